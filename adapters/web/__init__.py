@@ -1,0 +1,1 @@
+"""The page, REST and server-sent events."""

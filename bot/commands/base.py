@@ -1,0 +1,88 @@
+"""What every command is made of. A new kind of command is one file beside this one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from bot.errors import InvalidOption
+from bot.jobs import ImageRef
+from bot.models import Models, ModelSpec
+from bot.options import OptionSpec, read_options, read_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One request, checked but not yet filled in.
+
+    Attributes:
+        values: the options given, by INTERFACES' names; what is not given comes from the model.
+        images: the pictures it is about.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    specs: ClassVar[tuple[OptionSpec, ...]]
+    roles: ClassVar[tuple[str, ...]] = ()
+    """Roles that its pictures may have; the first is what a picture without a role is."""
+    images_needed: ClassVar[int] = 0
+    images_allowed: ClassVar[int] = 0
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[ImageRef, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The Hub's tag of what a model must be able to do."""
+        ...
+
+    @property
+    def needle(self) -> str:
+        """What history search finds it by."""
+        main = next(spec.name for spec in self.specs if spec.is_main)
+        return str(self.values.get(main, ""))
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any], images: Sequence[ImageRef] = ()) -> Self:
+        """From named values: a REST body, slash options. Raises: InvalidOption."""
+        return cls(values=read_options(cls.specs, options), images=cls._check_images(images))
+
+    @classmethod
+    def read_line(cls, line: str, images: Sequence[ImageRef] = ()) -> Self:
+        """From a typed line with `--flags`. Raises: InvalidOption."""
+        return cls(values=read_text(cls.specs, line), images=cls._check_images(images))
+
+    @classmethod
+    def _check_images(cls, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+        if len(images) < cls.images_needed:
+            raise InvalidOption("images", "needs_image")
+        if len(images) > cls.images_allowed:
+            problem = "too_many_images" if cls.images_allowed else "no_images"
+            raise InvalidOption(
+                "images", problem, value=len(images), allowed=str(cls.images_allowed)
+            )
+        for image in images:
+            if image.role not in cls.roles:
+                raise InvalidOption(
+                    "role", "choice", value=image.role, allowed=", ".join(cls.roles)
+                )
+        return tuple(images)
+
+    def choose_model(self, models: Models) -> ModelSpec:
+        """The model asked for, or the task's default. Raises: InvalidOption."""
+        wanted = self.values.get("model")
+        able = models.names_for(self.task)
+        spec = models.get(wanted) if wanted else models.default_for(self.task)
+        if spec is None and not wanted:
+            raise InvalidOption("model", "no_model", value=self.name)
+        if spec is None or self.task not in spec.tasks:
+            raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(able))
+        return spec
+
+    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+        """Every option with its value for this model. `seed` is used when none was given; `aspect` is the first
+        picture's width / height. Raises: InvalidOption when the model does not take a value."""
+        ...
+
+    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        """For prices: (steps or tokens, size relative to the model's own, how many results)."""
+        ...

@@ -1,0 +1,225 @@
+"""`imagine`: a picture from a prompt, or from a prompt and a picture."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot.commands.base import Command
+from bot.errors import InvalidOption
+from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
+from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
+
+_SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
+_ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")
+MAX_ASPECT = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagine(Command):
+    name = "imagine"
+    summary = "Make pictures from a prompt"
+    roles = ("init",)
+    images_allowed = 1
+    specs = (
+        OptionSpec(
+            name="prompt",
+            kind=str,
+            help="What to draw",
+            maximum=MAX_PROMPT,
+            is_required=True,
+            is_main=True,
+        ),
+        OptionSpec(
+            name="negative_prompt",
+            kind=str,
+            help="What to keep out",
+            flags=("negative",),
+            maximum=MAX_PROMPT,
+            default="",
+        ),
+        OptionSpec(
+            name="seed",
+            kind=int,
+            help="The same seed gives the same picture; drawn when not given",
+            minimum=0,
+            maximum=MAX_SEED,
+        ),
+        OptionSpec(
+            name="count", kind=int, help="How many pictures", minimum=1, maximum=4, default=1
+        ),
+        OptionSpec(
+            name="steps",
+            kind=int,
+            help="Denoising steps; the model's own when not given",
+            minimum=1,
+            maximum=150,
+        ),
+        OptionSpec(
+            name="guidance_scale",
+            kind=float,
+            help="How closely to follow the prompt; the model's own when not given",
+            flags=("guidance",),
+            minimum=0,
+            maximum=30,
+        ),
+        OptionSpec(
+            name="width",
+            kind=int,
+            help="Pixels; the model's own when not given",
+            minimum=8,
+            maximum=4096,
+        ),
+        OptionSpec(
+            name="height",
+            kind=int,
+            help="Pixels; the model's own when not given",
+            minimum=8,
+            maximum=4096,
+        ),
+        OptionSpec(
+            name="size",
+            kind=str,
+            help="WIDTHxHEIGHT in pixels, instead of width and height",
+            maximum=20,
+        ),
+        OptionSpec(
+            name="aspect", kind=str, help="WIDTH:HEIGHT at the model's own area", maximum=20
+        ),
+        OptionSpec(
+            name="sampler",
+            kind=str,
+            help="The sampler; the model's own when not given",
+            choices=SAMPLERS,
+        ),
+        OptionSpec(
+            name="strength",
+            kind=float,
+            help="How far to go from the given picture, 0 to 1",
+            minimum=0.01,
+            maximum=1,
+        ),
+        OptionSpec(
+            name="model",
+            kind=str,
+            help="Which model; the first able one when not given",
+            maximum=60,
+        ),
+    )
+
+    @property
+    def task(self) -> str:
+        return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
+
+    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+        values = self.values
+        steps = values.get("steps") or model.steps
+        if steps > model.max_steps:
+            raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")
+        if values.get("strength") is not None and not self.images:
+            raise InvalidOption("strength", "needs_init")
+        if values.get("negative_prompt") and not model.takes_negative:
+            raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
+        width, height = self._size(model, aspect)
+        filled: dict[str, Any] = {
+            "prompt": values["prompt"],
+            "negative_prompt": values.get("negative_prompt", ""),
+            "seed": values.get("seed", seed),
+            "count": values.get("count", 1),
+            "steps": steps,
+            "guidance_scale": values.get("guidance_scale", model.guidance_scale),
+            "width": width,
+            "height": height,
+            "sampler": self._sampler(model),
+            "model": model.name,
+        }
+        if self.images:
+            filled["strength"] = values.get("strength", model.strength)
+        return filled
+
+    def _sampler(self, model: ModelSpec) -> str:
+        wanted = str(self.values.get("sampler") or model.sampler)
+        if wanted and wanted not in model.known_samplers and self.values.get("sampler"):
+            raise InvalidOption(
+                "sampler", "choice", value=wanted, allowed=", ".join(model.known_samplers)
+            )
+        return wanted
+
+    def _size(self, model: ModelSpec, aspect: float | None) -> tuple[int, int]:
+        """Width and height in pixels. A size typed is kept or refused; one from an aspect is rounded to what fits."""
+        values = self.values
+        wished = [name for name in ("size", "aspect") if values.get(name)]
+        if wished and (len(wished) == 2 or values.get("width") or values.get("height")):
+            raise InvalidOption(wished[0], "size_twice")
+        if values.get("size"):
+            return self._checked(
+                model,
+                *_pair(_SIZE, "size", values["size"], "WIDTHxHEIGHT, such as 512x512"),
+                "size",
+            )
+        if values.get("aspect"):
+            wide, high = _pair(_ASPECT, "aspect", values["aspect"], "WIDTH:HEIGHT, such as 3:2")
+            return fit_aspect(model, wide / high, "aspect")
+        if values.get("width") or values.get("height"):
+            return self._checked(
+                model,
+                values.get("width") or model.width,
+                values.get("height") or model.height,
+                "width",
+            )
+        if aspect is not None:
+            return fit_aspect(model, min(MAX_ASPECT, max(1 / MAX_ASPECT, aspect)), "aspect")
+        return model.width, model.height
+
+    def _checked(
+        self, model: ModelSpec, width: float, height: float, written: str
+    ) -> tuple[int, int]:
+        for name, side in (("width", int(width)), ("height", int(height))):
+            option = written if written == "size" else name
+            if not model.min_size <= side <= model.max_size:
+                raise InvalidOption(
+                    option, "range", value=side, allowed=f"{model.min_size} to {model.max_size}"
+                )
+            if side % model.size_multiple:
+                near = max(model.min_size, round(side / model.size_multiple) * model.size_multiple)
+                raise InvalidOption(
+                    option,
+                    "multiple",
+                    value=side,
+                    allowed=str(model.size_multiple),
+                    nearest=str(near),
+                )
+        return int(width), int(height)
+
+    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        steps = options["steps"]
+        if "strength" in options:
+            steps = max(1, math.ceil(steps * options["strength"]))
+        return steps, float(options["width"] * options["height"]), int(options["count"])
+
+
+def _pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tuple[float, float]:
+    match = pattern.fullmatch(text)
+    if not match or not all(float(side) for side in match.groups()):
+        raise InvalidOption(option, "type", value=text, allowed=allowed)
+    return float(match.group(1)), float(match.group(2))
+
+
+def fit_aspect(model: ModelSpec, ratio: float, written: str) -> tuple[int, int]:
+    """The size nearest to `ratio` (width / height) at the model's own pixel area, in its multiples.
+
+    Raises: InvalidOption when the ratio is beyond 4:1.
+    """
+    if not 1 / MAX_ASPECT <= ratio <= MAX_ASPECT:
+        raise InvalidOption(written, "range", value=f"{ratio:.3g}", allowed="1:4 to 4:1")
+    area = model.width * model.height
+    step = model.size_multiple
+
+    def snap(side: float) -> int:
+        return min(
+            model.max_size // step * step,
+            max(-(-model.min_size // step) * step, round(side / step) * step),
+        )
+
+    return snap(math.sqrt(area * ratio)), snap(math.sqrt(area / ratio))

@@ -1,0 +1,77 @@
+"""What `caption` and `ask` share: one picture, and how the text is generated."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot.commands.base import Command
+from bot.errors import InvalidOption
+from bot.models import ModelSpec
+from bot.options import MAX_SEED, OptionSpec
+
+GENERATION = (
+    OptionSpec(name="num_beams", kind=int, help="Beams searched", minimum=1, maximum=8, default=1),
+    OptionSpec(
+        name="temperature",
+        kind=float,
+        help="Above 0: draw words at random",
+        minimum=0,
+        maximum=2,
+        default=0.0,
+    ),
+    OptionSpec(
+        name="top_p",
+        kind=float,
+        help="Draw from this share of the likeliest words",
+        minimum=0.01,
+        maximum=1,
+        default=1.0,
+    ),
+    OptionSpec(
+        name="min_new_tokens",
+        kind=int,
+        help="At least this many tokens",
+        minimum=0,
+        maximum=256,
+        default=0,
+    ),
+    OptionSpec(
+        name="max_new_tokens",
+        kind=int,
+        help="At most this many tokens; the model's own when not given",
+        minimum=1,
+        maximum=256,
+    ),
+    OptionSpec(
+        name="seed", kind=int, help="Repeats what was drawn at random", minimum=0, maximum=MAX_SEED
+    ),
+    OptionSpec(
+        name="model", kind=str, help="Which model; the first able one when not given", maximum=60
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionCommand(Command):
+    roles = ("init",)
+    images_needed = 1
+    images_allowed = 1
+
+    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+        filled = {spec.name: self.values.get(spec.name, spec.default) for spec in self.specs}
+        filled["model"] = model.name
+        if filled["max_new_tokens"] is None:
+            filled["max_new_tokens"] = max(model.max_new_tokens, filled["min_new_tokens"])
+        if filled["min_new_tokens"] > filled["max_new_tokens"]:
+            raise InvalidOption(
+                "min_new_tokens",
+                "range",
+                value=filled["min_new_tokens"],
+                allowed=f"0 to {filled['max_new_tokens']}",
+            )
+        if filled["seed"] is None:
+            filled["seed"] = seed
+        return filled
+
+    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        return int(options["max_new_tokens"]) * int(options["num_beams"]), 0.0, 1

@@ -1,0 +1,137 @@
+"""The lock on a data directory: exactly one process works on a database.
+
+`easel.lock` holds the server's loopback URL and a local secret (mode 0600), so that one-shot commands can go through
+the server. The operating system frees the lock when its holder dies, however it dies; the content is then stale and
+is not believed.
+"""
+
+import json
+import os
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bot.errors import StartupError
+
+FILE_NAME = "easel.lock"
+TRY_S = 0.3
+"""A reader holds the lock for an instant while it asks whether anybody does."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds the lock. `url` is empty until the page is up, and for one-shot commands."""
+
+    pid: int
+    url: str
+    secret: str
+
+
+class DataLock:
+    """Held from `acquire` to `release`; leaving the `with` block releases.
+
+    Raises (acquire): StartupError naming the holder.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / FILE_NAME
+        self._handle: int | None = None
+        self.secret = secrets.token_urlsafe(32)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        if not _try_lock_for(handle, TRY_S):
+            os.close(handle)
+            raise StartupError(_taken(self._path.parent))
+        os.chmod(self._path, 0o600)
+        self._handle = handle
+        self.publish("")
+
+    def publish(self, url: str) -> None:
+        """Write who holds it; the write replaces the content in one go, readers retry on half a line."""
+        assert self._handle is not None
+        content = json.dumps({"pid": os.getpid(), "url": url, "secret": self.secret}).encode()
+        os.lseek(self._handle, 0, os.SEEK_SET)
+        os.ftruncate(self._handle, 0)
+        os.write(self._handle, content)
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.ftruncate(self._handle, 0)
+            os.close(self._handle)
+            self._handle = None
+
+
+def read_holder(data_dir: Path) -> Holder | None:
+    """The living holder, or None when nobody holds the lock."""
+    path = data_dir / FILE_NAME
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        if _try_lock(handle):
+            return None
+        content = json.loads(os.read(handle, 4096) or b"{}")
+        return Holder(int(content["pid"]), str(content["url"]), str(content["secret"]))
+    except (ValueError, KeyError):
+        return Holder(0, "", "")
+    finally:
+        os.close(handle)
+
+
+def _try_lock_for(handle: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _try_lock(handle):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _taken(data_dir: Path) -> str:
+    holder = read_holder(data_dir)
+    who = f"process {holder.pid}" if holder and holder.pid else "another process"
+    at = f" at {holder.url}" if holder and holder.url else ""
+    return (
+        f"Easel already works on {data_dir} ({who}{at}). "
+        "Stop it first, or give this one its own EASEL_DATA_DIR."
+    )
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            os.lseek(handle, 1 << 20, os.SEEK_SET)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _try_lock(handle: int) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

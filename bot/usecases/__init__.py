@@ -1,0 +1,54 @@
+"""All that adapters may call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot.models import Models
+from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
+from bot.usecases.media import MediaUseCases
+from bot.usecases.operations import Operations
+from bot.usecases.people import PeopleUseCases, Quota
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseCases:
+    """The house as its adapters see it."""
+
+    jobs: JobUseCases
+    media: MediaUseCases
+    people: PeopleUseCases
+    operations: Operations
+    models: Models
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What an adapter is given.
+
+    Attributes:
+        secret: the local secret of the lock file; a caller that shows it is the local person.
+        announce: tells the owner's terminal one line ("The page: http://127.0.0.1:8000/").
+        publish: writes the address into the lock file, so that one-shot commands find it.
+    """
+
+    usecases: UseCases
+    data_dir: Path
+    secret: str
+    announce: Callable[[str], None]
+    publish: Callable[[str], None]
+
+
+__all__ = [
+    "Event",
+    "JobUseCases",
+    "MediaUseCases",
+    "Operations",
+    "PeopleUseCases",
+    "Quota",
+    "Quote",
+    "Request",
+    "Surroundings",
+    "Ticket",
+    "UseCases",
+]

@@ -1,0 +1,314 @@
+"""Asking for jobs, watching them, cancelling them.
+
+Nothing here answers before the database has committed.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bot.combinations import combinations
+from bot.commands import Command, Imagine, find_command
+from bot.errors import InvalidOption, ShuttingDown
+from bot.events import Events
+from bot.fairness import position, wait_s
+from bot.house import QueueSettings, QuotaSettings
+from bot.jobs import ImageRef, Job, JobState, Origin, new_job_id
+from bot.models import Models, ModelSpec
+from bot.options import MAX_SEED
+from bot.ports import History, JobStore, Limits, MediaStore, NewJob, Person, Progress, RequestKey
+from bot.pricing import Rates, estimate_s, price
+
+PREVIEW_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asks for, as any adapter brings it.
+
+    Attributes:
+        command: the command's name.
+        options: named values as they came; or `line`: a typed line with `--flags`.
+        wants_delivery: the answer goes back through a chat platform's message.
+    """
+
+    origin: Origin
+    command: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    line: str | None = None
+    images: tuple[ImageRef, ...] = ()
+    parent: str | None = None
+    wants_delivery: bool = False
+
+    def read(self) -> Command:
+        kind = find_command(self.command)
+        return (
+            kind.read(self.options, self.images)
+            if self.line is None
+            else kind.read_line(self.line, self.images)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """A job with what is known of its waiting. None: unknown or over."""
+
+    job: Job
+    position: int | None = None
+    eta_s: float | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    jobs: int
+    cost: float
+    eta_s: float | None
+    quote: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What a follower is told. `kind`: state, progress, result or error."""
+
+    kind: str
+    ticket: Ticket
+
+
+class JobUseCases:
+    """`devices` says how many devices work; `wake` tells the dispatcher; `interrupt` stops a running job."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        history: History,
+        media: MediaStore,
+        models: Models,
+        rates: Rates,
+        events: Events,
+        queue: QueueSettings,
+        quota: QuotaSettings,
+        wake: Callable[[], None],
+        interrupt: Callable[[str], None],
+        devices: Callable[[], int],
+        secret: bytes,
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._media = media
+        self._models = models
+        self._rates = rates
+        self._events = events
+        self._queue = queue
+        self._quota = quota
+        self._wake = wake
+        self._interrupt = interrupt
+        self._devices = devices
+        self._secret = secret
+        self.is_closing = False
+
+    # ------------------------------------------------------------ asking
+
+    async def submit(
+        self, person: Person, request: Request, *, key: str | None = None, quote: str | None = None
+    ) -> list[Ticket]:
+        """Accept the request's jobs (several when its prompt has `{a|b}`), all or none.
+
+        Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
+        StorageFull, StorageBusy, ShuttingDown.
+        """
+        if self.is_closing:
+            raise ShuttingDown
+        jobs = await self._plan(person, request)
+        if len(jobs) > 1 and quote is None:
+            raise InvalidOption("quote", "needs_quote", value=len(jobs))
+        if quote is not None and not hmac.compare_digest(
+            quote, self._quote_id(person, request, jobs)
+        ):
+            raise InvalidOption("quote", "quote")
+        request_key = RequestKey(key, body_hash(request)) if key is not None else None
+        accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person))
+        self._wake()
+        return [await self.ticket(job) for job in accepted.jobs]
+
+    async def quote(self, person: Person, request: Request) -> Quote:
+        """What the request would cost; nothing is reserved. Raises like `submit`."""
+        jobs = await self._plan(person, request)
+        estimate = sum(job.estimate_s for job in jobs)
+        return Quote(
+            jobs=len(jobs),
+            cost=round(sum(job.cost for job in jobs), 3),
+            eta_s=round(estimate / max(1, self._devices()), 1),
+            quote=self._quote_id(person, request, jobs),
+        )
+
+    async def _plan(self, person: Person, request: Request) -> list[NewJob]:
+        command = request.read()
+        model = command.choose_model(self._models)
+        aspect = None
+        for image in command.images:
+            picture = await self._media.picture(image.id, person.id)
+            aspect = aspect or picture.width / picture.height
+        seed = secrets.randbelow(MAX_SEED + 1)
+        each = _each_combination(command)
+        batch = new_job_id() if len(each) > 1 else None
+        return [
+            self._new_job(person, request, one, model, one.fill(model, seed, aspect), batch)
+            for one in each
+        ]
+
+    def _new_job(
+        self,
+        person: Person,
+        request: Request,
+        command: Command,
+        model: ModelSpec,
+        options: dict[str, Any],
+        batch: str | None,
+    ) -> NewJob:
+        return NewJob(
+            id=new_job_id(),
+            owner=person.id,
+            origin=request.origin,
+            command=command.name,
+            options=options,
+            images=command.images,
+            task=command.task,
+            model=model.name,
+            cost=price(command, model, options, self._rates),
+            estimate_s=estimate_s(command, model, options, self._rates),
+            needle=command.needle,
+            parent=request.parent,
+            batch=batch,
+            wants_delivery=request.wants_delivery,
+        )
+
+    def _limits(self, person: Person) -> Limits:
+        return Limits(
+            daily_s=self.daily_s(person),
+            outstanding=self._queue.max_outstanding,
+            running=self._queue.max_running,
+            house_queued=self._queue.max_queued,
+        )
+
+    def daily_s(self, person: Person) -> float | None:
+        """The person's allowance per day, device-seconds; None: unlimited."""
+        if person.daily_s is not None:
+            return person.daily_s
+        return None if person.is_local else self._quota.daily_device_seconds or None
+
+    def _quote_id(self, person: Person, request: Request, jobs: list[NewJob]) -> str:
+        """Binds the price to the person and the request; another price makes another quote."""
+        cost = round(sum(job.cost for job in jobs), 3)
+        text = json.dumps([person.id, body_hash(request), len(jobs), cost])
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+
+    # ------------------------------------------------------------ watching
+
+    async def get(self, person: Person, job_id: str) -> Ticket:
+        """By id or any unique prefix of 4 or more. Raises: JobNotFound."""
+        return await self.ticket(await self._store.get(job_id, person.id))
+
+    async def page(
+        self,
+        person: Person,
+        *,
+        state: JobState | None = None,
+        q: str = "",
+        before: str | None = None,
+        limit: int = 20,
+    ) -> tuple[list[Ticket], str | None]:
+        jobs, following = await self._history.page(
+            person.id, state=state, q=q, before=before, limit=limit
+        )
+        return [await self.ticket(job) for job in jobs], following
+
+    async def ticket(self, job: Job) -> Ticket:
+        if job.state is JobState.RUNNING:
+            progress = self._events.latest(job.id)
+            return Ticket(job=job, progress=progress, eta_s=self._left_s(job, progress))
+        view = await self._store.queue_view(job.id) if job.state is JobState.QUEUED else None
+        if view is None:
+            return Ticket(job=job)
+        eta = wait_s(view, self._devices()) + self._estimate_s(job)
+        return Ticket(job=job, position=position(view), eta_s=round(eta, 1))
+
+    def _estimate_s(self, job: Job) -> float:
+        model = self._models.get(job.model)
+        if model is None:
+            return job.cost
+        command = find_command(job.command)(values=job.options, images=job.images)
+        return estimate_s(command, model, job.options, self._rates)
+
+    def _left_s(self, job: Job, progress: Progress | None) -> float | None:
+        if progress is None or not progress.steps:
+            return None
+        return round(self._estimate_s(job) * (1 - progress.step / progress.steps), 1)
+
+    async def follow(self, person: Person, job_id: str) -> AsyncIterator[Event]:
+        """State at once, then progress (at most two a second) and each change, up to `result` or `error`.
+
+        Raises: JobNotFound, before anything is yielded.
+        """
+        ticket = await self.get(person, job_id)
+        with self._events.follow(ticket.job.id) as follower:
+            ticket = await self.get(person, ticket.job.id)
+            yield Event(kind="state", ticket=ticket)
+            while not ticket.job.state.is_final:
+                changed, progress = await follower.next()
+                if changed:
+                    ticket = await self.get(person, ticket.job.id)
+                    if not ticket.job.state.is_final:
+                        yield Event(kind="state", ticket=ticket)
+                elif progress is not None:
+                    left = self._left_s(ticket.job, progress)
+                    yield Event(
+                        kind="progress",
+                        ticket=replace(ticket, progress=progress, position=None, eta_s=left),
+                    )
+                    await asyncio.sleep(PREVIEW_INTERVAL_S)
+            succeeded = ticket.job.state in (JobState.RENDERED, JobState.DELIVERED)
+            yield Event(kind="result" if succeeded else "error", ticket=ticket)
+
+    async def wait(self, person: Person, job_id: str) -> Job:
+        """The job once nothing more will be computed for it."""
+        async for event in self.follow(person, job_id):
+            job = event.ticket.job
+        return job
+
+    # ------------------------------------------------------------ cancelling
+
+    async def cancel(self, person: Person, job_id: str) -> Ticket:
+        """Queued: now; running: at the next step. Raises: JobNotFound, NotCancellable."""
+        job = await self._store.request_cancel(job_id, person.id)
+        if job.state is JobState.RUNNING:
+            self._interrupt(job.id)
+        self._events.changed(job.id)
+        return await self.ticket(job)
+
+
+def _each_combination(command: Command) -> list[Command]:
+    if not isinstance(command, Imagine):
+        return [command]
+    prompts = combinations(command.values["prompt"])
+    if not all(prompts):
+        raise InvalidOption("prompt", "empty")
+    return [replace(command, values={**command.values, "prompt": prompt}) for prompt in prompts]
+
+
+def body_hash(request: Request) -> str:
+    """SHA-256 hex over what was asked, independent of key order."""
+    body = {
+        "command": request.command,
+        "options": dict(request.options),
+        "line": request.line,
+        "images": [[image.id, image.role] for image in request.images],
+        "parent": request.parent,
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,39 @@
+"""Uploading pictures and getting them back."""
+
+from dataclasses import dataclass
+
+from bot.errors import TooLarge
+from bot.house import ImagesSettings
+from bot.jobs import Media, Picture
+from bot.ports import MediaStore, Person, Pictures
+
+
+@dataclass(frozen=True)
+class MediaUseCases:
+    store: MediaStore
+    pictures: Pictures
+    settings: ImagesSettings
+
+    async def upload(self, person: Person, data: bytes) -> Picture:
+        """Clean the picture and keep it as the person's.
+
+        Raises: TooLarge, UnsupportedMedia, StorageFull.
+        """
+        if len(data) > self.settings.max_upload_mb * 2**20:
+            raise TooLarge(limit=self.settings.max_upload_mb, unit="MiB")
+        clean = await self.pictures.clean(data)
+        return await self.store.add(
+            person.id,
+            clean.media,
+            width=clean.width,
+            height=clean.height,
+            parameters=clean.parameters,
+        )
+
+    async def picture(self, person: Person, media_id: str) -> Picture:
+        """Raises: MediaNotFound."""
+        return await self.store.picture(media_id, person.id)
+
+    async def read(self, person: Person, media_id: str) -> Media:
+        """Raises: MediaNotFound, also for what belongs to others."""
+        return await self.store.read(media_id, person.id)
