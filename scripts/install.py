@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sets up `.venv` in this clone: `python scripts/install.py [--dev]`. `make` calls it.
 
-Standard library only, and nothing an old Python cannot parse: it gets a sentence, not a traceback.
+Standard library only, and nothing Python 3.7 cannot parse: it gets a sentence, not a traceback.
 
 uv installs in seconds where pip takes minutes, but does not read pip's configuration, so indexes,
 find-links and certificates that pip was told about are passed on to it.
@@ -54,14 +54,15 @@ def check_python(version: tuple[int, int], has_module: Callable[[str], bool]) ->
 def pip_settings(listing: str) -> dict[str, str]:
     """Read what `pip config list` prints: the option's name without its section, and its value.
 
-    The environment beats the section of `pip install`, which beats the global one.
+    The environment beats the section of `pip install`, which beats the global one; an empty value
+    beats nothing. All as in pip itself.
     """
     found = {}
     for section in ("global", "install", ":env:"):
         for line in listing.splitlines():
             name, is_setting, value = line.partition("=")
             owner, _, option = name.rpartition(".")
-            if is_setting and owner == section:
+            if is_setting and owner == section and ast.literal_eval(value):
                 found[option] = ast.literal_eval(value)
     return found
 

@@ -138,6 +138,7 @@ def test_what_pip_was_told_is_read_with_the_environment_first():
             ":env:.find-links='/from/environment'",
             "global.find-links='/from/file'",
             "global.index-url='https://mirror.example/simple'",
+            ":env:.index-url=''",
             "freeze.timeout='10'",
         ]
     )
