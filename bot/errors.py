@@ -65,9 +65,7 @@ class QuotaExceeded(UserError):
 
     code = "quota_exceeded"
 
-    def __init__(
-        self, *, limit: float, left: float, cost: float, resets_at: datetime, retry_after_s: int
-    ) -> None:
+    def __init__(self, *, limit: float, left: float, cost: float, resets_at: datetime, retry_after_s: int) -> None:
         super().__init__()
         self.limit = limit
         self.left = left

@@ -18,11 +18,7 @@ def position(view: QueueView) -> int:
 
 def _ahead(lanes: Iterable[Lane], start: float, mean: float) -> int:
     """Jobs of other lanes that start before virtual time `start`."""
-    return sum(
-        min(lane.backlog, int((start - lane.vtime) / mean) + 1)
-        for lane in lanes
-        if lane.vtime < start
-    )
+    return sum(min(lane.backlog, int((start - lane.vtime) / mean) + 1) for lane in lanes if lane.vtime < start)
 
 
 def wait_s(view: QueueView, devices: int) -> float:

@@ -110,10 +110,7 @@ def _taken(data_dir: Path) -> str:
     holder = read_holder(data_dir)
     who = f"process {holder.pid}" if holder and holder.pid else "another process"
     at = f" at {holder.url}" if holder and holder.url else ""
-    return (
-        f"Easel already works on {data_dir} ({who}{at}). "
-        "Stop it first, or give this one its own EASEL_DATA_DIR."
-    )
+    return f"Easel already works on {data_dir} ({who}{at}). Stop it first, or give this one its own EASEL_DATA_DIR."
 
 
 if sys.platform == "win32":

@@ -51,8 +51,7 @@ def _joins_emoji(text: str, index: int) -> bool:
     before = text[index - 1] if index else ""
     after = text[index + 1] if index + 1 < len(text) else ""
     return all(
-        char and (unicodedata.category(char) in ("So", "Sk", "Mn") or char == "\ufe0f")
-        for char in (before, after)
+        char and (unicodedata.category(char) in ("So", "Sk", "Mn") or char == "\ufe0f") for char in (before, after)
     )
 
 
@@ -116,11 +115,7 @@ class OptionSpec:
 
     def _check_range(self, value: float, written: str) -> None:
         low, high = self.minimum, self.maximum
-        if (
-            not math.isfinite(value)
-            or (low is not None and value < low)
-            or (high is not None and value > high)
-        ):
+        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
             raise InvalidOption(written, "range", value=value, allowed=self.allowed)
 
     @property
@@ -202,9 +197,7 @@ def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
             return spec
     known = _names(specs)
     near = difflib.get_close_matches(folded, known, 1, cutoff=0.5)
-    raise InvalidOption(
-        name[:40], "unknown", allowed=", ".join(known), nearest=near[0] if near else ""
-    )
+    raise InvalidOption(name[:40], "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
 
 
 def _names(specs: Iterable[OptionSpec]) -> list[str]:
@@ -244,9 +237,7 @@ def read_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     for match, following in zip(matches, [*matches[1:], None], strict=True):
         name = match.group(1)
         spec = find_spec(specs, name)
-        value, rest = _split_value(
-            spec, line[match.end() : following.start() if following else len(line)]
-        )
+        value, rest = _split_value(spec, line[match.end() : following.start() if following else len(line)])
         if spec.name in {find_spec(specs, seen).name for seen in values}:
             raise InvalidOption(name, "twice")
         if value == "" and spec.kind is not bool:
@@ -266,12 +257,7 @@ def _split_value(spec: OptionSpec, raw: str) -> tuple[str, str]:
         end = raw.find(closing, 1)
         if end > 0:
             return raw[1:end], raw[end + 1 :].strip()
-    if (
-        spec.kind is str
-        and not spec.choices
-        and " " in raw
-        and spec.name in ("negative_prompt", "question", "prompt")
-    ):
+    if spec.kind is str and not spec.choices and " " in raw and spec.name in ("negative_prompt", "question", "prompt"):
         return raw, ""
     word, _, rest = raw.partition(" ")
     return word, rest.strip()

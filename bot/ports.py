@@ -264,9 +264,7 @@ class People(Protocol):
     async def by_name(self, name: str) -> Person:
         """The person with this name, made if there is none (for `keys create --person`)."""
 
-    async def add_key(
-        self, prefix: str, secret_hash: str, person: Person, is_admin: bool
-    ) -> ApiKey: ...
+    async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey: ...
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
         """The key and its secret's SHA-256 hex; revoked ones are not found."""

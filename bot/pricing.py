@@ -28,10 +28,7 @@ class Rates:
         if exact is not None:
             return exact
         near = min(
-            (
-                (abs(_area(other) - area), _area(other), seconds)
-                for other, seconds in self._of(model, "step")
-            ),
+            ((abs(_area(other) - area), _area(other), seconds) for other, seconds in self._of(model, "step")),
             default=(0.0, float(model.width * model.height), model.step_s),
         )
         return near[2] * area / near[1]
@@ -43,11 +40,7 @@ class Rates:
         return next((seconds for _, seconds in self._of(model, "job")), model.overhead_s)
 
     def _of(self, model: ModelSpec, what: str) -> list[tuple[str, float]]:
-        return [
-            (key[2], seconds)
-            for key, seconds in self._seconds.items()
-            if key[:2] == (model.name, what)
-        ]
+        return [(key[2], seconds) for key, seconds in self._seconds.items() if key[:2] == (model.name, what)]
 
 
 def _area(shape: str) -> float:
@@ -55,9 +48,7 @@ def _area(shape: str) -> float:
     return float(width) * float(height)
 
 
-def estimate_s(
-    command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates
-) -> float:
+def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
     """Device-seconds the job will likely use."""
     steps, area, count = command.steps_of(options)
     if not area:

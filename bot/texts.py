@@ -70,11 +70,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
         case errors.InvalidOption():
             return _explain_option(error, say)
         case errors.UnknownCommand():
-            hint = (
-                say(" Did you mean {nearest}?").format(nearest=error.nearest)
-                if error.nearest
-                else ""
-            )
+            hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
             known = ", ".join(error.known)
             return say("There is no command {name}.{hint} Commands: {known}.").format(
                 name=error.name, hint=hint, known=known
@@ -110,25 +106,19 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
                 time=f"{error.resets_at:%H:%M}",
             )
         case errors.QueueFull(whole_house=True):
-            return say("The queue is full right now: try again in {s} s.").format(
-                s=error.retry_after_s
-            )
+            return say("The queue is full right now: try again in {s} s.").format(s=error.retry_after_s)
         case errors.QueueFull():
             return say(
                 "You have {limit} unfinished jobs, the most one person may have: wait for one or cancel one."
             ).format(limit=error.limit)
         case errors.NotFound():
-            return say("There is no {kind} {name} of yours.").format(
-                kind=say(error.kind), name=error.name[:20] or "?"
-            )
+            return say("There is no {kind} {name} of yours.").format(kind=say(error.kind), name=error.name[:20] or "?")
         case errors.NotCancellable():
             return say("The job {id} cannot be cancelled any more: it is {state}.").format(
                 id=error.job_id, state=say(error.state)
             )
         case errors.IdempotencyConflict():
-            return say(
-                "This Idempotency-Key came before with another request: use a new key for a new request."
-            )
+            return say("This Idempotency-Key came before with another request: use a new key for a new request.")
         case errors.TooLarge():
             return say("The picture is too large: at most {limit:g} {unit}.").format(
                 limit=error.limit, unit=say(error.unit)
@@ -138,13 +128,9 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
         case errors.Blocked():
             return say("This is not allowed here: {reason}.").format(reason=error.reason)
         case errors.StorageFull():
-            return say(
-                "The server's disk is full, so nothing was taken on. The owner has to make room first."
-            )
+            return say("The server's disk is full, so nothing was taken on. The owner has to make room first.")
         case errors.StorageBusy():
-            return say(
-                "The database is held by another program, so nothing was saved: try again in a moment."
-            )
+            return say("The database is held by another program, so nothing was saved: try again in a moment.")
         case errors.ShuttingDown():
             return say("The server is just restarting: try again in a moment.")
     return say("This was refused ({code}).").format(code=error.code)

@@ -33,7 +33,6 @@ class Command:
     @property
     def task(self) -> str:
         """The Hub's tag of what a model must be able to do."""
-        ...
 
     @property
     def needle(self) -> str:
@@ -57,14 +56,10 @@ class Command:
             raise InvalidOption("images", "needs_image")
         if len(images) > cls.images_allowed:
             problem = "too_many_images" if cls.images_allowed else "no_images"
-            raise InvalidOption(
-                "images", problem, value=len(images), allowed=str(cls.images_allowed)
-            )
+            raise InvalidOption("images", problem, value=len(images), allowed=str(cls.images_allowed))
         for image in images:
             if image.role not in cls.roles:
-                raise InvalidOption(
-                    "role", "choice", value=image.role, allowed=", ".join(cls.roles)
-                )
+                raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))
         return tuple(images)
 
     def choose_model(self, models: Models) -> ModelSpec:
@@ -81,8 +76,6 @@ class Command:
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         """Every option with its value for this model. `seed` is used when none was given; `aspect` is the first
         picture's width / height. Raises: InvalidOption when the model does not take a value."""
-        ...
 
     def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         """For prices: (steps or tokens, size relative to the model's own, how many results)."""
-        ...

@@ -46,9 +46,7 @@ class Imagine(Command):
             minimum=0,
             maximum=MAX_SEED,
         ),
-        OptionSpec(
-            name="count", kind=int, help="How many pictures", minimum=1, maximum=4, default=1
-        ),
+        OptionSpec(name="count", kind=int, help="How many pictures", minimum=1, maximum=4, default=1),
         OptionSpec(
             name="steps",
             kind=int,
@@ -84,9 +82,7 @@ class Imagine(Command):
             help="WIDTHxHEIGHT in pixels, instead of width and height",
             maximum=20,
         ),
-        OptionSpec(
-            name="aspect", kind=str, help="WIDTH:HEIGHT at the model's own area", maximum=20
-        ),
+        OptionSpec(name="aspect", kind=str, help="WIDTH:HEIGHT at the model's own area", maximum=20),
         OptionSpec(
             name="sampler",
             kind=str,
@@ -141,9 +137,7 @@ class Imagine(Command):
     def _sampler(self, model: ModelSpec) -> str:
         wanted = str(self.values.get("sampler") or model.sampler)
         if wanted and wanted not in model.known_samplers and self.values.get("sampler"):
-            raise InvalidOption(
-                "sampler", "choice", value=wanted, allowed=", ".join(model.known_samplers)
-            )
+            raise InvalidOption("sampler", "choice", value=wanted, allowed=", ".join(model.known_samplers))
         return wanted
 
     def _size(self, model: ModelSpec, aspect: float | None) -> tuple[int, int]:
@@ -172,15 +166,11 @@ class Imagine(Command):
             return fit_aspect(model, min(MAX_ASPECT, max(1 / MAX_ASPECT, aspect)), "aspect")
         return model.width, model.height
 
-    def _checked(
-        self, model: ModelSpec, width: float, height: float, written: str
-    ) -> tuple[int, int]:
+    def _checked(self, model: ModelSpec, width: float, height: float, written: str) -> tuple[int, int]:
         for name, side in (("width", int(width)), ("height", int(height))):
             option = written if written == "size" else name
             if not model.min_size <= side <= model.max_size:
-                raise InvalidOption(
-                    option, "range", value=side, allowed=f"{model.min_size} to {model.max_size}"
-                )
+                raise InvalidOption(option, "range", value=side, allowed=f"{model.min_size} to {model.max_size}")
             if side % model.size_multiple:
                 near = max(model.min_size, round(side / model.size_multiple) * model.size_multiple)
                 raise InvalidOption(

@@ -42,12 +42,8 @@ GENERATION = (
         minimum=1,
         maximum=256,
     ),
-    OptionSpec(
-        name="seed", kind=int, help="Repeats what was drawn at random", minimum=0, maximum=MAX_SEED
-    ),
-    OptionSpec(
-        name="model", kind=str, help="Which model; the first able one when not given", maximum=60
-    ),
+    OptionSpec(name="seed", kind=int, help="Repeats what was drawn at random", minimum=0, maximum=MAX_SEED),
+    OptionSpec(name="model", kind=str, help="Which model; the first able one when not given", maximum=60),
 )
 
 

@@ -47,11 +47,7 @@ class Request:
 
     def read(self) -> Command:
         kind = find_command(self.command)
-        return (
-            kind.read(self.options, self.images)
-            if self.line is None
-            else kind.read_line(self.line, self.images)
-        )
+        return kind.read(self.options, self.images) if self.line is None else kind.read_line(self.line, self.images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +124,7 @@ class JobUseCases:
         jobs = await self._plan(person, request)
         if len(jobs) > 1 and quote is None:
             raise InvalidOption("quote", "needs_quote", value=len(jobs))
-        if quote is not None and not hmac.compare_digest(
-            quote, self._quote_id(person, request, jobs)
-        ):
+        if quote is not None and not hmac.compare_digest(quote, self._quote_id(person, request, jobs)):
             raise InvalidOption("quote", "quote")
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
         accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person))
@@ -158,10 +152,7 @@ class JobUseCases:
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
-        return [
-            self._new_job(person, request, one, model, one.fill(model, seed, aspect), batch)
-            for one in each
-        ]
+        return [self._new_job(person, request, one, model, one.fill(model, seed, aspect), batch) for one in each]
 
     def _new_job(
         self,
@@ -224,9 +215,7 @@ class JobUseCases:
         before: str | None = None,
         limit: int = 20,
     ) -> tuple[list[Ticket], str | None]:
-        jobs, following = await self._history.page(
-            person.id, state=state, q=q, before=before, limit=limit
-        )
+        jobs, following = await self._history.page(person.id, state=state, q=q, before=before, limit=limit)
         return [await self.ticket(job) for job in jobs], following
 
     async def ticket(self, job: Job) -> Ticket:

@@ -28,9 +28,7 @@ class Operations:
                 is_ok=False,
                 sentence=f"The database does not answer ({error.code}).",
             )
-        return Healthy(
-            name="database", is_ok=True, sentence="The database answers.", details=dict(counts)
-        )
+        return Healthy(name="database", is_ok=True, sentence="The database answers.", details=dict(counts))
 
     def _workers(self) -> Healthy:
         states = {status.device: status.state for status in self.devices()}

@@ -25,9 +25,7 @@ class Quota:
 
 
 def next_day(now: datetime) -> datetime:
-    return (now.astimezone(UTC) + timedelta(days=1)).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
+    return (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,7 @@ class PeopleUseCases:
 
         Raises: InvalidOption.
         """
-        person = (
-            await self.people.local()
-            if name is None
-            else await self.people.by_name(_check_name(name))
-        )
+        person = await self.people.local() if name is None else await self.people.by_name(_check_name(name))
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         key = await self.people.add_key(prefix, _hash(secret), person, is_admin)
         return key, f"{prefix}.{secret}"
@@ -70,9 +64,7 @@ class PeopleUseCases:
 def _check_name(name: str) -> str:
     name = clean_text(name)
     if not 1 <= len(name) <= MAX_NAME:
-        raise InvalidOption(
-            "person", "long" if name else "empty", value=len(name), allowed=str(MAX_NAME)
-        )
+        raise InvalidOption("person", "long" if name else "empty", value=len(name), allowed=str(MAX_NAME))
     return name
 
 
