@@ -107,10 +107,7 @@ def explain_backend(backend: str | None, platform: str, has_gpu: bool) -> str:
         return f"{what} (about 250 MB download, 1.3 GB on disk) ..."
     if backend:
         return f"{what} with torch for {backend!r} (CUDA is about 3 GB) ..."
-    return (
-        f"{what} from your package index, not PyTorch's own "
-        "(PyPI's torch for Linux brings about 3 GB of CUDA) ..."
-    )
+    return f"{what} from your package index, not PyTorch's own (PyPI's torch for Linux brings about 3 GB of CUDA) ..."
 
 
 def has_nvidia_gpu() -> bool:
@@ -174,9 +171,7 @@ def create_venv() -> None:
 
 
 def environment_for_uv() -> dict[str, str]:
-    listing = subprocess.run(
-        [venv_python(), "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True
-    ).stdout
+    listing = subprocess.run([venv_python(), "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True).stdout
     return uv_environment(dict(os.environ), pip_settings(listing))
 
 
