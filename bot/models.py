@@ -70,7 +70,7 @@ class ModelSpec(ModelSettings):
 
     name: str
     form: Mapping[str, Any] = field(default_factory=dict)
-    """What `Described` reported: `{"samplers": [...], "options": [...], "revision": "..."}`; empty before first load."""
+    """What `Described` reported: `{"samplers": [...], "options": [...], "revision": "..."}`; empty before."""
 
     def describe(self, form: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, form=dict(form))

@@ -47,12 +47,16 @@ MEDIA_PROBLEMS: Mapping[str, str] = {
 }
 
 ENGINE_SENTENCES: Mapping[str, str] = {
-    "engine_failed": "Making this failed, and you were not charged. Please try again; if it fails again, give the owner the code {incident}.",
-    "model_unavailable": "The model is not ready here, and you were not charged. The owner can see why under the code {incident}.",
+    "engine_failed": "Making this failed, and you were not charged. Please try again; "
+    "if it fails again, give the owner the code {incident}.",
+    "model_unavailable": "The model is not ready here, and you were not charged. "
+    "The owner can see why under the code {incident}.",
     "out_of_memory": "The device ran out of memory, and you were not charged. A smaller size or count may work.",
     "timeout": "This took longer than one job may, and you were not charged. Fewer steps or a smaller size may work.",
-    "worker_lost": "The engine stopped while making this, again and again, and you were not charged. Another size or model may work (code {incident}).",
-    "interrupted_too_often": "The server was restarted too often while this ran, and you were not charged. Please ask again.",
+    "worker_lost": "The engine stopped while making this, again and again, and you were not charged. "
+    "Another size or model may work (code {incident}).",
+    "interrupted_too_often": "The server was restarted too often while this ran, and you were not charged. "
+    "Please ask again.",
     "internal": "Something went wrong here, and you were not charged. Please try again; the code is {incident}.",
     "cancelled": "Cancelled; you were not charged.",
 }
@@ -137,7 +141,8 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
 
 
 UNAUTHORIZED: Mapping[str, str] = {
-    "key": "This needs a valid API key: send it as Authorization: Bearer KEY. The owner makes one with `easel keys create`.",
+    "key": "This needs a valid API key: send it as Authorization: Bearer KEY. "
+    "The owner makes one with `easel keys create`.",
     "host": "Without an API key this server only answers at its own loopback address.",
     "origin": "Another web site may not use this server without an API key.",
     "forwarded": "Requests through a proxy need an API key: the owner makes one with `easel keys create`.",

@@ -1,5 +1,6 @@
 """What every command is made of. A new kind of command is one file beside this one."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
@@ -11,7 +12,7 @@ from bot.options import OptionSpec, read_options, read_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(ABC):
     """One request, checked but not yet filled in.
 
     Attributes:
@@ -31,6 +32,7 @@ class Command:
     images: tuple[ImageRef, ...] = ()
 
     @property
+    @abstractmethod
     def task(self) -> str:
         """The Hub's tag of what a model must be able to do."""
 
@@ -73,9 +75,11 @@ class Command:
             raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(able))
         return spec
 
+    @abstractmethod
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         """Every option with its value for this model. `seed` is used when none was given; `aspect` is the first
         picture's width / height. Raises: InvalidOption when the model does not take a value."""
 
+    @abstractmethod
     def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         """For prices: (steps or tokens, size relative to the model's own, how many results)."""

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -90,7 +90,7 @@ class JobUseCases:
         events: Events,
         queue: QueueSettings,
         quota: QuotaSettings,
-        wake: Callable[[], None],
+        wake: Callable[[Iterable[str]], None],
         interrupt: Callable[[str], None],
         devices: Callable[[], int],
         secret: bytes,
@@ -128,7 +128,7 @@ class JobUseCases:
             raise InvalidOption("quote", "quote")
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
         accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person))
-        self._wake()
+        self._wake([job.id for job in accepted.jobs])
         return [await self.ticket(job) for job in accepted.jobs]
 
     async def quote(self, person: Person, request: Request) -> Quote:

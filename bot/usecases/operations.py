@@ -28,7 +28,12 @@ class Operations:
                 is_ok=False,
                 sentence=f"The database does not answer ({error.code}).",
             )
-        return Healthy(name="database", is_ok=True, sentence="The database answers.", details=dict(counts))
+        return Healthy(
+            name="database",
+            is_ok=True,
+            sentence="The database answers.",
+            details={str(state): count for state, count in counts.items()},
+        )
 
     def _workers(self) -> Healthy:
         states = {status.device: status.state for status in self.devices()}

@@ -1,0 +1,46 @@
+"""What the core needs from the outside, as Protocols, and the values they exchange."""
+
+from bot.ports.media import Delivery, Healthy, Learned, Maintenance, MediaStore, Outbox, Swept
+from bot.ports.people import ApiKey, Ledger, People, Person, Usage
+from bot.ports.pictures import CleanPicture, Pictures
+from bot.ports.platforms import Adapter, Platform
+from bot.ports.pool import Described, DeviceStatus, Done, Measured, Pool, Progress, Rendered, Task, TaskImage
+from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
+
+__all__ = [
+    "Accepted",
+    "Adapter",
+    "ApiKey",
+    "CleanPicture",
+    "Delivery",
+    "Described",
+    "DeviceStatus",
+    "Done",
+    "Healthy",
+    "History",
+    "JobStore",
+    "Lane",
+    "Learned",
+    "Ledger",
+    "Limits",
+    "Maintenance",
+    "Measured",
+    "MediaStore",
+    "NewJob",
+    "Offer",
+    "Outbox",
+    "People",
+    "Person",
+    "Pictures",
+    "Platform",
+    "Pool",
+    "Progress",
+    "QueueView",
+    "Rendered",
+    "Renewed",
+    "RequestKey",
+    "Swept",
+    "Task",
+    "TaskImage",
+    "Usage",
+]

@@ -1,0 +1,129 @@
+"""The inference pool: tasks in, progress and results out."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bot.jobs import Media
+from bot.models import ModelSpec
+from bot.ports.queue import Offer
+
+
+@dataclass(frozen=True)
+class TaskImage:
+    role: str
+    media: Media
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One job as a device sees it; no person, no platform, no token.
+
+    Attributes:
+        options: every option filled in, with INTERFACES' names (`steps`, `guidance_scale`, `seed`, ...).
+        share: jobs with the same key may share a forward pass; opaque to the pool.
+        watched: somebody looks at its progress, so previews are worth making.
+    """
+
+    id: str
+    command: str
+    task: str
+    model: ModelSpec
+    options: Mapping[str, Any]
+    images: tuple[TaskImage, ...] = ()
+    share: str = ""
+    watched: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """`step` of `steps`; for text, tokens. `preview` is a small JPEG or None."""
+
+    step: int
+    steps: int
+    preview: bytes | None = None
+    note: str = ""
+    """"loading" while the model loads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """`seconds` of one `what`: "step" (diffusion step), "token", "job" (a job beside its steps), "load".
+
+    `shape` is "WIDTHxHEIGHT" or "" for text; `rows` how many shared the forward pass.
+    """
+
+    device: str
+    model: str
+    dtype: str
+    shape: str
+    rows: int
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """A loaded model's form: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`."""
+
+    model: str
+    form: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text."""
+
+    media: Media
+    width: int
+    height: int
+    parameters: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The end of a task. `seconds` is device time used."""
+
+    pictures: tuple[Rendered, ...] = ()
+    text: str | None = None
+    revision: str = ""
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceStatus:
+    """What `/readyz`, `/metrics` and `doctor` say of a device. `state`: starting, ready, restarting, stopped."""
+
+    device: str
+    state: str
+    warm: tuple[str, ...] = ()
+    running: int = 0
+    restarts: int = 0
+    memory_mb: int = 0
+
+
+class Pool(Protocol):
+    def offers(self) -> list[Offer]:
+        """One for each device that can take a task now."""
+
+    def run(self, task: Task) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
+        """Run a task on a device that offered its model; ends after `Done`. Closing the iterator cancels the task.
+
+        Raises: JobCancelled (after `cancel`), Interrupted (draining), ModelUnavailable, OutOfMemory, EngineTimeout,
+        WorkerLost, InvalidOption (the model itself refused a value), EngineError.
+        """
+
+    def cancel(self, task_id: str) -> None:
+        """Stop at the next step; a task that does not run is ignored."""
+
+    def watch(self, task_id: str, watched: bool) -> None:
+        """Make previews for it, or no longer."""
+
+    async def wait_for_change(self) -> None:
+        """Returns when offers may have changed since the last call."""
+
+    def statuses(self) -> list[DeviceStatus]: ...
+
+    async def drain(self, deadline_s: float) -> None:
+        """Offer nothing more; let running tasks finish until the deadline, then interrupt them."""
