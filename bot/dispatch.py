@@ -65,6 +65,11 @@ class Attempt:
     began: float | None = None
     """Monotonic time of the first step; loading does not count as use."""
 
+    def check(self) -> None:
+        """Raises: JobCancelled."""
+        if self.cancelled:
+            raise JobCancelled
+
     @property
     def used_s(self) -> float:
         return 0.0 if self.began is None else time.monotonic() - self.began
@@ -239,8 +244,7 @@ class Dispatcher:
         )
 
     async def _drive(self, attempt: Attempt, task: Task, started: Callable[[], None]) -> Done:
-        if attempt.cancelled:
-            raise JobCancelled
+        attempt.check()
         async with aclosing(self.pool.run(task)) as events:
             async for event in events:
                 started()

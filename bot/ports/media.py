@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bot.jobs import Job, Media, Picture
+from bot.ports.pool import Measured
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class Outbox(Protocol):
 class Learned(Protocol):
     """What the children measured and described, kept over restarts."""
 
-    async def record(self, measured: "Measured") -> None:
+    async def record(self, measured: Measured) -> None:
         """A running mean per (device, model, dtype, shape, rows, what); later samples weigh at least 1/20."""
 
-    async def rates(self) -> list["Measured"]: ...
+    async def rates(self) -> list[Measured]: ...
 
     async def record_form(self, model: str, form: Mapping[str, Any]) -> None: ...
 

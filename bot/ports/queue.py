@@ -41,7 +41,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class RequestKey:
-    """An idempotency key: `api:{key id}:{Idempotency-Key}`, `tg:{bot}:{update_id}`, ...; the hash tells bodies apart."""
+    """An idempotency key: `api:{key id}:{Idempotency-Key}`, ...; `body_hash` tells bodies apart."""
 
     key: str
     body_hash: str
