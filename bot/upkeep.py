@@ -1,0 +1,37 @@
+"""Regular chores: pictures that nobody needs any more are forgotten."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from bot.errors import EaselError
+from bot.house import ImagesSettings, RetentionSettings
+from bot.ports import MediaStore
+
+log = structlog.get_logger()
+
+SWEEP_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upkeep:
+    media: MediaStore
+    images: ImagesSettings
+    retention: RetentionSettings
+
+    async def run(self) -> None:
+        """Sweep at once and then every hour, until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except EaselError as error:
+                log.warning("the sweep has to wait", action="sweep_failed", code=error.code)
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def sweep(self) -> None:
+        swept = await self.media.sweep(
+            unused_s=self.images.max_unused_h * 3600.0, keep_days=self.retention.days, max_gb=self.retention.max_gb
+        )
+        if swept.files:
+            log.info("pictures forgotten", action="swept", files=swept.files, megabytes=round(swept.megabytes, 1))
