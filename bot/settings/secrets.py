@@ -1,0 +1,92 @@
+"""The tokens: from the environment, from files that it names, or from `secrets.env` in the data directory."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bot.errors import ConfigError
+
+SECRETS_FILE = "secrets.env"
+SECRETS: Mapping[str, tuple[str, str]] = {
+    "DISCORD_TOKEN": ("discord_token", "DISCORD_BOT_TOKEN"),
+    "TELEGRAM_BOT_TOKEN": ("telegram_token", "TELEGRAM_TOKEN"),
+    "HF_TOKEN": ("hf_token", "HF_TOKEN"),
+}
+"""Each secret's variable, its field in `Secrets`, and its other name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """The tokens; empty when not set. Shown without their values.
+
+    Attributes:
+        sources: where each variable's value was found, for `doctor`.
+    """
+
+    discord_token: str = field(default="", repr=False)
+    telegram_token: str = field(default="", repr=False)
+    hf_token: str = field(default="", repr=False)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def values(self) -> tuple[str, ...]:
+        """Every value that is set, for the log to blank."""
+        return tuple(filter(None, (self.discord_token, self.telegram_token, self.hf_token)))
+
+
+def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
+    """From variables, else from the files that `..._FILE` variables name, else from `secrets.env` in `data_dir`.
+
+    Raises: ConfigError, which never quotes a value.
+    """
+    problems: list[str] = []
+    kept = _read_secrets_file(data_dir / SECRETS_FILE, problems)
+    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for variable, (name, alias) in SECRETS.items():
+        for one in dict.fromkeys((variable, alias)):
+            value, source = _find_secret(one, environ, kept, problems)
+            if value and name not in found:
+                found[name], sources[variable] = value, source
+    if problems:
+        raise ConfigError(problems)
+    return Secrets(**found, sources=sources)
+
+
+def _find_secret(
+    name: str, environ: Mapping[str, str], kept: Mapping[str, str], problems: list[str]
+) -> tuple[str, str]:
+    if value := environ.get(name, "").strip():
+        return value, name
+    if path := environ.get(f"{name}_FILE", ""):
+        try:
+            return Path(path).read_text(encoding="utf-8-sig").strip(), f"{name}_FILE"
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            problems.append(f"{name}_FILE names {path}, which cannot be read: {why}.")
+    return kept.get(name, ""), SECRETS_FILE
+
+
+def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
+    """`NAME=value` lines; quotes around values, `export` before names, and `#` lines are allowed."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: this cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}.")
+        return {}
+    if os.name == "posix" and mode & 0o077:
+        problems.append(f"{path} can be read by others (mode {mode:04o}): run chmod 600 {path}.")
+    known = {one for variable, (_, alias) in SECRETS.items() for one in (variable, alias)}
+    kept: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        name, sign, value = line.strip().removeprefix("export ").partition("=")
+        if not name or name.startswith("#"):
+            continue
+        if not sign or name.strip() not in known:
+            problems.append(f"{path}: line {number} is not NAME=value with one of: {', '.join(sorted(known))}.")
+            continue
+        kept[name.strip()] = value.strip().strip("\"'")
+    return kept
