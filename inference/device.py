@@ -1,0 +1,310 @@
+"""Keeps one device's child alive, and knows what it runs.
+
+The child may die at any moment for any reason; then every task it had ends with an error that says
+whether the task was alone in it, and the next child starts after a wait that grows with each crash.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
+from bot.models import ModelSpec
+from bot.ports import Described, DeviceStatus, Measured, Offer, Progress, Task
+from inference import protocol
+from inference.process import ChildProcess
+from inference.settings import PoolSettings
+from inference.watchdog import Hung, Running, TimeUp, Watchdog
+
+_log = structlog.get_logger("inference")
+_STEADY_S = 60.0
+"""A child that lived this long was fine: the back-off starts anew."""
+_GOODBYE_S = 2.0
+
+
+class Device:
+    """One device and its child process. `changed` is called whenever its offer may have changed."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: PoolSettings,
+        models: Sequence[ModelSpec],
+        engines: str,
+        changed: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._models = tuple(models)
+        self._engines = engines
+        self._changed = changed
+        self._child: ChildProcess | None = None
+        self._watchdog = Watchdog(settings, time.monotonic())
+        self._running: dict[str, Running] = {}
+        self._owed: list[Described | Measured] = []
+        self._warm: tuple[str, ...] = ()
+        self._slots = 0
+        self._memory_mb = 0
+        self._restarts = 0
+        self._state = "starting"
+        self._is_stopping = False
+        self._may_warm_up = settings.warm_up
+        self._did_well = False
+
+    # ------------------------------------------------------------ what others ask
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    def offer(self) -> Offer | None:
+        free = self._slots - len(self._running)
+        if self._state != "ready" or free <= 0:
+            return None
+        return Offer(
+            device=self.name,
+            models=frozenset(model.name for model in self._models),
+            warm=frozenset(self._warm),
+            free=free,
+            idle=not self._running,
+        )
+
+    def status(self) -> DeviceStatus:
+        return DeviceStatus(
+            device=self.name,
+            state=self._state,
+            warm=self._warm,
+            running=len(self._running),
+            restarts=self._restarts,
+            memory_mb=self._memory_mb,
+        )
+
+    def run(self, task: Task) -> Running:
+        """Give the task to the child; only after an `offer`."""
+        assert self._child is not None
+        running = Running(task)
+        self._running[task.id] = running
+        for owed in self._owed:
+            running.tell(owed)
+        self._owed.clear()
+        if task.model.name not in self._warm:
+            running.tell(Progress(step=0, steps=_steps(task), note="loading"))
+        self._child.post(protocol.Run(task))
+        self._changed()
+        return running
+
+    def cancel(self, task_id: str, reason: EaselError | None = None) -> None:
+        """Stop a task at its next step. With a `reason`, or before it began, whoever runs it hears it at once."""
+        running = self._running.get(task_id)
+        if running is None:
+            return
+        if self._child is not None:
+            self._child.post(protocol.Cancel(task_id))
+        if reason is not None or running.started_at is None:
+            running.tell(reason or JobCancelled())
+
+    def watch(self, task_id: str, watched: bool) -> None:
+        if task_id in self._running and self._child is not None:
+            self._child.post(protocol.Watch(task_id, watched))
+
+    # ------------------------------------------------------------ the child's lives
+
+    async def serve(self) -> None:
+        """Start the child and start it again whenever it dies. Cancel to end it."""
+        backoff_s = self._settings.restart_backoff_s
+        try:
+            while True:
+                born = time.monotonic()
+                self._lose(await self._live())
+                if self._did_well or time.monotonic() - born > _STEADY_S:
+                    backoff_s = self._settings.restart_backoff_s
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, self._settings.restart_backoff_max_s)
+        finally:
+            self._is_stopping = True
+            self._state = "stopped"
+            self._lose(Hung("the pool closed"))
+
+    async def _live(self) -> Hung:
+        """One child from its birth to its death; returns why it died."""
+        self._did_well = False
+        self._watchdog = Watchdog(self._settings, time.monotonic())
+        threads, niceness = self._settings.threads, str(self._settings.niceness)
+        try:
+            child = await ChildProcess.start(self.name, "inference.worker", niceness, threads=threads)
+        except OSError as error:
+            return Hung(f"the child did not start: {error}")
+        self._child = child
+        child.post(self._begin())
+        try:
+            hung = await self._attend(child)
+        except Exception as error:  # our own mistake must not end the device for ever
+            _log.exception("Attending a child failed", action="child_attend", device=self.name)
+            hung = Hung(f"attending it failed: {error!r}")
+        finally:
+            self._child = None
+            status = await child.close(_GOODBYE_S if self._is_stopping else 0.0)
+        detail = f"exit status {status}" if hung is None else hung.reason
+        words = f"{detail}\n{child.last_words}".strip()
+        return Hung(words, stuck_load=hung.stuck_load if hung else "")
+
+    def _begin(self) -> protocol.Begin:
+        return protocol.Begin(
+            device=self.name,
+            engines=self._engines,
+            threads=self._settings.threads,
+            max_warm=self._settings.max_warm,
+            warm_memory_mb=self._settings.warm_memory_mb,
+            silence_s=self._settings.silence_s,
+        )
+
+    async def _attend(self, child: ChildProcess) -> Hung | None:
+        """Listen and watch until the child ended (None) or must be killed."""
+        watching = asyncio.create_task(self._watch(child))
+        listening = asyncio.create_task(self._listen(child))
+        try:
+            await asyncio.wait({watching, listening}, return_when=asyncio.FIRST_COMPLETED)
+            return watching.result() if watching.done() else listening.result()
+        except asyncio.CancelledError:
+            self._is_stopping = True
+            child.post(protocol.Shutdown())
+            raise
+        finally:
+            for task in (watching, listening):
+                task.cancel()
+            await asyncio.gather(watching, listening, return_exceptions=True)
+
+    async def _watch(self, child: ChildProcess) -> Hung:
+        while True:
+            await asyncio.sleep(self._watchdog.tick_s)
+            match self._watchdog.check(time.monotonic(), list(self._running.values())):
+                case Hung() as hung:
+                    return hung
+                case TimeUp(running):
+                    running.must_end_by = time.monotonic() + self._settings.cancel_grace_s
+                    child.post(protocol.Cancel(running.task.id))
+                case None:
+                    pass
+
+    def _lose(self, hung: Hung) -> None:
+        """The child is gone: end its tasks, prepare the next life."""
+        is_alone = len(self._running) == 1
+        for running in self._running.values():
+            running.tell(self._loss(running, hung, is_alone))
+        was_loading = self._watchdog.loading
+        self._running.clear()
+        self._warm, self._slots, self._memory_mb = (), 0, 0
+        if not self._is_stopping:
+            self._state = "restarting"
+            self._restarts += 1
+            self._may_warm_up = self._settings.warm_up and not was_loading
+            _log.error(
+                "The child process ended",
+                action="child_lost",
+                device=self.name,
+                reason=hung.reason,
+                loading=was_loading,
+            )
+        self._changed()
+
+    def _loss(self, running: Running, hung: Hung, is_alone: bool) -> EaselError:
+        if self._is_stopping:
+            return Interrupted()
+        if running.must_end_by is not None:
+            return EngineTimeout(self._settings.job_timeout_s, hung.reason)
+        if hung.stuck_load == running.task.model.name:
+            return ModelUnavailable(hung.stuck_load, hung.reason)
+        return WorkerLost(alone=is_alone and running.is_received, detail=hung.reason)
+
+    # ------------------------------------------------------------ what the child says
+
+    async def _listen(self, child: ChildProcess) -> Hung | None:
+        while True:
+            try:
+                message = await child.receive()
+            except protocol.BadFrame as error:
+                return Hung(f"the child sent noise: {error}")
+            if message is None:
+                return None
+            self._watchdog.heard(time.monotonic())
+            self._hear(child, message)
+
+    def _hear(self, child: ChildProcess, message: object) -> None:
+        now = time.monotonic()
+        match message:
+            case protocol.Beat(memory_mb):
+                self._memory_mb = memory_mb
+            case protocol.Told(task_id=task_id, event=event, used_s=used_s):
+                if running := self._running.get(task_id):
+                    running.report(now, used_s, stepped=not isinstance(event, Measured))
+                    running.tell(event)
+            case protocol.Ended(task_id=task_id, outcome=outcome, used_s=used_s):
+                if running := self._running.pop(task_id, None):
+                    running.report(now, used_s, stepped=False)
+                    running.tell(self._end(running, outcome))
+                    self._changed()
+            case protocol.Received(task_id) if task_id in self._running:
+                self._running[task_id].is_received = True
+            case protocol.Started(task_id) if task_id in self._running:
+                self._running[task_id].start(now)
+            case protocol.Loading(model):
+                self._watchdog.load_began(model, now)
+            case protocol.Loaded():
+                self._loaded(message)
+            case protocol.Ready(slots):
+                self._ready(child, slots)
+
+    def _ready(self, child: ChildProcess, slots: int) -> None:
+        self._slots, self._state = slots, "ready"
+        self._watchdog.is_up()
+        _log.info("The child process is ready", action="child_ready", device=self.name, pid=child.pid)
+        if self._may_warm_up and self._models:
+            child.post(protocol.Load(self._models[0]))
+        self._changed()
+
+    def _loaded(self, message: protocol.Loaded) -> None:
+        self._watchdog.load_ended()
+        self._warm = message.warm
+        owed = [event for event in (message.described, message.measured) if event is not None]
+        waiting = [r for r in self._running.values() if r.task.model.name == message.model]
+        if waiting:
+            for event in owed:
+                waiting[0].tell(event)
+        else:
+            self._owed.extend(owed)
+        if message.failure is not None:
+            _log.warning(
+                "A model could not be loaded",
+                action="load_failed",
+                device=self.name,
+                model=message.model,
+                problem=str(protocol.unpack_error(message.failure)),
+            )
+        self._changed()
+
+    def _end(self, running: Running, outcome: object) -> protocol.Finished | EaselError:
+        self._did_well = True
+        match outcome:
+            case protocol.Finished():
+                return outcome
+            case protocol.Failure():
+                return protocol.unpack_error(outcome)
+        if running.must_end_by is not None:
+            return EngineTimeout(self._settings.job_timeout_s)
+        return JobCancelled()
+
+
+def plain(task: Task) -> Task:
+    """The task with ordinary dicts, which is all that the protocol lets through."""
+    model = replace(task.model, form=dict(task.model.form))
+    return replace(task, options=dict(task.options), model=model)
+
+
+def _steps(task: Task) -> int:
+    """How many steps it will report, as far as its options tell."""
+    if "steps" in task.options:
+        return int(task.options["steps"]) * int(task.options.get("count", 1))
+    return int(task.options.get("max_new_tokens", task.model.max_new_tokens))

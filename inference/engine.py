@@ -1,0 +1,107 @@
+"""What an engine is, and which engine does which task.
+
+An engine runs one model in steps, so that a device can give every step to whoever should have it.
+A new kind of model is one more file and one more line in `ENGINES`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from bot.errors import ModelUnavailable
+from bot.models import (
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    ModelSpec,
+)
+from bot.ports import Task
+from inference.protocol import Finished, RawPicture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """`task_id` is now `step` of `steps` far (tokens, for text). `preview`: a small JPEG."""
+
+    task_id: str
+    step: int
+    steps: int
+    preview: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """One picture of the task is ready."""
+
+    task_id: str
+    picture: RawPicture
+
+
+@dataclass(frozen=True, kw_only=True)
+class Over:
+    """The task is done and no longer admitted."""
+
+    task_id: str
+    finished: Finished
+
+
+EngineEvent = Step | Made | Over
+
+
+class Engine(Protocol):
+    """One model on one device. All calls come from one thread."""
+
+    @property
+    def free_rows(self) -> int:
+        """How many more tasks it would admit now."""
+
+    @property
+    def form(self) -> Mapping[str, Any]:
+        """After `load`: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`."""
+
+    def load(self, device: str) -> None:
+        """Raises: ModelUnavailable, OutOfMemory."""
+
+    def admit(self, task: Task) -> None:
+        """Begin a task at the next step. Raises: InvalidOption, EngineError."""
+
+    def step(self) -> Sequence[EngineEvent]:
+        """Compute one step for the admitted tasks. What it raises ends all of them."""
+
+    def cancel(self, task_id: str) -> None:
+        """Drop the task now; nothing more is heard of it."""
+
+    def watch(self, task_id: str, watched: bool) -> None:
+        """Somebody looks at its previews, or no longer."""
+
+    def save_memory(self) -> None:
+        """A task ran out of memory: be slower but smaller from now on."""
+
+    def unload(self) -> None:
+        """Give back all memory."""
+
+
+ENGINES: Mapping[str, str] = {
+    TEXT_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
+    IMAGE_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
+    IMAGE_TO_TEXT: "inference.vision.engine:VisionEngine",
+    VISUAL_QUESTION_ANSWERING: "inference.vision.engine:VisionEngine",
+}
+"""Import paths by task, because importing an engine means importing torch."""
+
+
+def build(model: ModelSpec) -> Engine:
+    """The engine for a model, not loaded yet. Raises: ModelUnavailable."""
+    paths = {ENGINES[task] for task in model.tasks if task in ENGINES}
+    if len(paths) != 1:
+        raise ModelUnavailable(model.name, f"no one engine does {', '.join(model.tasks) or 'nothing'}")
+    engine: Engine = find(paths.pop())(model)
+    return engine
+
+
+def find(path: str) -> Any:
+    """The thing at an import path "module:name"."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,43 @@
+"""The environment of a child process: what torch and Hugging Face need, and no secret.
+
+An allow-list, and from that everything is left out that looks like a secret.
+"""
+
+import re
+from collections.abc import Mapping
+
+_ALLOWED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|SYSTEMDRIVE|WINDIR"
+    r"|COMSPEC|PATHEXT|APPDATA|LOCALAPPDATA|PROGRAMDATA|USERPROFILE|VIRTUAL_ENV|LD_LIBRARY_PATH"
+    r"|DYLD_\w+|PYTHONPATH|PYTHONHOME|PYTHONDONTWRITEBYTECODE|PYTHONPYCACHEPREFIX|XDG_\w+"
+    r"|HF_HOME|HF_HUB_CACHE|HF_XET_CACHE|HUGGINGFACE_HUB_CACHE|CUDA_\w+|NVIDIA_\w+|NCCL_\w+|CUBLAS_\w+|HIP_\w+|ROCR_\w+"
+    r"|ROCM_\w+|HSA_\w+|ZE_\w+|SYCL_\w+|ONEAPI_\w+|PYTORCH_\w+|TORCH_\w+|TORCHINDUCTOR_\w+|TRITON_\w+"
+    r"|OMP_\w+|MKL_\w+|KMP_\w+|GOMP_\w+|OPENBLAS_\w+|NUMEXPR_\w+",
+    re.ASCII,
+)
+_SECRET = re.compile(r"TOKEN|SECRET|KEY|PASSW|PASSPHRASE|CREDENTIAL|AUTH|COOKIE|WEBHOOK", re.IGNORECASE)
+
+_FIXED = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # Their warnings quote prompts.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONIOENCODING": "utf-8",
+}
+
+
+def clean_environment(environ: Mapping[str, str], threads: int = 0) -> dict[str, str]:
+    """What of `environ` a child may see, and our own additions. `threads` 0: the libraries' default."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if _ALLOWED.fullmatch(name) and not _SECRET.search(name)
+    }
+    if threads:
+        kept |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return kept | _FIXED

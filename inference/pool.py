@@ -1,0 +1,183 @@
+"""Runs tasks on the devices' child processes; implements `bot.ports.Pool`.
+
+There is no queue here: a task is taken only by a device that has room for it, and waiting is the job
+table's work. This process never imports torch.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol, Self
+
+from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
+from bot.jobs import Media
+from bot.models import ModelSpec
+from bot.ports import Described, DeviceStatus, Done, Measured, Offer, Progress, Rendered, Task
+from inference.changes import Changes
+from inference.device import Device, plain
+from inference.metadata import about
+from inference.protocol import Finished, RawPicture
+from inference.settings import PoolSettings as PoolSettings
+from inference.watchdog import Running
+
+_PLACE_WAIT_S = 60.0
+Devices = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
+"""Device names, or how to find them out; the latter happens while the server already answers."""
+
+
+class Encoder(Protocol):
+    async def encode(
+        self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str
+    ) -> Media:
+        """RGB to a picture file with its metadata. Raises: EngineError."""
+
+
+class DevicePool:
+    """Use as an async context manager; on leaving, tasks that still run are interrupted."""
+
+    def __init__(
+        self,
+        settings: PoolSettings,
+        devices: Devices,
+        models: Sequence[ModelSpec],
+        pictures: Encoder,
+        *,
+        engines: str = "inference.engine:build",
+    ) -> None:
+        self._settings = settings
+        self._names = devices
+        self._models = tuple(models)
+        self._pictures = pictures
+        self._engines = engines
+        self._devices: list[Device] = []
+        self._open: dict[str, bool] = {}
+        self._changes = Changes()
+        self._is_draining = False
+        self._main: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        if not callable(self._names):
+            self._devices = [self._device(name) for name in self._names]
+        self._main = asyncio.create_task(self._serve(), name="pool")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._is_draining = True
+        for device in self._devices:
+            for task_id in self._open:
+                device.cancel(task_id, Interrupted())
+        if self._main is not None:
+            self._main.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._main
+
+    async def _serve(self) -> None:
+        if callable(self._names):
+            self._devices = [self._device(name) for name in await self._names()]
+        async with asyncio.TaskGroup() as group:
+            for device in self._devices:
+                group.create_task(device.serve(), name=f"device {device.name}")
+
+    def _device(self, name: str) -> Device:
+        return Device(name, self._settings, self._models, self._engines, self._changes.note)
+
+    # ------------------------------------------------------------ bot.ports.Pool
+
+    def offers(self) -> list[Offer]:
+        if self._is_draining:
+            return []
+        return [offer for device in self._devices if (offer := device.offer()) is not None]
+
+    def statuses(self) -> list[DeviceStatus]:
+        return [device.status() for device in self._devices]
+
+    def cancel(self, task_id: str) -> None:
+        if task_id in self._open:
+            self._open[task_id] = True
+        for device in self._devices:
+            device.cancel(task_id)
+
+    def watch(self, task_id: str, watched: bool) -> None:
+        for device in self._devices:
+            device.watch(task_id, watched)
+
+    async def wait_for_change(self) -> None:
+        await self._changes.news()
+
+    async def run(
+        self, task: Task
+    ) -> AsyncIterator[Progress | Measured | Described | Done]:
+        self._open[task.id] = False
+        try:
+            device, running = await self._place(plain(task))
+            try:
+                async for event in self._follow(running):
+                    yield event
+            finally:
+                if not running.is_over:
+                    device.cancel(task.id, JobCancelled())
+        finally:
+            self._open.pop(task.id, None)
+            self._changes.note()
+
+    async def drain(self, deadline_s: float) -> None:
+        self._is_draining = True
+        self._changes.note()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._changes.until(lambda: not self._open)
+        for device in self._devices:
+            for task_id in list(self._open):
+                device.cancel(task_id, Interrupted())
+
+    # ------------------------------------------------------------ one task
+
+    async def _follow(
+        self, running: Running
+    ) -> AsyncIterator[Progress | Measured | Described | Done]:
+        pictures: list[Rendered] = []
+        while True:
+            match await running.events.get():
+                case EaselError() as error:
+                    raise error
+                case RawPicture() as picture:
+                    pictures.append(await self._encode(running.task, picture))
+                case Finished() as end:
+                    yield Done(
+                        pictures=tuple(pictures),
+                        text=end.text,
+                        revision=end.revision,
+                        seconds=running.used_s,
+                        notes=end.notes,
+                    )
+                    return
+                case event:
+                    yield event
+
+    async def _encode(self, task: Task, picture: RawPicture) -> Rendered:
+        parameters, easel = about(task, picture)
+        media = await self._pictures.encode(
+            picture.pixels, picture.width, picture.height, parameters=parameters, easel=easel
+        )
+        return Rendered(
+            media=media, width=picture.width, height=picture.height, parameters=parameters
+        )
+
+    async def _place(self, task: Task) -> tuple[Device, Running]:
+        """Put the task on a device: one with its model warm, else one that is idle, else any with room."""
+        try:
+            async with asyncio.timeout(_PLACE_WAIT_S):
+                await self._changes.until(lambda: self._must_stop(task) or bool(self.offers()))
+        except TimeoutError:
+            raise WorkerLost(alone=False, detail="no device had room for it") from None
+        if self._must_stop(task):
+            raise Interrupted if self._is_draining else JobCancelled
+        offers = [(device.offer(), device) for device in self._devices]
+        _, device = max(
+            ((offer, device) for offer, device in offers if offer is not None),
+            key=lambda pair: (task.model.name in pair[0].warm, pair[0].idle, pair[0].free),
+        )
+        return device, device.run(task)
+
+    def _must_stop(self, task: Task) -> bool:
+        return self._is_draining or self._open[task.id]

@@ -1,0 +1,134 @@
+"""A child process seen from the parent: started clean, spoken to in messages, killed for certain.
+
+Only asyncio and the standard library: nothing here blocks the event loop for longer than a fork.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import structlog
+
+from inference import protocol
+from inference.environment import clean_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The clone. Children start here, so that they find the same packages and relative model folders."""
+
+_log = structlog.get_logger("inference")
+_LEVELS = frozenset({"debug", "info", "warning", "error"})
+_LAST_WORDS = ("  File ", "Fatal Python error", "Thread 0x", "Current thread", "Timeout", "Segmentation")
+"""How lines of a native traceback begin; other raw lines may quote a prompt and stay at DEBUG."""
+
+
+class ChildProcess:
+    """One running `python -m MODULE`. Use `start`; `close` it in the end."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+        self.name = name
+        self._process = process
+        self._last_words: deque[str] = deque(maxlen=24)
+        self._logs = asyncio.create_task(self._copy_log(), name=f"log of {name}")
+
+    @classmethod
+    async def start(cls, name: str, module: str, *args: str, threads: int = 0) -> Self:
+        """Raises: OSError."""
+        group = {"process_group": 0} if os.name == "posix" else {}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            module,
+            str(os.getpid()),
+            *args,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=2**20,
+            cwd=ROOT,
+            env=clean_environment(os.environ, threads),
+            **group,  # type: ignore[arg-type]
+        )
+        return cls(name, process)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def last_words(self) -> str:
+        """The end of the native traceback it left on stderr, if any."""
+        return "\n".join(self._last_words)
+
+    def post(self, message: object) -> None:
+        """Send without waiting; a message to a dead child is dropped, its death is told elsewhere."""
+        stream = self._process.stdin
+        if stream is not None and not stream.is_closing() and self._process.returncode is None:
+            stream.write(protocol.encode(message))
+
+    async def receive(self) -> Any | None:
+        """The child's next message, or None when there will be none any more.
+
+        Raises: BadFrame.
+        """
+        assert self._process.stdout is not None
+        try:
+            header = await self._process.stdout.readexactly(protocol.HEADER_SIZE)
+            body = await self._process.stdout.readexactly(protocol.body_length(header))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        return protocol.decode(body)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self, grace_s: float = 0.0) -> int:
+        """Let it end by itself within `grace_s`, then kill it. Returns its exit status."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), max(grace_s, 0.001))
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+        finally:
+            self.kill()
+        await asyncio.wait([self._logs], timeout=1.0)
+        self._logs.cancel()
+        return self._process.returncode or 0
+
+    async def _copy_log(self) -> None:
+        assert self._process.stderr is not None
+        while True:
+            try:
+                line = await self._process.stderr.readline()
+            except ValueError:  # a line over the limit: asyncio dropped it
+                continue
+            if not line:
+                return
+            self._note(line.decode(errors="replace").rstrip())
+
+    def _note(self, line: str) -> None:
+        if line.startswith(_LAST_WORDS):
+            self._last_words.append(line)
+        fields = _parsed(line)
+        level = str(fields.pop("level", "debug"))
+        event = str(fields.pop("event", line))
+        fields.pop("action", None)
+        log = getattr(_log, level if level in _LEVELS else "debug")
+        log(event, action="child_says", child=self.name, **fields)
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    if not line.startswith("{"):
+        return {}
+    with contextlib.suppress(ValueError):
+        fields: Mapping[str, Any] = json.loads(line)
+        return {str(name): value for name, value in fields.items() if name != "child"}
+    return {}

@@ -1,0 +1,267 @@
+"""The main loop of a device's child process: loads models, admits tasks, steps engines, reports.
+
+Run as `python -m inference.worker PARENT_PID NICENESS`. It knows nothing of chat. Orders arrive in a
+thread while it computes and are obeyed between steps; its heart beats in another, so silence means that the
+process is stopped or that something holds the interpreter.
+"""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from statistics import median
+from typing import Any
+
+from bot.ports import Measured, Progress, Task
+from inference import child, protocol
+from inference.engine import Engine, Made, Over, Step, find
+from inference.faults import is_out_of_memory, task_fault
+from inference.shelf import Shelf
+
+BEAT_S = 1.0
+
+
+@dataclass
+class _Admitted:
+    """A task in an engine. `steps_s`: durations of the calls in which it advanced."""
+
+    task: Task
+    used_s: float = 0.0
+    rows: int = 1
+    shape: str = ""
+    steps_s: list[float] = field(default_factory=list)
+
+
+class Worker:
+    """Serves one device. `inbox` holds the parent's messages."""
+
+    def __init__(self, line: child.Line, begin: protocol.Begin, inbox: "SimpleQueue[Any]") -> None:
+        self._line = line
+        self._begin = begin
+        self._inbox = inbox
+        self._shelf = Shelf(find(begin.engines), begin, line)
+        self._waiting: deque[Task] = deque()
+        self._admitted: dict[str, _Admitted] = {}
+
+    def serve(self) -> None:
+        """Until the parent says Shutdown."""
+        self._line.send(protocol.Ready(slots=1))
+        while self._obey():
+            self._admit()
+            for engine, tasks in self._busy():
+                self._step(engine, tasks)
+
+    # ------------------------------------------------------------ orders
+
+    def _obey(self) -> bool:
+        """Take every order there is; wait for one when there is nothing to compute."""
+        must_wait = not self._admitted and not self._waiting
+        while True:
+            try:
+                message = self._inbox.get(block=must_wait)
+            except Empty:
+                return True
+            must_wait = False
+            if isinstance(message, protocol.Shutdown):
+                return False
+            self._take(message)
+
+    def _take(self, message: Any) -> None:
+        match message:
+            case protocol.Run(task):
+                self._waiting.append(task)
+            case protocol.Cancel(task_id):
+                self._cancel(task_id)
+            case protocol.Watch(task_id, watched) if task_id in self._admitted:
+                self._engine_of(task_id).watch(task_id, watched)
+            case protocol.Load(model) if not self._waiting:
+                self._shelf.load(model, busy=self._models_in_use())
+
+    def _cancel(self, task_id: str) -> None:
+        for task in list(self._waiting):
+            if task.id == task_id:
+                self._waiting.remove(task)
+                self._line.send(
+                    protocol.Ended(task_id=task_id, outcome=protocol.Stopped(), used_s=0.0)
+                )
+        if task_id in self._admitted:
+            self._engine_of(task_id).cancel(task_id)
+            self._end(task_id, protocol.Stopped())
+
+    # ------------------------------------------------------------ admitting
+
+    def _admit(self) -> None:
+        for _ in range(len(self._waiting)):
+            task = self._waiting.popleft()
+            failure = self._shelf.load(task.model, busy=self._models_in_use())
+            if failure is not None:
+                self._line.send(protocol.Ended(task_id=task.id, outcome=failure, used_s=0.0))
+            elif not self._is_still_wanted(task):
+                return
+            elif self._shelf[task.model.name].free_rows > 0:
+                self._begin_task(task)
+            else:
+                self._waiting.append(task)
+
+    def _is_still_wanted(self, task: Task) -> bool:
+        """Loading takes long: look at what was ordered meanwhile, before computing."""
+        self._waiting.appendleft(task)
+        while not self._inbox.empty():
+            message = self._inbox.get()
+            if isinstance(message, protocol.Shutdown):
+                self._inbox.put(message)
+                return False
+            self._take(message)
+        is_wanted = any(task is waiting for waiting in self._waiting)
+        if is_wanted:
+            self._waiting.remove(task)
+        return is_wanted
+
+    def _begin_task(self, task: Task) -> None:
+        shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
+        self._admitted[task.id] = _Admitted(task, shape=shape)
+        self._line.send(protocol.Started(task.id))
+        try:
+            self._shelf[task.model.name].admit(task)
+        except Exception as error:
+            self._fail([task.id], error)
+
+    # ------------------------------------------------------------ computing
+
+    def _busy(self) -> list[tuple[Engine, list[str]]]:
+        """The engines with admitted tasks."""
+        by_model: dict[str, list[str]] = {}
+        for task_id, admitted in self._admitted.items():
+            by_model.setdefault(admitted.task.model.name, []).append(task_id)
+        return [(self._shelf[name], tasks) for name, tasks in by_model.items()]
+
+    def _step(self, engine: Engine, tasks: list[str]) -> None:
+        started = time.monotonic()
+        try:
+            events = engine.step()
+        except Exception as error:
+            self._spend(tasks, time.monotonic() - started)
+            self._fail(tasks, error)
+            return
+        spent = self._spend(tasks, time.monotonic() - started)
+        for event in events:
+            admitted = self._admitted.get(event.task_id)
+            if admitted is not None:
+                self._tell(admitted, event, spent)
+
+    def _spend(self, tasks: list[str], elapsed_s: float) -> float:
+        share = elapsed_s / len(tasks)
+        for task_id in tasks:
+            admitted = self._admitted[task_id]
+            admitted.used_s += share
+            admitted.rows = max(admitted.rows, len(tasks))
+        return share
+
+    def _tell(self, admitted: _Admitted, event: Step | Made | Over, spent_s: float) -> None:
+        task_id = event.task_id
+        match event:
+            case Step():
+                admitted.steps_s.append(spent_s)
+                told: Any = Progress(step=event.step, steps=event.steps, preview=event.preview)
+            case Made():
+                told = event.picture
+            case Over():
+                for measured in self._measured(admitted):
+                    self._send(task_id, measured)
+                self._end(task_id, event.finished)
+                return
+        self._send(task_id, told)
+
+    def _send(self, task_id: str, event: Any) -> None:
+        used_s = self._admitted[task_id].used_s
+        self._line.send(protocol.Told(task_id=task_id, event=event, used_s=used_s))
+
+    def _measured(self, admitted: _Admitted) -> list[Measured]:
+        """A typical step (not the first, which warms up), and what the job took beside its steps."""
+        steady = admitted.steps_s[1:] or admitted.steps_s
+        if not steady:
+            return []
+        step_s = median(steady)
+        task = admitted.task
+        rest_s = max(0.0, admitted.used_s - step_s * len(admitted.steps_s))
+        what = "token" if task.task.endswith(("-to-text", "answering")) else "step"
+        return [
+            Measured(
+                device=self._begin.device,
+                model=task.model.name,
+                dtype=self._shelf.dtype(task.model.name),
+                shape=admitted.shape,
+                rows=admitted.rows,
+                what=kind,
+                seconds=seconds,
+            )
+            for kind, seconds in ((what, step_s), ("job", rest_s))
+        ]
+
+    # ------------------------------------------------------------ ending
+
+    def _fail(self, tasks: list[str], error: Exception) -> None:
+        model = self._admitted[tasks[0]].task.model.name
+        out_of_memory = is_out_of_memory(error) or type(error).__name__ == "OutOfMemory"
+        for task_id in tasks:
+            self._engine_of(task_id).cancel(task_id)
+            fault = task_fault(error, self._admitted[task_id].task)
+            self._end(task_id, protocol.pack_error(fault))
+        if out_of_memory:
+            self._shelf.make_room(model, busy=self._models_in_use())
+
+    def _end(self, task_id: str, outcome: Any) -> None:
+        used_s = self._admitted.pop(task_id).used_s
+        self._line.send(protocol.Ended(task_id=task_id, outcome=outcome, used_s=used_s))
+
+    def _engine_of(self, task_id: str) -> Engine:
+        return self._shelf[self._admitted[task_id].task.model.name]
+
+    def _models_in_use(self) -> frozenset[str]:
+        return frozenset(admitted.task.model.name for admitted in self._admitted.values())
+
+
+def _memory_mb(device: str) -> int:
+    """What this process holds, MiB: on the device when it has its own memory, else in RAM."""
+    torch = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda"):
+        return int(torch.cuda.memory_reserved(device) // 2**20)
+    import psutil
+
+    return int(psutil.Process().memory_info().rss // 2**20)
+
+
+def _beat(line: child.Line, begin: protocol.Begin) -> None:
+    """Say every second that we live; if that stops, write down where everything hangs."""
+    while True:
+        line.send(protocol.Beat(_memory_mb(begin.device)))
+        faulthandler.dump_traceback_later(max(1.0, begin.silence_s * 0.7), exit=False)
+        time.sleep(min(BEAT_S, begin.silence_s / 4))
+
+
+def main() -> None:
+    parent, niceness = int(sys.argv[1]), int(sys.argv[2])
+    line = child.take_line()
+    child.settle(parent, niceness)
+    begin = line.receive()
+    if not isinstance(begin, protocol.Begin):
+        os._exit(0)
+    inbox: SimpleQueue[Any] = SimpleQueue()
+
+    def take(message: Any) -> None:
+        if isinstance(message, protocol.Run):
+            line.send(protocol.Received(message.task.id))
+        inbox.put(message)
+
+    child.listen(line, take)
+    threading.Thread(target=_beat, args=(line, begin), name="heart", daemon=True).start()
+    Worker(line, begin, inbox).serve()
+    os._exit(0)  # engines' threads and their libraries' exit handlers are not worth waiting for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""A torch-free engine for tests, run in the real child: `engines="tests.inference.engines:build"`.
+
+What it does stands in the prompt (or question), as words: `steps=5` (default: the `steps` option, else 3), `sleep=0.05` (seconds a
+step takes), and what goes wrong, at the second step or at `STEP` of `crash=STEP` and so on: `crash` (killed as by the kernel's
+OOM killer), `abort` (dies in native code), `busy` (holds the interpreter for ever), `hang` (a step that never ends; its heart
+beats on), `oom`, `fail`. `say-env` answers with the environment's names. Any other words mean nothing. Words in
+`model.repo` tell how loading goes: `load=0.3`, `load-fail`, `load-oom`, `load-crash`, `load-hang`, `load-busy`.
+"""
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.errors import ModelUnavailable
+from bot.models import ModelSpec
+from bot.ports import Task
+from inference.engine import EngineEvent, Made, Over, Step
+from inference.protocol import Finished, RawPicture
+
+PREVIEW = b"\xff\xd8preview"
+
+
+def build(model: ModelSpec) -> "TestEngine":
+    return TestEngine(model)
+
+
+class TestEngine:
+    """One task at a time, one step after another, one flat picture for each seed."""
+
+    __test__ = False
+
+    def __init__(self, model: ModelSpec) -> None:
+        self._model = model
+        self._task: Task | None = None
+        self._step = 0
+        self._is_watched = False
+        self._is_small = False
+
+    @property
+    def free_rows(self) -> int:
+        return 0 if self._task else 1
+
+    @property
+    def form(self) -> Mapping[str, Any]:
+        options = ["prompt", "seed", "steps", "count"]
+        return {"samplers": ["euler"], "options": options, "revision": "test", "dtype": "none"}
+
+    def load(self, device: str) -> None:
+        words = _words(self._model.repo)
+        time.sleep(float(words.get("load", 0)))
+        if "load-fail" in words:
+            raise ModelUnavailable(self._model.name, "there is no such folder")
+        for word in ("crash", "hang", "busy", "oom"):
+            if f"load-{word}" in words:
+                _MISHAPS[word]()
+
+    def admit(self, task: Task) -> None:
+        self._task, self._step, self._is_watched = task, 0, task.watched
+
+    def step(self) -> Sequence[EngineEvent]:
+        task = self._task
+        assert task is not None
+        words = _words(_text(task))
+        self._step += 1
+        time.sleep(float(words.get("sleep", 0)))
+        for word, mishap in _MISHAPS.items():
+            if word in words and self._step == int(words[word] or 2):
+                mishap()
+        if "wait-for" in words:
+            _wait_for(words["wait-for"])
+        count = int(task.options.get("count", 1))
+        steps = int(words.get("steps") or task.options.get("steps", 3)) * count
+        preview = PREVIEW if self._is_watched else None
+        events: list[EngineEvent] = [
+            Step(task_id=task.id, step=self._step, steps=steps, preview=preview)
+        ]
+        if self._step == steps:
+            events += self._end(task, count, words)
+        return events
+
+    def cancel(self, task_id: str) -> None:
+        if self._task is not None and self._task.id == task_id:
+            self._task = None
+
+    def watch(self, task_id: str, watched: bool) -> None:
+        self._is_watched = watched
+
+    def save_memory(self) -> None:
+        self._is_small = True
+
+    def unload(self) -> None:
+        self._task = None
+
+    def _end(self, task: Task, count: int, words: Mapping[str, str]) -> list[EngineEvent]:
+        self._task = None
+        notes = ("small",) if self._is_small else ()
+        if task.task.startswith("image-to-text") or task.task.startswith("visual"):
+            text = " ".join(sorted(os.environ)) if "say-env" in words else f"answer: {_text(task)}"
+            return [Over(task_id=task.id, finished=Finished(text=text, notes=notes, revision="test"))]
+        made: list[EngineEvent] = [
+            Made(task_id=task.id, picture=flat_picture(task, index)) for index in range(count)
+        ]
+        return [*made, Over(task_id=task.id, finished=Finished(notes=notes, revision="test"))]
+
+
+def flat_picture(task: Task, index: int) -> RawPicture:
+    """A picture of one colour, which is its seed's lowest three bytes."""
+    seed = (int(task.options.get("seed", 0)) + index) % 2**32
+    width, height = int(task.options.get("width", 8)), int(task.options.get("height", 8))
+    pixels = (seed % 2**24).to_bytes(3, "big") * (width * height)
+    return RawPicture(
+        index=index,
+        width=width,
+        height=height,
+        pixels=pixels,
+        seed=seed,
+        sampler="euler",
+        revision="test",
+    )
+
+
+def _text(task: Task) -> str:
+    return str(task.options.get("prompt") or task.options.get("question") or "")
+
+
+def _words(text: str) -> dict[str, str]:
+    return {word.partition("=")[0]: word.partition("=")[2] for word in text.split()}
+
+
+def _crash() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def _hang() -> None:
+    time.sleep(3600)
+
+
+def _busy() -> None:
+    ctypes.PyDLL(None).sleep(3600)  # PyDLL, unlike CDLL, keeps the interpreter's lock
+
+
+def _oom() -> None:
+    raise MemoryError
+
+
+def _fail() -> None:
+    raise RuntimeError("the engine fell over this: a secret prompt")
+
+
+def _abort() -> None:
+    faulthandler._sigabrt()  # type: ignore[attr-defined]
+
+
+def _wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.005)
+    with contextlib.suppress(OSError):
+        os.remove(path)
+
+
+_MISHAPS = {
+    "crash": _crash,
+    "hang": _hang,
+    "busy": _busy,
+    "oom": _oom,
+    "fail": _fail,
+    "abort": _abort,
+}
