@@ -1,0 +1,122 @@
+"""Accepting jobs: all of them or none, in one transaction, and the same request only once."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from bot.errors import IdempotencyConflict, MediaNotFound, QueueFull
+from bot.jobs import Job
+from bot.ports import Accepted, Limits, NewJob, RequestKey
+from storage import lanes, ledger
+from storage.dialect import Dialect
+from storage.disk import Disk
+from storage.outbox import announce
+from storage.rows import new_row, space_of, to_job
+from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person_load, space_share, utcnow
+
+RETRY_FULL_S = 30
+"""When to ask again after `QueueFull`: about as long as a few jobs take."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """One request to accept; call it with the transaction."""
+
+    dialect: Dialect
+    disk: Disk
+    jobs: Sequence[NewJob]
+    key: RequestKey | None
+    limits: Limits
+    quote: str | None
+
+    def __call__(self, tx: Connection) -> Accepted:
+        if known := self._known(tx):
+            return known
+        self.disk.require_room()
+        self._check_images(tx)
+        now = utcnow()
+        self._take_places(tx)
+        stored = self._store(tx, now)
+        ledger.reserve(tx, self.owner, [(new.id, new.cost) for new in stored], self.limits.daily_s, now)
+        self._remember(tx, now)
+        return Accepted(load(tx, [new.id for new in stored]), replayed=False)
+
+    @property
+    def owner(self) -> str:
+        return self.jobs[0].owner
+
+    def _keys(self) -> list[RequestKey]:
+        """A quote may be used once, whatever key the second press of its button comes with."""
+        quoted = [RequestKey(f"quote:{self.owner}:{self.quote}", "")] if self.quote else []
+        return ([self.key] if self.key else []) + quoted
+
+    def _known(self, tx: Connection) -> Accepted | None:
+        for key in self._keys():
+            row = tx.execute(select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == key.key)).one_or_none()
+            if row is None:
+                continue
+            if row.body_hash != key.body_hash:
+                raise IdempotencyConflict(key.key)
+            return Accepted(load(tx, row.jobs), replayed=True)
+        return None
+
+    def _remember(self, tx: Connection, now: datetime) -> None:
+        ids = [new.id for new in self.jobs]
+        for key in self._keys():
+            tx.execute(insert(inbox), {"key": key.key, "body_hash": key.body_hash, "jobs": ids, "created_at": now})
+
+    def _check_images(self, tx: Connection) -> None:
+        named = {image.id for new in self.jobs for image in new.images}
+        if not named:
+            return
+        m = media_owner.c
+        owned = set(tx.scalars(select(m.media).where(m.owner == self.owner, m.media.in_(named))))
+        for missing in sorted(named - owned):
+            raise MediaNotFound(missing)
+
+    def _take_places(self, tx: Connection) -> None:
+        wanted = len(self.jobs)
+        queued = tx.scalar(select(func.coalesce(func.sum(space_share.c.backlog), 0)).where(SPACE_IS_ACTIVE)) or 0
+        if queued + wanted > self.limits.house_queued:
+            raise QueueFull(limit=self.limits.house_queued, retry_after_s=RETRY_FULL_S, whole_house=True)
+        load = person_load.c
+        taken = tx.execute(
+            update(person_load)
+            .where(load.person == self.owner, load.outstanding + wanted <= self.limits.outstanding)
+            .values(outstanding=load.outstanding + wanted)
+        )
+        if not taken.rowcount:
+            raise QueueFull(limit=self.limits.outstanding, retry_after_s=RETRY_FULL_S)
+
+    def _store(self, tx: Connection, now: datetime) -> list[NewJob]:
+        """Returns the jobs as stored, with costs in whole microseconds."""
+        first = (tx.scalar(select(func.max(job.c.seq))) or 0) + 1
+        stored = [replace(new, cost=round(new.cost, 6)) for new in self.jobs]
+        by_space = Counter((space_of(new.origin), new.origin.platform) for new in stored)
+        for (space, platform), count in by_space.items():
+            lanes.ensure_space(tx, space, platform, now)
+            lanes.join(tx, space, self.owner, count)
+        tx.execute(insert(job), [new_row(new, seq, now) for seq, new in enumerate(stored, first)])
+        for seq, new in enumerate(stored, first):
+            self.dialect.add_text(tx, seq, new.owner, new.needle)
+            if new.wants_delivery:
+                announce(tx, new.id, "placeholder", now)
+        if used := [use for new in stored for use in _uses(new)]:
+            tx.execute(insert(job_media), used)
+        return stored
+
+
+def load(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:
+    """The jobs with these ids, in this order."""
+    found = {row.id: to_job(row) for row in tx.execute(select(job).where(job.c.id.in_(ids)))}
+    return tuple(found[job_id] for job_id in ids)
+
+
+def _uses(new: NewJob) -> list[dict[str, object]]:
+    return [
+        {"job": new.id, "role": image.role, "position": position, "media": image.id, "owner": new.owner}
+        for position, image in enumerate(new.images)
+    ]

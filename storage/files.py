@@ -1,0 +1,115 @@
+"""Picture files, named by the SHA-256 of their bytes: `ab/cd/abcd....png` below the media folder.
+
+A file is complete and on disk before anything names it. Blocking: call from a thread.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from bot.errors import StorageFull, UnsupportedMedia
+from bot.jobs import Media
+
+ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+TEMPORARY = ".partial"
+_ID = re.compile(r"[0-9a-f]{64}")
+
+
+def is_media_id(media_id: str) -> bool:
+    """Nothing else ever becomes part of a path."""
+    return _ID.fullmatch(media_id) is not None
+
+
+class Files:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()  # between finding a file in place and removing it
+
+    def path(self, media_id: str, media_type: str) -> Path:
+        if not is_media_id(media_id):
+            raise ValueError("not a picture's id")
+        return self._folder / media_id[:2] / media_id[2:4] / f"{media_id}.{ENDINGS[media_type]}"
+
+    def write(self, media: Media) -> str:
+        """Returns the id; bytes that are already there only become as young as new ones.
+
+        Raises: StorageFull, UnsupportedMedia.
+        """
+        if media.media_type not in ENDINGS:
+            raise UnsupportedMedia("format", found=media.media_type)
+        media_id = hashlib.sha256(media.data).hexdigest()
+        path = self.path(media_id, media.media_type)
+        try:
+            with self._lock:
+                if path.exists() and path.stat().st_size == len(media.data):
+                    os.utime(path)
+                    return media_id
+            self._make_folders(path.parent)
+            self._write_new(path, media.data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull() from error
+            raise
+        return media_id
+
+    def _write_new(self, path: Path, data: bytes) -> None:
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=TEMPORARY)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            with self._lock:
+                os.replace(name, path)
+            sync_folder(path.parent)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+
+    def _make_folders(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folders(folder.parent)
+        with suppress(FileExistsError):
+            folder.mkdir()
+        sync_folder(folder.parent)
+
+    def read(self, media_id: str, media_type: str) -> bytes | None:
+        try:
+            return self.path(media_id, media_type).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self, path: Path, *, older_than: float) -> int | None:
+        """Bytes freed; None: it was written since `older_than` (seconds since the epoch), or is gone."""
+        with self._lock, suppress(FileNotFoundError):
+            found = path.stat()
+            if found.st_mtime < older_than:
+                path.unlink()
+                return found.st_size
+        return None
+
+    def older_than(self, age_s: float) -> Iterator[Path]:
+        """All files, temporary ones too, that nobody has written for so long."""
+        before = time.time() - age_s
+        for path in self._folder.glob("??/??/*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    yield path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a directory's entries survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

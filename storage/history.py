@@ -1,0 +1,40 @@
+"""A person's own jobs, newest first, and searched by their words."""
+
+from sqlalchemy import Connection, select
+
+from bot.jobs import Job, JobState
+from storage.database import Database
+from storage.rows import to_job
+from storage.schema import job
+
+
+class SqlHistory:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, owner: str, *, state: JobState | None, q: str, before: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
+        """`before` is the id of the last job already seen."""
+        return await self._database.read(lambda tx: self._page(tx, owner, state, q.strip(), before, limit))
+
+    def _page(
+        self, tx: Connection, owner: str, state: JobState | None, q: str, before: str | None, limit: int
+    ) -> tuple[list[Job], str | None]:
+        query = select(job).where(job.c.owner == owner).order_by(job.c.seq.desc())
+        if state is not None:
+            query = query.where(job.c.state == state)
+        if before is not None:
+            query = query.where(job.c.seq < _number(before, owner))
+        if q:
+            matching = self._database.dialect.matching(owner, q)
+            if matching is None:
+                return [], None
+            query = query.where(job.c.seq.in_(matching))
+        rows = tx.execute(query.limit(limit + 1)).all()
+        page = [to_job(row) for row in rows[:limit]]
+        return page, page[-1].id if page and len(rows) > limit else None
+
+
+def _number(job_id: str, owner: str):  # type: ignore[no-untyped-def]
+    return select(job.c.seq).where(job.c.id == job_id, job.c.owner == owner).scalar_subquery()

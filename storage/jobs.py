@@ -1,0 +1,129 @@
+"""The durable queue: `bot.ports.JobStore` on the database."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, func, select, update
+
+from bot.errors import JobNotFound, NotCancellable
+from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
+from bot.ports import Accepted, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
+from storage import moves, queue_view
+from storage.accept import Acceptance
+from storage.claim import Claim
+from storage.database import Database
+from storage.disk import Disk
+from storage.rows import JobRow, to_job
+from storage.schema import IS_BACKED_OFF, IS_QUEUED, job, utcnow
+
+SHORTEST_PREFIX = 4
+
+
+class SqlJobStore:
+    def __init__(self, database: Database, disk: Disk) -> None:
+        self._database = database
+        self._disk = disk
+
+    async def accept(
+        self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
+    ) -> Accepted:
+        if len({new.owner for new in jobs}) != 1:
+            raise ValueError("the jobs of one request have one owner")
+        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), key, limits, quote)
+        return await self._database.write(request)
+
+    async def claim(
+        self, offer: Offer, *, max_running: int, lease_s: float, swap_wait_s: float, only: frozenset[str] | None = None
+    ) -> Job | None:
+        return await self._database.write(Claim(offer, max_running, lease_s, swap_wait_s, only))
+
+    async def renew(self, leases: Mapping[str, int], lease_s: float) -> Renewed:
+        held = dict(leases)
+        return await self._database.write(lambda tx: moves.renew(tx, held, lease_s))
+
+    async def render(self, job_id: str, attempt: int, result: Result) -> Job | None:
+        dialect = self._database.dialect
+        return await self._database.write(lambda tx: moves.render(tx, dialect, job_id, attempt, result))
+
+    async def end(
+        self, job_id: str, attempt: int, state: JobState, error: JobError | None, *, used_s: float = 0.0
+    ) -> Job | None:
+        if state not in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
+            raise ValueError(f"a job does not end {state} without a result")
+        return await self._database.write(lambda tx: moves.end(tx, job_id, attempt, state, error, used_s))
+
+    async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
+        return await self._database.write(lambda tx: moves.fail_queued(tx, job_id, error))
+
+    async def requeue(
+        self, job_id: str, attempt: int, *, crashed: bool, interrupted: bool, delay_s: float, alone: bool
+    ) -> Job | None:
+        return await self._database.write(
+            lambda tx: moves.requeue(
+                tx, job_id, attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone
+            )
+        )
+
+    async def recover(self, *, max_interruptions: int) -> int:
+        return await self._database.write(lambda tx: moves.recover(tx, max_interruptions, only_expired=False))
+
+    async def rescue(self, *, max_interruptions: int) -> int:
+        return await self._database.write(lambda tx: moves.recover(tx, max_interruptions, only_expired=True))
+
+    async def request_cancel(self, job_id: str, owner: str) -> Job:
+        return await self._database.write(lambda tx: _request_cancel(tx, job_id, owner))
+
+    async def get(self, job_id: str, owner: str | None) -> Job:
+        return await self._database.read(lambda tx: to_job(find(tx, job_id, owner)))
+
+    async def queue_view(self, job_id: str) -> QueueView | None:
+        return await self._database.read(lambda tx: queue_view.look(tx, job_id))
+
+    async def counts(self) -> Mapping[JobState, int]:
+        rows = await self._database.read(
+            lambda tx: tx.execute(select(job.c.state, func.count()).group_by(job.c.state)).all()
+        )
+        return {**dict.fromkeys(JobState, 0), **{JobState(state): count for state, count in rows}}
+
+    async def next_due_s(self) -> float | None:
+        now = utcnow()
+        due_at = await self._database.read(
+            lambda tx: tx.scalar(
+                select(func.min(job.c.not_before)).where(IS_QUEUED, IS_BACKED_OFF, job.c.not_before > now)
+            )
+        )
+        return None if due_at is None else (due_at - now).total_seconds()
+
+
+def find(tx: Connection, job_id: str, owner: str | None) -> JobRow:
+    """By the whole id or, with an owner, by a prefix that only one of the owner's jobs has.
+
+    Raises:
+        JobNotFound: there is none, there are several, or it is somebody else's.
+    """
+    query = select(job)
+    if owner is not None:
+        query = query.where(job.c.owner == owner)
+    if owner is not None and SHORTEST_PREFIX <= len(job_id) < ID_LENGTH:
+        query = query.where(job.c.id >= job_id, job.c.id < job_id + "\U0010ffff")
+    else:
+        query = query.where(job.c.id == job_id)
+    rows = tx.execute(query.limit(2)).all()
+    if len(rows) != 1:
+        raise JobNotFound(job_id)
+    return rows[0]
+
+
+def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
+    row = find(tx, job_id, owner)
+    match row.state:
+        case JobState.QUEUED:
+            row = moves.cancel_queued(tx, row)
+        case JobState.RUNNING if not row.cancel_requested:
+            asked = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
+            version = job.c.version + 1
+            row = tx.execute(asked.values(cancel_requested=True, version=version).returning(job)).one()
+        case JobState.RUNNING | JobState.CANCELLED:
+            pass
+        case _:
+            raise NotCancellable(row.id, row.state)
+    return to_job(row)

@@ -1,0 +1,24 @@
+"""Backups, checks and room on the disk."""
+
+import asyncio
+from pathlib import Path
+
+from storage import audit
+from storage.database import Database
+from storage.disk import Disk
+
+
+class SqlMaintenance:
+    def __init__(self, database: Database, disk: Disk) -> None:
+        self._database = database
+        self._disk = disk
+
+    async def backup(self, path: Path) -> None:
+        await asyncio.to_thread(self._database.dialect.backup, path)
+
+    async def check(self) -> list[str]:
+        damage = await asyncio.to_thread(self._database.dialect.damage)
+        return damage or await self._database.read(audit.problems)
+
+    def free_mb(self) -> int:
+        return self._disk.free_mb()

@@ -1,0 +1,87 @@
+"""Messages that are owed to a chat, each until the platform confirmed it or never will."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+
+from bot.jobs import TRANSITIONS, JobState
+from bot.ports import Delivery
+from storage.database import Database
+from storage.rows import JobRow, to_job
+from storage.schema import IS_PENDING, job, outbox, utcnow
+
+_placeholder = outbox.alias("placeholder")
+_unsent = outbox.alias("unsent")
+
+
+def announce(tx: Connection, job_id: str, kind: str, now: datetime) -> None:
+    """Owe the chat a message, from now on."""
+    row = {"job": job_id, "kind": kind, "state": "pending", "tries": 0, "reason": "", "due_at": now, "created_at": now}
+    tx.execute(insert(outbox), row)
+
+
+class SqlOutbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(self, limit: int = 50) -> list[Delivery]:
+        return await self._database.read(lambda tx: _due(tx, limit))
+
+    async def sent(self, delivery: Delivery, message_ref: str) -> None:
+        await self._database.write(lambda tx: _sent(tx, delivery, message_ref))
+
+    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str) -> None:
+        due_at = utcnow() + timedelta(seconds=delay_s)
+        await self._database.write(
+            lambda tx: tx.execute(_of(delivery).values(tries=outbox.c.tries + 1, due_at=due_at, reason=reason)).rowcount
+        )
+
+    async def give_up(self, delivery: Delivery, reason: str) -> None:
+        await self._database.write(
+            lambda tx: tx.execute(_of(delivery).values(state="undeliverable", reason=reason)).rowcount
+        )
+
+    async def next_due_s(self) -> float | None:
+        due_at = await self._database.read(
+            lambda tx: tx.scalar(select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_its_turn()))
+        )
+        return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
+
+
+def _of(delivery: Delivery):  # type: ignore[no-untyped-def]
+    return update(outbox).where(outbox.c.id == delivery.id, IS_PENDING)
+
+
+def _is_its_turn():  # type: ignore[no-untyped-def]
+    """A result waits while its placeholder is still on its way."""
+    waits = exists().where(_unsent.c.job == outbox.c.job, _unsent.c.kind == "placeholder", _unsent.c.state == "pending")
+    return or_(outbox.c.kind == "placeholder", ~waits)
+
+
+def _due(tx: Connection, limit: int) -> list[Delivery]:
+    o = outbox.c
+    rows = tx.execute(
+        select(job, o.id.label("delivery"), o.kind, o.tries, _placeholder.c.message_ref)
+        .select_from(outbox)
+        .join(job, job.c.id == o.job)
+        .outerjoin(_placeholder, and_(_placeholder.c.job == o.job, _placeholder.c.kind == "placeholder"))
+        .where(IS_PENDING, o.due_at <= utcnow(), _is_its_turn())
+        .order_by(o.due_at, o.id)
+        .limit(limit)
+    )
+    return [_to_delivery(row) for row in rows]
+
+
+def _to_delivery(row: JobRow) -> Delivery:
+    return Delivery(id=row.delivery, job=to_job(row), kind=row.kind, tries=row.tries, message_ref=row.message_ref)
+
+
+def _sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
+    confirmed = tx.execute(_of(delivery).values(state="sent", message_ref=message_ref)).rowcount
+    if confirmed and delivery.kind == "result":
+        before = [state for state, after in TRANSITIONS.items() if JobState.DELIVERED in after]
+        tx.execute(
+            update(job)
+            .where(job.c.id == delivery.job.id, job.c.state.in_(before))
+            .values(state=JobState.DELIVERED, version=job.c.version + 1)
+        )

@@ -1,0 +1,130 @@
+"""People, the accounts they are known by, and their API keys."""
+
+import secrets
+from datetime import timedelta
+
+from sqlalchemy import Connection, exists, insert, or_, select, update
+
+from bot.errors import NotFound
+from bot.ports import ApiKey, Person
+from storage.database import Database
+from storage.rows import JobRow
+from storage.schema import account, api_key, person, person_load, utcnow
+
+LOCAL = ("local", "local")
+NAMED = "name"
+"""The platform of those made by name. Display names never count: anybody may choose any."""
+
+USE_NOTED_S = 60
+"""How exact an API key's `last_used_at` is."""
+
+
+class SqlPeople:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def local(self) -> Person:
+        return await self._find_or_make(*LOCAL, name="local")
+
+    async def identify(self, platform: str, account_id: str, name: str) -> Person:
+        if platform in (LOCAL[0], NAMED):
+            raise ValueError(f"{platform} is not a chat platform")
+        return await self._find_or_make(platform, account_id, name)
+
+    async def by_name(self, name: str) -> Person:
+        return await self._find_or_make(NAMED, name, name)
+
+    async def _find_or_make(self, platform: str, account_id: str, name: str) -> Person:
+        found = await self._database.read(lambda tx: _find(tx, platform, account_id))
+        if found is not None and found.name == name:
+            return found
+        return await self._database.write(lambda tx: _know(tx, platform, account_id, name))
+
+    async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
+        key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
+        row = {
+            "prefix": prefix,
+            "secret_hash": secret_hash,
+            "person": person.id,
+            "is_admin": is_admin,
+            "created_at": key.created_at,
+        }
+        await self._database.write(lambda tx: tx.execute(insert(api_key), row).rowcount)
+        return key
+
+    async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
+        row = await self._database.read(
+            lambda tx: tx.execute(
+                _keys().where(api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
+            ).one_or_none()
+        )
+        if row is None:
+            return None
+        self._note_use(prefix)
+        return _to_key(row), row.secret_hash
+
+    async def keys(self) -> list[ApiKey]:
+        rows = await self._database.read(
+            lambda tx: tx.execute(_keys().order_by(api_key.c.created_at, api_key.c.prefix)).all()
+        )
+        return [_to_key(row) for row in rows]
+
+    async def revoke_key(self, prefix: str) -> ApiKey:
+        return await self._database.write(lambda tx: _revoke(tx, prefix))
+
+    async def has_keys(self) -> bool:
+        found = await self._database.read(lambda tx: tx.scalar(select(exists().where(api_key.c.revoked_at.is_(None)))))
+        return bool(found)
+
+    def _note_use(self, prefix: str) -> None:
+        """Nobody waits for it, and it matters little if it fails."""
+        now = utcnow()
+        is_stale = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < now - timedelta(seconds=USE_NOTED_S))
+        used = update(api_key).where(api_key.c.prefix == prefix, is_stale).values(last_used_at=now)
+        self._database.submit(lambda tx: tx.execute(used).rowcount)
+
+
+def _find(tx: Connection, platform: str, account_id: str) -> Person | None:
+    is_theirs = (account.c.platform == platform, account.c.account_id == account_id)
+    row = tx.execute(select(person).join(account).where(*is_theirs)).one_or_none()
+    return None if row is None else _to_person(row)
+
+
+def _know(tx: Connection, platform: str, account_id: str, name: str) -> Person:
+    """The account's person under its present name, made on first contact."""
+    known = _find(tx, platform, account_id)
+    if known is not None:
+        tx.execute(update(person).where(person.c.id == known.id).values(name=name))
+        return _find(tx, platform, account_id) or known
+    is_local = (platform, account_id) == LOCAL
+    made = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
+    row = {"id": made.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
+    tx.execute(insert(person), row)
+    tx.execute(insert(person_load), {"person": made.id, "running": 0, "outstanding": 0})
+    tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": made.id})
+    return made
+
+
+def _revoke(tx: Connection, prefix: str) -> ApiKey:
+    row = tx.execute(_keys().where(api_key.c.prefix == prefix)).one_or_none()
+    if row is None:
+        raise NotFound("key", prefix)
+    if row.revoked_at is None:
+        tx.execute(update(api_key).where(api_key.c.prefix == prefix).values(revoked_at=utcnow()))
+    return _to_key(tx.execute(_keys().where(api_key.c.prefix == prefix)).one())
+
+
+def _keys():  # type: ignore[no-untyped-def]
+    return select(api_key, person).join(person, person.c.id == api_key.c.person)
+
+
+def _to_person(row: JobRow) -> Person:
+    of = row._mapping
+    names = ("id", "name", "is_local", "is_admin", "daily_s")
+    return Person(**{name: of[person.c[name]] for name in names})
+
+
+def _to_key(row: JobRow) -> ApiKey:
+    of = row._mapping
+    names = ("prefix", "is_admin", "created_at", "last_used_at", "revoked_at")
+    return ApiKey(**{name: of[api_key.c[name]] for name in names}, person=_to_person(row))

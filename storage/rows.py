@@ -1,0 +1,80 @@
+"""Rows to core types and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Picture, Result
+from bot.ports import NewJob
+from storage.schema import job
+
+JobRow = Row[Any]
+
+_PLAIN = (
+    "id", "owner", "command", "options", "task", "model", "attempt", "crashes", "failures",
+    "interruptions", "cost", "parent", "batch", "version", "cancel_requested", "created_at",
+    "started_at", "finished_at",
+)  # fmt: skip
+
+
+def to_job(row: JobRow) -> Job:
+    """A row with at least the columns of `job`."""
+    fields = row._mapping
+    return Job(
+        **{name: fields[job.c[name]] for name in _PLAIN},
+        origin=Origin(**fields[job.c.origin]),
+        images=tuple(ImageRef(**image) for image in fields[job.c.images]),
+        state=JobState(fields[job.c.state]),
+        result=to_result(fields[job.c.result]),
+        error=None if fields[job.c.error] is None else JobError(**fields[job.c.error]),
+    )
+
+
+def to_result(stored: Mapping[str, Any] | None) -> Result | None:
+    if stored is None:
+        return None
+    pictures = tuple(Picture(**picture) for picture in stored["media"])
+    return Result(**{**stored, "media": pictures, "notes": tuple(stored["notes"])})
+
+
+def from_result(result: Result) -> dict[str, Any]:
+    return asdict(result)
+
+
+def space_of(origin: Origin) -> str:
+    """Two platforms may number their chats alike."""
+    return f"{origin.platform}:{origin.space_id}"
+
+
+def new_row(new: NewJob, seq: int, now: datetime) -> dict[str, Any]:
+    return {
+        "seq": seq,
+        "id": new.id,
+        "owner": new.owner,
+        "space": space_of(new.origin),
+        "origin": asdict(new.origin),
+        "command": new.command,
+        "options": dict(new.options),
+        "images": [asdict(image) for image in new.images],
+        "task": new.task,
+        "model": new.model,
+        "state": JobState.QUEUED,
+        "attempt": 0,
+        "crashes": 0,
+        "failures": 0,
+        "interruptions": 0,
+        "cost": new.cost,
+        "estimate_s": new.estimate_s,
+        "parent": new.parent,
+        "batch": new.batch,
+        "version": 1,
+        "cancel_requested": False,
+        "wants_delivery": new.wants_delivery,
+        "alone": False,
+        "place": seq,
+        "created_at": now,
+        "queued_at": now,
+    }

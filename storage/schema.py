@@ -1,0 +1,340 @@
+"""The tables.
+
+Where a query must use a partial index, its condition is written here once, with literals: SQLite
+matches an index's condition only against literals, never against bound parameters.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    literal_column,
+    true,
+)
+
+from bot.jobs import JobState
+
+REVISION = "0001"
+"""The newest migration: a database that has it needs no alembic at start."""
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC datetimes, on databases that keep zones and on those that do not."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class DeviceSeconds(TypeDecorator[float]):
+    """Device-seconds as whole microseconds, so that sums of what was charged are exact."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> int | None:
+        return None if value is None else round(value * 1_000_000)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
+        return None if value is None else int(value) / 1_000_000
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+Number = BigInteger().with_variant(Integer, "sqlite")
+"""On SQLite only an INTEGER primary key is the row's own number."""
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+def _not_negative(*columns: str) -> list[CheckConstraint]:
+    return [CheckConstraint(f"{column} >= 0", name=column) for column in columns]
+
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("is_local", Boolean, nullable=False),
+    Column("is_admin", Boolean, nullable=False),
+    Column("daily_s", Float),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("platform", String(32), primary_key=True),
+    Column("account_id", String(255), primary_key=True),
+    Column("person", ForeignKey("person.id"), nullable=False, index=True),
+)
+
+space = Table(
+    "space",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("platform", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("prefix", String(64), primary_key=True),
+    Column("secret_hash", String(64), nullable=False),
+    Column("person", ForeignKey("person.id"), nullable=False, index=True),
+    Column("is_admin", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("last_used_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("body_hash", String(128), nullable=False),
+    Column("jobs", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("seq", Number, primary_key=True, autoincrement=False),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("owner", ForeignKey("person.id"), nullable=False),
+    Column("space", ForeignKey("space.id"), nullable=False),
+    Column("origin", JSON, nullable=False),
+    Column("command", String(64), nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("images", JSON, nullable=False),
+    Column("task", String(64), nullable=False),
+    Column("model", String(128), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("interruptions", Integer, nullable=False),
+    Column("cost", DeviceSeconds, nullable=False),
+    Column("estimate_s", Float, nullable=False),
+    Column("parent", String(16)),
+    Column("batch", String(64)),
+    Column("version", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("result", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("wants_delivery", Boolean, nullable=False),
+    Column("alone", Boolean, nullable=False),
+    Column("place", Number, nullable=False),
+    Column("not_before", UtcDateTime),
+    Column("lease_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("queued_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    _one_of("state", *JobState),
+    *_not_negative("attempt", "crashes", "failures", "interruptions", "cost", "estimate_s"),
+)
+
+IS_QUEUED: ColumnElement[bool] = job.c.state == literal_column("'queued'")
+IS_RUNNING: ColumnElement[bool] = job.c.state == literal_column("'running'")
+IS_ALONE: ColumnElement[bool] = job.c.alone.is_(true())
+IS_BACKED_OFF: ColumnElement[bool] = job.c.not_before.is_not(None)
+
+
+def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+Index("ix_job_owner_seq", job.c.owner, job.c.seq)
+Index("ix_job_state", job.c.state)
+_partial("ix_job_line", job.c.space, job.c.owner, job.c.model, job.c.place, where=IS_QUEUED)
+_partial("ix_job_alone", job.c.place, where=IS_QUEUED & IS_ALONE)
+_partial("ix_job_back_off", job.c.not_before, where=IS_QUEUED & IS_BACKED_OFF)
+_partial("ix_job_lease", job.c.lease_until, where=IS_RUNNING)
+
+space_share = Table(
+    "space_share",
+    metadata,
+    Column("space", ForeignKey("space.id"), primary_key=True),
+    Column("vtime", Float, nullable=False),
+    Column("backlog", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    *_not_negative("backlog", "running"),
+)
+SPACE_IS_ACTIVE: ColumnElement[bool] = space_share.c.backlog + space_share.c.running > literal_column("0")
+_partial("ix_space_share_active", space_share.c.vtime, space_share.c.space, where=SPACE_IS_ACTIVE)
+
+person_share = Table(
+    "person_share",
+    metadata,
+    Column("space", ForeignKey("space.id"), primary_key=True),
+    Column("person", ForeignKey("person.id"), primary_key=True),
+    Column("vtime", Float, nullable=False),
+    Column("backlog", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    *_not_negative("backlog", "running"),
+)
+PERSON_IS_ACTIVE: ColumnElement[bool] = person_share.c.backlog + person_share.c.running > literal_column("0")
+_partial(
+    "ix_person_share_active",
+    person_share.c.space,
+    person_share.c.vtime,
+    person_share.c.person,
+    where=PERSON_IS_ACTIVE,
+)
+
+person_load = Table(
+    "person_load",
+    metadata,
+    Column("person", ForeignKey("person.id"), primary_key=True),
+    Column("running", Integer, nullable=False),
+    Column("outstanding", Integer, nullable=False),
+    *_not_negative("running", "outstanding"),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", ForeignKey("job.id"), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("person", ForeignKey("person.id"), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("amount", DeviceSeconds, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    UniqueConstraint("job", "kind"),
+    _one_of("kind", "reserve", "capture", "refund"),
+    *_not_negative("amount"),
+)
+_partial(
+    "uq_ledger_settled",
+    ledger.c.job,
+    where=ledger.c.kind.in_([literal_column("'capture'"), literal_column("'refund'")]),
+).unique = True
+
+quota_day = Table(
+    "quota_day",
+    metadata,
+    Column("person", ForeignKey("person.id"), primary_key=True),
+    Column("day", String(10), primary_key=True),
+    Column("used", DeviceSeconds, nullable=False),
+    Column("reserved", DeviceSeconds, nullable=False),
+    *_not_negative("used", "reserved"),
+)
+
+media = Table(
+    "media",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("media_type", String(32), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    *_not_negative("width", "height", "size"),
+)
+
+media_owner = Table(
+    "media_owner",
+    metadata,
+    Column("media", ForeignKey("media.id"), primary_key=True),
+    Column("owner", ForeignKey("person.id"), primary_key=True),
+    Column("alt", Text, nullable=False),
+    # What the uploaded file said of itself belongs to who uploaded it, not to equal bytes.
+    Column("parameters", JSON(none_as_null=True)),
+    Column("kept_since", UtcDateTime, nullable=False, index=True),
+)
+
+job_media = Table(
+    "job_media",
+    metadata,
+    Column("job", ForeignKey("job.id"), primary_key=True),
+    Column("role", String(16), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("media", ForeignKey("media.id"), nullable=False, index=True),
+    Column("owner", ForeignKey("person.id"), nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job", ForeignKey("job.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("due_at", UtcDateTime, nullable=False),
+    Column("message_ref", Text),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("job", "kind"),
+    _one_of("kind", "placeholder", "result"),
+    _one_of("state", "pending", "sent", "undeliverable"),
+    *_not_negative("tries"),
+)
+IS_PENDING: ColumnElement[bool] = outbox.c.state == literal_column("'pending'")
+_partial("ix_outbox_due", outbox.c.due_at, outbox.c.id, where=IS_PENDING)
+
+measurement = Table(
+    "measurement",
+    metadata,
+    Column("device", String(64), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("dtype", String(16), primary_key=True),
+    Column("shape", String(32), primary_key=True),
+    Column("rows", Integer, primary_key=True),
+    Column("what", String(16), primary_key=True),
+    Column("seconds", Float, nullable=False),
+    Column("samples", Integer, nullable=False),
+    *_not_negative("rows", "seconds", "samples"),
+)
+
+model_form = Table(
+    "model_form",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("form", JSON, nullable=False),
+)

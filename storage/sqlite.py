@@ -1,0 +1,216 @@
+"""All that only SQLite has: pragmas, kinds of BEGIN, full-text tables, online backup.
+
+SQLite 3.7.0 to 3.51.2 can damage a database when two connections write or checkpoint at once.
+Here only one connection, the writer's, ever does either: readers are `query_only` and never
+checkpoint.
+"""
+
+import errno
+import logging
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine, Integer, Select, column, create_engine, event, select, table, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
+from storage.search import spaced, words
+
+log = structlog.get_logger(__name__)
+
+_WAL_RESET_BUG = ((3, 7, 0), (3, 51, 2))
+_LOST = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_CORRUPT,
+}
+"""After these SQLite may have rolled back by itself."""
+
+_SEARCH = """
+CREATE VIRTUAL TABLE job_text USING fts5(
+    owner, text, tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3'
+)
+"""
+
+
+class Sqlite:
+    def __init__(self, url: URL, *, busy_timeout_ms: int, readers: int) -> None:
+        logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # at DEBUG it logs parameters
+        self._url = url
+        self._busy_timeout_ms = busy_timeout_ms
+        self._readers = readers
+        self.path = Path(str(url.database))
+        self._warn_of_wal_reset()
+
+    def writer(self) -> Engine:
+        engine = self._engine("BEGIN IMMEDIATE", poolclass=StaticPool)
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+
+        return engine
+
+    def readers(self) -> Engine:
+        engine = self._engine("BEGIN", poolclass=QueuePool, pool_size=self._readers, max_overflow=0)
+
+        @event.listens_for(engine, "connect")
+        def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            connection.execute("PRAGMA query_only = ON")
+
+        return engine
+
+    def _engine(self, begin: str, **options: Any) -> Engine:
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,  # errors must not quote prompts
+            connect_args={"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False},
+            **options,
+        )
+
+        @event.listens_for(engine, "connect")
+        def _no_hidden_begin(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.isolation_level = None
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql(begin)
+
+        return engine
+
+    def translate(self, error: DBAPIError) -> EaselError | None:
+        return _translate(error.orig)
+
+    def ends_transaction(self, error: DBAPIError) -> bool:
+        return _code(error.orig) in _LOST
+
+    def check_at_start(self) -> None:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return
+        try:
+            damage = self._quick_check(limit=1)
+        except sqlite3.DatabaseError as error:
+            if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise StorageBusy() from error
+            raise StartupError(self._damaged()) from error
+        if damage:
+            raise StartupError(self._damaged())
+
+    def _damaged(self) -> str:
+        return (
+            f"The database {self.path} is damaged. Move it away together with its -wal and -shm "
+            "files and restore a backup: easel db restore FILE."
+        )
+
+    def create_search(self, tx: Connection) -> None:
+        tx.exec_driver_sql(_SEARCH)
+
+    def drop_search(self, tx: Connection) -> None:
+        tx.exec_driver_sql("DROP TABLE job_text")
+
+    def is_search_table(self, name: str) -> bool:
+        return name == "job_text" or name.startswith("job_text_")
+
+    def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
+        if changed := spaced(text):
+            row = {"seq": seq, "owner": owner, "text": changed}
+            if not tx.execute(_APPEND_TEXT, row).rowcount:
+                tx.execute(_ADD_TEXT, row)
+
+    def matching(self, owner: str, q: str) -> Select[tuple[int]] | None:
+        phrases = words(q)
+        if not phrases:
+            return None
+        asked = " AND ".join(f"{_quoted(phrase)} *" for phrase in phrases)
+        match = f"owner : {_quoted(owner)} AND text : ({asked})"
+        return _MATCHING.params(match=match)
+
+    def backup(self, path: Path) -> None:
+        """Copied in one step: other steps would start again after each commit."""
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._reader()) as source, closing(sqlite3.connect(partial)) as target:
+                source.backup(target, pages=-1)
+                target.execute("PRAGMA journal_mode = DELETE")
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        except (sqlite3.Error, OSError) as error:
+            raise _translate(error) or error from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def damage(self) -> list[str]:
+        found = [f"The database is damaged: {line}." for line in self._quick_check(limit=20)]
+        with closing(self._reader()) as connection:
+            for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                found.append(f"Row {rowid} of {table} points to a missing row of {parent}.")
+        return found
+
+    def _quick_check(self, limit: int) -> list[str]:
+        with closing(self._reader()) as connection:
+            lines = [str(line) for (line,) in connection.execute(f"PRAGMA quick_check({limit})")]
+        return [] if lines == ["ok"] else lines
+
+    def _reader(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=self._busy_timeout_ms / 1000)
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def _warn_of_wal_reset(self) -> None:
+        first, last = _WAL_RESET_BUG
+        if first <= sqlite3.sqlite_version_info <= last:
+            log.warning(
+                "this SQLite has the WAL-reset bug; Easel avoids it, other programs that write to the database may not",
+                action="sqlite_version",
+                version=sqlite3.sqlite_version,
+            )
+
+
+_ADD_TEXT = text("INSERT INTO job_text (rowid, owner, text) VALUES (:seq, :owner, :text)")
+_APPEND_TEXT = text("UPDATE job_text SET text = text || ' ' || :text WHERE rowid = :seq")
+_MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
+
+
+def _quoted(phrase: str) -> str:
+    return '"' + phrase.replace('"', '""') + '"'
+
+
+def _code(error: BaseException | None) -> int | None:
+    """The primary result code: extended ones keep it in their low byte."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _translate(error: BaseException | None) -> EaselError | None:
+    if isinstance(error, OSError):
+        return StorageFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else None
+    match _code(error):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StorageBusy()
+        case sqlite3.SQLITE_FULL:
+            return StorageFull()
+    return None
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or a directory's entries, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
