@@ -33,11 +33,7 @@ _FIXED = {
 
 def clean_environment(environ: Mapping[str, str], threads: int = 0) -> dict[str, str]:
     """What of `environ` a child may see, and our own additions. `threads` 0: the libraries' default."""
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if _ALLOWED.fullmatch(name) and not _SECRET.search(name)
-    }
+    kept = {name: value for name, value in environ.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
     if threads:
         kept |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     return kept | _FIXED

@@ -16,9 +16,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError | OSError) and any(
-        words in str(error).lower() for words in _MEMORY_WORDS
-    )
+    return isinstance(error, RuntimeError | OSError) and any(words in str(error).lower() for words in _MEMORY_WORDS)
 
 
 def task_fault(error: BaseException, task: Task) -> EaselError:

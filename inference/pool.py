@@ -6,7 +6,7 @@ table's work. This process never imports torch.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol, Self
 
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
@@ -26,9 +26,7 @@ Devices = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 
 
 class Encoder(Protocol):
-    async def encode(
-        self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str
-    ) -> Media:
+    async def encode(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
         """RGB to a picture file with its metadata. Raises: EngineError."""
 
 
@@ -104,9 +102,7 @@ class DevicePool:
     async def wait_for_change(self) -> None:
         await self._changes.news()
 
-    async def run(
-        self, task: Task
-    ) -> AsyncIterator[Progress | Measured | Described | Done]:
+    async def run(self, task: Task) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
         self._open[task.id] = False
         try:
             device, running = await self._place(plain(task))
@@ -132,9 +128,7 @@ class DevicePool:
 
     # ------------------------------------------------------------ one task
 
-    async def _follow(
-        self, running: Running
-    ) -> AsyncIterator[Progress | Measured | Described | Done]:
+    async def _follow(self, running: Running) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
         pictures: list[Rendered] = []
         while True:
             match await running.events.get():
@@ -159,9 +153,7 @@ class DevicePool:
         media = await self._pictures.encode(
             picture.pixels, picture.width, picture.height, parameters=parameters, easel=easel
         )
-        return Rendered(
-            media=media, width=picture.width, height=picture.height, parameters=parameters
-        )
+        return Rendered(media=media, width=picture.width, height=picture.height, parameters=parameters)
 
     async def _place(self, task: Task) -> tuple[Device, Running]:
         """Put the task on a device: one with its model warm, else one that is idle, else any with room."""

@@ -36,9 +36,7 @@ _OTHER_NAMES: Mapping[str, str] = {
 """Sampler names of other programs, in lower case, `_` read as a space."""
 
 
-def read_recipe(
-    *, easel: str = "", xmp: str = "", parameters: str = "", comfyui: str = ""
-) -> Recipe | None:
+def read_recipe(*, easel: str = "", xmp: str = "", parameters: str = "", comfyui: str = "") -> Recipe | None:
     """The best of what the file holds. `comfyui`: the JSON of its PNG chunk `prompt`."""
     in_xmp = _EASEL_IN_XMP.search(xmp[:MAX_TEXT]) if xmp else None
     return (

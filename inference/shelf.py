@@ -16,9 +16,7 @@ from inference.faults import load_fault
 class Shelf:
     """Loads engines by model. Every load is announced before and after, so that the parent can time it."""
 
-    def __init__(
-        self, build: Callable[[ModelSpec], Engine], begin: protocol.Begin, line: child.Line
-    ) -> None:
+    def __init__(self, build: Callable[[ModelSpec], Engine], begin: protocol.Begin, line: child.Line) -> None:
         self._build = build
         self._begin = begin
         self._line = line
@@ -80,9 +78,7 @@ class Shelf:
     def _failed(self, model: ModelSpec, error: Exception) -> protocol.Failure:
         failure = protocol.pack_error(load_fault(error, model.name))
         _free_memory()
-        self._line.send(
-            protocol.Loaded(model=model.name, warm=tuple(self._engines), failure=failure)
-        )
+        self._line.send(protocol.Loaded(model=model.name, warm=tuple(self._engines), failure=failure))
         return failure
 
     def _evict_for(self, model: ModelSpec, busy: frozenset[str]) -> None:

@@ -85,9 +85,7 @@ class Worker:
         for task in list(self._waiting):
             if task.id == task_id:
                 self._waiting.remove(task)
-                self._line.send(
-                    protocol.Ended(task_id=task_id, outcome=protocol.Stopped(), used_s=0.0)
-                )
+                self._line.send(protocol.Ended(task_id=task_id, outcome=protocol.Stopped(), used_s=0.0))
         if task_id in self._admitted:
             self._engine_of(task_id).cancel(task_id)
             self._end(task_id, protocol.Stopped())
@@ -230,7 +228,7 @@ def _memory_mb(device: str) -> int:
     torch = sys.modules.get("torch")
     if torch is not None and device.startswith("cuda"):
         return int(torch.cuda.memory_reserved(device) // 2**20)
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return int(psutil.Process().memory_info().rss // 2**20)
 

@@ -1,15 +1,19 @@
 """A torch-free engine for tests, run in the real child: `engines="tests.inference.engines:build"`.
 
-What it does stands in the prompt (or question), as words: `steps=5` (default: the `steps` option, else 3), `sleep=0.05` (seconds a
-step takes), and what goes wrong, at the second step or at `STEP` of `crash=STEP` and so on: `crash` (killed as by the kernel's
-OOM killer), `abort` (dies in native code), `busy` (holds the interpreter for ever), `hang` (a step that never ends; its heart
-beats on), `oom`, `fail`. `say-env` answers with the environment's names. Any other words mean nothing. Words in
-`model.repo` tell how loading goes: `load=0.3`, `load-fail`, `load-oom`, `load-crash`, `load-hang`, `load-busy`.
+What it does stands in the prompt (or question), as words: `steps=5` (else the `steps` option, else 3), `sleep=0.05`
+(seconds a step takes), `wait-for=PATH` (each step waits for that file and removes it), and what goes wrong, at the
+second step or at STEP of `crash=STEP` and so on:
+
+- `crash`: killed as by the kernel's OOM killer; `abort`: dies in native code;
+- `busy`: holds the interpreter for ever; `hang`: a step that never ends while its heart beats on;
+- `oom`, `fail`: an exception.
+
+`say-env` answers a question with the names in the environment. Other words mean nothing. Words in `model.repo` tell how
+loading goes: `load=0.3` (seconds), `load-fail`, `load-oom`, `load-crash`, `load-hang`, `load-busy`.
 """
 
 import contextlib
 import ctypes
-import faulthandler
 import os
 import signal
 import time
@@ -76,9 +80,7 @@ class TestEngine:
         count = int(task.options.get("count", 1))
         steps = int(words.get("steps") or task.options.get("steps", 3)) * count
         preview = PREVIEW if self._is_watched else None
-        events: list[EngineEvent] = [
-            Step(task_id=task.id, step=self._step, steps=steps, preview=preview)
-        ]
+        events: list[EngineEvent] = [Step(task_id=task.id, step=self._step, steps=steps, preview=preview)]
         if self._step == steps:
             events += self._end(task, count, words)
         return events
@@ -102,9 +104,7 @@ class TestEngine:
         if task.task.startswith("image-to-text") or task.task.startswith("visual"):
             text = " ".join(sorted(os.environ)) if "say-env" in words else f"answer: {_text(task)}"
             return [Over(task_id=task.id, finished=Finished(text=text, notes=notes, revision="test"))]
-        made: list[EngineEvent] = [
-            Made(task_id=task.id, picture=flat_picture(task, index)) for index in range(count)
-        ]
+        made: list[EngineEvent] = [Made(task_id=task.id, picture=flat_picture(task, index)) for index in range(count)]
         return [*made, Over(task_id=task.id, finished=Finished(notes=notes, revision="test"))]
 
 
@@ -154,7 +154,7 @@ def _fail() -> None:
 
 
 def _abort() -> None:
-    faulthandler._sigabrt()  # type: ignore[attr-defined]
+    os.abort()
 
 
 def _wait_for(path: str) -> None:
