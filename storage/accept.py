@@ -30,7 +30,6 @@ class Acceptance:
     jobs: Sequence[NewJob]
     key: RequestKey | None
     limits: Limits
-    quote: str | None
 
     def __call__(self, tx: Connection) -> Accepted:
         if known := self._known(tx):
@@ -48,25 +47,22 @@ class Acceptance:
     def owner(self) -> str:
         return self.jobs[0].owner
 
-    def _keys(self) -> list[RequestKey]:
-        """A quote may be used once, whatever key the second press of its button comes with."""
-        quoted = [RequestKey(f"quote:{self.owner}:{self.quote}", "")] if self.quote else []
-        return ([self.key] if self.key else []) + quoted
-
     def _known(self, tx: Connection) -> Accepted | None:
-        for key in self._keys():
-            row = tx.execute(select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == key.key)).one_or_none()
-            if row is None:
-                continue
-            if row.body_hash != key.body_hash:
-                raise IdempotencyConflict(key.key)
-            return Accepted(load(tx, row.jobs), replayed=True)
-        return None
+        """What this request got when it came before, even if it would be refused now."""
+        if self.key is None:
+            return None
+        row = tx.execute(select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == self.key.key)).one_or_none()
+        if row is None:
+            return None
+        if row.body_hash != self.key.body_hash:
+            raise IdempotencyConflict(self.key.key)
+        return Accepted(load(tx, row.jobs), replayed=True)
 
     def _remember(self, tx: Connection, now: datetime) -> None:
-        ids = [new.id for new in self.jobs]
-        for key in self._keys():
-            tx.execute(insert(inbox), {"key": key.key, "body_hash": key.body_hash, "jobs": ids, "created_at": now})
+        if self.key is not None:
+            ids = [new.id for new in self.jobs]
+            row = {"key": self.key.key, "body_hash": self.key.body_hash, "jobs": ids, "created_at": now}
+            tx.execute(insert(inbox), row)
 
     def _check_images(self, tx: Connection) -> None:
         named = {image.id for new in self.jobs for image in new.images}

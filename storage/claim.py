@@ -84,7 +84,7 @@ class Claim:
         )
         person_can = (PERSON_IS_ACTIVE, person_share.c.backlog > 0, self._may_run(person_share.c.person), runnable)
         space_can = exists().where(person_share.c.space == space_share.c.space, *person_can)
-        space = tx.scalar(
+        space: str | None = tx.scalar(
             select(space_share.c.space)
             .where(SPACE_IS_ACTIVE, space_share.c.backlog > 0, space_can)
             .order_by(space_share.c.vtime, space_share.c.space)
@@ -92,12 +92,12 @@ class Claim:
         )
         if space is None:
             return None
-        person = tx.scalar(
+        person: str = tx.execute(
             select(person_share.c.person)
             .where(person_share.c.space == space, *person_can)
             .order_by(person_share.c.vtime, person_share.c.person)
             .limit(1)
-        )
+        ).scalar_one()
         return _oldest(self._first(tx, space, person, model, now) for model in sorted(models))
 
     def _first(self, tx: Connection, space: str, person: str, model: str, now: datetime) -> JobRow | None:

@@ -37,7 +37,7 @@ class Dialect(Protocol):
     def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
         """Let history search find the job numbered `seq` by this text too."""
 
-    def matching(self, owner: str, q: str) -> Select[tuple[int]] | None:
+    def matching(self, owner: str, q: str) -> Select[int] | None:
         """The numbers of the jobs whose text has all words of `q`; None: nothing can match."""
 
     def backup(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """A person's own jobs, newest first, and searched by their words."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, ScalarSelect, select
 
 from bot.jobs import Job, JobState
 from storage.database import Database
@@ -36,5 +36,5 @@ class SqlHistory:
         return page, page[-1].id if page and len(rows) > limit else None
 
 
-def _number(job_id: str, owner: str):  # type: ignore[no-untyped-def]
+def _number(job_id: str, owner: str) -> ScalarSelect[int]:
     return select(job.c.seq).where(job.c.id == job_id, job.c.owner == owner).scalar_subquery()

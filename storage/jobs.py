@@ -26,9 +26,10 @@ class SqlJobStore:
     async def accept(
         self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
     ) -> Accepted:
+        """`quote` is the use case's to check; nothing of it is kept."""
         if len({new.owner for new in jobs}) != 1:
             raise ValueError("the jobs of one request have one owner")
-        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), key, limits, quote)
+        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), key, limits)
         return await self._database.write(request)
 
     async def claim(

@@ -1,6 +1,7 @@
 """Brings the database to this version's tables, at start."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import Connection, Engine, inspect, text
@@ -8,6 +9,9 @@ from sqlalchemy import Connection, Engine, inspect, text
 from bot.errors import StartupError
 from storage.dialect import Dialect
 from storage.schema import REVISION, utcnow
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +63,7 @@ def _refuse_newer(revision: str) -> None:
         )
 
 
-def _config(connection: Connection | None, dialect: Dialect | None):  # type: ignore[no-untyped-def]
+def _config(connection: Connection | None, dialect: Dialect | None) -> "Config":
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection, "dialect": dialect})

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, insert, or_, select, update
 
 from bot.jobs import TRANSITIONS, JobState
 from bot.ports import Delivery
@@ -48,11 +48,11 @@ class SqlOutbox:
         return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
 
 
-def _of(delivery: Delivery):  # type: ignore[no-untyped-def]
+def _of(delivery: Delivery) -> Update:
     return update(outbox).where(outbox.c.id == delivery.id, IS_PENDING)
 
 
-def _is_its_turn():  # type: ignore[no-untyped-def]
+def _is_its_turn() -> ColumnElement[bool]:
     """A result waits while its placeholder is still on its way."""
     waits = exists().where(_unsent.c.job == outbox.c.job, _unsent.c.kind == "placeholder", _unsent.c.state == "pending")
     return or_(outbox.c.kind == "placeholder", ~waits)

@@ -2,8 +2,9 @@
 
 import secrets
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, exists, insert, or_, select, update
+from sqlalchemy import Connection, Select, exists, insert, or_, select, update
 
 from bot.errors import NotFound
 from bot.ports import ApiKey, Person
@@ -114,7 +115,7 @@ def _revoke(tx: Connection, prefix: str) -> ApiKey:
     return _to_key(tx.execute(_keys().where(api_key.c.prefix == prefix)).one())
 
 
-def _keys():  # type: ignore[no-untyped-def]
+def _keys() -> Select[Any]:
     return select(api_key, person).join(person, person.c.id == api_key.c.person)
 
 

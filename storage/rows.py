@@ -11,7 +11,8 @@ from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Picture, Result
 from bot.ports import NewJob
 from storage.schema import job
 
-JobRow = Row[Any]
+JobRow = Row[Any, Any]
+"""Columns may be many; what matters are their names."""
 
 _PLAIN = (
     "id", "owner", "command", "options", "task", "model", "attempt", "crashes", "failures",

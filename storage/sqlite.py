@@ -129,7 +129,7 @@ class Sqlite:
             if not tx.execute(_APPEND_TEXT, row).rowcount:
                 tx.execute(_ADD_TEXT, row)
 
-    def matching(self, owner: str, q: str) -> Select[tuple[int]] | None:
+    def matching(self, owner: str, q: str) -> Select[int] | None:
         phrases = words(q)
         if not phrases:
             return None

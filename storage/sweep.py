@@ -128,7 +128,7 @@ def _forget(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def _drop_pictures(tx: Connection, row: Row[Any], gone: set[str]) -> None:
+def _drop_pictures(tx: Connection, row: Row[Any, Any], gone: set[str]) -> None:
     """The job keeps its story, without the pictures that are no more."""
     result = to_result(row.result)
     if result is None or not any(picture.id in gone for picture in result.media):

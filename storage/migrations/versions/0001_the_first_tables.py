@@ -1,7 +1,7 @@
 """The first tables."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 import storage.schema
 
@@ -323,11 +323,11 @@ def upgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
             postgresql_where=sa.text("state = 'pending'"),
         )
-    op.get_context().config.attributes["dialect"].create_search(op.get_bind())
+    context.config.attributes["dialect"].create_search(op.get_bind())
 
 
 def downgrade() -> None:
-    op.get_context().config.attributes["dialect"].drop_search(op.get_bind())
+    context.config.attributes["dialect"].drop_search(op.get_bind())
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index(
             "ix_outbox_due", sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")
