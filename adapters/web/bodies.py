@@ -1,0 +1,115 @@
+"""Request bodies: read up to a limit, while it comes in, and refused by name where they are wrong."""
+
+import difflib
+import json
+import re
+from collections.abc import AsyncGenerator
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from adapters.web.problems import Refused
+from bot.errors import InvalidOption, TooLarge
+
+MAX_JSON = 256 * 1024
+MULTIPART_EXTRA = 64 * 1024
+"""Boundaries, headers and small fields around a file."""
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_json(request: Request, kind: type[Body]) -> Body:
+    """The JSON body as `kind`. Raises: InvalidOption, Refused."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise Refused("unsupported_media", "Send JSON, with Content-Type: application/json.")
+    too_large = Refused("too_large", f"The request's body is too large: at most {MAX_JSON // 1024} KiB.")
+    raw = b"".join([chunk async for chunk in _limited(request, MAX_JSON, too_large)])
+    try:
+        content = json.loads(raw, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise InvalidOption("body", "body", allowed="it should be a JSON object") from error
+    if not isinstance(content, dict):
+        raise InvalidOption("body", "body", allowed="it should be a JSON object")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _first_of(error, kind) from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in content:
+            raise InvalidOption(name[:40], "twice")
+        content[name] = value
+    return content
+
+
+def _first_of(error: ValidationError, kind: type[BaseModel]) -> InvalidOption:
+    """pydantic's first complaint in our own words."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"] if part not in ("str", "ImageBody"))[:80]
+    if first["type"] == "extra_forbidden":
+        known = list(kind.model_fields) if len(first["loc"]) == 1 else ["id", "role"]
+        near = difflib.get_close_matches(name, known, 1)
+        return InvalidOption(name, "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
+    if first["type"] == "missing":
+        return InvalidOption(name, "missing")
+    return InvalidOption(name, "body", allowed=str(first["msg"]))
+
+
+def read_idempotency_key(request: Request, caller_key: str) -> str | None:
+    """`api:{key}:{Idempotency-Key}`; None without the header. Raises: InvalidOption."""
+    written = request.headers.get("idempotency-key")
+    if written is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(written):
+        raise InvalidOption("Idempotency-Key", "key_long", allowed="200")
+    return f"api:{caller_key}:{written}"
+
+
+async def read_file(request: Request, max_bytes: int) -> bytes:
+    """The multipart field `file`, refused as soon as it is known to be too large. Raises: TooLarge, InvalidOption."""
+    too_large = TooLarge(limit=max_bytes / 2**20, unit="MiB")
+    expected = InvalidOption("file", "body", allowed="send multipart/form-data with one picture in the field file")
+    if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
+        raise expected
+    parser = _InMemory(
+        request.headers, _limited(request, max_bytes + MULTIPART_EXTRA, too_large), max_files=1, max_fields=4
+    )
+    parser.spool_max_size = max_bytes + MULTIPART_EXTRA
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+        raise expected from error
+    try:
+        for name in form:
+            if name != "file":
+                raise InvalidOption(name[:40], "unknown", allowed="file")
+        file = form.get("file")
+        if not isinstance(file, UploadFile):
+            raise expected
+        return await file.read()
+    finally:
+        await form.close()
+
+
+class _InMemory(MultiPartParser):
+    """Never spools to disk: the limit is small, and the loop must not wait for a disk."""
+
+
+async def _limited(request: Request, limit: int, error: Exception) -> AsyncGenerator[bytes, None]:
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise error
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen > limit:
+            raise error
+        yield chunk

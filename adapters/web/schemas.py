@@ -1,0 +1,152 @@
+"""The shapes of REST's bodies, as OpenAPI shows them. Unknown fields are refused."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ImageBody(_Asked):
+    id: str = Field(description="What POST /media answered, or a result's picture")
+    role: str | None = Field(None, description="init, mask, control or reference")
+
+
+class JobBody(_Asked):
+    command: str = Field(description="A name from GET /commands", examples=["imagine"])
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Named values; GET /commands lists them. What is left out comes from the model",
+        examples=[{"prompt": "a red circle on a blue background", "seed": 7}],
+    )
+    images: list[ImageBody | str] = Field(default_factory=list, description='"<id>" or {"id": "<id>", "role": "init"}')
+    quote: str | None = Field(None, description="From POST /quotes, to confirm a prompt with several combinations")
+    parent: str | None = Field(None, description="The job this one follows from")
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _named(cls, images: object) -> object:
+        if isinstance(images, list):
+            return [{"id": image} if isinstance(image, str) else image for image in images]
+        return images
+
+
+class NewKeyBody(_Asked):
+    person: str | None = None
+    admin: bool = False
+
+
+class BackupBody(_Asked):
+    path: str
+
+
+class MediaInfo(BaseModel):
+    id: str
+    media_type: str
+    width: int
+    height: int
+    parameters: dict[str, Any] | None
+
+
+class ResultMedia(BaseModel):
+    id: str
+    url: str
+    media_type: str
+    width: int
+    height: int
+    alt: str
+
+
+class ResultInfo(BaseModel):
+    media: list[ResultMedia]
+    text: str | None
+    seed: int | None
+    model: str
+    revision: str
+    seconds: float
+    parameters: str
+    notes: list[str]
+
+
+class ErrorInfo(BaseModel):
+    code: str
+    message: str
+    incident: str | None
+
+
+class ProgressInfo(BaseModel):
+    step: int
+    steps: int
+
+
+class ImageInfo(BaseModel):
+    id: str
+    role: str
+
+
+class JobInfo(BaseModel):
+    id: str
+    command: str
+    options: dict[str, Any]
+    images: list[ImageInfo]
+    state: str
+    position: int | None
+    eta_s: float | None
+    progress: ProgressInfo | None
+    result: ResultInfo | None
+    error: ErrorInfo | None
+    cost: float
+    parent: str | None
+    batch: str | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class TicketInfo(BaseModel):
+    id: str
+    state: str
+    position: int | None
+    eta_s: float | None
+    cost: float
+
+
+class AcceptedInfo(TicketInfo):
+    """The first job; a prompt with several combinations also has `batch` and `jobs`."""
+
+    batch: str | None = None
+    jobs: list[TicketInfo] | None = None
+
+
+class QuoteInfo(BaseModel):
+    jobs: int
+    cost: float
+    eta_s: float | None
+    quote: str
+
+
+class JobPage(BaseModel):
+    jobs: list[JobInfo]
+    next: str | None
+
+
+class QuotaInfo(BaseModel):
+    limit: float | None
+    used: float
+    reserved: float
+    unit: str = "device-seconds"
+    resets_at: datetime
+
+
+class ProblemInfo(BaseModel):
+    """RFC 9457, as `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str

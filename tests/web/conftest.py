@@ -1,0 +1,150 @@
+"""A house with real storage and a real dispatcher, served on loopback; only the engines are made up."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from adapters.web import Web, WebSettings
+from bot.dispatch import Dispatcher
+from bot.events import Events
+from bot.house import ImagesSettings, QueueSettings, QuotaSettings
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
+from bot.pricing import Rates
+from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from storage import Storage, StorageSettings, open_storage
+from tests.web.pool import TestPictures, TestPool, picture
+
+SECRET = "the-local-secret"
+MODELS = (
+    ModelSpec(
+        name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=5, max_steps=50, width=64, height=64,
+        max_size=128, samplers=("euler", "ddim"), sampler="euler", step_s=0.1,
+    ),
+    ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
+    ModelSpec(name="demo", tasks=(TEXT_TO_IMAGE,), repo="demo", demo=True, width=64, height=64),
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TestHouse:
+    """Everything behind the web adapter, and the adapter's own address once it is served."""
+
+    __test__ = False
+
+    storage: Storage
+    pool: TestPool
+    events: Events
+    usecases: UseCases
+    data_dir: Path
+    url: str = ""
+    said: list[str] = field(default_factory=list)
+    serving: asyncio.Task[None] | None = None
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(
+            usecases=self.usecases,
+            data_dir=self.data_dir,
+            secret=SECRET,
+            announce=self.said.append,
+            publish=self._publish,
+        )
+
+    def _publish(self, url: str) -> None:
+        self.url = url
+
+    async def serve(self, **settings: object) -> str:
+        """Start the adapter; returns its address."""
+        self.url = ""
+        web = Web(WebSettings(**{"port": 0, **settings}), self.surroundings)  # type: ignore[arg-type]
+        self.serving = asyncio.create_task(web.run())
+        while not self.url:
+            if self.serving.done():
+                self.serving.result()
+            await asyncio.sleep(0.01)
+        return self.url
+
+    async def stop(self) -> None:
+        if self.serving is not None:
+            self.serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.serving
+            self.serving = None
+
+    async def create_key(self, name: str | None = None) -> str:
+        _, text = await self.usecases.people.create_key(name, is_admin=False)
+        return text
+
+
+def build_usecases(
+    storage: Storage, pool: TestPool, events: Events, dispatcher: Dispatcher, models: Models, rates: Rates
+) -> UseCases:
+    jobs = JobUseCases(
+        store=storage.jobs,
+        history=storage.history,
+        media=storage.media,
+        models=models,
+        rates=rates,
+        events=events,
+        queue=QueueSettings(max_outstanding=20),
+        quota=QuotaSettings(daily_device_seconds=5.0),
+        wake=dispatcher.wake,
+        interrupt=dispatcher.interrupt,
+        devices=lambda: 1,
+        secret=b"quotes",
+    )
+    return UseCases(
+        jobs=jobs,
+        media=MediaUseCases(storage.media, TestPictures(), ImagesSettings()),
+        people=PeopleUseCases(storage.people, storage.ledger),
+        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        models=models,
+    )
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
+    """Not yet served: `serve` does that."""
+    models = Models({spec.name: spec for spec in MODELS})
+    pool, events, rates = TestPool([spec.name for spec in MODELS]), Events(), Rates()
+    async with open_storage(StorageSettings(min_free_mb=0), tmp_path) as storage:
+        dispatcher = Dispatcher(
+            store=storage.jobs,
+            media=storage.media,
+            learned=storage.learned,
+            pool=pool,
+            models=models,
+            rates=rates,
+            events=events,
+            settings=QueueSettings(),
+        )
+        usecases = build_usecases(storage, pool, events, dispatcher, models, rates)
+        made = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=tmp_path)
+        working = asyncio.create_task(dispatcher.run())
+        yield made
+        await made.stop()
+        await dispatcher.close(1.0)
+        await working
+
+
+@pytest.fixture
+async def server(house: TestHouse) -> TestHouse:
+    await house.serve()
+    return house
+
+
+@pytest.fixture
+async def client(server: TestHouse) -> AsyncIterator[httpx2.AsyncClient]:
+    """The local person: no key exists."""
+    async with httpx2.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as made:
+        yield made
+
+
+@pytest.fixture
+def a_picture() -> bytes:
+    return picture(3, 48, 32)
