@@ -1,0 +1,526 @@
+"""Stand-ins for what is slow or remote, and factories for the core's values.
+
+Every fake records its calls. `failures["render"] = [StorageBusy()]` makes the next such call raise; a gate put in
+`gates["claim"]` holds the answer of such calls, after their work is done, until it is set.
+"""
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from types import SimpleNamespace
+from typing import Any
+
+from bot.errors import IdempotencyConflict, Interrupted, JobCancelled, JobNotFound, MediaNotFound, NotCancellable
+from bot.jobs import TRANSITIONS, Job, JobState, Media, Origin, Picture, Result, new_job_id
+from bot.models import TASKS, TEXT_TO_IMAGE, ModelSpec
+from bot.ports import (
+    Accepted,
+    CleanPicture,
+    Delivery,
+    Done,
+    Lane,
+    Measured,
+    Offer,
+    Person,
+    Progress,
+    QueueView,
+    Rendered,
+    Renewed,
+)
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def make_origin(**overrides: Any) -> Origin:
+    return Origin(**{"platform": "web", "space_id": "web", "account_id": "ann", **overrides})
+
+
+def make_person(**overrides: Any) -> Person:
+    return Person(**{"id": "ann", "name": "Ann", **overrides})
+
+
+def make_model(**overrides: Any) -> ModelSpec:
+    plain = {"name": "fox-diffusion", "tasks": TASKS, "repo": "models/fox", "width": 512, "height": 512}
+    return ModelSpec(**{**plain, **overrides})
+
+
+def make_job(**overrides: Any) -> Job:
+    """A queued job of Ann's that paints a fox."""
+    plain = {
+        "id": new_job_id(),
+        "owner": "ann",
+        "origin": make_origin(),
+        "command": "imagine",
+        "options": {"prompt": "a fox", "seed": 7, "steps": 2, "count": 1, "width": 512, "height": 512},
+        "task": TEXT_TO_IMAGE,
+        "model": "fox-diffusion",
+        "created_at": NOON,
+    }
+    return Job(**{**plain, **overrides})
+
+
+def make_chat_job(**overrides: Any) -> Job:
+    return make_job(**{"origin": make_origin(platform="chat", chat_id="7"), **overrides})
+
+
+def make_done(**overrides: Any) -> Done:
+    picture = Rendered(media=Media(b"a fox", "image/png"), width=512, height=512, parameters="a fox\nSteps: 2")
+    return Done(**{"pictures": (picture,), "revision": "r1", "seconds": 1.5, **overrides})
+
+
+def make_result(**overrides: Any) -> Result:
+    picture = Picture(id=media_id(b"a fox"), media_type="image/png", width=512, height=512)
+    return Result(**{"media": (picture,), "seed": 7, "model": "fox-diffusion", **overrides})
+
+
+def media_id(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+async def eventually(is_true: Any, within_s: float = 3.0) -> None:
+    """Let others work until it holds."""
+    async with asyncio.timeout(within_s):
+        while not is_true():  # noqa: ASYNC110 - it may be anything
+            await asyncio.sleep(0.002)
+
+
+class Fake:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, SimpleNamespace]] = []
+        self.failures: defaultdict[str, list[BaseException]] = defaultdict(list)
+        self.gates: dict[str, asyncio.Event] = {}
+
+    def called(self, name: str) -> list[SimpleNamespace]:
+        return [arguments for call, arguments in self.calls if call == name]
+
+    def _begin(self, name: str, **arguments: Any) -> None:
+        self.calls.append((name, SimpleNamespace(**arguments)))
+        if self.failures[name]:
+            raise self.failures[name].pop(0)
+
+    async def _end(self, name: str) -> None:
+        gate = self.gates.get(name)
+        await (gate.wait() if gate is not None else asyncio.sleep(0))
+
+
+class FakeJobStore(Fake):
+    """The queue without fairness: the oldest runnable job first. Moves only as `TRANSITIONS` allow."""
+
+    def __init__(self, *jobs: Job) -> None:
+        super().__init__()
+        self.jobs: dict[str, Job] = {job.id: job for job in jobs}
+        self.alone: set[str] = set()
+        self.lost: set[str] = set()
+        self.keys: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.refunds: list[str] = []
+        self.captures: list[str] = []
+        self.view = QueueView(
+            own_ahead=0, person=Lane(vtime=0, backlog=1), people=(), space=Lane(vtime=0, backlog=1), spaces=(),
+            mean_s=2.0, running=0,
+        )  # fmt: skip
+
+    def add(self, *jobs: Job, alone: bool = False) -> None:
+        self.jobs |= {job.id: job for job in jobs}
+        self.alone |= {job.id for job in jobs if alone}
+
+    def state(self, job: Job) -> JobState:
+        return self.jobs[job.id].state
+
+    def _move(self, job: Job, state: JobState, **changes: Any) -> Job:
+        assert state in TRANSITIONS[job.state], f"{job.state} to {state}"
+        if state in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
+            self.refunds.append(job.id)
+        if state is JobState.RENDERED:
+            self.captures.append(job.id)
+        self.jobs[job.id] = replace(job, state=state, version=job.version + 1, **changes)
+        return self.jobs[job.id]
+
+    def _held(self, job_id: str, attempt: int) -> Job | None:
+        job = self.jobs[job_id]
+        return job if job.state is JobState.RUNNING and job.attempt == attempt and job_id not in self.lost else None
+
+    async def accept(self, jobs, *, key, limits, quote=None) -> Accepted:
+        self._begin("accept", jobs=jobs, key=key, limits=limits, quote=quote)
+        keys = {**({key.key: key.body_hash} if key else {}), **({f"quote:{quote}": ""} if quote else {})}
+        for name in keys.keys() & self.keys.keys():
+            body_hash, ids = self.keys[name]
+            if body_hash != keys[name]:
+                raise IdempotencyConflict(name)
+            return Accepted(tuple(self.jobs[one] for one in ids), replayed=True)
+        names = ("id", "owner", "origin", "command", "options", "images", "task", "model", "cost", "parent", "batch")
+        made = [Job(created_at=NOON, **{name: getattr(new, name) for name in names}) for new in jobs]
+        self.add(*made)
+        self.keys |= {name: (body_hash, tuple(job.id for job in made)) for name, body_hash in keys.items()}
+        await self._end("accept")
+        return Accepted(tuple(made), replayed=False)
+
+    async def claim(self, offer, *, max_running, lease_s, swap_wait_s, only=None) -> Job | None:
+        self._begin("claim", offer=offer, only=only)
+        running = [job.owner for job in self.jobs.values() if job.state is JobState.RUNNING]
+        able = [
+            job
+            for job in self.jobs.values()
+            if job.state is JobState.QUEUED
+            and job.model in offer.models
+            and running.count(job.owner) < max_running
+            and (only is None or job.id in only)
+            and (offer.idle or job.id not in self.alone)
+        ]
+        first = min(able, key=lambda job: job.id not in self.alone, default=None)
+        if first is not None:
+            first = self._move(first, JobState.RUNNING, attempt=first.attempt + 1, started_at=NOON)
+        await self._end("claim")
+        return first
+
+    async def renew(self, leases, lease_s) -> Renewed:
+        self._begin("renew", leases=leases)
+        ours = {one for one, attempt in leases.items() if self._held(one, attempt)}
+        await self._end("renew")
+        asked = frozenset(one for one in ours if self.jobs[one].cancel_requested)
+        return Renewed(cancel=asked, lost=frozenset(leases.keys() - ours))
+
+    async def render(self, job_id, attempt, result) -> Job | None:
+        self._begin("render", job_id=job_id, attempt=attempt, result=result)
+        job = self._held(job_id, attempt)
+        await self._end("render")
+        if job is None or not job.cancel_requested:
+            return job and self._move(job, JobState.RENDERED, result=result, finished_at=NOON)
+        return self._move(job, JobState.CANCELLED, finished_at=NOON)
+
+    async def end(self, job_id, attempt, state, error, *, used_s=0.0) -> Job | None:
+        self._begin("end", job_id=job_id, attempt=attempt, state=state, error=error, used_s=used_s)
+        job = self._held(job_id, attempt)
+        await self._end("end")
+        return job and self._move(job, state, error=error, finished_at=NOON)
+
+    async def fail_queued(self, job_id, error) -> Job | None:
+        self._begin("fail_queued", job_id=job_id, error=error)
+        return self._move(self.jobs[job_id], JobState.FAILED, error=error)
+
+    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone) -> Job | None:
+        self._begin("requeue", job_id=job_id, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone)
+        job = self._held(job_id, attempt)
+        await self._end("requeue")
+        if job is None:
+            return None
+        if job.cancel_requested:
+            return self._move(job, JobState.CANCELLED)
+        self.alone = self.alone | {job_id} if alone else self.alone - {job_id}
+        counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
+        return self._move(job, JobState.QUEUED, **{counter: getattr(job, counter) + 1})
+
+    async def recover(self, *, max_interruptions) -> int:
+        self._begin("recover")
+        orphans = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
+        for job in orphans:
+            self._move(job, JobState.QUEUED, interruptions=job.interruptions + 1)
+        return len(orphans)
+
+    async def rescue(self, *, max_interruptions) -> int:
+        self._begin("rescue")
+        return 0
+
+    async def request_cancel(self, job_id, owner) -> Job:
+        job = await self.get(job_id, owner)
+        self._begin("request_cancel", job_id=job_id)
+        match job.state:
+            case JobState.QUEUED:
+                job = self._move(job, JobState.CANCELLED, cancel_requested=True)
+            case JobState.RUNNING:
+                job = self.jobs[job_id] = replace(job, cancel_requested=True, version=job.version + 1)
+            case state if state is not JobState.CANCELLED:
+                raise NotCancellable(job_id, state)
+        return job
+
+    async def get(self, job_id, owner) -> Job:
+        self._begin("get", job_id=job_id)
+        await self._end("get")
+        job = self.jobs.get(job_id)
+        if job is None or owner not in (None, job.owner):
+            raise JobNotFound(job_id)
+        return job
+
+    async def queue_view(self, job_id) -> QueueView | None:
+        self._begin("queue_view", job_id=job_id)
+        return self.view if self.jobs[job_id].state is JobState.QUEUED else None
+
+    async def counts(self) -> dict[JobState, int]:
+        self._begin("counts")
+        states = [job.state for job in self.jobs.values()]
+        return {state: states.count(state) for state in JobState}
+
+    async def next_due_s(self) -> float | None:
+        self._begin("next_due_s")
+        return None
+
+
+class FakeHistory:
+    def __init__(self, store: FakeJobStore) -> None:
+        self._store = store
+
+    async def page(self, owner, *, state, q, before, limit) -> tuple[list[Job], str | None]:
+        mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
+        return mine[:limit], None
+
+
+class FakeLearned(Fake):
+    def __init__(self) -> None:
+        super().__init__()
+        self.measured: list[Measured] = []
+        self.described: dict[str, Any] = {}
+
+    async def record(self, measured) -> None:
+        self._begin("record", measured=measured)
+        self.measured.append(measured)
+
+    async def rates(self) -> list[Measured]:
+        return self.measured
+
+    async def record_form(self, model, form) -> None:
+        self._begin("record_form", model=model)
+        self.described[model] = form
+
+    async def forms(self) -> dict[str, Any]:
+        return self.described
+
+
+class FakeMedia(Fake):
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, Media] = {}
+        self.pictures: dict[tuple[str, str], Picture] = {}
+
+    async def add(self, owner, media, *, width, height, parameters) -> Picture:
+        self._begin("add", owner=owner, media=media)
+        picture = Picture(
+            id=media_id(media.data), media_type=media.media_type, width=width, height=height, size=len(media.data),
+            parameters=parameters,
+        )  # fmt: skip
+        self.files[picture.id] = media
+        self.pictures[owner, picture.id] = picture
+        return picture
+
+    async def write(self, media) -> str:
+        self._begin("write", media=media)
+        self.files[media_id(media.data)] = media
+        await self._end("write")
+        return media_id(media.data)
+
+    async def picture(self, media_id, owner) -> Picture:
+        self._begin("picture", media_id=media_id)
+        if (owner, media_id) not in self.pictures:
+            raise MediaNotFound(media_id)
+        return self.pictures[owner, media_id]
+
+    async def read(self, media_id, owner) -> Media:
+        self._begin("read", media_id=media_id)
+        if media_id not in self.files or (owner is not None and (owner, media_id) not in self.pictures):
+            raise MediaNotFound(media_id)
+        await self._end("read")
+        return self.files[media_id]
+
+    async def sweep(self, *, unused_s, keep_days, max_gb) -> Any:
+        raise NotImplementedError
+
+
+class FakePictures:
+    def __init__(self, clean: CleanPicture) -> None:
+        self._clean = clean
+        self.cleaned: list[bytes] = []
+
+    async def clean(self, data) -> CleanPicture:
+        self.cleaned.append(data)
+        return self._clean
+
+
+class FakePool(Fake):
+    """Devices that run what the scripts say: events are told, errors raised, an `asyncio.Event` waited for.
+
+    A task without a script makes one step and is done. Like the real pool it counts a task from the moment at which
+    its iterator is first asked.
+    """
+
+    def __init__(self, *devices: str, free: int = 1, models: Sequence[str] = ("fox-diffusion",)) -> None:
+        super().__init__()
+        self.devices = dict.fromkeys(devices or ("cpu",), free)
+        self.models = frozenset(models)
+        self.scripts: defaultdict[str, list[Any]] = defaultdict(lambda: [Progress(step=1, steps=2), make_done()])
+        self.running: dict[str, str] = {}
+        self.most_running = 0
+        self.is_draining = False
+        self.watched: list[tuple[str, bool]] = []
+        self._stops: dict[str, asyncio.Future[Any]] = {}
+        self._changed = asyncio.Event()
+
+    def change(self) -> None:
+        self._changed.set()
+
+    def offers(self) -> list[Offer]:
+        self._begin("offers")
+        if self.is_draining:
+            return []
+        loads = {device: list(self.running.values()).count(device) for device in self.devices}
+        return [
+            Offer(device=device, models=self.models, free=slots - loads[device], idle=not loads[device])
+            for device, slots in self.devices.items()
+            if slots > loads[device]
+        ]
+
+    async def run(self, task):
+        self._begin("run", task=task)
+        if self.is_draining:
+            raise Interrupted
+        room = self.offers()
+        assert room, "more tasks than the pool offered to take"
+        self.running[task.id] = room[0].device
+        self.most_running = max(self.most_running, len(self.running))
+        self._stops[task.id] = asyncio.get_running_loop().create_future()
+        try:
+            for item in self.scripts[task.id]:
+                await self._pass(task.id, item)
+                if not isinstance(item, asyncio.Event):
+                    yield item
+        finally:
+            del self.running[task.id], self._stops[task.id]
+            self.change()
+
+    async def _pass(self, task_id: str, item: Any) -> None:
+        """Wait as the script says; raises what stops the task, or the script's own error."""
+        stop = self._stops[task_id]
+        waits: asyncio.Future[Any]
+        waits = asyncio.ensure_future(item.wait() if isinstance(item, asyncio.Event) else asyncio.sleep(0))
+        await asyncio.wait({stop, waits}, return_when=asyncio.FIRST_COMPLETED)
+        waits.cancel()
+        if stop.done():
+            raise stop.result()
+        if isinstance(item, BaseException):
+            raise item
+
+    def _stop(self, task_id: str, error: BaseException) -> None:
+        stop = self._stops.get(task_id)
+        if stop is not None and not stop.done():
+            stop.set_result(error)
+
+    def cancel(self, task_id) -> None:
+        self._begin("cancel", task_id=task_id)
+        self._stop(task_id, JobCancelled())
+
+    def watch(self, task_id, watched) -> None:
+        self.watched.append((task_id, watched))
+
+    async def wait_for_change(self) -> None:
+        await self._changed.wait()
+        self._changed.clear()
+
+    def statuses(self) -> list[Any]:
+        return []
+
+    async def drain(self, deadline_s) -> None:
+        self._begin("drain", deadline_s=deadline_s)
+        self.is_draining = True
+        deadline = asyncio.get_running_loop().time() + deadline_s
+        while self.running and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - a fake may poll
+            await asyncio.sleep(0.002)
+        for task_id in list(self.running):
+            self._stop(task_id, Interrupted())
+
+
+class FakeOutbox(Fake):
+    """Pending rows in memory; `now` is the loop's clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending: dict[int, Delivery] = {}
+        self.due_at: dict[int, float] = {}
+        self.refs: dict[str, str] = {}
+        self.delivered: list[str] = []
+        self.undeliverable: list[str] = []
+        self._ids = itertools.count(1)
+
+    def owe(self, job: Job, kind: str, *, tries: int = 0) -> Delivery:
+        delivery = Delivery(id=next(self._ids), job=job, kind=kind, tries=tries, message_ref=None)
+        self.pending[delivery.id] = delivery
+        self.due_at[delivery.id] = 0.0
+        return delivery
+
+    def _turn(self) -> list[Delivery]:
+        waiting = {one.job.id for one in self.pending.values() if one.kind == "placeholder"}
+        return [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
+
+    async def due(self, limit=50) -> list[Delivery]:
+        self._begin("due", limit=limit)
+        await self._end("due")
+        now = asyncio.get_running_loop().time()
+        due = sorted((one for one in self._turn() if self.due_at[one.id] <= now), key=lambda one: self.due_at[one.id])
+        return [replace(one, message_ref=self.refs.get(one.job.id)) for one in due[:limit]]
+
+    async def sent(self, delivery, message_ref) -> None:
+        self._begin("sent", delivery=delivery, message_ref=message_ref)
+        await self._end("sent")
+        if self.pending.pop(delivery.id, None) and delivery.kind == "result":
+            self.delivered.append(delivery.job.id)
+        self.refs.setdefault(delivery.job.id, message_ref)
+
+    async def retry(self, delivery, *, delay_s, reason) -> None:
+        self._begin("retry", delivery=delivery, delay_s=delay_s, reason=reason)
+        self.pending[delivery.id] = replace(self.pending[delivery.id], tries=delivery.tries + 1)
+        self.due_at[delivery.id] = asyncio.get_running_loop().time() + delay_s
+
+    async def give_up(self, delivery, reason) -> None:
+        self._begin("give_up", delivery=delivery, reason=reason)
+        del self.pending[delivery.id]
+        self.undeliverable.append(delivery.job.id)
+
+    async def next_due_s(self) -> float | None:
+        self._begin("next_due_s")
+        times = [self.due_at[one.id] for one in self._turn()]
+        return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+
+class FakePlatform(Fake):
+    """A chat that remembers nonces, as Discord does. `messages` is what people see: ref to a list of its contents."""
+
+    def __init__(self, name: str = "chat") -> None:
+        super().__init__()
+        self.name = name
+        self.messages: dict[str, list[Any]] = {}
+        self._nonces: dict[str, str] = {}
+        self._ids = itertools.count(1)
+
+    def _post(self, delivery: Delivery, content: Any) -> str:
+        ref = self._nonces.get(delivery.nonce)
+        if ref is None:
+            ref = self._nonces[delivery.nonce] = f"m{next(self._ids)}"
+            self.messages[ref] = [content]
+        return ref
+
+    def results(self) -> list[Any]:
+        """Every result that people saw, repeats included."""
+        return [content for contents in self.messages.values() for content in contents if isinstance(content, tuple)]
+
+    async def place(self, delivery) -> str:
+        self._begin("place", delivery=delivery)
+        ref = self._post(delivery, "queued")
+        await self._end("place")
+        return ref
+
+    async def progress(self, job, message_ref, progress) -> None:
+        self._begin("progress", job=job, message_ref=message_ref, progress=progress)
+        await self._end("progress")
+        self.messages[message_ref].append(progress.step)
+
+    async def edit(self, delivery, pictures) -> str:
+        self._begin("edit", delivery=delivery, pictures=pictures)
+        await self._end("edit")
+        self.messages[delivery.message_ref].append(tuple(picture.data for picture in pictures))
+        return delivery.message_ref
+
+    async def send(self, delivery, pictures) -> str:
+        self._begin("send", delivery=delivery, pictures=pictures)
+        ref = self._post(delivery, tuple(picture.data for picture in pictures))
+        await self._end("send")
+        return ref
