@@ -17,42 +17,44 @@ from bot.errors import InvalidOption
 MAX_PROMPT = 2000
 MAX_SEED = 4294967295
 
-_BIDI_AND_INVISIBLE = {
-    *range(0x200B, 0x200D),  # zero-width space and non-joiner; U+200D stays only between emoji
-    *range(0x200E, 0x2010),
-    *range(0x202A, 0x202F),
-    *range(0x2060, 0x2065),
-    *range(0x2066, 0x2070),
-    0x061C,
-    0xFEFF,
-}
 _JOINER = "\u200d"
+_SPACES = frozenset("\n\r\t\v\f\x85\u2028\u2029")
+_UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+"""Letters and marks by category, yet nothing to see."""
+_SEEN_FORMATS = frozenset(
+    map(chr, [*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD]),
+)
+"""Format characters by category, yet something to see: signs that numbers are written under."""
+_TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
+"""The flags of Scotland and the like: a black flag, then tags that would be unseen anywhere else."""
 
 
 def clean_text(text: str) -> str:
     """NFC, without control, bidi and zero-width characters (emoji joiners kept), trimmed; new lines become spaces."""
     text = unicodedata.normalize("NFC", text)
-    kept: list[str] = []
-    for index, char in enumerate(text):
-        if char in "\n\r\t\v\f\x85\u2028\u2029":
-            kept.append(" ")
-        elif char == _JOINER:
-            if kept and _joins_emoji(text, index):
-                kept.append(char)
-        elif ord(char) not in _BIDI_AND_INVISIBLE and unicodedata.category(char) not in (
-            "Cc",
-            "Cs",
-        ):
-            kept.append(char)
-    return re.sub(r" {2,}", " ", "".join(kept)).strip()
+    tags = {index for flag in _TAGGED_FLAG.finditer(text) for index in range(*flag.span())}
+    kept = [
+        " " if char in _SPACES else char
+        for index, char in enumerate(text)
+        if char in _SPACES or _is_seen(char) or index in tags or (char == _JOINER and _joins_emoji(text, index))
+    ]
+    return unicodedata.normalize("NFC", re.sub(r" {2,}", " ", "".join(kept))).strip()
+
+
+def _is_seen(char: str) -> bool:
+    if unicodedata.category(char) in ("Cc", "Cf", "Cs"):
+        return char in _SEEN_FORMATS
+    return char not in _UNSEEN_LETTERS
 
 
 def _joins_emoji(text: str, index: int) -> bool:
-    before = text[index - 1] if index else ""
-    after = text[index + 1] if index + 1 < len(text) else ""
-    return all(
-        char and (unicodedata.category(char) in ("So", "Sk", "Mn") or char == "\ufe0f") for char in (before, after)
-    )
+    before, after = text[index - 1 : index], text[index + 1 : index + 2]
+    can_end = before and (_is_symbol(before) or before == "\ufe0f" or "\U0001f3fb" <= before <= "\U0001f3ff")
+    return bool(can_end and after and _is_symbol(after))
+
+
+def _is_symbol(char: str) -> bool:
+    return unicodedata.category(char) == "So" or char == "\u2194"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +117,8 @@ class OptionSpec:
 
     def _check_range(self, value: float, written: str) -> None:
         low, high = self.minimum, self.maximum
-        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+        is_number = isinstance(value, int) or math.isfinite(value)  # a huge int is no float
+        if not is_number or (low is not None and value < low) or (high is not None and value > high):
             raise InvalidOption(written, "range", value=value, allowed=self.allowed)
 
     @property
@@ -178,13 +181,17 @@ def _to_int(value: Any) -> int:
     return value
 
 
+_YES = ("yes", "true", "on", "1", "")
+_NO = ("no", "false", "off", "0")
+
+
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
     folded = str(value).strip().casefold()
-    if folded in ("yes", "true", "on", "1", ""):
+    if folded in _YES:
         return True
-    if folded in ("no", "false", "off", "0"):
+    if folded in _NO:
         return False
     raise ValueError
 
@@ -222,42 +229,59 @@ def read_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict
     return read
 
 
-_FLAG = re.compile(r"(?:^|(?<=\s))(?:--|\u2014|\u2013)([A-Za-z][A-Za-z_-]*)(?:=|\s+|$)")
+_FLAG = re.compile(r"(?<!\S)(?:--|\u2014|\u2013)([A-Za-z][^\s=]*)(?:\s*=\s*|\s+|$)")
+_QUOTED = re.compile(r"\"([^\"]*)\"(?!\S)|'([^']*)'(?!\S)|\u201c([^\u201d]*)\u201d(?!\S)")
+_WORD = re.compile(r"\S*")
+_SENTENCES = ("prompt", "negative_prompt", "question")
+"""Options that take all words up to the next flag; others take one."""
 
 
 def read_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
-    """Options from a typed line: text first, then `--name value`; quotes hold a value together.
+    """Options from a typed line: text and `--name value` in any order; quotes hold a value together.
 
     A dash that phones turn into a long one counts as `--`. `--size 128x96` and `--aspect 3:2` are options like others.
     Raises: InvalidOption.
     """
-    matches = list(_FLAG.finditer(line))
     values: dict[str, Any] = {}
-    main = line[: matches[0].start()] if matches else line
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
-        name = match.group(1)
+    words: list[str] = []
+    at = 0
+    while (flag := _FLAG.search(line, at)) is not None:
+        words.append(line[at : flag.start()])
+        name = flag.group(1)
         spec = find_spec(specs, name)
-        value, rest = _split_value(spec, line[match.end() : following.start() if following else len(line)])
-        if spec.name in {find_spec(specs, seen).name for seen in values}:
+        value, at = _read_value(spec, line, flag.end())
+        if spec.name in values:
             raise InvalidOption(name, "twice")
         if value == "" and spec.kind is not bool:
             raise InvalidOption(name, "no_value", allowed=spec.allowed)
-        values[name] = value
-        main = f"{main.strip()} {rest}".strip()
-    if main.strip():
-        values.setdefault(next(spec.name for spec in specs if spec.is_main), main)
+        values[spec.name] = spec.read(value, name)
+    words.append(line[at:])
+    if text := " ".join(part.strip() for part in words if part.strip()):
+        values |= _read_main(specs, text, values)
     return read_options(specs, values)
 
 
-def _split_value(spec: OptionSpec, raw: str) -> tuple[str, str]:
-    """The flag's value and what follows it. Text options take all up to the next flag, others one word."""
-    raw = raw.strip()
-    if raw[:1] in ('"', "\u201c", "'"):
-        closing = {'"': '"', "'": "'", "\u201c": "\u201d"}[raw[0]]
-        end = raw.find(closing, 1)
-        if end > 0:
-            return raw[1:end], raw[end + 1 :].strip()
-    if spec.kind is str and not spec.choices and " " in raw and spec.name in ("negative_prompt", "question", "prompt"):
-        return raw, ""
-    word, _, rest = raw.partition(" ")
-    return word, rest.strip()
+def _read_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the text outside of flags is for."""
+    main = next((spec for spec in specs if spec.is_main), None)
+    if main is None:
+        raise InvalidOption("text", "no_text", value=text, allowed=", ".join(_names(specs)))
+    if main.name in values:
+        raise InvalidOption(main.name, "twice")
+    return {main.name: text}
+
+
+def _read_value(spec: OptionSpec, line: str, at: int) -> tuple[str, int]:
+    """The flag's value, and where the line goes on after it."""
+    quoted = _QUOTED.match(line, at)
+    if quoted is not None:
+        return next(value for value in quoted.groups() if value is not None), quoted.end()
+    following = _FLAG.search(line, at)
+    end = following.start() if following else len(line)
+    if spec.name in _SENTENCES:
+        return line[at:end].strip(), end
+    word = _WORD.match(line, at, end)
+    assert word is not None  # it matches nothing, too
+    if spec.kind is bool and word.group().casefold() not in (*_YES, *_NO):
+        return "", at
+    return word.group(), word.end()

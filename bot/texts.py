@@ -23,6 +23,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "long": "{option} has {value} characters; at most {allowed} are read. Please shorten it.",
     "twice": "{option} was given twice: give it once.",
     "no_value": "{option} needs a value.",
+    "no_text": "This command takes no text, only options: {allowed}.",
     "multiple": "{option} is {value}, but must be a multiple of {allowed}; {nearest} would do.",
     "size_twice": "Give the size once: as {option}, or as width and height.",
     "needs_image": "This needs a picture: send one along, or reply to one.",
