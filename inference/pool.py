@@ -107,8 +107,9 @@ class DevicePool:
         try:
             device, running = await self._place(plain(task))
             try:
-                async for event in self._follow(running):
-                    yield event
+                async with contextlib.aclosing(self._follow(running)) as events:
+                    async for event in events:
+                        yield event
             finally:
                 if not running.is_over:
                     device.cancel(task.id, JobCancelled())

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import sys
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,8 +22,32 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _log = structlog.get_logger("inference")
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
-_LAST_WORDS = ("  File ", "Fatal Python error", "Thread 0x", "Current thread", "Timeout", "Segmentation")
-"""How lines of a native traceback begin; other raw lines may quote a prompt and stay at DEBUG."""
+_DUMP = ("Fatal Python error", "Timeout (")
+_FRAMES_EACH = 6
+
+
+class LastWords:
+    """The native traceback that a dying or hung child leaves on stderr: the innermost frames of each thread.
+
+    Nothing else of its raw output is kept, because that might quote a prompt.
+    """
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._frames = 0
+
+    def note(self, line: str) -> None:
+        if line.startswith(_DUMP):
+            self._lines = [line]
+        elif line.startswith(("Thread 0x", "Current thread 0x")):
+            self._frames = 0
+            self._lines.append(line)
+        elif line.startswith('  File "') and self._lines and self._frames < _FRAMES_EACH:
+            self._frames += 1
+            self._lines.append(line)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines[:60])
 
 
 class ChildProcess:
@@ -33,7 +56,7 @@ class ChildProcess:
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self._process = process
-        self._last_words: deque[str] = deque(maxlen=24)
+        self._last_words = LastWords()
         self._logs = asyncio.create_task(self._copy_log(), name=f"log of {name}")
 
     @classmethod
@@ -63,7 +86,7 @@ class ChildProcess:
     @property
     def last_words(self) -> str:
         """The end of the native traceback it left on stderr, if any."""
-        return "\n".join(self._last_words)
+        return str(self._last_words)
 
     def post(self, message: object) -> None:
         """Send without waiting; a message to a dead child is dropped, its death is told elsewhere."""
@@ -115,8 +138,7 @@ class ChildProcess:
             self._note(line.decode(errors="replace").rstrip())
 
     def _note(self, line: str) -> None:
-        if line.startswith(_LAST_WORDS):
-            self._last_words.append(line)
+        self._last_words.note(line)
         fields = _parsed(line)
         level = str(fields.pop("level", "debug"))
         event = str(fields.pop("event", line))

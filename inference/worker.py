@@ -236,8 +236,8 @@ def _memory_mb(device: str) -> int:
 def _beat(line: child.Line, begin: protocol.Begin) -> None:
     """Say every second that we live; if that stops, write down where everything hangs."""
     while True:
+        faulthandler.dump_traceback_later(begin.silence_s * 0.7)
         line.send(protocol.Beat(_memory_mb(begin.device)))
-        faulthandler.dump_traceback_later(max(1.0, begin.silence_s * 0.7), exit=False)
         time.sleep(min(BEAT_S, begin.silence_s / 4))
 
 

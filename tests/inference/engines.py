@@ -6,6 +6,7 @@ second step or at STEP of `crash=STEP` and so on:
 
 - `crash`: killed as by the kernel's OOM killer; `abort`: dies in native code;
 - `busy`: holds the interpreter for ever; `hang`: a step that never ends while its heart beats on;
+- `noise`: bytes that are no message, to the parent;
 - `oom`, `fail`: an exception.
 
 `say-env` answers a question with the names in the environment. Other words mean nothing. Words in `model.repo` tell how
@@ -157,6 +158,12 @@ def _abort() -> None:
     os.abort()
 
 
+def _noise() -> None:
+    for file in range(3, 10):  # the pipe to the parent is one of them
+        with contextlib.suppress(OSError):
+            os.write(file, b"\0\0\0\4noise")
+
+
 def _wait_for(path: str) -> None:
     while not os.path.exists(path):
         time.sleep(0.005)
@@ -170,5 +177,6 @@ _MISHAPS = {
     "busy": _busy,
     "oom": _oom,
     "fail": _fail,
+    "noise": _noise,
     "abort": _abort,
 }
