@@ -4,6 +4,7 @@ A person's k-th waiting job starts when everyone else in the space has caught up
 `vtime + k * mean`; the same holds one level up, for spaces. Source: Goyal et al., "Start-time Fair Queueing", 1996.
 """
 
+import math
 from collections.abc import Iterable
 
 from bot.ports import Lane, QueueView
@@ -17,8 +18,8 @@ def position(view: QueueView) -> int:
 
 
 def _ahead(lanes: Iterable[Lane], start: float, mean: float) -> int:
-    """Jobs of other lanes that start before virtual time `start`."""
-    return sum(min(lane.backlog, int((start - lane.vtime) / mean) + 1) for lane in lanes if lane.vtime < start)
+    """Jobs of other lanes that start before virtual time `start`; at equal times one's own goes first."""
+    return sum(min(lane.backlog, math.ceil((start - lane.vtime) / mean)) for lane in lanes if lane.vtime < start)
 
 
 def wait_s(view: QueueView, devices: int) -> float:
