@@ -1,6 +1,7 @@
 """Pure: what a command costs, in device-seconds of the job alone with its model warm."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bot.commands import Command
@@ -9,43 +10,49 @@ from bot.ports import Measured
 
 
 class Rates:
-    """What was measured on one device, with the config's figures for what never was."""
+    """What was measured on the first device, with the config's figures for what never was.
 
-    def __init__(self, measured: Iterable[Measured] = (), device: str = "") -> None:
-        self._device = device
-        self._seconds: dict[tuple[str, str, str], float] = {}
+    `first_device` may answer "" while the hardware is still being found out: then any device's figures will do.
+    """
+
+    def __init__(self, measured: Iterable[Measured] = (), first_device: Callable[[], str] = lambda: "") -> None:
+        self._first_device = first_device
+        self._measured: dict[tuple[str, str, str, str], Measured] = {}
         for one in measured:
             self.learn(one)
 
     def learn(self, measured: Measured) -> None:
         """Rows above 1 are shared passes and say nothing of a job alone."""
-        if measured.rows == 1 and measured.device == (self._device or measured.device):
-            self._seconds[measured.model, measured.what, measured.shape] = measured.seconds
+        if measured.rows == 1:
+            self._measured[measured.device, measured.model, measured.what, measured.shape] = measured
 
     def step_s(self, model: ModelSpec, shape: str, area: float) -> float:
         """Seconds of one step at `shape` ("WIDTHxHEIGHT"), scaled by pixels from the nearest size measured."""
-        exact = self._seconds.get((model.name, "step", shape))
-        if exact is not None:
-            return exact
         near = min(
-            ((abs(_area(other) - area), _area(other), seconds) for other, seconds in self._of(model, "step")),
+            ((abs(_area(one.shape) - area), _area(one.shape), one.seconds) for one in self._of(model, "step")),
             default=(0.0, float(model.width * model.height), model.step_s),
         )
         return near[2] * area / near[1]
 
     def token_s(self, model: ModelSpec) -> float:
-        return next((seconds for _, seconds in self._of(model, "token")), model.step_s)
+        return next((one.seconds for one in self._of(model, "token")), model.step_s)
 
     def overhead_s(self, model: ModelSpec) -> float:
-        return next((seconds for _, seconds in self._of(model, "job")), model.overhead_s)
+        return next((one.seconds for one in self._of(model, "job")), model.overhead_s)
 
-    def _of(self, model: ModelSpec, what: str) -> list[tuple[str, float]]:
-        return [(key[2], seconds) for key, seconds in self._seconds.items() if key[:2] == (model.name, what)]
+    def _of(self, model: ModelSpec, what: str) -> list[Measured]:
+        first = self._first_device()
+        return [
+            one
+            for one in self._measured.values()
+            if (one.model, one.what) == (model.name, what) and (not first or one.device == first)
+        ]
 
 
 def _area(shape: str) -> float:
+    """Pixels of "WIDTHxHEIGHT"; 0 when it is no size."""
     width, _, height = shape.partition("x")
-    return float(width) * float(height)
+    return float(int(width) * int(height)) if width.isdecimal() and height.isdecimal() else 0.0
 
 
 def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
