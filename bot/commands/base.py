@@ -1,5 +1,6 @@
 """What every command is made of. A new kind of command is one file beside this one."""
 
+import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,10 +70,12 @@ class Command(ABC):
         wanted = self.values.get("model")
         able = models.names_for(self.task)
         spec = models.get(wanted) if wanted else models.default_for(self.task)
-        if spec is None and not wanted:
+        if not able:
             raise InvalidOption("model", "no_model", value=self.name)
         if spec is None or self.task not in spec.tasks:
-            raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(able))
+            near = difflib.get_close_matches(str(wanted), able, 1)
+            allowed = ", ".join(able)
+            raise InvalidOption("model", "choice", value=wanted, allowed=allowed, nearest=near[0] if near else "")
         return spec
 
     @abstractmethod

@@ -172,13 +172,12 @@ class Imagine(Command):
             if not model.min_size <= side <= model.max_size:
                 raise InvalidOption(option, "range", value=side, allowed=f"{model.min_size} to {model.max_size}")
             if side % model.size_multiple:
-                near = max(model.min_size, round(side / model.size_multiple) * model.size_multiple)
                 raise InvalidOption(
                     option,
                     "multiple",
                     value=side,
                     allowed=str(model.size_multiple),
-                    nearest=str(near),
+                    nearest=str(_snap(model, side)),
                 )
         return int(width), int(height)
 
@@ -204,12 +203,13 @@ def fit_aspect(model: ModelSpec, ratio: float, written: str) -> tuple[int, int]:
     if not 1 / MAX_ASPECT <= ratio <= MAX_ASPECT:
         raise InvalidOption(written, "range", value=f"{ratio:.3g}", allowed="1:4 to 4:1")
     area = model.width * model.height
+    return _snap(model, math.sqrt(area * ratio)), _snap(model, math.sqrt(area / ratio))
+
+
+def _snap(model: ModelSpec, side: float) -> int:
+    """The nearest side that the model takes."""
     step = model.size_multiple
-
-    def snap(side: float) -> int:
-        return min(
-            model.max_size // step * step,
-            max(-(-model.min_size // step) * step, round(side / step) * step),
-        )
-
-    return snap(math.sqrt(area * ratio)), snap(math.sqrt(area / ratio))
+    return min(
+        model.max_size // step * step,
+        max(-(-model.min_size // step) * step, round(side / step) * step),
+    )
