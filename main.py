@@ -9,9 +9,10 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,12 +123,14 @@ async def open_house(
         models = loaded.models
         for name, form in (await storage.learned.forms()).items():
             models.learn(name, form)
-        devices = await configured_devices(settings["devices"])
+        find_devices = partial(configured_devices, settings["devices"])
+        devices = find_devices if settings["devices"].use == "auto" else await find_devices()
         pictures = await stack.enter_async_context(PictureService())
         pool = await stack.enter_async_context(
             DevicePool(settings["pool"], devices=devices, models=list(models), pictures=pictures, engines=engines)
         )
-        events, rates = Events(), Rates(await storage.learned.rates(), devices[0])
+        rates = Rates(await storage.learned.rates(), lambda: next((one.device for one in pool.statuses()), ""))
+        events = Events()
         deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms or {})
         dispatcher = Dispatcher(
             store=storage.jobs,
@@ -141,6 +144,11 @@ async def open_house(
             on_finished=lambda _job: deliverer.wake(),
             only_own=only_own,
         )
+
+        def wake(job_ids: Iterable[str]) -> None:
+            dispatcher.wake(job_ids)
+            deliverer.wake()
+
         jobs = JobUseCases(
             store=storage.jobs,
             history=storage.history,
@@ -150,9 +158,9 @@ async def open_house(
             events=events,
             queue=settings["queue"],
             quota=settings["quota"],
-            wake=lambda ids: (dispatcher.wake(ids), deliverer.wake()),
+            wake=wake,
             interrupt=dispatcher.interrupt,
-            devices=lambda: len(devices),
+            devices=lambda: len(pool.statuses()),
             secret=secret.encode(),
         )
         usecases = UseCases(
@@ -286,7 +294,7 @@ class Composition:
     def probe_devices(self) -> Mapping[str, Any]:
         from inference.devices import probe
 
-        return probe()
+        return {"devices": [vars(device) for device in asyncio.run(probe())]}
 
 
 def main() -> None:

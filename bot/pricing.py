@@ -22,8 +22,9 @@ class Rates:
             self.learn(one)
 
     def learn(self, measured: Measured) -> None:
-        """Rows above 1 are shared passes and say nothing of a job alone."""
-        if measured.rows == 1:
+        """Rows above 1 are shared passes and say nothing of a job alone; impossible figures say nothing at all."""
+        is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0
+        if measured.rows == 1 and is_sane and (measured.what != "step" or _area(measured.shape)):
             self._measured[measured.device, measured.model, measured.what, measured.shape] = measured
 
     def step_s(self, model: ModelSpec, shape: str, area: float) -> float:
@@ -50,9 +51,9 @@ class Rates:
 
 
 def _area(shape: str) -> float:
-    """Pixels of "WIDTHxHEIGHT"; 0 when it is no size."""
+    """Pixels of "WIDTHxHEIGHT"; 0 for anything else."""
     width, _, height = shape.partition("x")
-    return float(int(width) * int(height)) if width.isdecimal() and height.isdecimal() else 0.0
+    return float(width) * float(height) if width.isdecimal() and height.isdecimal() else 0.0
 
 
 def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:

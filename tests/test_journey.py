@@ -1,0 +1,264 @@
+"""The whole path as a person walks it: the real server, the real children, the starter models, nothing faked."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+PROMPT = "a red circle on a blue background"
+PATIENCE_S = 90.0
+
+
+class Server:
+    """`main.py serve` on its own data directory and a free port."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.environ = {**os.environ, "EASEL_DATA_DIR": str(data_dir), "EASEL_WEB__PORT": "0"}
+        self.process = subprocess.Popen(
+            [sys.executable, "main.py", "serve"],
+            cwd=ROOT,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        self.lines: list[str] = []
+        while not (found := re.search(r"http://[^ ]+", line := self.process.stdout.readline())):
+            self.lines.append(line)
+            assert line, self.process.stderr.read() if self.process.stderr else ""
+        self.url = found.group(0).rstrip("/")
+        self.web = httpx.Client(base_url=f"{self.url}/api/v1", timeout=30, trust_env=False)
+
+    def run(self, command: str, options: dict[str, Any], *images: str) -> dict[str, Any]:
+        """Ask for a job and wait for its end."""
+        job_id = self.ask(command, options, *images)
+        return self.wait(job_id)
+
+    def ask(self, command: str, options: dict[str, Any], *images: str) -> str:
+        answer = self.web.post("/jobs", json={"command": command, "options": options, "images": list(images)})
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            job: dict[str, Any] = self.web.get(f"/jobs/{job_id}").json()
+            if job["state"] not in ("queued", "running", "rendered"):
+                return job
+            time.sleep(0.1)
+        raise AssertionError(f"job {job_id} did not end: {job}")
+
+    def picture(self, media_id: str) -> bytes:
+        return self.web.get(f"/media/{media_id}").content
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.communicate(timeout=60)
+        finally:
+            if self.process.poll() is None:
+                self.kill()
+        return self.process.returncode
+
+
+@contextmanager
+def serving(data_dir: Path) -> Iterator[Server]:
+    server = Server(data_dir)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("house")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def imagined(server: Server) -> dict[str, Any]:
+    return server.run("imagine", {"prompt": PROMPT, "seed": 7})
+
+
+def easel(environ: dict[str, str], *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "main.py"), *words]
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def colour_at(data: bytes, x: float, y: float) -> tuple[int, ...]:
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    pixel = picture.getpixel((int(x * picture.width), int(y * picture.height)))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def is_near(pixel: tuple[int, ...], colour: tuple[int, int, int]) -> bool:
+    return all(abs(one - other) < 45 for one, other in zip(pixel, colour, strict=True))
+
+
+def test_a_typed_prompt_becomes_that_picture(server: Server, imagined: dict[str, Any]) -> None:
+    assert imagined["state"] == "delivered", imagined
+    picture = server.picture(imagined["result"]["media"][0]["id"])
+    assert is_near(colour_at(picture, 0.5, 0.5), (220, 40, 40))
+    assert is_near(colour_at(picture, 0.04, 0.04), (40, 80, 220))
+
+
+def test_a_question_about_the_picture_is_answered_rightly(server: Server, imagined: dict[str, Any]) -> None:
+    picture = imagined["result"]["media"][0]["id"]
+
+    background = server.run("ask", {"question": "what color is the background?"}, picture)
+    shape = server.run("ask", {"question": "what shape is this?"}, picture)
+
+    assert "blue" in background["result"]["text"].lower()
+    assert "circle" in shape["result"]["text"].lower()
+
+
+def test_a_caption_says_what_is_in_the_picture(server: Server, imagined: dict[str, Any]) -> None:
+    caption = server.run("caption", {}, imagined["result"]["media"][0]["id"])
+
+    assert "circle" in caption["result"]["text"].lower()
+
+
+def test_the_same_seed_makes_the_same_picture_and_another_makes_another(
+    server: Server, imagined: dict[str, Any]
+) -> None:
+    again = server.run("imagine", {"prompt": PROMPT, "seed": 7})
+    other = server.run("imagine", {"prompt": PROMPT, "seed": 8})
+
+    def pixels(job: dict[str, Any]) -> bytes:
+        return Image.open(io.BytesIO(server.picture(job["result"]["media"][0]["id"]))).tobytes()
+
+    assert pixels(again) == pixels(imagined)
+    assert pixels(other) != pixels(imagined)
+
+
+def test_picture_k_of_several_uses_the_seed_plus_k(server: Server, imagined: dict[str, Any]) -> None:
+    several = server.run("imagine", {"prompt": PROMPT, "seed": 6, "count": 2})
+
+    second = Image.open(io.BytesIO(server.picture(several["result"]["media"][1]["id"])))
+    alone = Image.open(io.BytesIO(server.picture(imagined["result"]["media"][0]["id"])))
+    assert second.tobytes() == alone.tobytes()
+
+
+def test_a_picture_read_back_gives_the_command_that_made_it(server: Server, imagined: dict[str, Any]) -> None:
+    data = server.picture(imagined["result"]["media"][0]["id"])
+
+    uploaded = server.web.post("/media", files={"file": ("mine.png", data)}).json()
+
+    said = uploaded["parameters"]
+    assert said["command"] == "imagine"
+    assert {key: said["options"][key] for key in ("prompt", "seed", "steps")} == {
+        "prompt": PROMPT,
+        "seed": 7,
+        "steps": imagined["options"]["steps"],
+    }
+
+
+def test_a_picture_can_start_from_another(server: Server, imagined: dict[str, Any]) -> None:
+    source = imagined["result"]["media"][0]["id"]
+
+    changed = server.run("imagine", {"prompt": "a red star on a blue background", "strength": 0.8, "seed": 1}, source)
+
+    assert changed["state"] == "delivered", changed
+    assert changed["result"]["media"][0]["id"] != source
+
+
+def test_events_lead_from_the_state_through_progress_to_the_result(server: Server) -> None:
+    job_id = server.ask("imagine", {"prompt": PROMPT, "count": 4, "steps": 30})
+
+    with server.web.stream("GET", f"/jobs/{job_id}/events", timeout=PATIENCE_S) as answer:
+        text = "".join(answer.iter_text())
+
+    kinds = re.findall(r"^event: (\w+)", text, re.MULTILINE)
+    assert kinds[0] == "state"
+    assert "progress" in kinds
+    assert kinds[-1] == "result"
+
+
+def test_a_running_job_is_cancelled_at_the_next_step_and_nothing_is_charged(server: Server) -> None:
+    job_id = server.ask("imagine", {"prompt": PROMPT, "count": 4, "steps": 50})
+    while server.web.get(f"/jobs/{job_id}").json()["state"] == "queued":
+        time.sleep(0.02)
+
+    answer = server.web.delete(f"/jobs/{job_id}")
+
+    assert answer.status_code == 202
+    assert server.wait(job_id)["state"] == "cancelled"
+
+
+def test_the_command_line_goes_through_the_running_server(
+    server: Server, imagined: dict[str, Any], tmp_path: Path
+) -> None:
+    made = easel(server.environ, "imagine", PROMPT, "--seed", "7", folder=tmp_path)
+    asked = easel(server.environ, "ask", made.stdout.strip(), "what color is the background?", folder=tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    assert Image.open(tmp_path / made.stdout.strip()).size == (128, 128)
+    assert asked.stdout.strip() == "blue"
+    history = server.web.get("/jobs").json()["jobs"]
+    assert history[0]["command"] == "ask"
+
+
+def test_one_shot_commands_work_without_a_server(tmp_path: Path) -> None:
+    environ = {**os.environ, "EASEL_DATA_DIR": str(tmp_path / "data")}
+
+    made = easel(environ, "imagine", PROMPT, "--seed", "7", "--json", folder=tmp_path)
+    file = json.loads(made.stdout)["files"][0]
+    asked = easel(environ, "ask", file, "what color is the background?", folder=tmp_path)
+    captioned = easel(environ, "caption", file, folder=tmp_path)
+
+    assert made.returncode == 0, made.stderr
+    assert asked.stdout.strip() == "blue"
+    assert "circle" in captioned.stdout
+
+
+def test_a_second_server_on_the_same_data_is_refused_with_a_sentence(server: Server, tmp_path: Path) -> None:
+    second = easel(server.environ, "serve", folder=tmp_path)
+
+    assert second.returncode != 0
+    assert server.url in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_a_killed_server_loses_nothing_it_had_accepted(tmp_path: Path) -> None:
+    with serving(tmp_path) as first:
+        jobs = [first.ask("imagine", {"prompt": PROMPT, "seed": seed, "steps": 20}) for seed in range(4)]
+        first.kill()
+
+    with serving(tmp_path) as second:
+        states = [second.wait(job_id)["state"] for job_id in jobs]
+
+    assert states == ["delivered"] * 4
+
+
+def test_a_stop_lets_running_jobs_go_and_ends_well(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        job_id = server.ask("imagine", {"prompt": PROMPT})
+
+        code = server.stop()
+
+    assert code == 0
+    with serving(tmp_path) as again:
+        assert again.wait(job_id)["state"] == "delivered"
