@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bot import errors
 from bot.jobs import Job, JobState
+from bot.options import clean_text
 
 LOCALES = Path(__file__).parent / "locales"
 
@@ -78,7 +79,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
             known = ", ".join(error.known)
             return say("There is no command {name}.{hint} Commands: {known}.").format(
-                name=error.name, hint=hint, known=known
+                name=clean_text(error.name), hint=hint, known=known
             )
         case errors.UnsupportedMedia():
             return say(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
@@ -92,10 +93,27 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
 
 def _explain_option(error: errors.InvalidOption, say: Callable[[str], str]) -> str:
     hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
-    value = error.value if not isinstance(error.value, str) else f"\u201c{error.value[:60]}\u201d"
     return say(OPTION_PROBLEMS[error.problem]).format(
-        option=error.option, value=value, allowed=error.allowed, nearest=error.nearest, hint=hint
+        option=clean_text(error.option),
+        value=_shown(error.value, say),
+        allowed=error.allowed,
+        nearest=error.nearest,
+        hint=hint,
     )
+
+
+def _shown(value: object, say: Callable[[str], str]) -> str:
+    """What a person gave, short and without characters that cannot be seen."""
+    match value:
+        case str():
+            return f"\u201c{clean_text(value)[:60]}\u201d"
+        case int() if value.bit_length() > 200:
+            return say("a huge number")
+        case list() | tuple():
+            return say("a list")
+        case dict():
+            return say("an object")
+    return str(value)[:60]
 
 
 def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
@@ -117,7 +135,9 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
                 "You have {limit} unfinished jobs, the most one person may have: wait for one or cancel one."
             ).format(limit=error.limit)
         case errors.NotFound():
-            return say("There is no {kind} {name} of yours.").format(kind=say(error.kind), name=error.name[:20] or "?")
+            return say("There is no {kind} {name} of yours.").format(
+                kind=say(error.kind), name=clean_text(error.name)[:20] or "?"
+            )
         case errors.NotCancellable():
             return say("The job {id} cannot be cancelled any more: it is {state}.").format(
                 id=error.job_id, state=say(error.state)
@@ -162,6 +182,8 @@ def say_state(job: Job, *, locale: str = "en", position: int | None = None) -> s
             return say("Working.")
         case JobState.RENDERED | JobState.DELIVERED:
             return say("Done.")
+        case JobState.FAILED | JobState.DEAD if job.error is None:
+            return say("Failed.")
     return job.error.message if job.error else say("Cancelled.")
 
 
