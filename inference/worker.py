@@ -121,7 +121,8 @@ class Worker:
 
     def _begin_task(self, task: Task) -> None:
         shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
-        self._admitted[task.id] = _Admitted(task, shape=shape)
+        rows = int(task.options.get("num_beams", 1))
+        self._admitted[task.id] = _Admitted(task, rows=rows, shape=shape)
         self._line.send(protocol.Started(task.id))
         try:
             self._shelf[task.model.name].admit(task)

@@ -1,0 +1,1 @@
+"""Diffusers pipelines as engines: text to image, image to image."""

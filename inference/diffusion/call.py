@@ -1,0 +1,118 @@
+"""Easel's options as the arguments of a Diffusers pipeline. Diffusers' own names appear only here."""
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+import torch
+from PIL import Image, ImageOps
+
+from bot.errors import EngineError, InvalidOption
+from bot.ports import Task
+from inference.diffusion.loading import takes
+
+SEEDS = 2**32
+_ARGUMENTS: Mapping[str, str] = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "steps": "num_inference_steps",
+    "guidance_scale": "guidance_scale",
+    "width": "width",
+    "height": "height",
+    "seed": "generator",
+}
+NOT_A_NUMBER = (
+    "the picture holds values that are no numbers: half precision overflowed, most likely in the decoder; "
+    'give the model dtype = "fp32" or "bf16"'
+)
+
+OnStep = Callable[[int, int, Any], None]
+"""Called with the step just made, of how many, and the latents or None."""
+
+
+def options_of(pipeline: Any, *, has_strength: bool) -> list[str]:
+    """Easel's names of the options that the pipeline takes."""
+    known = takes(pipeline)
+    options = [name for name, argument in _ARGUMENTS.items() if argument in known]
+    return [*options, "count", "sampler", *(["strength"] if has_strength else [])]
+
+
+def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy.ndarray, bool]:
+    """Make one picture.
+
+    Returns:
+        The picture, uint8 RGB, (height, width, 3), and whether the model's own filter blanked it.
+
+    Raises:
+        InvalidOption: a size that the model cannot make.
+        EngineError: a value is NaN or infinite.
+    """
+    known = takes(pipeline)
+    arguments = _arguments(task, seed) | {"output_type": "np", "num_images_per_prompt": 1}
+    if "callback_on_step_end" in known:
+        arguments["callback_on_step_end"] = _callback(on_step, int(task.options["steps"]))
+        arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
+    try:
+        made = pipeline(**{name: value for name, value in arguments.items() if name in known})
+    except ValueError as error:
+        raise _about_size(task, error) or error from None
+    return _pixels(made.images), any(getattr(made, "nsfw_content_detected", None) or ())
+
+
+def _arguments(task: Task, seed: int) -> dict[str, Any]:
+    options = task.options
+    arguments = {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
+    # On the CPU everywhere: one seed, one picture, whatever the device.
+    arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
+    arguments["negative_prompt"] = options.get("negative_prompt") or None
+    init = next((image.media.data for image in task.images if image.role == "init"), None)
+    if init is not None:
+        arguments["image"] = covering(init, int(options["width"]), int(options["height"]))
+        arguments["strength"] = _strength(float(options["strength"]), int(options["steps"]))
+    return arguments
+
+
+def covering(data: bytes, width: int, height: int) -> Image.Image:
+    """The picture scaled to cover the size and cropped at its middle; transparency becomes white."""
+    image: Image.Image = Image.open(io.BytesIO(data))
+    if image.mode != "RGB":
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image).convert("RGB")
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _strength(strength: float, steps: int) -> float:
+    """At least one step's worth: Diffusers makes `int(steps * strength)` steps and fails at none."""
+    return max(strength, (1 + 1e-6) / steps)
+
+
+def _callback(on_step: OnStep, steps: int) -> Callable[..., dict[str, Any]]:
+    def on_step_end(pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        total = getattr(pipeline, "num_timesteps", None) or steps
+        on_step(min(index + 1, total), total, values.get("latents"))
+        return {}
+
+    return on_step_end
+
+
+def _pixels(images: Any) -> numpy.ndarray:
+    """Float in [0, 1], (1, height, width, 3), to bytes."""
+    picture = numpy.asarray(images)[0]
+    if not numpy.isfinite(picture).all():
+        raise EngineError(detail=NOT_A_NUMBER)
+    return (picture * 255).round().astype(numpy.uint8)
+
+
+def _about_size(task: Task, error: ValueError) -> InvalidOption | None:
+    """Diffusers' complaint about a size, as ours."""
+    found = re.search(r"divisible by (\d+)", str(error))
+    if found is None:
+        return None
+    multiple = int(found[1])
+    wrong = "width" if int(task.options["width"]) % multiple else "height"
+    value = int(task.options[wrong])
+    nearest = max(multiple, round(value / multiple) * multiple)
+    return InvalidOption(wrong, "multiple", value=value, allowed=str(multiple), nearest=str(nearest))

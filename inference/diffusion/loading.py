@@ -1,0 +1,61 @@
+"""Loads a Diffusers pipeline from a folder: safetensors only, nobody else's code, nothing fetched."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from diffusers import AutoPipelineForText2Image, pipelines
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
+
+from bot.errors import ModelUnavailable
+from bot.models import ModelSpec
+from inference.precision import dtype_for
+from inference.weights import require_safetensors
+
+
+def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
+    """The text-to-image pipeline of the folder, on the device. Raises: ModelUnavailable; what Diffusers raises."""
+    # Their warnings quote the end of long prompts.
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    require_safetensors(model, folder)
+    index = _index(model, folder)
+    pipeline = AutoPipelineForText2Image.from_pretrained(
+        folder,
+        dtype=dtype_for(model, device),
+        use_safetensors=True,
+        local_files_only=True,
+        **_without_missing_checker(index, folder),
+    )
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _index(model: ModelSpec, folder: Path) -> dict[str, Any]:
+    """`model_index.json`, if it names nothing but the libraries' own classes. Raises: ModelUnavailable."""
+    try:
+        index: dict[str, Any] = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable(model.name, f"{folder} has no readable model_index.json: {error}") from error
+    if not isinstance(index.get("_class_name"), str):
+        raise ModelUnavailable(model.name, "the pipeline brings its own code, which is refused")
+    for name, part in index.items():
+        library = part[0] if isinstance(part, list) and part else None
+        if library not in (None, "diffusers", "transformers") and not hasattr(pipelines, str(library)):
+            raise ModelUnavailable(model.name, f"the part {name} brings its own code ({library}), which is refused")
+    return index
+
+
+def _without_missing_checker(index: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A safety checker that the model names but does not bring is left out rather than asked of the hub."""
+    if "safety_checker" not in index or (folder / "safety_checker").is_dir():
+        return {}
+    return {"safety_checker": None, "requires_safety_checker": False}
+
+
+def takes(pipeline: Any) -> frozenset[str]:
+    """Names of what the pipeline's call takes."""
+    return frozenset(inspect.signature(pipeline.__call__).parameters)

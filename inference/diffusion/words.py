@@ -1,0 +1,35 @@
+"""What a model's tokenizers make of a prompt: too long, or words they never met."""
+
+import re
+from typing import Any
+
+_LONGEST = 512
+"""Tokens; tokenizers without a limit of their own say 10 to the 30th."""
+_MOST_NAMED = 6
+TOO_LONG = "The prompt is longer than this model reads; the end was left out."
+
+
+def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool) -> tuple[str, ...]:
+    """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words."""
+    tokenizers = [t for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, name, None))]
+    notes = []
+    if tokenizers and all(_is_cut(tokenizer, prompt) for tokenizer in tokenizers):
+        notes.append(TOO_LONG)
+    if is_demo and tokenizers and (words := unknown_words(tokenizers[0], prompt)):
+        notes.append(f"I don't know: {', '.join(words)}")
+    return tuple(notes)
+
+
+def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
+    """The first few words of the prompt that the tokenizer has no token for, each once."""
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
+        return []  # a byte-level vocabulary knows everything; CLIP's unknown token is its end token
+    words = dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt))
+    strange = (word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids)
+    return [word for word, _ in zip(strange, range(_MOST_NAMED), strict=False)]
+
+
+def _is_cut(tokenizer: Any, prompt: str) -> bool:
+    limit = min(tokenizer.model_max_length, _LONGEST)
+    return len(tokenizer(prompt, truncation=False).input_ids) > limit
