@@ -1,0 +1,176 @@
+"""Builds the command line out of the commands there are, and runs it."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from adapters.cli import failures, running, screen
+from adapters.cli.chores import add_chores
+from adapters.cli.composition import Composition
+from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.running import Session
+from adapters.cli.usage import UsageError, explain_usage
+from bot.commands import COMMANDS, Command
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.options import OptionSpec
+
+_PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+
+
+def run(composition: Composition, arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Whatever goes wrong is told in a sentence."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    screen.never_fail_on_letters()
+    session = Session(composition)
+    command = typer.main.get_command(_build(session))
+    as_json = "--json" in given
+    try:
+        code = command.main(args=given, prog_name=screen.program(), standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except UsageError as error:
+        return failures.report(failures.BadInput(explain_usage(error)), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return failures.INTERRUPTED
+    except BrokenPipeError:  # whoever read us has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failures.FAILED
+    except Exception as error:
+        return failures.report(error, as_json=as_json, log_file=session.log_file)
+
+
+def build(composition: Composition) -> typer.Typer:
+    return _build(Session(composition))
+
+
+def _build(session: Session) -> typer.Typer:
+    app = typer.Typer(
+        help="Easel: pictures and answers, on Discord, Telegram and the web.",
+        no_args_is_help=False,
+        rich_markup_mode=None,  # plain help is there at once, and reads well everywhere
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": _as_flag},
+    )
+    app.callback()(_root)
+    _add_serve(app, session)
+    for kind in COMMANDS.values():
+        _add_one_shot(app, session, kind)
+    add_chores(app, session)
+    return app
+
+
+def _as_flag(token: str) -> str:
+    """`--guidance_scale` is `--guidance-scale`."""
+    return token.replace("_", "-").lower()
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as version_of
+
+        try:
+            screen.tell(f"easel {version_of('easel')}")
+        except PackageNotFoundError:
+            screen.tell("easel (not installed: run `pip install -e .`)")
+        raise typer.Exit(0)
+
+
+def _add_serve(app: typer.Typer, session: Session) -> None:
+    @app.command(help="Start everything that is switched on, and stay until stopped")
+    def serve(
+        host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where to listen; web.host")] = None,
+        port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Where to listen; web.port")] = None,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        import asyncio
+
+        loaded = session.load(config, data_dir, console=True, web__host=host, web__port=port)
+
+        async def serving() -> int:
+            return await session.composition.serve(loaded)
+
+        return asyncio.run(serving())
+
+
+# ---------------------------------------------------------------- one-shot commands
+
+
+def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> None:
+    """A function whose signature is the command's options; typer reads it like any other."""
+
+    def one_shot(**given: Any) -> int:
+        from adapters.cli.oneshot import ask, read_asked
+
+        typed = {spec.name: _as_list(given[spec.name]) for spec in kind.specs if given[spec.name]}
+        pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))
+        asked = read_asked(
+            kind,
+            typed,
+            pictures,
+            out=given.get("out"),
+            as_json=given["as_json"],
+            yes=given.get("yes", False),
+        )
+        loaded = session.load(given["config"], given["data_dir"])
+        return running.run_until_done(ask(session.composition, loaded, asked))
+
+    parameters = _parameters(kind)
+    one_shot.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    one_shot.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
+    app.command(kind.name, help=kind.summary)(one_shot)
+
+
+def _as_list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
+    makes_pictures = kind(values={}, images=()).task in _PICTURES
+    parameters = []
+    if kind.images_needed:
+        picture = typer.Argument(metavar="IMAGE", help="A picture's file, or - for stdin", show_default=False)
+        parameters.append(_parameter("picture", str, picture, inspect.Parameter.empty))
+    for spec in sorted(kind.specs, key=lambda spec: not spec.is_main):
+        parameters.append(_of_spec(spec))
+    if kind.images_allowed > kind.images_needed:
+        image = typer.Option("--image", metavar="FILE", help="A picture to start from; - for stdin")
+        parameters.append(_parameter("image", list[str] | None, image, None))
+    if makes_pictures:
+        out = typer.Option(
+            "--out", "-o", metavar="DIR|FILE", help="Where to write; this folder when not given. Never overwrites"
+        )
+        yes = typer.Option("--yes", help="Make all of several {a|b} combinations without asking")
+        parameters += [_parameter("out", str | None, out, None), _parameter("yes", bool, yes, False)]
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JSON)
+    parameters.append(as_json)
+    for name, annotation in (("config", CONFIG), ("data_dir", DATA_DIR)):
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return parameters
+
+
+def _of_spec(spec: OptionSpec) -> inspect.Parameter:
+    """Raw text: the grammar of `bot.options` reads it, as everywhere."""
+    if spec.is_main:
+        argument = typer.Argument(metavar=spec.name.upper(), help=spec.help, show_default=False)
+        return _parameter(spec.name, str, argument, inspect.Parameter.empty)
+    names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.flags)]
+    metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
+    limits = "" if spec.kind is str else f" ({spec.allowed})" if spec.allowed else ""
+    choices = f" ({', '.join(spec.choices)})" if spec.choices else ""
+    option = typer.Option(*names, metavar=metavar, help=f"{spec.help}{limits}{choices}", show_default=False)
+    return _parameter(spec.name, list[str] | None, option, None)
+
+
+def _parameter(name: str, kind: Any, info: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+Body = Callable[..., int]

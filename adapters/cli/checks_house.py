@@ -1,0 +1,160 @@
+"""What `doctor` says of programs, hardware, settings, tokens, models and the server."""
+
+import os
+import platform
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from adapters.cli.doctor import BAD, OK, WARN, Check
+from adapters.cli.models import examine_model
+from bot.errors import ConfigError, EaselError
+from bot.lock import Holder, read_holder
+from bot.settings import SECRETS, find_data_dir, read_secrets
+
+if TYPE_CHECKING:
+    from adapters.cli.composition import Composition, Loaded
+
+PYTHONS = ((3, 11), (3, 13))
+OLDEST_SQLITE = (3, 37, 0)
+HUGGING_FACE = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_DISABLE_TELEMETRY")
+_ANSWER_S = 5.0
+
+
+def programs() -> Iterator[Check]:
+    first, last = PYTHONS
+    wanted = f"Easel needs {first[0]}.{first[1]} to {last[0]}.{last[1]}"
+    found = f"Python {platform.python_version()}"
+    if first <= sys.version_info[:2] <= last:
+        yield Check("programs", OK, f"{found} on {platform.system()} {platform.machine()}.")
+    else:
+        yield Check("programs", BAD, f"{found} does not fit: {wanted}.")
+    version = sqlite3.sqlite_version
+    if sqlite3.sqlite_version_info >= OLDEST_SQLITE:
+        yield Check("programs", OK, f"SQLite {version}.")
+    else:
+        yield Check("programs", BAD, f"SQLite {version} is too old: at least 3.37 is needed, with a newer Python.")
+
+
+def hardware(composition: "Composition") -> Iterator[Check]:
+    import psutil  # type: ignore[import-untyped]
+
+    memory = psutil.virtual_memory()
+    free, total = memory.available / 2**30, memory.total / 2**30
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    yield Check("hardware", OK, f"{cores} CPU cores, {total:.1f} GiB of memory ({free:.1f} GiB free).")
+    try:
+        found = composition.probe_devices()
+    except EaselError as error:
+        detail = getattr(error, "detail", "") or getattr(error, "sentence", "") or error.code
+        yield Check("hardware", BAD, f"torch could not look for devices: {detail}.")
+        return
+    if found.get("torch"):
+        yield Check("hardware", OK, f"torch {found['torch']}.")
+    devices = found.get("devices") or []
+    for device in devices:
+        yield Check("hardware", OK, f"Device {_describe(device)}.")
+    if not devices:
+        yield Check("hardware", BAD, "No device was found, not even the CPU: install again with `make run`.")
+
+
+def _describe(device: Any) -> str:
+    """`cuda:0 (NVIDIA H100, 78.0 GiB, float16)`, from whatever is known."""
+    if not isinstance(device, dict):
+        return str(device)
+    known = dict(device)
+    name = known.pop("device", None) or known.pop("name", None) or known.pop("kind", "?")
+    words = [f"{value / 1024:.1f} GiB" if key == "memory_mb" else f"{value}" for key, value in known.items() if value]
+    return f"{name} ({', '.join(words)})" if words else str(name)
+
+
+def settings(loaded: "Loaded | None", problems: tuple[str, ...]) -> Iterator[Check]:
+    for problem in problems:
+        yield Check("settings", BAD, problem)
+    if loaded is not None:
+        for path in loaded.files:
+            yield Check("settings", OK, f"{path} was read.")
+    variables = sorted(name for name in os.environ if name.startswith("EASEL_"))
+    if variables:
+        yield Check("settings", OK, f"Set by variables: {', '.join(variables)}.")
+
+
+def tokens() -> Iterator[Check]:
+    try:
+        secrets = read_secrets(os.environ, find_data_dir(os.environ))
+    except ConfigError as error:
+        for problem in error.problems:
+            yield Check("tokens", BAD, problem)
+        return
+    for variable in SECRETS:
+        source = secrets.sources.get(variable)
+        yield Check("tokens", OK, f"{variable} is set (by {source})." if source else f"{variable} is not set.")
+
+
+def hugging_face() -> Iterator[Check]:
+    for name in HUGGING_FACE:
+        value = os.environ.get(name)
+        yield Check("hugging face", OK, f"{name} is {_without_password(value)}." if value else f"{name} is not set.")
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
+
+
+def models(loaded: "Loaded") -> Iterator[Check]:
+    specs = list(loaded.models)
+    if not specs:
+        yield Check("models", BAD, "No model is configured: add a [models.NAME] table to the config.")
+    for spec in specs:
+        mark, sentence = examine_model(spec, loaded.root)
+        yield Check("models", mark, sentence)
+
+
+# ---------------------------------------------------------------- server
+
+
+def server(loaded: "Loaded") -> Iterator[Check]:
+    holder = read_holder(loaded.data_dir)
+    if holder is not None:
+        yield _running(holder)
+        return
+    web = loaded.settings.get("web")
+    if web is None or not web.enabled:
+        yield Check("server", WARN, "No server runs, and web.enabled is false: there is no page.")
+        return
+    yield _port(web.host, web.port)
+    if web.host not in ("127.0.0.1", "localhost", "::1"):
+        yield Check("server", WARN, f"web.host is {web.host}: the start is refused while no API key exists.")
+
+
+def _running(holder: Holder) -> Check:
+    if not holder.url:
+        return Check("server", WARN, f"Process {holder.pid or '?'} holds the data directory and has no address yet.")
+    import httpx
+
+    try:
+        with httpx.Client(trust_env=False, timeout=_ANSWER_S) as client:
+            answer = client.get(f"{holder.url.rstrip('/')}/readyz")
+    except httpx.HTTPError as error:
+        sentence = f"The server at {holder.url} (process {holder.pid}) does not answer ({type(error).__name__})."
+        return Check("server", BAD, sentence)
+    if answer.is_success:
+        return Check("server", OK, f"A server runs at {holder.url} (process {holder.pid}) and is ready.")
+    return Check("server", WARN, f"The server at {holder.url} (process {holder.pid}) runs but is not ready yet.")
+
+
+def _port(host: str, port: int) -> Check:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        return Check("server", BAD, f"Nothing can listen at {host}:{port} ({why}): choose another web.port.")
+    return Check("server", OK, f"No server runs; {host}:{port} is free for it.")

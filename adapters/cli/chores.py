@@ -1,0 +1,182 @@
+"""The owner's commands: keys, database, models, doctor; and getting a result again."""
+
+from typing import Annotated, Any
+
+import typer
+
+from adapters.cli import running
+from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.running import Session
+from adapters.cli.screen import note, tell, tell_json
+
+
+def add_chores(app: typer.Typer, session: Session) -> None:
+    _add_fetch(app, session)
+    _add_doctor(app, session)
+    app.add_typer(_models(session), name="models", help="The models of this house", rich_help_panel=None)
+    app.add_typer(_keys(session), name="keys", help="API keys")
+    app.add_typer(_database(session), name="db", help="The database")
+
+
+def _add_fetch(app: typer.Typer, session: Session) -> None:
+    @app.command(help="Get the result of a job again")
+    def fetch(
+        job: Annotated[str, typer.Argument(metavar="JOB", help="Its id, or the first 4 or more letters of it")],
+        out: Annotated[str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Where to write")] = None,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli import oneshot
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(oneshot.fetch(session.composition, loaded, job, out, as_json))
+
+
+def _add_doctor(app: typer.Typer, session: Session) -> None:
+    @app.command(help="Say in plain words what works here and what does not")
+    def doctor(
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.doctor import examine, show
+
+        running.use_data_dir(data_dir)
+        return show(examine(session.composition, config), as_json=as_json)
+
+
+def _models(session: Session) -> typer.Typer:
+    models = _group()
+
+    @models.command("list", help="What is configured, and for which commands")
+    def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.models import model_rows, show_models
+
+        loaded = session.load(config, data_dir)
+        return show_models(model_rows(loaded), as_json=as_json)
+
+    return models
+
+
+# ---------------------------------------------------------------- keys
+
+
+def _keys(session: Session) -> typer.Typer:
+    keys = _group()
+
+    @keys.command(help="Make a key; it is shown this once")
+    def create(
+        person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose; yours when not given")] = None,
+        admin: Annotated[bool, typer.Option("--admin", help="It may do what the owner may")] = False,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.caller import open_keeper
+
+        loaded = session.load(config, data_dir)
+
+        async def work() -> int:
+            async with open_keeper(session.composition, loaded) as keeper:
+                key = await keeper.create_key(person, is_admin=admin)
+            if as_json:
+                tell_json(key)
+            else:
+                tell(key["key"])
+                note(f"For {key['person']}. Keep it: it is not shown again. `keys revoke {key['prefix']}` ends it.")
+            return 0
+
+        return running.run_until_done(work())
+
+    @keys.command("list", help="Every key, without its secret")
+    def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.caller import open_keeper
+
+        loaded = session.load(config, data_dir)
+
+        async def work() -> int:
+            async with open_keeper(session.composition, loaded) as keeper:
+                found = await keeper.keys()
+            _show_keys(found, as_json=as_json)
+            return 0
+
+        return running.run_until_done(work())
+
+    @keys.command(help="End a key")
+    def revoke(
+        prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot")],
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.caller import open_keeper
+
+        loaded = session.load(config, data_dir)
+
+        async def work() -> int:
+            async with open_keeper(session.composition, loaded) as keeper:
+                key = await keeper.revoke_key(prefix.partition(".")[0])  # a whole key is understood, and not repeated
+            if as_json:
+                tell_json(key)
+            else:
+                tell(f"The key {key['prefix']} of {key['person']} is revoked.")
+            return 0
+
+        return running.run_until_done(work())
+
+    return keys
+
+
+def _show_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
+    from adapters.cli.screen import to_json
+
+    if as_json:
+        tell_json({"keys": keys})
+        return
+    if not keys:
+        note("There are no keys. While there are none, only this machine may use the server.")
+    for key in keys:
+        made = to_json(key["created_at"])[:10]
+        used = f"last used {to_json(key['last_used_at'])[:10]}" if key["last_used_at"] else "never used"
+        more = ", admin" if key["admin"] else ""
+        ended = f", revoked {to_json(key['revoked_at'])[:10]}" if key["revoked_at"] else ""
+        tell(f"{key['prefix']}  {key['person']}{more}  made {made}, {used}{ended}")
+
+
+# ---------------------------------------------------------------- database
+
+
+def _database(session: Session) -> typer.Typer:
+    database = _group()
+
+    @database.command(help="Bring the database to this version's tables; starting the server does so too")
+    def upgrade(config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.database import upgrade
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(upgrade(session.composition, loaded))
+
+    @database.command(help="Look for damage")
+    def check(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.database import check
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(check(session.composition, loaded, as_json=as_json))
+
+    @database.command(help="Write a consistent copy, while the server may go on")
+    def backup(
+        path: Annotated[str, typer.Argument(metavar="PATH", help="A new file, or a folder for it")],
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.database import backup
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(backup(session.composition, loaded, path))
+
+    return database
+
+
+def _group() -> typer.Typer:
+    return typer.Typer(no_args_is_help=False, rich_markup_mode=None, add_completion=False)

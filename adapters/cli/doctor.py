@@ -1,0 +1,86 @@
+"""`doctor`: says in plain words what works here and what does not. Works while a server runs, and changes nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adapters.cli.failures import FAILED
+from adapters.cli.screen import program, tell, tell_json
+from bot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from adapters.cli.composition import Composition, Loaded
+
+OK, WARN, BAD = "ok", "warn", "bad"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line. `mark` is ok, warn (works, but look) or bad (something would not work)."""
+
+    about: str
+    mark: str
+    sentence: str
+
+
+def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
+    """Every check, as soon as it is known."""
+    from adapters.cli import checks_data, checks_house
+
+    loaded, problems = _load(composition, config)
+    yield from _guarded("programs", checks_house.programs)
+    yield from _guarded("hardware", lambda: checks_house.hardware(composition))
+    yield from _guarded("settings", lambda: checks_house.settings(loaded, problems))
+    yield from _guarded("tokens", checks_house.tokens)
+    yield from _guarded("hugging face", checks_house.hugging_face)
+    yield from _guarded("data", checks_data.data_dir)
+    if loaded is None:
+        yield Check("settings", WARN, "Models, database and server were not looked at: mend the settings first.")
+        return
+    for name, look in (
+        ("database", lambda: checks_data.database(loaded)),
+        ("models", lambda: checks_house.models(loaded)),
+        ("server", lambda: checks_house.server(loaded)),
+    ):
+        yield from _guarded(name, look)
+
+
+def _load(composition: "Composition", config: Path | None) -> "tuple[Loaded | None, tuple[str, ...]]":
+    try:
+        return composition.load(config), ()
+    except ConfigError as error:
+        return None, error.problems
+
+
+def _guarded(about: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """A check that fails itself is one bad line; the others go on."""
+    try:
+        yield from look()
+    except Exception as error:
+        yield Check(about, BAD, f"This could not be looked at ({type(error).__name__}: {str(error)[:200]}).")
+
+
+def show(checks: Iterator[Check], *, as_json: bool) -> int:
+    """Print each line as it comes; the exit code is not 0 when something would not work."""
+    seen: list[Check] = []
+    for check in checks:
+        if not as_json:
+            if not seen or seen[-1].about != check.about:
+                tell(f"{check.about}")
+            tell(f"  {check.mark:<5}{check.sentence}")
+        seen.append(check)
+    bad = sum(check.mark == BAD for check in seen)
+    warned = sum(check.mark == WARN for check in seen)
+    if as_json:
+        tell_json({"ok": not bad, "checks": [vars(check) for check in seen]})
+    elif bad:
+        tell(f"\n{_count(bad, 'thing')} would not work; the lines marked {BAD} say what to do.")
+    else:
+        also = f" ({_count(warned, 'warning')})" if warned else ""
+        tell(f"\nEverything needed works{also}. Start: {program()} serve")
+    return FAILED if bad else 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,161 @@
+"""What can be said of a configured model without loading it: its files, and what they are for."""
+
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters.cli.screen import tell, tell_json
+from bot.models import ModelSpec
+
+if TYPE_CHECKING:
+    from adapters.cli.composition import Loaded
+
+OTHER_WEIGHTS = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".gguf"}
+"""Formats that are never loaded: several of them can run code."""
+DESCRIPTIONS = ("model_index.json", "config.json")
+_LFS = b"version https://git-lfs"
+
+
+def examine_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
+    """A mark and a sentence for `doctor`."""
+    demo = ", a demo" if spec.demo else ""
+    folder = find_folder(spec.repo, root)
+    if folder is None:
+        where = root / spec.repo
+        if looks_local(spec.repo, root):
+            return "bad", f"{spec.name}: there is no folder {where}: put the model there, or change its repo."
+        return "bad", f"{spec.name}: {spec.repo} is neither a folder nor in the Hugging Face cache {hub_cache()}."
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    wrong = _wrong_with(files, folder)
+    if wrong:
+        return "bad", f"{spec.name}: {wrong}"
+    size = sum(path.stat().st_size for path in files) / 2**20
+    others = [path.name for path in files if path.suffix.lower() in OTHER_WEIGHTS]
+    sentence = f"{spec.name}{demo}: {', '.join(spec.tasks)}; {folder} ({size:.1f} MiB)."
+    if others:
+        return "warn", f"{sentence} {', '.join(others[:3])} is never loaded, only safetensors are."
+    return "ok", sentence
+
+
+def _wrong_with(files: list[Path], folder: Path) -> str:
+    """The first thing that would keep the model from loading; empty when there is none."""
+    if not files:
+        return f"the folder {folder} is empty."
+    for path in (folder / name for name in DESCRIPTIONS if (folder / name).exists()):
+        if not _is_json(path):
+            return f"{path} is not readable JSON."
+    if not any((folder / name).exists() for name in DESCRIPTIONS):
+        return f"{folder} has neither {' nor '.join(DESCRIPTIONS)}, so it is no model folder."
+    weights = [path for path in files if path.suffix == ".safetensors"]
+    if not weights:
+        others = sorted({path.suffix for path in files if path.suffix.lower() in OTHER_WEIGHTS})
+        has = f"only {', '.join(others)}" if others else "no weights"
+        return f"{folder} has {has}; only safetensors are loaded: convert the model, or take another."
+    for path in weights:
+        if problem := problem_of(path):
+            return f"{path} {problem}."
+    return ""
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def problem_of(path: Path) -> str:
+    """What is wrong with a safetensors file, by its header and length; empty when nothing is."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(len(_LFS))
+            if start == _LFS:
+                return "is only a pointer: fetch the file itself with `git lfs pull`"
+            file.seek(0)
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length <= size - 8 else None
+    except (OSError, ValueError, struct.error):
+        return "is not a safetensors file"
+    if not isinstance(header, dict):
+        return "is cut short: copy it again"
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return "" if 8 + length + max(ends, default=0) == size else "is cut short: copy it again"
+
+
+def find_folder(repo: str, root: Path) -> Path | None:
+    """Where the model's files are: a folder of the clone, any folder, or the Hugging Face cache."""
+    local = root / Path(repo).expanduser()
+    if local.is_dir():
+        return local
+    snapshots = hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
+    found = sorted(snapshots.glob("*")) if snapshots.is_dir() else []
+    return found[-1] if found else None
+
+
+def looks_local(repo: str, root: Path) -> bool:
+    """Meant as a folder, not as `org/name` of a hub."""
+    return repo.startswith((".", "/", "~")) or repo.count("/") != 1 or (root / repo.split("/")[0]).is_dir()
+
+
+def hub_cache() -> Path:
+    """Where Hugging Face's own variables say that its cache is."""
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+# ---------------------------------------------------------------- models list
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    name: str
+    tasks: tuple[str, ...]
+    default_for: tuple[str, ...]
+    repo: str
+    demo: bool
+    licence: str
+    mark: str
+    sentence: str
+
+
+def model_rows(loaded: "Loaded") -> list[Row]:
+    rows = []
+    for spec in loaded.models:
+        mark, sentence = examine_model(spec, loaded.root)
+        rows.append(
+            Row(
+                name=spec.name,
+                tasks=spec.tasks,
+                default_for=tuple(task for task in spec.tasks if loaded.models.default_for(task) is spec),
+                repo=spec.repo,
+                demo=spec.demo,
+                licence=spec.licence,
+                mark=mark,
+                sentence=sentence,
+            )
+        )
+    return rows
+
+
+def show_models(rows: list[Row], *, as_json: bool) -> int:
+    """A model that would not load is told, but listing it is no failure."""
+    if as_json:
+        tell_json({"models": [_body(row) for row in rows]})
+        return 0
+    for row in rows:
+        words = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
+        tell(f"{row.name}  {', '.join(words)}  {row.repo}{'  demo' if row.demo else ''}")
+        if row.mark == "bad":
+            tell(f"  {row.sentence}")
+    return 0
+
+
+def _body(row: Row) -> Mapping[str, Any]:
+    return {**vars(row), "is_usable": row.mark != "bad"}

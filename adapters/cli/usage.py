@@ -1,0 +1,42 @@
+"""What typer says of a wrong command line, in our own words."""
+
+import difflib
+from typing import Any
+
+import typer
+
+from adapters.cli.screen import program
+
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+"""Typer's error for a wrong command line. It has no public name, and moved from click into typer."""
+
+
+def explain_usage(error: Any) -> str:
+    """One sentence: what is wrong, and what was probably meant."""
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context else program()
+    kind = type(error).__name__
+    if kind == "NoSuchOption":
+        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
+        near = difflib.get_close_matches(error.option_name, [*known, "--help"], 1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else f" `{path} --help` lists them."
+        return f"There is no option {error.option_name}.{hint}"
+    if kind == "MissingParameter" and error.param is not None:
+        name = error.param.metavar or error.param.opts[-1]
+        return f"{name} is missing: `{path} --help` shows how."
+    if kind == "BadOptionUsage":
+        return f"{error.option_name} needs a value: `{path} --help` shows how."
+    if kind == "UsageError" and "No such command" in error.message:
+        return _no_such_command(error.message, context)
+    if kind == "UsageError" and "Missing command" in error.message:
+        return f"Which command? `{path} --help` lists them."
+    message = error.format_message().rstrip(".")
+    return f"{message}. `{path} --help` shows how."
+
+
+def _no_such_command(message: str, context: Any) -> str:
+    typed = message.split("'")[1] if message.count("'") > 1 else ""
+    known = list(getattr(context.command, "commands", {}))
+    near = difflib.get_close_matches(typed, known, 1)
+    hint = f" Did you mean {near[0]}?" if near else f" Commands: {', '.join(known)}."
+    return f"There is no command {typed}.{hint}"
