@@ -16,8 +16,9 @@ from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.pricing import Rates
 from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from inference.pictures import PictureService
 from storage import Storage, StorageSettings, open_storage
-from tests.web.pool import TestPictures, TestPool, picture
+from tests.web.pool import TestPool, picture
 
 SECRET = "the-local-secret"
 MODELS = (
@@ -82,7 +83,13 @@ class TestHouse:
 
 
 def build_usecases(
-    storage: Storage, pool: TestPool, events: Events, dispatcher: Dispatcher, models: Models, rates: Rates
+    storage: Storage,
+    pool: TestPool,
+    pictures: PictureService,
+    events: Events,
+    dispatcher: Dispatcher,
+    models: Models,
+    rates: Rates,
 ) -> UseCases:
     jobs = JobUseCases(
         store=storage.jobs,
@@ -100,7 +107,7 @@ def build_usecases(
     )
     return UseCases(
         jobs=jobs,
-        media=MediaUseCases(storage.media, TestPictures(), ImagesSettings()),
+        media=MediaUseCases(storage.media, pictures, ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
         models=models,
@@ -112,7 +119,7 @@ async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
     """Not yet served: `serve` does that."""
     models = Models({spec.name: spec for spec in MODELS})
     pool, events, rates = TestPool([spec.name for spec in MODELS]), Events(), Rates()
-    async with open_storage(StorageSettings(min_free_mb=0), tmp_path) as storage:
+    async with open_storage(StorageSettings(min_free_mb=0), tmp_path) as storage, PictureService() as pictures:
         dispatcher = Dispatcher(
             store=storage.jobs,
             media=storage.media,
@@ -123,7 +130,7 @@ async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
             events=events,
             settings=QueueSettings(),
         )
-        usecases = build_usecases(storage, pool, events, dispatcher, models, rates)
+        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates)
         made = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=tmp_path)
         working = asyncio.create_task(dispatcher.run())
         yield made

@@ -1,6 +1,6 @@
 """A pool that works inside the test's own process: pictures of one colour, answers that repeat the question.
 
-Words in the prompt (or question) steer it: `slow` waits for the test's word between steps, `fail` breaks.
+Words in the prompt (or question) steer it: `slow` stays at its second step until the test says go on, `fail` breaks.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator
 
 from PIL import Image
 
-from bot.errors import EngineError, JobCancelled, TooLarge, UnsupportedMedia
+from bot.errors import EngineError, JobCancelled
 from bot.jobs import Media
-from bot.ports import CleanPicture, Described, DeviceStatus, Done, Offer, Progress, Rendered, Task
+from bot.ports import Described, DeviceStatus, Done, Offer, Progress, Rendered, Task
 
 STEP_S = 0.02
 
@@ -50,22 +50,26 @@ class TestPool:
         try:
             steps = int(task.options.get("steps") or 3)
             for step in range(1, steps + 1):
-                await self._wait(task.id, is_slow="slow" in words and step > 1)
+                await self._step(task.id)
                 if "fail" in words:
                     raise EngineError("the secret inner reason")
-                preview = picture(step, 32, 32, "JPEG") if self.watched.get(task.id) else None
-                yield Progress(step=step, steps=steps, preview=preview)
+                yield self._progress(task.id, step, steps)
+                while "slow" in words and step == 2 and not self.go_on.is_set():
+                    await self._step(task.id)
+                    yield self._progress(task.id, step, steps)
             yield self._finish(task)
         finally:
             del self._running[task.id]
             self._changed.set()
 
-    async def _wait(self, task_id: str, *, is_slow: bool) -> None:
+    async def _step(self, task_id: str) -> None:
         await asyncio.sleep(STEP_S)
-        while is_slow and not self.go_on.is_set() and not self._running[task_id]:  # noqa: ASYNC110 - either may come
-            await asyncio.sleep(STEP_S)
         if self._running[task_id]:
             raise JobCancelled
+
+    def _progress(self, task_id: str, step: int, steps: int) -> Progress:
+        preview = picture(step, 32, 32, "JPEG") if self.watched.get(task_id) else None
+        return Progress(step=step, steps=steps, preview=preview)
 
     def _finish(self, task: Task) -> Done:
         if task.command != "imagine":
@@ -94,25 +98,3 @@ class TestPool:
 
     async def drain(self, deadline_s: float) -> None:
         self.go_on.set()
-
-
-class TestPictures:
-    """Reads with Pillow, in this process: the pictures that tests make up are harmless."""
-
-    __test__ = False
-
-    async def clean(self, data: bytes) -> CleanPicture:
-        if not data:
-            raise UnsupportedMedia("empty")
-        try:
-            with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP", "GIF"]) as opened:
-                if opened.width * opened.height > 16_000_000:
-                    raise TooLarge(limit=16, unit="megapixels")
-                clean = opened.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            raise UnsupportedMedia("damaged" if data[:4] == b"\x89PNG" else "not_a_picture") from error
-        made = io.BytesIO()
-        clean.save(made, "PNG")
-        return CleanPicture(
-            media=Media(made.getvalue(), "image/png"), width=clean.width, height=clean.height, parameters=None
-        )
