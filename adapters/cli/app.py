@@ -3,7 +3,7 @@
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from adapters.cli import failures, running, screen
 from adapters.cli.chores import add_chores
 from adapters.cli.composition import Composition
-from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Command
@@ -47,12 +47,8 @@ def build(composition: Composition) -> typer.Typer:
 
 
 def _build(session: Session) -> typer.Typer:
-    app = typer.Typer(
+    app = make_group(
         help="Easel: pictures and answers, on Discord, Telegram and the web.",
-        no_args_is_help=False,
-        rich_markup_mode=None,  # plain help is there at once, and reads well everywhere
-        pretty_exceptions_enable=False,
-        add_completion=False,
         context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": _as_flag},
     )
     app.callback()(_root)
@@ -68,18 +64,23 @@ def _as_flag(token: str) -> str:
     return token.replace("_", "-").lower()
 
 
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and stop", is_eager=True)] = False,
-) -> None:
-    if version:
-        from importlib.metadata import PackageNotFoundError
-        from importlib.metadata import version as version_of
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
 
         try:
-            screen.tell(f"easel {version_of('easel')}")
+            screen.tell(f"easel {version('easel')}")
         except PackageNotFoundError:
             screen.tell("easel (not installed: run `pip install -e .`)")
         raise typer.Exit(0)
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options before the command."""
 
 
 def _add_serve(app: typer.Typer, session: Session) -> None:
@@ -171,6 +172,3 @@ def _of_spec(spec: OptionSpec) -> inspect.Parameter:
 
 def _parameter(name: str, kind: Any, info: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
-
-
-Body = Callable[..., int]

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.cli import running
-from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.screen import note, tell, tell_json
 
@@ -13,7 +13,7 @@ from adapters.cli.screen import note, tell, tell_json
 def add_chores(app: typer.Typer, session: Session) -> None:
     _add_fetch(app, session)
     _add_doctor(app, session)
-    app.add_typer(_models(session), name="models", help="The models of this house", rich_help_panel=None)
+    app.add_typer(_models(session), name="models", help="The models of this house")
     app.add_typer(_keys(session), name="keys", help="API keys")
     app.add_typer(_database(session), name="db", help="The database")
 
@@ -47,7 +47,7 @@ def _add_doctor(app: typer.Typer, session: Session) -> None:
 
 
 def _models(session: Session) -> typer.Typer:
-    models = _group()
+    models = make_group()
 
     @models.command("list", help="What is configured, and for which commands")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
@@ -63,7 +63,7 @@ def _models(session: Session) -> typer.Typer:
 
 
 def _keys(session: Session) -> typer.Typer:
-    keys = _group()
+    keys = make_group()
 
     @keys.command(help="Make a key; it is shown this once")
     def create(
@@ -148,7 +148,7 @@ def _show_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _database(session: Session) -> typer.Typer:
-    database = _group()
+    database = make_group()
 
     @database.command(help="Bring the database to this version's tables; starting the server does so too")
     def upgrade(config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
@@ -176,7 +176,3 @@ def _database(session: Session) -> typer.Typer:
         return running.run_until_done(backup(session.composition, loaded, path))
 
     return database
-
-
-def _group() -> typer.Typer:
-    return typer.Typer(no_args_is_help=False, rich_markup_mode=None, add_completion=False)

@@ -24,8 +24,6 @@ class Session:
         self, config: Path | None, data_dir: Path | None, *, console: bool = False, **settings: object
     ) -> "Loaded":
         """Settings and log; an option of the command line is the variable of the same name. Raises: ConfigError."""
-        import sys
-
         from bot.logs import LogsSettings, set_up_logging
 
         use_data_dir(data_dir)

@@ -25,7 +25,7 @@ def explain_usage(error: Any) -> str:
         name = error.param.metavar or error.param.opts[-1]
         return f"{name} is missing: `{path} --help` shows how."
     if kind == "BadOptionUsage":
-        return f"{error.option_name} needs a value: `{path} --help` shows how."
+        return f"{error.option_name} needs a value."
     if kind == "UsageError" and "No such command" in error.message:
         return _no_such_command(error.message, context)
     if kind == "UsageError" and "Missing command" in error.message:
