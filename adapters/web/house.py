@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter
 
+from adapters.web.settings import WebSettings
 from bot.usecases import Surroundings, UseCases
 
 
@@ -17,18 +18,6 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.casefold() == "localhost"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebSettings:
-    """`[web]` in the config."""
-
-    enabled: bool = True
-    """Serve the page and REST. Without it, one-shot commands cannot go through the running server."""
-    host: str = "127.0.0.1"
-    """Where to listen. Anything but loopback is refused while no API key exists (`easel keys create`)."""
-    port: int = 8000
-    """Where to listen; 0 picks a free port."""
 
 
 class Figures:
@@ -78,3 +67,6 @@ def the_house(request: Request) -> House:
 
 
 TheHouse = Annotated[House, Depends(the_house)]
+
+
+__all__ = ["Figures", "House", "TheHouse", "WebSettings", "is_loopback", "the_house"]

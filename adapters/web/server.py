@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from adapters.web.app import build_app
-from adapters.web.house import House, WebSettings
+from adapters.web.house import House
+from adapters.web.settings import WebSettings
 from bot.errors import StartupError
 from bot.usecases import Surroundings
 
@@ -130,6 +131,3 @@ def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"This machine has no address {host}: set EASEL_WEB__HOST to one that it has."
     return f"Listening at {host}, port {port} failed: {error.strerror}."
-
-
-__all__ = ["Web", "WebSettings"]

@@ -19,7 +19,6 @@ export function buildFigure(media, { parent = null, onUse }) {
   const error = h("p", { class: "error", role: "alert", hidden: true });
   const figure = h("figure", { class: "picture", "data-media": media.id }, link);
   const entries = new Map();
-  if (media.width) figure.style.setProperty("--width", `${media.width}px`);
 
   /** Show a caption or ask job in the thread; a second time updates it. */
   const hold = (job) => {

@@ -15,6 +15,7 @@ export function buildWork(first, { onFigure, onUse, onReuse, onOver }) {
   const note = h("p", { class: "note", hidden: true });
   const facts = h("dl", { class: "facts" });
   const reuse = h("button", { type: "button", class: "quiet" }, "Reuse");
+  stage.style.setProperty("--width", `${first.options.width || 0}px`);
   let job = first;
   let wasOver = isOver(first);
   let isHung = false;
