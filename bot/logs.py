@@ -20,7 +20,17 @@ from urllib.parse import quote
 import structlog
 
 HIDDEN = "[hidden]"
-QUIET = ("httpx", "httpcore", "aiosqlite", "uvicorn.access", "multipart", "python_multipart", "asyncio", "PIL")
+QUIET = (
+    "httpx",
+    "httpcore",
+    "aiosqlite",
+    "alembic",
+    "uvicorn.access",
+    "multipart",
+    "python_multipart",
+    "asyncio",
+    "PIL",
+)
 """Libraries that talk at INFO or DEBUG, some of them of whole URLs with tokens."""
 WRITTEN = frozenset(
     {"prompt", "negative_prompt", "question", "text", "caption", "answer", "options", "line", "q", "needle"}

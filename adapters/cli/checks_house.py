@@ -5,13 +5,13 @@ import platform
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from adapters.cli.doctor import BAD, OK, WARN, Check
 from adapters.cli.models import examine_model
-from bot.errors import ConfigError, EaselError
+from bot.errors import ConfigError
 from bot.lock import Holder, read_holder
 from bot.settings import SECRETS, find_data_dir, read_secrets
 
@@ -46,29 +46,21 @@ def hardware(composition: "Composition") -> Iterator[Check]:
     free, total = memory.available / 2**30, memory.total / 2**30
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     yield Check("hardware", OK, f"{cores} CPU cores, {total:.1f} GiB of memory ({free:.1f} GiB free).")
-    try:
-        found = composition.probe_devices()
-    except EaselError as error:
-        detail = getattr(error, "detail", "") or getattr(error, "sentence", "") or error.code
-        yield Check("hardware", BAD, f"torch could not look for devices: {detail}.")
-        return
-    if found.get("torch"):
-        yield Check("hardware", OK, f"torch {found['torch']}.")
-    devices = found.get("devices") or []
+    devices = composition.probe_devices().get("devices") or []
     for device in devices:
         yield Check("hardware", OK, f"Device {_describe(device)}.")
-    if not devices:
-        yield Check("hardware", BAD, "No device was found, not even the CPU: install again with `make run`.")
+    if not any(device.get("memory_mb") for device in devices):
+        yield Check("hardware", BAD, "torch did not answer: `python -m inference.probe` in the clone shows why.")
+    elif all(device.get("kind") == "cpu" for device in devices):
+        yield Check("hardware", OK, "There is no accelerator: the starter models are quick enough, large ones are not.")
 
 
-def _describe(device: Any) -> str:
-    """`cuda:0 (NVIDIA H100, 78.0 GiB, float16)`, from whatever is known."""
-    if not isinstance(device, dict):
-        return str(device)
-    known = dict(device)
-    name = known.pop("device", None) or known.pop("name", None) or known.pop("kind", "?")
-    words = [f"{value / 1024:.1f} GiB" if key == "memory_mb" else f"{value}" for key, value in known.items() if value]
-    return f"{name} ({', '.join(words)})" if words else str(name)
+def _describe(device: Mapping[str, Any]) -> str:
+    """`cuda:0 (NVIDIA H100, 78.0 GiB)`."""
+    name, title = str(device.get("name", "?")), str(device.get("title", ""))
+    words = [title] if title.casefold() != name.casefold() else []
+    words += [f"{device['memory_mb'] / 1024:.1f} GiB"] if device.get("memory_mb") else []
+    return f"{name} ({', '.join(filter(None, words))})"
 
 
 def settings(loaded: "Loaded | None", problems: tuple[str, ...]) -> Iterator[Check]:

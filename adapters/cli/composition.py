@@ -58,7 +58,6 @@ class Composition(Protocol):
         """The database, upgraded, with the data lock taken. Raises: StartupError."""
 
     def probe_devices(self) -> Mapping[str, Any]:
-        """What a short child process found: `{"devices": [{"name": "cpu", ...}], ...}`.
-
-        Raises: EaselError when the child failed.
+        """What a short child process found: `{"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU",
+        "memory_mb": 16000}]}`; memory 0 when torch did not answer.
         """

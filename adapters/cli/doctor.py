@@ -27,7 +27,9 @@ class Check:
 def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     """Every check, as soon as it is known."""
     from adapters.cli import checks_data, checks_house
+    from bot.logs import LogsSettings, set_up_logging
 
+    set_up_logging(LogsSettings(), data_dir=None, console=None)  # what is found is told here
     loaded, problems = _load(composition, config)
     yield from _guarded("programs", checks_house.programs)
     yield from _guarded("hardware", lambda: checks_house.hardware(composition))

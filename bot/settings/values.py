@@ -93,16 +93,18 @@ def _adapter(hint: Any) -> Any:
 def _readings(hint: Any, text: str) -> Iterator[Any]:
     """What a text may stand for, in the order to try: text, a word for yes or no, TOML, a list with commas."""
     plain = text.strip()
-    if not _takes_list(hint):
+    if not _takes_list(hint) or not ("," in plain or plain.startswith("[")):
         yield text
-        words = {"yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
-        if hint is bool and plain.casefold() in words:
-            yield words[plain.casefold()]
-        plain = plain.lower() if hint is bool else plain
+    if hint is bool:
+        plain = plain.casefold()
+        yield _YES_AND_NO.get(plain)
     with contextlib.suppress(tomllib.TOMLDecodeError):
         yield tomllib.loads(f"value = {plain}")["value"]
     if _takes_list(hint) and not plain.startswith("["):
         yield [part.strip() for part in plain.split(",") if part.strip()]
+
+
+_YES_AND_NO = {"yes": True, "on": True, "1": True, "no": False, "off": False, "0": False}
 
 
 def _takes_list(hint: Any) -> bool:
