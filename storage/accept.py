@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from bot.errors import IdempotencyConflict, MediaNotFound, QueueFull
 from bot.jobs import Job
@@ -19,6 +19,17 @@ from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, 
 
 RETRY_FULL_S = 30
 """When to ask again after `QueueFull`: about as long as a few jobs take."""
+
+_KNOWN = select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == bindparam("of_key"))
+_ALL_QUEUED = select(func.sum(space_share.c.backlog)).where(SPACE_IS_ACTIVE)
+_PLACES = person_load.c.outstanding + bindparam("wanted")
+_TAKE_PLACES = (
+    update(person_load)
+    .where(person_load.c.person == bindparam("of_person"), bindparam("limit") >= _PLACES)
+    .values(outstanding=_PLACES)
+)
+_LAST = select(func.max(job.c.seq))
+_JOBS = select(job).where(job.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class Acceptance:
         """What this request got when it came before, even if it would be refused now."""
         if self.key is None:
             return None
-        row = tx.execute(select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == self.key.key)).one_or_none()
+        row = tx.execute(_KNOWN, {"of_key": self.key.key}).one_or_none()
         if row is None:
             return None
         if row.body_hash != self.key.body_hash:
@@ -75,26 +86,20 @@ class Acceptance:
 
     def _take_places(self, tx: Connection) -> None:
         wanted = len(self.jobs)
-        queued = tx.scalar(select(func.coalesce(func.sum(space_share.c.backlog), 0)).where(SPACE_IS_ACTIVE)) or 0
+        queued = tx.scalar(_ALL_QUEUED) or 0
         if queued + wanted > self.limits.house_queued:
             raise QueueFull(limit=self.limits.house_queued, retry_after_s=RETRY_FULL_S, whole_house=True)
-        load = person_load.c
-        taken = tx.execute(
-            update(person_load)
-            .where(load.person == self.owner, load.outstanding + wanted <= self.limits.outstanding)
-            .values(outstanding=load.outstanding + wanted)
-        )
-        if not taken.rowcount:
+        places = {"of_person": self.owner, "wanted": wanted, "limit": self.limits.outstanding}
+        if not tx.execute(_TAKE_PLACES, places).rowcount:
             raise QueueFull(limit=self.limits.outstanding, retry_after_s=RETRY_FULL_S)
 
     def _store(self, tx: Connection, now: datetime) -> list[NewJob]:
         """Returns the jobs as stored, with costs in whole microseconds."""
-        first = (tx.scalar(select(func.max(job.c.seq))) or 0) + 1
+        first = (tx.scalar(_LAST) or 0) + 1
         stored = [replace(new, cost=round(new.cost, 6)) for new in self.jobs]
         by_space = Counter((space_of(new.origin), new.origin.platform) for new in stored)
         for (space, platform), count in by_space.items():
-            lanes.ensure_space(tx, space, platform, now)
-            lanes.join(tx, space, self.owner, count)
+            lanes.join(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
         tx.execute(insert(job), [new_row(new, seq, now) for seq, new in enumerate(stored, first)])
         for seq, new in enumerate(stored, first):
             self.dialect.add_text(tx, seq, new.owner, new.needle)
@@ -107,7 +112,7 @@ class Acceptance:
 
 def load(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:
     """The jobs with these ids, in this order."""
-    found = {row.id: to_job(row) for row in tx.execute(select(job).where(job.c.id.in_(ids)))}
+    found = {row.id: to_job(row) for row in tx.execute(_JOBS, {"ids": ids})}
     return tuple(found[job_id] for job_id in ids)
 
 

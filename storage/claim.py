@@ -4,11 +4,11 @@ Every search walks lanes in the order of an index and stops at the first that ha
 it looks up the first job of each model offered. Nothing is ever sorted.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select, update
+from sqlalchemy import Boolean, ColumnElement, Connection, and_, bindparam, exists, or_, select, update
 
 from bot.jobs import Job, JobState
 from bot.ports import Offer
@@ -24,6 +24,81 @@ from storage.schema import (
     person_share,
     space_share,
     utcnow,
+)
+
+
+def _may_run(person: ColumnElement[str]) -> ColumnElement[bool]:
+    running = select(person_load.c.running).where(person_load.c.person == person).scalar_subquery()
+    return running < bindparam("max_running")
+
+
+_IS_DUE = or_(job.c.not_before.is_(None), job.c.not_before <= bindparam("now"))
+_IS_OFFERED = job.c.model.in_(bindparam("models", expanding=True))
+
+_HAS_RUNNABLE = exists().where(
+    job.c.space == person_share.c.space,
+    job.c.owner == person_share.c.person,
+    IS_QUEUED,
+    _IS_OFFERED,
+    ~IS_ALONE,
+    _IS_DUE,
+)
+_PERSON_CAN = and_(PERSON_IS_ACTIVE, person_share.c.backlog > 0, _may_run(person_share.c.person), _HAS_RUNNABLE)
+_SPACE_CAN = exists().where(person_share.c.space == space_share.c.space, _PERSON_CAN)
+
+FAIREST_SPACE = (
+    select(space_share.c.space)
+    .where(SPACE_IS_ACTIVE, space_share.c.backlog > 0, _SPACE_CAN)
+    .order_by(space_share.c.vtime, space_share.c.space)
+    .limit(1)
+)
+FAIREST_PERSON = (
+    select(person_share.c.person)
+    .where(person_share.c.space == bindparam("of_space"), _PERSON_CAN)
+    .order_by(person_share.c.vtime, person_share.c.person)
+    .limit(1)
+)
+OLDEST = (
+    select(job)
+    .where(
+        job.c.space == bindparam("of_space"),
+        job.c.owner == bindparam("of_person"),
+        job.c.model == bindparam("of_model"),
+        IS_QUEUED,
+        ~IS_ALONE,
+        _IS_DUE,
+    )
+    .order_by(job.c.place)
+    .limit(1)
+)
+ALONE = (
+    select(job).where(IS_QUEUED, IS_ALONE, _IS_OFFERED, _IS_DUE, _may_run(job.c.owner)).order_by(job.c.place).limit(1)
+)
+AMONG = (
+    select(job)
+    .where(
+        job.c.id.in_(bindparam("ids", expanding=True)),
+        job.c.state == JobState.QUEUED,
+        or_(~IS_ALONE, bindparam("idle", type_=Boolean)),
+        _IS_OFFERED,
+        _IS_DUE,
+        _may_run(job.c.owner),
+    )
+    .order_by(job.c.place)
+    .limit(1)
+)
+TAKE = (
+    update(job)
+    .where(job.c.seq == bindparam("of_seq"), IS_QUEUED)
+    .values(
+        state=JobState.RUNNING,
+        attempt=job.c.attempt + 1,
+        version=job.c.version + 1,
+        not_before=None,
+        started_at=bindparam("now"),
+        lease_until=bindparam("until"),
+    )
+    .returning(job)
 )
 
 
@@ -43,28 +118,23 @@ class Claim:
         if found is None:
             return None
         lanes.start(tx, found)
-        claimed = update(job).where(job.c.seq == found.seq, IS_QUEUED)
-        row = tx.execute(
-            claimed.values(
-                state=JobState.RUNNING,
-                attempt=job.c.attempt + 1,
-                version=job.c.version + 1,
-                not_before=None,
-                started_at=now,
-                lease_until=now + timedelta(seconds=self.lease_s),
-            ).returning(job)
-        ).one()
-        return to_job(row)
+        until = now + timedelta(seconds=self.lease_s)
+        return to_job(tx.execute(TAKE, {"of_seq": found.seq, "now": now, "until": until}).one())
 
     def _choose(self, tx: Connection, now: datetime) -> JobRow | None:
+        offered = self.offer.models
         if self.only is not None:
-            return self._among(tx, self.only, now)
-        if self.offer.idle and (lonely := self._alone(tx, now)):
-            return lonely
-        fairest = self._fairest(tx, self.offer.models, now)
+            ids = {"ids": list(self.only), "idle": self.offer.idle}
+            return tx.execute(AMONG, {**self._wants(offered, now), **ids}).one_or_none()
+        if self.offer.idle:
+            # These had their turn before and lost it to a crash, so the oldest goes first. They are few.
+            lonely = tx.execute(ALONE, self._wants(offered, now)).one_or_none()
+            if lonely is not None:
+                return lonely
+        fairest = self._fairest(tx, offered, now)
         if fairest is None or fairest.model in self.offer.warm or self._has_waited(fairest, now):
             return fairest
-        return self._fairest(tx, self.offer.warm & self.offer.models, now) or fairest
+        return self._fairest(tx, self.offer.warm & offered, now) or fairest
 
     def _has_waited(self, row: JobRow, now: datetime) -> bool:
         waited: timedelta = now - row.queued_at
@@ -72,70 +142,14 @@ class Claim:
 
     def _fairest(self, tx: Connection, models: frozenset[str], now: datetime) -> JobRow | None:
         """The oldest job for these models of the fairest person of the fairest space that has any."""
-        if not models:
-            return None
-        runnable = exists().where(
-            job.c.space == person_share.c.space,
-            job.c.owner == person_share.c.person,
-            job.c.model.in_(models),
-            ~IS_ALONE,
-            _is_due(now),
-            IS_QUEUED,
-        )
-        person_can = (PERSON_IS_ACTIVE, person_share.c.backlog > 0, self._may_run(person_share.c.person), runnable)
-        space_can = exists().where(person_share.c.space == space_share.c.space, *person_can)
-        space: str | None = tx.scalar(
-            select(space_share.c.space)
-            .where(SPACE_IS_ACTIVE, space_share.c.backlog > 0, space_can)
-            .order_by(space_share.c.vtime, space_share.c.space)
-            .limit(1)
-        )
+        wants = self._wants(models, now)
+        space = tx.scalar(FAIREST_SPACE, wants) if models else None
         if space is None:
             return None
-        person: str = tx.execute(
-            select(person_share.c.person)
-            .where(person_share.c.space == space, *person_can)
-            .order_by(person_share.c.vtime, person_share.c.person)
-            .limit(1)
-        ).scalar_one()
-        return _oldest(self._first(tx, space, person, model, now) for model in sorted(models))
+        person = tx.execute(FAIREST_PERSON, {**wants, "of_space": space}).scalar_one()
+        lane = {"of_space": space, "of_person": person, "now": now}
+        firsts = (tx.execute(OLDEST, {**lane, "of_model": model}).one_or_none() for model in sorted(models))
+        return min((row for row in firsts if row is not None), key=lambda row: row.place, default=None)
 
-    def _first(self, tx: Connection, space: str, person: str, model: str, now: datetime) -> JobRow | None:
-        lane = (job.c.space == space, job.c.owner == person, job.c.model == model)
-        return tx.execute(
-            select(job).where(*lane, ~IS_ALONE, _is_due(now), IS_QUEUED).order_by(job.c.place).limit(1)
-        ).one_or_none()
-
-    def _alone(self, tx: Connection, now: datetime) -> JobRow | None:
-        """These had their turn before and lost it to a crash, so the oldest goes first. They are few."""
-        return tx.execute(
-            select(job)
-            .where(IS_QUEUED, IS_ALONE, job.c.model.in_(self.offer.models), _is_due(now))
-            .where(self._may_run(job.c.owner))
-            .order_by(job.c.place)
-            .limit(1)
-        ).one_or_none()
-
-    def _among(self, tx: Connection, ids: frozenset[str], now: datetime) -> JobRow | None:
-        wanted = select(job).where(
-            job.c.id.in_(ids),
-            job.c.state == JobState.QUEUED,
-            job.c.model.in_(self.offer.models),
-            _is_due(now),
-            self._may_run(job.c.owner),
-        )
-        if not self.offer.idle:
-            wanted = wanted.where(~IS_ALONE)
-        return tx.execute(wanted.order_by(job.c.place).limit(1)).one_or_none()
-
-    def _may_run(self, person: ColumnElement[str]) -> ColumnElement[bool]:
-        running = select(person_load.c.running).where(person_load.c.person == person).scalar_subquery()
-        return running < self.max_running
-
-
-def _is_due(now: datetime) -> ColumnElement[bool]:
-    return or_(job.c.not_before.is_(None), job.c.not_before <= now)
-
-
-def _oldest(rows: Iterable[JobRow | None]) -> JobRow | None:
-    return min((row for row in rows if row is not None), key=lambda row: row.place, default=None)
+    def _wants(self, models: frozenset[str], now: datetime) -> dict[str, Any]:
+        return {"models": sorted(models), "max_running": self.max_running, "now": now}

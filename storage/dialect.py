@@ -35,7 +35,10 @@ class Dialect(Protocol):
         """Not in our metadata, yet ours."""
 
     def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
-        """Let history search find the job numbered `seq` by this text too."""
+        """Let history search find the new job numbered `seq` by this text."""
+
+    def append_text(self, tx: Connection, seq: int, text: str) -> None:
+        """And by this."""
 
     def matching(self, owner: str, q: str) -> Select[int] | None:
         """The numbers of the jobs whose text has all words of `q`; None: nothing can match."""

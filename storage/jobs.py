@@ -13,7 +13,7 @@ from storage.claim import Claim
 from storage.database import Database
 from storage.disk import Disk
 from storage.rows import JobRow, to_job
-from storage.schema import IS_BACKED_OFF, IS_QUEUED, job, utcnow
+from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
 
 SHORTEST_PREFIX = 4
 
@@ -80,10 +80,7 @@ class SqlJobStore:
         return await self._database.read(lambda tx: queue_view.look(tx, job_id))
 
     async def counts(self) -> Mapping[JobState, int]:
-        rows = await self._database.read(
-            lambda tx: tx.execute(select(job.c.state, func.count()).group_by(job.c.state)).all()
-        )
-        return {**dict.fromkeys(JobState, 0), **{JobState(state): count for state, count in rows}}
+        return await self._database.read(_counts)
 
     async def next_due_s(self) -> float | None:
         now = utcnow()
@@ -93,6 +90,15 @@ class SqlJobStore:
             )
         )
         return None if due_at is None else (due_at - now).total_seconds()
+
+
+def _counts(tx: Connection) -> dict[JobState, int]:
+    """Open jobs are counted already; there may be many."""
+    ended = tx.execute(select(job.c.state, func.count()).where(IS_ENDED).group_by(job.c.state))
+    totals = func.coalesce(func.sum(space_share.c.backlog), 0), func.coalesce(func.sum(space_share.c.running), 0)
+    queued, running = tx.execute(select(*totals).where(SPACE_IS_ACTIVE)).one()
+    counts = {JobState(state): count for state, count in ended}
+    return {**dict.fromkeys(JobState, 0), **counts, JobState.QUEUED: queued, JobState.RUNNING: running}
 
 
 def find(tx: Connection, job_id: str, owner: str | None) -> JobRow:

@@ -5,14 +5,26 @@ from collections.abc import Sequence
 from datetime import datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from bot.errors import QuotaExceeded
 from bot.ports import Usage
 from storage import audit
 from storage.database import Database
 from storage.rows import JobRow
-from storage.schema import UTC, ledger, quota_day
+from storage.schema import UTC, DeviceSeconds, ledger, quota_day
+
+_Q = quota_day.c
+_DAY = (_Q.person == bindparam("of_person")) & (_Q.day == bindparam("of_day"))
+_MORE = bindparam("by_reserved", type_=DeviceSeconds)
+_USAGE = select(_Q.used, _Q.reserved).where(_DAY)
+_RESERVE = update(quota_day).where(_DAY).values(reserved=_Q.reserved + _MORE)
+_RESERVE_WITHIN = _RESERVE.where(_Q.used + _Q.reserved + _MORE <= bindparam("limit", type_=DeviceSeconds))
+_SETTLE = (
+    update(quota_day)
+    .where(_DAY)
+    .values(reserved=_Q.reserved - _MORE, used=_Q.used + bindparam("by_used", type_=DeviceSeconds))
+)
 
 
 class SqlLedger:
@@ -36,14 +48,12 @@ def reserve(
     """
     day = day_of(now)
     total = sum(cost for _, cost in costs)
-    q = quota_day.c
-    today = (q.person == person) & (q.day == day)
-    if tx.scalar(select(q.day).where(today)) is None:
+    today = {"of_person": person, "of_day": day}
+    if tx.execute(_USAGE, today).one_or_none() is None:
         tx.execute(insert(quota_day), {"person": person, "day": day, "used": 0.0, "reserved": 0.0})
-    taken = update(quota_day).where(today).values(reserved=q.reserved + total)
-    if limit is not None and total > 0:
-        taken = taken.where(q.used + q.reserved + total <= limit)
-    if not tx.execute(taken).rowcount:
+    is_limited = limit is not None and total > 0
+    bounds = {"by_reserved": total, "limit": limit} if is_limited else {"by_reserved": total}
+    if not tx.execute(_RESERVE_WITHIN if is_limited else _RESERVE, today | bounds).rowcount:
         raise _exceeded(_usage(tx, person, day), limit or 0.0, total, now)
     tx.execute(insert(ledger), [_entry(job, "reserve", person, day, cost, now) for job, cost in costs])
 
@@ -51,13 +61,8 @@ def reserve(
 def settle(tx: Connection, row: JobRow, kind: str, now: datetime) -> None:
     """`capture` or `refund` what the job reserved, on the day when it was accepted."""
     day = day_of(row.created_at)
-    q = quota_day.c
     captured = row.cost if kind == "capture" else 0.0
-    tx.execute(
-        update(quota_day)
-        .where(q.person == row.owner, q.day == day)
-        .values(reserved=q.reserved - row.cost, used=q.used + captured)
-    )
+    tx.execute(_SETTLE, {"of_person": row.owner, "of_day": day, "by_reserved": row.cost, "by_used": captured})
     tx.execute(insert(ledger), _entry(row.id, kind, row.owner, day, row.cost, now))
 
 
@@ -70,8 +75,7 @@ def _entry(job: str, kind: str, person: str, day: str, amount: float, now: datet
 
 
 def _usage(tx: Connection, person: str, day: str) -> Usage:
-    q = quota_day.c
-    row = tx.execute(select(q.used, q.reserved).where(q.person == person, q.day == day)).one_or_none()
+    row = tx.execute(_USAGE, {"of_person": person, "of_day": day}).one_or_none()
     return Usage(used=0.0, reserved=0.0) if row is None else Usage(used=row.used, reserved=row.reserved)
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from bot.jobs import TRANSITIONS, Job, JobError, JobState, Result
 from bot.ports import Renewed
@@ -19,6 +19,10 @@ from storage.schema import IS_RUNNING, job, utcnow
 FRONT = 1 << 52
 """A returned job's place is its number less this: before all that never ran, the oldest first."""
 
+_CLAIMED = select(job).where(
+    job.c.id == bindparam("of_id"), job.c.attempt == bindparam("of_attempt"), job.c.state == JobState.RUNNING
+)
+
 TOO_OFTEN = JobError(code="interrupted_too_often", message="It was interrupted too often and was given up.")
 
 
@@ -29,7 +33,7 @@ def render(tx: Connection, dialect: Dialect, job_id: str, attempt: int, result: 
     if row.cancel_requested:
         return to_job(_finish(tx, row, JobState.CANCELLED, now, used_s=result.seconds))
     keep_results(tx, row, result.media, now)
-    dialect.add_text(tx, row.seq, row.owner, result.text or "")
+    dialect.append_text(tx, row.seq, result.text or "")
     done = _finish(tx, row, JobState.RENDERED, now, used_s=result.seconds, result=from_result(result))
     if not row.wants_delivery:
         done = change(tx, done, JobState.DELIVERED)
@@ -99,8 +103,7 @@ def renew(tx: Connection, leases: Mapping[str, int], lease_s: float) -> Renewed:
 
 def running(tx: Connection, job_id: str, attempt: int) -> JobRow | None:
     """The row while the claim with this fencing token stands."""
-    is_ours = (job.c.id == job_id, job.c.attempt == attempt, job.c.state == JobState.RUNNING)
-    return tx.execute(select(job).where(*is_ours)).one_or_none()
+    return tx.execute(_CLAIMED, {"of_id": job_id, "of_attempt": attempt}).one_or_none()
 
 
 def change(tx: Connection, row: JobRow, state: JobState, **values: Any) -> JobRow:

@@ -124,10 +124,11 @@ class Sqlite:
         return name == "job_text" or name.startswith("job_text_")
 
     def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
-        if changed := spaced(text):
-            row = {"seq": seq, "owner": owner, "text": changed}
-            if not tx.execute(_APPEND_TEXT, row).rowcount:
-                tx.execute(_ADD_TEXT, row)
+        tx.execute(_ADD_TEXT, {"seq": seq, "owner": owner, "text": spaced(text)})
+
+    def append_text(self, tx: Connection, seq: int, text: str) -> None:
+        if text:
+            tx.execute(_APPEND_TEXT, {"seq": seq, "text": spaced(text)})
 
     def matching(self, owner: str, q: str) -> Select[int] | None:
         phrases = words(q)

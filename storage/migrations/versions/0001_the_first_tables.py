@@ -164,6 +164,13 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'queued' AND not_before IS NOT NULL"),
         )
         batch_op.create_index(
+            "ix_job_ended",
+            ["state"],
+            unique=False,
+            sqlite_where=sa.text("(state NOT IN ('queued', 'running'))"),
+            postgresql_where=sa.text("(state NOT IN ('queued', 'running'))"),
+        )
+        batch_op.create_index(
             "ix_job_lease",
             ["lease_until"],
             unique=False,
@@ -178,7 +185,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'queued'"),
         )
         batch_op.create_index("ix_job_owner_seq", ["owner", "seq"], unique=False)
-        batch_op.create_index("ix_job_state", ["state"], unique=False)
 
     op.create_table(
         "media_owner",
@@ -369,13 +375,17 @@ def downgrade() -> None:
 
     op.drop_table("media_owner")
     with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index("ix_job_state")
         batch_op.drop_index("ix_job_owner_seq")
         batch_op.drop_index(
             "ix_job_line", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
         )
         batch_op.drop_index(
             "ix_job_lease", sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'")
+        )
+        batch_op.drop_index(
+            "ix_job_ended",
+            sqlite_where=sa.text("(state NOT IN ('queued', 'running'))"),
+            postgresql_where=sa.text("(state NOT IN ('queued', 'running'))"),
         )
         batch_op.drop_index(
             "ix_job_back_off",
