@@ -17,9 +17,9 @@ from inference.weights import require_safetensors
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     """The text-to-image pipeline of the folder, on the device. Raises: ModelUnavailable; what Diffusers raises."""
-    # Their warnings quote the end of long prompts.
-    diffusers_logging.set_verbosity_error()
-    transformers_logging.set_verbosity_error()
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()  # warnings quote the end of long prompts
+        logging.disable_progress_bar()
     require_safetensors(model, folder)
     index = _index(model, folder)
     pipeline = AutoPipelineForText2Image.from_pretrained(

@@ -32,6 +32,9 @@ SCHEDULERS: Mapping[str, str] = {
 _TRAINED_WITH: Mapping[str, Any] = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
 """Settings that no sampler may ignore, and the values at which ignoring them does no harm."""
 
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {"pndm": {"skip_prk_steps": True}}
+"""As Stable Diffusion sets it; without it the first steps are computed four times over."""
+
 
 class Samplers:
     """The samplers of one loaded model. `own`: the name of its own, its class's name when Easel has none."""
@@ -50,8 +53,9 @@ class Samplers:
         name = name or self.own
         if name not in self.names:
             raise InvalidOption("sampler", "choice", value=name, allowed=", ".join(self.names))
-        kind = type(self._scheduler) if name == self.own else getattr(diffusers, SCHEDULERS[name])
-        return kind.from_config(self._scheduler.config)
+        if name == self.own:
+            return type(self._scheduler).from_config(self._scheduler.config)
+        return getattr(diffusers, SCHEDULERS[name]).from_config(self._scheduler.config, **_SETTINGS.get(name, {}))
 
     def _fits(self, name: str) -> bool:
         kind = getattr(diffusers, SCHEDULERS[name], None)

@@ -40,6 +40,7 @@ class VisionEngine:
 
     def load(self, device: str) -> None:
         transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         folder = folder_of(self._model)
         require_safetensors(self._model, folder)
         dtype = dtype_for(self._model, device)

@@ -1,0 +1,128 @@
+"""Tiny models with random weights, built from configs and saved as ordinary folders."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    Blip2QFormerConfig,
+    Blip2VisionConfig,
+    BlipImageProcessorPil,
+    CLIPTextConfig,
+    CLIPTextModel,
+    OPTConfig,
+    PreTrainedTokenizerFast,
+    T5Config,
+)
+
+WORDS = ("a", "fox", "cat", "on", "the", "red", "blue", "background", "Question", "Answer", ":", "?", ",", "what", "is")
+
+
+def make_tokenizer(max_length: int = 16) -> PreTrainedTokenizerFast:
+    """One token for each known word; the rest is [UNK]."""
+    vocabulary = {word: n for n, word in enumerate(["[PAD]", "[UNK]", "[BOS]", "[EOS]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[BOS] $A [EOS]", special_tokens=[("[BOS]", 2), ("[EOS]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=max_length,
+        unk_token="[UNK]",
+        bos_token="[BOS]",
+        eos_token="[EOS]",
+        pad_token="[PAD]",
+    )
+
+
+def save_diffusion(folder: Path, *, scheduler: object | None = None) -> Path:
+    """A Stable Diffusion pipeline; pictures in multiples of 8, about 200,000 parameters."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        norm_num_groups=8,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        latent_channels=4,
+    )
+    tokenizer = make_tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
+    StableDiffusionPipeline(
+        unet=unet,
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        scheduler=scheduler
+        or DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_blip(folder: Path, language: str = "opt") -> Path:
+    """A BLIP-2 with an OPT ("opt") or Flan-T5 ("t5") language model; looks at 16 x 16 pixels."""
+    torch.manual_seed(0)
+    image = BlipImageProcessorPil(size={"height": 16, "width": 16})
+    processor = Blip2Processor(image, make_tokenizer(512), num_query_tokens=4)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vocabulary = len(processor.tokenizer)
+    ids = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    if language == "opt":
+        text = OPTConfig(
+            vocab_size=vocabulary,
+            hidden_size=32,
+            ffn_dim=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            word_embed_proj_dim=32,
+            max_position_embeddings=128,
+            **ids,
+        )
+    else:
+        text = T5Config(
+            vocab_size=vocabulary,
+            d_model=32,
+            d_kv=16,
+            d_ff=64,
+            num_layers=1,
+            num_heads=2,
+            decoder_start_token_id=0,
+            **ids,
+        )
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(image_size=16, patch_size=8, **size).to_dict(),
+        qformer_config=Blip2QFormerConfig(vocab_size=20, encoder_hidden_size=32, **size).to_dict(),
+        text_config=text.to_dict(),
+        num_query_tokens=4,
+        image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
