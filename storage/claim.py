@@ -126,11 +126,13 @@ class Claim:
         if self.only is not None:
             ids = {"ids": list(self.only), "idle": self.offer.idle}
             return tx.execute(AMONG, {**self._wants(offered, now), **ids}).one_or_none()
-        if self.offer.idle:
-            # These had their turn before and lost it to a crash, so the oldest goes first. They are few.
-            lonely = tx.execute(ALONE, self._wants(offered, now)).one_or_none()
-            if lonely is not None:
+        # Jobs that run alone had their turn before and lost it to a crash, so the oldest goes first. They are few.
+        lonely = tx.execute(ALONE, self._wants(offered, now)).one_or_none()
+        if lonely is not None:
+            if self.offer.idle:
                 return lonely
+            if self._has_waited(lonely, now):
+                return None  # let the device run dry, or a busy one would never take it
         fairest = self._fairest(tx, offered, now)
         if fairest is None or fairest.model in self.offer.warm or self._has_waited(fairest, now):
             return fairest

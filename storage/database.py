@@ -85,16 +85,14 @@ class Database:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Everything asked for inside is committed before this is left."""
-        task = asyncio.create_task(self._write_forever(), name="storage writer")
+        writing = asyncio.create_task(self._write_forever(), name="storage writer")
         try:
             yield
         finally:
             self._closing = True
             self._wakeup.set()
-            try:
-                await asyncio.shield(task)
-            finally:
-                self.close()
+            await _through_cancellation(writing)
+            await _through_cancellation(asyncio.create_task(asyncio.to_thread(self.close)))
 
     async def _write_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -112,20 +110,23 @@ class Database:
     def _commit(self, operations: list[Operation[Any]]) -> list[Any]:
         """One transaction, or one for each when the common one was lost half-way. Never raises."""
         try:
-            with self._writer.connect() as tx:
-                begun = False
-                try:
-                    with tx.begin():
-                        begun = True
-                        return [self._attempt(tx, operation) for operation in operations]
-                except (DBAPIError, _Lost) as error:
-                    cause = error.__cause__ if isinstance(error, _Lost) else error
-                    if begun and len(operations) > 1:
-                        log.warning("a shared transaction was lost", action="batch_lost", error=str(cause))
-                        return [self._commit([operation])[0] for operation in operations]
-                    return [_Failed(self._named(cause))] * len(operations)
+            return self._transact(operations)
+        except _Lost as lost:
+            if len(operations) > 1:
+                log.warning("a shared transaction was lost", action="batch_lost", error=str(lost.__cause__))
+                return [self._commit([operation])[0] for operation in operations]
+            return [_Failed(self._named(lost.__cause__))]
         except Exception as error:  # the writer must outlive whatever this is
             return [_Failed(self._named(error))] * len(operations)
+
+    def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
+        with self._writer.connect() as tx:
+            transaction = tx.begin()
+            try:
+                with transaction:
+                    return [self._attempt(tx, operation) for operation in operations]
+            except DBAPIError as error:
+                raise _Lost() from error
 
     def _attempt(self, tx: Connection, operation: Operation[Any]) -> Any:
         savepoint = tx.begin_nested()
@@ -171,6 +172,18 @@ def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:
         answer.set_exception(outcome.error)
     else:
         answer.set_result(outcome)
+
+
+async def _through_cancellation(task: "asyncio.Task[None]") -> None:
+    """Wait for the end whoever cancels the wait, and only then let the cancellation through."""
+    cancelled = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 def _mark_seen(answer: "asyncio.Future[Any]") -> None:

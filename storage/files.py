@@ -49,7 +49,7 @@ class Files:
         try:
             with self._lock:
                 if path.exists() and path.stat().st_size == len(media.data):
-                    os.utime(path)
+                    _touch(path)
                     return media_id
             self._make_folders(path.parent)
             self._write_new(path, media.data)
@@ -68,6 +68,7 @@ class Files:
                 os.fsync(file.fileno())
             with self._lock:
                 os.replace(name, path)
+                _touch(path)
             sync_folder(path.parent)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -88,7 +89,7 @@ class Files:
         except FileNotFoundError:
             return None
 
-    def remove(self, path: Path, *, older_than: float) -> int | None:
+    def remove(self, path: Path, older_than: float) -> int | None:
         """Bytes freed; None: it was written since `older_than` (seconds since the epoch), or is gone."""
         with self._lock, suppress(FileNotFoundError):
             found = path.stat()
@@ -104,6 +105,12 @@ class Files:
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     yield path
+
+
+def _touch(path: Path) -> None:
+    """By the same clock that a sweep looks at: the kernel's own time stamps lag by milliseconds."""
+    now = time.time()
+    os.utime(path, (now, now))
 
 
 def sync_folder(folder: Path) -> None:

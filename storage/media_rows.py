@@ -24,7 +24,8 @@ def keep(tx: Connection, picture: Picture, owner: str, now: datetime) -> None:
             },
         )
     m = media_owner.c
-    again = update(media_owner).where(m.media == picture.id, m.owner == owner).values(kept_since=now)
+    told = {"parameters": picture.parameters} if picture.parameters is not None else {}
+    again = update(media_owner).where(m.media == picture.id, m.owner == owner).values(kept_since=now, **told)
     if not tx.execute(again).rowcount:
         row = {"media": picture.id, "owner": owner, "alt": picture.alt, "kept_since": now}
         tx.execute(insert(media_owner), {**row, "parameters": picture.parameters})

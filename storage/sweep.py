@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, select, tuple_, update
 
 from bot.jobs import JobState
 from bot.ports import Swept
@@ -45,8 +45,8 @@ class Sweep:
             gone += await self._forget_all(and_(is_old, ~_is_needed))
         if max_gb > 0:
             gone += await self._shrink(int(max_gb * 2**30))
-        freed = await asyncio.to_thread(self._remove, gone, started)
-        freed += await self._remove_orphans()
+        orphans = await asyncio.to_thread(lambda: list(self.files.older_than(ORPHAN_S)))
+        freed = await self._remove(gone, started) + await self._remove(orphans, started - ORPHAN_S)
         return Swept(files=len(freed), megabytes=sum(freed) / 2**20)
 
     async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:
@@ -69,20 +69,17 @@ class Sweep:
             gone += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
         return gone
 
-    def _remove(self, paths: Iterable[Path], older_than: float) -> list[int]:
-        sizes = (self.files.remove(path, older_than=older_than) for path in paths)
-        return [size for size in sizes if size is not None]
-
-    async def _remove_orphans(self) -> list[int]:
-        older_than = time.time() - ORPHAN_S
-        old = await asyncio.to_thread(lambda: list(self.files.older_than(ORPHAN_S)))
-        freed: list[int] = []
-        for start in range(0, len(old), CHUNK):
-            chunk = {path: path.stem for path in old[start : start + CHUNK]}
-            kept = await self.database.read(_known(list(chunk.values())))
-            orphans = [path for path, stem in chunk.items() if path.suffix == TEMPORARY or stem not in kept]
-            freed += await asyncio.to_thread(self._remove, orphans, older_than)
-        return freed
+    async def _remove(self, paths: list[Path], older_than: float) -> list[int]:
+        """Sizes of the files removed: those that still belong to no row and that nobody wrote since."""
+        freed: list[int | None] = []
+        for start in range(0, len(paths), CHUNK):
+            chunk = paths[start : start + CHUNK]
+            known = await self.database.read(_known([path.stem for path in chunk]))
+            ownerless = [path for path in chunk if path.suffix == TEMPORARY or path.stem not in known]
+            freed += await asyncio.to_thread(
+                lambda some: [self.files.remove(path, older_than) for path in some], ownerless
+            )
+        return [size for size in freed if size is not None]
 
 
 def _known(ids: list[str]) -> Callable[[Connection], set[str]]:
@@ -95,12 +92,12 @@ def _oldest_beyond(tx: Connection, limit: int) -> list[Row[Any]]:
     if excess <= 0:
         return []
     newest = func.max(media_owner.c.kept_since)
-    needed = func.max(_is_needed.label("needed"))
+    needed = func.max(case((_is_needed, 1), else_=0))
     oldest = (
         select(media.c.id, media.c.size)
         .join(media_owner)
         .group_by(media.c.id, media.c.size)
-        .having(needed.is_(False))
+        .having(needed == 0)
         .order_by(newest)
         .limit(CHUNK)
     )
