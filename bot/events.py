@@ -6,7 +6,7 @@ A follower that is slow misses steps, never the end: what a job's end brought is
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bot.ports import Progress
 
@@ -16,12 +16,12 @@ class Follower:
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()
+        self._changed = asyncio.Event()
         self._progress: Progress | None = None
-        self._has_changed = False
 
     def put(self, progress: Progress | None) -> None:
         if progress is None:
-            self._has_changed = True
+            self._changed.set()
         else:
             self._progress = progress
         self._woken.set()
@@ -30,9 +30,15 @@ class Follower:
         """(the stored job changed, the latest progress since the last call or None). Waits for either."""
         await self._woken.wait()
         self._woken.clear()
-        changed, progress = self._has_changed, self._progress
-        self._has_changed, self._progress = False, None
+        changed, progress = self._changed.is_set(), self._progress
+        self._changed.clear()
+        self._progress = None
         return changed, progress
+
+    async def rest(self, seconds: float) -> None:
+        """Let progress pass unseen for a while; a change of the stored job ends the rest at once."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), seconds)
 
 
 class Events:

@@ -3,7 +3,6 @@
 Nothing here answers before the database has committed.
 """
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -261,7 +260,7 @@ class JobUseCases:
                         kind="progress",
                         ticket=replace(ticket, progress=progress, position=None, eta_s=left),
                     )
-                    await asyncio.sleep(PREVIEW_INTERVAL_S)
+                    await follower.rest(PREVIEW_INTERVAL_S)
             succeeded = ticket.job.state in (JobState.RENDERED, JobState.DELIVERED)
             yield Event(kind="result" if succeeded else "error", ticket=ticket)
 

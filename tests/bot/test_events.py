@@ -96,3 +96,22 @@ def test_asking_whether_a_job_is_watched_keeps_nothing(events):
 
     assert not events._followers
     assert not events._latest
+
+
+async def test_a_rest_ends_at_once_when_the_job_changes(events):
+    with events.follow("a") as follower:
+        asyncio.get_running_loop().call_later(0.01, events.changed, "a")
+
+        async with asyncio.timeout(1):
+            await follower.rest(60)
+
+        assert await follower.next() == (True, None)
+
+
+async def test_a_rest_lets_progress_wait(events):
+    with events.follow("a") as follower:
+        events.progressed("a", step(1))
+
+        await follower.rest(0.01)
+
+        assert await follower.next() == (False, step(1))
