@@ -1,9 +1,10 @@
 import asyncio
+import io
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,6 +12,9 @@ from bot.jobs import Media
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.ports import Done, Progress, Task
 from inference.pool import DevicePool, PoolSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TEST_ENGINES = "tests.inference.engines:build"
 
@@ -100,3 +104,9 @@ def wait_for_death(pid: int, within_s: float = 10.0) -> float:
             pytest.fail(f"process {pid} still lives after {within_s} s")
         time.sleep(0.01)
     return time.monotonic() - began
+
+
+def png(image: "Image.Image") -> bytes:
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()

@@ -1,30 +1,25 @@
-"""Stable Diffusion in small: the engine itself, and through a real child process."""
+"""The diffusion engine itself, on a tiny Stable Diffusion with random weights."""
 
-import asyncio
 import dataclasses
 import io
 import shutil
 from pathlib import Path
 
-import numpy
 import pytest
-import pytest_asyncio
 import torch
 from PIL import Image
 
-from bot.errors import EngineError, InvalidOption, JobCancelled, ModelUnavailable
+from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
-from bot.ports import Described, Progress, TaskImage
+from bot.ports import TaskImage
 from inference.diffusion.call import covering
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.words import TOO_LONG
-from inference.engine import Made, Over, Step, build
-from inference.pictures import PictureService
-from inference.process import ROOT
-from tests.inference.support import collect, finish, make_model, make_task, open_pool
+from inference.engine import EngineEvent, Made, Over, Step, build
+from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
 pytestmark = [
@@ -81,15 +76,9 @@ def with_init(task, picture, strength=0.5):
     return dataclasses.replace(task, task=IMAGE_TO_IMAGE, options=options, images=images)
 
 
-def png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG")
-    return out.getvalue()
-
-
 def run(engine, task):
     engine.admit(task)
-    events = []
+    events: list[EngineEvent] = []
     while not (events and isinstance(events[-1], Over)):
         events += engine.step()
     return events
@@ -200,7 +189,6 @@ def test_an_init_image_covers_the_size_and_is_cropped_at_its_middle():
 
     assert cover.size == (20, 20)
     assert cover.getpixel((10, 10)) == (255, 0, 0)
-    assert cover.getcolors() is None or len(cover.getcolors()) < 40
 
 
 def test_transparency_in_an_init_image_becomes_white():
@@ -261,6 +249,7 @@ def test_previews_are_small_jpegs_and_at_most_two_a_second(engine):
     made = [previewer.make(latents) for _ in range(4)]
 
     assert [preview is not None for preview in made] == [False, True, False, True]
+    assert made[1] is not None
     with Image.open(io.BytesIO(made[1])) as image:
         assert image.format == "JPEG"
         assert max(image.size) == 128
@@ -303,82 +292,3 @@ def test_a_part_that_brings_its_own_code_is_refused_and_not_run(folder, tmp_path
 def test_a_model_that_is_not_here_is_unavailable_and_is_not_asked_of_the_hub(repo):
     with pytest.raises(ModelUnavailable):
         build(make_tiny(Path(repo))).load("cpu")
-
-
-# ---------------------------------------------------------------- through the child
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(model):
-    async with (
-        PictureService() as service,
-        open_pool([model], engines="inference.engine:build", pictures=service, threads=1) as pool,
-    ):
-        yield pool
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_the_child_makes_the_same_picture_and_encodes_it(pool, model, engine):
-    events = await collect(pool, dataclasses.replace(make_request(), model=model))
-    done = events[-1]
-    expected = pictures(run(engine, make_request()))[0]
-
-    with Image.open(io.BytesIO(done.pictures[0].media.data)) as image:
-        difference = numpy.abs(
-            numpy.asarray(image).astype(int) - numpy.frombuffer(expected.pixels, "u1").reshape(32, 32, 3)
-        )
-        assert difference.max() <= 1
-        assert image.text["parameters"] == done.pictures[0].parameters
-    assert any(isinstance(event, Described) and event.form["samplers"] for event in events)
-    assert "Sampler: ddim" in done.pictures[0].parameters
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_the_same_request_gives_the_same_file(pool, model):
-    first, second = [await finish(pool, dataclasses.replace(make_request(), model=model)) for _ in range(2)]
-
-    assert first.pictures[0].media.data == second.pictures[0].media.data
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_a_picture_is_cancelled_at_the_next_step(pool, model):
-    task = dataclasses.replace(make_request(steps=900), model=model)
-
-    with pytest.raises(JobCancelled):
-        await collect(pool, task, at={2: lambda: pool.cancel("job")})
-
-    assert (await finish(pool, dataclasses.replace(make_request(), model=model))).pictures
-    assert pool.statuses()[0].restarts == 0
-
-
-@pytest.mark.asyncio(loop_scope="module")
-async def test_previews_come_while_somebody_watches(pool, model):
-    task = dataclasses.replace(make_request(steps=300), model=model, watched=True)
-
-    events = await collect(pool, task)
-
-    assert any(isinstance(event, Progress) and event.preview for event in events)
-
-
-STARTER = ROOT / "models" / "starter-image"
-
-
-@pytest.mark.skipif(not (STARTER / "model_index.json").exists(), reason="the starter weights are not here")
-async def test_the_starter_model_paints_its_background():
-    model = make_model("starter-image", repo="models/starter-image", demo=True)
-    task = make_task(
-        "a rocket on a purple background",
-        model=model,
-        options=OPTIONS | {"steps": 20, "guidance_scale": 5.0, "width": 128, "height": 128},
-    )
-    async with (
-        PictureService() as service,
-        open_pool([model], engines="inference.engine:build", pictures=service) as pool,
-    ):
-        async with asyncio.timeout(110):
-            done = await finish(pool, task)
-
-    with Image.open(io.BytesIO(done.pictures[0].media.data)) as image:
-        corner = image.convert("RGB").getpixel((3, 3))
-    assert corner[2] > corner[1]
-    assert corner[0] > corner[1]

@@ -1,0 +1,171 @@
+"""Diffusers and BLIP-2 in one real child process, and the starter models where they are."""
+
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from PIL import Image, PngImagePlugin
+
+from bot.errors import JobCancelled
+from bot.jobs import Media
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.ports import Described, Done, Measured, Progress, TaskImage
+from inference.pictures import PictureService
+from inference.process import ROOT
+from tests.inference.support import collect, finish, make_model, make_task, open_pool, png
+from tests.inference.tiny import save_blip, save_diffusion
+
+PAINTING = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
+READING = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
+ENGINES = "inference.engine:build"
+VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_diffusion(folder / "image")
+    save_blip(folder / "opt", "opt")
+    save_blip(folder / "t5", "t5")
+    return {
+        "image": make_model("image", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo=str(folder / "image")),
+        "opt": make_model("opt", tasks=VISION_TASKS, repo=str(folder / "opt")),
+        "t5": make_model("t5", tasks=VISION_TASKS, repo=str(folder / "t5")),
+    }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool(models):
+    async with (
+        PictureService() as pictures,
+        open_pool(list(models.values()), engines=ENGINES, pictures=pictures, threads=1, max_warm=3) as pool,
+    ):
+        yield pool
+
+
+def painting(models, **options: Any):
+    return make_task(model=models["image"], options=PAINTING | options)
+
+
+def reading(models, name="opt", *, question="", colour="red", **options: Any):
+    picture = Media(png(Image.new("RGB", (20, 20), colour)), "image/png")
+    return make_task(
+        "",
+        command="ask" if question else "caption",
+        task=VISUAL_QUESTION_ANSWERING if question else IMAGE_TO_TEXT,
+        model=models[name],
+        options=READING | options | ({"question": question} if question else {}),
+        images=(TaskImage("init", picture),),
+    )
+
+
+@in_one_loop
+async def test_a_picture_comes_encoded_with_what_made_it(pool, models):
+    events = await collect(pool, painting(models))
+
+    done = events[-1]
+    assert isinstance(done, Done)
+    image = Image.open(io.BytesIO(done.pictures[0].media.data))
+    assert isinstance(image, PngImagePlugin.PngImageFile)
+    assert image.size == (32, 32)
+    assert image.text["parameters"] == done.pictures[0].parameters
+    assert "Sampler: ddim" in done.pictures[0].parameters
+    assert [e.form["revision"] for e in events if isinstance(e, Described)] == [done.revision]
+    assert {e.what for e in events if isinstance(e, Measured)} == {"load", "step", "job"}
+
+
+@in_one_loop
+async def test_the_same_request_gives_the_same_file(pool, models):
+    first, second = [await finish(pool, painting(models)) for _ in range(2)]
+
+    assert first.pictures[0].media.data == second.pictures[0].media.data
+
+
+@in_one_loop
+async def test_a_picture_of_four_is_the_one_that_its_seed_makes_alone(pool, models):
+    four = await finish(pool, painting(models, count=4))
+    alone = await finish(pool, painting(models, seed=9))
+
+    assert four.pictures[2].media.data == alone.pictures[0].media.data
+
+
+@in_one_loop
+async def test_a_picture_can_begin_with_another(pool, models):
+    init = TaskImage("init", Media(png(Image.new("RGB", (64, 32), "red")), "image/png"))
+    task = dataclasses.replace(painting(models, strength=0.5), task=IMAGE_TO_IMAGE, images=(init,))
+
+    events = await collect(pool, task)
+
+    assert [e.step for e in events if isinstance(e, Progress)] == [1, 2]
+    assert "Denoising strength: 0.5" in events[-1].pictures[0].parameters
+
+
+@in_one_loop
+async def test_a_picture_is_cancelled_at_the_next_step(pool, models):
+    with pytest.raises(JobCancelled):
+        await collect(pool, painting(models, steps=900), at={2: lambda: pool.cancel("job")})
+
+    assert (await finish(pool, painting(models))).pictures
+    assert pool.statuses()[0].restarts == 0
+
+
+@in_one_loop
+async def test_previews_come_while_somebody_watches(pool, models):
+    events = await collect(pool, dataclasses.replace(painting(models, steps=200), watched=True))
+
+    assert any(isinstance(event, Progress) and event.preview for event in events)
+
+
+@in_one_loop
+@pytest.mark.parametrize("name", ["opt", "t5"])
+async def test_a_question_gets_an_answer_token_by_token(pool, models, name):
+    events = await collect(pool, reading(models, name, question="what is on the red background ?"))
+
+    steps = [(e.step, e.steps) for e in events if isinstance(e, Progress) and e.note == ""]
+    assert 3 <= len(steps) <= 6
+    assert all(total == 6 for _, total in steps)
+    assert events[-1].text is not None
+    assert "token" in {e.what for e in events if isinstance(e, Measured)}
+
+
+@in_one_loop
+async def test_an_answer_is_cancelled_at_the_next_token(pool, models):
+    task = reading(models, question="what is it ?", min_new_tokens=90, max_new_tokens=90)
+
+    with pytest.raises(JobCancelled):
+        await collect(pool, task, at={2: lambda: pool.cancel("job")})
+
+    assert (await finish(pool, reading(models))).text is not None
+    assert pool.statuses()[0].restarts == 0
+
+
+# ---------------------------------------------------------------- the starter models
+
+STARTER_IMAGE = ROOT / "models" / "starter-image"
+STARTER_VISION = ROOT / "models" / "starter-vision"
+
+
+@pytest.mark.skipif(not (STARTER_IMAGE / "model_index.json").exists(), reason="the starter weights are not here")
+async def test_the_starter_model_paints_the_background_it_is_asked_for():
+    model = make_model("starter-image", repo="models/starter-image", demo=True)
+    options = PAINTING | {"steps": 20, "guidance_scale": 5.0, "width": 128, "height": 128}
+    async with PictureService() as pictures, open_pool([model], engines=ENGINES, pictures=pictures) as pool:
+        done = await finish(pool, make_task("a rocket on a purple background", model=model, options=options))
+
+    image = Image.open(io.BytesIO(done.pictures[0].media.data)).convert("RGB").resize((8, 8))
+    red, green, blue = image.tobytes()[:3]
+    assert green < min(red, blue)
+    assert done.notes == ()
+
+
+@pytest.mark.skipif(not (STARTER_VISION / "config.json").exists(), reason="the starter weights are not here")
+async def test_the_starter_model_answers_a_question():
+    model = make_model("starter-vision", repo="models/starter-vision", demo=True, tasks=VISION_TASKS)
+    task = reading({"opt": model}, question="What colour is the background?", colour="red", max_new_tokens=20)
+    async with open_pool([model], engines=ENGINES) as pool:
+        done = await finish(pool, task)
+
+    assert done.text

@@ -1,0 +1,173 @@
+"""The vision engine itself, on tiny BLIP-2 models with OPT and with T5, with random weights."""
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from bot.errors import ModelUnavailable
+from bot.jobs import Media
+from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
+from bot.ports import TaskImage
+from inference.engine import EngineEvent, Over, Step, build
+from inference.vision.engine import generation, prompt_of, tidy
+from tests.inference.support import make_model, make_task, png
+from tests.inference.tiny import save_blip
+
+TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+OPTIONS = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 4, "max_new_tokens": 8}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {name: save_blip(folder / name, name) for name in ("opt", "t5")}
+
+
+@pytest.fixture(scope="module", params=["opt", "t5"])
+def engine(request, folders):
+    engine = build(make_model(request.param, tasks=TASKS, repo=str(folders[request.param])))
+    engine.load("cpu")
+    yield engine
+    engine.unload()
+
+
+def make_request(question="", *, colour="red", **options):
+    picture = Image.new("RGB", (24, 16), colour)
+    asked = {"question": question} if question else {}
+    return make_task(
+        "",
+        task=VISUAL_QUESTION_ANSWERING if question else IMAGE_TO_TEXT,
+        options=OPTIONS | asked | options,
+        images=(TaskImage("init", Media(png(picture), "image/png")),),
+    )
+
+
+def run(engine, task):
+    engine.admit(task)
+    events: list[EngineEvent] = []
+    while not (events and isinstance(events[-1], Over)):
+        events += engine.step()
+    return events
+
+
+def answer(engine, task) -> str:
+    return run(engine, task)[-1].finished.text
+
+
+def logits(engine, task):
+    """What the model thinks of the first word, given picture and text."""
+    inputs = engine._inputs(task)
+    start = {} if "input_ids" in inputs else {"input_ids": torch.tensor([[*[19] * 4, 2]])}
+    if engine._blip.language_model.config.is_encoder_decoder:
+        start["decoder_input_ids"] = torch.tensor([[0]])
+    with torch.no_grad():
+        return engine._blip(**inputs, **start).logits[0, -1]
+
+
+def test_each_step_is_one_token(engine):
+    events = run(engine, make_request("what is it ?"))
+
+    steps = [event.step for event in events if isinstance(event, Step)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert 4 <= len(steps) <= 8
+
+
+def test_the_same_question_gets_the_same_answer(engine):
+    assert answer(engine, make_request("what is it ?")) == answer(engine, make_request("what is it ?"))
+
+
+def test_the_picture_reaches_the_language_model_together_with_the_question(engine):
+    red, blue = (logits(engine, make_request("what is it ?", colour=colour)) for colour in ("red", "blue"))
+
+    assert not torch.equal(red, blue)
+
+
+def test_the_picture_is_seen_although_the_folder_forgot_to_say_how_many_tokens_it_is(folders, tmp_path):
+
+    old = tmp_path / "old"
+    shutil.copytree(folders["opt"], old)
+    config = json.loads((old / "processor_config.json").read_text())
+    del config["num_query_tokens"]
+    (old / "processor_config.json").write_text(json.dumps(config))
+    engine = build(make_model("old", tasks=TASKS, repo=str(old)))
+    engine.load("cpu")
+
+    ids = engine._inputs(make_request("what is it ?"))["input_ids"]  # type: ignore[attr-defined]
+    engine.unload()
+
+    assert (ids == engine_image_token(folders["opt"])).sum() == 4
+
+
+def engine_image_token(folder):
+
+    return json.loads((folder / "config.json").read_text())["image_token_index"]
+
+
+@pytest.mark.parametrize("question", ["", "what is it ?"])
+def test_the_answer_does_not_repeat_what_the_model_was_given(engine, question):
+    task = make_request(question, max_new_tokens=1, min_new_tokens=1)
+
+    assert len(answer(engine, task).split()) <= 1
+
+
+def test_beams_temperature_and_lengths_are_obeyed(engine):
+    long = run(engine, make_request("what is it ?", min_new_tokens=12, max_new_tokens=12))
+    drawn = {answer(engine, make_request("what is it ?", temperature=1.9, seed=seed)) for seed in range(8)}
+    again = [answer(engine, make_request("what is it ?", temperature=1.9, seed=3)) for _ in range(2)]
+    beams = run(engine, make_request("what is it ?", num_beams=3))
+
+    assert len([event for event in long if isinstance(event, Step)]) == 12
+    assert len(drawn) > 1
+    assert again[0] == again[1]
+    assert isinstance(beams[-1], Over)
+
+
+def test_cancelling_ends_the_answer_where_it_stands(engine):
+    engine.admit(make_request("what is it ?", min_new_tokens=50, max_new_tokens=50))
+    engine.step()
+    engine.cancel("job")
+
+    assert engine.free_rows == 1
+    assert run(engine, make_request())
+
+
+@pytest.mark.parametrize(("temperature", "expected"), [(0.0, False), (1.0, False), (0.7, True), (1.5, True)], ids=str)
+def test_words_are_drawn_only_at_a_temperature_that_is_neither_zero_nor_one(temperature, expected):
+    arguments = generation({"temperature": temperature, "top_p": 0.9}, 10)
+
+    assert arguments["do_sample"] is expected
+    assert ("top_p" in arguments) is expected
+
+
+def test_the_question_goes_into_the_models_own_template():
+    model = make_model(question_template="Q: {question} A:")
+    task = dataclasses.replace(make_request("what is {it}?"), model=model)
+
+    assert prompt_of(task, model) == "Q: what is {it}? A:"
+    assert prompt_of(make_request(), model) is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"), [(" a fox\n", "a fox"), ("\n\nred\nblue", "red"), ("", ""), ("   ", "")], ids=repr
+)
+def test_an_answer_is_its_first_line(raw, clean):
+    assert tidy(raw) == clean
+
+
+def test_pickled_weights_are_refused(folders, tmp_path):
+
+    pickled = tmp_path / "pickled"
+    shutil.copytree(folders["opt"], pickled)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+
+    with pytest.raises(ModelUnavailable, match="no safetensors"):
+        build(make_model(tasks=TASKS, repo=str(pickled))).load("cpu")
