@@ -297,11 +297,12 @@ class Composition:
         return {"devices": [vars(device) for device in asyncio.run(probe())]}
 
 
-def main() -> None:
+def main() -> int:
+    """Returns the exit code."""
     from adapters.cli import run
 
-    run(Composition())
+    return run(Composition())
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
