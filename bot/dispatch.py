@@ -5,12 +5,13 @@ ours; whatever kills this process in between, the next start requeues the job.
 """
 
 import asyncio
+import math
 import secrets
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from bot.errors import (
     EaselError,
     EngineError,
     Interrupted,
+    InterruptedTooOften,
     JobCancelled,
     ModelUnavailable,
     OutOfMemory,
@@ -32,19 +34,7 @@ from bot.events import Events
 from bot.house import QueueSettings
 from bot.jobs import Job, JobError, JobState, Picture, Result
 from bot.models import Models
-from bot.ports import (
-    Described,
-    Done,
-    JobStore,
-    Learned,
-    Measured,
-    MediaStore,
-    Offer,
-    Pool,
-    Progress,
-    Task,
-    TaskImage,
-)
+from bot.ports import Described, Done, JobStore, Learned, Measured, MediaStore, Offer, Pool, Progress, Task, TaskImage
 from bot.pricing import Rates
 
 log = structlog.get_logger()
@@ -53,17 +43,25 @@ T = TypeVar("T")
 RETRY_RECORD_S = 2.0
 IDLE_CHECK_S = 10.0
 CRASH_DELAY_S = 1.0
+LAST_RECORD_S = 5.0
+"""How long after the drain's deadline results may still be written."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Attempt:
-    """One claim being worked on. `cancelled`: its person does not want it any more."""
+    """One claim being worked on, on the device whose offer it was claimed for.
+
+    Attributes:
+        cancelled: its person does not want it any more, or the claim is no longer ours.
+        is_starting: the pool does not count it in its offers yet.
+        began: monotonic time of the first step; loading does not count as use.
+    """
 
     job: Job
+    device: str
     cancelled: bool = False
-    lost: bool = False
+    is_starting: bool = True
     began: float | None = None
-    """Monotonic time of the first step; loading does not count as use."""
 
     def check(self) -> None:
         """Raises: JobCancelled."""
@@ -73,6 +71,11 @@ class Attempt:
     @property
     def used_s(self) -> float:
         return 0.0 if self.began is None else time.monotonic() - self.began
+
+
+def runs_alone(job: Job) -> bool:
+    """Whether it went back to the queue for want of a device of its own (`JobStore.requeue(alone=True)`)."""
+    return job.crashes + job.failures > 0
 
 
 @dataclass(kw_only=True)
@@ -92,9 +95,13 @@ class Dispatcher:
 
     _own: set[str] = field(default_factory=set)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
-    _starting: Counter[str] = field(default_factory=Counter)
+    _cancelled_early: set[str] = field(default_factory=set)
+    """Running, says the store, while the answer of `claim` is still on its way here."""
+    _lonely: dict[str, float] = field(default_factory=dict)
+    """Jobs that wait for an idle device, and the monotonic time from which they may have it."""
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _closing: bool = False
+    _record_until: float = math.inf
 
     def wake(self, job_ids: Iterable[str] = ()) -> None:
         self._own.update(job_ids)
@@ -103,15 +110,16 @@ class Dispatcher:
     def interrupt(self, job_id: str) -> None:
         """Cancel a running job at its next step."""
         attempt = self._attempts.get(job_id)
-        if attempt is not None:
-            attempt.cancelled = True
-            self.pool.cancel(job_id)
+        if attempt is None:
+            self._cancelled_early.add(job_id)
+        else:
+            self._stop(attempt)
 
     async def run(self) -> None:
         """Until `close`; returns when every running job has come to an end or went back to the queue."""
         self.events.on_watched = self.pool.watch
         async with asyncio.TaskGroup() as group:
-            keepers = [group.create_task(self._keep_leases()), group.create_task(self._listen_to_pool())]
+            keepers = [group.create_task(self._repeat(step)) for step in (self._keep_leases, self._listen_to_pool)]
             await self._claim_all(group)
             while self._attempts:
                 self._woken.clear()
@@ -122,36 +130,66 @@ class Dispatcher:
     async def close(self, deadline_s: float) -> None:
         """Claim nothing more; running jobs finish within the deadline or go back to the queue."""
         self._closing = True
+        self._record_until = time.monotonic() + deadline_s + LAST_RECORD_S
         self._woken.set()
         await self.pool.drain(deadline_s)
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._guarded(step)
+
+    async def _guarded(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """One round of a loop that must go on: what fails is logged and tried again after a wait."""
+        try:
+            return await step()
+        except EaselError as error:
+            log.warning("the queue has to wait", action="queue_waits", step=step.__name__, code=error.code)
+        except Exception as error:  # the edge of a loop that must go on
+            log.error("the queue stumbled", action="queue_stumbled", step=step.__name__, exc_info=error)
+        await asyncio.sleep(RETRY_RECORD_S)
+        return None
 
     # ------------------------------------------------------------ claiming
 
     async def _claim_all(self, group: asyncio.TaskGroup) -> None:
+        async def claim_some() -> bool:
+            return await self._claim_some(group)
+
         while not self._closing:
             self._woken.clear()
-            if not await self._claim_some(group) and not self._closing:
+            if await self._guarded(claim_some) is False and not self._closing:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), await self._idle_s())
 
     async def _claim_some(self, group: asyncio.TaskGroup) -> bool:
+        """At most one job for each device; returns whether there was any."""
         claimed = False
-        try:
-            for offer in self.pool.offers():
-                for _ in range(offer.free - self._starting[offer.device]):
-                    job = await self._claim(offer)
-                    if job is None or self._closing:
-                        break
-                    claimed = True
-                    group.create_task(self._work_on(job, offer.device))
-        except EaselError as error:
-            log.warning("claiming has to wait", action="claim_failed", code=error.code)
-            await asyncio.sleep(RETRY_RECORD_S)
+        for device in [offer.device for offer in self.pool.offers()]:
+            offer = self._offer_of(device)
+            if offer is None or self._closing:
+                continue
+            attempt = await self._claim(offer)
+            if attempt is not None:
+                claimed = True
+                group.create_task(self._work_on(attempt))
         return claimed
 
-    async def _claim(self, offer: Offer) -> Job | None:
+    def _offer_of(self, device: str) -> Offer | None:
+        """What the device takes now, beyond what was claimed for it and has not reached it yet."""
+        here = [attempt for attempt in self._attempts.values() if attempt.device == device]
+        starting = sum(attempt.is_starting for attempt in here)
+        for offer in self.pool.offers():
+            if offer.device == device:
+                offer = replace(offer, free=offer.free - starting, idle=offer.idle and not starting)
+                keeps_to_itself = any(runs_alone(attempt.job) for attempt in here) or (self._lonely and not offer.idle)
+                return None if keeps_to_itself or offer.free <= 0 else offer
+        return None
+
+    async def _claim(self, offer: Offer) -> Attempt | None:
         if self.only_own and not self._own:
             return None
+        self._cancelled_early.clear()
+        asked_at = time.monotonic()
         job = await self.store.claim(
             offer,
             max_running=self.settings.max_running,
@@ -159,11 +197,16 @@ class Dispatcher:
             swap_wait_s=self.settings.swap_wait_s,
             only=frozenset(self._own) if self.only_own else None,
         )
-        if job is not None:
-            self._attempts[job.id] = Attempt(job)
-            self._starting[offer.device] += 1
-            self.events.changed(job.id)
-        return job
+        if offer.idle and (job is None or not runs_alone(job)):
+            # An idle device takes a lonely job first: those that are due were cancelled, or may not run yet.
+            self._lonely = {one: due for one, due in self._lonely.items() if due > asked_at}
+        if job is None:
+            return None
+        self._lonely.pop(job.id, None)
+        cancelled = job.cancel_requested or job.id in self._cancelled_early
+        attempt = self._attempts[job.id] = Attempt(job, offer.device, cancelled)
+        self.events.changed(job.id)
+        return attempt
 
     async def _idle_s(self) -> float:
         with suppress(EaselError):
@@ -172,58 +215,52 @@ class Dispatcher:
         return RETRY_RECORD_S
 
     async def _listen_to_pool(self) -> None:
-        while True:
-            await self.pool.wait_for_change()
-            self._woken.set()
+        await self.pool.wait_for_change()
+        self._woken.set()
 
     async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.lease_s / 4)
-            leases = {attempt.job.id: attempt.job.attempt for attempt in self._attempts.values()}
-            with suppress(EaselError):
-                renewed = await self.store.renew(leases, self.settings.lease_s)
-                for job_id in renewed.cancel:
-                    self.interrupt(job_id)
-                for job_id in renewed.lost & self._attempts.keys():
-                    self._attempts[job_id].lost = True
-                    self.interrupt(job_id)
-                if await self.store.rescue(max_interruptions=self.settings.max_interruptions):
-                    self._woken.set()
+        await asyncio.sleep(self.settings.lease_s / 4)
+        leases = {attempt.job.id: attempt.job.attempt for attempt in self._attempts.values()}
+        renewed = await self.store.renew(leases, self.settings.lease_s)
+        for job_id in renewed.cancel | renewed.lost:
+            attempt = self._attempts.get(job_id)
+            if attempt is not None and attempt.job.attempt == leases[job_id]:
+                self._stop(attempt)
+        if await self.store.rescue(max_interruptions=self.settings.max_interruptions):
+            self._woken.set()
+
+    def _stop(self, attempt: Attempt) -> None:
+        attempt.cancelled = True
+        self.pool.cancel(attempt.job.id)
 
     # ------------------------------------------------------------ one job
 
-    async def _work_on(self, job: Job, device: str) -> None:
-        attempt = self._attempts[job.id]
-        started = _Once(lambda: self._count_started(device))
+    async def _work_on(self, attempt: Attempt) -> None:
+        job = attempt.job
+        ended = None
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
-                ended = await self._attempt(attempt, started)
-            except Exception as error:  # the edge of a loop that must go on
-                ended = await self._record_failure(attempt, error)
+                ended = await self._finish(attempt)
+            except Exception as error:  # the edge of a loop that must go on: the claim will run out
+                log.error("the end was not recorded", action="record_failed", exc_info=error)
             finally:
-                started()
-                del self._attempts[job.id]
+                if self._attempts.get(job.id) is attempt:
+                    del self._attempts[job.id]
                 self._woken.set()
         self.events.changed(job.id)
         if ended is not None and ended.state.is_final:
             self._own.discard(job.id)
             self.on_finished(ended)
 
-    def _count_started(self, device: str) -> None:
-        self._starting[device] -= 1
-
-    async def _attempt(self, attempt: Attempt, started: Callable[[], None]) -> Job | None:
+    async def _finish(self, attempt: Attempt) -> Job | None:
+        """The job after this attempt; None: the claim was no longer ours."""
         job = attempt.job
         try:
-            done = await self._drive(attempt, await self._task_of(job), started)
-        except JobCancelled:
-            return await self._record(
-                lambda: self.store.end(job.id, job.attempt, JobState.CANCELLED, None, used_s=attempt.used_s)
-            )
-        except (EngineError, Interrupted, UserError) as error:
-            return await self._record_failure(attempt, error)
-        result = await self._record(lambda: self._keep(job, done))
-        ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
+            done = await self._drive(attempt, await self._task_of(job))
+            result = await self._record(lambda: self._keep(job, done))
+            ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
+        except Exception as error:  # whatever it is, the job has to leave `running`
+            return await self._record(self._after(attempt, error))
         log.info("job ended", action="job_ended", state=str(ended.state) if ended else "lost", seconds=done.seconds)
         return ended
 
@@ -231,7 +268,9 @@ class Dispatcher:
         model = self.models.get(job.model)
         if model is None:
             raise ModelUnavailable(job.model, "it is no longer in the config")
-        images = [TaskImage(ref.role, await self.media.read(ref.id, job.owner)) for ref in job.images]
+        images = [
+            TaskImage(ref.role, await self._record(partial(self.media.read, ref.id, job.owner))) for ref in job.images
+        ]
         return Task(
             id=job.id,
             command=job.command,
@@ -243,30 +282,36 @@ class Dispatcher:
             watched=self.events.is_watched(job.id),
         )
 
-    async def _drive(self, attempt: Attempt, task: Task, started: Callable[[], None]) -> Done:
+    async def _drive(self, attempt: Attempt, task: Task) -> Done:
         attempt.check()
         async with aclosing(self.pool.run(task)) as events:
+            attempt.is_starting = False  # the pool counts a task from its first step on, which comes next
             async for event in events:
-                started()
                 match event:
                     case Progress():
                         if not event.note and attempt.began is None:
                             attempt.began = time.monotonic()
                         self.events.progressed(task.id, event)
-                    case Measured():
+                    case Measured() | Described():
                         await self._learn(event)
-                    case Described():
-                        self.models.learn(event.model, event.form)
-                        await self.learned.record_form(event.model, event.form)
                     case Done():
                         return event
                 if attempt.cancelled:
                     self.pool.cancel(task.id)
         raise EngineError("the pool ended without a result")
 
-    async def _learn(self, measured: Measured) -> None:
-        self.rates.learn(measured)
-        await self.learned.record(measured)
+    async def _learn(self, event: Measured | Described) -> None:
+        """What is learned serves at once; keeping it over a restart is best effort."""
+        try:
+            match event:
+                case Measured():
+                    self.rates.learn(event)
+                    await self.learned.record(event)
+                case Described():
+                    self.models.learn(event.model, event.form)
+                    await self.learned.record_form(event.model, event.form)
+        except EaselError as error:
+            log.warning("what was learned is not kept", action="learn_failed", code=error.code)
 
     # ------------------------------------------------------------ recording how it went
 
@@ -298,29 +343,39 @@ class Dispatcher:
             notes=(*done.notes, *demo),
         )
 
-    async def _record_failure(self, attempt: Attempt, error: Exception) -> Job | None:
-        return await self._record(lambda: self._fail(attempt, error))
+    def _after(self, attempt: Attempt, error: Exception) -> Callable[[], Awaitable[Job | None]]:
+        """Back to the queue where trying again is right, else an end with a sentence and an incident.
 
-    async def _fail(self, attempt: Attempt, error: Exception) -> Job | None:
-        """Back to the queue where trying again is right, else failed or dead, with a sentence and an incident."""
-        job = attempt.job
+        Decided and logged once; what is returned may be called until the store takes it.
+        """
+        job, used_s = attempt.job, attempt.used_s
         match error:
-            case Interrupted():
-                return await self.store.requeue(
-                    job.id, job.attempt, crashed=False, interrupted=True, delay_s=0, alone=False
-                )
+            case JobCancelled() if attempt.cancelled:
+                return lambda: self.store.end(job.id, job.attempt, JobState.CANCELLED, None, used_s=used_s)
+            case Interrupted() | JobCancelled() | StorageBusy() | StorageFull():
+                if job.interruptions < self.settings.max_interruptions:
+                    return lambda: self._requeue(job, interrupted=True, delay_s=0, alone=runs_alone(job))
+                error = InterruptedTooOften()
             case WorkerLost() if not (error.alone and job.crashes + 1 >= self.settings.max_crashes):
                 log.warning("worker lost", action="worker_lost", alone=error.alone, detail=error.detail)
-                return await self.store.requeue(
-                    job.id, job.attempt, crashed=error.alone, interrupted=False, delay_s=CRASH_DELAY_S, alone=True
-                )
+                crashed = error.alone
+                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, alone=True)
             case OutOfMemory() if job.failures < error.retries:
                 log.warning("out of memory", action="out_of_memory", detail=error.detail)
-                return await self.store.requeue(
-                    job.id, job.attempt, crashed=False, interrupted=False, delay_s=CRASH_DELAY_S, alone=True
-                )
+                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, alone=True)
         state = JobState.DEAD if isinstance(error, WorkerLost) else JobState.FAILED
-        return await self.store.end(job.id, job.attempt, state, self._explain(job, error), used_s=attempt.used_s)
+        reason = self._explain(job, error)
+        return lambda: self.store.end(job.id, job.attempt, state, reason, used_s=used_s)
+
+    async def _requeue(
+        self, job: Job, *, crashed: bool = False, interrupted: bool = False, delay_s: float, alone: bool
+    ) -> Job | None:
+        queued = await self.store.requeue(
+            job.id, job.attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone
+        )
+        if alone and queued is not None and queued.state is JobState.QUEUED:
+            self._lonely[job.id] = time.monotonic() + delay_s
+        return queued
 
     def _explain(self, job: Job, error: Exception) -> JobError:
         if isinstance(error, UserError):
@@ -333,22 +388,12 @@ class Dispatcher:
         return JobError(code=code, message=message, incident=incident)
 
     async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Write until the disk and the database let us: what was rendered is kept in memory meanwhile."""
+        """Try until the disk and the database let us: what was rendered is kept in memory meanwhile."""
         while True:
             try:
                 return await write()
             except (StorageBusy, StorageFull) as error:
+                if time.monotonic() > self._record_until:
+                    raise
                 log.error("recording has to wait", action="record_waits", code=error.code)
-                await asyncio.sleep(RETRY_RECORD_S)
-
-
-class _Once:
-    """Calls through the first time only."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self._call: Callable[[], None] | None = call
-
-    def __call__(self) -> None:
-        if self._call is not None:
-            self._call()
-            self._call = None
+            await asyncio.sleep(RETRY_RECORD_S)

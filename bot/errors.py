@@ -251,6 +251,12 @@ class Interrupted(EaselError):
     code = "interrupted"
 
 
+class InterruptedTooOften(EaselError):
+    """Restarts sent the job back more often than `queue.max_interruptions`."""
+
+    code = "interrupted_too_often"
+
+
 class PlatformError(EaselError):
     """A delivery did not happen; it is tried again or takes the next fallback.
 

@@ -115,6 +115,7 @@ class FakeJobStore(Fake):
         self.jobs: dict[str, Job] = {job.id: job for job in jobs}
         self.alone: set[str] = set()
         self.lost: set[str] = set()
+        self.renewal: Renewed | None = None
         self.keys: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.refunds: list[str] = []
         self.captures: list[str] = []
@@ -180,6 +181,8 @@ class FakeJobStore(Fake):
         self._begin("renew", leases=leases)
         ours = {one for one, attempt in leases.items() if self._held(one, attempt)}
         await self._end("renew")
+        if self.renewal is not None:
+            return self.renewal
         asked = frozenset(one for one in ours if self.jobs[one].cancel_requested)
         return Renewed(cancel=asked, lost=frozenset(leases.keys() - ours))
 
@@ -340,7 +343,8 @@ class FakePictures:
 class FakePool(Fake):
     """Devices that run what the scripts say: events are told, errors raised, an `asyncio.Event` waited for.
 
-    A task without a script makes one step and is done. Like the real pool it counts a task from the moment at which
+    A script has a list for each run of its task, the last for all that follow. A task without one makes one step and is
+    done. Like the real pool it counts a task from the moment at which
     its iterator is first asked.
     """
 
@@ -348,9 +352,9 @@ class FakePool(Fake):
         super().__init__()
         self.devices = dict.fromkeys(devices or ("cpu",), free)
         self.models = frozenset(models)
-        self.scripts: defaultdict[str, list[Any]] = defaultdict(lambda: [Progress(step=1, steps=2), make_done()])
+        self.scripts: defaultdict[str, list[list[Any]]]
+        self.scripts = defaultdict(lambda: [[Progress(step=1, steps=2), make_done()]])
         self.running: dict[str, str] = {}
-        self.most_running = 0
         self.is_draining = False
         self.watched: list[tuple[str, bool]] = []
         self._stops: dict[str, asyncio.Future[Any]] = {}
@@ -371,16 +375,16 @@ class FakePool(Fake):
         ]
 
     async def run(self, task):
-        self._begin("run", task=task)
+        self._begin("run", task=task, beside=len(self.running))
         if self.is_draining:
             raise Interrupted
         room = self.offers()
         assert room, "more tasks than the pool offered to take"
         self.running[task.id] = room[0].device
-        self.most_running = max(self.most_running, len(self.running))
         self._stops[task.id] = asyncio.get_running_loop().create_future()
         try:
-            for item in self.scripts[task.id]:
+            script = self.scripts[task.id]
+            for item in script.pop(0) if len(script) > 1 else script[0]:
                 await self._pass(task.id, item)
                 if not isinstance(item, asyncio.Event):
                     yield item
