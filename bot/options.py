@@ -204,7 +204,7 @@ def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
             return spec
     known = _names(specs)
     near = difflib.get_close_matches(folded, known, 1, cutoff=0.5)
-    raise InvalidOption(name[:40], "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
+    raise InvalidOption(clean_text(name)[:40], "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
 
 
 def _names(specs: Iterable[OptionSpec]) -> list[str]:

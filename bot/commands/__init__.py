@@ -7,6 +7,7 @@ from bot.commands.base import Command
 from bot.commands.caption import Caption
 from bot.commands.imagine import Imagine
 from bot.errors import UnknownCommand
+from bot.options import clean_text
 
 COMMANDS: dict[str, type[Command]] = {command.name: command for command in (Imagine, Caption, Ask)}
 
@@ -17,7 +18,7 @@ def find_command(name: str) -> type[Command]:
     if folded in COMMANDS:
         return COMMANDS[folded]
     near = difflib.get_close_matches(folded, COMMANDS, 1)
-    raise UnknownCommand(name[:40], list(COMMANDS), near[0] if near else "")
+    raise UnknownCommand(clean_text(name)[:40], list(COMMANDS), near[0] if near else "")
 
 
 __all__ = ["COMMANDS", "Ask", "Caption", "Command", "Imagine", "find_command"]

@@ -139,6 +139,10 @@ def test_an_unknown_option_is_refused_with_the_nearest_known(written, nearest):
     assert "steps" in refused.allowed
 
 
+def test_an_unknown_name_is_repeated_without_what_cannot_be_seen():
+    assert refusal(SPECS, {"st\ud800eps\u202e": 1}).option == "steps"
+
+
 def test_a_long_unknown_name_is_cut_short():
     assert len(refusal(SPECS, {"x" * 10_000: 1}).option) == 40
 
