@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from bot.deliver import Deliverer
     from bot.dispatch import Dispatcher
     from bot.ports import Adapter, Maintenance, Platform
+    from bot.pricing import Rates
     from bot.upkeep import Upkeep
     from bot.usecases import PeopleUseCases, Surroundings, UseCases
+    from inference.pictures import PictureService
+    from inference.pool import DevicePool
     from storage import Storage
 
 ROOT = Path(__file__).resolve().parent
@@ -104,15 +107,8 @@ async def open_house(
 
     The data directory's lock must be held.
     """
-    from bot.deliver import Deliverer
-    from bot.dispatch import Dispatcher
-    from bot.events import Events
     from bot.pricing import Rates
-    from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
-    from inference.devices import configured_devices
     from inference.pictures import PictureService
-    from inference.pool import DevicePool
     from storage import open_storage
 
     settings = loaded.settings
@@ -120,58 +116,84 @@ async def open_house(
         storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
         if not only_own:
             await storage.jobs.recover(max_interruptions=settings["queue"].max_interruptions)
-        models = loaded.models
         for name, form in (await storage.learned.forms()).items():
-            models.learn(name, form)
-        find_devices = partial(configured_devices, settings["devices"])
-        devices = find_devices if settings["devices"].use == "auto" else await find_devices()
+            loaded.models.learn(name, form)
         pictures = await stack.enter_async_context(PictureService())
-        pool = await stack.enter_async_context(
-            DevicePool(settings["pool"], devices=devices, models=list(models), pictures=pictures, engines=engines)
-        )
+        pool = await stack.enter_async_context(await _pool(loaded, pictures, engines))
         rates = Rates(await storage.learned.rates(), lambda: next((one.device for one in pool.statuses()), ""))
-        events = Events()
-        deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms or {})
-        dispatcher = Dispatcher(
-            store=storage.jobs,
-            media=storage.media,
-            learned=storage.learned,
-            pool=pool,
-            models=models,
-            rates=rates,
-            events=events,
-            settings=settings["queue"],
-            on_finished=lambda _job: deliverer.wake(),
-            only_own=only_own,
-        )
+        yield _wire(loaded, storage, pool, pictures, rates, platforms or {}, secret=secret, only_own=only_own)
 
-        def wake(job_ids: Iterable[str]) -> None:
-            dispatcher.wake(job_ids)
-            deliverer.wake()
 
-        jobs = JobUseCases(
-            store=storage.jobs,
-            history=storage.history,
-            media=storage.media,
-            models=models,
-            rates=rates,
-            events=events,
-            queue=settings["queue"],
-            quota=settings["quota"],
-            wake=wake,
-            interrupt=dispatcher.interrupt,
-            devices=lambda: len(pool.statuses()),
-            secret=secret.encode(),
-        )
-        usecases = UseCases(
-            jobs=jobs,
-            media=MediaUseCases(storage.media, pictures, settings["images"]),
-            people=PeopleUseCases(storage.people, storage.ledger),
-            operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-            models=models,
-        )
-        upkeep = Upkeep(media=storage.media, images=settings["images"], retention=settings["retention"])
-        yield House(usecases=usecases, dispatcher=dispatcher, deliverer=deliverer, upkeep=upkeep, storage=storage)
+async def _pool(loaded: Loaded, pictures: "PictureService", engines: str) -> "DevicePool":
+    """The pool; devices that have to be found out are found out while the page already answers."""
+    from inference.devices import configured_devices
+    from inference.pool import DevicePool
+
+    settings = loaded.settings["devices"]
+    find = partial(configured_devices, settings)
+    devices = find if settings.use == "auto" else await find()
+    return DevicePool(loaded.settings["pool"], devices, list(loaded.models), pictures, engines=engines)
+
+
+def _wire(
+    loaded: Loaded,
+    storage: "Storage",
+    pool: "DevicePool",
+    pictures: "PictureService",
+    rates: "Rates",
+    platforms: Mapping[str, "Platform"],
+    *,
+    secret: str,
+    only_own: bool,
+) -> House:
+    from bot.deliver import Deliverer
+    from bot.dispatch import Dispatcher
+    from bot.events import Events
+    from bot.upkeep import Upkeep
+    from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
+
+    settings, models, events = loaded.settings, loaded.models, Events()
+    deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
+    dispatcher = Dispatcher(
+        store=storage.jobs,
+        media=storage.media,
+        learned=storage.learned,
+        pool=pool,
+        models=models,
+        rates=rates,
+        events=events,
+        settings=settings["queue"],
+        on_finished=lambda _job: deliverer.wake(),
+        only_own=only_own,
+    )
+
+    def wake(job_ids: Iterable[str]) -> None:
+        dispatcher.wake(job_ids)
+        deliverer.wake()
+
+    jobs = JobUseCases(
+        store=storage.jobs,
+        history=storage.history,
+        media=storage.media,
+        models=models,
+        rates=rates,
+        events=events,
+        queue=settings["queue"],
+        quota=settings["quota"],
+        wake=wake,
+        interrupt=dispatcher.interrupt,
+        devices=lambda: len(pool.statuses()),
+        secret=secret.encode(),
+    )
+    usecases = UseCases(
+        jobs=jobs,
+        media=MediaUseCases(storage.media, pictures, settings["images"]),
+        people=PeopleUseCases(storage.people, storage.ledger),
+        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        models=models,
+    )
+    upkeep = Upkeep(media=storage.media, images=settings["images"], retention=settings["retention"])
+    return House(usecases=usecases, dispatcher=dispatcher, deliverer=deliverer, upkeep=upkeep, storage=storage)
 
 
 def adapters_of(loaded: Loaded, surroundings: "Surroundings") -> "list[Adapter]":
