@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.house import Figures
@@ -55,6 +56,8 @@ class Guard:
 
         try:
             await self._app(scope, receive, guarded)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:  # the edge: whatever a route did, the client gets an answer and the log the rest
             problem = incident_of(error, f"{scope['method']} {_route_of(scope)}")
             if not status:

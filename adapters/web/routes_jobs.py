@@ -71,6 +71,8 @@ async def quote(request: Request, house: TheHouse, caller: TheCaller) -> Any:
 
 async def _request_of(body: JobBody, house: House, caller: Caller) -> usecases.Request:
     kind = find_command(body.command)
+    if body.quote is not None and not body.quote.isascii():
+        raise InvalidOption("quote", "quote")
     if body.parent is not None:
         await house.usecases.jobs.get(caller.person, _checked_id(body.parent))
     role = kind.roles[0] if kind.roles else "init"

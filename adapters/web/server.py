@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import Callable, Iterator
 
@@ -74,6 +75,8 @@ class _Server(uvicorn.Server):
 
 
 def _config(house: House) -> uvicorn.Config:
+    # `access_log=False` alone leaves it to the logger's handlers: addresses hold what people search for.
+    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Config(
         build_app(house),
         http="h11",

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
 import pytest
+import pytest_asyncio
+import structlog
 
 from adapters.web import Web, WebSettings
 from bot.dispatch import Dispatcher
@@ -114,12 +117,12 @@ def build_usecases(
     )
 
 
-@pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
+@asynccontextmanager
+async def opened_house(data_dir: Path) -> AsyncIterator[TestHouse]:
     """Not yet served: `serve` does that."""
     models = Models({spec.name: spec for spec in MODELS})
     pool, events, rates = TestPool([spec.name for spec in MODELS]), Events(), Rates()
-    async with open_storage(StorageSettings(min_free_mb=0), tmp_path) as storage, PictureService() as pictures:
+    async with open_storage(StorageSettings(min_free_mb=0), data_dir) as storage, PictureService() as pictures:
         dispatcher = Dispatcher(
             store=storage.jobs,
             media=storage.media,
@@ -131,12 +134,30 @@ async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
             settings=QueueSettings(),
         )
         usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates)
-        made = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=tmp_path)
+        made = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
         working = asyncio.create_task(dispatcher.run())
         yield made
         await made.stop()
         await dispatcher.close(1.0)
         await working
+
+
+def client_of(house: TestHouse) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=house.url, timeout=10, trust_env=False)
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> Iterator[None]:
+    """structlog's own default draws every local of a traceback, which takes seconds."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[TestHouse]:
+    async with opened_house(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture
@@ -148,7 +169,21 @@ async def server(house: TestHouse) -> TestHouse:
 @pytest.fixture
 async def client(server: TestHouse) -> AsyncIterator[httpx2.AsyncClient]:
     """The local person: no key exists."""
-    async with httpx2.AsyncClient(base_url=server.url, timeout=10, trust_env=False) as made:
+    async with client_of(server) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestHouse]:
+    """One server for all of a module's tests that leave nothing behind."""
+    async with opened_house(tmp_path_factory.mktemp("house")) as made:
+        await made.serve()
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing_client(standing_server: TestHouse) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client_of(standing_server) as made:
         yield made
 
 

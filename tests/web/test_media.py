@@ -1,0 +1,163 @@
+"""Pictures: brought, refused, and got back."""
+
+import asyncio
+import hashlib
+import io
+import time
+
+import pytest
+from PIL import Image
+
+from tests.web.asking import IMAGINE, make, problem, upload
+from tests.web.pool import picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def server(standing_server):
+    return standing_server
+
+
+@pytest.fixture
+def client(standing_client):
+    return standing_client
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
+BOUNDARY = "b0undary"
+FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def form(name: str, data: bytes, file_name: str = "picture.png") -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="{file_name}"\r\n\r\n'
+    return head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def encoded(kind: str) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (48, 32), (200, 30, 30)).save(made, kind)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+async def test_a_picture_is_kept_and_got_back(client, kind):
+    answer = await client.post("/api/v1/media", files={"file": ("photo", encoded(kind))})
+
+    kept = answer.json()
+    got = await client.get(f"/api/v1/media/{kept['id']}")
+    assert answer.status_code == 201
+    assert set(kept) == {"id", "media_type", "width", "height", "parameters"}
+    assert (kept["width"], kept["height"]) == (48, 32)
+    assert hashlib.sha256(got.content).hexdigest() == kept["id"]
+    assert got.headers["content-type"] == kept["media_type"]
+
+
+async def test_a_picture_made_here_says_its_parameters_or_none(client, a_picture):
+    kept = await upload(client, a_picture)
+
+    assert kept["parameters"] is None
+
+
+async def test_a_picture_is_served_for_good_but_to_its_owner_only(client):
+    job = await make(client, IMAGINE)
+    url = job["result"]["media"][0]["url"]
+
+    answer = await client.get(url)
+    again = await client.get(url, headers={"If-None-Match": answer.headers["etag"]})
+
+    assert "immutable" in answer.headers["cache-control"]
+    assert "private" in answer.headers["cache-control"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-disposition"] == f'inline; filename="easel-{url[-64:][:12]}.png"'
+    assert answer.headers["vary"] == "Authorization"
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"just some text", SVG, b"<html>", b"", picture(1, 64, 64)[:60], b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 4096],
+)
+async def test_what_is_no_whole_picture_is_refused(client, data):
+    answer = await client.post("/api/v1/media", files={"file": ("picture.png", data, "image/png")})
+
+    problem(answer, 415, "unsupported_media")
+
+
+async def test_a_picture_with_too_many_pixels_is_refused(client):
+    answer = await client.post("/api/v1/media", files={"file": picture(1, 4001, 4000)})
+
+    assert problem(answer, 413, "too_large")["unit"] == "megapixels"
+
+
+async def test_50_megabytes_are_refused_before_they_are_read(client):
+    data = b"\x89PNG" + bytes(50 * 2**20)
+
+    began = time.monotonic()
+    answer = await client.post("/api/v1/media", files={"file": ("big.png", data)})
+
+    assert problem(answer, 413, "too_large")["limit"] == 10
+    assert time.monotonic() - began < 5
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_the_declared_length_alone_is_enough_to_refuse(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 52428800\r\n")
+    writer.write(f"Content-Type: {FORM['Content-Type']}\r\n\r\n".encode())
+
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 2)
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+async def test_a_client_that_waits_for_our_word_sends_nothing(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 52428800\r\n")
+    writer.write(f"Expect: 100-continue\r\nContent-Type: {FORM['Content-Type']}\r\n\r\n".encode())
+
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 2)
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_an_upload_without_a_length_is_counted_as_it_comes(client):
+    async def chunks():
+        yield form("file", b"")[:-16]
+        for _ in range(30):
+            yield bytes(2**20)
+
+    answer = await client.post("/api/v1/media", content=chunks(), headers=FORM)
+
+    problem(answer, 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (form("picture", b"x"), FORM),
+        (b"", FORM),
+        (b"no boundary here", FORM),
+        (b"x", {"Content-Type": "multipart/form-data"}),
+        (picture(1, 8, 8), {"Content-Type": "image/png"}),
+        (b'{"file": "x"}', {"Content-Type": "application/json"}),
+        (form("file", b"x")[:-12] + b"\r\n" + form("file", b"y"), FORM),
+    ],
+)
+async def test_an_upload_in_another_form_is_refused(client, body, headers):
+    answer = await client.post("/api/v1/media", content=body, headers=headers)
+
+    problem(answer, 422, "invalid_option")
+
+
+async def test_a_file_name_means_nothing(client):
+    body = form("file", picture(5, 8, 8), "../../evil\\x.svg")
+
+    answer = await client.post("/api/v1/media", content=body, headers=FORM)
+
+    assert answer.json()["media_type"] == "image/png"

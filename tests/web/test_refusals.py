@@ -1,0 +1,244 @@
+"""What is wrong is refused by name, as a problem with a stable code."""
+
+import asyncio
+import json
+import logging
+
+import pytest
+import structlog
+
+from tests.web.asking import IMAGINE, imagine, make, problem
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def server(standing_server):
+    return standing_server
+
+
+@pytest.fixture
+def client(standing_client):
+    return standing_client
+
+
+JSON = {"Content-Type": "application/json"}
+NOBODYS = "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "  \u200b\u202e\0 "}, "prompt"),
+        ({"prompt": "x" * 10_000}, "prompt"),
+        ({"prompt": 7}, "prompt"),
+        ({"prompt": ["a"]}, "prompt"),
+        ({"prompt": "x", "setps": 5}, "setps"),
+        ({"prompt": "x", "steps": 0}, "steps"),
+        ({"prompt": "x", "steps": 51}, "steps"),
+        ({"prompt": "x", "steps": 10**400}, "steps"),
+        ({"prompt": "x", "steps": "many"}, "steps"),
+        ({"prompt": "x", "steps": 2.5}, "steps"),
+        ({"prompt": "x", "steps": True}, "steps"),
+        ({"prompt": "x", "seed": -1}, "seed"),
+        ({"prompt": "x", "seed": 2**32}, "seed"),
+        ({"prompt": "x", "count": 5}, "count"),
+        ({"prompt": "x", "guidance_scale": 31}, "guidance_scale"),
+        ({"prompt": "x", "guidance_scale": {}}, "guidance_scale"),
+        ({"prompt": "x", "width": 100_000}, "width"),
+        ({"prompt": "x", "width": 65}, "width"),
+        ({"prompt": "x", "sampler": "magic"}, "sampler"),
+        ({"prompt": "x", "sampler": "lcm"}, "sampler"),
+        ({"prompt": "x", "strength": 0.5}, "strength"),
+        ({"prompt": "x", "model": "unheard-of"}, "model"),
+        ({"prompt": "x", "model": "no\ud800such"}, "model"),
+        ({"prompt": "x", "\ud800": 1}, "\ufffd"),
+        ({"prompt": "{a|b|c|d|e}{a|b|c|d|e}{a|b|c|d|e}"}, "prompt"),
+    ],
+)
+async def test_a_wrong_option_is_refused_by_name(client, options, named):
+    body = json.dumps({"command": "imagine", "options": options})
+
+    answer = await client.post("/api/v1/jobs", content=body, headers=JSON)
+
+    refusal = problem(answer, 422, "invalid_option")
+    assert refusal["option"].replace("?", "\ufffd") == named
+
+
+async def test_a_refusal_says_what_would_be_right(client):
+    answer = await client.post("/api/v1/jobs", json=imagine(setps=5))
+
+    refusal = problem(answer, 422, "invalid_option")
+    assert refusal["nearest"] == "steps"
+    assert "guidance_scale" in refusal["allowed"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("option", ["seed", "steps", "guidance_scale", "width"])
+async def test_numbers_that_are_none_are_refused(client, option, number):
+    body = f'{{"command": "imagine", "options": {{"prompt": "x", "{option}": {number}}}}}'
+
+    answer = await client.post("/api/v1/jobs", content=body, headers=JSON)
+
+    assert problem(answer, 422, "invalid_option")["option"] == option
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b"", "body"),
+        (b"{", "body"),
+        (b'{"command": "imagine",}', "body"),
+        (b"\xff\xfe\xfa", "body"),
+        (b"[]", "body"),
+        (b'"imagine"', "body"),
+        (b"null", "body"),
+        (b"[" * 100_000, "body"),
+        (b"{}", "command"),
+        (b'{"command": 7}', "command"),
+        (b'{"command": "imagine", "command": "ask"}', "command"),
+        (b'{"command": "imagine", "options": []}', "options"),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "image": []}', "image"),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "images": "x"}', "images"),
+        (
+            b'{"command": "imagine", "options": {"prompt": "x"}, "images": [{"id": "x", "rule": "init"}]}',
+            "images.0.rule",
+        ),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "images": [{"role": "init"}]}', "images.0.id"),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "images": [7]}', "images.0"),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "quote": 7}', "quote"),
+        (b'{"command": "imagine", "options": {"prompt": "x"}, "quote": "\xc3\xa9"}', "quote"),
+        (b'{"command": "unheard-of"}', "command"),
+        (b'{"command": "\\ud800"}', "command"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/quotes"])
+async def test_a_wrong_body_is_refused_by_name(client, path, body, named):
+    answer = await client.post(path, content=body, headers=JSON)
+
+    assert problem(answer, 422, "invalid_option")["option"] == named
+
+
+async def test_a_command_nearly_right_is_recognised_in_the_sentence(client):
+    answer = await client.post("/api/v1/jobs", json={"command": "imagin", "options": {"prompt": "x"}})
+
+    assert "imagine" in problem(answer, 422, "invalid_option")["detail"]
+
+
+@pytest.mark.parametrize(
+    ("images", "status", "code"),
+    [
+        ([], 422, "invalid_option"),
+        ([NOBODYS], 404, "not_found"),
+        (["../../etc/passwd"], 404, "not_found"),
+        (["\ud800"], 404, "not_found"),
+        ([NOBODYS, NOBODYS], 422, "invalid_option"),
+        ([{"id": NOBODYS, "role": "mask"}], 422, "invalid_option"),
+    ],
+)
+async def test_a_question_needs_one_picture_of_ones_own(client, images, status, code):
+    body = {"command": "ask", "options": {"question": "What is it?"}, "images": images}
+
+    answer = await client.post("/api/v1/jobs", content=json.dumps(body), headers=JSON)
+
+    problem(answer, status, code)
+
+
+async def test_a_body_beyond_the_limit_is_refused(client):
+    answer = await client.post("/api/v1/jobs", json=imagine("x" * 300_000))
+
+    problem(answer, 413, "too_large")
+
+
+async def test_a_body_without_a_length_is_counted_as_it_comes(client):
+    async def endless():
+        for _ in range(1000):
+            yield b" " * 4096
+
+    answer = await client.post("/api/v1/jobs", content=endless(), headers=JSON)
+
+    problem(answer, 413, "too_large")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+async def test_a_body_that_a_form_could_send_is_no_json(client, kind):
+    answer = await client.post("/api/v1/jobs", content=b"{}", headers={"Content-Type": kind})
+
+    problem(answer, 415, "unsupported_media")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/jobs/aaaaaaaaaaaaaaaa",
+        "/api/v1/jobs/aaaaaaaaaaaaaaaa/events",
+        "/api/v1/jobs/aaa",
+        "/api/v1/jobs/AAAA",
+        "/api/v1/jobs/%00%ff",
+        "/api/v1/jobs/a%2Fb",
+        f"/api/v1/media/{NOBODYS}",
+        "/api/v1/media/..%2F..%2Fetc%2Fpasswd",
+        "/api/v1/nothing",
+        "/nothing",
+        "/static/../app.py",
+    ],
+)
+async def test_what_is_not_there_is_not_found(client, path):
+    problem(await client.get(path), 404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/api/v1/jobs"), ("POST", "/api/v1/quota"), ("DELETE", "/")])
+async def test_another_method_is_refused(client, method, path):
+    answer = await client.request(method, path)
+
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"]
+
+
+async def test_an_unexpected_error_has_an_incident_and_shows_nothing(client, server, monkeypatch):
+    async def broken(*_):
+        raise RuntimeError("the inner secret")
+
+    monkeypatch.setattr(type(server.storage.ledger), "usage", broken)
+    with structlog.testing.capture_logs() as logs:
+        answer = await client.get("/api/v1/quota")
+
+    refusal = problem(answer, 500, "internal")
+    [logged] = [entry for entry in logs if entry["action"] == "web.failed"]
+    assert refusal["incident"] == logged["incident"]
+    assert refusal["incident"] in refusal["detail"]
+    assert "inner secret" not in answer.text
+    assert isinstance(logged["exc_info"], RuntimeError)
+
+
+async def test_an_engine_that_fails_says_so_calmly(client):
+    job = await make(client, imagine("fail"))
+
+    assert (job["state"], job["error"]["code"]) == ("failed", "engine_failed")
+    assert job["error"]["incident"] in job["error"]["message"]
+    assert "secret inner reason" not in str(job)
+
+
+async def test_no_prompt_is_in_the_figures_or_above_debug_in_the_log(client, caplog):
+    caplog.set_level(logging.INFO)
+    with structlog.testing.capture_logs() as logs:
+        await make(client, imagine("zebracorn"))
+        await client.get("/api/v1/jobs", params={"q": "zebracorn"})
+
+    assert "zebracorn" not in (await client.get("/metrics")).text
+    assert "zebracorn" not in str([entry for entry in caplog.records if not entry.name.startswith("httpx")])
+    assert "zebracorn" not in str([entry for entry in logs if entry["log_level"] != "debug"])
+
+
+async def test_a_client_that_sends_half_a_body_and_leaves_harms_nobody(client, server):
+    host, port = server.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: 500\r\n\r\n{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+    assert (await make(client, IMAGINE))["state"] == "delivered"
