@@ -85,7 +85,7 @@ class RemoteCaller:
         if kind == "progress":
             progress = {"step": content["step"], "steps": content["steps"]}
             return {**job, "state": "running", "position": None, "eta_s": content["eta_s"], "progress": progress}
-        return await self.job(job_id) if kind == "error" else content
+        return await self.job(job_id) if kind in ("result", "error") else content
 
     async def _events(self, job_id: str) -> AsyncGenerator[tuple[str, Any], None]:
         """Names and data of server-sent events, until the stream ends."""
