@@ -1,6 +1,7 @@
 """What the core knows, as REST's JSON."""
 
 import base64
+from datetime import datetime
 from typing import Any
 
 from bot.commands import COMMANDS, Command
@@ -34,10 +35,15 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "parent": job.parent,
         "batch": job.batch,
         "cancel_requested": job.cancel_requested,
-        "created_at": job.created_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
     }
+
+
+def moment(when: datetime | None) -> str | None:
+    """As pydantic writes it, so that REST and its events say the same."""
+    return when.isoformat().replace("+00:00", "Z") if when else None
 
 
 def _result_json(job: Job) -> dict[str, Any] | None:
@@ -125,7 +131,7 @@ def quota_json(quota: Quota) -> dict[str, Any]:
         "used": quota.used,
         "reserved": quota.reserved,
         "unit": "device-seconds",
-        "resets_at": quota.resets_at,
+        "resets_at": moment(quota.resets_at),
     }
 
 

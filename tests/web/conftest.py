@@ -14,6 +14,7 @@ import structlog
 
 from adapters.web import Web, WebSettings
 from bot.dispatch import Dispatcher
+from bot.errors import StartupError
 from bot.events import Events
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
@@ -76,7 +77,7 @@ class TestHouse:
     async def stop(self) -> None:
         if self.serving is not None:
             self.serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, StartupError):
                 await self.serving
             self.serving = None
 

@@ -54,7 +54,7 @@ NOBODYS = "0" * 64
         ({"prompt": "x", "strength": 0.5}, "strength"),
         ({"prompt": "x", "model": "unheard-of"}, "model"),
         ({"prompt": "x", "model": "no\ud800such"}, "model"),
-        ({"prompt": "x", "\ud800": 1}, "\ufffd"),
+        ({"prompt": "x", "\ud800stops": 1}, "stops"),
         ({"prompt": "{a|b|c|d|e}{a|b|c|d|e}{a|b|c|d|e}"}, "prompt"),
     ],
 )
@@ -64,7 +64,7 @@ async def test_a_wrong_option_is_refused_by_name(client, options, named):
     answer = await client.post("/api/v1/jobs", content=body, headers=JSON)
 
     refusal = problem(answer, 422, "invalid_option")
-    assert refusal["option"].replace("?", "\ufffd") == named
+    assert refusal["option"].strip("?") == named
 
 
 async def test_a_refusal_says_what_would_be_right(client):

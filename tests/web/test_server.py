@@ -1,0 +1,203 @@
+"""Starting, listening, stopping; and the addresses outside /api/v1."""
+
+import asyncio
+import signal
+import socket
+import time
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bot.errors import StartupError
+from tests.web.asking import ask, imagine, make, parsed
+
+
+def busy_port() -> socket.socket:
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    taken.listen()
+    return taken
+
+
+async def test_the_address_is_published_and_announced_once_it_answers(house):
+    url = await house.serve()
+
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{url}/healthz")
+
+    assert answer.json() == {"status": "ok"}
+    assert house.said == [f"The page: {url}/"]
+    assert url.startswith("http://127.0.0.1:")
+
+
+async def test_a_taken_port_is_said_in_one_sentence(house):
+    with busy_port() as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(StartupError) as refused:
+            await house.serve(port=port)
+
+    assert str(refused.value) == f"Port {port} on 127.0.0.1 is taken: stop the other program, or set EASEL_WEB__PORT."
+
+
+async def test_two_servers_do_not_share_a_port(house):
+    url = await house.serve()
+    first, house.serving = house.serving, None
+
+    with pytest.raises(StartupError, match="is taken"):
+        await house.serve(port=int(url.rpartition(":")[2]))
+
+    house.serving = first
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "easel.example"])
+async def test_an_open_door_needs_a_key_first(house, host):
+    with pytest.raises(StartupError, match="easel keys create"):
+        await house.serve(host=host)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+async def test_an_address_that_is_not_ours_is_said_in_one_sentence(house, host):
+    await house.create_key()
+
+    with pytest.raises(StartupError, match="EASEL_WEB__HOST"):
+        await house.serve(host=host)
+
+
+async def test_with_a_key_it_listens_everywhere_and_publishes_its_loopback(house):
+    key = await house.create_key()
+
+    url = await house.serve(host="0.0.0.0")
+
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+        closed = await client.get("/api/v1/quota")
+        opened = await client.get("/api/v1/quota", headers={"Authorization": f"Bearer {key}"})
+    assert url.startswith("http://127.0.0.1:")
+    assert (closed.status_code, opened.status_code) == (401, 200)
+
+
+async def test_an_open_server_stays_locked_when_its_last_key_is_revoked(house):
+    key = await house.create_key()
+    url = await house.serve(host="0.0.0.0")
+    await house.storage.people.revoke_key(key.partition(".")[0])
+
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+        answer = await client.get("/api/v1/quota")
+
+    assert answer.status_code == 401
+
+
+async def test_it_stops_soon_though_streams_are_open(server, client):
+    job_id = (await ask(client, imagine("slow")))["id"]
+    async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as stream:
+        events = parsed(stream)
+        await anext(events)
+
+        began = time.monotonic()
+        await server.stop()
+        rest = [event["name"] async for event in events]
+
+    assert time.monotonic() - began < 2
+    assert "result" not in rest
+    assert "error" not in rest
+
+
+async def test_it_stops_though_an_upload_hangs(server):
+    host, port = server.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n")
+    writer.write(b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+
+    began = time.monotonic()
+    await server.stop()
+    writer.close()
+
+    assert time.monotonic() - began < 5
+
+
+async def test_its_port_is_free_again_after_a_stop(house):
+    url = await house.serve()
+    await house.stop()
+
+    again = await house.serve(port=int(url.rpartition(":")[2]))
+
+    assert again == url
+
+
+async def test_signals_stay_the_owners(house):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    await house.serve()
+
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# ---------------------------------------------------------------- outside /api/v1
+
+
+async def test_it_is_ready_when_the_database_and_a_worker_are(server, client):
+    ready = await client.get("/readyz")
+    server.pool.state = "restarting"
+    unready = await client.get("/readyz")
+
+    assert (ready.status_code, unready.status_code) == (200, 503)
+    assert set(ready.json()["checks"]) == {"database", "workers"}
+    assert unready.json()["checks"]["workers"]["ok"] is False
+    assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_metrics_tell_jobs_devices_and_requests(client):
+    await make(client)
+
+    answer = await client.get("/metrics")
+
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    jobs = {sample.labels["state"]: sample.value for sample in families["easel_jobs"].samples}
+    routes = {sample.labels["route"] for sample in families["easel_http_requests"].samples if "route" in sample.labels}
+    assert jobs["delivered"] == 1
+    assert "/api/v1/jobs/{job_id}" in routes
+    assert families["easel_device_ready"].samples[0].value == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/quota", "/static/app.js", "/nothing", "/metrics"])
+async def test_every_answer_has_the_security_headers(client, path):
+    headers = (await client.get(path)).headers
+
+    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'self'"
+    assert policy["img-src"] == "'self' blob: data:"
+    assert policy["object-src"] == "'none'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_the_pages_need_nothing_from_elsewhere_and_no_inline_script(client, path):
+    page = (await client.get(path)).text
+
+    assert "https://" not in page
+    assert "http://" not in page.replace("http://127.0.0.1:8000/", "")
+    assert "<script>" not in page
+    assert " style=" not in page
+    assert " onclick=" not in page
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/static/favicon.svg", "/static/app.js", "/static/base.css"])
+async def test_what_the_page_links_to_is_there(client, path):
+    assert (await client.get(path)).status_code == 200
+
+
+async def test_the_page_says_whether_a_key_is_needed(server, client):
+    without = (await client.get("/")).text
+    await server.create_key()
+    with_key = (await client.get("/")).text
+
+    assert 'data-needs-key="no"' in without
+    assert 'data-needs-key="yes"' in with_key
