@@ -47,8 +47,8 @@ async def revoke_key(prefix: str, house: TheHouse) -> dict[str, Any]:
 async def backup(request: Request, house: TheHouse) -> dict[str, Any]:
     body = await read_json(request, BackupBody)
     path = Path(body.path)
-    wrong = InvalidOption("path", "body", allowed="it should be the full path of a file in a folder that exists")
-    if "\0" in body.path or not path.is_absolute() or not path.parent.is_dir() or path.is_dir():
+    wrong = InvalidOption("path", "body", allowed="it should be the full path of a file that can be written")
+    if "\0" in body.path or not path.is_absolute():
         raise wrong
     try:
         await house.usecases.operations.backup(path)

@@ -174,9 +174,11 @@ async def test_the_command_line_has_a_backup_written(server, client, tmp_path):
     assert path.stat().st_size > 0
 
 
-@pytest.mark.parametrize("path", ["copy.db", "", "/nowhere/at/all/copy.db", "/tmp/\0"])
-async def test_a_backup_goes_to_a_full_path_only(client, path):
-    answer = await client.post("/internal/backup", json={"path": path}, headers=INTERNAL)
+@pytest.mark.parametrize("path", ["copy.db", "", "{here}/\0", "{here}/file/copy.db", "{here}"])
+async def test_a_backup_goes_to_a_full_path_only(client, tmp_path, path):
+    (tmp_path / "file").touch()
+
+    answer = await client.post("/internal/backup", json={"path": path.format(here=tmp_path)}, headers=INTERNAL)
 
     assert problem(answer, 422, "invalid_option")["option"] == "path"
 
