@@ -6,20 +6,33 @@ repeated freely, new messages carry a nonce that is stable over restarts.
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
-from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, Undeliverable
+from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
 from bot.events import Events
 from bot.jobs import Job, Media
-from bot.ports import Delivery, MediaStore, Outbox, Platform
+from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 IDLE_CHECK_S = 10.0
+OVERDUE_CHECK_S = 1.0
+RETRY_RECORD_S = 2.0
+AT_ONCE = 20
+"""Deliveries under way on one platform; the pictures of no more than these are in memory."""
+CALL_S = 120.0
+"""A platform that has not answered by then has not confirmed."""
+PROGRESS_S = 5.0
+"""How long a result waits for progress that is on its way."""
+ABSENT_S = 600.0
+"""How long deliveries wait for a platform that does not run here."""
 MAX_TRIES = 300
 """At five minutes each, a day of a platform being down."""
 
@@ -27,6 +40,14 @@ MAX_TRIES = 300
 def back_off_s(tries: int) -> float:
     """Full jitter below min(300, 5 * 2^tries) seconds. Source: AWS, "Exponential backoff and jitter"."""
     return random.uniform(0.5, min(300.0, 5.0 * 2 ** min(tries, 10)))
+
+
+@dataclass(frozen=True)
+class Showing:
+    """Somebody's progress being shown; the lock is held while a step is on its way."""
+
+    task: asyncio.Task[None]
+    lock: asyncio.Lock
 
 
 @dataclass(kw_only=True)
@@ -38,7 +59,10 @@ class Deliverer:
 
     _busy: set[str] = field(default_factory=set)
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
-    _followed: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _shown: dict[str, Showing] = field(default_factory=dict)
+    _room: defaultdict[str, asyncio.Semaphore] = field(
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+    )
 
     def wake(self) -> None:
         self._woken.set()
@@ -48,30 +72,35 @@ class Deliverer:
         async with asyncio.TaskGroup() as group:
             while True:
                 self._woken.clear()
-                if not await self._start_due(group):
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._woken.wait(), await self._idle_s())
+                try:
+                    if await self._start_due(group):
+                        continue
+                    idle_s = await self._idle_s()
+                except Exception as error:  # the edge of a loop that must go on
+                    log.warning("the outbox has to wait", action="outbox_failed", exc_info=error)
+                    idle_s = RETRY_RECORD_S
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), idle_s)
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
-        """Start each due delivery whose job has none under way, so that a placeholder precedes its result."""
-        try:
-            due = await self.outbox.due()
-        except EaselError as error:
-            log.warning("the outbox has to wait", action="outbox_failed", code=error.code)
-            return False
+        """Start each due delivery whose job has none under way, so that a placeholder precedes its result.
+
+        Those under way are due as well, and come first: asking for more than them keeps a platform that hangs from
+        hiding what is due on the others.
+        """
         started = False
-        for delivery in due:
-            if delivery.job.id not in self._busy and delivery.job.origin.platform in self.platforms:
+        for delivery in await self.outbox.due(50 + 2 * len(self._busy)):
+            if delivery.job.id not in self._busy:
                 self._busy.add(delivery.job.id)
                 group.create_task(self._deliver(delivery, group))
                 started = True
         return started
 
     async def _idle_s(self) -> float:
-        with suppress(EaselError):
-            due = await self.outbox.next_due_s()
-            return IDLE_CHECK_S if due is None else min(IDLE_CHECK_S, max(0.2, due))
-        return IDLE_CHECK_S
+        due = await self.outbox.next_due_s()
+        if due is None:
+            return IDLE_CHECK_S
+        return min(IDLE_CHECK_S, max(0.05, due)) if due > 0 else OVERDUE_CHECK_S
 
     async def _deliver(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         job = delivery.job
@@ -80,49 +109,77 @@ class Deliverer:
                 await self._try(delivery, group)
             except Exception as error:  # the edge of a loop that must go on
                 log.error("delivery failed", action="delivery_failed", kind=delivery.kind, exc_info=error)
-                with suppress(EaselError):
-                    await self.outbox.retry(delivery, delay_s=back_off_s(delivery.tries), reason=type(error).__name__)
+                await self._try_later(delivery, type(error).__name__)
             finally:
                 self._busy.discard(job.id)
                 self._woken.set()
 
-    async def _try(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        platform = self.platforms[delivery.job.origin.platform]
+    async def _try_later(self, delivery: Delivery, reason: str) -> None:
+        """Whatever happens here, the delivery is not tried again at once."""
+        delay_s = back_off_s(delivery.tries)
         try:
-            if delivery.kind == "placeholder":
-                message_ref = await platform.place(delivery)
-            else:
-                await self._stop_progress(delivery.job.id)
-                message_ref = await self._send_result(platform, delivery)
-        except Undeliverable as error:
-            log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=error.detail)
-            await self.outbox.give_up(delivery, error.detail)
+            await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=reason))
+        except Exception as error:  # the edge of a loop that must go on
+            log.error("the outbox failed", action="outbox_failed", exc_info=error)
+            await asyncio.sleep(delay_s)
+
+    async def _try(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+        platform = self.platforms.get(delivery.job.origin.platform)
+        if platform is None:
+            await self._record(lambda: self.outbox.retry(delivery, delay_s=ABSENT_S, reason="the platform is off"))
             return
-        except PlatformError as error:
+        try:
+            async with self._room[platform.name]:
+                message_ref = await self._hand_over(platform, delivery)
+        except Undeliverable as error:
+            await self._give_up(delivery, error)
+            return
+        except (PlatformError, TimeoutError) as error:
             await self._postpone(delivery, error)
             return
-        await self.outbox.sent(delivery, message_ref)
+        await self._record(lambda: self.outbox.sent(delivery, message_ref))
         self.events.changed(delivery.job.id)
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
-            follower = self._show_progress(platform, delivery.job, message_ref)
-            self._followed[delivery.job.id] = group.create_task(follower)
+            lock = asyncio.Lock()
+            task = group.create_task(self._show_progress(platform, delivery.job, message_ref, lock))
+            self._shown[delivery.job.id] = Showing(task, lock)
 
-    async def _send_result(self, platform: Platform, delivery: Delivery) -> str:
-        pictures = await self._pictures(delivery.job)
-        if delivery.message_ref is not None:
-            try:
-                return await platform.edit(delivery, pictures)
-            except MessageGone:
-                log.info("placeholder is gone, sending anew", action="placeholder_gone")
-        return await platform.send(delivery, pictures)
+    async def _hand_over(self, platform: Platform, delivery: Delivery) -> str:
+        """Returns the message ref once the platform confirmed. Raises: PlatformError, TimeoutError."""
+        if delivery.kind == "placeholder":
+            async with asyncio.timeout(CALL_S):
+                return await platform.place(delivery)
+        await self._stop_progress(delivery.job.id)
+        pictures = await self._record(lambda: self._pictures(delivery.job))
+        async with asyncio.timeout(CALL_S):
+            if delivery.message_ref is not None:
+                try:
+                    return await platform.edit(delivery, pictures)
+                except MessageGone:
+                    log.info("placeholder is gone, sending anew", action="placeholder_gone")
+            return await platform.send(delivery, pictures)
 
-    async def _postpone(self, delivery: Delivery, error: PlatformError) -> None:
+    async def _postpone(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         if delivery.tries + 1 >= MAX_TRIES:
-            await self.outbox.give_up(delivery, error.detail)
+            await self._give_up(delivery, error)
             return
-        delay = back_off_s(delivery.tries) if error.retry_after_s is None else error.retry_after_s
-        log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay, 1))
-        await self.outbox.retry(delivery, delay_s=delay, reason=error.detail)
+        asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
+        delay_s = back_off_s(delivery.tries) if asked_s is None else max(0.5, asked_s)
+        log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay_s, 1))
+        await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=_detail(error)))
+
+    async def _give_up(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
+        log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=_detail(error))
+        await self._record(lambda: self.outbox.give_up(delivery, _detail(error)))
+
+    async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Try until the database lets us: what the platform confirmed must not be posted again."""
+        while True:
+            try:
+                return await write()
+            except (StorageBusy, StorageFull) as error:
+                log.error("recording has to wait", action="record_waits", code=error.code)
+            await asyncio.sleep(RETRY_RECORD_S)
 
     async def _pictures(self, job: Job) -> list[Media]:
         pictures = []
@@ -133,17 +190,32 @@ class Deliverer:
 
     # ------------------------------------------------------------ progress: best effort, latest wins
 
-    async def _show_progress(self, platform: Platform, job: Job, message_ref: str) -> None:
+    async def _show_progress(self, platform: Platform, job: Job, message_ref: str, lock: asyncio.Lock) -> None:
         with self.events.follow(job.id) as follower:
             while True:
                 _, progress = await follower.next()
                 if progress is not None:
-                    with suppress(PlatformError):
-                        await platform.progress(job, message_ref, progress)
+                    async with lock:
+                        await self._show(platform, job, message_ref, progress)
+
+    async def _show(self, platform: Platform, job: Job, message_ref: str, progress: Progress) -> None:
+        try:
+            await platform.progress(job, message_ref, progress)
+        except EaselError as error:
+            log.debug("progress was not shown", action="progress_failed", code=error.code)
+        except Exception as error:  # the edge of a loop that must go on
+            log.warning("progress was not shown", action="progress_failed", exc_info=error)
 
     async def _stop_progress(self, job_id: str) -> None:
-        """Final beats progress: none may arrive after the result."""
-        follower = self._followed.pop(job_id, None)
-        if follower is not None:
-            follower.cancel()
-            await asyncio.wait([follower])
+        """Final beats progress: none may arrive after the result, so what is on its way arrives first."""
+        shown = self._shown.pop(job_id, None)
+        if shown is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PROGRESS_S):
+                    await shown.lock.acquire()
+            shown.task.cancel()
+            await asyncio.wait([shown.task])
+
+
+def _detail(error: PlatformError | TimeoutError) -> str:
+    return error.detail if isinstance(error, PlatformError) else "the platform did not answer"
