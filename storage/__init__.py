@@ -19,7 +19,7 @@ from storage.learned import SqlLearned
 from storage.ledger import SqlLedger
 from storage.maintenance import SqlMaintenance
 from storage.media import SqlMediaStore
-from storage.migrate import migrate
+from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.sqlite import Sqlite

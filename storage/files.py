@@ -69,7 +69,7 @@ class Files:
             with self._lock:
                 os.replace(name, path)
                 _touch(path)
-            sync_folder(path.parent)
+            sync(path.parent)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(name)
@@ -81,7 +81,7 @@ class Files:
         self._make_folders(folder.parent)
         with suppress(FileExistsError):
             folder.mkdir()
-        sync_folder(folder.parent)
+        sync(folder.parent)
 
     def read(self, media_id: str, media_type: str) -> bytes | None:
         try:
@@ -113,9 +113,9 @@ def _touch(path: Path) -> None:
     os.utime(path, (now, now))
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a directory's entries survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or a directory's entries, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

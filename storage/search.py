@@ -32,6 +32,8 @@ def words(q: str) -> list[str]:
 def _apart(character: str) -> str:
     code = ord(character)
     category = unicodedata.category(character)
+    if category in ("Cc", "Cs"):  # NUL ends a query, half a surrogate pair cannot be stored
+        return " "
     if code > _HIGHEST_KNOWN or category == "So":
         return f" u{code:x} " if category[0] in "LNS" else " "
     if any(first <= code <= last for first, last in _UNSPACED):

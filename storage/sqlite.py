@@ -7,7 +7,6 @@ checkpoint.
 
 import errno
 import logging
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
+from storage.files import sync
 from storage.search import spaced, words
 
 log = structlog.get_logger(__name__)
@@ -146,9 +146,9 @@ class Sqlite:
             with closing(self._reader()) as source, closing(sqlite3.connect(partial)) as target:
                 source.backup(target, pages=-1)
                 target.execute("PRAGMA journal_mode = DELETE")
-            _sync(partial)
+            sync(partial)
             partial.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise _translate(error) or error from error
         finally:
@@ -206,12 +206,3 @@ def _translate(error: BaseException | None) -> EaselError | None:
         case sqlite3.SQLITE_FULL:
             return StorageFull()
     return None
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or a directory's entries, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

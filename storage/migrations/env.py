@@ -1,4 +1,4 @@
-"""Run by alembic, on the connection and in the transaction that `storage.migrate` opened."""
+"""Run by alembic, on the connection and in the transaction that `storage.migration` opened."""
 
 from alembic import context
 

@@ -1,0 +1,135 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from bot.jobs import JobError, JobState
+from tests.storage.factories import accept, claim, render
+
+
+async def due_kinds(storage):
+    return [delivery.kind for delivery in await storage.outbox.due()]
+
+
+@pytest.fixture
+async def asked(storage, ann):
+    """A job of a chat, just accepted."""
+    [job] = await accept(storage, ann, wants_delivery=True)
+    return job
+
+
+async def test_a_placeholder_is_owed_from_the_moment_of_acceptance(storage, asked):
+    [placeholder] = await storage.outbox.due()
+
+    assert (placeholder.kind, placeholder.job, placeholder.tries) == ("placeholder", asked, 0)
+    assert placeholder.message_ref is None
+    assert len(placeholder.nonce) <= 25
+
+
+async def test_a_job_that_came_by_the_page_owes_no_message(storage, ann):
+    await accept(storage, ann, wants_delivery=False)
+    await render(storage, await claim(storage))
+
+    assert await storage.outbox.due() == []
+    assert await storage.outbox.next_due_s() is None
+
+
+async def test_a_result_waits_for_its_placeholder_and_knows_where_it_stands(storage, asked):
+    await render(storage, await claim(storage))
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.sent(placeholder, "message 5")
+    [result] = await storage.outbox.due()
+
+    assert placeholder.kind == "placeholder"
+    assert (result.kind, result.message_ref) == ("result", "message 5")
+    assert result.job.state == JobState.RENDERED
+    assert result.nonce != placeholder.nonce
+
+
+async def test_a_confirmed_result_is_delivered(storage, asked, ann):
+    await render(storage, await claim(storage))
+    for _ in range(2):
+        for delivery in await storage.outbox.due():
+            await storage.outbox.sent(delivery, "message")
+    job = await storage.jobs.get(asked.id, ann.id)
+
+    assert job.state == JobState.DELIVERED
+    assert await storage.outbox.due() == []
+
+
+async def test_confirming_twice_is_once(storage, asked, ann):
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.sent(placeholder, "first")
+    await storage.outbox.sent(placeholder, "second")
+    await storage.outbox.give_up(placeholder, "too late")
+    await render(storage, await claim(storage))
+    [result] = await storage.outbox.due()
+
+    assert result.message_ref == "first"
+
+
+async def test_a_result_goes_out_without_its_placeholder_when_that_was_given_up(storage, asked):
+    await render(storage, await claim(storage))
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.give_up(placeholder, "blocked")
+    [result] = await storage.outbox.due()
+
+    assert (result.kind, result.message_ref) == ("result", None)
+
+
+async def test_a_retry_waits_and_is_counted(storage, asked):
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.retry(placeholder, delay_s=30.0, reason="429")
+    due_s = await storage.outbox.next_due_s()
+
+    assert await storage.outbox.due() == []
+    assert 29 < due_s <= 30
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=31)):
+        [again] = await storage.outbox.due()
+    assert again.tries == 1
+
+
+async def test_an_undeliverable_result_stays_rendered_and_is_found_in_history(storage, asked, ann):
+    await render(storage, await claim(storage))
+    for _ in range(2):
+        for delivery in await storage.outbox.due():
+            await storage.outbox.give_up(delivery, "left")
+    page, _ = await storage.history.page(ann.id, state=JobState.RENDERED, q="", before=None, limit=5)
+
+    assert [job.id for job in page] == [asked.id]
+    assert await storage.outbox.due() == []
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled", "cannot be had", "interrupted too often"])
+async def test_every_ending_is_told_to_the_chat(storage, asked, ann, ending):
+    error = JobError(code="engine_failed", message="It went wrong.")
+    if ending == "cancelled":
+        await storage.jobs.request_cancel(asked.id, ann.id)
+    elif ending == "cannot be had":
+        await storage.jobs.fail_queued(asked.id, error)
+    else:
+        job = await claim(storage)
+        if ending == "failed":
+            await storage.jobs.end(job.id, job.attempt, JobState.FAILED, error)
+        else:
+            await storage.jobs.recover(max_interruptions=0)
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.sent(placeholder, "message")
+    [result] = await storage.outbox.due()
+    await storage.outbox.sent(result, "message")
+
+    assert result.job.state in (JobState.FAILED, JobState.CANCELLED)
+    assert (await storage.jobs.get(asked.id, ann.id)).state == result.job.state
+    assert await storage.ledger.problems() == []
+
+
+async def test_the_oldest_come_first_and_no_more_than_asked(storage, ann):
+    jobs = await accept(storage, ann, 5, wants_delivery=True)
+
+    assert [delivery.job.id for delivery in await storage.outbox.due(limit=3)] == [job.id for job in jobs[:3]]
+
+
+async def test_a_running_job_owes_only_its_placeholder(storage, asked):
+    await claim(storage)
+
+    assert await due_kinds(storage) == ["placeholder"]

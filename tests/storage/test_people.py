@@ -1,0 +1,94 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from bot.errors import NotFound
+
+
+async def test_the_local_person_is_one_and_an_admin(storage):
+    people = await asyncio.gather(*(storage.people.local() for _ in range(5)))
+
+    assert len({person.id for person in people}) == 1
+    assert people[0].is_local
+    assert people[0].is_admin
+
+
+async def test_an_account_is_one_person_on_each_platform(storage):
+    first = await storage.people.identify("discord", "1", "Ann")
+    again = await storage.people.identify("discord", "1", "Ann")
+    elsewhere = await storage.people.identify("telegram", "1", "Ann")
+
+    assert first == again
+    assert first.id != elsewhere.id
+    assert not first.is_admin
+
+
+async def test_many_first_contacts_at_once_make_one_person(storage):
+    people = await asyncio.gather(*(storage.people.identify("discord", "9", "Ann") for _ in range(20)))
+
+    assert len({person.id for person in people}) == 1
+
+
+async def test_a_person_is_called_what_they_call_themselves_now(storage):
+    before = await storage.people.identify("discord", "1", "Ann")
+    after = await storage.people.identify("discord", "1", "Anna")
+
+    assert (after.id, after.name) == (before.id, "Anna")
+
+
+async def test_a_display_name_opens_nobody_elses_door(storage):
+    named = await storage.people.by_name("boss")
+    impostor = await storage.people.identify("telegram", "666", "boss")
+
+    assert impostor.id != named.id
+    assert (await storage.people.by_name("boss")).id == named.id
+    assert named.id != (await storage.people.local()).id
+    for platform in ("local", "name"):
+        with pytest.raises(ValueError, match="platform"):
+            await storage.people.identify(platform, "local", "boss")
+
+
+async def test_a_key_is_found_by_its_prefix_with_its_person(storage, ann):
+    assert not await storage.people.has_keys()
+    added = await storage.people.add_key("abcd", "f" * 64, ann, False)
+    key, secret_hash = await storage.people.find_key("abcd")
+
+    assert (key.person, key.is_admin, key.created_at) == (ann, False, added.created_at)
+    assert secret_hash == "f" * 64
+    assert await storage.people.has_keys()
+    assert await storage.people.find_key("abce") is None
+
+
+async def test_a_revoked_key_is_listed_but_not_found(storage, ann):
+    await storage.people.add_key("abcd", "f" * 64, ann, True)
+    revoked = await storage.people.revoke_key("abcd")
+    again = await storage.people.revoke_key("abcd")
+
+    assert revoked.revoked_at is not None
+    assert again.revoked_at == revoked.revoked_at
+    assert await storage.people.find_key("abcd") is None
+    assert [key.prefix for key in await storage.people.keys()] == ["abcd"]
+    assert not await storage.people.has_keys()
+
+
+async def test_an_unknown_key_cannot_be_revoked(storage):
+    with pytest.raises(NotFound):
+        await storage.people.revoke_key("abcd")
+
+
+async def test_use_of_a_key_is_noted_about_once_a_minute(storage, ann):
+    await storage.people.add_key("abcd", "f" * 64, ann, False)
+    await storage.people.find_key("abcd")
+    await storage.people.local()  # the writer has come past the note
+    [used] = await storage.people.keys()
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=30)):
+        await storage.people.find_key("abcd")
+    with time_machine.travel(datetime.now(UTC) + timedelta(seconds=90)):
+        await storage.people.find_key("abcd")
+        await storage.people.by_name("someone")
+        [later] = await storage.people.keys()
+
+    assert used.last_used_at is not None
+    assert later.last_used_at - used.last_used_at > timedelta(seconds=80)
