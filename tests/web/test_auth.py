@@ -5,6 +5,8 @@ import pytest
 from tests.web.asking import ask, imagine, problem
 from tests.web.conftest import SECRET
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 QUOTA = "/api/v1/quota"
 
 

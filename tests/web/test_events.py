@@ -7,6 +7,8 @@ from fastapi import sse
 
 from tests.web.asking import ask, events_of, imagine, job_of, make, parsed, problem, wait_for
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_job_is_followed_from_state_over_progress_to_its_result(server, client):
     job_id = (await ask(client, imagine("slow", steps=8)))["id"]

@@ -7,6 +7,8 @@ import pytest
 
 from tests.web.asking import ask, imagine, job_of, make, problem, upload, wait_for
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 FIELDS = {
     "id", "command", "options", "state", "position", "eta_s", "progress", "result", "error", "cost", "parent", "batch",
     "created_at", "started_at", "finished_at",

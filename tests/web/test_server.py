@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from bot.errors import StartupError
 from tests.web.asking import ask, imagine, make, parsed
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 def busy_port() -> socket.socket:
     taken = socket.socket()

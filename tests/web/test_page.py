@@ -1,0 +1,315 @@
+"""The page, driven in a real browser against the real server."""
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+
+from tests.web.asking import imagine, make
+from tests.web.pool import picture
+
+pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("EASEL_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium is installed, and EASEL_REQUIRE_BROWSER=1 asks for one")
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@dataclass
+class Tab:
+    """A page, and everything its console complained of."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location}")
+
+    async def open(self, url: str) -> None:
+        await self.page.goto(f"{url}/")
+        await expect(self.page.locator("body[data-ready]")).to_be_attached()
+
+    async def imagine(self, prompt: str) -> None:
+        await self.page.get_by_label("Prompt, or a question about the photo").fill(prompt)
+        await self.page.keyboard.press("Enter")
+
+    def work(self, prompt: str, state: str):
+        return self.page.locator(f'.work[aria-label="{prompt}"][data-state="{state}"]')
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def tab(browser: Browser) -> AsyncIterator[Tab]:
+    context = await browser.new_context(viewport={"width": 1180, "height": 900})
+    context.set_default_timeout(8000)
+    tab = Tab(await context.new_page())
+    tab.page.on("console", tab.listen)
+    tab.page.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    yield tab
+    await context.close()
+
+
+async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
+    await tab.open(server.url)
+    await tab.imagine("slow circle")
+    running = tab.work("slow circle", "running")
+    await expect(running.locator(".how-far")).to_contain_text("Step 2 of 5")
+    await expect(running.locator(".pending img")).to_be_visible()
+    await tab.imagine("another one")
+    await expect(tab.work("another one", "queued").locator(".how-far")).to_contain_text("Queued, number 1")
+
+    await tab.work("another one", "queued").get_by_role("button", name="Cancel").click()
+    await expect(tab.work("another one", "cancelled")).to_contain_text("Cancelled; you were not charged.")
+    server.pool.go_on.set()
+
+    done = tab.work("slow circle", "delivered")
+    image = done.get_by_role("img", name="slow circle")
+    await expect(image).to_be_visible()
+    assert await image.evaluate("image => image.naturalWidth") == 64
+    await expect(tab.page.locator("#status")).to_contain_text("Done: slow circle")
+    await done.get_by_label("Ask about this picture").fill("What colour is it?")
+    await tab.page.keyboard.press("Enter")
+    await expect(done.locator(".answer")).to_have_text("It is What colour is it?")
+    await done.get_by_role("button", name="Caption").click()
+    await expect(done.locator(".answer").last).to_have_text("It is a picture")
+    assert tab.complaints == []
+
+
+async def test_a_reload_brings_back_history_threads_and_running_jobs(server, tab):
+    await tab.open(server.url)
+    await tab.imagine("a fox")
+    done = tab.work("a fox", "delivered")
+    await done.get_by_label("Ask about this picture").fill("Who is it?")
+    await done.get_by_role("button", name="Ask").click()
+    await expect(done.locator(".answer")).to_have_text("It is Who is it?")
+    await tab.imagine("slow river")
+    await expect(tab.work("slow river", "running")).to_be_visible()
+
+    await tab.page.reload()
+
+    await expect(tab.work("a fox", "delivered").locator(".answer")).to_have_text("It is Who is it?")
+    await expect(tab.work("slow river", "running").locator(".how-far")).to_contain_text("Step 2")
+    server.pool.go_on.set()
+    await expect(tab.work("slow river", "delivered").get_by_role("img", name="slow river")).to_be_visible()
+    await tab.page.get_by_label("Search prompts, captions and answers").fill("fox")
+    await expect(tab.page.locator(".work")).to_have_count(1)
+    await tab.page.get_by_label("Search prompts, captions and answers").fill("nothing like it")
+    await expect(tab.page.locator("#empty")).to_contain_text("Nothing found")
+    assert tab.complaints == []
+
+
+async def test_many_unfinished_jobs_leave_room_for_other_requests(server, tab):
+    """A browser opens six connections at most: were each job streamed, the seventh request would wait for ever."""
+    await tab.open(server.url)
+    for number in range(9):
+        await tab.imagine(f"slow {number}")
+        await expect(tab.page.locator(f'.work[aria-label="slow {number}"]')).to_be_visible()
+
+    server.pool.go_on.set()
+
+    await expect(tab.page.locator('.work[data-state="delivered"]')).to_have_count(9, timeout=15_000)
+    assert tab.complaints == []
+
+
+async def test_a_photo_is_asked_about_captioned_and_started_from(server, tab):
+    photo = {"name": "boat.png", "mimeType": "image/png", "buffer": picture(3, 48, 32)}
+    await tab.open(server.url)
+    await tab.page.locator("#file").set_input_files(files=[photo])
+    await expect(tab.page.locator("#photo-note")).to_contain_text("boat.png, 48 × 32")
+    await tab.page.locator("#prompt").fill("What is it?")
+    await tab.page.get_by_role("button", name="Ask about it").click()
+    card = tab.page.locator(".photo-card")
+    await expect(card.locator(".answer")).to_have_text("It is What is it?")
+    await card.get_by_role("button", name="Caption").click()
+    await expect(card.locator(".answer").last).to_have_text("It is a picture")
+
+    await card.get_by_role("button", name="Start from it").click()
+    await expect(tab.page.get_by_role("button", name="Imagine from it")).to_be_visible()
+    await tab.imagine("a boat at night")
+
+    await expect(tab.work("a boat at night", "delivered")).to_be_visible()
+    jobs = (await server.usecases.jobs.page(await server.usecases.people.local()))[0]
+    assert jobs[0].job.options["strength"] == 0.6
+    assert jobs[0].job.images[0].id == jobs[1].job.images[0].id
+    assert tab.complaints == []
+
+
+async def test_options_are_sent_kept_and_reused(server, tab):
+    await tab.open(server.url)
+    await tab.page.locator("#options summary").click()
+    await tab.page.get_by_label("Seed", exact=True).fill("77")
+    await tab.page.get_by_label("Steps").fill("4")
+    await tab.page.get_by_label("Keep out").fill("fog")
+    await tab.page.get_by_label("How many").select_option("2")
+    await tab.page.get_by_label("Sampler").select_option("ddim")
+    await tab.imagine("two boats")
+    done = tab.work("two boats", "delivered")
+    await expect(done.locator("figure")).to_have_count(2)
+    await expect(done.locator(".facts")).to_contain_text("77")
+    await expect(done.locator(".without")).to_have_text("without fog")
+    await tab.page.get_by_role("button", name="New seed each time").click()
+    await tab.page.get_by_label("Steps").fill("")
+
+    await done.get_by_role("button", name="Reuse").click()
+
+    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("77")
+    await expect(tab.page.get_by_label("Steps")).to_have_value("4")
+    await expect(tab.page.locator("#prompt")).to_have_value("two boats")
+    await tab.page.get_by_role("button", name="Roll a seed").click()
+    await expect(tab.page.get_by_label("Seed", exact=True)).not_to_have_value("77")
+    assert tab.complaints == []
+
+
+async def test_combinations_are_priced_and_confirmed_first(server, tab):
+    await tab.open(server.url)
+    await tab.imagine("a {red|green} kite")
+
+    await expect(tab.page.locator("#confirm-text")).to_contain_text("2 requests, 2 device-seconds")
+    await tab.page.get_by_role("button", name="Make them").click()
+
+    await expect(tab.work("a red kite", "delivered")).to_be_visible()
+    await expect(tab.work("a green kite", "delivered")).to_be_visible()
+    assert tab.complaints == []
+
+
+async def test_a_refusal_is_a_sentence_beside_what_it_is_about(server, tab):
+    await tab.open(server.url)
+    await tab.page.locator("#options summary").click()
+    await tab.page.get_by_label("Steps").fill("99")
+    await tab.imagine("a fox")
+
+    await expect(tab.page.get_by_role("alert").first).to_have_text("steps is 99, but must be 1 to 50.")
+    await expect(tab.page.get_by_label("Steps")).to_have_attribute("aria-invalid", "")
+    await tab.page.locator("#file").set_input_files(
+        files=[{"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}]
+    )
+    await expect(tab.page.get_by_role("alert").first).to_contain_text("not a picture")
+    assert [complaint for complaint in tab.complaints if "status of 4" not in complaint] == []
+
+
+async def test_enter_sends_and_shift_enter_starts_a_new_line(server, tab):
+    await tab.open(server.url)
+    await tab.page.locator("#prompt").fill("one")
+    await tab.page.keyboard.press("Shift+Enter")
+    await tab.page.keyboard.type("two")
+    await expect(tab.page.locator("#prompt")).to_have_value("one\ntwo")
+
+    await tab.page.keyboard.press("Enter")
+
+    await expect(tab.work("one two", "delivered")).to_be_visible()
+
+
+async def test_older_ones_come_page_by_page(server, client, tab):
+    for number in range(22):
+        await make(client, imagine(f"number {number}", steps=1))
+    await tab.open(server.url)
+    await expect(tab.page.locator(".work")).to_have_count(20)
+
+    await tab.page.get_by_role("button", name="Show older ones").click()
+
+    await expect(tab.page.locator(".work")).to_have_count(22)
+    await expect(tab.page.locator(".work").last.locator(".prompt")).to_have_text("number 0")
+    await expect(tab.page.get_by_role("button", name="Show older ones")).to_be_hidden()
+
+
+async def test_with_a_key_the_page_asks_for_it_and_shows_pictures_as_blobs(server, tab):
+    key = await server.create_key("Ada")
+    await tab.page.goto(f"{server.url}/")
+    await tab.page.get_by_label("API key").fill(key)
+    await tab.page.get_by_role("button", name="Open").click()
+    await expect(tab.page.locator("#quota-text")).to_have_text("5 of 5 device-seconds left today")
+
+    await tab.imagine("a locked garden")
+
+    image = tab.work("a locked garden", "delivered").get_by_role("img", name="a locked garden")
+    await expect(image).to_have_attribute("src", re.compile(f"blob:{server.url}/"))
+    await expect(tab.page.locator("#quota-text")).to_have_text("4 of 5 device-seconds left today")
+    await tab.page.reload()
+    await expect(tab.work("a locked garden", "delivered")).to_be_visible()
+    assert tab.complaints == []
+
+
+async def test_a_wrong_key_is_asked_for_again(server, tab):
+    await server.create_key("Ada")
+    await tab.page.goto(f"{server.url}/")
+    await tab.page.get_by_label("API key").fill("wrong.key")
+    await tab.page.get_by_role("button", name="Open").click()
+
+    await expect(tab.page.locator("#key-error")).to_contain_text("needs a valid API key")
+
+
+async def test_the_page_finds_back_after_a_server_restart(server, tab):
+    await tab.open(server.url)
+    await tab.imagine("slow and steady")
+    await expect(tab.work("slow and steady", "running")).to_be_visible()
+    port = int(server.url.rpartition(":")[2])
+
+    await server.stop()
+    await expect(tab.page.locator("#lost")).to_be_visible()
+    await server.serve(port=port)
+    await expect(tab.page.locator("#lost")).to_be_hidden()
+    server.pool.go_on.set()
+
+    await expect(tab.work("slow and steady", "delivered")).to_be_visible()
+
+
+async def test_the_page_fits_a_phone(server, browser):
+    context = await browser.new_context(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page = await context.new_page()
+    await page.goto(f"{server.url}/")
+    await page.locator("#prompt").fill("x" * 120)
+    await page.get_by_role("button", name="Imagine").tap()
+    await expect(page.locator('.work[data-state="delivered"] img')).to_be_visible()
+    await page.locator("#options summary").tap()
+
+    widths = await page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+
+    assert widths[0] <= widths[1]
+    await context.close()
+
+
+async def test_every_control_has_a_name_and_no_id_is_used_twice(server, tab):
+    await tab.open(server.url)
+    await tab.imagine("a fox")
+    await expect(tab.work("a fox", "delivered")).to_be_visible()
+
+    nameless = await tab.page.evaluate(
+        """[...document.querySelectorAll("button, input, select, textarea, a, img, progress, meter")].filter((one) =>
+        !one.hasAttribute("alt") && !one.ariaLabel && !one.textContent.trim() && !one.labels?.length)
+        .map((one) => one.outerHTML)"""
+    )
+    twice = await tab.page.evaluate(
+        """[...document.querySelectorAll("[id]")].map((one) => one.id)
+        .filter((id, index, all) => all.indexOf(id) !== index)"""
+    )
+
+    assert nameless == []
+    assert twice == []
+
+
+async def test_the_api_has_a_page_of_its_own_that_works_offline(server, tab):
+    await tab.page.goto(f"{server.url}/docs")
+
+    await expect(tab.page.locator("#operations")).to_contain_text("/api/v1/jobs/{job_id}/events")
+    await expect(tab.page.locator("#invalid_option")).to_contain_text("422")
+    assert "[object" not in await tab.page.locator("main").inner_text()
+    assert tab.complaints == []
