@@ -17,9 +17,9 @@ def explain_usage(error: Any) -> str:
     path = context.command_path if context else program()
     kind = type(error).__name__
     if kind == "NoSuchOption":
-        known = [name for option in context.command.params for name in option.opts if name.startswith("--")]
-        near = difflib.get_close_matches(error.option_name, [*known, "--help"], 1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else f" `{path} --help` lists them."
+        known = [name[2:] for option in context.command.params for name in option.opts if name.startswith("--")]
+        near = difflib.get_close_matches(error.option_name.lstrip("-"), [*known, "help"], 1)
+        hint = f" Did you mean --{near[0]}?" if near else f" `{path} --help` lists them."
         return f"There is no option {error.option_name}.{hint}"
     if kind == "MissingParameter" and error.param is not None:
         name = error.param.metavar or error.param.opts[-1]

@@ -5,6 +5,7 @@ import json
 import threading
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -243,8 +244,8 @@ class Entered:
 class Rough(BaseHTTPRequestHandler):
     """Answers each path from `answers`: (status, content type, body)."""
 
-    answers: dict[str, list[tuple[int, str, bytes]]] = {}
-    seen: list[tuple[str, str]] = []
+    answers: ClassVar[dict[str, list[tuple[int, str, bytes]]]]
+    seen: ClassVar[list[tuple[str, str]]]
 
     def log_message(self, *_args):
         pass
@@ -339,4 +340,3 @@ async def test_no_proxy_gets_the_secret(data_dir, composition, monkeypatch):
 
     assert job["state"] == "delivered"
     assert server.seen == [("/api/v1/jobs/abcd", f"Bearer {holder.secret}")]
-

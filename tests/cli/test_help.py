@@ -1,0 +1,144 @@
+"""The real program in processes of its own: what `--help` imports, what wrong settings say, how a signal ends it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = (
+    "torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "uvicorn", "pydantic", "httpx", "structlog", "PIL",
+)  # fmt: skip
+COMMANDS = (
+    [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
+    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def environ(tmp_path):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("EASEL_")}
+    return {**kept, "EASEL_DATA_DIR": str(tmp_path / "data")}
+
+
+def easel(environ, *words):
+    command = [sys.executable, str(ROOT / "main.py"), *words]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_help_of_no_command_imports_anything_heavy(environ):
+    """One process for all: what one imports, the next would find imported."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+sys.argv = ["easel"]
+import main
+from adapters.cli import run
+for words in {COMMANDS!r}:
+    assert run(main.Composition(), [*words, "--help"]) == 0, words
+    print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"^HEAVY.*", done.stdout, re.MULTILINE)) == {"HEAVY []"}
+    assert not Path(environ["EASEL_DATA_DIR"]).exists()
+
+
+def test_wrong_settings_are_one_line_each_with_what_is_allowed(environ, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.toml").write_text(
+        "[quue]\nmax_running = 1\n\n[queue]\nmax_runing = 1\nlease_s = 'x'\n"
+    )
+
+    done = easel({**environ, "EASEL_WEB__PORT": "abc"}, "keys", "list")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    one, two, three, four = done.stderr.splitlines()
+    assert "there is no section [quue]. Did you mean queue?" in one
+    assert "queue has no key max_runing. Did you mean max_running?" in two
+    assert "queue.lease_s is \u201cx\u201d, but must be a number of at least 0." in three
+    assert "EASEL_WEB__PORT is \u201cabc\u201d, but must be a whole number" in four
+
+
+def test_a_malformed_file_is_told_with_its_line(environ, tmp_path):
+    (tmp_path / "mine.toml").write_text("[web]\nport = \n")
+
+    done = easel(environ, "keys", "list", "--config", str(tmp_path / "mine.toml"))
+
+    assert done.returncode == 2
+    assert "mine.toml: line 2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_directory_that_cannot_be_made_is_told(environ, tmp_path):
+    (tmp_path / "file").touch()
+
+    done = easel({**environ, "EASEL_DATA_DIR": str(tmp_path / "file" / "data")}, "keys", "list")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert "EASEL_DATA_DIR" in done.stderr
+
+
+def test_a_new_data_directory_is_for_its_owner_alone(environ):
+    done = easel(environ, "models", "list")
+
+    assert done.returncode == 0, done.stderr
+    assert Path(environ["EASEL_DATA_DIR"]).stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_the_job_and_ends_the_command(environ, tmp_path, number, code):
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+sys.argv = ["easel"]
+from pathlib import Path
+from adapters.cli import run
+from tests.cli.house import TestComposition
+sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--steps", "50"]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environ,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        while "Working" not in (line := process.stderr.readline()):
+            assert line, "the command ended"
+        time.sleep(0.2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+
+    assert (process.returncode, out) == (code, "")
+    assert "Cancelling" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_a_reader_that_has_enough_is_no_error(environ):
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'main.py'} doctor | head -n 1",
+        shell=True,
+        env={**environ, "PYTHONUNBUFFERED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr

@@ -1,0 +1,110 @@
+"""Wrong command lines: one sentence on stderr, nothing on stdout, exit code 2."""
+
+import json
+
+import pytest
+
+from bot.commands import COMMANDS
+from bot.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["imagine", "a fox", "--stesp", "5"], "There is no option --stesp. Did you mean --steps?"),
+        (["imagine", "a fox", "--zzzz", "5"], "There is no option --zzzz. `easel imagine --help` lists them."),
+        (["imagine"], "PROMPT is missing: `easel imagine --help` shows how."),
+        (["ask", "fox.png"], "QUESTION is missing: `easel ask --help` shows how."),
+        (["imagine", "a fox", "--steps"], "--steps needs a value."),
+        (["imagine", "a fox", "--steps", "many"], "--steps is \u201cmany\u201d, but must be a whole number."),
+        (["imagine", "a fox", "--steps", "0"], "--steps is 0, but must be 1 to 150."),
+        (["imagine", "a fox", "--steps", "-1"], "--steps is -1, but must be 1 to 150."),
+        (["imagine", "a fox", "--guidance", "99"], "--guidance-scale is 99.0, but must be 0 to 30."),
+        (["imagine", "a fox", "--seed", "1", "--seed", "2"], "--seed was given twice: give it once."),
+        (["imagine", "   "], "prompt is empty: say what you want in words."),
+        (["imagine", "x" * 2001], "prompt has 2001 characters; at most 2000 are read. Please shorten it."),
+        (["imagine", "a fox", "--image", "a", "--image", "b"], "2 pictures are too many: at most 1 here."),
+        (["imagine", "a", "fox"], "`easel imagine --help` shows how."),
+        (["imagin"], "There is no command imagin. Did you mean imagine?"),
+        (["keys", "creat"], "There is no command creat. Did you mean create?"),
+        (["keys"], "Which command? `easel keys --help` lists them."),
+        ([], "Which command? `easel --help` lists them."),
+        (["keys", "create", "--persn", "Ann"], "There is no option --persn. Did you mean --person?"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_sentence(call, words, sentence):
+    said = call(*words)
+
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("easel: ")
+    assert sentence in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_wrong_command_line_is_json_where_json_was_asked_for(call):
+    said = call("imagine", "a fox", "--steps", "many", "--json")
+
+    assert said.code == 2
+    assert json.loads(said.out)["error"]["code"] == "invalid_option"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_all_its_options_by_all_their_names(call, name):
+    said = call(name, "--help")
+
+    flags = {
+        f"--{one.replace('_', '-')}"
+        for spec in COMMANDS[name].specs
+        if not spec.is_main
+        for one in (spec.name, *spec.flags)
+    }
+    assert said.code == 0
+    assert [flag for flag in flags if flag not in said.out] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--negative", "dark"], ["--negative-prompt", "dark"], ["--negative_prompt", "dark"], ["--NEGATIVE", "dark"]],
+)
+def test_an_option_goes_by_all_its_names(call, words):
+    said = call("imagine", "a fox", "--json", *words)
+
+    assert json.loads(said.out)["options"]["negative_prompt"] == "dark"
+
+
+def test_a_prompt_may_begin_with_dashes_after_two_dashes(call):
+    said = call("imagine", "--json", "--", "--a fox")
+
+    assert json.loads(said.out)["options"]["prompt"] == "--a fox"
+
+
+def test_the_version_is_one_line(call):
+    said = call("--version")
+
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("easel 0.")
+
+
+def test_wrong_settings_are_one_line_each_and_bad_usage(call, composition):
+    composition.failures["load"] = ConfigError(["config.toml: one is wrong.", "EASEL_X: two is wrong."])
+
+    said = call("imagine", "a fox")
+
+    assert said.code == 2
+    assert said.err.splitlines() == ["easel: config.toml: one is wrong.", "easel: EASEL_X: two is wrong."]
+
+
+def test_options_of_serve_are_the_variables_of_the_same_name(call, composition, monkeypatch, tmp_path):
+    import os
+
+    for name in ("EASEL_WEB__HOST", "EASEL_WEB__PORT"):
+        monkeypatch.setenv(name, "before")
+
+    said = call(
+        "serve", "--host", "127.0.0.2", "--port", "0", "--data-dir", str(tmp_path), "--config", str(tmp_path / "a.toml")
+    )
+
+    assert said.code == 0
+    assert (os.environ["EASEL_WEB__HOST"], os.environ["EASEL_WEB__PORT"]) == ("127.0.0.2", "0")
+    assert os.environ["EASEL_DATA_DIR"] == str(tmp_path)
+    assert composition.configs == [tmp_path / "a.toml"]
