@@ -53,16 +53,17 @@ async def accept(storage, person: Person, count: int = 1, **overrides: Any) -> l
     return list(accepted.jobs)
 
 
-async def claim(storage, **overrides: Any) -> Job | None:
+async def claim(storage, **overrides: Any) -> Any:
+    """A job, or None when nothing can run."""
     rules = {"max_running": 2, "lease_s": 60.0, "swap_wait_s": 0.0, "only": None}
     rules.update({name: overrides.pop(name) for name in list(overrides) if name in rules})
     return await storage.jobs.claim(make_offer(**overrides), **rules)
 
 
-async def requeue(storage, job: Job, **overrides: Any) -> Job | None:
+async def requeue(storage, job: Job, **overrides: Any) -> Any:
     plain = {"crashed": False, "interrupted": False, "delay_s": 0.0, "alone": False}
     return await storage.jobs.requeue(job.id, job.attempt, **{**plain, **overrides})
 
 
-async def render(storage, job: Job, **overrides: Any) -> Job | None:
+async def render(storage, job: Job, **overrides: Any) -> Any:
     return await storage.jobs.render(job.id, job.attempt, make_result(**overrides))
