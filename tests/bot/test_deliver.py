@@ -106,6 +106,25 @@ async def test_the_placeholder_goes_before_the_result(post):
     assert [name for name, _ in post.chat.calls] == ["place", "edit"]
 
 
+async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_it(post, monkeypatch):
+    post.outbox.owe(make_chat_job(), "placeholder")
+    look = post.outbox.due
+
+    async def look_slowly(limit=50):
+        found = await look(limit)
+        await asyncio.sleep(0.01)  # meanwhile what is under way ends, and is found no more
+        return found
+
+    monkeypatch.setattr(post.outbox, "due", look_slowly)
+    async with post.running() as deliverer:
+        await eventually(lambda: post.chat.calls)
+        deliverer.wake()
+        await eventually(lambda: not post.outbox.pending)
+        await asyncio.sleep(0.05)
+
+    assert [name for name, _ in post.chat.calls] == ["place"]
+
+
 async def test_a_job_that_failed_has_its_placeholder_edited_too(post):
     job = make_chat_job(state=JobState.FAILED)
     post.outbox.refs[job.id] = "m0"
