@@ -7,13 +7,14 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.combinations import combinations
 from bot.commands import Command, Imagine, find_command
-from bot.errors import InvalidOption, ShuttingDown
+from bot.errors import InvalidOption, ShuttingDown, StorageBusy
 from bot.events import Events
 from bot.fairness import position, wait_s
 from bot.house import QueueSettings, QuotaSettings
@@ -24,6 +25,8 @@ from bot.ports import History, JobStore, Limits, MediaStore, NewJob, Person, Pro
 from bot.pricing import Rates, estimate_s, price
 
 PREVIEW_INTERVAL_S = 0.5
+QUOTE_S = 900
+"""How long a quoted price is kept, whatever is measured meanwhile."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,22 +126,25 @@ class JobUseCases:
         jobs = await self._plan(person, request)
         if len(jobs) > 1 and quote is None:
             raise InvalidOption("quote", "needs_quote", value=len(jobs))
-        if quote is not None and not hmac.compare_digest(quote, self._quote_id(person, request, jobs)):
-            raise InvalidOption("quote", "quote")
+        if quote is not None:
+            jobs = self._at_quoted_price(person, request, jobs, quote)
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
-        accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person))
+        accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person), quote=quote)
         self._wake([job.id for job in accepted.jobs])
-        return [await self.ticket(job) for job in accepted.jobs]
+        return [await self._first_ticket(job) for job in accepted.jobs]
 
     async def quote(self, person: Person, request: Request) -> Quote:
-        """What the request would cost; nothing is reserved. Raises like `submit`."""
+        """What the request costs if it is confirmed within `QUOTE_S`; nothing is reserved. Raises like `submit`."""
         jobs = await self._plan(person, request)
+        cost = round(sum(job.cost for job in jobs), 3)
         estimate = sum(job.estimate_s for job in jobs)
         return Quote(
             jobs=len(jobs),
-            cost=round(sum(job.cost for job in jobs), 3),
+            cost=cost,
             eta_s=round(estimate / max(1, self._devices()), 1),
-            quote=self._quote_id(person, request, jobs),
+            quote=self._sign(
+                person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_S:.0f}-{cost:.3f}"
+            ),
         )
 
     async def _plan(self, person: Person, request: Request) -> list[NewJob]:
@@ -193,11 +199,20 @@ class JobUseCases:
             return person.daily_s
         return None if person.is_local else self._quota.daily_device_seconds or None
 
-    def _quote_id(self, person: Person, request: Request, jobs: list[NewJob]) -> str:
-        """Binds the price to the person and the request; another price makes another quote."""
-        cost = round(sum(job.cost for job in jobs), 3)
-        text = json.dumps([person.id, body_hash(request), len(jobs), cost])
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+    def _at_quoted_price(self, person: Person, request: Request, jobs: list[NewJob], quote: str) -> list[NewJob]:
+        """Raises: InvalidOption: the quote is of another person or request, or too old."""
+        terms = quote.rpartition("-")[0]
+        if not _is_same(quote, self._sign(person, request, len(jobs), terms)):
+            raise InvalidOption("quote", "quote")
+        _, until, cost = terms.split("-")
+        if time.time() > float(until):
+            raise InvalidOption("quote", "quote")
+        return [replace(job, cost=float(cost) / len(jobs)) for job in jobs]
+
+    def _sign(self, person: Person, request: Request, count: int, terms: str) -> str:
+        """Binds the terms, "unique name-valid until-cost", to the person and the request."""
+        text = json.dumps([person.id, body_hash(request), count, terms])
+        return f"{terms}-{hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]}"
 
     # ------------------------------------------------------------ watching
 
@@ -227,6 +242,13 @@ class JobUseCases:
         eta = wait_s(view, self._devices()) + self._estimate_s(job)
         return Ticket(job=job, position=position(view), eta_s=round(eta, 1))
 
+    async def _first_ticket(self, job: Job) -> Ticket:
+        """The job is accepted: that its place in the queue cannot be read just now does not make it refused."""
+        try:
+            return await self.ticket(job)
+        except StorageBusy:
+            return Ticket(job=job)
+
     def _estimate_s(self, job: Job) -> float:
         model = self._models.get(job.model)
         if model is None:
@@ -237,7 +259,7 @@ class JobUseCases:
     def _left_s(self, job: Job, progress: Progress | None) -> float | None:
         if progress is None or not progress.steps:
             return None
-        return round(self._estimate_s(job) * (1 - progress.step / progress.steps), 1)
+        return round(self._estimate_s(job) * max(0.0, 1 - progress.step / progress.steps), 1)
 
     async def follow(self, person: Person, job_id: str) -> AsyncIterator[Event]:
         """State at once, then progress (at most two a second) and each change, up to `result` or `error`.
@@ -278,7 +300,13 @@ class JobUseCases:
         if job.state is JobState.RUNNING:
             self._interrupt(job.id)
         self._events.changed(job.id)
+        self._wake([])  # a chat is told at once, too
         return await self.ticket(job)
+
+
+def _is_same(given: str, right: str) -> bool:
+    """In constant time, whatever characters were given."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), right.encode())
 
 
 def _each_combination(command: Command) -> list[Command]:
