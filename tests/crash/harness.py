@@ -1,4 +1,4 @@
-"""One round: a fresh data directory, several lives that end by SIGKILL, one last life that ends by itself, a verdict."""
+"""One round: a fresh data directory, several lives that end by SIGKILL, a last one that ends by itself, a verdict."""
 
 import random
 import shutil

@@ -6,6 +6,7 @@ The server answers late at times, and at times not at all although it did what i
 import asyncio
 import hashlib
 import random
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,6 @@ class LoggedPlatform:
         self._dice = dice
         posted = [line for line in records.read(folder / records.PLATFORM) if line["platform"] == name]
         self._by_nonce = {line["nonce"]: line["ref"] for line in posted if line.get("nonce")}
-        self._next = 1 + len(posted)
 
     async def place(self, delivery: Delivery) -> str:
         return await self._new("place", delivery, {"state": "waiting"})
@@ -63,8 +63,7 @@ class LoggedPlatform:
         self._check(delivery.job.id)
         ref = self._by_nonce.get(delivery.nonce) if self.name == "nonces" else None
         if ref is None:
-            ref = f"{self.name}-{self._next}"
-            self._next += 1
+            ref = f"{self.name}-{secrets.token_hex(8)}"
             self._by_nonce[delivery.nonce] = ref
         await self._call(call, delivery.job.id, ref, content, nonce=delivery.nonce)
         return ref

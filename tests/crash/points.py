@@ -2,10 +2,10 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from storage import migration
 from storage.jobs import SqlJobStore
 from storage.media import SqlMediaStore
 from storage.outbox import SqlOutbox
@@ -50,12 +50,11 @@ class Points:
 
     def _surround_upgrade(self) -> None:
         """After it means before its commit."""
-        module: Any = sys.modules["storage.migrate"]  # the package has a function of this name
-        inner = module.upgrade
+        inner = migration.upgrade
 
         def surrounded(*args: Any, **named: Any) -> None:
             self.reach("before upgrade")
             inner(*args, **named)
             self.reach("after upgrade")
 
-        module.upgrade = surrounded
+        migration.upgrade = surrounded

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class Log:
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, **fields: Any) -> None:
-        os.write(self._handle, (json.dumps(fields) + "\n").encode())
+        os.write(self._handle, (json.dumps({**fields, "at": time.time()}) + "\n").encode())
         os.fsync(self._handle)
 
 

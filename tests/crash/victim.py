@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -186,9 +185,9 @@ class Victim:
     # ------------------------------------------------------------ the end
 
     async def _settle(self) -> None:
-        while not self.is_last:
-            await asyncio.sleep(60)
-        while not await self._is_quiet():
+        if not self.is_last:
+            await asyncio.Event().wait()
+        while not await self._is_quiet():  # noqa: ASYNC110 - asked from outside, as an owner would
             await asyncio.sleep(0.05)
         await self.check("end")
 
@@ -208,7 +207,7 @@ class Victim:
         inner = pool.run
 
         def run(task: Any) -> Any:
-            self.log.write(event="run", job=task.id, at=time.time(), life=self.life)
+            self.log.write(event="run", job=task.id, life=self.life)
             return inner(task)
 
         pool.run = run
@@ -239,6 +238,7 @@ async def opened(options: argparse.Namespace, log: records.Log) -> AsyncIterator
 
 async def live(options: argparse.Namespace) -> None:
     log = records.Log(options.folder / records.EVENTS)
+    log.write(event="born", life=options.life)
     async with opened(options, log) as victim:
         log.write(event="open", life=options.life)
         await victim.check("start")
