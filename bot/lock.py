@@ -65,12 +65,11 @@ class DataLock:
         self.publish("")
 
     def publish(self, url: str) -> None:
-        """Write who holds it; the write replaces the content in one go, readers retry on half a line."""
+        """Write who holds it, over the old content in one go: spaces cover what was longer."""
         assert self._handle is not None
         content = json.dumps({"pid": os.getpid(), "url": url, "secret": self.secret}).encode()
         os.lseek(self._handle, 0, os.SEEK_SET)
-        os.ftruncate(self._handle, 0)
-        os.write(self._handle, content)
+        os.write(self._handle, content.ljust(os.fstat(self._handle).st_size))
 
     def release(self) -> None:
         if self._handle is not None:
@@ -87,14 +86,25 @@ def read_holder(data_dir: Path) -> Holder | None:
     except OSError:
         return None
     try:
-        if _try_lock(handle):
-            return None
-        content = json.loads(os.read(handle, 4096) or b"{}")
-        return Holder(int(content["pid"]), str(content["url"]), str(content["secret"]))
-    except (ValueError, KeyError):
-        return Holder(0, "", "")
+        deadline = time.monotonic() + TRY_S
+        while not _try_lock(handle):
+            holder = _read(handle)
+            if holder is not None or time.monotonic() > deadline:
+                return holder or Holder(0, "", "")
+            time.sleep(0.02)
+        return None
     finally:
         os.close(handle)
+
+
+def _read(handle: int) -> Holder | None:
+    """None: the holder has not written yet, or the content is damaged."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    try:
+        content = json.loads(os.read(handle, 1 << 16))
+        return Holder(int(content["pid"]), str(content["url"]), str(content["secret"]))
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _try_lock_for(handle: int, seconds: float) -> bool:
