@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from bot.ports import ApiKey, Ledger, People, Person
 
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 MAX_NAME = 60
+_PREFIX = re.compile("[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class PeopleUseCases:
     async def authenticate(self, text: str) -> tuple[Person, ApiKey]:
         """Takes the same time for unknown prefixes and wrong secrets. Raises: Unauthorized."""
         prefix, _, secret = text.partition(".")
-        found = await self.people.find_key(prefix)
+        found = await self.people.find_key(prefix) if _PREFIX.fullmatch(prefix) else None
         expected = found[1] if found else _NOBODY
         if not hmac.compare_digest(_hash(secret), expected) or found is None:
             raise Unauthorized

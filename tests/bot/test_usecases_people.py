@@ -1,0 +1,176 @@
+"""Who is asking: keys that only a hash remembers, and the day's quota."""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from bot.errors import InvalidOption, Unauthorized
+from bot.ports import ApiKey, Usage
+from bot.usecases import people as people_module
+from bot.usecases.people import PeopleUseCases, next_day
+from tests.fakes import NOON, make_person
+
+
+class FakePeople:
+    def __init__(self):
+        self.stored = {}
+        self.looked_up = []
+
+    async def local(self):
+        return make_person(id="local", name="You", is_local=True, is_admin=True)
+
+    async def by_name(self, name):
+        return make_person(id=name.casefold(), name=name)
+
+    async def add_key(self, prefix, secret_hash, person, is_admin):
+        key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=NOON)
+        self.stored[prefix] = (key, secret_hash)
+        return key
+
+    async def find_key(self, prefix):
+        self.looked_up.append(prefix)
+        return self.stored.get(prefix)
+
+
+class FakeLedger:
+    def __init__(self):
+        self.asked = []
+
+    async def usage(self, person_id, day):
+        self.asked.append((person_id, day))
+        return Usage(used=3.0, reserved=2.0)
+
+
+@pytest.fixture
+def people():
+    return FakePeople()
+
+
+@pytest.fixture
+def ledger():
+    return FakeLedger()
+
+
+@pytest.fixture
+def usecases(people, ledger):
+    return PeopleUseCases(people, ledger)
+
+
+async def test_a_key_lets_its_person_in(usecases):
+    made, text = await usecases.create_key("Ann", is_admin=False)
+
+    person, key = await usecases.authenticate(text)
+
+    assert (person.name, key) == ("Ann", made)
+
+
+async def test_a_key_without_a_name_is_the_local_persons(usecases):
+    key, _ = await usecases.create_key(None, is_admin=True)
+
+    assert key.person.is_local
+    assert key.is_admin
+
+
+async def test_only_the_hash_of_a_secret_is_stored(usecases, people):
+    key, text = await usecases.create_key("Ann", is_admin=False)
+
+    prefix, secret = text.split(".")
+    assert people.stored == {prefix: (key, hashlib.sha256(secret.encode()).hexdigest())}
+    assert secret not in repr(people.stored)
+
+
+async def test_a_secret_has_256_random_bits(usecases):
+    texts = {(await usecases.create_key("Ann", is_admin=False))[1] for _ in range(20)}
+
+    assert len(texts) == 20
+    assert all(len(text.split(".")[1]) == 43 for text in texts)
+
+
+@pytest.mark.parametrize(
+    "mangle",
+    [
+        lambda text: text + "x",
+        lambda text: text[:-1],
+        lambda text: "00000000." + text.split(".")[1],
+        lambda text: text.split(".")[0],
+        lambda text: text.split(".")[0] + ".",
+        lambda text: text.replace(".", " "),
+        lambda text: text.upper(),
+        lambda text: "",
+        lambda text: ".",
+        lambda text: "\ud800.\ud800",
+        lambda text: "\0.\0",
+        lambda text: "x" * 100_000,
+    ],
+)
+async def test_anything_but_the_whole_key_is_refused(usecases, mangle):
+    _, text = await usecases.create_key("Ann", is_admin=False)
+
+    with pytest.raises(Unauthorized):
+        await usecases.authenticate(mangle(text))
+
+
+@pytest.mark.parametrize("prefix", ["\ud800", "\0", "x" * 100_000, "%", ""])
+async def test_the_database_is_only_asked_for_what_may_be_a_prefix(usecases, people, prefix):
+    with pytest.raises(Unauthorized):
+        await usecases.authenticate(f"{prefix}.secret")
+
+    assert people.looked_up == []
+
+
+@pytest.mark.parametrize("prefix", ["00000000", "nobody"])
+async def test_secrets_are_compared_in_constant_time_for_unknown_keys_too(usecases, monkeypatch, prefix):
+    compared = []
+
+    def compare(*sides):
+        compared.append(sides)
+        return hmac.compare_digest(*sides)
+
+    monkeypatch.setattr(people_module, "hmac", SimpleNamespace(compare_digest=compare))
+
+    with pytest.raises(Unauthorized):
+        await usecases.authenticate(f"{prefix}.secret")
+
+    assert [len(a) == len(b) == 64 for a, b in compared] == [True]
+
+
+async def test_the_secret_of_nobody_lets_nobody_in(usecases):
+    with pytest.raises(Unauthorized):
+        await usecases.authenticate("00000000.nobody")
+
+
+@pytest.mark.parametrize(("name", "problem"), [("", "empty"), (" \u200b", "empty"), ("x" * 61, "long")])
+async def test_a_name_that_is_none_is_refused(usecases, name, problem):
+    with pytest.raises(InvalidOption) as refused:
+        await usecases.create_key(name, is_admin=False)
+
+    assert refused.value.problem == problem
+
+
+async def test_a_name_is_cleaned(usecases):
+    key, _ = await usecases.create_key(" A\u202enn ", is_admin=False)
+
+    assert key.person.name == "Ann"
+
+
+async def test_the_quota_is_that_of_the_utc_day(usecases, ledger):
+    quota = await usecases.quota(make_person(), 600.0)
+
+    assert (quota.limit, quota.used, quota.reserved) == (600.0, 3.0, 2.0)
+    assert ledger.asked == [("ann", datetime.now(UTC).date().isoformat())]
+    assert (quota.resets_at.hour, quota.resets_at.tzinfo) == (0, UTC)
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        (datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)),
+        (datetime(2026, 2, 28, 0, 0, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)),
+        (datetime.fromisoformat("2026-01-02T00:30:00+02:00"), datetime(2026, 1, 2, tzinfo=UTC)),
+    ],
+)
+def test_a_day_ends_at_midnight_utc(now, then):
+    assert next_day(now) == then
