@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import structlog
 
-from bot.errors import EaselError
 from bot.house import ImagesSettings, RetentionSettings
 from bot.ports import MediaStore
 
@@ -25,8 +24,8 @@ class Upkeep:
         while True:
             try:
                 await self.sweep()
-            except EaselError as error:
-                log.warning("the sweep has to wait", action="sweep_failed", code=error.code)
+            except Exception as error:  # the edge of a loop that must go on
+                log.warning("the sweep has to wait", action="sweep_failed", exc_info=error)
             await asyncio.sleep(SWEEP_EVERY_S)
 
     async def sweep(self) -> None:

@@ -1,0 +1,45 @@
+import asyncio
+
+import pytest
+
+from bot import upkeep
+from bot.errors import StorageBusy
+from bot.house import ImagesSettings, RetentionSettings
+from bot.ports import Swept
+from bot.upkeep import Upkeep
+from tests.fakes import FakeMedia, eventually
+
+
+class SweptMedia(FakeMedia):
+    async def sweep(self, *, unused_s, keep_days, max_gb):
+        self._begin("sweep", unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)
+        return Swept(files=2, megabytes=1.0)
+
+
+@pytest.fixture
+def media():
+    return SweptMedia()
+
+
+def make_upkeep(media):
+    images, retention = ImagesSettings(max_unused_h=2), RetentionSettings(days=30, max_gb=5.0)
+    return Upkeep(media=media, images=images, retention=retention)
+
+
+async def test_a_sweep_follows_the_settings(media):
+    await make_upkeep(media).sweep()
+
+    (sweep,) = media.called("sweep")
+    assert (sweep.unused_s, sweep.keep_days, sweep.max_gb) == (7200.0, 30, 5.0)
+
+
+@pytest.mark.parametrize("error", [StorageBusy(), OSError("a file that cannot be deleted")])
+async def test_a_sweep_that_fails_is_tried_again_next_time(media, monkeypatch, error):
+    monkeypatch.setattr(upkeep, "SWEEP_EVERY_S", 0.001)
+    media.failures["sweep"] = [error]
+    running = asyncio.create_task(make_upkeep(media).run())
+
+    await eventually(lambda: running.done() or len(media.called("sweep")) > 1)
+
+    assert not running.done()
+    running.cancel()
