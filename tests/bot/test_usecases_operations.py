@@ -1,0 +1,63 @@
+import pytest
+
+from bot.errors import StorageBusy
+from bot.jobs import JobState
+from bot.ports import DeviceStatus
+from bot.usecases import Operations
+from tests.fakes import FakeJobStore, make_job
+
+
+class FakeMaintenance:
+    def __init__(self):
+        self.backups = []
+
+    async def backup(self, path):
+        self.backups.append(path)
+
+    async def check(self):
+        return ["One row is odd."]
+
+    def free_mb(self):
+        return 1000
+
+
+@pytest.fixture
+def store():
+    return FakeJobStore(make_job())
+
+
+def make_operations(store, *states):
+    devices = [DeviceStatus(device=f"cuda:{number}", state=state) for number, state in enumerate(states)]
+    return Operations(store, FakeMaintenance(), lambda: devices)
+
+
+async def test_a_house_with_a_database_and_a_worker_is_ready(store):
+    database, workers = await make_operations(store, "starting", "ready").readiness()
+
+    assert database.is_ok
+    assert workers.is_ok
+    assert database.details["queued"] == 1
+
+
+@pytest.mark.parametrize("states", [(), ("starting",), ("restarting", "stopped")])
+async def test_a_house_without_a_worker_is_not_ready(store, states):
+    _, workers = await make_operations(store, *states).readiness()
+
+    assert not workers.is_ok
+
+
+async def test_a_house_whose_database_does_not_answer_is_not_ready(store):
+    store.failures["counts"] = [StorageBusy()]
+
+    database, _ = await make_operations(store, "ready").readiness()
+
+    assert (database.is_ok, "storage_busy" in database.sentence) == (False, True)
+
+
+async def test_figures_backup_and_check_go_through(store, tmp_path):
+    operations = make_operations(store)
+    await operations.backup(tmp_path / "copy.db")
+
+    assert (await operations.counts())[JobState.QUEUED] == 1
+    assert operations.maintenance.backups == [tmp_path / "copy.db"]
+    assert await operations.check() == ["One row is odd."]
