@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 from urllib.parse import quote
 
 import structlog
@@ -42,6 +42,8 @@ _SHORTEST = 6
 @dataclass(frozen=True, kw_only=True)
 class LogsSettings:
     """`[logs]` in the config."""
+
+    bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {"file_mb": (1, None)}
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """From this level on; prompts are written at debug only."""

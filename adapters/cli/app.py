@@ -108,7 +108,7 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
     """A function whose signature is the command's options; typer reads it like any other."""
 
     def one_shot(**given: Any) -> int:
-        from adapters.cli.oneshot import ask, read_asked
+        from adapters.cli.oneshot import ask, read_asked, read_pictures
 
         typed = {spec.name: _as_list(given[spec.name]) for spec in kind.specs if given[spec.name]}
         pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))
@@ -121,7 +121,8 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
             yes=given.get("yes", False),
         )
         loaded = session.load(given["config"], given["data_dir"])
-        return running.run_until_done(ask(session.composition, loaded, asked))
+        bodies = read_pictures(asked, loaded)
+        return running.run_until_done(ask(session.composition, loaded, asked, bodies))
 
     parameters = _parameters(kind)
     one_shot.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]

@@ -2,13 +2,14 @@
 
 import asyncio
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.failures import FAILED, BadInput, Failure
 from adapters.cli.files import Target, find_target, read_picture, save
-from adapters.cli.screen import note, tell, tell_json
+from adapters.cli.screen import note, program, tell, tell_json
 from bot.combinations import combinations
 from bot.commands import Command
 from bot.errors import InvalidOption
@@ -79,12 +80,19 @@ def _as_typed(kind: type[Command], name: str) -> str:
     return name
 
 
-async def ask(composition: "Composition", loaded: "Loaded", asked: Asked) -> int:
+def read_pictures(asked: Asked, loaded: "Loaded") -> list[bytes]:
+    """Outside the event loop, where Ctrl-C still ends a wait for stdin.
+
+    Raises: BadInput, TooLarge, UnsupportedMedia.
+    """
+    most = loaded.settings["images"].max_upload_mb
+    return [read_picture(name, most) for name in asked.pictures]
+
+
+async def ask(composition: "Composition", loaded: "Loaded", asked: Asked, pictures: list[bytes]) -> int:
     """Hand in, follow, print; the exit code. An interruption cancels the jobs."""
     from adapters.cli.caller import Order, open_caller
 
-    most = loaded.settings["images"].max_upload_mb
-    pictures = [read_picture(name, most) for name in asked.pictures]
     async with open_caller(composition, loaded) as caller:
         images = [await caller.upload(data) for data in pictures]
         order = Order(command=asked.kind.name, options=asked.options, images=tuple(images))
@@ -109,12 +117,29 @@ async def _confirm(caller: "Caller", order: "Order", asked: Asked) -> str | None
         return quoted.quote
     if not sys.stdin.isatty():
         raise BadInput(f"{what} Add --yes to make them all.")
-    sys.stderr.write(f"{what} Make them all? [y/N] ")
-    sys.stderr.flush()
-    answer = await asyncio.to_thread(sys.stdin.readline)
-    if answer.strip().casefold() not in ("y", "yes"):
+    if (await _type(f"{what} Make them all? [y/N] ")).strip().casefold() not in ("y", "yes"):
         raise Failure("Nothing was asked for.", code="declined")
     return quoted.quote
+
+
+async def _type(question: str) -> str:
+    """What the person types. Read by a thread that nobody waits for, so that Ctrl-C ends the question."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[str] = loop.create_future()
+
+    def take(line: str) -> None:
+        if not answer.done():
+            answer.set_result(line)
+
+    def read() -> None:
+        line = sys.stdin.readline()
+        with suppress(RuntimeError):  # the loop is gone
+            loop.call_soon_threadsafe(take, line)
+
+    threading.Thread(target=read, daemon=True).start()
+    return await answer
 
 
 async def _follow(caller: "Caller", job_id: str, number: int, total: int) -> "JobBody":
@@ -173,7 +198,9 @@ class Answer:
 
         if job["state"] not in DONE or job["result"] is None:
             error = job["error"] or {"code": "failed", "message": f"The job ended: {job['state']}."}
-            raise Failure(error["message"], code=error["code"], incident=error.get("incident") or "")
+            incident = error.get("incident") or ""
+            hint = f" `{program()} doctor` looks for the cause; the log has the rest." if incident else ""
+            raise Failure(error["message"] + hint, code=error["code"], incident=incident)
 
     async def _write(self, job: "JobBody", written: list[str], *, numbered: bool, before: int) -> None:
         for number, media in enumerate(job["result"]["media"], 1):

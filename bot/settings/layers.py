@@ -75,8 +75,10 @@ class _Reader:
         self._models = fresh | self._models
 
     def _parse(self, path: Path) -> dict[str, Any]:
+        text = ""
         try:
-            return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            return tomllib.loads(f"{text}\n")  # without the new line, an error at the end has no line number
         except FileNotFoundError:
             self._problems.append(f"{path}: there is no such file.")
         except UnicodeDecodeError:
@@ -85,7 +87,8 @@ class _Reader:
             self._problems.append(f"{path}: this cannot be read ({error.strerror or error}).")
         except tomllib.TOMLDecodeError as error:
             what, _, where = str(error).rstrip(")").partition(" (at ")
-            self._problems.append(f"{path}: {where or 'somewhere'}: this is not TOML: {what[:1].lower()}{what[1:]}.")
+            where = where if where.startswith("line") else f"line {len(text.splitlines())}"
+            self._problems.append(f"{path}: {where}: this is not TOML: {what[:1].lower()}{what[1:]}.")
         return {}
 
     def _read_table(self, source: str, section: str, table: Any, shape: Shape, into: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "uvicorn", "pydantic", "httpx", "structlog", "PIL",
 )  # fmt: skip
-COMMANDS = (
+COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
     ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"],

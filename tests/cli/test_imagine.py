@@ -140,6 +140,19 @@ def test_combinations_are_made_once_they_are_confirmed(way, call, data_dir):
     assert made.out.split() == ["c-1.png", "c-2.png"]
 
 
+@pytest.mark.parametrize(("typed", "code", "files"), [("y\n", 0, 2), ("n\n", 1, 0), ("", 1, 0)])
+def test_a_person_at_the_terminal_is_asked_before_combinations_are_made(call, folder, monkeypatch, typed, code, files):
+    answer = io.StringIO(typed)
+    monkeypatch.setattr(answer, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", answer)
+
+    said = call("imagine", "a {red|blue} circle")
+
+    assert said.code == code
+    assert "2 combinations" in said.err
+    assert len(list(folder.iterdir())) == files
+
+
 @WAYS
 def test_a_result_can_be_fetched_again_by_the_start_of_its_id(way, call, data_dir, folder):
     with house(way, data_dir):
