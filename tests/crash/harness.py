@@ -16,7 +16,7 @@ from tests.crash.processes import Victim
 
 GONE_WITHIN_S = 5.0
 """How long children may outlive their killed server."""
-POINT_WITHIN_S = 4.0
+POINT_WITHIN_S = 3.0
 """A point that is not reached by then is given up, and the life ended anyway."""
 
 
@@ -63,10 +63,10 @@ class Round:
 
     seed: int
     kills: int
-    wave: int = 12
+    wave: int = 8
     engine: str = "test"
     drain_s: float = 60.0
-    open_s: float = 2.5
+    open_s: float = 2.0
     moments: tuple[Moment, ...] = ()
     lives: list[Life] = field(default_factory=list)
     survivors: int = 0

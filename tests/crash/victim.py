@@ -34,6 +34,7 @@ from tests.crash.platform import LoggedPlatform
 from tests.crash.points import Points
 
 TEST_ENGINES = "tests.inference.engines:build"
+ASKED_WITHIN_S = 1.2
 REPLAYED = 3
 """Requests already answered that a new life asks for again."""
 SETTINGS = {
@@ -109,7 +110,7 @@ class Victim:
         return [*open_ones, *self.dice.sample(answered, min(REPLAYED, len(answered)))]
 
     async def _ask(self, planned: Planned, group: asyncio.TaskGroup) -> None:
-        await asyncio.sleep(self.dice.uniform(0, 1.5))
+        await asyncio.sleep(self.dice.uniform(0, ASKED_WITHIN_S))
         person = await self._person(planned.person)
         request = await self._request(planned, person)
         times = 2 if self.dice.random() < 0.1 else 1
