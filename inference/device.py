@@ -145,7 +145,7 @@ class Device:
             _log.exception("Attending a child failed", action="child_attend", device=self.name)
             hung = Hung(f"attending it failed: {error!r}")
         finally:
-            self._child = None
+            self._child, self._slots = None, 0
             status = await child.close(_GOODBYE_S if self._is_stopping else 0.0)
         detail = f"exit status {status}" if hung is None else hung.reason
         words = f"{detail}\n{child.last_words}".strip()

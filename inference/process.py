@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _log = structlog.get_logger("inference")
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
+_DEATH_S = 10.0
 _DUMP = ("Fatal Python error", "Timeout (")
 _FRAMES_EACH = 6
 
@@ -119,7 +120,9 @@ class ChildProcess:
             await asyncio.wait_for(self._process.wait(), max(grace_s, 0.001))
         except TimeoutError:
             self.kill()
-            await self._process.wait()
+            # One that hangs in a driver cannot be killed; its tasks must hear of it all the same.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), _DEATH_S)
         finally:
             self.kill()
         await asyncio.wait([self._logs], timeout=1.0)

@@ -50,7 +50,8 @@ def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy
         EngineError: a value is NaN or infinite.
     """
     known = takes(pipeline)
-    arguments = _arguments(task, seed) | {"output_type": "np", "num_images_per_prompt": 1}
+    size = (int(task.options["width"]), int(task.options["height"]))
+    arguments = _arguments(task, seed, _canvas(pipeline, size)) | {"output_type": "np", "num_images_per_prompt": 1}
     if "callback_on_step_end" in known:
         arguments["callback_on_step_end"] = _callback(on_step, int(task.options["steps"]))
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
@@ -58,18 +59,32 @@ def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy
         made = pipeline(**{name: value for name, value in arguments.items() if name in known})
     except ValueError as error:
         raise _about_size(task, error) or error from None
-    return _pixels(made.images), any(getattr(made, "nsfw_content_detected", None) or ())
+    return _cropped(_pixels(made.images), size), any(getattr(made, "nsfw_content_detected", None) or ())
 
 
-def _arguments(task: Task, seed: int) -> dict[str, Any]:
+def _canvas(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """The size to compute: whole latent cells. Diffusers would round down and give a smaller picture."""
+    cell = int(getattr(pipeline, "vae_scale_factor", 1))
+    width, height = (-(-side // cell) * cell for side in size)
+    return width, height
+
+
+def _cropped(picture: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
+    """The middle of the picture, (height, width, 3), in the size asked for: width, height."""
+    left, top = (max(0, (picture.shape[axis] - side) // 2) for axis, side in ((1, size[0]), (0, size[1])))
+    return numpy.ascontiguousarray(picture[top : top + size[1], left : left + size[0]])
+
+
+def _arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[str, Any]:
     options = task.options
     arguments = {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
     # On the CPU everywhere: one seed, one picture, whatever the device.
     arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
+    arguments["width"], arguments["height"] = size
     arguments["negative_prompt"] = options.get("negative_prompt") or None
     init = next((image.media.data for image in task.images if image.role == "init"), None)
     if init is not None:
-        arguments["image"] = covering(init, int(options["width"]), int(options["height"]))
+        arguments["image"] = covering(init, *size)
         arguments["strength"] = _strength(float(options["strength"]), int(options["steps"]))
     return arguments
 

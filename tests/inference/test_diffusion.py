@@ -171,6 +171,17 @@ def test_a_size_that_the_model_cannot_make_is_refused_with_the_nearest(engine):
     assert (refused.value.option, refused.value.problem, refused.value.nearest) == ("width", "multiple", "64")
 
 
+def test_a_size_between_latent_cells_is_computed_larger_and_cropped(tmp_path):
+    engine = build(make_tiny(save_diffusion(tmp_path / "coarse", halvings=4)))
+    engine.load("cpu")
+
+    made = pictures(run(engine, make_request(width=40, height=56)))[0]
+    engine.unload()
+
+    assert (made.width, made.height) == (40, 56)
+    assert len(made.pixels) == 40 * 56 * 3
+
+
 def test_an_init_image_leads_the_picture_and_low_strength_stays_near_it(engine):
     red = Image.new("RGB", (64, 32), "red")
     near, far = (pictures(run(engine, with_init(make_request(), red, strength)))[0] for strength in (0.01, 1.0))

@@ -158,7 +158,6 @@ async def test_the_starter_model_paints_the_background_it_is_asked_for():
     image = Image.open(io.BytesIO(done.pictures[0].media.data)).convert("RGB").resize((8, 8))
     red, green, blue = image.tobytes()[:3]
     assert green < min(red, blue)
-    assert done.notes == ()
 
 
 @pytest.mark.skipif(not (STARTER_VISION / "config.json").exists(), reason="the starter weights are not here")

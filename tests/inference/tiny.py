@@ -40,8 +40,8 @@ def make_tokenizer(max_length: int = 16) -> PreTrainedTokenizerFast:
     )
 
 
-def save_diffusion(folder: Path, *, scheduler: object | None = None) -> Path:
-    """A Stable Diffusion pipeline; pictures in multiples of 8, about 200,000 parameters."""
+def save_diffusion(folder: Path, *, scheduler: object | None = None, halvings: int = 3) -> Path:
+    """A Stable Diffusion pipeline; about 200,000 parameters. `halvings`: from pixels to latents."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -54,10 +54,10 @@ def save_diffusion(folder: Path, *, scheduler: object | None = None) -> Path:
         attention_head_dim=8,
     )
     vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
+        block_out_channels=(8,) * (halvings + 1),
         norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+        down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
+        up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
         latent_channels=4,
     )
     tokenizer = make_tokenizer()
