@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import errno
-import logging
 import socket
 from collections.abc import Callable, Iterator
 
@@ -75,14 +74,13 @@ class _Server(uvicorn.Server):
 
 
 def _config(house: House) -> uvicorn.Config:
-    # `access_log=False` alone leaves it to the logger's handlers: addresses hold what people search for.
-    logging.getLogger("uvicorn.access").disabled = True
     return uvicorn.Config(
         build_app(house),
         http="h11",
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="warning",  # at "info" uvicorn logs addresses, and they hold what people search for
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -2,6 +2,7 @@
 
 import base64
 from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
@@ -176,7 +177,7 @@ def model_json(spec: ModelSpec, models: Models, warm: frozenset[str]) -> dict[st
         "tasks": list(spec.tasks),
         "commands": commands,
         "default_for": [task for task in spec.tasks if models.default_for(task) is spec],
-        "repo": spec.repo,
+        "repo": PurePath(spec.repo).name if PurePath(spec.repo).is_absolute() else spec.repo,
         "revision": spec.form.get("revision") or spec.revision,
         "licence": spec.licence,
         "demo": spec.demo,

@@ -14,10 +14,12 @@ const MAX_SEED = 4294967295;
 
 let command = null;
 let models = [];
+let demos = new Map();
 let inputs = new Map();
 
 export function buildOptions(commands, known) {
   command = commands.find((one) => one.name === "imagine");
+  demos = new Map(known.filter((model) => model.demo).map((model) => [model.name, model.note]));
   models = known.filter((model) => command?.models.includes(model.name));
   const rank = (option) => (ORDER.indexOf(option.name) + 1 || ORDER.length + 1);
   const shown = (command?.options || []).filter((option) => !ELSEWHERE.has(option.name));
@@ -85,6 +87,11 @@ function narrow() {
   inputs.get("negative_prompt")?.toggleAttribute("disabled", !takesNegative);
   refresh();
 }
+
+export const isDemo = (name) => demos.has(name);
+
+/** The desk says it once; a label that says it again under each picture would only be noise. */
+export const isDemoNote = (note) => [...demos.values()].includes(note);
 
 export const chosenModel = () => models.find((model) => model.name === inputs.get("model")?.value) || models[0];
 

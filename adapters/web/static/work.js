@@ -2,6 +2,7 @@
 
 import { announce, h, moment, say, seconds } from "./dom.js";
 import { buildFigure, cancelJob } from "./figure.js";
+import { isDemo, isDemoNote } from "./options.js";
 import { isOver, watch } from "./watch.js";
 
 /** `onFigure(mediaId, figure)` tells of each picture; `onUse(media)` and `onReuse(options)` bring something to the desk. */
@@ -106,15 +107,16 @@ function howFar(job) {
 
 function noteOf(job) {
   if (job.state === "cancelled") return job.error?.message || "Cancelled.";
-  return (job.result?.notes || []).join(" ");
+  return (job.result?.notes || []).filter((note) => !isDemoNote(note)).join("\n");
 }
 
 function factsOf(job) {
   const { result, options } = job;
   const size = options.width && options.height ? `${options.width} × ${options.height}` : null;
+  const model = result?.model || options.model;
   const facts = [
     ["Seed", result?.seed ?? options.seed],
-    ["Model", result?.model || options.model],
+    ["Model", isDemo(model) ? `${model} (demo)` : model],
     ["Size", size],
     ["Steps", options.steps],
     ["Took", result?.seconds ? `${result.seconds < 10 ? result.seconds.toFixed(1) : Math.round(result.seconds)} s` : null],
