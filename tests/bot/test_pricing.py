@@ -63,7 +63,7 @@ def test_a_pass_that_others_shared_says_nothing_of_a_job_alone():
 
 
 def test_another_device_says_nothing_of_the_one_that_prices():
-    assert priced(Rates([make_measured(device="cuda:1")], device="cuda:0")) == priced(Rates())
+    assert priced(Rates([make_measured(device="cuda:1")], first_device=lambda: "cuda:0")) == priced(Rates())
 
 
 def test_another_model_says_nothing_of_this_one():
