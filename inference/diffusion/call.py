@@ -63,8 +63,9 @@ def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy
 
 
 def _canvas(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """The size to compute: whole latent cells. Diffusers would round down and give a smaller picture."""
-    cell = int(getattr(pipeline, "vae_scale_factor", 1))
+    """The size to compute: whole latent cells, and the 8 pixels that most pipelines insist on. Diffusers would round
+    down and give a smaller picture."""
+    cell = max(8, int(getattr(pipeline, "vae_scale_factor", 8)))
     width, height = (-(-side // cell) * cell for side in size)
     return width, height
 

@@ -13,7 +13,7 @@ from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
-from inference.diffusion.call import covering
+from inference.diffusion.call import covering, render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
@@ -163,10 +163,13 @@ def test_a_sampler_that_the_model_lacks_is_refused(engine):
     assert "ddim" in refused.value.allowed
 
 
-def test_a_size_that_the_model_cannot_make_is_refused_with_the_nearest(engine):
+def test_a_size_that_the_model_cannot_make_is_refused_with_the_nearest():
+    class Picky:
+        def __call__(self, prompt, width, height):
+            raise ValueError(f"`height` and `width` have to be divisible by 16 but are {height} and {width}.")
+
     with pytest.raises(InvalidOption) as refused:
-        run(engine, make_request(width=60))
-    engine.cancel("job")
+        render(Picky(), make_request(width=56), 7, lambda *_: None)
 
     assert (refused.value.option, refused.value.problem, refused.value.nearest) == ("width", "multiple", "64")
 
