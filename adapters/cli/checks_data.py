@@ -53,7 +53,7 @@ def database(loaded: "Loaded") -> Iterator[Check]:
     for problem in problems:
         yield Check("database", BAD, problem)
     if not problems:
-        size = path.stat().st_size / 2**20
+        size = sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*")) / 2**20
         yield Check("database", OK, f"{path} is sound ({size:.1f} MiB, tables at {_revision(path) or 'none yet'}).")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.cli.failures import FAILED
-from adapters.cli.screen import program, tell, tell_json
+from adapters.cli.screen import tell, tell_json
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def show(checks: Iterator[Check], *, as_json: bool) -> int:
         tell(f"\n{_count(bad, 'thing')} would not work; the lines marked {BAD} say what to do.")
     else:
         also = f" ({_count(warned, 'warning')})" if warned else ""
-        tell(f"\nEverything needed works{also}. Start: {program()} serve")
+        tell(f"\nEverything needed works{also}.")
     return FAILED if bad else 0
 
 

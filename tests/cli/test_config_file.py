@@ -1,6 +1,7 @@
 """`config.toml` names every setting there is, with its default and its unit, and nothing else."""
 
 import dataclasses
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -54,6 +55,17 @@ def test_it_runs_as_shipped():
 
     assert settings == {name: kind() for name, kind in SECTIONS.items()} | {"models": settings["models"]}
     assert list(settings["models"]) == ["starter-image", "starter-vision"]
+
+
+@pytest.mark.parametrize("name", ["starter-image", "starter-vision"])
+def test_the_starter_models_are_asked_as_they_say_themselves(name):
+    says = ROOT / "models" / name / "easel.json"
+    if not says.exists():
+        pytest.skip("the starter models are not here")
+
+    table = tomllib.loads(TEXT)["models"][name]
+    wanted = {key: value for key, value in json.loads(says.read_text()).items() if key in table}
+    assert {key: table[key] for key in wanted} == wanted
 
 
 def test_tasks_of_the_starter_models_are_those_that_commands_ask_for():
