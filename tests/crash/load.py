@@ -41,7 +41,7 @@ WORDS = {
     Kind.OOM: "oom sleep=0.01",
     Kind.CRASH: "crash sleep=0.01",
     Kind.CANCEL_QUEUED: "a wolf sleep=0.03",
-    Kind.CANCEL_RUNNING: "a bear sleep=0.05 steps=40",
+    Kind.CANCEL_RUNNING: "a bear sleep=0.04 steps=30",
 }
 """Orders to the test engine."""
 
