@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -22,6 +23,7 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUES
 from bot.pricing import Rates
 from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
 from inference.pictures import PictureService
+from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
 from tests.web.pool import TestPool, picture
 
@@ -120,11 +122,17 @@ def build_usecases(
 
 
 @asynccontextmanager
-async def opened_house(data_dir: Path) -> AsyncIterator[TestHouse]:
-    """Not yet served: `serve` does that."""
+async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIterator[TestHouse]:
+    """Not yet served: `serve` does that. `has_children`: the engines run in the real pool's child process."""
     models = Models({spec.name: spec for spec in MODELS})
-    pool, events, rates = TestPool([spec.name for spec in MODELS]), Events(), Rates()
-    async with open_storage(StorageSettings(min_free_mb=0), data_dir) as storage, PictureService() as pictures:
+    events, rates = Events(), Rates()
+    async with AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
+        pictures = await stack.enter_async_context(PictureService())
+        pool: Any = TestPool([spec.name for spec in MODELS])
+        if has_children:
+            made = DevicePool(PoolSettings(), ["cpu"], MODELS, pictures, engines="tests.inference.engines:build")
+            pool = await stack.enter_async_context(made)
         dispatcher = Dispatcher(
             store=storage.jobs,
             media=storage.media,
@@ -136,10 +144,10 @@ async def opened_house(data_dir: Path) -> AsyncIterator[TestHouse]:
             settings=QueueSettings(),
         )
         usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates)
-        made = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
+        house = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
         working = asyncio.create_task(dispatcher.run())
-        yield made
-        await made.stop()
+        yield house
+        await house.stop()
         await dispatcher.close(1.0)
         await working
 

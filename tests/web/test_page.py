@@ -1,5 +1,6 @@
 """The page, driven in a real browser against the real server."""
 
+import io
 import os
 import re
 import shutil
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
 from tests.web.asking import imagine, make
@@ -150,6 +153,25 @@ async def test_a_photo_is_asked_about_captioned_and_started_from(server, tab):
     jobs = (await server.usecases.jobs.page(await server.usecases.people.local()))[0]
     assert jobs[0].job.options["strength"] == 0.6
     assert jobs[0].job.images[0].id == jobs[1].job.images[0].id
+    assert tab.complaints == []
+
+
+async def test_a_picture_that_says_how_it_was_made_brings_its_settings_back(server, tab):
+    made, said = io.BytesIO(), PngInfo()
+    said.add_text("parameters", "a lighthouse\nNegative prompt: fog\nSteps: 9, CFG scale: 4, Seed: 123, Size: 64x64")
+    Image.new("RGB", (64, 64)).save(made, "PNG", pnginfo=said)
+    await tab.open(server.url)
+    await tab.page.locator("#file").set_input_files(
+        files=[{"name": "old.png", "mimeType": "image/png", "buffer": made.getvalue()}]
+    )
+
+    await tab.page.get_by_role("button", name="Use its settings").click()
+
+    await expect(tab.page.locator("#prompt")).to_have_value("a lighthouse")
+    await tab.page.locator("#options summary").click()
+    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("123")
+    await expect(tab.page.get_by_label("Steps")).to_have_value("9")
+    await expect(tab.page.get_by_label("Keep out")).to_have_value("fog")
     assert tab.complaints == []
 
 
