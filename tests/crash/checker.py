@@ -315,7 +315,7 @@ class _Check:
             self._fault("wrong message", f"{name}: shown was {first}, kept is {kept}")
 
     def _check_outbox(self) -> None:
-        rows = defaultdict(dict)
+        rows: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for row in self._rows("SELECT job, kind, state FROM outbox"):
             rows[row["job"]][row["kind"]] = row["state"]
         for job, planned in self._kinds():

@@ -57,12 +57,12 @@ def loaded(folder: Path, engine: str) -> Loaded:
         settings=SETTINGS,
         secrets=read_secrets({}, data_dir),
         data_dir=data_dir,
-        models=_test_models() if engine == "test" else _starter_models(data_dir),
+        models=test_models() if engine == "test" else _starter_models(data_dir),
         root=main.ROOT,
     )
 
 
-def _test_models() -> Models:
+def test_models() -> Models:
     return Models({"test": ModelSpec(name="test", tasks=TASKS, repo=".", steps=3, width=64, height=64, step_s=0.01)})
 
 

@@ -1,0 +1,137 @@
+"""SIGTERM: what runs may finish within the deadline or goes back to the queue, and nobody is left behind."""
+
+import json
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.crash.processes import Victim
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
+
+TAKES_1_S = "a fox steps=10 sleep=0.1"
+TAKES_60_S = "a fox steps=600 sleep=0.1"
+
+
+class Server:
+    """One running server and what it says."""
+
+    def __init__(self, folder: Path, arguments: list[str], **settings: str) -> None:
+        self._data_dir = folder / "data"
+        self.output = folder / "output.txt"
+        environ = {"EASEL_DATA_DIR": str(self._data_dir), "EASEL_WEB__PORT": "0"} | settings
+        self.process = Victim(arguments, self.output, environ)
+        self.url = ""
+
+    def wait_until_ready(self) -> None:
+        until(self._published)
+        self.url = self._published().rstrip("/") + "/api/v1"
+
+    def _published(self) -> str:
+        """The address in the lock file, once it is this server's."""
+        assert self.process.is_alive(), self.output.read_text()
+        try:
+            holder = json.loads((self._data_dir / "easel.lock").read_text())
+        except (FileNotFoundError, ValueError):
+            return ""
+        return holder["url"] if holder["pid"] == self.process.pid else ""
+
+    def ask_for(self, prompt: str) -> str:
+        answer = httpx.post(f"{self.url}/jobs", json={"command": "imagine", "options": {"prompt": prompt}})
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    def wait_until_it_runs(self, job_id: str) -> None:
+        until(lambda: (httpx.get(f"{self.url}/jobs/{job_id}").json()["progress"] or {}).get("step"))
+
+    def stop(self, within_s: float) -> int:
+        """Its exit status; nothing of it may live any more."""
+        self.process.signal(signal.SIGTERM)
+        status = self.process.wait(within_s)
+        assert self.process.wait_until_gone(2.0) is not None, "a child outlived its server"
+        return status
+
+    def states(self) -> dict[str, str]:
+        with closing(sqlite3.connect(self._data_dir / "easel.db")) as database:
+            return dict(database.execute("SELECT id, state FROM job"))
+
+
+def until(is_true: Callable[[], Any], within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., Server]]:
+    servers = []
+
+    def start_one(*arguments: str, **settings: str) -> Server:
+        servers.append(Server(tmp_path, [*(arguments or ("-m", "tests.crash.server"))], **settings))
+        return servers[-1]
+
+    yield start_one
+    for server in servers:
+        server.process.close()
+
+
+def test_a_job_that_ends_within_the_deadline_is_finished_and_the_rest_waits(start):
+    server = start()
+    server.wait_until_ready()
+    runs, waits = server.ask_for(TAKES_1_S), server.ask_for(TAKES_1_S)
+    server.wait_until_it_runs(runs)
+
+    status = server.stop(within_s=15)
+
+    assert status == 0, server.output.read_text()
+    assert server.states() == {runs: "delivered", waits: "queued"}
+
+
+def test_a_job_that_does_not_end_within_the_deadline_goes_back_to_the_queue(start):
+    server = start(EASEL_QUEUE__DRAIN_S="0.5")
+    server.wait_until_ready()
+    job_id = server.ask_for(TAKES_60_S)
+    server.wait_until_it_runs(job_id)
+
+    status = server.stop(within_s=15)
+
+    assert status == 0, server.output.read_text()
+    assert server.states() == {job_id: "queued"}
+
+
+def test_a_second_signal_ends_at_once_and_the_next_server_takes_the_job_up(start):
+    server = start()
+    server.wait_until_ready()
+    job_id = server.ask_for(TAKES_60_S)
+    server.wait_until_it_runs(job_id)
+    server.process.signal(signal.SIGTERM)
+    until(lambda: "Stopping" in server.output.read_text())
+
+    status = server.stop(within_s=2)
+
+    assert status == 130
+    assert server.states() == {job_id: "running"}
+    following = start()
+    following.wait_until_ready()
+    following.wait_until_it_runs(job_id)
+
+
+def test_a_second_server_on_the_same_data_is_told_who_the_first_is(start):
+    first = start()
+    first.wait_until_ready()
+
+    second = start("main.py", "serve")
+
+    assert second.process.wait(20) == 1
+    said = second.output.read_text()
+    assert f"process {first.process.pid}" in said
+    assert first.url.removesuffix("/api/v1") in said
+    assert "Traceback" not in said
