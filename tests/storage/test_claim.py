@@ -148,18 +148,18 @@ async def test_only_offered_models_are_claimed(storage, ann):
     assert await claim(storage) is None
 
 
-async def test_a_cold_job_gives_way_to_a_warm_one_for_a_while(storage, ann, ben):
+async def test_a_cold_job_gives_way_to_a_warm_one_for_a_while(storage, ann):
     [cold] = await accept(storage, ann, model="fox")
-    [warm] = await accept(storage, ben, model="owl")
+    [warm] = await accept(storage, ann, model="owl")
 
     assert (await claim(storage, swap_wait_s=5.0, **TWO)).id == warm.id
     assert (await claim(storage, swap_wait_s=5.0, **TWO)).id == cold.id
 
 
-async def test_a_cold_job_gives_way_no_longer_than_it_should(storage, ann, ben):
+async def test_a_cold_job_gives_way_no_longer_than_it_should(storage, ann):
     [cold] = await accept(storage, ann, model="fox")
     with time_machine.travel(cold.created_at + timedelta(seconds=6)):
-        await accept(storage, ben, model="owl")
+        await accept(storage, ann, model="owl")
         claimed = await claim(storage, swap_wait_s=5.0, **TWO)
 
     assert claimed.id == cold.id

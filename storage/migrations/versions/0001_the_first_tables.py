@@ -11,6 +11,27 @@ branch_labels = None
 depends_on = None
 
 
+TABLES = (
+    "inbox",
+    "measurement",
+    "media",
+    "model_form",
+    "person",
+    "space",
+    "account",
+    "api_key",
+    "job",
+    "media_owner",
+    "person_load",
+    "person_share",
+    "quota_day",
+    "space_share",
+    "job_media",
+    "ledger",
+    "outbox",
+)
+
+
 def upgrade() -> None:
     op.create_table(
         "inbox",
@@ -334,85 +355,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     context.config.attributes["dialect"].drop_search(op.get_bind())
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_outbox_due", sqlite_where=sa.text("state = 'pending'"), postgresql_where=sa.text("state = 'pending'")
-        )
-
-    op.drop_table("outbox")
-    with op.batch_alter_table("ledger", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_ledger_settled",
-            sqlite_where=sa.text("kind IN ('capture', 'refund')"),
-            postgresql_where=sa.text("kind IN ('capture', 'refund')"),
-        )
-
-    op.drop_table("ledger")
-    with op.batch_alter_table("job_media", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_job_media_media"))
-
-    op.drop_table("job_media")
-    with op.batch_alter_table("space_share", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_space_share_active",
-            sqlite_where=sa.text("backlog + running > 0"),
-            postgresql_where=sa.text("backlog + running > 0"),
-        )
-
-    op.drop_table("space_share")
-    op.drop_table("quota_day")
-    with op.batch_alter_table("person_share", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_person_share_active",
-            sqlite_where=sa.text("backlog + running > 0"),
-            postgresql_where=sa.text("backlog + running > 0"),
-        )
-
-    op.drop_table("person_share")
-    op.drop_table("person_load")
-    with op.batch_alter_table("media_owner", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_media_owner_kept_since"))
-
-    op.drop_table("media_owner")
-    with op.batch_alter_table("job", schema=None) as batch_op:
-        batch_op.drop_index("ix_job_owner_seq")
-        batch_op.drop_index(
-            "ix_job_line", sqlite_where=sa.text("state = 'queued'"), postgresql_where=sa.text("state = 'queued'")
-        )
-        batch_op.drop_index(
-            "ix_job_lease", sqlite_where=sa.text("state = 'running'"), postgresql_where=sa.text("state = 'running'")
-        )
-        batch_op.drop_index(
-            "ix_job_ended",
-            sqlite_where=sa.text("(state NOT IN ('queued', 'running'))"),
-            postgresql_where=sa.text("(state NOT IN ('queued', 'running'))"),
-        )
-        batch_op.drop_index(
-            "ix_job_back_off",
-            sqlite_where=sa.text("state = 'queued' AND not_before IS NOT NULL"),
-            postgresql_where=sa.text("state = 'queued' AND not_before IS NOT NULL"),
-        )
-        batch_op.drop_index(
-            "ix_job_alone",
-            sqlite_where=sa.text("state = 'queued' AND alone IS 1"),
-            postgresql_where=sa.text("state = 'queued' AND alone IS 1"),
-        )
-
-    op.drop_table("job")
-    with op.batch_alter_table("api_key", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_api_key_person"))
-
-    op.drop_table("api_key")
-    with op.batch_alter_table("account", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_account_person"))
-
-    op.drop_table("account")
-    op.drop_table("space")
-    op.drop_table("person")
-    op.drop_table("model_form")
-    op.drop_table("media")
-    op.drop_table("measurement")
-    with op.batch_alter_table("inbox", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_inbox_created_at"))
-
-    op.drop_table("inbox")
+    for table in reversed(TABLES):
+        op.drop_table(table)
