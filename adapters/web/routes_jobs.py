@@ -32,16 +32,19 @@ Item = TypeVar("Item")
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
 
-def _body(kind: type[JobBody]) -> dict[str, Any]:
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    key = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "schema": {"type": "string", "maxLength": 200},
-        "description": "The same key and body returns the same job; another body is refused",
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobBody"}}},
     }
-    content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}, "parameters": [key]}
+}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": 200},
+    "description": "The same key and body returns the same job; another body is refused",
+}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20}
 
 
 @router.post(
@@ -49,7 +52,7 @@ def _body(kind: type[JobBody]) -> dict[str, Any]:
     status_code=202,
     response_model=AcceptedInfo,
     response_model_exclude_unset=True,
-    openapi_extra=_body(JobBody),
+    openapi_extra={**_BODY, "parameters": [_KEY]},
 )
 async def ask(request: Request, response: Response, house: TheHouse, caller: TheCaller) -> Any:
     """Ask for something. The job is on disk when this answers."""
@@ -61,7 +64,7 @@ async def ask(request: Request, response: Response, house: TheHouse, caller: The
     return accepted_json(tickets)
 
 
-@router.post("/quotes", response_model=QuoteInfo, openapi_extra=_body(JobBody))
+@router.post("/quotes", response_model=QuoteInfo, openapi_extra=_BODY)
 async def quote(request: Request, house: TheHouse, caller: TheCaller) -> Any:
     """What asking would cost. Nothing is reserved."""
     body = await read_json(request, JobBody)
@@ -100,8 +103,8 @@ async def history(
     caller: TheCaller,
     state: Annotated[str | None, Query(description="Only jobs in this state")] = None,
     q: Annotated[str, Query(description="Words from prompts, captions and answers")] = "",
-    before: Annotated[str | None, Query(description="`next` of the page before")] = None,
-    limit: Annotated[str, Query(description=f"1 to {MAX_PAGE}")] = "20",
+    before: Annotated[str | None, Query(description="What `next` was")] = None,
+    limit: Annotated[str, Query(description="How many", json_schema_extra=_LIMIT)] = "20",
 ) -> Any:
     """The caller's own jobs, newest first."""
     if len(q) > MAX_SEARCH:

@@ -31,7 +31,7 @@ class FreshFiles(StaticFiles):
         return response
 
 
-@router.get("/")
+@router.api_route("/", methods=["GET", "HEAD"])
 async def page(request: Request, house: TheHouse) -> Response:
     told = {"needs_key": await house.needs_key(), "max_upload_mb": house.max_upload // 2**20}
     return templates.TemplateResponse(request, "page.html", told, headers=_NO_CACHE)
@@ -47,13 +47,13 @@ async def favicon() -> Response:
     return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
-@router.get("/healthz")
+@router.api_route("/healthz", methods=["GET", "HEAD"])
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.api_route("/readyz", methods=["GET", "HEAD"])
 async def readyz(house: TheHouse) -> Response:
     """The database answers and a worker is ready."""
     checks = await house.usecases.operations.readiness()

@@ -151,6 +151,13 @@ async def test_it_is_ready_when_the_database_and_a_worker_are(server, client):
     assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+async def test_a_watcher_may_ask_for_the_head_only(client, path):
+    answer = await client.head(path)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 async def test_metrics_tell_jobs_devices_and_requests(client):
     await make(client)
 

@@ -24,7 +24,7 @@ function rows(title, entries) {
 }
 
 function operation(path, method, about) {
-  const parameters = (about.parameters || []).map((one) => [one.name, typeOf(one.schema), one.description || `in ${one.in}`]);
+  const parameters = (about.parameters || []).map((one) => [one.name, typeOf(one.schema), (one.description || `in ${one.in}`).replaceAll("`", "")]);
   const bodies = Object.entries(about.requestBody?.content || {}).map(([kind, { schema }]) => [kind, schema.properties ? h("code", {}, Object.keys(schema.properties).join(", ")) : typeOf(schema)]);
   const answers = Object.entries(about.responses || {}).map(([status, { description, content }]) => {
     const schema = Object.values(content || {})[0]?.schema;
