@@ -81,7 +81,7 @@ def media_id(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-async def eventually(is_true: Any, within_s: float = 3.0) -> None:
+async def eventually(is_true: Any, within_s: float = 30.0) -> None:
     """Let others work until it holds."""
     async with asyncio.timeout(within_s):
         while not is_true():  # noqa: ASYNC110 - it may be anything

@@ -385,7 +385,8 @@ def owe_on(post, platform, count):
     return [job.id for job in jobs]
 
 
-async def test_a_platform_that_is_down_does_not_stop_another():
+async def test_a_platform_that_is_down_does_not_stop_another(monkeypatch):
+    monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.05)
     post = Post(FakePlatform("down"), FakePlatform("up"))
     post.chat.failures["send"] = [PlatformError("502") for _ in range(100_000)]
     owe_on(post, "down", 200)

@@ -82,7 +82,7 @@ class House:
             assert not running.done() or dispatcher._closing, "the dispatcher ended by itself"
         finally:
             await dispatcher.close(0.0)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(20):
                 await running
 
     async def work_off(self, *jobs, **options):
@@ -872,7 +872,7 @@ async def test_a_job_claimed_while_closing_goes_back_to_the_queue(house):
 
     await house.dispatcher.close(0.0)
     house.store.gates["claim"].set()
-    await asyncio.wait_for(running, 2)
+    await asyncio.wait_for(running, 20)
 
     assert house.store.state(job) is JobState.QUEUED
 
@@ -917,7 +917,7 @@ async def test_closing_before_the_start_claims_nothing(house):
     dispatcher = house.build()
     await dispatcher.close(0.0)
 
-    await asyncio.wait_for(dispatcher.run(), 1)
+    await asyncio.wait_for(dispatcher.run(), 20)
 
     assert not house.store.called("claim")
 

@@ -487,7 +487,7 @@ async def test_a_job_that_ends_between_the_two_looks_is_not_missed(house):
     house.finish(job)
     first_look.set()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert await following == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
 
 
@@ -501,7 +501,7 @@ async def test_a_job_that_ends_during_the_second_look_is_not_missed(house):
 
     house.finish(job)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert (await following)[-1] == ("result", JobState.DELIVERED)
 
 
@@ -538,7 +538,7 @@ async def test_a_result_does_not_wait_for_the_next_preview(house, monkeypatch):
 
     house.finish(job)
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         assert (await following)[-1][0] == "result"
 
 
