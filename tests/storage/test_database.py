@@ -150,7 +150,7 @@ async def test_two_hundred_tasks_cancelled_anywhere_never_block_the_writer(stora
         await asyncio.gather(*tasks, return_exceptions=True)
         started = time.monotonic()
         await accept(storage, ann)
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 2.0  # a lock left behind would hold for ever
 
     assert await storage.ledger.problems() == []
 
