@@ -1,7 +1,7 @@
 """The picture child: decodes what strangers sent, so that nothing they send can harm the house.
 
 Run as `python -m inference.picture_worker PARENT_PID MEMORY_MB CPU_S`. Without torch; small; with limits on
-memory and, for each request, on processor time. One request at a time; each gets one reply.
+memory and, for each request, on processor time. It says Ready; then each request gets one reply.
 """
 
 import contextlib
@@ -54,6 +54,7 @@ def main() -> None:
     line = child.take_line()
     child.settle(parent, niceness=0)
     limit_memory(memory_mb)
+    line.send(protocol.Ready(slots=1))
     while (request := line.receive()) is not None:
         limit_cpu(cpu_s)
         line.send(answer(request))

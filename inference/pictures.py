@@ -17,6 +17,7 @@ from inference import protocol
 from inference.process import ChildProcess
 
 _log = structlog.get_logger("inference")
+_START_S = 60.0
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -131,22 +132,21 @@ class PictureService:
         async with self._places:
             child = self._idle.pop() if self._idle else await self._start()
             try:
-                reply = await self._reply(child, request)
+                child.post(request)
+                reply = await self._reply(child, self._settings.timeout_s)
             except BaseException:
                 # Also when we are cancelled: its answer would be taken for the next one's.
-                self._all.discard(child)
-                child.kill()
-                await asyncio.shield(child.close())
+                await self._drop(child)
                 raise
             self._idle.append(child)
         if isinstance(reply, protocol.Failure):
             raise protocol.unpack_error(reply)
         return reply
 
-    async def _reply(self, child: ChildProcess, request: Any) -> Any:
-        child.post(request)
+    async def _reply(self, child: ChildProcess, within_s: float) -> Any:
+        """The child's next message. Raises: _Lost."""
         try:
-            async with asyncio.timeout(self._settings.timeout_s):
+            async with asyncio.timeout(within_s):
                 reply = await child.receive()
         except TimeoutError:
             raise _Lost("no answer in time", is_late=True) from None
@@ -165,7 +165,17 @@ class PictureService:
         except OSError as error:
             raise _Lost(f"no child: {error}", is_late=False) from error
         self._all.add(child)
+        try:
+            await self._reply(child, _START_S)
+        except BaseException:
+            await self._drop(child)
+            raise
         return child
+
+    async def _drop(self, child: ChildProcess) -> None:
+        self._all.discard(child)
+        child.kill()
+        await asyncio.shield(child.close())
 
 
 _SIGXCPU = 24

@@ -306,7 +306,7 @@ async def test_a_picture_that_costs_its_child_is_refused_and_the_next_is_read(fr
 
 
 async def test_a_picture_that_takes_too_long_is_refused_as_slow():
-    async with PictureService(PictureSettings(timeout_s=0.5)) as pictures:
+    async with PictureService(PictureSettings(timeout_s=1.5)) as pictures:
         await pictures.clean(png(gradient()))
         (child,) = pictures._all
         os.kill(child.pid, 19)
@@ -354,9 +354,10 @@ async def test_a_request_that_is_none_is_answered_with_an_error():
     child = await ChildProcess.start("pictures", "inference.picture_worker", "1024", "5")
     child.post(protocol.Shutdown())
 
-    reply = await child.receive()
+    ready, reply = await child.receive(), await child.receive()
     await child.close()
 
+    assert ready == protocol.Ready(slots=1)
     assert reply == protocol.Failure("EngineError", {"detail": "Shutdown is no request"})
 
 

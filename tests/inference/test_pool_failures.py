@@ -50,7 +50,7 @@ async def test_the_log_holds_where_native_code_died():
 
 
 async def test_a_stopped_child_is_found_by_its_silence():
-    async with open_pool(silence_s=0.6) as pool:
+    async with open_pool(silence_s=1.5) as pool:
         with pytest.raises(WorkerLost, match="silent"):
             await collect(
                 pool, make_task("sleep=0.05 steps=1000"), at={2: lambda: os.kill(child_of(pool), signal.SIGSTOP)}
@@ -61,7 +61,7 @@ async def test_a_stopped_child_is_found_by_its_silence():
 
 
 async def test_a_stopped_child_is_found_also_when_it_has_nothing_to_do():
-    async with open_pool(silence_s=0.6) as pool:
+    async with open_pool(silence_s=1.5) as pool:
         os.kill(child_of(pool), signal.SIGSTOP)
         await until(lambda: pool.statuses()[0].restarts == 1)
         done = await finish(pool, make_task())
@@ -70,7 +70,7 @@ async def test_a_stopped_child_is_found_also_when_it_has_nothing_to_do():
 
 
 async def test_a_child_whose_interpreter_is_held_is_found_by_its_silence():
-    async with open_pool(silence_s=0.6) as pool:
+    async with open_pool(silence_s=1.5) as pool:
         with pytest.raises(WorkerLost) as lost:
             await collect(pool, make_task("busy"))
 
@@ -103,7 +103,7 @@ async def test_a_job_over_its_device_time_stops_at_the_next_step():
         restarts = pool.statuses()[0].restarts
 
     assert late.value.limit_s == 0.4
-    assert took_s < 2
+    assert took_s < 10
     assert restarts == 0
 
 
@@ -118,8 +118,8 @@ async def test_a_job_over_its_time_that_does_not_stop_gets_its_child_killed():
 
 
 async def test_loading_does_not_count_against_the_job_but_has_a_limit_of_its_own():
-    async with open_pool(job_timeout_s=0.2, load_timeout_s=1.0) as pool:
-        done = await finish(pool, make_task(model=make_model("slow", repo="load=0.5")))
+    async with open_pool(job_timeout_s=0.8, load_timeout_s=2.0) as pool:
+        done = await finish(pool, make_task(model=make_model("slow", repo="load=1")))
         with pytest.raises(ModelUnavailable, match="loading took over") as refused:
             await collect(pool, make_task(model=make_model("endless", repo="load-hang")))
 
@@ -128,7 +128,7 @@ async def test_loading_does_not_count_against_the_job_but_has_a_limit_of_its_own
 
 
 async def test_a_child_that_is_stopped_while_it_loads_is_found():
-    async with open_pool(silence_s=0.3, load_silence_s=0.6) as pool:
+    async with open_pool(silence_s=0.5, load_silence_s=1.5) as pool:
         with pytest.raises(WorkerLost, match="silent"):
             await collect(pool, make_task(model=make_model("held", repo="load-busy")))
 
@@ -181,7 +181,7 @@ async def test_a_child_that_dies_again_and_again_is_started_ever_more_slowly():
 
     waits = [later - earlier for earlier, later in itertools.pairwise(births)]
     assert waits[0] < waits[3]
-    assert 0.4 < waits[3] < 3
+    assert 0.4 < waits[3] < 20
 
 
 async def test_the_crash_of_one_device_leaves_the_other_alone():

@@ -87,7 +87,7 @@ async def test_closing_the_iterator_cancels_the_task():
             async for event in events:
                 if isinstance(event, Progress) and event.step == 2:
                     break
-        await until(pool.offers, within_s=2)
+        await until(pool.offers)
         done = await finish(pool, make_task())
 
     assert done.pictures
@@ -115,7 +115,7 @@ async def test_draining_interrupts_what_does_not_finish_in_time():
         with pytest.raises(Interrupted):
             await running
 
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 async def test_a_draining_pool_takes_nothing_more():
@@ -220,7 +220,7 @@ def test_no_child_outlives_a_killed_parent(prompt, repo):
         child = told_child(parent)
         parent.kill()
 
-    assert wait_for_death(child) < 2
+    assert wait_for_death(child) < 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a hung child of its parent's death")
@@ -232,4 +232,4 @@ def test_no_stopped_child_outlives_a_killed_parent():
         os.kill(child, signal.SIGSTOP)
         parent.kill()
 
-    assert wait_for_death(child) < 2
+    assert wait_for_death(child) < 5

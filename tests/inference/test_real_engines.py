@@ -19,6 +19,7 @@ from tests.inference.tiny import save_blip, save_diffusion
 
 PAINTING = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
 READING = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
+STARTERS = ROOT / "models"
 ENGINES = "inference.engine:build"
 VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -63,6 +64,7 @@ def reading(models, name="opt", *, question="", colour="red", **options: Any):
 
 
 @in_one_loop
+@pytest.mark.timeout(300)  # the child imports torch and Diffusers first
 async def test_a_picture_comes_encoded_with_what_made_it(pool, models):
     events = await collect(pool, painting(models))
 
@@ -144,27 +146,26 @@ async def test_an_answer_is_cancelled_at_the_next_token(pool, models):
 
 # ---------------------------------------------------------------- the starter models
 
-STARTER_IMAGE = ROOT / "models" / "starter-image"
-STARTER_VISION = ROOT / "models" / "starter-vision"
 
-
-@pytest.mark.skipif(not (STARTER_IMAGE / "model_index.json").exists(), reason="the starter weights are not here")
-async def test_the_starter_model_paints_the_background_it_is_asked_for():
+@in_one_loop
+@pytest.mark.skipif(not (STARTERS / "starter-image/unet").exists(), reason="the starter weights are not here")
+async def test_the_starter_model_paints_the_background_it_is_asked_for(pool):
     model = make_model("starter-image", repo="models/starter-image", demo=True)
-    options = PAINTING | {"steps": 20, "guidance_scale": 5.0, "width": 128, "height": 128}
-    async with PictureService() as pictures, open_pool([model], engines=ENGINES, pictures=pictures) as pool:
-        done = await finish(pool, make_task("a rocket on a purple background", model=model, options=options))
+    options = PAINTING | {"steps": 12, "guidance_scale": 2.5, "width": 128, "height": 128}
+    done = await finish(pool, make_task("a red circle on a purple background", model=model, options=options))
 
     image = Image.open(io.BytesIO(done.pictures[0].media.data)).convert("RGB").resize((8, 8))
     red, green, blue = image.tobytes()[:3]
     assert green < min(red, blue)
 
 
-@pytest.mark.skipif(not (STARTER_VISION / "config.json").exists(), reason="the starter weights are not here")
-async def test_the_starter_model_answers_a_question():
+@in_one_loop
+@pytest.mark.skipif(
+    not (ROOT / "models/starter-vision/config.json").exists(), reason="the starter weights are not here"
+)
+async def test_the_starter_model_answers_a_question(pool):
     model = make_model("starter-vision", repo="models/starter-vision", demo=True, tasks=VISION_TASKS)
     task = reading({"opt": model}, question="What colour is the background?", colour="red", max_new_tokens=20)
-    async with open_pool([model], engines=ENGINES) as pool:
-        done = await finish(pool, task)
+    done = await finish(pool, task)
 
     assert done.text
