@@ -80,7 +80,8 @@ class Deliverer:
                     log.warning("the outbox has to wait", action="outbox_failed", exc_info=error)
                     idle_s = RETRY_RECORD_S
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), idle_s)
+                    async with asyncio.timeout(idle_s):  # in Python 3.11, wait_for can swallow a cancel
+                        await self._woken.wait()
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start each due delivery whose job has none under way, so that a placeholder precedes its result.

@@ -158,8 +158,10 @@ class Dispatcher:
         while not self._closing:
             self._woken.clear()
             if await self._guarded(claim_some) is False and not self._closing:
+                idle_s = await self._idle_s()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), await self._idle_s())
+                    async with asyncio.timeout(idle_s):  # in Python 3.11, wait_for can swallow a cancel
+                        await self._woken.wait()
 
     async def _claim_some(self, group: asyncio.TaskGroup) -> bool:
         """At most one job for each device; returns whether there was any."""

@@ -38,7 +38,8 @@ class Follower:
     async def rest(self, seconds: float) -> None:
         """Let progress pass unseen for a while; a change of the stored job ends the rest at once."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):  # in Python 3.11, wait_for can swallow a cancel
+                await self._changed.wait()
 
 
 class Events:

@@ -527,3 +527,18 @@ async def test_stopping_stops_watching(post):
         pass
 
     assert not post.events.is_watched(job.id)
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stop_that_comes_with_a_wake_is_heard(post, turns):
+    deliverer = Deliverer(outbox=post.outbox, media=post.media, events=post.events, platforms=post.platforms)
+    running = asyncio.create_task(deliverer.run())
+    await asyncio.sleep(0.01)
+
+    deliverer.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+
+    done, _ = await asyncio.wait([running], timeout=1)
+    assert done

@@ -939,3 +939,18 @@ async def test_no_prompt_is_logged_above_debug(house, logged):
 
     assert {"job_failed", "out_of_memory", "worker_lost"} <= {event["action"] for event in logged}
     assert "secret" not in repr([event for event in logged if event["log_level"] != "debug"])
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stop_that_comes_with_a_wake_is_heard(house, turns):
+    dispatcher = house.build()
+    running = asyncio.create_task(dispatcher.run())
+    await asyncio.sleep(0.01)
+
+    dispatcher.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+
+    done, _ = await asyncio.wait([running], timeout=1)
+    assert done

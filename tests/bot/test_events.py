@@ -115,3 +115,15 @@ async def test_a_rest_lets_progress_wait(events):
         await follower.rest(0.01)
 
         assert await follower.next() == (False, step(1))
+
+
+async def test_a_follower_that_is_cancelled_as_the_job_changes_hears_it(events):
+    with events.follow("a") as follower:
+        resting = asyncio.create_task(follower.rest(60))
+        await asyncio.sleep(0)
+
+        events.changed("a")
+        resting.cancel()
+        await asyncio.wait([resting])
+
+        assert resting.cancelled()
