@@ -241,7 +241,7 @@ async def test_what_the_platform_confirmed_is_recorded_however_long_it_takes(pos
 
 
 async def test_a_confirmation_that_cannot_be_recorded_is_not_repeated_at_once(post, monkeypatch):
-    monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.05)
+    monkeypatch.setattr(deliver, "back_off_s", lambda tries: 60.0)
     post.owe_result()
     post.outbox.failures["sent"] = [ValueError("a bug")]
     post.outbox.failures["retry"] = [ValueError("a bug")]
