@@ -40,10 +40,27 @@ def make_tokenizer(max_length: int = 16) -> PreTrainedTokenizerFast:
     )
 
 
-def save_diffusion(folder: Path, *, scheduler: object | None = None, halvings: int = 3) -> Path:
+def save_diffusion(folder: Path, *, halvings: int = 3) -> Path:
     """A Stable Diffusion pipeline; about 200,000 parameters. `halvings`: from pixels to latents."""
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
+    tokenizer = make_tokenizer()
+    StableDiffusionPipeline(
+        unet=_make_unet(),
+        vae=_make_autoencoder(halvings),
+        text_encoder=_make_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler(
+            beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _make_unet() -> UNet2DConditionModel:
+    return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32),
         norm_num_groups=8,
@@ -53,16 +70,21 @@ def save_diffusion(folder: Path, *, scheduler: object | None = None, halvings: i
         cross_attention_dim=16,
         attention_head_dim=8,
     )
-    vae = AutoencoderKL(
+
+
+def _make_autoencoder(halvings: int) -> AutoencoderKL:
+    return AutoencoderKL(
         block_out_channels=(8,) * (halvings + 1),
         norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
         up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
         latent_channels=4,
     )
-    tokenizer = make_tokenizer()
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
+
+
+def _make_text_encoder(vocabulary: int) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=1,
@@ -72,18 +94,7 @@ def save_diffusion(folder: Path, *, scheduler: object | None = None, halvings: i
         eos_token_id=3,
         pad_token_id=0,
     )
-    StableDiffusionPipeline(
-        unet=unet,
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        scheduler=scheduler
-        or DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-    return folder
+    return CLIPTextModel(config)
 
 
 def save_blip(folder: Path, language: str = "opt") -> Path:
