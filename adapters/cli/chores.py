@@ -129,18 +129,16 @@ def _keys(session: Session) -> typer.Typer:
 
 
 def _show_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
-    from adapters.cli.screen import to_json
-
     if as_json:
         tell_json({"keys": keys})
         return
     if not keys:
         note("There are no keys. While there are none, only this machine may use the server.")
     for key in keys:
-        made = to_json(key["created_at"])[:10]
-        used = f"last used {to_json(key['last_used_at'])[:10]}" if key["last_used_at"] else "never used"
+        made = key["created_at"][:10]
+        used = f"last used {key['last_used_at'][:10]}" if key["last_used_at"] else "never used"
         more = ", admin" if key["admin"] else ""
-        ended = f", revoked {to_json(key['revoked_at'])[:10]}" if key["revoked_at"] else ""
+        ended = f", revoked {key['revoked_at'][:10]}" if key["revoked_at"] else ""
         tell(f"{key['prefix']}  {key['person']}{more}  made {made}, {used}{ended}")
 
 

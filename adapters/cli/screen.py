@@ -2,9 +2,7 @@
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 
 def tell(line: str) -> None:
@@ -20,13 +18,7 @@ def note(line: str) -> None:
 
 
 def tell_json(content: object) -> None:
-    tell(json.dumps(content, ensure_ascii=False, default=to_json))
-
-
-def to_json(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return str(value)
+    tell(json.dumps(content, ensure_ascii=False))
 
 
 def never_fail_on_letters() -> None:

@@ -119,7 +119,8 @@ def test_json_may_be_chosen_for_a_terminal_too():
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore.http11", "aiosqlite", "uvicorn.access", "alembic.runtime"])
-def test_talkative_libraries_are_heard_from_warning_on(set_up, screen, name):
+def test_talkative_libraries_are_heard_from_warning_on(set_up, screen, monkeypatch, name):
+    monkeypatch.setattr(logging.getLogger(name), "propagate", True)  # uvicorn's servers of other tests change it
     set_up(level="debug")
     logging.getLogger(name).info("GET https://api.example/bot123")
     logging.getLogger(name).warning("late")

@@ -13,14 +13,9 @@ from adapters.cli import caller as callers
 from adapters.cli.caller import Order, open_caller, open_keeper
 from adapters.cli.failures import Failure
 from adapters.cli.remote import RemoteCaller
-from adapters.cli.views import job_body, key_body
-from adapters.web import views
 from bot.errors import EaselError, StartupError
 from bot.lock import DataLock, read_holder
-from bot.ports import ApiKey, Progress
-from bot.usecases import Ticket
 from tests.cli.house import serving
-from tests.fakes import NOON, make_job, make_person, make_result
 from tests.web.pool import picture
 
 IMAGINE = Order(command="imagine", options={"prompt": "a red circle", "seed": 7, "count": 2})
@@ -155,23 +150,26 @@ async def test_a_backup_is_a_file(keeper, tmp_path):
 # ---------------------------------------------------------------- the same shapes
 
 
-@pytest.mark.parametrize(
-    "ticket",
-    [
-        Ticket(job=make_job()),
-        Ticket(job=make_job(result=make_result()), progress=Progress(step=1, steps=2), eta_s=1.0, position=2),
-    ],
-)
-def test_a_job_is_told_in_the_same_words_as_over_rest(ticket):
-    assert job_body(ticket) == views.job_json(ticket)
+async def test_both_ways_tell_a_job_in_the_same_words(composition, data_dir):
+    async with open_caller(composition, composition.load(None)) as local:
+        (job_id,) = await local.submit(IMAGINE)
+        *_, told = [job async for job in local.follow(job_id)]
+    with serving(data_dir):
+        async with open_caller(composition, composition.load(None)) as remote:
+            again = await remote.job(job_id)
+
+    assert again == told
 
 
-def test_a_key_is_told_in_the_same_words_as_over_rest():
-    from adapters.web.routes_internal import _key_json
+async def test_both_ways_tell_a_key_in_the_same_words(composition, data_dir):
+    async with open_keeper(composition, composition.load(None)) as local:
+        await local.create_key("Ann", is_admin=True)
+        told = await local.keys()
+    with serving(data_dir):
+        async with open_keeper(composition, composition.load(None)) as remote:
+            again = await remote.keys()
 
-    key = ApiKey(prefix="abcd1234", person=make_person(), is_admin=True, created_at=NOON)
-
-    assert key_body(key) == _key_json(key)
+    assert again == told
 
 
 # ---------------------------------------------------------------- finding the server

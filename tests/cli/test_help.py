@@ -116,7 +116,7 @@ sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--st
     )
     assert process.stderr is not None
     try:
-        while "Working" not in (line := process.stderr.readline()):
+        while not (line := process.stderr.readline()).startswith(("Working", "Step")):
             assert line, "the command ended"
         time.sleep(0.2)
         process.send_signal(number)
