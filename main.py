@@ -38,7 +38,7 @@ ENGINES = "inference.engine:build"
 
 def sections() -> dict[str, type]:
     """Every table of the config but `[models.NAME]`, and the dataclass beside its user that reads it."""
-    from adapters.web.house import WebSettings
+    from adapters.web.settings import WebSettings
     from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
     from bot.logs import LogsSettings
     from inference.devices import DevicesSettings

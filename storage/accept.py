@@ -34,12 +34,12 @@ _JOBS = select(job).where(job.c.id.in_(bindparam("ids", expanding=True)))
 
 @dataclass(frozen=True)
 class Acceptance:
-    """One request to accept; call it with the transaction."""
+    """One request to accept; call it with the transaction. Seen under any of its keys before, it is the same again."""
 
     dialect: Dialect
     disk: Disk
     jobs: Sequence[NewJob]
-    key: RequestKey | None
+    keys: Sequence[RequestKey]
     limits: Limits
 
     def __call__(self, tx: Connection) -> Accepted:
@@ -60,20 +60,18 @@ class Acceptance:
 
     def _known(self, tx: Connection) -> Accepted | None:
         """What this request got when it came before, even if it would be refused now."""
-        if self.key is None:
-            return None
-        row = tx.execute(_KNOWN, {"of_key": self.key.key}).one_or_none()
-        if row is None:
-            return None
-        if row.body_hash != self.key.body_hash:
-            raise IdempotencyConflict(self.key.key)
-        return Accepted(load(tx, row.jobs), replayed=True)
+        for key in self.keys:
+            row = tx.execute(_KNOWN, {"of_key": key.key}).one_or_none()
+            if row is not None and row.body_hash != key.body_hash:
+                raise IdempotencyConflict(key.key)
+            if row is not None:
+                return Accepted(load(tx, row.jobs), replayed=True)
+        return None
 
     def _remember(self, tx: Connection, now: datetime) -> None:
-        if self.key is not None:
-            ids = [new.id for new in self.jobs]
-            row = {"key": self.key.key, "body_hash": self.key.body_hash, "jobs": ids, "created_at": now}
-            tx.execute(insert(inbox), row)
+        ids = [new.id for new in self.jobs]
+        for key in self.keys:
+            tx.execute(insert(inbox), {"key": key.key, "body_hash": key.body_hash, "jobs": ids, "created_at": now})
 
     def _check_images(self, tx: Connection) -> None:
         named = {image.id for new in self.jobs for image in new.images}

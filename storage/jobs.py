@@ -26,10 +26,11 @@ class SqlJobStore:
     async def accept(
         self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
     ) -> Accepted:
-        """`quote` is the use case's to check; nothing of it is kept."""
+        """A quote is good for one acceptance, like a key: it names its person and request by itself."""
         if len({new.owner for new in jobs}) != 1:
             raise ValueError("the jobs of one request have one owner")
-        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), key, limits)
+        keys = [*([key] if key else []), *([RequestKey(f"quote:{quote}", "")] if quote else [])]
+        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), keys, limits)
         return await self._database.write(request)
 
     async def claim(

@@ -175,7 +175,7 @@ class Sqlite:
     def _warn_of_wal_reset(self) -> None:
         first, last = _WAL_RESET_BUG
         if first <= sqlite3.sqlite_version_info <= last:
-            log.warning(
+            log.info(
                 "this SQLite has the WAL-reset bug; Easel avoids it, other programs that write to the database may not",
                 action="sqlite_version",
                 version=sqlite3.sqlite_version,

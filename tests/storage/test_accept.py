@@ -72,6 +72,15 @@ async def test_the_same_key_with_another_body_conflicts(storage, ann):
         await accept(storage, ann, key=RequestKey("api:k:1", "two"))
 
 
+async def test_a_quote_is_good_for_one_acceptance(storage, ann):
+    first = await storage.jobs.accept([make_new_job(ann)], key=None, limits=Limits(), quote="one-quote")
+    again = await storage.jobs.accept([make_new_job(ann)], key=None, limits=Limits(), quote="one-quote")
+    other = await storage.jobs.accept([make_new_job(ann)], key=None, limits=Limits(), quote="other-quote")
+
+    assert again.replayed
+    assert again.jobs == first.jobs != other.jobs
+
+
 async def test_a_batch_is_replayed_in_its_order(storage, ann):
     key = RequestKey("api:k:1", "hash")
     jobs = await accept(storage, ann, 20, key=key, batch="b")
