@@ -38,15 +38,25 @@ def main() -> int:
 def _rounds(engine: str, number: int, kills: int, seed: int) -> Iterator[Round]:
     for index in range(number):
         if engine == "test":
-            yield Round(seed=seed + index, kills=kills)
+            yield Round(seed=seed + index, kills=kills or 4)
         else:
-            yield Round(seed=seed + index, kills=kills, wave=6, engine=engine, drain_s=300, open_s=8)
+            yield Round(
+                seed=seed + index,
+                kills=kills or 2,
+                engine=engine,
+                wave=6,
+                loaded_when="run",
+                open_s=10,
+                silence_s=300,
+            )
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="with each engine; each with its own data directory")
-    parser.add_argument("--kills", type=int, default=4, help="in each round")
+    parser.add_argument(
+        "--kills", type=int, default=0, help="in each round; 4 with the test engine, 2 with the real ones"
+    )
     parser.add_argument("--engine", choices=ENGINES, default="both")
     parser.add_argument("--seed", type=int, help="printed when not given")
     return parser.parse_args()

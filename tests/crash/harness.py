@@ -2,7 +2,6 @@
 
 import random
 import shutil
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -16,8 +15,7 @@ from tests.crash.processes import Victim
 
 GONE_WITHIN_S = 5.0
 """How long children may outlive their killed server."""
-POINT_WITHIN_S = 3.0
-"""A point that is not reached by then is given up, and the life ended anyway."""
+OUTPUT = "output.txt"
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def draw_moment(dice: random.Random, life: int, open_s: float) -> Moment:
             name = dice.choice(AT_START) if life == 0 else "recover"
             return Moment(point=f"{dice.choice(('before', 'after'))} {name}")
         case "time":
-            return Moment(after="opening", delay_s=dice.uniform(0.0, open_s))
+            return Moment(after="load", delay_s=dice.uniform(0.0, open_s))
         case "often":
             return Moment(point=f"{dice.choice(('before', 'after'))} {dice.choice(OFTEN)}", times=dice.randint(1, 8))
         case _:
@@ -59,13 +57,21 @@ class Life:
 
 @dataclass
 class Round:
-    """`moments` overrides what would be drawn."""
+    """One seed's round.
+
+    Attributes:
+        loaded_when: the event that a life under load begins with.
+        open_s: how long it may last from then on.
+        silence_s: a last life in which nothing happens for so long will never come to rest.
+        moments: instead of what would be drawn.
+    """
 
     seed: int
     kills: int
     wave: int = 8
     engine: str = "test"
-    drain_s: float = 60.0
+    loaded_when: str = "open"
+    silence_s: float = 45.0
     open_s: float = 2.0
     moments: tuple[Moment, ...] = ()
     lives: list[Life] = field(default_factory=list)
@@ -93,7 +99,7 @@ class Round:
 
     def _start(self, folder: Path, life: int, *more: str) -> Victim:
         arguments = ["-m", "tests.crash.victim", str(folder), "--life", str(life), "--seed", str(self.seed)]
-        return Victim([*arguments, "--engine", self.engine, *more], folder / "output.txt")
+        return Victim([*arguments, "--engine", self.engine, *more], folder / OUTPUT)
 
     def _live_until(self, folder: Path, life: int, moment: Moment) -> None:
         began = time.monotonic()
@@ -102,8 +108,8 @@ class Round:
             if moment.after == "birth":
                 time.sleep(moment.delay_s)
             else:
-                self._wait_for_opening(folder, victim, life)
-                self._sleep(victim, POINT_WITHIN_S if moment.point else moment.delay_s)
+                self._wait_for(self.loaded_when, folder, victim, life)
+                self._sleep(victim, self.open_s + 1 if moment.point else moment.delay_s)
             victim.kill()
             gone_s = victim.wait_until_gone(GONE_WITHIN_S)
         finally:
@@ -112,9 +118,9 @@ class Round:
         accepted = len(_lines(folder, life, "accepted"))
         self.lives.append(Life(str(moment), time.monotonic() - began, gone_s, accepted))
 
-    def _wait_for_opening(self, folder: Path, victim: Victim, life: int) -> None:
+    def _wait_for(self, event: str, folder: Path, victim: Victim, life: int) -> None:
         deadline = time.monotonic() + 60
-        while victim.is_alive() and not _lines(folder, life, "open") and time.monotonic() < deadline:
+        while victim.is_alive() and not _lines(folder, life, event) and time.monotonic() < deadline:
             time.sleep(0.02)
 
     def _sleep(self, victim: Victim, seconds: float) -> None:
@@ -126,15 +132,25 @@ class Round:
         began = time.monotonic()
         victim = self._start(folder, self.kills, "--last")
         try:
-            status = victim.wait(self.drain_s)
-            gone_s = victim.wait_until_gone(GONE_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            status, gone_s = -1, 0.0
+            status = self._wait_for_end(folder, victim)
+            gone_s = victim.wait_until_gone(GONE_WITHIN_S) if status is not None else 0.0
         finally:
             victim.close()
         self.survivors += gone_s is None
         accepted = len(_lines(folder, self.kills, "accepted"))
         self.lives.append(Life(f"its own end, exit {status}", time.monotonic() - began, gone_s, accepted))
+
+    def _wait_for_end(self, folder: Path, victim: Victim) -> int | None:
+        """Its exit status; None: nothing happens any more."""
+        size, changed_at = -1, time.monotonic()
+        while victim.is_alive():
+            time.sleep(0.05)
+            now = sum((folder / name).stat().st_size for name in (records.EVENTS, records.PLATFORM, OUTPUT))
+            if now != size:
+                size, changed_at = now, time.monotonic()
+            elif time.monotonic() - changed_at > self.silence_s:
+                return None
+        return victim.wait(1)
 
     def _peek(self, folder: Path, kills: int) -> Verdict:
         """Look at a copy: opening the files themselves would do the next life's recovery for it."""
