@@ -108,7 +108,7 @@ async def open_house(
     The data directory's lock must be held.
     """
     from bot.pricing import Rates
-    from inference.pictures import PictureService
+    from inference.pictures import PictureService, PictureSettings
     from storage import open_storage
 
     settings = loaded.settings
@@ -118,7 +118,10 @@ async def open_house(
             await storage.jobs.recover(max_interruptions=settings["queue"].max_interruptions)
         for name, form in (await storage.learned.forms()).items():
             loaded.models.learn(name, form)
-        pictures = await stack.enter_async_context(PictureService())
+        limits = PictureSettings(
+            max_mb=settings["images"].max_upload_mb, max_megapixels=settings["images"].max_megapixels
+        )
+        pictures = await stack.enter_async_context(PictureService(limits))
         pool = await stack.enter_async_context(await _pool(loaded, pictures, engines))
         rates = Rates(await storage.learned.rates(), lambda: next((one.device for one in pool.statuses()), ""))
         yield _wire(loaded, storage, pool, pictures, rates, platforms or {}, secret=secret, only_own=only_own)

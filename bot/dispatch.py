@@ -282,6 +282,7 @@ class Dispatcher:
             images=tuple(images),
             share=f"{job.model}/{job.task}",
             watched=self.events.is_watched(job.id),
+            alone=runs_alone(job),
         )
 
     async def _drive(self, attempt: Attempt, task: Task) -> Done:

@@ -1,10 +1,20 @@
 """The settings of the core: queue, quota and pictures, as `[queue]`, `[quota]` and `[images]` in the config."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
+
+Bounds = Mapping[str, tuple[float | None, float | None]]
+"""Inclusive bounds of settings, by key; every other number must be at least 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueSettings:
+    bounds: ClassVar[Bounds] = {
+        **dict.fromkeys(("max_outstanding", "max_running", "max_queued", "max_crashes"), (1, None)),
+        "lease_s": (5, None),
+    }
+
     max_outstanding: int = 50
     """Unfinished jobs one person may have."""
     max_running: int = 2
@@ -31,6 +41,8 @@ class QuotaSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSettings:
+    bounds: ClassVar[Bounds] = dict.fromkeys(("max_upload_mb", "max_megapixels"), (1, 100))
+
     max_upload_mb: int = 10
     """Largest upload, MiB."""
     max_megapixels: int = 16

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
@@ -32,6 +32,12 @@ SAMPLERS = (
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """`[models.NAME]` in the config. Another checkpoint is one more such table, and no code."""
+
+    bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {
+        **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
+        "max_new_tokens": (1, None),
+        "strength": (0.01, 1),
+    }
 
     tasks: tuple[str, ...]
     repo: str

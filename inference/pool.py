@@ -160,17 +160,20 @@ class DevicePool:
         """Put the task on a device: one with its model warm, else one that is idle, else any with room."""
         try:
             async with asyncio.timeout(_PLACE_WAIT_S):
-                await self._changes.until(lambda: self._must_stop(task) or bool(self.offers()))
+                await self._changes.until(lambda: self._must_stop(task) or bool(self._offers_for(task)))
         except TimeoutError:
             raise WorkerLost(alone=False, detail="no device had room for it") from None
         if self._must_stop(task):
             raise Interrupted if self._is_draining else JobCancelled
-        offers = [(device.offer(), device) for device in self._devices]
         _, device = max(
-            ((offer, device) for offer, device in offers if offer is not None),
+            self._offers_for(task),
             key=lambda pair: (task.model.name in pair[0].warm, pair[0].idle, pair[0].free),
         )
         return device, device.run(task)
+
+    def _offers_for(self, task: Task) -> list[tuple[Offer, Device]]:
+        offers = [(device.offer(), device) for device in self._devices]
+        return [(offer, device) for offer, device in offers if offer is not None and (offer.idle or not task.alone)]
 
     def _must_stop(self, task: Task) -> bool:
         return self._is_draining or self._open[task.id]

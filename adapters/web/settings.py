@@ -1,11 +1,15 @@
 """The settings of the web adapter. They stand apart so that reading a config imports no web framework."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebSettings:
     """`[web]` in the config."""
+
+    bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"port": (0, 65535)}
 
     enabled: bool = True
     """Serve the page and REST. Without it, one-shot commands cannot go through the running server."""

@@ -118,11 +118,14 @@ class Imagine(Command):
         if values.get("negative_prompt") and not model.takes_negative:
             raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
         width, height = self._size(model, aspect)
+        count = values.get("count", 1)
+        if values.get("seed", 0) + count - 1 > MAX_SEED:
+            raise InvalidOption("seed", "range", value=values["seed"], allowed=f"0 to {MAX_SEED - count + 1} here")
         filled: dict[str, Any] = {
             "prompt": values["prompt"],
             "negative_prompt": values.get("negative_prompt", ""),
-            "seed": values.get("seed", seed),
-            "count": values.get("count", 1),
+            "seed": values.get("seed", min(seed, MAX_SEED - count + 1)),
+            "count": count,
             "steps": steps,
             "guidance_scale": values.get("guidance_scale", model.guidance_scale),
             "width": width,

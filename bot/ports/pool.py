@@ -23,6 +23,7 @@ class Task:
         options: every option filled in, with INTERFACES' names (`steps`, `guidance_scale`, `seed`, ...).
         share: jobs with the same key may share a forward pass; opaque to the pool.
         watched: somebody looks at its progress, so previews are worth making.
+        alone: run it on a device that runs nothing else, so that a crash tells whose it was.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Task:
     images: tuple[TaskImage, ...] = ()
     share: str = ""
     watched: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

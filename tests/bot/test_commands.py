@@ -9,6 +9,7 @@ from bot.commands.imagine import fit_aspect
 from bot.errors import InvalidOption, UnknownCommand
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models
+from bot.options import MAX_SEED
 from tests.fakes import make_model
 
 FOX = {"prompt": "a fox"}
@@ -342,3 +343,13 @@ def test_a_question_of_501_characters_is_refused():
 @pytest.mark.parametrize(("kind", "task"), [(Caption, IMAGE_TO_TEXT), (Ask, VISUAL_QUESTION_ANSWERING)])
 def test_each_command_about_a_picture_has_its_task(kind, task):
     assert kind(images=PHOTO).task == task
+
+
+def test_the_last_picture_of_several_has_a_seed_too():
+    command = Imagine.read({"prompt": "a fox", "seed": MAX_SEED, "count": 2})
+
+    with pytest.raises(InvalidOption) as refused:
+        command.fill(make_model(), 1)
+
+    assert (refused.value.option, refused.value.problem) == ("seed", "range")
+    assert Imagine.read({"prompt": "a fox", "count": 4}).fill(make_model(), MAX_SEED)["seed"] == MAX_SEED - 3
