@@ -1,0 +1,116 @@
+"""Trains `models/starter-vision` from nothing, on drawn pictures and on rebuilt ones.
+
+Run `python -m training.train_vision`, after the image model: a third of the pictures pass through
+its autoencoder, so that the model sees what it will be asked about. Stopped runs go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import Blip2ForConditionalGeneration, Blip2Processor, GenerationConfig
+
+from training.looker import LookerLoss, build_looker, build_processor
+from training.questions import TEMPLATE
+from training.runs import Plan, Run
+from training.scenes import Scenes
+from training.vision_data import SIDE, Views
+from training.world import Combination
+
+MAX_NEW_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything one training takes."""
+
+    plan: Plan
+    batch: int = 64
+    texts: int = 3
+    variants: int = 240
+    decoded: int = 600
+
+
+FULL = Recipe(Plan(steps=2000, learning_rate=1e-3, average=0.995, save_every=100))
+QUICK = Recipe(plan=Plan(steps=2, learning_rate=1e-3, save_every=1), batch=2, texts=2, variants=2, decoded=0)
+
+
+def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
+    """Train and save model and processor; returns the seconds spent."""
+    torch.manual_seed(0)
+    processor = build_processor()
+    model = build_looker(processor.tokenizer).train()
+    decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
+    views = Views(recipe.variants, decoded)
+    loss = LookerLoss(model, processor.tokenizer, views, recipe.batch, recipe.texts)
+    seconds = Run("looker", model, recipe.plan, runs).finish(loss)
+    save(model.eval(), processor, folder)
+    return seconds
+
+
+@torch.no_grad()
+def rebuild_scenes(image_model: Path, count: int) -> tuple[Tensor, list[Combination]]:
+    """Training scenes as the image model's autoencoder rebuilds them from noisy latents.
+
+    Returns:
+        Pictures, shape (count, 3, 64, 64) in [-1, 1], and what they show.
+    """
+    autoencoder = AutoencoderKL.from_pretrained(image_model, subfolder="vae").eval()
+    scenes, rng = Scenes(), np.random.default_rng(11)
+    pictures: list[Tensor] = []
+    shown: list[Combination] = []
+    for start in range(0, count, 32):
+        batch = scenes.batch(rng, min(32, count - start))
+        latents = autoencoder.encode(batch.pictures).latent_dist.mean
+        spread = 0.15 / float(autoencoder.config.scaling_factor)
+        latents += spread * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+        rebuilt = autoencoder.decode(latents).sample.clamp(-1, 1)
+        pictures.append(F.interpolate(rebuilt, (SIDE, SIDE), mode="bicubic", antialias=True))
+        shown += batch.combinations()
+    return torch.cat(pictures), shown
+
+
+def save(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder: Path) -> None:
+    """Write an ordinary BLIP-2 folder, and what Easel should know of it beside."""
+    tokenizer = processor.tokenizer
+    model.generation_config = GenerationConfig(
+        max_new_tokens=MAX_NEW_TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    notes = {"demo": True, "question_template": TEMPLATE, "max_new_tokens": MAX_NEW_TOKENS}
+    (folder / "easel.json").write_text(json.dumps(notes, indent=2) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
+    parser.add_argument("--runs", type=Path, default=Path(".training"))
+    parser.add_argument("--out", type=Path, default=Path("models/starter-vision"))
+    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.quick:
+        folder = Path(tempfile.mkdtemp(prefix="starter-vision-"))
+        seconds = train(QUICK, folder / "runs", folder / "model", options.image_model)
+        print(f"saved {folder / 'model'}")
+    else:
+        seconds = train(FULL, options.runs, options.out, options.image_model)
+    print(f"seconds: {seconds:.0f}")
+
+
+if __name__ == "__main__":
+    main()
