@@ -2,17 +2,21 @@
 
 import importlib
 import json
+import logging
 import sys
 import time
 from types import ModuleType
 from typing import Any
 
-from benchmarks.machine import facts
+import structlog
+
+from benchmarks.machine import ROOT, facts
 
 NAMES = ("accepts", "claim_flat", "fairness", "first_picture", "loop_lag", "help_time")
 
 
 def main() -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     wanted = sys.argv[1:] or NAMES
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:
@@ -43,8 +47,6 @@ def _sentence(module: ModuleType, figures: dict[str, Any]) -> str:
 
 
 def _write(name: str, figures: dict[str, Any], seconds: float) -> None:
-    from benchmarks.machine import ROOT
-
     folder = ROOT / "benchmarks" / "results"
     folder.mkdir(exist_ok=True)
     record = {"name": name, "figures": figures, "seconds": round(seconds, 1), "machine": facts()}

@@ -3,7 +3,8 @@
 Ours is `JobUseCases.submit` on `synchronous=FULL`: idempotency key, limits, quota, ledger, fair share, job, the
 placeholder owed and the answer with its place in the queue. The peer is what a bot usually starts with: an async
 SQLAlchemy session for each request on the same SQLite with `synchronous=FULL`, which checks the key, adds one row and
-commits. It does much less for each request, and loses when its transactions get into each other's way.
+commits. It does much less for each request: one row where ours writes eight. Where processor time is scarce that
+decides, and its rate is the higher one; where the disk is slow, our shared commits win. Its slowest answers are slower.
 """
 
 import asyncio
@@ -32,19 +33,25 @@ from storage import Storage
 
 CLIENTS = 32
 REQUESTS = 640
+PACE_PER_S = 50
+PACED_S = 8
 Ask = Callable[[int, str], Awaitable[None]]
 
 
 def run(repeats: int = 3) -> dict[str, Any]:
     """Both sides, in turns; the median of each figure."""
-    ours, peer = [], []
+    ours, peer, paced = [], [], []
     for _ in range(repeats):
-        ours.append(asyncio.run(_ours()))
+        ours.append(asyncio.run(_ours(_measured)))
         peer.append(asyncio.run(_peer()))
+        paced.append(asyncio.run(_ours(_paced)))
     figures: dict[str, Any] = {"clients": CLIENTS, "requests": REQUESTS, "repeats": repeats}
     for name, runs in (("ours", ours), ("peer", peer)):
         for figure in runs[0]:
             figures[f"{name}_{figure}"] = round(statistics.median(one[figure] for one in runs), 1)
+    figures["paced_per_second"] = PACE_PER_S
+    for figure in ("p50_ms", "p99_ms"):
+        figures[f"paced_{figure}"] = round(statistics.median(one[figure] for one in paced), 1)
     figures["ratio_per_second"] = round(figures["ours_per_second"] / figures["peer_per_second"], 2)
     figures["ratio_p99"] = round(figures["peer_p99_ms"] / figures["ours_p99_ms"], 2)
     return figures
@@ -55,7 +62,9 @@ def sentence(figures: dict[str, Any]) -> str:
         f"{figures['ours_per_second']:.0f} accepts/s, p50 {figures['ours_p50_ms']:.0f} ms, "
         f"p99 {figures['ours_p99_ms']:.0f} ms; a session for each request: {figures['peer_per_second']:.0f}/s, "
         f"p99 {figures['peer_p99_ms']:.0f} ms, {figures['peer_errors']:.0f} refused as locked: "
-        f"{figures['ratio_per_second']} times the rate, p99 {figures['ratio_p99']} times better"
+        f"{figures['ratio_per_second']} times the rate, p99 {figures['ratio_p99']} times better. At a steady "
+        f"{PACE_PER_S}/s ours answers within {figures['paced_p50_ms']:.0f} ms (p50) and "
+        f"{figures['paced_p99_ms']:.0f} ms (p99)"
     )
 
 
@@ -85,10 +94,25 @@ async def _measured(ask: Ask) -> dict[str, float]:
     }
 
 
+async def _paced(ask: Ask) -> dict[str, float]:
+    """Requests come at their own pace, whether or not the earlier ones were answered."""
+    taken: list[float] = []
+    start = time.perf_counter()
+
+    async def one(index: int) -> None:
+        due = start + index / PACE_PER_S
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await ask(index % CLIENTS, f"paced:{index}")
+        taken.append(1000 * (time.perf_counter() - due))
+
+    await asyncio.gather(*(one(index) for index in range(PACE_PER_S * PACED_S)))
+    return {"p50_ms": percentile(taken, 0.5), "p99_ms": percentile(taken, 0.99)}
+
+
 # ---------------------------------------------------------------- ours
 
 
-async def _ours() -> dict[str, float]:
+async def _ours(measure: Callable[[Ask], Awaitable[dict[str, float]]]) -> dict[str, float]:
     async with queues.opened() as storage:
         persons = await queues.people(storage, CLIENTS)
         jobs = _usecases(storage)
@@ -96,7 +120,7 @@ async def _ours() -> dict[str, float]:
         async def ask(number: int, key: str) -> None:
             await jobs.submit(persons[number], _request(persons[number]), key=key)
 
-        return await _measured(ask)
+        return await measure(ask)
 
 
 def _usecases(storage: Storage) -> JobUseCases:

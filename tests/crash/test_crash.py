@@ -7,7 +7,7 @@ import pytest
 
 from tests.crash.harness import Round
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
 
 SEED = int(os.environ.get("EASEL_TEST_CRASH_SEED") or random.randrange(10**6))
 """Another one each time: what it finds, this variable finds again."""

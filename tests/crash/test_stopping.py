@@ -14,7 +14,7 @@ import pytest
 
 from tests.crash.processes import Victim
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 TAKES_1_S = "a fox steps=10 sleep=0.1"
 TAKES_60_S = "a fox steps=600 sleep=0.1"
