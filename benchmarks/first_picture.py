@@ -21,7 +21,7 @@ from benchmarks.machine import ROOT
 
 MODEL = ROOT / "models" / "starter-image"
 PROMPT = "a red circle on a blue background"
-LIMIT_S = 180.0
+LIMIT_S = 600.0
 
 SCRIPT = f"""
 import sys

@@ -64,6 +64,7 @@ class Round:
         open_s: how long it may last from then on.
         silence_s: a last life in which nothing happens for so long will never come to rest.
         moments: instead of what would be drawn.
+        sabotage: a protection to take away.
     """
 
     seed: int
@@ -74,6 +75,7 @@ class Round:
     silence_s: float = 45.0
     open_s: float = 2.0
     moments: tuple[Moment, ...] = ()
+    sabotage: str = ""
     lives: list[Life] = field(default_factory=list)
     survivors: int = 0
     verdict: Verdict = field(default_factory=Verdict)
@@ -99,6 +101,7 @@ class Round:
 
     def _start(self, folder: Path, life: int, *more: str) -> Victim:
         arguments = ["-m", "tests.crash.victim", str(folder), "--life", str(life), "--seed", str(self.seed)]
+        arguments += ["--sabotage", self.sabotage] if self.sabotage else []
         return Victim([*arguments, "--engine", self.engine, *more], folder / OUTPUT)
 
     def _live_until(self, folder: Path, life: int, moment: Moment) -> None:

@@ -32,6 +32,7 @@ from tests.crash import records
 from tests.crash.load import CHATS, WORDS, Kind, Planned, load
 from tests.crash.platform import LoggedPlatform
 from tests.crash.points import Points
+from tests.crash.sabotage import SABOTAGES
 
 TEST_ENGINES = "tests.inference.engines:build"
 ASKED_WITHIN_S = 1.2
@@ -216,6 +217,8 @@ class Victim:
 
 @contextlib.asynccontextmanager
 async def opened(options: argparse.Namespace, log: records.Log) -> AsyncIterator[Victim]:
+    if options.sabotage:
+        SABOTAGES[options.sabotage]()
     points = Points(options.point, options.times)
     points.set()
     dice = random.Random(f"{options.seed} {options.life}")
@@ -268,6 +271,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--last", action="store_true", help="end when all is done")
     parser.add_argument("--point", default="")
     parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--sabotage", choices=SABOTAGES)
     return parser.parse_args()
 
 

@@ -1,0 +1,24 @@
+"""Without one of its protections the house fails the crash test: so the crash test tests them."""
+
+import pytest
+
+from tests.crash.harness import Moment, Round
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "moment", "fault"),
+    [
+        ("answer_first", Moment("after accept", times=6), "lost"),
+        ("write_files_later", Moment("after render"), "media"),
+        ("change_nonces", Moment("after place", times=2), "stray"),
+        ("forget_running", Moment("after claim", times=2), "unfinished"),
+    ],
+)
+def test_a_house_without_this_protection_fails(tmp_path, sabotage, moment, fault):
+    one = Round(seed=3, kills=1, moments=(moment,), sabotage=sabotage, open_s=10, silence_s=8)
+
+    verdict = one.run(tmp_path)
+
+    assert fault in verdict.faults, verdict
