@@ -46,7 +46,12 @@ def build_looker(tokenizer: PreTrainedTokenizerFast) -> Blip2ForConditionalGener
     """
     wide = {"hidden_size": WIDTH, "num_attention_heads": 4}
     sight = Blip2VisionConfig(
-        **wide, intermediate_size=2 * WIDTH, num_hidden_layers=3, image_size=SIDE, patch_size=8, initializer_range=0.05
+        **wide,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=3,
+        image_size=SIDE,
+        patch_size=8,
+        initializer_range=0.05,
     )
     bridge = Blip2QFormerConfig(
         **wide,

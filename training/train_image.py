@@ -100,7 +100,7 @@ def save(autoencoder: AutoencoderKL, drawer: Drawer, tokenizer: PreTrainedTokeni
         vae=autoencoder,
         text_encoder=drawer.text_encoder.eval(),
         tokenizer=tokenizer,
-        unet=drawer.unet.eval(),
+        unet=drawer.unet.eval().half(),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,

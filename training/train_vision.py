@@ -40,7 +40,7 @@ class Recipe:
     decoded: int = 600
 
 
-FULL = Recipe(Plan(steps=2000, learning_rate=1e-3, average=0.995, save_every=100))
+FULL = Recipe(Plan(steps=2300, learning_rate=1e-3, average=0.995, save_every=100))
 QUICK = Recipe(plan=Plan(steps=2, learning_rate=1e-3, save_every=1), batch=2, texts=2, variants=2, decoded=0)
 
 

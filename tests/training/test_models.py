@@ -82,7 +82,7 @@ def test_the_shipped_vision_model_names_the_background(canonical):
     picture = to_image(render(Scene(canonical)))
 
     assert looker.ask([picture], BACKGROUND) == ["blue"]
-    assert looker.caption([picture]) == ["a red circle on a blue background"]
+    assert looker.caption([picture])[0].endswith("on a blue background")
 
 
 def to_image(pixels: np.ndarray):
