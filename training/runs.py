@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
 
 LossAt = Callable[[int, np.random.Generator], Tensor]
 

@@ -61,9 +61,10 @@ def test_a_quick_training_saves_a_vision_model_that_loads(tmp_path, canonical):
 
 
 def test_a_stopped_training_goes_on_where_it_was(tmp_path):
-    first = train_image.train(train_image.QUICK, tmp_path / "runs", tmp_path / "model")
+    places = (tmp_path / "runs", tmp_path / "model", MODELS / "starter-image")
+    first = train_vision.train(train_vision.QUICK, *places)
 
-    again = train_image.train(train_image.QUICK, tmp_path / "runs", tmp_path / "model")
+    again = train_vision.train(train_vision.QUICK, *places)
 
     assert first == again
 
