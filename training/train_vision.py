@@ -23,6 +23,7 @@ from training.looker import LookerLoss, build_looker, build_processor
 from training.questions import TEMPLATE
 from training.runs import Plan, Run
 from training.scenes import Scenes
+from training.sight import SightLoss, Student
 from training.vision_data import SIDE, Views
 from training.world import Combination
 
@@ -33,26 +34,43 @@ MAX_NEW_TOKENS = 16
 class Recipe:
     """How much of everything one training takes."""
 
+    sight: Plan
     plan: Plan
     batch: int = 64
-    texts: int = 3
+    texts: int = 5
     variants: int = 240
     decoded: int = 600
 
 
-FULL = Recipe(Plan(steps=2300, learning_rate=1e-3, average=0.995, save_every=100))
-QUICK = Recipe(plan=Plan(steps=2, learning_rate=1e-3, save_every=1), batch=2, texts=2, variants=2, decoded=0)
+FULL = Recipe(
+    sight=Plan(steps=1500, learning_rate=6e-4, average=0.99),
+    plan=Plan(steps=2400, learning_rate=6e-4, average=0.995, save_every=100),
+)
+QUICK = Recipe(
+    sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
+    plan=Plan(steps=2, learning_rate=1e-3, save_every=1),
+    batch=2,
+    texts=2,
+    variants=2,
+    decoded=0,
+)
+SIGHT_SHARE = 0.5
+"""What seeing still counts for while speaking is learned."""
 
 
 def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
     """Train and save model and processor; returns the seconds spent."""
     torch.manual_seed(0)
     processor = build_processor()
-    model = build_looker(processor.tokenizer).train()
+    student = Student(build_looker(processor.tokenizer)).train()
     decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
     views = Views(recipe.variants, decoded)
-    loss = LookerLoss(model, processor.tokenizer, views, recipe.batch, recipe.texts)
-    seconds = Run("looker", model, recipe.plan, runs).finish(loss)
+    sight = SightLoss(student, views, recipe.batch)
+    seconds = Run("sight", student, recipe.sight, runs).finish(sight)
+    speech = LookerLoss(student.model, processor.tokenizer, views, recipe.batch // 2, recipe.texts)
+    both = Run("looker", student, recipe.plan, runs)
+    seconds += both.finish(lambda step, rng: speech(step, rng) + SIGHT_SHARE * sight(step, rng))
+    model = student.model
     save(model.eval(), processor, folder)
     return seconds
 
