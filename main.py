@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bot.usecases import PeopleUseCases, Surroundings, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
+    from inference.settings import PoolSettings
     from storage import Storage
 
 ROOT = Path(__file__).resolve().parent
@@ -122,20 +123,22 @@ async def open_house(
             max_mb=settings["images"].max_upload_mb, max_megapixels=settings["images"].max_megapixels
         )
         pictures = await stack.enter_async_context(PictureService(limits))
-        pool = await stack.enter_async_context(await _pool(loaded, pictures, engines))
+        warm_up = settings["pool"].warm_up and not only_own
+        pool_settings = replace(settings["pool"], warm_up=warm_up)  # a single command loads just what it needs
+        pool = await stack.enter_async_context(await _pool(loaded, pool_settings, pictures, engines))
         rates = Rates(await storage.learned.rates(), lambda: next((one.device for one in pool.statuses()), ""))
         yield _wire(loaded, storage, pool, pictures, rates, platforms or {}, secret=secret, only_own=only_own)
 
 
-async def _pool(loaded: Loaded, pictures: "PictureService", engines: str) -> "DevicePool":
+async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureService", engines: str) -> "DevicePool":
     """The pool; devices that have to be found out are found out while the page already answers."""
     from inference.devices import configured_devices
     from inference.pool import DevicePool
 
-    settings = loaded.settings["devices"]
-    find = partial(configured_devices, settings)
-    devices = find if settings.use == "auto" else await find()
-    return DevicePool(loaded.settings["pool"], devices, list(loaded.models), pictures, engines=engines)
+    chosen = loaded.settings["devices"]
+    find = partial(configured_devices, chosen)
+    devices = find if chosen.use == "auto" else await find()
+    return DevicePool(settings, devices, list(loaded.models), pictures, engines=engines)
 
 
 def _wire(

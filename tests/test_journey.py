@@ -1,5 +1,6 @@
 """The whole path as a person walks it: the real server, the real children, the starter models, nothing faked."""
 
+import contextlib
 import io
 import json
 import os
@@ -9,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +26,28 @@ class Server:
     """`main.py serve` on its own data directory and a free port."""
 
     def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+        data_dir.mkdir(exist_ok=True)
         self.environ = {**os.environ, "EASEL_DATA_DIR": str(data_dir), "EASEL_WEB__PORT": "0"}
-        self.process = subprocess.Popen(
-            [sys.executable, "main.py", "serve"],
-            cwd=ROOT,
-            env=self.environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        assert self.process.stdout is not None
-        self.lines: list[str] = []
-        while not (found := re.search(r"http://[^ ]+", line := self.process.stdout.readline())):
-            self.lines.append(line)
-            assert line, self.process.stderr.read() if self.process.stderr else ""
-        self.url = found.group(0).rstrip("/")
+        self.log = data_dir / "server.txt"
+        with self.log.open("w") as log:
+            command = [sys.executable, "main.py", "serve"]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            self.url = self._announced()
+        except BaseException:
+            self.kill()
+            raise
         self.web = httpx.Client(base_url=f"{self.url}/api/v1", timeout=30, trust_env=False)
+
+    def _announced(self) -> str:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"The page: (http://[^ \n]+?)/?\n", self.log.read_text()):
+                return found.group(1)
+            time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
 
     def run(self, command: str, options: dict[str, Any], *images: str) -> dict[str, Any]:
         """Ask for a job and wait for its end."""
@@ -68,21 +72,22 @@ class Server:
         return self.web.get(f"/media/{media_id}").content
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
+        """Ask it to stop; its exit code."""
+        self.web.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.communicate(timeout=60)
+            return self.process.wait(timeout=PATIENCE_S)
         finally:
-            if self.process.poll() is None:
-                self.kill()
-        return self.process.returncode
+            self.kill()
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(data_dir: Path) -> Iterator[Server]:
     server = Server(data_dir)
     try:

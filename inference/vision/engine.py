@@ -156,8 +156,8 @@ def prompt_of(task: Task, model: ModelSpec) -> str | None:
 
 
 def is_sampling(options: Mapping[str, Any]) -> bool:
-    """A temperature of 1 is the options' "unset": the most likely words, the same each time."""
-    return float(options.get("temperature", 1.0)) not in (0.0, 1.0)
+    """Words are drawn at random above a temperature of 0, and when `top_p` leaves some out."""
+    return float(options.get("temperature", 0.0)) > 0 or float(options.get("top_p", 1.0)) < 1
 
 
 def generation(options: Mapping[str, Any], limit: int) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def generation(options: Mapping[str, Any], limit: int) -> dict[str, Any]:
         "do_sample": is_sampling(options),
     }
     if is_sampling(options):
-        arguments["temperature"] = float(options["temperature"])
+        arguments["temperature"] = float(options.get("temperature", 0.0)) or 1.0
         arguments["top_p"] = float(options.get("top_p", 1.0))
     return arguments
 

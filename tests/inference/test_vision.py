@@ -140,12 +140,14 @@ def test_cancelling_ends_the_answer_where_it_stands(engine):
     assert run(engine, make_request())
 
 
-@pytest.mark.parametrize(("temperature", "expected"), [(0.0, False), (1.0, False), (0.7, True), (1.5, True)], ids=str)
-def test_words_are_drawn_only_at_a_temperature_that_is_neither_zero_nor_one(temperature, expected):
-    arguments = generation({"temperature": temperature, "top_p": 0.9}, 10)
+@pytest.mark.parametrize(
+    ("temperature", "top_p", "drawn_at"), [(0.0, 1.0, None), (0.0, 0.9, 1.0), (1.0, 1.0, 1.0), (0.7, 1.0, 0.7)], ids=str
+)
+def test_words_are_drawn_at_a_temperature_or_when_some_are_left_out(temperature, top_p, drawn_at):
+    arguments = generation({"temperature": temperature, "top_p": top_p}, 10)
 
-    assert arguments["do_sample"] is expected
-    assert ("top_p" in arguments) is expected
+    assert arguments["do_sample"] is (drawn_at is not None)
+    assert arguments.get("temperature") == drawn_at
 
 
 def test_the_question_goes_into_the_models_own_template():
