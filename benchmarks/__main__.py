@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import signal
 import sys
 import time
 from types import ModuleType
@@ -17,6 +18,7 @@ NAMES = ("accepts", "claim_flat", "fairness", "first_picture", "loop_lag", "help
 
 def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers under way are stopped, too
     wanted = sys.argv[1:] or NAMES
     unknown = [name for name in wanted if name not in NAMES]
     if unknown:

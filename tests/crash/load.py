@@ -16,7 +16,9 @@ class Kind(StrEnum):
     FAIL = "fail"
     OOM = "oom"
     CRASH = "crash"
-    """Kills its child each time; with the real engines the victim kills the child for it, once."""
+    """Kills its child each time."""
+    LOSE_CHILD = "lose-child"
+    """Somebody kills its child while it runs, once."""
     CANCEL_QUEUED = "cancel-queued"
     CANCEL_RUNNING = "cancel-running"
 
@@ -29,6 +31,7 @@ ENDS = {
     Kind.FAIL: frozenset({JobState.FAILED}),
     Kind.OOM: frozenset({JobState.FAILED}),
     Kind.CRASH: frozenset({JobState.DEAD}),
+    Kind.LOSE_CHILD: SHOWN,
     Kind.CANCEL_QUEUED: SHOWN | {JobState.CANCELLED},
     Kind.CANCEL_RUNNING: SHOWN | {JobState.CANCELLED},
 }
@@ -40,6 +43,7 @@ WORDS = {
     Kind.FAIL: "fail sleep=0.01",
     Kind.OOM: "oom sleep=0.01",
     Kind.CRASH: "crash sleep=0.01",
+    Kind.LOSE_CHILD: "a lynx sleep=0.04 steps=8",
     Kind.CANCEL_QUEUED: "a wolf sleep=0.03",
     Kind.CANCEL_RUNNING: "a bear sleep=0.04 steps=30",
 }
@@ -52,10 +56,11 @@ MIXES = {
         Kind.FAIL: 8,
         Kind.OOM: 4,
         Kind.CRASH: 3,
+        Kind.LOSE_CHILD: 3,
         Kind.CANCEL_QUEUED: 10,
         Kind.CANCEL_RUNNING: 8,
     },
-    "starter": {Kind.GOOD: 60, Kind.ASK: 20, Kind.CRASH: 4, Kind.CANCEL_QUEUED: 8, Kind.CANCEL_RUNNING: 8},
+    "starter": {Kind.GOOD: 60, Kind.ASK: 20, Kind.LOSE_CHILD: 4, Kind.CANCEL_QUEUED: 8, Kind.CANCEL_RUNNING: 8},
 }
 
 CHATS = ("nonces", "plain")

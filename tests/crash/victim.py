@@ -118,7 +118,7 @@ class Victim:
         ids = await asyncio.gather(*(self._submit(person, request, planned.key) for _ in range(times)))
         if planned.kind in (Kind.CANCEL_QUEUED, Kind.CANCEL_RUNNING):
             group.create_task(self._cancel(person, ids[0], planned.kind))
-        if planned.kind is Kind.CRASH and self.engine == "starter":
+        if planned.kind is Kind.LOSE_CHILD and planned.wave == self.life:
             group.create_task(self._kill_child(person, ids[0]))
 
     async def _submit(self, person: Person, request: Request, key: str) -> str:
