@@ -71,7 +71,18 @@ def _line(one: Round, folder: Path) -> str:
 
 
 def _print_table(rounds: list[Round]) -> None:
-    columns = ["engine", "rounds", "kills", "accepted", "delivered", *KINDS, "other faults", "repeats", "seconds"]
+    columns = [
+        "engine",
+        "rounds",
+        "kills",
+        "accepted",
+        "delivered",
+        *KINDS,
+        "other faults",
+        "repeats",
+        "children gone in",
+        "seconds",
+    ]
     print("\n" + " | ".join(columns))
     for engine in dict.fromkeys(one.engine for one in rounds):
         print(" | ".join(str(figure) for figure in _figures(engine, [one for one in rounds if one.engine == engine])))
@@ -90,6 +101,7 @@ def _figures(engine: str, rounds: list[Round]) -> list[object]:
         *(sum(number for kind, number in faults if kind in kinds) for kinds in KINDS.values()),
         sum(number for kind, number in faults if kind not in named),
         sum(verdict.repeats for verdict in verdicts),
+        f"{max(life.gone_s or 0.0 for one in rounds for life in one.lives):.1f} s",
         round(sum(one.seconds for one in rounds)),
     ]
 
