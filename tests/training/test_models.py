@@ -12,7 +12,7 @@ from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
 from training import train_image, train_vision
-from training.evaluate import BACKGROUND, Looker
+from training.evaluate import BACKGROUND, SHAPE, Looker
 from training.judge import Judge
 from training.world import CANONICAL, Combination, Scene, render
 
@@ -78,12 +78,13 @@ def test_the_shipped_image_model_draws_a_red_circle_on_blue(canonical):
     assert all(Judge().judge(pixels).agrees(canonical).values())
 
 
-def test_the_shipped_vision_model_names_the_background(canonical):
+def test_the_shipped_vision_model_names_the_background_and_the_shape(canonical):
     looker = Looker(MODELS / "starter-vision")
     picture = to_image(render(Scene(canonical)))
 
     assert looker.ask([picture], BACKGROUND) == ["blue"]
-    assert looker.caption([picture])[0].endswith("on a blue background")
+    assert looker.ask([picture], SHAPE) == ["circle"]
+    assert looker.caption([picture]) == ["a red circle on a blue background"]
 
 
 def to_image(pixels: np.ndarray):
