@@ -148,7 +148,7 @@ class Round:
         size, changed_at = -1, time.monotonic()
         while victim.is_alive():
             time.sleep(0.05)
-            now = sum((folder / name).stat().st_size for name in (records.EVENTS, records.PLATFORM, OUTPUT))
+            now = sum(path.stat().st_size for path in folder.iterdir())
             if now != size:
                 size, changed_at = now, time.monotonic()
             elif time.monotonic() - changed_at > self.silence_s:

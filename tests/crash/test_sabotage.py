@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
         ("answer_first", Moment("after accept", times=6), "lost"),
         ("write_files_later", Moment("after render"), "media"),
         ("change_nonces", Moment("after place", times=2), "stray"),
-        ("forget_running", Moment("after claim", times=2), "unfinished"),
+        ("forget_running", Moment("before render"), "unfinished"),
     ],
 )
 def test_a_house_without_this_protection_fails(tmp_path, sabotage, moment, fault):
