@@ -220,7 +220,7 @@ def test_the_command_line_goes_through_the_running_server(
     asked = easel(server.environ, "ask", made.stdout.strip(), "what color is the background?", folder=tmp_path)
 
     assert made.returncode == 0, made.stderr
-    assert Image.open(tmp_path / made.stdout.strip()).size == (128, 128)
+    assert Image.open(io.BytesIO((tmp_path / made.stdout.strip()).read_bytes())).size == (128, 128)
     assert asked.stdout.strip() == "blue"
     history = server.web.get("/jobs").json()["jobs"]
     assert history[0]["command"] == "ask"
