@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,25 +110,31 @@ class ChildProcess:
         return protocol.decode(body)
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """Not through asyncio: its `kill` first asks for the exit status, which the child watcher would then miss."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
 
     async def close(self, grace_s: float = 0.0) -> int:
         """Let it end by itself within `grace_s`, then kill it. Returns its exit status."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), max(grace_s, 0.001))
-        except TimeoutError:
-            self.kill()
-            # One that hangs in a driver cannot be killed; its tasks must hear of it all the same.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), _DEATH_S)
+            if not await self._ends_within(max(grace_s, 0.001)):
+                self.kill()
+                # One that hangs in a driver cannot be killed; its tasks must hear of it all the same.
+                await self._ends_within(_DEATH_S)
         finally:
             self.kill()
         await asyncio.wait([self._logs], timeout=1.0)
         self._logs.cancel()
         return self._process.returncode or 0
+
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        return self._process.returncode is not None
 
     async def _copy_log(self) -> None:
         assert self._process.stderr is not None
