@@ -63,7 +63,7 @@ def test_wrong_settings_are_one_line_each_with_what_is_allowed(environ, tmp_path
     one, two, three, four = done.stderr.splitlines()
     assert "there is no section [quue]. Did you mean queue?" in one
     assert "queue has no key max_runing. Did you mean max_running?" in two
-    assert "queue.lease_s is \u201cx\u201d, but must be a number of at least 0." in three
+    assert "queue.lease_s is \u201cx\u201d, but must be a number of at least 5." in three
     assert "EASEL_WEB__PORT is \u201cabc\u201d, but must be a whole number" in four
 
 
