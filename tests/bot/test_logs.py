@@ -273,7 +273,7 @@ def test_what_looks_like_a_token_is_blanked(text, hidden):
         "a job ended at 12:30:45",
         "http://127.0.0.1:8000/api/v1/jobs/abcdefghij234567",
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "/work/models/starter-image/unet/diffusion_pytorch_model.safetensors",
+        "/srv/models/starter-image/unet/diffusion_pytorch_model.safetensors",
         "key 0a1b2c3d made",
     ],
 )
