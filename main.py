@@ -109,6 +109,7 @@ async def open_house(
     The data directory's lock must be held.
     """
     from bot.pricing import Rates
+    from bot.recovery import recover
     from inference.pictures import PictureService, PictureSettings
     from storage import open_storage
 
@@ -116,7 +117,7 @@ async def open_house(
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
         if not only_own:
-            await storage.jobs.recover(max_interruptions=settings["queue"].max_interruptions)
+            await recover(storage.jobs, loaded.models, max_interruptions=settings["queue"].max_interruptions)
         for name, form in (await storage.learned.forms()).items():
             loaded.models.learn(name, form)
         limits = PictureSettings(

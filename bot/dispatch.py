@@ -24,7 +24,7 @@ from bot.errors import (
     Interrupted,
     InterruptedTooOften,
     JobCancelled,
-    ModelUnavailable,
+    ModelRemoved,
     OutOfMemory,
     StorageBusy,
     StorageFull,
@@ -239,7 +239,7 @@ class Dispatcher:
     async def _task_of(self, job: Job) -> Task:
         model = self.models.get(job.model)
         if model is None:
-            raise ModelUnavailable(job.model, "it is no longer in the config")
+            raise ModelRemoved(job.model)
         images = [
             TaskImage(ref.role, await self._record(partial(self.media.read, ref.id, job.owner))) for ref in job.images
         ]

@@ -217,6 +217,10 @@ class ModelUnavailable(EngineError):
         self.model = model
 
 
+class ModelRemoved(ModelUnavailable):
+    """The owner took the model out of the config after the job was accepted."""
+
+
 class OutOfMemory(EngineError):
     """The device ran out of memory; retried once, smaller."""
 

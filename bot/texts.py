@@ -64,6 +64,12 @@ ENGINE_SENTENCES: Mapping[str, str] = {
 }
 
 
+MODEL_REMOVED = (
+    "The model {model} was taken away before this could run, and you were not charged. "
+    "Please ask again with another model."
+)
+
+
 @lru_cache(maxsize=32)
 def translator(locale: str) -> Callable[[str], str]:
     return gettext.translation("easel", LOCALES, [locale], fallback=True).gettext
@@ -85,6 +91,8 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             return say(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
         case errors.UserError():
             return _explain_refusal(error, say)
+        case errors.ModelRemoved():
+            return say(MODEL_REMOVED).format(model=error.model)
         case errors.EaselError():
             sentence = ENGINE_SENTENCES.get(error.code, ENGINE_SENTENCES["internal"])
             return say(sentence).format(incident=incident or "-")

@@ -1,6 +1,6 @@
 """The durable queue: `bot.ports.JobStore` on the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, func, select, update
 
@@ -52,6 +52,10 @@ class SqlJobStore:
         if state not in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
             raise ValueError(f"a job does not end {state} without a result")
         return await self._database.write(lambda tx: moves.end(tx, job_id, attempt, state, error, used_s))
+
+    async def stranded(self, models: Collection[str], limit: int) -> list[Job]:
+        waiting = select(job).where(IS_QUEUED, job.c.model.not_in(models)).order_by(job.c.seq).limit(limit)
+        return await self._database.read(lambda tx: [to_job(row) for row in tx.execute(waiting)])
 
     async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
         return await self._database.write(lambda tx: moves.fail_queued(tx, job_id, error))

@@ -200,6 +200,11 @@ class FakeJobStore(Fake):
         await self._end("end")
         return job and self._move(job, state, error=error, finished_at=NOON)
 
+    async def stranded(self, models, limit) -> list[Job]:
+        self._begin("stranded", models=models)
+        waiting = [job for job in self.jobs.values() if job.state is JobState.QUEUED and job.model not in models]
+        return waiting[:limit]
+
     async def fail_queued(self, job_id, error) -> Job | None:
         self._begin("fail_queued", job_id=job_id, error=error)
         return self._move(self.jobs[job_id], JobState.FAILED, error=error)

@@ -5,7 +5,7 @@ the writer task) and raises `StorageBusy` when another process holds the databas
 is full. Times are aware UTC datetimes. Durations are seconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -174,8 +174,11 @@ class JobStore(Protocol):
     ) -> Job | None:
         """Running to failed, dead or cancelled: ledger `refund`, outbox row, time used counts for fairness."""
 
+    async def stranded(self, models: Collection[str], limit: int) -> list[Job]:
+        """Queued jobs that wait for a model which is none of these, the oldest first."""
+
     async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
-        """Queued to failed (its model cannot be had), with refund."""
+        """Queued to failed (its model cannot be had), with refund; None: it was not queued."""
 
     async def requeue(
         self,

@@ -147,6 +147,17 @@ async def test_a_queued_job_whose_model_cannot_be_had_fails_with_a_refund(storag
     assert await usage(storage, ann) == (0.0, 0.0)
 
 
+async def test_only_queued_jobs_of_other_models_are_stranded(storage, ann):
+    await accept(storage, ann)
+    first, second = await accept(storage, ann, 2, model="gone")
+    [ended] = await accept(storage, ann, model="gone")
+    await storage.jobs.request_cancel(ended.id, ann.id)
+
+    assert [job.id for job in await storage.jobs.stranded(["fox"], 9)] == [first.id, second.id]
+    assert [job.id for job in await storage.jobs.stranded(["fox"], 1)] == [first.id]
+    assert await storage.jobs.stranded(["fox", "gone"], 9) == []
+
+
 @pytest.mark.parametrize(
     ("why", "counts"),
     [({"crashed": True}, (1, 0, 0)), ({"interrupted": True}, (0, 1, 0)), ({}, (0, 0, 1))],
