@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from storage.database import Database
-from storage.dialect import url_of
+from storage.dialect import Dialect, url_of
 from storage.disk import Disk
 from storage.files import Files
 from storage.history import SqlHistory
@@ -63,7 +63,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
         StartupError: it is damaged, from a newer Easel, somebody else's, or cannot be opened.
         StorageBusy: another process holds its lock.
     """
-    database = await asyncio.to_thread(_prepare, settings, data_dir)
+    database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = Disk(data_dir, min_free_mb=settings.min_free_mb)
     async with database.running():
         yield Storage(
@@ -78,19 +78,18 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
         )
 
 
-def _prepare(settings: StorageSettings, data_dir: Path) -> Database:
+def _prepare(settings: StorageSettings, data_dir: Path) -> Dialect:
     (data_dir / "media").mkdir(parents=True, exist_ok=True)
     url = url_of(settings.url, data_dir)
     dialect = Sqlite(url, busy_timeout_ms=settings.busy_timeout_ms, readers=settings.readers)
     dialect.check_at_start()
-    database = Database(dialect, readers=settings.readers)
+    engine = dialect.migrator()
     try:
-        migrate(database.engine, dialect, data_dir / "backups")
-    except BaseException as error:
-        database.close()
-        if isinstance(error, DBAPIError):
-            raise dialect.translate(error) or StartupError(
-                f"The database {url.database} cannot be opened: {error.orig}."
-            ) from error
-        raise
-    return database
+        migrate(engine, dialect, data_dir / "backups")
+    except DBAPIError as error:
+        raise dialect.translate(error) or StartupError(
+            f"The database {url.database} cannot be opened: {error.orig}."
+        ) from error
+    finally:
+        engine.dispose()
+    return dialect

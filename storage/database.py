@@ -1,20 +1,20 @@
-"""One writer with group commit, and a few readers, each in its own thread.
+"""One writer with group commit, and a few readers, on SQLAlchemy's async engines.
 
-Operations are plain functions of a `Connection` and run in threads, never in the caller's task: whoever
-cancels a caller cannot interrupt a transaction, and a statement costs no hop through the event loop.
-An operation may run twice (its first transaction was lost), so it must do nothing but query and compute.
+An operation is a plain function of a `Connection`. Operations run in the writer task and queries in tasks of their
+own, never in the caller's: a task that is cancelled inside a transaction can leave the database locked until Python's
+garbage collector runs. An operation may run twice (its first transaction was lost), so it must do nothing but query
+and compute.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from storage.dialect import Dialect
@@ -43,20 +43,14 @@ class _Lost(Exception):
 
 
 class Database:
-    def __init__(self, dialect: Dialect, *, readers: int) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self._writer = dialect.writer()
         self._readers = dialect.readers()
-        self._write_thread = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
-        self._read_threads = ThreadPoolExecutor(readers, thread_name_prefix="storage-reader")
         self._asked: deque[_Asked] = deque()
+        self._reading: set[asyncio.Task[Any]] = set()
         self._wakeup = asyncio.Event()
         self._closing = False
-
-    @property
-    def engine(self) -> Engine:
-        """The writer's engine, for migrations before the writer runs."""
-        return self._writer
 
     async def write(self, operation: Operation[T]) -> T:
         """Run in a savepoint of the writer's next transaction; returns after its commit.
@@ -80,7 +74,13 @@ class Database:
 
         Raises: what the query raised, StorageBusy.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, self._read, query)
+        if self._closing:
+            raise RuntimeError("the storage is closed")
+        reading = asyncio.create_task(self._read(query), name="storage reader")
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        reading.add_done_callback(_mark_seen)
+        return await asyncio.shield(reading)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -91,11 +91,9 @@ class Database:
         finally:
             self._closing = True
             self._wakeup.set()
-            await _through_cancellation(writing)
-            await _through_cancellation(asyncio.create_task(asyncio.to_thread(self.close)))
+            await _through_cancellation(asyncio.create_task(self._close(writing)))
 
     async def _write_forever(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._asked or not self._closing:
             if not self._asked:
                 self._wakeup.clear()
@@ -103,30 +101,32 @@ class Database:
                 continue
             batch = [self._asked.popleft() for _ in range(min(BATCH, len(self._asked)))]
             operations = [asked.operation for asked in batch]
-            outcomes = await loop.run_in_executor(self._write_thread, self._commit, operations)
+            outcomes = await self._commit(operations)
             for asked, outcome in zip(batch, outcomes, strict=True):
                 _settle(asked.answer, outcome)
 
-    def _commit(self, operations: list[Operation[Any]]) -> list[Any]:
+    async def _commit(self, operations: list[Operation[Any]]) -> list[Any]:
         """One transaction, or one for each when the common one was lost half-way. Never raises."""
         try:
-            return self._transact(operations)
+            return await self._transact(operations)
         except _Lost as lost:
             if len(operations) > 1:
                 log.warning("a shared transaction was lost", action="batch_lost", error=str(lost.__cause__))
-                return [self._commit([operation])[0] for operation in operations]
+                return [(await self._commit([operation]))[0] for operation in operations]
             return [_Failed(self._named(lost.__cause__))]
         except Exception as error:  # the writer must outlive whatever this is
             return [_Failed(self._named(error))] * len(operations)
 
-    def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
-        with self._writer.connect() as tx:
-            transaction = tx.begin()
+    async def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
+        async with self._writer.connect() as connection:
             try:
-                with transaction:
-                    return [self._attempt(tx, operation) for operation in operations]
+                async with connection.begin():
+                    return await connection.run_sync(self._attempt_all, operations)
             except DBAPIError as error:
                 raise _Lost() from error
+
+    def _attempt_all(self, tx: Connection, operations: list[Operation[Any]]) -> list[Any]:
+        return [self._attempt(tx, operation) for operation in operations]
 
     def _attempt(self, tx: Connection, operation: Operation[Any]) -> Any:
         savepoint = tx.begin_nested()
@@ -143,10 +143,10 @@ class Database:
             return _Failed(error)
         return outcome
 
-    def _read(self, query: Operation[T]) -> T:
+    async def _read(self, query: Operation[T]) -> T:
         try:
-            with self._readers.begin() as tx:
-                return query(tx)
+            async with self._readers.connect() as connection, connection.begin():
+                return await connection.run_sync(query)
         except DBAPIError as error:
             raise self._named(error) from error
 
@@ -157,12 +157,11 @@ class Database:
             return named
         return error if isinstance(error, Exception) else RuntimeError("a transaction was lost")
 
-    def close(self) -> None:
+    async def _close(self, writing: "asyncio.Task[None]") -> None:
         """The writer's connection goes last: the last one to close checkpoints."""
-        self._read_threads.shutdown()
-        self._readers.dispose()
-        self._write_thread.shutdown()
-        self._writer.dispose()
+        await asyncio.gather(writing, *self._reading, return_exceptions=True)
+        await self._readers.dispose()
+        await self._writer.dispose()
 
 
 def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:

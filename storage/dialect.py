@@ -6,15 +6,19 @@ from typing import Protocol
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.errors import EaselError, StartupError
 
 
 class Dialect(Protocol):
-    def writer(self) -> Engine:
+    def writer(self) -> AsyncEngine:
         """An engine of one connection whose transactions may write from their first statement."""
 
-    def readers(self) -> Engine:
+    def migrator(self) -> Engine:
+        """The same for migrations, which are not async."""
+
+    def readers(self) -> AsyncEngine:
         """An engine whose transactions are snapshots and cannot write."""
 
     def translate(self, error: DBAPIError) -> EaselError | None:

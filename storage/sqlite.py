@@ -16,7 +16,8 @@ import structlog
 from sqlalchemy import Connection, Engine, Integer, Select, column, create_engine, event, select, table, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, StaticPool
 
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
 from storage.files import sync
@@ -51,44 +52,40 @@ class Sqlite:
         self.path = Path(str(url.database))
         self._warn_of_wal_reset()
 
-    def writer(self) -> Engine:
-        engine = self._engine("BEGIN IMMEDIATE", poolclass=StaticPool)
-
-        @event.listens_for(engine, "connect")
-        def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA foreign_keys = ON")
-
+    def writer(self) -> AsyncEngine:
+        engine = create_async_engine(self._url.set(drivername="sqlite+aiosqlite"), **self._options(StaticPool))
+        self._let_write(engine.sync_engine)
         return engine
 
-    def readers(self) -> Engine:
-        engine = self._engine("BEGIN", poolclass=QueuePool, pool_size=self._readers, max_overflow=0)
+    def migrator(self) -> Engine:
+        engine = create_engine(self._url, **self._options(StaticPool))
+        self._let_write(engine)
+        return engine
 
-        @event.listens_for(engine, "connect")
-        def _configure(connection: sqlite3.Connection, _record: Any) -> None:
+    def readers(self) -> AsyncEngine:
+        options = self._options(AsyncAdaptedQueuePool) | {"pool_size": self._readers, "max_overflow": 0}
+        engine = create_async_engine(self._url.set(drivername="sqlite+aiosqlite"), **options)
+        _begin_by(engine.sync_engine, "BEGIN")
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def _configure(connection: Any, _record: Any) -> None:
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             connection.execute("PRAGMA query_only = ON")
 
         return engine
 
-    def _engine(self, begin: str, **options: Any) -> Engine:
-        engine = create_engine(
-            self._url,
-            hide_parameters=True,  # errors must not quote prompts
-            connect_args={"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False},
-            **options,
-        )
+    def _options(self, pool: type[Pool]) -> dict[str, Any]:
+        waits = {"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False}
+        return {"poolclass": pool, "connect_args": waits, "hide_parameters": True}  # errors must not quote prompts
+
+    def _let_write(self, engine: Engine) -> None:
+        _begin_by(engine, "BEGIN IMMEDIATE")
 
         @event.listens_for(engine, "connect")
-        def _no_hidden_begin(connection: sqlite3.Connection, _record: Any) -> None:
-            connection.isolation_level = None
-
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine
+        def _configure(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
 
     def translate(self, error: DBAPIError) -> EaselError | None:
         return _translate(error.orig)
@@ -185,6 +182,18 @@ class Sqlite:
 _ADD_TEXT = text("INSERT INTO job_text (rowid, owner, text) VALUES (:seq, :owner, :text)")
 _APPEND_TEXT = text("UPDATE job_text SET text = text || ' ' || :text WHERE rowid = :seq")
 _MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
+
+
+def _begin_by(engine: Engine, statement: str) -> None:
+    """Begin transactions by this, and by nothing that the driver adds."""
+
+    @event.listens_for(engine, "connect")
+    def _no_hidden_begin(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
 
 
 def _quoted(phrase: str) -> str:

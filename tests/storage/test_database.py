@@ -20,7 +20,7 @@ from tests.storage.factories import PLENTY, accept, claim, make_new_job, render
 @pytest.fixture
 async def database(tmp_path):
     """A bare one, with a table of numbers."""
-    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3), readers=3)
+    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3))
     async with database.running():
         await database.write(lambda tx: tx.execute(text("CREATE TABLE number (value INTEGER UNIQUE)")).rowcount)
         yield database
@@ -99,7 +99,7 @@ async def test_what_a_cancelled_caller_asked_for_is_done_all_the_same(database):
 
 
 async def test_what_was_asked_for_is_committed_before_the_database_closes(tmp_path):
-    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3), readers=3)
+    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3))
     async with database.running():
         database.submit(lambda tx: tx.execute(text("CREATE TABLE number (value INTEGER)")).rowcount)
         for value in range(200):
@@ -112,7 +112,7 @@ async def test_what_was_asked_for_is_committed_before_the_database_closes(tmp_pa
 
 
 async def test_cancelling_the_closing_does_not_lose_what_was_asked_for(tmp_path):
-    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3), readers=3)
+    database = Database(Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=3))
 
     async def serve():
         async with database.running():
@@ -129,6 +129,17 @@ async def test_cancelling_the_closing_does_not_lose_what_was_asked_for(tmp_path)
 
     with closing(sqlite3.connect(tmp_path / "easel.db")) as other:
         assert other.execute("SELECT count(*) FROM number").fetchone() == (500,)
+    assert not (tmp_path / "easel.db-wal").exists()  # the last connection to be closed tidies up
+
+
+async def test_cancelled_readers_give_their_connections_back(database):
+    for pause in (0, 0.0005, 0.001, 0.002, 0.004) * 8:
+        reading = asyncio.create_task(database.read(numbers))
+        await asyncio.sleep(pause)
+        reading.cancel()
+
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*(database.read(numbers) for _ in range(9))) == [[]] * 9
 
 
 async def test_two_hundred_tasks_cancelled_anywhere_never_block_the_writer(storage, ann):

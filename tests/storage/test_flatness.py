@@ -23,7 +23,7 @@ MODELS = ("fox", "owl", "elk", "bat")
 @pytest.fixture
 def engine(tmp_path, fresh_database):
     dialect = Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=1)
-    engine = dialect.writer()
+    engine = dialect.migrator()
     migrate(engine, dialect, tmp_path)
     yield engine
     engine.dispose()
@@ -81,7 +81,7 @@ def claim_ms(engine: Engine, claim: Claim) -> float:
 def test_a_claim_costs_the_same_however_long_the_queue(engine, tmp_path, persons, spaces):
     fill(engine, MANY, persons, spaces)
     few = Sqlite(url_of(f"sqlite:///{tmp_path}/few.db", tmp_path), busy_timeout_ms=200, readers=1)
-    small = few.writer()
+    small = few.migrator()
     migrate(small, few, tmp_path)
     fill(small, 20, 1, 1)
     short, long = claim_ms(small, wish()), claim_ms(engine, wish())

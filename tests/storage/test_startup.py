@@ -26,7 +26,7 @@ def dialect(tmp_path):
 
 @pytest.fixture
 def engine(dialect):
-    engine = dialect.writer()
+    engine = dialect.migrator()
     yield engine
     engine.dispose()
 
@@ -59,7 +59,7 @@ def test_partial_indexes_are_the_ones_that_the_code_knows(engine, dialect, tmp_p
     indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%' ORDER BY name"
     with engine.connect() as connection:
         migrated = connection.exec_driver_sql(indexes).all()
-    made = Sqlite(url_of(f"sqlite:///{tmp_path / 'made.db'}", tmp_path), busy_timeout_ms=200, readers=1).writer()
+    made = Sqlite(url_of(f"sqlite:///{tmp_path / 'made.db'}", tmp_path), busy_timeout_ms=200, readers=1).migrator()
     with made.connect() as connection, connection.begin():
         metadata.create_all(connection)
         expected = connection.exec_driver_sql(indexes).all()
