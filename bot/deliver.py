@@ -7,7 +7,7 @@ repeated freely, new messages carry a nonce that is stable over restarts.
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -63,6 +63,10 @@ class Deliverer:
     _room: defaultdict[str, asyncio.Semaphore] = field(
         default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
     )
+
+    def connect(self, adapters: Iterable[object]) -> None:
+        """Deliver through those of them that are chat platforms."""
+        self.platforms = {**self.platforms, **{one.name: one for one in adapters if isinstance(one, Platform)}}
 
     def wake(self) -> None:
         self._woken.set()

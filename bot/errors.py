@@ -107,6 +107,22 @@ class MediaNotFound(NotFound):
         super().__init__("picture", media_id)
 
 
+class PictureGone(UserError):
+    """The job's picture was deleted, or was forgotten for its age."""
+
+    code = "not_found"
+
+
+class NotYours(UserError):
+    """Only the person whose job it is may do this; that it exists is no secret, its message can be seen."""
+
+    code = "not_yours"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+
 class NotCancellable(UserError):
     code = "not_cancellable"
 

@@ -3,76 +3,74 @@
 `explain` turns an error into one short sentence that says what to do. It never shows a traceback or a path.
 """
 
-import gettext
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
 
 from bot import errors
-from bot.jobs import Job, JobState
 from bot.options import clean_text
-
-LOCALES = Path(__file__).parent / "locales"
+from bot.sentences import N_, Say, translator
 
 OPTION_PROBLEMS: Mapping[str, str] = {
-    "unknown": "There is no option {option}.{hint} Options here: {allowed}.",
-    "missing": "{option} is missing: say what you want.",
-    "empty": "{option} is empty: say what you want in words.",
-    "range": "{option} is {value}, but must be {allowed}.",
-    "choice": "{option} cannot be {value}.{hint} Choose one of: {allowed}.",
-    "type": "{option} is {value}, but must be {allowed}.",
-    "long": "{option} has {value} characters; at most {allowed} are read. Please shorten it.",
-    "twice": "{option} was given twice: give it once.",
-    "no_value": "{option} needs a value.",
-    "no_text": "This command takes no text, only options: {allowed}.",
-    "multiple": "{option} is {value}, but must be a multiple of {allowed}; {nearest} would do.",
-    "size_twice": "Give the size once: as {option}, or as width and height.",
-    "needs_image": "This needs a picture: send one along, or reply to one.",
-    "no_images": "This command takes no picture.",
-    "too_many_images": "{value} pictures are too many: at most {allowed} here.",
-    "needs_init": "{option} only means something with a picture to start from: send one along, or leave it out.",
-    "model_lacks": "The model {value} does not take {option}: leave it out, or choose another model.",
-    "no_model": "No model here can do {value}. The owner can add one to the config.",
-    "combinations": "The prompt has too many combinations: at most {allowed} at once.",
-    "needs_quote": "The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm.",
-    "quote": "The quote does not fit this request any more: ask for a new one.",
-    "body": "{option} is not as expected: {allowed}.",
-    "key_long": "An Idempotency-Key is 1 to {allowed} visible characters.",
+    "unknown": N_("There is no option {option}.{hint} Options here: {allowed}."),
+    "missing": N_("{option} is missing: say what you want."),
+    "empty": N_("{option} is empty: say what you want in words."),
+    "range": N_("{option} is {value}, but must be {allowed}."),
+    "choice": N_("{option} cannot be {value}.{hint} Choose one of: {allowed}."),
+    "type": N_("{option} is {value}, but must be {allowed}."),
+    "long": N_("{option} has {value} characters; at most {allowed} are read. Please shorten it."),
+    "twice": N_("{option} was given twice: give it once."),
+    "no_value": N_("{option} needs a value."),
+    "no_text": N_("This command takes no text, only options: {allowed}."),
+    "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; {nearest} would do."),
+    "size_twice": N_("Give the size once: as {option}, or as width and height."),
+    "needs_image": N_("This needs a picture: send one along, or reply to one."),
+    "no_images": N_("This command takes no picture."),
+    "too_many_images": N_("{value} pictures are too many: at most {allowed} here."),
+    "needs_init": N_("{option} only means something with a picture to start from: send one along, or leave it out."),
+    "model_lacks": N_("The model {value} does not take {option}: leave it out, or choose another model."),
+    "no_model": N_("No model here can do {value}. The owner can add one to the config."),
+    "combinations": N_("The prompt has too many combinations: at most {allowed} at once."),
+    "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
+    "quote": N_("The quote does not fit this request any more: ask for a new one."),
+    "body": N_("{option} is not as expected: {allowed}."),
+    "key_long": N_("An Idempotency-Key is 1 to {allowed} visible characters."),
 }
 
 MEDIA_PROBLEMS: Mapping[str, str] = {
-    "empty": "The file is empty: send the picture again.",
-    "not_a_picture": "This file is not a picture: send a PNG, JPEG, WebP or GIF.",
-    "format": "Pictures of the kind {found} are not read here: send a PNG, JPEG, WebP or GIF.",
-    "damaged": "The picture is damaged or cut short: send it again, or save it anew first.",
-    "slow": "The picture took too long to read: send a smaller one.",
+    "empty": N_("The file is empty: send the picture again."),
+    "not_a_picture": N_("This file is not a picture: send a PNG, JPEG, WebP or GIF."),
+    "format": N_("Pictures of the kind {found} are not read here: send a PNG, JPEG, WebP or GIF."),
+    "damaged": N_("The picture is damaged or cut short: send it again, or save it anew first."),
+    "slow": N_("The picture took too long to read: send a smaller one."),
 }
 
 ENGINE_SENTENCES: Mapping[str, str] = {
-    "engine_failed": "Making this failed, and you were not charged. Please try again; "
-    "if it fails again, give the owner the code {incident}.",
-    "model_unavailable": "The model is not ready here, and you were not charged. "
-    "The owner can see why under the code {incident}.",
-    "out_of_memory": "The device ran out of memory, and you were not charged. A smaller size or count may work.",
-    "timeout": "This took longer than one job may, and you were not charged. Fewer steps or a smaller size may work.",
-    "worker_lost": "The engine stopped while making this, again and again, and you were not charged. "
-    "Another size or model may work (code {incident}).",
-    "interrupted_too_often": "The server was restarted too often while this ran, and you were not charged. "
-    "Please ask again.",
-    "internal": "Something went wrong here, and you were not charged. Please try again; the code is {incident}.",
-    "cancelled": "Cancelled; you were not charged.",
+    "engine_failed": N_(
+        "Making this failed, and you were not charged. Please try again; "
+        "if it fails again, give the owner the code {incident}."
+    ),
+    "model_unavailable": N_(
+        "The model is not ready here, and you were not charged. The owner can see why under the code {incident}."
+    ),
+    "out_of_memory": N_("The device ran out of memory, and you were not charged. A smaller size or count may work."),
+    "timeout": N_(
+        "This took longer than one job may, and you were not charged. Fewer steps or a smaller size may work."
+    ),
+    "worker_lost": N_(
+        "The engine stopped while making this, again and again, and you were not charged. "
+        "Another size or model may work (code {incident})."
+    ),
+    "interrupted_too_often": N_(
+        "The server was restarted too often while this ran, and you were not charged. Please ask again."
+    ),
+    "internal": N_("Something went wrong here, and you were not charged. Please try again; the code is {incident}."),
+    "cancelled": N_("Cancelled; you were not charged."),
 }
 
 
-MODEL_REMOVED = (
+MODEL_REMOVED = N_(
     "The model {model} was taken away before this could run, and you were not charged. "
     "Please ask again with another model."
 )
-
-
-@lru_cache(maxsize=32)
-def translator(locale: str) -> Callable[[str], str]:
-    return gettext.translation("easel", LOCALES, [locale], fallback=True).gettext
 
 
 def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> str:
@@ -99,7 +97,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
     return say(ENGINE_SENTENCES["internal"]).format(incident=incident or "-")
 
 
-def _explain_option(error: errors.InvalidOption, say: Callable[[str], str]) -> str:
+def _explain_option(error: errors.InvalidOption, say: Say) -> str:
     hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
     return say(OPTION_PROBLEMS[error.problem]).format(
         option=clean_text(error.option),
@@ -110,7 +108,7 @@ def _explain_option(error: errors.InvalidOption, say: Callable[[str], str]) -> s
     )
 
 
-def _shown(value: object, say: Callable[[str], str]) -> str:
+def _shown(value: object, say: Say) -> str:
     """What a person gave, short and without characters that cannot be seen."""
     match value:
         case str():
@@ -124,7 +122,7 @@ def _shown(value: object, say: Callable[[str], str]) -> str:
     return str(value)[:60]
 
 
-def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
+def _explain_refusal(error: errors.UserError, say: Say) -> str:
     match error:
         case errors.QuotaExceeded():
             return say(
@@ -146,6 +144,10 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
             return say("There is no {kind} {name} of yours.").format(
                 kind=say(error.kind), name=clean_text(error.name)[:20] or "?"
             )
+        case errors.PictureGone():
+            return say("Its picture is no longer kept here.")
+        case errors.NotYours():
+            return say("Only the person who asked for it can do that.")
         case errors.NotCancellable():
             return say("The job {id} cannot be cancelled any more: it is {state}.").format(
                 id=error.job_id, state=say(error.state)
@@ -170,29 +172,22 @@ def _explain_refusal(error: errors.UserError, say: Callable[[str], str]) -> str:
 
 
 UNAUTHORIZED: Mapping[str, str] = {
-    "key": "This needs a valid API key: send it as Authorization: Bearer KEY. "
-    "The owner makes one with `easel keys create`.",
-    "host": "Without an API key this server only answers at its own loopback address.",
-    "origin": "Another web site may not use this server without an API key.",
-    "forwarded": "Requests through a proxy need an API key: the owner makes one with `easel keys create`.",
+    "key": N_(
+        "This needs a valid API key: send it as Authorization: Bearer KEY. "
+        "The owner makes one with `easel keys create`."
+    ),
+    "host": N_("Without an API key this server only answers at its own loopback address."),
+    "origin": N_("Another web site may not use this server without an API key."),
+    "forwarded": N_("Requests through a proxy need an API key: the owner makes one with `easel keys create`."),
 }
 
 
-def say_state(job: Job, *, locale: str = "en", position: int | None = None) -> str:
-    """One line on where the job stands."""
-    say = translator(locale)
-    match job.state:
-        case JobState.QUEUED if position:
-            return say("Queued, number {position}.").format(position=position)
-        case JobState.QUEUED:
-            return say("Queued.")
-        case JobState.RUNNING:
-            return say("Working.")
-        case JobState.RENDERED | JobState.DELIVERED:
-            return say("Done.")
-        case JobState.FAILED | JobState.DEAD if job.error is None:
-            return say("Failed.")
-    return job.error.message if job.error else say("Cancelled.")
+DEMO_HINT = N_("Made by the demo model, to prove your installation. For real pictures, add a model to the config.")
 
-
-DEMO_HINT = "Made by the demo model, to prove your installation. For real pictures, add a model to the config."
+_NAMES = (
+    N_("job"), N_("picture"), N_("key"), N_("MiB"), N_("megapixels"),
+    *(N_("queued"), N_("running"), N_("rendered"), N_("delivered"), N_("failed"), N_("cancelled"), N_("dead")),
+    *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
+    *(N_("visual-question-answering"), N_("demo")),
+)  # fmt: skip
+"""Names that sentences are filled in with."""

@@ -1,4 +1,4 @@
-"""Regular chores: pictures that nobody needs any more are forgotten."""
+"""Regular chores: pictures that nobody needs any more, and keys that will not come again, are forgotten."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,16 +6,19 @@ from dataclasses import dataclass
 import structlog
 
 from bot.house import ImagesSettings, RetentionSettings
-from bot.ports import MediaStore
+from bot.ports import Inbox, MediaStore
 
 log = structlog.get_logger()
 
 SWEEP_EVERY_S = 3600.0
+KEYS_KEPT_DAYS = 30
+"""How long an event or a request that comes again is known to have come before."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upkeep:
     media: MediaStore
+    inbox: Inbox
     images: ImagesSettings
     retention: RetentionSettings
 
@@ -32,5 +35,6 @@ class Upkeep:
         swept = await self.media.sweep(
             unused_s=self.images.max_unused_h * 3600.0, keep_days=self.retention.days, max_gb=self.retention.max_gb
         )
+        await self.inbox.prune(KEYS_KEPT_DAYS)
         if swept.files:
             log.info("pictures forgotten", action="swept", files=swept.files, megabytes=round(swept.megabytes, 1))

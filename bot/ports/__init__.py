@@ -1,10 +1,12 @@
 """What the core needs from the outside, as Protocols, and the values they exchange."""
 
+from bot.ports.inbox import Inbox
 from bot.ports.media import Delivery, Healthy, Learned, Maintenance, MediaStore, Outbox, Swept
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.pictures import CleanPicture, Pictures
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import Described, DeviceStatus, Done, Measured, Pool, Progress, Rendered, Task, TaskImage
+from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "Done",
     "Healthy",
     "History",
+    "Inbox",
     "JobStore",
     "Lane",
     "Learned",
@@ -34,6 +37,7 @@ __all__ = [
     "Pictures",
     "Platform",
     "Pool",
+    "Privacy",
     "Progress",
     "QueueView",
     "Rendered",

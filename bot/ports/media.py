@@ -37,6 +37,9 @@ class MediaStore(Protocol):
     async def read(self, media_id: str, owner: str | None) -> Media:
         """The bytes. Owner None: for the house's own use. Raises: MediaNotFound."""
 
+    async def share(self, media_id: str, person_id: str) -> Picture:
+        """Make somebody's picture this person's too; nothing is copied. Raises: MediaNotFound (nobody has it)."""
+
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
         """Forget pictures no job uses after `unused_s`, and the oldest beyond `keep_days` (0: for ever) and
         `max_gb` (0: no limit); delete files without owner rows."""
@@ -72,6 +75,16 @@ class Outbox(Protocol):
         """Undeliverable: the job stays rendered and is found in history."""
 
     async def next_due_s(self) -> float | None: ...
+
+    async def note(self, job_id: str, platform: str, message_ref: str) -> None:
+        """A further message of the job (an original, an album's picture): replies to it are about the job. Whatever
+        `sent` names is noted by itself."""
+
+    async def job_of(self, platform: str, message_ref: str) -> Job | None:
+        """The job that any of its messages belongs to, however old."""
+
+    async def followed(self) -> list[Delivery]:
+        """Placeholders that were sent and whose job is still open: somebody waits for its progress."""
 
 
 class Learned(Protocol):

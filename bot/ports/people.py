@@ -1,8 +1,9 @@
 """People, their API keys, and what they used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,14 @@ class People(Protocol):
 
     async def by_name(self, name: str) -> Person:
         """The person with this name, made if there is none (for `keys create --person`)."""
+
+    async def settings(self, person_id: str) -> Mapping[str, Any]:
+        """The person's own defaults, by option name."""
+
+    async def set_setting(self, person_id: str, name: str, value: Any) -> None: ...
+
+    async def clear_setting(self, person_id: str, name: str) -> None:
+        """One that is not set is no mistake."""
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey: ...
 

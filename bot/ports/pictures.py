@@ -1,10 +1,11 @@
 """Decoding and encoding of pictures, apart from everything else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bot.jobs import Media
+from bot.ports.pool import Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +23,12 @@ class Pictures(Protocol):
 
     async def clean(self, data: bytes) -> CleanPicture:
         """Raises: UnsupportedMedia, TooLarge."""
+
+    async def shrink(self, media: Media, max_bytes: int) -> Media:
+        """WebP, then JPEG, then smaller, until it fits; metadata is kept. Raises: UnsupportedMedia, TooLarge."""
+
+    async def grid(self, pictures: Sequence[Media]) -> Media:
+        """One PNG of several pictures, two in a row, that says how they were made. Raises: UnsupportedMedia."""
+
+    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+        """Resized with a Lanczos filter, as PNG, with the metadata of the original. Raises: UnsupportedMedia."""

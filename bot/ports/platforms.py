@@ -1,13 +1,14 @@
 """Ways to reach people."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bot.jobs import Job, Media
 from bot.ports.media import Delivery
 from bot.ports.pool import Progress
 
 
+@runtime_checkable
 class Platform(Protocol):
     """One way to reach people. `reply.py` of each adapter turns jobs into messages."""
 

@@ -136,6 +136,9 @@ class JobStore(Protocol):
         Raises: QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound, StorageFull, StorageBusy.
         """
 
+    async def seen(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
+        """What the idempotency key was used for: its body's hash and the jobs, as they are now."""
+
     async def claim(
         self,
         offer: Offer,

@@ -17,8 +17,10 @@ from bot.settings.values import Shape, show
 
 PREFIX = "EASEL_"
 MODELS = "models"
-OTHER_VARIABLES = frozenset({DATA_DIR, "EASEL_REQUIRE_BROWSER"})
-"""Variables with our prefix that are no settings: where the data lies, and what tests and CI are told."""
+OTHER_VARIABLES = frozenset(
+    {DATA_DIR, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
+)
+"""Variables with our prefix that are no settings: where the data lies, what tests and CI are told, and secrets."""
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
 _MODEL_NAME = re.compile(r"[a-z0-9-]+")

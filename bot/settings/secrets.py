@@ -12,6 +12,7 @@ SECRETS: Mapping[str, tuple[str, str]] = {
     "DISCORD_TOKEN": ("discord_token", "DISCORD_BOT_TOKEN"),
     "TELEGRAM_BOT_TOKEN": ("telegram_token", "TELEGRAM_TOKEN"),
     "HF_TOKEN": ("hf_token", "HF_TOKEN"),
+    "EASEL_TELEGRAM__WEBHOOK_SECRET": ("webhook_secret", "EASEL_TELEGRAM__WEBHOOK_SECRET"),
 }
 """Each secret's variable, its field in `Secrets`, and its other name."""
 
@@ -27,11 +28,16 @@ class Secrets:
     discord_token: str = field(default="", repr=False)
     telegram_token: str = field(default="", repr=False)
     hf_token: str = field(default="", repr=False)
+    webhook_secret: str = field(default="", repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> tuple[str, ...]:
         """Every value that is set, for the log to blank."""
-        return tuple(filter(None, (self.discord_token, self.telegram_token, self.hf_token)))
+        return tuple(filter(None, (getattr(self, name) for name, _ in SECRETS.values())))
+
+    def of(self, variable: str) -> str:
+        """By its variable, such as "DISCORD_TOKEN"; empty when it is not set."""
+        return str(getattr(self, SECRETS[variable][0]))
 
 
 def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:

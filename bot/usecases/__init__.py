@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.models import Models
+from bot.ports import Inbox
+from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
 from bot.usecases.media import MediaUseCases
 from bot.usecases.operations import Operations
@@ -16,6 +18,7 @@ class UseCases:
     """The house as its adapters see it."""
 
     jobs: JobUseCases
+    chat: ChatUseCases
     media: MediaUseCases
     people: PeopleUseCases
     operations: Operations
@@ -30,6 +33,8 @@ class Surroundings:
         secret: the local secret of the lock file; a caller that shows it is the local person.
         announce: tells the owner's terminal one line ("The page: http://127.0.0.1:8000/").
         publish: writes the address into the lock file, so that one-shot commands find it.
+        inbox: keeps what a platform told us until it is handled.
+        secret_of: a secret by its variable ("DISCORD_TOKEN"); empty when it is not set.
     """
 
     usecases: UseCases
@@ -37,9 +42,12 @@ class Surroundings:
     secret: str
     announce: Callable[[str], None]
     publish: Callable[[str], None]
+    inbox: Inbox
+    secret_of: Callable[[str], str]
 
 
 __all__ = [
+    "ChatUseCases",
     "Event",
     "JobUseCases",
     "MediaUseCases",

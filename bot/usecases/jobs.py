@@ -14,14 +14,15 @@ from typing import Any
 
 from bot.combinations import combinations
 from bot.commands import Command, Imagine, find_command
-from bot.errors import InvalidOption, ShuttingDown, StorageBusy
+from bot.defaults import with_wishes
+from bot.errors import IdempotencyConflict, InvalidOption, ShuttingDown, StorageBusy
 from bot.events import Events
 from bot.fairness import position, wait_s
 from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import ImageRef, Job, JobState, Origin, new_job_id
 from bot.models import Models, ModelSpec
 from bot.options import MAX_SEED
-from bot.ports import History, JobStore, Limits, MediaStore, NewJob, Person, Progress, RequestKey
+from bot.ports import History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.pricing import Rates, estimate_s, price
 
 PREVIEW_INTERVAL_S = 0.5
@@ -37,6 +38,7 @@ class Request:
         command: the command's name.
         options: named values as they came; or `line`: a typed line with `--flags`.
         wants_delivery: the answer goes back through a chat platform's message.
+        use_defaults: the person's own defaults fill in what was not said, as far as the model takes them.
     """
 
     origin: Origin
@@ -46,6 +48,7 @@ class Request:
     images: tuple[ImageRef, ...] = ()
     parent: str | None = None
     wants_delivery: bool = False
+    use_defaults: bool = False
 
     def read(self) -> Command:
         kind = find_command(self.command)
@@ -87,6 +90,7 @@ class JobUseCases:
         store: JobStore,
         history: History,
         media: MediaStore,
+        people: People,
         models: Models,
         rates: Rates,
         events: Events,
@@ -100,6 +104,7 @@ class JobUseCases:
         self._store = store
         self._history = history
         self._media = media
+        self._people = people
         self._models = models
         self._rates = rates
         self._events = events
@@ -121,6 +126,8 @@ class JobUseCases:
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
         StorageFull, StorageBusy, ShuttingDown.
         """
+        if key is not None and (seen := await self.replayed(key, body_hash(request))) is not None:
+            return seen
         if self.is_closing:
             raise ShuttingDown
         jobs = await self._plan(person, request)
@@ -132,6 +139,16 @@ class JobUseCases:
         accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person), quote=quote)
         self._wake([job.id for job in accepted.jobs])
         return [await self._first_ticket(job) for job in accepted.jobs]
+
+    async def replayed(self, key: str, expected_hash: str | None = None) -> list[Ticket] | None:
+        """What the key was used for before; None: nothing. Raises: IdempotencyConflict when the body was another."""
+        seen = await self._store.seen(key)
+        if seen is None:
+            return None
+        found_hash, jobs = seen
+        if expected_hash is not None and found_hash != expected_hash:
+            raise IdempotencyConflict(key)
+        return [await self._first_ticket(job) for job in jobs]
 
     async def quote(self, person: Person, request: Request) -> Quote:
         """What the request costs if it is confirmed within `QUOTE_S`; nothing is reserved. Raises like `submit`."""
@@ -149,11 +166,13 @@ class JobUseCases:
 
     async def _plan(self, person: Person, request: Request) -> list[NewJob]:
         command = request.read()
-        model = command.choose_model(self._models)
         aspect = None
         for image in command.images:
             picture = await self._media.picture(image.id, person.id)
             aspect = aspect or picture.width / picture.height
+        if request.use_defaults:
+            command = with_wishes(command, await self._people.settings(person.id), self._models, aspect)
+        model = command.choose_model(self._models)
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
@@ -302,6 +321,13 @@ class JobUseCases:
         self._events.changed(job.id)
         self._wake([])  # a chat is told at once, too
         return await self.ticket(job)
+
+    def gone(self, jobs: Iterable[Job]) -> None:
+        """They were erased: those that run are stopped, and whoever follows them looks again."""
+        for job in jobs:
+            if job.state is JobState.RUNNING:
+                self._interrupt(job.id)
+            self._events.changed(job.id)
 
 
 def _is_same(given: str, right: str) -> bool:

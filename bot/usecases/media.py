@@ -1,5 +1,6 @@
 """Uploading pictures and getting them back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.errors import TooLarge
@@ -29,6 +30,19 @@ class MediaUseCases:
             height=clean.height,
             parameters=clean.parameters,
         )
+
+    async def fit(self, media: Media, max_bytes: int) -> tuple[Media, bool]:
+        """The picture in at most `max_bytes`: as it is, else WebP, JPEG, or smaller. True: it is not as rendered.
+
+        What it says about itself stays inside. Raises: TooLarge when nothing helps.
+        """
+        if len(media.data) <= max_bytes:
+            return media, False
+        return await self.pictures.shrink(media, max_bytes), True
+
+    async def grid(self, pictures: Sequence[Media]) -> Media:
+        """All of them in one, two beside each other, as PNG; one alone stays as it is."""
+        return pictures[0] if len(pictures) == 1 else await self.pictures.grid(pictures)
 
     async def picture(self, person: Person, media_id: str) -> Picture:
         """Raises: MediaNotFound."""

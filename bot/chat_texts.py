@@ -1,0 +1,237 @@
+"""What a chat is told, as plain text without any markup: standing, answers, lists and help.
+
+Adapters format nothing themselves; they only cut what is too long for their platform.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot import texts
+from bot.buttons import Button
+from bot.errors import JobCancelled
+from bot.jobs import Job, JobState
+from bot.models import Models
+from bot.options import clean_text
+from bot.ports import Progress
+from bot.sentences import N_, Say, translator
+from bot.usecases import Quota, Ticket
+
+SHOWN_ID = 6
+"""Characters of an id that people are shown; any unique beginning of 4 or more will do."""
+SHOWN_WORDS = 60
+
+
+def say_state(ticket: Ticket, locale: str = "en") -> str:
+    """The placeholder: where the job stands and how long it will likely take."""
+    say, job = translator(locale), ticket.job
+    match job.state:
+        case JobState.QUEUED if ticket.position:
+            stands = say("Queued, number {position}").format(position=ticket.position)
+        case JobState.QUEUED:
+            stands = say("Queued")
+        case JobState.RUNNING:
+            return say_progress(ticket.progress, locale, eta_s=ticket.eta_s)
+        case JobState.RENDERED | JobState.DELIVERED:
+            return say("Done.")
+        case JobState.CANCELLED:
+            return texts.explain(JobCancelled(), locale=locale)
+        case _:
+            return job.error.message if job.error else say("Failed.")
+    return f"{stands}, {say_duration(ticket.eta_s, say)}." if ticket.eta_s is not None else f"{stands}."
+
+
+def say_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:
+    """One line for the placeholder while the job runs."""
+    say = translator(locale)
+    if progress is None or not progress.steps:
+        return say("Working.")
+    if progress.note:
+        return say("Loading the model.")
+    percent = min(100, 100 * progress.step // progress.steps)
+    if eta_s is None:
+        return say("Working: {percent} %.").format(percent=percent)
+    return say("Working: {percent} %, {left} left.").format(percent=percent, left=say_duration(eta_s, say))
+
+
+def say_duration(seconds: float, say: Say) -> str:
+    if seconds < 90:
+        return say("about {n} s").format(n=max(1, round(seconds)))
+    if seconds < 5400:
+        return say("about {n} min").format(n=round(seconds / 60))
+    return say("about {n} h").format(n=round(seconds / 3600))
+
+
+def say_result(job: Job, locale: str = "en") -> str:
+    """The final message's text: the answer, or what the picture was made from, then notes; or why there is none."""
+    if job.result is None:
+        return say_state(Ticket(job=job), locale)
+    lines = [_answer(job, locale), *job.result.notes]
+    return "\n".join(line for line in lines if line)
+
+
+def _answer(job: Job, locale: str) -> str:
+    assert job.result is not None
+    if job.result.text is None:
+        return _made_from(job, translator(locale))
+    lines = job.result.text.splitlines() or [""]
+    if job.command == "describe":
+        return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+    question = job.options.get("question")
+    return f"{question}\n{job.result.text}" if question else job.result.text
+
+
+def _made_from(job: Job, say: Say) -> str:
+    seed = job.result.seed if job.result else None
+    prompt = clean_text(str(job.options.get("prompt", ""))) or say(job.command)
+    told = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
+    return told if seed is None else say("{told}, seed {seed}").format(told=told, seed=seed)
+
+
+def say_line(ticket: Ticket, locale: str = "en") -> str:
+    """One job in one line: a short id that other commands take, what it was, and where it stands."""
+    job = ticket.job
+    words = clean_text(str(job.options.get("prompt") or job.options.get("question") or ""))
+    if job.result and job.result.text:
+        words = f"{words} {job.result.text}".replace("\n", " ").strip()
+    if len(words) > SHOWN_WORDS:
+        words = words[: SHOWN_WORDS - 1].rstrip() + "\u2026"
+    state = "" if job.state in (JobState.RENDERED, JobState.DELIVERED) else f" ({say_state(ticket, locale)})"
+    return f"{job.id[:SHOWN_ID]}  {job.command} {words}".rstrip() + state
+
+
+def say_history(tickets: Sequence[Ticket], locale: str = "en", *, has_more: bool = False, q: str = "") -> str:
+    say = translator(locale)
+    if not tickets:
+        return say("Nothing of yours has these words.") if q else say("You have not asked for anything yet.")
+    lines = [say("Your latest, newest first. See one again with /show and its name.")]
+    lines += [say_line(ticket, locale) for ticket in tickets]
+    if has_more:
+        lines.append(say("There are more: search for words with /history WORDS."))
+    return "\n".join(lines)
+
+
+def say_queue(tickets: Sequence[Ticket], locale: str = "en") -> str:
+    """The person's own unfinished jobs."""
+    say = translator(locale)
+    if not tickets:
+        return say("Nothing of yours is waiting.")
+    lines = [say_line(ticket, locale) for ticket in tickets]
+    return "\n".join([*lines, say("Cancel one with /cancel and its name.")])
+
+
+def say_show(ticket: Ticket, locale: str = "en") -> str:
+    """One job in full: its name, its answer or standing, and what it was made with."""
+    say, job = translator(locale), ticket.job
+    lines = [f"{job.id}  {job.command}", say_result(job, locale) if job.result else say_state(ticket, locale)]
+    if job.result and job.result.model:
+        lines.append(say("Model: {model}").format(model=job.result.model))
+    return "\n".join(lines)
+
+
+def say_quota(quota: Quota, locale: str = "en") -> str:
+    say = translator(locale)
+    used = say("Used today: {used:g} device-seconds, {reserved:g} more reserved.").format(
+        used=round(quota.used, 1), reserved=round(quota.reserved, 1)
+    )
+    if quota.limit is None:
+        return f"{used} {say('There is no limit for you.')}"
+    left = max(0.0, quota.limit - quota.used - quota.reserved)
+    told = say("Left: {left:g} of {limit:g}. It starts anew at {time} UTC.").format(
+        left=round(left, 1), limit=quota.limit, time=f"{quota.resets_at:%H:%M}"
+    )
+    return f"{used} {told}"
+
+
+def say_models(models: Models, locale: str = "en") -> str:
+    say = translator(locale)
+    lines = []
+    for spec in models:
+        tasks = ", ".join(say(task) for task in spec.tasks)
+        lines.append(f"{spec.name}: {tasks}" + (f" ({say('demo')})" if spec.demo else ""))
+    return "\n".join(lines) or say("There are no models here yet.")
+
+
+def say_settings(values: Mapping[str, Any], locale: str = "en") -> str:
+    say = translator(locale)
+    if not values:
+        return say("You have no defaults of your own. Set one, for example: /settings steps 30")
+    lines = [f"{name}: {value}" for name, value in values.items()]
+    return "\n".join([say("Your own defaults:"), *lines])
+
+
+def say_help(locale: str = "en", platform: str = "") -> str:
+    """What can be asked here. It says that a bot makes the pictures."""
+    say = translator(locale)
+    lines = [say("Easel makes pictures from words and answers questions about pictures."), ""]
+    lines += [f"/{name}: {say(what)}" for name, what in HELP.items()]
+    how = HELP_FLAGS if platform == "telegram" else HELP_REPLY
+    return "\n".join([*lines, "", say(how), say(MADE_BY_A_BOT)])
+
+
+def say_privacy(locale: str = "en") -> str:
+    return translator(locale)(PRIVACY)
+
+
+HELP: Mapping[str, str] = {
+    "imagine": N_("make pictures from a prompt"),
+    "caption": N_("say what is in a picture"),
+    "ask": N_("ask a question about a picture"),
+    "describe": N_("turn a picture into prompts"),
+    "edit": N_("change a picture as you say"),
+    "upscale": N_("make a picture twice as large"),
+    "queue": N_("what of yours is waiting"),
+    "cancel": N_("cancel one of yours"),
+    "history": N_("what you asked for lately, or a search for words"),
+    "show": N_("see one of yours again"),
+    "quota": N_("what you have used today"),
+    "settings": N_("your own defaults"),
+    "models": N_("which models there are"),
+    "privacy": N_("your data: get it, or have it forgotten"),
+    "help": N_("this"),
+}
+"""What a chat can be asked, in the order in which it is shown. Menus of commands take these words, too."""
+
+HELP_FLAGS = N_(
+    "Write options as flags, for example: /imagine a fox --count 2 --aspect 3:2 --seed 7. "
+    "Reply to a picture with a question to ask about it."
+)
+HELP_REPLY = N_("Reply to a picture of mine with a question to ask about it.")
+MADE_BY_A_BOT = N_("All pictures here are made by a bot: nobody painted them, and they may be wrong.")
+
+PRIVACY = N_(
+    "Kept of you here: what you asked for, the pictures you sent and got, your defaults and what you used. "
+    "/privacy export sends you a copy. /privacy forget deletes it all and cancels what waits; it cannot be undone. "
+    "Messages in this chat stay until you delete them."
+)
+EXPORTED = N_("This is everything kept of you.")
+FORGOTTEN = N_("Done: everything kept of you here is deleted.")
+CONFIRM_FORGET = N_("This deletes your history, pictures and defaults for good. Are you sure?")
+SMALLER = N_("The file was made smaller to fit this chat; the Original button sends it as rendered.")
+EDIT_OR_ASK = N_("Shall I change the picture like that, or answer about it?")
+STALE = N_("This was asked while I was away.")
+BUTTON_OLD = N_("This button is not one of mine, or too old.")
+DELETED = N_("Deleted.")
+NO_PICTURE = N_("There is no picture in that message.")
+CANNOT_POST = N_("I may not post in this channel, so the answer comes as a private message or with /show.")
+
+BUTTONS: Mapping[str, str] = {
+    "cancel": N_("Cancel"),
+    "reroll": N_("Reroll"),
+    "vary": N_("Vary"),
+    "upscale": N_("Upscale"),
+    "remix": N_("Remix"),
+    "ask": N_("Ask"),
+    "edit": N_("Edit"),
+    "original": N_("Original"),
+    "delete": N_("Delete"),
+    "pick": N_("Imagine {number}"),
+}
+
+
+def say_button(button: Button, locale: str = "en") -> str:
+    return translator(locale)(BUTTONS[button.action]).format(number=button.number)
+
+
+def say_text(sentence: str, locale: str = "en") -> str:
+    """One of the sentences above that takes no figures: `say_text(DELETED, locale)`."""
+    return translator(locale)(sentence)

@@ -1,0 +1,30 @@
+"""Does a reply ask something? English words that begin a question, and the question mark of any script."""
+
+import re
+
+from bot.options import clean_text
+
+_MARKS = ("?", "\uff1f", "\u061f", "\u037e", "\u055e", "\u1367")
+_OPENERS = re.compile(
+    r"(?:what|who|whose|whom|which|where|when|why|how)(?:'?s)?\b"
+    r"|(?:is|are|was|were|does|did|do|can|could|would|should|will|has|have|had)(?:n'?t)?\b"
+    r"|(?:am|may|might|won't|wont|can't|cant)\b",
+    re.IGNORECASE,
+)
+_NO_QUESTION = re.compile(
+    r"(?:do (?:not|the same|it|this|that|more|less)|don'?t|have (?:a|an|the)|will power)\b", re.IGNORECASE
+)
+_REQUESTS = re.compile(r"(describe|caption|explain|tell me|name|count|list|identify|guess)\b", re.IGNORECASE)
+_CLOSERS = " .!\u2026\"')\u201d\u2019"
+
+
+def is_question(text: str) -> bool:
+    """Whether it reads like a question about a picture rather than a wish to change it."""
+    text = clean_text(text)
+    ending = text.rstrip(_CLOSERS)
+    if ending.endswith(_MARKS) or text.startswith("\u00bf"):
+        return True
+    opening = ending.replace("\u2019", "'")
+    if _NO_QUESTION.match(opening):
+        return False
+    return bool(_OPENERS.match(opening) or _REQUESTS.match(opening))

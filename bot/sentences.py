@@ -1,0 +1,36 @@
+"""How sentences find their translation: gettext catalogues in `bot/locales/`, with English as the source.
+
+`make locales` collects every sentence given to `say(...)` and `N_(...)` into the template `easel.pot`.
+"""
+
+import gettext
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+LOCALES = Path(__file__).parent / "locales"
+
+Say = Callable[[str], str]
+
+_LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z0-9]{2,8}))?(?:[-_][A-Za-z0-9]{1,8})*")
+
+
+def N_(sentence: str) -> str:
+    """Marks a sentence that is said elsewhere, so that the template has it."""
+    return sentence
+
+
+def translator(locale: str) -> Say:
+    """What says sentences in the platform's name for a language ("de", "pt-BR"); English when it is not known."""
+    match = _LOCALE.fullmatch(locale)  # it comes from outside, and becomes a folder's name
+    if match is None:
+        return _translator("en")
+    language, region = match.group(1).lower(), match.group(2)
+    return _translator(f"{language}_{region.upper()}" if region else language)
+
+
+@lru_cache(maxsize=64)
+def _translator(name: str) -> Say:
+    say = gettext.translation("easel", LOCALES, [name], fallback=True).gettext
+    return lambda sentence: say(sentence) if sentence else ""
