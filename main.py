@@ -39,7 +39,7 @@ ENGINES = "inference.engine:build"
 
 def sections() -> dict[str, type]:
     """Every table of the config but `[models.NAME]`, and the dataclass beside its user that reads it."""
-    from adapters.web.settings import WebSettings
+    from adapters import PLATFORMS
     from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
     from bot.logs import LogsSettings
     from inference.devices import DevicesSettings
@@ -47,7 +47,7 @@ def sections() -> dict[str, type]:
     from storage import StorageSettings
 
     return {
-        "web": WebSettings,
+        **{name: _platform_settings(name, path) for name, path in PLATFORMS.items()},
         "logs": LogsSettings,
         "storage": StorageSettings,
         "retention": RetentionSettings,
@@ -57,6 +57,13 @@ def sections() -> dict[str, type]:
         "devices": DevicesSettings,
         "images": ImagesSettings,
     }
+
+
+def _platform_settings(name: str, path: str) -> type:
+    """`NameSettings` in the adapter's `settings.py`, which imports no platform library."""
+    folder = path.partition(":")[0]
+    found: type = getattr(importlib.import_module(f"{folder}.settings"), f"{name.capitalize()}Settings")
+    return found
 
 
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
@@ -157,7 +164,7 @@ def _wire(
     from bot.dispatch import Dispatcher
     from bot.events import Events
     from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
+    from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
 
     settings, models, events = loaded.settings, loaded.models, Events()
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
@@ -182,6 +189,7 @@ def _wire(
         store=storage.jobs,
         history=storage.history,
         media=storage.media,
+        people=storage.people,
         models=models,
         rates=rates,
         events=events,
@@ -192,14 +200,29 @@ def _wire(
         devices=lambda: len(pool.statuses()),
         secret=secret.encode(),
     )
+    chat = ChatUseCases(
+        jobs=jobs,
+        store=storage.jobs,
+        media=storage.media,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+        models=models,
+    )
     usecases = UseCases(
         jobs=jobs,
+        chat=chat,
         media=MediaUseCases(storage.media, pictures, settings["images"]),
-        people=PeopleUseCases(storage.people, storage.ledger),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
         models=models,
     )
-    upkeep = Upkeep(media=storage.media, images=settings["images"], retention=settings["retention"])
+    upkeep = Upkeep(
+        media=storage.media,
+        inbox=storage.inbox,
+        privacy=storage.privacy,
+        images=settings["images"],
+        retention=settings["retention"],
+    )
     return House(usecases=usecases, dispatcher=dispatcher, deliverer=deliverer, upkeep=upkeep, storage=storage)
 
 
@@ -209,11 +232,23 @@ def adapters_of(loaded: Loaded, surroundings: "Surroundings") -> "list[Adapter]"
 
     chosen = []
     for name, path in PLATFORMS.items():
-        if loaded.settings[name].enabled:
+        if is_on(loaded, name):
             module, _, attribute = path.partition(":")
             kind: Any = getattr(importlib.import_module(module), attribute)
             chosen.append(kind(loaded.settings[name], surroundings))
     return chosen
+
+
+def is_on(loaded: Loaded, name: str) -> bool:
+    """`enabled = "auto"` is on when the platform's token is set. Raises: StartupError when it is on without one."""
+    from bot.errors import StartupError
+
+    settings = loaded.settings[name]
+    variable: str = getattr(settings, "secret", "")
+    token = loaded.secrets.of(variable) if variable else ""
+    if settings.enabled is True and variable and not token:
+        raise StartupError(f"{name.capitalize()} is switched on, but {variable} is not set: set it, or switch it off.")
+    return bool(token) if settings.enabled == "auto" else bool(settings.enabled)
 
 
 async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
@@ -234,9 +269,13 @@ async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
                 secret=lock.secret,
                 announce=lambda line: print(line, flush=True),
                 publish=lock.publish,
+                inbox=house.storage.inbox,
+                secret_of=loaded.secrets.of,
             )
             try:
-                await _work(house, adapters_of(loaded, surroundings), stop, loaded.settings["queue"].drain_s)
+                adapters = adapters_of(loaded, surroundings)
+                house.deliverer.connect(adapters)
+                await _work(house, adapters, stop, loaded.settings["queue"].drain_s)
             except* StartupError as group:
                 raise group.exceptions[0] from None
     return 0
@@ -318,7 +357,8 @@ class Composition:
 
         with DataLock(loaded.data_dir):
             async with open_storage(loaded.settings["storage"], loaded.data_dir) as storage:
-                yield Chores(PeopleUseCases(storage.people, storage.ledger), storage.maintenance)
+                people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
+                yield Chores(people, storage.maintenance)
 
     def probe_devices(self) -> Mapping[str, Any]:
         from inference.devices import probe

@@ -132,7 +132,9 @@ class Deliverer:
     async def _try(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         platform = self.platforms.get(delivery.job.origin.platform)
         if platform is None:
-            await self._record(lambda: self.outbox.retry(delivery, delay_s=ABSENT_S, reason="the platform is off"))
+            await self._record(
+                lambda: self.outbox.retry(delivery, delay_s=ABSENT_S, reason="the platform is off", is_try=False)
+            )
             return
         try:
             async with self._room[platform.name]:

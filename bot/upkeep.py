@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import structlog
 
 from bot.house import ImagesSettings, RetentionSettings
-from bot.ports import Inbox, MediaStore
+from bot.ports import Inbox, MediaStore, Privacy
 
 log = structlog.get_logger()
 
@@ -19,6 +19,7 @@ KEYS_KEPT_DAYS = 30
 class Upkeep:
     media: MediaStore
     inbox: Inbox
+    privacy: Privacy
     images: ImagesSettings
     retention: RetentionSettings
 
@@ -36,5 +37,6 @@ class Upkeep:
             unused_s=self.images.max_unused_h * 3600.0, keep_days=self.retention.days, max_gb=self.retention.max_gb
         )
         await self.inbox.prune(KEYS_KEPT_DAYS)
+        await self.privacy.tidy()
         if swept.files:
             log.info("pictures forgotten", action="swept", files=swept.files, megabytes=round(swept.megabytes, 1))

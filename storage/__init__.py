@@ -14,6 +14,7 @@ from storage.dialect import Dialect, url_of
 from storage.disk import Disk
 from storage.files import Files
 from storage.history import SqlHistory
+from storage.inbox import SqlInbox
 from storage.jobs import SqlJobStore
 from storage.learned import SqlLearned
 from storage.ledger import SqlLedger
@@ -22,6 +23,7 @@ from storage.media import SqlMediaStore
 from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
+from storage.privacy import SqlPrivacy
 from storage.sqlite import Sqlite
 
 __all__ = ["Storage", "StorageSettings", "open_storage"]
@@ -51,6 +53,8 @@ class Storage:
     people: SqlPeople
     media: SqlMediaStore
     outbox: SqlOutbox
+    inbox: SqlInbox
+    privacy: SqlPrivacy
     learned: SqlLearned
     maintenance: SqlMaintenance
 
@@ -65,14 +69,17 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     """
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = Disk(data_dir, min_free_mb=settings.min_free_mb)
+    files = Files(data_dir / "media")
     async with database.running():
         yield Storage(
             jobs=SqlJobStore(database, disk),
             history=SqlHistory(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),
-            media=SqlMediaStore(database, Files(data_dir / "media"), disk),
+            media=SqlMediaStore(database, files, disk),
             outbox=SqlOutbox(database),
+            inbox=SqlInbox(database),
+            privacy=SqlPrivacy(database, files, data_dir / "exports"),
             learned=SqlLearned(database),
             maintenance=SqlMaintenance(database, disk),
         )

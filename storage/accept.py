@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from bot.errors import IdempotencyConflict, MediaNotFound, QueueFull
+from bot.errors import IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
 from bot.ports import Accepted, Limits, NewJob, RequestKey
 from storage import lanes, ledger
@@ -15,7 +15,7 @@ from storage.dialect import Dialect
 from storage.disk import Disk
 from storage.outbox import announce
 from storage.rows import new_row, space_of, to_job
-from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person_load, space_share, utcnow
+from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
 RETRY_FULL_S = 30
 """When to ask again after `QueueFull`: about as long as a few jobs take."""
@@ -28,6 +28,7 @@ _TAKE_PLACES = (
     .where(person_load.c.person == bindparam("of_person"), bindparam("limit") >= _PLACES)
     .values(outstanding=_PLACES)
 )
+_FORGOTTEN = select(person.c.forgotten).where(person.c.id == bindparam("of_person"))
 _LAST = select(func.max(job.c.seq))
 _JOBS = select(job).where(job.c.id.in_(bindparam("ids", expanding=True)))
 
@@ -46,6 +47,8 @@ class Acceptance:
         if known := self._known(tx):
             return known
         self.disk.require_room()
+        if tx.scalar(_FORGOTTEN, {"of_person": self.owner}):
+            raise NotFound("person", self.owner)
         self._check_images(tx)
         now = utcnow()
         self._take_places(tx)
@@ -106,6 +109,15 @@ class Acceptance:
         if used := [use for new in stored for use in _uses(new)]:
             tx.execute(insert(job_media), used)
         return stored
+
+
+def seen(tx: Connection, key: str) -> tuple[str, tuple[Job, ...]] | None:
+    """What a key was used for, without the jobs that were erased since."""
+    row = tx.execute(_KNOWN, {"of_key": key}).one_or_none()
+    if row is None:
+        return None
+    kept = set(tx.scalars(select(job.c.id).where(job.c.id.in_(row.jobs), job.c.erased.is_(False))))
+    return row.body_hash, load(tx, [job_id for job_id in row.jobs if job_id in kept])
 
 
 def load(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:

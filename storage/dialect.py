@@ -44,6 +44,9 @@ class Dialect(Protocol):
     def append_text(self, tx: Connection, seq: int, text: str) -> None:
         """And by this."""
 
+    def remove_text(self, tx: Connection, seq: int) -> None:
+        """And by nothing any more."""
+
     def matching(self, owner: str, q: str) -> Select[int] | None:
         """The numbers of the jobs whose text has all words of `q`; None: nothing can match."""
 

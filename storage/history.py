@@ -21,7 +21,7 @@ class SqlHistory:
     def _page(
         self, tx: Connection, owner: str, state: JobState | None, q: str, before: str | None, limit: int
     ) -> tuple[list[Job], str | None]:
-        query = select(job).where(job.c.owner == owner).order_by(job.c.seq.desc())
+        query = select(job).where(job.c.owner == owner, job.c.erased.is_(False)).order_by(job.c.seq.desc())
         if state is not None:
             query = query.where(job.c.state == state)
         if before is not None:

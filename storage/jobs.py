@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select, update
 from bot.errors import JobNotFound, NotCancellable
 from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
 from bot.ports import Accepted, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
-from storage import moves, queue_view
+from storage import accept, moves, queue_view
 from storage.accept import Acceptance
 from storage.claim import Claim
 from storage.database import Database
@@ -32,6 +32,9 @@ class SqlJobStore:
         keys = [*([key] if key else []), *([RequestKey(f"quote:{quote}", "")] if quote else [])]
         request = Acceptance(self._database.dialect, self._disk, tuple(jobs), keys, limits)
         return await self._database.write(request)
+
+    async def seen(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
+        return await self._database.read(lambda tx: accept.seen(tx, key))
 
     async def claim(
         self, offer: Offer, *, max_running: int, lease_s: float, swap_wait_s: float, only: frozenset[str] | None = None
@@ -112,7 +115,7 @@ def find(tx: Connection, job_id: str, owner: str | None) -> JobRow:
     Raises:
         JobNotFound: there is none, there are several, or it is somebody else's.
     """
-    query = select(job)
+    query = select(job).where(job.c.erased.is_(False))
     if owner is not None:
         query = query.where(job.c.owner == owner)
     if owner is not None and SHORTEST_PREFIX <= len(job_id) < ID_LENGTH:

@@ -49,6 +49,11 @@ class SqlMediaStore:
             raise MediaNotFound(media_id)
         return Media(data, picture.media_type)
 
+    async def share(self, media_id: str, person_id: str) -> Picture:
+        found = await self._find(media_id, None)
+        await self._database.write(lambda tx: media_rows.share(tx, found.id, person_id, utcnow()))
+        return await self._find(media_id, person_id)
+
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
         return await Sweep(self._database, self._files).run(unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)
 

@@ -1,10 +1,12 @@
 """Which pictures there are, whose they are and which jobs use them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
+from bot.errors import MediaNotFound
 from bot.jobs import Picture
 from storage.rows import JobRow
 from storage.schema import job_media, media, media_owner
@@ -29,6 +31,14 @@ def keep(tx: Connection, picture: Picture, owner: str, now: datetime) -> None:
     if not tx.execute(again).rowcount:
         row = {"media": picture.id, "owner": owner, "alt": picture.alt, "kept_since": now}
         tx.execute(insert(media_owner), {**row, "parameters": picture.parameters})
+
+
+def share(tx: Connection, media_id: str, owner: str, now: datetime) -> None:
+    """Make a picture that somebody has the owner's, too. What its file said of itself stays with who uploaded it."""
+    found = find(tx, media_id, None)
+    if found is None:
+        raise MediaNotFound(media_id)
+    keep(tx, replace(found, parameters=None), owner, now)
 
 
 def keep_results(tx: Connection, row: JobRow, pictures: Sequence[Picture], now: datetime) -> None:

@@ -135,7 +135,7 @@ def _finish(
     else:
         lanes.leave_queue(tx, row)
     if row.wants_delivery:
-        announce(tx, row.id, "result", now)
+        announce(tx, row.id, "result", now, is_owed=not row.erased)
     told = None if error is None else asdict(error)
     return change(tx, row, state, finished_at=now, lease_until=None, not_before=None, error=told, **values)
 

@@ -4,19 +4,20 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, insert, or_, select, update
 
-from bot.jobs import TRANSITIONS, JobState
+from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import Delivery
 from storage.database import Database
 from storage.rows import JobRow, to_job
-from storage.schema import IS_PENDING, job, outbox, utcnow
+from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
 _placeholder = outbox.alias("placeholder")
 _unsent = outbox.alias("unsent")
 
 
-def announce(tx: Connection, job_id: str, kind: str, now: datetime) -> None:
-    """Owe the chat a message, from now on."""
-    row = {"job": job_id, "kind": kind, "state": "pending", "tries": 0, "reason": "", "due_at": now, "created_at": now}
+def announce(tx: Connection, job_id: str, kind: str, now: datetime, *, is_owed: bool = True) -> None:
+    """Owe the chat a message, from now on; of an erased job nothing is owed."""
+    state = "pending" if is_owed else "undeliverable"
+    row = {"job": job_id, "kind": kind, "state": state, "tries": 0, "reason": "", "due_at": now, "created_at": now}
     tx.execute(insert(outbox), row)
 
 
@@ -30,11 +31,10 @@ class SqlOutbox:
     async def sent(self, delivery: Delivery, message_ref: str) -> None:
         await self._database.write(lambda tx: _sent(tx, delivery, message_ref))
 
-    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str) -> None:
+    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
         due_at = utcnow() + timedelta(seconds=delay_s)
-        await self._database.write(
-            lambda tx: tx.execute(_of(delivery).values(tries=outbox.c.tries + 1, due_at=due_at, reason=reason)).rowcount
-        )
+        later = _of(delivery).values(tries=outbox.c.tries + is_try, due_at=due_at, reason=reason)
+        await self._database.write(lambda tx: tx.execute(later).rowcount)
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         await self._database.write(
@@ -46,6 +46,18 @@ class SqlOutbox:
             lambda tx: tx.scalar(select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_its_turn()))
         )
         return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
+
+    async def note(self, job_id: str, platform: str, message_ref: str) -> None:
+        await self._database.write(lambda tx: _note(tx, job_id, platform, message_ref))
+
+    async def job_of(self, platform: str, message_ref: str) -> Job | None:
+        is_it = (message.c.platform == platform, message.c.ref == message_ref, job.c.erased.is_(False))
+        query = select(job).join(message, message.c.job == job.c.id).where(*is_it)
+        row = await self._database.read(lambda tx: tx.execute(query).one_or_none())
+        return None if row is None else to_job(row)
+
+    async def followed(self) -> list[Delivery]:
+        return await self._database.read(_followed)
 
 
 def _of(delivery: Delivery) -> Update:
@@ -78,6 +90,8 @@ def _to_delivery(row: JobRow) -> Delivery:
 
 def _sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
     confirmed = tx.execute(_of(delivery).values(state="sent", message_ref=message_ref)).rowcount
+    if confirmed:
+        _note(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
     if confirmed and delivery.kind == "result":
         before = [state for state, after in TRANSITIONS.items() if JobState.DELIVERED in after]
         tx.execute(
@@ -85,3 +99,22 @@ def _sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
             .where(job.c.id == delivery.job.id, job.c.state.in_(before))
             .values(state=JobState.DELIVERED, version=job.c.version + 1)
         )
+
+
+def _followed(tx: Connection) -> list[Delivery]:
+    o = outbox.c
+    is_shown = (o.kind == "placeholder") & (o.state == "sent") & (job.c.wants_delivery.is_(True))
+    rows = tx.execute(
+        select(job, o.id.label("delivery"), o.kind, o.tries, o.message_ref)
+        .join(outbox, o.job == job.c.id)
+        .where(or_(IS_QUEUED, IS_RUNNING), is_shown)
+        .order_by(job.c.seq)
+    )
+    return [_to_delivery(row) for row in rows]
+
+
+def _note(tx: Connection, job_id: str, platform: str, message_ref: str) -> None:
+    """Of a message that is edited into another job's, the last counts."""
+    is_it = (message.c.platform == platform, message.c.ref == message_ref)
+    if not tx.execute(update(message).where(*is_it).values(job=job_id)).rowcount:
+        tx.execute(insert(message), {"platform": platform, "ref": message_ref, "job": job_id})

@@ -1,16 +1,17 @@
 """People, the accounts they are known by, and their API keys."""
 
 import secrets
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, or_, select, update
 
 from bot.errors import NotFound
 from bot.ports import ApiKey, Person
 from storage.database import Database
 from storage.rows import JobRow
-from storage.schema import account, api_key, person, person_load, utcnow
+from storage.schema import account, api_key, person, person_load, person_setting, utcnow
 
 LOCAL = ("local", "local")
 NAMED = "name"
@@ -40,6 +41,17 @@ class SqlPeople:
         if found is not None and found.name == name:
             return found
         return await self._database.write(lambda tx: _know(tx, platform, account_id, name))
+
+    async def settings(self, person_id: str) -> Mapping[str, Any]:
+        mine = select(person_setting).where(person_setting.c.person == person_id).order_by(person_setting.c.name)
+        return await self._database.read(lambda tx: {row.name: row.value for row in tx.execute(mine)})
+
+    async def set_setting(self, person_id: str, name: str, value: Any) -> None:
+        await self._database.write(lambda tx: _set(tx, person_id, name, value))
+
+    async def clear_setting(self, person_id: str, name: str) -> None:
+        mine = delete(person_setting).where(*_is_setting(person_id, name))
+        await self._database.write(lambda tx: tx.execute(mine).rowcount)
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
@@ -104,6 +116,15 @@ def _know(tx: Connection, platform: str, account_id: str, name: str) -> Person:
     tx.execute(insert(person_load), {"person": made.id, "running": 0, "outstanding": 0})
     tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": made.id})
     return made
+
+
+def _is_setting(person_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return person_setting.c.person == person_id, person_setting.c.name == name
+
+
+def _set(tx: Connection, person_id: str, name: str, value: Any) -> None:
+    if not tx.execute(update(person_setting).where(*_is_setting(person_id, name)).values(value=value)).rowcount:
+        tx.execute(insert(person_setting), {"person": person_id, "name": name, "value": value})
 
 
 def _revoke(tx: Connection, prefix: str) -> ApiKey:

@@ -26,13 +26,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     literal_column,
     true,
 )
 
 from bot.jobs import JobState
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration: a database that has it needs no alembic at start."""
 
 
@@ -101,6 +102,7 @@ person = Table(
     Column("is_admin", Boolean, nullable=False),
     Column("daily_s", Float),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("forgotten", Boolean, nullable=False, server_default=false()),
 )
 
 account = Table(
@@ -175,6 +177,7 @@ job = Table(
     Column("queued_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
+    Column("erased", Boolean, nullable=False, server_default=false()),
     _one_of("state", *JobState),
     *_not_negative("attempt", "crashes", "failures", "interruptions", "cost", "estimate_s"),
 )
@@ -319,6 +322,35 @@ outbox = Table(
 )
 IS_PENDING: ColumnElement[bool] = outbox.c.state == literal_column("'pending'")
 _partial("ix_outbox_due", outbox.c.due_at, outbox.c.id, where=IS_PENDING)
+
+inbox_event = Table(
+    "inbox_event",
+    metadata,
+    Column("seq", Number, primary_key=True),
+    Column("platform", String(32), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("event", JSON(none_as_null=True)),  # none: it is handled
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("platform", "key"),
+)
+IS_WAITING: ColumnElement[bool] = inbox_event.c.event.is_not(None)
+_partial("ix_inbox_event_waiting", inbox_event.c.platform, inbox_event.c.seq, where=IS_WAITING)
+
+message = Table(
+    "message",
+    metadata,
+    Column("platform", String(32), primary_key=True),
+    Column("ref", String(255), primary_key=True),
+    Column("job", ForeignKey("job.id"), nullable=False, index=True),
+)
+
+person_setting = Table(
+    "person_setting",
+    metadata,
+    Column("person", ForeignKey("person.id"), primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("value", JSON, nullable=False),
+)
 
 measurement = Table(
     "measurement",

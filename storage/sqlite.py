@@ -86,6 +86,7 @@ class Sqlite:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is not left in free pages
 
     def translate(self, error: DBAPIError) -> EaselError | None:
         return _translate(error.orig)
@@ -126,6 +127,9 @@ class Sqlite:
     def append_text(self, tx: Connection, seq: int, text: str) -> None:
         if text:
             tx.execute(_APPEND_TEXT, {"seq": seq, "text": spaced(text)})
+
+    def remove_text(self, tx: Connection, seq: int) -> None:
+        tx.execute(_REMOVE_TEXT, {"seq": seq})
 
     def matching(self, owner: str, q: str) -> Select[int] | None:
         phrases = words(q)
@@ -181,6 +185,7 @@ class Sqlite:
 
 _ADD_TEXT = text("INSERT INTO job_text (rowid, owner, text) VALUES (:seq, :owner, :text)")
 _APPEND_TEXT = text("UPDATE job_text SET text = text || ' ' || :text WHERE rowid = :seq")
+_REMOVE_TEXT = text("DELETE FROM job_text WHERE rowid = :seq")
 _MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
 
 

@@ -69,7 +69,8 @@ class Outbox(Protocol):
     async def sent(self, delivery: Delivery, message_ref: str) -> None:
         """The platform confirmed. For a result the job becomes delivered in the same transaction."""
 
-    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str) -> None: ...
+    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
+        """Not before `delay_s`. A wait that is nobody's failure is no try."""
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         """Undeliverable: the job stays rendered and is found in history."""

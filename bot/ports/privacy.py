@@ -13,6 +13,9 @@ class Privacy(Protocol):
         """A zip of everything kept of the person: `everything.json` and the pictures, newest first, as far as
         `max_bytes` goes. Whoever asked removes the file; what is left lying goes after a day. Raises: StorageFull."""
 
+    async def tidy(self) -> None:
+        """Remove copies that nobody fetched for a day."""
+
     async def erase(self, job_id: str, owner: str) -> Job:
         """Cancel the job if it is open, and empty it: its words, its result, and the pictures that no other job of
         the owner uses. Nothing of it is delivered any more. Returns the job as it was. Raises: JobNotFound."""

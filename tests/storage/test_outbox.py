@@ -133,3 +133,50 @@ async def test_a_running_job_owes_only_its_placeholder(storage, asked):
     await claim(storage)
 
     assert await due_kinds(storage) == ["placeholder"]
+
+
+async def test_every_message_of_a_job_leads_to_it_even_after_years(storage, asked, ann):
+    await render(storage, await claim(storage))
+    for ref in ("7:1", "7:2"):  # the result took a new message
+        [delivery] = await storage.outbox.due()
+        await storage.outbox.sent(delivery, ref)
+    await storage.outbox.note(asked.id, "discord", "7:3")
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=900)):
+        found = [await storage.outbox.job_of("discord", ref) for ref in ("7:1", "7:2", "7:3", "7:4")]
+    elsewhere = await storage.outbox.job_of("telegram", "7:1")
+
+    assert [job and job.id for job in found] == [asked.id, asked.id, asked.id, None]
+    assert elsewhere is None
+
+
+async def test_what_was_not_confirmed_leads_nowhere(storage, asked):
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.give_up(placeholder, "blocked")
+    await storage.outbox.sent(placeholder, "7:1")
+
+    assert await storage.outbox.job_of("discord", "7:1") is None
+
+
+async def test_open_jobs_whose_placeholder_stands_are_followed(storage, ann):
+    waiting, running, ended, unplaced = await accept(storage, ann, 4, wants_delivery=True)
+    first, second, third, _ = await storage.outbox.due()
+    for delivery in (first, second, third):
+        await storage.outbox.sent(delivery, f"7:{delivery.job.id}")
+    assert (await claim(storage)).id == waiting.id
+    await storage.jobs.request_cancel(ended.id, ann.id)
+    followed = await storage.outbox.followed()
+
+    assert [(one.job.id, one.message_ref) for one in followed] == [
+        (waiting.id, f"7:{waiting.id}"),
+        (running.id, f"7:{running.id}"),
+    ]
+    assert unplaced.id not in {one.job.id for one in followed}
+
+
+async def test_waiting_for_a_platform_that_is_off_is_no_try(storage, asked):
+    for _ in range(5):
+        [placeholder] = await storage.outbox.due()
+        await storage.outbox.retry(placeholder, delay_s=0, reason="the platform is off", is_try=False)
+    [placeholder] = await storage.outbox.due()
+
+    assert placeholder.tries == 0

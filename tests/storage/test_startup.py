@@ -156,16 +156,16 @@ async def test_an_old_database_is_copied_before_it_is_upgraded(data_dir, monkeyp
 
     def add_table(connection, dialect, revision="head"):
         connection.exec_driver_sql("CREATE TABLE novelty (id INTEGER)")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9998'")
 
-    monkeypatch.setattr("storage.migration.REVISION", "0002")
+    monkeypatch.setattr("storage.migration.REVISION", "9998")
     monkeypatch.setattr("storage.migration.upgrade", add_table)
     async with open_storage(SETTINGS, data_dir) as storage:
         assert (await storage.jobs.get(job.id, None)).id == job.id
 
     [copy] = (data_dir / "backups").iterdir()
     with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (REVISION,)
         assert connection.execute("SELECT id FROM job").fetchall() == [(job.id,)]
 
 
@@ -185,3 +185,30 @@ async def test_a_risky_sqlite_is_mentioned_once(data_dir, logged, monkeypatch):
     await opening(data_dir)
 
     assert [event["action"] for event in logged] == ["sqlite_version"]
+
+
+def test_messages_sent_before_the_upgrade_still_lead_to_their_jobs(engine, dialect):
+    with engine.connect() as connection, connection.begin():
+        upgrade(connection, dialect, "0001")
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+        upgrade(connection, dialect, "0002")
+        notes = connection.exec_driver_sql("SELECT platform, ref, job FROM message").all()
+        left = connection.exec_driver_sql("SELECT erased, forgotten FROM job, person").all()
+
+    assert notes == [("discord", "7:8", "abcd")]
+    assert left == [(0, 0)]
+
+
+OLD_ROWS = (
+    "INSERT INTO person (id, name, is_local, is_admin, created_at) VALUES ('ann', 'Ann', 0, 0, '2026-01-01')",
+    "INSERT INTO space (id, platform, created_at) VALUES ('discord:guild', 'discord', '2026-01-01')",
+    "INSERT INTO job (seq, id, owner, space, origin, command, options, images, task, model, state, attempt, crashes, "
+    "failures, interruptions, cost, estimate_s, version, cancel_requested, wants_delivery, alone, place, created_at, "
+    "queued_at) VALUES (1, 'abcd', 'ann', 'discord:guild', '{}', 'imagine', '{}', '[]', 't', 'm', 'queued', 0, 0, 0, 0,"
+    " 0, 0, 1, 0, 1, 0, 1, '2026-01-01', '2026-01-01')",
+    "INSERT INTO outbox (job, kind, state, tries, due_at, message_ref, reason, created_at) "
+    "VALUES ('abcd', 'placeholder', 'sent', 0, '2026-01-01', '7:8', '', '2026-01-01')",
+    "INSERT INTO outbox (job, kind, state, tries, due_at, message_ref, reason, created_at) "
+    "VALUES ('abcd', 'result', 'pending', 0, '2026-01-01', NULL, '', '2026-01-01')",
+)
