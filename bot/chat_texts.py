@@ -13,7 +13,7 @@ from bot.jobs import Job, JobState
 from bot.models import Models
 from bot.options import clean_text
 from bot.ports import Progress
-from bot.sentences import N_, Say, translator
+from bot.sentences import LOCALES, N_, Say, translator
 from bot.usecases import Quota, Ticket
 
 SHOWN_ID = 6
@@ -208,10 +208,16 @@ FORGOTTEN = N_("Done: everything kept of you here is deleted.")
 CONFIRM_FORGET = N_("This deletes your history, pictures and defaults for good. Are you sure?")
 SMALLER = N_("The file was made smaller to fit this chat; the Original button sends it as rendered.")
 EDIT_OR_ASK = N_("Shall I change the picture like that, or answer about it?")
-STALE = N_("This was asked while I was away.")
 BUTTON_OLD = N_("This button is not one of mine, or too old.")
 DELETED = N_("Deleted.")
 NO_PICTURE = N_("There is no picture in that message.")
+HINT = N_("Write /imagine and what to draw, or send a photo with a question. /help tells everything.")
+PHOTO_HINT = N_("Nice. Reply to it with a question, or with /caption, /describe or /edit.")
+ONLY_PICTURES = N_("I read text and look at pictures only: send a photo, or a picture as a file.")
+WHAT_TO_ASK = N_("Reply to this with your question about the picture.")
+HOW_TO_EDIT = N_("Reply to this with what to change in the picture.")
+IN_PRIVATE = N_("That is between us: write it to me in a private chat.")
+TOO_LARGE_TO_SEND = N_("This is too large for a chat.")
 CANNOT_POST = N_("I may not post in this channel, so the answer comes as a private message or with /show.")
 
 BUTTONS: Mapping[str, str] = {
@@ -230,6 +236,23 @@ BUTTONS: Mapping[str, str] = {
 
 def say_button(button: Button, locale: str = "en") -> str:
     return translator(locale)(BUTTONS[button.action]).format(number=button.number)
+
+
+def say_late(seconds: float, locale: str = "en") -> str:
+    """Before the answer to what was asked while nobody listened."""
+    say = translator(locale)
+    return say("I was away, sorry: this was asked {ago} ago.").format(ago=say_duration(seconds, say))
+
+
+def menu(locale: str = "en") -> list[tuple[str, str]]:
+    """Every command with its few words, for a platform's menu."""
+    say = translator(locale)
+    return [(name, say(what)) for name, what in HELP.items()]
+
+
+def available_locales() -> list[str]:
+    """English, and every language that has a catalogue: "de", "pt_BR"."""
+    return ["en", *sorted({path.parent.parent.name for path in LOCALES.glob("*/LC_MESSAGES/easel.mo")} - {"en"})]
 
 
 def say_text(sentence: str, locale: str = "en") -> str:

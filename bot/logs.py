@@ -23,8 +23,11 @@ HIDDEN = "[hidden]"
 QUIET = (
     "httpx",
     "httpcore",
+    "aiohttp",
     "aiosqlite",
     "alembic",
+    "discord",
+    "telegram",
     "uvicorn.access",
     "multipart",
     "python_multipart",

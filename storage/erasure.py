@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from bot.jobs import Job, JobError, JobState, Origin, Result
 from storage import moves
@@ -106,7 +106,7 @@ def begin_forgetting(tx: Connection, person_id: str) -> None:
         tx.execute(delete(table).where(table.c.person == person_id))
 
 
-def jobs_left(tx: Connection, person_id: str, limit: int) -> list[Row[Any]]:
+def jobs_left(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
     mine = select(job).where(job.c.owner == person_id, job.c.erased.is_(False)).order_by(job.c.seq.desc()).limit(limit)
     return list(tx.execute(mine))
 

@@ -178,6 +178,13 @@ class ChatUseCases:
         """The pictures it made, else those it was about."""
         return pictures_of(job)
 
+    async def pictures_for(self, person: Person, job_id: str) -> tuple[ImageRef, ...]:
+        """The same, as the person's own: to go on with in a command of theirs. Raises: JobNotFound, PictureGone."""
+        pictures = pictures_of(await self.store.get(job_id, None))
+        for image in pictures:
+            await _or_gone(self.media.share(image.id, person.id))
+        return pictures
+
     async def original(self, person: Person, job_id: str) -> list[Media]:
         """The files as rendered, for whoever can see the message. Raises: PictureGone."""
         job = await self.store.get(job_id, None)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.errors import TooLarge
+from bot.errors import MediaNotFound, PictureGone, TooLarge
 from bot.house import ImagesSettings
 from bot.jobs import Media, Picture
 from bot.ports import MediaStore, Person, Pictures
@@ -30,6 +30,16 @@ class MediaUseCases:
             height=clean.height,
             parameters=clean.parameters,
         )
+
+    async def share(self, person: Person, media_id: str) -> Picture:
+        """Make a picture that is kept already the person's too: one that they can see in a chat.
+
+        Raises: PictureGone.
+        """
+        try:
+            return await self.store.share(media_id, person.id)
+        except MediaNotFound as error:
+            raise PictureGone from error
 
     async def fit(self, media: Media, max_bytes: int) -> tuple[Media, bool]:
         """The picture in at most `max_bytes`: as it is, else WebP, JPEG, or smaller. True: it is not as rendered.
