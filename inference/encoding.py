@@ -10,7 +10,7 @@ from PIL.PngImagePlugin import PngInfo
 from inference.metadata import XMP_KEYWORD, user_comment, xmp_packet
 from inference.protocol import EncodeReply, EncodeRequest, GridRequest
 
-_USER_COMMENT = 0x9286
+USER_COMMENT = 0x9286
 _GAP = 4
 """Pixels between the pictures of a sheet."""
 _PAPER = (24, 24, 27)
@@ -19,7 +19,7 @@ _PAPER = (24, 24, 27)
 def encode(request: EncodeRequest) -> EncodeReply:
     """RGB, 8 bit, to a picture file. The same request gives the same bytes."""
     image = Image.frombytes("RGB", (request.width, request.height), request.pixels)
-    return _saved(image, request.image_format, request.parameters, request.easel)
+    return save(image, request.image_format, request.parameters, request.easel)
 
 
 def grid(request: GridRequest) -> EncodeReply:
@@ -33,13 +33,32 @@ def grid(request: GridRequest) -> EncodeReply:
     for place, image in enumerate(images):
         row, column = divmod(place, columns)
         sheet.paste(image, (column * (width + _GAP), row * (height + _GAP)))
-    return _saved(sheet, request.image_format, request.parameters, request.easel)
+    return save(sheet, request.image_format, request.parameters, request.easel)
 
 
-def _saved(image: Image.Image, image_format: str, parameters: str, easel: str) -> EncodeReply:
+def save(
+    image: Image.Image,
+    image_format: str,
+    parameters: str,
+    easel: str,
+    *,
+    quality: int = 0,
+    is_generated: bool = True,
+) -> EncodeReply:
+    """`quality` 0: the format's own. A picture that was not generated gets no word about how it was made."""
     out = io.BytesIO()
-    image.save(out, image_format.upper(), **_options(image_format, parameters, easel))
-    return EncodeReply(out.getvalue(), f"image/{image_format}", image.width, image.height)
+    told = _options(image_format, parameters, easel) if is_generated else {}
+    image.save(out, image_format.upper(), **told, **_quality(image_format, quality))
+    return EncodeReply(out.getvalue(), f"image/{image_format}", image.width, image.height, parameters)
+
+
+def _quality(image_format: str, quality: int) -> dict[str, Any]:
+    match image_format:
+        case "jpeg":
+            return {"quality": quality, "optimize": True} if quality else {"quality": 95, "subsampling": 0}
+        case "webp":
+            return {"quality": quality or 90}
+    return {}
 
 
 def _options(image_format: str, parameters: str, easel: str) -> dict[str, Any]:
@@ -54,6 +73,5 @@ def _options(image_format: str, parameters: str, easel: str) -> dict[str, Any]:
         chunks.add_itxt(XMP_KEYWORD, xmp)
         return {"pnginfo": chunks}
     exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif)[_USER_COMMENT] = user_comment(parameters)
-    quality = {"quality": 95, "subsampling": 0} if image_format == "jpeg" else {"quality": 90}
-    return {"exif": exif, "xmp": xmp.encode(), **quality}
+    exif.get_ifd(ExifTags.IFD.Exif)[USER_COMMENT] = user_comment(parameters)
+    return {"exif": exif, "xmp": xmp.encode()}

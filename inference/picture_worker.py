@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from bot.errors import EaselError, EngineError
-from inference import child, decoding, encoding, protocol
+from inference import child, decoding, encoding, protocol, reworking
 
 
 def answer(request: Any) -> Any:
@@ -23,6 +23,10 @@ def answer(request: Any) -> Any:
                 return encoding.encode(request)
             case protocol.GridRequest():
                 return encoding.grid(request)
+            case protocol.ShrinkRequest():
+                return reworking.shrink(request)
+            case protocol.EnlargeRequest():
+                return reworking.enlarge(request)
         raise EngineError(detail=f"{type(request).__name__} is no request")
     except EaselError as error:
         return protocol.pack_error(error)

@@ -12,7 +12,7 @@ import structlog
 
 from bot.errors import EngineError, TooLarge, UnsupportedMedia
 from bot.jobs import Media
-from bot.ports import CleanPicture
+from bot.ports import CleanPicture, Rendered
 from inference import protocol
 from inference.process import ChildProcess
 
@@ -117,15 +117,29 @@ class PictureService:
             protocol.GridRequest(pictures=data, columns=columns, image_format=image_format, parameters=parameters)
         )
 
+    async def shrink(self, media: Media, max_bytes: int) -> Media:
+        reply = await self._done(protocol.ShrinkRequest(data=media.data, max_bytes=max_bytes))
+        return Media(reply.data, reply.media_type)
+
+    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+        reply = await self._done(protocol.EnlargeRequest(data=media.data, width=width, height=height))
+        made = Media(reply.data, reply.media_type)
+        return Rendered(media=made, width=reply.width, height=reply.height, parameters=reply.parameters)
+
     async def _made(self, request: Any) -> Media:
+        reply = await self._done(request)
+        return Media(reply.data, reply.media_type)
+
+    async def _done(self, request: Any) -> protocol.EncodeReply:
+        """The child's reply, at a second try in a new child if need be. Raises: EngineError."""
         try:
-            reply = await self._ask(request)
+            reply: protocol.EncodeReply = await self._ask(request)
         except _Lost:
             try:
                 reply = await self._ask(request)
             except _Lost as lost:
                 raise EngineError(f"encoding a picture: {lost}") from lost
-        return Media(reply.data, reply.media_type)
+        return reply
 
     async def _ask(self, request: Any) -> Any:
         """Raises: _Lost, and what the child answers with."""

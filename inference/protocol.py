@@ -213,12 +213,30 @@ class GridRequest:
     easel: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShrinkRequest:
+    """One of our own pictures, to be encoded in at most `max_bytes`."""
+
+    data: bytes
+    max_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnlargeRequest:
+    data: bytes
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class EncodeReply:
+    """`parameters`: the A1111 text that the file holds."""
+
     data: bytes
     media_type: str
     width: int
     height: int
+    parameters: str = ""
 
 
 # ---------------------------------------------------------------- frames

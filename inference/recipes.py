@@ -38,13 +38,13 @@ _OTHER_NAMES: Mapping[str, str] = {
 
 def read_recipe(*, easel: str = "", xmp: str = "", parameters: str = "", comfyui: str = "") -> Recipe | None:
     """The best of what the file holds. `comfyui`: the JSON of its PNG chunk `prompt`."""
-    in_xmp = _EASEL_IN_XMP.search(xmp[:MAX_TEXT]) if xmp else None
-    return (
-        _from_easel(easel)
-        or _from_easel(unescape(in_xmp[1]) if in_xmp else "")
-        or _from_a1111(parameters)
-        or _from_comfyui(comfyui)
-    )
+    return _from_easel(easel) or _from_easel(easel_in_xmp(xmp)) or _from_a1111(parameters) or _from_comfyui(comfyui)
+
+
+def easel_in_xmp(xmp: str) -> str:
+    """Easel's JSON out of an XMP packet; "" without one."""
+    found = _EASEL_IN_XMP.search(xmp[:MAX_TEXT]) if xmp else None
+    return unescape(found[1]) if found else ""
 
 
 def _json(text: str) -> Any:

@@ -28,7 +28,7 @@ class Pictures(Protocol):
         """WebP, then JPEG, then smaller, until it fits; metadata is kept. Raises: UnsupportedMedia, TooLarge."""
 
     async def grid(self, pictures: Sequence[Media]) -> Media:
-        """One PNG of several pictures, two in a row, that says how they were made. Raises: UnsupportedMedia."""
+        """One PNG of several pictures, as square as it goes, that calls itself generated. Raises: EngineError."""
 
     async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
         """Resized with a Lanczos filter, as PNG, with the metadata of the original. Raises: UnsupportedMedia."""
