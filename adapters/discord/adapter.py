@@ -1,0 +1,154 @@
+"""Keeps a connection to Discord, whatever happens to it, while the rest of the house runs.
+
+An outage of hours, a first connect that fails, a refused token: none of them ends the process, and jobs that were
+asked for before go on. What is to be delivered waits in the outbox until there is a connection again.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+
+import aiohttp
+import discord
+import structlog
+
+from adapters.discord.client import EaselClient
+from adapters.discord.desk import Desk
+from adapters.discord.events import PLATFORM
+from adapters.discord.intake import Intake
+from adapters.discord.reply import Reply
+from adapters.discord.settings import DiscordSettings
+from adapters.discord.sync import sync
+from adapters.discord.wire import point_at
+from bot.errors import EaselError
+from bot.jobs import Job, Media
+from bot.ports import Delivery, Progress
+from bot.usecases import Surroundings
+
+log = structlog.get_logger()
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
+READY_S = 600.0
+"""A connection that was not ready once in this time is begun anew."""
+BAD_TOKEN = 4004
+NO_TOKEN = "Discord: no token is set (DISCORD_TOKEN), so Easel runs without Discord."
+REFUSED = (
+    "Discord refused the token (DISCORD_TOKEN): make a new one in the developer portal, under Bot, and start again. "
+    "Everything else runs on."
+)
+NO_CONTENT_INTENT = (
+    "Discord does not allow the message content intent: switch it on in the developer portal, under Bot, or set "
+    "discord.message_content to false. Going on without it."
+)
+
+
+class Discord:
+    """The adapter and the platform (`bot.ports`)."""
+
+    name = PLATFORM
+    first_wait_s = FIRST_WAIT_S
+
+    def __init__(self, settings: DiscordSettings, surroundings: Surroundings) -> None:
+        self._settings = settings
+        self._surroundings = surroundings
+        self.desk = Desk(settings, surroundings)
+        self.intake = Intake(self.desk)
+        self._reply = Reply(self.desk)
+        self._message_content = settings.message_content
+
+    # ------------------------------------------------------------ the adapter
+
+    async def run(self) -> None:
+        """Serve until cancelled. Returns when there is no token that Discord takes: the rest of the house goes on."""
+        token = self._surroundings.secret_of("DISCORD_TOKEN")
+        if not token:
+            self._tell(NO_TOKEN)
+            return
+        point_at(self._settings)
+        try:
+            await self._keep_connected(token)
+        finally:
+            await self.intake.stop()
+
+    async def _keep_connected(self, token: str) -> None:
+        wait_s = self.first_wait_s
+        while True:
+            client = EaselClient(self.desk, self.intake, message_content=self._message_content)
+            try:
+                await self._connect(client, token)
+            except discord.LoginFailure:
+                self._tell(REFUSED)
+                return
+            except discord.PrivilegedIntentsRequired:
+                self._tell(NO_CONTENT_INTENT)
+                self._message_content = False
+                continue
+            except discord.ConnectionClosed as error:
+                if error.code == BAD_TOKEN:
+                    self._tell(REFUSED)
+                    return
+                log.warning("Discord closed the connection", action="discord_closed", code=error.code)
+            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.warning("no connection to Discord", action="discord_away", error=type(error).__name__)
+            except Exception as error:  # the edge of a loop that must go on
+                log.error("the connection to Discord broke", action="discord_broke", exc_info=error)
+            wait_s = self.first_wait_s if client.was_ready else min(LONGEST_WAIT_S, wait_s * 2)
+            await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+
+    async def _connect(self, client: EaselClient, token: str) -> None:
+        """Until the connection is lost for good. Raises what the library raises."""
+        helpers: list[asyncio.Task[None]] = []
+        try:
+            async with client:
+                await client.login(token)
+                self.desk.client = client
+                helpers = [asyncio.create_task(self._settle_in(client)), asyncio.create_task(_watch(client))]
+                await client.connect()
+        finally:
+            self.desk.client = None
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _settle_in(self, client: EaselClient) -> None:
+        """What an earlier life left undone, then the commands."""
+        wait_s = self.first_wait_s
+        while True:
+            try:
+                await self.intake.take_up_again()
+                if self._settings.sync_commands:
+                    await sync(client.tree)
+                return
+            except EaselError as error:
+                log.warning("settling in at Discord has to wait", action="discord_settling", error=str(error))
+            wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+            await asyncio.sleep(wait_s)
+
+    def _tell(self, sentence: str) -> None:
+        log.error(sentence, action="discord_off")
+        self._surroundings.announce(sentence)
+
+    # ------------------------------------------------------------ the platform
+
+    async def place(self, delivery: Delivery) -> str:
+        return await self._reply.place(delivery)
+
+    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+        await self._reply.progress(job, message_ref, progress)
+
+    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._reply.edit(delivery, pictures)
+
+    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._reply.send(delivery, pictures)
+
+
+async def _watch(client: EaselClient) -> None:
+    """The library tries a first connect for ever, one try inside the other; a new client starts over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_S):
+            await client.wait_until_ready()
+            return
+    log.warning("Discord is not ready for too long, connecting anew", action="discord_not_ready")
+    await client.close()

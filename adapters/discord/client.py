@@ -1,0 +1,80 @@
+"""The connection: what Discord tells us goes to the intake, and to nothing else."""
+
+import asyncio
+from typing import Any
+
+import discord
+import structlog
+
+from adapters.discord.buttons import JobButton
+from adapters.discord.desk import Desk
+from adapters.discord.intake import Intake
+from adapters.discord.slash import build_tree
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 60.0
+CONNECT_S = 30.0
+MAX_RATE_LIMIT_S = 30.0
+SEEN_KINDS = (discord.MessageType.default, discord.MessageType.reply)
+
+
+def intents_of(*, message_content: bool) -> discord.Intents:
+    """Servers, messages that are for us, private messages: none of them is privileged."""
+    return discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=message_content)
+
+
+class EaselClient(discord.AutoShardedClient):
+    """`identify_wait_s`: how long to wait before a session is begun anew, as Discord wants it."""
+
+    identify_wait_s = 5.0
+
+    def __init__(self, desk: Desk, intake: Intake, *, message_content: bool = False) -> None:
+        more: dict[str, Any] = {"shard_count": 1} if desk.settings.gateway_url else {}
+        super().__init__(
+            intents=intents_of(message_content=message_content),
+            allowed_mentions=discord.AllowedMentions.none(),
+            member_cache_flags=discord.MemberCacheFlags.none(),
+            chunk_guilds_at_startup=False,
+            max_messages=None,
+            heartbeat_timeout=HEARTBEAT_S,
+            shard_connect_timeout=CONNECT_S,
+            max_ratelimit_timeout=MAX_RATE_LIMIT_S,
+            http_trace=desk.breaker.trace(),
+            enable_debug_events=False,
+            **more,
+        )
+        self.desk = desk
+        self.intake = intake
+        self.was_ready = False
+        self.add_dynamic_items(JobButton)
+        self.tree = build_tree(self)
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        if not initial:
+            await asyncio.sleep(self.identify_wait_s)
+
+    # ------------------------------------------------------------ what Discord tells
+
+    async def on_ready(self) -> None:
+        self.was_ready = True
+        log.info("connected to Discord", action="discord_ready", guilds=len(self.guilds))
+
+    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+        """Commands and our own buttons find their way by themselves; this is for what they leave out."""
+        data: Any = interaction.data or {}
+        custom_id = str(data.get("custom_id", ""))
+        if interaction.type is discord.InteractionType.modal_submit:
+            await self.intake.submitted(interaction, custom_id)
+        elif interaction.type is discord.InteractionType.component and not custom_id.startswith("v1:"):
+            await self.intake.pressed(interaction, custom_id)
+
+    async def on_message(self, message: discord.Message) -> None:
+        """Only people, and only what is for us: private, or a mention (a reply that pings is one)."""
+        if message.author.bot or message.webhook_id is not None or message.type not in SEEN_KINDS:
+            return
+        if message.guild is None or (self.user is not None and self.user in message.mentions):
+            await self.intake.said(message)
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        log.exception("an event failed", action="event_failed", event_method=event_method)

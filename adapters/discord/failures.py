@@ -1,0 +1,71 @@
+"""What Discord refuses, and what that means for us."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import discord
+
+from bot.errors import MessageGone, PlatformError, Undeliverable
+
+MESSAGE_GONE = (10008, 10003)
+"""The message or its channel is no more."""
+NO_ACCESS = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
+"""We may not, or it is closed to us: not here, but perhaps elsewhere."""
+TOKEN_GONE = (50027, 10015, 10062)
+EDITED_TOO_OFTEN = 30046
+TOO_LARGE = 40005
+
+
+class NotHere(PlatformError):
+    """The place is closed to us: the next fallback."""
+
+
+class FileTooLarge(PlatformError):
+    """Smaller files may do."""
+
+
+class NoMoreEdits(PlatformError):
+    """The message may not be edited again: a new one says it."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Discord's and the network's errors as ours. Raises: PlatformError and its kinds."""
+    try:
+        yield
+    except discord.RateLimited as error:
+        raise PlatformError("Discord asks to wait", retry_after_s=error.retry_after) from error
+    except discord.HTTPException as error:
+        raise _meaning(error) from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise PlatformError(f"no connection ({type(error).__name__})") from error
+
+
+def _meaning(error: discord.HTTPException) -> PlatformError:
+    detail = f"{error.status} {error.code}"
+    if error.status == 413 or error.code == TOO_LARGE:
+        return FileTooLarge(detail)
+    if error.code in TOKEN_GONE:
+        return NotHere(detail)
+    if error.code in NO_ACCESS:
+        return NotHere(detail)
+    if error.code in MESSAGE_GONE:
+        return MessageGone(detail)
+    if error.code == EDITED_TOO_OFTEN:
+        return NoMoreEdits(detail)
+    if error.status == 429:
+        return PlatformError(detail, retry_after_s=_wait_s(error))
+    if error.status in (401, 403, 404):
+        return NotHere(detail)
+    if 400 <= error.status < 500:
+        return Undeliverable(detail)
+    return PlatformError(detail)
+
+
+def _wait_s(error: discord.HTTPException) -> float:
+    """As the answer asks; a minute when it does not say."""
+    try:
+        return float(error.response.headers.get("Retry-After", 60))
+    except ValueError:
+        return 60.0

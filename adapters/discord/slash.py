@@ -1,0 +1,133 @@
+"""The commands as Discord lists them: made from the core's own descriptions, so that there is one grammar."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Optional
+
+import discord
+from discord import app_commands
+
+from adapters.discord import completion, sentences
+from bot.chat_texts import HELP
+from bot.commands import COMMANDS, Command
+from bot.options import OptionSpec
+from bot.usecases.people import DEFAULTS
+
+if TYPE_CHECKING:
+    from adapters.discord.client import EaselClient
+
+NAMES = (
+    *("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "strength", "question"),
+)
+"""What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
+MAX_TEXT = 6000
+MAX_WORDS = 100
+SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
+    "queue": (),
+    "cancel": (("id", str, "Which one: the beginning of its name will do"),),
+    "history": (("search", str | None, "Words from prompts, questions and answers"),),
+    "show": (("id", str, "Which one: the beginning of its name will do"),),
+    "quota": (),
+    "settings": (
+        ("option", str | None, "Which option; without a value it is cleared"),
+        ("value", str | None, "What it shall be from now on"),
+    ),
+    "models": (),
+    "privacy": (
+        ("what", str | None, "export: a copy of your data; forget: delete it"),
+        ("confirm", bool | None, "True: yes, delete everything kept of me"),
+    ),
+    "help": (),
+}
+"""Commands that are no jobs, and their options."""
+CHOICES = {"what": ("export", "forget"), "option": tuple(completion.chat_name(name) for name in DEFAULTS)}
+
+
+def build_tree(client: "EaselClient") -> "app_commands.CommandTree[EaselClient]":
+    tree = Tree(
+        client,
+        allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
+        allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+    )
+    for kind in COMMANDS.values():
+        tree.add_command(_of_job(kind))
+    for name, options in SHORT.items():
+        tree.add_command(_of_chore(name, options))
+    for name in (sentences.ASK_ABOUT, sentences.CAPTION_THIS, sentences.VARY_THIS):
+        tree.add_command(_menu(name))
+    return tree
+
+
+class Tree(app_commands.CommandTree["EaselClient"]):
+    async def on_error(
+        self, interaction: "discord.Interaction[EaselClient]", error: app_commands.AppCommandError, /
+    ) -> None:
+        """A command of an older version, mostly: it is answered like every other that we do not know."""
+        data: Any = interaction.data or {}
+        name = str(data.get("name", ""))
+        await interaction.client.intake.stumbled(interaction, name, error)
+
+
+def _of_job(kind: type[Command]) -> "app_commands.Command[Any, ..., Any]":
+    parameters = []
+    words: dict[str, str] = {}
+    for spec in kind.specs:
+        name = completion.chat_name(spec.name, *spec.flags)
+        if name in NAMES or spec.is_required:
+            parameters.append(_parameter(name, _type_of(spec), is_required=spec.is_required))
+            words[name] = spec.help
+    if kind.images_allowed:
+        is_required = kind.images_needed > 0
+        parameters.append(_parameter("image", discord.Attachment, is_required=is_required))
+        words["image"] = "The picture"
+    return _command(kind.name, kind.summary, parameters, words)
+
+
+def _of_chore(name: str, options: tuple[tuple[str, Any, str], ...]) -> "app_commands.Command[Any, ..., Any]":
+    parameters = [_parameter(one, kind, is_required=kind is str) for one, kind, _ in options]
+    return _command(name, HELP[name], parameters, {one: told for one, _, told in options})
+
+
+def _command(
+    name: str, summary: str, parameters: list[inspect.Parameter], words: dict[str, str]
+) -> "app_commands.Command[Any, ..., Any]":
+    async def run(interaction: "discord.Interaction[EaselClient]", **values: Any) -> None:
+        await interaction.client.intake.called(interaction, name, values)
+
+    first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
+    run.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
+    app_commands.describe(**{one: told[:MAX_WORDS] for one, told in words.items()})(run)
+    named = [parameter.name for parameter in parameters]
+    app_commands.autocomplete(**{one: how for one, how in completion.HOW.items() if one in named})(run)
+    choices = {
+        one: [app_commands.Choice(name=value, value=value) for value in CHOICES[one]] for one in named if one in CHOICES
+    }
+    app_commands.choices(**choices)(run)
+    return app_commands.Command(name=name, description=summary[:MAX_WORDS], callback=run)
+
+
+def _parameter(name: str, annotation: Any, *, is_required: bool) -> inspect.Parameter:
+    default = inspect.Parameter.empty if is_required else None
+    kind = annotation if is_required else Optional[annotation]  # noqa: UP045 - made at run time
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+
+
+def _type_of(spec: OptionSpec) -> Any:
+    if spec.kind is bool:
+        return bool
+    if spec.kind is str:
+        longest = min(MAX_TEXT, int(spec.maximum or MAX_TEXT))
+        return app_commands.Range[str, 1, longest]
+    return app_commands.Range[spec.kind, _bound(spec, spec.minimum), _bound(spec, spec.maximum)]
+
+
+def _bound(spec: OptionSpec, value: float | None) -> Any:
+    return None if value is None else spec.kind(value)
+
+
+def _menu(name: str) -> app_commands.ContextMenu:
+    async def run(interaction: "discord.Interaction[EaselClient]", message: discord.Message) -> None:
+        await interaction.client.intake.chosen(interaction, name, message)
+
+    run.__annotations__ = {"interaction": discord.Interaction, "message": discord.Message}
+    return app_commands.ContextMenu(name=name, callback=run)

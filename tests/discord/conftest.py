@@ -1,0 +1,78 @@
+"""A loopback Discord, a house on it, and a few people."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from adapters.discord.client import EaselClient
+from adapters.discord.pace import Editors
+from storage import StorageSettings, open_storage
+from tests.discord.house import House, opened
+from tests.discord.loopback.server import Loopback, loopback
+from tests.discord.people import Actor
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> Iterator[None]:
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discord wants 5 seconds between sessions; nobody here does."""
+    monkeypatch.setattr(EaselClient, "identify_wait_s", 0.01)
+
+
+@pytest.fixture(scope="session")
+def empty_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with its tables made: copying it takes a hundredth of making it."""
+    data_dir = tmp_path_factory.mktemp("empty")
+
+    async def make() -> None:
+        async with open_storage(StorageSettings(min_free_mb=0), data_dir):
+            pass
+
+    asyncio.run(make())
+    return data_dir
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, empty_data: Path) -> Path:
+    shutil.copytree(empty_data, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Loopback]:
+    """Whatever the adapter sent must have been what Discord takes, and no faster than it takes it."""
+    async with loopback() as running:
+        running.world.guild()
+        yield running
+    assert sorted(set(running.world.problems)) == []
+    assert running.rest.limits.refused == []
+
+
+@pytest.fixture
+async def house(data_dir: Path, server: Loopback) -> AsyncIterator[House]:
+    async with opened(data_dir, server) as made:
+        made.start()
+        await made.ready()
+        yield made
+
+
+@pytest.fixture
+def ann(server: Loopback) -> Actor:
+    """Somebody in a channel of a server that has the bot."""
+    return Actor(server, server.world.person("ann"), server.world.channel())
+
+
+@pytest.fixture
+def bob(server: Loopback, ann: Actor) -> Actor:
+    """Somebody else in the same channel."""
+    return Actor(server, server.world.person("bob"), ann.channel)
