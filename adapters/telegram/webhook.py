@@ -1,0 +1,143 @@
+"""Takes updates that Telegram posts: the secret compared in constant time, the body bounded, kept, then 200."""
+
+import asyncio
+import contextlib
+import hmac
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from telegram import Bot
+
+from adapters.telegram.client import calls
+from adapters.telegram.intake import Intake
+from adapters.telegram.settings import TelegramSettings
+from adapters.telegram.updates import ALLOWED, concerns_us
+from bot.errors import StartupError, StorageBusy, StorageFull
+
+log = structlog.get_logger()
+MAX_BODY = 2**20
+HEADER = "X-Telegram-Bot-Api-Secret-Token"
+CONNECTIONS = 40
+
+
+class Webhook:
+    """`secret` empty: one is drawn, and Telegram is told of it."""
+
+    def __init__(self, bot: Bot, intake: Intake, settings: TelegramSettings, secret: str) -> None:
+        self._bot = bot
+        self._intake = intake
+        self._settings = settings
+        self._secret = secret or secrets.token_urlsafe(32)
+
+    async def run(self) -> None:
+        """Until cancelled. Raises: StartupError."""
+        listener = self._bind()
+        server = _Server(_config(self.app()))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await self._tell_telegram()
+            await asyncio.shield(serving)
+        finally:
+            server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+            listener.close()
+
+    async def _tell_telegram(self) -> None:
+        with calls():
+            await self._bot.set_webhook(
+                self._settings.webhook_url,
+                secret_token=self._secret,
+                allowed_updates=ALLOWED,
+                max_connections=CONNECTIONS,
+                drop_pending_updates=False,
+            )
+
+    def app(self) -> FastAPI:
+        app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        app.add_api_route(urlsplit(self._settings.webhook_url).path or "/", self._take, methods=["POST"])
+        return app
+
+    async def _take(self, request: Request) -> Response:
+        shown = request.headers.get(HEADER, "")
+        if not hmac.compare_digest(shown.encode("utf-8", "replace"), self._secret.encode()):
+            return Response(status_code=403)
+        body = await _read(request)
+        if body is None:
+            return Response(status_code=413)
+        raw = _parse(body)
+        if raw is None:
+            return Response(status_code=400)
+        if not concerns_us(raw, self._bot.id, self._bot.username):
+            return Response()
+        try:
+            await self._intake.keep(raw)
+        except (StorageBusy, StorageFull) as error:
+            log.warning("an update has to come again", action="webhook_refused", code=error.code)
+            return Response(status_code=503)
+        return Response()
+
+    def _bind(self) -> socket.socket:
+        host, port = self._settings.webhook_listen, self._settings.webhook_port
+        listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if hasattr(socket, "AF_UNIX"):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen(128)
+            listener.setblocking(False)
+        except OSError as error:
+            listener.close()
+            raise StartupError(
+                f"The webhook cannot listen at {host}, port {port} ({error.strerror}): "
+                "set EASEL_TELEGRAM__WEBHOOK_LISTEN and EASEL_TELEGRAM__WEBHOOK_PORT."
+            ) from error
+        return listener
+
+
+async def _read(request: Request) -> bytes | None:
+    """None: it is larger than any update, whatever its header says."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return None
+    return bytes(body)
+
+
+def _parse(body: bytes) -> dict[str, Any] | None:
+    try:
+        raw = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return raw if isinstance(raw, dict) and isinstance(raw.get("update_id"), int) else None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: stopping is the caller's to decide."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=3,
+    )

@@ -1,0 +1,84 @@
+"""One town for the tests of a module: they meet in chats of their own, so none disturbs another."""
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import structlog
+
+from tests.telegram.server import BotServer, serving
+from tests.telegram.town import SCALE, Town, built
+from tests.telegram.world import Message
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The lock of a token lies in the temporary directory."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("locks"))
+    yield
+    tempfile.tempdir = before
+
+
+@pytest.fixture(autouse=True)
+def plain_log() -> Iterator[None]:
+    """structlog's own default draws every local of a traceback, which takes seconds."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def standing_town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    async with serving(scale=SCALE) as server, built(tmp_path_factory.mktemp("town"), server) as made:
+        await made.open()
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def town(standing_town: Town) -> AsyncIterator[Town]:
+    """Everything that the adapter sent must have been as the Bot API wants it, and not too often."""
+    standing_town.pool.go_on.clear()
+    yield standing_town
+    standing_town.pool.go_on.set()
+    standing_town.server.faults.clear()
+    standing_town.server.is_slow_s = 0.0
+    assert standing_town.server.problems == []
+    assert standing_town.server.floods.refused == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def server() -> AsyncIterator[BotServer]:
+    """A server alone, for towns that a test builds itself."""
+    async with serving(scale=SCALE) as made:
+        yield made
+        assert made.problems == []
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def own_town(tmp_path: Path, server: BotServer) -> AsyncIterator[Town]:
+    """A town that a test may break. Its adapter is not open yet."""
+    async with built(tmp_path, server) as made:
+        yield made
+
+
+@pytest.fixture
+def ann(town: Town) -> Message:
+    return town.world.person("Ann")
+
+
+@pytest.fixture
+def bob(town: Town) -> Message:
+    return town.world.person("Bob")
+
+
+@pytest.fixture
+def chat(town: Town, ann: Message) -> Message:
+    """Ann's private chat with the bot."""
+    return town.world.private(ann)
+
+
+@pytest.fixture
+def group(town: Town) -> Message:
+    return town.world.group()
