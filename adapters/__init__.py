@@ -5,4 +5,6 @@ An adapter is imported only when it is switched on, so an unused platform's libr
 
 PLATFORMS: dict[str, str] = {
     "web": "adapters.web:Web",
+    "discord": "adapters.discord:Discord",
+    "telegram": "adapters.telegram:Telegram",
 }
