@@ -6,6 +6,13 @@ from typing import Any
 _LONGEST = 512
 """Tokens; tokenizers without a limit of their own say 10 to the 30th."""
 _MOST_NAMED = 6
+_SMALL = frozenset(
+    """
+    a an the this that these those some any my your his her our their its i you he she we they me him us them it
+    and or of in on at by to for from with into onto as is are be there here please very so just
+    """.split()  # noqa: SIM905 - sixty quoted words hide what the list is
+)
+"""Words that name nothing: whether a model knows them tells a person nothing."""
 TOO_LONG = "The prompt is longer than this model reads; the end was left out."
 
 
@@ -25,8 +32,11 @@ def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
         return []  # a byte-level vocabulary knows everything; CLIP's unknown token is its end token
-    words = dict.fromkeys(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt))
-    strange = (word for word in words if unknown in tokenizer(word, add_special_tokens=False).input_ids)
+    words: dict[str, str] = {}
+    for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt):
+        words.setdefault(word.casefold(), word)
+    telling = (word for folded, word in words.items() if folded not in _SMALL)
+    strange = (word for word in telling if unknown in tokenizer(word, add_special_tokens=False).input_ids)
     return [word for word, _ in zip(strange, range(_MOST_NAMED), strict=False)]
 
 

@@ -215,13 +215,13 @@ def test_a_prompt_longer_than_the_model_reads_is_cut_with_a_note(engine):
     assert over.finished.notes == (TOO_LONG,)
 
 
-def test_a_demo_model_names_the_words_it_does_not_know(engine, folder):
+def test_a_demo_model_names_once_the_words_it_does_not_know_and_no_small_ones(engine, folder):
     demo = DiffusionEngine(make_tiny(folder, demo=True))
     demo.load("cpu")
-    over = run(demo, make_request("a knight on the red sunset, knight"))[-1]
+    over = run(demo, make_request("please, a Knight on the red sunset of my knight"))[-1]
     demo.unload()
 
-    assert over.finished.notes == ("I don't know: knight, sunset",)
+    assert over.finished.notes == ("I don't know: Knight, sunset",)
     assert run(engine, make_request("a knight"))[-1].finished.notes == ()
 
 
