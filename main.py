@@ -163,6 +163,7 @@ def _wire(
     from bot.deliver import Deliverer
     from bot.dispatch import Dispatcher
     from bot.events import Events
+    from bot.finishing import Finishing
     from bot.upkeep import Upkeep
     from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
 
@@ -175,6 +176,7 @@ def _wire(
         pool=pool,
         models=models,
         rates=rates,
+        finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
         events=events,
         settings=settings["queue"],
         on_finished=lambda _job: deliverer.wake(),

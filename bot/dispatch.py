@@ -18,6 +18,7 @@ import structlog
 
 from bot import texts
 from bot.attempts import Attempt, runs_alone
+from bot.commands.upscale import is_resize
 from bot.errors import (
     EaselError,
     EngineError,
@@ -32,8 +33,9 @@ from bot.errors import (
     WorkerLost,
 )
 from bot.events import Events
+from bot.finishing import Finishing
 from bot.house import QueueSettings
-from bot.jobs import Job, JobError, JobState, Picture, Result
+from bot.jobs import Job, JobError, JobState
 from bot.models import Models
 from bot.ports import Described, Done, JobStore, Learned, Measured, MediaStore, Offer, Pool, Progress, Task, TaskImage
 from bot.pricing import Rates
@@ -58,6 +60,7 @@ class Dispatcher:
     pool: Pool
     models: Models
     rates: Rates
+    finishing: Finishing
     events: Events
     settings: QueueSettings
     on_finished: Callable[[Job], None] = lambda _job: None
@@ -229,7 +232,9 @@ class Dispatcher:
         job = attempt.job
         try:
             done = await self._drive(attempt, await self._task_of(job))
-            result = await self._record(lambda: self._keep(job, done))
+            alts = [] if self._closing else await self.finishing.alts(job, done)
+            alts += [str(job.options.get("prompt", ""))] * (len(done.pictures) - len(alts))
+            result = await self._record(lambda: self.finishing.keep(job, done, alts))
             ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
         except Exception as error:  # whatever it is, the job has to leave `running`
             return await self._record(self._after(attempt, error))
@@ -257,6 +262,8 @@ class Dispatcher:
 
     async def _drive(self, attempt: Attempt, task: Task) -> Done:
         attempt.check()
+        if is_resize(task.command, task.options):
+            return await self.finishing.resize(task, attempt.job.origin.locale)
         async with aclosing(self.pool.run(task)) as events:
             attempt.is_starting = False  # the pool counts a task from its first step on, which comes next
             async for event in events:
@@ -287,34 +294,6 @@ class Dispatcher:
             log.warning("what was learned is not kept", action="learn_failed", code=error.code)
 
     # ------------------------------------------------------------ recording how it went
-
-    async def _keep(self, job: Job, done: Done) -> Result:
-        """The files first, each fsynced; the rows come with `render`."""
-        pictures = []
-        for made in done.pictures:
-            media_id = await self.media.write(made.media)
-            pictures.append(
-                Picture(
-                    id=media_id,
-                    media_type=made.media.media_type,
-                    width=made.width,
-                    height=made.height,
-                    size=len(made.media.data),
-                    alt=str(job.options.get("prompt", "")),
-                )
-            )
-        model = self.models.get(job.model)
-        demo = (texts.translator(job.origin.locale)(texts.DEMO_HINT),) if model and model.demo else ()
-        return Result(
-            media=tuple(pictures),
-            text=done.text,
-            seed=job.options.get("seed"),
-            model=job.model,
-            revision=done.revision,
-            seconds=round(done.seconds, 3),
-            parameters=done.pictures[0].parameters if done.pictures else "",
-            notes=(*done.notes, *demo),
-        )
 
     def _after(self, attempt: Attempt, error: Exception) -> Callable[[], Awaitable[Job | None]]:
         """Back to the queue where trying again is right, else an end with a sentence and an incident.

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
+IMAGE_TEXT_TO_IMAGE = "image-text-to-image"
 IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
-TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 
 SAMPLERS = (
     "ddim",

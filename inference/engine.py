@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from bot.errors import ModelUnavailable
 from bot.models import (
+    IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
@@ -85,6 +86,7 @@ class Engine(Protocol):
 
 ENGINES: Mapping[str, str] = {
     TEXT_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
+    IMAGE_TEXT_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TO_TEXT: "inference.vision.engine:VisionEngine",
     VISUAL_QUESTION_ANSWERING: "inference.vision.engine:VisionEngine",

@@ -21,6 +21,7 @@ from bot.ports import (
     Accepted,
     CleanPicture,
     Delivery,
+    DeviceStatus,
     Done,
     Lane,
     Measured,
@@ -158,6 +159,13 @@ class FakeJobStore(Fake):
         self.keys |= {name: (body_hash, tuple(job.id for job in made)) for name, body_hash in keys.items()}
         await self._end("accept")
         return Accepted(tuple(made), replayed=False)
+
+    async def seen(self, key) -> tuple[str, tuple[Job, ...]] | None:
+        self._begin("seen", key=key)
+        if key not in self.keys:
+            return None
+        body_hash, ids = self.keys[key]
+        return body_hash, tuple(self.jobs[one] for one in ids if one in self.jobs)
 
     async def claim(self, offer, *, max_running, lease_s, swap_wait_s, only=None) -> Job | None:
         self._begin("claim", offer=offer, only=only)
@@ -331,18 +339,39 @@ class FakeMedia(Fake):
         await self._end("read")
         return self.files[media_id]
 
+    async def share(self, media_id, person_id) -> Picture:
+        self._begin("share", media_id=media_id, person_id=person_id)
+        found = next((one for (_, known), one in self.pictures.items() if known == media_id), None)
+        if found is None:
+            raise MediaNotFound(media_id)
+        self.pictures[person_id, media_id] = replace(found, parameters=None)
+        return self.pictures[person_id, media_id]
+
     async def sweep(self, *, unused_s, keep_days, max_gb) -> Any:
         raise NotImplementedError
 
 
 class FakePictures:
-    def __init__(self, clean: CleanPicture) -> None:
+    """`clean` is what every upload becomes."""
+
+    def __init__(self, clean: CleanPicture | None = None) -> None:
         self._clean = clean
         self.cleaned: list[bytes] = []
 
     async def clean(self, data) -> CleanPicture:
         self.cleaned.append(data)
+        assert self._clean is not None
         return self._clean
+
+    async def shrink(self, media, max_bytes) -> Media:
+        return Media(media.data[:max_bytes], "image/webp")
+
+    async def grid(self, pictures) -> Media:
+        return Media(b"+".join(picture.data for picture in pictures), "image/png")
+
+    async def enlarge(self, media, width, height) -> Rendered:
+        made = Media(media.data + b", larger", "image/png")
+        return Rendered(media=made, width=width, height=height, parameters="larger")
 
 
 class FakePool(Fake):
@@ -362,6 +391,7 @@ class FakePool(Fake):
         self.running: dict[str, str] = {}
         self.is_draining = False
         self.watched: list[tuple[str, bool]] = []
+        self.warm: frozenset[str] = frozenset()
         self._stops: dict[str, asyncio.Future[Any]] = {}
         self._changed = asyncio.Event()
 
@@ -374,7 +404,7 @@ class FakePool(Fake):
             return []
         loads = {device: list(self.running.values()).count(device) for device in self.devices}
         return [
-            Offer(device=device, models=self.models, free=slots - loads[device], idle=not loads[device])
+            Offer(device=device, models=self.models, warm=self.warm, free=slots - loads[device], idle=not loads[device])
             for device, slots in self.devices.items()
             if slots > loads[device]
         ]
@@ -425,8 +455,8 @@ class FakePool(Fake):
         await self._changed.wait()
         self._changed.clear()
 
-    def statuses(self) -> list[Any]:
-        return []
+    def statuses(self) -> list[DeviceStatus]:
+        return [DeviceStatus(device=device, state="ready", warm=tuple(self.warm)) for device in self.devices]
 
     async def drain(self, deadline_s) -> None:
         self._begin("drain", deadline_s=deadline_s)
@@ -448,6 +478,9 @@ class FakeOutbox(Fake):
         self.refs: dict[str, str] = {}
         self.delivered: list[str] = []
         self.undeliverable: list[str] = []
+        self.notes: dict[tuple[str, str], str] = {}
+        self.known: dict[str, Job] = {}
+        self.open: list[Delivery] = []
         self._ids = itertools.count(1)
 
     def owe(self, job: Job, kind: str, *, tries: int = 0) -> Delivery:
@@ -474,9 +507,9 @@ class FakeOutbox(Fake):
             self.delivered.append(delivery.job.id)
         self.refs.setdefault(delivery.job.id, message_ref)
 
-    async def retry(self, delivery, *, delay_s, reason) -> None:
+    async def retry(self, delivery, *, delay_s, reason, is_try=True) -> None:
         self._begin("retry", delivery=delivery, delay_s=delay_s, reason=reason)
-        self.pending[delivery.id] = replace(self.pending[delivery.id], tries=delivery.tries + 1)
+        self.pending[delivery.id] = replace(self.pending[delivery.id], tries=delivery.tries + is_try)
         self.due_at[delivery.id] = asyncio.get_running_loop().time() + delay_s
 
     async def give_up(self, delivery, reason) -> None:
@@ -488,6 +521,53 @@ class FakeOutbox(Fake):
         self._begin("next_due_s")
         times = [self.due_at[one.id] for one in self._turn()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+    async def note(self, job_id, platform, message_ref) -> None:
+        self.notes[platform, message_ref] = job_id
+
+    async def job_of(self, platform, message_ref) -> Job | None:
+        return self.known.get(self.notes.get((platform, message_ref), ""))
+
+    async def followed(self) -> list[Delivery]:
+        self._begin("followed")
+        return self.open
+
+
+class FakePeople(Fake):
+    """Only what is known of one's own defaults."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+
+    async def settings(self, person_id) -> dict[str, Any]:
+        self._begin("settings", person_id=person_id)
+        return self.kept[person_id]
+
+    async def set_setting(self, person_id, name, value) -> None:
+        self.kept[person_id][name] = value
+
+    async def clear_setting(self, person_id, name) -> None:
+        self.kept[person_id].pop(name, None)
+
+
+class FakePrivacy(Fake):
+    """Erased jobs leave the store, as far as anybody can see."""
+
+    def __init__(self, store: FakeJobStore) -> None:
+        super().__init__()
+        self._store = store
+
+    async def erase(self, job_id, owner) -> Job:
+        job = await self._store.get(job_id, owner)
+        self._begin("erase", job_id=job_id)
+        return self._store.jobs.pop(job.id)
+
+    async def forget(self, person_id) -> list[Job]:
+        mine = [job for job in self._store.jobs.values() if job.owner == person_id]
+        for job in mine:
+            del self._store.jobs[job.id]
+        return [job for job in mine if job.state is JobState.RUNNING]
 
 
 class FakePlatform(Fake):

@@ -5,11 +5,16 @@ import difflib
 from bot.commands.ask import Ask
 from bot.commands.base import Command
 from bot.commands.caption import Caption
+from bot.commands.describe import Describe
+from bot.commands.edit import Edit
 from bot.commands.imagine import Imagine
+from bot.commands.upscale import Upscale
 from bot.errors import UnknownCommand
 from bot.options import clean_text
 
-COMMANDS: dict[str, type[Command]] = {command.name: command for command in (Imagine, Caption, Ask)}
+COMMANDS: dict[str, type[Command]] = {
+    command.name: command for command in (Imagine, Caption, Ask, Describe, Edit, Upscale)
+}
 
 
 def find_command(name: str) -> type[Command]:
@@ -21,4 +26,4 @@ def find_command(name: str) -> type[Command]:
     raise UnknownCommand(clean_text(name)[:40], list(COMMANDS), near[0] if near else "")
 
 
-__all__ = ["COMMANDS", "Ask", "Caption", "Command", "Imagine", "find_command"]
+__all__ = ["COMMANDS", "Ask", "Caption", "Command", "Describe", "Edit", "Imagine", "Upscale", "find_command"]

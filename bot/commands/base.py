@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from bot.errors import InvalidOption
-from bot.jobs import ImageRef
+from bot.jobs import ImageRef, Picture
 from bot.models import Models, ModelSpec
 from bot.options import OptionSpec, read_options, read_text
 
@@ -64,6 +64,10 @@ class Command(ABC):
             if image.role not in cls.roles:
                 raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))
         return tuple(images)
+
+    def seeing(self, pictures: Sequence[Picture]) -> Self:
+        """The command once its pictures were looked at: what it can do may depend on their size."""
+        return self
 
     def choose_model(self, models: Models) -> ModelSpec:
         """The model asked for, or the task's default. Raises: InvalidOption."""

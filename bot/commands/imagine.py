@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
@@ -22,7 +22,7 @@ class Imagine(Command):
     summary = "Make pictures from a prompt"
     roles = ("init",)
     images_allowed = 1
-    specs = (
+    specs: ClassVar[tuple[OptionSpec, ...]] = (
         OptionSpec(
             name="prompt",
             kind=str,

@@ -1,4 +1,4 @@
-"""What `caption` and `ask` share: one picture, and how the text is generated."""
+"""What `caption` and `ask` share: pictures, and how the text is generated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +51,8 @@ GENERATION = (
 class VisionCommand(Command):
     roles = ("init",)
     images_needed = 1
-    images_allowed = 1
+    images_allowed = 10
+    """An album; the answer has a numbered line for each picture of several."""
 
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         filled = {spec.name: self.values.get(spec.name, spec.default) for spec in self.specs}
@@ -70,4 +71,5 @@ class VisionCommand(Command):
         return filled
 
     def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
-        return int(options["max_new_tokens"]) * int(options["num_beams"]), 0.0, 1
+        pictures = max(1, len(self.images))
+        return pictures * int(options["max_new_tokens"]) * int(options["num_beams"]), 0.0, 1

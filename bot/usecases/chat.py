@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Imagine, find_command
+from bot.commands import COMMANDS, Imagine, Upscale, find_command
 from bot.defaults import again
 from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, PictureGone
 from bot.jobs import ImageRef, Job, Media, Origin
@@ -68,10 +68,15 @@ class ChatUseCases:
     async def upscale(
         self, person: Person, origin: Origin, job_id: str, *, number: int = 0, key: str | None = None
     ) -> list[Ticket]:
-        """Picture `number` at twice its size."""
-        return await self._about(
-            person, origin, job_id, "upscale", lambda job: {"prompt": _prompt(job)}, number, key, ("model",)
-        )
+        """Picture `number` at twice its size, refined by the model that made it if that takes the size."""
+
+        def given(job: Job) -> Mapping[str, Any]:
+            made = job.result.media[number : number + 1] if job.result else ()
+            own = self.models.get(job.model)
+            is_able = own is not None and Upscale(values={}).seeing(made).refines(own)
+            return {"prompt": _prompt(job)} | ({"model": job.model} if made and is_able else {})
+
+        return await self._about(person, origin, job_id, Upscale.name, given, number, key)
 
     async def ask(
         self,
@@ -121,16 +126,13 @@ class ChatUseCases:
         given: Callable[[Job], Mapping[str, Any]],
         number: int,
         key: str | None,
-        wishes: tuple[str, ...] = (),
     ) -> list[Ticket]:
-        """A command about one picture of the job. Of the job's own options only `wishes` are kept, where they fit."""
+        """A command about one picture of the job."""
 
         def build(job: Job) -> Request:
             kind = COMMANDS[command]
             images = (ImageRef(_picture(job, number).id, kind.roles[0]),)
-            wished = {name: job.options[name] for name in wishes if name in job.options}
-            options = again(kind, given(job), wished, images, self.models)
-            return self._request(origin, job, command, options, images)
+            return self._request(origin, job, command, given(job), images)
 
         return await self._go_on(person, job_id, key, build)
 

@@ -166,10 +166,9 @@ class JobUseCases:
 
     async def _plan(self, person: Person, request: Request) -> list[NewJob]:
         command = request.read()
-        aspect = None
-        for image in command.images:
-            picture = await self._media.picture(image.id, person.id)
-            aspect = aspect or picture.width / picture.height
+        pictures = [await self._media.picture(image.id, person.id) for image in command.images]
+        command = command.seeing(pictures)
+        aspect = pictures[0].width / pictures[0].height if pictures else None
         if request.use_defaults:
             command = with_wishes(command, await self._people.settings(person.id), self._models, aspect)
         model = command.choose_model(self._models)

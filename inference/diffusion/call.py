@@ -19,6 +19,7 @@ _ARGUMENTS: Mapping[str, str] = {
     "negative_prompt": "negative_prompt",
     "steps": "num_inference_steps",
     "guidance_scale": "guidance_scale",
+    "image_guidance_scale": "image_guidance_scale",
     "width": "width",
     "height": "height",
     "seed": "generator",
@@ -86,6 +87,7 @@ def _arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[str, Any]:
     init = next((image.media.data for image in task.images if image.role == "init"), None)
     if init is not None:
         arguments["image"] = covering(init, *size)
+    if init is not None and "strength" in options:
         arguments["strength"] = _strength(float(options["strength"]), int(options["steps"]))
     return arguments
 

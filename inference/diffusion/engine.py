@@ -58,7 +58,7 @@ class DiffusionEngine:
 
     def admit(self, task: Task) -> None:
         assert self._samplers is not None
-        pipeline = self._pipeline(has_init=any(image.role == "init" for image in task.images))
+        pipeline = self._pipeline(starts_from_picture=task.task == IMAGE_TO_IMAGE)
         pipeline.scheduler = self._samplers.make(str(task.options.get("sampler", "")))
         self._task, self._is_watched = task, task.watched
         self._bridge.start(lambda pause: self._render(task, pipeline, pause))
@@ -91,11 +91,11 @@ class DiffusionEngine:
         self._pipelines.clear()
         self._samplers = None
 
-    def _pipeline(self, *, has_init: bool) -> Any:
-        if has_init not in self._pipelines:
+    def _pipeline(self, *, starts_from_picture: bool) -> Any:
+        if starts_from_picture not in self._pipelines:
             self._pipelines[True] = AutoPipelineForImage2Image.from_pipe(self._pipelines[False])
             self._pipelines[True].set_progress_bar_config(disable=True)
-        return self._pipelines[has_init]
+        return self._pipelines[starts_from_picture]
 
     def _render(self, task: Task, pipeline: Any, pause: Pause) -> Finished:
         """Runs in the bridge's thread."""

@@ -5,30 +5,36 @@ import json
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoPipelineForText2Image, pipelines
+from diffusers import AutoPipelineForText2Image, DiffusionPipeline, pipelines
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
-from bot.models import ModelSpec
+from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.precision import dtype_for
 from inference.weights import require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
-    """The text-to-image pipeline of the folder, on the device. Raises: ModelUnavailable; what Diffusers raises."""
+    """The folder's pipeline from text to image, or from a picture and an instruction, on the device.
+
+    Raises: ModelUnavailable; what Diffusers raises.
+    """
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()  # warnings quote the end of long prompts
         logging.disable_progress_bar()
     require_safetensors(model, folder)
     index = _index(model, folder)
-    pipeline = AutoPipelineForText2Image.from_pretrained(
+    kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else AutoPipelineForText2Image
+    pipeline = kind.from_pretrained(
         folder,
         dtype=dtype_for(model, device),
         use_safetensors=True,
         local_files_only=True,
         **_without_missing_checker(index, folder),
     )
+    if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= takes(pipeline):
+        raise ModelUnavailable(model.name, f"{index['_class_name']} takes no instruction with a picture")
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

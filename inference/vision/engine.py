@@ -104,22 +104,43 @@ class VisionEngine:
 
     @torch.inference_mode()
     def _answer(self, task: Task, pause: Pause) -> Finished:
-        limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
-        inputs = self._inputs(task)
-        if is_sampling(task.options):
-            torch.manual_seed(int(task.options.get("seed", 0)))
-        ids = self._blip.generate(
-            **inputs,
-            **generation(task.options, limit),
-            stopping_criteria=StoppingCriteriaList([_EachToken(task.id, limit, pause)]),
-        )
-        text = self._processor.tokenizer.decode(self._new_ids(ids[0], inputs), skip_special_tokens=True)
-        return Finished(text=tidy(text), revision=self._form["revision"])
-
-    def _inputs(self, task: Task) -> Any:
         if not task.images:
             raise EngineError(detail="a vision task without a picture")
-        image = Image.open(io.BytesIO(task.images[0].media.data)).convert("RGB")
+        torch.manual_seed(int(task.options.get("seed", 0)))
+        limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
+        if task.command == "describe":
+            lines = self._describe(task, _EachToken(task.id, limit, pause, parts=int(task.options.get("count", 1))))
+        else:
+            each_token = _EachToken(task.id, limit, pause, parts=len(task.images))
+            answers = [self._write(task, task.options, each_token, picture) for picture in range(len(task.images))]
+            lines = answers if len(answers) == 1 else [f"{number}. {line}" for number, line in enumerate(answers, 1)]
+        return Finished(text="\n".join(lines), revision=self._form["revision"])
+
+    def _describe(self, task: Task, each_token: "_EachToken") -> list[str]:
+        """Different captions: the likeliest, then drawn ones. Fewer where the model has no more to say."""
+        count = int(task.options.get("count", 1))
+        found: dict[str, str] = {}
+        for attempt in range(count * DRAWS):
+            options = task.options if attempt == 0 else livelier(task.options)
+            line = self._write(task, options, each_token)
+            if line:
+                found.setdefault(line.casefold().rstrip(" .!"), line)
+            if len(found) == count:
+                break
+        return list(found.values())
+
+    def _write(self, task: Task, options: Mapping[str, Any], each_token: "_EachToken", picture: int = 0) -> str:
+        inputs = self._inputs(task, picture)
+        each_token.begin()
+        ids = self._blip.generate(
+            **inputs,
+            **generation(options, each_token.limit),
+            stopping_criteria=StoppingCriteriaList([each_token]),
+        )
+        return tidy(self._processor.tokenizer.decode(self._new_ids(ids[0], inputs), skip_special_tokens=True))
+
+    def _inputs(self, task: Task, picture: int = 0) -> Any:
+        image = Image.open(io.BytesIO(task.images[picture].media.data)).convert("RGB")
         text = prompt_of(task, self._model)
         inputs = self._processor(images=image, text=text, return_tensors="pt")
         return inputs.to(self._blip.device, self._blip.dtype)
@@ -136,16 +157,36 @@ class VisionEngine:
 class _EachToken(StoppingCriteria):
     """Hands over control after each token; being stopped there raises out of `generate`."""
 
-    def __init__(self, task_id: str, limit: int, pause: Pause) -> None:
+    def __init__(self, task_id: str, limit: int, pause: Pause, *, parts: int = 1) -> None:
+        self.limit = limit
         self._task_id = task_id
-        self._limit = limit
         self._pause = pause
+        self._parts = parts
+        self._part = 0
+        self._made = 0
+
+    def begin(self) -> None:
+        """The next text. One more than there are parts is another try at the last."""
+        self._part += 1
         self._made = 0
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         self._made += 1
-        self._pause(Step(task_id=self._task_id, step=min(self._made, self._limit), steps=self._limit))
+        before = (min(self._part, self._parts) - 1) * self.limit
+        step = before + min(self._made, self.limit)
+        self._pause(Step(task_id=self._task_id, step=step, steps=self._parts * self.limit))
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+DRAWS = 3
+"""Tries for each caption of `describe`."""
+
+
+def livelier(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that draw words at random, for captions other than the likeliest."""
+    if is_sampling(options):
+        return dict(options)
+    return {**options, "num_beams": 1, "temperature": 0.9, "top_p": 0.9}
 
 
 def prompt_of(task: Task, model: ModelSpec) -> str | None:

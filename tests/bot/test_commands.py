@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bot.commands import COMMANDS, Ask, Caption, Command, Imagine, find_command
+from bot.commands import COMMANDS, Ask, Caption, Command, Describe, Edit, Imagine, Upscale, find_command
 from bot.commands.imagine import fit_aspect
 from bot.errors import InvalidOption, UnknownCommand
 from bot.jobs import ImageRef
@@ -31,7 +31,8 @@ def refusal(options=(), **more):
 
 
 def test_commands_are_registered_by_their_names():
-    assert [*COMMANDS.items()] == [("imagine", Imagine), ("caption", Caption), ("ask", Ask)]
+    kinds = (Imagine, Caption, Ask, Describe, Edit, Upscale)
+    assert [*COMMANDS.items()] == [(kind.__name__.lower(), kind) for kind in kinds]
 
 
 @pytest.mark.parametrize("written", ["imagine", "/imagine", "IMAGINE", " imagine "])
@@ -44,7 +45,7 @@ def test_an_unknown_command_is_refused_with_the_nearest():
         find_command("imagin")
 
     assert refused.value.nearest == "imagine"
-    assert refused.value.known == ("imagine", "caption", "ask")
+    assert refused.value.known == ("imagine", "caption", "ask", "describe", "edit", "upscale")
 
 
 @pytest.mark.parametrize("kind", COMMANDS.values())
@@ -74,7 +75,10 @@ def test_a_picture_makes_imagine_a_task_from_a_picture():
     [
         (Caption, {}, (), "needs_image"),
         (Ask, {"question": "who?"}, (), "needs_image"),
-        (Caption, {}, PHOTO * 2, "too_many_images"),
+        (Caption, {}, PHOTO * 11, "too_many_images"),
+        (Describe, {}, PHOTO * 2, "too_many_images"),
+        (Edit, FOX, (), "needs_image"),
+        (Upscale, {}, (), "needs_image"),
         (Imagine, FOX, PHOTO * 2, "too_many_images"),
         (Imagine, FOX, (ImageRef("0" * 64, "mask"),), "choice"),
     ],

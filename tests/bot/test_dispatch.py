@@ -22,6 +22,7 @@ from bot.errors import (
     WorkerLost,
 )
 from bot.events import Events
+from bot.finishing import Finishing
 from bot.house import QueueSettings
 from bot.jobs import ImageRef, JobState, Media
 from bot.models import Models
@@ -31,6 +32,7 @@ from tests.fakes import (
     FakeJobStore,
     FakeLearned,
     FakeMedia,
+    FakePictures,
     FakePool,
     eventually,
     make_chat_job,
@@ -53,6 +55,7 @@ class House:
     media: FakeMedia = field(default_factory=FakeMedia)
     learned: FakeLearned = field(default_factory=FakeLearned)
     pool: FakePool = field(default_factory=FakePool)
+    pictures: FakePictures = field(default_factory=FakePictures)
     models: Models = field(default_factory=lambda: Models({"fox-diffusion": make_model()}))
     rates: Rates = field(default_factory=Rates)
     events: Events = field(default_factory=Events)
@@ -66,6 +69,7 @@ class House:
             pool=self.pool,
             models=self.models,
             rates=self.rates,
+            finishing=Finishing(media=self.media, pool=self.pool, pictures=self.pictures, models=self.models),
             events=self.events,
             settings=QueueSettings(**settings),
             on_finished=self.finished.append,

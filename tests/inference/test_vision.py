@@ -173,3 +173,49 @@ def test_pickled_weights_are_refused(folders, tmp_path):
 
     with pytest.raises(ModelUnavailable, match="no safetensors"):
         build(make_model(tasks=TASKS, repo=str(pickled))).load("cpu")
+
+
+# ---------------------------------------------------------------- several texts in one task
+
+
+def describing(count, **options):
+    return dataclasses.replace(make_request(count=count, seed=3, **options), command="describe")
+
+
+def test_a_description_has_different_lines_and_begins_with_the_plain_caption(engine):
+    lines = answer(engine, describing(4)).splitlines()
+
+    assert lines[0] == answer(engine, make_request())
+    assert len({line.casefold() for line in lines}) == len(lines)
+    assert 2 <= len(lines) <= 4
+    assert answer(engine, describing(4)).splitlines() == lines
+    assert answer(engine, describing(1)) == lines[0]
+
+
+def test_a_description_never_repeats_itself_however_little_the_model_has_to_say(engine, monkeypatch):
+    said = iter(["A fox.", "a fox", "", "a FOX!", "a cat", "a dog", "a cow"])
+    monkeypatch.setattr(engine, "_write", lambda *_: next(said))
+
+    assert answer(engine, describing(2)) == "A fox.\na cat"
+
+
+def test_a_model_that_says_one_thing_only_gives_one_line_and_ends(engine, monkeypatch):
+    monkeypatch.setattr(engine, "_write", lambda *_: "a fox")
+
+    assert answer(engine, describing(4)) == "a fox"
+
+
+def test_steps_of_a_description_only_go_on(engine):
+    steps = [(event.step, event.steps) for event in run(engine, describing(3)) if isinstance(event, Step)]
+
+    assert {total for _, total in steps} == {3 * 8}
+    assert steps[0] == (1, 24)
+    assert all(step <= 24 for step, _ in steps)
+    assert max(step for step, _ in steps) > 16
+
+
+def test_an_album_gets_a_numbered_line_for_each_picture(engine):
+    red, blue = make_request("what is it ?"), make_request("what is it ?", colour="blue")
+    both = dataclasses.replace(red, images=red.images + blue.images)
+
+    assert answer(engine, both) == f"1. {answer(engine, red)}\n2. {answer(engine, blue)}"

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     Blip2Config,
@@ -59,9 +65,27 @@ def save_diffusion(folder: Path, *, halvings: int = 3) -> Path:
     return folder
 
 
-def _make_unet() -> UNet2DConditionModel:
+def save_editor(folder: Path) -> Path:
+    """An InstructPix2Pix pipeline: its UNet also sees the picture's latents."""
+    torch.manual_seed(0)
+    tokenizer = make_tokenizer()
+    StableDiffusionInstructPix2PixPipeline(
+        unet=_make_unet(in_channels=8),
+        vae=_make_autoencoder(3),
+        text_encoder=_make_text_encoder(len(tokenizer)),
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def _make_unet(in_channels: int = 4) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=8,
+        in_channels=in_channels,
         block_out_channels=(16, 32),
         norm_num_groups=8,
         layers_per_block=1,

@@ -1,0 +1,34 @@
+"""`describe`: turn a picture into several prompts, each of which can be imagined."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot.commands.vision import GENERATION, VisionCommand
+from bot.models import IMAGE_TO_TEXT
+from bot.options import OptionSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe(VisionCommand):
+    """Its answer has one prompt on each line, all different; there may be fewer than asked for."""
+
+    name = "describe"
+    summary = "Turn a picture into prompts"
+    images_allowed = 1
+    specs = (
+        OptionSpec(name="count", kind=int, help="How many prompts", minimum=1, maximum=4, default=4),
+        *GENERATION,
+    )
+
+    @property
+    def task(self) -> str:
+        return IMAGE_TO_TEXT
+
+    @property
+    def needle(self) -> str:
+        return ""
+
+    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        tokens, area, count = super().steps_of(options)
+        return tokens * int(options["count"]), area, count

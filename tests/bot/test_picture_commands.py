@@ -1,0 +1,116 @@
+"""`describe`, `edit` and `upscale`: what they take, and what they are filled in with."""
+
+import pytest
+
+from bot.commands import Describe, Edit, Upscale
+from bot.errors import InvalidOption
+from bot.jobs import ImageRef, Picture
+from bot.models import (
+    IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    Models,
+)
+from bot.texts import explain
+from tests.fakes import make_model
+
+PHOTO = (ImageRef("0" * 64),)
+
+
+def upscaling(width=256, height=128, **options):
+    picture = Picture(id="0" * 64, media_type="image/png", width=width, height=height)
+    return Upscale.read(options, PHOTO).seeing([picture])
+
+
+def house(*models):
+    return Models({model.name: model for model in models})
+
+
+SMALL = make_model(name="small", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), max_size=256)
+LARGE = make_model(name="large", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), max_size=1024)
+SEEING = make_model(name="seeing", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING))
+
+
+def test_a_picture_is_refined_by_the_first_model_that_takes_the_size():
+    command = upscaling(prompt="a fox")
+    model = command.choose_model(house(SEEING, SMALL, LARGE))
+    filled = command.fill(model, 5)
+
+    assert model is LARGE
+    assert (filled["method"], filled["width"], filled["height"]) == ("refine", 512, 256)
+    assert (filled["strength"], filled["prompt"], filled["seed"], filled["count"]) == (0.3, "a fox", 5, 1)
+
+
+@pytest.mark.parametrize("size", [(250, 128), (1000, 1000)])
+def test_a_picture_of_a_size_that_no_model_takes_is_only_resized(size):
+    command = upscaling(*size)
+    filled = command.fill(command.choose_model(house(SMALL, LARGE)), 5)
+
+    assert (filled["method"], filled["width"]) == ("resize", size[0] * 2)
+    assert "strength" not in filled
+    assert command.steps_of(filled) == (0, 0.0, 1)
+
+
+def test_resizing_needs_no_model_that_paints():
+    command = upscaling()
+
+    assert command.fill(command.choose_model(house(SEEING)), 5)["method"] == "resize"
+
+
+def test_a_house_without_models_says_so():
+    with pytest.raises(InvalidOption) as refused:
+        upscaling().choose_model(house())
+
+    assert refused.value.problem == "no_model"
+
+
+def test_resizing_can_be_asked_for_and_refining_can_be_insisted_on():
+    asked = upscaling(method="resize")
+    insisted = upscaling(method="refine", model="small")
+
+    assert asked.fill(asked.choose_model(house(LARGE)), 5)["method"] == "resize"
+    with pytest.raises(InvalidOption) as refused:
+        insisted.fill(insisted.choose_model(house(LARGE, SMALL)), 5)
+    assert explain(refused.value).startswith("The model \u201csmall\u201d does not take method")
+
+
+def test_a_picture_that_would_become_huge_is_refused():
+    with pytest.raises(InvalidOption) as refused:
+        upscaling(4000, 4000).fill(LARGE, 5)
+
+    assert refused.value.option == "scale"
+
+
+def test_refining_costs_its_steps():
+    command = upscaling(prompt="a fox", steps=20)
+
+    assert command.steps_of(command.fill(LARGE, 5)) == (6, 512 * 256, 1)
+
+
+def test_an_edit_needs_a_model_that_takes_an_instruction():
+    command = Edit.read_line("make it blue --image_guidance 2", PHOTO)
+    able = make_model(name="able", tasks=(IMAGE_TEXT_TO_IMAGE,))
+    filled = command.fill(command.choose_model(house(SMALL, able)), 5, 2.0)
+
+    assert (filled["prompt"], filled["image_guidance_scale"], filled["model"]) == ("make it blue", 2.0, "able")
+    assert "strength" not in filled
+    assert filled["width"] == pytest.approx(2 * filled["height"], rel=0.05)
+    with pytest.raises(InvalidOption) as refused:
+        command.choose_model(house(SMALL, LARGE, SEEING))
+    assert explain(refused.value) == "No model here can do \u201cedit\u201d. The owner can add one to the config."
+
+
+def test_an_edit_is_paid_for_all_its_steps():
+    command = Edit.read({"prompt": "make it blue", "steps": 10, "count": 2}, PHOTO)
+
+    assert command.steps_of(command.fill(make_model(), 5)) == (10, 512 * 512, 2)
+
+
+def test_four_descriptions_cost_four_captions():
+    model = make_model(max_new_tokens=20)
+    one, four = (Describe.read({"count": count}, PHOTO) for count in (1, 4))
+
+    assert Describe.read({}, PHOTO).fill(model, 1)["count"] == 4
+    assert four.steps_of(four.fill(model, 1))[0] == 4 * one.steps_of(one.fill(model, 1))[0] == 80
