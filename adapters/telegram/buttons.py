@@ -206,9 +206,10 @@ class Buttons:
     # ------------------------------------------------------------ one's own data
 
     async def _forget(self, press: Press, data: str, locale: str) -> str:
-        """Only ever of whoever presses."""
+        """Only ever of whoever presses, and who was asked whether it is meant."""
         asked = press.message.reply_to_message if isinstance(press.message, Message) else None
-        if asked is None or asked.from_user is None or asked.from_user.id != press.query.from_user.id:
+        is_of_a_job = await self._chat.of_message(NAME, press.ref) is not None
+        if is_of_a_job or asked is None or asked.from_user is None or asked.from_user.id != press.query.from_user.id:
             return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
         if data == FORGET:
             await self._room.usecases.people.forget(press.person)

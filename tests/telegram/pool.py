@@ -5,8 +5,12 @@
 """
 
 import asyncio
+import io
 import random
 from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+from PIL import Image
 
 from bot.errors import EngineError
 from bot.jobs import Media
@@ -32,6 +36,12 @@ class ChatPool(TestPool):
     async def _step(self, task_id: str) -> None:
         await super()._step(task_id)
         await asyncio.sleep(self.step_s)
+
+    def _progress(self, task_id: str, step: int, steps: int) -> Progress:
+        """Text has no previews."""
+        command = next(task.command for task in self.tasks if task.id == task_id)
+        progress = super()._progress(task_id, step, steps)
+        return progress if command == "imagine" else replace(progress, preview=None)
 
     def _finish(self, task: Task) -> Done:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()
@@ -67,10 +77,6 @@ class ChatPool(TestPool):
 
 def noise(seed: int) -> bytes:
     """A PNG of more than ten megabytes."""
-    import io
-
-    from PIL import Image
-
     made = io.BytesIO()
     Image.frombytes("RGB", (2000, 2000), random.Random(seed).randbytes(2000 * 2000 * 3)).save(made, "PNG")
     return made.getvalue()
