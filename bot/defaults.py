@@ -12,7 +12,7 @@ from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import Models
 
-_SIZES = ("size", "aspect", "width", "height")
+SIZES = ("size", "aspect", "width", "height")
 
 
 def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, aspect: float | None = None) -> Command:
@@ -22,8 +22,8 @@ def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, asp
     """
     known = {spec.name for spec in command.specs}
     wished = {name: value for name, value in wishes.items() if name in known and command.values.get(name) is None}
-    if any(command.values.get(name) for name in _SIZES):
-        wished = {name: value for name, value in wished.items() if name not in _SIZES}
+    if any(command.values.get(name) for name in SIZES):
+        wished = {name: value for name, value in wished.items() if name not in SIZES}
     while True:
         candidate = replace(command, values={**wished, **command.values})
         try:
@@ -32,7 +32,8 @@ def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, asp
             refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.flags)), "")
             if refused not in wished:
                 return candidate
-            del wished[refused]
+            gone = SIZES if refused in SIZES else (refused,)  # half a size is none
+            wished = {name: value for name, value in wished.items() if name not in gone}
         else:
             return candidate
 

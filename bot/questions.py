@@ -4,7 +4,7 @@ import re
 
 from bot.options import clean_text
 
-_MARKS = ("?", "\uff1f", "\u061f", "\u037e", "\u055e", "\u1367")
+_MARKS = ("?", "\u00bf", "\uff1f", "\u061f", "\u037e", "\u055e", "\u1367")
 _OPENERS = re.compile(
     r"(?:what|who|whose|whom|which|where|when|why|how)(?:'?s)?\b"
     r"|(?:is|are|was|were|does|did|do|can|could|would|should|will|has|have|had)(?:n'?t)?\b"
@@ -22,7 +22,7 @@ def is_question(text: str) -> bool:
     """Whether it reads like a question about a picture rather than a wish to change it."""
     text = clean_text(text)
     ending = text.rstrip(_CLOSERS)
-    if ending.endswith(_MARKS) or text.startswith("\u00bf"):
+    if any(mark in text for mark in _MARKS):
         return True
     opening = ending.replace("\u2019", "'")
     if _NO_QUESTION.match(opening):

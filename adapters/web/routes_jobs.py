@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from adapters.web.auth import Caller, TheCaller
 from adapters.web.bodies import read_idempotency_key, read_json
-from adapters.web.house import House, TheHouse
+from adapters.web.house import TheHouse
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
 from adapters.web.views import JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
@@ -58,7 +58,7 @@ async def ask(request: Request, response: Response, house: TheHouse, caller: The
     """Ask for something. The job is on disk when this answers."""
     key = read_idempotency_key(request, caller.key)
     body = await read_json(request, JobBody)
-    asked = await _request_of(body, house, caller)
+    asked = _request_of(body, caller)
     tickets = await house.usecases.jobs.submit(caller.person, asked, key=key, quote=body.quote)
     response.headers["Location"] = f"{JOBS_URL}{tickets[0].job.id}"
     return accepted_json(tickets)
@@ -68,20 +68,27 @@ async def ask(request: Request, response: Response, house: TheHouse, caller: The
 async def quote(request: Request, house: TheHouse, caller: TheCaller) -> Any:
     """What asking would cost. Nothing is reserved."""
     body = await read_json(request, JobBody)
-    asked = await _request_of(body, house, caller)
+    asked = _request_of(body, caller)
     return quote_json(await house.usecases.jobs.quote(caller.person, asked))
 
 
-async def _request_of(body: JobBody, house: House, caller: Caller) -> usecases.Request:
+def _request_of(body: JobBody, caller: Caller) -> usecases.Request:
     kind = find_command(body.command)
     if body.quote is not None and not body.quote.isascii():
         raise InvalidOption("quote", "quote")
     if body.parent is not None:
-        await house.usecases.jobs.get(caller.person, _checked_id(body.parent))
+        _checked_id(body.parent)
     role = kind.roles[0] if kind.roles else "init"
     images = tuple(_image(image, role) for image in body.images)
     origin = Origin(platform="web", space_id="web", account_id=caller.person.id)
-    return usecases.Request(origin=origin, command=kind.name, options=body.options, images=images, parent=body.parent)
+    return usecases.Request(
+        origin=origin,
+        command=kind.name,
+        options=body.options,
+        images=images,
+        parent=body.parent,
+        is_parent_own=True,
+    )
 
 
 def _image(image: ImageBody | str, role: str) -> ImageRef:

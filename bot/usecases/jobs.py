@@ -14,8 +14,8 @@ from typing import Any
 
 from bot.combinations import combinations
 from bot.commands import Command, Imagine, find_command
-from bot.defaults import with_wishes
-from bot.errors import IdempotencyConflict, InvalidOption, ShuttingDown, StorageBusy
+from bot.defaults import SIZES, with_wishes
+from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.events import Events
 from bot.fairness import position, wait_s
 from bot.house import QueueSettings, QuotaSettings
@@ -38,6 +38,7 @@ class Request:
         command: the command's name.
         options: named values as they came; or `line`: a typed line with `--flags`.
         wants_delivery: the answer goes back through a chat platform's message.
+        is_parent_own: the parent must be a job of the person's own; a chat shows those of others, too.
         use_defaults: the person's own defaults fill in what was not said, as far as the model takes them.
     """
 
@@ -49,6 +50,7 @@ class Request:
     parent: str | None = None
     wants_delivery: bool = False
     use_defaults: bool = False
+    is_parent_own: bool = False
 
     def read(self) -> Command:
         kind = find_command(self.command)
@@ -128,6 +130,8 @@ class JobUseCases:
         """
         if key is not None and (seen := await self.replayed(key, body_hash(request))) is not None:
             return seen
+        if quote is not None and (seen := await self._confirmed(person, request, quote)) is not None:
+            return seen
         if self.is_closing:
             raise ShuttingDown
         jobs = await self._plan(person, request)
@@ -141,14 +145,28 @@ class JobUseCases:
         return [await self._first_ticket(job) for job in accepted.jobs]
 
     async def replayed(self, key: str, expected_hash: str | None = None) -> list[Ticket] | None:
-        """What the key was used for before; None: nothing. Raises: IdempotencyConflict when the body was another."""
+        """What the key was used for before, whatever has become of its pictures and model since; None: nothing.
+
+        Raises: IdempotencyConflict when the body was another, JobNotFound when the jobs were erased.
+        """
         seen = await self._store.seen(key)
         if seen is None:
             return None
         found_hash, jobs = seen
         if expected_hash is not None and found_hash != expected_hash:
             raise IdempotencyConflict(key)
+        if not jobs:
+            raise JobNotFound("")  # erased since
         return [await self._first_ticket(job) for job in jobs]
+
+    async def _confirmed(self, person: Person, request: Request, quote: str) -> list[Ticket] | None:
+        """What the quote was confirmed for before, if it is this person's for this request."""
+        seen = await self._store.seen(f"quote:{quote}")
+        if seen is None:
+            return None
+        terms = quote.rpartition("-")[0]
+        is_theirs = _is_same(quote, self._sign(person, request, len(seen[1]), terms))
+        return [await self._first_ticket(job) for job in seen[1]] if is_theirs else None
 
     async def quote(self, person: Person, request: Request) -> Quote:
         """What the request costs if it is confirmed within `QUOTE_S`; nothing is reserved. Raises like `submit`."""
@@ -165,17 +183,24 @@ class JobUseCases:
         )
 
     async def _plan(self, person: Person, request: Request) -> list[NewJob]:
+        if request.parent is not None and request.is_parent_own:
+            await self._store.get(request.parent, person.id)
         command = request.read()
         pictures = [await self._media.picture(image.id, person.id) for image in command.images]
         command = command.seeing(pictures)
         aspect = pictures[0].width / pictures[0].height if pictures else None
         if request.use_defaults:
-            command = with_wishes(command, await self._people.settings(person.id), self._models, aspect)
+            command = with_wishes(command, await self._defaults(person, command), self._models, aspect)
         model = command.choose_model(self._models)
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
         return [self._new_job(person, request, one, model, one.fill(model, seed, aspect), batch) for one in each]
+
+    async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
+        """The person's own. A picture to start from keeps its aspect, whatever size they like."""
+        kept = await self._people.settings(person.id)
+        return {name: value for name, value in kept.items() if name not in SIZES} if command.images else kept
 
     def _new_job(
         self,

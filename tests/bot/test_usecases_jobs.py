@@ -31,6 +31,7 @@ from tests.fakes import (
     FakeHistory,
     FakeJobStore,
     FakeMedia,
+    FakePeople,
     eventually,
     make_job,
     make_model,
@@ -49,6 +50,7 @@ class House:
 
     def __init__(self):
         self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), Events(), Rates()
+        self.people = FakePeople()
         self.models = Models({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
         self.woken, self.interrupted = [], []
         self.devices = 1
@@ -61,6 +63,7 @@ class House:
             store=self.store,
             history=FakeHistory(self.store),
             media=self.media,
+            people=self.people,
             models=self.models,
             rates=self.rates,
             events=self.events,
@@ -239,6 +242,121 @@ async def test_without_a_key_every_request_is_new(house):
     await house.jobs.submit(ANN, make_request())
 
     assert len(house.store.jobs) == 2
+
+
+async def test_a_replay_gets_its_job_even_when_its_picture_and_model_are_gone(house):
+    image = await upload(house)
+    request = make_request(images=(image,), options={"prompt": "a fox", "model": "fox-diffusion"})
+    (first,) = await house.jobs.submit(ANN, request, key="k")
+    house.media.pictures.clear()
+    house.models._specs.clear()
+    (again,) = await house.jobs.submit(ANN, request, key="k")
+
+    assert again.job.id == first.job.id
+    with pytest.raises(IdempotencyConflict):
+        await house.jobs.submit(ANN, replace(request, options={"prompt": "an owl"}), key="k")
+    with pytest.raises(MediaNotFound):
+        await house.jobs.submit(ANN, request, key="another")
+
+
+async def test_a_replay_is_answered_while_the_house_closes(house):
+    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
+    house.jobs.is_closing = True
+
+    assert [ticket.job.id for ticket in await house.jobs.submit(ANN, make_request(), key="k")] == [first.job.id]
+
+
+async def test_a_replay_of_an_erased_job_finds_nothing(house):
+    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
+    del house.store.jobs[first.job.id]
+
+    with pytest.raises(JobNotFound):
+        await house.jobs.submit(ANN, make_request(), key="k")
+
+
+async def test_a_confirmed_quote_comes_again_when_its_model_is_gone_but_only_to_its_person(house):
+    request = make_request("a {red|blue} fox")
+    quote = (await house.jobs.quote(ANN, request)).quote
+    first = await house.jobs.submit(ANN, request, quote=quote)
+    house.models._specs.clear()
+    again = await house.jobs.submit(ANN, request, quote=quote)
+
+    assert [ticket.job.id for ticket in again] == [ticket.job.id for ticket in first]
+    with pytest.raises(InvalidOption):
+        await house.jobs.submit(BOB, request, quote=quote)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_parent_must_be_ones_own_where_only_ones_own_are_seen(house, is_own):
+    parent = make_job(owner="bob")
+    house.store.add(parent)
+    request = make_request(parent=parent.id, is_parent_own=is_own)
+    if is_own:
+        with pytest.raises(JobNotFound):
+            await house.jobs.submit(ANN, request)
+    else:
+        (ticket,) = await house.jobs.submit(ANN, request)
+        assert ticket.job.parent == parent.id
+
+
+# ---------------------------------------------------------------- one's own defaults
+
+
+async def with_defaults(house, options, image=None, **defaults):
+    house.people.kept["ann"] = defaults
+    images = (image,) if image else ()
+    request = make_request(options={"prompt": "a fox", **options}, images=images, use_defaults=True)
+    (ticket,) = await house.jobs.submit(ANN, request)
+    return ticket.job.options
+
+
+async def test_defaults_fill_in_what_was_not_said(house):
+    filled = await with_defaults(house, {"steps": 3}, steps=30, guidance_scale=2.5, aspect="2:1", count=2)
+
+    assert (filled["steps"], filled["guidance_scale"], filled["count"]) == (3, 2.5, 2)
+    assert filled["width"] > filled["height"]
+
+
+async def test_defaults_are_only_taken_where_they_are_asked_for(house):
+    house.people.kept["ann"] = {"steps": 30}
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert ticket.job.options["steps"] == 10
+
+
+@pytest.mark.parametrize(
+    ("defaults", "option", "value"),
+    [
+        ({"steps": 9999}, "steps", 10),
+        ({"model": "gone"}, "model", "fox-diffusion"),
+        ({"size": "77x77"}, "width", 512),
+        ({"strength": 0.3}, "count", 1),
+        ({"model": "gone", "steps": 9999, "size": "1x1", "count": 3}, "count", 3),
+    ],
+)
+async def test_defaults_that_do_not_fit_are_left_out(house, defaults, option, value):
+    assert (await with_defaults(house, {}, **defaults))[option] == value
+
+
+@pytest.mark.parametrize("given", [{"size": "256x256"}, {"aspect": "1:1"}, {"width": 256, "height": 256}])
+async def test_a_size_that_was_said_beats_every_default_of_size(house, given):
+    filled = await with_defaults(house, given, aspect="4:1")
+
+    assert filled["width"] == filled["height"]
+
+
+async def test_a_picture_to_start_from_keeps_its_aspect_whatever_the_defaults(house):
+    filled = await with_defaults(house, {}, image=await upload(house), size="512x512", strength=0.25)
+
+    assert filled["width"] > 1.9 * filled["height"]
+    assert filled["strength"] == 0.25
+
+
+async def test_what_was_said_wrongly_is_refused_whatever_the_defaults(house):
+    with pytest.raises(InvalidOption) as refused:
+        await with_defaults(house, {"steps": 9999}, steps=20)
+
+    assert refused.value.option == "steps"
 
 
 def test_a_body_has_one_hash_whatever_the_order_of_its_options():

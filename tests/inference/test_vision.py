@@ -182,14 +182,27 @@ def describing(count, **options):
     return dataclasses.replace(make_request(count=count, seed=3, **options), command="describe")
 
 
-def test_a_description_has_different_lines_and_begins_with_the_plain_caption(engine):
+def test_a_description_has_different_lines_and_can_be_repeated(engine):
     lines = answer(engine, describing(4)).splitlines()
 
-    assert lines[0] == answer(engine, make_request())
     assert len({line.casefold() for line in lines}) == len(lines)
     assert 2 <= len(lines) <= 4
     assert answer(engine, describing(4)).splitlines() == lines
-    assert answer(engine, describing(1)) == lines[0]
+
+
+def test_a_description_begins_with_the_likeliest_caption_and_draws_the_others(engine, monkeypatch):
+    written = []
+
+    def write(_task, options, *_):
+        written.append(options)
+        return f"caption {len(written)}"
+
+    monkeypatch.setattr(engine, "_write", write)
+    task = describing(3, num_beams=4)
+    answer(engine, task)
+
+    assert written[0] == task.options
+    assert [(options["num_beams"], options["temperature"] > 0) for options in written[1:]] == [(1, True)] * 2
 
 
 def test_a_description_never_repeats_itself_however_little_the_model_has_to_say(engine, monkeypatch):
