@@ -1,5 +1,7 @@
 """Buttons and replies of a chat: whose job comes of it, with which options, and about which picture."""
 
+import asyncio
+
 import pytest
 
 from bot.buttons import buttons_of
@@ -12,7 +14,7 @@ from bot.errors import (
     QueueFull,
 )
 from bot.jobs import ImageRef, JobState, Picture, Result
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.usecases import ChatUseCases
 from tests.bot.test_usecases_jobs import ANN, BOB, House, upload
 from tests.fakes import FakeOutbox, FakePrivacy, make_job, make_model, make_origin, media_id
@@ -129,12 +131,14 @@ async def test_an_answer_can_be_asked_for_again(house, chat):
 
 async def test_a_button_of_last_year_works_when_its_model_is_gone_or_takes_less(house, chat):
     gone = await painted(house, model="owl", options={**OPTIONS, "model": "owl", "steps": 149})
-    house.models._specs["fox-diffusion"] = make_model(max_steps=50, max_size=200, steps=10, min_size=8)
+    house.models._specs["fox-diffusion"] = make_model(
+        max_steps=50, max_size=200, steps=10, min_size=8, width=64, height=64
+    )
     await chat.reroll(ANN, ORIGIN, gone.id)
     new = accepted(house)
 
     assert (new.model, new.options["steps"], new.options["negative_prompt"]) == ("fox-diffusion", 10, "fog")
-    assert new.options["height"] == 128
+    assert (new.options["width"], new.options["height"]) == (64, 64)
 
 
 async def test_a_variation_starts_from_the_picture_half_way(house, chat):
@@ -298,8 +302,6 @@ async def test_the_same_press_gives_the_same_job_whatever_has_become_of_the_old_
 
 
 async def test_two_presses_at_once_give_one_job(house, chat):
-    import asyncio
-
     job = await painted(house)
     both = await asyncio.gather(*(chat.reroll(BOB, ORIGIN, job.id, key="discord:interaction:1") for _ in range(2)))
 
