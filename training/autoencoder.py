@@ -1,4 +1,4 @@
-"""Trains the autoencoder: 128 x 128 pictures to 8 x 8 x 16 latents and back.
+"""Trains the autoencoder: 128 x 128 pictures to 8 x 8 x 32 latents and back.
 
 Sixteen times smaller on a side keeps the denoiser cheap. Most steps see quarter pictures, where
 edges are dense; the last ones see whole pictures, as the decoder will in use.
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.runs import fast_arithmetic
-from training.scenes import Scenes
+from training.scenes import SceneChooser, draw_batch
 from training.world import SIZE
 
 CHANNELS = (16, 32, 64, 96, 128)
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = 32
 STEP_OF_CROPS = 16
 
 
@@ -70,20 +70,20 @@ def _straight(layer: nn.Conv2d, name: str) -> Tensor:
 class AutoencoderLoss:
     """What the autoencoder learns from: pictures to rebuild, crops first."""
 
-    def __init__(self, model: AutoencoderKL, scenes: Scenes, crop_steps: int, batch: int) -> None:
-        self.model, self.scenes = model, scenes
+    def __init__(self, model: AutoencoderKL, chooser: SceneChooser, crop_steps: int, batch: int) -> None:
+        self.model, self.chooser = model, chooser
         self.crop_steps, self.batch = crop_steps, batch
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
         crops = step < self.crop_steps
-        jitter = 0.12 if step % 2 else 0.0
-        pictures = self.scenes.batch(rng, self.batch if crops else self.batch // 2, jitter).pictures
+        jitter = 16.0 if step % 2 else 0.0
+        pictures, _ = draw_batch(self.chooser, rng, self.batch if crops else self.batch // 2, jitter)
         if crops:
             pictures = random_crops(pictures, SIZE // 2, rng)
         with fast_arithmetic():
             posterior = self.model.encode(pictures).latent_dist
             latents = posterior.sample()
-            spread = 0.15 * float(latents.detach().float().std())
+            spread = 0.1 * float(latents.detach().float().std())
             latents = latents + spread * rng.random() * torch.randn_like(latents)
             rebuilt = self.model.decode(latents).sample.float()
         return rebuilding_loss(rebuilt, pictures) + 1e-5 * posterior.kl().mean() / 64

@@ -7,23 +7,26 @@ are decided there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from training.autoencoder import LATENT_CHANNELS
+from training.colours import rgb
+from training.draw import JITTER, compose, to_tensor
 from training.runs import fast_arithmetic
-from training.scenes import HEIGHTS, Scenes, random_heights
+from training.scenes import COUNTED, PAIRED, SIZED, SPOTTED, SceneChooser
 from training.words import Speaker, complete
-from training.world import SIZE, is_held_out
+from training.world import HEIGHTS, SIZE, Placed, for_training, is_held_out, unsaid_background
 
 PROMPT_LENGTH = 32
-WIDTH = 160
+WIDTH = 192
 LATENT_SIDE = SIZE // 16
 
 
@@ -37,18 +40,21 @@ class Drawer(nn.Module):
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained denoiser of 8 x 8 x 16 latents."""
+    """An untrained denoiser of 8 x 8 x 32 latents; the whole prompt speaks to every layer, beside its words."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        block_out_channels=(96, 160),
+        block_out_channels=(128, 224),
         layers_per_block=1,
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
+        resnet_time_scale_shift="scale_shift",
     )
 
 
@@ -85,72 +91,101 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+OTHER_KINDS = {SIZED: 0.2, SPOTTED: 0.25, COUNTED: 0.2, PAIRED: 0.35}
+PLAIN_SHARE = 0.78
+SHAPE_SHARE = 0.22
+ALL_NOISE = 0.3
+"""The share of samples at the very end of the noise, where nothing but the prompt says what to draw."""
+
+
 class Latents:
-    """The latents of every training combination at several heights, computed once."""
+    """The latents of every plain training scene at three heights, and of many other scenes, computed once."""
 
-    @torch.no_grad()
-    def __init__(self, autoencoder: AutoencoderKL, scenes: Scenes, heights: int) -> None:
-        self.heights = np.linspace(0, len(HEIGHTS) - 1, heights).round().astype(int)
-        rows = []
-        for height in self.heights:
-            for part in np.array_split(scenes.allowed, 16):
-                batch = scenes.paint(part, np.full(len(part), height))
-                with fast_arithmetic():
-                    rows.append(autoencoder.encode(batch.pictures).latent_dist.mean.float())
-        shape = (heights, len(scenes.allowed), LATENT_CHANNELS, LATENT_SIDE, LATENT_SIDE)
-        table = torch.cat(rows).view(shape)
-        self.scaling = 1 / float(table.std())
-        self.table = table * self.scaling
+    def __init__(self, autoencoder: AutoencoderKL, others: int, file: Path, every: int = 1) -> None:
+        """Take up the table in the file, or make it: of each plain scene, or of every so many."""
+        heights = JITTER[HEIGHTS[""]]
+        self.plain, chooser = for_training()[::every], SceneChooser(OTHER_KINDS)
+        rng = np.random.default_rng(3)
+        self.others = [chooser.choose(rng) for _ in range(others)]
+        wanted = [[Placed(s.thing, (0.5, 0.5), h)] for h in heights for s in self.plain]
+        wanted += [list(scene.layout()) for scene in self.others]
+        grounds = [scene.background for scene in (*self.plain * len(heights), *self.others)]
+        if not file.exists():
+            torch.save(_encode(autoencoder, wanted, grounds), file)
+        table = torch.load(file, weights_only=True)
+        self.scaling = 1 / float(table.float().std())
+        self.table = (table.float() * self.scaling).to(torch.bfloat16)
 
-    def pick(self, rng: np.random.Generator, combinations: Sequence[int]) -> Tensor:
-        """Scaled latents of combinations by number, each at a likely height."""
-        wanted = random_heights(rng, len(combinations))
-        nearest = np.abs(wanted[:, None] - self.heights).argmin(axis=1)
-        return self.table[torch.from_numpy(nearest), torch.tensor(combinations)]
+    def of_plain(self, number: int, rng: np.random.Generator) -> int:
+        """The row of a plain scene, at any of its heights."""
+        return int(rng.integers(len(JITTER[HEIGHTS[""]]))) * len(self.plain) + number
+
+    def of_other(self, number: int) -> int:
+        return len(JITTER[HEIGHTS[""]]) * len(self.plain) + number
+
+
+@torch.no_grad()
+def _encode(autoencoder: AutoencoderKL, layouts: list[list[Placed]], grounds: list[str]) -> Tensor:
+    rows = []
+    for start in tqdm(range(0, len(layouts), 64), "latents", mininterval=5.0):
+        pairs = zip(layouts[start : start + 64], grounds[start : start + 64], strict=True)
+        pictures = to_tensor([compose(layout, rgb(ground)) for layout, ground in pairs])
+        with fast_arithmetic():
+            rows.append(autoencoder.encode(pictures).latent_dist.mean.bfloat16())
+    return torch.cat(rows)
 
 
 class DrawerLoss:
     """What the denoiser learns from: noisy latents and wordings of what they show."""
 
-    def __init__(
-        self,
-        model: Drawer,
-        tokenizer: PreTrainedTokenizerFast,
-        scenes: Scenes,
-        latents: Latents,
-        batch: int = 64,
-    ) -> None:
+    def __init__(self, model: Drawer, tokenizer: PreTrainedTokenizerFast, latents: Latents, batch: int = 128) -> None:
         self.model, self.tokenizer, self.latents, self.batch = model, tokenizer, latents, batch
-        self.training = scenes.training
-        self.numbers = {what: number for number, what in enumerate(self.training)}
+        self.numbers = {scene: number for number, scene in enumerate(latents.plain)}
+        shapes = [n for n, scene in enumerate(latents.plain) if scene.thing.colour]
+        objects = [n for n, scene in enumerate(latents.plain) if not scene.thing.colour]
+        self.pools = (np.array(objects), np.array(shapes))
         self.scheduler = build_scheduler()
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
-        prompts, chosen = self._prompts(rng)
-        clean = self.latents.pick(rng, chosen)
+        prompts, rows = self._prompts(rng)
+        clean = self.latents.table[rows].float()
         noise = torch.randn_like(clean)
-        times = torch.from_numpy(1000 * rng.random(self.batch) ** 0.6).long().clamp(0, 999)
-        noisy = self.scheduler.add_noise(clean, noise, times)
+        times = 1000 * rng.random(self.batch) ** 0.6
+        times[rng.random(self.batch) < ALL_NOISE] = 999
+        steps = torch.from_numpy(times).long().clamp(0, 999)
+        noisy = self.scheduler.add_noise(clean, noise, steps)
         ids = self.tokenizer(
             prompts, padding="max_length", max_length=PROMPT_LENGTH, truncation=True,
             return_tensors="pt",
         ).input_ids  # fmt: skip
         with fast_arithmetic():
             words = self.model.text_encoder(ids)[0]
-            guess = self.model.unet(noisy, times, words).sample.float()
-        return F.mse_loss(guess, self.scheduler.get_velocity(clean, noise, times))
+            guess = self.model.unet(noisy, steps, words).sample.float()
+        return F.mse_loss(guess, self.scheduler.get_velocity(clean, noise, steps))
 
     def _prompts(self, rng: np.random.Generator) -> tuple[list[str], list[int]]:
-        """Prompts, one in ten empty, and the numbers of the combinations they stand for."""
+        """Prompts, one in ten empty, and the rows of the latents they stand for."""
         speaker = Speaker(rng)
-        prompts, chosen = [], []
-        for number in rng.integers(len(self.training), size=self.batch):
-            what = self.training[number]
-            says_colour, says_ground = rng.random(2) >= (0.05, 0.12)
-            meant = complete(what, bool(says_colour), bool(says_ground))
-            if is_held_out(meant) or meant.colour == meant.background:
-                says_colour, says_ground, meant = True, True, what
-            prompt = speaker.prompt(what, bool(says_colour), bool(says_ground))
+        prompts, rows = [], []
+        for _ in range(self.batch):
+            is_plain = not self.latents.others or speaker.chance(PLAIN_SHARE)
+            prompt, row = self._plain(speaker) if is_plain else self._other(speaker)
             prompts.append("" if speaker.chance(0.1) else prompt)
-            chosen.append(self.numbers[meant])
-        return prompts, chosen
+            rows.append(row)
+        return prompts, rows
+
+    def _plain(self, speaker: Speaker) -> tuple[str, int]:
+        pool = self.pools[speaker.chance(SHAPE_SHARE)]
+        scene = self.latents.plain[int(pool[int(speaker.rng.integers(len(pool)))])]
+        says_colour, says_ground = not speaker.chance(0.05), not speaker.chance(0.12)
+        meant = complete(scene, says_colour, says_ground)
+        if is_held_out(meant) or meant not in self.numbers:
+            says_colour, says_ground, meant = True, True, scene
+        prompt = speaker.prompt(scene, says_colour, says_ground)
+        return prompt, self.latents.of_plain(self.numbers[meant], speaker.rng)
+
+    def _other(self, speaker: Speaker) -> tuple[str, int]:
+        number = int(speaker.rng.integers(len(self.latents.others)))
+        scene = self.latents.others[number]
+        is_usual = scene.background == unsaid_background(scene.thing)
+        return speaker.prompt(scene, says_ground=not (is_usual and speaker.chance(0.7))), self.latents.of_other(number)

@@ -33,12 +33,14 @@ class Plan:
     weight_decay: float = 0.01
     seed: int = 0
     save_every: int = 200
+    fall: float = 1.0
+    """The share of the steps, at the end, over which the learning rate falls: below 1, a run can be made longer."""
 
     def rate_at(self, step: int) -> float:
-        """The learning rate: a linear rise, then half a cosine down to 2 % of the peak."""
+        """The learning rate: a linear rise, a plateau, then half a cosine down to 2 % of the peak."""
         rise = min(1.0, (step + 1) / self.warm_up)
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
-        return self.learning_rate * rise * (0.02 + 0.98 * fall)
+        late = max(0.0, step / self.steps - (1 - self.fall)) / self.fall
+        return self.learning_rate * rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, late))))
 
 
 class Average:
@@ -50,9 +52,8 @@ class Average:
 
     def update(self, module: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
+        now = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+        torch._foreach_lerp_([self.weights[name] for name in now], list(now.values()), 1 - decay)
 
 
 class Run:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,19 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import PreTrainedTokenizerFast
 
+from training.artwork import FILE
 from training.autoencoder import AutoencoderLoss, build_autoencoder
 from training.denoiser import PROMPT_LENGTH, Drawer, DrawerLoss, Latents, build_scheduler
 from training.runs import Plan, Run
-from training.scenes import Scenes
+from training.scenes import SceneChooser
 from training.words import build_tokenizer, prompt_words
 from training.world import SIZE
 
+ARTWORK = FILE.parent
 STEPS = 12
 GUIDANCE_SCALE = 2.0
+MOSTLY_OBJECTS = 0.92
+"""The share of objects that the autoencoder learns from: shapes are easy."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,19 @@ class Recipe:
     decoder: Plan
     decoder_crop_steps: int
     drawer: Plan
-    heights: int
+    other_scenes: int
+    every_scene: int = 1
     picture_batch: int = 32
-    drawer_batch: int = 32
+    drawer_batch: int = 128
 
 
 FULL = Recipe(
-    autoencoder=Plan(steps=800, learning_rate=1.5e-3, average=0.995),
-    crop_steps=620,
-    decoder=Plan(steps=400, learning_rate=1e-3, average=0.995, seed=1),
-    decoder_crop_steps=350,
-    drawer=Plan(steps=3100, learning_rate=8e-4, average=0.995, save_every=50),
-    heights=13,
+    autoencoder=Plan(steps=3450, learning_rate=1.5e-3, average=0.995, fall=0.3),
+    crop_steps=3250,
+    decoder=Plan(steps=1500, learning_rate=1e-3, average=0.995, seed=1, fall=0.5),
+    decoder_crop_steps=1300,
+    drawer=Plan(steps=12_000, learning_rate=1e-3, warm_up=200, average=0.998, save_every=100, fall=0.2),
+    other_scenes=24_000,
 )
 QUICK = Recipe(
     autoencoder=Plan(steps=2, learning_rate=1e-3, save_every=1),
@@ -56,39 +62,40 @@ QUICK = Recipe(
     picture_batch=2,
     drawer=Plan(steps=2, learning_rate=1e-3, save_every=1),
     drawer_batch=2,
-    heights=1,
+    other_scenes=2,
+    every_scene=300,
 )
 
 
 def train(recipe: Recipe, runs: Path, folder: Path) -> dict[str, float]:
     """Train both parts and save the pipeline; returns seconds by part."""
     torch.manual_seed(0)
-    scenes = Scenes()
-    autoencoder, first = train_autoencoder(recipe, scenes, runs)
-    latents = Latents(autoencoder, scenes, recipe.heights)
+    autoencoder, first = train_autoencoder(recipe, runs)
+    latents = Latents(autoencoder, recipe.other_scenes, runs / "latents.pt", recipe.every_scene)
     autoencoder.register_to_config(scaling_factor=latents.scaling)
     tokenizer = build_tokenizer(prompt_words(), PROMPT_LENGTH, ends=True)
     drawer = Drawer(tokenizer)
-    loss = DrawerLoss(drawer, tokenizer, scenes, latents, recipe.drawer_batch)
+    loss = DrawerLoss(drawer, tokenizer, latents, recipe.drawer_batch)
     second = Run("drawer", drawer, recipe.drawer, runs).finish(loss)
-    third = sharpen(autoencoder, recipe, scenes, runs)
+    third = sharpen(autoencoder, recipe, runs)
     save(autoencoder, drawer, tokenizer, folder)
     return {"autoencoder": round(first), "drawer": round(second), "decoder": round(third)}
 
 
-def train_autoencoder(recipe: Recipe, scenes: Scenes, runs: Path) -> tuple[AutoencoderKL, float]:
+def train_autoencoder(recipe: Recipe, runs: Path) -> tuple[AutoencoderKL, float]:
     """Train the autoencoder, or take it up where it was; returns it and the seconds spent."""
     autoencoder = build_autoencoder()
-    loss = AutoencoderLoss(autoencoder, scenes, recipe.crop_steps, recipe.picture_batch)
+    loss = AutoencoderLoss(autoencoder, SceneChooser(objects=MOSTLY_OBJECTS), recipe.crop_steps, recipe.picture_batch)
     seconds = Run("autoencoder", autoencoder, recipe.autoencoder, runs).finish(loss)
     return autoencoder.requires_grad_(False).eval(), seconds
 
 
-def sharpen(autoencoder: AutoencoderKL, recipe: Recipe, scenes: Scenes, runs: Path) -> float:
+def sharpen(autoencoder: AutoencoderKL, recipe: Recipe, runs: Path) -> float:
     """Train the decoder on, with latents as they are; returns the seconds spent."""
     for part in (autoencoder.decoder, autoencoder.post_quant_conv):
         part.requires_grad_(True)
-    loss = AutoencoderLoss(autoencoder, scenes, recipe.decoder_crop_steps, recipe.picture_batch)
+    chooser = SceneChooser(objects=MOSTLY_OBJECTS)
+    loss = AutoencoderLoss(autoencoder, chooser, recipe.decoder_crop_steps, recipe.picture_batch)
     seconds = Run("decoder", autoencoder, recipe.decoder, runs).finish(loss)
     autoencoder.requires_grad_(False)
     return seconds
@@ -97,8 +104,8 @@ def sharpen(autoencoder: AutoencoderKL, recipe: Recipe, scenes: Scenes, runs: Pa
 def save(autoencoder: AutoencoderKL, drawer: Drawer, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write an ordinary Stable Diffusion folder, and what Easel should know of it beside."""
     pipeline = StableDiffusionPipeline(
-        vae=autoencoder,
-        text_encoder=drawer.text_encoder.eval(),
+        vae=autoencoder.half(),
+        text_encoder=drawer.text_encoder.eval().half(),
         tokenizer=tokenizer,
         unet=drawer.unet.eval().half(),
         scheduler=build_scheduler(),
@@ -115,6 +122,13 @@ def save(autoencoder: AutoencoderKL, drawer: Drawer, tokenizer: PreTrainedTokeni
         "height": SIZE,
     }
     (folder / "easel.json").write_text(json.dumps(notes, indent=2) + "\n")
+    ship_licence(folder)
+
+
+def ship_licence(folder: Path) -> None:
+    """Lay the licence of the artwork, and whose it is, beside weights that were trained on it."""
+    for name in ("LICENSE", "NOTICE"):
+        shutil.copy(ARTWORK / name, folder / f"ARTWORK-{name}")
 
 
 def main() -> None:

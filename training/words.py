@@ -1,18 +1,23 @@
 """Says scenes in words: prompts to draw from, and builds the tokenizers.
 
-What a prompt leaves unsaid is fixed: a circle, red, on white; see `complete`.
+What a prompt leaves unsaid is fixed: one thing of the usual size in the middle, a shape red, the background
+white; see `complete`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from training.world import COLOURS, SHAPES, Combination, article
+from training.colours import COLOURS
+from training.objects import OBJECTS, PLURAL, plural
+from training.shapes import SHAPES
+from training.world import COUNTS, Scene, Thing, article, unsaid_background
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "circle": ("disc", "disk", "ball", "dot"),
@@ -21,25 +26,58 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "cross": ("plus",),
     "purple": ("violet",),
     "cyan": ("turquoise", "aqua"),
+    "small": ("tiny", "little"),
+    "big": ("large", "huge", "giant"),
+    "two": ("2", "a pair of"),
+    "three": ("3",),
+    **{name: entry.synonyms for name, entry in OBJECTS.items() if entry.synonyms},
 }
 OPENINGS = (
-    "", "", "", "", "a picture of", "picture of", "an image of", "a drawing of", "draw",
-    "please draw", "a photo of", "make", "i want", "paint", "an illustration of", "generate",
+    "", "", "", "", "", "a picture of", "picture of", "an image of", "a drawing of", "draw", "draw me",
+    "please draw", "a photo of", "make", "make me", "i want", "paint", "an illustration of", "generate",
+    "show me", "create", "can you draw", "an emoji of",
 )  # fmt: skip
 JOINS = ("on", "on", "on", "with", "against", "over", "in front of", ",")
 BACKDROPS = ("background", "background", "background", "backdrop")
-FILLERS = ("nice", "beautiful", "big", "simple", "flat", "perfect", "solid", "plain", "pretty")
+PLACES: dict[str, tuple[str, ...]] = {
+    "centre": ("in the middle", "in the center"),
+    "left": ("on the left", "on the left side", "to the left", "at the left"),
+    "right": ("on the right", "on the right side", "to the right", "at the right"),
+    "top": ("at the top", "on top", "in the upper half"),
+    "bottom": ("at the bottom", "on the bottom", "in the lower half"),
+    "top left": ("in the top left", "in the top left corner", "in the upper left corner", "at the top left"),
+    "top right": ("in the top right", "in the top right corner", "in the upper right corner", "at the top right"),
+    "bottom left": ("in the bottom left", "in the bottom left corner", "in the lower left corner"),
+    "bottom right": ("in the bottom right", "in the bottom right corner", "in the lower right corner"),
+}
+PAIRS = (
+    "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} next to {b}", "{a} beside {b}", "{a} and {b} side by side",
+    "{a} to the left of {b}", "{a} left of {b}", "{b} to the right of {a}", "{b} right of {a}",
+    "{a} on the left and {b} on the right", "{a} , {b}",
+)  # fmt: skip
+IDLE = (
+    "nice", "beautiful", "simple", "flat", "perfect", "solid", "plain", "pretty", "cute", "very", "really", "my",
+    "your", "this", "that", "it", "is", "for", "at", "in", "of", "please", "me", "you", "some", "just", "style",
+    "art", "detailed", "realistic", "cartoon", "funny", "good", "best", "quality", "high", "new", "old", "happy",
+    "drawn", "looking", "standing", "sitting", "from", "by", "as", "like", "be", "there", "here", "its", "his", "her",
+    "shape", "colored", "single", "bright", "lovely", "cool", "clean", "minimal", "logo", "icon", "sticker", "clipart",
+)  # fmt: skip
+"""Words that are known and change nothing."""
+UNHEARD = "<unk>"
 
 
-def complete(what: Combination, says_colour: bool, says_background: bool) -> Combination:
-    """The combination a prompt stands for when it leaves a colour out.
+def complete(scene: Scene, says_colour: bool, says_background: bool) -> Scene:
+    """The scene a prompt stands for when it leaves a colour out.
 
-    The unsaid background is white, or gray behind a white shape; the unsaid colour is red, or
+    The unsaid background is white, or gray where white hides the thing; the unsaid colour of a shape is red, or
     blue on a red background.
     """
-    background = what.background if says_background else ""
-    colour = what.colour if says_colour else ("blue" if background == "red" else "red")
-    return Combination(what.shape, colour, background or ("gray" if colour == "white" else "white"))
+    things, ground = scene.things, scene.background if says_background else ""
+    if not says_colour:
+        things = tuple(
+            Thing(thing.name, ("blue" if ground == "red" else "red") if thing.colour else "") for thing in things
+        )
+    return replace(scene, things=things, background=ground or unsaid_background(things[0]))
 
 
 class Speaker:
@@ -55,52 +93,92 @@ class Speaker:
     def chance(self, share: float) -> bool:
         return bool(self.rng.random() < share)
 
-    def prompt(self, what: Combination, says_colour: bool = True, says_ground: bool = True) -> str:
+    def prompt(self, scene: Scene, says_colour: bool = True, says_ground: bool = True) -> str:
         """One wording of a prompt, naming only what it is told to name."""
         if says_colour and says_ground and self.chance(0.25):
-            return what.caption
-        colour = self._synonym(what.colour) if says_colour else ""
-        thing = f"{self._fill()} {colour} {self._synonym(what.shape)}".strip()
-        thing = f"{self.pick((article(thing), article(thing), 'the', 'one', ''))} {thing}"
+            return scene.caption
+        thing = self._subject(scene, says_colour)
+        place = self._place(scene)
         if not says_ground:
-            return _tidy(f"{self.pick(OPENINGS)} {thing} {self._ending()}")
-        ground = f"{self._fill()} {self._synonym(what.background)}".strip()
+            return self._tidy(f"{self.pick(OPENINGS)} {thing} {place}")
+        ground = f"{self._fill()} {self._synonym(scene.background)}".strip()
         noun = self.pick(BACKDROPS)
         if self.chance(0.15):
             lead = self.pick(("on", "with", "", "in front of"))
-            return _tidy(f"{lead} {article(ground)} {ground} {noun} , {thing} {self._ending()}")
+            return self._tidy(f"{lead} {article(ground)} {ground} {noun} , {thing} {place}")
         if self.chance(0.08):
-            return _tidy(f"{ground} {noun} with {thing} {self._ending()}")
+            return self._tidy(f"{ground} {noun} with {thing} {place}")
+        if place and self.chance(0.2):
+            return self._tidy(f"{thing} {place} of {article(ground)} {ground} {noun}")
         join = self.pick(JOINS)
         before = "" if join == "," or self.chance(0.15) else article(ground)
         if join == "on" and self.chance(0.25):
             before, noun = "", ""
-        opening = self.pick(OPENINGS)
-        return _tidy(f"{opening} {thing} {join} {before} {ground} {noun} {self._ending()}")
+        return self._tidy(f"{self.pick(OPENINGS)} {thing} {place} {join} {before} {ground} {noun}")
+
+    def _subject(self, scene: Scene, says_colour: bool) -> str:
+        if scene.is_pair:
+            first, second = (self._one(thing, says_colour) for thing in scene.things)
+            return self.pick(PAIRS).format(a=first, b=second)
+        if len(scene.things) > 1:
+            number = self._synonym(COUNTS[len(scene.things) - 1])
+            return f"{number} {self._fill()} {self._noun(scene.thing, says_colour, many=True)}"
+        return self._one(scene.thing, says_colour, scene.size)
+
+    def _one(self, thing: Thing, says_colour: bool, size: str = "") -> str:
+        size = self._synonym(size) if size else ""
+        words = f"{size} {self._fill()} {self._noun(thing, says_colour)}".strip()
+        if thing.name in PLURAL:
+            return self.pick((words, words, f"some {words}"))
+        return f"{self.pick((article(words), article(words), article(words), 'the', 'one', ''))} {words}"
+
+    def _noun(self, thing: Thing, says_colour: bool, many: bool = False) -> str:
+        """With its colour when it has one to say; now and then an object is given one, which changes nothing."""
+        colour = thing.colour if thing.colour and says_colour else ""
+        if not thing.colour and self.chance(0.03):
+            colour = self.pick(COLOURS)
+        name = self._synonym(thing.name)
+        return f"{self._synonym(colour)} {plural(name) if many else name}".strip()
+
+    def _place(self, scene: Scene) -> str:
+        if scene.spot == "centre" and not (scene.is_plain and self.chance(0.04)):
+            return ""
+        return self.pick(PLACES[scene.spot])
 
     def _synonym(self, word: str) -> str:
-        return self.pick(SYNONYMS[word]) if word in SYNONYMS and self.chance(0.12) else word
+        return self.pick(SYNONYMS[word]) if word in SYNONYMS and self.chance(0.15) else word
 
     def _fill(self) -> str:
         """Sometimes a word that changes nothing, often one nobody has heard of."""
-        return self.pick((*FILLERS, "<unk>", "<unk>", "<unk>")) if self.chance(0.1) else ""
+        return self.pick((*IDLE[:12], UNHEARD, UNHEARD, UNHEARD)) if self.chance(0.08) else ""
 
-    def _ending(self) -> str:
-        return self.pick((".", "!", ", <unk>", ", <unk> <unk>", "please")) if self.chance(0.1) else ""
+    def _tidy(self, text: str) -> str:
+        """The words with single spaces between them, idle words strewn in and an ending, at times."""
+        words = text.split()
+        if self.chance(0.12):
+            for _ in range(int(self.rng.integers(1, 4))):
+                words.insert(int(self.rng.integers(len(words) + 1)), self.pick((*IDLE, *(UNHEARD,) * 12)))
+        if self.chance(0.1):
+            words.append(self.pick((".", "!", ", <unk>", ", <unk> <unk>", "please", "in the <unk>", "at <unk>")))
+        return " ".join(words)
 
 
 def prompt_words() -> list[str]:
     """Every word the image model knows, sorted."""
-    known = {*SHAPES, *COLOURS, *BACKDROPS, *FILLERS, "a", "an", "the", "one", "please", "in"}
-    known |= {synonym for many in SYNONYMS.values() for synonym in many}
-    known |= set(" ".join((*OPENINGS, *JOINS)).split()) | set(",.!?")
+    nouns = {*SHAPES, *OBJECTS}
+    nouns |= {synonym for name in nouns for synonym in SYNONYMS.get(name, ())}
+    known = {*nouns, *(plural(noun) for noun in nouns), *COLOURS, *BACKDROPS, *IDLE, *SYNONYMS}
+    phrases = [*OPENINGS, *JOINS, *(way for ways in PLACES.values() for way in ways)]
+    phrases += [way for ways in SYNONYMS.values() for way in ways]
+    phrases += [pair.format(a="a", b="an") for pair in PAIRS]
+    known |= set(" ".join(phrases).split()) | set(",.!?") | {"a", "an", "the", "one", "some", "are", "to", "with"}
     return sorted(known)
 
 
 def build_tokenizer(
     words: Iterable[str], max_length: int, ends: bool, extra: tuple[str, ...] = ()
 ) -> PreTrainedTokenizerFast:
-    """A lower-casing tokenizer of whole words, with `grey` and `colour` spelt the short way.
+    """A lower-casing tokenizer of whole words, with `grey`, `colour` and `centre` spelt the short way.
 
     Args:
         ends: whether texts end with `</s>`; prompts do, the beginnings of answers do not.
@@ -114,6 +192,7 @@ def build_tokenizer(
             normalizers.Lowercase(),
             normalizers.Replace("grey", "gray"),
             normalizers.Replace("colour", "color"),
+            normalizers.Replace("centre", "center"),
         ]
     )
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -131,7 +210,3 @@ def build_tokenizer(
         padding_side="right" if ends else "left",
         additional_special_tokens=list(extra),
     )
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.split())

@@ -5,27 +5,44 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.objects import OBJECTS, plural
 from training.questions import Asker, question_words
+from training.scenes import KINDS, SceneChooser
 from training.words import Speaker, build_tokenizer, complete, prompt_words
-from training.world import Combination, for_training
+from training.world import Scene, Thing
 
-ORANGE = Combination("circle", "orange", "gray")
+ORANGE = Scene((Thing("circle", "orange"),), "gray")
+EVEN = dict.fromkeys(KINDS, 0.2)
 
 
 @pytest.fixture
-def prompts() -> list[str]:
-    speaker = Speaker(np.random.default_rng(0))
-    return [speaker.prompt(ORANGE) for _ in range(300)]
+def speaker() -> Speaker:
+    return Speaker(np.random.default_rng(0))
 
 
-def test_prompts_are_worded_in_many_ways(prompts):
+@pytest.fixture
+def scenes() -> list[Scene]:
+    chooser, rng = SceneChooser(EVEN), np.random.default_rng(5)
+    return [chooser.choose(rng) for _ in range(400)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(prompt_words(), 32, ends=True)
+
+
+def unknown(tokenizer, text):
+    return tokenizer.unk_token_id in tokenizer(text, add_special_tokens=False).input_ids
+
+
+def test_prompts_are_worded_in_many_ways(speaker):
+    prompts = [speaker.prompt(ORANGE) for _ in range(300)]
+
     assert len(set(prompts)) > 100
     assert "an orange circle on a gray background" in prompts
 
 
-def test_prompts_name_the_background_unless_told_not_to():
-    speaker = Speaker(np.random.default_rng(0))
-
+def test_prompts_name_the_background_unless_told_not_to(speaker):
     assert not any("gray" in speaker.prompt(ORANGE, says_ground=False) for _ in range(50))
 
 
@@ -40,25 +57,62 @@ def test_prompts_name_the_background_unless_told_not_to():
     ],
 )
 def test_what_a_prompt_leaves_unsaid_is_fixed(colour, ground, says_colour, says_ground, meant):
-    what = complete(Combination("star", colour, ground), says_colour, says_ground)
+    scene = complete(Scene((Thing("star", colour),), ground), says_colour, says_ground)
 
-    assert (what.colour, what.background) == meant
+    assert (scene.thing.colour, scene.background) == meant
 
 
-def test_the_prompt_tokenizer_knows_its_words_in_any_case_and_spelling():
-    tokenizer = build_tokenizer(prompt_words(), 32, ends=True)
+def test_the_unsaid_background_of_a_white_object_is_gray():
+    assert complete(Scene((Thing("skull"),), "blue"), True, False).background == "gray"
 
+
+@pytest.mark.parametrize(
+    ("name", "many"), [("cat", "cats"), ("mouse", "mice"), ("cherries", "cherries"), ("church", "churches")]
+)
+def test_names_have_plurals(name, many):
+    assert plural(name) == many
+
+
+def test_the_prompt_tokenizer_knows_its_words_in_any_case_and_spelling(tokenizer):
     assert tokenizer("A RED circle, GREY background").input_ids == (
         tokenizer("a red circle, gray background").input_ids
     )
-    assert tokenizer.unk_token_id not in tokenizer("a grey heart on an orange backdrop").input_ids
+    assert not unknown(tokenizer, "a grey heart on an orange backdrop in the centre")
 
 
-def test_the_question_tokenizer_knows_every_question_and_answer():
+def test_the_prompt_tokenizer_knows_every_prompt(tokenizer, speaker, scenes):
+    prompts = [speaker.prompt(scene).replace("<unk>", "") for scene in scenes]
+
+    assert [prompt for prompt in prompts if unknown(tokenizer, prompt)] == []
+    assert max(len(tokenizer(prompt).input_ids) for prompt in prompts) <= 32
+
+
+@pytest.mark.parametrize("word", ["at", "in", "of", "please", "on", "with", "the", "my", "for", "and", "to"])
+def test_the_prompt_tokenizer_knows_the_small_words(tokenizer, word):
+    assert not unknown(tokenizer, word)
+
+
+@pytest.mark.parametrize("word", ["knight", "sunset", "four"])
+def test_the_prompt_tokenizer_does_not_know_what_it_cannot_draw(tokenizer, word):
+    assert unknown(tokenizer, word)
+
+
+def test_every_object_has_a_plural_that_is_known(tokenizer):
+    assert not any(unknown(tokenizer, plural(name)) for name in OBJECTS)
+
+
+def test_the_question_tokenizer_knows_every_question_and_answer(scenes):
     tokenizer = build_tokenizer(question_words(), 64, ends=False, extra=("<image>",))
-    asker, rng = Asker(np.random.default_rng(1)), np.random.default_rng(2)
-    combinations = for_training()
+    asker = Asker(np.random.default_rng(1))
 
-    for _ in range(300):
-        asked = asker.ask(combinations[int(rng.integers(len(combinations)))])
-        assert tokenizer.unk_token_id not in tokenizer(f"{asked.text} {asked.answer}").input_ids
+    for scene in scenes:
+        asked = asker.ask(scene)
+        assert not unknown(tokenizer, f"{asked.text} {asked.answer} {scene.caption}"), asked
+
+
+def test_yes_and_no_are_answered_equally_often(scenes):
+    asker = Asker(np.random.default_rng(1))
+
+    answers = [asker.yes_or_no(scene).answer for scene in scenes]
+
+    assert 0.43 < answers.count("yes") / len(answers) < 0.57
