@@ -1,116 +1,86 @@
-"""Judges pictures by their pixels alone, so that no trained model marks another's work."""
+"""Judges pictures against what was asked: colours by their pixels, things by the independent classifier."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from training.world import COLOURS, SHAPES, SIZE, Combination, draw_mask
+from training import classifier
+from training.classifier import NAMES, NUMBERS, cut_out, scores
+from training.colours import COLOURS
+from training.world import SIZE, Placed, Scene
 
 FRAME = 4
-GRID = 64
-HEIGHTS_ALLOWED = (0.6, 0.9)
-OFF_CENTRE = 0.06
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What pixels say a picture shows; `height` and `off_centre` are shares of its height."""
-
-    shape: str
-    colour: str
-    background: str
-    height: float
-    off_centre: float
-
-    def agrees(self, what: Combination) -> dict[str, bool]:
-        """Point by point, whether the picture is what was asked for."""
-        low, high = HEIGHTS_ALLOWED
-        return {
-            "shape": self.shape == what.shape,
-            "colour": self.colour == what.colour,
-            "background": self.background == what.background,
-            "size": low <= self.height <= high and self.off_centre <= OFF_CENTRE,
-        }
+"""Width of the picture's edge, in pixels, that tells its background."""
+DIFFERENT = 45
+"""How far a pixel's colour must lie from the background's to belong to something else."""
+Marks = dict[str, bool]
 
 
 class Judge:
-    """Compares masks with drawn shapes stretched to the same bounding box."""
+    """Looks where things should stand."""
 
-    def __init__(self) -> None:
-        self.templates = {shape: _boxed(draw_mask(shape) > 127) for shape in SHAPES}
-        self.aspects = {shape: _aspect(draw_mask(shape) > 127) for shape in SHAPES}
+    def __init__(self, model: classifier.Classifier | None = None) -> None:
+        self.model = model or classifier.load()
         self.palette = np.array(list(COLOURS.values()), dtype=np.float32)
 
-    def judge(self, pixels: np.ndarray) -> Judgement:
-        """Judge one RGB picture, shape (128, 128, 3), uint8."""
-        values = pixels.astype(np.float32)
-        inner = values[FRAME:-FRAME, FRAME:-FRAME].reshape(-1, 3)
-        outer = _frame(values)
-        background = np.median(outer, axis=0)
-        far = np.linalg.norm(values - background, axis=-1)
-        colour = _middle_colour(inner[np.linalg.norm(inner - background, axis=-1) > 45])
-        mask = far > 0.5 * max(float(np.linalg.norm(colour - background)), 30.0)
-        if mask.sum() < 50:
-            return Judgement("nothing", "nothing", self._name(background), 0.0, 1.0)
-        top, bottom, left, right = _box(mask)
-        middle = np.array([(top + bottom) / 2, (left + right) / 2]) / SIZE - 0.5
-        return Judgement(
-            self._shape(mask),
-            self._name(colour),
-            self._name(background),
-            (bottom - top) / SIZE,
-            float(np.abs(middle).max()),
-        )
+    def marks(self, pixels: np.ndarray, scene: Scene) -> Marks:
+        """Whether the background, the things, their colours and their places are what was asked.
 
-    def _name(self, colour: np.ndarray) -> str:
-        nearest = np.linalg.norm(self.palette - colour, axis=1).argmin()
-        return list(COLOURS)[int(nearest)]
-
-    def _shape(self, mask: np.ndarray) -> str:
-        """The shape whose mask overlaps most, less what its width over height is off by."""
-        boxed, aspect = _boxed(mask), _aspect(mask)
-        scores = {
-            shape: _overlap(boxed, template) - 0.5 * abs(aspect - self.aspects[shape])
-            for shape, template in self.templates.items()
+        Args:
+            pixels: RGB, shape (128, 128, 3), uint8.
+        """
+        layout = scene.layout()
+        found = scores(self.model, [cut_out(pixels, placed) for placed in layout])
+        ranks = [int((row > row[NUMBERS[p.thing.name]]).sum()) for row, p in zip(found, layout, strict=True)]
+        ground = background(pixels)
+        coloured = [placed for placed in layout if placed.thing.colour]
+        return {
+            "background": self.name(ground) == scene.background,
+            "thing": max(ranks) == 0,
+            "thing in five": max(ranks) < 5,
+            "colour": all(self.name(colour_of(pixels, p, ground)) == p.thing.colour for p in coloured),
+            "place": is_confined(pixels, layout, ground),
         }
-        return max(scores, key=lambda shape: scores[shape])
+
+    def named(self, pixels: np.ndarray, placed: Placed) -> str:
+        """What the classifier takes a thing for."""
+        return NAMES[int(scores(self.model, [cut_out(pixels, placed)]).argmax())]
+
+    def name(self, colour: np.ndarray) -> str:
+        """The nearest of the named colours."""
+        return list(COLOURS)[int(np.linalg.norm(self.palette - colour, axis=1).argmin())]
 
 
-def _frame(values: np.ndarray) -> np.ndarray:
-    """The outermost pixels: shape (n, 3)."""
-    edge = np.ones(values.shape[:2], dtype=bool)
+def background(pixels: np.ndarray) -> np.ndarray:
+    """The median colour of the picture's edge: shape (3,)."""
+    edge = np.ones(pixels.shape[:2], dtype=bool)
     edge[FRAME:-FRAME, FRAME:-FRAME] = False
-    return values[edge]
+    return np.median(pixels[edge].astype(np.float32), axis=0)
 
 
-def _middle_colour(pixels: np.ndarray) -> np.ndarray:
-    """The median colour, or gray where there is nothing."""
-    return np.median(pixels, axis=0) if len(pixels) else np.full(3, 128.0)
+def colour_of(pixels: np.ndarray, placed: Placed, ground: np.ndarray) -> np.ndarray:
+    """The median colour of what stands out where a thing should be, or gray where nothing does."""
+    inside = pixels[_box(placed, 0.6)].reshape(-1, 3).astype(np.float32)
+    inside = inside[np.linalg.norm(inside - ground, axis=-1) > DIFFERENT]
+    return np.median(inside, axis=0) if len(inside) else np.full(3, 128.0)
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right, ends excluded, of rows and columns with two pixels or more."""
-    rows = np.flatnonzero(mask.sum(axis=1) >= 2)
-    columns = np.flatnonzero(mask.sum(axis=0) >= 2)
-    if not len(rows) or not len(columns):
-        return 0, 1, 0, 1
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+def is_confined(pixels: np.ndarray, layout: Sequence[Placed], ground: np.ndarray) -> bool:
+    """Whether something stands where each thing should, and next to nothing anywhere else."""
+    stands_out = np.linalg.norm(pixels.astype(np.float32) - ground, axis=-1) > DIFFERENT
+    elsewhere = stands_out.copy()
+    for placed in layout:
+        if stands_out[_box(placed, 1.0)].mean() < 0.03:
+            return False
+        elsewhere[_box(placed, 1.3)] = False
+    return bool(elsewhere.mean() < 0.02)
 
 
-def _boxed(mask: np.ndarray) -> np.ndarray:
-    """The bounding box stretched to a square: shape (64, 64), bool."""
-    top, bottom, left, right = _box(mask)
-    cut = Image.fromarray(mask[top:bottom, left:right].astype(np.uint8) * 255)
-    return np.asarray(cut.resize((GRID, GRID), Image.Resampling.BILINEAR)) > 127
-
-
-def _aspect(mask: np.ndarray) -> float:
-    top, bottom, left, right = _box(mask)
-    return (right - left) / (bottom - top)
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    return float((one & other).sum() / max(1, (one | other).sum()))
+def _box(placed: Placed, scale: float) -> tuple[slice, slice]:
+    """Rows and columns of the square around a thing."""
+    half = placed.height * scale / 2
+    x, y = placed.centre
+    rows = slice(max(0, round((y - half) * SIZE)), min(SIZE, round((y + half) * SIZE)))
+    return rows, slice(max(0, round((x - half) * SIZE)), min(SIZE, round((x + half) * SIZE)))
