@@ -24,7 +24,7 @@ from training.questions import Asker, question_words
 from training.runs import fast_arithmetic
 from training.vision_data import SIDE, Views
 from training.words import build_tokenizer
-from training.world import Combination
+from training.world import Scene
 
 QUERIES = 8
 WIDTH = 192
@@ -35,8 +35,12 @@ LONGEST_TEXT = 64
 def build_processor() -> Blip2Processor:
     """Pictures to 64 px, words to numbers, and room for the picture before the words."""
     tokenizer = build_tokenizer(question_words(), LONGEST_TEXT, ends=False, extra=(IMAGE_TOKEN,))
-    pictures = BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    return Blip2Processor(pictures, tokenizer, num_query_tokens=QUERIES)
+    return Blip2Processor(build_pictures(), tokenizer, num_query_tokens=QUERIES)
+
+
+def build_pictures() -> BlipImageProcessorPil:
+    """What turns any picture into 64 x 64 numbers in [-1, 1]."""
+    return BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
 
 def build_looker(tokenizer: PreTrainedTokenizerFast) -> Blip2ForConditionalGeneration:
@@ -47,8 +51,8 @@ def build_looker(tokenizer: PreTrainedTokenizerFast) -> Blip2ForConditionalGener
     wide = {"hidden_size": WIDTH, "num_attention_heads": 4}
     sight = Blip2VisionConfig(
         **wide,
-        intermediate_size=2 * WIDTH,
-        num_hidden_layers=3,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=4,
         image_size=SIDE,
         patch_size=8,
         initializer_range=0.05,
@@ -117,7 +121,7 @@ class LookerLoss:
         logits = output.logits[:, QUERIES:-1].float()
         return F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)
 
-    def _texts(self, shown: list[Combination], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _texts(self, shown: list[Scene], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Token ids and targets, both of shape (n * texts, longest), padded on the right."""
         asker = Asker(rng)
         pairs: list[tuple[str, str]] = []

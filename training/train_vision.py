@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, GenerationConfig
 
 from training.looker import LookerLoss, build_looker, build_processor
 from training.questions import TEMPLATE
 from training.runs import Plan, Run
-from training.scenes import Scenes
+from training.scenes import draw_batch
 from training.sight import SightLoss, Student
-from training.vision_data import SIDE, Views
-from training.world import Combination
+from training.train_image import ship_licence
+from training.vision_data import Decoded, Views, shrink
+from training.world import Scene
 
 MAX_NEW_TOKENS = 16
 
@@ -38,20 +38,18 @@ class Recipe:
     plan: Plan
     batch: int = 64
     texts: int = 5
-    variants: int = 240
-    decoded: int = 600
+    decoded: int = 4000
 
 
 FULL = Recipe(
-    sight=Plan(steps=1500, learning_rate=6e-4, average=0.99),
-    plan=Plan(steps=2400, learning_rate=6e-4, average=0.995, save_every=100),
+    sight=Plan(steps=6000, learning_rate=6e-4, average=0.995, fall=0.6),
+    plan=Plan(steps=4000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
 )
 QUICK = Recipe(
     sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
     plan=Plan(steps=2, learning_rate=1e-3, save_every=1),
     batch=2,
     texts=2,
-    variants=2,
     decoded=0,
 )
 SIGHT_SHARE = 0.5
@@ -64,7 +62,7 @@ def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
     processor = build_processor()
     student = Student(build_looker(processor.tokenizer)).train()
     decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
-    views = Views(recipe.variants, decoded)
+    views = Views(decoded)
     sight = SightLoss(student, views, recipe.batch)
     seconds = Run("sight", student, recipe.sight, runs).finish(sight)
     speech = LookerLoss(student.model, processor.tokenizer, views, recipe.batch // 2, recipe.texts)
@@ -76,24 +74,19 @@ def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
 
 
 @torch.no_grad()
-def rebuild_scenes(image_model: Path, count: int) -> tuple[Tensor, list[Combination]]:
-    """Training scenes as the image model's autoencoder rebuilds them from noisy latents.
-
-    Returns:
-        Pictures, shape (count, 3, 64, 64) in [-1, 1], and what they show.
-    """
-    autoencoder = AutoencoderKL.from_pretrained(image_model, subfolder="vae").eval()
-    scenes, rng = Scenes(), np.random.default_rng(11)
+def rebuild_scenes(image_model: Path, count: int) -> Decoded:
+    """Training scenes as the image model's autoencoder rebuilds them from noisy latents."""
+    autoencoder = AutoencoderKL.from_pretrained(image_model, subfolder="vae", dtype=torch.float32).eval()
+    chooser, rng = Views().chooser, np.random.default_rng(11)
+    spread = 0.15 / float(autoencoder.config.scaling_factor)
     pictures: list[Tensor] = []
-    shown: list[Combination] = []
+    shown: list[Scene] = []
     for start in range(0, count, 32):
-        batch = scenes.batch(rng, min(32, count - start))
-        latents = autoencoder.encode(batch.pictures).latent_dist.mean
-        spread = 0.15 / float(autoencoder.config.scaling_factor)
+        drawn, scenes = draw_batch(chooser, rng, min(32, count - start))
+        latents = autoencoder.encode(drawn).latent_dist.mean
         latents += spread * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
-        rebuilt = autoencoder.decode(latents).sample.clamp(-1, 1)
-        pictures.append(F.interpolate(rebuilt, (SIDE, SIDE), mode="bicubic", antialias=True))
-        shown += batch.combinations()
+        pictures.append(shrink(autoencoder.decode(latents).sample.clamp(-1, 1)))
+        shown += scenes
     return torch.cat(pictures), shown
 
 
@@ -110,6 +103,7 @@ def save(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder
     processor.save_pretrained(folder)
     notes = {"demo": True, "question_template": TEMPLATE, "max_new_tokens": MAX_NEW_TOKENS}
     (folder / "easel.json").write_text(json.dumps(notes, indent=2) + "\n")
+    ship_licence(folder)
 
 
 def main() -> None:

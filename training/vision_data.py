@@ -1,91 +1,60 @@
-"""Pictures to look at: scenes at any size and place, roughened as cameras and codecs do."""
+"""Pictures to look at: scenes a little out of place and size, roughened as cameras and codecs do."""
 
 from __future__ import annotations
 
-import io
+from dataclasses import replace
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.scenes import index_combinations
-from training.world import COLOURS, SHAPES, Combination, draw_mask, for_training
+from training.colours import rgb
+from training.draw import compose, to_tensor
+from training.rough import roughen
+from training.scenes import COUNTED, PAIRED, PLAIN, SIZED, SPOTTED, SceneChooser
+from training.world import SIZE, Placed, Scene
 
 SIDE = 64
 """What the processor makes of every picture, in pixels."""
+SEEN = {PLAIN: 0.55, SIZED: 0.1, SPOTTED: 0.12, COUNTED: 0.1, PAIRED: 0.13}
+DECODED_SHARE = 0.3
+GRID = 6
+"""Heights are multiples of this many pixels, so that few sprites are kept."""
+Decoded = tuple[Tensor, list[Scene]]
+"""Pictures that passed through the image model's autoencoder, shape (n, 3, 64, 64), and what they show."""
 
 
 class Views:
     """Training pictures for the model that looks, and what each shows."""
 
-    def __init__(self, variants: int = 240, decoded: tuple[Tensor, list[Combination]] | None = None) -> None:
-        """Draw the masks.
-
-        Args:
-            variants: sizes and places of each shape.
-            decoded: pictures that passed through the autoencoder, shape (n, 3, 64, 64), in
-                [-1, 1], and what they show; mixed in when given.
-        """
-        rng = np.random.default_rng(7)
-        drawn = [[_random_mask(shape, rng) for _ in range(variants)] for shape in SHAPES]
-        self.masks = torch.from_numpy(np.array(drawn)).float() / 255
-        self.palette = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 127.5 - 1
-        self.training = for_training()
-        self.indices = index_combinations(self.training)
+    def __init__(self, decoded: Decoded | None = None) -> None:
+        self.chooser = SceneChooser(SEEN, objects=0.75)
         self.decoded = decoded
 
-    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Combination]]:
+    def batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[Scene]]:
         """Pictures, shape (count, 3, 64, 64) in [-1, 1], and what they show."""
-        drawn = count if self.decoded is None else count - count // 3
-        chosen = rng.integers(len(self.training), size=drawn)
-        pictures = self._paint(self.indices[chosen], rng)
-        shown = [self.training[i] for i in chosen]
+        drawn = count if self.decoded is None else count - round(count * DECODED_SHARE)
+        shown = [self.chooser.choose(rng) for _ in range(drawn)]
+        pictures = shrink(to_tensor([compose(loosen(scene, rng), rgb(scene.background)) for scene in shown]))
         if self.decoded is not None:
-            more, names = self.decoded
-            picked = rng.integers(len(names), size=count - drawn)
+            more, scenes = self.decoded
+            picked = rng.integers(len(scenes), size=count - drawn)
             pictures = torch.cat([pictures, more[torch.from_numpy(picked)]])
-            shown += [names[i] for i in picked]
+            shown += [scenes[i] for i in picked]
         return roughen(pictures, rng), shown
 
-    def _paint(self, chosen: np.ndarray, rng: np.random.Generator) -> Tensor:
-        shapes, colours, backgrounds = chosen.T
-        variants = rng.integers(self.masks.shape[1], size=len(chosen))
-        cover = self.masks[shapes, variants][:, None]
-        flips = torch.from_numpy(rng.random(len(chosen)) < 0.5)
-        cover = torch.where(flips[:, None, None, None], cover.flip(-1), cover)
-        front, back = self.palette[colours], self.palette[backgrounds]
-        return torch.lerp(back[..., None, None], front[..., None, None], cover)
+
+def loosen(scene: Scene, rng: np.random.Generator) -> tuple[Placed, ...]:
+    """The layout, each thing up to a tenth larger or smaller and a little off its place."""
+    layout = []
+    for placed in scene.layout():
+        pixels = max(GRID, round(placed.height * SIZE * float(rng.uniform(0.88, 1.1)) / GRID) * GRID)
+        x, y = (c + float(rng.uniform(-0.03, 0.03)) for c in placed.centre)
+        layout.append(replace(placed, centre=(x, y), height=pixels / SIZE))
+    return tuple(layout)
 
 
-def _random_mask(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """A shape at 61-89 % of the height in the middle (usually) or smaller and elsewhere."""
-    if rng.random() < 0.9:
-        return draw_mask(shape, float(rng.uniform(0.6, 0.9)), size=SIDE)
-    height = float(rng.uniform(0.4, 0.85))
-    room = (1 - height) / 2
-    place = (0.5 + float(rng.uniform(-room, room)), 0.5 + float(rng.uniform(-room, room)))
-    return draw_mask(shape, height, place, size=SIDE)
-
-
-def roughen(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """Change light, sharpness and grain a little, each picture in its own way."""
-    count = len(pictures)
-    light = 1 + 0.05 * torch.randn(count, 1, 1, 1)
-    shift = 0.03 * torch.randn(count, 3, 1, 1)
-    soft = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    pictures = torch.lerp(pictures, soft, torch.rand(count, 1, 1, 1) * 0.9)
-    grain = 0.06 * torch.rand(count, 1, 1, 1) * torch.randn_like(pictures)
-    pictures = (((pictures + 1) * light - 1) + shift + grain).clamp(-1, 1)
-    for i in np.flatnonzero(rng.random(count) < 0.1):
-        pictures[i] = _through_jpeg(pictures[i], int(rng.integers(40, 95)))
-    return pictures
-
-
-def _through_jpeg(picture: Tensor, quality: int) -> Tensor:
-    pixels = ((picture + 1) * 127.5).byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    again = np.asarray(Image.open(file).convert("RGB"), dtype=np.float32)
-    return torch.from_numpy(again / 127.5 - 1).permute(2, 0, 1)
+def shrink(pictures: Tensor) -> Tensor:
+    """To the size that the model sees."""
+    return F.interpolate(pictures, (SIDE, SIDE), mode="bicubic", antialias=True).clamp(-1, 1)

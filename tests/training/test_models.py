@@ -11,10 +11,11 @@ import torch
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
-from training import train_image, train_vision
-from training.evaluate import BACKGROUND, SHAPE, Looker
+from training import classifier, train_image, train_match, train_vision
+from training.draw import render
+from training.evaluate import BACKGROUND, SHAPE, Looker, Matcher
 from training.judge import Judge
-from training.world import CANONICAL, Combination, Scene, render
+from training.world import CANONICAL
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -28,8 +29,16 @@ def one_thread():
 
 
 @pytest.fixture
-def canonical() -> Combination:
-    return Combination(*CANONICAL)
+def canonical() -> Image.Image:
+    return Image.fromarray(render(CANONICAL))
+
+
+@pytest.fixture(scope="module")
+def quick_vision(tmp_path_factory) -> Path:
+    """A vision model that has hardly learned anything."""
+    folder = tmp_path_factory.mktemp("vision")
+    train_vision.train(train_vision.QUICK, folder / "runs", folder / "model", MODELS / "starter-image")
+    return folder
 
 
 def draw(folder: Path, prompt: str, steps: int, guidance_scale: float) -> np.ndarray:
@@ -49,44 +58,50 @@ def test_a_quick_training_saves_an_image_model_that_loads(tmp_path):
     train_image.train(train_image.QUICK, tmp_path / "runs", tmp_path / "model")
 
     assert draw(tmp_path / "model", "a red circle", 1, 1.0).shape == (128, 128, 3)
+    assert (tmp_path / "model" / "ARTWORK-NOTICE").exists()
 
 
-def test_a_quick_training_saves_a_vision_model_that_loads(tmp_path, canonical):
-    train_vision.train(train_vision.QUICK, tmp_path / "runs", tmp_path / "model", MODELS / "starter-image")
+def test_a_quick_training_saves_a_vision_model_that_loads(quick_vision, canonical):
+    looker = Looker(quick_vision / "model")
 
-    looker = Looker(tmp_path / "model")
     assert looker.processor.num_query_tokens == looker.model.config.num_query_tokens
     assert looker.model.config.image_token_index is not None
-    assert isinstance(looker.ask([to_image(render(Scene(canonical)))], BACKGROUND)[0], str)
+    assert isinstance(looker.ask([canonical], BACKGROUND)[0], str)
 
 
-def test_a_stopped_training_goes_on_where_it_was(tmp_path):
-    places = (tmp_path / "runs", tmp_path / "model", MODELS / "starter-image")
-    first = train_vision.train(train_vision.QUICK, *places)
+def test_a_quick_training_saves_a_matching_model_that_loads(quick_vision, tmp_path, canonical):
+    places = (tmp_path / "runs", tmp_path / "model", MODELS / "starter-image", quick_vision / "model")
+    train_match.train(train_match.QUICK, *places)
 
-    again = train_vision.train(train_vision.QUICK, *places)
+    fits = Matcher(tmp_path / "model").fits(canonical, ["a cat on a red background", "a circle"])
 
-    assert first == again
+    assert fits.shape == (2,)
 
 
-def test_the_shipped_image_model_draws_a_red_circle_on_blue(canonical):
+def test_a_quick_training_saves_a_classifier_that_loads(tmp_path):
+    classifier.train(classifier.QUICK, tmp_path, tmp_path / "classifier.safetensors")
+
+    assert 0 <= classifier.accuracy(classifier.load(tmp_path / "classifier.safetensors"), [CANONICAL]) <= 1
+
+
+def test_a_stopped_training_goes_on_where_it_was(quick_vision):
+    places = (quick_vision / "runs", quick_vision / "model", MODELS / "starter-image")
+
+    assert train_vision.train(train_vision.QUICK, *places) == train_vision.train(train_vision.QUICK, *places)
+
+
+def test_the_shipped_image_model_draws_a_red_circle_on_blue():
     folder = MODELS / "starter-image"
     notes = json.loads((folder / "easel.json").read_text())
 
-    pixels = draw(folder, canonical.caption, notes["steps"], notes["guidance_scale"])
+    pixels = draw(folder, CANONICAL.caption, notes["steps"], notes["guidance_scale"])
 
-    assert all(Judge().judge(pixels).agrees(canonical).values())
+    assert all(Judge().marks(pixels, CANONICAL).values())
 
 
 def test_the_shipped_vision_model_names_the_background_and_the_shape(canonical):
     looker = Looker(MODELS / "starter-vision")
-    picture = to_image(render(Scene(canonical)))
 
-    assert looker.ask([picture], BACKGROUND) == ["blue"]
-    assert looker.ask([picture], SHAPE) == ["circle"]
-    assert looker.caption([picture]) == ["a red circle on a blue background"]
-
-
-def to_image(pixels: np.ndarray):
-
-    return Image.fromarray(pixels)
+    assert looker.ask([canonical], BACKGROUND) == ["blue"]
+    assert looker.ask([canonical], SHAPE) == ["circle"]
+    assert looker.caption([canonical]) == ["a red circle on a blue background"]

@@ -1,0 +1,74 @@
+"""Trains `models/starter-match`: how well words fit a picture, through the eyes of `models/starter-vision`.
+
+Run `python -m training.train_match`, after the vision model. Stopped runs go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import Blip2ForConditionalGeneration
+
+from training.match import MatchLoss, build_match_processor, build_matcher
+from training.runs import Plan, Run
+from training.train_image import ship_licence
+from training.train_vision import rebuild_scenes
+from training.vision_data import Views
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How much of everything one training takes."""
+
+    plan: Plan
+    batch: int = 96
+    decoded: int = 3000
+
+
+FULL = Recipe(plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6))
+QUICK = Recipe(plan=Plan(steps=2, learning_rate=1e-3, save_every=1), batch=4, decoded=0)
+
+
+def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path, vision_model: Path) -> float:
+    """Train and save model and processor; returns the seconds spent."""
+    torch.manual_seed(0)
+    processor = build_match_processor()
+    seeing = Blip2ForConditionalGeneration.from_pretrained(vision_model, dtype=torch.float32)
+    model = build_matcher(seeing, processor).train()
+    decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
+    loss = MatchLoss(model, processor, Views(decoded), recipe.batch)
+    seconds = Run("match", model, recipe.plan, runs).finish(loss)
+    model.eval().half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    (folder / "easel.json").write_text(json.dumps({"demo": True}, indent=2) + "\n")
+    ship_licence(folder)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
+    parser.add_argument("--runs", type=Path, default=Path(".training"))
+    parser.add_argument("--out", type=Path, default=Path("models/starter-match"))
+    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
+    parser.add_argument("--vision-model", type=Path, default=Path("models/starter-vision"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    models = (options.image_model, options.vision_model)
+    if options.quick:
+        folder = Path(tempfile.mkdtemp(prefix="starter-match-"))
+        seconds = train(QUICK, folder / "runs", folder / "model", *models)
+        print(f"saved {folder / 'model'}")
+    else:
+        seconds = train(FULL, options.runs, options.out, *models)
+    print(f"seconds: {seconds:.0f}")
+
+
+if __name__ == "__main__":
+    main()
