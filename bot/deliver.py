@@ -74,6 +74,7 @@ class Deliverer:
     async def run(self) -> None:
         """Until cancelled. What was not confirmed stays pending and goes out after the next start."""
         async with asyncio.TaskGroup() as group:
+            await self._follow_again(group)
             while True:
                 self._woken.clear()
                 try:
@@ -86,6 +87,16 @@ class Deliverer:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(idle_s):  # in Python 3.11, wait_for can swallow a cancel
                         await self._woken.wait()
+
+    async def _follow_again(self, group: asyncio.TaskGroup) -> None:
+        """Show progress where a placeholder stands already: before the last stop it was shown there, too."""
+        try:
+            for delivery in await self.outbox.followed():
+                platform = self.platforms.get(delivery.job.origin.platform)
+                if platform is not None and delivery.message_ref is not None:
+                    self._follow(platform, delivery.job, delivery.message_ref, group)
+        except Exception as error:  # progress is best effort
+            log.warning("progress is not shown again", action="follow_failed", exc_info=error)
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start each due delivery whose job has none under way, so that a placeholder precedes its result.
@@ -148,9 +159,7 @@ class Deliverer:
         await self._record(lambda: self.outbox.sent(delivery, message_ref))
         self.events.changed(delivery.job.id)
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
-            lock = asyncio.Lock()
-            task = group.create_task(self._show_progress(platform, delivery.job, message_ref, lock))
-            self._shown[delivery.job.id] = Showing(task, lock)
+            self._follow(platform, delivery.job, message_ref, group)
 
     async def _hand_over(self, platform: Platform, delivery: Delivery) -> str:
         """Returns the message ref once the platform confirmed. Raises: PlatformError, TimeoutError."""
@@ -197,6 +206,11 @@ class Deliverer:
         return pictures
 
     # ------------------------------------------------------------ progress: best effort, latest wins
+
+    def _follow(self, platform: Platform, job: Job, message_ref: str, group: asyncio.TaskGroup) -> None:
+        lock = asyncio.Lock()
+        task = group.create_task(self._show_progress(platform, job, message_ref, lock))
+        self._shown[job.id] = Showing(task, lock)
 
     async def _show_progress(self, platform: Platform, job: Job, message_ref: str, lock: asyncio.Lock) -> None:
         with self.events.follow(job.id) as follower:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -416,6 +417,7 @@ async def test_a_platform_that_is_switched_off_does_not_stop_another():
         await eventually(lambda: len(post.outbox.called("retry")) == len(gone))
 
     assert {call.delay_s for call in post.outbox.called("retry")} == {deliver.ABSENT_S}
+    assert {one.tries for one in post.outbox.pending.values()} == {0}
     assert {one.job.id for one in post.outbox.pending.values()} == set(gone)
 
 
@@ -444,6 +446,51 @@ async def test_progress_is_shown_in_the_placeholder(post):
     async with placed(post, job):
         post.events.progressed(job.id, step(1))
         await eventually(lambda: post.chat.messages["m1"] == ["queued", 1])
+
+
+async def test_progress_is_shown_again_after_a_restart(post):
+    job = make_chat_job(state=JobState.RUNNING)
+    post.chat.messages["m0"] = ["queued"]
+    post.outbox.open = [replace(post.outbox.owe(job, "placeholder"), message_ref="m0")]
+    post.outbox.pending.clear()
+    post.outbox.refs[job.id] = "m0"
+    async with post.running() as deliverer:
+        await eventually(lambda: post.events.is_watched(job.id))
+        post.events.progressed(job.id, step(1))
+        await eventually(lambda: post.chat.messages["m0"] == ["queued", 1])
+        end(post, job)
+        deliverer.wake()
+        await eventually(lambda: post.outbox.delivered)
+
+    assert post.chat.messages["m0"] == ["queued", 1, FOX]
+    assert not post.events.is_watched(job.id)
+
+
+@pytest.mark.parametrize("trouble", ["the database", "another platform", "no message"])
+async def test_progress_that_cannot_be_shown_again_harms_nothing(post, trouble):
+    elsewhere = make_chat_job(origin=make_origin(platform="off", chat_id="7"))
+    lost = replace(post.outbox.owe(elsewhere, "placeholder"), message_ref="m9")
+    post.outbox.pending.clear()
+    post.outbox.open = [lost if trouble == "another platform" else replace(lost, message_ref=None)]
+    post.outbox.failures["followed"] = [StorageBusy()] if trouble == "the database" else []
+    job = post.owe_result()
+    await post.work_off()
+
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_only_adapters_that_are_chats_deliver(post):
+    class Page:
+        name = "web"
+
+        async def run(self):
+            pass
+
+    chat = FakePlatform("later")
+    deliverer = Deliverer(outbox=post.outbox, media=post.media, events=post.events, platforms={})
+    deliverer.connect([Page(), chat])
+
+    assert deliverer.platforms == {"later": chat}
 
 
 async def test_a_slow_platform_shows_the_latest_step_only(post):

@@ -1,6 +1,6 @@
 import pytest
 
-from bot.errors import MediaNotFound, TooLarge
+from bot.errors import MediaNotFound, PictureGone, TooLarge
 from bot.house import ImagesSettings
 from bot.jobs import Media
 from bot.ports import CleanPicture
@@ -60,3 +60,31 @@ async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
 
     with pytest.raises(MediaNotFound):
         await getattr(usecases, look)(BOB, picture.id)
+
+
+async def test_a_picture_that_fits_goes_as_rendered(usecases):
+    fox = Media(b"a fox", "image/png")
+
+    assert await usecases.fit(fox, 5) == (fox, False)
+
+
+async def test_a_picture_that_does_not_fit_is_made_smaller_and_that_is_told(usecases):
+    made, is_changed = await usecases.fit(Media(b"a fox", "image/png"), 4)
+
+    assert (made, is_changed) == (Media(b"a fo", "image/webp"), True)
+
+
+async def test_one_picture_needs_no_sheet(usecases):
+    one, other = Media(b"one", "image/png"), Media(b"other", "image/png")
+
+    assert await usecases.grid([one]) is one
+    assert (await usecases.grid([one, other])).data == b"one+other"
+
+
+async def test_a_kept_picture_can_become_somebody_elses_too(usecases):
+    picture = await usecases.upload(ANN, b"as it came")
+    shared = await usecases.share(BOB, picture.id)
+
+    assert (await usecases.picture(BOB, picture.id)).id == shared.id == picture.id
+    with pytest.raises(PictureGone):
+        await usecases.share(BOB, "0" * 64)

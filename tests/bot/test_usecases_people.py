@@ -8,16 +8,22 @@ from types import SimpleNamespace
 import pytest
 
 from bot.errors import InvalidOption, Unauthorized
+from bot.jobs import JobState
+from bot.models import Models
 from bot.ports import ApiKey, Usage
 from bot.usecases import people as people_module
 from bot.usecases.people import PeopleUseCases, next_day
-from tests.fakes import NOON, make_person
+from tests.fakes import NOON, FakeJobStore, FakePeople, FakePrivacy, make_job, make_model, make_person
 
 
-class FakePeople:
+class KeyPeople(FakePeople):
     def __init__(self):
+        super().__init__()
         self.stored = {}
         self.looked_up = []
+
+    async def identify(self, platform, account_id, name):
+        return make_person(id=f"{platform}-{account_id}", name=name)
 
     async def local(self):
         return make_person(id="local", name="You", is_local=True, is_admin=True)
@@ -46,7 +52,7 @@ class FakeLedger:
 
 @pytest.fixture
 def people():
-    return FakePeople()
+    return KeyPeople()
 
 
 @pytest.fixture
@@ -55,8 +61,24 @@ def ledger():
 
 
 @pytest.fixture
-def usecases(people, ledger):
-    return PeopleUseCases(people, ledger)
+def usecases(people, ledger, privacy, stopped):
+    return PeopleUseCases(people, ledger, privacy, Models({"fox": make_model(max_steps=50)}), stopped.extend)
+
+
+@pytest.fixture
+def stopped():
+    """The jobs that ran when their person was forgotten."""
+    return []
+
+
+@pytest.fixture
+def store():
+    return FakeJobStore()
+
+
+@pytest.fixture
+def privacy(store):
+    return FakePrivacy(store)
 
 
 async def test_a_key_lets_its_person_in(usecases):
@@ -174,3 +196,68 @@ async def test_the_quota_is_that_of_the_utc_day(usecases, ledger):
 )
 def test_a_day_ends_at_midnight_utc(now, then):
     assert next_day(now) == then
+
+
+# ---------------------------------------------------------------- chats
+
+
+async def test_a_chats_person_has_a_clean_and_short_name(usecases):
+    person = await usecases.identify("discord", "7", " A\u202enn" + "x" * 100)
+
+    assert (person.id, len(person.name), person.name[:4]) == ("discord-7", 60, "Annx")
+
+
+async def test_defaults_are_checked_like_the_options_that_they_stand_for(usecases):
+    ann = make_person()
+    await usecases.set_default(ann, "guidance", "3.5")
+    await usecases.set_default(ann, "steps", "30")
+    kept = await usecases.set_default(ann, "NEGATIVE", " fog ")
+
+    assert kept == {"steps": 30, "guidance_scale": 3.5, "negative_prompt": "fog"}
+    assert await usecases.clear_default(ann, "guidance") == {"steps": 30, "negative_prompt": "fog"}
+    assert await usecases.defaults(make_person(id="ben")) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("steps", "many", "type"),
+        ("steps", 51, "range"),
+        ("count", 99, "range"),
+        ("model", "owl", "choice"),
+        ("size", "7x7", "range"),
+        ("aspect", "wide", "type"),
+        ("negative", " ", "no_value"),
+        ("prompt", "a fox", "unknown"),
+        ("seed", 7, "unknown"),
+        ("stpes", 7, "unknown"),
+    ],
+)
+async def test_a_default_that_is_none_is_refused(usecases, people, name, value, problem):
+    with pytest.raises(InvalidOption) as refused:
+        await usecases.set_default(make_person(), name, value)
+
+    assert refused.value.problem == problem
+    assert not people.kept["ann"]
+
+
+async def test_a_strength_can_be_a_default_without_a_picture(usecases):
+    assert await usecases.set_default(make_person(), "strength", 0.4) == {"strength": 0.4}
+
+
+async def test_a_size_and_an_aspect_take_each_others_place(usecases):
+    ann = make_person()
+    await usecases.set_default(ann, "size", "256x256")
+    first = await usecases.set_default(ann, "aspect", "3:2")
+    second = await usecases.set_default(ann, "size", "256x256")
+
+    assert (first, second) == ({"aspect": "3:2"}, {"size": "256x256"})
+
+
+async def test_forgetting_somebody_stops_what_runs_for_them(usecases, store, stopped):
+    running, waiting = make_job(state=JobState.RUNNING), make_job()
+    store.add(running, waiting, make_job(owner="ben"))
+    await usecases.forget(make_person())
+
+    assert stopped == [running]
+    assert [job.owner for job in store.jobs.values()] == ["ben"]
