@@ -31,8 +31,8 @@ log = structlog.get_logger()
 FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 READY_S = 600.0
 """A connection that was not ready once in this time is begun anew."""
+GATEWAY_S = 20.0
 BAD_TOKEN = 4004
-NO_TOKEN = "Discord: no token is set (DISCORD_TOKEN), so Easel runs without Discord."
 REFUSED = (
     "Discord refused the token (DISCORD_TOKEN): make a new one in the developer portal, under Bot, and start again. "
     "Everything else runs on."
@@ -60,12 +60,8 @@ class Discord:
     # ------------------------------------------------------------ the adapter
 
     async def run(self) -> None:
-        """Serve until cancelled. Returns when there is no token that Discord takes: the rest of the house goes on."""
+        """Serve until cancelled. Returns when Discord refuses the token: the rest of the house goes on."""
         token = self._surroundings.secret_of("DISCORD_TOKEN")
-        if not token:
-            self._tell(NO_TOKEN)
-            return
-        point_at(self._settings)
         try:
             await self._keep_connected(token)
         finally:
@@ -99,6 +95,7 @@ class Discord:
     async def _connect(self, client: EaselClient, token: str) -> None:
         """Until the connection is lost for good. Raises what the library raises."""
         helpers: list[asyncio.Task[None]] = []
+        point_at(self._settings.api_base, await self._gateway(token))
         try:
             async with client:
                 await client.login(token)
@@ -110,6 +107,24 @@ class Discord:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+
+    async def _gateway(self, token: str) -> str:
+        """Another server's gateway; empty: Discord's. Never Discord's with a token for another server.
+
+        Raises: aiohttp.ClientError, TimeoutError.
+        """
+        if self._settings.gateway_url or not self._settings.api_base:
+            return self._settings.gateway_url
+        url = f"{self._settings.api_base.rstrip('/')}/gateway/bot"
+        timeout = aiohttp.ClientTimeout(total=GATEWAY_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, headers={"Authorization": f"Bot {token}"}, raise_for_status=False) as answer,
+        ):
+            if answer.status == 401:
+                raise discord.LoginFailure("the token was refused")
+            answer.raise_for_status()
+            return str((await answer.json())["url"])
 
     async def _settle_in(self, client: EaselClient) -> None:
         """What an earlier life left undone, then the commands."""

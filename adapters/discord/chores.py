@@ -178,6 +178,6 @@ async def take_message_away(turn: Turn) -> None:
         with translated():
             await client.get_partial_messageable(int(channel)).get_partial_message(int(message)).delete()
     except PlatformError:
-        if turn.hook is not None:
+        if turn.delete_pressed is not None:
             with suppress(PlatformError), translated():
-                await turn.hook.delete_message(int(message))
+                await turn.delete_pressed()

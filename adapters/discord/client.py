@@ -25,12 +25,15 @@ def intents_of(*, message_content: bool) -> discord.Intents:
 
 
 class EaselClient(discord.AutoShardedClient):
-    """`identify_wait_s`: how long to wait before a session is begun anew, as Discord wants it."""
+    """`identify_wait_s`: how long to wait before a session is begun anew, as Discord wants it; `guilds_wait_s`: for the
+    next server to be told of, before all are known."""
 
     identify_wait_s = 5.0
+    guilds_wait_s = 2.0
 
     def __init__(self, desk: Desk, intake: Intake, *, message_content: bool = False) -> None:
-        more: dict[str, Any] = {"shard_count": 1} if desk.settings.gateway_url else {}
+        is_elsewhere = desk.settings.gateway_url or desk.settings.api_base
+        more: dict[str, Any] = {"shard_count": 1} if is_elsewhere else {}
         super().__init__(
             intents=intents_of(message_content=message_content),
             allowed_mentions=discord.AllowedMentions.none(),
@@ -38,6 +41,7 @@ class EaselClient(discord.AutoShardedClient):
             chunk_guilds_at_startup=False,
             max_messages=None,
             heartbeat_timeout=HEARTBEAT_S,
+            guild_ready_timeout=self.guilds_wait_s,
             shard_connect_timeout=CONNECT_S,
             max_ratelimit_timeout=MAX_RATE_LIMIT_S,
             http_trace=desk.breaker.trace(),

@@ -52,10 +52,8 @@ def of_state(usecases: UseCases, ticket: Ticket, *, also: str = "") -> dict[str,
     job = ticket.job
     text = plain(chat_texts.say_state(ticket, job.origin.locale), MAX_CONTENT - 300)
     lines = [text, _for(job), also]
-    return {
-        "content": "\n".join(filter(None, lines)),
-        "view": view_of(buttons_of(job, usecases.models), job.origin.locale),
-    }
+    buttons = () if job.state.is_final else buttons_of(job, usecases.models)  # the result brings its own
+    return {"content": "\n".join(filter(None, lines)), "view": view_of(buttons, job.origin.locale)}
 
 
 def of_progress(usecases: UseCases, job: Job, progress: Progress, eta_s: float | None) -> dict[str, Any]:

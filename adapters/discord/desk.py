@@ -14,7 +14,7 @@ import structlog
 from adapters.discord.breaker import Breaker
 from adapters.discord.events import PLATFORM, Attached, Event
 from adapters.discord.failures import translated
-from adapters.discord.pace import Editors, Pace
+from adapters.discord.pace import PROGRESS_S, Editors, Pace
 from adapters.discord.reading import pictures_of
 from adapters.discord.settings import DiscordSettings
 from bot.errors import PlatformError, TooLarge, UnsupportedMedia
@@ -53,7 +53,7 @@ class Desk:
     latest: OrderedDict[str, tuple[float, list[Ticket]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self.editors = Editors(self.pace)
+        self.editors = Editors(self.pace, every_s=PROGRESS_S)
         self._fetching = asyncio.Semaphore(FETCHES)
 
     @property

@@ -127,13 +127,13 @@ class Intake:
 
     async def _acknowledge(self, event: Event, interaction: discord.Interaction[Any]) -> Turn:
         """Within the 3 seconds. An event that Discord gave up on meanwhile is acted upon all the same."""
-        stays = event.kind == "button" and (event.can_post or parse_button(event.name) is None)
+        stays = event.kind == "button" and (event.can_post or not deeds.asks_for_a_job(event))
         try:
             with translated():
                 async with asyncio.timeout(ANSWER_S):
                     if stays:
                         await interaction.response.defer()
-                        return Turn(self._desk, event, interaction.followup)
+                        return Turn(self._desk, event, interaction.followup, interaction.delete_original_response)
                     is_hidden = event.can_post or not deeds.asks_for_a_job(event)
                     answer = await interaction.response.defer(ephemeral=is_hidden, thinking=True)
         except (PlatformError, discord.InteractionResponded) as error:

@@ -31,6 +31,9 @@ PATIENCE_S = 2.5
 class Pace:
     """Hands out the moments at which requests may go out."""
 
+    writes = WRITES
+    window_s = WINDOW_S
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._channels: defaultdict[str, deque[float]] = defaultdict(deque)
@@ -40,13 +43,13 @@ class Pace:
         """Until the next write in this channel may go out. Moments handed out already may lie ahead."""
         now = self._clock()
         times = self._channels[channel]
-        while times and now - times[0] >= WINDOW_S:
+        while times and now - times[0] >= self.window_s:
             times.popleft()
         while self._all and now - self._all[0] >= 1:
             self._all.popleft()
         ready = [now]
-        if len(times) >= WRITES:
-            ready.append(times[-WRITES] + WINDOW_S)
+        if len(times) >= self.writes:
+            ready.append(times[-self.writes] + self.window_s)
         if len(self._all) >= A_SECOND:
             ready.append(self._all[-A_SECOND] + 1)
         if len(self._channels) > 5000:
@@ -54,7 +57,7 @@ class Pace:
         return max(ready) - now
 
     def _forget_the_quiet(self, now: float) -> None:
-        for name in [name for name, times in self._channels.items() if not times or now - times[-1] > WINDOW_S]:
+        for name in [name for name, times in self._channels.items() if not times or now - times[-1] > self.window_s]:
             del self._channels[name]
 
     async def turn(self, channel: str) -> None:
@@ -70,7 +73,8 @@ class Pace:
 
     def has_spare(self, channel: str) -> bool:
         """Whether progress may go out now: half of the channel's writes stay for what matters more."""
-        return self._wait_s(channel) <= 0 and len(self._channels[channel]) <= WRITES // 2 and len(self._all) < SPARE
+        is_quiet = self._wait_s(channel) <= 0 and len(self._channels[channel]) <= self.writes // 2
+        return is_quiet and len(self._all) < SPARE
 
 
 Showing = Callable[[], Awaitable[None]]

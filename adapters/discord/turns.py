@@ -1,6 +1,6 @@
 """One event being answered: how its person is told something, now or after a restart."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ class Turn:
     desk: Desk
     event: Event
     hook: discord.Webhook | None = None
+    delete_pressed: Callable[[], Awaitable[None]] | None = None
+    """Takes the message away that a button was pressed on, wherever that is."""
 
     async def say(
         self, text: str, *, files: Sequence[discord.File] = (), view: discord.ui.View | None = None

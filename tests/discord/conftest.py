@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import structlog
 
+import adapters.discord.desk
 from adapters.discord.client import EaselClient
-from adapters.discord.pace import Editors
+from adapters.discord.pace import Pace
 from storage import StorageSettings, open_storage
 from tests.discord.house import House, opened
 from tests.discord.loopback.server import Loopback, loopback
@@ -24,9 +25,20 @@ def plain_log() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Discord wants 5 seconds between sessions; nobody here does."""
+def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discord wants 5 seconds between sessions, and little said in one channel; only `real_pace` is about that."""
     monkeypatch.setattr(EaselClient, "identify_wait_s", 0.01)
+    monkeypatch.setattr(EaselClient, "guilds_wait_s", 0.05)
+    if "real_pace" not in request.fixturenames:
+        monkeypatch.setattr(Pace, "writes", 40)
+        monkeypatch.setattr(Pace, "window_s", 0.6)
+        monkeypatch.setattr(adapters.discord.desk, "PROGRESS_S", 0.2)
+
+
+@pytest.fixture
+def real_pace(server: Loopback) -> None:
+    """Discord's own limits, and ours below them."""
+    server.rest.limits.is_lenient = False
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +65,7 @@ async def server() -> AsyncIterator[Loopback]:
     """Whatever the adapter sent must have been what Discord takes, and no faster than it takes it."""
     async with loopback() as running:
         running.world.guild()
+        running.rest.limits.is_lenient = True
         yield running
     assert sorted(set(running.world.problems)) == []
     assert running.rest.limits.refused == []

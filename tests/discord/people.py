@@ -51,10 +51,19 @@ class Actor:
         if guild is not None and guild.has_bot:
             owners["0"] = str(guild.id)
         payload: dict[str, Any] = {
-            **{"id": str(made.id), "application_id": str(world.application_id), "type": made.kind, "data": data},
-            **{"token": made.token, "version": 1, "locale": self.person.locale, "entitlements": []},
-            **{"channel_id": str(channel.id), "channel": channel.json(), "context": context},
-            **{"app_permissions": str(channel.permissions), "authorizing_integration_owners": owners},
+            "id": str(made.id),
+            "application_id": str(world.application_id),
+            "type": made.kind,
+            "data": data,
+            "token": made.token,
+            "version": 1,
+            "locale": self.person.locale,
+            "entitlements": [],
+            "channel_id": str(channel.id),
+            "channel": channel.json(),
+            "context": context,
+            "app_permissions": str(channel.permissions),
+            "authorizing_integration_owners": owners,
             "attachment_size_limit": guild.size_limit if guild else 10 * 2**20,
         }
         if guild is not None:
@@ -125,8 +134,8 @@ class Actor:
 
     async def submit(self, opened: Interaction, words: str) -> Interaction:
         """Write into the modal that an interaction opened, and send it."""
-        await until(lambda: opened.modal, "a modal")
-        return self.submit_anyhow(opened.modal["custom_id"], words, message=opened.message)
+        modal = await until(lambda: opened.modal, "a modal")
+        return self.submit_anyhow(modal["custom_id"], words, message=opened.message)
 
     def submit_anyhow(self, custom_id: str, words: str, message: Message | None = None) -> Interaction:
         field = {"type": 4, "id": 2, "custom_id": "words", "value": words}

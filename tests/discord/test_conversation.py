@@ -1,7 +1,27 @@
-"""The conversation: placeholder, result, buttons, replies."""
+"""The conversation: placeholder, progress, result, buttons, replies."""
 
+import asyncio
+
+from adapters.discord import sentences
+from bot.jobs import Job, JobState
 from tests.discord.house import House
-from tests.discord.people import Actor, until
+from tests.discord.loopback.server import Loopback
+from tests.discord.loopback.world import Attachment, Message
+from tests.discord.people import Actor, is_finished, until
+from tests.web.pool import picture
+
+
+def a_photo(server: Loopback, name: str = "photo.png", seed: int = 3) -> Attachment:
+    return server.world.file(name, picture(seed, 48, 32))
+
+
+async def imagined(ann: Actor, prompt: str = "a red fox", **options: object) -> Message:
+    seen = len(ann.channel.from_bot)
+    ann.slash("imagine", prompt=prompt, **options)
+    return await ann.finished(seen + 1)
+
+
+# ---------------------------------------------------------------- placeholder and result
 
 
 async def test_a_prompt_becomes_an_ordinary_message_with_the_picture(house: House, ann: Actor) -> None:
@@ -10,8 +30,278 @@ async def test_a_prompt_becomes_an_ordinary_message_with_the_picture(house: Hous
     message = await ann.finished()
 
     assert asked.answers[0] == {"type": 5, "data": {"flags": 64}}
+    assert (asked.answered_after_s or 9) < 3
     assert message.webhook is None
     assert message.attachments[0].data.startswith(b"\x89PNG")
-    assert message.attachments[0].description == "a red fox"
+    assert message.attachments[0].description in ("a red fox", "It is a picture")
     assert "a red fox" in message.content
+    assert [one.split(":")[1] for one in message.buttons] == ["reroll", "vary", "upscale", "ask", "original", "delete"]
     await until(lambda: not asked.messages, "the deferral to go")
+
+
+async def test_the_placeholder_says_where_it_stands_and_can_only_be_cancelled(house: House, ann: Actor) -> None:
+    for _ in range(5):
+        ann.slash("imagine", prompt="a slow fox", steps=50)
+
+    last = await ann.posted(5)
+
+    assert all(one.startswith("v1:cancel:") for one in last.buttons)
+    assert last.content.startswith(("Queued, number ", "Working"))
+    assert [one.nonce for one in ann.channel.from_bot if len(one.nonce or "") > 25] == []
+    assert all(call.body["enforce_nonce"] for call in house.server.world.sent("POST", "/messages"))
+
+
+async def test_progress_comes_with_a_preview_and_ends_before_the_result(house: House, ann: Actor) -> None:
+    ann.slash("imagine", prompt="a slow fox", steps=10)
+    message = await ann.posted()
+
+    await until(lambda: message.attachments, "a preview")
+    shown = message.attachments[0]
+    house.pool.go_on.set()
+    await ann.finished()
+
+    assert shown.filename == "preview.jpg"
+    assert "%" in message.edits[0]["content"]
+    assert [one.filename.endswith(".png") for one in message.attachments] == [True]
+    assert is_finished(message)
+
+
+async def test_a_failure_says_so_calmly_and_offers_another_try(house: House, ann: Actor) -> None:
+    message = await imagined(ann, "fail")
+
+    assert "failed" in message.content
+    assert "inner reason" not in message.content
+    assert [one.split(":")[1] for one in message.buttons] == ["reroll"]
+
+
+async def test_several_pictures_come_in_one_message(house: House, ann: Actor) -> None:
+    message = await imagined(ann, count=4)
+
+    assert len(message.attachments) == 4
+
+
+async def test_a_picture_can_start_from_an_attachment(house: House, ann: Actor) -> None:
+    message = await imagined(ann, image=a_photo(house.server), strength=0.4)
+
+    assert message.attachments
+    assert house.server.world.sent("GET", "/users/@me")
+
+
+async def test_people_wait_for_each_other_in_no_channel(house: House, ann: Actor) -> None:
+    other = ann.at(house.server.world.channel())
+    ann.slash("imagine", prompt="a slow fox", steps=10)
+
+    await imagined(other)
+
+    assert not is_finished(await ann.posted())
+
+
+# ---------------------------------------------------------------- asking
+
+
+async def test_a_question_is_answered_in_words(house: House, ann: Actor) -> None:
+    ann.slash("ask", question="what is it?", image=a_photo(house.server))
+
+    message = await ann.finished()
+
+    assert "It is what is it?" in message.content
+    assert not message.attachments
+
+
+async def test_a_reply_asks_about_the_same_picture_at_any_depth(house: House, ann: Actor, bob: Actor) -> None:
+    made = await imagined(ann)
+    ann.say("what is it?", reply_to=made)
+    first = await ann.finished(2)
+    bob.say("and its colour?", reply_to=first)
+    second = await ann.finished(3)
+    ann.say("is it big?", reply_to=second)
+    third = await ann.finished(4)
+
+    jobs = [await job_of(house, one) for one in (made, first, second, third)]
+
+    assert all(job.images == (type(job.images[0])(jobs[0].result.media[0].id),) for job in jobs[1:])
+    assert second.reply_to is not None
+    assert not [one for one in house.server.world.calls if "cdn" in one.path]
+    assert jobs[2].owner == (await house.person(bob.person.id)).id
+
+
+async def job_of(house: House, message: Message) -> Job:
+    """Once it is recorded that the message arrived."""
+    while True:
+        job = await house.inner.usecases.chat.of_message("discord", f"{message.channel.id}:{message.id}")
+        if job is not None and (job.state is JobState.DELIVERED or not is_finished(message)):
+            return job
+        await asyncio.sleep(0.02)
+
+
+async def test_a_reply_that_is_no_question_offers_to_ask(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+    wish = ann.say("with a green hat", reply_to=made)
+
+    offer = await ann.posted(2)
+    ann.press(offer, "ask")
+    answer = await ann.finished(3)
+
+    assert offer.reply_to == wish.id
+    assert "with a green hat" in answer.content
+
+
+async def test_the_ask_button_opens_a_field_for_the_question(house: House, ann: Actor, bob: Actor) -> None:
+    made = await imagined(ann)
+
+    opened = bob.press(made, "ask")
+    sent = await bob.submit(opened, "what is it?")
+    answer = await ann.finished(2)
+
+    assert opened.answers[0]["data"]["custom_id"] == made.button("ask")
+    assert "It is what is it?" in answer.content
+    await until(lambda: not sent.messages, "the deferral to go")
+
+
+async def test_a_photo_in_a_mention_is_asked_about_or_described(house: House, ann: Actor) -> None:
+    ann.say("what is it?", a_photo(house.server))
+    first = await ann.finished()
+    ann.say("", a_photo(house.server))
+    second = await ann.finished(2)
+
+    assert "It is what is it?" in first.content
+    assert "It is a picture" in second.content
+
+
+async def test_a_reply_with_a_photo_of_its_own_is_about_that_photo(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+    ann.say("what is it?", a_photo(house.server, seed=9), reply_to=made)
+
+    answer = await ann.finished(2)
+
+    job = await job_of(house, answer)
+    made_by = await job_of(house, made)
+    assert job.images[0].id != made_by.result.media[0].id
+
+
+async def test_a_photo_that_discord_hides_from_bots_is_asked_about_by_the_menu(
+    house: House, ann: Actor, bob: Actor
+) -> None:
+    photo = bob.say("look", a_photo(house.server), mention=False)
+    ann.say("what is it?", reply_to=photo)
+    ann.channel.messages[max(ann.channel.messages)].mentions.append(house.server.world.bot)
+    hint = await asked_by_mention(ann, photo)
+
+    opened = ann.menu(sentences.ASK_ABOUT, photo)
+    await ann.submit(opened, "what is it?")
+    answer = await ann.finished(2)
+
+    assert sentences.ASK_ABOUT in hint.content
+    assert "It is what is it?" in answer.content
+
+
+async def asked_by_mention(ann: Actor, photo: Message) -> Message:
+    """A reply to somebody else's message that names the bot."""
+    world = ann.server.world
+    mentions = [world.bot, photo.author]
+    made = world.post(ann.channel, ann.person, f"<@{world.bot.id}> what is it?", reply_to=photo.id, mentions=mentions)
+    payload = made.json()
+    payload["referenced_message"] = photo.json(is_blank=world.is_blank(photo), nested=False)
+    ann.server.gateway.tell("MESSAGE_CREATE", payload)
+    return await ann.posted(len(ann.channel.from_bot) + 1)
+
+
+async def test_the_menu_captions_any_picture(house: House, ann: Actor, bob: Actor) -> None:
+    photo = bob.say("look", a_photo(house.server), mention=False)
+
+    ann.menu(sentences.CAPTION_THIS, photo)
+
+    assert "It is a picture" in (await ann.finished()).content
+
+
+async def test_the_menu_varies_a_picture_of_ours_at_once_and_another_with_words(
+    house: House, ann: Actor, bob: Actor
+) -> None:
+    made = await imagined(ann)
+    photo = bob.say("look", a_photo(house.server), mention=False)
+
+    ann.menu(sentences.VARY_THIS, made)
+    own = await ann.finished(2)
+    await ann.submit(ann.menu(sentences.VARY_THIS, photo), "as a painting")
+    other = await ann.finished(3)
+
+    assert own.attachments
+    assert "as a painting" in other.content
+
+
+async def test_a_forwarded_picture_can_be_asked_about(house: House, ann: Actor, bob: Actor) -> None:
+    photo = Message(1, ann.channel, bob.person, attachments=[a_photo(house.server)])
+    forward = house.server.world.post(ann.channel, bob.person, snapshots=[photo])
+
+    ann.menu(sentences.CAPTION_THIS, forward)
+
+    assert "It is a picture" in (await ann.finished()).content
+
+
+async def test_a_private_chat_needs_no_mention(house: House, ann: Actor) -> None:
+    private = ann.at(house.server.world.dm(ann.person))
+    private.slash("imagine", prompt="a fox")
+    made = await private.finished()
+    private.say("what is it?", reply_to=made)
+
+    answer = await private.finished(2)
+
+    assert "It is what is it?" in answer.content
+    assert "for <@" not in made.content
+
+
+# ---------------------------------------------------------------- buttons
+
+
+async def test_reroll_and_vary_make_more_for_whoever_presses(house: House, ann: Actor, bob: Actor) -> None:
+    made = await imagined(ann, seed=7)
+
+    bob.press(made, "reroll")
+    again = await ann.finished(2)
+    bob.press(made, "vary")
+    varied = await ann.finished(3)
+
+    job = await job_of(house, again)
+    assert job.owner == (await house.person(bob.person.id)).id
+    assert job.options["seed"] != 7
+    assert varied.attachments
+
+
+async def test_cancel_stops_the_job_and_says_so_in_its_message(house: House, ann: Actor) -> None:
+    ann.slash("imagine", prompt="a slow fox", steps=50)
+    message = await ann.posted()
+
+    pressed = ann.press(message, "cancel")
+    await ann.finished()
+
+    assert "Cancelled" in message.content
+    assert pressed.answers[0]["type"] == 6
+
+
+async def test_original_sends_the_file_as_rendered_to_the_person_alone(house: House, ann: Actor, bob: Actor) -> None:
+    made = await imagined(ann)
+
+    pressed = bob.press(made, "original")
+    await until(lambda: pressed.messages, "the original")
+
+    assert pressed.messages[0].ephemeral_for is bob.person
+    assert pressed.messages[0].attachments[0].data == made.attachments[0].data
+
+
+async def test_delete_takes_the_message_and_the_job_away(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+
+    ann.press(made, "delete")
+    await until(lambda: not ann.channel.from_bot, "the message to go")
+
+    person = await house.person(ann.person.id)
+    assert (await house.inner.usecases.jobs.page(person))[0] == []
+
+
+async def test_a_button_may_be_pressed_often(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+
+    pressed = [ann.press(made, "reroll") for _ in range(3)]
+    await ann.finished(4)
+
+    assert all(one.is_answered for one in pressed)

@@ -15,6 +15,8 @@ class Bucket:
 
 MESSAGES = Bucket("messages", 5, 5.0)
 """Observed: edits share it with posts."""
+LENIENT = Bucket("messages", 50, 0.5)
+"""For tests that are about something else."""
 DELETES = Bucket("deletes", 5, 1.0)
 HOOKS = Bucket("hooks", 5, 2.0)
 READS = Bucket("reads", 10, 5.0)
@@ -36,6 +38,7 @@ class Limits:
     per_second: int = 50
     calls: defaultdict[tuple[str, str], deque[float]] = field(default_factory=lambda: defaultdict(deque))
     overall: deque[float] = field(default_factory=deque)
+    is_lenient: bool = False
     refused: list[str] = field(default_factory=list)
     """Every request that came too soon."""
 
@@ -43,6 +46,8 @@ class Limits:
         """Headers, seconds to wait if it came too soon, and whether the limit over all said so."""
         now = time.monotonic()
         bucket, major = bucket_of(method, path)
+        if self.is_lenient and bucket in (MESSAGES, READS, DELETES):
+            bucket = LENIENT
         seen = self.calls[bucket.name, major]
         while seen and now - seen[0] >= bucket.window_s:
             seen.popleft()

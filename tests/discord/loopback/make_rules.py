@@ -31,8 +31,12 @@ NEVER_SENT = (
     *("shared_client_theme", "confetti_potion", "emoji"),
 )
 """Left out of the description, so that sending them breaks a rule."""
-UNTOLD = {"ApplicationCommandUpdateRequest": {"nsfw": {"type": "boolean"}}}
-"""What Discord documents and takes, but its description leaves out."""
+UNTOLD = {
+    "ApplicationCommandUpdateRequest": {"nsfw": {"type": "boolean"}},
+    "MessageEditRequestPartial": {"tts": {"const": False}},
+    "IncomingWebhookUpdateRequestPartial": {"tts": {"const": False}},
+}
+"""What discord.py sends beyond the description; Discord documents it elsewhere, or ignores it."""
 NO_COMPONENTS_V2 = (
     *("ContainerComponent", "FileComponent", "MediaGallery", "Section", "Separator", "TextDisplay", "Thumbnail"),
     *(

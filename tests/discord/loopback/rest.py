@@ -145,7 +145,13 @@ class Rest:
         return 200, self.world.bot.json() | {"mfa_enabled": False, "verified": True, "email": None, "flags": 0}
 
     async def application(self, call: Call) -> tuple[int, Any]:
-        about = {"id": str(self.world.application_id), "name": "Easel", "icon": None, "description": "", "summary": ""}
+        about: dict[str, Any] = {
+            "id": str(self.world.application_id),
+            "name": "Easel",
+            "icon": None,
+            "description": "",
+            "summary": "",
+        }
         about |= {"bot_public": True, "bot_require_code_grant": False, "verify_key": "k", "flags": 0, "owner": None}
         return 200, about | {"owner": self.world.person("owner").json(), "team": None}
 
@@ -375,7 +381,7 @@ async def _read(request: web.Request) -> tuple[Any, dict[str, bytes], bool]:
         body, files = None, {}
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
-            data = await part.read(decode=False)  # type: ignore[union-attr]
+            data = await part.read(decode=False)
             if part.name == "payload_json":
                 body = json.loads(data)
             else:

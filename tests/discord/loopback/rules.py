@@ -29,9 +29,14 @@ def check(method: str, path: str, body: Any, query: Any, files: list[str], is_mu
         return [*found, f"{name}: takes no body"]
     if is_multipart and not rule["multipart"]:
         found.append(f"{name}: takes no files")
-    found += [f"{name}: {_explain(error)}" for error in _validator(name).iter_errors(body)]
+    found += [f"{name}: {one}" for one in _broken(name, json.dumps(body))]
     message = body.get("data") if isinstance(body, dict) and isinstance(body.get("data"), dict) else body
     return [*found, *(f"{name}: {one}" for one in _untold(message, files))]
+
+
+@lru_cache(maxsize=500)
+def _broken(name: str, body: str) -> tuple[str, ...]:
+    return tuple(_explain(error) for error in _validator(name).iter_errors(json.loads(body)))
 
 
 @lru_cache

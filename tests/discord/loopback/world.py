@@ -70,7 +70,11 @@ class Channel:
         made |= {"permission_overwrites": [], "nsfw": self.nsfw, "topic": None, "rate_limit_per_user": 0}
         made["parent_id"] = str(self.parent.id) if self.parent else None
         if self.kind == THREAD:
-            metadata = {"archived": self.is_locked, "locked": self.is_locked, "auto_archive_duration": 60}
+            metadata: dict[str, Any] = {
+                "archived": self.is_locked,
+                "locked": self.is_locked,
+                "auto_archive_duration": 60,
+            }
             metadata["archive_timestamp"] = "2026-01-01T00:00:00+00:00"
             made |= {"owner_id": "1", "message_count": 1, "member_count": 1, "thread_metadata": metadata}
         return made

@@ -1,0 +1,204 @@
+"""The connection: first connects that fail, drops, op 7 and op 9, outages, refused tokens. Over real sockets."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.discord.house import House, opened
+from tests.discord.loopback.server import Loopback
+from tests.discord.people import Actor, until
+
+
+async def works(ann: Actor) -> None:
+    seen = len(ann.channel.from_bot)
+    ann.slash("imagine", prompt="a red fox")
+    await ann.finished(seen + 1)
+
+
+async def test_a_first_connect_that_fails_is_tried_again(
+    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.gateway.refusals = 1
+    monkeypatch.setattr("discord.shard.asyncio.sleep", quick_sleep())
+
+    async with opened(data_dir, server) as house:
+        house.start()
+        await house.ready()
+
+        await works(ann)
+
+    assert server.gateway.log[:2] == ["refused", "identify"]
+
+
+def quick_sleep():
+    import asyncio
+
+    sleep = asyncio.sleep
+
+    async def quick(seconds: float, *more: object) -> None:
+        await sleep(min(seconds, 0.05))
+
+    return quick
+
+
+async def test_a_login_during_an_outage_is_tried_until_it_works(data_dir: Path, server: Loopback, ann: Actor) -> None:
+    await server.vanish()
+    async with opened(data_dir, server) as house:
+        house.start()
+        await until(lambda: len(house.tasks) == 3)
+        await server.listen()
+        await house.ready()
+
+        await works(ann)
+
+
+async def test_a_server_error_at_login_is_tried_again(data_dir: Path, server: Loopback, ann: Actor) -> None:
+    server.fail("GET", "/users/@me", 503, times=2)
+    async with opened(data_dir, server) as house:
+        house.start()
+        await house.ready()
+
+        await works(ann)
+
+
+async def test_a_dropped_connection_is_resumed_and_nothing_said_meanwhile_is_lost(
+    house: House, server: Loopback, ann: Actor
+) -> None:
+    server.gateway.drop()
+    ann.slash("imagine", prompt="a red fox")
+
+    await ann.finished()
+
+    assert server.gateway.log == ["identify", "resume"]
+
+
+async def test_a_resume_that_repeats_an_interaction_makes_no_second_job(
+    house: House, server: Loopback, ann: Actor
+) -> None:
+    await works(ann)
+    session = server.gateway.connected[0]
+    session.events += [
+        (session.seq + 1, name, data) for _, name, data in session.events if name == "INTERACTION_CREATE"
+    ]
+    session.seq += 1
+    server.gateway.drop()
+    await until(lambda: "resume" in server.gateway.log, "a resume")
+
+    await works(ann)
+
+    assert len(ann.channel.from_bot) == 2
+
+
+async def test_a_wish_to_reconnect_is_followed(house: House, server: Loopback, ann: Actor) -> None:
+    await server.gateway.ask_to_reconnect()
+    await until(lambda: server.gateway.log == ["identify", "resume"], "a resume")
+
+    await works(ann)
+
+
+@pytest.mark.parametrize("is_resumable", [True, False])
+async def test_an_invalid_session_is_begun_anew(house: House, server: Loopback, ann: Actor, is_resumable: bool) -> None:
+    await server.gateway.invalidate(is_resumable=is_resumable)
+    after = ["identify", "resume"] if is_resumable else ["identify", "identify"]
+    await until(lambda: server.gateway.log == after, "a new session")
+
+    await works(ann)
+
+
+async def test_after_hours_nothing_can_be_resumed_and_a_new_session_begins(
+    house: House, server: Loopback, ann: Actor
+) -> None:
+    server.gateway.forget_sessions()
+    await until(lambda: "identify" in server.gateway.log[1:], "a new session")
+
+    await works(ann)
+
+    assert server.gateway.log[:2] == ["identify", "resume refused"]
+
+
+async def test_an_outage_holds_up_nothing_but_discord(house: House, server: Loopback, ann: Actor) -> None:
+    ann.slash("imagine", prompt="a slow fox", steps=10)
+    message = await ann.posted()
+    await server.vanish()
+    house.pool.go_on.set()
+    await until(lambda: not house.pool._running, "the job's end")
+    assert message.attachments == [] or message.attachments[0].filename == "preview.jpg"
+
+    await server.listen()
+    await ann.finished()
+
+    assert message.attachments[0].filename.endswith(".png")
+    assert len(ann.channel.from_bot) == 1
+
+
+async def test_a_refused_token_is_one_sentence_and_the_house_runs_on(data_dir: Path, server: Loopback) -> None:
+    async with opened(data_dir, server, token="wrong") as house:
+        house.start()
+        await until(lambda: house.said, "a sentence")
+        await until(lambda: house.tasks[2].done(), "the adapter's end")
+
+        assert house.said == [pytest.approx(house.said[0])]
+        assert "refused the token" in house.said[0]
+        assert not house.tasks[0].done()
+        assert not house.tasks[1].done()
+
+
+async def test_a_token_that_is_withdrawn_while_it_runs_is_told_of_too(house: House, server: Loopback) -> None:
+    server.world.token = "another"
+    server.gateway.forget_sessions()
+
+    await until(lambda: house.said, "a sentence")
+
+    assert "refused the token" in house.said[0]
+
+
+async def test_no_privileged_intent_is_asked_for(house: House, server: Loopback) -> None:
+    privileged = 1 << 1 | 1 << 8 | 1 << 15
+
+    assert server.gateway.connected[0].intents & privileged == 0
+
+
+async def test_an_intent_that_discord_does_not_allow_is_done_without(
+    data_dir: Path, server: Loopback, ann: Actor
+) -> None:
+    async with opened(data_dir, server, message_content=True) as house:
+        house.start()
+        await house.ready()
+
+        await works(ann)
+
+    assert "message content" in house.said[0]
+
+
+async def test_an_opted_in_intent_is_used(data_dir: Path, server: Loopback, ann: Actor) -> None:
+    server.world.may_read_content = True
+    async with opened(data_dir, server, message_content=True) as house:
+        house.start()
+        await house.ready()
+
+        assert server.gateway.connected[0].intents & 1 << 15
+
+
+async def test_another_gateway_can_be_named(data_dir: Path, server: Loopback, ann: Actor) -> None:
+    async with opened(data_dir, server, gateway_url=server.gateway_url) as house:
+        house.start()
+        await house.ready()
+
+        await works(ann)
+
+    assert not server.world.sent("GET", "/gateway/bot")
+
+
+async def test_heartbeats_that_nobody_answers_end_the_connection(
+    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.client.HEARTBEAT_S", 1.0)
+    server.gateway.heartbeat_ms = 300
+    async with opened(data_dir, server) as house:
+        house.start()
+        await house.ready()
+        server.gateway.is_mute = True
+        await until(lambda: "resume" in server.gateway.log, "a resume")
+        server.gateway.is_mute = False
+
+        await works(ann)
