@@ -9,7 +9,7 @@ TORCH = 2.13.0
 VENV = .venv/bin/python
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format lint types contracts tests bench crash lock clean
+.PHONY: help run test check format lint types contracts tests locales bench crash lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -35,6 +35,9 @@ contracts: .venv/.dev
 
 tests: .venv/.dev
 	$(VENV) -m pytest $(PYTEST_ARGS)
+
+locales: .venv/.dev ## collect every sentence into the template, and compile the catalogues
+	$(VENV) -m scripts.locales
 
 bench: .venv/.dev ## run every benchmark against its peer
 	$(VENV) -m benchmarks

@@ -129,6 +129,7 @@ def _usecases(storage: Storage) -> JobUseCases:
         store=storage.jobs,
         history=storage.history,
         media=storage.media,
+        people=storage.people,
         models=Models({"bench": spec}),
         rates=Rates(),
         events=Events(),

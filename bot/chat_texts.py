@@ -82,7 +82,7 @@ def _answer(job: Job, locale: str) -> str:
 
 def _made_from(job: Job, say: Say) -> str:
     seed = job.result.seed if job.result else None
-    prompt = clean_text(str(job.options.get("prompt", ""))) or say(job.command)
+    prompt = clean_text(str(job.options.get("prompt", ""))) or say("A picture")
     told = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
     return told if seed is None else say("{told}, seed {seed}").format(told=told, seed=seed)
 
@@ -134,7 +134,8 @@ def say_quota(quota: Quota, locale: str = "en") -> str:
         used=round(quota.used, 1), reserved=round(quota.reserved, 1)
     )
     if quota.limit is None:
-        return f"{used} {say('There is no limit for you.')}"
+        unlimited = say("There is no limit for you.")
+        return f"{used} {unlimited}"
     left = max(0.0, quota.limit - quota.used - quota.reserved)
     told = say("Left: {left:g} of {limit:g}. It starts anew at {time} UTC.").format(
         left=round(left, 1), limit=quota.limit, time=f"{quota.resets_at:%H:%M}"
@@ -147,7 +148,8 @@ def say_models(models: Models, locale: str = "en") -> str:
     lines = []
     for spec in models:
         tasks = ", ".join(say(task) for task in spec.tasks)
-        lines.append(f"{spec.name}: {tasks}" + (f" ({say('demo')})" if spec.demo else ""))
+        demo = say("demo")
+        lines.append(f"{spec.name}: {tasks} ({demo})" if spec.demo else f"{spec.name}: {tasks}")
     return "\n".join(lines) or say("There are no models here yet.")
 
 

@@ -64,6 +64,7 @@ class Finishing:
                 )
             )
         model = self.models.get(job.model)
+        notes = tuple(texts.say_note(note, job.origin.locale) for note in done.notes)
         demo = (texts.translator(job.origin.locale)(texts.DEMO_HINT),) if model and model.demo else ()
         return Result(
             media=tuple(pictures),
@@ -73,7 +74,7 @@ class Finishing:
             revision=done.revision,
             seconds=round(done.seconds, 3),
             parameters=done.pictures[0].parameters if done.pictures else "",
-            notes=(*done.notes, *demo),
+            notes=(*notes, *demo),
         )
 
     # ------------------------------------------------------------ captions: best effort, and never for long

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.errors import InvalidOption
+from bot.sentences import N_
 
 MAX_PROMPT = 2000
 MAX_SEED = 4294967295
@@ -163,7 +164,7 @@ def _convert(kind: type, value: Any, written: str) -> Any:
             return _to_int(value)
         return float(value.strip() if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError) as error:
-        words = {str: "text", bool: "yes or no", int: "a whole number", float: "a number"}
+        words = {str: N_("text"), bool: N_("yes or no"), int: N_("a whole number"), float: N_("a number")}
         raise InvalidOption(written, "type", value=value, allowed=words[kind]) from error
 
 

@@ -3,6 +3,7 @@
 `explain` turns an error into one short sentence that says what to do. It never shows a traceback or a path.
 """
 
+import re
 from collections.abc import Mapping
 
 from bot import errors
@@ -102,10 +103,31 @@ def _explain_option(error: errors.InvalidOption, say: Say) -> str:
     return say(OPTION_PROBLEMS[error.problem]).format(
         option=clean_text(error.option),
         value=_shown(error.value, say),
-        allowed=error.allowed,
+        allowed=_allowed(error.allowed, say),
         nearest=error.nearest,
         hint=hint,
     )
+
+
+_RANGE = re.compile(r"(\S+) to (\S+)")
+_BOUND = re.compile(r"at (least|most) (\S+)")
+ALLOWED = frozenset(
+    {
+        *("text", "yes or no", "a whole number", "a number", "less for a picture as large as this one"),
+        *("WIDTHxHEIGHT, such as 512x512", "WIDTH:HEIGHT, such as 3:2"),
+    }
+)
+"""Words for what is allowed that are no figures and no names."""
+
+
+def _allowed(allowed: str, say: Say) -> str:
+    """What is allowed, in the person's language: a range, a bound, or words that are known here."""
+    if found := _RANGE.fullmatch(allowed):
+        return say("{low} to {high}").format(low=found[1], high=found[2])
+    if found := _BOUND.fullmatch(allowed):
+        bound = say("at least {n}") if found[1] == "least" else say("at most {n}")
+        return bound.format(n=found[2])
+    return say(allowed) if allowed in ALLOWED else allowed
 
 
 def _shown(value: object, say: Say) -> str:
@@ -182,10 +204,24 @@ UNAUTHORIZED: Mapping[str, str] = {
 }
 
 
+PROMPT_TOO_LONG = N_("The prompt is longer than this model reads; the end was left out.")
+PICTURE_BLANKED = N_("The model's own filter blanked the picture.")
+UNKNOWN_WORDS = N_("I don't know: {words}")
+
+
+def say_note(note: str, locale: str = "en") -> str:
+    """A note that an engine made, in the person's language."""
+    say = translator(locale)
+    if note in (PROMPT_TOO_LONG, PICTURE_BLANKED):
+        return say(note)
+    start, _ = UNKNOWN_WORDS.split("{words}")
+    return say(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note
+
+
 DEMO_HINT = N_("Made by the demo model, to prove your installation. For real pictures, add a model to the config.")
 
 _NAMES = (
-    N_("job"), N_("picture"), N_("key"), N_("MiB"), N_("megapixels"),
+    N_("job"), N_("picture"), N_("key"), N_("person"), N_("MiB"), N_("megapixels"),
     *(N_("queued"), N_("running"), N_("rendered"), N_("delivered"), N_("failed"), N_("cancelled"), N_("dead")),
     *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
     *(N_("visual-question-answering"), N_("demo")),

@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from bot.errors import InterruptedTooOften
 from bot.jobs import TRANSITIONS, Job, JobError, JobState, Result
 from bot.ports import Renewed
+from bot.texts import explain
 from storage import lanes, ledger
 from storage.dialect import Dialect
 from storage.media_rows import keep_results
@@ -23,7 +25,12 @@ _CLAIMED = select(job).where(
     job.c.id == bindparam("of_id"), job.c.attempt == bindparam("of_attempt"), job.c.state == JobState.RUNNING
 )
 
-TOO_OFTEN = JobError(code="interrupted_too_often", message="It was interrupted too often and was given up.")
+
+def _too_often(row: JobRow) -> JobError:
+    error = InterruptedTooOften()
+    locale = row._mapping[job.c.origin].get("locale", "en")
+    return JobError(code=error.code, message=explain(error, locale=locale))
+
 
 
 def render(tx: Connection, dialect: Dialect, job_id: str, attempt: int, result: Result) -> Job | None:
@@ -76,7 +83,7 @@ def recover(tx: Connection, max_interruptions: int, *, only_expired: bool) -> in
     returned = 0
     for row in tx.execute(orphans).all():
         if row.interruptions >= max_interruptions and not row.cancel_requested:
-            _finish(tx, row, JobState.FAILED, now, error=TOO_OFTEN)
+            _finish(tx, row, JobState.FAILED, now, error=_too_often(row))
         else:
             after = _return(tx, row, now, counter="interruptions")
             returned += after.state == JobState.QUEUED

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -562,6 +563,13 @@ class FakePrivacy(Fake):
         job = await self._store.get(job_id, owner)
         self._begin("erase", job_id=job_id)
         return self._store.jobs.pop(job.id)
+
+    async def export(self, person_id, *, max_bytes=None) -> Path:
+        self._begin("export", person_id=person_id, max_bytes=max_bytes)
+        return Path("everything.zip")
+
+    async def tidy(self) -> None:
+        self._begin("tidy")
 
     async def forget(self, person_id) -> list[Job]:
         mine = [job for job in self._store.jobs.values() if job.owner == person_id]

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from bot.commands.vision import GENERATION, VisionCommand
 from bot.models import VISUAL_QUESTION_ANSWERING
 from bot.options import OptionSpec
+from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ask(VisionCommand):
     name = "ask"
-    summary = "Ask a question about a picture"
+    summary = N_("Ask a question about a picture")
     specs = (
         OptionSpec(
             name="question",
             kind=str,
-            help="What to ask",
+            help=N_("What to ask"),
             maximum=500,
             is_required=True,
             is_main=True,

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from bot.commands.vision import GENERATION, VisionCommand
 from bot.models import IMAGE_TO_TEXT
+from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption(VisionCommand):
     name = "caption"
-    summary = "Say what is in a picture"
+    summary = N_("Say what is in a picture")
     specs = GENERATION
 
     @property

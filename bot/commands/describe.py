@@ -7,6 +7,7 @@ from typing import Any
 from bot.commands.vision import GENERATION, VisionCommand
 from bot.models import IMAGE_TO_TEXT
 from bot.options import OptionSpec
+from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,10 +15,10 @@ class Describe(VisionCommand):
     """Its answer has one prompt on each line, all different; there may be fewer than asked for."""
 
     name = "describe"
-    summary = "Turn a picture into prompts"
+    summary = N_("Turn a picture into prompts")
     images_allowed = 1
     specs = (
-        OptionSpec(name="count", kind=int, help="How many prompts", minimum=1, maximum=4, default=4),
+        OptionSpec(name="count", kind=int, help=N_("How many prompts"), minimum=1, maximum=4, default=4),
         *GENERATION,
     )
 

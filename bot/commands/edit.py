@@ -7,6 +7,7 @@ from typing import Any
 from bot.commands.imagine import Imagine
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from bot.options import OptionSpec
+from bot.sentences import N_
 
 _PROMPT, *_OTHERS = (spec for spec in Imagine.specs if spec.name != "strength")
 
@@ -14,15 +15,15 @@ _PROMPT, *_OTHERS = (spec for spec in Imagine.specs if spec.name != "strength")
 @dataclass(frozen=True, kw_only=True)
 class Edit(Imagine):
     name = "edit"
-    summary = "Change a picture as you say"
+    summary = N_("Change a picture as you say")
     images_needed = 1
     specs = (
-        replace(_PROMPT, help="What to change", flags=("instruction",)),
+        replace(_PROMPT, help=N_("What to change"), flags=("instruction",)),
         *_OTHERS,
         OptionSpec(
             name="image_guidance_scale",
             kind=float,
-            help="How closely to keep to the picture; the model's own when not given",
+            help=N_("How closely to keep to the picture; the model's own when not given"),
             flags=("image_guidance",),
             minimum=1,
             maximum=5,

@@ -10,6 +10,7 @@ from bot.commands.base import Command
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
+from bot.sentences import N_
 
 _SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
 _ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")
@@ -19,14 +20,14 @@ MAX_ASPECT = 4.0
 @dataclass(frozen=True, kw_only=True)
 class Imagine(Command):
     name = "imagine"
-    summary = "Make pictures from a prompt"
+    summary = N_("Make pictures from a prompt")
     roles = ("init",)
     images_allowed = 1
     specs: ClassVar[tuple[OptionSpec, ...]] = (
         OptionSpec(
             name="prompt",
             kind=str,
-            help="What to draw",
+            help=N_("What to draw"),
             maximum=MAX_PROMPT,
             is_required=True,
             is_main=True,
@@ -34,7 +35,7 @@ class Imagine(Command):
         OptionSpec(
             name="negative_prompt",
             kind=str,
-            help="What to keep out",
+            help=N_("What to keep out"),
             flags=("negative",),
             maximum=MAX_PROMPT,
             default="",
@@ -42,22 +43,22 @@ class Imagine(Command):
         OptionSpec(
             name="seed",
             kind=int,
-            help="The same seed gives the same picture; drawn when not given",
+            help=N_("The same seed gives the same picture; drawn when not given"),
             minimum=0,
             maximum=MAX_SEED,
         ),
-        OptionSpec(name="count", kind=int, help="How many pictures", minimum=1, maximum=4, default=1),
+        OptionSpec(name="count", kind=int, help=N_("How many pictures"), minimum=1, maximum=4, default=1),
         OptionSpec(
             name="steps",
             kind=int,
-            help="Denoising steps; the model's own when not given",
+            help=N_("Denoising steps; the model's own when not given"),
             minimum=1,
             maximum=150,
         ),
         OptionSpec(
             name="guidance_scale",
             kind=float,
-            help="How closely to follow the prompt; the model's own when not given",
+            help=N_("How closely to follow the prompt; the model's own when not given"),
             flags=("guidance",),
             minimum=0,
             maximum=30,
@@ -65,41 +66,41 @@ class Imagine(Command):
         OptionSpec(
             name="width",
             kind=int,
-            help="Pixels; the model's own when not given",
+            help=N_("Pixels; the model's own when not given"),
             minimum=8,
             maximum=4096,
         ),
         OptionSpec(
             name="height",
             kind=int,
-            help="Pixels; the model's own when not given",
+            help=N_("Pixels; the model's own when not given"),
             minimum=8,
             maximum=4096,
         ),
         OptionSpec(
             name="size",
             kind=str,
-            help="WIDTHxHEIGHT in pixels, instead of width and height",
+            help=N_("WIDTHxHEIGHT in pixels, instead of width and height"),
             maximum=20,
         ),
-        OptionSpec(name="aspect", kind=str, help="WIDTH:HEIGHT at the model's own area", maximum=20),
+        OptionSpec(name="aspect", kind=str, help=N_("WIDTH:HEIGHT at the model's own area"), maximum=20),
         OptionSpec(
             name="sampler",
             kind=str,
-            help="The sampler; the model's own when not given",
+            help=N_("The sampler; the model's own when not given"),
             choices=SAMPLERS,
         ),
         OptionSpec(
             name="strength",
             kind=float,
-            help="How far to go from the given picture, 0 to 1",
+            help=N_("How far to go from the given picture, 0 to 1"),
             minimum=0.01,
             maximum=1,
         ),
         OptionSpec(
             name="model",
             kind=str,
-            help="Which model; the first able one when not given",
+            help=N_("Which model; the first able one when not given"),
             maximum=60,
         ),
     )
@@ -120,7 +121,7 @@ class Imagine(Command):
         width, height = self._size(model, aspect)
         count = values.get("count", 1)
         if values.get("seed", 0) + count - 1 > MAX_SEED:
-            raise InvalidOption("seed", "range", value=values["seed"], allowed=f"0 to {MAX_SEED - count + 1} here")
+            raise InvalidOption("seed", "range", value=values["seed"], allowed=f"0 to {MAX_SEED - count + 1}")
         filled: dict[str, Any] = {
             "prompt": values["prompt"],
             "negative_prompt": values.get("negative_prompt", ""),
@@ -152,11 +153,11 @@ class Imagine(Command):
         if values.get("size"):
             return self._checked(
                 model,
-                *_pair(_SIZE, "size", values["size"], "WIDTHxHEIGHT, such as 512x512"),
+                *_pair(_SIZE, "size", values["size"], N_("WIDTHxHEIGHT, such as 512x512")),
                 "size",
             )
         if values.get("aspect"):
-            wide, high = _pair(_ASPECT, "aspect", values["aspect"], "WIDTH:HEIGHT, such as 3:2")
+            wide, high = _pair(_ASPECT, "aspect", values["aspect"], N_("WIDTH:HEIGHT, such as 3:2"))
             return fit_aspect(model, wide / high, "aspect")
         if values.get("width") or values.get("height"):
             return self._checked(

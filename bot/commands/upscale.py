@@ -14,6 +14,7 @@ from bot.errors import InvalidOption
 from bot.jobs import Picture
 from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
 from bot.options import OptionSpec
+from bot.sentences import N_
 
 REFINE, RESIZE = "refine", "resize"
 STRENGTH = 0.3
@@ -27,23 +28,25 @@ class Upscale(Command):
     """`size` is the picture's own, width and height; known once the picture was looked at."""
 
     name = "upscale"
-    summary = "Make a picture larger"
+    summary = N_("Make a picture larger")
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
     specs = (
-        replace(_OF_IMAGINE["prompt"], help="What it shows; helps a model that refines", is_required=False, default=""),
-        OptionSpec(name="scale", kind=int, help="How many times as large", minimum=2, maximum=4, default=2),
+        replace(
+            _OF_IMAGINE["prompt"], help=N_("What it shows; helps a model that refines"), is_required=False, default=""
+        ),
+        OptionSpec(name="scale", kind=int, help=N_("How many times as large"), minimum=2, maximum=4, default=2),
         OptionSpec(
             name="method",
             kind=str,
-            help="Refine with a model, or only resize; by what the model takes when not given",
+            help=N_("Refine with a model, or only resize; by what the model takes when not given"),
             choices=(REFINE, RESIZE),
         ),
         OptionSpec(
             name="strength",
             kind=float,
-            help="How far refining may go from the picture",
+            help=N_("How far refining may go from the picture"),
             minimum=0.01,
             maximum=1,
             default=STRENGTH,
@@ -85,7 +88,7 @@ class Upscale(Command):
         scale = int(self.values.get("scale", 2))
         width, height = self._target() or (model.width, model.height)
         if width * height > MAX_PIXELS:
-            raise InvalidOption("scale", "range", value=scale, allowed="less for a picture as large as this one")
+            raise InvalidOption("scale", "range", value=scale, allowed=N_("less for a picture as large as this one"))
         method = self.values.get("method") or (REFINE if self.refines(model) else RESIZE)
         if method == REFINE and not self.refines(model):
             raise InvalidOption("method", "model_lacks", value=model.name)

@@ -8,13 +8,14 @@ from bot.commands.base import Command
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
 from bot.options import MAX_SEED, OptionSpec
+from bot.sentences import N_
 
 GENERATION = (
-    OptionSpec(name="num_beams", kind=int, help="Beams searched", minimum=1, maximum=8, default=1),
+    OptionSpec(name="num_beams", kind=int, help=N_("Beams searched"), minimum=1, maximum=8, default=1),
     OptionSpec(
         name="temperature",
         kind=float,
-        help="Above 0: draw words at random",
+        help=N_("Above 0: draw words at random"),
         minimum=0,
         maximum=2,
         default=0.0,
@@ -22,7 +23,7 @@ GENERATION = (
     OptionSpec(
         name="top_p",
         kind=float,
-        help="Draw from this share of the likeliest words",
+        help=N_("Draw from this share of the likeliest words"),
         minimum=0.01,
         maximum=1,
         default=1.0,
@@ -30,7 +31,7 @@ GENERATION = (
     OptionSpec(
         name="min_new_tokens",
         kind=int,
-        help="At least this many tokens",
+        help=N_("At least this many tokens"),
         minimum=0,
         maximum=256,
         default=0,
@@ -38,12 +39,12 @@ GENERATION = (
     OptionSpec(
         name="max_new_tokens",
         kind=int,
-        help="At most this many tokens; the model's own when not given",
+        help=N_("At most this many tokens; the model's own when not given"),
         minimum=1,
         maximum=256,
     ),
-    OptionSpec(name="seed", kind=int, help="Repeats what was drawn at random", minimum=0, maximum=MAX_SEED),
-    OptionSpec(name="model", kind=str, help="Which model; the first able one when not given", maximum=60),
+    OptionSpec(name="seed", kind=int, help=N_("Repeats what was drawn at random"), minimum=0, maximum=MAX_SEED),
+    OptionSpec(name="model", kind=str, help=N_("Which model; the first able one when not given"), maximum=60),
 )
 
 

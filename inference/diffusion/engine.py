@@ -12,6 +12,7 @@ from diffusers import AutoPipelineForImage2Image
 
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
+from bot.texts import PICTURE_BLANKED
 from inference.bridge import Bridge, Pause, Paused
 from inference.diffusion.call import SEEDS, options_of, render
 from inference.diffusion.loading import load_pipeline
@@ -23,7 +24,7 @@ from inference.precision import dtype_name
 from inference.protocol import Finished, RawPicture
 from inference.weights import folder_of, revision_of
 
-BLANKED = "The model's own filter blanked the picture."
+BLANKED = PICTURE_BLANKED
 
 
 class DiffusionEngine:

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from bot.texts import PROMPT_TOO_LONG, UNKNOWN_WORDS
+
 _LONGEST = 512
 """Tokens; tokenizers without a limit of their own say 10 to the 30th."""
 _MOST_NAMED = 6
@@ -13,7 +15,7 @@ _SMALL = frozenset(
     """.split()  # noqa: SIM905 - sixty quoted words hide what the list is
 )
 """Words that name nothing: whether a model knows them tells a person nothing."""
-TOO_LONG = "The prompt is longer than this model reads; the end was left out."
+TOO_LONG = PROMPT_TOO_LONG
 
 
 def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool) -> tuple[str, ...]:
@@ -23,7 +25,7 @@ def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool) -> tuple[str, ...
     if tokenizers and all(_is_cut(tokenizer, prompt) for tokenizer in tokenizers):
         notes.append(TOO_LONG)
     if is_demo and tokenizers and (words := unknown_words(tokenizers[0], prompt)):
-        notes.append(f"I don't know: {', '.join(words)}")
+        notes.append(UNKNOWN_WORDS.format(words=", ".join(words)))
     return tuple(notes)
 
 

@@ -10,8 +10,7 @@ import pytest
 from bot import errors, texts
 from bot.commands import Imagine
 from bot.errors import EaselError, EngineError, InvalidOption, PlatformError, UserError
-from bot.jobs import JobError, JobState
-from tests.fakes import NOON, make_job
+from tests.fakes import NOON
 
 BOT = Path(texts.__file__).parent
 KINDS = {
@@ -143,36 +142,6 @@ def test_an_unknown_language_falls_back_to_english():
 @pytest.mark.parametrize("locale", ["", "../../etc", "de\0", "x" * 9999, "de-DE", "C"])
 def test_a_strange_language_does_no_harm(locale):
     assert texts.explain(errors.Unauthorized(), locale=locale)
-
-
-@pytest.mark.parametrize(
-    ("state", "sentence"),
-    [
-        (JobState.QUEUED, "Queued."),
-        (JobState.RUNNING, "Working."),
-        (JobState.RENDERED, "Done."),
-        (JobState.DELIVERED, "Done."),
-        (JobState.CANCELLED, "Cancelled."),
-    ],
-)
-def test_every_state_has_a_line(state, sentence):
-    assert texts.say_state(make_job(state=state)) == sentence
-
-
-def test_a_queued_job_says_its_place():
-    assert texts.say_state(make_job(), position=3) == "Queued, number 3."
-
-
-@pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD])
-def test_a_failed_job_says_why(state):
-    error = JobError(code="timeout", message="This took longer.")
-
-    assert texts.say_state(make_job(state=state, error=error)) == "This took longer."
-
-
-@pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD])
-def test_a_failed_job_without_a_reason_does_not_claim_to_be_cancelled(state):
-    assert texts.say_state(make_job(state=state)) == "Failed."
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,9 @@ def media():
 
 def make_upkeep(media):
     images, retention = ImagesSettings(max_unused_h=2), RetentionSettings(days=30, max_gb=5.0)
-    return Upkeep(media=media, inbox=FakeInbox(), privacy=FakePrivacy(), images=images, retention=retention)
+    inbox: Any = FakeInbox()
+    privacy: Any = FakePrivacy()
+    return Upkeep(media=media, inbox=inbox, privacy=privacy, images=images, retention=retention)
 
 
 async def test_a_sweep_follows_the_settings(media):

@@ -1,6 +1,7 @@
 """Buttons and replies of a chat: whose job comes of it, with which options, and about which picture."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,8 @@ async def painted(house, *, owner=ANN, pictures=(b"one", b"two"), size=(256, 128
 async def answered(house, *, command="ask", text="a red one", owner=ANN, **overrides):
     """A finished job of Ann's about a photo of hers."""
     photo = await upload(house, owner)
-    options = {"question": "what is it?"} if command == "ask" else {"count": 2} if command == "describe" else {}
+    of_its_own: dict[str, dict[str, Any]] = {"ask": {"question": "what is it?"}, "describe": {"count": 2}}
+    options = of_its_own.get(command, {})
     options |= {"num_beams": 1, "seed": 3, "max_new_tokens": 20, "min_new_tokens": 0, "model": "fox-diffusion"}
     task = VISUAL_QUESTION_ANSWERING if command == "ask" else IMAGE_TO_TEXT
     plain = {"command": command, "options": options, "images": (photo,), "task": task}

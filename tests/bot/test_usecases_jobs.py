@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ class House:
 
     def __init__(self):
         self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), Events(), Rates()
-        self.people = FakePeople()
+        self.people: Any = FakePeople()
         self.models = Models({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
         self.woken, self.interrupted = [], []
         self.devices = 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -16,15 +16,16 @@ from adapters.web import Web, WebSettings
 from bot.dispatch import Dispatcher
 from bot.errors import StartupError, UnsupportedMedia
 from bot.events import Events
+from bot.finishing import Finishing
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.jobs import Media
 from bot.lock import DataLock
 from bot.logs import LogsSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
-from bot.ports import CleanPicture, Maintenance
+from bot.ports import CleanPicture, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
-from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
 from storage import Storage, StorageSettings, open_storage
 from tests.web.pool import TestPool
 
@@ -52,12 +53,24 @@ class QuickPictures:
             media=Media(made.getvalue(), "image/png"), width=picture.width, height=picture.height, parameters=None
         )
 
+    async def shrink(self, media: Media, max_bytes: int) -> Media:
+        raise NotImplementedError
+
+    async def grid(self, pictures: Sequence[Media]) -> Media:
+        raise NotImplementedError
+
+    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+        made = BytesIO()
+        Image.open(BytesIO(media.data)).resize((width, height)).save(made, "PNG")
+        return Rendered(media=Media(made.getvalue(), "image/png"), width=width, height=height, parameters="")
+
 
 def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, events: Events, models: Models) -> UseCases:
     jobs = JobUseCases(
         store=storage.jobs,
         history=storage.history,
         media=storage.media,
+        people=storage.people,
         models=models,
         rates=dispatcher.rates,
         events=events,
@@ -68,10 +81,19 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         devices=lambda: 1,
         secret=b"quotes",
     )
+    chat = ChatUseCases(
+        jobs=jobs,
+        store=storage.jobs,
+        media=storage.media,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+        models=models,
+    )
     return UseCases(
         jobs=jobs,
+        chat=chat,
         media=MediaUseCases(storage.media, QuickPictures(), ImagesSettings()),
-        people=PeopleUseCases(storage.people, storage.ledger),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
         models=models,
     )
@@ -80,6 +102,12 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
 @asynccontextmanager
 async def open_usecases(data_dir: Path, *, only_own: bool) -> AsyncIterator[UseCases]:
     """A working house; the lock is the caller's."""
+    async with open_rooms(data_dir, only_own=only_own) as (usecases, _):
+        yield usecases
+
+
+@asynccontextmanager
+async def open_rooms(data_dir: Path, *, only_own: bool) -> AsyncIterator[tuple[UseCases, Storage]]:
     models, events = Models({spec.name: spec for spec in MODELS}), Events()
     pool = TestPool([spec.name for spec in MODELS])
     async with open_storage(StorageSettings(min_free_mb=0), data_dir) as storage:
@@ -90,13 +118,14 @@ async def open_usecases(data_dir: Path, *, only_own: bool) -> AsyncIterator[UseC
             pool=pool,
             models=models,
             rates=Rates(),
+            finishing=Finishing(media=storage.media, pool=pool, pictures=QuickPictures(), models=models),
             events=events,
             settings=QueueSettings(),
             only_own=only_own,
         )
         working = asyncio.create_task(dispatcher.run())
         try:
-            yield make_usecases(storage, pool, dispatcher, events, models)
+            yield make_usecases(storage, pool, dispatcher, events, models), storage
         finally:
             await dispatcher.close(0)
             await working
@@ -148,7 +177,8 @@ class TestComposition:
     async def open_storage_only(self, loaded: Loaded) -> AsyncIterator[OpenChores]:
         with DataLock(self.data_dir):
             async with open_storage(StorageSettings(min_free_mb=0), self.data_dir) as storage:
-                yield OpenChores(PeopleUseCases(storage.people, storage.ledger), storage.maintenance)
+                people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
+                yield OpenChores(people, storage.maintenance)
 
     def probe_devices(self) -> Mapping[str, Any]:
         self._fail("probe_devices")
@@ -167,7 +197,7 @@ def serving(data_dir: Path) -> Iterator[str]:
 
     async def serve() -> None:
         with DataLock(data_dir) as lock:
-            async with open_usecases(data_dir, only_own=False) as usecases:
+            async with open_rooms(data_dir, only_own=False) as (usecases, storage):
 
                 def publish(url: str) -> None:
                     lock.publish(url)
@@ -180,6 +210,8 @@ def serving(data_dir: Path) -> Iterator[str]:
                     secret=lock.secret,
                     announce=lambda _line: None,
                     publish=publish,
+                    inbox=storage.inbox,
+                    secret_of=lambda _variable: "",
                 )
                 web = asyncio.create_task(Web(WebSettings(port=0), surroundings).run())
                 await asyncio.to_thread(stop.wait)

@@ -18,10 +18,11 @@ from adapters.web import Web, WebSettings
 from bot.dispatch import Dispatcher
 from bot.errors import StartupError
 from bot.events import Events
+from bot.finishing import Finishing
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.pricing import Rates
-from bot.usecases import JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
@@ -61,6 +62,8 @@ class TestHouse:
             secret=SECRET,
             announce=self.said.append,
             publish=self._publish,
+            inbox=self.storage.inbox,
+            secret_of=lambda _variable: "",
         )
 
     def _publish(self, url: str) -> None:
@@ -102,6 +105,7 @@ def build_usecases(
         store=storage.jobs,
         history=storage.history,
         media=storage.media,
+        people=storage.people,
         models=models,
         rates=rates,
         events=events,
@@ -112,10 +116,19 @@ def build_usecases(
         devices=lambda: 1,
         secret=b"quotes",
     )
+    chat = ChatUseCases(
+        jobs=jobs,
+        store=storage.jobs,
+        media=storage.media,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+        models=models,
+    )
     return UseCases(
         jobs=jobs,
+        chat=chat,
         media=MediaUseCases(storage.media, pictures, ImagesSettings()),
-        people=PeopleUseCases(storage.people, storage.ledger),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
         models=models,
     )
@@ -140,6 +153,7 @@ async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIt
             pool=pool,
             models=models,
             rates=rates,
+            finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
             events=events,
             settings=QueueSettings(),
         )

@@ -1,0 +1,174 @@
+"""Every sentence is in the template, and a catalogue changes all of what people read."""
+
+import gettext
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+from bot import chat_texts, errors, sentences, texts
+from bot.buttons import ACTIONS, Button
+from bot.commands import COMMANDS
+from bot.errors import InvalidOption
+from bot.jobs import JobError, JobState, Result
+from bot.models import TASKS, Models
+from bot.ports import Progress
+from bot.usecases import Quota, Ticket
+from scripts.locales import TEMPLATE, collected
+from tests.bot.test_texts import KINDS, make_error
+from tests.fakes import make_job, make_model
+
+DONE = JobState.DELIVERED
+JOBS = [
+    *(make_job(state=state) for state in JobState),
+    make_job(state=DONE, result=Result(seed=7, notes=("7",))),
+    make_job(state=DONE, command="ask", options={"question": "7?"}, result=Result(text="8", model="9")),
+    make_job(state=DONE, command="describe", result=Result(text="1\n2")),
+    make_job(state=DONE, command="upscale", options={}, result=Result()),
+    make_job(state=JobState.FAILED, error=JobError(code="timeout", message="7")),
+]
+TICKETS = [
+    Ticket(job=job, position=position, eta_s=eta_s) for job in JOBS for position, eta_s in ((None, None), (3, 7.0))
+]
+TICKETS += [
+    Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4), eta_s=eta) for eta in (None, 9e3)
+]
+TICKETS.append(Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4, note="loading")))
+CONSTANTS = [
+    value
+    for module in (texts, chat_texts)
+    for name, value in vars(module).items()
+    if name.isupper() and isinstance(value, str) and " " in value
+]
+
+
+def everything_said(locale):
+    """Whatever can be said, with figures for names."""
+    yield from (texts.explain(make_error(name), locale=locale) for name in KINDS)
+    yield from (
+        texts.explain(InvalidOption("1", problem, value=value, allowed=allowed, nearest="5"), locale=locale)
+        for problem in texts.OPTION_PROBLEMS
+        for value, allowed in ((9, "1 to 2"), ("7", "at least 3"), ([], "at most 4"), ({}, "1"), (10**999, "2"))
+    )
+    yield from (
+        texts.explain(InvalidOption("1", "type", value="7", allowed=allowed), locale=locale)
+        for allowed in texts.ALLOWED
+    )
+    yield from (texts.explain(errors.UnsupportedMedia(one, found="7"), locale=locale) for one in texts.MEDIA_PROBLEMS)
+    yield from (texts.explain(errors.Unauthorized(one), locale=locale) for one in texts.UNAUTHORIZED)
+    yield texts.explain(errors.QueueFull(limit=3, retry_after_s=4, whole_house=True), locale=locale)
+    yield texts.explain(errors.TooLarge(limit=16, unit="megapixels"), locale=locale)
+    yield from (
+        texts.explain(errors.NotFound(kind, "7"), locale=locale) for kind in ("job", "picture", "key", "person")
+    )
+    yield from (texts.explain(errors.NotCancellable("7", state), locale=locale) for state in JobState)
+    yield texts.explain(KeyError(), locale=locale)
+    yield from (texts.say_note(note, locale) for note in (texts.PROMPT_TOO_LONG, "I don't know: 7"))
+    yield from _chat(locale)
+
+
+def _chat(locale):
+    for ticket in TICKETS:
+        yield chat_texts.say_state(ticket, locale)
+        yield chat_texts.say_result(ticket.job, locale)
+        yield chat_texts.say_show(ticket, locale)
+        yield chat_texts.say_line(ticket, locale)
+    for some in ([], TICKETS):
+        yield chat_texts.say_history(some, locale)
+        yield chat_texts.say_history(some, locale, has_more=True, q="7")
+        yield chat_texts.say_queue(some, locale)
+    quota = Quota(limit=None, used=1.0, reserved=2.0, resets_at=datetime(2026, 1, 2, tzinfo=UTC))
+    yield from (chat_texts.say_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
+    yield from (chat_texts.say_models(Models(specs), locale) for specs in ({}, {"7": make_model(name="7", demo=True)}))
+    yield from (chat_texts.say_settings(values, locale) for values in ({}, {"7": 8}))
+    yield from (chat_texts.say_help(locale, platform) for platform in ("", "discord", "telegram"))
+    yield chat_texts.say_privacy(locale)
+    yield chat_texts.say_late(7.0, locale)
+    yield from (chat_texts.say_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
+    yield from (what for _, what in chat_texts.menu(locale))
+    yield from (chat_texts.say_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
+    say = sentences.translator(locale)
+    yield from (say(kind.summary) for kind in COMMANDS.values())
+    yield from (say(spec.help) for kind in COMMANDS.values() for spec in kind.specs)
+    yield from (say(task) for task in TASKS)
+
+
+def in_template():
+    with TEMPLATE.open("rb") as file:
+        return {message.id for message in read_po(file) if message.id}
+
+
+def test_the_template_has_what_the_code_says_now():
+    """After changing a sentence: `make locales`."""
+    assert in_template() == {message.id for message in collected() if message.id}
+
+
+def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
+    said = set()
+
+    def listening(_name):
+        return lambda sentence: said.add(sentence) or sentence
+
+    monkeypatch.setattr(sentences, "_translator", listening)
+    for _ in everything_said("en"):
+        pass
+
+    assert len(said) > 120
+    assert said - {""} <= in_template()
+
+
+LETTER = re.compile(r"\{[^}]*\}|[A-Za-z]")
+
+
+@pytest.fixture
+def xx(tmp_path, monkeypatch):
+    """A made-up language whose letters are all the same, so that any English left over is seen."""
+    catalog = Catalog(locale="eo")
+    for sentence in in_template():
+        catalog.add(
+            sentence, re.sub(r"\{[^}]*\}|[A-Za-z]", lambda part: part[0] if part[0][0] == "{" else "\u0436", sentence)
+        )
+    folder = tmp_path / "xx" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    with (folder / "easel.mo").open("wb") as file:
+        write_mo(file, catalog)
+    monkeypatch.setattr(sentences, "LOCALES", tmp_path)
+    monkeypatch.setattr(chat_texts, "LOCALES", tmp_path)
+    sentences._translator.cache_clear()
+    yield "xx"
+    sentences._translator.cache_clear()
+
+
+DATA = re.compile(
+    r"/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC|not in this channel"
+    r"|The port is taken|\bsteps\b|\bupscale\b|\(internal\)"
+)
+"""What is no sentence: commands, ids, and the words of the test's own jobs and errors."""
+
+
+def test_a_catalogue_changes_everything_that_people_read(xx):
+    left = {DATA.sub("", sentence) for sentence in everything_said(xx)}
+
+    assert {sentence for sentence in left if re.search(r"[A-Za-z]{2,}", sentence)} == set()
+
+
+@pytest.mark.parametrize("written", ["xx", "XX", "xx-YY", "xx_YY", "xx-Latn-YY"])
+def test_a_platforms_name_for_a_language_finds_its_catalogue(xx, written):
+    assert "\u0436" in chat_texts.say_privacy(written)
+
+
+def test_a_language_that_has_a_catalogue_is_available(xx):
+    assert chat_texts.available_locales() == ["en", "xx"]
+
+
+@pytest.mark.parametrize("locale", ["../xx", "xx/../xx", "", "x", "xx\0", "xx-" + "y" * 999])
+def test_a_locale_never_becomes_a_path(xx, locale):
+    assert chat_texts.say_privacy(locale) == chat_texts.PRIVACY
+
+
+def test_gettext_is_what_reads_them(xx):
+    assert isinstance(gettext.translation("easel", sentences.LOCALES, ["xx"]), gettext.GNUTranslations)
