@@ -72,6 +72,12 @@ class Telegram:
             self._surroundings.announce(f"Telegram: no token. Set {TOKEN}; @BotFather gives you one.")
             return
         self._check_settings()
+        try:
+            await self._serve()
+        except* StartupError as group:
+            raise group.exceptions[0] from None
+
+    async def _serve(self) -> None:
         async with self._only_one(), self._connected() as bot, asyncio.TaskGroup() as group:
             group.create_task(self._set_menu(bot))
             intake = Intake(self._room, self._surroundings.inbox, group, album_s=self._album_s)
@@ -87,9 +93,10 @@ class Telegram:
         if self._settings.mode == "webhook":
             from adapters.telegram.webhook import Webhook  # a web server only for whoever wants it
 
-            await Webhook(bot, intake, self._settings, self._surroundings.secret_of(SECRET)).run()
+            secret = self._surroundings.secret_of(SECRET)
+            await Webhook(bot, intake, self._settings, secret, self._try_until_done).run()
             return
-        await self._try_until_done("delete_webhook", lambda: bot.delete_webhook(drop_pending_updates=False))
+        await self._try_until_done(lambda: bot.delete_webhook(drop_pending_updates=False))
         await Polling(bot, intake, self._surroundings.announce).run()
 
     @asynccontextmanager
@@ -122,12 +129,12 @@ class Telegram:
         """Once Telegram knows the bot; it may be away for hours before that."""
         bot = self._wire.bot
         try:
-            await self._try_until_done("get_me", bot.initialize)
+            await self._try_until_done(bot.initialize)
             yield bot
         finally:
             await bot.shutdown()
 
-    async def _try_until_done(self, what: str, call: Callable[[], Awaitable[object]]) -> None:
+    async def _try_until_done(self, call: Callable[[], Awaitable[object]]) -> None:
         tries, is_said = 0, False
         while True:
             try:
@@ -135,7 +142,7 @@ class Telegram:
                     await call()
                 return
             except PlatformError as error:
-                log.warning("Telegram cannot be reached", action="connect_failed", what=what, kind=type(error).__name__)
+                log.warning("Telegram cannot be reached", action="connect_failed", kind=type(error).__name__)
                 if isinstance(error, TokenRefused) and not is_said:
                     self._surroundings.announce(REFUSED)
                     is_said = True

@@ -15,7 +15,7 @@ import structlog
 from telegram import Message, Update
 
 from adapters.telegram.buttons import Buttons
-from adapters.telegram.reading import author_of, hear, hear_album
+from adapters.telegram.reading import author_of, hear, hear_album, simplified
 from adapters.telegram.room import NAME, Room
 from adapters.telegram.talking import Talk, locale_of
 from adapters.telegram.wire import spot_of
@@ -69,16 +69,14 @@ class Intake:
         self._group.create_task(self._handle(key, raw))
 
     async def _handle(self, key: str, raw: Mapping[str, Any]) -> None:
-        try:
-            update = Update.de_json(dict(raw), self._room.wire.bot)
-        except Exception as error:  # Telegram changes, and one update that cannot be read must not stop the rest
-            log.warning("an update could not be read", action="update_unreadable", kind=type(error).__name__)
+        update = self._read(raw)
+        if update is None:
             await self._done([key])
             return
         if update.message is not None and update.message.media_group_id is not None:
             await self._gather(key, update.message, update.message.media_group_id)
         elif update.message is not None:
-            await self._say_one(key, update.message)
+            await self._answer([key], [update.message], key)
         elif update.callback_query is not None:
             query = update.callback_query
             chat = query.message.chat.id if query.message is not None else 0
@@ -86,8 +84,14 @@ class Intake:
         else:
             await self._done([key])
 
-    async def _say_one(self, key: str, message: Message) -> None:
-        await self._answer([key], [message], key)
+    def _read(self, raw: Mapping[str, Any]) -> Update | None:
+        """Telegram and the library change at their own times: what cannot be read in full is read in part."""
+        for form in (dict(raw), simplified(raw)):
+            try:
+                return Update.de_json(form, self._room.wire.bot)
+            except Exception as error:  # whatever it is, it must not stop the rest
+                log.warning("an update could not be read", action="update_unreadable", kind=type(error).__name__)
+        return None
 
     # ------------------------------------------------------------ albums
 
@@ -132,7 +136,7 @@ class Intake:
         await self._in_turn((first.chat.id, author_of(first)), keys, answer, on_failure=lambda: self._fail(first))
 
     async def _refuse(self, message: Message, sentence: str) -> None:
-        await self._room.speaker.say(spot_of(message), sentence, is_refusal=True)
+        await self._room.speaker.say(spot_of(message), sentence, refused=author_of(message))
 
     async def _fail(self, message: Message) -> None:
         """Our own mistake: the person gets a calm sentence, the log the rest."""
@@ -159,7 +163,7 @@ class Intake:
                     return  # it stays in the inbox for the next start
                 except (StorageBusy, PlatformError) as error:
                     log.info("an update has to wait", action="update_waits", code=error.code)
-                    asked_s = getattr(error, "retry_after_s", None)
+                    asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
                     await asyncio.sleep(asked_s or min(RETRY_MAX_S, 0.5 * 2 ** min(tries, 10)))
                 except Exception:  # the edge of a loop that must go on
                     if on_failure is None:

@@ -60,6 +60,23 @@ class _Line:
                 free = max(free, taken[-rate.most] + rate.span_s)
         return free
 
+    def ask(self, key: str, now: float) -> float:
+        """0: its turn; otherwise the seconds until the place in the line that it has from now on."""
+        place = self.places.get(key)
+        if place is not None and place > now + EARLY_S:
+            return place - now
+        ahead = [] if place is not None else list(self.places.values())
+        free = self.next_free(now, sorted([*self.written, *ahead]))
+        if free <= now + EARLY_S:
+            return 0.0
+        others = [at for one, at in self.places.items() if one != key]
+        self.places[key] = max(free, self.next_free(now, sorted([*self.written, *others])))
+        return self.places[key] - now
+
+    def count(self, key: str, now: float) -> None:
+        self.written.append(now)
+        self.places.pop(key, None)
+
     def tidy(self, now: float) -> None:
         longest = max(rate.span_s for rate in self.rates)
         while self.written and self.written[0] < now - longest:
@@ -80,29 +97,23 @@ class Pace:
     def admit(self, chat: int, key: str) -> float:
         """0: write now, it is counted. Otherwise the seconds after which the same key will be let through."""
         now, line = self._clock(), self._line(chat)
-        place = line.places.get(key)
-        if place is not None and place > now + EARLY_S:
-            return place - now
-        is_first = place is not None or not line.places
-        free = line.next_free(now, list(line.written)) if is_first else now + 1
-        if is_first and free <= now + EARLY_S:
-            self._overall.tidy(now)
-            free = self._overall.next_free(now, list(self._overall.written))
-            if free <= now + EARLY_S:
-                self._count(line, now)
-                line.places.pop(key, None)
-                return 0.0
-        else:
-            others = [at for one, at in line.places.items() if one != key]
-            free = max(free if is_first else now, line.next_free(now, sorted([*line.written, *others])))
-        line.places[key] = free
-        return free - now
+        wait_s = line.ask(key, now)
+        if wait_s > 0:
+            return wait_s
+        self._overall.tidy(now)
+        wait_s = self._overall.ask(f"{chat} {key}", now)
+        if wait_s > 0:
+            line.places[key] = now + wait_s  # whoever comes later to this chat stands behind
+            return wait_s
+        line.count(key, now)
+        self._overall.count(f"{chat} {key}", now)
+        return 0.0
 
     def spare(self, chat: int) -> bool:
         """Whether progress may be shown now; if so it is counted."""
         now, line = self._clock(), self._line(chat)
         pause = self._rates.group_progress_s if chat < 0 else self._rates.progress_s
-        if line.places or now < line.closed_until or now < line.progress_at + pause:
+        if line.places or self._overall.places or now < line.closed_until or now < line.progress_at + pause:
             return False
         rarest = line.rates[-1]
         used = sum(at > now - rarest.span_s for at in line.written)
@@ -112,7 +123,8 @@ class Pace:
         if used + keep >= rarest.most or in_all >= self._rates.overall.most // 2:
             return False
         line.progress_at = now
-        self._count(line, now)
+        line.count("", now)
+        self._overall.count("", now)
         return True
 
     def halt(self, chat: int, seconds: float) -> None:
@@ -121,14 +133,6 @@ class Pace:
         line.closed_until = max(line.closed_until, now + seconds)
         for key in line.places:
             line.places[key] = max(line.places[key], line.closed_until)
-
-    def waiting(self, chat: int) -> int:
-        """How many wait for their turn there."""
-        return len(self._lines[chat].places) if chat in self._lines else 0
-
-    def _count(self, line: _Line, now: float) -> None:
-        line.written.append(now)
-        self._overall.written.append(now)
 
     def _line(self, chat: int) -> _Line:
         now = self._clock()

@@ -5,8 +5,9 @@ own talk, and silence is what they expect. In a private chat everything is meant
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from telegram import Document, ExternalReplyInfo, Message, MessageEntity, PhotoSize, User
 
@@ -185,22 +186,32 @@ def _has_spoiler(message: Message) -> bool:
     return bool(message.has_media_spoiler or MessageEntity.SPOILER in hidden or (replied and replied.has_media_spoiler))
 
 
+_UNREADABLE = (
+    "sticker", "video", "video_note", "voice", "audio", "animation", "poll", "document", "location", "contact", "dice",
+    "story",
+)  # fmt: skip
+_NEEDED = (
+    "message_id", "date", "chat", "from", "sender_chat", "text", "caption", "entities", "caption_entities", "photo",
+    "document", "media_group_id", "message_thread_id", "is_topic_message", "has_media_spoiler", "is_automatic_forward",
+)  # fmt: skip
+
+
 def _is_unreadable(message: Message) -> bool:
-    if photos_of(message):
-        return False
-    return any(
-        (
-            message.sticker,
-            message.video,
-            message.video_note,
-            message.voice,
-            message.audio,
-            message.animation,
-            message.poll,
-            message.document,
-            message.location,
-            message.contact,
-            message.dice,
-            message.story,
-        )
-    )
+    return not photos_of(message) and any(getattr(message, kind) for kind in _UNREADABLE)
+
+
+def simplified(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """An update with only what we look at, for when the library cannot read all that Telegram says of a message."""
+    message = raw.get("message")
+    if not isinstance(message, dict):
+        return dict(raw)
+    return {"update_id": raw["update_id"], "message": _simple(message)}
+
+
+def _simple(message: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: message[name] for name in _NEEDED if name in message}
+    if any(kind in message and kind != "document" for kind in _UNREADABLE):
+        kept["dice"] = {"emoji": "\U0001f3b2", "value": 1}  # stands for all that cannot be looked at
+    if isinstance(message.get("reply_to_message"), dict):
+        kept["reply_to_message"] = _simple(message["reply_to_message"])
+    return kept

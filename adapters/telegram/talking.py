@@ -151,7 +151,9 @@ class Talk:
 
     async def _say(self, turn: Turn, sentence: str) -> None:
         """As a refusal: whoever sends twenty stickers is not told twenty times."""
-        await self._room.speaker.say(turn.spot, chat_texts.say_text(sentence, turn.locale), is_refusal=True)
+        await self._room.speaker.say(
+            turn.spot, chat_texts.say_text(sentence, turn.locale), refused=turn.origin.account_id
+        )
 
 
 def locale_of(message: object) -> str:

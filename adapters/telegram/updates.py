@@ -69,7 +69,8 @@ class Polling:
                 await self._keep(updates)
             except (PlatformError, StorageBusy, StorageFull) as error:
                 self._tell(error)
-                await asyncio.sleep(getattr(error, "retry_after_s", None) or back_off_s(failures))
+                asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
+                await asyncio.sleep(asked_s or back_off_s(failures))
                 failures += 1
                 continue
             failures = 0

@@ -6,7 +6,7 @@ import hmac
 import json
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +15,6 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from telegram import Bot
 
-from adapters.telegram.client import calls
 from adapters.telegram.intake import Intake
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.updates import ALLOWED, concerns_us
@@ -28,12 +27,20 @@ CONNECTIONS = 40
 
 
 class Webhook:
-    """`secret` empty: one is drawn, and Telegram is told of it."""
+    """`secret` empty: one is drawn, and Telegram is told of it. `keep_trying` does a call until it is done."""
 
-    def __init__(self, bot: Bot, intake: Intake, settings: TelegramSettings, secret: str) -> None:
+    def __init__(
+        self,
+        bot: Bot,
+        intake: Intake,
+        settings: TelegramSettings,
+        secret: str,
+        keep_trying: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]],
+    ) -> None:
         self._bot = bot
         self._intake = intake
         self._settings = settings
+        self._try = keep_trying
         self._secret = secret or secrets.token_urlsafe(32)
 
     async def run(self) -> None:
@@ -42,7 +49,7 @@ class Webhook:
         server = _Server(_config(self.app()))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            await self._tell_telegram()
+            await self._try(self._tell_telegram)
             await asyncio.shield(serving)
         finally:
             server.should_exit = True
@@ -51,14 +58,13 @@ class Webhook:
             listener.close()
 
     async def _tell_telegram(self) -> None:
-        with calls():
-            await self._bot.set_webhook(
-                self._settings.webhook_url,
-                secret_token=self._secret,
-                allowed_updates=ALLOWED,
-                max_connections=CONNECTIONS,
-                drop_pending_updates=False,
-            )
+        await self._bot.set_webhook(
+            self._settings.webhook_url,
+            secret_token=self._secret,
+            allowed_updates=ALLOWED,
+            max_connections=CONNECTIONS,
+            drop_pending_updates=False,
+        )
 
     def app(self) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

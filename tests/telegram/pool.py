@@ -28,6 +28,11 @@ class ChatPool(TestPool):
         self.step_s = step_s
         self.tasks: list[Task] = []
 
+    @property
+    def imagined(self) -> int:
+        """How many pictures were asked for; a picture's caption for those who cannot see it does not count."""
+        return sum(task.command == "imagine" for task in self.tasks)
+
     async def run(self, task: Task) -> AsyncGenerator[Progress | Described | Done, None]:
         self.tasks.append(task)
         async for event in super().run(task):
@@ -78,5 +83,5 @@ class ChatPool(TestPool):
 def noise(seed: int) -> bytes:
     """A PNG of more than ten megabytes."""
     made = io.BytesIO()
-    Image.frombytes("RGB", (2000, 2000), random.Random(seed).randbytes(2000 * 2000 * 3)).save(made, "PNG")
+    Image.frombytes("RGB", (1890, 1890), random.Random(seed).randbytes(1890 * 1890 * 3)).save(made, "PNG")
     return made.getvalue()

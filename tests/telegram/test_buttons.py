@@ -137,19 +137,20 @@ async def test_a_failed_job_can_be_tried_again(town, chat, ann):
     assert buttons_under(failed) == ["Reroll"]
 
 
-@pytest.mark.parametrize(
-    "data",
-    ["", "v1:reroll", "v1:reroll:aaaaaaaaaaaaaaaa", "v2:reroll:aaaaaaaaaaaaaaaa", "v1:cancel:" + "a" * 16, "\u0000", "x" * 64,
-     "v1:pick:aaaaaaaaaaaaaaaa:9", "v1:delete:../../etc/passwd", "own:forget", "\U0001f98a" * 16],
-)  # fmt: skip
-async def test_a_forged_press_gets_a_polite_answer_and_does_nothing(town, chat, ann, data):
+FORGED = [
+    "", "v1:reroll", "v1:reroll:aaaaaaaaaaaaaaaa", "v2:reroll:aaaaaaaaaaaaaaaa", "v1:cancel:aaaaaaaaaaaaaaaa", "\u0000",
+    "x" * 64, "v1:pick:aaaaaaaaaaaaaaaa:9", "v1:delete:../../etc/passwd", "own:forget", "\U0001f98a" * 16,
+]  # fmt: skip
+
+
+async def test_a_forged_press_gets_a_polite_answer_and_does_nothing(town, chat, ann):
     made = await town.imagined(chat, ann)
-    jobs = len(town.pool.tasks)
-    answer = await town.answered(town.world.press(made, data, ann))
+    jobs = town.pool.imagined
+    answers = [await town.answered(town.world.press(made, data, ann)) for data in FORGED]
     await town.quiet(0.1)
 
-    assert answer["text"]
-    assert len(town.pool.tasks) == jobs
+    assert all(answer["text"] for answer in answers)
+    assert town.pool.imagined == jobs
     assert len(town.world.shown(chat)) == 1
 
 

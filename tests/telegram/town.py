@@ -1,7 +1,6 @@
 """A whole Easel with its Telegram adapter, talking to a loopback Bot API server. Only the engines are made up."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,8 +27,8 @@ from tests.telegram.world import Message, World
 SCALE = 0.05
 """A minute of Telegram's limits lasts three seconds here."""
 RATES = Rates(
-    chat=Rate(3, 3.2 * SCALE + 0.05),
-    group=Rate(19, 62 * SCALE),
+    chat=Rate(2, 3.2 * SCALE + 0.2),
+    group=Rate(19, 62 * SCALE + 0.2),
     overall=Rate(27, 1.1 * SCALE + 0.05),
     progress_s=3 * SCALE,
     group_progress_s=15 * SCALE,
@@ -43,7 +42,7 @@ MODELS = (
     ),
 )  # fmt: skip
 SETTINGS: Mapping[str, Any] = {
-    "queue": QueueSettings(max_outstanding=20),
+    "queue": QueueSettings(max_outstanding=12),
     "quota": QuotaSettings(daily_device_seconds=0),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
@@ -98,8 +97,7 @@ class Town:
         """As at a kill: everything that the adapter was doing is dropped."""
         if self.serving is not None:
             self.serving.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self.serving
+            await asyncio.wait([self.serving])
         self.serving = self.adapter = None
 
     # ------------------------------------------------------------ looking

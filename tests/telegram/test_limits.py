@@ -1,0 +1,222 @@
+"""Telegram's limits: lengths in UTF-16, sizes, and how often a bot may write (on a made-up clock)."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.telegram.lengths import cut, units
+from adapters.telegram.pace import Pace, Rates
+from tests.telegram.floods import Floods
+from tests.telegram.rules import problems_of
+from tests.telegram.town import words_of
+
+FOX = "\U0001f98a"
+KEYBOARD = '{"inline_keyboard": [[{"text": "a", "callback_data": "' + "x" * 65 + '"}]]}'
+GROUP, PRIVATE = -100, 100
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+# ---------------------------------------------------------------- lengths
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=60), st.integers(2, 40))
+def test_a_cut_text_fits_and_no_pair_is_split(text, limit):
+    short = cut(text, limit)
+
+    assert len(short.encode("utf-16-le")) // 2 <= limit
+    assert units(short) == len(short.encode("utf-16-le")) // 2
+
+
+def test_a_text_that_fits_is_left_alone():
+    assert cut(FOX * 512, 1024) == FOX * 512
+
+
+def test_a_text_too_long_ends_in_an_ellipsis():
+    assert cut(FOX * 513, 1024) == FOX * 511 + "\u2026"
+
+
+def test_half_a_pair_does_not_break_the_message():
+    assert cut("a\ud83eb", 10) == "a?b"
+
+
+# ---------------------------------------------------------------- pace
+
+
+def test_a_quiet_chat_is_written_to_at_once():
+    pace = Pace(clock=Clock())
+
+    assert pace.admit(PRIVATE, "a") == 0
+
+
+def drive(pace, clock, floods, chats, seconds, *, progress=True):
+    """Somebody who has something to say in every chat all the time, and obeys."""
+    said = dict.fromkeys(chats, 0)
+    due = dict.fromkeys(chats, 0.0)
+    end = clock.now + seconds
+    while clock.now < end:
+        for chat in chats:
+            if clock.now >= due[chat]:
+                wait_s = pace.admit(chat, "next")
+                due[chat] = clock.now + wait_s
+                if wait_s == 0:
+                    assert floods.take(chat, "sendMessage") == 0
+                    said[chat] += 1
+            if progress and pace.spare(chat):
+                assert floods.take(chat, "editMessageText") == 0
+        clock.now += 0.05
+    return said
+
+
+@pytest.mark.parametrize(
+    "chats", [[PRIVATE], [GROUP], [*range(1, 60)], [*range(-60, 0)]], ids=["one", "group", "many", "groups"]
+)
+def test_no_flood_is_caused_however_much_there_is_to_say(chats):
+    clock = Clock()
+    pace, floods = Pace(clock=clock), Floods(clock)
+
+    said = drive(pace, clock, floods, chats, 130)
+
+    assert all(said.values())
+    assert floods.refused == []
+
+
+def test_a_group_gets_nearly_all_that_it_may():
+    clock = Clock()
+
+    said = drive(Pace(clock=clock), clock, Floods(clock), [GROUP], 600, progress=False)
+
+    assert said[GROUP] >= 180
+
+
+def test_progress_leaves_room_for_results():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    shown = 0
+    for _ in range(600):
+        clock.now += 0.1
+        shown += pace.spare(GROUP)
+
+    assert 1 <= shown <= 5
+    assert [pace.admit(GROUP, f"result {number}") for number in range(3)] == [0, 0, 0]
+
+
+def test_progress_is_not_shown_while_anybody_waits():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    for number in range(6):
+        pace.admit(PRIVATE, f"result {number}")
+
+    assert not pace.spare(PRIVATE)
+
+
+def test_a_flooded_chat_waits_and_others_do_not():
+    pace = Pace(clock=Clock())
+    pace.halt(GROUP, 30)
+
+    assert pace.admit(GROUP, "a") == pytest.approx(30)
+    assert not pace.spare(GROUP)
+    assert pace.admit(GROUP - 1, "a") == 0
+
+
+def test_who_waits_keeps_its_place_in_the_line():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    waits = [pace.admit(GROUP, f"job {number}") for number in range(60)]
+    late = [number for number, wait_s in enumerate(waits) if wait_s > 0]
+    assert len(late) >= 40
+    for number in late:
+        clock.now = 1000.0 + waits[number] + 0.01
+        tries = 1
+        while (wait_s := pace.admit(GROUP, f"job {number}")) > 0:
+            clock.now += wait_s
+            tries += 1
+        assert tries <= 3
+
+
+def test_chats_that_fell_silent_are_forgotten():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    for chat in range(1, 1000):
+        pace.admit(chat, "a")
+        clock.now += 2
+
+    assert len(pace._lines) < 700
+
+
+def test_our_own_rates_stay_below_those_of_telegram():
+    rates = Rates()
+
+    assert rates.group.most < 20
+    assert rates.group.span_s > 60
+    assert rates.overall.most / rates.overall.span_s < 30
+    assert rates.chat.most / rates.chat.span_s < 1
+
+
+# ---------------------------------------------------------------- the rules themselves
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "files", "problem"),
+    [
+        ("sendMessage", {"chat_id": "1"}, (), ""),
+        ("sendMessage", {"text": "x"}, (), "chat_id is missing"),
+        ("sendMessage", {"chat_id": "1", "text": "x", "colour": "red"}, (), "colour is unknown"),
+        ("sendMessage", {"chat_id": "1", "text": FOX * 2049}, (), "4098 units"),
+        ("sendMessage", {"chat_id": "1", "text": "x", "parse_mode": "HTML"}, (), "parse_mode"),
+        ("sendMessage", {"chat_id": "1", "text": "x", "reply_parameters": '{"message_id": "7"}'}, (), "no integer"),
+        ("sendMessage", {"chat_id": "1", "text": "x", "reply_markup": KEYBOARD.replace("text", "txt")}, (), "txt"),
+        ("sendMessage", {"chat_id": "1", "text": "x", "reply_markup": KEYBOARD}, (), "65 bytes"),
+        ("sendPhoto", {"chat_id": "1", "caption": "x" * 1025}, ("photo",), "1025 units"),
+        ("sendPhoto", {"chat_id": "1"}, ("photo", "other"), "nobody names"),
+        ("sendMediaGroup", {"chat_id": "1", "media": '[{"type": "photo", "media": "x"}]'}, (), "2 to 10"),
+        ("sendMediaGroup", {"chat_id": "1", "media": "[]", "reply_markup": "{}"}, (), "reply_markup is unknown"),
+        ("editMessageMedia", {"media": '{"type": "photo", "media": "attach://a"}'}, (), "named and not sent"),
+        ("answerCallbackQuery", {"callback_query_id": "1", "text": "x" * 201}, (), "201 units"),
+        ("inventedMethod", {}, (), "not in rules.json"),
+    ],
+)  # fmt: skip
+def test_the_rules_find_what_is_wrong(method, params, files, problem):
+    found = problems_of(method, params, files)
+
+    assert any(problem in one for one in found) if problem else found in ([], ["sendMessage: text is missing"])
+
+
+# ---------------------------------------------------------------- through the whole house
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caption_and_an_answer_too_long_are_cut_between_emoji(town, chat, ann):
+    made = await town.imagined(chat, ann, FOX * 900)
+    town.world.say(chat, ann, "long answer?", reply_to=made)
+    answer = await town.text(chat, FOX, 2)
+
+    assert units(made["caption"]) <= 1024
+    assert 4000 < units(words_of(answer)) <= 4096
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_picture_beyond_ten_megabytes_is_made_to_fit_and_the_original_is_still_there(town, chat, ann):
+    made = await town.imagined(chat, ann, "large")
+    town.world.press(made, town.world.button(made, "original"), ann)
+    sent = await town.answer(chat, 2)
+
+    assert "smaller" in made["caption"]
+    assert len(made["original"]) <= 10 * 2**20
+    assert len(sent["original"]) > 10 * 2**20
+    assert sent["original"].startswith(b"\x89PNG")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_markup_in_a_prompt_is_shown_as_it_was_written(town, chat, ann):
+    words = "<b>a *fox* _in [the](http://snow) `&amp; </i"
+    made = await town.imagined(chat, ann, words)
+
+    assert words in made["caption"]

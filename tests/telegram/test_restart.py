@@ -1,0 +1,246 @@
+"""A process that ends at any moment, and the next one that goes on: in process, and by a real SIGKILL."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.telegram.town import has_button, words_of
+from tests.web.pool import picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+ROOT = Path(__file__).parent.parent.parent
+
+
+async def test_an_update_kept_and_not_yet_asked_for_is_taken_up_by_the_next_life(own_town, monkeypatch):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    reached = asyncio.Event()
+
+    async def hang(*_arguments, **_more):
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(town.house.usecases.jobs, "submit", hang)
+        await town.open()
+        town.world.say(chat, ann, "/imagine a fox")
+        await reached.wait()
+        await town.close()
+    await town.open()
+
+    await town.picture(chat)
+    await town.quiet()
+    assert len(town.world.shown(chat)) == 1
+    assert town.pool.imagined == 1
+
+
+async def test_an_update_asked_for_and_not_yet_done_is_not_asked_for_twice(own_town, monkeypatch):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    reached = asyncio.Event()
+
+    async def hang(*_arguments):
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(town.storage.inbox), "done", hang)
+        await town.open()
+        town.world.say(chat, ann, "/imagine a fox")
+        await reached.wait()
+        await town.close()
+    await town.open()
+
+    await town.picture(chat)
+    await town.quiet()
+    assert town.pool.imagined == 1
+
+
+async def test_an_album_that_a_kill_cut_in_two_is_one_request(own_town):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    await town.open()
+    town.world.album(chat, ann, [picture(number, 40, 40) for number in range(3)], "/caption")
+    while not await town.storage.inbox.waiting("telegram"):  # noqa: ASYNC110 - asked from outside
+        await asyncio.sleep(0.005)
+    await town.close()
+    await town.open()
+
+    await town.text(chat, "picture")
+    await town.quiet(0.6)
+    assert len(town.world.shown(chat)) == 1
+    assert len(town.pool.tasks) == 1
+
+
+async def test_buttons_and_replies_of_an_earlier_life_work(own_town):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    await town.open()
+    made = await town.imagined(chat, ann)
+    await town.close()
+    await town.open()
+    town.world.press(made, town.world.button(made, "reroll"), ann)
+    await town.picture(chat, 2)
+    town.world.say(chat, ann, "what is it?", reply_to=made)
+
+    await town.text(chat, "It is what is it?", 3)
+
+
+async def test_what_is_finished_while_the_adapter_is_away_arrives_in_its_placeholder(own_town):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    await town.open()
+    town.world.say(chat, ann, "/imagine a slow fox")
+    placeholder = await town.answer(chat)
+    await town.close()
+    town.pool.go_on.set()
+    await town.open()
+
+    assert (await town.picture(chat))["message_id"] == placeholder["message_id"]
+
+
+async def test_an_offer_made_before_a_restart_still_knows_the_words(own_town):
+    town = own_town
+    ann = town.world.person("Ann")
+    chat = town.world.private(ann)
+    await town.open()
+    made = await town.imagined(chat, ann)
+    town.world.say(chat, ann, "the colour of its tail", reply_to=made)
+    offer = await town.answer(chat, 2)
+    await town.quiet(0.1)
+    await town.close()
+    await town.open()
+    town.world.press(offer, town.world.button(offer, "ask"), ann)
+
+    await town.until(lambda: any("the colour of its tail" in words_of(one) for one in town.world.shown(chat)))
+
+
+# ---------------------------------------------------------------- a real process
+
+SERVER = """
+import asyncio, os, sys
+from pathlib import Path
+import main
+from bot.usecases import JobUseCases
+if os.environ.get("HANG_AT") == "submit":
+    async def submit(self, *arguments, **more):
+        Path(os.environ["REACHED"]).touch()
+        await asyncio.Event().wait()
+    JobUseCases.submit = submit
+loaded = main.load(Path(os.environ["CONFIG"]))
+asyncio.run(main.serve(loaded, engines="tests.inference.engines:build"))
+"""
+CONFIG = """
+[web]
+enabled = false
+[storage]
+min_free_mb = 0
+[devices]
+use = "cpu"
+[models.test]
+tasks = ["text-to-image"]
+repo = "."
+width = 64
+height = 64
+steps = 3
+"""
+
+
+class Process:
+    """`main.serve` with test engines, in a process of its own."""
+
+    def __init__(self, folder, server):
+        (folder / "config.toml").write_text(CONFIG)
+        self._folder = folder
+        self._environ = {
+            **os.environ,
+            "EASEL_DATA_DIR": str(folder / "data"),
+            "EASEL_TELEGRAM__API_BASE": server.api_base,
+            "EASEL_TELEGRAM__FILE_BASE": server.file_base,
+            "TELEGRAM_BOT_TOKEN": server.token,
+            "CONFIG": str(folder / "config.toml"),
+            "TMPDIR": str(folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._process = None
+
+    def start(self, **environ):
+        with (self._folder / "output.txt").open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVER], cwd=ROOT, env={**self._environ, **environ}, stdout=output, stderr=output
+            )
+
+    def kill(self):
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait(30)
+            self._process = None
+
+    def output(self):
+        return (self._folder / "output.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def process(tmp_path, server):
+    made = Process(tmp_path, server)
+    yield made
+    made.kill()
+
+
+async def until(holds, within_s=100.0):
+    began = time.monotonic()
+    while not (found := holds()):
+        assert time.monotonic() < began + within_s, "it did not come true"
+        await asyncio.sleep(0.05)
+    return found
+
+
+def finished(server, chat):
+    return [one for one in server.world.shown(chat) if has_button(one, "original")]
+
+
+@pytest.mark.slow
+@pytest.mark.crash
+async def test_a_killed_server_asks_once_and_delivers_into_its_placeholder(process, server, tmp_path):
+    ann = server.world.person("Ann")
+    chat = server.world.private(ann)
+    reached, go_on = tmp_path / "reached", tmp_path / "go-on"
+
+    process.start(HANG_AT="submit", REACHED=str(reached))
+    server.world.say(chat, ann, f"/imagine a fox wait-for={go_on}")
+    await until(reached.exists)  # the update is kept, nothing is asked for
+    process.kill()
+
+    process.start()
+    placeholder = (await until(lambda: server.world.shown(chat)))[0]
+    await until(lambda: "running" in states(tmp_path))
+    process.kill()  # the job runs
+
+    process.start()
+    for _ in range(10):
+        go_on.touch()
+        await asyncio.sleep(0.3)
+    while not finished(server, chat):
+        go_on.touch()
+        await asyncio.sleep(0.3)
+
+    assert [one["message_id"] for one in finished(server, chat)] == [placeholder["message_id"]]
+    assert len(states(tmp_path)) == 1
+    assert server.token.partition(":")[2] not in process.output()
+
+
+def states(folder):
+    with sqlite3.connect(next((folder / "data").glob("*.db"))) as database:
+        return [state for (state,) in database.execute("SELECT state FROM job")]
