@@ -1,6 +1,7 @@
 """The connection: what Discord tells us goes to the intake, and to nothing else."""
 
 import asyncio
+import logging
 from typing import Any
 
 import discord
@@ -24,6 +25,11 @@ def intents_of(*, message_content: bool) -> discord.Intents:
     return discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=message_content)
 
 
+def _is_not_about_voice(record: logging.LogRecord) -> bool:
+    """Nobody speaks here: two warnings at every start would only worry the owner."""
+    return "voice will NOT" not in str(record.msg)
+
+
 class EaselClient(discord.AutoShardedClient):
     """`identify_wait_s`: how long to wait before a session is begun anew, as Discord wants it; `guilds_wait_s`: for the
     next server to be told of, before all are known."""
@@ -34,6 +40,7 @@ class EaselClient(discord.AutoShardedClient):
     def __init__(self, desk: Desk, intake: Intake, *, message_content: bool = False) -> None:
         is_elsewhere = desk.settings.gateway_url or desk.settings.api_base
         more: dict[str, Any] = {"shard_count": 1} if is_elsewhere else {}
+        logging.getLogger("discord.client").addFilter(_is_not_about_voice)
         super().__init__(
             intents=intents_of(message_content=message_content),
             allowed_mentions=discord.AllowedMentions.none(),

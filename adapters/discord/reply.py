@@ -39,15 +39,17 @@ class Reply:
     async def place(self, delivery: Delivery) -> str:
         job = delivery.job
         ticket = await self._desk.usecases.jobs.ticket(job)
-        if not job.origin.extra.get("missing"):
-            with suppress(NotHere):
-                ref = await self._post(job, nonce=delivery.nonce, **content.of_state(self._desk.usecases, ticket))
-                await self._take_deferral_away(job)
-                return ref
-        if self._has_token(job):
-            with suppress(NotHere, MessageGone):
-                return await self._place_by_token(job, ticket)
-        return await self._private(job, delivery.nonce, **content.of_state(self._desk.usecases, ticket))
+        if job.origin.extra.get("missing"):
+            if self._has_token(job):
+                with suppress(NotHere, MessageGone):
+                    return await self._place_by_token(job, ticket)
+            return await self._private(job, delivery.nonce, **content.of_state(self._desk.usecases, ticket))
+        try:
+            ref = await self._post(job, nonce=delivery.nonce, **content.of_state(self._desk.usecases, ticket))
+        except (NotHere, MessageGone):
+            ref = await self._private(job, delivery.nonce, **content.of_state(self._desk.usecases, ticket))
+        await self._take_deferral_away(job)
+        return ref
 
     async def _place_by_token(self, job: Job, ticket: Ticket) -> str:
         response = int(job.origin.extra["response"])
@@ -121,7 +123,7 @@ class Reply:
         if not job.origin.extra.get("missing"):
             try:
                 await self._fitting(job, pictures, post)
-            except NotHere as error:
+            except (NotHere, MessageGone) as error:
                 log.info("the channel is closed to us", action="channel_closed", detail=error.detail)
         if not refs:
             await self._fitting(job, pictures, private)

@@ -47,9 +47,9 @@ class Pictures:
 
     async def shrink(self, media: Media, max_bytes: int) -> Media:
         image = Image.open(io.BytesIO(media.data)).convert("RGB")
-        while len(made := _encoded(image, "WEBP").data) > max_bytes:
+        while len(made := _encoded(image, "JPEG").data) > max_bytes:
             image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
-        return Media(made, "image/webp")
+        return Media(made, "image/jpeg")
 
     async def grid(self, pictures: Any) -> Media:
         return pictures[0]

@@ -66,6 +66,7 @@ class Rest:
         self.world = world
         self.limits = Limits()
         self.faults: list[Fault] = []
+        self.cdn_failures = 0
         self.routes: list[tuple[str, re.Pattern[str], Route]] = [
             ("GET", re.compile("/users/@me"), self.me),
             ("GET", re.compile("/oauth2/applications/@me"), self.application),
@@ -134,6 +135,9 @@ class Rest:
         raise Refused(404, 0, f"404: Not Found {call.method} {call.path}")
 
     async def cdn(self, request: web.Request) -> web.StreamResponse:
+        if self.cdn_failures > 0:
+            self.cdn_failures -= 1
+            return web.Response(status=502)
         found = self.world.files.get(request.match_info["rest"])
         if found is None or found.expires < self.world.now():
             return web.Response(status=404, text="This content is no longer available.")

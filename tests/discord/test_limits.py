@@ -1,0 +1,330 @@
+"""Discord's limits, obeyed by design: sizes, rates, lengths, links that run out, mentions."""
+
+import asyncio
+import io
+import random
+
+import pytest
+from PIL import Image
+
+from adapters.discord import content
+from adapters.discord.breaker import Breaker
+from adapters.discord.pace import PATIENCE_S, WINDOW_S, WRITES, Editors, Pace
+from adapters.discord.wire import OFFICIAL_API, OFFICIAL_GATEWAY, point_at
+from bot.errors import PlatformError
+from bot.jobs import Media
+from tests.discord.house import House
+from tests.discord.loopback.world import MIB
+from tests.discord.people import Actor, is_finished, until
+from tests.discord.test_conversation import a_photo, imagined, job_of
+
+
+def noise(side: int) -> bytes:
+    """A picture that no encoder makes much smaller."""
+    made = io.BytesIO()
+    Image.frombytes("RGB", (side, side), random.Random(3).randbytes(side * side * 3)).save(
+        made, "PNG", compress_level=0
+    )
+    return made.getvalue()
+
+
+@pytest.fixture
+def heavy(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is of more than 10 MiB."""
+    data = noise(1900)
+    finish = house.pool._finish
+
+    def made(task):  # type: ignore[no-untyped-def]
+        done = finish(task)
+        object.__setattr__(done, "pictures", tuple(_with(one, data) for one in done.pictures))
+        return done
+
+    def _with(one, data):  # type: ignore[no-untyped-def]
+        object.__setattr__(one, "media", Media(data, "image/png"))
+        return one
+
+    monkeypatch.setattr(house.pool, "_finish", made)
+
+
+# ---------------------------------------------------------------- sizes
+
+
+async def test_a_file_over_the_limit_is_made_smaller_and_says_so(house: House, ann: Actor, heavy: None) -> None:
+    message = await imagined(ann)
+
+    assert message.attachments[0].filename.endswith(".jpg")
+    assert len(message.attachments[0].data) <= 10 * MIB
+    assert "smaller" in message.content
+
+
+@pytest.mark.parametrize(("limit", "count", "most"), [(50, 1, 24.8), (50, 4, 6.2), (10, 1, 10), (0, 1, 10)])
+def test_what_one_file_may_have(limit: int, count: int, most: float) -> None:
+    assert content.max_file(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
+
+
+async def test_four_large_pictures_fit_one_request_together(house: House, ann: Actor, heavy: None) -> None:
+    message = await imagined(ann, count=4)
+
+    sizes = [len(one.data) for one in message.attachments]
+    assert len(sizes) == 4
+    assert sum(sizes) < 25 * MIB
+
+
+async def test_a_picture_that_discord_still_finds_too_large_is_made_smaller_again(house: House, ann: Actor) -> None:
+    house.server.fail("PATCH", "/channels/.*/messages/", 413, code=40005)
+
+    message = await imagined(ann)
+
+    assert message.attachments
+
+
+async def test_no_upload_that_is_too_large_is_even_fetched(house: House, ann: Actor) -> None:
+    huge = a_photo(house.server)
+    huge.data += bytes(11 * MIB)
+
+    asked = ann.slash("caption", image=huge)
+
+    assert "too large" in await ann.told(asked)
+
+
+# ---------------------------------------------------------------- lengths and words
+
+
+async def test_a_long_prompt_is_cut_and_its_figures_stay(house: House, ann: Actor) -> None:
+    message = await imagined(ann, "a fox " * 333)
+
+    assert len(message.content) <= 2000
+    assert "seed" in message.content
+    assert len(message.attachments[0].description) <= 1024
+
+
+async def test_words_of_people_have_no_effect(house: House, ann: Actor) -> None:
+    message = await imagined(ann, "@everyone **bold** ||hidden|| <@1> `code` https://example.org/a_b_c")
+
+    assert r"\*\*bold\*\*" in message.content
+    assert r"\|\|hidden" in message.content
+    bodies = [call.body for call in house.server.world.calls if call.body and "allowed_mentions" in call.body]
+    assert bodies
+    assert all(body["allowed_mentions"].get("parse") == [] for body in bodies)
+    assert house.server.world.sent("POST", "/messages")[0].body["flags"] == 4
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "\n".join("y" * 30 for _ in range(200)), "*" * 1999, "\\" * 3000, ""])
+def test_no_text_is_too_long(text: str) -> None:
+    assert len(content.plain(text)) <= 2000
+
+
+async def test_a_link_that_ran_out_is_told_of(house: House, ann: Actor) -> None:
+    photo = a_photo(house.server)
+    house.server.world.move_on(90_000)
+
+    asked = ann.slash("caption", image=photo)
+    house.server.world.interactions[asked.token].created = house.server.world.now()
+
+    assert "send it again" in await ann.told(asked)
+
+
+async def test_a_file_that_does_not_come_at_first_is_fetched_again(house: House, ann: Actor) -> None:
+    house.server.rest.cdn_failures = 1
+
+    ann.slash("caption", image=a_photo(house.server))
+
+    assert (await ann.finished()).content
+
+
+async def test_links_to_other_places_are_never_followed(house: House, ann: Actor) -> None:
+    photo = a_photo(house.server)
+    photo.url = "http://169.254.169.254/latest/meta-data"
+
+    asked = ann.slash("caption", image=photo)
+
+    assert "send it again" in await ann.told(asked)
+
+
+# ---------------------------------------------------------------- rates
+
+
+async def test_many_people_in_one_channel_meet_no_limit(house: House, ann: Actor, real_pace: None) -> None:
+    for _ in range(6):
+        ann.slash("imagine", prompt="a fox")
+
+    await until(lambda: len(ann.channel.from_bot) == 6, "all placeholders", 60)
+    await until(lambda: all(is_finished(one) for one in ann.channel.from_bot), "all results", 60)
+
+    assert house.server.rest.limits.refused == []
+
+
+async def test_a_busy_channel_holds_up_no_other(house: House, ann: Actor, real_pace: None) -> None:
+    for _ in range(12):
+        ann.slash("imagine", prompt="a fox")
+    await until(lambda: len(ann.channel.from_bot) >= 4, "some placeholders")
+    other = ann.at(house.server.world.channel())
+
+    other.slash("imagine", prompt="a fox")
+    await until(lambda: other.channel.from_bot, "the other's placeholder", 2.5)
+
+    assert len(ann.channel.from_bot) < 12
+
+
+async def test_a_storm_of_429_is_waited_out(house: House, ann: Actor) -> None:
+    house.server.fail("POST", "/messages", 429, times=3, delay_s=0)
+
+    message = await imagined(ann)
+
+    assert message.attachments
+    assert len(ann.channel.from_bot) == 1
+
+
+async def test_an_answer_that_gets_lost_makes_no_second_message(house: House, ann: Actor) -> None:
+    house.server.fail("POST", "/messages", "lose")
+
+    message = await imagined(ann)
+
+    assert message.attachments
+    assert len(house.server.world.sent("POST", "/messages")) == 2
+    assert len(ann.channel.from_bot) == 1
+
+
+@pytest.mark.parametrize("how", [500, 503, "drop", "lose"])
+async def test_an_edit_that_fails_is_repeated(house: House, ann: Actor, how: int | str) -> None:
+    house.server.fail("PATCH", "/channels/", how)
+
+    message = await imagined(ann)
+
+    assert message.attachments
+
+
+async def test_a_deferral_that_fails_keeps_nobody_from_their_picture(house: House, ann: Actor) -> None:
+    house.server.fail("POST", "/callback", "drop")
+
+    assert (await imagined(ann)).attachments
+
+
+async def test_an_interaction_that_came_too_late_is_done_all_the_same(house: House, ann: Actor) -> None:
+    house.server.fail("POST", "/callback", 404, code=10062)
+
+    assert (await imagined(ann)).attachments
+
+
+# ---------------------------------------------------------------- pace, by itself
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch) -> Pace:
+    monkeypatch.setattr(Pace, "writes", WRITES)
+    monkeypatch.setattr(Pace, "window_s", WINDOW_S)
+    return Pace(Clock())
+
+
+async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: Pace) -> None:
+    for _ in range(WRITES):
+        await paced.turn("1")
+
+    with pytest.raises(PlatformError) as refused:
+        await paced.turn("1")
+    await paced.turn("2")
+
+    assert PATIENCE_S < refused.value.retry_after_s <= WINDOW_S
+
+
+async def test_progress_leaves_room_for_results(paced: Pace) -> None:
+    for _ in range(WRITES // 2 + 1):
+        await paced.turn("1")
+
+    assert not paced.has_spare("1")
+    assert paced.has_spare("2")
+
+
+async def test_only_the_latest_progress_of_a_message_is_shown() -> None:
+    shown: list[int] = []
+    editors = Editors(Pace(), every_s=0.05)
+
+    def show(step: int):  # type: ignore[no-untyped-def]
+        async def now() -> None:
+            shown.append(step)
+
+        return now
+
+    for step in range(10):
+        editors.show("1", "m", show(step))
+    await asyncio.sleep(0.02)
+    for step in range(10, 20):
+        editors.show("1", "m", show(step))
+    await asyncio.sleep(0.15)
+
+    assert shown == [9, 19]
+
+
+async def test_no_progress_follows_a_result() -> None:
+    shown: list[str] = []
+    editors = Editors(Pace(), every_s=0.01)
+
+    async def slowly() -> None:
+        await asyncio.sleep(0.05)
+        shown.append("progress")
+
+    editors.show("1", "m", slowly)
+    await asyncio.sleep(0.01)
+    editors.show("1", "m", slowly)
+    await editors.settle("1", "m")
+    shown.append("result")
+    await asyncio.sleep(0.15)
+
+    assert shown == ["progress", "result"]
+
+
+def test_a_thousand_refusals_open_the_breaker_for_a_while() -> None:
+    clock = Clock()
+    breaker = Breaker(clock, most=100)
+    for _ in range(99):
+        breaker.count(403)
+    breaker.count(200)
+    breaker.check()
+    breaker.count(429)
+
+    with pytest.raises(PlatformError):
+        breaker.check()
+    clock.now += 601
+    breaker.check()
+
+
+async def test_the_breaker_sees_what_the_library_is_told(house: House, ann: Actor) -> None:
+    house.server.fail("POST", "/messages", 403, code=50013)
+    ann.slash("imagine", prompt="a fox")
+
+    await ann.at(house.server.world.dm(ann.person)).finished()
+
+    assert len(house.discord.desk.breaker._refused) == 1
+
+
+# ---------------------------------------------------------------- the two undocumented names
+
+
+def test_the_two_names_that_the_library_does_not_promise_are_there() -> None:
+    from discord.gateway import DiscordWebSocket
+    from discord.http import Route
+
+    assert OFFICIAL_API == "https://discord.com/api/v10"
+    assert str(OFFICIAL_GATEWAY) == "wss://gateway.discord.gg/"
+    point_at("http://127.0.0.1:9041/api/v10/", "ws://127.0.0.1:9040/")
+    assert Route("GET", "/users/@me").url == "http://127.0.0.1:9041/api/v10/users/@me"
+    assert str(DiscordWebSocket.DEFAULT_GATEWAY) == "ws://127.0.0.1:9040/"
+    point_at("", "")
+    assert Route.BASE == OFFICIAL_API
+
+
+async def test_a_result_of_long_ago_has_buttons_that_work(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+    house.server.world.move_on(400 * 86_400)
+
+    ann.press(made, "reroll")
+
+    assert (await job_of(house, await ann.finished(2))).parent
