@@ -137,6 +137,8 @@ class Discord:
                 return
             except EaselError as error:
                 log.warning("settling in at Discord has to wait", action="discord_settling", error=str(error))
+            except Exception as error:  # the edge of a loop that must go on
+                log.error("settling in at Discord failed", action="discord_settling", exc_info=error)
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
             await asyncio.sleep(wait_s)
 

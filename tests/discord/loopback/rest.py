@@ -169,7 +169,8 @@ class Rest:
 
     async def put_commands(self, call: Call, application: str) -> tuple[int, Any]:
         self.world.commands = [
-            {"id": str(self.world.new_id()), "application_id": application, "version": "1", **one} for one in call.body
+            {"id": str(self.world.new_id()), "application_id": application, "version": "1", "description": "", **one}
+            for one in call.body
         ]
         return 200, self.world.commands
 

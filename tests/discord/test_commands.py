@@ -1,0 +1,200 @@
+"""Commands as Discord lists them, completions, and the short answers."""
+
+import asyncio
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from adapters.discord import slash
+from bot.commands import COMMANDS
+from tests.discord.house import House, opened
+from tests.discord.loopback.server import Loopback
+from tests.discord.people import Actor, until
+from tests.discord.test_conversation import imagined, job_of
+
+VERBS = {"imagine", "caption", "ask", "describe", "edit", "queue", "cancel", "history", "show", "quota", "settings"}
+VERBS |= {"models", "help", "privacy"}
+
+
+def command(server: Loopback, name: str) -> dict:
+    return next(one for one in server.world.commands if one["name"] == name)
+
+
+async def test_every_verb_and_menu_is_there(house: House, server: Loopback) -> None:
+    by_kind = {kind: {one["name"] for one in server.world.commands if one["type"] == kind} for kind in (1, 3)}
+
+    assert by_kind[1] >= VERBS
+    assert by_kind[3] == {"Ask about this image", "Caption this image", "Vary this image"}
+
+
+async def test_commands_can_be_used_everywhere_and_installed_by_people(house: House, server: Loopback) -> None:
+    for one in server.world.commands:
+        assert sorted(one["contexts"]) == [0, 1, 2], one["name"]
+        assert sorted(one["integration_types"]) == [0, 1], one["name"]
+
+
+async def test_options_come_from_the_core_under_the_names_of_chats(house: House, server: Loopback) -> None:
+    options = {one["name"]: one for one in command(server, "imagine")["options"]}
+
+    names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
+    assert set(options) == set(names)
+    assert options["prompt"]["required"]
+    assert options["prompt"]["max_length"] == 2000
+    assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
+    assert options["seed"]["max_value"] == 4294967295
+    assert options["image"]["type"] == 11
+    assert [name for name, one in options.items() if one.get("autocomplete")] == ["size", "aspect", "model"]
+    assert command(server, "ask")["options"][0]["name"] == "question"
+
+
+def test_every_command_of_the_core_is_a_command_here() -> None:
+    assert not set(slash.SHORT) & set(COMMANDS)
+
+
+async def test_commands_are_told_once_and_again_only_when_they_changed(
+    data_dir: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for life_number in (1, 2):
+        async with opened(data_dir, server) as life:
+            life.start()
+            await life.ready()
+            await until(lambda: len(server.world.sent("GET", "/commands")) == life_number, "a look")  # noqa: B023
+            await asyncio.sleep(0.2)
+            assert len(server.world.sent("PUT", "/commands")) == 1
+    monkeypatch.setattr(slash, "SHORT", {**slash.SHORT, "queue": (("who", str | None, "Whose"),)})
+    async with opened(data_dir, server) as life:
+        life.start()
+        await until(lambda: len(server.world.sent("PUT", "/commands")) == 2, "the new list")
+
+
+async def test_a_list_of_commands_that_cannot_be_read_is_told_anew(data_dir: Path, server: Loopback) -> None:
+    server.world.commands = [{"id": "1", "application_id": "1", "name": "odd", "type": 3}]
+    async with opened(data_dir, server) as life:
+        life.start()
+
+        await until(lambda: len(server.world.sent("PUT", "/commands")) == 1, "the list")
+
+
+async def test_commands_are_not_told_when_that_is_switched_off(data_dir: Path, server: Loopback) -> None:
+    async with opened(data_dir, server, sync_commands=False) as life:
+        life.start()
+        await life.ready()
+
+    assert not server.world.sent("PUT", "/commands")
+
+
+# ---------------------------------------------------------------- completions
+
+
+async def test_models_sizes_and_aspects_are_suggested(house: House, ann: Actor) -> None:
+    models = await ann.complete("imagine", "model", "")
+    looking = await ann.complete("ask", "model", "")
+    sizes = await ann.complete("imagine", "size", "")
+    aspects = await ann.complete("imagine", "aspect", "16")
+
+    assert [one["value"] for one in models] == ["paint"]
+    assert [one["value"] for one in looking] == ["look"]
+    assert sizes[0]["value"] == "64x64"
+    assert len(sizes) <= 25
+    assert [one["value"] for one in aspects] == ["16:9", "9:16"]
+
+
+async def test_every_suggested_size_can_be_asked_for(house: House, ann: Actor) -> None:
+    sizes = [one["value"] for one in await ann.complete("imagine", "size", "")]
+
+    ann.slash("imagine", prompt="a fox", size=sizes[-1])
+
+    assert (await ann.finished()).attachments
+
+
+async def test_ones_own_jobs_are_suggested_by_their_words(house: House, ann: Actor) -> None:
+    await imagined(ann, "a red fox")
+    ann.slash("imagine", prompt="a slow owl", steps=20)
+    await ann.posted(2)
+
+    shown = await ann.complete("show", "id", "fox")
+    cancelled = await ann.complete("cancel", "id", "")
+
+    assert ["fox" in one["name"] for one in shown] == [True]
+    assert ["owl" in one["name"] for one in cancelled] == [True]
+
+
+# ---------------------------------------------------------------- short answers
+
+
+async def test_the_queue_shows_what_waits_and_cancel_takes_a_beginning(house: House, ann: Actor) -> None:
+    ann.slash("imagine", prompt="a slow fox", steps=20)
+    job = await job_of(house, await ann.posted())
+
+    queue = await ann.told(ann.slash("queue"))
+    cancelled = await ann.told(ann.slash("cancel", id=job.id[:5]))
+
+    assert job.id[:6] in queue
+    assert cancelled
+    await until(lambda: "Cancelled" in ann.channel.from_bot[0].content, "the message to say so")
+
+
+async def test_history_shows_the_last_ten_and_searches(house: House, ann: Actor) -> None:
+    await imagined(ann, "a red fox")
+    await imagined(ann, "a green owl")
+
+    all_of_it = await ann.told(ann.slash("history"))
+    owls = await ann.told(ann.slash("history", search="owl"))
+
+    assert "fox" in all_of_it
+    assert "owl" in owls
+    assert "fox" not in owls
+
+
+async def test_show_brings_the_picture_back_to_its_owner_alone(house: House, ann: Actor) -> None:
+    job = await job_of(house, await imagined(ann, "a red fox"))
+
+    shown = ann.slash("show", id=job.id[:4])
+    await until(lambda: shown.messages and shown.messages[0].attachments, "the picture")
+
+    assert shown.messages[0].ephemeral_for is ann.person
+    assert shown.messages[0].attachments[0].description
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("quota", "device-seconds"), ("models", "paint"), ("help", "bot"), ("privacy", "/privacy export")],
+)
+async def test_other_questions_are_answered_to_the_person_alone(house: House, ann: Actor, name: str, part: str) -> None:
+    asked = ann.slash(name)
+
+    assert part in await ann.told(asked)
+    assert asked.messages[0].ephemeral_for is ann.person
+
+
+async def test_ones_own_defaults_are_set_used_and_cleared(house: House, ann: Actor) -> None:
+    told = await ann.told(ann.slash("settings", option="steps", value="7"))
+    job = await job_of(house, await imagined(ann))
+    refused = await ann.told(ann.slash("settings", option="steps", value="many"))
+    nameless = await ann.told(ann.slash("settings", value="7"))
+    await ann.told(ann.slash("settings", option="steps"))
+    later = await job_of(house, await imagined(ann))
+
+    assert "steps: 7" in told
+    assert job.options["steps"] == 7
+    assert "whole number" in refused
+    assert "which option" in nameless
+    assert later.options["steps"] == 3
+
+
+async def test_ones_own_data_comes_as_a_file_and_goes_when_asked_twice(house: House, ann: Actor) -> None:
+    made = await imagined(ann, "a red fox")
+    await job_of(house, made)
+    exported = ann.slash("privacy", what="export")
+    await until(lambda: exported.messages and exported.messages[0].attachments, "the file")
+    unsure = await ann.told(ann.slash("privacy", what="forget"))
+    sure = await ann.told(ann.slash("privacy", what="forget", confirm=True))
+    history = await ann.told(ann.slash("history"))
+
+    names = zipfile.ZipFile(BytesIO(exported.messages[0].attachments[0].data)).namelist()
+    assert "everything.json" in names
+    assert "Are you sure" in unsure
+    assert "deleted" in sure
+    assert "not asked for anything" in history
