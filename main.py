@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bot.ports import Adapter, Maintenance, Platform
     from bot.pricing import Rates
     from bot.upkeep import Upkeep
-    from bot.usecases import PeopleUseCases, Surroundings, UseCases
+    from bot.usecases import JobUseCases, PeopleUseCases, Surroundings, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
@@ -165,7 +165,7 @@ def _wire(
     from bot.events import Events
     from bot.finishing import Finishing
     from bot.upkeep import Upkeep
-    from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
+    from bot.usecases import JobUseCases
 
     settings, models, events = loaded.settings, loaded.models, Events()
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
@@ -202,22 +202,7 @@ def _wire(
         devices=lambda: len(pool.statuses()),
         secret=secret.encode(),
     )
-    chat = ChatUseCases(
-        jobs=jobs,
-        store=storage.jobs,
-        media=storage.media,
-        outbox=storage.outbox,
-        privacy=storage.privacy,
-        models=models,
-    )
-    usecases = UseCases(
-        jobs=jobs,
-        chat=chat,
-        media=MediaUseCases(storage.media, pictures, settings["images"]),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
-        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-        models=models,
-    )
+    usecases = _usecases(loaded, storage, pool, pictures, jobs)
     upkeep = Upkeep(
         media=storage.media,
         inbox=storage.inbox,
@@ -239,6 +224,29 @@ def adapters_of(loaded: Loaded, surroundings: "Surroundings") -> "list[Adapter]"
             kind: Any = getattr(importlib.import_module(module), attribute)
             chosen.append(kind(loaded.settings[name], surroundings))
     return chosen
+
+
+def _usecases(
+    loaded: Loaded, storage: "Storage", pool: "DevicePool", pictures: "PictureService", jobs: "JobUseCases"
+) -> "UseCases":
+    from bot.usecases import ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
+
+    chat = ChatUseCases(
+        jobs=jobs,
+        store=storage.jobs,
+        media=storage.media,
+        outbox=storage.outbox,
+        privacy=storage.privacy,
+        models=loaded.models,
+    )
+    return UseCases(
+        jobs=jobs,
+        chat=chat,
+        media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
+        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        models=loaded.models,
+    )
 
 
 def is_on(loaded: Loaded, name: str) -> bool:

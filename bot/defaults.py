@@ -42,4 +42,4 @@ def again(
     kind: type[Command], given: Mapping[str, Any], wishes: Mapping[str, Any], images: Sequence[ImageRef], models: Models
 ) -> Mapping[str, Any]:
     """Options for a command that says what is given and wishes for what an earlier job had."""
-    return with_wishes(kind.read(given, images), wishes, models).values
+    return with_wishes(kind.read(given, images, is_album=True), wishes, models).values

@@ -15,10 +15,10 @@ from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Command
-from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.options import OptionSpec
 
-_PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+_PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
 
 
 def run(composition: Composition, arguments: Sequence[str] | None = None) -> int:
@@ -162,7 +162,7 @@ def _of_spec(spec: OptionSpec) -> inspect.Parameter:
     """Raw text: the grammar of `bot.options` reads it, as everywhere."""
     if spec.is_main:
         argument = typer.Argument(metavar=spec.name.upper(), help=spec.help, show_default=False)
-        return _parameter(spec.name, str, argument, inspect.Parameter.empty)
+        return _parameter(spec.name, str, argument, inspect.Parameter.empty if spec.is_required else "")
     names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.flags)]
     metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
     limits = "" if spec.kind is str else f" ({spec.allowed})" if spec.allowed else ""

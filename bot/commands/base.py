@@ -28,6 +28,8 @@ class Command(ABC):
     """Roles that its pictures may have; the first is what a picture without a role is."""
     images_needed: ClassVar[int] = 0
     images_allowed: ClassVar[int] = 0
+    album_allowed: ClassVar[int] = 0
+    """More than `images_allowed`: as many may come at once from a chat."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[ImageRef, ...] = ()
@@ -44,22 +46,24 @@ class Command(ABC):
         return str(self.values.get(main, ""))
 
     @classmethod
-    def read(cls, options: Mapping[str, Any], images: Sequence[ImageRef] = ()) -> Self:
+    def read(cls, options: Mapping[str, Any], images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
         """From named values: a REST body, slash options. Raises: InvalidOption."""
-        return cls(values=read_options(cls.specs, options), images=cls._check_images(images))
+        return cls(values=read_options(cls.specs, options), images=cls._check_images(images, is_album))
 
     @classmethod
-    def read_line(cls, line: str, images: Sequence[ImageRef] = ()) -> Self:
+    def read_line(cls, line: str, images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
         """From a typed line with `--flags`. Raises: InvalidOption."""
-        return cls(values=read_text(cls.specs, line), images=cls._check_images(images))
+        return cls(values=read_text(cls.specs, line), images=cls._check_images(images, is_album))
 
     @classmethod
-    def _check_images(cls, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+    def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
+        most = max(cls.images_allowed, cls.album_allowed if is_album else 0)
         if len(images) < cls.images_needed:
             raise InvalidOption("images", "needs_image")
-        if len(images) > cls.images_allowed:
-            problem = "too_many_images" if cls.images_allowed else "no_images"
-            raise InvalidOption("images", problem, value=len(images), allowed=str(cls.images_allowed))
+        if len(images) > most:
+            raise InvalidOption(
+                "images", "too_many_images" if most else "no_images", value=len(images), allowed=str(most)
+            )
         for image in images:
             if image.role not in cls.roles:
                 raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))

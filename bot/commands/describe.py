@@ -16,7 +16,7 @@ class Describe(VisionCommand):
 
     name = "describe"
     summary = N_("Turn a picture into prompts")
-    images_allowed = 1
+    album_allowed = 1
     specs = (
         OptionSpec(name="count", kind=int, help=N_("How many prompts"), minimum=1, maximum=4, default=4),
         *GENERATION,

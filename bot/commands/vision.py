@@ -52,8 +52,9 @@ GENERATION = (
 class VisionCommand(Command):
     roles = ("init",)
     images_needed = 1
-    images_allowed = 10
-    """An album; the answer has a numbered line for each picture of several."""
+    images_allowed = 1
+    album_allowed = 10
+    """The answer has a numbered line for each picture of an album."""
 
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         filled = {spec.name: self.values.get(spec.name, spec.default) for spec in self.specs}

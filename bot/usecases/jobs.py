@@ -53,8 +53,10 @@ class Request:
     is_parent_own: bool = False
 
     def read(self) -> Command:
-        kind = find_command(self.command)
-        return kind.read(self.options, self.images) if self.line is None else kind.read_line(self.line, self.images)
+        kind, is_chat = find_command(self.command), self.wants_delivery
+        if self.line is None:
+            return kind.read(self.options, self.images, is_album=is_chat)
+        return kind.read_line(self.line, self.images, is_album=is_chat)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def test_a_picture_makes_imagine_a_task_from_a_picture():
     [
         (Caption, {}, (), "needs_image"),
         (Ask, {"question": "who?"}, (), "needs_image"),
-        (Caption, {}, PHOTO * 11, "too_many_images"),
+        (Caption, {}, PHOTO * 2, "too_many_images"),
         (Describe, {}, PHOTO * 2, "too_many_images"),
         (Edit, FOX, (), "needs_image"),
         (Upscale, {}, (), "needs_image"),
@@ -88,6 +88,18 @@ def test_pictures_that_do_not_fit_are_refused(kind, options, images, problem):
         kind.read(options, images)
 
     assert refused.value.problem == problem
+
+
+def test_a_chats_album_is_looked_at_at_once_and_paid_for_each():
+    album = Ask.read({"question": "who?"}, PHOTO * 10, is_album=True)
+    one = Ask.read({"question": "who?"}, PHOTO)
+    filled = one.fill(make_model(), 1)
+
+    assert album.steps_of(filled)[0] == 10 * one.steps_of(filled)[0]
+    for kind, options, count in ((Ask, {"question": "who?"}, 11), (Describe, {}, 2), (Imagine, FOX, 2)):
+        with pytest.raises(InvalidOption) as refused:
+            kind.read(options, PHOTO * count, is_album=True)
+        assert refused.value.problem == "too_many_images"
 
 
 def test_text_beside_a_caption_request_is_refused():

@@ -111,7 +111,11 @@ def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
     said = set()
 
     def listening(_name):
-        return lambda sentence: said.add(sentence) or sentence
+        def say(sentence):
+            said.add(sentence)
+            return sentence
+
+        return say
 
     monkeypatch.setattr(sentences, "_translator", listening)
     for _ in everything_said("en"):

@@ -81,6 +81,35 @@ def test_a_caption_takes_its_picture_from_stdin(way, call, data_dir, fox, monkey
 
 
 @WAYS
+def test_a_picture_is_described_line_by_line(way, call, data_dir, fox):
+    with house(way, data_dir):
+        said = call("describe", str(fox), "--count", "2")
+
+    assert (said.code, said.out) == (0, "prompt 1\nprompt 2\n")
+
+
+@WAYS
+@pytest.mark.parametrize("prompt", [(), ("a fox",)])
+def test_a_picture_is_made_larger_with_or_without_words(way, call, data_dir, fox, prompt):
+    with house(way, data_dir):
+        said = call("upscale", str(fox), *prompt, "--json")
+
+    job = json.loads(said.out)
+    with Image.open(job["files"][0]) as larger, Image.open(fox) as small:
+        assert larger.width == 2 * small.width
+    assert job["options"]["prompt"] == "".join(prompt)
+
+
+@WAYS
+def test_an_edit_is_refused_where_no_model_takes_instructions(way, call, data_dir, fox):
+    with house(way, data_dir):
+        said = call("edit", str(fox), "make it blue")
+
+    assert said.code == 2
+    assert "No model here can do \u201cedit\u201d" in said.err
+
+
+@WAYS
 def test_a_picture_can_start_from_another(way, call, data_dir, fox):
     with house(way, data_dir):
         said = call("imagine", "a star", "--image", str(fox), "--strength", "0.5", "--json")

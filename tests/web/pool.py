@@ -72,7 +72,10 @@ class TestPool:
         return Progress(step=step, steps=steps, preview=preview)
 
     def _finish(self, task: Task) -> Done:
-        if task.command in ("ask", "caption", "describe"):
+        if task.command == "describe":
+            lines = [f"prompt {number}" for number in range(1, int(task.options["count"]) + 1)]
+            return Done(text="\n".join(lines), revision="test", seconds=0.5)
+        if task.command in ("ask", "caption"):
             return Done(text=f"It is {task.options.get('question', 'a picture')}", revision="test", seconds=0.5)
         width, height, seed = (int(task.options[name]) for name in ("width", "height", "seed"))
         made = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]

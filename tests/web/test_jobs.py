@@ -39,7 +39,7 @@ async def test_a_finished_job_has_every_field_of_the_contract(client):
     assert len(result["media"]) == 2
     assert set(result["media"][0]) == {"id", "url", "media_type", "width", "height", "alt"}
     assert result["media"][0]["url"] == f"/api/v1/media/{result['media'][0]['id']}"
-    assert result["media"][0]["alt"] == "a red circle"
+    assert result["media"][0]["alt"] == "It is a picture"  # as the model sees it that sees
 
 
 async def test_a_question_about_an_upload_is_answered(client, a_picture):
@@ -49,6 +49,25 @@ async def test_a_question_about_an_upload_is_answered(client, a_picture):
 
     assert job["result"]["text"] == "It is What is it?"
     assert job["images"] == [{"id": picture["id"], "role": "init"}]
+
+
+async def test_a_picture_is_described_in_several_lines(client, a_picture):
+    photo = (await upload(client, a_picture))["id"]
+    job = await make(client, {"command": "describe", "options": {"count": 3}, "images": [photo]})
+
+    assert job["result"]["text"] == "prompt 1\nprompt 2\nprompt 3"
+
+
+async def test_a_picture_is_refined_or_resized_and_the_result_says_which(client):
+    first = (await make(client, imagine()))["result"]["media"][0]
+    refined = await make(client, {"command": "upscale", "options": {}, "images": [first["id"]]})
+    larger = refined["result"]["media"][0]
+    resized = await make(client, {"command": "upscale", "options": {}, "images": [larger["id"]]})
+
+    assert [job["options"]["method"] for job in (refined, resized)] == ["refine", "resize"]
+    assert [first["width"], larger["width"], resized["result"]["media"][0]["width"]] == [64, 128, 256]
+    assert "Only resized" in resized["result"]["notes"][0]
+    assert refined["result"]["notes"] == []
 
 
 async def test_a_picture_may_come_with_its_role(client, a_picture):

@@ -85,7 +85,7 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     server.pool.go_on.set()
 
     done = tab.work("slow circle", "delivered")
-    image = done.get_by_role("img", name="slow circle")
+    image = done.get_by_role("img", name="It is a picture")
     await expect(image).to_be_visible()
     assert await image.evaluate("image => image.naturalWidth") == 64
     await expect(tab.page.locator("#status")).to_contain_text("Done: slow circle")
@@ -94,6 +94,14 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     await expect(done.locator(".answer")).to_have_text("It is What colour is it?")
     await done.get_by_role("button", name="Caption").click()
     await expect(done.locator(".answer").last).to_have_text("It is a picture")
+    await done.get_by_role("button", name="Describe").click()
+    await done.get_by_role("button", name="prompt 2").click()
+    await expect(tab.page.locator("#prompt")).to_have_value("prompt 2")
+    await done.get_by_role("button", name="Upscale").click()
+    await expect(tab.page.locator(".work")).to_have_count(3)
+    larger = tab.page.locator(".work").first.get_by_role("img", name="It is a picture")
+    await expect(larger).to_be_visible()
+    assert await larger.evaluate("image => image.naturalWidth") == 128
     assert tab.complaints == []
 
 
@@ -112,7 +120,7 @@ async def test_a_reload_brings_back_history_threads_and_running_jobs(server, tab
     await expect(tab.work("a fox", "delivered").locator(".answer")).to_have_text("It is Who is it?")
     await expect(tab.work("slow river", "running").locator(".how-far")).to_contain_text("Step 2")
     server.pool.go_on.set()
-    await expect(tab.work("slow river", "delivered").get_by_role("img", name="slow river")).to_be_visible()
+    await expect(tab.work("slow river", "delivered").get_by_role("img", name="It is a picture")).to_be_visible()
     await tab.page.get_by_label("Search prompts, captions and answers").fill("fox")
     await expect(tab.page.locator(".work")).to_have_count(1)
     await tab.page.get_by_label("Search prompts, captions and answers").fill("nothing like it")
@@ -262,7 +270,7 @@ async def test_with_a_key_the_page_asks_for_it_and_shows_pictures_as_blobs(serve
 
     await tab.imagine("a locked garden")
 
-    image = tab.work("a locked garden", "delivered").get_by_role("img", name="a locked garden")
+    image = tab.work("a locked garden", "delivered").get_by_role("img", name="It is a picture")
     await expect(image).to_have_attribute("src", re.compile(f"blob:{server.url}/"))
     await expect(tab.page.locator("#quota-text")).to_have_text("4 of 5 device-seconds left today")
     await tab.page.reload()

@@ -1,17 +1,25 @@
 // One picture on the wall, with what was asked about it underneath.
 
-import { pictureUrl, post, remove } from "./api.js";
+import { get, pictureUrl, post, remove } from "./api.js";
 import { announce, h, say, seconds } from "./dom.js";
 import { isOver, learn, watch } from "./watch.js";
 
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif" };
 
+const ON_ITS_WAY = {
+  ask: "The question is on its way.",
+  caption: "The caption is on its way.",
+  describe: "The prompts are on their way.",
+  upscale: "The larger picture is on its way.",
+};
+
 /**
  * A figure for the picture `media` ({ id, media_type, width, height, alt }).
  *
- * `parent` is the job it came from, or null for a photo; `onUse` puts it on the desk.
+ * `parent` is the job it came from, or null for a photo; `onUse` puts it on the desk, `onReuse(options)` a prompt;
+ * `onMade(job)` hangs a picture that was made from it.
  */
-export function buildFigure(media, { parent = null, onUse }) {
+export function buildFigure(media, { parent = null, onUse, onReuse, onMade }) {
   const thread = h("ol", { class: "thread", "aria-label": "Questions and answers" });
   const image = h("img", { alt: media.alt || "Picture", width: media.width || null, height: media.height || null });
   const link = h("a", { class: "mat", target: "_blank", rel: "noopener", "aria-label": `Open the picture: ${media.alt || "a photo"}` }, image);
@@ -23,7 +31,7 @@ export function buildFigure(media, { parent = null, onUse }) {
   /** Show a caption or ask job in the thread; a second time updates it. */
   const hold = (job) => {
     if (entries.has(job.id)) return entries.get(job.id)(job);
-    const { item, update } = buildEntry(job);
+    const { item, update } = buildEntry(job, onReuse);
     entries.set(job.id, update);
     const after = [...thread.children].find((other) => other.dataset.at > job.created_at);
     thread.insertBefore(item, after || null);
@@ -36,8 +44,9 @@ export function buildFigure(media, { parent = null, onUse }) {
     say(error, "");
     try {
       const accepted = await post("/jobs", { command, options, images: [media.id], parent: parent?.id || null });
-      hold({ ...accepted, command, options, images: [{ id: media.id }], created_at: new Date().toISOString() });
-      announce(command === "ask" ? "The question is on its way." : "The caption is on its way.");
+      if (command === "upscale") onMade(await get(`/jobs/${accepted.id}`));
+      else hold({ ...accepted, command, options, images: [{ id: media.id }], created_at: new Date().toISOString() });
+      announce(ON_ITS_WAY[command]);
       return true;
     } catch (problem) {
       say(error, problem.message);
@@ -53,6 +62,8 @@ export function buildFigure(media, { parent = null, onUse }) {
       error,
       h("div", { class: "row picture-tools" },
         h("button", { type: "button", class: "quiet", click: () => send("caption", {}) }, "Caption"),
+        h("button", { type: "button", class: "quiet", click: () => send("describe", {}) }, "Describe"),
+        h("button", { type: "button", class: "quiet", click: () => send("upscale", { prompt: parent?.options.prompt || "" }) }, "Upscale"),
         h("button", { type: "button", class: "quiet", click: () => onUse(media) }, "Start from it"),
         download)));
   pictureUrl(media.id).then(
@@ -79,10 +90,10 @@ function buildQuestion(media, send) {
 }
 
 /** One question or caption with its answer. */
-function buildEntry(first) {
+function buildEntry(first, onReuse) {
   const answer = h("p", { class: "answer" });
   const cancel = h("button", { type: "button", class: "quiet" }, "Cancel");
-  const asked = first.command === "ask" ? first.options.question : "Caption";
+  const asked = first.command === "ask" ? first.options.question : first.command === "describe" ? "Prompts" : "Caption";
   const item = h("li", { "data-at": first.created_at, "data-job": first.id, "data-kind": first.command },
     h("p", { class: "asked" }, asked), answer, cancel);
   let wasOver = isOver(first);
@@ -92,7 +103,10 @@ function buildEntry(first) {
     item.dataset.state = job.state;
     cancel.hidden = isOver(job);
     answer.classList.toggle("error", Boolean(job.error) && job.state !== "cancelled");
-    answer.textContent = wordsOf(job);
+    if (job.command === "describe" && job.result?.text) {
+      answer.replaceChildren(...job.result.text.split("\n").map((prompt) =>
+        h("button", { type: "button", class: "quiet", title: "Bring it to the desk", click: () => onReuse({ prompt }) }, prompt)));
+    } else answer.textContent = wordsOf(job);
     if (isOver(job) && !wasOver) announce(`${asked}: ${answer.textContent}`);
     wasOver = isOver(job);
   };

@@ -8,6 +8,7 @@ import { reuse } from "./composer.js";
 import { buildWork } from "./work.js";
 
 const PAGE = 20;
+const MAKES_PICTURES = new Set(["imagine", "edit", "upscale"]);
 const shown = new Set();
 const figures = new Map();
 const photoCards = new Map();
@@ -68,15 +69,15 @@ function sayEmpty() {
 
 /** Pictures first, so that the questions about them find their place. */
 function hangAll(jobs) {
-  jobs.filter((job) => job.command === "imagine").forEach(hang);
-  jobs.filter((job) => job.command !== "imagine").reverse().forEach(hang);
+  jobs.filter((job) => MAKES_PICTURES.has(job.command)).forEach(hang);
+  jobs.filter((job) => !MAKES_PICTURES.has(job.command)).reverse().forEach(hang);
 }
 
 /** Show a job where it belongs. */
 export function hang(job) {
   if (shown.has(job.id)) return;
   shown.add(job.id);
-  if (job.command === "imagine") place(buildWork(job, { onFigure, onUse, onReuse: reuse, onOver: whenOver }));
+  if (MAKES_PICTURES.has(job.command)) place(buildWork(job, { onFigure, onUse, onReuse: reuse, onOver: whenOver, onMade: hang }));
   else (figures.get(job.images[0]?.id) || photoFigure(job)).hold(job);
   say(byId("empty"), "");
 }
@@ -84,7 +85,7 @@ export function hang(job) {
 /** A picture that no work on the wall has made: an upload, or an older work's. */
 function photoFigure(job) {
   const media = { id: job.images[0].id, alt: "The photo asked about" };
-  const made = buildFigure(media, { onUse });
+  const made = buildFigure(media, { onUse, onReuse: reuse, onMade: hang });
   figures.set(media.id, made);
   const label = h("div", { class: "label" },
     h("p", { class: "prompt" }, "A photo"),

@@ -5,11 +5,15 @@ import { buildFigure, cancelJob } from "./figure.js";
 import { isDemo, isDemoNote } from "./options.js";
 import { isOver, watch } from "./watch.js";
 
-/** `onFigure(mediaId, figure)` tells of each picture; `onUse(media)` and `onReuse(options)` bring something to the desk. */
-export function buildWork(first, { onFigure, onUse, onReuse, onOver }) {
+/**
+ * `onFigure(mediaId, figure)` tells of each picture; `onUse(media)` and `onReuse(options)` bring something to the desk;
+ * `onMade(job)` hangs another picture that was asked for from this one.
+ */
+export function buildWork(first, { onFigure, onUse, onReuse, onOver, onMade }) {
+  const title = first.options.prompt || "A larger picture";
   const stage = h("div", { class: "stage" });
   const label = h("div", { class: "label" });
-  const card = h("article", { class: "card work", "data-job": first.id, "data-at": first.created_at, "aria-label": first.options.prompt }, stage, label);
+  const card = h("article", { class: "card work", "data-job": first.id, "data-at": first.created_at, "aria-label": title }, stage, label);
   const pending = buildPending(first);
   const cancel = h("button", { type: "button" }, "Cancel");
   const error = h("p", { class: "error", role: "alert", hidden: true });
@@ -33,7 +37,7 @@ export function buildWork(first, { onFigure, onUse, onReuse, onOver }) {
     pending.update(job, preview);
     if (job.result && !isHung) {
       isHung = true;
-      hang(job, stage, { onFigure, onUse });
+      hang(job, stage, { onFigure, onUse, onReuse, onMade });
     } else if (job.error) stage.replaceChildren();
     else if (!isHung && !stage.contains(pending.element)) stage.append(pending.element);
     cancel.hidden = isOver(job);
@@ -43,14 +47,14 @@ export function buildWork(first, { onFigure, onUse, onReuse, onOver }) {
     say(note, noteOf(job));
     facts.replaceChildren(...factsOf(job));
     if (isOver(job) && !wasOver) {
-      announce(job.result ? `Done: ${job.options.prompt}` : job.error?.message || "Cancelled.");
+      announce(job.result ? `Done: ${title}` : job.error?.message || "Cancelled.");
       onOver();
     }
     wasOver = isOver(job);
   };
 
   label.append(
-    h("p", { class: "prompt" }, first.options.prompt),
+    h("p", { class: "prompt" }, title),
     first.options.negative_prompt ? h("p", { class: "without" }, `without ${first.options.negative_prompt}`) : "",
     pending.status, facts, note, error,
     h("div", { class: "row" }, cancel, reuse, h("time", { datetime: first.created_at }, moment(first.created_at))));
@@ -59,11 +63,11 @@ export function buildWork(first, { onFigure, onUse, onReuse, onOver }) {
   return card;
 }
 
-function hang(job, stage, { onFigure, onUse }) {
+function hang(job, stage, { onFigure, onUse, onReuse, onMade }) {
   stage.replaceChildren();
   stage.classList.toggle("several", job.result.media.length > 1);
   for (const media of job.result.media) {
-    const made = buildFigure({ ...media, alt: media.alt || job.options.prompt }, { parent: job, onUse });
+    const made = buildFigure({ ...media, alt: media.alt || job.options.prompt }, { parent: job, onUse, onReuse, onMade });
     stage.append(made.figure);
     onFigure(media.id, made);
   }
