@@ -1,0 +1,17 @@
+"""Two hundred people over a hundred channels, for ten seconds."""
+
+import pytest
+
+from tests.discord.house import House
+from tests.discord.load import put_on
+
+
+@pytest.mark.slow
+async def test_nothing_is_lost_and_no_limit_met_with_two_hundred_people(house: House, real_pace: None) -> None:
+    load = await put_on(house, people=200, channels=100, seconds=10)
+
+    assert len(load.asked) > 60
+    assert load.lost == []
+    assert load.doubled == []
+    assert load.too_soon == []
+    assert load.percentile(0.95) < 3.0  # alone on a machine it is under 1 s; here others work too
