@@ -26,7 +26,7 @@ class Check:
 
 def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     """Every check, as soon as it is known."""
-    from adapters.cli import checks_data, checks_house
+    from adapters.cli import checks_chat, checks_data, checks_house
     from bot.logs import LogsSettings, set_up_logging
 
     set_up_logging(LogsSettings(), data_dir=None, console=None)  # what is found is told here
@@ -43,6 +43,7 @@ def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     for name, look in (
         ("database", lambda: checks_data.database(loaded)),
         ("models", lambda: checks_house.models(loaded)),
+        ("chats", lambda: checks_chat.chats(loaded)),
         ("server", lambda: checks_house.server(loaded)),
     ):
         yield from _guarded(name, look)
