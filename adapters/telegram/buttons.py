@@ -168,7 +168,7 @@ class Buttons:
             files.append(fitting)
         wire, name = self._room.wire, f"easel-{job.id}"
 
-        async def send(_key: str) -> list[Message]:
+        async def send() -> list[Message]:
             if len(files) == 1:
                 return [await wire.document(press.spot, files[0], name)]
             return await wire.documents(press.spot, files, name)
@@ -197,8 +197,7 @@ class Buttons:
             await self._empty(ref)
 
     async def _empty(self, ref: str) -> None:
-        async def put(key: str) -> None:
-            del key
+        async def put() -> None:
             await self._room.wire.edit_photo(ref, NOTHING, chat_texts.say_text(chat_texts.DELETED), None)
 
         await self._room.speaker.deliver(of_ref(ref)[0], put)

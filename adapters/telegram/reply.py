@@ -135,13 +135,16 @@ class Replies:
         except Undeliverable as refused:
             return await self._post(_private(job, refused), job, shown, text, delivery.nonce)
 
-    async def show(self, spot: Spot, job: Job, pictures: Sequence[Media], key: str) -> str:
-        """A job once more, somewhere else. Raises: PlatformError."""
+    async def show(self, spot: Spot, job: Job, pictures: Sequence[Media]) -> str:
+        """A job once more, somewhere else, by whoever has the turn to write there. Raises: PlatformError."""
         shown, text = await self._shown(job, pictures)
-        return await self._post(spot, job, shown, text, key)
+        return await self._put(spot, job, shown, text)
 
     async def _post(self, spot: Spot, job: Job, shown: Media | None, text: str, key: str) -> str:
         await self.wire.turn(spot.chat, key)
+        return await self._put(spot, job, shown, text)
+
+    async def _put(self, spot: Spot, job: Job, shown: Media | None, text: str) -> str:
         if shown is None:
             return ref_of(await self.wire.text(spot, text, self._buttons(job)))
         return ref_of(await self.wire.photo(spot, shown, text, self._buttons(job), has_spoiler=is_hidden(job)))

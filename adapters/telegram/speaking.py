@@ -40,7 +40,7 @@ class Speaker:
         if refused and self._is_enough(f"{spot.chat} {refused}"):
             log.info("a refusal was left unsaid", action="refusal_unsaid")
             return None
-        return await self.deliver(spot.chat, lambda _key: self.wire.text(spot, text, markup))
+        return await self.deliver(spot.chat, lambda: self.wire.text(spot, text, markup))
 
     def _is_enough(self, who: str) -> bool:
         now = asyncio.get_running_loop().time()
@@ -52,7 +52,7 @@ class Speaker:
         times.append(now)
         return False
 
-    async def deliver(self, chat: int, send: Callable[[str], Awaitable[T]]) -> T | None:
+    async def deliver(self, chat: int, send: Callable[[], Awaitable[T]]) -> T | None:
         """Send when it is its turn, again while Telegram surely has not got it, and once when it may have.
 
         None: it never will be there. Raises: TooBig.
@@ -61,7 +61,7 @@ class Speaker:
         for tries in range(MAX_TRIES):
             try:
                 await self.wire.turn(chat, key)
-                return await send(key)
+                return await send()
             except (Undeliverable, MessageGone) as error:
                 log.info("nobody there can hear it", action="unheard", detail=error.detail)
                 return None

@@ -109,7 +109,7 @@ class Verbs:
             ref = f"{sent.chat.id}:{sent.message_id}" if sent else None
         else:
             ref = await self._room.speaker.deliver(
-                asked.spot.chat, lambda key: self._room.replies.show(asked.spot, job, pictures, key)
+                asked.spot.chat, lambda: self._room.replies.show(asked.spot, job, pictures)
             )
         if ref is not None:
             await self._usecases.chat.note(job, NAME, ref)
@@ -168,7 +168,7 @@ class Verbs:
         caption, chat = chat_texts.say_text(chat_texts.EXPORTED, asked.locale), asked.spot.chat
         try:
             await self._room.speaker.deliver(
-                chat, lambda _key: self._room.wire.document(asked.spot, archive, "easel-export", caption)
+                chat, lambda: self._room.wire.document(asked.spot, archive, "easel-export", caption)
             )
         except TooBig:
             await self._say(asked, chat_texts.say_text(chat_texts.TOO_LARGE_TO_SEND, asked.locale))

@@ -47,6 +47,7 @@ class Methods:
         self.answers: list[dict[str, Any]] = []
         self.actions: list[tuple[int, str]] = []
         self.acknowledged = 0
+        self.names: dict[str, str] = {}
         self._poll: asyncio.Future[Any] | None = None
 
     # ------------------------------------------------------------ about the bot
@@ -251,7 +252,10 @@ class Methods:
         if len(data) > (MAX_PHOTO if kind == "photo" else MAX_FILE):
             raise Refused(413, "Request Entity Too Large")
         if kind == "document":
-            return {"document": self.world.document(data, name, "application/octet-stream"), "original": data}
+            return {
+                "document": self.world.document(data, self.names.get(name, name), "application/octet-stream"),
+                "original": data,
+            }
         _check_photo(data)
         return {"photo": self.world.photo_sizes(data), "original": data}
 

@@ -184,6 +184,7 @@ class BotServer:
             for name, value in (await request.post()).items():
                 if isinstance(value, web.FileField):
                     files[name] = value.file.read()
+                    self.methods.names[name] = value.filename
                 else:
                     params[name] = value
         return params, files

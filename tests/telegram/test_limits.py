@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.lengths import cut, units
-from adapters.telegram.pace import Pace, Rates
+from adapters.telegram.pace import Pace, Rate, Rates
 from tests.telegram.floods import Floods
 from tests.telegram.rules import problems_of
-from tests.telegram.town import words_of
+from tests.telegram.town import RATES, built, words_of
 
 FOX = "\U0001f98a"
 KEYBOARD = '{"inline_keyboard": [[{"text": "a", "callback_data": "' + "x" * 65 + '"}]]}'
@@ -220,3 +220,18 @@ async def test_markup_in_a_prompt_is_shown_as_it_was_written(town, chat, ann):
     made = await town.imagined(chat, ann, words)
 
     assert words in made["caption"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_everything_gets_its_turn_in_a_chat_that_takes_one_message_at_a_time(tmp_path, server):
+    rates = Rates(chat=Rate(1, 0.4), overall=RATES.overall)
+    async with built(tmp_path, server, rates=rates) as town:
+        ann = town.world.person("Ann")
+        chat = town.world.private(ann)
+        await town.open()
+        made = await town.imagined(chat, ann)
+        town.world.say(chat, ann, "/show")
+        await town.picture(chat, 2)
+        town.world.press(made, town.world.button(made, "original"), ann)
+
+        assert "document" in await town.answer(chat, 3)

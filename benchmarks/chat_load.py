@@ -1,0 +1,70 @@
+"""Two hundred people in a hundred groups of a chat platform, each asking every 20 seconds for two minutes.
+
+The platform is a server on loopback that holds us to the real limits; the engines are made up. Counted are requests
+lost, refusals for flooding (429) that we caused, and the time from the message being there to the placeholder standing.
+The peer is the same bot without a pace of its own, which shows progress every second as simple bots do and only stops
+when it is told to.
+
+`python -m benchmarks.chat_load [telegram]`
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from adapters.telegram.pace import Rate, Rates
+from tests.telegram import load
+from tests.telegram.server import serving
+from tests.telegram.town import built
+
+LASTS_S = 120.0
+STEP_S = 0.1
+ROOM = 32
+NO_LIMIT = Rate(10**6, 1.0)
+UNPACED = Rates(chat=NO_LIMIT, group=NO_LIMIT, overall=NO_LIMIT, kept=0, progress_s=1.0, group_progress_s=1.0)
+
+
+async def _telegram(lasts_s: float, rates: Rates) -> load.Load:
+    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
+        async with serving() as server, built(Path(folder), server, rates=rates, room=ROOM) as town:
+            town.pool.step_s = STEP_S
+            await town.open()
+            return await load.run(town, lasts_s=lasts_s)
+
+
+PLATFORMS: dict[str, Callable[[float, Rates], Awaitable[load.Load]]] = {"telegram": _telegram}
+
+
+def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
+    """Ours, then the peer."""
+    figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": lasts_s}
+    for name, rates in (("ours", Rates()), ("peer", UNPACED)):
+        result = asyncio.run(_of(PLATFORMS[platform], lasts_s, rates))
+        figures[f"{name}_asked"] = result.asked
+        figures[f"{name}_lost"] = result.asked - result.answered
+        figures[f"{name}_refused"] = result.refused
+        figures[f"{name}_problems"] = len(result.problems)
+        figures[f"{name}_p50_ms"] = round(1000 * result.percentile(0.5))
+        figures[f"{name}_p95_ms"] = round(1000 * result.percentile(0.95))
+    figures["ratio_p95"] = round(figures["peer_p95_ms"] / max(1, figures["ours_p95_ms"]), 2)
+    return figures
+
+
+async def _of(platform: Callable[[float, Rates], Awaitable[load.Load]], lasts_s: float, rates: Rates) -> load.Load:
+    return await platform(lasts_s, rates)
+
+
+def sentence(figures: dict[str, Any]) -> str:
+    return (
+        f"{figures['platform']}: of {figures['ours_asked']} requests {figures['ours_lost']} were lost, "
+        f"{figures['ours_refused']} refusals for flooding, placeholder after {figures['ours_p50_ms']} ms (p50) and "
+        f"{figures['ours_p95_ms']} ms (p95); without a pace of its own: {figures['peer_lost']} lost, "
+        f"{figures['peer_refused']} refusals, p95 {figures['peer_p95_ms']} ms: {figures['ratio_p95']} times ours"
+    )
+
+
+if __name__ == "__main__":
+    print(sentence(run(*sys.argv[1:2])))
