@@ -117,27 +117,45 @@ class VisionEngine:
         return Finished(text="\n".join(lines), revision=self._form["revision"])
 
     def _describe(self, task: Task, each_token: "_EachToken") -> list[str]:
-        """Different captions: the likeliest, then drawn ones. Fewer where the model has no more to say."""
+        """Different captions: the likeliest, then drawn ones; of a model that is too sure of itself to draw any other,
+        the next likeliest. Fewer where it has no more to say."""
         count = int(task.options.get("count", 1))
         found: dict[str, str] = {}
         for attempt in range(count * DRAWS):
-            options = task.options if attempt == 0 else livelier(task.options)
-            line = self._write(task, options, each_token)
-            if line:
-                found.setdefault(line.casefold().rstrip(" .!"), line)
+            options = livelier(task.options, attempt) if attempt else task.options
+            self._collect(found, self._write(task, options, each_token))
             if len(found) == count:
-                break
-        return list(found.values())
+                return list(found.values())
+        for line in self._beams(task, 2 * count, each_token):
+            self._collect(found, line)
+        return list(found.values())[:count]
+
+    def _collect(self, found: dict[str, str], line: str) -> None:
+        if line:
+            found.setdefault(line.casefold().rstrip(" .!"), line)
+
+    def _beams(self, task: Task, count: int, each_token: "_EachToken") -> list[str]:
+        """The likeliest texts, by one search."""
+        options = {**task.options, "temperature": 0.0, "top_p": 1.0, "num_beams": count}
+        return self._generate(task, options, each_token, 0, num_return_sequences=count)
 
     def _write(self, task: Task, options: Mapping[str, Any], each_token: "_EachToken", picture: int = 0) -> str:
+        [line] = self._generate(task, options, each_token, picture)
+        return line
+
+    def _generate(
+        self, task: Task, options: Mapping[str, Any], each_token: "_EachToken", picture: int, **more: Any
+    ) -> list[str]:
         inputs = self._inputs(task, picture)
         each_token.begin()
-        ids = self._blip.generate(
+        made = self._blip.generate(
             **inputs,
             **generation(options, each_token.limit),
+            **more,
             stopping_criteria=StoppingCriteriaList([each_token]),
         )
-        return tidy(self._processor.tokenizer.decode(self._new_ids(ids[0], inputs), skip_special_tokens=True))
+        decode = self._processor.tokenizer.decode
+        return [tidy(decode(self._new_ids(ids, inputs), skip_special_tokens=True)) for ids in made]
 
     def _inputs(self, task: Task, picture: int = 0) -> Any:
         image = Image.open(io.BytesIO(task.images[picture].media.data)).convert("RGB")
@@ -178,15 +196,16 @@ class _EachToken(StoppingCriteria):
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-DRAWS = 3
+DRAWS = 2
 """Tries for each caption of `describe`."""
 
 
-def livelier(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that draw words at random, for captions other than the likeliest."""
-    if is_sampling(options):
-        return dict(options)
-    return {**options, "num_beams": 1, "temperature": 0.9, "top_p": 0.9}
+def livelier(options: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+    """Options that draw words at random, for captions other than the likeliest: more so each time, because a model
+    that is sure of itself says the same again and again."""
+    warmth = float(options.get("temperature", 0.0)) or 0.8
+    temperature = min(2.0, warmth + 0.1 * attempt)
+    return {**options, "num_beams": 1, "temperature": temperature, "top_p": min(1.0, 0.9 + 0.01 * attempt)}
 
 
 def prompt_of(task: Task, model: ModelSpec) -> str | None:

@@ -13,7 +13,7 @@ from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
 from bot.ports import TaskImage
 from inference.engine import EngineEvent, Over, Step, build
-from inference.vision.engine import generation, prompt_of, tidy
+from inference.vision.engine import generation, livelier, prompt_of, tidy
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_blip
 
@@ -202,20 +202,40 @@ def test_a_description_begins_with_the_likeliest_caption_and_draws_the_others(en
     answer(engine, task)
 
     assert written[0] == task.options
-    assert [(options["num_beams"], options["temperature"] > 0) for options in written[1:]] == [(1, True)] * 2
+    assert [options["num_beams"] for options in written[1:]] == [1, 1]
+    assert 0.5 < written[1]["temperature"] < written[2]["temperature"]
+
+
+def test_each_draw_is_livelier_up_to_a_bound():
+    warmth = [livelier({"temperature": 0.0, "top_p": 1.0}, attempt) for attempt in range(1, 30)]
+
+    assert [options["temperature"] for options in warmth] == sorted(options["temperature"] for options in warmth)
+    assert warmth[-1]["temperature"] == 2.0
+    assert all(0 < options["top_p"] <= 1 for options in warmth)
+    assert livelier({"temperature": 1.5}, 1)["temperature"] == pytest.approx(1.6)
 
 
 def test_a_description_never_repeats_itself_however_little_the_model_has_to_say(engine, monkeypatch):
-    said = iter(["A fox.", "a fox", "", "a FOX!", "a cat", "a dog", "a cow"])
+    said = iter(["A fox.", "a fox", "", "a FOX!"])
     monkeypatch.setattr(engine, "_write", lambda *_: next(said))
+    monkeypatch.setattr(engine, "_beams", lambda *_: ["a fox", "a cat", "a dog"])
 
     assert answer(engine, describing(2)) == "A fox.\na cat"
 
 
 def test_a_model_that_says_one_thing_only_gives_one_line_and_ends(engine, monkeypatch):
     monkeypatch.setattr(engine, "_write", lambda *_: "a fox")
+    monkeypatch.setattr(engine, "_beams", lambda *_: ["A fox", ""])
 
     assert answer(engine, describing(4)) == "a fox"
+
+
+def test_a_model_that_is_too_sure_to_draw_gives_its_next_likeliest(engine, monkeypatch):
+    monkeypatch.setattr(engine, "_write", lambda *_: "a fox")
+    lines = answer(engine, describing(3)).splitlines()
+
+    assert lines[0] == "a fox"
+    assert len(lines) == 3
 
 
 def test_steps_of_a_description_only_go_on(engine):
