@@ -11,7 +11,7 @@ when it is told to.
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,14 @@ async def _telegram(lasts_s: float, rates: Rates) -> load.Load:
             return await load.run(town, lasts_s=lasts_s)
 
 
-PLATFORMS: dict[str, Callable[[float, Rates], Awaitable[load.Load]]] = {"telegram": _telegram}
+PLATFORMS: dict[str, Callable[[float, Rates], Coroutine[Any, Any, load.Load]]] = {"telegram": _telegram}
 
 
 def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
     """Ours, then the peer."""
     figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": lasts_s}
     for name, rates in (("ours", Rates()), ("peer", UNPACED)):
-        result = asyncio.run(_of(PLATFORMS[platform], lasts_s, rates))
+        result = asyncio.run(PLATFORMS[platform](lasts_s, rates))
         figures[f"{name}_asked"] = result.asked
         figures[f"{name}_lost"] = result.asked - result.answered
         figures[f"{name}_refused"] = result.refused
@@ -51,10 +51,6 @@ def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
         figures[f"{name}_p95_ms"] = round(1000 * result.percentile(0.95))
     figures["ratio_p95"] = round(figures["peer_p95_ms"] / max(1, figures["ours_p95_ms"]), 2)
     return figures
-
-
-async def _of(platform: Callable[[float, Rates], Awaitable[load.Load]], lasts_s: float, rates: Rates) -> load.Load:
-    return await platform(lasts_s, rates)
 
 
 def sentence(figures: dict[str, Any]) -> str:
@@ -67,4 +63,4 @@ def sentence(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print(sentence(run(*sys.argv[1:2])))
+    print(sentence(run(sys.argv[1] if len(sys.argv) > 1 else "telegram")))

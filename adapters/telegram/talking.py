@@ -83,13 +83,14 @@ class Talk:
         kind, photos = COMMANDS[heard.verb], heard.photos or heard.shown
         if heard.is_unreadable and not photos:
             raise UnsupportedMedia("not_a_picture")
+        most = max(kind.images_allowed, kind.album_allowed)
         images: tuple[ImageRef, ...] = ()
         parent = None
-        if photos and kind.images_allowed:
-            images = await self._room.pictures.of(turn.person, photos[: kind.images_allowed])
-        elif kind.images_allowed and (parent := (await self._found(turn))[0]) is not None:
+        if photos and most:
+            images = await self._room.pictures.of(turn.person, photos[:most])
+        elif most and (parent := (await self._found(turn))[0]) is not None:
             images = await self._room.usecases.chat.pictures_for(turn.person, parent.id)
-        await self._submit(turn, heard.verb, heard.words, images[: kind.images_allowed], parent)
+        await self._submit(turn, heard.verb, heard.words, images[:most], parent)
 
     async def _submit(self, turn: Turn, verb: str, words: str, images: Sequence[ImageRef], parent: Job | None) -> None:
         role = (*COMMANDS[verb].roles, "init")[0]

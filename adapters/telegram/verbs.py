@@ -1,6 +1,7 @@
 """The commands that are no jobs: lists, one's own settings and data, help."""
 
 import asyncio
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +9,14 @@ from dataclasses import dataclass
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
 from adapters.telegram.client import TooBig
-from adapters.telegram.reading import CHAT_VERBS, Heard
+from adapters.telegram.reading import CHAT_VERBS, KNOWN, Heard
 from adapters.telegram.room import NAME, Room
 from adapters.telegram.wire import Spot
 from bot import chat_texts
 from bot.buttons import Button
-from bot.commands import find_command
-from bot.errors import JobNotFound, MediaNotFound
+from bot.errors import JobNotFound, MediaNotFound, UnknownCommand
 from bot.jobs import Job, JobState, Media
+from bot.options import clean_text
 from bot.ports import Person
 from bot.usecases import Ticket
 
@@ -45,7 +46,8 @@ class Verbs:
     async def answer(self, heard: Heard, person: Person, spot: Spot, locale: str, *, late_s: int) -> None:
         """Raises: UserError."""
         if heard.verb not in CHAT_VERBS:
-            find_command(heard.verb)
+            near = difflib.get_close_matches(heard.verb, KNOWN, 1)
+            raise UnknownCommand(clean_text(heard.verb)[:40], list(chat_texts.HELP), near[0] if near else "")
         asked = Asked(heard.words, person, spot, locale, heard, late_s)
         await getattr(self, f"_{heard.verb}")(asked)
 

@@ -178,7 +178,15 @@ async def test_other_pictures_are_not_hidden(town, chat, ann):
 
 async def test_an_album_is_one_request(town, chat, ann):
     town.world.album(chat, ann, [FOX, OWL, picture(5, 40, 40)], "/caption")
-    await town.answer(chat)
+    await town.text(chat, "3. ")
+    await town.quiet(0.5)
+
+    assert len(town.world.shown(chat)) == 1
+
+
+async def test_of_an_album_a_command_takes_as_many_as_it_can(town, chat, ann):
+    town.world.album(chat, ann, [FOX, OWL], "/imagine an oil painting")
+    await town.picture(chat)
     await town.quiet(0.5)
 
     assert len(town.world.shown(chat)) == 1
