@@ -36,6 +36,7 @@ class Queue(RuleBasedStateMachine):
         self.storage = self.run(self.opened.__aenter__())
         self.known: dict[str, Job] = {}
         self.claims: list[Job] = []
+        self.erased: set[str] = set()
 
     def run(self, coroutine):
         return self.runner.run(coroutine)
@@ -77,7 +78,8 @@ class Queue(RuleBasedStateMachine):
         job = self.run(claim(self.storage, idle=idle, max_running=max_running))
         if job is None:
             return
-        open_now = [one.id for one in self.claims]
+        assert job.id not in self.erased
+        open_now = [one.id for one in self.claims if one.id in self.known]
         assert sum(self.known[one].owner == job.owner and self.is_running(one) for one in open_now) < max_running
         self.claims.append(job)
 
@@ -105,6 +107,9 @@ class Queue(RuleBasedStateMachine):
 
     def settled(self, claimed: Job, after: Job | None) -> None:
         """Only the present claim may move a job; whatever was lost before changes nothing."""
+        if claimed.id in self.erased:
+            assert after is None or (after.state == JobState.CANCELLED and not after.options)
+            return
         present = self.known[claimed.id]
         held = present.state == JobState.RUNNING and present.attempt == claimed.attempt
         assert (after is not None) == held
@@ -123,6 +128,28 @@ class Queue(RuleBasedStateMachine):
     def lose_the_model(self, data) -> None:
         job = data.draw(st.sampled_from(list(self.known.values())))
         self.run(self.storage.jobs.fail_queued(job.id, WRONG))
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def erase(self, data) -> None:
+        job = data.draw(st.sampled_from(list(self.known.values())))
+        assert self.run(self.storage.privacy.erase(job.id, job.owner)) == job
+        self.lose(job.id)
+
+    @rule(who=st.integers(0, 2))
+    def forget(self, who) -> None:
+        name = ("Ann", "Ben", "Cleo")[who]
+        gone = self.people[who]
+        self.run(self.storage.privacy.forget(gone.id))
+        for job_id in [job.id for job in self.known.values() if job.owner == gone.id]:
+            self.lose(job_id)
+        self.people[who] = self.run(self.storage.people.identify("discord", name, name))
+        assert self.people[who].id != gone.id
+
+    def lose(self, job_id: str) -> None:
+        del self.known[job_id]
+        self.erased.add(job_id)
+        assert job_id not in {delivery.job.id for delivery in self.run(self.storage.outbox.due(1000))}
 
     @rule(most=st.integers(0, 2))
     def start_again(self, most) -> None:
@@ -166,8 +193,8 @@ def _may_become(before: JobState, after: JobState) -> bool:
 def test_any_order_of_events_leaves_the_books_exact(fresh_database):
     Queue.template = fresh_database
     Queue.TestCase.settings = settings(
-        max_examples=8,
-        stateful_step_count=25,
+        max_examples=10,
+        stateful_step_count=30,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),
