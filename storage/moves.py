@@ -32,7 +32,6 @@ def _too_often(row: JobRow) -> JobError:
     return JobError(code=error.code, message=explain(error, locale=locale))
 
 
-
 def render(tx: Connection, dialect: Dialect, job_id: str, attempt: int, result: Result) -> Job | None:
     row, now = running(tx, job_id, attempt), utcnow()
     if row is None:
