@@ -100,7 +100,9 @@ async def test_a_picture_is_enlarged_and_says_so(pictures, noisy):
     assert large.parameters.startswith(PARAMETERS)
     assert "Postprocess upscale by: 2" in large.parameters
     assert image.text["parameters"] == large.parameters
-    assert read_recipe(easel=image.text["easel"])["options"]["seed"] == 7
+    recipe = read_recipe(easel=image.text["easel"])
+    assert recipe is not None
+    assert recipe["options"]["seed"] == 7
     difference = ImageStat.Stat(ImageChops.difference(back, opened(noisy).convert("RGB"))).mean
     assert max(difference) < 25
 
