@@ -9,11 +9,14 @@ when it is told to.
 """
 
 import asyncio
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from adapters.telegram.pace import Rate, Rates
 from tests.telegram import load
@@ -24,7 +27,9 @@ LASTS_S = 120.0
 STEP_S = 0.1
 ROOM = 32
 NO_LIMIT = Rate(10**6, 1.0)
-UNPACED = Rates(chat=NO_LIMIT, group=NO_LIMIT, overall=NO_LIMIT, kept=0, progress_s=1.0, group_progress_s=1.0)
+UNPACED = Rates(
+    chat=NO_LIMIT, group=NO_LIMIT, overall=NO_LIMIT, kept=0, kept_overall=0, progress_s=1.0, group_progress_s=1.0
+)
 
 
 async def _telegram(lasts_s: float, rates: Rates) -> load.Load:
@@ -40,6 +45,7 @@ PLATFORMS: dict[str, Callable[[float, Rates], Coroutine[Any, Any, load.Load]]] =
 
 def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
     """Ours, then the peer."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": lasts_s}
     for name, rates in (("ours", Rates()), ("peer", UNPACED)):
         result = asyncio.run(PLATFORMS[platform](lasts_s, rates))

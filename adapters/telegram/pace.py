@@ -31,13 +31,16 @@ class Rates:
 
     Attributes:
         kept: of a group's budget, what progress leaves for answers.
+        kept_overall: of what may leave in all, what everything else leaves for first answers: nobody waits long for
+            the word that they were heard.
         progress_s, group_progress_s: progress is shown no more often than this.
     """
 
     chat: Rate = Rate(3, 3.2)
     group: Rate = Rate(19, 62.0)
-    overall: Rate = Rate(27, 1.1)
+    overall: Rate = Rate(29, 1.05)
     kept: int = 8
+    kept_overall: int = 6
     progress_s: float = 3.0
     group_progress_s: float = 15.0
 
@@ -92,39 +95,50 @@ class Pace:
         self._rates = rates or Rates()
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._lines: dict[int, _Line] = {}
-        self._overall = _Line((self._rates.overall,))
+        overall = self._rates.overall
+        self._urgent = _Line((overall,))
+        self._usual = _Line(
+            (Rate(max(1, overall.most - self._rates.kept_overall), overall.span_s),), self._urgent.written
+        )
 
-    def admit(self, chat: int, key: str) -> float:
+    def admit(self, chat: int, key: str, *, is_urgent: bool = False) -> float:
         """0: write now, it is counted. Otherwise the seconds after which the same key will be let through."""
         now, line = self._clock(), self._line(chat)
         wait_s = line.ask(key, now)
         if wait_s > 0:
             return wait_s
-        self._overall.tidy(now)
-        wait_s = self._overall.ask(f"{chat} {key}", now)
+        overall = self._urgent if is_urgent else self._usual
+        overall.tidy(now)
+        wait_s = overall.ask(f"{chat} {key}", now)
         if wait_s > 0:
             line.places[key] = now + wait_s  # whoever comes later to this chat stands behind
             return wait_s
         line.count(key, now)
-        self._overall.count(f"{chat} {key}", now)
+        overall.count(f"{chat} {key}", now)
         return 0.0
 
     def spare(self, chat: int) -> bool:
         """Whether progress may be shown now; if so it is counted."""
         now, line = self._clock(), self._line(chat)
         pause = self._rates.group_progress_s if chat < 0 else self._rates.progress_s
-        if line.places or self._overall.places or now < line.closed_until or now < line.progress_at + pause:
+        if (
+            line.places
+            or self._urgent.places
+            or self._usual.places
+            or now < line.closed_until
+            or now < line.progress_at + pause
+        ):
             return False
         rarest = line.rates[-1]
         used = sum(at > now - rarest.span_s for at in line.written)
         keep = self._rates.kept if chat < 0 else 1
-        self._overall.tidy(now)
-        in_all = len(self._overall.written)
-        if used + keep >= rarest.most or in_all >= self._rates.overall.most // 2:
+        self._urgent.tidy(now)
+        in_all = len(self._urgent.written)
+        if used + keep >= rarest.most or in_all >= self._rates.overall.most // 4:
             return False
         line.progress_at = now
         line.count("", now)
-        self._overall.count("", now)
+        self._urgent.count("", now)
         return True
 
     def halt(self, chat: int, seconds: float) -> None:

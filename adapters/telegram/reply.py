@@ -51,7 +51,7 @@ class Replies:
         try:
             if not await self.rights.allow(spot.chat, job.command):
                 raise Undeliverable("no pictures there")
-            await self.wire.turn(spot.chat, delivery.nonce)
+            await self.wire.turn(spot.chat, delivery.nonce, is_urgent=True)
             return ref_of(await self.wire.text(spot, text, markup))
         except Undeliverable as refused:
             alone = _private(job, refused)

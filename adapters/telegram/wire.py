@@ -69,9 +69,9 @@ class Wire:
         self.bot = bot
         self.pace = pace
 
-    async def turn(self, chat: int, key: str) -> None:
+    async def turn(self, chat: int, key: str, *, is_urgent: bool = False) -> None:
         """Wait for the turn to write. Raises: PlatformError with when to come back, if that is not soon."""
-        while (wait_s := self.pace.admit(chat, key)) > 0:
+        while (wait_s := self.pace.admit(chat, key, is_urgent=is_urgent)) > 0:
             if wait_s > WAIT_S:
                 raise PlatformError("its turn is later", retry_after_s=wait_s)
             await asyncio.sleep(wait_s)

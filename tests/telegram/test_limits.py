@@ -141,6 +141,16 @@ def test_who_waits_keeps_its_place_in_the_line():
         assert tries <= 3
 
 
+def test_a_first_answer_goes_before_results_when_all_is_busy():
+    clock = Clock()
+    pace = Pace(clock=clock)
+    for chat in range(1, 100):
+        pace.admit(chat, "result")
+
+    assert pace.admit(1000, "result") > 0
+    assert pace.admit(1001, "placeholder", is_urgent=True) == 0
+
+
 def test_chats_that_fell_silent_are_forgotten():
     clock = Clock()
     pace = Pace(clock=clock)
