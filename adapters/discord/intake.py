@@ -139,8 +139,15 @@ class Intake:
         except (PlatformError, discord.InteractionResponded) as error:
             log.warning("an interaction was not acknowledged", action="not_acknowledged", error=str(error))
             return Turn(self._desk, event)
-        response = str(answer.message_id) if answer is not None and answer.message_id is not None else ""
+        known = answer.message_id if answer is not None else None
+        response = str(known or await self._look_up(interaction) or "")
         return Turn(self._desk, replace(event, response_id=response), interaction.followup)
+
+    async def _look_up(self, interaction: discord.Interaction[Any]) -> int | None:
+        """The answer's id, where Discord did not tell it at once."""
+        with suppress(PlatformError), translated():
+            return (await interaction.original_response()).id
+        return None
 
     def _start(self, turn: Turn) -> None:
         task = asyncio.create_task(self._act(turn))

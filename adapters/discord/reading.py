@@ -48,7 +48,7 @@ def missing_here(interaction: discord.Interaction[Any], *, is_thread: bool) -> t
         return (sentences.NOT_INSTALLED,)
     if interaction.guild_id is None:
         return ()
-    if not interaction.is_guild_integration():
+    if interaction.is_user_integration() and not interaction.is_guild_integration():
         return (sentences.NOT_INSTALLED,)
     needed = IN_THREADS if is_thread else NEEDED
     return tuple(title for name, title in needed.items() if not getattr(interaction.app_permissions, name))

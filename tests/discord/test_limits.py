@@ -34,12 +34,12 @@ def heavy(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     data = noise(1900)
     finish = house.pool._finish
 
-    def made(task):  # type: ignore[no-untyped-def]
+    def made(task):
         done = finish(task)
         object.__setattr__(done, "pictures", tuple(_with(one, data) for one in done.pictures))
         return done
 
-    def _with(one, data):  # type: ignore[no-untyped-def]
+    def _with(one, data):
         object.__setattr__(one, "media", Media(data, "image/png"))
         return one
 
@@ -95,7 +95,7 @@ async def test_a_long_prompt_is_cut_and_its_figures_stay(house: House, ann: Acto
 
     assert len(message.content) <= 2000
     assert "seed" in message.content
-    assert len(message.attachments[0].description) <= 1024
+    assert len(message.attachments[0].description or "") <= 1024
 
 
 async def test_words_of_people_have_no_effect(house: House, ann: Actor) -> None:
@@ -145,10 +145,10 @@ async def test_links_to_other_places_are_never_followed(house: House, ann: Actor
 
 
 async def test_many_people_in_one_channel_meet_no_limit(house: House, ann: Actor, real_pace: None) -> None:
-    for _ in range(6):
+    for _ in range(4):
         ann.slash("imagine", prompt="a fox")
 
-    await until(lambda: len(ann.channel.from_bot) == 6, "all placeholders", 60)
+    await until(lambda: len(ann.channel.from_bot) == 4, "all placeholders", 60)
     await until(lambda: all(is_finished(one) for one in ann.channel.from_bot), "all results", 60)
 
     assert house.server.rest.limits.refused == []
@@ -232,7 +232,7 @@ async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: Pace)
         await paced.turn("1")
     await paced.turn("2")
 
-    assert PATIENCE_S < refused.value.retry_after_s <= WINDOW_S
+    assert PATIENCE_S < (refused.value.retry_after_s or 0) <= WINDOW_S
 
 
 async def test_progress_leaves_room_for_results(paced: Pace) -> None:
@@ -247,7 +247,7 @@ async def test_only_the_latest_progress_of_a_message_is_shown() -> None:
     shown: list[int] = []
     editors = Editors(Pace(), every_s=0.05)
 
-    def show(step: int):  # type: ignore[no-untyped-def]
+    def show(step: int):
         async def now() -> None:
             shown.append(step)
 

@@ -17,7 +17,7 @@ def foreign(ann: Actor) -> Actor:
     return ann.at(world.channel(world.guild(has_bot=False)))
 
 
-async def answered(made) -> Message:  # type: ignore[no-untyped-def]
+async def answered(made) -> Message:
     await until(lambda: made.messages, "the answer")
     message = made.messages[0]
     await until(lambda: is_finished(message), "the result")

@@ -46,7 +46,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     go_on = asyncio.Event()
     act = deeds.act
 
-    async def wait(turn) -> None:  # type: ignore[no-untyped-def]
+    async def wait(turn) -> None:
         await go_on.wait()
         await act(turn)
 
