@@ -20,7 +20,7 @@ from transformers import Blip2ForConditionalGeneration, Blip2Processor, Generati
 
 from training.looker import LookerLoss, build_looker, build_processor
 from training.questions import TEMPLATE
-from training.runs import Plan, Run
+from training.runs import Plan, Run, fast_arithmetic
 from training.scenes import draw_batch
 from training.sight import SightLoss, Student
 from training.train_image import ship_licence
@@ -38,7 +38,7 @@ class Recipe:
     plan: Plan
     batch: int = 64
     texts: int = 5
-    decoded: int = 4000
+    decoded: int = 2500
 
 
 FULL = Recipe(
@@ -83,9 +83,11 @@ def rebuild_scenes(image_model: Path, count: int) -> Decoded:
     shown: list[Scene] = []
     for start in range(0, count, 32):
         drawn, scenes = draw_batch(chooser, rng, min(32, count - start))
-        latents = autoencoder.encode(drawn).latent_dist.mean
-        latents += spread * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
-        pictures.append(shrink(autoencoder.decode(latents).sample.clamp(-1, 1)))
+        with fast_arithmetic():
+            latents = autoencoder.encode(drawn).latent_dist.mean
+            latents = latents + spread * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+            rebuilt = autoencoder.decode(latents).sample.float()
+        pictures.append(shrink(rebuilt.clamp(-1, 1)))
         shown += scenes
     return torch.cat(pictures), shown
 
