@@ -5,7 +5,7 @@ lost, refusals for flooding (429) that we caused, and the time from the message 
 The peer is the same bot without a pace of its own, which shows progress every second as simple bots do and only stops
 when it is told to.
 
-`python -m benchmarks.chat_load [telegram]`
+`python -m benchmarks.chat_load [telegram|discord]`
 """
 
 import asyncio
@@ -18,10 +18,17 @@ from typing import Any
 
 import structlog
 
+from adapters.discord import desk as discord_desk
+from adapters.discord import pace as discord_pace
 from adapters.telegram.pace import Rate, Rates
+from tests.discord.house import opened
+from tests.discord.load import Load as DiscordLoad
+from tests.discord.load import put_on
+from tests.discord.loopback.server import loopback
 from tests.telegram import load
 from tests.telegram.server import serving
 from tests.telegram.town import built
+from tests.web import pool as web_pool
 
 LASTS_S = 120.0
 STEP_S = 0.1
@@ -40,7 +47,24 @@ async def _telegram(lasts_s: float, rates: Rates) -> load.Load:
             return await load.run(town, lasts_s=lasts_s)
 
 
-PLATFORMS: dict[str, Callable[[float, Rates], Coroutine[Any, Any, load.Load]]] = {"telegram": _telegram}
+async def _discord(lasts_s: float, rates: Rates) -> DiscordLoad:
+    if rates is UNPACED:
+        discord_pace.A_SECOND = discord_pace.SPARE = discord_pace.Pace.writes = 10**6
+        discord_desk.PROGRESS_S = 1.0
+    web_pool.STEP_S = STEP_S
+    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
+        async with loopback() as server:
+            server.world.guild()
+            async with opened(Path(folder), server, room=ROOM) as house:
+                house.start()
+                await house.ready()
+                return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
+
+
+PLATFORMS: dict[str, Callable[[float, Rates], Coroutine[Any, Any, load.Load | DiscordLoad]]] = {
+    "discord": _discord,
+    "telegram": _telegram,
+}
 
 
 def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:

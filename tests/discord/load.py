@@ -17,18 +17,31 @@ _PROMPT = re.compile(r"fox number (\d+)")
 class Load:
     """`delays_s`: from the command to the placeholder, for each that was asked."""
 
-    asked: dict[int, Interaction] = field(default_factory=dict)
-    answered: dict[int, list[Message]] = field(default_factory=dict)
+    requests: dict[int, Interaction] = field(default_factory=dict)
+    answers: dict[int, list[Message]] = field(default_factory=dict)
     delays_s: list[float] = field(default_factory=list)
     too_soon: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> int:
+        return len(self.requests)
+
+    @property
+    def answered(self) -> int:
+        return len(self.answers)
+
+    @property
+    def refused(self) -> int:
+        return len(self.too_soon)
 
     @property
     def lost(self) -> list[int]:
-        return [number for number in self.asked if number not in self.answered]
+        return [number for number in self.requests if number not in self.answers]
 
     @property
     def doubled(self) -> list[int]:
-        return [number for number, messages in self.answered.items() if len(messages) > 1]
+        return [number for number, messages in self.answers.items() if len(messages) > 1]
 
     def percentile(self, share: float) -> float:
         return sorted(self.delays_s)[int(len(self.delays_s) * share)]
@@ -44,16 +57,15 @@ async def put_on(house: House, *, people: int, channels: int, seconds: float, pa
     def messages() -> list[Message]:
         return [message for place in places for message in place.from_bot]
 
-    await until(
-        lambda: len(messages()) >= len(load.asked) and all(map(is_finished, messages())), "all answers", patience_s
-    )
+    await until(lambda: len(messages()) >= load.asked and all(map(is_finished, messages())), "all answers", patience_s)
     for message in messages():
         match = _PROMPT.search(message.content)
         if match is not None and message.attachments:
-            load.answered.setdefault(int(match.group(1)), []).append(message)
-    for number, found in load.answered.items():
-        load.delays_s.append(found[0].created - load.asked[number].created)
+            load.answers.setdefault(int(match.group(1)), []).append(message)
+    for number, found in load.answers.items():
+        load.delays_s.append(found[0].created - load.requests[number].created)
     load.too_soon = list(house.server.rest.limits.refused)
+    load.problems = list(world.problems)
     return load
 
 
@@ -62,6 +74,6 @@ async def _ask(actor: Actor, load: Load, seconds: float) -> None:
     begin, moment = loop.time(), random.uniform(0, EVERY_S)
     while moment < seconds:
         await asyncio.sleep(begin + moment - loop.time())
-        number = len(load.asked)
-        load.asked[number] = actor.slash("imagine", prompt=f"fox number {number}")
+        number = load.asked
+        load.requests[number] = actor.slash("imagine", prompt=f"fox number {number}")
         moment += EVERY_S

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 RULES = json.loads(Path(__file__).with_name("rules.json").read_text())
 SNOWFLAKE = RULES["components"]["schemas"]["SnowflakeType"]
