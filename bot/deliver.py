@@ -162,11 +162,15 @@ class Deliverer:
             self._follow(platform, delivery.job, message_ref, group)
 
     async def _hand_over(self, platform: Platform, delivery: Delivery) -> str:
-        """Returns the message ref once the platform confirmed. Raises: PlatformError, TimeoutError."""
+        """Returns the message ref once the platform confirmed. Raises: PlatformError, TimeoutError.
+
+        What was erased meanwhile is not sent any more.
+        """
         if delivery.kind == "placeholder":
             async with asyncio.timeout(CALL_S):
                 return await platform.place(delivery)
         await self._stop_progress(delivery.job.id)
+        await self._check_owed(delivery)
         pictures = await self._record(lambda: self._pictures(delivery.job))
         async with asyncio.timeout(CALL_S):
             if delivery.message_ref is not None:
@@ -174,7 +178,13 @@ class Deliverer:
                     return await platform.edit(delivery, pictures)
                 except MessageGone:
                     log.info("placeholder is gone, sending anew", action="placeholder_gone")
+                    await self._check_owed(delivery)  # it may be gone because its person deleted all of it
             return await platform.send(delivery, pictures)
+
+    async def _check_owed(self, delivery: Delivery) -> None:
+        """Raises: Undeliverable."""
+        if not await self._record(lambda: self.outbox.is_owed(delivery)):
+            raise Undeliverable("the job was erased")
 
     async def _postpone(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         if delivery.tries + 1 >= MAX_TRIES:

@@ -41,6 +41,10 @@ class SqlOutbox:
             lambda tx: tx.execute(_of(delivery).values(state="undeliverable", reason=reason)).rowcount
         )
 
+    async def is_owed(self, delivery: Delivery) -> bool:
+        pending = select(outbox.c.id).where(outbox.c.id == delivery.id, IS_PENDING)
+        return await self._database.read(lambda tx: tx.scalar(pending) is not None)
+
     async def next_due_s(self) -> float | None:
         due_at = await self._database.read(
             lambda tx: tx.scalar(select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_its_turn()))

@@ -515,13 +515,18 @@ class FakeOutbox(Fake):
 
     async def give_up(self, delivery, reason) -> None:
         self._begin("give_up", delivery=delivery, reason=reason)
-        del self.pending[delivery.id]
+        if self.pending.pop(delivery.id, None) is None:
+            return
         self.undeliverable.append(delivery.job.id)
 
     async def next_due_s(self) -> float | None:
         self._begin("next_due_s")
         times = [self.due_at[one.id] for one in self._turn()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+    async def is_owed(self, delivery) -> bool:
+        self._begin("is_owed", delivery=delivery)
+        return delivery.id in self.pending
 
     async def note(self, job_id, platform, message_ref) -> None:
         self.notes[platform, message_ref] = job_id

@@ -75,6 +75,9 @@ class Outbox(Protocol):
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         """Undeliverable: the job stays rendered and is found in history."""
 
+    async def is_owed(self, delivery: Delivery) -> bool:
+        """Whether it is still pending: its job may have been erased since it was found due."""
+
     async def next_due_s(self) -> float | None: ...
 
     async def note(self, job_id: str, platform: str, message_ref: str) -> None:

@@ -126,6 +126,42 @@ async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_
     assert [name for name, _ in post.chat.calls] == ["place"]
 
 
+async def test_what_is_erased_while_it_is_delivered_is_not_sent_anew(post):
+    """Its person pressed Delete: the message is gone, and the result must not come again."""
+    post.owe_result()
+    edit = post.chat.edit
+
+    async def edit_too_late(delivery, pictures):
+        post.outbox.pending.clear()
+        raise MessageGone
+
+    post.chat.edit = edit_too_late
+    async with post.running():
+        await eventually(lambda: not post.outbox.pending)
+        await asyncio.sleep(0.05)
+    post.chat.edit = edit
+
+    assert post.chat.called("send") == []
+    assert post.outbox.undeliverable == []
+
+
+async def test_what_was_erased_since_it_was_due_is_not_shown_at_all(post, monkeypatch):
+    post.owe_result()
+    found = await post.outbox.due()
+    post.outbox.pending.clear()
+    looks = iter([found])
+
+    async def look(limit=50):
+        return next(looks, [])
+
+    monkeypatch.setattr(post.outbox, "due", look)
+    async with post.running():
+        await eventually(lambda: post.outbox.called("is_owed"))
+        await asyncio.sleep(0.05)
+
+    assert [name for name, _ in post.chat.calls] == []
+
+
 async def test_a_job_that_failed_has_its_placeholder_edited_too(post):
     job = make_chat_job(state=JobState.FAILED)
     post.outbox.refs[job.id] = "m0"

@@ -77,6 +77,20 @@ async def test_a_deleted_job_is_found_nowhere_and_its_picture_is_gone(storage, a
     await assert_sound(storage)
 
 
+async def test_a_result_that_is_on_its_way_is_owed_no_longer(storage, ann):
+    job = await ask(storage, ann)
+    await finish(storage, job)
+    [placeholder] = await storage.outbox.due()
+    await storage.outbox.sent(placeholder, "5:6")
+    [result] = await storage.outbox.due()
+    before = await storage.outbox.is_owed(result)
+    await storage.privacy.erase(job.id, ann.id)
+
+    assert (before, await storage.outbox.is_owed(result)) == (True, False)
+    await storage.outbox.sent(result, "5:6")
+    assert await storage.outbox.job_of("discord", "5:6") is None
+
+
 async def test_somebody_elses_job_cannot_be_deleted(storage, ann, ben):
     job = await ask(storage, ann)
 
