@@ -60,6 +60,10 @@ class Unanswered(PlatformError):
     """It may have been done: nobody answered."""
 
 
+class Unreadable(Undeliverable):
+    """It was done, but the library could not read Telegram's answer: doing it again would show it again."""
+
+
 class TokenRefused(PlatformError):
     """The token is not (or no longer) a bot's."""
 
@@ -174,6 +178,8 @@ def calls(pace: Pace | None = None, chat: int = 0) -> Iterator[None]:
         raise _of_network(error) from error
     except TelegramError as error:
         raise PlatformError(error.message) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"an answer that cannot be read: {type(error).__name__}") from error
 
 
 def _seconds(span: int | float | timedelta) -> float:

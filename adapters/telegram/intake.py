@@ -66,7 +66,14 @@ class Intake:
         return is_new
 
     def take(self, key: str, raw: Mapping[str, Any]) -> None:
-        self._group.create_task(self._handle(key, raw))
+        self._group.create_task(self._take(key, raw))
+
+    async def _take(self, key: str, raw: Mapping[str, Any]) -> None:
+        try:
+            await self._handle(key, raw)
+        except Exception:  # one event must never end the others' service
+            log.error("an update was not handled", action="update_failed", exc_info=True)
+            await self._done([key])
 
     async def _handle(self, key: str, raw: Mapping[str, Any]) -> None:
         update = self._read(raw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
-from adapters.telegram.client import OtherKind
+from adapters.telegram.client import OtherKind, Unreadable
 from adapters.telegram.rights import Rights
 from adapters.telegram.wire import Spot, Wire, of_ref, ref_of, spot_of_origin
 from bot import chat_texts
@@ -167,6 +167,6 @@ def is_hidden(job: Job) -> bool:
 def _private(job: Job, refused: PlatformError) -> Spot:
     """The asker's own chat, when a group will not have it. Raises: what was refused, if there is none other."""
     account = int(job.origin.account_id)
-    if account <= 0 or str(account) == job.origin.chat_id:
+    if isinstance(refused, Unreadable) or account <= 0 or str(account) == job.origin.chat_id:
         raise refused
     return Spot(account)

@@ -151,10 +151,11 @@ class Talk:
             await self._say(turn, chat_texts.HINT)
 
     async def _say(self, turn: Turn, sentence: str) -> None:
-        """As a refusal: whoever sends twenty stickers is not told twenty times."""
-        await self._room.speaker.say(
-            turn.spot, chat_texts.say_text(sentence, turn.locale), refused=turn.origin.account_id
-        )
+        """As a refusal: whoever sends twenty stickers is not told twenty times. What the library could not read in the
+        message it could not read in our reply to it, so in a private chat such a message is not quoted."""
+        spot = Spot(turn.spot.chat) if turn.heard.is_private and turn.heard.is_unreadable else turn.spot
+        said = chat_texts.say_text(sentence, turn.locale)
+        await self._room.speaker.say(spot, said, refused=turn.origin.account_id)
 
 
 def locale_of(message: object) -> str:

@@ -19,7 +19,7 @@ from telegram import (
 )
 from telegram.error import BadRequest
 
-from adapters.telegram.client import ChatMoved, NotModified, ThreadGone, TooBig, Unfit, calls
+from adapters.telegram.client import ChatMoved, NotModified, ThreadGone, TooBig, Unfit, Unreadable, calls
 from adapters.telegram.lengths import MAX_ANSWER, MAX_CAPTION, MAX_TEXT, cut
 from adapters.telegram.pace import Pace
 from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia
@@ -191,8 +191,8 @@ class Wire:
         try:
             with calls(self.pace, chat):
                 await call
-        except NotModified:
-            pass  # an edit that was done before, and whose answer was lost
+        except (NotModified, Unreadable):
+            pass  # an edit that was done, now or before
         except ChatMoved as moved:
             raise MessageGone("the chat has moved") from moved
 

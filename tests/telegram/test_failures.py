@@ -113,8 +113,8 @@ async def test_an_edit_whose_answer_is_lost_is_repeated_and_shows_once(town, cha
     await town.quiet(0.5)
 
     assert len(town.world.shown(chat)) == 1
-    counts = await town.house.usecases.operations.counts()
-    assert counts["rendered"] == 0
+    ref = f"{chat['id']}:{town.world.shown(chat)[0]['message_id']}"
+    assert (await town.house.usecases.chat.of_message("telegram", ref)).state == "delivered"
 
 
 async def test_a_placeholder_whose_answer_is_lost_costs_one_stray_message_at_most(town, chat, ann):
@@ -295,6 +295,33 @@ async def test_an_update_that_cannot_be_read_stops_nothing(town, chat, ann):
     town.world.tell(message={"message_id": "nonsense", "chat": {"type": "private"}, "date": "never"})
     town.world.tell(a_kind_of_update_of_the_future={"x": 1})
     town.world.say(chat, ann, "/imagine a fox")
+
+    await town.picture(chat)
+
+
+async def test_an_answer_that_the_library_cannot_read_is_not_repeated(town, chat, ann):
+    """Telegram did what it was asked; its answer holds something that the library does not know."""
+    town.server.is_slow_s = 0.2
+    asked = town.world.say(chat, ann, "/imagine a fox")
+    listed = town.world.say(chat, ann, "/models")
+    await town.until(lambda: not town.world.updates)
+    asked["poll"] = listed["poll"] = {"id": "of another time"}
+    await town.until(lambda: any("paint" in words_of(one) for one in town.world.shown(chat)))
+    await town.quiet(0.5)
+
+    assert len(town.world.shown(chat)) <= 3
+    assert not town.serving.done()
+
+
+async def test_a_mistake_of_our_own_with_one_update_ends_nothing(town, chat, ann, monkeypatch):
+    def broken(*_arguments):
+        raise RuntimeError("inner reason")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adapters.telegram.intake.hear", broken)
+        town.world.say(chat, ann, "/imagine a fox")
+        await town.quiet(0.1)
+    town.world.say(chat, ann, "/imagine an owl")
 
     await town.picture(chat)
 
