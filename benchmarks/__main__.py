@@ -13,7 +13,7 @@ import structlog
 
 from benchmarks.machine import ROOT, facts
 
-NAMES = ("accepts", "claim_flat", "fairness", "first_picture", "loop_lag", "help_time")
+NAMES = ("accepts", "chat_load", "claim_flat", "fairness", "first_picture", "loop_lag", "help_time")
 
 
 def main() -> int:
