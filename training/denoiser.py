@@ -92,9 +92,9 @@ def build_scheduler() -> DDIMScheduler:
 
 
 OTHER_KINDS = {SIZED: 0.2, SPOTTED: 0.25, COUNTED: 0.2, PAIRED: 0.35}
-PLAIN_SHARE = 0.78
+PLAIN_SHARE = 0.85
 SHAPE_SHARE = 0.22
-ALL_NOISE = 0.3
+ALL_NOISE = 0.45
 """The share of samples at the very end of the noise, where nothing but the prompt says what to draw."""
 
 

@@ -42,8 +42,8 @@ class Recipe:
 
 
 FULL = Recipe(
-    sight=Plan(steps=6000, learning_rate=6e-4, average=0.995, fall=0.6),
-    plan=Plan(steps=4000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
+    sight=Plan(steps=2400, learning_rate=6e-4, average=0.995, fall=0.5),
+    plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
 )
 QUICK = Recipe(
     sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
