@@ -143,7 +143,7 @@ class Discord:
             await asyncio.sleep(wait_s)
 
     def _tell(self, sentence: str) -> None:
-        log.error(sentence, action="discord_off")
+        log.error("something about Discord needs its owner", action="discord_owner", sentence=sentence)
         self._surroundings.announce(sentence)
 
     # ------------------------------------------------------------ the platform

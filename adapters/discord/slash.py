@@ -11,6 +11,7 @@ from adapters.discord import completion, sentences
 from bot.chat_texts import HELP
 from bot.commands import COMMANDS, Command
 from bot.options import OptionSpec
+from bot.sentences import N_
 from bot.usecases.people import DEFAULTS
 
 if TYPE_CHECKING:
@@ -20,22 +21,23 @@ NAMES = (
     *("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "strength", "question"),
 )
 """What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
+PICTURE = N_("The picture")
 MAX_TEXT = 6000
 MAX_WORDS = 100
 SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
     "queue": (),
-    "cancel": (("id", str, "Which one: the beginning of its name will do"),),
-    "history": (("search", str | None, "Words from prompts, questions and answers"),),
-    "show": (("id", str, "Which one: the beginning of its name will do"),),
+    "cancel": (("id", str, N_("Which one: the beginning of its name will do")),),
+    "history": (("search", str | None, N_("Words from prompts, questions and answers")),),
+    "show": (("id", str, N_("Which one: the beginning of its name will do")),),
     "quota": (),
     "settings": (
-        ("option", str | None, "Which option; without a value it is cleared"),
-        ("value", str | None, "What it shall be from now on"),
+        ("option", str | None, N_("Which option; without a value it is cleared")),
+        ("value", str | None, N_("What it shall be from now on")),
     ),
     "models": (),
     "privacy": (
-        ("what", str | None, "export: a copy of your data; forget: delete it"),
-        ("confirm", bool | None, "True: yes, delete everything kept of me"),
+        ("what", str | None, N_("export: a copy of your data; forget: delete it")),
+        ("confirm", bool | None, N_("True: yes, delete everything kept of me")),
     ),
     "help": (),
 }
@@ -79,7 +81,7 @@ def _of_job(kind: type[Command]) -> "app_commands.Command[Any, ..., Any]":
     if kind.images_allowed:
         is_required = kind.images_needed > 0
         parameters.append(_parameter("image", discord.Attachment, is_required=is_required))
-        words["image"] = "The picture"
+        words["image"] = PICTURE
     return _command(kind.name, kind.summary, parameters, words)
 
 
