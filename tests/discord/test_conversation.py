@@ -1,10 +1,13 @@
 """The conversation: placeholder, progress, result, buttons, replies."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 
 from adapters.discord import sentences
 from bot.jobs import Job, JobState
-from tests.discord.house import House
+from bot.models import IMAGE_TEXT_TO_IMAGE
+from tests.discord.house import MODELS, House, opened
 from tests.discord.loopback.server import Loopback
 from tests.discord.loopback.world import Attachment, Message
 from tests.discord.people import Actor, is_finished, until
@@ -305,3 +308,43 @@ async def test_a_button_may_be_pressed_often(house: House, ann: Actor) -> None:
     await ann.finished(4)
 
     assert all(one.is_answered for one in pressed)
+
+
+# ---------------------------------------------------------------- describing and editing
+
+
+async def test_a_description_becomes_a_picture_by_its_button(house: House, ann: Actor, bob: Actor) -> None:
+    ann.slash("describe", image=a_photo(house.server))
+    described = await ann.finished()
+
+    bob.press(described, "pick")
+    made = await ann.finished(2)
+
+    assert described.content.startswith("1")
+    assert described.button("pick").endswith(":1")
+    job = await job_of(house, made)
+    assert job.command == "imagine"
+    assert job.options["prompt"] in described.content
+
+
+async def test_a_wish_about_a_picture_is_edited_where_a_model_can(data_dir: Path, server: Loopback, ann: Actor) -> None:
+    editor = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
+    async with opened(data_dir, server, with_models=(*MODELS, editor)) as house:
+        house.start()
+        await house.ready()
+        made = await imagined(ann)
+        ann.say("give it a green hat", reply_to=made)
+        offer = await ann.posted(2)
+
+        ann.press(offer, "edit")
+
+        edited = await job_of(house, await ann.finished(3))
+        assert [one.split(":")[1] for one in offer.buttons] == ["edit", "ask"]
+        assert edited.command == "edit"
+        assert edited.options["prompt"] == "give it a green hat"
+
+
+async def test_editing_is_refused_in_a_sentence_where_no_model_can(house: House, ann: Actor) -> None:
+    asked = ann.slash("edit", prompt="make it green", image=a_photo(house.server))
+
+    assert "No model here can" in await ann.told(asked)
