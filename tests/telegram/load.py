@@ -32,12 +32,13 @@ async def run(town: Town, *, chats: int = 100, people: int = 2, every_s: float =
     began = asyncio.get_running_loop().time()
 
     async def live(chat: Message, person: Message) -> None:
-        await asyncio.sleep(dice.uniform(0, every_s))
-        while asyncio.get_running_loop().time() < began + lasts_s:
+        due = began + dice.uniform(0, every_s)
+        while due < began + lasts_s:
+            await asyncio.sleep(due - asyncio.get_running_loop().time())
             message = world.say(chat, person, f"/imagine a fox {load.asked}")
             asked_at[chat["id"], message["message_id"]] = asyncio.get_running_loop().time()
             load.asked += 1
-            await asyncio.sleep(every_s)
+            due += every_s
 
     places = [world.group(f"Chat {number}") for number in range(chats)]
     async with asyncio.TaskGroup() as group:
