@@ -1,7 +1,6 @@
 """The loopback Discord's REST side: what the adapter calls, answered as Discord answers, refusals included."""
 
 import asyncio
-import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.discord.loopback import rules
+from tests.discord.loopback.bodies import cut, json_answer, read_body
 from tests.discord.loopback.limits import Limits
 from tests.discord.loopback.world import (
     ATTACH,
@@ -89,7 +89,7 @@ class Rest:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = re.sub(r"^/api/v\d+", "", request.path)
-        body, files, is_multipart = await _read(request)
+        body, files, is_multipart = await read_body(request)
         call = Call(request.method, path, body, files)
         self.world.calls.append(call)
         broken = rules.check(call.method, path, body, request.query, list(files), is_multipart)
@@ -104,25 +104,25 @@ class Rest:
                 call.status = fault.how
                 headers = {"Via": "1.1 google", **fault.headers}
                 told = {"code": fault.code, "message": "as the test wants it", "retry_after": 0.3, "global": False}
-                return _json(told, status=fault.how, headers=headers)
+                return json_answer(told, status=fault.how, headers=headers)
             if fault.how == "hang":
                 await asyncio.sleep(3600)
             if fault.how == "drop":
-                return _cut(request)
+                return cut(request)
         headers, wait_s, is_global = self.limits.check(call.method, path)
         if wait_s is not None:
             call.status = 429
             told = {"message": "You are being rate limited.", "retry_after": wait_s, "global": is_global}
-            return _json(told, status=429, headers={**headers, "Via": "1.1 google"})
+            return json_answer(told, status=429, headers={**headers, "Via": "1.1 google"})
         try:
             call.status, answer = await self.answer(request, call)
         except Refused as refused:
             call.status, answer = refused.status, refused.body
         if fault is not None and fault.how == "lose":
-            return _cut(request)
+            return cut(request)
         if call.status == 204:
             return web.Response(status=204, headers=headers)
-        return _json(answer, status=call.status, headers=headers)
+        return json_answer(answer, status=call.status, headers=headers)
 
     async def answer(self, request: web.Request, call: Call) -> tuple[int, Any]:
         needs_token = not call.path.startswith(("/interactions", "/webhooks"))
@@ -379,29 +379,3 @@ class Rest:
     def _tell(self, name: str, message: Message) -> None:
         if self.world.on_event is not None:
             self.world.on_event(name, message.json(is_blank=self.world.is_blank(message)))
-
-
-async def _read(request: web.Request) -> tuple[Any, dict[str, bytes], bool]:
-    if request.content_type == "multipart/form-data":
-        body, files = None, {}
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            data = await part.read(decode=False)
-            if part.name == "payload_json":
-                body = json.loads(data)
-            else:
-                files[str(part.name)] = bytes(data)
-        return body, files, True
-    data = await request.read()
-    return (json.loads(data) if data else None), {}, False
-
-
-def _json(body: Any, *, status: int, headers: dict[str, str]) -> web.Response:
-    """Its type without a charset, as Discord's own: the library compares it."""
-    return web.Response(body=json.dumps(body).encode(), status=status, headers=headers, content_type="application/json")
-
-
-def _cut(request: web.Request) -> web.Response:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
