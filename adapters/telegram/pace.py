@@ -129,9 +129,11 @@ class Pace:
             or now < line.progress_at + pause
         ):
             return False
-        rarest = line.rates[-1]
+        usual, rarest = line.rates[0], line.rates[-1]
         used = sum(at > now - rarest.span_s for at in line.written)
         keep = self._rates.kept if chat < 0 else 1
+        if any(at > now - usual.span_s for at in line.written):
+            return False  # the next seconds belong to whoever asks next
         self._urgent.tidy(now)
         in_all = len(self._urgent.written)
         if used + keep >= rarest.most or in_all >= self._rates.overall.most // 4:
