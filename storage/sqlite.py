@@ -9,6 +9,7 @@ import errno
 import logging
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from sqlalchemy import Connection, Engine, Integer, Select, column, create_engin
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, Pool, StaticPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
 from storage.files import sync
+from storage.hops import connect
 from storage.search import spaced, words
 
 log = structlog.get_logger(__name__)
@@ -53,18 +55,18 @@ class Sqlite:
         self._warn_of_wal_reset()
 
     def writer(self) -> AsyncEngine:
-        engine = create_async_engine(self._url.set(drivername="sqlite+aiosqlite"), **self._options(StaticPool))
+        engine = self._async_engine(poolclass=StaticPool)
         self._let_write(engine.sync_engine)
         return engine
 
     def migrator(self) -> Engine:
-        engine = create_engine(self._url, **self._options(StaticPool))
+        waits = {"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False}
+        engine = create_engine(self._url, poolclass=StaticPool, connect_args=waits, hide_parameters=True)
         self._let_write(engine)
         return engine
 
     def readers(self) -> AsyncEngine:
-        options = self._options(AsyncAdaptedQueuePool) | {"pool_size": self._readers, "max_overflow": 0}
-        engine = create_async_engine(self._url.set(drivername="sqlite+aiosqlite"), **options)
+        engine = self._async_engine(poolclass=AsyncAdaptedQueuePool, pool_size=self._readers, max_overflow=0)
         _begin_by(engine.sync_engine, "BEGIN")
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -74,9 +76,13 @@ class Sqlite:
 
         return engine
 
-    def _options(self, pool: type[Pool]) -> dict[str, Any]:
-        waits = {"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False}
-        return {"poolclass": pool, "connect_args": waits, "hide_parameters": True}  # errors must not quote prompts
+    def _async_engine(self, **pool: Any) -> AsyncEngine:
+        return create_async_engine(
+            self._url.set(drivername="sqlite+aiosqlite"),
+            async_creator=partial(connect, str(self.path), timeout_s=self._busy_timeout_ms / 1000),
+            hide_parameters=True,  # errors must not quote prompts
+            **pool,
+        )
 
     def _let_write(self, engine: Engine) -> None:
         _begin_by(engine, "BEGIN IMMEDIATE")
