@@ -257,6 +257,6 @@ def available_locales() -> list[str]:
     return ["en", *sorted({path.parent.parent.name for path in LOCALES.glob("*/LC_MESSAGES/easel.mo")} - {"en"})]
 
 
-def say_text(sentence: str, locale: str = "en") -> str:
-    """One of the sentences above that takes no figures: `say_text(DELETED, locale)`."""
-    return translator(locale)(sentence)
+def say_text(sentence: str, locale: str = "en", **figures: object) -> str:
+    """One of the sentences above or of an adapter's own: `say_text(DELETED, locale)`."""
+    return translator(locale)(sentence).format(**figures)

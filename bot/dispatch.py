@@ -232,8 +232,7 @@ class Dispatcher:
         job = attempt.job
         try:
             done = await self._drive(attempt, await self._task_of(job))
-            alts = [] if self._closing else await self.finishing.alts(job, done)
-            alts += [str(job.options.get("prompt", ""))] * (len(done.pictures) - len(alts))
+            alts = await self.finishing.alts(job, done, may_wait=not self._closing)
             result = await self._record(lambda: self.finishing.keep(job, done, alts))
             ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
         except Exception as error:  # whatever it is, the job has to leave `running`

@@ -42,9 +42,11 @@ class Finishing:
         )
         return Done(pictures=(made,), notes=(note,))
 
-    async def alts(self, job: Job, done: Done) -> list[str]:
-        """For each picture what the vision model sees, if it is loaded and free in time; else the prompt."""
+    async def alts(self, job: Job, done: Done, *, may_wait: bool = True) -> list[str]:
+        """For each picture what the vision model sees, if it may and is loaded and free in time; else the prompt."""
         prompt = str(job.options.get("prompt", ""))
+        if not may_wait:
+            return [prompt] * len(done.pictures)
         captions = await self._captions(job, [made.media for made in done.pictures])
         return [caption or prompt for caption in captions]
 

@@ -25,7 +25,7 @@ Chore = Callable[[Turn, Person], Awaitable[None]]
 async def act(turn: Turn) -> None:
     chore = CHORES.get(turn.event.name)
     if chore is None:
-        await turn.say(sentences.tell(sentences.UNKNOWN_COMMAND, turn.event.locale))
+        await turn.say(chat_texts.say_text(sentences.UNKNOWN_COMMAND, turn.event.locale))
         return
     await chore(turn, await turn.desk.person(turn.event))
 
@@ -101,7 +101,7 @@ async def _settings(turn: Turn, person: Person) -> None:
     people = turn.desk.usecases.people
     option, value = _given(turn, "option"), _given(turn, "value")
     if value and not option:
-        await turn.say(sentences.tell(sentences.SETTING_NEEDS_OPTION, turn.event.locale))
+        await turn.say(chat_texts.say_text(sentences.SETTING_NEEDS_OPTION, turn.event.locale))
         return
     if not option:
         kept = await people.defaults(person)
@@ -122,7 +122,7 @@ async def _privacy(turn: Turn, person: Person) -> None:
             await turn.say(chat_texts.say_text(chat_texts.FORGOTTEN, turn.event.locale))
         case "forget":
             asked = chat_texts.say_text(chat_texts.CONFIRM_FORGET, turn.event.locale)
-            await turn.say(f"{asked} {sentences.tell(sentences.FORGET_FIRST, turn.event.locale)}")
+            await turn.say(f"{asked} {chat_texts.say_text(sentences.FORGET_FIRST, turn.event.locale)}")
         case _:
             await turn.say(chat_texts.say_privacy(turn.event.locale))
 
@@ -162,7 +162,7 @@ async def original(turn: Turn, person: Person, job_id: str) -> None:
     text = ""
     if len(fitting) < len(pictures):
         size = f"{largest / content.MIB:.0f}"
-        text = sentences.tell(sentences.TOO_LARGE_TO_SEND, turn.event.locale, size=size)
+        text = chat_texts.say_text(sentences.TOO_LARGE_TO_SEND, turn.event.locale, size=size)
     files = [
         discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=turn.event.spoiler)
         for index, one in enumerate(fitting, 1)

@@ -111,4 +111,4 @@ def _for(job: Job) -> str:
     """Whose it is, where others read along; it pings nobody. A reply shows it by itself."""
     if not job.origin.extra.get("named") or job.origin.space_id.startswith("dm:"):
         return ""
-    return sentences.tell(sentences.FOR, job.origin.locale, person=f"<@{job.origin.account_id}>")
+    return chat_texts.say_text(sentences.FOR, job.origin.locale, person=f"<@{job.origin.account_id}>")

@@ -8,8 +8,7 @@ import discord
 
 from bot.errors import MessageGone, PlatformError, Undeliverable
 
-MESSAGE_GONE = (10008, 10003)
-"""The message or its channel is no more."""
+MESSAGE_GONE = 10008
 NO_ACCESS = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
 """We may not, or it is closed to us: not here, but perhaps elsewhere."""
 TOKEN_GONE = (50027, 10015, 10062)
@@ -46,11 +45,9 @@ def _meaning(error: discord.HTTPException) -> PlatformError:
     detail = f"{error.status} {error.code}"
     if error.status == 413 or error.code == TOO_LARGE:
         return FileTooLarge(detail)
-    if error.code in TOKEN_GONE:
+    if error.code in (*TOKEN_GONE, *NO_ACCESS):
         return NotHere(detail)
-    if error.code in NO_ACCESS:
-        return NotHere(detail)
-    if error.code in MESSAGE_GONE:
+    if error.code == MESSAGE_GONE:
         return MessageGone(detail)
     if error.code == EDITED_TOO_OFTEN:
         return NoMoreEdits(detail)

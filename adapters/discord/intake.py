@@ -104,7 +104,7 @@ class Intake:
         """Discord knows a command, or an option of one, that we do not know (any more)."""
         log.warning("a command was not understood", action="command_unknown", command=name[:40], error=str(error)[:200])
         if not interaction.response.is_done():
-            await self._answer(interaction, sentences.tell(sentences.UNKNOWN_COMMAND, str(interaction.locale)))
+            await self._answer(interaction, chat_texts.say_text(sentences.UNKNOWN_COMMAND, str(interaction.locale)))
 
     # ------------------------------------------------------------ kept, acknowledged, acted upon
 
@@ -127,14 +127,14 @@ class Intake:
 
     async def _acknowledge(self, event: Event, interaction: discord.Interaction[Any]) -> Turn:
         """Within the 3 seconds. An event that Discord gave up on meanwhile is acted upon all the same."""
-        stays = event.kind == "button" and (event.can_post or not deeds.asks_for_a_job(event))
+        is_hidden = event.can_post or not deeds.asks_for_a_job(event)
+        stays = event.kind == "button" and is_hidden
         try:
             with translated():
                 async with asyncio.timeout(ANSWER_S):
                     if stays:
                         await interaction.response.defer()
                         return Turn(self._desk, event, interaction.followup, interaction.delete_original_response)
-                    is_hidden = event.can_post or not deeds.asks_for_a_job(event)
                     answer = await interaction.response.defer(ephemeral=is_hidden, thinking=True)
         except (PlatformError, discord.InteractionResponded) as error:
             log.warning("an interaction was not acknowledged", action="not_acknowledged", error=str(error))
@@ -163,7 +163,7 @@ class Intake:
             await turn.say(explain(error, locale=event.locale))
         except PictureLost as error:
             log.info("a picture was lost", action="picture_lost", detail=str(error))
-            await turn.say(sentences.tell(sentences.LOST_PICTURE, event.locale))
+            await turn.say(chat_texts.say_text(sentences.LOST_PICTURE, event.locale))
         except Exception as error:  # the edge of a loop that must go on
             incident = secrets.token_hex(4)
             log.error("an event failed", action="event_failed", incident=incident, kind=event.kind, exc_info=error)

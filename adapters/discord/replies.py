@@ -43,7 +43,7 @@ async def _about_job(turn: Turn, job: Job) -> None:
     """To ask again about the same picture, at any depth; a wish about a picture of ours might mean two things."""
     event = turn.event
     if not await turn.desk.usecases.chat.pictures_of(job):
-        await turn.say(sentences.tell(sentences.NOTHING_TO_ASK_ABOUT, event.locale))
+        await turn.say(chat_texts.say_text(sentences.NOTHING_TO_ASK_ABOUT, event.locale))
         return
     if not event.text:
         await turn.say(chat_texts.say_text(chat_texts.HINT, event.locale))
@@ -75,4 +75,4 @@ async def _about_unseen(turn: Turn) -> None:
         await deeds.submit(turn, person, "ask" if question else "caption", question, images)
         return
     menu = sentences.ASK_ABOUT
-    await turn.say(sentences.tell(sentences.HIDDEN_PICTURE, turn.event.locale, menu=menu))
+    await turn.say(chat_texts.say_text(sentences.HIDDEN_PICTURE, turn.event.locale, menu=menu))

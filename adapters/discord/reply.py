@@ -16,6 +16,7 @@ from adapters.discord import content, sentences
 from adapters.discord.desk import Desk
 from adapters.discord.events import TOKEN_S
 from adapters.discord.failures import FileTooLarge, NoMoreEdits, NotHere, translated
+from bot import chat_texts
 from bot.errors import MessageGone, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
@@ -60,7 +61,7 @@ class Reply:
 
     def _cannot_post(self, job: Job) -> str:
         missing = ", ".join(job.origin.extra.get("missing") or ["?"])
-        return sentences.tell(sentences.TOKEN_ONLY, job.origin.locale, missing=missing, id=job.id[:6])
+        return chat_texts.say_text(sentences.TOKEN_ONLY, job.origin.locale, missing=missing, id=job.id[:6])
 
     async def _take_deferral_away(self, job: Job) -> None:
         """The message stands in the channel, so nobody is thinking any more."""

@@ -1,6 +1,6 @@
-"""Sentences that only Discord needs; all others are the core's. Marked here, said through the catalogues."""
+"""Sentences that only Discord needs; all others are the core's. Marked here, said by `chat_texts.say_text`."""
 
-from bot.sentences import N_, translator
+from bot.sentences import N_
 
 FOR = N_("for {person}")
 TOKEN_ONLY = N_(
@@ -21,8 +21,3 @@ SETTING_NEEDS_OPTION = N_("Say which option the value is for.")
 
 ASK_ABOUT, CAPTION_THIS, VARY_THIS = "Ask about this image", "Caption this image", "Vary this image"
 """The message menus, by the names that INTERFACES gives them."""
-
-
-def tell(sentence: str, locale: str, **figures: object) -> str:
-    """One of the sentences above, in the person's language."""
-    return translator(locale)(sentence).format(**figures)
