@@ -262,6 +262,15 @@ def read_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     return read_options(specs, values)
 
 
+def take_flag(line: str, name: str) -> tuple[str, bool]:
+    """The line without `--name`, which takes no value, and whether it was there: for what no command's option is."""
+    for flag in _FLAG.finditer(line):
+        if flag.group(1).casefold() == name:
+            rest = (line[: flag.start()].rstrip(), line[flag.end() :].lstrip())
+            return " ".join(part for part in rest if part), True
+    return line, False
+
+
 def _read_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the text outside of flags is for."""
     main = next((spec for spec in specs if spec.is_main), None)

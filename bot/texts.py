@@ -31,6 +31,10 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "no_model": N_("No model here can do {value}. The owner can add one to the config."),
     "combinations": N_("The prompt has too many combinations: at most {allowed} at once."),
     "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
+    "needs_confirm": N_(
+        "This makes {value} pictures and takes {allowed} device-seconds. "
+        "To have them all, send it again with the option confirm, as a flag: --confirm"
+    ),
     "quote": N_("The quote does not fit this request any more: ask for a new one."),
     "body": N_("{option} is not as expected: {allowed}."),
     "key_long": N_("An Idempotency-Key is 1 to {allowed} visible characters."),

@@ -60,6 +60,10 @@ class SqlOutbox:
         row = await self._database.read(lambda tx: tx.execute(query).one_or_none())
         return None if row is None else to_job(row)
 
+    async def messages_of(self, job_id: str, platform: str) -> list[str]:
+        query = select(message.c.ref).where(message.c.job == job_id, message.c.platform == platform)
+        return await self._database.read(lambda tx: list(tx.scalars(query)))
+
     async def followed(self) -> list[Delivery]:
         return await self._database.read(_followed)
 

@@ -534,6 +534,9 @@ class FakeOutbox(Fake):
     async def job_of(self, platform, message_ref) -> Job | None:
         return self.known.get(self.notes.get((platform, message_ref), ""))
 
+    async def messages_of(self, job_id, platform) -> list[str]:
+        return [ref for (where, ref), job in self.notes.items() if (where, job) == (platform, job_id)]
+
     async def followed(self) -> list[Delivery]:
         self._begin("followed")
         return self.open

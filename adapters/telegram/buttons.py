@@ -182,8 +182,10 @@ class Buttons:
         job = await self._chat.of_message(NAME, press.ref)
         if job is not None and job.id == button.job_id and job.owner != press.person.id:
             raise NotYours(job.id)
+        refs = await self._chat.messages_of(job, NAME) if job is not None else []
         await self._chat.delete(press.person, button.job_id)
-        await self._take_away(press.ref)
+        for ref in {press.ref, *(ref.partition("#")[0] for ref in refs)}:
+            await self._take_away(ref)
         return chat_texts.say_text(chat_texts.DELETED, locale)
 
     async def _take_away(self, ref: str) -> None:

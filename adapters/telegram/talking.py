@@ -14,6 +14,8 @@ from bot.buttons import Button
 from bot.commands import COMMANDS
 from bot.errors import UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
+from bot.models import IMAGE_TEXT_TO_IMAGE
+from bot.options import take_flag
 from bot.ports import Person
 from bot.questions import is_question
 from bot.usecases import Request
@@ -94,6 +96,7 @@ class Talk:
 
     async def _submit(self, turn: Turn, verb: str, words: str, images: Sequence[ImageRef], parent: Job | None) -> None:
         role = (*COMMANDS[verb].roles, "init")[0]
+        words, is_confirmed = take_flag(words, "confirm")
         request = Request(
             origin=turn.origin,
             command=verb,
@@ -102,6 +105,7 @@ class Talk:
             parent=parent.id if parent else None,
             wants_delivery=True,
             use_defaults=True,
+            is_confirmed=is_confirmed,
         )
         await self._room.usecases.jobs.submit(turn.person, request, key=turn.key)
 
@@ -133,8 +137,10 @@ class Talk:
             await self._offer(turn, job)
 
     async def _offer(self, turn: Turn, job: Job) -> None:
-        buttons = keyboard([Button("edit", job.id), Button("ask", job.id)], turn.locale)
-        text = chat_texts.say_text(chat_texts.EDIT_OR_ASK, turn.locale)
+        can_edit = self._room.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
+        wishes = [Button("edit", job.id)] if can_edit else []
+        buttons = keyboard([*wishes, Button("ask", job.id)], turn.locale)
+        text = chat_texts.say_text(chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK, turn.locale)
         sent = await self._room.speaker.say(turn.spot, text, buttons)
         if sent is not None:
             await self._room.usecases.chat.note(job, NAME, ref_of(sent) + OFFER)

@@ -87,6 +87,9 @@ class Outbox(Protocol):
     async def job_of(self, platform: str, message_ref: str) -> Job | None:
         """The job that any of its messages belongs to, however old."""
 
+    async def messages_of(self, job_id: str, platform: str) -> list[str]:
+        """Where all its messages stand: what `sent` and `note` were told."""
+
     async def followed(self) -> list[Delivery]:
         """Placeholders that were sent and whose job is still open: somebody waits for its progress."""
 

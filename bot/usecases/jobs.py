@@ -8,7 +8,7 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ class Request:
         command: the command's name.
         options: named values as they came; or `line`: a typed line with `--flags`.
         wants_delivery: the answer goes back through a chat platform's message.
+        is_confirmed: the person knows how many pictures `{a|b}` in the prompt makes, and wants them; a chat's quote.
         is_parent_own: the parent must be a job of the person's own; a chat shows those of others, too.
         use_defaults: the person's own defaults fill in what was not said, as far as the model takes them.
     """
@@ -51,6 +52,7 @@ class Request:
     wants_delivery: bool = False
     use_defaults: bool = False
     is_parent_own: bool = False
+    is_confirmed: bool = False
 
     def read(self) -> Command:
         kind, is_chat = find_command(self.command), self.wants_delivery
@@ -137,8 +139,8 @@ class JobUseCases:
         if self.is_closing:
             raise ShuttingDown
         jobs = await self._plan(person, request)
-        if len(jobs) > 1 and quote is None:
-            raise InvalidOption("quote", "needs_quote", value=len(jobs))
+        if len(jobs) > 1 and quote is None and not request.is_confirmed:
+            raise _unconfirmed(request, jobs)
         if quote is not None:
             jobs = self._at_quoted_price(person, request, jobs, quote)
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
@@ -354,6 +356,13 @@ class JobUseCases:
             if job.state is JobState.RUNNING:
                 self._interrupt(job.id)
             self._events.changed(job.id)
+
+
+def _unconfirmed(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
+    """Several pictures are priced and confirmed first: with a quote, or in a chat with a word."""
+    if not request.wants_delivery:
+        return InvalidOption("quote", "needs_quote", value=len(jobs))
+    return InvalidOption("confirm", "needs_confirm", value=len(jobs), allowed=f"{sum(job.cost for job in jobs):g}")
 
 
 def _is_same(given: str, right: str) -> bool:

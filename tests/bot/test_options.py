@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bot.commands import Ask, Imagine
 from bot.errors import InvalidOption
-from bot.options import MAX_PROMPT, OptionSpec, clean_text, find_spec, read_options, read_text
+from bot.options import MAX_PROMPT, OptionSpec, clean_text, find_spec, read_options, read_text, take_flag
 
 SPECS = Imagine.specs
 WITH_SWITCH = (*SPECS, OptionSpec(name="tiled", kind=bool, help="Edges meet"))
@@ -402,3 +402,18 @@ def test_any_line_is_read_or_refused(line):
     except InvalidOption:
         return
     assert read["prompt"]
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("a {red|blue} fox --confirm", ("a {red|blue} fox", True)),
+        ("a fox --CONFIRM --seed 7", ("a fox --seed 7", True)),
+        ("\u2014confirm a fox", ("a fox", True)),
+        ("a fox --confirmed", ("a fox --confirmed", False)),
+        ("a fox, confirm", ("a fox, confirm", False)),
+        ("", ("", False)),
+    ],
+)
+def test_a_flag_that_is_no_option_is_taken_out_of_the_line(line, taken):
+    assert take_flag(line, "confirm") == taken

@@ -25,6 +25,7 @@ from bot.jobs import ImageRef, JobState, Media
 from bot.models import Models
 from bot.ports import Lane, Measured, Progress
 from bot.pricing import Rates
+from bot.texts import explain
 from bot.usecases import JobUseCases, Request
 from bot.usecases import jobs as usecases_jobs
 from bot.usecases.jobs import body_hash
@@ -408,6 +409,16 @@ async def test_several_combinations_without_a_quote_are_refused_with_their_numbe
         await house.jobs.submit(ANN, make_request("a {red|blue} fox"))
 
     assert (refused.value.problem, refused.value.value) == ("needs_quote", 2)
+
+
+async def test_in_a_chat_several_combinations_are_confirmed_with_a_word(house):
+    wanted = {"wants_delivery": True}
+    with pytest.raises(InvalidOption) as refused:
+        await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted))
+    tickets = await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted, is_confirmed=True))
+
+    assert "makes 2 pictures and takes 20 device-seconds" in explain(refused.value)
+    assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
 
 
 async def test_confirmed_combinations_become_one_batch(house):

@@ -144,7 +144,9 @@ async def test_every_message_of_a_job_leads_to_it_even_after_years(storage, aske
     with time_machine.travel(datetime.now(UTC) + timedelta(days=900)):
         found = [await storage.outbox.job_of("discord", ref) for ref in ("7:1", "7:2", "7:3", "7:4")]
     elsewhere = await storage.outbox.job_of("telegram", "7:1")
+    stand_at = await storage.outbox.messages_of(asked.id, "discord")
 
+    assert sorted(stand_at) == ["7:1", "7:2", "7:3"]
     assert [job and job.id for job in found] == [asked.id, asked.id, asked.id, None]
     assert elsewhere is None
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bot.models import IMAGE_TEXT_TO_IMAGE, TASKS
 from tests.telegram.town import words_of
 from tests.web.pool import picture
 
@@ -260,6 +261,30 @@ async def test_a_command_in_reply_to_a_picture_of_the_bots_own_is_about_it(town,
     await town.text(group, "It is a picture", 2)
 
     assert made["photo"][-1]["file_id"] not in town.server.fetched
+
+
+async def test_several_pictures_from_one_prompt_are_confirmed_first(town, chat, ann):
+    town.world.say(chat, ann, "/imagine a {red|blue} fox")
+    told = await town.text(chat, "This makes 2 pictures")
+    town.world.say(chat, ann, "/imagine a {red|blue} fox --steps 2 --confirm")
+
+    assert "--confirm" in words_of(told)
+    await town.until(lambda: sum("photo" in one for one in town.world.shown(chat)) == 2)
+    shown = " ".join(words_of(one) for one in town.world.shown(chat) if "photo" in one)
+    assert "a red fox" in shown
+    assert "a blue fox" in shown
+
+
+async def test_only_a_question_is_offered_where_no_model_edits(town, chat, ann, monkeypatch):
+    made = await town.imagined(chat, ann)
+    models = town.house.usecases.models
+    able = {task: models.default_for(task) for task in TASKS if task != IMAGE_TEXT_TO_IMAGE}
+    monkeypatch.setattr(models, "default_for", able.get)
+    town.world.say(chat, ann, "make it blue", reply_to=made)
+    offer = await town.answer(chat, 2)
+
+    assert "No model here changes pictures" in words_of(offer)
+    assert len(offer["reply_markup"]["inline_keyboard"][0]) == 1
 
 
 async def test_a_reply_that_is_no_question_is_offered_edit_or_ask(town, chat, ann):

@@ -112,6 +112,19 @@ async def test_delete_takes_the_message_and_the_picture_away(town, chat, ann):
     assert (await job_of(town, made)) is None or (await job_of(town, made)).result is None
 
 
+async def test_delete_takes_the_originals_away_too(town, chat, ann):
+    made = await town.imagined(chat, ann, "a fox --count 2")
+    town.world.press(made, town.world.button(made, "original"), ann)
+    await town.until(lambda: len(town.world.shown(chat)) == 3)
+    job = await job_of(town, made)
+    await town.until(lambda: len(town.server.called("sendMediaGroup", chat["id"])) == 1)
+    await town.quiet(0.1)
+    assert len(await town.house.usecases.chat.messages_of(job, "telegram")) == 3
+    await town.answered(town.world.press(made, town.world.button(made, "delete"), ann))
+
+    await town.until(lambda: town.world.shown(chat) == [])
+
+
 async def test_what_telegram_no_longer_deletes_is_emptied(town, chat, ann):
     made = await town.imagined(chat, ann)
     town.world.now(made)["is_old"] = True
