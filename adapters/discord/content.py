@@ -85,6 +85,14 @@ async def of_result(usecases: UseCases, job: Job, pictures: Sequence[Media], *, 
     return {"content": "\n".join(filter(None, [text, tail])), "files": files, "view": view}
 
 
+def of_refused(job: Job) -> dict[str, Any]:
+    """What is left to say of a result that Discord does not take: words of ours alone."""
+    locale = job.origin.locale
+    kept = chat_texts.say_text(sentences.NOT_TAKEN, locale, id=job.id[: chat_texts.SHOWN_ID])
+    text = kept if job.result is not None else plain(chat_texts.say_result(job, locale))
+    return {"content": text, "files": [], "view": discord.ui.View()}
+
+
 def max_file(limit: int, count: int) -> int:
     """Bytes that each of so many files may have, so that all of them fit one request."""
     return min(limit or FILE_LIMIT, (REQUEST_LIMIT - ENVELOPE) // max(1, count))

@@ -24,6 +24,10 @@ class FileTooLarge(PlatformError):
     """Smaller files may do."""
 
 
+class NotTaken(Undeliverable):
+    """This content will never be taken; something plainer may be."""
+
+
 class NoMoreEdits(PlatformError):
     """The message may not be edited again: a new one says it."""
 
@@ -56,7 +60,7 @@ def _meaning(error: discord.HTTPException) -> PlatformError:
     if error.status in (401, 403, 404):
         return NotHere(detail)
     if 400 <= error.status < 500:
-        return Undeliverable(detail)
+        return NotTaken(detail)
     return PlatformError(detail)
 
 

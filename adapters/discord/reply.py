@@ -15,7 +15,7 @@ import structlog
 from adapters.discord import content, sentences
 from adapters.discord.desk import Desk
 from adapters.discord.events import TOKEN_S
-from adapters.discord.failures import FileTooLarge, NoMoreEdits, NotHere, translated
+from adapters.discord.failures import FileTooLarge, NoMoreEdits, NotHere, NotTaken, translated
 from bot import chat_texts
 from bot.errors import MessageGone, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
@@ -131,7 +131,15 @@ class Reply:
         return str(refs[-1])
 
     async def _fitting(self, job: Job, pictures: Sequence[Media], put: Any) -> None:
-        """Put the result, with smaller files as long as Discord finds them too large. Raises: PlatformError."""
+        """Put the result; where Discord does not take it, a sentence that says where it is. Raises: PlatformError."""
+        try:
+            await self._shrinking(job, pictures, put)
+        except NotTaken as error:
+            log.warning("a result was not taken", action="result_not_taken", detail=error.detail)
+            await put(**content.of_refused(job))
+
+    async def _shrinking(self, job: Job, pictures: Sequence[Media], put: Any) -> None:
+        """With smaller files as long as Discord finds them too large. Raises: PlatformError."""
         limit = int(job.origin.extra.get("limit") or content.FILE_LIMIT)
         for part in SHRINK:
             try:
@@ -141,9 +149,9 @@ class Reply:
                 limit = min(limit, content.FILE_LIMIT)
                 continue
             except TooLarge as error:
-                raise Undeliverable("no encoding is small enough") from error
+                raise NotTaken("no encoding is small enough") from error
             return
-        raise Undeliverable("Discord finds every encoding too large")
+        raise NotTaken("Discord finds every encoding too large")
 
     # ------------------------------------------------------------ messages
 

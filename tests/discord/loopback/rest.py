@@ -1,6 +1,7 @@
 """The loopback Discord's REST side: what the adapter calls, answered as Discord answers, refusals included."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class Fault:
     """Something that goes wrong with the next requests that match.
 
     `how`: a status to answer with, "drop" (cut before anything is done), "lose" (done, but the answer never comes),
-    "hang" (no answer).
+    "hang" (no answer). `about`: text that the body must have.
     """
 
     method: str
@@ -55,7 +56,12 @@ class Fault:
     times: int = 1
     code: int = 0
     delay_s: float = 0.0
+    about: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+
+    def meets(self, call: Call) -> bool:
+        is_there = self.method == call.method and re.search(self.path, call.path) is not None
+        return is_there and self.about in json.dumps(call.body)
 
 
 Route = Callable[..., Awaitable[tuple[int, Any]]]
@@ -94,7 +100,7 @@ class Rest:
         self.world.calls.append(call)
         broken = rules.check(call.method, path, body, request.query, list(files), is_multipart)
         self.world.problems += broken
-        fault = next((one for one in self.faults if one.method == call.method and re.search(one.path, path)), None)
+        fault = next((one for one in self.faults if one.meets(call)), None)
         if fault is not None:
             fault.times -= 1
             if fault.times <= 0:
