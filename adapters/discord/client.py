@@ -11,6 +11,7 @@ from adapters.discord.buttons import JobButton
 from adapters.discord.desk import Desk
 from adapters.discord.intake import Intake
 from adapters.discord.slash import build_tree
+from adapters.discord.translations import Catalogues
 
 log = structlog.get_logger()
 
@@ -60,6 +61,9 @@ class EaselClient(discord.AutoShardedClient):
         self.was_ready = False
         self.add_dynamic_items(JobButton)
         self.tree = build_tree(self)
+
+    async def setup_hook(self) -> None:
+        await self.tree.set_translator(Catalogues())
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         if not initial:

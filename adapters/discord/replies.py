@@ -74,5 +74,5 @@ async def _about_unseen(turn: Turn) -> None:
         question = {"question": turn.event.text} if turn.event.text else {}
         await deeds.submit(turn, person, "ask" if question else "caption", question, images)
         return
-    menu = sentences.ASK_ABOUT
+    menu = chat_texts.say_text(sentences.ASK_ABOUT, turn.event.locale)
     await turn.say(chat_texts.say_text(sentences.HIDDEN_PICTURE, turn.event.locale, menu=menu))

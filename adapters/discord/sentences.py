@@ -20,5 +20,6 @@ UNKNOWN_COMMAND = N_("I do not know this command any more: type / to see those t
 FORGET_FIRST = N_("To go on, use /privacy forget again with confirm set to True.")
 SETTING_NEEDS_OPTION = N_("Say which option the value is for.")
 
-ASK_ABOUT, CAPTION_THIS, VARY_THIS = "Ask about this image", "Caption this image", "Vary this image"
-"""The message menus, by the names that INTERFACES gives them."""
+ASK_ABOUT, CAPTION_THIS = N_("Ask about this image"), N_("Caption this image")
+VARY_THIS = N_("Vary this image")
+"""The message menus, by the names that INTERFACES gives them; people see them in their language."""

@@ -42,7 +42,7 @@ SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
     "help": (),
 }
 """Commands that are no jobs, and their options."""
-CHOICES = {"what": ("export", "forget"), "option": tuple(completion.chat_name(name) for name in DEFAULTS)}
+CHOICES = {"what": (N_("export"), N_("forget")), "option": tuple(completion.chat_name(name) for name in DEFAULTS)}
 
 
 def build_tree(client: "EaselClient") -> "app_commands.CommandTree[EaselClient]":

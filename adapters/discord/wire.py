@@ -1,6 +1,11 @@
 """The only place that touches names of discord.py which its documentation does not promise."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import yarl
+from discord import Client
+from discord.app_commands import CommandTree, Translator
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
@@ -12,3 +17,16 @@ def point_at(api_base: str, gateway_url: str) -> None:
     """Send everything to this server, else (both empty) to Discord itself. For the whole process."""
     Route.BASE = api_base.rstrip("/") or OFFICIAL_API
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url) if gateway_url else OFFICIAL_GATEWAY
+
+
+async def commands_told(client: Client) -> list[Mapping[str, Any]]:
+    """What Discord was told: the library asks without translations, and reads contexts one too low (2.7.1)."""
+    route = Route("GET", "/applications/{application_id}/commands", application_id=client.application_id)
+    told: list[Mapping[str, Any]] = await client.http.request(route, params={"with_localizations": "true"})
+    return told
+
+
+async def commands_to_tell(tree: CommandTree[Any]) -> list[Mapping[str, Any]]:
+    """What Discord would be told."""
+    translator = tree.translator or Translator()
+    return [await one.get_translated_payload(tree, translator) for one in tree.get_commands()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.discord.loopback import rules
+from tests.discord.loopback import commands, rules
 from tests.discord.loopback.bodies import cut, json_answer, read_body
 from tests.discord.loopback.limits import Limits
 from tests.discord.loopback.world import (
@@ -96,7 +96,7 @@ class Rest:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         path = re.sub(r"^/api/v\d+", "", request.path)
         body, files, is_multipart = await read_body(request)
-        call = Call(request.method, path, body, files)
+        call = Call(request.method, path, body, files, query=dict(request.query))
         self.world.calls.append(call)
         broken = rules.check(call.method, path, body, request.query, list(files), is_multipart)
         self.world.problems += broken
@@ -171,13 +171,12 @@ class Rest:
         return 200, {"url": url, "shards": 1, "session_start_limit": limit}
 
     async def commands(self, call: Call, _application: str) -> tuple[int, Any]:
-        return 200, self.world.commands
+        if call.query.get("with_localizations") == "true":
+            return 200, self.world.commands
+        return 200, [commands.in_one_language(one) for one in self.world.commands]
 
     async def put_commands(self, call: Call, application: str) -> tuple[int, Any]:
-        self.world.commands = [
-            {"id": str(self.world.new_id()), "application_id": application, "version": "1", "description": "", **one}
-            for one in call.body
-        ]
+        self.world.commands = [commands.kept(one, self.world.new_id(), application) for one in call.body]
         return 200, self.world.commands
 
     # ------------------------------------------------------------ messages

@@ -85,6 +85,7 @@ class Guild:
     id: int
     has_bot: bool = True
     size_limit: int = 10 * MIB
+    locale: str = "en-US"
     channels: list[Channel] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
@@ -116,7 +117,7 @@ class Guild:
             "mfa_level": 0,
             "afk_timeout": 60,
             "system_channel_flags": 0,
-            "preferred_locale": "en-US",
+            "preferred_locale": self.locale,
             "premium_progress_bar_enabled": False,
             "joined_at": "2026-01-01T00:00:00+00:00",
             "large": False,
@@ -261,6 +262,7 @@ class Call:
     path: str
     body: Any
     files: dict[str, bytes]
+    query: dict[str, str] = field(default_factory=dict)
     status: int = 0
     at: float = field(default_factory=time.monotonic)
 
