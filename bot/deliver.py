@@ -33,8 +33,8 @@ PROGRESS_S = 5.0
 """How long a result waits for progress that is on its way."""
 ABSENT_S = 600.0
 """How long deliveries wait for a platform that does not run here."""
-MAX_TRIES = 300
-"""At five minutes each, a day of a platform being down."""
+MAX_TRIES = 600
+"""At two and a half minutes each on average, a day of a platform being down."""
 
 
 def back_off_s(tries: int) -> float:
@@ -187,13 +187,15 @@ class Deliverer:
             raise Undeliverable("the job was erased")
 
     async def _postpone(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
-        if delivery.tries + 1 >= MAX_TRIES:
+        """A wait that the platform asks for is no try: in a busy chat there may be hundreds."""
+        asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
+        if asked_s is None and delivery.tries + 1 >= MAX_TRIES:
             await self._give_up(delivery, error)
             return
-        asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
         delay_s = back_off_s(delivery.tries) if asked_s is None else max(0.5, asked_s)
         log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay_s, 1))
-        await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=_detail(error)))
+        reason, is_try = _detail(error), asked_s is None
+        await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=reason, is_try=is_try))
 
     async def _give_up(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=_detail(error))

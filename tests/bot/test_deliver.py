@@ -365,6 +365,22 @@ async def test_after_a_day_of_trying_a_delivery_is_given_up(post):
     assert post.outbox.undeliverable == [job.id]
 
 
+def test_trying_goes_on_for_a_day(monkeypatch):
+    monkeypatch.setattr(deliver.random, "uniform", lambda least, most: (least + most) / 2)
+
+    assert sum(back_off_s(tries) for tries in range(deliver.MAX_TRIES)) > 24 * 3600
+
+
+async def test_waits_that_a_platform_asks_for_are_no_tries(post):
+    job = make_chat_job(state=JobState.RENDERED, result=make_result())
+    post.outbox.owe(job, "result", tries=deliver.MAX_TRIES - 1)
+    post.chat.failures["send"] = [PlatformError("429", retry_after_s=0.0)] * 2
+
+    await post.work_off()
+
+    assert post.outbox.delivered == [job.id]
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), TimeoutError(), OSError("reset")])
 async def test_an_unexpected_error_is_tried_again(post, error):
     post.owe_result()
