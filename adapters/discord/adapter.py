@@ -48,6 +48,7 @@ class Discord:
 
     name = PLATFORM
     first_wait_s = FIRST_WAIT_S
+    ready_s = READY_S
 
     def __init__(self, settings: DiscordSettings, surroundings: Surroundings) -> None:
         self._settings = settings
@@ -100,7 +101,7 @@ class Discord:
             async with client:
                 await client.login(token)
                 self.desk.client = client
-                helpers = [asyncio.create_task(self._settle_in(client)), asyncio.create_task(_watch(client))]
+                helpers = [asyncio.create_task(self._settle_in(client)), asyncio.create_task(self._watch(client))]
                 await client.connect()
         finally:
             self.desk.client = None
@@ -142,6 +143,15 @@ class Discord:
             wait_s = min(LONGEST_WAIT_S, wait_s * 2)
             await asyncio.sleep(wait_s)
 
+    async def _watch(self, client: EaselClient) -> None:
+        """The library tries a first connect for ever, one try inside the other; a new client starts over."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.ready_s):
+                await client.wait_until_ready()
+                return
+        log.warning("Discord is not ready for too long, connecting anew", action="discord_not_ready")
+        await client.close()
+
     def _tell(self, sentence: str) -> None:
         log.error("something about Discord needs its owner", action="discord_owner", sentence=sentence)
         self._surroundings.announce(sentence)
@@ -159,13 +169,3 @@ class Discord:
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._reply.send(delivery, pictures)
-
-
-async def _watch(client: EaselClient) -> None:
-    """The library tries a first connect for ever, one try inside the other; a new client starts over."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(READY_S):
-            await client.wait_until_ready()
-            return
-    log.warning("Discord is not ready for too long, connecting anew", action="discord_not_ready")
-    await client.close()

@@ -12,6 +12,7 @@ from adapters.discord.desk import Desk
 from adapters.discord.intake import Intake
 from adapters.discord.slash import build_tree
 from adapters.discord.translations import Catalogues
+from adapters.discord.wire import cap_waits
 
 log = structlog.get_logger()
 
@@ -74,6 +75,11 @@ class EaselClient(discord.AutoShardedClient):
     async def on_ready(self) -> None:
         self.was_ready = True
         log.info("connected to Discord", action="discord_ready", guilds=len(self.guilds))
+
+    async def on_shard_connect(self, shard_id: int) -> None:
+        shard = self.get_shard(shard_id)
+        if shard is not None:
+            cap_waits(shard)
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Commands and our own buttons find their way by themselves; this is for what they leave out."""

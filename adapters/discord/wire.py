@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yarl
-from discord import Client
+from discord import Client, ShardInfo
 from discord.app_commands import CommandTree, Translator
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
@@ -17,6 +17,11 @@ def point_at(api_base: str, gateway_url: str) -> None:
     """Send everything to this server, else (both empty) to Discord itself. For the whole process."""
     Route.BASE = api_base.rstrip("/") or OFFICIAL_API
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url) if gateway_url else OFFICIAL_GATEWAY
+
+
+def cap_waits(shard: ShardInfo) -> None:
+    """At most a minute between two tries to connect again: the library waits up to 17."""
+    shard._parent._backoff._max = 6
 
 
 async def commands_told(client: Client) -> list[Mapping[str, Any]]:

@@ -48,6 +48,10 @@ class Gateway:
         self.heartbeat_ms = 30_000
         self.is_mute = False
         """Heartbeats are not acknowledged."""
+        self.is_speechless = False
+        """Nobody who identifies is told READY."""
+        self.sockets = 0
+        """How many are open now."""
         self.log: list[str] = []
         """identify, resume, and what came of it."""
         self._sending: set[asyncio.Task[None]] = set()
@@ -65,6 +69,7 @@ class Gateway:
         assert request.query["compress"] == "zlib-stream", request.query
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        self.sockets += 1
         connection = Connection(socket, request)
         await connection.send(HELLO, {"heartbeat_interval": self.heartbeat_ms})
         try:
@@ -72,6 +77,7 @@ class Gateway:
                 if message.type is WSMsgType.TEXT:
                     await self._received(connection, json.loads(message.data))
         finally:
+            self.sockets -= 1
             for session in self.sessions.values():
                 if session.connection is connection:
                     session.connection = None
@@ -90,6 +96,8 @@ class Gateway:
 
     async def _identify(self, connection: Connection, data: dict[str, Any]) -> None:
         self.log.append("identify")
+        if self.is_speechless:
+            return
         if data["token"] != self.world.token:
             await connection.socket.close(code=4004, message=b"Authentication failed.")
             return

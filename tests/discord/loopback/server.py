@@ -56,6 +56,11 @@ class Loopback:
         self.gateway.drop()
         while self.sites:
             await self.sites.pop().stop()
+        assert self.runner is not None
+        assert self.runner.server is not None
+        for connection in self.runner.server.connections:  # those that were kept for later requests
+            if connection.transport is not None:
+                connection.transport.abort()
 
     async def stop(self) -> None:
         self.gateway.drop()

@@ -1,0 +1,136 @@
+"""Discord away for hours, or there and saying nothing: tried again and again, not too seldom, and nothing is lost."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapters.discord.adapter import LONGEST_WAIT_S
+from bot import deliver
+from bot.jobs import JobState
+from tests.discord.house import House, QuickDiscord, opened
+from tests.discord.loopback.server import Loopback
+from tests.discord.loopback.world import Message
+from tests.discord.people import Actor, until
+from tests.discord.test_conversation import imagined
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def asked_sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody sleeps long; this is how long they wanted to."""
+    sleep, asked = asyncio.sleep, []
+
+    async def quick(seconds: float, *more: object) -> None:
+        asked.append(seconds)
+        await sleep(min(seconds, 0.02))
+
+    monkeypatch.setattr(asyncio, "sleep", quick)
+    return asked
+
+
+@pytest.fixture
+def postponed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What is owed is tried again at once; this is how long it would have waited, on average."""
+    waits: list[float] = []
+
+    def quick(tries: int) -> float:
+        waits.append((0.5 + min(300.0, 5.0 * 2 ** min(tries, 10))) / 2)
+        return 0.0
+
+    monkeypatch.setattr(deliver, "back_off_s", quick)
+    return waits
+
+
+# ---------------------------------------------------------------- there, and saying nothing
+
+
+async def test_a_gateway_that_never_says_ready_is_connected_to_anew(
+    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuickDiscord, "ready_s", 0.3)
+    server.gateway.is_speechless = True
+    async with opened(data_dir, server) as house:
+        house.start()
+        await until(lambda: server.gateway.log.count("identify") >= 3, "a third try")
+        assert server.gateway.sockets <= 1
+        server.gateway.is_speechless = False
+        monkeypatch.setattr(QuickDiscord, "ready_s", 600.0)
+        await house.ready()
+
+        assert (await imagined(ann)).attachments
+        assert not house.tasks[2].done()
+
+
+async def test_a_gateway_that_says_ready_is_left_alone(
+    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(QuickDiscord, "ready_s", 1.0)
+    async with opened(data_dir, server) as house:
+        house.start()
+        await house.ready()
+        await asyncio.sleep(1.2)
+
+        assert (await imagined(ann)).attachments
+        assert server.gateway.log == ["identify"]
+
+
+# ---------------------------------------------------------------- away
+
+
+async def test_a_start_in_an_outage_is_tried_every_minute_at_most(
+    data_dir: Path, server: Loopback, ann: Actor, asked_sleeps: list[float]
+) -> None:
+    await server.vanish()
+    async with opened(data_dir, server) as house:
+        house.start()
+        await until(lambda: len([one for one in asked_sleeps if one > LONGEST_WAIT_S / 2]) >= 20, "twenty long waits")
+        await server.listen()
+        await house.ready()
+
+        assert (await imagined(ann)).attachments
+    assert max(asked_sleeps) <= LONGEST_WAIT_S
+
+
+async def test_a_lost_connection_is_tried_every_minute_at_most(
+    house: House, server: Loopback, ann: Actor, asked_sleeps: list[float]
+) -> None:
+    await server.vanish()
+    await until(lambda: len([one for one in asked_sleeps if one > 5]) > 60, "many tries")
+    longest = max(asked_sleeps)
+
+    await server.listen()
+    await until(lambda: house.server.gateway.connected, "a connection")
+
+    assert (await imagined(ann)).attachments
+    assert longest <= 64
+
+
+@pytest.mark.slow
+async def test_after_twelve_hours_results_are_edited_into_their_placeholders(
+    house: House, server: Loopback, ann: Actor, asked_sleeps: list[float], postponed: list[float]
+) -> None:
+    for prompt in ("a slow fox", "a slow owl"):
+        ann.slash("imagine", prompt=prompt, steps=10)
+    ann.slash("imagine", prompt="slow fail", steps=10)
+    placeholders = [await ann.posted(number) for number in (1, 2, 3)]
+    await server.vanish()
+    house.pool.go_on.set()
+    await until(lambda: sum(postponed) > len(placeholders) * 12 * HOUR, "twelve hours", 100)
+    assert not any(finished(one) for one in placeholders)
+
+    server.world.move_on(12 * HOUR)
+    await server.listen()
+    await until(lambda: all(finished(one) for one in placeholders), "the results")
+
+    assert ann.channel.from_bot == placeholders
+    assert sorted(len(one.attachments) for one in placeholders) == [0, 1, 1]
+    while await house.storage.outbox.next_due_s() is not None:  # noqa: ASYNC110 - asked from outside
+        await asyncio.sleep(0.02)
+    tickets, _ = await house.inner.usecases.jobs.page(await house.person(ann.person.id))
+    assert sorted(one.job.state for one in tickets) == [JobState.DELIVERED, JobState.DELIVERED, JobState.FAILED]
+
+
+def finished(message: Message) -> bool:
+    return any("reroll" in one for one in message.buttons)
