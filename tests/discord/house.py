@@ -18,7 +18,7 @@ from bot.errors import UnsupportedMedia
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
-from bot.ports import CleanPicture, Person
+from bot.ports import CleanPicture, Person, Rendered
 from bot.pricing import Rates
 from bot.settings import read_secrets
 from bot.usecases import Surroundings
@@ -54,8 +54,9 @@ class Pictures:
     async def grid(self, pictures: Any) -> Media:
         return pictures[0]
 
-    async def enlarge(self, media: Media, width: int, height: int) -> Any:
-        raise NotImplementedError
+    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+        larger = Image.open(io.BytesIO(media.data)).resize((width, height))
+        return Rendered(media=_encoded(larger, "PNG"), width=width, height=height, parameters="")
 
 
 def _encoded(image: Image.Image, kind: str) -> Media:

@@ -1,4 +1,4 @@
-"""The conversation: placeholder, progress, result, buttons, replies."""
+"""The conversation: placeholder, progress, result, replies."""
 
 import asyncio
 from dataclasses import replace
@@ -251,63 +251,6 @@ async def test_a_private_chat_needs_no_mention(house: House, ann: Actor) -> None
 
     assert "It is what is it?" in answer.content
     assert "for <@" not in made.content
-
-
-# ---------------------------------------------------------------- buttons
-
-
-async def test_reroll_and_vary_make_more_for_whoever_presses(house: House, ann: Actor, bob: Actor) -> None:
-    made = await imagined(ann, seed=7)
-
-    bob.press(made, "reroll")
-    again = await ann.finished(2)
-    bob.press(made, "vary")
-    varied = await ann.finished(3)
-
-    job = await job_of(house, again)
-    assert job.owner == (await house.person(bob.person.id)).id
-    assert job.options["seed"] != 7
-    assert varied.attachments
-
-
-async def test_cancel_stops_the_job_and_says_so_in_its_message(house: House, ann: Actor) -> None:
-    ann.slash("imagine", prompt="a slow fox", steps=50)
-    message = await ann.posted()
-
-    pressed = ann.press(message, "cancel")
-    await ann.finished()
-
-    assert "Cancelled" in message.content
-    assert pressed.answers[0]["type"] == 6
-
-
-async def test_original_sends_the_file_as_rendered_to_the_person_alone(house: House, ann: Actor, bob: Actor) -> None:
-    made = await imagined(ann)
-
-    pressed = bob.press(made, "original")
-    await until(lambda: pressed.messages, "the original")
-
-    assert pressed.messages[0].ephemeral_for is bob.person
-    assert pressed.messages[0].attachments[0].data == made.attachments[0].data
-
-
-async def test_delete_takes_the_message_and_the_job_away(house: House, ann: Actor) -> None:
-    made = await imagined(ann)
-
-    ann.press(made, "delete")
-    await until(lambda: not ann.channel.from_bot, "the message to go")
-
-    person = await house.person(ann.person.id)
-    assert (await house.inner.usecases.jobs.page(person))[0] == []
-
-
-async def test_a_button_may_be_pressed_often(house: House, ann: Actor) -> None:
-    made = await imagined(ann)
-
-    pressed = [ann.press(made, "reroll") for _ in range(3)]
-    await ann.finished(4)
-
-    assert all(one.is_answered for one in pressed)
 
 
 # ---------------------------------------------------------------- describing and editing
