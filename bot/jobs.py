@@ -45,9 +45,13 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 """The only moves there are. Every update in `storage` names the old state in its WHERE."""
 
 
+SECRET_EXTRA = frozenset({"token"})
+"""Keys of an origin's `extra` that no copy of a person's data tells: with them one could speak for the bot."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a request came from. `extra` is JSON that only its own adapter reads."""
+    """Where a request came from. `extra` is JSON that only its own adapter reads; see `SECRET_EXTRA`."""
 
     platform: str
     space_id: str

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from bot.errors import StorageFull
-from bot.jobs import Job, JobState
+from bot.jobs import SECRET_EXTRA, Job, JobState
 from storage import erasure
 from storage.database import Database
 from storage.files import Files
@@ -121,6 +121,8 @@ class SqlPrivacy:
 def _everything(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Every row that is the person's, by table, and their pictures, newest first."""
     jobs = _rows(tx, job, job.c.owner == person_id, "space", "lease_until", "place", "erased")
+    for one in jobs:
+        one["origin"] = _without_secrets(one["origin"])
     ids = select(job.c.id).where(job.c.owner == person_id)
     rows = {
         "exported_at": utcnow(),
@@ -137,6 +139,11 @@ def _everything(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[tu
     owned = select(media.c.id, media.c.media_type).join(media_owner).where(media_owner.c.owner == person_id)
     pictures = tx.execute(owned.order_by(media_owner.c.kept_since.desc(), media.c.id))
     return rows, [(row.id, row.media_type) for row in pictures]
+
+
+def _without_secrets(origin: dict[str, Any]) -> dict[str, Any]:
+    extra = {name: value for name, value in origin.get("extra", {}).items() if name not in SECRET_EXTRA}
+    return {**origin, "extra": extra}
 
 
 def _rows(tx: Connection, table: Table, condition: Any, *without: str) -> list[dict[str, Any]]:

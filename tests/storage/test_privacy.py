@@ -11,7 +11,7 @@ import pytest
 from bot.errors import JobNotFound, MediaNotFound, NotFound
 from bot.jobs import ImageRef, JobState
 from bot.ports import RequestKey
-from tests.storage.factories import accept, claim, make_media, make_picture, make_result, render, requeue
+from tests.storage.factories import accept, claim, make_media, make_origin, make_picture, make_result, render, requeue
 
 SECRET = "a zebra in pyjamas"
 
@@ -280,6 +280,15 @@ async def test_a_copy_has_every_row_and_every_picture_and_no_secret(storage, ann
     assert "Ben" not in json.dumps(rows)
     assert rows["pictures_left_out"] == []
     assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_a_copy_has_no_token_that_a_platform_answers_to(storage, ann):
+    await ask(storage, ann, origin=make_origin(extra={"token": "an-interaction's-token", "spoiler": True}))
+    with zipfile.ZipFile(await storage.privacy.export(ann.id)) as archive:
+        everything = archive.read("everything.json").decode()
+
+    assert "an-interaction's-token" not in everything
+    assert json.loads(everything)["jobs"][0]["origin"]["extra"] == {"spoiler": True}
 
 
 async def test_a_copy_that_must_be_small_says_which_pictures_it_leaves_out(storage, ann):
