@@ -64,8 +64,8 @@ def _guarded(about: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]
         yield Check(about, BAD, f"This could not be looked at ({type(error).__name__}: {str(error)[:200]}).")
 
 
-def show(checks: Iterator[Check], *, as_json: bool) -> int:
-    """Print each line as it comes; the exit code is not 0 when something would not work."""
+def show(checks: Iterator[Check], *, as_json: bool, closing: str = "Everything needed works") -> int:
+    """Print each line as it comes, then `closing`; the exit code is not 0 when something would not work."""
     seen: list[Check] = []
     for check in checks:
         if not as_json:
@@ -81,7 +81,7 @@ def show(checks: Iterator[Check], *, as_json: bool) -> int:
         tell(f"\n{_count(bad, 'thing')} would not work; the lines marked {BAD} say what to do.")
     else:
         also = f" ({_count(warned, 'warning')})" if warned else ""
-        tell(f"\nEverything needed works{also}.")
+        tell(f"\n{closing}{also}.")
     return FAILED if bad else 0
 
 

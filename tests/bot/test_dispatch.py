@@ -154,7 +154,7 @@ async def test_a_demo_result_says_that_it_is_one(house):
 
     (job,) = await house.work_off(make_job())
 
-    assert any("demo model" in note for note in job.result.notes)
+    assert any("Demo model" in note for note in job.result.notes)
 
 
 async def test_the_pool_gets_the_task_with_its_pictures_and_no_person(house):
