@@ -5,10 +5,13 @@ A picture is looked at once a step and asked about several times, because lookin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
 from transformers import (
     Blip2Config,
     Blip2ForConditionalGeneration,
@@ -111,40 +114,99 @@ class LookerLoss:
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
         pictures, shown = self.views.batch(rng, self.batch)
-        ids, targets = self._texts(shown, rng)
+        said = asked_about(shown, Asker(rng), self.texts)
         with fast_arithmetic():
-            seen = look(self.model, pictures).repeat_interleave(self.texts, dim=0)
-            words = self.model.get_input_embeddings()(ids)
-            given = torch.cat([seen.to(words.dtype), words], dim=1)
-            real = torch.cat([torch.ones(len(ids), QUERIES).long(), (ids != 0).long()], dim=1)
-            output = self.model.language_model(inputs_embeds=given, attention_mask=real)
-        logits = output.logits[:, QUERIES:-1].float()
-        return F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)
+            return words_loss(self.model, self.tokenizer, look(self.model, pictures), said)
 
-    def _texts(self, shown: list[Scene], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Token ids and targets, both of shape (n * texts, longest), padded on the right."""
-        asker = Asker(rng)
-        pairs: list[tuple[str, str]] = []
-        for what in shown:
-            pairs.append(("", what.caption))
-            asked = [asker.ask(what) for _ in range(self.texts - 1)]
-            pairs += [(a.text, a.answer) for a in asked]
-        heads = self.tokenizer([head for head, _ in pairs]).input_ids
-        tails = self.tokenizer([tail for _, tail in pairs], add_special_tokens=False).input_ids
-        longest = max(len(h) + len(t) + 1 for h, t in zip(heads, tails, strict=True))
-        ids = torch.zeros(len(pairs), longest, dtype=torch.long)
-        targets = torch.full_like(ids, -100)
-        end = self.tokenizer.eos_token_id
-        for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-            whole = torch.tensor([*head, *tail, end])
-            ids[row, : len(whole)] = whole
-            targets[row, len(head) : len(whole)] = whole[len(head) :]
-        return ids, targets
+
+Said = list[tuple[str, str]]
+"""What the model is given after the picture, and what it should go on with."""
+
+
+def asked_about(shown: Sequence[Scene], asker: Asker, texts: int) -> Said:
+    """For each scene its caption and `texts` - 1 questions."""
+    said: Said = []
+    for scene in shown:
+        asked = [asker.ask(scene) for _ in range(texts - 1)]
+        said += [("", scene.caption), *((one.text, one.answer) for one in asked)]
+    return said
+
+
+def words_loss(
+    model: Blip2ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, seen: Tensor, said: Said
+) -> Tensor:
+    """How far the model is from saying it; `seen` has shape (n, 8, 192), `said` as many texts for each of the n."""
+    ids, targets = _to_ids(tokenizer, said)
+    words = model.get_input_embeddings()(ids)
+    given = torch.cat([seen.to(words.dtype).repeat_interleave(len(said) // len(seen), dim=0), words], dim=1)
+    real = torch.cat([torch.ones(len(ids), QUERIES).long(), (ids != 0).long()], dim=1)
+    logits = model.language_model(inputs_embeds=given, attention_mask=real).logits[:, QUERIES:-1].float()
+    return F.cross_entropy(logits.flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)
+
+
+def _to_ids(tokenizer: PreTrainedTokenizerFast, said: Said) -> tuple[Tensor, Tensor]:
+    """Token ids and targets, both of shape (len(said), longest), padded on the right."""
+    heads = tokenizer([head for head, _ in said]).input_ids
+    tails = tokenizer([tail for _, tail in said], add_special_tokens=False).input_ids
+    longest = max(len(h) + len(t) + 1 for h, t in zip(heads, tails, strict=True))
+    ids = torch.zeros(len(said), longest, dtype=torch.long)
+    targets = torch.full_like(ids, -100)
+    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        whole = torch.tensor([*head, *tail, tokenizer.eos_token_id])
+        ids[row, : len(whole)] = whole
+        targets[row, len(head) : len(whole)] = whole[len(head) :]
+    return ids, targets
 
 
 def look(model: Blip2ForConditionalGeneration, pictures: Tensor) -> Tensor:
     """What the language model is shown of pictures: shape (n, 8, 192)."""
+    return model.language_projection(bridge(model, pictures))
+
+
+def bridge(model: Blip2ForConditionalGeneration, pictures: Tensor) -> Tensor:
+    """What the queries found in pictures: shape (n, 8, 192)."""
     patches = model.vision_model(pixel_values=pictures).last_hidden_state
     queries = model.query_tokens.expand(len(pictures), -1, -1)
-    seen = model.qformer(query_embeds=queries, encoder_hidden_states=patches)
-    return model.language_projection(seen.last_hidden_state)
+    found: Tensor = model.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
+    return found
+
+
+class AnswersLoss:
+    """Many more questions, most to answer yes or no, to pictures that were looked at once: only words are learned.
+
+    That the word asked about is the word for what is seen is a thing of its own to learn. Beside seeing it is not
+    learned at all in some thousand steps; alone, in some hundred.
+    """
+
+    def __init__(
+        self,
+        model: Blip2ForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerFast,
+        views: Views,
+        looked: int,
+        batch: int = 32,
+        texts: int = 8,
+    ) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.batch, self.texts = min(batch, looked), texts
+        for part in (model.vision_model, model.qformer):
+            part.requires_grad_(False)
+        model.query_tokens.requires_grad_(False)
+        self.found, self.shown = self._look(views, looked)
+
+    @torch.no_grad()
+    def _look(self, views: Views, looked: int) -> tuple[Tensor, list[Scene]]:
+        rng, found, shown = np.random.default_rng(5), [], []
+        for start in tqdm(range(0, looked, 64), "looking"):
+            pictures, scenes = views.batch(rng, min(64, looked - start))
+            with fast_arithmetic():
+                found.append(bridge(self.model, pictures).float())
+            shown += scenes
+        return torch.cat(found), shown
+
+    def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
+        picked = rng.integers(len(self.shown), size=self.batch)
+        said = asked_about([self.shown[i] for i in picked], Asker(rng, yes_or_no=0.75), self.texts)
+        with fast_arithmetic():
+            seen = self.model.language_projection(self.found[torch.from_numpy(picked)])
+            return words_loss(self.model, self.tokenizer, seen, said)

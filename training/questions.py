@@ -87,12 +87,13 @@ class Asked:
 class Asker:
     """Asks about scenes as one random generator says: six questions in ten open, four to answer yes or no."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, yes_or_no: float = 0.4) -> None:
         self.rng = rng
+        self._open_share = 1 - yes_or_no
 
     def ask(self, scene: Scene) -> Asked:
         """One question of any kind that the scene has an answer to."""
-        return self._open(scene) if self.rng.random() < 0.6 else self.yes_or_no(scene)
+        return self._open(scene) if self.rng.random() < self._open_share else self.yes_or_no(scene)
 
     def _open(self, scene: Scene) -> Asked:
         thing = scene.thing

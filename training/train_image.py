@@ -51,7 +51,7 @@ FULL = Recipe(
     crop_steps=3250,
     decoder=Plan(steps=1500, learning_rate=1e-3, average=0.995, seed=1, fall=0.5),
     decoder_crop_steps=1300,
-    drawer=Plan(steps=20_000, learning_rate=1e-3, warm_up=200, average=0.998, save_every=200, fall=0.2),
+    drawer=Plan(steps=11_000, learning_rate=1e-3, warm_up=200, average=0.998, save_every=200, fall=0.3),
     other_scenes=24_000,
 )
 QUICK = Recipe(

@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, GenerationConfig
 
-from training.looker import LookerLoss, build_looker, build_processor
+from training.looker import AnswersLoss, LookerLoss, build_looker, build_processor
 from training.questions import TEMPLATE
 from training.runs import Plan, Run, fast_arithmetic
 from training.scenes import draw_batch
@@ -36,6 +36,8 @@ class Recipe:
 
     sight: Plan
     plan: Plan
+    answers: Plan
+    looked: int = 6400
     batch: int = 64
     texts: int = 5
     decoded: int = 2500
@@ -44,10 +46,13 @@ class Recipe:
 FULL = Recipe(
     sight=Plan(steps=2400, learning_rate=6e-4, average=0.995, fall=0.5),
     plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
+    answers=Plan(steps=1500, learning_rate=1e-3, average=0.995, seed=1),
 )
 QUICK = Recipe(
     sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
     plan=Plan(steps=2, learning_rate=1e-3, save_every=1),
+    answers=Plan(steps=2, learning_rate=1e-3, save_every=1),
+    looked=2,
     batch=2,
     texts=2,
     decoded=0,
@@ -68,6 +73,8 @@ def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
     speech = LookerLoss(student.model, processor.tokenizer, views, recipe.batch // 2, recipe.texts)
     both = Run("looker", student, recipe.plan, runs)
     seconds += both.finish(lambda step, rng: speech(step, rng) + SIGHT_SHARE * sight(step, rng))
+    answers = AnswersLoss(student.model, processor.tokenizer, views, recipe.looked)
+    seconds += Run("answers", student, recipe.answers, runs).finish(answers)
     model = student.model
     save(model.eval(), processor, folder)
     return seconds
