@@ -1,9 +1,11 @@
 """What an event asks for, done through the use cases. Short answers are in `chores`, messages in `replies`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from adapters.discord import chores, replies, sentences
+from adapters.discord.content import is_spoiler
 from adapters.discord.events import PLATFORM, Event
 from adapters.discord.modals import read_target
 from adapters.discord.turns import Turn
@@ -11,7 +13,8 @@ from bot import chat_texts
 from bot.buttons import Button, parse_button
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
-from bot.jobs import ImageRef, Job
+from bot.jobs import ImageRef, Job, Origin
+from bot.options import take_flag
 from bot.ports import Person
 from bot.usecases import Request, Ticket
 from bot.usecases.chat import VARY_STRENGTH
@@ -52,14 +55,17 @@ async def _command(turn: Turn) -> None:
     event = turn.event
     person = await turn.desk.person(event)
     images = await turn.desk.upload(person, event.pictures)
-    await submit(turn, person, event.name, event.options, images)
+    options = dict(event.options)
+    is_confirmed = options.pop("confirm", False) is True
+    await submit(turn, person, event.name, options, images, is_confirmed=is_confirmed)
 
 
 async def _menu(turn: Turn) -> None:
     person = await turn.desk.person(turn.event)
     job = await _target_job(turn)
     if turn.event.name == sentences.VARY_THIS and job is not None:
-        await accepted(turn, await turn.desk.usecases.chat.vary(person, turn.event.origin(), job.id, key=_key(turn)))
+        origin = turn.event.origin(spoiler=is_spoiler(job))
+        await accepted(turn, await turn.desk.usecases.chat.vary(person, origin, job.id, key=_key(turn)))
         return
     await submit(turn, person, "caption", {}, await images_of(turn, person, job))
 
@@ -76,11 +82,15 @@ async def _modal(turn: Turn) -> None:
         await turn.say(chat_texts.say_text(chat_texts.BUTTON_OLD, event.locale))
         return
     action, message = target
-    images = await turn.desk.upload(person, await turn.desk.pictures_at(message))
+    pictures = await turn.desk.pictures_at(message)
+    images = await turn.desk.upload(person, pictures)
     if action == "ask":
         await submit(turn, person, "ask", {"question": event.text}, images)
-    else:
-        await submit(turn, person, "imagine", {"prompt": event.text, "strength": VARY_STRENGTH}, images)
+        return
+    prompt, is_confirmed = take_flag(event.text, "confirm")
+    spoiler = any(one.spoiler for one in pictures)
+    options = {"prompt": prompt, "strength": VARY_STRENGTH}
+    await submit(turn, person, "imagine", options, images, spoiler=spoiler, is_confirmed=is_confirmed)
 
 
 async def _button(turn: Turn) -> None:
@@ -90,7 +100,7 @@ async def _button(turn: Turn) -> None:
         await turn.say(chat_texts.say_text(chat_texts.BUTTON_OLD, event.locale))
         return
     person = await turn.desk.person(event)
-    chat, origin, key = turn.desk.usecases.chat, event.origin(), _key(turn)
+    chat, origin, key = turn.desk.usecases.chat, await _origin(turn, button), _key(turn)
     match button.action:
         case "cancel":
             await chat.cancel(person, button.job_id)
@@ -114,9 +124,16 @@ async def _button(turn: Turn) -> None:
 
 
 async def _with_words(turn: Turn, person: Person, button: Button, words: str) -> list[Ticket]:
-    chat, origin, key = turn.desk.usecases.chat, turn.event.origin(), _key(turn)
+    chat, origin, key = turn.desk.usecases.chat, await _origin(turn, button), _key(turn)
     go_on = chat.ask if button.action == "ask" else chat.edit
     return await go_on(person, origin, button.job_id, words, key=key)
+
+
+async def _origin(turn: Turn, button: Button) -> Origin:
+    """What comes of a spoiler is one, also by way of words that show no picture."""
+    with suppress(JobNotFound):
+        return turn.event.origin(spoiler=is_spoiler(await turn.desk.usecases.chat.job(button.job_id)))
+    return turn.event.origin()
 
 
 async def _delete(turn: Turn, person: Person, button: Button) -> None:
@@ -140,15 +157,23 @@ async def _is_own_and_gone(turn: Turn, person: Person, button: Button) -> bool:
 
 
 async def submit(
-    turn: Turn, person: Person, command: str, options: Mapping[str, Any], images: Sequence[ImageRef]
+    turn: Turn,
+    person: Person,
+    command: str,
+    options: Mapping[str, Any],
+    images: Sequence[ImageRef],
+    *,
+    spoiler: bool = False,
+    is_confirmed: bool = False,
 ) -> None:
     request = Request(
-        origin=turn.event.origin(),
+        origin=turn.event.origin(spoiler=spoiler),
         command=command,
         options=dict(options),
         images=tuple(images)[: COMMANDS[command].images_allowed],
         wants_delivery=True,
         use_defaults=True,
+        is_confirmed=is_confirmed,
     )
     await accepted(turn, await turn.desk.usecases.jobs.submit(person, request, key=_key(turn)))
 

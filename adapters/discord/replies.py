@@ -2,6 +2,7 @@
 
 from adapters.discord import deeds, sentences
 from adapters.discord.buttons import view_of
+from adapters.discord.content import is_spoiler
 from adapters.discord.events import PLATFORM
 from adapters.discord.turns import Turn
 from bot import chat_texts
@@ -53,7 +54,8 @@ async def _about_job(turn: Turn, job: Job) -> None:
         await _offer(turn, job)
         return
     person = await turn.desk.person(event)
-    tickets = await turn.desk.usecases.chat.ask(person, event.origin(), job.id, event.text, key=event.job_key)
+    origin = event.origin(spoiler=is_spoiler(job))
+    tickets = await turn.desk.usecases.chat.ask(person, origin, job.id, event.text, key=event.job_key)
     await deeds.accepted(turn, tickets)
 
 
@@ -62,7 +64,8 @@ async def _offer(turn: Turn, job: Job) -> None:
     can_edit = turn.desk.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
     buttons = [Button("edit", job.id)] if can_edit else []
     view = view_of([*buttons, Button("ask", job.id)], turn.event.locale)
-    await turn.say(chat_texts.say_text(chat_texts.EDIT_OR_ASK, turn.event.locale), view=view)
+    said = chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK
+    await turn.say(chat_texts.say_text(said, turn.event.locale), view=view)
 
 
 async def _about_unseen(turn: Turn) -> None:

@@ -9,7 +9,7 @@ from discord import app_commands
 
 from adapters.discord import completion, sentences
 from bot.chat_texts import HELP
-from bot.commands import COMMANDS, Command
+from bot.commands import COMMANDS, Command, Imagine
 from bot.options import OptionSpec
 from bot.sentences import N_
 from bot.usecases.people import DEFAULTS
@@ -22,6 +22,7 @@ NAMES = (
 )
 """What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
 PICTURE = N_("The picture")
+CONFIRM = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_WORDS = 100
 SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
@@ -78,6 +79,9 @@ def _of_job(kind: type[Command]) -> "app_commands.Command[Any, ..., Any]":
         if name in NAMES or spec.is_required:
             parameters.append(_parameter(name, _type_of(spec), is_required=spec.is_required))
             words[name] = spec.help
+    if kind is Imagine:
+        parameters.append(_parameter("confirm", bool, is_required=False))
+        words["confirm"] = CONFIRM
     if kind.images_allowed:
         is_required = kind.images_needed > 0
         parameters.append(_parameter("image", discord.Attachment, is_required=is_required))

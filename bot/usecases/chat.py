@@ -168,6 +168,10 @@ class ChatUseCases:
 
     # ------------------------------------------------------------ looking
 
+    async def job(self, job_id: str) -> Job:
+        """For whoever can see its message. Raises: JobNotFound."""
+        return await self.store.get(job_id, None)
+
     async def of_message(self, platform: str, message_ref: str) -> Job | None:
         """The job that a message belongs to, however old."""
         return await self.outbox.job_of(platform, message_ref)

@@ -39,7 +39,7 @@ async def test_options_come_from_the_core_under_the_names_of_chats(house: House,
     options = {one["name"]: one for one in command(server, "imagine")["options"]}
 
     names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
-    assert set(options) == set(names)
+    assert set(options) == {*names, "confirm"}
     assert options["prompt"]["required"]
     assert options["prompt"]["max_length"] == 2000
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
@@ -99,6 +99,16 @@ async def test_models_sizes_and_aspects_are_suggested(house: House, ann: Actor) 
     assert sizes[0]["value"] == "64x64"
     assert len(sizes) <= 25
     assert [one["value"] for one in aspects] == ["16:9", "9:16"]
+
+
+async def test_several_pictures_of_one_prompt_are_confirmed_first(house: House, ann: Actor) -> None:
+    asked = await ann.told(ann.slash("imagine", prompt="a {red|blue} fox"))
+    ann.slash("imagine", prompt="a {red|blue} fox", confirm=True)
+    made = [await ann.finished(number) for number in (1, 2)]
+
+    assert "2 pictures" in asked
+    assert "confirm" in asked
+    assert sorted(one.content.partition("\n")[0] for one in made) == ["a blue fox", "a red fox"]
 
 
 async def test_every_suggested_size_can_be_asked_for(house: House, ann: Actor) -> None:

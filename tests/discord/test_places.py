@@ -1,9 +1,15 @@
 """Where the bot may not post, may not any more, or nobody lets it: other servers, lost permissions, blocked people."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from adapters.discord import sentences
 from bot.jobs import JobState
-from tests.discord.house import House
+from bot.models import IMAGE_TEXT_TO_IMAGE
+from tests.discord.house import MODELS, House, opened
+from tests.discord.loopback.server import Loopback
 from tests.discord.loopback.world import ATTACH, EVERYTHING, GROUP, SEND, THREAD, THREADS, VIEW, Channel, Message
 from tests.discord.people import Actor, is_finished, until
 from tests.discord.test_conversation import a_photo, imagined, job_of
@@ -189,6 +195,64 @@ async def test_a_spoiler_stays_one(house: House, ann: Actor) -> None:
 
     assert made.attachments[0].is_spoiler
     assert again.attachments[0].is_spoiler
+
+
+async def test_what_comes_of_a_spoiler_by_words_is_one(
+    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+) -> None:
+    editor = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
+    async with opened(data_dir, server, with_models=(*MODELS, editor)) as house:
+        house.start()
+        await house.ready()
+        photo = bob.say("look", a_photo(server, "SPOILER_photo.png"), mention=False)
+        await ann.submit(ann.menu(sentences.VARY_THIS, photo), "as a painting")
+        varied = await ann.finished(1)
+        ann.say("give it a green hat", reply_to=varied)
+        ann.press(await ann.posted(2), "edit")
+        edited = await ann.finished(3)
+        ann.slash("describe", image=a_photo(server, "SPOILER_photo.png"))
+        ann.press(await ann.finished(4), "pick")
+        picked = await ann.finished(5)
+
+    assert [one.attachments[0].is_spoiler for one in (varied, edited, picked)] == [True] * 3
+
+
+async def test_the_preview_of_a_spoiler_is_one(house: House, ann: Actor) -> None:
+    ann.slash("imagine", prompt="a slow fox", steps=10, image=a_photo(house.server, "SPOILER_photo.png"))
+    message = await ann.posted()
+
+    await until(lambda: message.attachments, "a preview")
+
+    assert message.attachments[0].filename == "SPOILER_preview.jpg"
+
+
+async def test_a_thread_is_as_restricted_as_its_channel(house: House, ann: Actor) -> None:
+    parent = house.server.world.channel(nsfw=True)
+    thread = house.server.world.channel(kind=THREAD, parent=parent)
+    house.server.gateway.tell("GUILD_CREATE", parent.guild.json())
+
+    made = await imagined(ann.at(thread))
+
+    job = await job_of(house, made)
+    assert job.origin.extra["nsfw"] is True
+    assert job.origin.thread_id == str(thread.id)
+
+
+async def test_a_mention_where_the_bot_may_not_write_is_answered_in_private(house: House, ann: Actor) -> None:
+    ann.channel.permissions = EVERYTHING & ~SEND
+
+    ann.say("what is it?", a_photo(house.server))
+
+    assert "It is what is it?" in (await ann.at(house.server.world.dm(ann.person)).finished()).content
+
+
+async def test_an_answer_by_token_that_was_taken_away_comes_in_private(house: House, ann: Actor) -> None:
+    made = foreign(ann).slash("imagine", prompt="a slow fox", steps=10)
+    await until(lambda: made.messages and made.messages[0].buttons, "the placeholder")
+    house.server.world.remove(made.messages[0])
+    house.pool.go_on.set()
+
+    assert (await ann.at(house.server.world.dm(ann.person)).finished()).attachments
 
 
 async def test_age_restricted_channels_are_told_to_the_core(house: House, ann: Actor) -> None:
