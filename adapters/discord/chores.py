@@ -2,11 +2,12 @@
 
 import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import discord
+import structlog
 
 from adapters.discord import content, sentences
 from adapters.discord.failures import translated
@@ -15,6 +16,8 @@ from bot import chat_texts
 from bot.errors import PictureGone, PlatformError, TooLarge
 from bot.jobs import Job, JobState, Media
 from bot.ports import Person
+
+log = structlog.get_logger()
 
 SHOWN = 10
 MAX_FILES = 10
@@ -170,14 +173,20 @@ async def original(turn: Turn, person: Person, job_id: str) -> None:
     await turn.say(text or job_id[:6], files=files)
 
 
-async def take_message_away(turn: Turn) -> None:
-    """The message that the button hung on."""
-    channel, _, message = turn.event.target.partition(":")
+async def take_messages_away(turn: Turn, refs: Iterable[str]) -> None:
+    """These, and the one that the button hung on, if need be by the interaction's token."""
+    for ref in {*refs, turn.event.target}:
+        try:
+            await _take_away(turn, ref)
+        except PlatformError as error:
+            log.info("a message stays", action="message_stays", detail=error.detail)
+            if ref == turn.event.target and turn.delete_pressed is not None:
+                with suppress(PlatformError), translated():
+                    await turn.delete_pressed()
+
+
+async def _take_away(turn: Turn, ref: str) -> None:
+    channel, _, message = ref.partition(":")
     client = turn.desk.connected()
-    try:
-        with translated():
-            await client.get_partial_messageable(int(channel)).get_partial_message(int(message)).delete()
-    except PlatformError:
-        if turn.delete_pressed is not None:
-            with suppress(PlatformError), translated():
-                await turn.delete_pressed()
+    with translated():
+        await client.get_partial_messageable(int(channel)).get_partial_message(int(message)).delete()

@@ -137,20 +137,14 @@ async def _origin(turn: Turn, button: Button) -> Origin:
 
 
 async def _delete(turn: Turn, person: Person, button: Button) -> None:
-    """First what is kept, then the message: a job whose message alone is gone would still be in the history."""
-    try:
-        await turn.desk.usecases.chat.delete(person, button.job_id)
-    except JobNotFound:
-        if not await _is_own_and_gone(turn, person, button):
-            raise
-    await chores.take_message_away(turn)
+    """First what is kept, then every message: a job whose messages alone are gone would still be in the history."""
+    refs: list[str] = []
+    chat = turn.desk.usecases.chat
+    with suppress(JobNotFound):
+        refs = await chat.messages_of(await chat.job(button.job_id), PLATFORM)
+    await chat.delete(person, button.job_id)
+    await chores.take_messages_away(turn, refs)
     await turn.close()
-
-
-async def _is_own_and_gone(turn: Turn, person: Person, button: Button) -> bool:
-    """Deleted already, but its message still stands."""
-    job = await _target_job(turn)
-    return job is not None and job.id == button.job_id and job.owner == person.id
 
 
 # ---------------------------------------------------------------- asking for jobs

@@ -18,7 +18,8 @@ class Privacy(Protocol):
 
     async def erase(self, job_id: str, owner: str) -> Job:
         """Cancel the job if it is open, and empty it: its words, its result, and the pictures that no other job of
-        the owner uses. Nothing of it is delivered any more. Returns the job as it was. Raises: JobNotFound."""
+        the owner uses. Nothing of it is delivered any more. Returns the job as it was; twice is once.
+        Raises: JobNotFound."""
 
     async def forget(self, person_id: str) -> list[Job]:
         """Erase every job of the person, all pictures, settings, keys, accounts and their name. Returns the jobs that

@@ -1,5 +1,6 @@
 """The buttons under a result: what they do, for whom, and how often."""
 
+import asyncio
 import io
 
 from PIL import Image
@@ -92,6 +93,58 @@ async def test_delete_takes_the_message_and_the_job_away(house: House, ann: Acto
 
     person = await house.person(ann.person.id)
     assert (await house.inner.usecases.jobs.page(person))[0] == []
+
+
+async def test_delete_pressed_again_takes_a_message_away_that_stayed(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+    for path in ("/channels/", "/webhooks/"):
+        house.server.fail("DELETE", path, 400)
+    first = ann.press(made, "delete")
+    await until(lambda: len(house.server.world.sent("DELETE", "/")) >= 3, "two refusals")
+    assert made.id in ann.channel.messages
+
+    ann.press(made, "delete")
+
+    await until(lambda: not ann.channel.from_bot, "the message to go")
+    assert first.is_answered
+
+
+async def test_delete_of_a_message_that_is_gone_deletes_the_job(house: House, ann: Actor) -> None:
+    made = await imagined(ann)
+    await job_of(house, made)
+    house.server.fail("DELETE", "/channels/", 404, code=10008)
+
+    ann.press(made, "delete")
+
+    person = await house.person(ann.person.id)
+    while (await house.inner.usecases.jobs.page(person))[0]:  # noqa: ASYNC110 - asked from outside
+        await asyncio.sleep(0.02)
+
+
+async def test_delete_takes_every_message_of_the_job_away(house: House, ann: Actor) -> None:
+    house.server.world.edits_after_an_hour = 0
+    ann.slash("imagine", prompt="a slow fox", steps=10)
+    placeholder = await ann.posted()
+    await until(lambda: placeholder.edits, "progress")
+    house.server.world.move_on(3700)
+    house.pool.go_on.set()
+    made = await ann.finished(2)
+    await job_of(house, made)
+
+    ann.press(made, "delete")
+
+    await until(lambda: not ann.channel.from_bot, "both messages to go")
+
+
+async def test_nobody_else_takes_a_deleted_jobs_message_away(house: House, ann: Actor, bob: Actor) -> None:
+    made = await imagined(ann)
+    job = await job_of(house, made)
+    await house.inner.usecases.chat.delete(await house.person(ann.person.id), job.id)
+
+    pressed = bob.press(made, "delete")
+
+    assert "of yours" in await bob.told(pressed)
+    assert made.id in ann.channel.messages
 
 
 async def test_a_button_may_be_pressed_often(house: House, ann: Actor) -> None:
