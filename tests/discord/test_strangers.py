@@ -144,6 +144,24 @@ async def test_a_flood_of_one_person_is_bounded(house: House, ann: Actor, monkey
     assert len(ann.channel.from_bot) == 3
 
 
+async def test_a_flood_of_mentions_holds_up_no_result(house: House, ann: Actor, bob: Actor, real_pace: None) -> None:
+    for _ in range(40):
+        bob.say("hello")
+
+    ann.slash("imagine", prompt="a red fox")
+    results = [one for one in ann.channel.from_bot if one.attachments]
+    await until(lambda: any(one.attachments for one in ann.channel.from_bot), "a result", 40)
+
+    assert results == []
+    assert len(ann.channel.from_bot) < 40
+
+
+async def test_a_question_of_ten_thousand_characters_is_refused_in_a_sentence(house: House, ann: Actor) -> None:
+    ann.say("x" * 10_000 + "?", a_photo(house.server))
+
+    assert "characters" in (await ann.posted()).content
+
+
 # ---------------------------------------------------------------- messages
 
 
@@ -206,6 +224,14 @@ async def test_a_video_in_a_mention_gets_a_hint(house: House, ann: Actor) -> Non
     ann.say("what is it?", house.server.world.file("film.mp4", b"\0", "video/mp4"))
 
     assert "/imagine" in (await ann.posted()).content
+
+
+async def test_a_voice_message_gets_a_hint(house: House, ann: Actor) -> None:
+    private = ann.at(house.server.world.dm(ann.person))
+
+    private.say("", house.server.world.file("voice-message.ogg", b"OggS", "audio/ogg"), extra={"flags": 8192})
+
+    assert "/imagine" in (await private.posted()).content
 
 
 async def test_edited_and_deleted_messages_change_nothing(house: House, ann: Actor) -> None:
