@@ -21,7 +21,9 @@ def point_at(api_base: str, gateway_url: str) -> None:
 
 def cap_waits(shard: ShardInfo) -> None:
     """At most a minute between two tries to connect again: the library waits up to 17."""
-    shard._parent._backoff._max = 6
+    back_off = getattr(shard._parent, "_backoff", None)
+    if back_off is not None:  # a connection that is only played has none
+        back_off._max = 6
 
 
 async def commands_told(client: Client) -> list[Mapping[str, Any]]:
