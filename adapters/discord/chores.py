@@ -77,7 +77,9 @@ async def _show(turn: Turn, person: Person) -> None:
         await turn.say(text)
         return
     fitting = [await _fit(turn, one, len(pictures)) for one in pictures[:MAX_FILES]]
-    await turn.say(text, files=_files(turn, job, [one for one in fitting if one is not None]))
+    files = _files(turn, job, [one for one in fitting if one is not None])
+    if await turn.say(text, files=files) is None:  # it takes the words, if not the pictures
+        await turn.say(text)
 
 
 async def _fit(turn: Turn, picture: Media, count: int) -> Media | None:

@@ -92,3 +92,14 @@ async def test_the_next_result_is_taken_again(house: House, ann: Actor) -> None:
     await until(lambda: "It is kept" in first.content, "a sentence")
 
     assert (await imagined(ann)).attachments
+
+
+async def test_a_picture_that_is_not_taken_is_shown_in_words(house: House, ann: Actor) -> None:
+    await imagined(ann)
+    job = await newest(house, ann)
+    house.server.fail("PATCH", "/webhooks/", 400, code=50035, about=f"easel-{job.id[:6]}-1")
+
+    shown = ann.slash("show", id=job.id[:6])
+
+    await until(lambda: shown.messages and job.id in shown.messages[0].content, "the words")
+    assert shown.messages[0].attachments == []
