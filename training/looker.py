@@ -206,7 +206,7 @@ class AnswersLoss:
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
         picked = rng.integers(len(self.shown), size=self.batch)
-        said = asked_about([self.shown[i] for i in picked], Asker(rng, yes_or_no=0.75), self.texts)
+        said = asked_about([self.shown[i] for i in picked], Asker(rng, yes_or_no=0.6), self.texts)
         with fast_arithmetic():
             seen = self.model.language_projection(self.found[torch.from_numpy(picked)])
             return words_loss(self.model, self.tokenizer, seen, said)

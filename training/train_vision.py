@@ -46,7 +46,7 @@ class Recipe:
 FULL = Recipe(
     sight=Plan(steps=2400, learning_rate=6e-4, average=0.995, fall=0.5),
     plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
-    answers=Plan(steps=1500, learning_rate=1e-3, average=0.995, seed=1),
+    answers=Plan(steps=2500, learning_rate=1e-3, average=0.995, seed=1),
 )
 QUICK = Recipe(
     sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
