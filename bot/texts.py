@@ -33,7 +33,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
     "needs_confirm": N_(
         "This makes {value} pictures and takes {allowed} device-seconds. "
-        "To have them all, send it again with the option confirm, as a flag: --confirm"
+        "To have them all, send it again with the option confirm (as a flag: --confirm)."
     ),
     "quote": N_("The quote does not fit this request any more: ask for a new one."),
     "body": N_("{option} is not as expected: {allowed}."),
