@@ -18,11 +18,11 @@ from inference.diffusion.call import SEEDS, options_of, render
 from inference.diffusion.loading import load_pipeline
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.words import prompt_notes
 from inference.engine import EngineEvent, Made, Over, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished, RawPicture
 from inference.weights import folder_of, revision_of
+from inference.words import prompt_notes
 
 BLANKED = PICTURE_BLANKED
 

@@ -17,6 +17,7 @@ from inference.engine import EngineEvent, Over, Step
 from inference.precision import dtype_for, dtype_name
 from inference.protocol import Finished
 from inference.weights import folder_of, require_safetensors, revision_of
+from inference.words import question_notes
 
 _OPTIONS = ["question", "num_beams", "temperature", "top_p", "min_new_tokens", "max_new_tokens", "seed"]
 
@@ -114,7 +115,9 @@ class VisionEngine:
             each_token = _EachToken(task.id, limit, pause, parts=len(task.images))
             answers = [self._write(task, task.options, each_token, picture) for picture in range(len(task.images))]
             lines = answers if len(answers) == 1 else [f"{number}. {line}" for number, line in enumerate(answers, 1)]
-        return Finished(text="\n".join(lines), revision=self._form["revision"])
+        question = str(task.options.get("question", ""))
+        notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
+        return Finished(text="\n".join(lines), notes=notes, revision=self._form["revision"])
 
     def _describe(self, task: Task, each_token: "_EachToken") -> list[str]:
         """Different captions: the likeliest, then drawn ones; of a model that is too sure of itself to draw any other,

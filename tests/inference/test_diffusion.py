@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer
 
 from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
@@ -17,8 +18,9 @@ from inference.diffusion.call import covering, render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.words import TOO_LONG
 from inference.engine import EngineEvent, Made, Over, Step, build
+from inference.process import ROOT
+from inference.words import TOO_LONG, question_notes
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
@@ -306,3 +308,12 @@ def test_a_part_that_brings_its_own_code_is_refused_and_not_run(folder, tmp_path
 def test_a_model_that_is_not_here_is_unavailable_and_is_not_asked_of_the_hub(repo):
     with pytest.raises(ModelUnavailable):
         build(make_tiny(Path(repo))).load("cpu")
+
+
+def test_words_of_a_question_that_a_demo_model_does_not_know_are_named():
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "models/starter-vision")
+
+    assert question_notes(tokenizer, "is there a knight at sunset?", is_demo=True) == ("I don't know: knight, sunset",)
+    assert question_notes(tokenizer, "what color is the background?", is_demo=True) == ()
+    assert question_notes(tokenizer, "is there a knight?", is_demo=False) == ()
+    assert question_notes(tokenizer, "", is_demo=True) == ()

@@ -24,9 +24,15 @@ def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool) -> tuple[str, ...
     notes = []
     if tokenizers and all(_is_cut(tokenizer, prompt) for tokenizer in tokenizers):
         notes.append(TOO_LONG)
-    if is_demo and tokenizers and (words := unknown_words(tokenizers[0], prompt)):
-        notes.append(UNKNOWN_WORDS.format(words=", ".join(words)))
+    if tokenizers:
+        notes += question_notes(tokenizers[0], prompt, is_demo=is_demo)
     return tuple(notes)
+
+
+def question_notes(tokenizer: Any, question: str, *, is_demo: bool) -> tuple[str, ...]:
+    """What a demo model does not know of a text; other models' vocabularies know everything."""
+    words = unknown_words(tokenizer, question) if is_demo else []
+    return (UNKNOWN_WORDS.format(words=", ".join(words)),) if words else ()
 
 
 def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
