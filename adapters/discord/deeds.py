@@ -138,10 +138,12 @@ async def _origin(turn: Turn, button: Button) -> Origin:
 
 async def _delete(turn: Turn, person: Person, button: Button) -> None:
     """First what is kept, then every message: a job whose messages alone are gone would still be in the history."""
-    refs: list[str] = []
     chat = turn.desk.usecases.chat
-    with suppress(JobNotFound):
-        refs = await chat.messages_of(await chat.job(button.job_id), PLATFORM)
+    shown = await _target_job(turn)
+    if shown is not None and shown.id != button.job_id:
+        await turn.say(chat_texts.say_text(chat_texts.BUTTON_OLD, turn.event.locale))
+        return
+    refs = await chat.messages_of(button.job_id, PLATFORM)
     await chat.delete(person, button.job_id)
     await chores.take_messages_away(turn, refs)
     await turn.close()

@@ -180,9 +180,11 @@ class Buttons:
 
     async def _delete(self, press: Press, button: Button, locale: str) -> str:
         job = await self._chat.of_message(NAME, press.ref)
-        if job is not None and job.id == button.job_id and job.owner != press.person.id:
+        if job is not None and job.id != button.job_id:
+            return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
+        if job is not None and job.owner != press.person.id:
             raise NotYours(job.id)
-        refs = await self._chat.messages_of(job, NAME) if job is not None else []
+        refs = await self._chat.messages_of(button.job_id, NAME)
         await self._chat.delete(press.person, button.job_id)
         for ref in {press.ref, *(ref.partition("#")[0] for ref in refs)}:
             await self._take_away(ref)

@@ -180,9 +180,9 @@ class ChatUseCases:
         """Remember a further message of the job, so that replies to it are about it."""
         await self.outbox.note(job.id, platform, message_ref)
 
-    async def messages_of(self, job: Job, platform: str) -> list[str]:
-        """Where all its messages stand, originals included."""
-        return await self.outbox.messages_of(job.id, platform)
+    async def messages_of(self, job_id: str, platform: str) -> list[str]:
+        """Where all of the job's messages stand, originals included; none of a job that was deleted."""
+        return await self.outbox.messages_of(job_id, platform)
 
     async def pictures_of(self, job: Job) -> tuple[ImageRef, ...]:
         """The pictures it made, else those it was about."""

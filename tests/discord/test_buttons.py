@@ -8,7 +8,7 @@ from PIL import Image
 from tests.discord.house import House
 from tests.discord.loopback.world import Message
 from tests.discord.people import Actor, until
-from tests.discord.test_conversation import a_photo, imagined, job_of
+from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
 
 
 async def test_reroll_and_vary_make_more_for_whoever_presses(house: House, ann: Actor, bob: Actor) -> None:
@@ -122,13 +122,7 @@ async def test_delete_of_a_message_that_is_gone_deletes_the_job(house: House, an
 
 
 async def test_delete_takes_every_message_of_the_job_away(house: House, ann: Actor) -> None:
-    house.server.world.edits_after_an_hour = 0
-    ann.slash("imagine", prompt="a slow fox", steps=10)
-    placeholder = await ann.posted()
-    await until(lambda: placeholder.edits, "progress")
-    house.server.world.move_on(3700)
-    house.pool.go_on.set()
-    made = await ann.finished(2)
+    _, made = await imagined_late(house, ann)
     await job_of(house, made)
 
     ann.press(made, "delete")
@@ -145,6 +139,18 @@ async def test_nobody_else_takes_a_deleted_jobs_message_away(house: House, ann: 
 
     assert "of yours" in await bob.told(pressed)
     assert made.id in ann.channel.messages
+
+
+async def test_a_delete_forged_from_ones_own_job_takes_nobody_elses_message_away(
+    house: House, ann: Actor, bob: Actor
+) -> None:
+    theirs = await imagined(ann)
+    own = await job_of(house, await imagined(bob))
+
+    pressed = bob.press_anyhow(theirs, f"v1:delete:{own.id}")
+
+    assert "not one of mine" in await bob.told(pressed)
+    assert len(ann.channel.from_bot) == 2
 
 
 async def test_a_button_may_be_pressed_often(house: House, ann: Actor) -> None:

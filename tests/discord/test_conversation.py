@@ -24,6 +24,17 @@ async def imagined(ann: Actor, prompt: str = "a red fox", **options: object) -> 
     return await ann.finished(seen + 1)
 
 
+async def imagined_late(house: House, ann: Actor) -> tuple[Message, Message]:
+    """A placeholder that Discord lets nobody edit any more, and the new message that has the result."""
+    house.server.world.edits_after_an_hour = 0
+    ann.slash("imagine", prompt="a slow fox", steps=10)
+    placeholder = await ann.posted()
+    await until(lambda: placeholder.edits, "progress")
+    house.server.world.move_on(3700)
+    house.pool.go_on.set()
+    return placeholder, await ann.finished(2)
+
+
 # ---------------------------------------------------------------- placeholder and result
 
 

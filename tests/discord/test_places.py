@@ -12,7 +12,7 @@ from tests.discord.house import MODELS, House, opened
 from tests.discord.loopback.server import Loopback
 from tests.discord.loopback.world import ATTACH, EVERYTHING, GROUP, SEND, THREAD, THREADS, VIEW, Channel, Message
 from tests.discord.people import Actor, is_finished, until
-from tests.discord.test_conversation import a_photo, imagined, job_of
+from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
 
 MINUTE = 60
 
@@ -173,14 +173,7 @@ async def test_a_deleted_question_is_answered_all_the_same(house: House, ann: Ac
 
 
 async def test_a_message_older_than_an_hour_is_answered_by_a_new_one(house: House, ann: Actor) -> None:
-    house.server.world.edits_after_an_hour = 0
-    ann.slash("imagine", prompt="a slow fox", steps=10)
-    placeholder = await ann.posted()
-    await until(lambda: placeholder.edits, "progress")
-    house.server.world.move_on(3700)
-    house.pool.go_on.set()
-
-    message = await ann.finished(2)
+    placeholder, message = await imagined_late(house, ann)
 
     assert message.reply_to == placeholder.id
     assert message.attachments

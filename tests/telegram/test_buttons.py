@@ -119,7 +119,7 @@ async def test_delete_takes_the_originals_away_too(town, chat, ann):
     job = await job_of(town, made)
     await town.until(lambda: len(town.server.called("sendMediaGroup", chat["id"])) == 1)
     await town.quiet(0.1)
-    assert len(await town.house.usecases.chat.messages_of(job, "telegram")) == 3
+    assert len(await town.house.usecases.chat.messages_of(job.id, "telegram")) == 3
     await town.answered(town.world.press(made, town.world.button(made, "delete"), ann))
 
     await town.until(lambda: town.world.shown(chat) == [])
@@ -133,6 +133,16 @@ async def test_what_telegram_no_longer_deletes_is_emptied(town, chat, ann):
     emptied = await town.text(chat, "Deleted.")
     assert emptied["message_id"] == made["message_id"]
     assert "reply_markup" not in emptied
+
+
+async def test_a_delete_forged_from_ones_own_job_takes_nobody_elses_message_away(town, group, ann, bob):
+    theirs = await town.imagined(group, ann)
+    own = await job_of(town, await town.imagined(group, bob))
+    answer = await town.answered(town.world.press(theirs, f"v1:delete:{own.id}", bob))
+
+    assert "not one of mine" in answer["text"]
+    assert "photo" in town.world.now(theirs)
+    assert len(town.world.shown(group)) == 2
 
 
 async def test_nobody_deletes_somebody_elses_picture(town, group, ann, bob):
