@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from adapters.cli import checks_house
 from adapters.cli.doctor import OK, Check
+from bot.settings.places import FILE_NAME
 from bot.settings.secrets import SECRETS_FILE
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Composition, Loaded
 
-CONFIG_FILE = "config.toml"
 CONFIG = """\
 # Your own settings; they win over the config.toml beside main.py, which lists every one with its default.
 # A model of your own: a folder in the Diffusers or Transformers layout with safetensors weights. Your own models come
@@ -48,7 +48,7 @@ NEXT = (
 def set_up(composition: "Composition", loaded: "Loaded") -> Iterator[Check]:
     """What this machine is, what was written where, and what to do next, as soon as each is known."""
     yield from checks_house.hardware(composition)
-    config, secrets = loaded.data_dir / CONFIG_FILE, loaded.data_dir / SECRETS_FILE
+    config, secrets = loaded.data_dir / FILE_NAME, loaded.data_dir / SECRETS_FILE
     yield _write(config, CONFIG, 0o644)
     yield _write(secrets, SECRETS, 0o600)
     for sentence in NEXT:

@@ -20,14 +20,6 @@ from training.world import CANONICAL
 MODELS = Path(__file__).parents[2] / "models"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def canonical() -> Image.Image:
     return Image.fromarray(render(CANONICAL))

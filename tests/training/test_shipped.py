@@ -25,14 +25,6 @@ MODELS = Path(__file__).parents[2] / "models"
 SHIPPED = ("starter-image", "starter-vision", "starter-match")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def scenes():
     """Held out of every training."""
