@@ -15,10 +15,13 @@ _PROMPT = re.compile(r"fox number (\d+)")
 
 @dataclass
 class Load:
-    """`delays_s`: from the command to the placeholder, for each that was asked."""
+    """`delays_s`: from the command to the placeholder, for each that was asked.
 
-    requests: dict[int, Interaction] = field(default_factory=dict)
-    answers: dict[int, list[Message]] = field(default_factory=dict)
+    What refers to the whole world stays out of the words for it: `asyncio.run` makes those of what it returns.
+    """
+
+    requests: dict[int, Interaction] = field(default_factory=dict, repr=False)
+    answers: dict[int, list[Message]] = field(default_factory=dict, repr=False)
     delays_s: list[float] = field(default_factory=list)
     too_soon: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)

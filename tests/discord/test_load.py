@@ -14,4 +14,5 @@ async def test_nothing_is_lost_and_no_limit_met_with_two_hundred_people(house: H
     assert load.lost == []
     assert load.doubled == []
     assert load.too_soon == []
+    assert len(repr(load)) < 100_000
     assert load.percentile(0.95) < 5.0  # the goal is 1 s, on a machine where nobody else works
