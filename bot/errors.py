@@ -164,6 +164,37 @@ class UnsupportedMedia(UserError):
         self.found = found
 
 
+class DownloadFailed(UserError):
+    """A model cannot be fetched. `problem` is a key of `bot.texts.DOWNLOAD_PROBLEMS`.
+
+    Args:
+        repo: `org/name`.
+        url: the page a person has to open, where there is one.
+        detail: what else the sentence names: a file, sizes, formats.
+    """
+
+    code = "download_failed"
+
+    def __init__(self, repo: str, problem: str, *, url: str = "", detail: str = "") -> None:
+        super().__init__()
+        self.repo = repo
+        self.problem = problem
+        self.url = url
+        self.detail = detail
+
+
+class ModelRefused(UserError):
+    """A model is not taken. `problem` is a key of `bot.texts.MODEL_PROBLEMS`; `detail` is what its sentence names."""
+
+    code = "model_refused"
+
+    def __init__(self, model: str, problem: str, *, detail: str = "") -> None:
+        super().__init__()
+        self.model = model
+        self.problem = problem
+        self.detail = detail
+
+
 class Unauthorized(UserError):
     code = "unauthorized"
 

@@ -43,11 +43,36 @@ class ModelSettings:
     tasks: tuple[str, ...]
     repo: str
     """`org/name`, or a folder (relative to the clone)."""
+    title: str = ""
+    """What people call it; empty: its name."""
+    enabled: bool = True
+    """False: a preset, not used before `models use` chooses it."""
+    default_for: tuple[str, ...] = ()
+    """Tasks that it does when nobody names a model, whatever comes before it in the config."""
     revision: str = ""
+    variant: str = ""
+    """Which of the repo's weights: "" is the plain ones, "fp16" those named `*.fp16.safetensors`."""
+    file: str = ""
+    """One `.safetensors` file of the repo or folder that holds the whole model; empty: the usual folders."""
+    base: str = ""
+    """For `file`: whose configs and tokenizers it takes, such as "sd15" or "sdxl"."""
+    loras: tuple[str, ...] = ()
+    """Repos, folders or files of LoRAs that become part of the model when it is loaded."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
+    offload_mb: int = 0
+    """The same when its parts take turns on the device and wait in RAM, MiB; 0: unknown."""
+    ram_mb: int = 0
+    """Estimated main memory while it loads, MiB; 0: unknown."""
+    download_mb: int = 0
+    """What fetching it takes, MiB; 0: unknown, or nothing is fetched."""
     licence: str = ""
+    licences: tuple[str, ...] = ()
+    """Of each part that has one of its own, such as "text encoder: Apache-2.0"."""
+    licence_url: str = ""
+    commercial: bool = True
+    """False: its licence keeps it from commercial use."""
     demo: bool = False
     """A demo model costs no quota and its results say that it is one."""
     steps: int = 20
@@ -59,6 +84,7 @@ class ModelSettings:
     min_size: int = 64
     max_size: int = 1024
     takes_negative: bool = True
+    takes_guidance: bool = True
     strength: float = 0.6
     sampler: str = ""
     samplers: tuple[str, ...] = ()
@@ -69,6 +95,22 @@ class ModelSettings:
     """Device-seconds of one step (one token, for text) at the default size, until measured."""
     overhead_s: float = 0.5
     """Device-seconds of a job beside its steps, until measured."""
+    cpu_step_s: float = 0.0
+    """The same as `step_s` without an accelerator; 0: unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A model on its way here.
+
+    `stage` is "downloading", "checking", "loading" or "trying"; `done` and `total` are bytes, `rate` bytes a second.
+    """
+
+    stage: str
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    eta_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +125,49 @@ class ModelSpec(ModelSettings):
         return replace(self, form=dict(form))
 
     @property
+    def called(self) -> str:
+        return self.title or self.name
+
+    @property
     def known_samplers(self) -> tuple[str, ...]:
         return self.samplers or tuple(self.form.get("samplers", ())) or SAMPLERS
 
 
 class Models:
-    """The models of this house, first configured first. The first that can do a task is the task's default."""
+    """The models of this house, first configured first, and the presets that could become some.
+
+    The first that can do a task is the task's default, unless one says in `default_for` that it is. What changes here
+    at run time is changed by `bot.usecases.models`.
+    """
 
     def __init__(self, specs: Mapping[str, ModelSpec]) -> None:
-        self._specs = dict(specs)
+        self._specs = {name: spec for name, spec in specs.items() if spec.enabled}
+        self._presets = {name: spec for name, spec in specs.items() if not spec.enabled}
+        self._arriving: dict[str, Arrival] = {}
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._specs.values())
 
     def get(self, name: str) -> ModelSpec | None:
+        """A model that jobs may ask for, here or on its way."""
         return self._specs.get(name)
 
+    @property
+    def presets(self) -> list[ModelSpec]:
+        """What could be chosen and is not."""
+        return list(self._presets.values())
+
+    def find(self, name: str) -> ModelSpec | None:
+        """A model or a preset."""
+        return self._specs.get(name) or self._presets.get(name)
+
+    def ready(self) -> list[ModelSpec]:
+        """Those that devices may load now."""
+        return [spec for spec in self if spec.name not in self._arriving]
+
     def default_for(self, task: str) -> ModelSpec | None:
-        return next((spec for spec in self if task in spec.tasks), None)
+        able = [spec for spec in self.ready() if task in spec.tasks]
+        return next((spec for spec in able if task in spec.default_for), able[0] if able else None)
 
     def names_for(self, task: str) -> list[str]:
         return [spec.name for spec in self if task in spec.tasks]
@@ -108,3 +175,33 @@ class Models:
     def learn(self, name: str, form: Mapping[str, Any]) -> None:
         if name in self._specs:
             self._specs[name] = self._specs[name].describe(form)
+
+    # ------------------------------------------------------------ what changes at run time
+
+    def put(self, spec: ModelSpec) -> None:
+        """A new model, before all others, or new settings of a known one. What it is the default for, no other is."""
+        taken = set(spec.default_for)
+        others = {
+            name: replace(other, default_for=tuple(task for task in other.default_for if task not in taken))
+            for name, other in self._specs.items()
+        }
+        self._specs = others | {spec.name: spec} if spec.name in others else {spec.name: spec} | others
+        self._presets.pop(spec.name, None)
+
+    def drop(self, name: str, preset: ModelSpec | None = None) -> None:
+        """The model is gone; `preset` is what it can become again."""
+        self._specs.pop(name, None)
+        self._arriving.pop(name, None)
+        if preset is not None:
+            self._presets[name] = preset
+
+    def arrives(self, name: str, arrival: Arrival | None) -> None:
+        """How far a model is on its way here; None: it has arrived."""
+        if arrival is None:
+            self._arriving.pop(name, None)
+        else:
+            self._arriving[name] = arrival
+
+    def arrival(self, name: str) -> Arrival | None:
+        """How far the model is on its way here; None: it is here, or unknown."""
+        return self._arriving.get(name)

@@ -48,6 +48,39 @@ MEDIA_PROBLEMS: Mapping[str, str] = {
     "slow": N_("The picture took too long to read: send a smaller one."),
 }
 
+DOWNLOAD_PROBLEMS: Mapping[str, str] = {
+    "gated": N_("{repo} is closed to strangers: open {url}, accept its terms, set HF_TOKEN, and run this again."),
+    "forbidden": N_(
+        "{repo} is closed to this HF_TOKEN: open {url}, accept its terms with the token's account, and run this again."
+    ),
+    "not_found": N_("The hub has no {repo}: check the name at {url}; a private one needs HF_TOKEN."),
+    "no_revision": N_("{repo} has no revision {detail}: check it at {url}, or leave it out."),
+    "unreachable": N_(
+        "The hub at {url} does not answer: check the connection, and run this again; it goes on from here."
+    ),
+    "stalled": N_("The download of {repo} stands still: run this again; it goes on from here."),
+    "busy": N_("The hub at {url} has too much to do: run this again later; it goes on from here."),
+    "damaged": N_("{detail} of {repo} came damaged twice and was thrown away: run this again later."),
+    "offline": N_("HF_HUB_OFFLINE is set, and {repo} is not here: take it away to download."),
+    "no_weights": N_("{repo} has no safetensors weights, only {detail}: those can run code and are refused."),
+    "no_model": N_("{repo} is no model that Easel knows: it has neither model_index.json nor config.json."),
+    "broken": N_("The download of {repo} broke off: run this again; it goes on from here."),
+}
+"""`detail` and `url` are filled in where the sentence names them."""
+
+MODEL_PROBLEMS: Mapping[str, str] = {
+    "unknown": N_("There is no model {model}. Models: {detail}."),
+    "disk": N_("{model} needs {detail}: free some, or set HF_HOME to another disk."),
+    "memory": N_("{model} needs {detail}: choose a smaller model."),
+    "licence": N_("{model} has a licence to accept first: {detail}."),
+    "arriving": N_("{model} is on its way already."),
+    "trial": N_("{model} was fetched, but its test failed, so everything stays as it was: {detail}."),
+    "in_use": N_("{model} is the only model for {detail}: choose another for that first."),
+    "starter": N_("{model} comes with Easel and stays."),
+    "kind": N_("{model} is a {detail}, which Easel cannot run yet."),
+    "no_base": N_("A single file needs its family: add it with one of {detail}."),
+}
+
 ENGINE_SENTENCES: Mapping[str, str] = {
     "engine_failed": N_(
         "Making this failed, and you were not charged. Please try again; "
@@ -92,6 +125,10 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             )
         case errors.UnsupportedMedia():
             return say(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
+        case errors.DownloadFailed():
+            return say(DOWNLOAD_PROBLEMS[error.problem]).format(repo=error.repo, url=error.url, detail=error.detail)
+        case errors.ModelRefused():
+            return say(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
         case errors.UserError():
             return _explain_refusal(error, say)
         case errors.ModelRemoved():

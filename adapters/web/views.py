@@ -8,7 +8,7 @@ from typing import Any
 from bot.commands import COMMANDS, Command
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Picture
-from bot.models import Models, ModelSpec
+from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
 from bot.ports import Progress
 from bot.texts import DEMO_HINT, explain
 from bot.usecases import Event, Quota, Quote, Ticket
@@ -191,12 +191,15 @@ def _model_options(spec: ModelSpec) -> list[dict[str, Any]]:
     side = {"type": "integer", "minimum": spec.min_size, "maximum": spec.max_size, "multiple_of": spec.size_multiple}
     options: list[dict[str, Any]] = [
         {"name": "steps", "type": "integer", "minimum": 1, "maximum": spec.max_steps, "default": spec.steps},
-        {"name": "guidance_scale", "type": "number", "minimum": 0, "maximum": 30, "default": spec.guidance_scale},
         {"name": "width", "default": spec.width, **side},
         {"name": "height", "default": spec.height, **side},
         {"name": "sampler", "type": "string", "choices": list(spec.known_samplers), "default": spec.sampler or None},
-        {"name": "strength", "type": "number", "minimum": 0.01, "maximum": 1, "default": spec.strength},
     ]
+    if IMAGE_TO_IMAGE in spec.tasks:
+        options.append({"name": "strength", "type": "number", "minimum": 0.01, "maximum": 1, "default": spec.strength})
+    if spec.takes_guidance:
+        guidance = {"type": "number", "minimum": 0, "maximum": 30, "default": spec.guidance_scale}
+        options.insert(1, {"name": "guidance_scale", **guidance})
     if spec.takes_negative:
         options.append({"name": "negative_prompt", "type": "string", "default": ""})
     return options

@@ -118,6 +118,9 @@ class Imagine(Command):
             raise InvalidOption("strength", "needs_init")
         if values.get("negative_prompt") and not model.takes_negative:
             raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
+        wished = values.get("guidance_scale")
+        if wished is not None and wished != model.guidance_scale and not model.takes_guidance:
+            raise InvalidOption("guidance_scale", "model_lacks", value=model.name)
         width, height = self._size(model, aspect)
         count = values.get("count", 1)
         if values.get("seed", 0) + count - 1 > MAX_SEED:

@@ -1,5 +1,6 @@
 """What the core needs from the outside, as Protocols, and the values they exchange."""
 
+from bot.ports.downloads import Downloads, HubFile, Listing, Transfer, Wanted
 from bot.ports.inbox import Inbox
 from bot.ports.media import Delivery, Healthy, Learned, Maintenance, MediaStore, Outbox, Swept
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
@@ -18,14 +19,17 @@ __all__ = [
     "Described",
     "DeviceStatus",
     "Done",
+    "Downloads",
     "Healthy",
     "History",
+    "HubFile",
     "Inbox",
     "JobStore",
     "Lane",
     "Learned",
     "Ledger",
     "Limits",
+    "Listing",
     "Maintenance",
     "Measured",
     "MediaStore",
@@ -46,5 +50,7 @@ __all__ = [
     "Swept",
     "Task",
     "TaskImage",
+    "Transfer",
     "Usage",
+    "Wanted",
 ]

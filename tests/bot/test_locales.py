@@ -46,9 +46,17 @@ CONSTANTS = [
 ]
 
 
+_WITH_NAMES = {
+    "DownloadFailed": (errors.DownloadFailed, texts.DOWNLOAD_PROBLEMS),
+    "ModelRefused": (errors.ModelRefused, texts.MODEL_PROBLEMS),
+}
+
+
 def everything_said(locale):
     """Whatever can be said, with figures for names."""
-    yield from (texts.explain(make_error(name), locale=locale) for name in KINDS)
+    yield from (texts.explain(make_error(name), locale=locale) for name in KINDS if name not in _WITH_NAMES)
+    for kind, problems in _WITH_NAMES.values():
+        yield from (texts.explain(kind("1", problem, detail="7"), locale=locale) for problem in problems)
     yield from (
         texts.explain(InvalidOption("1", problem, value=value, allowed=allowed, nearest="5"), locale=locale)
         for problem in texts.OPTION_PROBLEMS

@@ -22,8 +22,11 @@ ARGUMENTS = {
     "cost": 5.0, "resets_at": NOON, "retry_after_s": 7, "kind": "job", "job_id": "abcd", "media_id": "0f", "state":
     "rendered", "key": "k", "unit": "MiB", "reason": "not in this channel", "model": "fox", "limit_s": 9.0,
     "alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
+    "repo": "org/fox", "url": "http://hub/org/fox",
 }  # fmt: skip
-PROBLEM_OF = {"UnsupportedMedia": "damaged", "Unauthorized": "key"}
+PROBLEM_OF = {
+    "UnsupportedMedia": "damaged", "Unauthorized": "key", "DownloadFailed": "gated", "ModelRefused": "disk",
+}  # fmt: skip
 
 
 def make_error(name):
@@ -31,7 +34,9 @@ def make_error(name):
     needed = inspect.signature(kind.__init__).parameters
     arguments = {key: value for key, value in ARGUMENTS.items() if key in needed}
     if name in PROBLEM_OF:
-        arguments["problem"] = PROBLEM_OF[name]
+        arguments |= (
+            {"problem": PROBLEM_OF[name], "detail": "2 GiB"} if "detail" in needed else {"problem": PROBLEM_OF[name]}
+        )
     return kind(**arguments)
 
 

@@ -43,7 +43,12 @@ def test_one_model_shows_every_key_that_a_model_can_have():
     assert list(table) == [one.name for one in dataclasses.fields(ModelSettings)]
 
 
-@pytest.mark.parametrize("line", [line for line in TEXT.splitlines() if " = " in line and not line.startswith("#")])
+EXPLAINED, _, PRESETS = TEXT.partition("# Presets: ")
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in EXPLAINED.splitlines() if " = " in line and not line.startswith("#")]
+)
 def test_each_setting_says_its_unit_or_what_it_may_be(line):
     _, _, comment = line.partition("  # ")
 
@@ -54,7 +59,7 @@ def test_it_runs_as_shipped():
     settings = read_settings(SECTIONS, model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})
 
     assert settings == {name: kind() for name, kind in SECTIONS.items()} | {"models": settings["models"]}
-    assert list(settings["models"]) == ["starter-image", "starter-vision"]
+    assert [name for name, one in settings["models"].items() if one.enabled] == ["starter-image", "starter-vision"]
 
 
 @pytest.mark.parametrize("name", ["starter-image", "starter-vision"])
@@ -69,10 +74,35 @@ def test_the_starter_models_are_asked_as_they_say_themselves(name):
 
 
 def test_tasks_of_the_starter_models_are_those_that_commands_ask_for():
-    models = tomllib.loads(TEXT)["models"].values()
+    models = tomllib.loads(EXPLAINED)["models"].values()
 
     tasks = {task for model in models for task in model["tasks"]}
     assert tasks == {"text-to-image", "image-to-image", "image-to-text", "visual-question-answering"}
+
+
+@pytest.mark.parametrize("name", tomllib.loads("#" + PRESETS)["models"])
+def test_a_preset_says_what_it_takes_and_under_which_licence(name):
+    preset = read_settings(SECTIONS, model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})["models"][name]
+
+    assert not preset.enabled
+    assert preset.title
+    assert preset.licence
+    assert preset.licence_url == f"https://huggingface.co/{preset.repo}"
+    assert 0 < preset.offload_mb < preset.memory_mb
+    assert min(preset.download_mb, preset.ram_mb, preset.step_s, preset.cpu_step_s) > 0
+    if "text-to-image" in preset.tasks:
+        assert preset.steps <= preset.max_steps
+        assert preset.width % preset.size_multiple == preset.height % preset.size_multiple == 0
+        assert (
+            preset.min_size <= min(preset.width, preset.height) <= max(preset.width, preset.height) <= preset.max_size
+        )
+
+
+def test_what_may_not_be_sold_is_marked():
+    presets = tomllib.loads("#" + PRESETS)["models"].items()
+
+    opt = ["blip2-opt-2-7b-coco", "blip2-opt-2-7b"]
+    assert [name for name, one in presets if not one.get("commercial", True)] == ["sd-turbo", "sdxl-turbo", *opt]
 
 
 def test_it_holds_no_secret():
