@@ -5,11 +5,9 @@ where they are needed, so that `--help` answers at once.
 """
 
 import asyncio
-import importlib
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,10 +19,13 @@ from adapters.cli.composition import Loaded
 if TYPE_CHECKING:
     from bot.deliver import Deliverer
     from bot.dispatch import Dispatcher
+    from bot.events import Events
+    from bot.models import ModelSpec
     from bot.ports import Adapter, Maintenance, Platform
     from bot.pricing import Rates
+    from bot.stopping import Stop
     from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, PeopleUseCases, Surroundings, UseCases
+    from bot.usecases import JobUseCases, ModelUseCases, PeopleUseCases, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
@@ -40,6 +41,7 @@ ENGINES = "inference.engine:build"
 def sections() -> dict[str, type]:
     """Every table of the config but `[models.NAME]`, and the dataclass beside its user that reads it."""
     from adapters import PLATFORMS
+    from adapters.chosen import platform_settings
     from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
     from bot.logs import LogsSettings
     from inference.devices import DevicesSettings
@@ -47,7 +49,7 @@ def sections() -> dict[str, type]:
     from storage import StorageSettings
 
     return {
-        **{name: _platform_settings(name, path) for name, path in PLATFORMS.items()},
+        **{name: platform_settings(name, path) for name, path in PLATFORMS.items()},
         "logs": LogsSettings,
         "storage": StorageSettings,
         "retention": RetentionSettings,
@@ -59,25 +61,34 @@ def sections() -> dict[str, type]:
     }
 
 
-def _platform_settings(name: str, path: str) -> type:
-    """`NameSettings` in the adapter's `settings.py`, which imports no platform library."""
-    folder = path.partition(":")[0]
-    found: type = getattr(importlib.import_module(f"{folder}.settings"), f"{name.capitalize()}Settings")
-    return found
+def shipped() -> "dict[str, ModelSpec]":
+    """The models and presets as `config.toml` beside this file has them."""
+    from bot.models import ModelSettings
+    from bot.settings import read_settings
+
+    settings = read_settings(sections(), model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})
+    return _specs(settings["models"])
+
+
+def _specs(tables: Mapping[str, Any]) -> "dict[str, ModelSpec]":
+    from bot.models import ModelSpec
+
+    specs = {name: ModelSpec(name=name, **vars(table)) for name, table in tables.items()}
+    return {
+        name: replace(spec, repo=str(ROOT / spec.repo)) if (ROOT / spec.repo).is_dir() else spec
+        for name, spec in specs.items()
+    }
 
 
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
     """Read and check all settings. Raises: ConfigError."""
-    from bot.models import Models, ModelSettings, ModelSpec
+    from bot.models import Models, ModelSettings
     from bot.settings import make_data_dir, read_secrets, read_settings, settings_files
 
     data_dir = make_data_dir(environ)
     files = settings_files(ROOT, data_dir, config)
     settings = read_settings(sections(), model_type=ModelSettings, files=files, environ=environ)
-    specs = {}
-    for name, table in settings.pop("models").items():
-        spec = ModelSpec(name=name, **vars(table))
-        specs[name] = replace(spec, repo=str(ROOT / spec.repo)) if (ROOT / spec.repo).is_dir() else spec
+    specs = _specs(settings.pop("models"))
     return Loaded(
         settings=settings,
         secrets=read_secrets(environ, data_dir),
@@ -115,6 +126,7 @@ async def open_house(
 
     The data directory's lock must be held.
     """
+    from bot.choices import OwnersChoices
     from bot.pricing import Rates
     from bot.recovery import recover
     from inference.pictures import PictureService, PictureSettings
@@ -124,6 +136,7 @@ async def open_house(
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(settings["storage"], loaded.data_dir))
         if not only_own:
+            OwnersChoices(loaded.data_dir, shipped).expect(loaded.models)
             await recover(storage.jobs, loaded.models, max_interruptions=settings["queue"].max_interruptions)
         for name, form in (await storage.learned.forms()).items():
             loaded.models.learn(name, form)
@@ -146,7 +159,7 @@ async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureServ
     chosen = loaded.settings["devices"]
     find = partial(configured_devices, chosen)
     devices = find if chosen.use == "auto" else await find()
-    return DevicePool(settings, devices, list(loaded.models), pictures, engines=engines)
+    return DevicePool(settings, devices, loaded.models.ready(), pictures, engines=engines)
 
 
 def _wire(
@@ -202,7 +215,8 @@ def _wire(
         devices=lambda: len(pool.statuses()),
         secret=secret.encode(),
     )
-    usecases = _usecases(loaded, storage, pool, pictures, jobs)
+    choosing = _choosing(loaded, storage, pool, rates, events, wake)
+    usecases = _usecases(loaded, storage, pool, pictures, jobs, choosing)
     upkeep = Upkeep(
         media=storage.media,
         inbox=storage.inbox,
@@ -213,23 +227,15 @@ def _wire(
     return House(usecases=usecases, dispatcher=dispatcher, deliverer=deliverer, upkeep=upkeep, storage=storage)
 
 
-def adapters_of(loaded: Loaded, surroundings: "Surroundings") -> "list[Adapter]":
-    """Every platform that is switched on; its library is imported only then."""
-    from adapters import PLATFORMS
-
-    chosen = []
-    for name, path in PLATFORMS.items():
-        if is_on(loaded, name):
-            module, _, attribute = path.partition(":")
-            kind: Any = getattr(importlib.import_module(module), attribute)
-            chosen.append(kind(loaded.settings[name], surroundings))
-    return chosen
-
-
 def _usecases(
-    loaded: Loaded, storage: "Storage", pool: "DevicePool", pictures: "PictureService", jobs: "JobUseCases"
+    loaded: Loaded,
+    storage: "Storage",
+    pool: "DevicePool",
+    pictures: "PictureService",
+    jobs: "JobUseCases",
+    choosing: "ModelUseCases",
 ) -> "UseCases":
-    from bot.usecases import ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
+    from bot.usecases import CatalogueUseCases, ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
 
     chat = ChatUseCases(
         jobs=jobs,
@@ -246,19 +252,40 @@ def _usecases(
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
         models=loaded.models,
+        choosing=choosing,
+        catalogue=CatalogueUseCases(choosing),
     )
 
 
-def is_on(loaded: Loaded, name: str) -> bool:
-    """`enabled = "auto"` is on when the platform's token is set. Raises: StartupError when it is on without one."""
-    from bot.errors import StartupError
+def _choosing(
+    loaded: Loaded,
+    storage: "Storage",
+    pool: "DevicePool",
+    rates: "Rates",
+    events: "Events",
+    wake: Callable[[Iterable[str]], None],
+) -> "ModelUseCases":
+    from bot.choices import OwnersChoices
+    from bot.jobs import Media
+    from bot.usecases import ModelUseCases
+    from inference.fetching import HubDownloads
+    from inference.hardware import machine
+    from inference.model_files import ModelFiles
 
-    settings = loaded.settings[name]
-    variable: str = getattr(settings, "secret", "")
-    token = loaded.secrets.of(variable) if variable else ""
-    if settings.enabled is True and variable and not token:
-        raise StartupError(f"{name.capitalize()} is switched on, but {variable} is not set: set it, or switch it off.")
-    return bool(token) if settings.enabled == "auto" else bool(settings.enabled)
+    return ModelUseCases(
+        models=loaded.models,
+        downloads=HubDownloads(token=loaded.secrets.of("HF_TOKEN")),
+        pool=pool,
+        choices=OwnersChoices(loaded.data_dir, shipped),
+        files=ModelFiles(loaded.data_dir),
+        store=storage.jobs,
+        learned=storage.learned,
+        rates=rates,
+        events=events,
+        sample=lambda: Media((ROOT / "models" / "sample.png").read_bytes(), "image/png"),
+        hardware=lambda: machine(loaded.data_dir),
+        wake=wake,
+    )
 
 
 async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
@@ -266,11 +293,13 @@ async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
 
     A second signal ends the process at once; nothing is lost by it. Returns the exit code.
     """
+    from adapters.chosen import adapters_of
     from bot.errors import StartupError
     from bot.lock import DataLock
+    from bot.stopping import Stop
     from bot.usecases import Surroundings
 
-    stop = _Stop()
+    stop = Stop()
     with DataLock(loaded.data_dir) as lock:
         async with open_house(loaded, secret=lock.secret, engines=engines) as house:
             surroundings = Surroundings(
@@ -291,39 +320,20 @@ async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
     return 0
 
 
-async def _work(house: House, adapters: "list[Adapter]", stop: "_Stop", drain_s: float) -> None:
+async def _work(house: House, adapters: "list[Adapter]", stop: "Stop", drain_s: float) -> None:
     async with asyncio.TaskGroup() as group:
         working = group.create_task(house.dispatcher.run())
         others = [group.create_task(adapter.run()) for adapter in adapters]
         others += [group.create_task(house.deliverer.run()), group.create_task(house.upkeep.run())]
+        others.append(group.create_task(house.usecases.choosing.resume()))
         await stop.wait()
         house.usecases.jobs.is_closing = True
         print("Stopping: running jobs may finish; press Ctrl-C again to stop at once.", file=sys.stderr, flush=True)
+        await house.usecases.choosing.close()
         await house.dispatcher.close(drain_s)
         await working
         for task in others:
             task.cancel()
-
-
-class _Stop:
-    """The first signal asks to stop, the second stops."""
-
-    def __init__(self) -> None:
-        self._asked = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, self._ask)
-            except NotImplementedError:  # Windows
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._ask))
-
-    def _ask(self) -> None:
-        if self._asked.is_set():
-            os._exit(130)
-        self._asked.set()
-
-    async def wait(self) -> None:
-        await self._asked.wait()
 
 
 # ---------------------------------------------------------------- one-shot commands
@@ -356,6 +366,7 @@ class Composition:
                 try:
                     yield house.usecases
                 finally:
+                    await house.usecases.choosing.close()
                     await house.dispatcher.close(0)
                     await working
 

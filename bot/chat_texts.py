@@ -10,7 +10,7 @@ from bot import texts
 from bot.buttons import Button
 from bot.errors import JobCancelled
 from bot.jobs import Job, JobState
-from bot.models import Models
+from bot.models import ARRIVING, Arrival, Models
 from bot.options import clean_text
 from bot.ports import Progress
 from bot.sentences import LOCALES, N_, Say, translator
@@ -25,6 +25,8 @@ def say_state(ticket: Ticket, locale: str = "en") -> str:
     """The placeholder: where the job stands and how long it will likely take."""
     say, job = translator(locale), ticket.job
     match job.state:
+        case JobState.QUEUED if ticket.arrival is not None:
+            return _say_arriving(ticket, ticket.arrival, say)
         case JobState.QUEUED if ticket.position:
             stands = say("Queued, number {position}").format(position=ticket.position)
         case JobState.QUEUED:
@@ -38,6 +40,48 @@ def say_state(ticket: Ticket, locale: str = "en") -> str:
         case _:
             return job.error.message if job.error else say("Failed.")
     return f"{stands}, {say_duration(ticket.eta_s, say)}." if ticket.eta_s is not None else f"{stands}."
+
+
+def _say_arriving(ticket: Ticket, arrival: Arrival, say: Say) -> str:
+    """How far the model is that the job waits for, and the job's place."""
+    line = say_arrival(arrival, ticket.title, say)
+    if not ticket.position:
+        return line
+    place = say("You are {place}.").format(place=_ordinal(ticket.position, say))
+    return f"{line} {place}"
+
+
+def say_arrival(arrival: Arrival, title: str, say: Say) -> str:
+    """One line about a model on its way here."""
+    if arrival.stage == "checking":
+        return say("Checking {model}.").format(model=title)
+    if arrival.stage != "downloading" or not arrival.total:
+        waits = say("Trying {model}.") if arrival.stage == "trying" else say("Getting {model} ready.")
+        return waits.format(model=title)
+    percent = min(100, 100 * arrival.done // arrival.total)
+    if arrival.eta_s is None:
+        return say("Downloading {model}, {percent} %.").format(model=title, percent=percent)
+    left = say_duration(arrival.eta_s, say)
+    return say("Downloading {model}, {percent} %, {left}.").format(model=title, percent=percent, left=left)
+
+
+def _ordinal(number: int, say: Say) -> str:
+    if number % 100 not in (11, 12, 13):
+        match number % 10:
+            case 1:
+                return say("{n}st").format(n=number)
+            case 2:
+                return say("{n}nd").format(n=number)
+            case 3:
+                return say("{n}rd").format(n=number)
+    return say("{n}th").format(n=number)
+
+
+def say_standing(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
+    """The placeholder at some progress: of the job, or of the model that it waits for."""
+    if progress.note == ARRIVING:
+        return say_state(ticket, locale)
+    return say_progress(progress, locale, eta_s=ticket.eta_s)
 
 
 def say_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:

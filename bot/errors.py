@@ -203,6 +203,12 @@ class Unauthorized(UserError):
         self.problem = problem
 
 
+class AdminsOnly(UserError):
+    """What an admin of the house may do, and nobody else."""
+
+    code = "forbidden"
+
+
 class Blocked(UserError):
     code = "blocked"
 

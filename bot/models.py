@@ -1,5 +1,6 @@
 """What the house knows of a checkpoint: where it is, what it can do, which options it takes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -99,6 +100,12 @@ class ModelSettings:
     """The same as `step_s` without an accelerator; 0: unknown."""
 
 
+ARRIVING = "arriving"
+"""`Progress.note` of a job that waits for its model."""
+
+REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
     """A model on its way here.
@@ -127,6 +134,11 @@ class ModelSpec(ModelSettings):
     @property
     def called(self) -> str:
         return self.title or self.name
+
+    @property
+    def is_local(self) -> bool:
+        """A folder or file of this machine; else `org/name` of a hub."""
+        return not REPO.fullmatch(self.repo)
 
     @property
     def known_samplers(self) -> tuple[str, ...]:
@@ -187,6 +199,10 @@ class Models:
         }
         self._specs = others | {spec.name: spec} if spec.name in others else {spec.name: spec} | others
         self._presets.pop(spec.name, None)
+
+    def offer(self, preset: ModelSpec) -> None:
+        """A model that can be chosen from now on."""
+        self._presets[preset.name] = preset
 
     def drop(self, name: str, preset: ModelSpec | None = None) -> None:
         """The model is gone; `preset` is what it can become again."""

@@ -31,12 +31,16 @@ class Rates:
         """Seconds of one step at `shape` ("WIDTHxHEIGHT"), scaled by pixels from the nearest size measured."""
         near = min(
             ((abs(_area(one.shape) - area), _area(one.shape), one.seconds) for one in self._of(model, "step")),
-            default=(0.0, float(model.width * model.height), model.step_s),
+            default=(0.0, float(model.width * model.height), self._expected_step_s(model)),
         )
         return near[2] * area / near[1]
 
     def token_s(self, model: ModelSpec) -> float:
-        return next((one.seconds for one in self._of(model, "token")), model.step_s)
+        return next((one.seconds for one in self._of(model, "token")), self._expected_step_s(model))
+
+    def _expected_step_s(self, model: ModelSpec) -> float:
+        """What the config says of such a device."""
+        return model.cpu_step_s if model.cpu_step_s and self._first_device() == "cpu" else model.step_s
 
     def overhead_s(self, model: ModelSpec) -> float:
         return next((one.seconds for one in self._of(model, "job")), model.overhead_s)

@@ -22,6 +22,11 @@ async def recover(store: JobStore, models: Models, *, max_interruptions: int) ->
     The data directory's lock must be held.
     """
     await store.recover(max_interruptions=max_interruptions)
+    await fail_stranded(store, models)
+
+
+async def fail_stranded(store: JobStore, models: Models) -> None:
+    """Fail and refund what waits for a model that is not there and not on its way."""
     names = [model.name for model in models]
     while stranded := await store.stranded(names, AT_ONCE):
         failed = await asyncio.gather(*(store.fail_queued(job.id, _reason(job)) for job in stranded))

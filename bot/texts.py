@@ -74,6 +74,13 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "memory": N_("{model} needs {detail}: choose a smaller model."),
     "licence": N_("{model} has a licence to accept first: {detail}."),
     "arriving": N_("{model} is on its way already."),
+    "unwritable": N_("Your {model} cannot be changed: {detail}."),
+    "not_arriving": N_("{model} is not on its way."),
+    "task": N_("{model} cannot do {detail}: leave that out, or choose another model."),
+    "name": N_("{model} is no name for a model: a name has only a to z, 0 to 9 and -."),
+    "taken": N_("There is a {model} already: take another name, or remove that one first."),
+    "damaged": N_("{model} is no model that can be loaded: {detail}."),
+    "no_file": N_("There is no {model}: give org/name of a hub, a folder, or a .safetensors file."),
     "trial": N_("{model} was fetched, but its test failed, so everything stays as it was: {detail}."),
     "in_use": N_("{model} is the only model for {detail}: choose another for that first."),
     "starter": N_("{model} comes with Easel and stays."),
@@ -105,6 +112,7 @@ ENGINE_SENTENCES: Mapping[str, str] = {
 }
 
 
+STOPPED = N_("It was stopped. What was fetched stays for the next time.")
 MODEL_REMOVED = N_(
     "The model {model} was taken away before this could run, and you were not charged. "
     "Please ask again with another model."
@@ -223,6 +231,8 @@ def _explain_refusal(error: errors.UserError, say: Say) -> str:
             )
         case errors.Unauthorized():
             return say(UNAUTHORIZED.get(error.problem, UNAUTHORIZED["key"]))
+        case errors.AdminsOnly():
+            return say("Only an admin of this house may do that.")
         case errors.Blocked():
             return say("This is not allowed here: {reason}.").format(reason=error.reason)
         case errors.StorageFull():

@@ -106,6 +106,10 @@ class Device:
         if reason is not None or running.started_at is None:
             running.tell(reason or JobCancelled())
 
+    def know(self, models: Sequence[ModelSpec]) -> None:
+        """Offer these from now on."""
+        self._models = tuple(models)
+
     def watch(self, task_id: str, watched: bool) -> None:
         if task_id in self._running and self._child is not None:
             self._child.post(protocol.Watch(task_id, watched))
@@ -299,8 +303,11 @@ class Device:
 
 def plain(task: Task) -> Task:
     """The task with ordinary dicts, which is all that the protocol lets through."""
-    model = replace(task.model, form=dict(task.model.form))
-    return replace(task, options=dict(task.options), model=model)
+    return replace(task, options=dict(task.options), model=plain_model(task.model))
+
+
+def plain_model(model: ModelSpec) -> ModelSpec:
+    return replace(model, form=dict(model.form))
 
 
 def _steps(task: Task) -> int:

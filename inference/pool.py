@@ -14,7 +14,7 @@ from bot.jobs import Media
 from bot.models import ModelSpec
 from bot.ports import Described, DeviceStatus, Done, Measured, Offer, Progress, Rendered, Task
 from inference.changes import Changes
-from inference.device import Device, plain
+from inference.device import Device, plain, plain_model
 from inference.metadata import about
 from inference.protocol import Finished, RawPicture
 from inference.settings import PoolSettings as PoolSettings
@@ -49,6 +49,7 @@ class DevicePool:
         self._engines = engines
         self._devices: list[Device] = []
         self._open: dict[str, bool] = {}
+        self._urgent = 0
         self._changes = Changes()
         self._is_draining = False
         self._main: asyncio.Task[None] | None = None
@@ -81,8 +82,14 @@ class DevicePool:
 
     # ------------------------------------------------------------ bot.ports.Pool
 
+    def know(self, models: Sequence[ModelSpec]) -> None:
+        self._models = tuple(plain_model(model) for model in models)
+        for device in self._devices:
+            device.know(self._models)
+        self._changes.note()
+
     def offers(self) -> list[Offer]:
-        if self._is_draining:
+        if self._is_draining or self._urgent:
             return []
         return [offer for device in self._devices if (offer := device.offer()) is not None]
 
@@ -158,11 +165,16 @@ class DevicePool:
 
     async def _place(self, task: Task) -> tuple[Device, Running]:
         """Put the task on a device: one with its model warm, else one that is idle, else any with room."""
+        self._urgent += task.urgent
         try:
-            async with asyncio.timeout(_PLACE_WAIT_S):
+            async with asyncio.timeout(self._settings.job_timeout_s if task.urgent else _PLACE_WAIT_S):
                 await self._changes.until(lambda: self._must_stop(task) or bool(self._offers_for(task)))
         except TimeoutError:
             raise WorkerLost(alone=False, detail="no device had room for it") from None
+        finally:
+            self._urgent -= task.urgent
+            if task.urgent:
+                self._changes.note()
         if self._must_stop(task):
             raise Interrupted if self._is_draining else JobCancelled
         _, device = max(

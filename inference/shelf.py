@@ -5,6 +5,7 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from bot.models import ModelSpec
 from bot.ports import Described, Measured
@@ -32,8 +33,10 @@ class Shelf:
     def load(self, model: ModelSpec, *, busy: frozenset[str]) -> protocol.Failure | None:
         """Have the model loaded. Models that are `busy` stay. Returns why it cannot be had, or None."""
         if model.name in self._engines:
-            self._engines.move_to_end(model.name)
-            return None
+            if _is_same(self._engines[model.name][0], model) or model.name in busy:
+                self._engines.move_to_end(model.name)
+                return None
+            self._drop(model.name)  # its settings are others now: another revision, for example
         self._line.send(protocol.Loading(model.name))
         self._evict_for(model, busy)
         started = time.monotonic()
@@ -100,6 +103,11 @@ class Shelf:
         engine.unload()
         del engine
         _free_memory()
+
+
+def _is_same(loaded: ModelSpec, wanted: ModelSpec) -> bool:
+    """Whatever it has said of itself since."""
+    return replace(loaded, form={}) == replace(wanted, form={})
 
 
 def _free_memory() -> None:

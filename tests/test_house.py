@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import main
+from adapters.chosen import is_on
 from bot.errors import StartupError
 from bot.jobs import JobState
 from bot.lock import DataLock
@@ -41,7 +42,7 @@ def load(tmp_path, **environ):
 def test_a_chat_is_on_when_its_token_is_set_unless_said_otherwise(tmp_path, name, variable, enabled, token, expected):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": enabled, variable: token})
 
-    assert main.is_on(loaded, name) is expected
+    assert is_on(loaded, name) is expected
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -49,12 +50,12 @@ def test_a_chat_that_is_switched_on_without_a_token_is_told_of(tmp_path, name):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": "true"})
 
     with pytest.raises(StartupError, match=TOKENS[name]):
-        main.is_on(loaded, name)
+        is_on(loaded, name)
 
 
 def test_the_page_needs_no_token(tmp_path):
-    assert main.is_on(load(tmp_path), "web")
-    assert not main.is_on(load(tmp_path, EASEL_WEB__ENABLED="false"), "web")
+    assert is_on(load(tmp_path), "web")
+    assert not is_on(load(tmp_path, EASEL_WEB__ENABLED="false"), "web")
 
 
 def test_the_webhooks_secret_is_no_setting(tmp_path):

@@ -84,7 +84,7 @@ async def open_caller(composition: Composition, loaded: Loaded) -> AsyncIterator
     def locally() -> AbstractAsyncContextManager[Caller]:
         return open_local_caller(composition, loaded)
 
-    async with _open(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as caller:
+    async with open_through(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as caller:
         yield caller
 
 
@@ -97,12 +97,12 @@ async def open_keeper(composition: Composition, loaded: Loaded) -> AsyncIterator
     def locally() -> AbstractAsyncContextManager[Keeper]:
         return open_local_keeper(composition, loaded)
 
-    async with _open(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as keeper:
+    async with open_through(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as keeper:
         yield keeper
 
 
 @asynccontextmanager
-async def _open(
+async def open_through(
     data_dir: Path,
     remotely: Callable[[Holder], AbstractAsyncContextManager[Opened]],
     locally: Callable[[], AbstractAsyncContextManager[Opened]],

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from adapters.cli import running
+from adapters.cli.choosing_commands import add_choosing
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.screen import note, tell, tell_json
@@ -71,6 +72,7 @@ def _models(session: Session) -> typer.Typer:
         loaded = session.load(config, data_dir)
         return show_models(model_rows(loaded), as_json=as_json)
 
+    add_choosing(models, session)
     return models
 
 

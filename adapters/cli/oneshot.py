@@ -148,7 +148,7 @@ async def _follow(caller: "Caller", job_id: str, number: int, total: int) -> "Jo
     job: JobBody = {}
     with Progress(prefix=f"{number}/{total}: " if total > 1 else "") as progress:
         async for job in caller.follow(job_id):
-            progress.show(job)
+            progress.show_job(job)
     return job
 
 

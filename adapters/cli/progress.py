@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TextIO
+from typing import Self, TextIO
 
 from adapters.cli.views import DONE, JobBody
 
@@ -10,7 +10,7 @@ LINE_EVERY_S = 10.0
 """Between two lines about the same state, where lines cannot change."""
 
 
-class Progress:
+class Line:
     """Leaving the `with` block clears the line."""
 
     def __init__(self, stream: TextIO | None = None, *, prefix: str = "") -> None:
@@ -21,28 +21,32 @@ class Progress:
         self._last_kind = ""
         self._last_at = 0.0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         if self._is_terminal and self._last:
             self._write("\r\x1b[K")
 
-    def show(self, job: JobBody) -> None:
-        line = self._prefix + describe(job)
+    def show(self, words: str, *, kind: str) -> None:
+        """Where lines cannot change, one for each `kind`, and then one now and again."""
+        line = self._prefix + words
         if self._is_terminal:
             if line != self._last:
                 self._write(f"\r\x1b[K{line}")
-        elif job["state"] != self._last_kind or (
-            line != self._last and time.monotonic() - self._last_at >= LINE_EVERY_S
-        ):
+        elif kind != self._last_kind or (line != self._last and time.monotonic() - self._last_at >= LINE_EVERY_S):
             self._write(f"{line}\n")
-            self._last_kind, self._last_at = job["state"], time.monotonic()
+            self._last_kind, self._last_at = kind, time.monotonic()
         self._last = line
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
+
+
+class Progress(Line):
+    def show_job(self, job: JobBody) -> None:
+        self.show(describe(job), kind=job["state"])
 
 
 def describe(job: JobBody) -> str:

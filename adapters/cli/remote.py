@@ -42,28 +42,28 @@ class RemoteCaller:
     # ------------------------------------------------------------ jobs
 
     async def upload(self, data: bytes) -> str:
-        answer = await self._ask("POST", "/api/v1/media", files={"file": ("picture", data, "application/octet-stream")})
+        answer = await self.ask("POST", "/api/v1/media", files={"file": ("picture", data, "application/octet-stream")})
         return str(answer.json()["id"])
 
     async def quote(self, order: Order) -> Quoted:
-        body = (await self._ask("POST", "/api/v1/quotes", json=_body(order))).json()
+        body = (await self.ask("POST", "/api/v1/quotes", json=_body(order))).json()
         return Quoted(int(body["jobs"]), body["eta_s"], str(body["quote"]))
 
     async def submit(self, order: Order, quote: str | None = None) -> list[str]:
         content = _body(order) | ({"quote": quote} if quote is not None else {})
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        body = (await self._ask("POST", "/api/v1/jobs", json=content, headers=key, is_safe=True)).json()
+        body = (await self.ask("POST", "/api/v1/jobs", json=content, headers=key, is_safe=True)).json()
         return [str(job["id"]) for job in body.get("jobs") or [body]]
 
     async def job(self, job_id: str) -> JobBody:
-        body: JobBody = (await self._ask("GET", _job(job_id), is_safe=True)).json()
+        body: JobBody = (await self.ask("GET", _job(job_id), is_safe=True)).json()
         return body
 
     async def picture(self, media_id: str) -> bytes:
-        return (await self._ask("GET", f"/api/v1/media/{quoted(media_id, safe='')}", is_safe=True)).content
+        return (await self.ask("GET", f"/api/v1/media/{quoted(media_id, safe='')}", is_safe=True)).content
 
     async def cancel(self, job_id: str) -> None:
-        await self._ask("DELETE", _job(job_id), is_safe=True)
+        await self.ask("DELETE", _job(job_id), is_safe=True)
 
     async def follow(self, job_id: str) -> AsyncIterator[JobBody]:
         """Goes on with the next server when this one is stopped: the job is on disk."""
@@ -129,21 +129,21 @@ class RemoteCaller:
     # ------------------------------------------------------------ chores
 
     async def create_key(self, person: str | None, *, is_admin: bool) -> dict[str, Any]:
-        answer = await self._ask("POST", "/internal/keys", json={"person": person, "admin": is_admin})
+        answer = await self.ask("POST", "/internal/keys", json={"person": person, "admin": is_admin})
         body: dict[str, Any] = answer.json()
         return body
 
     async def keys(self) -> list[dict[str, Any]]:
-        keys: list[dict[str, Any]] = (await self._ask("GET", "/internal/keys", is_safe=True)).json()["keys"]
+        keys: list[dict[str, Any]] = (await self.ask("GET", "/internal/keys", is_safe=True)).json()["keys"]
         return keys
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]:
-        answer = await self._ask("DELETE", f"/internal/keys/{quoted(prefix, safe='')}", is_safe=True)
+        answer = await self.ask("DELETE", f"/internal/keys/{quoted(prefix, safe='')}", is_safe=True)
         body: dict[str, Any] = answer.json()
         return body
 
     async def backup(self, path: Path) -> None:
-        await self._ask("POST", "/internal/backup", json={"path": str(path)}, timeout=None)
+        await self.ask("POST", "/internal/backup", json={"path": str(path)}, timeout=None)
 
     # ------------------------------------------------------------ asking
 
@@ -151,7 +151,7 @@ class RemoteCaller:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._holder.secret}"}
 
-    async def _ask(
+    async def ask(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, is_safe: bool = False, **more: Any
     ) -> httpx.Response:
         """One request; tried once more when it `is_safe` to repeat. Raises: Failure."""

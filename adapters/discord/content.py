@@ -56,10 +56,11 @@ def of_state(usecases: UseCases, ticket: Ticket, *, also: str = "") -> dict[str,
     return {"content": "\n".join(filter(None, lines)), "view": view_of(buttons, job.origin.locale)}
 
 
-def of_progress(usecases: UseCases, job: Job, progress: Progress, eta_s: float | None) -> dict[str, Any]:
+def of_progress(usecases: UseCases, ticket: Ticket, progress: Progress) -> dict[str, Any]:
     """The placeholder while its job runs; it carries no button but cancel."""
+    job = ticket.job
     locale = job.origin.locale
-    text = chat_texts.say_progress(progress, locale, eta_s=eta_s)
+    text = chat_texts.say_standing(ticket, progress, locale)
     files = []
     if progress.preview:
         name = f"{SPOILER if is_spoiler(job) else ''}preview.jpg"

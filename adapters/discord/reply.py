@@ -79,8 +79,8 @@ class Reply:
         channel, message = _split(message_ref)
 
         async def show() -> None:
-            ticket = await self._desk.usecases.jobs.ticket(job)
-            said = content.of_progress(self._desk.usecases, job, progress, ticket.eta_s)
+            ticket = await self._desk.usecases.jobs.ticket_at(job, progress)
+            said = content.of_progress(self._desk.usecases, ticket, progress)
             with translated():
                 await self._edit_somehow(job, channel, message, **said)
 

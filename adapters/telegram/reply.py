@@ -4,7 +4,7 @@ One message a job, edited in place: edits can be repeated freely, so a lost answ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
@@ -14,7 +14,7 @@ from adapters.telegram.wire import Spot, Wire, of_ref, ref_of, spot_of_origin
 from bot import chat_texts
 from bot.buttons import Button, buttons_of
 from bot.errors import PlatformError, Undeliverable
-from bot.jobs import Job, JobState, Media
+from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 
@@ -86,10 +86,9 @@ class Replies:
         chat, _ = of_ref(message_ref)
         if not self.wire.pace.spare(chat):
             return
-        running = replace(job, state=JobState.RUNNING)
-        ticket = await self.usecases.jobs.ticket(running)
-        text = chat_texts.say_progress(progress, job.origin.locale, eta_s=ticket.eta_s)
-        markup = self._buttons(running)
+        ticket = await self.usecases.jobs.ticket_at(job, progress)
+        text = chat_texts.say_standing(ticket, progress, job.origin.locale)
+        markup = self._buttons(ticket.job)
         if progress.preview:
             preview = Media(progress.preview, "image/jpeg")
             self._pictured.add(message_ref)

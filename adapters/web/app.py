@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from adapters.web import problems, routes_about, routes_internal, routes_jobs, routes_media, routes_page
+from adapters.web import problems, routes_about, routes_admin, routes_internal, routes_jobs, routes_media, routes_page
 from adapters.web.house import House
 from adapters.web.middleware import Guard, Linger
 from adapters.web.schemas import JobBody
@@ -19,7 +19,7 @@ def build_app(house: House) -> FastAPI:
     app = FastAPI(title="Easel", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.house = house
     problems.install(app)
-    for room in (routes_jobs, routes_media, routes_about, routes_internal, routes_page):
+    for room in (routes_jobs, routes_media, routes_about, routes_admin, routes_internal, routes_page):
         app.include_router(room.router)
     app.mount("/static", routes_page.FreshFiles(directory=routes_page.STATIC), name="static")
     app.add_middleware(Guard, figures=house.figures)

@@ -13,7 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from adapters.web.house import House, TheHouse
-from bot.errors import Unauthorized
+from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 
 LOCAL = "local"
@@ -33,6 +33,7 @@ class Caller:
 
     person: Person
     key: str
+    is_admin: bool = False
 
 
 def bearer_of(request: Request) -> str | None:
@@ -57,13 +58,13 @@ async def the_caller(request: Request, house: TheHouse, _documented: Annotated[o
     text = bearer_of(request)
     if text is not None:
         if is_secret(house, text):
-            return Caller(await people.local(), LOCAL)
+            return Caller(await people.local(), LOCAL, is_admin=True)
         person, key = await people.authenticate(text)
-        return Caller(person, key.prefix)
+        return Caller(person, key.prefix, is_admin=key.is_admin)
     if await house.needs_key():
         raise Unauthorized
     check_local(request, house)
-    return Caller(await people.local(), LOCAL)
+    return Caller(await people.local(), LOCAL, is_admin=True)
 
 
 def check_local(request: Request, house: House) -> None:
@@ -91,6 +92,13 @@ def _bracketed(host: str) -> str:
 
 
 TheCaller = Annotated[Caller, Depends(the_caller)]
+
+
+def the_admin(caller: TheCaller) -> Caller:
+    """The person at the keyboard, or whoever has a key made with `--admin`. Raises: AdminsOnly."""
+    if not caller.is_admin:
+        raise AdminsOnly
+    return caller
 
 
 def the_keyboard(request: Request, house: TheHouse) -> None:

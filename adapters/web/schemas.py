@@ -142,6 +142,28 @@ class QuotaInfo(BaseModel):
     resets_at: datetime
 
 
+class UseModelBody(BaseModel):
+    """`tasks`: what it becomes the default for; empty: all it can do. `anyway`: though it is not expected to fit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[str] = []
+    accept_licence: bool = False
+    anyway: bool = False
+    only_fetch: bool = False
+
+
+class AddModelBody(BaseModel):
+    """`source`: `org/name`, or a folder or file of the server's machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    name: str = ""
+    file: str = ""
+    base: str = ""
+
+
 class ProblemInfo(BaseModel):
     """RFC 9457, as `application/problem+json`."""
 

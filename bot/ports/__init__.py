@@ -3,6 +3,7 @@
 from bot.ports.downloads import Downloads, HubFile, Listing, Transfer, Wanted
 from bot.ports.inbox import Inbox
 from bot.ports.media import Delivery, Healthy, Learned, Maintenance, MediaStore, Outbox, Swept
+from bot.ports.models import Addition, Choices, Kind, ModelFiles, OnTheWay
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.pictures import CleanPicture, Pictures
 from bot.ports.platforms import Adapter, Platform
@@ -13,7 +14,9 @@ from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, O
 __all__ = [
     "Accepted",
     "Adapter",
+    "Addition",
     "ApiKey",
+    "Choices",
     "CleanPicture",
     "Delivery",
     "Described",
@@ -25,6 +28,7 @@ __all__ = [
     "HubFile",
     "Inbox",
     "JobStore",
+    "Kind",
     "Lane",
     "Learned",
     "Ledger",
@@ -33,8 +37,10 @@ __all__ = [
     "Maintenance",
     "Measured",
     "MediaStore",
+    "ModelFiles",
     "NewJob",
     "Offer",
+    "OnTheWay",
     "Outbox",
     "People",
     "Person",

@@ -1,6 +1,6 @@
 """The inference pool: tasks in, progress and results out."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ class Task:
         share: jobs with the same key may share a forward pass; opaque to the pool.
         watched: somebody looks at its progress, so previews are worth making.
         alone: run it on a device that runs nothing else, so that a crash tells whose it was.
+        urgent: nothing new is offered until it has a device; for the trial of a model.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Task:
     share: str = ""
     watched: bool = False
     alone: bool = False
+    urgent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +117,9 @@ class Pool(Protocol):
         Raises: JobCancelled (after `cancel`), Interrupted (draining), ModelUnavailable, OutOfMemory, EngineTimeout,
         WorkerLost, InvalidOption (the model itself refused a value), EngineError.
         """
+
+    def know(self, models: Sequence[ModelSpec]) -> None:
+        """Offer these models from now on; what runs goes on. A task may bring a model that is not offered."""
 
     def cancel(self, task_id: str) -> None:
         """Stop at the next step; a task that does not run is ignored."""

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from bot.models import Models
 from bot.ports import Inbox
+from bot.usecases.catalogue import CatalogueUseCases
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
 from bot.usecases.media import MediaUseCases
+from bot.usecases.models import ModelUseCases
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
 
@@ -23,6 +25,8 @@ class UseCases:
     people: PeopleUseCases
     operations: Operations
     models: Models
+    choosing: ModelUseCases
+    catalogue: CatalogueUseCases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +51,12 @@ class Surroundings:
 
 
 __all__ = [
+    "CatalogueUseCases",
     "ChatUseCases",
     "Event",
     "JobUseCases",
     "MediaUseCases",
+    "ModelUseCases",
     "Operations",
     "PeopleUseCases",
     "Quota",

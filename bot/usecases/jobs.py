@@ -20,7 +20,7 @@ from bot.events import Events
 from bot.fairness import position, wait_s
 from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import ImageRef, Job, JobState, Origin, new_job_id
-from bot.models import Models, ModelSpec
+from bot.models import ARRIVING, Arrival, Models, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.pricing import Rates, estimate_s, price
@@ -63,12 +63,14 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """A job with what is known of its waiting. None: unknown or over."""
+    """A job with what is known of its waiting. None: unknown or over. `arrival`: of the model it waits for, `title`."""
 
     job: Job
     position: int | None = None
     eta_s: float | None = None
     progress: Progress | None = None
+    arrival: Arrival | None = None
+    title: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,7 +289,17 @@ class JobUseCases:
         if view is None:
             return Ticket(job=job)
         eta = wait_s(view, self._devices()) + self._estimate_s(job)
+        model = self._models.get(job.model)
+        arrival = self._models.arrival(job.model)
+        if arrival is not None and model is not None:
+            total = round(arrival.eta_s + eta, 1) if arrival.eta_s is not None else None
+            return Ticket(job=job, position=position(view), eta_s=total, arrival=arrival, title=model.called)
         return Ticket(job=job, position=position(view), eta_s=round(eta, 1))
+
+    async def ticket_at(self, job: Job, progress: Progress) -> Ticket:
+        """The ticket of a job that has just made this progress, whatever state it was read in."""
+        state = JobState.QUEUED if progress.note == ARRIVING else JobState.RUNNING
+        return await self.ticket(replace(job, state=state))
 
     async def _first_ticket(self, job: Job) -> Ticket:
         """The job is accepted: that its place in the queue cannot be read just now does not make it refused."""
@@ -319,7 +331,7 @@ class JobUseCases:
             yield Event(kind="state", ticket=ticket)
             while not ticket.job.state.is_final:
                 changed, progress = await follower.next()
-                if changed:
+                if changed or (progress is not None and progress.note == ARRIVING):
                     ticket = await self.get(person, ticket.job.id)
                     if not ticket.job.state.is_final:
                         yield Event(kind="state", ticket=ticket)

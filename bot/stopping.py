@@ -1,0 +1,26 @@
+"""How a server is asked to stop."""
+
+import asyncio
+import os
+import signal
+
+
+class Stop:
+    """The first signal asks to stop, the second stops at once."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, self._ask)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._ask))
+
+    def _ask(self) -> None:
+        if self._asked.is_set():
+            os._exit(130)
+        self._asked.set()
+
+    async def wait(self) -> None:
+        await self._asked.wait()
