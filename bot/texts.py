@@ -63,6 +63,9 @@ DOWNLOAD_PROBLEMS: Mapping[str, str] = {
     "damaged": N_("{detail} of {repo} came damaged twice and was thrown away: run this again later."),
     "offline": N_("HF_HUB_OFFLINE is set, and {repo} is not here: take it away to download."),
     "no_weights": N_("{repo} has no safetensors weights, only {detail}: those can run code and are refused."),
+    "no_file": N_("{repo} has no safetensors file {detail}: look at its page for the name."),
+    "which_file": N_("{repo} has several files: say which one with --file: {detail}."),
+    "twice": N_("{repo} is being fetched already."),
     "no_model": N_("{repo} is no model that Easel knows: it has neither model_index.json nor config.json."),
     "broken": N_("The download of {repo} broke off: run this again; it goes on from here."),
 }

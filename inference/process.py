@@ -62,8 +62,10 @@ class ChildProcess:
         self._logs = asyncio.create_task(self._copy_log(), name=f"log of {name}")
 
     @classmethod
-    async def start(cls, name: str, module: str, *args: str, threads: int = 0) -> Self:
-        """Raises: OSError."""
+    async def start(
+        cls, name: str, module: str, *args: str, threads: int = 0, environ: Mapping[str, str] | None = None
+    ) -> Self:
+        """`environ`: all that it sees; a clean one, when not given. Raises: OSError."""
         group = {"process_group": 0} if os.name == "posix" else {}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -76,7 +78,7 @@ class ChildProcess:
             stderr=asyncio.subprocess.PIPE,
             limit=2**20,
             cwd=ROOT,
-            env=clean_environment(os.environ, threads),
+            env=dict(environ) if environ is not None else clean_environment(os.environ, threads),
             **group,  # type: ignore[arg-type]
         )
         return cls(name, process)

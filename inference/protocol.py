@@ -16,7 +16,7 @@ import bot.models
 import bot.ports
 from bot import errors
 from bot.models import ModelSpec
-from bot.ports import Described, Measured, Progress, Task
+from bot.ports import Described, Listing, Measured, Progress, Task, Wanted
 
 MAX_FRAME = 512 * 2**20
 """Bytes. Nothing that Easel sends is near it; a longer frame is noise."""
@@ -70,7 +70,33 @@ class Shutdown:
     pass
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How a download bears with its hub: seconds without a byte, tries without progress, and the waits between."""
+
+    stall_s: float = 60.0
+    tries: int = 6
+    pause_s: float = 1.0
+    most_s: float = 120.0
+
+
+@dataclass(frozen=True)
+class Look:
+    wanted: Wanted
+
+
+@dataclass(frozen=True)
+class Fetch:
+    listing: Listing
+    patience: Patience
+
+
 # ---------------------------------------------------------------- from the child
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """All of it is there and right."""
 
 
 @dataclass(frozen=True)

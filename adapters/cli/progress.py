@@ -53,6 +53,10 @@ def describe(job: JobBody) -> str:
     """One line on where the job stands."""
     left = f", about {max(1, round(job['eta_s']))} s left" if job.get("eta_s") is not None else ""
     state, progress = job["state"], job.get("progress")
+    if state == "queued" and (arrival := job.get("arrival")):
+        percent = f", {100 * arrival['done'] // arrival['total']} %" if arrival["total"] else ""
+        doing = "Downloading" if arrival["stage"] == "downloading" else "Getting ready"
+        return f"{doing} {arrival['title']}{percent}{left}."
     if state == "queued":
         position = job.get("position")
         return f"Queued{f', number {position}' if position else ''}{left}."

@@ -20,6 +20,12 @@ async def quota(house: TheHouse, caller: TheCaller) -> Any:
     return quota_json(await usecases.people.quota(caller.person, usecases.jobs.daily_s(caller.person)))
 
 
+@router.get("/me")
+async def me(caller: TheCaller) -> dict[str, Any]:
+    """Who the key is, and whether it may do what admins may."""
+    return {"name": caller.person.name, "admin": caller.is_admin}
+
+
 @router.get("/models")
 async def models(house: TheHouse, _caller: TheCaller) -> dict[str, list[dict[str, Any]]]:
     """The models of this house; the first that can do a task is the task's default."""

@@ -87,6 +87,17 @@ class ImageInfo(BaseModel):
     role: str
 
 
+class ArrivalInfo(BaseModel):
+    """How far the model is that a queued job waits for: `stage` is downloading, checking, loading or trying; bytes."""
+
+    title: str
+    stage: str
+    done: int
+    total: int
+    rate: float
+    eta_s: float | None
+
+
 class JobInfo(BaseModel):
     id: str
     command: str
@@ -96,6 +107,7 @@ class JobInfo(BaseModel):
     position: int | None
     eta_s: float | None
     progress: ProgressInfo | None
+    arrival: ArrivalInfo | None = None
     result: ResultInfo | None
     error: ErrorInfo | None
     cost: float

@@ -30,6 +30,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "position": ticket.position,
         "eta_s": ticket.eta_s,
         "progress": {"step": progress.step, "steps": progress.steps} if progress else None,
+        "arrival": {"title": ticket.title, **vars(ticket.arrival)} if ticket.arrival else None,
         "result": _result_json(job),
         "error": error_json(job),
         "cost": job.cost,

@@ -36,6 +36,7 @@ class Listing:
         is_gated: its page asks people to accept something first.
         refused: names of weights that are left out for their format, as long as there are safetensors instead.
         kind: the class that the model's index or config names, such as "StableDiffusionPipeline"; empty when unknown.
+        variant: of the weights that were found, which may be another than wanted.
         cache: the folder the files go to; `free` is how many bytes are free there.
     """
 
@@ -46,6 +47,7 @@ class Listing:
     is_gated: bool = False
     refused: tuple[str, ...] = ()
     kind: str = ""
+    variant: str = ""
     cache: str = ""
     free: int = 0
 

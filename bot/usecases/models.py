@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -256,11 +257,15 @@ class ModelUseCases:
     def _as_fetched(self, spec: ModelSpec, listings: Sequence[Listing]) -> ModelSpec:
         """With the commit that was fetched, so that it stays the same model whatever the hub has tomorrow."""
         own = next(iter(listings), None)
-        return replace(spec, enabled=True, revision=own.commit if own else spec.revision)
+        if own is None:
+            return replace(spec, enabled=True)
+        return replace(spec, enabled=True, revision=own.commit, variant=own.variant)
 
     def _switch(self, installation: Installation, ready: ModelSpec) -> None:
         """From here on people have it. Raises: ModelRefused."""
-        table = {"enabled": True} | ({"revision": ready.revision} if ready.revision else {})
+        table: dict[str, Any] = {"enabled": True} | ({"revision": ready.revision} if ready.revision else {})
+        if ready.variant != installation.spec.variant:
+            table["variant"] = ready.variant
         self.write(lambda: self.choices.choose(ready.name, table, installation.tasks))
         known = self.models.get(ready.name)
         kept = tuple(task for task in ready.default_for if task not in installation.tasks)

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { setUpComposer } from "./composer.js";
 import { byId, say } from "./dom.js";
 import { openDoor } from "./key.js";
+import { setUpModels } from "./models.js";
 import { buildOptions } from "./options.js";
 import { hang, setUpWall } from "./wall.js";
 
@@ -32,9 +33,7 @@ function showDemo(models) {
   say(byId("demo-hint"), first?.note || "");
 }
 
-async function open() {
-  await openDoor();
-  setUpComposer((job) => (hang(job), refreshQuota()));
+async function showWhatCanBeAsked() {
   try {
     const [{ commands }, { models }] = await Promise.all([get("/commands"), get("/models")]);
     buildOptions(commands, models);
@@ -42,7 +41,13 @@ async function open() {
   } catch (problem) {
     say(byId("composer-error"), problem.message);
   }
-  await Promise.all([setUpWall(refreshQuota), refreshQuota()]);
+}
+
+async function open() {
+  await openDoor();
+  setUpComposer((job) => (hang(job), refreshQuota()));
+  await showWhatCanBeAsked();
+  await Promise.all([setUpWall(refreshQuota), refreshQuota(), setUpModels(showWhatCanBeAsked)]);
   document.body.dataset.ready = "yes";
 }
 

@@ -100,6 +100,7 @@ function buildPending(job) {
 
 function howFar(job) {
   const left = seconds(job.eta_s);
+  if (job.arrival) return arriving(job, left);
   if (job.state === "queued") {
     const place = job.position ? `Queued, number ${job.position}` : "Queued";
     return left ? `${place} · ${left}` : place;
@@ -107,6 +108,13 @@ function howFar(job) {
   if (!job.progress?.steps) return "Starting…";
   const step = `Step ${job.progress.step} of ${job.progress.steps}`;
   return left && job.progress.step < job.progress.steps ? `${step} · ${left} left` : step;
+}
+
+/** The model that it waits for is on its way. */
+function arriving({ arrival, position }, left) {
+  const percent = arrival.total ? `, ${Math.floor((100 * arrival.done) / arrival.total)} %` : "";
+  const what = { downloading: `Downloading ${arrival.title}${percent}`, checking: `Checking ${arrival.title}` }[arrival.stage] || `Getting ${arrival.title} ready`;
+  return [what, left, position ? `number ${position}` : ""].filter(Boolean).join(" · ");
 }
 
 function noteOf(job) {

@@ -1,0 +1,377 @@
+"""The download child's side: what a repo has, and its bytes, into Hugging Face's own cache. Imports no torch.
+
+The library keeps nothing of a file that broke off, so the bytes are fetched here: into `blobs/ETAG.part` of the cache,
+resumed by range, checked by hash, then named as the library names them, which links them into the snapshot.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from bot.errors import DownloadFailed, StorageFull
+from bot.ports import HubFile, Listing, Transfer, Wanted
+from inference import allowed
+from inference.protocol import Patience
+
+_CHUNK = 2**20
+_TELL_S = 0.25
+_RATE_S = 3.0
+_MB = 2**20
+RESERVE = 64 * _MB
+"""Bytes that a download leaves free in any case."""
+
+
+def endpoint() -> str:
+    return constants.ENDPOINT.rstrip("/")
+
+
+def page_of(repo: str) -> str:
+    """Where a person reads about it; without a password in the address."""
+    parts = urlsplit(f"{endpoint()}/{repo}")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextmanager
+def explained(repo: str, *, has_token: bool) -> Iterator[None]:
+    """The library's errors as ours."""
+    try:
+        yield
+    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HfHubHTTPError) as error:
+        raise _of_answer(repo, error, has_token=has_token) from None
+    except HFValidationError:
+        raise DownloadFailed(repo, "not_found", url=page_of(repo)) from None
+    except OfflineModeIsEnabled:
+        raise DownloadFailed(repo, "offline") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full() from None
+        raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
+    except httpx.TransportError:
+        raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
+    except Exception as error:
+        if type(error).__module__.startswith(("httpx", "httpcore")):
+            raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
+        raise
+
+
+def _of_answer(repo: str, error: HfHubHTTPError, *, has_token: bool) -> DownloadFailed:
+    response = getattr(error, "response", None)
+    status = response.status_code if response is not None else 0
+    if isinstance(error, GatedRepoError) or status in (401, 403):
+        said = response.headers.get("x-error-code", "") if response is not None else ""
+        if status == 401 and said == "RepoNotFound" and not isinstance(error, GatedRepoError):
+            return DownloadFailed(repo, "not_found", url=page_of(repo))
+        return DownloadFailed(repo, "forbidden" if has_token else "gated", url=page_of(repo))
+    if isinstance(error, RevisionNotFoundError):
+        return DownloadFailed(repo, "no_revision", url=page_of(repo), detail="that was asked for")
+    if isinstance(error, RepositoryNotFoundError) or status == 404:
+        return DownloadFailed(repo, "not_found", url=page_of(repo))
+    if status == 429 or status >= 500:
+        return DownloadFailed(repo, "busy", url=page_of("").rstrip("/"))
+    return DownloadFailed(repo, "broken")
+
+
+def cache() -> Path:
+    return Path(constants.HF_HUB_CACHE)
+
+
+def free_bytes() -> int:
+    folder = next((one for one in (cache(), *cache().parents) if one.is_dir()), Path("/"))
+    return shutil.disk_usage(folder).free
+
+
+def full(need: int = 0) -> StorageFull:
+    return StorageFull(free_mb=free_bytes() // _MB, need_mb=need // _MB)
+
+
+# ---------------------------------------------------------------- looking
+
+
+def look(wanted: Wanted, token: str) -> Listing:
+    """Raises: DownloadFailed."""
+    if constants.HF_HUB_OFFLINE:
+        return _look_here(wanted)
+    with explained(wanted.repo, has_token=bool(token)):
+        api = HfApi(token=token or False)
+        info = api.model_info(wanted.repo, revision=wanted.revision or None, files_metadata=True, timeout=30)
+    commit = str(info.sha)
+    siblings = {one.rfilename: one for one in info.siblings or ()}
+    index = _json_of(wanted.repo, allowed.INDEX, commit, token) if allowed.INDEX in siblings else None
+    config = None
+    if index is None and allowed.CONFIG in siblings:
+        config = _json_of(wanted.repo, allowed.CONFIG, commit, token)
+    chosen = allowed.choose(wanted, siblings, index)
+    files = tuple(_file(wanted.repo, commit, siblings[path]) for path in chosen.paths)
+    card = getattr(info, "card_data", None)
+    return Listing(
+        wanted=wanted,
+        commit=commit,
+        files=files,
+        licence=str(card.get("license") or "") if card is not None else "",
+        is_gated=bool(getattr(info, "gated", False)),
+        refused=chosen.refused,
+        kind=allowed.kind_of(index, config),
+        variant=chosen.variant,
+        cache=str(cache()),
+        free=free_bytes(),
+    )
+
+
+def _file(repo: str, commit: str, sibling: object) -> HubFile:
+    lfs = getattr(sibling, "lfs", None)
+    size = int(getattr(sibling, "size", 0) or (lfs.size if lfs else 0))
+    path = str(getattr(sibling, "rfilename", ""))
+    found = try_to_load_from_cache(repo, path, revision=commit)
+    is_here = isinstance(found, str) and Path(found).is_file() and (not size or Path(found).stat().st_size == size)
+    return HubFile(path=path, size=size, sha256=str(lfs.sha256) if lfs else "", is_here=is_here)
+
+
+def _json_of(repo: str, path: str, commit: str, token: str) -> dict[str, object]:
+    with explained(repo, has_token=bool(token)):
+        found = hf_hub_download(repo, path, revision=commit, token=token or False)
+    content = allowed.read_json(Path(found).read_text(encoding="utf-8", errors="replace"))
+    if content is None:
+        raise DownloadFailed(repo, "no_model")
+    return content
+
+
+def _look_here(wanted: Wanted) -> Listing:
+    """Offline: what the cache has of it."""
+    folder = cache() / f"models--{wanted.repo.replace('/', '--')}"
+    ref = folder / "refs" / (wanted.revision or "main")
+    commit = ref.read_text().strip() if ref.is_file() else wanted.revision
+    snapshot = folder / "snapshots" / commit
+    if not commit or not snapshot.is_dir():
+        raise DownloadFailed(wanted.repo, "offline")
+    paths = {path.relative_to(snapshot).as_posix(): path for path in snapshot.rglob("*") if path.is_file()}
+    index = allowed.read_json(paths[allowed.INDEX].read_text()) if allowed.INDEX in paths else None
+    config = allowed.read_json(paths[allowed.CONFIG].read_text()) if allowed.CONFIG in paths else None
+    try:
+        chosen = allowed.choose(wanted, paths, index)
+    except DownloadFailed:
+        raise DownloadFailed(wanted.repo, "offline") from None
+    files = tuple(HubFile(path=path, size=paths[path].stat().st_size, is_here=True) for path in chosen.paths)
+    return Listing(
+        wanted=wanted,
+        commit=commit,
+        files=files,
+        kind=allowed.kind_of(index, config),
+        variant=chosen.variant,
+        cache=str(cache()),
+        free=free_bytes(),
+    )
+
+
+# ---------------------------------------------------------------- fetching
+
+
+@dataclass
+class Meter:
+    """Bytes so far, and how fast of late; tells at most a few times a second."""
+
+    total: int
+    tell: Callable[[Transfer], None]
+    done: int = 0
+    _marks: list[tuple[float, int]] = field(default_factory=list)
+    _told: float = 0.0
+
+    def add(self, count: int, *, stage: str = "downloading", is_news: bool = False) -> None:
+        self.done += count
+        now = time.monotonic()
+        self._marks.append((now, self.done))
+        while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_S:
+            self._marks.pop(0)
+        if not is_news and now - self._told < _TELL_S:
+            return
+        self._told = now
+        (since, before), (until, after) = self._marks[0], self._marks[-1]
+        rate = max(0.0, (after - before) / (until - since)) if until > since and stage == "downloading" else 0.0
+        left = (self.total - self.done) / rate if rate else None
+        self.tell(Transfer(done=self.done, total=self.total, rate=rate, eta_s=left, stage=stage))
+
+
+def fetch(listing: Listing, token: str, patience: Patience, tell: Callable[[Transfer], None]) -> None:
+    """Raises: DownloadFailed, StorageFull."""
+    missing = listing.missing
+    if missing and missing + RESERVE > free_bytes() + _partly(listing):
+        raise full(missing + RESERVE)
+    meter = Meter(listing.total, tell, done=listing.total - missing)
+    for file in listing.files:
+        if not file.is_here:
+            _fetch_file(listing, file, token, patience, meter)
+    if missing:
+        meter.add(0, is_news=True)
+    if constants.HF_HUB_OFFLINE:
+        return
+    refs = cache() / f"models--{listing.wanted.repo.replace('/', '--')}" / "refs"
+    refs.mkdir(parents=True, exist_ok=True)
+    (refs / "main").write_text(listing.commit, encoding="utf-8")
+
+
+def _partly(listing: Listing) -> int:
+    """Bytes of earlier tries, which take room already."""
+    folder = cache() / f"models--{listing.wanted.repo.replace('/', '--')}" / "blobs"
+    return sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
+
+
+def _fetch_file(listing: Listing, file: HubFile, token: str, patience: Patience, meter: Meter) -> None:
+    repo = listing.wanted.repo
+    folder = cache() / f"models--{repo.replace('/', '--')}" / "blobs"
+    url = hf_hub_url(repo, file.path, revision=listing.commit)
+    for attempt in (1, 2):
+        before = meter.done
+        with explained(repo, has_token=bool(token)):
+            about = _patiently(repo, patience, lambda: get_hf_file_metadata(url, token=token or False))
+            folder.mkdir(parents=True, exist_ok=True)
+        blob = folder / str(about.etag)
+        part = blob.with_name(f"{blob.name}.part")
+        size = file.size or int(about.size or 0)
+        if not blob.is_file() or blob.stat().st_size != size:
+            _Stream(repo, about.location, part, size, patience, meter, _headers(token, about.location)).run()
+            if not _is_right(part, replace(file, size=size), str(about.etag), meter):
+                part.unlink(missing_ok=True)
+                meter.done = before
+                if attempt == 2:
+                    raise DownloadFailed(repo, "damaged", detail=file.path)
+                continue
+            os.replace(part, blob)
+        else:
+            meter.add(size)
+        with explained(repo, has_token=bool(token)):
+            hf_hub_download(repo, file.path, revision=listing.commit, token=token or False)
+        return
+
+
+def _patiently(repo: str, patience: Patience, ask: Callable[[], object]):  # type: ignore[no-untyped-def]
+    """The answer of a hub that stumbles now and then."""
+    for attempt in range(patience.tries):
+        try:
+            return ask()
+        except HfHubHTTPError as error:
+            status = error.response.status_code if getattr(error, "response", None) is not None else 0
+            if (status != 429 and status < 500) or attempt + 1 == patience.tries:
+                raise
+        except Exception as error:
+            is_network = isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore"))
+            if not is_network or attempt + 1 == patience.tries:
+                raise
+        time.sleep(patience.pause_s * 2**attempt)
+    raise DownloadFailed(repo, "broken")
+
+
+def _headers(token: str, location: str) -> dict[str, str]:
+    """The token is for the hub alone, not for where it keeps its files."""
+    is_hub = urlsplit(location).netloc == urlsplit(endpoint()).netloc
+    return {"Authorization": f"Bearer {token}"} if token and is_hub else {}
+
+
+@dataclass
+class _Stream:
+    """One file into its `.part`, going on where it broke off."""
+
+    repo: str
+    url: str
+    part: Path
+    size: int
+    patience: Patience
+    meter: Meter
+    headers: dict[str, str]
+
+    def run(self) -> None:
+        at = self.part.stat().st_size if self.part.exists() else 0
+        if at > self.size:
+            self.part.unlink()
+            at = 0
+        self.meter.add(at, is_news=True)
+        failures = 0
+        while at < self.size or not self.part.exists():
+            problem, wait_s = self._once(at)
+            now_at = self.part.stat().st_size if self.part.exists() else 0
+            failures = 0 if now_at > at else failures + 1
+            at = now_at
+            if problem and at < self.size:
+                if failures >= self.patience.tries:
+                    raise DownloadFailed(self.repo, problem, url=page_of("").rstrip("/"))
+                time.sleep(wait_s if wait_s is not None else self.patience.pause_s * 2 ** max(0, failures - 1))
+
+    def _once(self, at: int) -> tuple[str, float | None]:
+        """One request from here on. Returns what went wrong, "" for nothing, and how long to wait."""
+        headers = self.headers | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={at}-"} if at else {})
+        timeout = httpx.Timeout(self.patience.stall_s, connect=min(30.0, self.patience.stall_s))
+        try:
+            with (
+                httpx.Client(timeout=timeout, follow_redirects=True) as client,
+                client.stream("GET", self.url, headers=headers) as answer,
+            ):
+                if answer.status_code == 429 or answer.status_code >= 500:
+                    return "busy", _asked_s(answer, self.patience)
+                if answer.status_code == 416:
+                    self.part.unlink(missing_ok=True)
+                    return "broken", None
+                if answer.status_code in (401, 403):
+                    raise DownloadFailed(self.repo, "forbidden" if self.headers else "gated", url=page_of(self.repo))
+                if answer.is_error:
+                    return "broken", None
+                self._write(answer, at if answer.status_code == 206 else 0, at)
+        except httpx.TimeoutException:
+            return "stalled", None
+        except httpx.TransportError:
+            return "broken", None
+        return "", None
+
+    def _write(self, answer: httpx.Response, start: int, was_at: int) -> None:
+        if start != was_at:
+            self.meter.add(start - was_at)  # the hub sends all of it again
+        try:
+            with self.part.open("r+b" if start else "wb") as file:
+                file.seek(start)
+                file.truncate()
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+                    self.meter.add(len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise full(self.size - start) from None
+            raise
+
+
+def _asked_s(answer: httpx.Response, patience: Patience) -> float | None:
+    asked = answer.headers.get("retry-after", "")
+    return min(float(asked), patience.most_s) if asked.replace(".", "", 1).isdigit() else None
+
+
+def _is_right(part: Path, file: HubFile, etag: str, meter: Meter) -> bool:
+    """Its size, and the hash that the hub names: SHA-256 of large files, git's own of small ones."""
+    size = part.stat().st_size
+    if file.size and size != file.size:
+        return False
+    wanted = file.sha256 or (etag if len(etag) == 64 else "")
+    is_git = not wanted and len(etag) == 40
+    if not wanted and not is_git:
+        return True
+    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False) if is_git else hashlib.sha256()
+    with part.open("rb") as content:
+        while chunk := content.read(8 * _CHUNK):
+            digest.update(chunk)
+            meter.add(0, stage="checking")
+    return digest.hexdigest() == (etag if is_git else wanted)
