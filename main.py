@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bot.ports import Adapter, Maintenance, Platform
     from bot.pricing import Rates
     from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, PeopleUseCases, Surroundings, UseCases
+    from bot.usecases import JobUseCases, Moderation, PeopleUseCases, Surroundings, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
@@ -42,6 +42,7 @@ def sections() -> dict[str, type]:
     from adapters import PLATFORMS
     from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
     from bot.logs import LogsSettings
+    from bot.safety import SafetySettings
     from inference.devices import DevicesSettings
     from inference.settings import PoolSettings
     from storage import StorageSettings
@@ -56,6 +57,7 @@ def sections() -> dict[str, type]:
         "pool": PoolSettings,
         "devices": DevicesSettings,
         "images": ImagesSettings,
+        "safety": SafetySettings,
     }
 
 
@@ -140,13 +142,15 @@ async def open_house(
 
 async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureService", engines: str) -> "DevicePool":
     """The pool; devices that have to be found out are found out while the page already answers."""
+    from bot.safety import classifier_of
     from inference.devices import configured_devices
     from inference.pool import DevicePool
 
     chosen = loaded.settings["devices"]
     find = partial(configured_devices, chosen)
     devices = find if chosen.use == "auto" else await find()
-    return DevicePool(settings, devices, list(loaded.models), pictures, engines=engines)
+    classifier = classifier_of(loaded.settings["safety"])
+    return DevicePool(settings, devices, list(loaded.models), pictures, engines=engines, classifier=classifier)
 
 
 def _wire(
@@ -168,6 +172,7 @@ def _wire(
     from bot.usecases import JobUseCases
 
     settings, models, events = loaded.settings, loaded.models, Events()
+    moderation = _moderation(loaded, storage)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
     dispatcher = Dispatcher(
         store=storage.jobs,
@@ -177,6 +182,7 @@ def _wire(
         models=models,
         rates=rates,
         finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
+        moderation=moderation,
         events=events,
         settings=settings["queue"],
         on_finished=lambda _job: deliverer.wake(),
@@ -195,6 +201,7 @@ def _wire(
         models=models,
         rates=rates,
         events=events,
+        moderation=moderation,
         queue=settings["queue"],
         quota=settings["quota"],
         wake=wake,
@@ -202,7 +209,7 @@ def _wire(
         devices=lambda: len(pool.statuses()),
         secret=secret.encode(),
     )
-    usecases = _usecases(loaded, storage, pool, pictures, jobs)
+    usecases = _usecases(loaded, storage, pool, pictures, jobs, moderation)
     upkeep = Upkeep(
         media=storage.media,
         inbox=storage.inbox,
@@ -227,7 +234,12 @@ def adapters_of(loaded: Loaded, surroundings: "Surroundings") -> "list[Adapter]"
 
 
 def _usecases(
-    loaded: Loaded, storage: "Storage", pool: "DevicePool", pictures: "PictureService", jobs: "JobUseCases"
+    loaded: Loaded,
+    storage: "Storage",
+    pool: "DevicePool",
+    pictures: "PictureService",
+    jobs: "JobUseCases",
+    moderation: "Moderation",
 ) -> "UseCases":
     from bot.usecases import ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
 
@@ -245,7 +257,24 @@ def _usecases(
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=moderation,
         models=loaded.models,
+    )
+
+
+def _moderation(loaded: Loaded, storage: "Storage") -> "Moderation":
+    """Raises: StartupError: the file of blocked words cannot be read."""
+    from bot.safety import classifier_of, read_words
+    from bot.usecases import Moderation
+    from inference.classifier import ClassifierFiles
+
+    settings = loaded.settings["safety"]
+    return Moderation(
+        spaces=storage.spaces,
+        people=storage.people,
+        classifier=ClassifierFiles(classifier_of(settings)),
+        settings=settings,
+        words=read_words(settings.blocked_words, settings.blocked_words_file, loaded.data_dir),
     )
 
 

@@ -29,10 +29,11 @@ bearer = HTTPBearer(
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local"."""
+    """`key` is the key's prefix, or "local"; `is_admin`: who calls may administer this house."""
 
     person: Person
     key: str
+    is_admin: bool
 
 
 def bearer_of(request: Request) -> str | None:
@@ -57,13 +58,13 @@ async def the_caller(request: Request, house: TheHouse, _documented: Annotated[o
     text = bearer_of(request)
     if text is not None:
         if is_secret(house, text):
-            return Caller(await people.local(), LOCAL)
+            return Caller(await people.local(), LOCAL, is_admin=True)
         person, key = await people.authenticate(text)
-        return Caller(person, key.prefix)
+        return Caller(person, key.prefix, is_admin=key.is_admin)
     if await house.needs_key():
         raise Unauthorized
     check_local(request, house)
-    return Caller(await people.local(), LOCAL)
+    return Caller(await people.local(), LOCAL, is_admin=True)
 
 
 def check_local(request: Request, house: House) -> None:

@@ -9,11 +9,13 @@ from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import Described, DeviceStatus, Done, Measured, Pool, Progress, Rendered, Task, TaskImage
 from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
+from bot.ports.safety import Classifier, Rules, SpacePolicy, Spaces
 
 __all__ = [
     "Accepted",
     "Adapter",
     "ApiKey",
+    "Classifier",
     "CleanPicture",
     "Delivery",
     "Described",
@@ -47,6 +49,9 @@ __all__ = [
     "Rendered",
     "Renewed",
     "RequestKey",
+    "Rules",
+    "SpacePolicy",
+    "Spaces",
     "Swept",
     "Task",
     "TaskImage",

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from bot.jobs import Media
 from bot.models import ModelSpec
 from bot.ports.queue import Offer
+from bot.ports.safety import Rules
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Task:
         share: jobs with the same key may share a forward pass; opaque to the pool.
         watched: somebody looks at its progress, so previews are worth making.
         alone: run it on a device that runs nothing else, so that a crash tells whose it was.
+        rules: what pictures may come in and go out; None: they are not looked at.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Task:
     share: str = ""
     watched: bool = False
     alone: bool = False
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +77,20 @@ class Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text."""
+    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text.
+
+    Attributes:
+        nsfw: how likely it is sexual, 0 to 1; None: nobody looked.
+        is_spoiler, is_adult: see `Picture`; set once it was judged by the task's rules.
+    """
 
     media: Media
     width: int
     height: int
     parameters: str
+    nsfw: float | None = None
+    is_spoiler: bool = False
+    is_adult: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +124,8 @@ class Pool(Protocol):
         """Run a task on a device that offered its model; ends after `Done`. Closing the iterator cancels the task.
 
         Raises: JobCancelled (after `cancel`), Interrupted (draining), ModelUnavailable, OutOfMemory, EngineTimeout,
-        WorkerLost, InvalidOption (the model itself refused a value), EngineError.
+        WorkerLost, InvalidOption (the model itself refused a value), Blocked (a picture could not be looked at, or
+        may not be worked on), EngineError.
         """
 
     def cancel(self, task_id: str) -> None:

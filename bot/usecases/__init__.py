@@ -9,6 +9,7 @@ from bot.ports import Inbox
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
 from bot.usecases.media import MediaUseCases
+from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
 
@@ -22,6 +23,7 @@ class UseCases:
     media: MediaUseCases
     people: PeopleUseCases
     operations: Operations
+    moderation: Moderation
     models: Models
 
 
@@ -51,11 +53,13 @@ __all__ = [
     "Event",
     "JobUseCases",
     "MediaUseCases",
+    "Moderation",
     "Operations",
     "PeopleUseCases",
     "Quota",
     "Quote",
     "Request",
+    "SpaceRules",
     "Surroundings",
     "Ticket",
     "UseCases",
