@@ -29,6 +29,8 @@ LOOK_AGAIN_S = 5.0
 
 def is_here(classifier: ModelSpec) -> bool:
     """Its files are, in the one form that may be loaded."""
+    if not classifier.repo:
+        return False
     try:
         require_safetensors(classifier, folder_of(classifier))
     except EaselError:

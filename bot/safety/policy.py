@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 class SafetySettings:
     """`[safety]` in the config."""
 
-    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"threshold": (0.01, 0.99)}
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"threshold": (0, 1)}
 
     policy: PolicyName = "block"
     """Of every space that has none of its own."""

@@ -27,6 +27,7 @@ from bot.pricing import Rates
 from bot.settings import Secrets
 from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
 from storage import Storage, StorageSettings, open_storage
+from tests.moderation import moderation_of
 from tests.web.pool import TestPool
 
 MODELS = (
@@ -74,6 +75,7 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         models=models,
         rates=dispatcher.rates,
         events=events,
+        moderation=dispatcher.moderation,
         queue=QueueSettings(),
         quota=QuotaSettings(),
         wake=dispatcher.wake,
@@ -95,6 +97,7 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         media=MediaUseCases(storage.media, QuickPictures(), ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=dispatcher.moderation,
         models=models,
     )
 
@@ -119,6 +122,7 @@ async def open_rooms(data_dir: Path, *, only_own: bool) -> AsyncIterator[tuple[U
             models=models,
             rates=Rates(),
             finishing=Finishing(media=storage.media, pool=pool, pictures=QuickPictures(), models=models),
+            moderation=moderation_of(storage),
             events=events,
             settings=QueueSettings(),
             only_own=only_own,

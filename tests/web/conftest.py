@@ -22,10 +22,20 @@ from bot.finishing import Finishing
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.pricing import Rates
-from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import (
+    ChatUseCases,
+    JobUseCases,
+    MediaUseCases,
+    Moderation,
+    Operations,
+    PeopleUseCases,
+    Surroundings,
+    UseCases,
+)
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
+from tests.moderation import moderation_of
 from tests.web.pool import TestPool, picture
 
 SECRET = "the-local-secret"
@@ -100,6 +110,7 @@ def build_usecases(
     dispatcher: Dispatcher,
     models: Models,
     rates: Rates,
+    moderation: Moderation,
 ) -> UseCases:
     jobs = JobUseCases(
         store=storage.jobs,
@@ -109,6 +120,7 @@ def build_usecases(
         models=models,
         rates=rates,
         events=events,
+        moderation=moderation,
         queue=QueueSettings(max_outstanding=20),
         quota=QuotaSettings(daily_device_seconds=5.0),
         wake=dispatcher.wake,
@@ -130,12 +142,13 @@ def build_usecases(
         media=MediaUseCases(storage.media, pictures, ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=moderation,
         models=models,
     )
 
 
 @asynccontextmanager
-async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIterator[TestHouse]:
+async def opened_house(data_dir: Path, *, has_children: bool = False, **safety: Any) -> AsyncIterator[TestHouse]:
     """Not yet served: `serve` does that. `has_children`: the engines run in the real pool's child process."""
     models = Models({spec.name: spec for spec in MODELS})
     events, rates = Events(), Rates()
@@ -146,6 +159,7 @@ async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIt
         if has_children:
             made = DevicePool(PoolSettings(), ["cpu"], MODELS, pictures, engines="tests.inference.engines:build")
             pool = await stack.enter_async_context(made)
+        moderation = moderation_of(storage, **safety)
         dispatcher = Dispatcher(
             store=storage.jobs,
             media=storage.media,
@@ -154,10 +168,11 @@ async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIt
             models=models,
             rates=rates,
             finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
+            moderation=moderation,
             events=events,
             settings=QueueSettings(),
         )
-        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates)
+        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates, moderation)
         house = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
         working = asyncio.create_task(dispatcher.run())
         yield house
