@@ -121,7 +121,7 @@ class Moderation:
         if model.demo or job.task not in PICTURE_TASKS or is_resize(job.command, job.options):
             return None
         return Rules(
-            policy=await self.policy_of(job.origin),
+            policy=(await self.policy_of(job.origin)).value,  # children take no enums
             threshold=self.settings.threshold,
             may_be_unchecked=job.origin.is_admin,
         )
