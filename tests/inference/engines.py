@@ -31,7 +31,7 @@ PREVIEW = b"\xff\xd8preview"
 
 
 def harmless(_classifier: ModelSpec) -> Any:
-    """A classifier that finds nothing in any picture; the next ones find it everywhere, see no number, or are broken."""
+    """A classifier that finds nothing; the next ones find it everywhere, give no number, or are broken."""
     return lambda _image: 0.1
 
 
