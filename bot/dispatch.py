@@ -37,9 +37,21 @@ from bot.finishing import Finishing
 from bot.house import QueueSettings
 from bot.jobs import Job, JobError, JobState
 from bot.models import Models
-from bot.ports import Described, Done, JobStore, Learned, Measured, MediaStore, Offer, Pool, Progress, Task, TaskImage
+from bot.ports import (
+    Described,
+    Done,
+    JobStore,
+    Judge,
+    Learned,
+    Measured,
+    MediaStore,
+    Offer,
+    Pool,
+    Progress,
+    Task,
+    TaskImage,
+)
 from bot.pricing import Rates
-from bot.usecases.moderation import Moderation
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -62,7 +74,7 @@ class Dispatcher:
     models: Models
     rates: Rates
     finishing: Finishing
-    moderation: Moderation
+    moderation: Judge
     events: Events
     settings: QueueSettings
     on_finished: Callable[[Job], None] = lambda _job: None

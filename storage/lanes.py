@@ -11,7 +11,6 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindpara
 from storage.rows import JobRow
 from storage.schema import PERSON_IS_ACTIVE, SPACE_IS_ACTIVE, person_load, person_share, space, space_share
 
-
 _KNOWN_SPACE = select(space.c.id).where(space.c.id == bindparam("of_space"))
 
 

@@ -6,7 +6,7 @@ from bot.ports.media import Delivery, Healthy, Learned, Maintenance, MediaStore,
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.pictures import CleanPicture, Pictures
 from bot.ports.platforms import Adapter, Platform
-from bot.ports.pool import Described, DeviceStatus, Done, Measured, Pool, Progress, Rendered, Task, TaskImage
+from bot.ports.pool import Described, DeviceStatus, Done, Judge, Measured, Pool, Progress, Rendered, Task, TaskImage
 from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
 from bot.ports.safety import Classifier, Rules, SpacePolicy, Spaces
@@ -27,6 +27,7 @@ __all__ = [
     "HubFile",
     "Inbox",
     "JobStore",
+    "Judge",
     "Lane",
     "Learned",
     "Ledger",

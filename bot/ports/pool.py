@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bot.jobs import Media
+from bot.jobs import Job, Media
 from bot.models import ModelSpec
 from bot.ports.queue import Offer
 from bot.ports.safety import Rules
@@ -114,6 +114,19 @@ class DeviceStatus:
     running: int = 0
     restarts: int = 0
     memory_mb: int = 0
+
+
+class Judge(Protocol):
+    """Says what pictures may come in and go out (`bot.usecases.Moderation`)."""
+
+    async def rules_of(self, job: Job, model: ModelSpec) -> Rules | None:
+        """For the job's task; None: its pictures need no looking at. Raises: StorageBusy."""
+
+    def heard(self, described: Described) -> None:
+        """A model was loaded, and what looks at its pictures with it, or not."""
+
+    def judged(self, done: Done, rules: Rules | None) -> Done:
+        """The result with each picture marked for what it is. Raises: Blocked."""
 
 
 class Pool(Protocol):

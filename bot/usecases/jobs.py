@@ -55,10 +55,6 @@ class Request:
     is_parent_own: bool = False
     is_confirmed: bool = False
 
-    @property
-    def is_admin(self) -> bool:
-        return self.origin.is_admin
-
     def read(self) -> Command:
         kind, is_chat = find_command(self.command), self.wants_delivery
         if self.line is None:
@@ -207,8 +203,7 @@ class JobUseCases:
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
         filled = [(one, one.fill(model, seed, aspect)) for one in each]
-        for one, options in filled:
-            await self._moderation.check(request.origin, one, model, options)
+        await self._moderation.check(request.origin, model, filled)
         return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
 
     async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:

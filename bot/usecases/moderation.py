@@ -4,7 +4,7 @@ Whatever is known before a job is accepted is refused then; the rest when it is 
 shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -97,8 +97,12 @@ class Moderation:
 
     # ------------------------------------------------------------ before a job is accepted
 
-    async def check(self, origin: Origin, command: Command, model: ModelSpec, options: Mapping[str, Any]) -> None:
-        """Raises: Blocked, with the reason why this may not be asked for there."""
+    async def check(self, origin: Origin, model: ModelSpec, asked: Sequence[tuple[Command, Mapping[str, Any]]]) -> None:
+        """`asked`: commands of one request with their options. Raises: Blocked: they may not be asked for there."""
+        for command, options in asked:
+            await self._check(origin, command, model, options)
+
+    async def _check(self, origin: Origin, command: Command, model: ModelSpec, options: Mapping[str, Any]) -> None:
         for name in _TYPED:
             if problem := self.words.find(str(options.get(name) or "")):
                 raise Blocked(problem)

@@ -25,7 +25,16 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUES
 from bot.ports import CleanPicture, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
-from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import (
+    ChatUseCases,
+    JobUseCases,
+    MediaUseCases,
+    Moderation,
+    Operations,
+    PeopleUseCases,
+    Surroundings,
+    UseCases,
+)
 from storage import Storage, StorageSettings, open_storage
 from tests.moderation import moderation_of
 from tests.web.pool import TestPool
@@ -67,6 +76,8 @@ class QuickPictures:
 
 
 def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, events: Events, models: Models) -> UseCases:
+    moderation = dispatcher.moderation
+    assert isinstance(moderation, Moderation)
     jobs = JobUseCases(
         store=storage.jobs,
         history=storage.history,
@@ -75,7 +86,7 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         models=models,
         rates=dispatcher.rates,
         events=events,
-        moderation=dispatcher.moderation,
+        moderation=moderation,
         queue=QueueSettings(),
         quota=QuotaSettings(),
         wake=dispatcher.wake,
@@ -97,7 +108,7 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         media=MediaUseCases(storage.media, QuickPictures(), ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-        moderation=dispatcher.moderation,
+        moderation=moderation,
         models=models,
     )
 

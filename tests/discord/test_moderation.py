@@ -69,7 +69,7 @@ async def test_adults_among_themselves_see_what_their_server_wants(
     data_dir: Path, server: Loopback, ann: Actor, policy: str, spoiler: bool
 ) -> None:
     async with living(data_dir, server) as house:
-        space = {"platform": "discord", "space_id": str(ann.channel.guild.id)}
+        space: Any = {"platform": "discord", "space_id": str(ann.channel.guild.id)}
         await house.inner.usecases.moderation.set_policy(is_admin=True, **space, policy=policy)
 
         shown = await imagined(adults(ann), "a nude statue")
