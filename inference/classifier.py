@@ -6,7 +6,6 @@ classifier at all, pictures go out without a score, and the parent knows whom th
 
 import asyncio
 import io
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+import structlog
 from PIL import Image
 
 from bot.errors import Blocked, EaselError
@@ -23,7 +23,7 @@ from bot.safety.policy import require_fit
 from inference.protocol import RawPicture
 from inference.weights import folder_of, require_safetensors
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger("inference")
 LOOK_AGAIN_S = 5.0
 
 
@@ -83,7 +83,7 @@ class Checker:
         try:
             self._scores = self._load(self._classifier)
         except Exception as error:  # whatever is wrong with its files, the model itself may well be used by an admin
-            _log.exception("the safety classifier cannot be loaded", exc_info=error)
+            _log.warning("The safety classifier cannot be loaded", action="classifier_broken", error=repr(error)[:500])
             return "broken"
         return "ready"
 
@@ -110,7 +110,7 @@ class Checker:
                 raise RuntimeError("the classifier is not loaded")
             score = float(self._scores(image()))
         except Exception as error:  # what cannot be looked at is not shown
-            _log.exception("a picture could not be checked", exc_info=error)
+            _log.warning("A picture could not be checked", action="check_failed", error=repr(error)[:500])
             raise Blocked("unchecked") from error
         if not 0 <= score <= 1:  # and so for what is no number
             raise Blocked("unchecked")
