@@ -7,7 +7,7 @@ where they are needed, so that `--help` answers at once.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,13 +19,12 @@ from adapters.cli.composition import Loaded
 if TYPE_CHECKING:
     from bot.deliver import Deliverer
     from bot.dispatch import Dispatcher
-    from bot.events import Events
     from bot.models import ModelSpec
     from bot.ports import Adapter, Maintenance, Platform
     from bot.pricing import Rates
     from bot.stopping import Stop
     from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, ModelUseCases, PeopleUseCases, UseCases
+    from bot.usecases import JobUseCases, ModelUseCases, Moderation, PeopleUseCases, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
@@ -44,6 +43,7 @@ def sections() -> dict[str, type]:
     from adapters.chosen import platform_settings
     from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
     from bot.logs import LogsSettings
+    from bot.safety import SafetySettings
     from inference.devices import DevicesSettings
     from inference.settings import PoolSettings
     from storage import StorageSettings
@@ -58,6 +58,7 @@ def sections() -> dict[str, type]:
         "pool": PoolSettings,
         "devices": DevicesSettings,
         "images": ImagesSettings,
+        "safety": SafetySettings,
     }
 
 
@@ -153,13 +154,15 @@ async def open_house(
 
 async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureService", engines: str) -> "DevicePool":
     """The pool; devices that have to be found out are found out while the page already answers."""
+    from bot.safety import classifier_of
     from inference.devices import configured_devices
     from inference.pool import DevicePool
 
     chosen = loaded.settings["devices"]
     find = partial(configured_devices, chosen)
     devices = find if chosen.use == "auto" else await find()
-    return DevicePool(settings, devices, loaded.models.ready(), pictures, engines=engines)
+    classifier = classifier_of(loaded.settings["safety"])
+    return DevicePool(settings, devices, loaded.models.ready(), pictures, engines=engines, classifier=classifier)
 
 
 def _wire(
@@ -179,8 +182,10 @@ def _wire(
     from bot.finishing import Finishing
     from bot.upkeep import Upkeep
     from bot.usecases import JobUseCases
+    from inference import assembly
 
     settings, models, events = loaded.settings, loaded.models, Events()
+    moderation = assembly.moderation(loaded, storage)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
     dispatcher = Dispatcher(
         store=storage.jobs,
@@ -190,6 +195,7 @@ def _wire(
         models=models,
         rates=rates,
         finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
+        moderation=moderation,
         events=events,
         settings=settings["queue"],
         on_finished=lambda _job: deliverer.wake(),
@@ -208,6 +214,7 @@ def _wire(
         models=models,
         rates=rates,
         events=events,
+        moderation=moderation,
         queue=settings["queue"],
         quota=settings["quota"],
         wake=wake,
@@ -215,8 +222,8 @@ def _wire(
         devices=lambda: len(pool.statuses()),
         secret=secret.encode(),
     )
-    choosing = _choosing(loaded, storage, pool, rates, events, wake)
-    usecases = _usecases(loaded, storage, pool, pictures, jobs, choosing)
+    choosing = assembly.choosing(loaded, storage, pool, rates, events, wake, shipped)
+    usecases = _usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
     upkeep = Upkeep(
         media=storage.media,
         inbox=storage.inbox,
@@ -233,6 +240,7 @@ def _usecases(
     pool: "DevicePool",
     pictures: "PictureService",
     jobs: "JobUseCases",
+    moderation: "Moderation",
     choosing: "ModelUseCases",
 ) -> "UseCases":
     from bot.usecases import CatalogueUseCases, ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
@@ -251,40 +259,10 @@ def _usecases(
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=moderation,
         models=loaded.models,
         choosing=choosing,
         catalogue=CatalogueUseCases(choosing),
-    )
-
-
-def _choosing(
-    loaded: Loaded,
-    storage: "Storage",
-    pool: "DevicePool",
-    rates: "Rates",
-    events: "Events",
-    wake: Callable[[Iterable[str]], None],
-) -> "ModelUseCases":
-    from bot.choices import OwnersChoices
-    from bot.jobs import Media
-    from bot.usecases import ModelUseCases
-    from inference.fetching import HubDownloads
-    from inference.hardware import machine
-    from inference.model_files import ModelFiles
-
-    return ModelUseCases(
-        models=loaded.models,
-        downloads=HubDownloads(token=loaded.secrets.of("HF_TOKEN")),
-        pool=pool,
-        choices=OwnersChoices(loaded.data_dir, shipped),
-        files=ModelFiles(loaded.data_dir),
-        store=storage.jobs,
-        learned=storage.learned,
-        rates=rates,
-        events=events,
-        sample=lambda: Media((ROOT / "models" / "sample.png").read_bytes(), "image/png"),
-        hardware=lambda: machine(loaded.data_dir),
-        wake=wake,
     )
 
 

@@ -28,7 +28,9 @@ from bot.jobs import Origin
 from bot.models import TASKS, Models, ModelSpec
 from bot.ports import Person
 from bot.pricing import Rates
-from bot.usecases import JobUseCases, Request
+from bot.safety import SafetySettings
+from bot.usecases import JobUseCases, Moderation, Request
+from inference.classifier import ClassifierFiles
 from storage import Storage
 
 CLIENTS = 32
@@ -133,6 +135,12 @@ def _usecases(storage: Storage) -> JobUseCases:
         models=Models({"bench": spec}),
         rates=Rates(),
         events=Events(),
+        moderation=Moderation(
+            spaces=storage.spaces,
+            people=storage.people,
+            classifier=ClassifierFiles(spec),
+            settings=SafetySettings(),
+        ),
         queue=QueueSettings(max_outstanding=10**6, max_queued=10**6),
         quota=QuotaSettings(daily_device_seconds=1e9),
         wake=lambda ids: None,
@@ -143,7 +151,7 @@ def _usecases(storage: Storage) -> JobUseCases:
 
 
 def _request(person: Person) -> Request:
-    origin = Origin(platform="bench", space_id="space", account_id=person.name)
+    origin = Origin(platform="bench", space_id="space", account_id=person.name, is_admin=True)
     return Request(origin=origin, command="imagine", options={"prompt": "a fox in the snow"}, wants_delivery=True)
 
 

@@ -37,7 +37,20 @@ from bot.finishing import Finishing
 from bot.house import QueueSettings
 from bot.jobs import Job, JobError, JobState
 from bot.models import Models
-from bot.ports import Described, Done, JobStore, Learned, Measured, MediaStore, Offer, Pool, Progress, Task, TaskImage
+from bot.ports import (
+    Described,
+    Done,
+    JobStore,
+    Judge,
+    Learned,
+    Measured,
+    MediaStore,
+    Offer,
+    Pool,
+    Progress,
+    Task,
+    TaskImage,
+)
 from bot.pricing import Rates
 
 log = structlog.get_logger()
@@ -61,6 +74,7 @@ class Dispatcher:
     models: Models
     rates: Rates
     finishing: Finishing
+    moderation: Judge
     events: Events
     settings: QueueSettings
     on_finished: Callable[[Job], None] = lambda _job: None
@@ -231,7 +245,8 @@ class Dispatcher:
         """The job after this attempt; None: the claim was no longer ours."""
         job = attempt.job
         try:
-            done = await self._drive(attempt, await self._task_of(job))
+            task = await self._task_of(job)
+            done = self.moderation.judged(await self._drive(attempt, task), task.rules)
             alts = await self.finishing.alts(job, done, may_wait=not self._closing)
             result = await self._record(lambda: self.finishing.keep(job, done, alts))
             ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
@@ -247,6 +262,7 @@ class Dispatcher:
         images = [
             TaskImage(ref.role, await self._record(partial(self.media.read, ref.id, job.owner))) for ref in job.images
         ]
+        rules = await self._record(partial(self.moderation.rules_of, job, model))
         return Task(
             id=job.id,
             command=job.command,
@@ -255,8 +271,9 @@ class Dispatcher:
             options=job.options,
             images=tuple(images),
             share=f"{job.model}/{job.task}",
-            watched=self.events.is_watched(job.id),
+            watched=self.events.is_watched(job.id) and (rules is None or rules.may_preview),
             alone=runs_alone(job),
+            rules=rules,
         )
 
     async def _drive(self, attempt: Attempt, task: Task) -> Done:
@@ -287,6 +304,7 @@ class Dispatcher:
                     self.rates.learn(event)
                     await self.learned.record(event)
                 case Described():
+                    self.moderation.heard(event)
                     self.models.learn(event.model, event.form)
                     await self.learned.record_form(event.model, event.form)
         except EaselError as error:

@@ -210,11 +210,14 @@ class AdminsOnly(UserError):
 
 
 class Blocked(UserError):
+    """Not made or not shown. `reason` is a key of `bot.texts.BLOCKED`; `detail` is what its sentence names."""
+
     code = "blocked"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, detail: str = "") -> None:
         super().__init__()
         self.reason = reason
+        self.detail = detail
 
 
 class StorageFull(UserError):

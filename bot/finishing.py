@@ -63,6 +63,8 @@ class Finishing:
                     height=made.height,
                     size=len(made.media.data),
                     alt=alt,
+                    is_spoiler=made.is_spoiler,
+                    is_adult=made.is_adult,
                 )
             )
         model = self.models.get(job.model)

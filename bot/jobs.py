@@ -51,7 +51,12 @@ SECRET_EXTRA = frozenset({"token"})
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a request came from. `extra` is JSON that only its own adapter reads; see `SECRET_EXTRA`."""
+    """Where a request came from. `extra` is JSON that only its own adapter reads; see `SECRET_EXTRA`.
+
+    Attributes:
+        age_restricted: whether the channel is for adults only; None: the platform knows no such channels.
+        is_admin: who asks may administer this house.
+    """
 
     platform: str
     space_id: str
@@ -62,6 +67,8 @@ class Origin:
     message_id: str = ""
     reply_to_id: str = ""
     locale: str = "en"
+    age_restricted: bool | None = None
+    is_admin: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,6 +87,8 @@ class Picture:
     Attributes:
         id: SHA-256 of the stored bytes, lower-case hex.
         parameters: what the file said about how it was made, or None.
+        is_spoiler: it is shown after a click only.
+        is_adult: it is sexual, or nobody could tell; may it be shown, then only where such pictures may be.
     """
 
     id: str
@@ -89,14 +98,24 @@ class Picture:
     size: int = 0
     alt: str = ""
     parameters: Mapping[str, Any] | None = None
+    is_spoiler: bool = False
+    is_adult: bool = False
+
+
+BY_BOT = "bot"
+"""The author of a picture that was made here."""
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """A picture named in a request; role is init, mask, control or reference."""
+    """A picture named in a request; role is init, mask, control or reference.
+
+    `author`: the account that posted it, on the request's platform, or `BY_BOT`; empty: whoever asks.
+    """
 
     id: str
     role: str = "init"
+    author: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,3 +180,13 @@ class Job:
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def is_spoiler(self) -> bool:
+        """What it shows is hidden until clicked: it was asked with a spoiler, or its space wants it so."""
+        made = self.result.media if self.result else ()
+        return bool(self.origin.extra.get("spoiler")) or any(picture.is_spoiler for picture in made)
+
+    @property
+    def is_adult(self) -> bool:
+        return any(picture.is_adult for picture in self.result.media) if self.result else False

@@ -10,6 +10,10 @@ IMAGE_TO_IMAGE = "image-to-image"
 IMAGE_TEXT_TO_IMAGE = "image-text-to-image"
 IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
+PICTURE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
+"""Those that end in pictures."""
+IMAGE_CLASSIFICATION = "image-classification"
+"""What the safety classifier does; nobody can ask for it."""
 TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 
 SAMPLERS = (

@@ -91,6 +91,29 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "no_base": N_("A single file needs its family: add it with one of {detail}."),
 }
 
+BLOCKED: Mapping[str, str] = {
+    "words": N_("These words are not used here: say it in other words."),
+    "minors": N_("Sexual content about minors is never made here, whatever the settings: ask for something else."),
+    "nsfw": N_(
+        "What came out is not shown here, so it was thrown away, and you were not charged. Try it in other words."
+    ),
+    "picture": N_("This picture is not worked on here, and you were not charged. Take another one."),
+    "unchecked": N_(
+        "The picture could not be checked, so it was thrown away, and you were not charged. Try again later; "
+        "if it happens again, tell the owner."
+    ),
+    "no_classifier": N_(
+        "Pictures of {detail} cannot be checked here yet, so only admins may ask for them: "
+        "an admin runs `easel models use {detail}`, which fetches what checks them."
+    ),
+    "others": N_(
+        "Editing other people's pictures is switched off here: send a picture of your own, or ask an admin to allow it."
+    ),
+    "adult_here": N_("This picture is not shown here: look at it where it was made."),
+    "admins": N_("Only admins of this bot may do that: ask the owner."),
+}
+"""`detail` is filled in where the sentence names it."""
+
 ENGINE_SENTENCES: Mapping[str, str] = {
     "engine_failed": N_(
         "Making this failed, and you were not charged. Please try again; "
@@ -237,7 +260,7 @@ def _explain_refusal(error: errors.UserError, say: Say) -> str:
         case errors.AdminsOnly():
             return say("Only an admin of this house may do that.")
         case errors.Blocked():
-            return say("This is not allowed here: {reason}.").format(reason=error.reason)
+            return say(BLOCKED[error.reason]).format(detail=error.detail)
         case errors.StorageFull():
             return say("The server's disk is full, so nothing was taken on. The owner has to make room first.")
         case errors.StorageBusy():
@@ -261,12 +284,13 @@ UNAUTHORIZED: Mapping[str, str] = {
 PROMPT_TOO_LONG = N_("The prompt is longer than this model reads; the end was left out.")
 PICTURE_BLANKED = N_("The model's own filter blanked the picture.")
 UNKNOWN_WORDS = N_("I don't know: {words}")
+UNCHECKED = N_("Nobody checked this picture: what checks them is missing. `easel models use` fetches it.")
 
 
 def say_note(note: str, locale: str = "en") -> str:
     """A note that an engine made, in the person's language."""
     say = translator(locale)
-    if note in (PROMPT_TOO_LONG, PICTURE_BLANKED):
+    if note in (PROMPT_TOO_LONG, PICTURE_BLANKED, UNCHECKED):
         return say(note)
     start, _ = UNKNOWN_WORDS.split("{words}")
     return say(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note

@@ -35,11 +35,16 @@ class Device:
         models: Sequence[ModelSpec],
         engines: str,
         changed: Callable[[], None],
+        *,
+        classifier: ModelSpec | None = None,
+        checker: str = "",
     ) -> None:
         self.name = name
         self._settings = settings
         self._models = tuple(models)
         self._engines = engines
+        self._classifier = classifier
+        self._checker = checker
         self._changed = changed
         self._child: ChildProcess | None = None
         self._watchdog = Watchdog(settings, time.monotonic())
@@ -159,6 +164,8 @@ class Device:
         return protocol.Begin(
             device=self.name,
             engines=self._engines,
+            classifier=self._classifier,
+            checker=self._checker,
             threads=self._settings.threads,
             max_warm=self._settings.max_warm,
             warm_memory_mb=self._settings.warm_memory_mb,

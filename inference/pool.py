@@ -21,6 +21,7 @@ from inference.settings import PoolSettings as PoolSettings
 from inference.watchdog import Running
 
 _PLACE_WAIT_S = 60.0
+CHECKER = "inference.safety:NsfwClassifier"
 Devices = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 """Device names, or how to find them out; the latter happens while the server already answers."""
 
@@ -41,12 +42,16 @@ class DevicePool:
         pictures: Encoder,
         *,
         engines: str = "inference.engine:build",
+        classifier: ModelSpec | None = None,
+        checker: str = CHECKER,
     ) -> None:
         self._settings = settings
         self._names = devices
         self._models = tuple(models)
         self._pictures = pictures
         self._engines = engines
+        self._classifier = classifier
+        self._checker = checker
         self._devices: list[Device] = []
         self._open: dict[str, bool] = {}
         self._urgent = 0
@@ -78,7 +83,15 @@ class DevicePool:
                 group.create_task(device.serve(), name=f"device {device.name}")
 
     def _device(self, name: str) -> Device:
-        return Device(name, self._settings, self._models, self._engines, self._changes.note)
+        return Device(
+            name,
+            self._settings,
+            self._models,
+            self._engines,
+            self._changes.note,
+            classifier=self._classifier,
+            checker=self._checker,
+        )
 
     # ------------------------------------------------------------ bot.ports.Pool
 
@@ -161,7 +174,9 @@ class DevicePool:
         media = await self._pictures.encode(
             picture.pixels, picture.width, picture.height, parameters=parameters, easel=easel
         )
-        return Rendered(media=media, width=picture.width, height=picture.height, parameters=parameters)
+        return Rendered(
+            media=media, width=picture.width, height=picture.height, parameters=parameters, nsfw=picture.nsfw
+        )
 
     async def _place(self, task: Task) -> tuple[Device, Running]:
         """Put the task on a device: one with its model warm, else one that is idle, else any with room."""

@@ -34,10 +34,14 @@ class BadFrame(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Begin:
-    """The first message. `engines` is the import path of the factory, "module:function"."""
+    """The first message. `engines` is the import path of the factory, "module:function"; `checker` that of what makes
+    `inference.classifier.Scores` of the classifier.
+    """
 
     device: str
     engines: str
+    classifier: ModelSpec | None = None
+    checker: str = ""
     threads: int = 0
     max_warm: int = 2
     warm_memory_mb: int = 0
@@ -151,6 +155,7 @@ class RawPicture:
         seed: the one that makes this picture alone.
         sampler: what was really used, Easel's name; "" when the engine has none.
         revision: which weights made it.
+        nsfw: how likely it is sexual, 0 to 1; None: nobody looked.
     """
 
     index: int
@@ -160,6 +165,7 @@ class RawPicture:
     seed: int
     sampler: str = ""
     revision: str = ""
+    nsfw: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

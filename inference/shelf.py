@@ -10,6 +10,7 @@ from dataclasses import replace
 from bot.models import ModelSpec
 from bot.ports import Described, Measured
 from inference import child, protocol
+from inference.classifier import Checker
 from inference.engine import Engine
 from inference.faults import load_fault
 
@@ -17,8 +18,11 @@ from inference.faults import load_fault
 class Shelf:
     """Loads engines by model. Every load is announced before and after, so that the parent can time it."""
 
-    def __init__(self, build: Callable[[ModelSpec], Engine], begin: protocol.Begin, line: child.Line) -> None:
+    def __init__(
+        self, build: Callable[[ModelSpec], Engine], begin: protocol.Begin, line: child.Line, checker: Checker
+    ) -> None:
         self._build = build
+        self._checker = checker
         self._begin = begin
         self._line = line
         self._engines: OrderedDict[str, tuple[ModelSpec, Engine]] = OrderedDict()
@@ -43,12 +47,13 @@ class Shelf:
         try:
             engine = self._build(model)
             engine.load(self._begin.device)
+            checker = self._checker.prepare(model)
         except Exception as error:
             return self._failed(model, error)
         self._engines[model.name] = (model, engine)
         if model.name in self._small:
             engine.save_memory()
-        self._loaded(model, engine, time.monotonic() - started)
+        self._loaded(model, engine, checker, time.monotonic() - started)
         return None
 
     def make_room(self, name: str, *, busy: frozenset[str]) -> None:
@@ -58,7 +63,7 @@ class Shelf:
             self._drop(other)
         self._line.send(protocol.Loaded(model=name, warm=tuple(self._engines)))
 
-    def _loaded(self, model: ModelSpec, engine: Engine, seconds: float) -> None:
+    def _loaded(self, model: ModelSpec, engine: Engine, checker: str, seconds: float) -> None:
         measured = Measured(
             device=self._begin.device,
             model=model.name,
@@ -68,7 +73,7 @@ class Shelf:
             what="load",
             seconds=seconds,
         )
-        described = Described(model=model.name, form=dict(engine.form))
+        described = Described(model=model.name, form=dict(engine.form) | ({"checker": checker} if checker else {}))
         self._line.send(
             protocol.Loaded(
                 model=model.name,

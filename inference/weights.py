@@ -20,18 +20,36 @@ def folder_of(model: ModelSpec) -> Path:
 
     Raises: ModelUnavailable.
     """
-    folder = (ROOT / model.repo).resolve()
+    folder = (ROOT / Path(model.repo).expanduser()).resolve()
     if folder.is_dir():
         return folder
-    if model.repo.count("/") != 1 or model.repo.startswith((".", "/", "models/")):
+    if model.is_local or model.repo.startswith("models/"):
         raise ModelUnavailable(model.name, f"there is no folder {folder}")
+    return cached(model.repo, model.revision, model.name)
+
+
+def cached(repo: str, revision: str = "", model: str = "") -> Path:
+    """A repo's folder in Hugging Face's cache. Raises: ModelUnavailable."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model.repo, revision=model.revision or None, local_files_only=True))
+        return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
     except Exception as error:  # the hub's errors for "not in the cache" are many
-        detail = f"{model.repo} is not in the cache ({type(error).__name__}): run `easel models download {model.name}`"
-        raise ModelUnavailable(model.name, detail) from error
+        detail = f"{repo} is not in the cache ({type(error).__name__}): run `easel models use {model or 'NAME'}`"
+        raise ModelUnavailable(model or repo, detail) from error
+
+
+def file_of(source: str, model: str) -> Path:
+    """A LoRA's file: itself, the one in a folder, or the one that a repo of the cache has. Raises: ModelUnavailable."""
+    path = (ROOT / Path(source).expanduser()).resolve()
+    if path.is_file():
+        return path
+    folder = path if path.is_dir() else cached(source, "", model)
+    found = sorted(folder.glob("*.safetensors"))
+    named = [one for one in found if one.name == "pytorch_lora_weights.safetensors"]
+    if len(named or found) != 1:
+        raise ModelUnavailable(model, f"{source} does not hold one .safetensors file")
+    return (named or found)[0]
 
 
 def require_safetensors(model: ModelSpec, folder: Path) -> None:

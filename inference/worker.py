@@ -16,8 +16,10 @@ from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any
 
+from bot.errors import Blocked
 from bot.ports import Measured, Progress, Task
 from inference import child, protocol
+from inference.classifier import Checker
 from inference.engine import Engine, Made, Over, Step, find
 from inference.faults import is_out_of_memory, task_fault
 from inference.shelf import Shelf
@@ -43,7 +45,8 @@ class Worker:
         self._line = line
         self._begin = begin
         self._inbox = inbox
-        self._shelf = Shelf(find(begin.engines), begin, line)
+        self._checker = Checker(begin.classifier, lambda spec: find(begin.checker)(spec))
+        self._shelf = Shelf(find(begin.engines), begin, line, self._checker)
         self._waiting: deque[Task] = deque()
         self._admitted: dict[str, _Admitted] = {}
 
@@ -77,7 +80,8 @@ class Worker:
             case protocol.Cancel(task_id):
                 self._cancel(task_id)
             case protocol.Watch(task_id, watched) if task_id in self._admitted:
-                self._engine_of(task_id).watch(task_id, watched)
+                rules = self._admitted[task_id].task.rules
+                self._engine_of(task_id).watch(task_id, watched and (rules is None or rules.may_preview))
             case protocol.Load(model) if not self._waiting:
                 self._shelf.load(model, busy=self._models_in_use())
 
@@ -125,6 +129,7 @@ class Worker:
         self._admitted[task.id] = _Admitted(task, rows=rows, shape=shape)
         self._line.send(protocol.Started(task.id))
         try:
+            self._checker.look_at_inputs(task)
             self._shelf[task.model.name].admit(task)
         except Exception as error:
             self._fail([task.id], error)
@@ -150,7 +155,10 @@ class Worker:
         for event in events:
             admitted = self._admitted.get(event.task_id)
             if admitted is not None:
-                self._tell(admitted, event, spent)
+                try:
+                    self._tell(admitted, event, spent)
+                except Blocked as error:
+                    self._fail([event.task_id], error)
 
     def _spend(self, tasks: list[str], elapsed_s: float) -> float:
         share = elapsed_s / len(tasks)
@@ -165,9 +173,11 @@ class Worker:
         match event:
             case Step():
                 admitted.steps_s.append(spent_s)
-                told: Any = Progress(step=event.step, steps=event.steps, preview=event.preview)
+                rules = admitted.task.rules
+                preview = event.preview if rules is None or rules.may_preview else None
+                told: Any = Progress(step=event.step, steps=event.steps, preview=preview)
             case Made():
-                told = event.picture
+                told = self._checker.checked(admitted.task, event.picture)
             case Over():
                 for measured in self._measured(admitted):
                     self._send(task_id, measured)

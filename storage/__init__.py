@@ -24,6 +24,7 @@ from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.privacy import SqlPrivacy
+from storage.spaces import SqlSpaces
 from storage.sqlite import Sqlite
 
 __all__ = ["Storage", "StorageSettings", "open_storage"]
@@ -51,6 +52,7 @@ class Storage:
     history: SqlHistory
     ledger: SqlLedger
     people: SqlPeople
+    spaces: SqlSpaces
     media: SqlMediaStore
     outbox: SqlOutbox
     inbox: SqlInbox
@@ -76,6 +78,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             history=SqlHistory(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),
+            spaces=SqlSpaces(database),
             media=SqlMediaStore(database, files, disk),
             outbox=SqlOutbox(database),
             inbox=SqlInbox(database),

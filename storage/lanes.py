@@ -11,12 +11,15 @@ from sqlalchemy import BindParameter, ColumnElement, Connection, Table, bindpara
 from storage.rows import JobRow
 from storage.schema import PERSON_IS_ACTIVE, SPACE_IS_ACTIVE, person_load, person_share, space, space_share
 
+_KNOWN_SPACE = select(space.c.id).where(space.c.id == bindparam("of_space"))
+
 
 def join(tx: Connection, *, space_id: str, platform: str, person: str, jobs: int, now: datetime) -> None:
     """Count newly queued jobs. The person's load is `accept`'s to count, because it is limited."""
     names = {"of_space": space_id, "of_person": person}
     if not _SPACES.join(tx, names, jobs):
-        tx.execute(insert(space), {"id": space_id, "platform": platform, "created_at": now})
+        if tx.scalar(_KNOWN_SPACE, names) is None:  # its admins may have chosen its policy before anybody asked
+            tx.execute(insert(space), {"id": space_id, "platform": platform, "created_at": now})
         _SPACES.open(tx, names, {"space": space_id}, jobs)
     if not _PERSONS.join(tx, names, jobs):
         _PERSONS.open(tx, names, {"space": space_id, "person": person}, jobs)

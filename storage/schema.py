@@ -33,7 +33,7 @@ from sqlalchemy import (
 
 from bot.jobs import JobState
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration: a database that has it needs no alembic at start."""
 
 
@@ -119,6 +119,8 @@ space = Table(
     Column("id", String(255), primary_key=True),
     Column("platform", String(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("policy", String(16)),  # none: what the config says; so for the next one
+    Column("edit_others", Boolean),
 )
 
 api_key = Table(

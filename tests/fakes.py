@@ -399,6 +399,9 @@ class FakePool(Fake):
     def change(self) -> None:
         self._changed.set()
 
+    def know(self, models: Sequence[ModelSpec]) -> None:
+        self.models = frozenset(model.name for model in models)
+
     def offers(self) -> list[Offer]:
         self._begin("offers")
         if self.is_draining:

@@ -44,7 +44,7 @@ class LocalCaller:
 
     def _request(self, order: Order) -> Request:
         return Request(
-            origin=Origin(platform="cli", space_id="cli", account_id=self.person.id),
+            origin=Origin(platform="cli", space_id="cli", account_id=self.person.id, is_admin=True),
             command=order.command,
             options=order.options,
             images=tuple(ImageRef(image) for image in order.images),

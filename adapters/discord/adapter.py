@@ -13,7 +13,7 @@ import aiohttp
 import discord
 import structlog
 
-from adapters.discord.client import EaselClient
+from adapters.discord.client import EaselClient, owners_of
 from adapters.discord.desk import Desk
 from adapters.discord.events import PLATFORM
 from adapters.discord.intake import Intake
@@ -58,6 +58,9 @@ class Discord:
         self._reply = Reply(self.desk)
         self._message_content = settings.message_content
 
+    def is_admin(self, account_id: str) -> bool:
+        return self.desk.is_admin(account_id)
+
     # ------------------------------------------------------------ the adapter
 
     async def run(self) -> None:
@@ -100,7 +103,7 @@ class Discord:
         try:
             async with client:
                 await client.login(token)
-                self.desk.client = client
+                self.desk.client, self.desk.owners = client, owners_of(client)
                 helpers = [asyncio.create_task(self._settle_in(client)), asyncio.create_task(self._watch(client))]
                 await client.connect()
         finally:

@@ -13,9 +13,10 @@ from adapters.discord import content, sentences
 from adapters.discord.failures import translated
 from adapters.discord.turns import Turn
 from bot import chat_texts
-from bot.errors import PictureGone, PlatformError, TooLarge
+from bot.errors import Blocked, PictureGone, PlatformError, TooLarge
 from bot.jobs import Job, JobState, Media
 from bot.ports import Person
+from bot.texts import explain
 
 log = structlog.get_logger()
 
@@ -70,6 +71,9 @@ async def _show(turn: Turn, person: Person) -> None:
     job = ticket.job
     text = chat_texts.say_show(ticket, turn.event.locale)
     pictures: list[Media] = []
+    if not await turn.desk.usecases.moderation.may_show(turn.event.origin(), job):
+        await turn.say(f"{text}\n{explain(Blocked('adult_here'), locale=turn.event.locale)}")
+        return
     if job.result and job.result.media:
         with suppress(PictureGone):
             pictures = await turn.desk.usecases.chat.original(person, job.id)

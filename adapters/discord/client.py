@@ -99,3 +99,15 @@ class EaselClient(discord.AutoShardedClient):
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         log.exception("an event failed", action="event_failed", event_method=event_method)
+
+
+def owners_of(client: discord.Client) -> frozenset[str]:
+    """Accounts that own the client's application: its owner, or those of its team that may change it."""
+    application = client.application
+    if application is None:
+        return frozenset()
+    if application.team is None:
+        return frozenset({str(application.owner.id)})
+    accepted, reads = discord.TeamMembershipState.accepted, discord.TeamMemberRole.read_only
+    members = [one for one in application.team.members if one.membership_state is accepted and one.role is not reads]
+    return frozenset(str(one.id) for one in members)

@@ -100,7 +100,7 @@ def max_file(limit: int, count: int) -> int:
 
 
 def is_spoiler(job: Job) -> bool:
-    return bool(job.origin.extra.get("spoiler"))
+    return job.is_spoiler
 
 
 def file_of(job: Job, index: int, picture: Media, *, alt: str = "", spoiler: bool = False) -> discord.File:

@@ -18,7 +18,7 @@ from adapters.discord.pace import PROGRESS_S, Editors, Pace
 from adapters.discord.reading import pictures_of
 from adapters.discord.settings import DiscordSettings
 from bot.errors import PlatformError, TooLarge, UnsupportedMedia
-from bot.jobs import ImageRef
+from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
 from bot.usecases import Surroundings, Ticket, UseCases
 
@@ -48,6 +48,8 @@ class Desk:
     pace: Pace = field(default_factory=Pace)
     client: "EaselClient | None" = None
     now: Callable[[], float] = time.time
+    owners: frozenset[str] = frozenset()
+    """Of the application, as Discord told us."""
     targets: OrderedDict[str, tuple[Attached, ...]] = field(default_factory=OrderedDict)
     """Pictures of messages that somebody just opened a menu on."""
     latest: OrderedDict[str, tuple[float, list[Ticket]]] = field(default_factory=OrderedDict)
@@ -69,6 +71,10 @@ class Desk:
 
     async def person(self, event: Event) -> Person:
         return await self.usecases.people.identify(PLATFORM, event.account_id, event.account_name)
+
+    def is_admin(self, account_id: str) -> bool:
+        """Whether the account may administer this house: the config says so, or it owns the application."""
+        return account_id in self.settings.admins or account_id in self.owners
 
     # ------------------------------------------------------------ for completions
 
@@ -109,8 +115,13 @@ class Desk:
                 raise UnsupportedMedia("not_a_picture")
             async with self._fetching:
                 data = await self._fetch(one.url, limit * 2**20)
-                refs.append(ImageRef((await self.usecases.media.upload(person, data)).id))
+                kept = await self.usecases.media.upload(person, data)
+                refs.append(ImageRef(kept.id, author=self._author(one)))
         return tuple(refs)
+
+    def _author(self, picture: Attached) -> str:
+        user = self.client.user if self.client is not None else None
+        return BY_BOT if user is not None and picture.author == str(user.id) else picture.author
 
     async def pictures_at(self, target: str, *, may_be_none: bool = False) -> tuple[Attached, ...]:
         """The pictures of a message that was chosen before, or that Discord shows us when asked.

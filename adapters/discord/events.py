@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from adapters.discord import sentences
 from bot.jobs import Origin
 
 PLATFORM = "discord"
@@ -13,13 +14,14 @@ TOKEN_S = 14 * 60
 
 @dataclass(frozen=True, kw_only=True)
 class Attached:
-    """A file that hangs on a message, not yet fetched."""
+    """A file that hangs on a message, not yet fetched. `author`: the account that posted it; see `ImageRef`."""
 
     url: str
     filename: str = ""
     size: int = 0
     content_type: str = ""
     spoiler: bool = False
+    author: str = ""
 
     @property
     def may_be_a_picture(self) -> bool:
@@ -50,6 +52,7 @@ class Event:
     channel_id: str = ""
     is_thread: bool = False
     nsfw: bool = False
+    is_admin: bool = False
     missing: tuple[str, ...] = ()
     size_limit: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,6 +71,11 @@ class Event:
         return not self.missing
 
     @property
+    def age_restricted(self) -> bool:
+        """Only a server's own channel can be; of a place that the bot was not added to nothing is known."""
+        return self.nsfw and bool(self.guild_id) and sentences.NOT_INSTALLED not in self.missing
+
+    @property
     def job_key(self) -> str:
         """The idempotency key of whatever job this event asks for."""
         return f"{PLATFORM}:{self.key}"
@@ -83,7 +91,6 @@ class Event:
             "at": self.at,
             "missing": list(self.missing),
             "limit": self.size_limit,
-            "nsfw": self.nsfw,
             "spoiler": spoiler or self.spoiler or any(one.spoiler for one in self.pictures),
             "named": self.kind != "message",
         }
@@ -96,6 +103,8 @@ class Event:
             message_id=self.message_id,
             reply_to_id=self.target,
             locale=self.locale,
+            age_restricted=self.age_restricted,
+            is_admin=self.is_admin,
             extra=extra,
         )
 

@@ -45,7 +45,7 @@ class Intake:
             key: one for key, one in values.items() if one is not None and not isinstance(one, discord.Attachment)
         }
         files = [one for one in values.values() if isinstance(one, discord.Attachment)]
-        pictures = tuple(reading.attached(files))
+        pictures = tuple(reading.attached(files, str(interaction.user.id)))
         await self._take(
             reading.of_interaction(interaction, "command", name=name, options=options, pictures=pictures), interaction
         )
@@ -109,6 +109,7 @@ class Intake:
     # ------------------------------------------------------------ kept, acknowledged, acted upon
 
     async def _take(self, event: Event, interaction: discord.Interaction[Any] | None) -> None:
+        event = replace(event, is_admin=self._desk.is_admin(event.account_id))
         try:
             async with asyncio.timeout(KEEP_S):
                 is_new = await self._inbox.keep(PLATFORM, event.key, event.to_json())

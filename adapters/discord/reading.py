@@ -16,6 +16,8 @@ NEEDED = {
 }
 IN_THREADS = {**NEEDED, "send_messages_in_threads": "Send Messages in Threads"}
 del IN_THREADS["send_messages"]
+UNKNOWN = "unknown"
+"""The author of a picture that might be anybody's."""
 
 
 def of_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any) -> Event:
@@ -105,14 +107,14 @@ def text_without_mention(text: str, bot_id: int) -> str:
 
 
 def pictures_of(message: discord.Message) -> tuple[Attached, ...]:
-    """The pictures of a message, or of what it forwards."""
-    found = list(attached(message.attachments))
+    """The pictures of a message, or of what it forwards: whose those are, Discord does not say."""
+    found = list(attached(message.attachments, str(message.author.id)))
     for snapshot in message.message_snapshots:
-        found += attached(snapshot.attachments)
+        found += attached(snapshot.attachments, UNKNOWN)
     return tuple(one for one in found if one.may_be_a_picture)
 
 
-def attached(attachments: Iterable[discord.Attachment]) -> Iterable[Attached]:
+def attached(attachments: Iterable[discord.Attachment], author: str) -> Iterable[Attached]:
     for one in attachments:
         yield Attached(
             url=one.url,
@@ -120,6 +122,7 @@ def attached(attachments: Iterable[discord.Attachment]) -> Iterable[Attached]:
             size=one.size,
             content_type=one.content_type or "",
             spoiler=one.is_spoiler(),
+            author=author,
         )
 
 

@@ -20,3 +20,5 @@ class DiscordSettings:
     """Tell Discord which commands there are, at the start, when they changed."""
     message_content: bool = False
     """Ask for the privileged intent "message content", so that photos of others can be asked about by a reply."""
+    admins: tuple[str, ...] = ()
+    """Accounts (their ids) that may administer this house, beside the application's owner and its team."""

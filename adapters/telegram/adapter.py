@@ -62,7 +62,11 @@ class Telegram:
             pictures=Pictures(self._wire, usecases),
             replies=replies,
             speaker=Speaker(self._wire),
+            admins=frozenset(settings.admins),
         )
+
+    def is_admin(self, account_id: str) -> bool:
+        return self._room.is_admin(account_id)
 
     # ------------------------------------------------------------ the adapter
 

@@ -79,6 +79,7 @@ class Buttons:
             str(query.from_user.id),
             locale,
             has_spoiler=has_spoiler,
+            is_admin=self._room.is_admin(str(query.from_user.id)),
         )
         person = await self._room.person_of_user(query.from_user)
         return Press(query, message, person, origin, f"{NAME}:{key}")

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from adapters.telegram.reading import Photo
 from adapters.telegram.wire import FETCH_MB, Wire
 from bot.errors import MediaNotFound, TooLarge
-from bot.jobs import ImageRef
+from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
 from bot.usecases import UseCases
 
@@ -27,7 +27,10 @@ class Pictures:
 
     async def of(self, person: Person, photos: Sequence[Photo]) -> tuple[ImageRef, ...]:
         """Raises: TooLarge, UnsupportedMedia, StorageFull, PlatformError."""
-        return tuple([ImageRef(await self._one(person, photo)) for photo in photos])
+        return tuple([ImageRef(await self._one(person, photo), author=self._author(photo)) for photo in photos])
+
+    def _author(self, photo: Photo) -> str:
+        return BY_BOT if photo.author == str(self.wire.bot.id) else photo.author
 
     async def _one(self, person: Person, photo: Photo) -> str:
         lock = self._fetching.setdefault(photo.unique_id, asyncio.Lock())

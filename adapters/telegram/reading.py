@@ -9,7 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from telegram import Document, ExternalReplyInfo, Message, MessageEntity, PhotoSize, User
+from telegram import (
+    Document,
+    ExternalReplyInfo,
+    Message,
+    MessageEntity,
+    MessageOriginChannel,
+    MessageOriginChat,
+    MessageOriginUser,
+    PhotoSize,
+    User,
+)
 
 from bot.commands import COMMANDS
 from bot.questions import is_question
@@ -20,11 +30,15 @@ _VERB = re.compile(r"([a-z]+)\b[:,]?\s*(.*)", re.DOTALL | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture as Telegram names it. `unique_id` is the same for the same file, however often it is sent."""
+    """A picture as Telegram names it. `unique_id` is the same for the same file, however often it is sent.
+
+    `author`: the account that posted it first; see `ImageRef`.
+    """
 
     file_id: str
     unique_id: str
     size: int
+    author: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +174,32 @@ def photos_of(message: Message | ExternalReplyInfo) -> tuple[Photo, ...]:
     """A photo in its largest size, or a picture sent as a file."""
     if message.photo:
         largest = max(message.photo, key=lambda size: size.width * size.height)
-        return (_photo(largest),)
+        return (_photo(largest, message),)
     document = message.document
     if document is not None and not message.animation and (document.mime_type or "").startswith("image/"):
-        return (_photo(document),)
+        return (_photo(document, message),)
     return ()
 
 
-def _photo(file: PhotoSize | Document) -> Photo:
-    return Photo(file.file_id, file.file_unique_id, file.file_size or 0)
+def _photo(file: PhotoSize | Document, message: Message | ExternalReplyInfo) -> Photo:
+    return Photo(file.file_id, file.file_unique_id, file.file_size or 0, _first_author(message))
+
+
+UNKNOWN = "unknown"
+"""The author of a picture that might be anybody's."""
+
+
+def _first_author(message: Message | ExternalReplyInfo) -> str:
+    """Who posted it, however often it was forwarded since."""
+    origin = message.origin if isinstance(message, ExternalReplyInfo) else message.forward_origin
+    match origin:
+        case None:
+            return author_of(message) if isinstance(message, Message) else UNKNOWN
+        case MessageOriginUser(sender_user=user):
+            return str(user.id)
+        case MessageOriginChat(sender_chat=chat) | MessageOriginChannel(chat=chat):
+            return str(chat.id)
+    return UNKNOWN
 
 
 def _shown(message: Message, me: User) -> tuple[Photo, ...]:
@@ -193,6 +224,7 @@ _UNREADABLE = (
 _NEEDED = (
     "message_id", "date", "chat", "from", "sender_chat", "text", "caption", "entities", "caption_entities", "photo",
     "document", "media_group_id", "message_thread_id", "is_topic_message", "has_media_spoiler", "is_automatic_forward",
+    "forward_origin",
 )  # fmt: skip
 
 

@@ -159,8 +159,8 @@ class Replies:
 
 
 def is_hidden(job: Job) -> bool:
-    """What was asked with a spoiler is answered with one."""
-    return bool(job.origin.extra.get("spoiler"))
+    """What was asked with a spoiler is answered with one, and so is what its chat wants hidden."""
+    return job.is_spoiler
 
 
 def _private(job: Job, refused: PlatformError) -> Spot:

@@ -25,10 +25,15 @@ class Room:
     pictures: Pictures
     replies: Replies
     speaker: Speaker
+    admins: frozenset[str] = frozenset()
 
     @property
     def me(self) -> User:
         return self.wire.bot.bot
+
+    def is_admin(self, account_id: str) -> bool:
+        """Whether the account may administer this house."""
+        return account_id in self.admins
 
     async def person_of(self, message: Message) -> Person:
         """Who speaks; a group's admin who hides behind the group is the group."""
@@ -51,6 +56,7 @@ def origin_of(
     reply_to: int = 0,
     has_spoiler: bool = False,
     late_s: int = 0,
+    is_admin: bool = False,
 ) -> Origin:
     extra: dict[str, object] = {"spoiler": True} if has_spoiler else {}
     return Origin(
@@ -62,5 +68,6 @@ def origin_of(
         message_id=str(spot.reply_to or ""),
         reply_to_id=str(reply_to or ""),
         locale=locale,
+        is_admin=is_admin,
         extra=extra | ({"late_s": late_s} if late_s else {}),
     )

@@ -26,3 +26,5 @@ class TelegramSettings:
     """Address to take them at, usually behind a proxy that ends TLS."""
     webhook_port: int = 8443
     """Port to take them at."""
+    admins: tuple[str, ...] = ()
+    """Accounts (their ids) that may administer this house."""

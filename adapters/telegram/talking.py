@@ -1,7 +1,7 @@
 """What is done about what was heard: jobs asked for, lists shown, hints given. Everything is decided by use cases."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from adapters.telegram.reading import Heard, author_of
@@ -73,6 +73,7 @@ class Talk:
             reply_to=replied.message_id if replied else 0,
             has_spoiler=heard.has_spoiler,
             late_s=late_s,
+            is_admin=self._room.is_admin(author_of(message)),
         )
         return Turn(heard, await self._room.person_of(message), origin, spot, f"{NAME}:{key}", late_s)
 
@@ -101,7 +102,7 @@ class Talk:
             origin=turn.origin,
             command=verb,
             line=words,
-            images=tuple(ImageRef(image.id, role) for image in images),
+            images=tuple(replace(image, role=role) for image in images),
             parent=parent.id if parent else None,
             wants_delivery=True,
             use_defaults=True,

@@ -14,8 +14,8 @@ from adapters.telegram.room import NAME, Room
 from adapters.telegram.wire import Spot
 from bot import chat_texts
 from bot.buttons import Button
-from bot.errors import JobNotFound, MediaNotFound, UnknownCommand
-from bot.jobs import Job, JobState, Media
+from bot.errors import Blocked, JobNotFound, MediaNotFound, UnknownCommand
+from bot.jobs import Job, JobState, Media, Origin
 from bot.options import clean_text
 from bot.ports import Person
 from bot.usecases import Ticket
@@ -104,6 +104,9 @@ class Verbs:
             if replied is None and not newest:
                 raise JobNotFound("")
             job = (await self._usecases.jobs.get(asked.person, replied.id if replied else newest[0].job.id)).job
+        here = Origin(platform=NAME, space_id=str(asked.spot.chat), account_id="")
+        if not await self._usecases.moderation.may_show(here, job):
+            raise Blocked("adult_here")
         pictures = await self._pictures(job)
         if not pictures:
             ticket = await self._usecases.jobs.ticket(job)

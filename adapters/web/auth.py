@@ -29,7 +29,7 @@ bearer = HTTPBearer(
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local"."""
+    """`key` is the key's prefix, or "local"; `is_admin`: who calls may administer this house."""
 
     person: Person
     key: str

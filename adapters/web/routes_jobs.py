@@ -80,7 +80,7 @@ def _request_of(body: JobBody, caller: Caller) -> usecases.Request:
         _checked_id(body.parent)
     role = kind.roles[0] if kind.roles else "init"
     images = tuple(_image(image, role) for image in body.images)
-    origin = Origin(platform="web", space_id="web", account_id=caller.person.id)
+    origin = Origin(platform="web", space_id="web", account_id=caller.person.id, is_admin=caller.is_admin)
     return usecases.Request(
         origin=origin,
         command=kind.name,

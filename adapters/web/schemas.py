@@ -58,6 +58,7 @@ class ResultMedia(BaseModel):
     width: int
     height: int
     alt: str
+    spoiler: bool
 
 
 class ResultInfo(BaseModel):

@@ -72,6 +72,7 @@ def _result_media_json(picture: Picture) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "alt": picture.alt,
+        "spoiler": picture.is_spoiler,
     }
 
 

@@ -7,9 +7,10 @@ from bot.ports.models import Addition, Choices, Kind, ModelFiles, OnTheWay
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.pictures import CleanPicture, Pictures
 from bot.ports.platforms import Adapter, Platform
-from bot.ports.pool import Described, DeviceStatus, Done, Measured, Pool, Progress, Rendered, Task, TaskImage
+from bot.ports.pool import Described, DeviceStatus, Done, Judge, Measured, Pool, Progress, Rendered, Task, TaskImage
 from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
+from bot.ports.safety import Classifier, Rules, SpacePolicy, Spaces
 
 __all__ = [
     "Accepted",
@@ -17,6 +18,7 @@ __all__ = [
     "Addition",
     "ApiKey",
     "Choices",
+    "Classifier",
     "CleanPicture",
     "Delivery",
     "Described",
@@ -28,6 +30,7 @@ __all__ = [
     "HubFile",
     "Inbox",
     "JobStore",
+    "Judge",
     "Kind",
     "Lane",
     "Learned",
@@ -53,6 +56,9 @@ __all__ = [
     "Rendered",
     "Renewed",
     "RequestKey",
+    "Rules",
+    "SpacePolicy",
+    "Spaces",
     "Swept",
     "Task",
     "TaskImage",

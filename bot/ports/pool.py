@@ -4,9 +4,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bot.jobs import Media
+from bot.jobs import Job, Media
 from bot.models import ModelSpec
 from bot.ports.queue import Offer
+from bot.ports.safety import Rules
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Task:
         watched: somebody looks at its progress, so previews are worth making.
         alone: run it on a device that runs nothing else, so that a crash tells whose it was.
         urgent: nothing new is offered until it has a device; for the trial of a model.
+        rules: what pictures may come in and go out; None: they are not looked at.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Task:
     watched: bool = False
     alone: bool = False
     urgent: bool = False
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,20 @@ class Described:
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text."""
+    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text.
+
+    Attributes:
+        nsfw: how likely it is sexual, 0 to 1; None: nobody looked.
+        is_spoiler, is_adult: see `Picture`; set once it was judged by the task's rules.
+    """
 
     media: Media
     width: int
     height: int
     parameters: str
+    nsfw: float | None = None
+    is_spoiler: bool = False
+    is_adult: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +118,19 @@ class DeviceStatus:
     memory_mb: int = 0
 
 
+class Judge(Protocol):
+    """Says what pictures may come in and go out (`bot.usecases.Moderation`)."""
+
+    async def rules_of(self, job: Job, model: ModelSpec) -> Rules | None:
+        """For the job's task; None: its pictures need no looking at. Raises: StorageBusy."""
+
+    def heard(self, described: Described) -> None:
+        """A model was loaded, and what looks at its pictures with it, or not."""
+
+    def judged(self, done: Done, rules: Rules | None) -> Done:
+        """The result with each picture marked for what it is. Raises: Blocked."""
+
+
 class Pool(Protocol):
     def offers(self) -> list[Offer]:
         """One for each device that can take a task now."""
@@ -115,7 +139,8 @@ class Pool(Protocol):
         """Run a task on a device that offered its model; ends after `Done`. Closing the iterator cancels the task.
 
         Raises: JobCancelled (after `cancel`), Interrupted (draining), ModelUnavailable, OutOfMemory, EngineTimeout,
-        WorkerLost, InvalidOption (the model itself refused a value), EngineError.
+        WorkerLost, InvalidOption (the model itself refused a value), Blocked (a picture could not be looked at, or
+        may not be worked on), EngineError.
         """
 
     def know(self, models: Sequence[ModelSpec]) -> None:

@@ -11,6 +11,7 @@ from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
 from bot.usecases.media import MediaUseCases
 from bot.usecases.models import ModelUseCases
+from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
 
@@ -24,6 +25,7 @@ class UseCases:
     media: MediaUseCases
     people: PeopleUseCases
     operations: Operations
+    moderation: Moderation
     models: Models
     choosing: ModelUseCases
     catalogue: CatalogueUseCases
@@ -57,11 +59,13 @@ __all__ = [
     "JobUseCases",
     "MediaUseCases",
     "ModelUseCases",
+    "Moderation",
     "Operations",
     "PeopleUseCases",
     "Quota",
     "Quote",
     "Request",
+    "SpaceRules",
     "Surroundings",
     "Ticket",
     "UseCases",

@@ -5,13 +5,13 @@ become theirs too, without being uploaded again. Only the person whose job it is
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, find_command
 from bot.defaults import again
 from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, PictureGone
-from bot.jobs import ImageRef, Job, Media, Origin
+from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, Models
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.usecases.jobs import JobUseCases, Request, Ticket
@@ -45,8 +45,9 @@ class ChatUseCases:
             needed = {spec.name for spec in kind.specs if spec.is_required}
             given = {name: value for name, value in job.options.items() if name in needed}
             wishes = {name: value for name, value in job.options.items() if name not in needed and name != "seed"}
-            options = again(kind, given, wishes, job.images, self.models)
-            return self._request(origin, job, kind.name, options, job.images)
+            images = authored(job)
+            options = again(kind, given, wishes, images, self.models)
+            return self._request(origin, job, kind.name, options, images)
 
         return await self._go_on(person, job_id, key, build)
 
@@ -58,7 +59,7 @@ class ChatUseCases:
         def build(job: Job) -> Request:
             if self.models.default_for(IMAGE_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
-            images = (ImageRef(_picture(job, number).id, "init"),)
+            images = (replace(_picture(job, number), role="init"),)
             given = {"prompt": _prompt(job), "strength": VARY_STRENGTH}
             options = again(Imagine, given, _without(job.options, "seed", "count", *given), images, self.models)
             return self._request(origin, job, Imagine.name, options, images)
@@ -131,7 +132,7 @@ class ChatUseCases:
 
         def build(job: Job) -> Request:
             kind = COMMANDS[command]
-            images = (ImageRef(_picture(job, number).id, kind.roles[0]),)
+            images = (replace(_picture(job, number), role=kind.roles[0]),)
             return self._request(origin, job, command, given(job), images)
 
         return await self._go_on(person, job_id, key, build)
@@ -225,8 +226,13 @@ class ChatUseCases:
 
 def pictures_of(job: Job) -> tuple[ImageRef, ...]:
     if job.result and job.result.media:
-        return tuple(ImageRef(picture.id) for picture in job.result.media)
-    return job.images
+        return tuple(ImageRef(picture.id, author=BY_BOT) for picture in job.result.media)
+    return authored(job)
+
+
+def authored(job: Job) -> tuple[ImageRef, ...]:
+    """The pictures that the job was about, with who posted each: whoever goes on from it need not be that one."""
+    return tuple(replace(image, author=image.author or job.origin.account_id) for image in job.images)
 
 
 def _picture(job: Job, number: int) -> ImageRef:

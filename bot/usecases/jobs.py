@@ -24,6 +24,7 @@ from bot.models import ARRIVING, Arrival, Models, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.pricing import Rates, estimate_s, price
+from bot.usecases.moderation import Moderation
 
 PREVIEW_INTERVAL_S = 0.5
 QUOTE_S = 900
@@ -102,6 +103,7 @@ class JobUseCases:
         models: Models,
         rates: Rates,
         events: Events,
+        moderation: Moderation,
         queue: QueueSettings,
         quota: QuotaSettings,
         wake: Callable[[Iterable[str]], None],
@@ -116,6 +118,7 @@ class JobUseCases:
         self._models = models
         self._rates = rates
         self._events = events
+        self._moderation = moderation
         self._queue = queue
         self._quota = quota
         self._wake = wake
@@ -132,7 +135,7 @@ class JobUseCases:
         """Accept the request's jobs (several when its prompt has `{a|b}`), all or none.
 
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
-        StorageFull, StorageBusy, ShuttingDown.
+        Blocked, StorageFull, StorageBusy, ShuttingDown.
         """
         if key is not None and (seen := await self.replayed(key, body_hash(request))) is not None:
             return seen
@@ -201,7 +204,9 @@ class JobUseCases:
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
-        return [self._new_job(person, request, one, model, one.fill(model, seed, aspect), batch) for one in each]
+        filled = [(one, one.fill(model, seed, aspect)) for one in each]
+        await self._moderation.check(request.origin, model, filled)
+        return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
 
     async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
         """The person's own. A picture to start from keeps its aspect, whatever size they like."""

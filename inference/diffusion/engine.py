@@ -113,10 +113,10 @@ class DiffusionEngine:
             pixels, was_blanked = render(pipeline, task, seed, on_step)
             if was_blanked and BLANKED not in notes:
                 notes.append(BLANKED)
-            pause(Made(task_id=task.id, picture=self._picture(task, index, seed, pixels)))
+            pause(Made(task_id=task.id, picture=self._picture(task, index, seed, pixels, was_blanked)))
         return Finished(notes=tuple(notes), revision=self._form["revision"])
 
-    def _picture(self, task: Task, index: int, seed: int, pixels: Any) -> RawPicture:
+    def _picture(self, task: Task, index: int, seed: int, pixels: Any, was_blanked: bool) -> RawPicture:
         assert self._samplers is not None
         return RawPicture(
             index=index,
@@ -126,4 +126,5 @@ class DiffusionEngine:
             seed=seed,
             sampler=str(task.options.get("sampler", "")) or self._samplers.own,
             revision=self._form["revision"],
+            nsfw=1.0 if was_blanked else None,
         )

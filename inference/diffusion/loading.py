@@ -12,7 +12,8 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.precision import dtype_for
-from inference.weights import require_safetensors
+from inference.residence import OFFLOAD, decide, needed_mb
+from inference.weights import file_of, require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
@@ -26,18 +27,37 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     require_safetensors(model, folder)
     index = _index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else AutoPipelineForText2Image
+    dtype = dtype_for(model, device)
+    residence = decide(needed_mb(model, folder, dtype), device)
     pipeline = kind.from_pretrained(
         folder,
-        dtype=dtype_for(model, device),
+        dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
+        **({"variant": model.variant} if model.variant else {}),
         **_without_missing_checker(index, folder),
     )
     if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= takes(pipeline):
         raise ModelUnavailable(model.name, f"{index['_class_name']} takes no instruction with a picture")
-    pipeline.to(device)
+    for lora in model.loras:
+        _fuse(pipeline, model, lora)
+    if residence == OFFLOAD:
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _fuse(pipeline: Any, model: ModelSpec, lora: str) -> None:
+    """Make a LoRA part of the weights. Raises: ModelUnavailable."""
+    path = file_of(lora, model.name)
+    try:
+        pipeline.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
+        pipeline.fuse_lora()
+        pipeline.unload_lora_weights()
+    except Exception as error:  # what does not fit is told in many ways
+        raise ModelUnavailable(model.name, f"the LoRA {lora} does not fit it: {error}") from error
 
 
 def _index(model: ModelSpec, folder: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from tests.fakes import (
     make_model,
     media_id,
 )
+from tests.moderation import Unmoderated
 
 STEP = Progress(step=1, steps=2)
 MEASURED = Measured(device="cpu", model="fox-diffusion", dtype="f", shape="8x8", rows=1, what="step", seconds=0.5)
@@ -59,6 +60,7 @@ class House:
     models: Models = field(default_factory=lambda: Models({"fox-diffusion": make_model()}))
     rates: Rates = field(default_factory=Rates)
     events: Events = field(default_factory=Events)
+    moderation: Any = field(default_factory=Unmoderated)
     finished: list[Any] = field(default_factory=list)
 
     def build(self, *, only_own=False, **settings):
@@ -70,6 +72,7 @@ class House:
             models=self.models,
             rates=self.rates,
             finishing=Finishing(media=self.media, pool=self.pool, pictures=self.pictures, models=self.models),
+            moderation=self.moderation,
             events=self.events,
             settings=QueueSettings(**settings),
             on_finished=self.finished.append,

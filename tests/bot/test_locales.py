@@ -55,6 +55,7 @@ _WITH_NAMES = {
 def everything_said(locale):
     """Whatever can be said, with figures for names."""
     yield from (texts.explain(make_error(name), locale=locale) for name in KINDS if name not in _WITH_NAMES)
+    yield from (texts.explain(errors.Blocked(reason, detail="7"), locale=locale) for reason in texts.BLOCKED)
     for kind, problems in _WITH_NAMES.values():
         yield from (texts.explain(kind("1", problem, detail="7"), locale=locale) for problem in problems)
     yield from (
@@ -156,7 +157,7 @@ def xx(tmp_path, monkeypatch):
 
 
 DATA = re.compile(
-    r"/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC|not in this channel"
+    r"/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC"
     r"|The port is taken|\bsteps\b|\bupscale\b|\(internal\)"
 )
 """What is no sentence: commands, ids, and the words of the test's own jobs and errors."""

@@ -20,7 +20,7 @@ ARGUMENTS = {
     "option": "steps", "problem": "range", "value": 99, "allowed": "1 to 50",
     "name": "owl", "known": ("imagine", "ask"), "limit": 20.0, "left": 3.0,
     "cost": 5.0, "resets_at": NOON, "retry_after_s": 7, "kind": "job", "job_id": "abcd", "media_id": "0f", "state":
-    "rendered", "key": "k", "unit": "MiB", "reason": "not in this channel", "model": "fox", "limit_s": 9.0,
+    "rendered", "key": "k", "unit": "MiB", "reason": "words", "model": "fox", "limit_s": 9.0,
     "alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
     "repo": "org/fox", "url": "http://hub/org/fox",
 }  # fmt: skip

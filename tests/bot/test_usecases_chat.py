@@ -1,6 +1,7 @@
 """Buttons and replies of a chat: whose job comes of it, with which options, and about which picture."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from bot.errors import (
     PictureGone,
     QueueFull,
 )
-from bot.jobs import ImageRef, JobState, Picture, Result
+from bot.jobs import BY_BOT, ImageRef, JobState, Picture, Result
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.usecases import ChatUseCases
 from tests.bot.test_usecases_jobs import ANN, BOB, House, upload
@@ -108,7 +109,7 @@ async def test_a_reroll_of_what_began_with_a_picture_shares_it_and_keeps_its_siz
     await chat.reroll(BOB, ORIGIN, job.id)
     new = accepted(house)
 
-    assert new.images == (photo,)
+    assert new.images == (replace(photo, author="ann"),)
     assert (new.options["strength"], new.options["width"], new.options["height"]) == (0.4, 256, 128)
     assert ("bob", photo.id) in house.media.pictures
     assert house.media.called("write") == []
@@ -128,7 +129,7 @@ async def test_an_answer_can_be_asked_for_again(house, chat):
     await chat.reroll(BOB, ORIGIN, job.id)
 
     assert accepted(house).options["question"] == "what is it?"
-    assert accepted(house).images == job.images
+    assert accepted(house).images == tuple(replace(image, author="ann") for image in job.images)
 
 
 async def test_a_button_of_last_year_works_when_its_model_is_gone_or_takes_less(house, chat):
@@ -148,7 +149,7 @@ async def test_a_variation_starts_from_the_picture_half_way(house, chat):
     await chat.vary(BOB, ORIGIN, job.id, number=1)
     new = accepted(house)
 
-    assert new.images == (ImageRef(media_id(b"two"), "init"),)
+    assert new.images == (ImageRef(media_id(b"two"), "init", BY_BOT),)
     assert (new.options["strength"], new.options["count"], new.options["prompt"]) == (0.5, 1, "a fox")
     assert (new.options["width"], new.options["height"], new.options["steps"]) == (256, 128, 12)
     assert new.options["seed"] != 7
@@ -338,8 +339,11 @@ async def test_a_message_leads_to_its_job(house, chat, outbox):
 async def test_pictures_of_a_job_can_be_used_in_ones_own_command(house, chat):
     made, asked = await painted(house), await answered(house)
 
-    assert await chat.pictures_for(BOB, made.id) == (ImageRef(media_id(b"one")), ImageRef(media_id(b"two")))
-    assert await chat.pictures_for(BOB, asked.id) == asked.images == await chat.pictures_of(asked)
+    assert await chat.pictures_for(BOB, made.id) == tuple(
+        ImageRef(media_id(one), author=BY_BOT) for one in (b"one", b"two")
+    )
+    anns = tuple(replace(image, author="ann") for image in asked.images)
+    assert await chat.pictures_for(BOB, asked.id) == anns == await chat.pictures_of(asked)
     assert {media for owner, media in house.media.pictures if owner == "bob"} == {
         media_id(b"one"),
         media_id(b"two"),

@@ -42,6 +42,7 @@ from tests.fakes import (
     make_result,
     media_id,
 )
+from tests.moderation import Unmoderated
 
 ANN, BOB = make_person(), make_person(id="bob", name="Bob")
 STEP = Progress(step=1, steps=4)
@@ -69,6 +70,7 @@ class House:
             models=self.models,
             rates=self.rates,
             events=self.events,
+            moderation=Unmoderated(),  # type: ignore[arg-type]
             queue=QueueSettings(),
             quota=self.quota,
             wake=self.wake,

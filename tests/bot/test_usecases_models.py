@@ -12,51 +12,15 @@ from bot.events import Events
 from bot.fitting import Hardware
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Arrival, Models
-from bot.ports import Addition, Described, Done, HubFile, Kind, Listing, Offer, Progress, Rendered, Transfer, Wanted
+from bot.ports import Described, Done, Kind, Offer, Progress, Rendered, Wanted
 from bot.pricing import Rates
 from bot.settings import read_settings
 from bot.usecases import CatalogueUseCases, ModelUseCases
 from bot.usecases.models import RESERVE
+from tests.choosing import COMMIT, MB, FakeFiles, FakeHub
 from tests.fakes import make_job, make_model
 
-COMMIT = "c" * 40
-MB = 2**20
 SEEING = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
-
-
-class Hub:
-    """Has whatever is asked for: one file of 100 MB, told in two steps."""
-
-    def __init__(self):
-        self.errors, self.fetched, self.removed, self.looked = {}, [], [], []
-        self.free, self.licence, self.kind = 100 * 2**30, "apache-2.0", "StableDiffusionPipeline"
-        self.missing = True
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-
-    async def look(self, wanted):
-        self.looked.append(wanted)
-        if "look" in self.errors:
-            raise self.errors["look"]
-        file = HubFile(path="model.safetensors", size=100 * MB, is_here=not self.missing)
-        return Listing(
-            wanted=wanted, commit=COMMIT, files=(file,), licence=self.licence, kind=self.kind, free=self.free
-        )
-
-    async def fetch(self, listing):
-        for done in (40 * MB, 100 * MB):
-            yield Transfer(done=done, total=100 * MB, rate=20.0 * MB, eta_s=3.0)
-            await self.go_on.wait()
-            if "fetch" in self.errors:
-                raise self.errors["fetch"]
-        self.fetched.append(listing.wanted.repo)
-
-    async def usage(self):
-        return {"org/fox": 100 * MB}
-
-    async def remove(self, repo):
-        self.removed.append(repo)
-        return 100 * MB
 
 
 class Device:
@@ -100,33 +64,6 @@ class Store:
         return job
 
 
-class Files:
-    def __init__(self):
-        self.kind, self.kept, self.place = Kind(kind="unknown"), [], None
-
-    async def recognise(self, path):
-        return self.kind
-
-    def of_class(self, name):
-        return self.kind
-
-    async def keep(self, path, kind, name):
-        self.kept.append(Addition(name=name, kind=kind.kind, family=kind.family, size=7))
-        return self.kept[-1]
-
-    def additions(self):
-        return self.kept
-
-    async def drop(self, name):
-        left = [one for one in self.kept if one.name != name]
-        freed = sum(one.size for one in self.kept) - sum(one.size for one in left)
-        self.kept[:] = left
-        return freed
-
-    def cached(self, repo, revision):
-        return self.place
-
-
 PRESET = make_model(
     name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0",
     steps=2, width=64, height=64, ram_mb=1000,
@@ -138,7 +75,8 @@ STARTER = make_model(name="starter", tasks=(TEXT_TO_IMAGE, *SEEING), repo="/clon
 def town(tmp_path):
     models = Models({"starter": STARTER, "fox": PRESET})
     town = SimpleNamespace(
-        models=models, hub=Hub(), device=Device(), store=Store(), files=Files(), woken=[], learned=[], ram_mb=8000,
+        models=models, hub=FakeHub(), device=Device(), store=Store(), files=FakeFiles(), woken=[], learned=[],
+        ram_mb=8000,
         choices=OwnersChoices(tmp_path, lambda: {"starter": STARTER, "fox": PRESET}), config=tmp_path / "config.toml",
     )  # fmt: skip
 

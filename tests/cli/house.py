@@ -25,8 +25,20 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUES
 from bot.ports import CleanPicture, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
-from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import (
+    CatalogueUseCases,
+    ChatUseCases,
+    JobUseCases,
+    MediaUseCases,
+    Moderation,
+    Operations,
+    PeopleUseCases,
+    Surroundings,
+    UseCases,
+)
 from storage import Storage, StorageSettings, open_storage
+from tests.choosing import choosing_of
+from tests.moderation import moderation_of
 from tests.web.pool import TestPool
 
 MODELS = (
@@ -35,6 +47,10 @@ MODELS = (
         demo=True, samplers=("euler",),
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
+)  # fmt: skip
+PRESET = ModelSpec(
+    name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0", steps=2,
+    width=64, height=64, licence_url="https://hub.test/org/fox", ram_mb=1000,
 )  # fmt: skip
 CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}
 
@@ -65,7 +81,22 @@ class QuickPictures:
         return Rendered(media=Media(made.getvalue(), "image/png"), width=width, height=height, parameters="")
 
 
-def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, events: Events, models: Models) -> UseCases:
+def make_usecases(
+    storage: Storage, pool: TestPool, dispatcher: Dispatcher, events: Events, models: Models, data_dir: Path
+) -> UseCases:
+    choosing = choosing_of(
+        models=models,
+        pool=pool,
+        store=storage.jobs,
+        learned=storage.learned,
+        data_dir=data_dir,
+        events=events,
+        rates=dispatcher.rates,
+        wake=dispatcher.wake,
+        shipped={spec.name: spec for spec in (*MODELS, PRESET)},
+    )
+    moderation = dispatcher.moderation
+    assert isinstance(moderation, Moderation)
     jobs = JobUseCases(
         store=storage.jobs,
         history=storage.history,
@@ -74,6 +105,7 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         models=models,
         rates=dispatcher.rates,
         events=events,
+        moderation=moderation,
         queue=QueueSettings(),
         quota=QuotaSettings(),
         wake=dispatcher.wake,
@@ -95,7 +127,10 @@ def make_usecases(storage: Storage, pool: TestPool, dispatcher: Dispatcher, even
         media=MediaUseCases(storage.media, QuickPictures(), ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=moderation,
         models=models,
+        choosing=choosing,
+        catalogue=CatalogueUseCases(choosing),
     )
 
 
@@ -108,7 +143,7 @@ async def open_usecases(data_dir: Path, *, only_own: bool) -> AsyncIterator[UseC
 
 @asynccontextmanager
 async def open_rooms(data_dir: Path, *, only_own: bool) -> AsyncIterator[tuple[UseCases, Storage]]:
-    models, events = Models({spec.name: spec for spec in MODELS}), Events()
+    models, events = Models({spec.name: spec for spec in (*MODELS, PRESET)}), Events()
     pool = TestPool([spec.name for spec in MODELS])
     async with open_storage(StorageSettings(min_free_mb=0), data_dir) as storage:
         dispatcher = Dispatcher(
@@ -119,13 +154,14 @@ async def open_rooms(data_dir: Path, *, only_own: bool) -> AsyncIterator[tuple[U
             models=models,
             rates=Rates(),
             finishing=Finishing(media=storage.media, pool=pool, pictures=QuickPictures(), models=models),
+            moderation=moderation_of(storage),
             events=events,
             settings=QueueSettings(),
             only_own=only_own,
         )
         working = asyncio.create_task(dispatcher.run())
         try:
-            yield make_usecases(storage, pool, dispatcher, events, models), storage
+            yield make_usecases(storage, pool, dispatcher, events, models, data_dir), storage
         finally:
             await dispatcher.close(0)
             await working

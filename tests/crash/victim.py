@@ -23,6 +23,7 @@ from bot.jobs import ImageRef, JobState, Origin
 from bot.lock import DataLock
 from bot.models import TASKS, Models, ModelSpec
 from bot.ports import Person
+from bot.safety import SafetySettings
 from bot.settings import read_secrets
 from bot.usecases import Request
 from inference.devices import DevicesSettings
@@ -47,6 +48,7 @@ SETTINGS = {
     "devices": DevicesSettings(use="cpu"),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
+    "safety": SafetySettings(classifier="models/none"),
 }
 
 
@@ -160,7 +162,9 @@ class Victim:
         return self.people[name]
 
     async def _request(self, planned: Planned, person: Person) -> Request:
-        origin = Origin(platform=planned.platform, space_id=planned.space, account_id=planned.person, chat_id="1")
+        origin = Origin(
+            platform=planned.platform, space_id=planned.space, account_id=planned.person, chat_id="1", is_admin=True
+        )
         words = WORDS[planned.kind] if self.engine == "test" else "a red circle on a blue background"
         if planned.kind is Kind.ASK:
             images = (ImageRef(await self._picture(person)),)

@@ -20,10 +20,12 @@ from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.ports import CleanPicture, Person, Rendered
 from bot.pricing import Rates
+from bot.safety import SafetySettings
 from bot.settings import read_secrets
 from bot.usecases import Surroundings
 from storage import Storage, StorageSettings, open_storage
 from tests.discord.loopback.server import Loopback
+from tests.moderation import SOME_WEIGHTS
 from tests.web.pool import TestPool
 
 MODELS = (
@@ -112,6 +114,7 @@ def loaded(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: A
         "images": ImagesSettings(),
         "retention": RetentionSettings(),
         "storage": StorageSettings(min_free_mb=0),
+        "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
     }
     return Loaded(
         settings={**made, **settings},
@@ -130,10 +133,11 @@ async def opened(
     room: int = 4,
     token: str = "a-bot-token",
     with_models: Any = MODELS,
+    safety: SafetySettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[House]:
     """Not yet started."""
-    house_of = loaded(data_dir, with_models)
+    house_of = loaded(data_dir, with_models, **({"safety": safety} if safety else {}))
     said: list[str] = []
     async with open_storage(house_of.settings["storage"], data_dir) as storage:
         await storage.jobs.recover(max_interruptions=10)

@@ -8,11 +8,13 @@ import pytest
 from adapters.discord import sentences
 from bot.jobs import JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
+from bot.safety import SafetySettings
 from tests.discord.house import MODELS, House, opened
 from tests.discord.loopback.server import Loopback
 from tests.discord.loopback.world import ATTACH, EVERYTHING, GROUP, SEND, THREAD, THREADS, VIEW, Channel, Message
 from tests.discord.people import Actor, is_finished, until
 from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
+from tests.moderation import SOME_WEIGHTS
 
 MINUTE = 60
 
@@ -91,7 +93,7 @@ async def test_after_a_quarter_of_an_hour_the_result_comes_as_a_private_message(
     there = foreign(ann)
     made = there.slash("imagine", prompt="a slow fox", steps=10)
     await until(lambda: made.messages and made.messages[0].content, "the placeholder")
-    await until(lambda: made.messages[0].attachments, "progress")
+    await until(lambda: "Working" in made.messages[0].content, "progress")
     house.server.world.move_on(14.5 * MINUTE)
     house.pool.go_on.set()
 
@@ -194,7 +196,8 @@ async def test_what_comes_of_a_spoiler_by_words_is_one(
     data_dir: Path, server: Loopback, ann: Actor, bob: Actor
 ) -> None:
     editor = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
-    async with opened(data_dir, server, with_models=(*MODELS, editor)) as house:
+    safety = SafetySettings(classifier=SOME_WEIGHTS, edit_others=True)
+    async with opened(data_dir, server, with_models=(*MODELS, editor), safety=safety) as house:
         house.start()
         await house.ready()
         photo = bob.say("look", a_photo(server, "SPOILER_photo.png"), mention=False)
@@ -211,8 +214,9 @@ async def test_what_comes_of_a_spoiler_by_words_is_one(
 
 
 async def test_the_preview_of_a_spoiler_is_one(house: House, ann: Actor) -> None:
-    ann.slash("imagine", prompt="a slow fox", steps=10, image=a_photo(house.server, "SPOILER_photo.png"))
-    message = await ann.posted()
+    there = ann.at(house.server.world.channel(nsfw=True))
+    there.slash("imagine", prompt="a slow fox", steps=10, image=a_photo(house.server, "SPOILER_photo.png"))
+    message = await there.posted()
 
     await until(lambda: message.attachments, "a preview")
 
@@ -227,7 +231,7 @@ async def test_a_thread_is_as_restricted_as_its_channel(house: House, ann: Actor
     made = await imagined(ann.at(thread))
 
     job = await job_of(house, made)
-    assert job.origin.extra["nsfw"] is True
+    assert job.origin.age_restricted is True
     assert job.origin.thread_id == str(thread.id)
 
 
@@ -254,7 +258,7 @@ async def test_age_restricted_channels_are_told_to_the_core(house: House, ann: A
     made = await imagined(there)
 
     job = await job_of(house, made)
-    assert job.origin.extra["nsfw"] is True
+    assert job.origin.age_restricted is True
     assert job.origin.space_id == str(there.channel.guild.id)
 
 

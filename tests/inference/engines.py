@@ -30,6 +30,23 @@ from inference.protocol import Finished, RawPicture
 PREVIEW = b"\xff\xd8preview"
 
 
+def harmless(_classifier: ModelSpec) -> Any:
+    """A classifier that finds nothing; the next ones find it everywhere, give no number, or are broken."""
+    return lambda _image: 0.1
+
+
+def adult(_classifier: ModelSpec) -> Any:
+    return lambda _image: 0.9
+
+
+def nothing(_classifier: ModelSpec) -> Any:
+    return lambda _image: float("nan")
+
+
+def broken(_classifier: ModelSpec) -> Any:
+    raise ModelUnavailable("classifier", "it is broken")
+
+
 def build(model: ModelSpec) -> "TestEngine":
     return TestEngine(model)
 

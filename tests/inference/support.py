@@ -45,12 +45,20 @@ async def open_pool(
     engines: str = TEST_ENGINES,
     devices: Any = ("cpu",),
     pictures: Any = None,
+    classifier: ModelSpec | None = None,
+    checker: str = "",
     **settings: Any,
 ) -> AsyncIterator[DevicePool]:
     """A pool with short time limits and test engines in real children, ready to run."""
     quick = {"restart_backoff_s": 0.01, "warm_up": False, "niceness": 0} | settings
     pool = DevicePool(
-        PoolSettings(**quick), devices, models or [make_model()], pictures or RawPictures(), engines=engines
+        PoolSettings(**quick),
+        devices,
+        models or [make_model()],
+        pictures or RawPictures(),
+        engines=engines,
+        classifier=classifier,
+        checker=checker,
     )
     async with pool:
         await until(lambda: len(pool.offers()) > 0)

@@ -52,6 +52,7 @@ def make_form():
         "options": ["prompt", "seed", "steps", "count"],
         "revision": "test",
         "dtype": "none",
+        "checker": "missing",
     }
 
 

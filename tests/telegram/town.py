@@ -16,10 +16,12 @@ from adapters.telegram.settings import TelegramSettings
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
 from bot.models import TASKS, Models, ModelSpec
 from bot.pricing import Rates as Prices
+from bot.safety import SafetySettings
 from bot.settings import read_secrets
 from bot.usecases import Surroundings
 from inference.pictures import PictureService
 from storage import Storage, StorageSettings, open_storage
+from tests.moderation import SOME_WEIGHTS
 from tests.telegram.pool import ChatPool
 from tests.telegram.server import BotServer
 from tests.telegram.world import Message, World
@@ -46,6 +48,7 @@ SETTINGS: Mapping[str, Any] = {
     "quota": QuotaSettings(daily_device_seconds=0),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
+    "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
 }
 
 

@@ -22,10 +22,22 @@ from bot.finishing import Finishing
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.pricing import Rates
-from bot.usecases import ChatUseCases, JobUseCases, MediaUseCases, Operations, PeopleUseCases, Surroundings, UseCases
+from bot.usecases import (
+    CatalogueUseCases,
+    ChatUseCases,
+    JobUseCases,
+    MediaUseCases,
+    Moderation,
+    Operations,
+    PeopleUseCases,
+    Surroundings,
+    UseCases,
+)
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
+from tests.choosing import choosing_of
+from tests.moderation import moderation_of
 from tests.web.pool import TestPool, picture
 
 SECRET = "the-local-secret"
@@ -36,6 +48,10 @@ MODELS = (
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
     ModelSpec(name="demo", tasks=(TEXT_TO_IMAGE,), repo="demo", demo=True, width=64, height=64),
+)  # fmt: skip
+PRESET = ModelSpec(
+    name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0", steps=2,
+    width=64, height=64, download_mb=100, licence_url="https://hub.test/org/fox", commercial=False, ram_mb=1000,
 )  # fmt: skip
 
 
@@ -100,7 +116,20 @@ def build_usecases(
     dispatcher: Dispatcher,
     models: Models,
     rates: Rates,
+    moderation: Moderation,
+    data_dir: Path,
 ) -> UseCases:
+    choosing = choosing_of(
+        models=models,
+        pool=pool,
+        store=storage.jobs,
+        learned=storage.learned,
+        data_dir=data_dir,
+        events=events,
+        rates=rates,
+        wake=dispatcher.wake,
+        shipped={spec.name: spec for spec in (*MODELS, PRESET)},
+    )
     jobs = JobUseCases(
         store=storage.jobs,
         history=storage.history,
@@ -109,6 +138,7 @@ def build_usecases(
         models=models,
         rates=rates,
         events=events,
+        moderation=moderation,
         queue=QueueSettings(max_outstanding=20),
         quota=QuotaSettings(daily_device_seconds=5.0),
         wake=dispatcher.wake,
@@ -130,14 +160,17 @@ def build_usecases(
         media=MediaUseCases(storage.media, pictures, ImagesSettings()),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
         operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        moderation=moderation,
         models=models,
+        choosing=choosing,
+        catalogue=CatalogueUseCases(choosing),
     )
 
 
 @asynccontextmanager
-async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIterator[TestHouse]:
+async def opened_house(data_dir: Path, *, has_children: bool = False, **safety: Any) -> AsyncIterator[TestHouse]:
     """Not yet served: `serve` does that. `has_children`: the engines run in the real pool's child process."""
-    models = Models({spec.name: spec for spec in MODELS})
+    models = Models({spec.name: spec for spec in (*MODELS, PRESET)})
     events, rates = Events(), Rates()
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
@@ -146,6 +179,7 @@ async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIt
         if has_children:
             made = DevicePool(PoolSettings(), ["cpu"], MODELS, pictures, engines="tests.inference.engines:build")
             pool = await stack.enter_async_context(made)
+        moderation = moderation_of(storage, **safety)
         dispatcher = Dispatcher(
             store=storage.jobs,
             media=storage.media,
@@ -154,10 +188,11 @@ async def opened_house(data_dir: Path, *, has_children: bool = False) -> AsyncIt
             models=models,
             rates=rates,
             finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
+            moderation=moderation,
             events=events,
             settings=QueueSettings(),
         )
-        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates)
+        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates, moderation, data_dir)
         house = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
         working = asyncio.create_task(dispatcher.run())
         yield house

@@ -1,17 +1,22 @@
 """A pool that works inside the test's own process: pictures of one colour, answers that repeat the question.
 
 Words in the prompt (or question) steer it: `slow` stays at its second step until the test says go on, `fail` breaks.
+Where there are rules, pictures are looked at: `nude` ones score 0.9, `unseen` ones have no score, `nan` fails the
+check, and `nudes` comes with a picture to start from that scores 0.9.
 """
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
-from bot.errors import EngineError, JobCancelled
+from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
+from bot.models import ModelSpec
 from bot.ports import Described, DeviceStatus, Done, Offer, Progress, Rendered, Task
+from bot.safety.policy import require_fit
 
 STEP_S = 0.02
 
@@ -34,6 +39,7 @@ class TestPool:
         self._running: dict[str, bool] = {}
         self._changed = asyncio.Event()
         self.watched: dict[str, bool] = {}
+        self._has_no_preview: set[str] = set()
         self.go_on = asyncio.Event()
         self.state = "ready"
 
@@ -43,11 +49,18 @@ class TestPool:
             return []
         return [Offer(device="cpu", models=self._models, warm=self._models, free=free, idle=not self._running)]
 
+    def know(self, models: Sequence[ModelSpec]) -> None:
+        self._models = frozenset(model.name for model in models)
+        self._changed.set()
+
     async def run(self, task: Task) -> AsyncGenerator[Progress | Described | Done, None]:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()
         self._running[task.id] = False
         self.watched.setdefault(task.id, task.watched)
+        self._has_no_preview |= {task.id} if task.rules and not task.rules.may_preview else set()
         try:
+            if task.images:
+                require_fit(task.rules, 0.9 if "nudes" in words else 0.0)
             steps = int(task.options.get("steps") or 3)
             for step in range(1, steps + 1):
                 await self._step(task.id)
@@ -57,7 +70,7 @@ class TestPool:
                 while "slow" in words and step == 2 and not self.go_on.is_set():
                     await self._step(task.id)
                     yield self._progress(task.id, step, steps)
-            yield self._finish(task)
+            yield self._looked_at(self._finish(task), task, words)
         finally:
             del self._running[task.id]
             self._changed.set()
@@ -68,8 +81,17 @@ class TestPool:
             raise JobCancelled
 
     def _progress(self, task_id: str, step: int, steps: int) -> Progress:
-        preview = picture(step, 32, 32, "JPEG") if self.watched.get(task_id) else None
+        is_shown = self.watched.get(task_id) and task_id not in self._has_no_preview
+        preview = picture(step, 32, 32, "JPEG") if is_shown else None
         return Progress(step=step, steps=steps, preview=preview)
+
+    def _looked_at(self, done: Done, task: Task, words: list[str]) -> Done:
+        if task.rules is None:
+            return done
+        if "nan" in words:
+            raise Blocked("unchecked")
+        score = None if "unseen" in words else 0.9 if "nude" in words else 0.1
+        return replace(done, pictures=tuple(replace(made, nsfw=score) for made in done.pictures))
 
     def _finish(self, task: Task) -> Done:
         if task.command == "describe":

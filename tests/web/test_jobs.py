@@ -37,7 +37,8 @@ async def test_a_finished_job_has_every_field_of_the_contract(client):
     assert set(result) == {"media", "text", "seed", "model", "revision", "seconds", "parameters", "notes"}
     assert (result["seed"], result["model"], result["revision"]) == (7, "paint", "test")
     assert len(result["media"]) == 2
-    assert set(result["media"][0]) == {"id", "url", "media_type", "width", "height", "alt"}
+    assert set(result["media"][0]) == {"id", "url", "media_type", "width", "height", "alt", "spoiler"}
+    assert result["media"][0]["spoiler"] is False
     assert result["media"][0]["url"] == f"/api/v1/media/{result['media'][0]['id']}"
     assert result["media"][0]["alt"] == "It is a picture"  # as the model sees it that sees
 

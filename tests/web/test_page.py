@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
+from bot.safety import SafetySettings
 from tests.web.asking import imagine, make
 from tests.web.pool import picture
 
@@ -102,6 +103,21 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     larger = tab.page.locator(".work").first.get_by_role("img", name="It is a picture")
     await expect(larger).to_be_visible()
     assert await larger.evaluate("image => image.naturalWidth") == 128
+    assert tab.complaints == []
+
+
+async def test_a_spoiler_is_blurred_until_it_is_clicked(server, tab):
+    server.usecases.moderation.settings = SafetySettings(local_policy="spoiler")
+    await tab.open(server.url)
+    await tab.imagine("a nude statue")
+    done = tab.work("a nude statue", "delivered")
+    image = done.locator(".mat img")
+    await expect(image).to_have_css("filter", re.compile("blur"))
+
+    await done.get_by_role("button", name="Show this picture").click()
+
+    await expect(image).to_have_css("filter", "none")
+    await expect(done.get_by_role("button", name="Show this picture")).to_have_count(0)
     assert tab.complaints == []
 
 

@@ -14,7 +14,7 @@ const ON_ITS_WAY = {
 };
 
 /**
- * A figure for the picture `media` ({ id, media_type, width, height, alt }).
+ * A figure for the picture `media` ({ id, media_type, width, height, alt, spoiler }).
  *
  * `parent` is the job it came from, or null for a photo; `onUse` puts it on the desk, `onReuse(options)` a prompt;
  * `onMade(job)` hangs a picture that was made from it.
@@ -26,6 +26,7 @@ export function buildFigure(media, { parent = null, onUse, onReuse, onMade }) {
   const download = h("a", { class: "quiet button", download: `easel-${media.id.slice(0, 12)}.${SUFFIX[media.media_type] || "png"}` }, "Download");
   const error = h("p", { class: "error", role: "alert", hidden: true });
   const figure = h("figure", { class: "picture", "data-media": media.id }, link);
+  if (media.spoiler) hide(figure, link);
   const entries = new Map();
 
   /** Show a caption or ask job in the thread; a second time updates it. */
@@ -71,6 +72,19 @@ export function buildFigure(media, { parent = null, onUse, onReuse, onMade }) {
     (problem) => say(error, problem.message),
   );
   return { figure, hold };
+}
+
+/** Blur a picture until it is clicked; a click on it does not open it before. */
+function hide(figure, link) {
+  const show = h("button", { type: "button", class: "show-spoiler", click: () => {
+    figure.classList.remove("spoiler");
+    link.removeAttribute("inert");
+    show.remove();
+    link.focus();
+  } }, "Show this picture");
+  figure.classList.add("spoiler");
+  link.setAttribute("inert", "");
+  link.after(show);
 }
 
 function buildQuestion(media, send) {

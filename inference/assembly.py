@@ -1,0 +1,87 @@
+"""Use cases that stand on models and on what looks at their pictures, put together for the composition root."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from bot.choices import OwnersChoices
+from bot.events import Events
+from bot.jobs import Media
+from bot.models import Models, ModelSpec
+from bot.ports import JobStore, Learned, People, Pool, Spaces, Wanted
+from bot.pricing import Rates
+from bot.safety import SafetySettings, classifier_of, read_words
+from bot.usecases import ModelUseCases, Moderation
+from inference.classifier import ClassifierFiles
+from inference.fetching import HubDownloads
+from inference.hardware import machine
+from inference.model_files import ModelFiles
+
+
+class Loaded(Protocol):
+    """What is needed of the settings."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+    @property
+    def secrets(self) -> Any: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def root(self) -> Path: ...
+    @property
+    def models(self) -> Models: ...
+
+
+class Stores(Protocol):
+    """What is needed of the storage."""
+
+    @property
+    def jobs(self) -> JobStore: ...
+    @property
+    def learned(self) -> Learned: ...
+    @property
+    def spaces(self) -> Spaces: ...
+    @property
+    def people(self) -> People: ...
+
+
+def choosing(
+    loaded: Loaded,
+    stores: Stores,
+    pool: Pool,
+    rates: Rates,
+    events: Events,
+    wake: Callable[[Iterable[str]], None],
+    shipped: Callable[[], Mapping[str, ModelSpec]],
+) -> ModelUseCases:
+    """Choosing models, with the hub, this machine's disk and its hardware."""
+    classifier = classifier_of(loaded.settings["safety"])
+    also = [Wanted(repo=classifier.repo, revision=classifier.revision)]
+    return ModelUseCases(
+        models=loaded.models,
+        downloads=HubDownloads(token=loaded.secrets.of("HF_TOKEN")),
+        pool=pool,
+        choices=OwnersChoices(loaded.data_dir, shipped),
+        files=ModelFiles(loaded.data_dir),
+        store=stores.jobs,
+        learned=stores.learned,
+        rates=rates,
+        events=events,
+        sample=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
+        hardware=lambda: machine(loaded.data_dir),
+        wake=wake,
+        also=also if classifier.repo and not classifier.is_local else (),
+    )
+
+
+def moderation(loaded: Loaded, stores: Stores) -> Moderation:
+    """Raises: StartupError: the file of blocked words cannot be read."""
+    settings: SafetySettings = loaded.settings["safety"]
+    return Moderation(
+        spaces=stores.spaces,
+        people=stores.people,
+        classifier=ClassifierFiles(classifier_of(settings)),
+        settings=settings,
+        words=read_words(settings.blocked_words, settings.blocked_words_file, loaded.data_dir),
+    )

@@ -1,0 +1,172 @@
+"""What is refused, thrown away and hidden on the page and over REST."""
+
+import contextlib
+
+import pytest
+
+from bot.errors import Blocked, InvalidOption
+from bot.jobs import Origin
+from bot.ports import Described
+from bot.safety import Policy
+from tests.web.asking import ask, imagine, make, problem, upload
+from tests.web.conftest import client_of, opened_house
+from tests.web.pool import picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+JOBS = "/api/v1/jobs"
+
+
+@contextlib.asynccontextmanager
+async def serving(tmp_path, **safety):
+    async with opened_house(tmp_path, **safety) as house:
+        await house.serve()
+        yield house
+
+
+@contextlib.asynccontextmanager
+async def caller(house, *, is_admin=False):
+    """Somebody with a key of their own."""
+    _, key = await house.usecases.people.create_key("Ada", is_admin=is_admin)
+    async with client_of(house) as client:
+        client.headers["Authorization"] = f"Bearer {key}"
+        yield client
+
+
+async def stored(house) -> int:
+    return len(list((house.data_dir / "media").rglob("*.*")))
+
+
+async def test_blocked_words_are_refused_before_a_job_exists_and_are_not_repeated(tmp_path):
+    async with serving(tmp_path, blocked_words=("broccoli",)) as house, client_of(house) as client:
+        bodies = [
+            imagine("a br0cc0li"),
+            imagine("{a fox|b r o c c o l i}"),
+            {"command": "ask", "options": {"question": "is it broccoli?"}, "images": []},
+        ]
+        bodies[2]["images"] = [(await upload(client, picture(3, 48, 32)))["id"]]
+        answers = [await client.post(JOBS, json=body) for body in bodies]
+        passed = await make(client, imagine("a fox", negative_prompt="broccoli"))
+        jobs = (await client.get(JOBS)).json()["jobs"]
+
+    for answer in answers:
+        assert "occoli" not in problem(answer, 403, "blocked")["detail"]
+    assert [job["id"] for job in jobs] == [passed["id"]]
+
+
+async def test_what_no_house_may_have_is_refused_to_its_owner_too(client):
+    detail = problem(await client.post(JOBS, json=imagine("a nude child")), 403, "blocked")["detail"]
+
+    assert "never" in detail
+
+
+async def test_a_sexual_picture_is_thrown_away_refunded_and_told_calmly(server):
+    async with caller(server) as client:
+        job = await make(client, imagine("a nude statue"))
+        quota = (await client.get("/api/v1/quota")).json()
+
+    assert (job["state"], job["result"]) == ("failed", None)
+    assert (job["error"]["code"], job["error"]["incident"]) == ("blocked", None)
+    assert "not charged" in job["error"]["message"]
+    assert (quota["used"], quota["reserved"]) == (0, 0)
+    assert await stored(server) == 0
+
+
+@pytest.mark.parametrize(("policy", "spoiler"), [("spoiler", True), ("allow", False)])
+async def test_a_policy_shows_it_after_a_click_or_at_once(server, policy, spoiler):
+    await server.usecases.moderation.set_policy(is_admin=True, platform="web", space_id="web", policy=policy)
+    async with caller(server) as client:
+        adult, harmless = await make(client, imagine("a nude statue")), await make(client, imagine("a fox"))
+
+    assert adult["result"]["media"][0]["spoiler"] is spoiler
+    assert harmless["result"]["media"][0]["spoiler"] is False
+
+
+async def test_the_owners_own_page_has_a_policy_of_its_own(server, client):
+    await server.usecases.moderation.set_policy(is_admin=True, platform="web", space_id="web", policy="block")
+
+    assert (await make(client, imagine("a nude statue")))["state"] == "delivered"
+
+
+async def test_a_failing_check_throws_away_what_the_owner_asked_for(client):
+    job = await make(client, imagine("nan"))
+
+    assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
+
+
+async def test_without_a_classifier_real_models_are_for_admins(server):
+    server.usecases.moderation.classifier.found = False
+    async with caller(server) as client:
+        refused = problem(await client.post(JOBS, json=imagine("unseen")), 403, "blocked")
+        demo = await make(client, imagine("a fox", model="demo"))
+    async with caller(server, is_admin=True) as client:
+        shown = await make(client, imagine("unseen"))
+
+    assert "easel models use paint" in refused["detail"]
+    assert demo["state"] == "delivered"
+    assert shown["result"]["media"][0]["spoiler"] is True
+    assert any("Nobody checked" in note for note in shown["result"]["notes"])
+
+
+async def test_a_picture_that_nobody_could_check_is_not_shown_to_strangers(server):
+    async with caller(server) as client:
+        job = await make(client, imagine("unseen"))
+
+    assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
+
+
+async def test_a_sexual_picture_to_start_from_is_not_worked_on(server, a_picture):
+    async with caller(server) as client:
+        photo = await upload(client, a_picture)
+        job = await make(client, {**imagine("nudes"), "images": [photo["id"]]})
+
+    assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
+    assert "not worked on" in job["error"]["message"]
+
+
+async def test_no_preview_is_shown_where_pictures_may_be_blocked(server):
+    async with caller(server) as client:
+        job = await ask(client, imagine("slow"))
+        previews = []
+        async with client.stream("GET", f"{JOBS}/{job['id']}/events") as stream:
+            async for line in stream.aiter_lines():
+                if '"preview"' in line:
+                    previews.append('"preview":null' in line.replace(" ", ""))
+                    server.pool.go_on.set()
+
+    assert previews
+    assert all(previews)
+
+
+async def test_policies_are_for_admins_to_choose(server):
+    moderation, space = server.usecases.moderation, {"platform": "telegram", "space_id": "-5"}
+    with pytest.raises(Blocked):
+        await moderation.set_policy(is_admin=False, **space, policy="allow")
+    with pytest.raises(InvalidOption):
+        await moderation.set_policy(is_admin=True, **space, policy="everything")
+
+    chosen = await moderation.set_policy(is_admin=True, **space, policy="spoiler", edit_others=True)
+    back = await moderation.set_policy(is_admin=True, **space, policy="default")
+
+    assert (chosen.policy, chosen.edit_others, chosen.is_policy_chosen) == (Policy.SPOILER, True, True)
+    assert (back.policy, back.edit_others, back.is_policy_chosen) == (Policy.BLOCK, True, False)
+
+
+@pytest.mark.parametrize(("restricted", "expected"), [(None, "allow"), (True, "allow"), (False, "block")])
+async def test_where_children_may_be_the_policy_is_block(server, restricted, expected):
+    await server.usecases.moderation.set_policy(is_admin=True, platform="discord", space_id="1", policy="allow")
+    origin = Origin(platform="discord", space_id="1", account_id="7", age_restricted=restricted)
+
+    assert await server.usecases.moderation.policy_of(origin) == expected
+
+
+async def test_a_classifier_that_could_not_be_loaded_is_as_good_as_missing_until_it_works(server):
+    server.usecases.moderation.heard(Described(model="paint", form={"checker": "broken"}))
+    async with caller(server) as client:
+        refused = await client.post(JOBS, json=imagine("a fox"))
+    async with caller(server, is_admin=True) as client:
+        assert (await make(client, imagine("a fox")))["state"] == "delivered"
+    async with caller(server) as client:
+        again = await make(client, imagine("a fox"))
+
+    problem(refused, 403, "blocked")
+    assert again["state"] == "delivered"
