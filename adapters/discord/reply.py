@@ -127,7 +127,7 @@ class Reply:
             except (NotHere, MessageGone) as error:
                 log.info("the channel is closed to us", action="channel_closed", detail=error.detail)
         if not refs:
-            await self._fitting(job, pictures, private)
+            await self._fitting(job, [] if job.is_adult else pictures, private)  # not every reader of those is an adult
         return str(refs[-1])
 
     async def _fitting(self, job: Job, pictures: Sequence[Media], put: Any) -> None:

@@ -16,7 +16,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
 from tests.discord.house import MODELS, House, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.loopback.world import Message, Person
+from tests.discord.loopback.world import EVERYTHING, SEND, Message, Person
 from tests.discord.people import Actor, until
 from tests.discord.test_conversation import a_photo, imagined
 from tests.discord.test_places import foreign
@@ -94,6 +94,21 @@ async def test_private_chats_and_places_without_the_bot_are_no_adult_channels(
         assert (await ended(private)).attachments == []
         await until(lambda: made.messages and "not charged" in made.messages[0].content, "a refusal")
         assert made.messages[0].attachments == []
+
+
+async def test_a_picture_for_adults_does_not_follow_its_person_into_a_private_chat(
+    data_dir: Path, server: Loopback, ann: Actor
+) -> None:
+    async with living(data_dir, server, policy="allow") as house:
+        there = ann.at(server.world.channel(nsfw=True, permissions=EVERYTHING & ~SEND))
+        made = there.slash("imagine", prompt="a slow nude statue", steps=10)
+        await until(lambda: made.messages and "Working" in made.messages[0].content, "progress")
+        server.world.move_on(14.5 * 60)
+        house.pool.go_on.set()
+
+        message = await ann.at(server.world.dm(ann.person)).finished()
+
+    assert message.attachments == []
 
 
 async def test_a_picture_for_adults_is_not_shown_again_where_children_may_be(

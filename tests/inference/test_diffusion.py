@@ -5,6 +5,7 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +15,7 @@ from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
+from bot.texts import PICTURE_BLANKED
 from inference.diffusion.call import covering, render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
@@ -225,6 +227,15 @@ def test_a_demo_model_names_once_the_words_it_does_not_know_and_no_small_ones(en
 
     assert over.finished.notes == ("I don't know: Knight, sunset",)
     assert run(engine, make_request("a knight"))[-1].finished.notes == ()
+
+
+def test_what_the_models_own_filter_blanked_counts_as_sexual(engine, monkeypatch):
+    pixels = numpy.zeros((32, 32, 3), numpy.uint8)
+    monkeypatch.setattr("inference.diffusion.engine.render", lambda *_: (pixels, True))
+    *_, made, over = run(engine, make_request())
+
+    assert made.picture.nsfw == 1.0
+    assert over.finished.notes == (PICTURE_BLANKED,)
 
 
 def test_numbers_that_are_none_are_an_error_and_not_a_black_picture(engine, monkeypatch):
