@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AutoProcessor, Blip2ForConditionalGeneration, StoppingCriteria, StoppingCriteriaList
-from transformers.utils import logging as transformers_logging
+from transformers import StoppingCriteria, StoppingCriteriaList
 
-from bot.errors import EngineError, ModelUnavailable
+from bot.errors import EngineError
 from bot.models import VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task
 from inference.bridge import Bridge, Pause, Paused
 from inference.engine import EngineEvent, Over, Step
-from inference.precision import dtype_for, dtype_name
+from inference.precision import dtype_name
 from inference.protocol import Finished
-from inference.weights import folder_of, require_safetensors, revision_of
+from inference.vision.loading import load_blip
+from inference.weights import folder_of, revision_of
 from inference.words import question_notes
 
 _OPTIONS = ["question", "num_beams", "temperature", "top_p", "min_new_tokens", "max_new_tokens", "seed"]
@@ -40,39 +40,14 @@ class VisionEngine:
         return self._form
 
     def load(self, device: str) -> None:
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
         folder = folder_of(self._model)
-        require_safetensors(self._model, folder)
-        dtype = dtype_for(self._model, device)
-        self._processor = AutoProcessor.from_pretrained(
-            folder, backend="pil", local_files_only=True, trust_remote_code=False
-        )
-        self._blip = (
-            Blip2ForConditionalGeneration.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True
-            )
-            .to(device)
-            .eval()
-        )
-        self._join_image_and_text()
+        self._blip, self._processor = load_blip(self._model, folder, device)
         self._form = {
             "samplers": [],
             "options": _OPTIONS,
             "revision": revision_of(self._model, folder),
-            "dtype": dtype_name(dtype),
+            "dtype": dtype_name(self._blip.dtype),
         }
-
-    def _join_image_and_text(self) -> None:
-        """Without both numbers the model answers from the words alone and says nothing of it."""
-        config = self._blip.config
-        self._processor.num_query_tokens = config.num_query_tokens
-        token = self._processor.tokenizer.convert_tokens_to_ids(self._processor.image_token.content)
-        if config.image_token_index is None:
-            config.image_token_index = token
-        if config.image_token_index != token:
-            detail = f"its image token is {config.image_token_index}, its tokenizer's {token}"
-            raise ModelUnavailable(self._model.name, detail)
 
     def admit(self, task: Task) -> None:
         self._task = task

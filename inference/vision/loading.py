@@ -1,0 +1,121 @@
+"""Loads a BLIP-2 from a folder, and mends what repositories of its first years lack.
+
+As published, `Salesforce/blip2-opt-2.7b-coco` has no processor config and no `image_token_index`; today's library then
+fails, or answers from the words alone. Nothing here is fetched, and nothing but safetensors is read.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    BlipImageProcessorPil,
+)
+from transformers.utils import logging as transformers_logging
+
+from bot.errors import ModelUnavailable
+from bot.models import ModelSpec
+from inference.precision import dtype_for
+from inference.residence import OFFLOAD, decide, needed_mb
+from inference.weights import require_safetensors
+
+IMAGE = "<image>"
+_LOOSE = ("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "shared.weight")
+"""Weights that a file may lack: they are made anew, or are others under a second name."""
+
+
+def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
+    """The model on the device, ready to answer, and its processor. Raises: ModelUnavailable, OutOfMemory."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    require_safetensors(model, folder)
+    dtype = dtype_for(model, device)
+    if decide(needed_mb(model, folder, dtype), device) == OFFLOAD:
+        device = "cpu"  # there is no taking turns for a language model: main memory is where it fits
+        dtype = torch.bfloat16
+    config = Blip2Config.from_pretrained(folder, local_files_only=True)
+    processor = _processor(folder, config)
+    blip, info = Blip2ForConditionalGeneration.from_pretrained(
+        folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+    )
+    _require_whole(model, info)
+    join_image_and_text(model, blip, processor)
+    blip = blip.to(device).eval()
+    require_sight(model, blip, processor)
+    return blip, processor
+
+
+def _processor(folder: Path, config: Blip2Config) -> Any:
+    """The repo's own, or one made of its parts."""
+    if (folder / "processor_config.json").exists():
+        return AutoProcessor.from_pretrained(folder, backend="pil", local_files_only=True, trust_remote_code=False)
+    side = int(config.vision_config.image_size)
+    if (folder / "preprocessor_config.json").exists():
+        images = BlipImageProcessorPil.from_pretrained(folder, local_files_only=True)
+    else:
+        images = BlipImageProcessorPil(size={"height": side, "width": side})
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return Blip2Processor(images, tokenizer, num_query_tokens=config.num_query_tokens)
+
+
+def _require_whole(model: ModelSpec, info: Any) -> None:
+    """Raises: ModelUnavailable: weights are missing, and would be made up."""
+    missing = sorted(str(key) for key in info.get("missing_keys", ()))
+    missing = [key for key in missing if not key.endswith(_LOOSE)]
+    if missing:
+        few = ", ".join(missing[:3])
+        raise ModelUnavailable(model.name, f"its files lack {len(missing)} of its weights, such as {few}")
+
+
+def join_image_and_text(model: ModelSpec, blip: Any, processor: Any) -> None:
+    """Give both sides the same token for the picture, and the number of those that a picture takes.
+
+    The table of embeddings grows only when the token lies outside of it: OPT's has room (50,272 rows for 50,265 words),
+    and so has T5's. The row is never read: the picture's features take its place.
+
+    Raises: ModelUnavailable: the two sides say different things.
+    """
+    config, tokenizer = blip.config, processor.tokenizer
+    if tokenizer.convert_tokens_to_ids(IMAGE) in (None, tokenizer.unk_token_id):
+        tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE]})
+    token = tokenizer.convert_tokens_to_ids(IMAGE)
+    processor.num_query_tokens = config.num_query_tokens
+    if config.image_token_index is None:
+        config.image_token_index = token
+    if config.image_token_index != token:
+        detail = f"its image token is {config.image_token_index}, its tokenizer's {token}"
+        raise ModelUnavailable(model.name, detail)
+    rows = blip.get_input_embeddings().weight.shape[0]
+    if token >= rows:
+        blip.resize_token_embeddings(token + 1)
+
+
+@torch.inference_mode()
+def require_sight(model: ModelSpec, blip: Any, processor: Any) -> None:
+    """Raises: ModelUnavailable: two different pictures give the very same scores, so it does not look at them."""
+    first, second = (_first_scores(blip, processor, picture) for picture in _two_pictures())
+    if torch.equal(first, second):
+        raise ModelUnavailable(model.name, "two different pictures give the same answer: it does not see them")
+
+
+def _two_pictures() -> tuple[Image.Image, Image.Image]:
+    one = Image.new("RGB", (64, 64), "red")
+    other = Image.new("RGB", (64, 64), "white")
+    other.paste("blue", (0, 0, 32, 64))
+    return one, other
+
+
+def _first_scores(blip: Any, processor: Any, picture: Image.Image) -> torch.Tensor:
+    """Of the first word after "a picture of", (words,)."""
+    inputs = processor(images=picture, text="a picture of", return_tensors="pt").to(blip.device, blip.dtype)
+    if blip.language_model.config.is_encoder_decoder:
+        start = blip.language_model.config.decoder_start_token_id
+        inputs["decoder_input_ids"] = torch.tensor([[start]], device=blip.device)
+    scores: torch.Tensor = blip(**inputs).logits[0, -1].float()
+    return scores
