@@ -22,7 +22,7 @@ from bot.models import (
 from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Wanted
 
 TRIAL_SEED = 7
-_SAYS = {"prompt": "a red fox in the snow", "question": "What is this?"}
+_SAYS = {"prompt": "a red fox in the snow", "question": "What is this?", "min_new_tokens": 4}
 _COMMAND_OF = {
     TEXT_TO_IMAGE: "imagine",
     IMAGE_TO_IMAGE: "imagine",

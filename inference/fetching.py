@@ -10,9 +10,9 @@ from typing import Any
 
 from bot.errors import DownloadFailed, EaselError
 from bot.ports import Listing, Transfer, Wanted
+from bot.settings import hub_cache
 from inference import protocol
 from inference.environment import clean_environment
-from inference.hardware import hub_cache
 from inference.process import ChildProcess
 
 _NETWORK = re.compile(

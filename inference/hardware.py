@@ -1,13 +1,13 @@
 """What this machine has, for saying which models would fit."""
 
 import asyncio
-import os
 import shutil
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
 from bot.fitting import Hardware
+from bot.settings import hub_cache
 from inference import devices
 
 _MB = 2**20
@@ -26,14 +26,6 @@ async def machine(data_dir: Path, found: list[devices.Hardware] | None = None) -
         free_ram_mb=int(memory.available // _MB),
         disk_free_mb=int(free.free // _MB),
     )
-
-
-def hub_cache() -> Path:
-    """Where Hugging Face's own variables say that its cache is."""
-    if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 def _nearest(path: Path, otherwise: Path) -> Path:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bot.errors import ModelRefused, StorageFull
 from bot.ports import Addition, Kind
-from inference.hardware import hub_cache
+from bot.settings import hub_cache
+from inference import kinds
 
 FOLDERS = {"lora": "loras", "inversion": "embeddings"}
 _RESERVE = 256 * 2**20
@@ -23,13 +24,9 @@ class ModelFiles:
     data_dir: Path
 
     async def recognise(self, path: Path) -> Kind:
-        from inference import kinds
-
         return await asyncio.to_thread(kinds.recognise, path)
 
     def of_class(self, class_name: str) -> Kind:
-        from inference import kinds
-
         return kinds.of_class(class_name)
 
     async def keep(self, path: Path, kind: Kind, name: str) -> Addition:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
+from bot.settings import hub_cache
 from inference.process import ROOT
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -33,7 +34,7 @@ def cached(repo: str, revision: str = "", model: str = "") -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo, revision=revision or None, local_files_only=True))
+        return Path(snapshot_download(repo, revision=revision or None, cache_dir=hub_cache(), local_files_only=True))
     except Exception as error:  # the hub's errors for "not in the cache" are many
         detail = f"{repo} is not in the cache ({type(error).__name__}): run `easel models use {model or 'NAME'}`"
         raise ModelUnavailable(model or repo, detail) from error

@@ -1,7 +1,6 @@
 """What can be said of a configured model without loading it: its files, and what they are for."""
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.cli.screen import tell, tell_json
 from bot.models import ModelSpec
+from bot.settings import hub_cache
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Loaded
@@ -100,14 +100,6 @@ def find_folder(repo: str, root: Path) -> Path | None:
 def looks_local(repo: str, root: Path) -> bool:
     """Meant as a folder, not as `org/name` of a hub."""
     return repo.startswith((".", "/", "~")) or repo.count("/") != 1 or (root / repo.split("/")[0]).is_dir()
-
-
-def hub_cache() -> Path:
-    """Where Hugging Face's own variables say that its cache is."""
-    if cache := os.environ.get("HF_HUB_CACHE"):
-        return Path(cache).expanduser()
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    return Path(home).expanduser() / "hub"
 
 
 # ---------------------------------------------------------------- models list

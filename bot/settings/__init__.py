@@ -3,7 +3,7 @@ reads which table.
 """
 
 from bot.settings.layers import read_settings
-from bot.settings.places import find_data_dir, make_data_dir, settings_files
+from bot.settings.places import find_data_dir, hub_cache, make_data_dir, settings_files
 from bot.settings.secrets import SECRETS, SECRETS_FILE, Secrets, read_secrets
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "SECRETS_FILE",
     "Secrets",
     "find_data_dir",
+    "hub_cache",
     "make_data_dir",
     "read_secrets",
     "read_settings",

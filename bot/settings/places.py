@@ -40,3 +40,11 @@ def settings_files(root: Path, data_dir: Path, config: Path | None) -> list[Path
     """The files to read, weakest first: the defaults, the owner's overlay if there is one, and the one named."""
     overlay = data_dir / FILE_NAME
     return [root / FILE_NAME, *([overlay] if overlay.exists() else []), *([config] if config else [])]
+
+
+def hub_cache() -> Path:
+    """Where Hugging Face's own variables say that its cache is."""
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return Path(cache).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
+    return Path(home).expanduser() / "hub"

@@ -11,7 +11,8 @@ import pytest
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import Wanted
-from inference import fetching, hardware, hub, protocol
+from bot.settings import hub_cache
+from inference import fetching, hub, protocol
 from inference.environment import clean_environment
 from inference.fetching import HubDownloads, network_environment
 from tests.hub.server import Fault, serving
@@ -377,4 +378,4 @@ def test_the_cache_is_where_the_variables_say(monkeypatch, tmp_path):
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
 
-    assert hardware.hub_cache() == tmp_path / "hub"
+    assert hub_cache() == tmp_path / "hub"

@@ -1,0 +1,135 @@
+"""From a hub to the first picture and the first answer, with everything real but the size of the models."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+import main
+from bot.errors import ModelRefused
+from bot.jobs import JobState, Origin
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.usecases import Request
+from tests.hub.server import serving
+from tests.inference.test_blip_loading import strip
+from tests.inference.test_safety import save_classifier
+from tests.inference.tiny import save_blip, save_diffusion
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+CONFIG = """
+[safety]
+classifier = "org/judge"
+[storage]
+min_free_mb = 0
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repos")
+    with serving() as hub:
+        hub.add("org/tiny-sd", save_diffusion(folder / "sd"), licence="creativeml-openrail-m")
+        old = save_blip(folder / "blip")
+        strip(old)
+        hub.add("org/tiny-blip", old, licence="mit")
+        hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
+        yield hub
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(hub, tmp_path_factory):
+    data_dir, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
+    (data_dir / "config.toml").write_text(CONFIG)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HF_HUB_CACHE", str(cache))
+        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir), "EASEL_DEVICES__USE": "cpu"})
+        async with main.open_house(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
+            working = group.create_task(house.dispatcher.run())
+            yield house
+            await house.usecases.choosing.close()
+            await house.dispatcher.close(0)
+            await working
+
+
+async def used(house, name, **how):
+    installation = await house.usecases.choosing.use(name, **{"accepted": True, **how})
+    await installation.work
+    return installation
+
+
+async def asked(house, command, *, images=(), **options):
+    usecases = house.usecases
+    person = await usecases.people.local()
+    origin = Origin(platform="web", space_id="web", account_id=person.id)
+    request = Request(origin=origin, command=command, options=options, images=images)
+    [ticket] = await usecases.jobs.submit(person, request)
+    return await usecases.jobs.wait(person, ticket.job.id)
+
+
+async def test_a_repo_is_added_fetched_tried_and_draws(house, hub):
+    catalogue, models = house.usecases.catalogue, house.usecases.models
+
+    spec = await catalogue.add("org/tiny-sd", name="tiny")
+    assert (spec.tasks, spec.licence) == ((TEXT_TO_IMAGE, "image-to-image"), "creativeml-openrail-m")
+    with pytest.raises(ModelRefused) as refused:
+        await house.usecases.choosing.use("tiny")
+    assert refused.value.problem == "licence"
+
+    installation = await used(house, "tiny")
+
+    assert installation.error == ""
+    assert [trial.task for trial in installation.trials] == [TEXT_TO_IMAGE, "image-to-image"]
+    assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
+    job = await asked(house, "imagine", prompt="a knight at sunset", size="64x64", steps=2)
+    assert job.state is JobState.DELIVERED, job.error
+    assert (job.result.model, job.result.revision) == ("tiny", hub.repos["org/tiny-sd"].commit)
+    assert hub.gets("config.json")
+
+
+async def test_an_old_blip_is_fetched_mended_and_answers(house):
+    await house.usecases.catalogue.add("org/tiny-blip")
+
+    installation = await used(house, "tiny-blip", tasks=[VISUAL_QUESTION_ANSWERING])
+
+    assert installation.error == ""
+    models = house.usecases.models
+    assert models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
+    assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
+
+
+async def test_the_choice_is_in_the_owners_file(house):
+    loaded = main.load(environ={"EASEL_DATA_DIR": str(house.usecases.choosing.choices.data_dir)})
+
+    assert loaded.models.default_for(TEXT_TO_IMAGE).name == "tiny"
+    assert loaded.models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
+
+
+async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(house, hub):
+    files = dict(hub.repos["org/tiny-sd"].files)
+    weights = next(path for path in files if path.startswith("unet/") and path.endswith(".safetensors"))
+    hub.add("org/broken", {**files, weights: files[weights][: len(files[weights]) // 2]})
+    await house.usecases.catalogue.add("org/broken")
+
+    installation = await used(house, "broken")
+
+    assert installation.error.startswith("broken was fetched, but its test failed")
+    assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "tiny"
+    job = await asked(house, "imagine", prompt="a knight", size="64x64", steps=1)
+    assert job.state is JobState.DELIVERED
+
+
+async def test_what_is_removed_makes_room_and_the_starter_draws_again(house):
+    freed = await house.usecases.catalogue.remove("tiny")
+
+    assert freed > 100_000
+    assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "starter-image"
+    job = await asked(house, "imagine", prompt="a red circle", steps=1)
+    assert (job.state, job.result.model) == (JobState.DELIVERED, "starter-image")
+
+
+def test_nothing_of_it_lies_in_the_clone():
+    assert not list(Path(main.ROOT / "models").glob("*tiny*"))
