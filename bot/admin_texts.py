@@ -8,6 +8,7 @@ from bot.models import Models, ModelSpec
 from bot.ports import Addition
 from bot.sentences import N_, Say, translator
 from bot.usecases.models import Installation, Terms
+from bot.usecases.moderation import SpaceRules
 
 HOW_TO_USE = N_("Choose one with /admin models use NAME; give it up with stop, take it away with remove.")
 ACCEPT_FIRST = N_("To accept that and go on, send it again with the option accept (as a flag: --accept).")
@@ -85,3 +86,21 @@ def say_removed(name: str, freed: int, locale: str = "en") -> str:
     if not freed:
         return say("{model} is removed.").format(model=name)
     return say("{model} is removed, {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
+
+
+def say_policy(rules: SpaceRules, locale: str = "en") -> str:
+    """What holds in the place where it is asked."""
+    say = translator(locale)
+    lines = [say(POLICIES[rules.policy.value])]
+    lines.append(say(EDITS) if rules.edit_others else say(EDITS_NOT))
+    return "\n".join([*lines, say(HOW_TO_POLICY)])
+
+
+POLICIES = {
+    "block": N_("Sexual pictures are thrown away here."),
+    "spoiler": N_("Sexual pictures are hidden behind a click here, where the channel is for adults."),
+    "allow": N_("Sexual pictures are shown here, where the channel is for adults."),
+}
+EDITS = N_("Pictures that somebody else posted may be edited.")
+EDITS_NOT = N_("Pictures that somebody else posted may not be edited.")
+HOW_TO_POLICY = N_("Change it: /admin policy block, spoiler, allow or default; and the option edit-others yes or no.")

@@ -233,6 +233,7 @@ HELP: Mapping[str, str] = {
     "settings": N_("your own defaults"),
     "models": N_("which models there are"),
     "privacy": N_("your data: get it, or have it forgotten"),
+    "admin": N_("for admins: models, and what is shown here"),
     "help": N_("this"),
 }
 """What a chat can be asked, in the order in which it is shown. Menus of commands take these words, too."""

@@ -1,6 +1,7 @@
 """From a hub to the first picture and the first answer, with everything real but the size of the models."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from bot.usecases import Request
 from tests.hub.server import serving
 from tests.inference.test_blip_loading import strip
 from tests.inference.test_safety import save_classifier
-from tests.inference.tiny import save_blip, save_diffusion
+from tests.inference.tiny import save_diffusion
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 CONFIG = """
@@ -30,7 +31,7 @@ def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repos")
     with serving() as hub:
         hub.add("org/tiny-sd", save_diffusion(folder / "sd"), licence="creativeml-openrail-m")
-        old = save_blip(folder / "blip")
+        old = shutil.copytree(main.ROOT / "models" / "starter-vision", folder / "blip")
         strip(old)
         hub.add("org/tiny-blip", old, licence="mit")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
@@ -96,6 +97,7 @@ async def test_an_old_blip_is_fetched_mended_and_answers(house):
     installation = await used(house, "tiny-blip", tasks=[VISUAL_QUESTION_ANSWERING])
 
     assert installation.error == ""
+    assert ["rocket" in trial.text for trial in installation.trials] == [True, True]
     models = house.usecases.models
     assert models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"

@@ -13,6 +13,7 @@ from adapters.discord import content, sentences
 from adapters.discord.failures import translated
 from adapters.discord.turns import Turn
 from bot import chat_texts
+from bot.administration import Administration, Order
 from bot.errors import Blocked, PictureGone, PlatformError, TooLarge
 from bot.jobs import Job, JobState, Media
 from bot.ports import Person
@@ -44,6 +45,23 @@ async def _help(turn: Turn, person: Person) -> None:
 
 async def _models(turn: Turn, person: Person) -> None:
     await turn.say(chat_texts.say_models(turn.desk.usecases.models, turn.event.locale))
+
+
+async def _admin(turn: Turn, person: Person) -> None:
+    event, options = turn.event, turn.event.options
+    order = Order(
+        what=_given(turn, "what").casefold(),
+        action=_given(turn, "action").casefold(),
+        name=_given(turn, "model").casefold(),
+        accepts=options.get("accept") is True,
+        edit_others=options.get("edit_others"),
+        locale=event.locale,
+    )
+    administration = Administration(turn.desk.usecases)
+    text = await administration.perform(
+        order, is_admin=event.is_admin, platform="discord", space_id=event.origin().space_id
+    )
+    await turn.say(text)
 
 
 async def _queue(turn: Turn, person: Person) -> None:
@@ -147,6 +165,7 @@ async def _export(turn: Turn, person: Person) -> None:
 
 
 CHORES: dict[str, Chore] = {
+    "admin": _admin,
     "help": _help,
     "models": _models,
     "queue": _queue,

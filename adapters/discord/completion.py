@@ -8,6 +8,7 @@ import discord
 from discord.app_commands import Choice
 
 from adapters.discord.events import Event
+from bot.administration import ACTIONS, POLICIES, POLICY, names_of
 from bot.chat_texts import say_line
 from bot.commands import COMMANDS
 from bot.errors import EaselError
@@ -42,6 +43,8 @@ def _choices(values: Iterable[str], current: str) -> list[Choice[str]]:
 
 async def models(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
     command = interaction.command.name if interaction.command is not None else ""
+    if command == "admin":
+        return _choices(names_of(interaction.client.desk.usecases.models), current)
     tasks = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE} if command == "imagine" else _tasks_of(command)
     names = [spec.name for spec in interaction.client.desk.usecases.models if tasks & set(spec.tasks)]
     return _choices(names, current)
@@ -92,5 +95,16 @@ async def jobs(interaction: "discord.Interaction[EaselClient]", current: str) ->
     return [Choice(name=line[:MAX_NAME], value=lines[line]) for line in matching(lines, current)]
 
 
-HOW: dict[str, Any] = {"model": models, "size": sizes, "aspect": aspects, "id": jobs}
+async def actions(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
+    what = getattr(interaction.namespace, "what", None)
+    return _choices(POLICIES if what == POLICY else ACTIONS, current)
+
+
+HOW: dict[str, Any] = {
+    "model": models,
+    "size": sizes,
+    "aspect": aspects,
+    "id": jobs,
+    "action": actions,
+}
 """By the option's name."""

@@ -8,6 +8,7 @@ import discord
 from discord import app_commands
 
 from adapters.discord import completion, sentences
+from bot.administration import WHATS
 from bot.chat_texts import HELP
 from bot.commands import COMMANDS, Command, Imagine
 from bot.options import OptionSpec
@@ -40,10 +41,22 @@ SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
         ("what", str | None, N_("export: a copy of your data; forget: delete it")),
         ("confirm", bool | None, N_("True: yes, delete everything kept of me")),
     ),
+    "admin": (
+        ("what", str | None, N_("models: which there are; policy: what is shown in this server")),
+        ("action", str | None, N_("use, stop or remove a model; block, spoiler, allow or default for a policy")),
+        ("model", str | None, N_("Which model")),
+        ("accept", bool | None, N_("True: I have read the licence and accept it")),
+        ("edit_others", bool | None, N_("Whether pictures that somebody else posted may be edited")),
+    ),
     "help": (),
 }
 """Commands that are no jobs, and their options."""
-CHOICES = {"what": (N_("export"), N_("forget")), "option": tuple(completion.chat_name(name) for name in DEFAULTS)}
+CHOICES = {
+    ("privacy", "what"): (N_("export"), N_("forget")),
+    ("settings", "option"): tuple(completion.chat_name(name) for name in DEFAULTS),
+    ("admin", "what"): WHATS,
+}
+"""By command and option."""
 
 
 def build_tree(client: "EaselClient") -> "app_commands.CommandTree[EaselClient]":
@@ -106,7 +119,9 @@ def _command(
     named = [parameter.name for parameter in parameters]
     app_commands.autocomplete(**{one: how for one, how in completion.HOW.items() if one in named})(run)
     choices = {
-        one: [app_commands.Choice(name=value, value=value) for value in CHOICES[one]] for one in named if one in CHOICES
+        one: [app_commands.Choice(name=value, value=value) for value in CHOICES[name, one]]
+        for one in named
+        if (name, one) in CHOICES
     }
     app_commands.choices(**choices)(run)
     return app_commands.Command(name=name, description=summary[:MAX_WORDS], callback=run)

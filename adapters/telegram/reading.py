@@ -131,7 +131,7 @@ def _command(heard: Heard, me: User, name: str, bot_name: str | None, words: str
     return replace(heard, verb=verb, words=words.strip(), is_named=True)
 
 
-CHAT_VERBS = ("queue", "cancel", "history", "show", "quota", "settings", "models", "help", "start", "privacy")
+CHAT_VERBS = ("queue", "cancel", "history", "show", "quota", "settings", "models", "help", "start", "privacy", "admin")
 KNOWN = frozenset((*COMMANDS, *CHAT_VERBS))
 
 

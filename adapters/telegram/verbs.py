@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup
 
 from adapters.telegram.client import TooBig
-from adapters.telegram.reading import CHAT_VERBS, KNOWN, Heard
+from adapters.telegram.reading import CHAT_VERBS, KNOWN, Heard, author_of
 from adapters.telegram.room import NAME, Room
 from adapters.telegram.wire import Spot
 from bot import chat_texts
+from bot.administration import Administration, Order
 from bot.buttons import Button
 from bot.errors import Blocked, JobNotFound, MediaNotFound, UnknownCommand
 from bot.jobs import Job, JobState, Media, Origin
@@ -42,6 +43,7 @@ class Verbs:
     def __init__(self, room: Room) -> None:
         self._room = room
         self._usecases = room.usecases
+        self._administration = Administration(room.usecases)
 
     async def answer(self, heard: Heard, person: Person, spot: Spot, locale: str, *, late_s: int) -> None:
         """Raises: UserError."""
@@ -182,6 +184,15 @@ class Verbs:
 
     async def _models(self, asked: Asked) -> None:
         await self._say(asked, chat_texts.say_models(self._usecases.models, asked.locale))
+
+    async def _admin(self, asked: Asked) -> None:
+        """`/admin models`, `/admin models use NAME --accept`, `/admin policy spoiler`."""
+        order = Order.read(asked.words, asked.locale)
+        is_admin = self._room.is_admin(author_of(asked.heard.message))
+        text = await self._administration.perform(
+            order, is_admin=is_admin, platform=NAME, space_id=str(asked.spot.chat)
+        )
+        await self._say(asked, text)
 
     async def _help(self, asked: Asked) -> None:
         await self._say(asked, chat_texts.say_help(asked.locale, NAME))

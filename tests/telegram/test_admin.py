@@ -1,0 +1,32 @@
+"""`/admin` on Telegram: who may, and what it does."""
+
+import pytest
+
+from tests.telegram.town import built, words_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_admins_list_models_and_choose_a_policy_and_others_do_not(tmp_path, server):
+    ann, bob = server.world.person("Ann"), server.world.person("Bob")
+    chat, bobs = server.world.private(ann), server.world.private(bob)
+    async with built(tmp_path, server) as town:
+        await town.open(admins=(str(bob["id"]),))
+        server.world.say(chat, ann, "/admin models")
+        refused = await town.text(chat, "Only")
+        server.world.say(bobs, bob, "/admin")
+        listed = await town.text(bobs, "To choose from")
+        server.world.say(bobs, bob, "/admin policy spoiler --edit-others yes")
+        chosen = await town.text(bobs, "behind a click", 2)
+        server.world.say(bobs, bob, "/admin models use nothing")
+        unknown = await town.text(bobs, "no model", 3)
+        server.world.say(bobs, bob, "/admin polcy")
+        wrong = await town.text(bobs, "Did you mean policy", 4)
+        rules = await town.house.usecases.moderation.describe("telegram", str(bobs["id"]))
+
+    assert "paint" not in words_of(refused)
+    assert "paint" in words_of(listed)
+    assert "may be edited" in words_of(chosen)
+    assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
+    assert "nothing" in words_of(unknown)
+    assert "Choose one of" in words_of(wrong)
