@@ -34,7 +34,7 @@ _COMMAND_OF = {
 
 def wanted_of(spec: ModelSpec) -> list[Wanted]:
     """The repos that a model needs from a hub: its own, and those of its LoRAs."""
-    own = [Wanted(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
+    own = [Wanted(repo=spec.repo, revision=spec.revision, variant=spec.variant)]
     return [*own, *(Wanted(repo=lora) for lora in spec.loras)]
 
 

@@ -57,10 +57,6 @@ class ModelSettings:
     revision: str = ""
     variant: str = ""
     """Which of the repo's weights: "" is the plain ones, "fp16" those named `*.fp16.safetensors`."""
-    file: str = ""
-    """One `.safetensors` file of the repo or folder that holds the whole model; empty: the usual folders."""
-    base: str = ""
-    """For `file`: whose configs and tokenizers it takes, such as "sd15" or "sdxl"."""
     loras: tuple[str, ...] = ()
     """Repos, folders or files of LoRAs that become part of the model when it is loaded."""
     dtype: str = "auto"

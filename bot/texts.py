@@ -88,7 +88,6 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "in_use": N_("{model} is the only model for {detail}: choose another for that first."),
     "starter": N_("{model} comes with Easel and stays."),
     "kind": N_("{model} is a {detail}, which Easel cannot run yet."),
-    "no_base": N_("A single file needs its family: add it with one of {detail}."),
 }
 
 BLOCKED: Mapping[str, str] = {

@@ -136,16 +136,14 @@ def _of_file(path: Path) -> Kind:
     size = path.stat().st_size
     if _is_lora(shapes):
         return Kind(kind="lora", family=_lora_family(shapes), size_mb=-(-size // 2**20))
-    if {"emb_params", "clip_l", "clip_g"} & set(shapes) or (len(shapes) == 1 and _width(shapes) in _WIDTHS):
+    if {"emb_params", "clip_l", "clip_g"} & set(shapes):
         family = "sdxl" if "clip_g" in shapes else _WIDTHS.get(_width(shapes), "")
         return Kind(kind="inversion", family=family, size_mb=-(-size // 2**20))
     family = _single_family(shapes)
     if not family:
         return Kind(kind="unknown", reason="single file of an unknown family", size_mb=-(-size // 2**20))
     defaults = _XL if family == "sdxl" else _SD
-    return Kind(
-        kind="single-file", family=family, tasks=_BOTH, defaults=dict(defaults), base=family, size_mb=-(-size // 2**20)
-    )
+    return Kind(kind="single-file", family=family, tasks=_BOTH, defaults=dict(defaults), size_mb=-(-size // 2**20))
 
 
 _WIDTHS = {768: "sd15", 1024: "sd21", 1280: "sdxl"}

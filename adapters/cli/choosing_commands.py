@@ -71,14 +71,12 @@ def _add_add(models: typer.Typer, session: Session) -> None:
     @models.command(help="Make a model known, so that it can be used; keep a LoRA or a textual inversion")
     def add(
         source: Annotated[
-            str, typer.Argument(metavar="SOURCE", help="org/name of a hub, a folder, or a .safetensors file")
+            str,
+            typer.Argument(metavar="SOURCE", help="org/name of a hub, a folder, or a LoRA's .safetensors file"),
         ],
         name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it")] = "",
         file: Annotated[
-            str, typer.Option("--file", metavar="FILE", help="Of a hub's repo: one .safetensors file that is all of it")
-        ] = "",
-        base: Annotated[
-            str, typer.Option("--base", metavar="FAMILY", help="Of a single file: sd15, sd21 or sdxl")
+            str, typer.Option("--file", metavar="FILE", help="Of a hub's repo: which of its files, for a LoRA")
         ] = "",
         as_json: JSON = False,
         config: CONFIG = None,
@@ -90,7 +88,7 @@ def _add_add(models: typer.Typer, session: Session) -> None:
 
         loaded = session.load(config, data_dir)
         path = Path(source).expanduser()
-        body = {"source": str(path.absolute()) if path.exists() else source, "name": name, "file": file, "base": base}
+        body = {"source": str(path.absolute()) if path.exists() else source, "name": name, "file": file}
         return running.run_until_done(choosing.add(session.composition, loaded, body, as_json=as_json))
 
 

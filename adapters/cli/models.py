@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.screen import tell, tell_json
+from adapters.cli.screen import note, program, tell, tell_json
+from bot.model_bodies import spec_body
 from bot.models import ModelSpec
 from bot.settings import hub_cache
 
@@ -136,17 +137,33 @@ def model_rows(loaded: "Loaded") -> list[Row]:
     return rows
 
 
-def show_models(rows: list[Row], *, as_json: bool) -> int:
+def show_models(rows: list[Row], presets: list[ModelSpec], additions: list[Path], *, as_json: bool) -> int:
     """A model that would not load is told, but listing it is no failure."""
     if as_json:
-        tell_json({"models": [_body(row) for row in rows]})
+        kept = [{"name": path.stem, "kind": path.parent.name, "size": path.stat().st_size} for path in additions]
+        tell_json(
+            {"models": [_body(row) for row in rows], "presets": [spec_body(one) for one in presets], "additions": kept}
+        )
         return 0
     for row in rows:
         words = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
         tell(f"{row.name}  {', '.join(words)}  {row.repo}{'  demo' if row.demo else ''}")
         if row.mark == "bad":
             tell(f"  {row.sentence}")
+    for path in additions:
+        tell(f"{path.stem}  {path.parent.name}  {path.stat().st_size / 2**20:.1f} MiB")
+    if presets:
+        note(f"To choose from, with `{program()} models use NAME`:")
+    for spec in presets:
+        size = f"  {spec.download_mb / 1024:.1f} GiB" if spec.download_mb else ""
+        limits = "" if spec.commercial else "  not for commercial use"
+        tell(f"{spec.name}  {', '.join(spec.tasks)}{size}  {'; '.join(spec.licences) or spec.licence}{limits}")
     return 0
+
+
+def additions_of(data_dir: Path) -> list[Path]:
+    """LoRAs and textual inversions that are kept."""
+    return [path for folder in ("loras", "embeddings") for path in sorted((data_dir / folder).glob("*.safetensors"))]
 
 
 def _body(row: Row) -> Mapping[str, Any]:

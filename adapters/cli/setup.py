@@ -39,7 +39,7 @@ SECRETS = """\
 # TELEGRAM_BOT_TOKEN=
 """
 NEXT = (
-    "Real pictures: name a model's folder in {config}. Easel does not download models yet.",
+    "Real pictures: `easel models list` shows which there are; `easel models use NAME` fetches one and tries it.",
     "Chats: put tokens into {secrets}. docs/discord.md and docs/telegram.md say how to get them.",
     "Then `easel doctor` says what would work, and `easel serve` starts it.",
 )
@@ -52,7 +52,7 @@ def set_up(composition: "Composition", loaded: "Loaded") -> Iterator[Check]:
     yield _write(config, CONFIG, 0o644)
     yield _write(secrets, SECRETS, 0o600)
     for sentence in NEXT:
-        yield Check("next", OK, sentence.format(config=config, secrets=secrets))
+        yield Check("next", OK, sentence.format(secrets=secrets))
 
 
 def _write(path: Path, content: str, mode: int) -> Check:

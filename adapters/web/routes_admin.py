@@ -75,7 +75,7 @@ async def trial_picture(name: str, house: TheHouse) -> Response:
 async def add(request: Request, house: TheHouse) -> dict[str, Any]:
     """Make `org/name`, a folder or a file of the server's machine known."""
     body = await read_json(request, AddModelBody)
-    added = await house.usecases.catalogue.add(body.source, name=body.name, file=body.file, base=body.base)
+    added = await house.usecases.catalogue.add(body.source, name=body.name, file=body.file)
     if isinstance(added, ModelSpec):
         return {"model": spec_body(added)}
     return {"addition": addition_body(added)}

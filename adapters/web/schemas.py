@@ -174,7 +174,6 @@ class AddModelBody(BaseModel):
     source: str
     name: str = ""
     file: str = ""
-    base: str = ""
 
 
 class ProblemInfo(BaseModel):

@@ -48,7 +48,6 @@ class Kind:
         size_mb: of its weights, MiB.
         defaults: keys of `ModelSettings` that suit it.
         reason: why it is "unknown", in a few words.
-        base: for a single file, the family whose configs it takes.
     """
 
     kind: str
@@ -59,7 +58,6 @@ class Kind:
     size_mb: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
-    base: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

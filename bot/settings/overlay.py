@@ -2,11 +2,13 @@
 
 import os
 import tempfile
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
@@ -53,6 +55,9 @@ class Overlay:
 
     def set_model(self, name: str, values: Mapping[str, Any]) -> None:
         """These keys of `[models.NAME]`; its others stay."""
+        wanted = {**self.models().get(name, {}), **{key: _plain(value) for key, value in values.items()}}
+        if not isinstance(self._document.get("models", tomlkit.table()), Table | OutOfOrderTableProxy):
+            self._write_models_anew()
         models = self._document.get("models")
         if models is None:
             models = tomlkit.table(is_super_table=True)
@@ -60,6 +65,19 @@ class Overlay:
         table = self._table(models, name)
         for key, value in values.items():
             _put(table, key, value)
+        if tomllib.loads(tomlkit.dumps(self._document)).get("models", {}).get(name) != wanted:
+            self._write_models_anew(**{name: wanted})
+
+    def _write_models_anew(self, **more: dict[str, Any]) -> None:
+        """In plain tables: the library cannot add to every way in which TOML lets them be written."""
+        tables = tomllib.loads(self._before).get("models", {}) | more
+        del self._document["models"]
+        made = tomlkit.table(is_super_table=True)
+        for name, values in tables.items():
+            table = tomlkit.table()
+            table.update(values)
+            made[name] = table
+        self._document["models"] = made
 
     def remove_model(self, name: str) -> None:
         models = self._document.get("models")
@@ -97,6 +115,10 @@ def _put(table: Any, key: str, value: Any) -> None:
     """A value that stands there already keeps its looks."""
     found = table.get(key)
     plain = found.unwrap() if hasattr(found, "unwrap") else found
-    wanted = list(value) if isinstance(value, tuple) else value
+    wanted = _plain(value)
     if found is None or plain != wanted or type(plain) is not type(wanted):
         table[key] = wanted
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,22 +9,20 @@ from typing import Any
 
 from bot.errors import ModelRefused
 from bot.installing import wanted_of
-from bot.models import IMAGE_TO_IMAGE, REPO, TEXT_TO_IMAGE, ModelSpec
+from bot.models import REPO, ModelSpec
 from bot.ports import Addition, Kind, Listing, Wanted
 from bot.recovery import fail_stranded
 from bot.usecases.models import ModelUseCases
 
 ADDITIONS = ("lora", "inversion")
-BASES = ("sd15", "sd21", "sdxl")
-"""Families whose configs are here, for models that are one file."""
 
 
 @dataclass(frozen=True)
 class CatalogueUseCases:
     using: ModelUseCases
 
-    async def add(self, source: str, *, name: str = "", file: str = "", base: str = "") -> ModelSpec | Addition:
-        """Make `org/name`, a folder or a `.safetensors` file known, so that it can be used; a LoRA or a textual
+    async def add(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | Addition:
+        """Make `org/name`, a folder known, so that it can be used; a LoRA or a textual
         inversion is copied and kept. Nothing of a hub is fetched but what it is, except for additions.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
@@ -36,18 +33,18 @@ class CatalogueUseCases:
             chosen = self._free_name(name or path.stem)
             if kind.kind in ADDITIONS:
                 return await self.using.files.keep(path, kind, chosen)
-            where = {"repo": str(path.parent), "file": path.name} if path.is_file() else {"repo": str(path)}
-            return self._add(chosen, kind, where, base)
+            if path.is_file():
+                raise ModelRefused(path.name, "kind", detail="whole model in one file")
+            return self._add(chosen, kind, str(path))
         if not REPO.fullmatch(source):
             raise ModelRefused(source[:80], "no_file")
         listing = await self.using.downloads.look(Wanted(repo=source, file=file))
         chosen = self._free_name(name or source.rpartition("/")[2])
         kind = self.using.files.of_class(listing.kind)
-        if not listing.kind and not file:
+        if not listing.kind or file:
             return await self._add_addition(listing, chosen)
-        where = {"repo": source, **({"file": file} if file else {})}
         found = {"licence": listing.licence, "download_mb": round(listing.total / 2**20)}
-        return self._add(chosen, replace(kind, defaults={**kind.defaults, **found}), where, base)
+        return self._add(chosen, replace(kind, defaults={**kind.defaults, **found}), source)
 
     def _free_name(self, wished: str) -> str:
         """Raises: ModelRefused."""
@@ -59,17 +56,14 @@ class CatalogueUseCases:
             raise ModelRefused(name, "taken")
         return name
 
-    def _add(self, name: str, kind: Kind, where: Mapping[str, str], base: str) -> ModelSpec:
-        base = base or kind.base
-        if not kind.tasks and not (where.get("file") and base):
-            if where.get("file"):
-                raise ModelRefused(name, "no_base", detail=", ".join(BASES))
+    def _add(self, name: str, kind: Kind, repo: str) -> ModelSpec:
+        if not kind.tasks:
             raise ModelRefused(name, "kind", detail=kind.class_name or kind.reason or "model of an unknown kind")
         table = {
-            "tasks": list(kind.tasks or (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)),
-            **where,
-            **({"base": base} if where.get("file") else {}),
+            "tasks": list(kind.tasks),
+            "repo": repo,
             **{key: value for key, value in kind.defaults.items() if value not in ("", None)},
+            **({"variant": kind.variant} if kind.variant else {}),
             "enabled": False,
         }
         self.using.write(lambda: self.using.choices.choose(name, table, ()))

@@ -409,17 +409,19 @@ async def test_a_repo_of_the_hub_becomes_known(town, catalogue):
     assert (await finished(town, "owl-v2-1")).error == ""
 
 
-async def test_a_folder_and_a_single_file_become_known(town, catalogue, tmp_path):
+async def test_a_folder_becomes_known_and_a_whole_model_in_one_file_is_not_taken_yet(town, catalogue, tmp_path):
     folder = tmp_path / "My Model"
     folder.mkdir()
     (folder / "all.safetensors").write_bytes(b"x")
-    town.files.kind = Kind(kind="single-file", tasks=(TEXT_TO_IMAGE,), base="sd15")
+    town.files.kind = Kind(kind="diffusers", tasks=(TEXT_TO_IMAGE,))
 
     one = await catalogue.add(str(folder), name="Mine")
-    two = await catalogue.add(str(folder / "all.safetensors"))
-
     assert (one.name, one.repo, one.is_local) == ("mine", str(folder), True)
-    assert (two.name, two.repo, two.file, two.base) == ("all", str(folder), "all.safetensors", "sd15")
+
+    town.files.kind = Kind(kind="single-file", family="sd15", tasks=(TEXT_TO_IMAGE,))
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add(str(folder / "all.safetensors"))
+    assert "one file" in refused.value.detail
 
 
 @pytest.mark.parametrize(
@@ -429,7 +431,7 @@ async def test_a_folder_and_a_single_file_become_known(town, catalogue, tmp_path
         ("org/fox", {"name": "fox"}, "taken"),
         ("org/owl", {"name": "!!"}, "name"),
         ("org/owl", {}, "kind"),
-        ("org/owl", {"file": "a.safetensors"}, "no_base"),
+        ("org/owl", {"file": "a.safetensors"}, "kind"),
     ],
 )
 async def test_what_cannot_be_added_is_refused_with_the_reason(catalogue, source, how, problem):

@@ -49,5 +49,6 @@ def test_the_examples_are_what_they_say_once_the_marks_are_gone():
 def test_what_to_do_next_names_the_files(call, data_dir):
     said = call("setup")
 
-    assert said.out.count(str(data_dir / "config.toml")) == 2
+    assert str(data_dir / "secrets.env") in said.out
+    assert "easel models use" in said.out
     assert "easel serve" in said.out

@@ -1,0 +1,100 @@
+"""The owner's file is changed, and stays theirs."""
+
+import tomllib
+
+import pytest
+
+from bot.errors import ConfigError
+from bot.settings.overlay import Overlay
+
+OWN = """\
+# my bot
+[web]
+port = 9000  # behind the proxy
+
+[models.mine]   # the one I like
+tasks = ["text-to-image"]
+repo = "/models/mine"
+
+[quota]
+daily_device_seconds = 60.0
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    made = tmp_path / "config.toml"
+    made.write_text(OWN)
+    return made
+
+
+def test_what_is_set_is_read_and_all_else_stays(path):
+    overlay = Overlay(path)
+    overlay.set_model("fox", {"enabled": True, "default_for": ("text-to-image",)})
+    overlay.set("web", "host", "0.0.0.0")
+    overlay.set("discord", "admins", ["1"])
+    overlay.save()
+
+    read = tomllib.loads(path.read_text())
+    assert read["models"]["fox"] == {"enabled": True, "default_for": ["text-to-image"]}
+    assert read["models"]["mine"]["repo"] == "/models/mine"
+    assert (read["web"], read["discord"]) == ({"port": 9000, "host": "0.0.0.0"}, {"admins": ["1"]})
+    assert "# my bot" in path.read_text()
+    assert "# behind the proxy" in path.read_text()
+    assert "# the one I like" in path.read_text()
+    assert path.with_name("config.toml.bak").read_text() == OWN
+
+
+def test_what_changes_nothing_writes_nothing(path):
+    overlay = Overlay(path)
+    overlay.set("web", "port", 9000)
+    overlay.set_model("mine", {"repo": "/models/mine"})
+    overlay.save()
+
+    assert path.read_text() == OWN
+    assert not path.with_name("config.toml.bak").exists()
+
+
+def test_models_and_keys_are_taken_away(path):
+    overlay = Overlay(path)
+    overlay.remove_model("mine")
+    overlay.remove_model("never there")
+    overlay.unset("quota", "daily_device_seconds")
+    overlay.save()
+
+    read = tomllib.loads(path.read_text())
+    assert read.get("models", {}) == {}
+    assert read["quota"] == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[models]\n", 'models.mine.repo = "x"\nmodels.mine.tasks = []\n', "models = {}\n"]
+)
+def test_other_ways_to_write_it_are_understood(tmp_path, text):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    overlay = Overlay(path)
+    overlay.set_model("fox", {"enabled": True})
+    overlay.save()
+
+    before, after = tomllib.loads(text).get("models", {}), tomllib.loads(path.read_text())["models"]
+    assert after == before | {"fox": {"enabled": True}}
+
+
+def test_a_new_file_says_what_it_is(tmp_path):
+    path = tmp_path / "sub" / "config.toml"
+    overlay = Overlay(path)
+    overlay.set("web", "port", 1)
+    overlay.save()
+
+    assert path.read_text().startswith("# Your own settings")
+    assert (overlay.get("web", "port"), overlay.get("web", "host"), overlay.get("none", "x")) == (1, None, None)
+
+
+def test_a_file_that_is_no_toml_is_told_and_left(path):
+    path.write_text("[web\nport=")
+
+    with pytest.raises(ConfigError) as wrong:
+        Overlay(path)
+    assert str(path) in wrong.value.problems[0]
+    assert path.read_text() == "[web\nport="
