@@ -178,8 +178,11 @@ class Models:
         return [spec for spec in self if spec.name not in self._arriving]
 
     def default_for(self, task: str) -> ModelSpec | None:
+        """One that says so, else the first that says nothing, else the first at all: whoever was chosen for some of
+        its tasks is not meant for the others."""
         able = [spec for spec in self.ready() if task in spec.tasks]
-        return next((spec for spec in able if task in spec.default_for), able[0] if able else None)
+        ranked = sorted(able, key=lambda spec: (task not in spec.default_for, bool(spec.default_for)))
+        return ranked[0] if ranked else None
 
     def names_for(self, task: str) -> list[str]:
         return [spec.name for spec in self if task in spec.tasks]

@@ -30,7 +30,7 @@ async def test_an_accepted_job_is_answered_with_where_it_is(client):
 async def test_a_finished_job_has_every_field_of_the_contract(client):
     job = await make(client, imagine(seed=7, count=2))
 
-    assert set(job) == FIELDS | {"images", "cancel_requested"}
+    assert set(job) == FIELDS | {"images", "cancel_requested", "arrival"}
     assert job["state"] == "delivered"
     assert job["options"]["prompt"] == "a red circle"
     result = job["result"]
