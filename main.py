@@ -299,6 +299,8 @@ async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
 
 
 async def _work(house: House, adapters: "list[Adapter]", stop: "Stop", drain_s: float) -> None:
+    from bot.stopping import end
+
     async with asyncio.TaskGroup() as group:
         working = group.create_task(house.dispatcher.run())
         others = [group.create_task(adapter.run()) for adapter in adapters]
@@ -310,8 +312,7 @@ async def _work(house: House, adapters: "list[Adapter]", stop: "Stop", drain_s: 
         await house.usecases.choosing.close()
         await house.dispatcher.close(drain_s)
         await working
-        for task in others:
-            task.cancel()
+        await end(others)
 
 
 # ---------------------------------------------------------------- one-shot commands

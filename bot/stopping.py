@@ -1,8 +1,12 @@
-"""How a server is asked to stop."""
+"""How a server is asked to stop, and how its tasks end."""
 
 import asyncio
 import os
 import signal
+from collections.abc import Iterable
+from typing import Any
+
+AGAIN_S = 5.0
 
 
 class Stop:
@@ -24,3 +28,12 @@ class Stop:
 
     async def wait(self) -> None:
         await self._asked.wait()
+
+
+async def end(tasks: Iterable["asyncio.Task[Any]"]) -> None:
+    """Cancel them until they have ended: in Python 3.11 a library's `wait_for` can swallow a cancel."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=AGAIN_S)

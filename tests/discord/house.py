@@ -22,6 +22,7 @@ from bot.ports import CleanPicture, Person, Rendered
 from bot.pricing import Rates
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
+from bot.stopping import end
 from bot.usecases import Surroundings
 from storage import Storage, StorageSettings, open_storage
 from tests.discord.loopback.server import Loopback
@@ -85,8 +86,7 @@ class House:
 
     async def kill(self) -> None:
         """At once, without drain or good-bye."""
-        for task in self.tasks:
-            task.cancel()
+        await end(self.tasks)
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks = []
 
