@@ -6,9 +6,10 @@ from pathlib import Path
 
 from bot.models import Models
 from bot.ports import Inbox
+from bot.usecases.asked import Event, Quote, Request, Ticket
 from bot.usecases.catalogue import CatalogueUseCases
 from bot.usecases.chat import ChatUseCases
-from bot.usecases.jobs import Event, JobUseCases, Quote, Request, Ticket
+from bot.usecases.jobs import JobUseCases
 from bot.usecases.media import MediaUseCases
 from bot.usecases.models import ModelUseCases
 from bot.usecases.moderation import Moderation, SpaceRules

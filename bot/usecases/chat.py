@@ -14,7 +14,8 @@ from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, Pict
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, Models
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
-from bot.usecases.jobs import JobUseCases, Request, Ticket
+from bot.usecases.asked import Request, Ticket
+from bot.usecases.jobs import JobUseCases
 
 VARY_STRENGTH = 0.5
 T = TypeVar("T")

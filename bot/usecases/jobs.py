@@ -9,7 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from bot.combinations import combinations
@@ -19,75 +19,17 @@ from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, Shutting
 from bot.events import Events
 from bot.fairness import position, wait_s
 from bot.house import QueueSettings, QuotaSettings
-from bot.jobs import ImageRef, Job, JobState, Origin, new_job_id
-from bot.models import ARRIVING, Arrival, Models, ModelSpec
+from bot.jobs import Job, JobState, new_job_id
+from bot.models import ARRIVING, Models, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.pricing import Rates, estimate_s, price
+from bot.usecases.asked import Event, Quote, Request, Ticket
 from bot.usecases.moderation import Moderation
 
 PREVIEW_INTERVAL_S = 0.5
 QUOTE_S = 900
 """How long a quoted price is kept, whatever is measured meanwhile."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a person asks for, as any adapter brings it.
-
-    Attributes:
-        command: the command's name.
-        options: named values as they came; or `line`: a typed line with `--flags`.
-        wants_delivery: the answer goes back through a chat platform's message.
-        is_confirmed: the person knows how many pictures `{a|b}` in the prompt makes, and wants them; a chat's quote.
-        is_parent_own: the parent must be a job of the person's own; a chat shows those of others, too.
-        use_defaults: the person's own defaults fill in what was not said, as far as the model takes them.
-    """
-
-    origin: Origin
-    command: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    line: str | None = None
-    images: tuple[ImageRef, ...] = ()
-    parent: str | None = None
-    wants_delivery: bool = False
-    use_defaults: bool = False
-    is_parent_own: bool = False
-    is_confirmed: bool = False
-
-    def read(self) -> Command:
-        kind, is_chat = find_command(self.command), self.wants_delivery
-        if self.line is None:
-            return kind.read(self.options, self.images, is_album=is_chat)
-        return kind.read_line(self.line, self.images, is_album=is_chat)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ticket:
-    """A job with what is known of its waiting. None: unknown or over. `arrival`: of the model it waits for, `title`."""
-
-    job: Job
-    position: int | None = None
-    eta_s: float | None = None
-    progress: Progress | None = None
-    arrival: Arrival | None = None
-    title: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quote:
-    jobs: int
-    cost: float
-    eta_s: float | None
-    quote: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """What a follower is told. `kind`: state, progress, result or error."""
-
-    kind: str
-    ticket: Ticket
 
 
 class JobUseCases:
