@@ -88,7 +88,7 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     done = tab.work("slow circle", "delivered")
     image = done.get_by_role("img", name="It is a picture")
     await expect(image).to_be_visible()
-    assert await image.evaluate("image => image.naturalWidth") == 64
+    await expect(image).to_have_js_property("naturalWidth", 64)
     await expect(tab.page.locator("#status")).to_contain_text("Done: slow circle")
     await done.get_by_label("Ask about this picture").fill("What colour is it?")
     await tab.page.keyboard.press("Enter")
@@ -102,7 +102,7 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     await expect(tab.page.locator(".work")).to_have_count(3)
     larger = tab.page.locator(".work").first.get_by_role("img", name="It is a picture")
     await expect(larger).to_be_visible()
-    assert await larger.evaluate("image => image.naturalWidth") == 128
+    await expect(larger).to_have_js_property("naturalWidth", 128)
     assert tab.complaints == []
 
 
@@ -359,3 +359,24 @@ async def test_the_api_has_a_page_of_its_own_that_works_offline(server, tab):
     await expect(tab.page.locator("#invalid_option")).to_contain_text("422")
     assert "[object" not in await tab.page.locator("main").inner_text()
     assert tab.complaints == []
+
+
+async def test_an_admin_reads_the_terms_and_switches_to_another_model(server, tab):
+    await tab.open(server.url)
+    await tab.page.get_by_role("button", name="Models").click()
+    dialog = tab.page.get_by_role("dialog", name="Models")
+    fox = dialog.locator('[data-model="fox"]')
+    await expect(fox).to_contain_text("Not for commercial use.")
+
+    await fox.get_by_role("button", name="Use it").click()
+    await expect(fox).to_contain_text("Licence: fox-1.0.")
+    await fox.get_by_role("button", name="Accept and use it").click()
+
+    await expect(dialog.locator("#models-here")).to_contain_text("Fox XL is the default for text-to-image")
+    await expect(tab.page.locator("#status")).to_contain_text("Fox XL is in use.")
+    await fox.get_by_role("button", name="Remove").click()
+    await expect(dialog.locator("#models-more")).to_contain_text("Fox XL")
+    await dialog.get_by_label("Another one").fill("no model at all")
+    await dialog.get_by_role("button", name="Add").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("There is no no model at all")
+    assert [line for line in tab.complaints if "409" not in line] == []

@@ -100,7 +100,7 @@ function askFirst(terms, needed) {
     terms.must_accept ? "Accept and use it" : "Try it anyway");
   const no = h("button", { type: "button", click: refresh }, "Not now");
   const link = terms.licence_url && h("p", {}, h("a", { href: terms.licence_url, target: "_blank", rel: "noreferrer" }, "Read the licence"));
-  place.replaceChildren(h("p", {}, h("strong", {}, terms.title)), needed.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, yes, no));
+  place.replaceChildren(h("div", {}, h("p", {}, h("strong", {}, terms.title)), needed.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, yes, no)));
   yes.focus();
 }
 
