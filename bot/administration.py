@@ -61,7 +61,7 @@ def _yes_or_no(word: str) -> bool:
 
 def names_of(models: Models) -> list[str]:
     """What `name` can be."""
-    return [spec.name for spec in (*models, *models.presets)]
+    return [spec.name for spec in models.known]
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ class Administration:
 
     async def _models(self, locale: str) -> str:
         using = self.usecases.choosing
-        known = [*using.models, *using.models.presets]
-        failed = [one for spec in known if (one := using.standing(spec.name)) is not None]
+        failed = [one for spec in using.models.known if (one := using.standing(spec.name)) is not None]
         return admin_texts.say_rows(using.models, await using.fits(), failed, using.files.additions(), locale)
 
     async def _use(self, order: Order) -> str:

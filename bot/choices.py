@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ class OwnersChoices:
     def choose(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
         overlay = Overlay(self.path)
         own: list[str] = []
-        for other, values in self._tables().items():
+        for other, values in overlay.models().items():
             had = values.get("default_for", [])
             left = [task for task in had if task not in tasks]
             if other == name:
@@ -48,14 +47,6 @@ class OwnersChoices:
 
     def preset(self, name: str) -> ModelSpec | None:
         return self.shipped().get(name)
-
-    def _tables(self) -> dict[str, dict[str, Any]]:
-        """What stands in the file now; nothing, when it is not there or is damaged, which `Overlay` tells."""
-        try:
-            tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig")).get("models", {})
-        except (OSError, ValueError):
-            return {}
-        return {name: values for name, values in tables.items() if isinstance(values, dict)}
 
     # ------------------------------------------------------------ what is under way
 

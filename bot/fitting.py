@@ -95,21 +95,17 @@ def _gib(mb: int) -> str:
 def choose(presets: Iterable[ModelSpec], hardware: Hardware) -> dict[str, str | None]:
     """The advice: `{"image": name, "vision": name}`, None where only the starter suits.
 
-    Of what fits: for pictures the largest that needs no more than a minute each; for answers one that may be used for
-    anything, before one with a non-commercial licence. What cannot be fetched for want of disk is no advice.
+    Of what fits: the largest (larger ones draw and see better, as a rule), for pictures one that needs no more than a
+    minute each; what may be used for anything before what has a non-commercial licence. What cannot be fetched for
+    want of disk is no advice.
     """
     known = [(spec, fit(spec, hardware)) for spec in presets]
     fitting = [(spec, how) for spec, how in known if how.place != "no" and not how.disk_mb]
     image = [(spec, how) for spec, how in fitting if TEXT_TO_IMAGE in spec.tasks and how.seconds <= 60]
     vision = [(spec, how) for spec, how in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]
-    best_image = max(image, key=lambda pair: (pair[0].commercial, _quality(pair[0])), default=None)
+    best_image = max(image, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
     best_vision = max(vision, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
     return {
         "image": best_image[0].name if best_image else None,
         "vision": best_vision[0].name if best_vision else None,
     }
-
-
-def _quality(spec: ModelSpec) -> int:
-    """Larger models draw better, as a rule; few steps are no loss in those that were made for it."""
-    return spec.memory_mb

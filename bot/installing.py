@@ -16,7 +16,6 @@ from bot.models import (
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
     Arrival,
-    Models,
     ModelSpec,
 )
 from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Wanted
@@ -55,7 +54,6 @@ class Installer:
 
     downloads: Downloads
     pool: Pool
-    models: Models
     sample: Media
     """A picture to ask about and to start from."""
     tell: Callable[[Arrival], None]

@@ -37,7 +37,7 @@ def rows(using: ModelUseCases, fits: dict[str, Fit], usage: dict[str, int]) -> l
     """Every model, then every preset. `usage`: bytes on the disk, by repo."""
     models: Models = using.models
     found = []
-    for spec in (*models, *models.presets):
+    for spec in models.known:
         installation = using.standing(spec.name)
         found.append(
             {

@@ -169,6 +169,11 @@ class Models:
         """What could be chosen and is not."""
         return list(self._presets.values())
 
+    @property
+    def known(self) -> list[ModelSpec]:
+        """Models, then presets."""
+        return [*self, *self.presets]
+
     def find(self, name: str) -> ModelSpec | None:
         """A model or a preset."""
         return self._specs.get(name) or self._presets.get(name)

@@ -14,7 +14,7 @@ from bot.safety import SafetySettings, classifier_of, read_words
 from bot.usecases import ModelUseCases, Moderation
 from inference.classifier import ClassifierFiles
 from inference.fetching import HubDownloads
-from inference.hardware import machine
+from inference.hardware import Machine
 from inference.model_files import ModelFiles
 
 
@@ -69,7 +69,7 @@ def choosing(
         rates=rates,
         events=events,
         sample=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
-        hardware=lambda: machine(loaded.data_dir),
+        hardware=Machine(loaded.data_dir),
         wake=wake,
         also=also if classifier.repo and not classifier.is_local else (),
     )

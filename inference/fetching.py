@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from bot.errors import DownloadFailed, EaselError
 from bot.ports import Listing, Transfer, Wanted
-from bot.settings import hub_cache
+from bot.settings import hub_cache, hub_folder
 from inference import protocol
 from inference.environment import clean_environment
 from inference.process import ChildProcess
@@ -106,9 +107,7 @@ def _usage() -> dict[str, int]:
 
 
 def _remove(repo: str) -> int:
-    import shutil
-
-    folder = hub_cache() / f"models--{repo.replace('/', '--')}"
+    folder = hub_folder(repo)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or not folder.is_dir():
         return 0
     freed = _usage().get(repo, 0)

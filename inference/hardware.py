@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -13,21 +14,28 @@ from inference import devices
 _MB = 2**20
 
 
-async def machine(data_dir: Path, found: list[devices.Hardware] | None = None) -> Hardware:
-    """Devices, memory, and the disk that models go to. Without `found`, torch is asked, which takes seconds."""
-    if found is None:
-        sure = devices.is_surely_without_accelerator()
-        found = [devices.Hardware(name="cpu", kind="cpu")] if sure else await devices.probe()
-    memory = psutil.virtual_memory()
-    free = await asyncio.to_thread(shutil.disk_usage, _nearest(hub_cache(), data_dir))
-    return Hardware(
-        devices=tuple((device.name, device.kind, device.memory_mb) for device in found),
-        ram_mb=int(memory.total // _MB),
-        free_ram_mb=int(memory.available // _MB),
-        disk_free_mb=int(free.free // _MB),
-    )
+@dataclass
+class Machine:
+    """Its devices are asked for once, which may take a child process seconds; memory and disk each time."""
+
+    data_dir: Path
+    _devices: list[devices.Hardware] | None = None
+
+    async def __call__(self) -> Hardware:
+        """Devices, memory, and the disk that models go to."""
+        if self._devices is None:
+            sure = devices.is_surely_without_accelerator()
+            self._devices = [devices.Hardware(name="cpu", kind="cpu")] if sure else await devices.probe()
+        memory = psutil.virtual_memory()
+        disk = await asyncio.to_thread(shutil.disk_usage, nearest_folder(hub_cache(), self.data_dir))
+        return Hardware(
+            devices=tuple((device.name, device.kind, device.memory_mb) for device in self._devices),
+            ram_mb=int(memory.total // _MB),
+            free_ram_mb=int(memory.available // _MB),
+            disk_free_mb=int(disk.free // _MB),
+        )
 
 
-def _nearest(path: Path, otherwise: Path) -> Path:
-    """The nearest folder above that is there."""
+def nearest_folder(path: Path, otherwise: Path = Path("/")) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
     return next((folder for folder in (path, *path.parents) if folder.is_dir()), otherwise)

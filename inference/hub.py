@@ -9,10 +9,12 @@ import hashlib
 import os
 import shutil
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,13 +30,17 @@ from huggingface_hub.errors import (
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import HubFile, Listing, Transfer, Wanted
+from bot.settings import hub_cache, hub_folder
 from inference import allowed
+from inference.hardware import nearest_folder
 from inference.protocol import Patience
 
 _CHUNK = 2**20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TELL_S = 0.25
 _RATE_S = 3.0
 _MB = 2**20
+T = TypeVar("T")
 RESERVE = 64 * _MB
 """Bytes that a download leaves free in any case."""
 
@@ -54,27 +60,27 @@ def explained(repo: str, *, has_token: bool) -> Iterator[None]:
     """The library's errors as ours."""
     try:
         yield
-    except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError, HfHubHTTPError) as error:
+    except HfHubHTTPError as error:
         raise _of_answer(repo, error, has_token=has_token) from None
     except HFValidationError:
         raise DownloadFailed(repo, "not_found", url=page_of(repo)) from None
     except OfflineModeIsEnabled:
         raise DownloadFailed(repo, "offline") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise full() from None
-        raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
-    except httpx.TransportError:
-        raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
     except Exception as error:
-        if type(error).__module__.startswith(("httpx", "httpcore")):
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise full() from None
+        if is_network(error):
             raise DownloadFailed(repo, "unreachable", url=page_of("").rstrip("/")) from None
         raise
 
 
+def is_network(error: Exception) -> bool:
+    """Whatever of the HTTP libraries it came through."""
+    return isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore"))
+
+
 def _of_answer(repo: str, error: HfHubHTTPError, *, has_token: bool) -> DownloadFailed:
-    response = getattr(error, "response", None)
-    status = response.status_code if response is not None else 0
+    response, status = getattr(error, "response", None), _status(error)
     if isinstance(error, GatedRepoError) or status in (401, 403):
         said = response.headers.get("x-error-code", "") if response is not None else ""
         if status == 401 and said == "RepoNotFound" and not isinstance(error, GatedRepoError):
@@ -89,13 +95,8 @@ def _of_answer(repo: str, error: HfHubHTTPError, *, has_token: bool) -> Download
     return DownloadFailed(repo, "broken")
 
 
-def cache() -> Path:
-    return Path(constants.HF_HUB_CACHE)
-
-
 def free_bytes() -> int:
-    folder = next((one for one in (cache(), *cache().parents) if one.is_dir()), Path("/"))
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(nearest_folder(hub_cache())).free
 
 
 def full(need: int = 0) -> StorageFull:
@@ -130,7 +131,7 @@ def look(wanted: Wanted, token: str) -> Listing:
         refused=chosen.refused,
         kind=allowed.kind_of(index, config),
         variant=chosen.variant,
-        cache=str(cache()),
+        cache=str(hub_cache()),
         free=free_bytes(),
     )
 
@@ -155,7 +156,7 @@ def _json_of(repo: str, path: str, commit: str, token: str) -> dict[str, object]
 
 def _look_here(wanted: Wanted) -> Listing:
     """Offline: what the cache has of it."""
-    folder = cache() / f"models--{wanted.repo.replace('/', '--')}"
+    folder = hub_folder(wanted.repo)
     ref = folder / "refs" / (wanted.revision or "main")
     commit = ref.read_text().strip() if ref.is_file() else wanted.revision
     snapshot = folder / "snapshots" / commit
@@ -175,7 +176,7 @@ def _look_here(wanted: Wanted) -> Listing:
         files=files,
         kind=allowed.kind_of(index, config),
         variant=chosen.variant,
-        cache=str(cache()),
+        cache=str(hub_cache()),
         free=free_bytes(),
     )
 
@@ -190,7 +191,7 @@ class Meter:
     total: int
     tell: Callable[[Transfer], None]
     done: int = 0
-    _marks: list[tuple[float, int]] = field(default_factory=list)
+    _marks: deque[tuple[float, int]] = field(default_factory=deque)
     _told: float = 0.0
 
     def add(self, count: int, *, stage: str = "downloading", is_news: bool = False) -> None:
@@ -198,7 +199,7 @@ class Meter:
         now = time.monotonic()
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[0][0] > _RATE_S:
-            self._marks.pop(0)
+            self._marks.popleft()
         if not is_news and now - self._told < _TELL_S:
             return
         self._told = now
@@ -221,20 +222,20 @@ def fetch(listing: Listing, token: str, patience: Patience, tell: Callable[[Tran
         meter.add(0, is_news=True)
     if constants.HF_HUB_OFFLINE:
         return
-    refs = cache() / f"models--{listing.wanted.repo.replace('/', '--')}" / "refs"
+    refs = hub_folder(listing.wanted.repo) / "refs"
     refs.mkdir(parents=True, exist_ok=True)
     (refs / "main").write_text(listing.commit, encoding="utf-8")
 
 
 def _partly(listing: Listing) -> int:
     """Bytes of earlier tries, which take room already."""
-    folder = cache() / f"models--{listing.wanted.repo.replace('/', '--')}" / "blobs"
+    folder = hub_folder(listing.wanted.repo) / "blobs"
     return sum(path.stat().st_size for path in folder.glob("*.part")) if folder.is_dir() else 0
 
 
 def _fetch_file(listing: Listing, file: HubFile, token: str, patience: Patience, meter: Meter) -> None:
     repo = listing.wanted.repo
-    folder = cache() / f"models--{repo.replace('/', '--')}" / "blobs"
+    folder = hub_folder(repo) / "blobs"
     url = hf_hub_url(repo, file.path, revision=listing.commit)
     for attempt in (1, 2):
         before = meter.done
@@ -260,21 +261,30 @@ def _fetch_file(listing: Listing, file: HubFile, token: str, patience: Patience,
         return
 
 
-def _patiently(repo: str, patience: Patience, ask: Callable[[], object]):  # type: ignore[no-untyped-def]
-    """The answer of a hub that stumbles now and then."""
-    for attempt in range(patience.tries):
+def _patiently(repo: str, patience: Patience, ask: Callable[[], T]) -> T:
+    """The answer of a hub that stumbles now and then. Raises: what the last try raised."""
+    for attempt in range(1, patience.tries + 1):
         try:
             return ask()
-        except HfHubHTTPError as error:
-            status = error.response.status_code if getattr(error, "response", None) is not None else 0
-            if (status != 429 and status < 500) or attempt + 1 == patience.tries:
-                raise
         except Exception as error:
-            is_network = isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore"))
-            if not is_network or attempt + 1 == patience.tries:
+            if attempt == patience.tries or not _may_pass(error):
                 raise
-        time.sleep(patience.pause_s * 2**attempt)
+        time.sleep(patience.pause_s * 2 ** (attempt - 1))
     raise DownloadFailed(repo, "broken")
+
+
+def _may_pass(error: Exception) -> bool:
+    """Another try may do better."""
+    if isinstance(error, HfHubHTTPError):
+        status = _status(error)
+        return status == 429 or status >= 500
+    return is_network(error)
+
+
+def _status(error: HfHubHTTPError) -> int:
+    """0: there was no answer."""
+    response = getattr(error, "response", None)
+    return response.status_code if response is not None else 0
 
 
 def _headers(token: str, location: str) -> dict[str, str]:
@@ -350,7 +360,7 @@ class _Stream:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in _FULL:
                 raise full(self.size - start) from None
             raise
 

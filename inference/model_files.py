@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bot.errors import ModelRefused, StorageFull
 from bot.ports import Addition, Kind
-from bot.settings import hub_cache
+from bot.settings import hub_folder
 from inference import kinds
 
 FOLDERS = {"lora": "loras", "inversion": "embeddings"}
@@ -72,7 +72,7 @@ class ModelFiles:
         return freed
 
     def cached(self, repo: str, revision: str) -> Path | None:
-        folder = hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots" / revision
+        folder = hub_folder(repo) / "snapshots" / revision
         return folder if folder.is_dir() else None
 
 

@@ -9,13 +9,18 @@ from bot.choices import OwnersChoices
 from bot.events import Events
 from bot.fitting import Hardware
 from bot.jobs import Media
-from bot.models import Models, ModelSpec
+from bot.models import TEXT_TO_IMAGE, Models, ModelSpec
 from bot.ports import Addition, HubFile, Kind, Listing, Transfer
 from bot.pricing import Rates
 from bot.usecases import ModelUseCases
 
 COMMIT = "c" * 40
 MB = 2**20
+FOX = ModelSpec(
+    name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0", steps=2,
+    width=64, height=64, download_mb=100, licence_url="https://hub.test/org/fox", commercial=False, ram_mb=1000,
+)  # fmt: skip
+"""A preset."""
 SAMPLE = Media(b"a picture", "image/png")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.cli.screen import note, program, tell, tell_json
 from bot.model_bodies import spec_body
 from bot.models import ModelSpec
-from bot.settings import hub_cache
+from bot.settings import hub_cache, hub_folder
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Loaded
@@ -93,7 +93,7 @@ def find_folder(repo: str, root: Path) -> Path | None:
     local = root / Path(repo).expanduser()
     if local.is_dir():
         return local
-    snapshots = hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
+    snapshots = hub_folder(repo) / "snapshots"
     found = sorted(snapshots.glob("*")) if snapshots.is_dir() else []
     return found[-1] if found else None
 

@@ -55,9 +55,10 @@ class Overlay:
 
     def set_model(self, name: str, values: Mapping[str, Any]) -> None:
         """These keys of `[models.NAME]`; its others stay."""
-        wanted = {**self.models().get(name, {}), **{key: _plain(value) for key, value in values.items()}}
+        before = self.models()
+        wanted = {**before.get(name, {}), **{key: _plain(value) for key, value in values.items()}}
         if not isinstance(self._document.get("models", tomlkit.table()), Table | OutOfOrderTableProxy):
-            self._write_models_anew()
+            self._write_models_anew(before)
         models = self._document.get("models")
         if models is None:
             models = tomlkit.table(is_super_table=True)
@@ -66,11 +67,10 @@ class Overlay:
         for key, value in values.items():
             _put(table, key, value)
         if tomllib.loads(tomlkit.dumps(self._document)).get("models", {}).get(name) != wanted:
-            self._write_models_anew(**{name: wanted})
+            self._write_models_anew(before | {name: wanted})
 
-    def _write_models_anew(self, **more: dict[str, Any]) -> None:
+    def _write_models_anew(self, tables: Mapping[str, dict[str, Any]]) -> None:
         """In plain tables: the library cannot add to every way in which TOML lets them be written."""
-        tables = tomllib.loads(self._before).get("models", {}) | more
         del self._document["models"]
         made = tomlkit.table(is_super_table=True)
         for name, values in tables.items():

@@ -44,7 +44,12 @@ def settings_files(root: Path, data_dir: Path, config: Path | None) -> list[Path
 
 def hub_cache() -> Path:
     """Where Hugging Face's own variables say that its cache is."""
-    if cache := os.environ.get("HF_HUB_CACHE"):
+    if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(cache).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(home).expanduser() / "hub"
+
+
+def hub_folder(repo: str) -> Path:
+    """Where that cache keeps `org/name`: `blobs`, `refs`, and a folder of each commit in `snapshots`."""
+    return hub_cache() / f"models--{repo.replace('/', '--')}"

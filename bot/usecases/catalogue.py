@@ -22,8 +22,9 @@ class CatalogueUseCases:
     using: ModelUseCases
 
     async def add(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | Addition:
-        """Make `org/name`, a folder known, so that it can be used; a LoRA or a textual
-        inversion is copied and kept. Nothing of a hub is fetched but what it is, except for additions.
+        """Make `org/name` or a folder known, so that it can be used; copy and keep a LoRA or a textual inversion.
+
+        Of a model on a hub nothing is fetched but what it is.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
@@ -51,7 +52,7 @@ class CatalogueUseCases:
         name = re.sub(r"[^a-z0-9]+", "-", wished.casefold()).strip("-")
         if not name:
             raise ModelRefused(wished[:60], "name")
-        taken = {spec.name for spec in (*self.using.models, *self.using.models.presets)}
+        taken = {spec.name for spec in self.using.models.known}
         if name in taken | {one.name for one in self.using.files.additions()}:
             raise ModelRefused(name, "taken")
         return name

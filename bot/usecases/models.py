@@ -114,7 +114,7 @@ class ModelUseCases:
         """A model or preset. Raises: ModelRefused with the nearest names."""
         found = self.models.find(name.strip().casefold())
         if found is None:
-            known = [*(spec.name for spec in self.models), *(spec.name for spec in self.models.presets)]
+            known = [spec.name for spec in self.models.known]
             near = difflib.get_close_matches(name, known, 3, cutoff=0.4) or known
             raise ModelRefused(name[:60], "unknown", detail=", ".join(near))
         return found
@@ -122,7 +122,7 @@ class ModelUseCases:
     async def fits(self) -> dict[str, Fit]:
         """How each model and preset would run on this machine."""
         hardware = await self.hardware()
-        return {spec.name: fit(spec, hardware) for spec in (*self.models, *self.models.presets)}
+        return {spec.name: fit(spec, hardware) for spec in self.models.known}
 
     async def terms(self, name: str) -> Terms:
         """Asks the hub when the model comes from there. Raises: ModelRefused, DownloadFailed."""
@@ -233,7 +233,6 @@ class ModelUseCases:
         installer = Installer(
             downloads=self.downloads,
             pool=self.pool,
-            models=self.models,
             sample=self.sample(),
             tell=lambda arrival: self._tell(installation, arrival),
             learn=self._learn,
@@ -247,7 +246,6 @@ class ModelUseCases:
             installation.trials = tuple(await installer.attempt(ready))
             self._switch(installation, ready)
         except EaselError as error:
-            log.warning("a model cannot be had", action="model_failed", model=spec.name, code=error.code)
             await self._fail(installation, texts.explain(error))
         except Exception as error:  # the edge of a task that nobody waits for
             incident = secrets.token_hex(4)

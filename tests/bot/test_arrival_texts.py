@@ -51,7 +51,7 @@ def test_an_admin_reads_every_model_and_what_each_preset_takes():
     models = Models(main.shipped())
     hardware = Hardware(devices=(("cpu", "cpu", 16000),), ram_mb=16000, free_ram_mb=12000, disk_free_mb=10**6)
     fits = {spec.name: fit(spec, hardware) for spec in models.presets}
-    models.put(models.find("sdxl"))
+    models.put(next(spec for spec in models.presets if spec.name == "sdxl"))
     models.arrives("sdxl", COMING)
 
     said = admin_texts.say_rows(models, fits, [], [Addition(name="style", kind="lora", family="sd15", size=7)])

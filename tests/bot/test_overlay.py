@@ -21,6 +21,9 @@ daily_device_seconds = 60.0
 """
 
 
+DOTTED = 'models.mine.repo = "x"\nmodels.mine.tasks = []\n'
+
+
 @pytest.fixture
 def path(tmp_path):
     made = tmp_path / "config.toml"
@@ -67,9 +70,7 @@ def test_models_and_keys_are_taken_away(path):
     assert read["quota"] == {}
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[models]\n", 'models.mine.repo = "x"\nmodels.mine.tasks = []\n', "models = {}\n"]
-)
+@pytest.mark.parametrize("text", ["", "[models]\n", DOTTED, "models = {}\n"])
 def test_other_ways_to_write_it_are_understood(tmp_path, text):
     path = tmp_path / "config.toml"
     path.write_text(text)
@@ -98,3 +99,17 @@ def test_a_file_that_is_no_toml_is_told_and_left(path):
         Overlay(path)
     assert str(path) in wrong.value.problems[0]
     assert path.read_text() == "[web\nport="
+
+
+@pytest.mark.parametrize("first", ["mine", "fox"])
+def test_several_changes_at_once_are_all_kept_however_the_file_is_written(tmp_path, first):
+    path = tmp_path / "config.toml"
+    path.write_text(DOTTED)
+    overlay = Overlay(path)
+    for name in (first, "owl"):
+        overlay.set_model(name, {"default_for": [name]})
+    overlay.save()
+
+    read = tomllib.loads(path.read_text())["models"]
+    assert (read[first]["default_for"], read["owl"]["default_for"]) == ([first], ["owl"])
+    assert read["mine"]["repo"] == "x"

@@ -37,7 +37,7 @@ from bot.usecases import (
     UseCases,
 )
 from storage import Storage, StorageSettings, open_storage
-from tests.choosing import choosing_of
+from tests.choosing import FOX, choosing_of
 from tests.moderation import moderation_of
 from tests.web.pool import TestPool
 
@@ -47,10 +47,6 @@ MODELS = (
         demo=True, samplers=("euler",),
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
-)  # fmt: skip
-PRESET = ModelSpec(
-    name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0", steps=2,
-    width=64, height=64, licence_url="https://hub.test/org/fox", ram_mb=1000,
 )  # fmt: skip
 CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}
 
@@ -93,7 +89,7 @@ def make_usecases(
         events=events,
         rates=dispatcher.rates,
         wake=dispatcher.wake,
-        shipped={spec.name: spec for spec in (*MODELS, PRESET)},
+        shipped={spec.name: spec for spec in (*MODELS, FOX)},
     )
     moderation = dispatcher.moderation
     assert isinstance(moderation, Moderation)
@@ -143,7 +139,7 @@ async def open_usecases(data_dir: Path, *, only_own: bool) -> AsyncIterator[UseC
 
 @asynccontextmanager
 async def open_rooms(data_dir: Path, *, only_own: bool) -> AsyncIterator[tuple[UseCases, Storage]]:
-    models, events = Models({spec.name: spec for spec in (*MODELS, PRESET)}), Events()
+    models, events = Models({spec.name: spec for spec in (*MODELS, FOX)}), Events()
     pool = TestPool([spec.name for spec in MODELS])
     async with open_storage(StorageSettings(min_free_mb=0), data_dir) as storage:
         dispatcher = Dispatcher(

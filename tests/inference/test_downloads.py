@@ -251,17 +251,22 @@ async def test_wrong_twice_is_no_model(shop, downloads):
     assert not parts(listing)
 
 
-async def test_a_killed_child_is_told_and_the_next_goes_on(shop, downloads, monkeypatch):
-    listing = await downloads.look(FOX)
-    shop.slow_s = 0.05
-    started = []
-    start = fetching.ChildProcess.start
+@pytest.fixture
+def started(monkeypatch):
+    """The children started, as they come."""
+    children, start = [], fetching.ChildProcess.start
 
     async def noted(*args, **more):
-        started.append(await start(*args, **more))
-        return started[-1]
+        children.append(await start(*args, **more))
+        return children[-1]
 
     monkeypatch.setattr(fetching.ChildProcess, "start", noted)
+    return children
+
+
+async def test_a_killed_child_is_told_and_the_next_goes_on(shop, downloads, started):
+    listing = await downloads.look(FOX)
+    shop.slow_s = 0.05
 
     async def kill_in_the_middle():
         async with aclosing(downloads.fetch(listing)) as transfers:
@@ -276,17 +281,9 @@ async def test_a_killed_child_is_told_and_the_next_goes_on(shop, downloads, monk
     assert shop.gets(UNET)[-1].start > 0
 
 
-async def test_leaving_ends_the_child_and_keeps_what_came(shop, downloads, monkeypatch):
+async def test_leaving_ends_the_child_and_keeps_what_came(shop, downloads, started):
     listing = await downloads.look(FOX)
     shop.slow_s = 0.05
-    started = []
-    start = fetching.ChildProcess.start
-
-    async def noted(*args, **more):
-        started.append(await start(*args, **more))
-        return started[-1]
-
-    monkeypatch.setattr(fetching.ChildProcess, "start", noted)
     async with aclosing(downloads.fetch(listing)) as transfers:
         async for transfer in transfers:
             if transfer.done > 100_000:
@@ -379,3 +376,6 @@ def test_the_cache_is_where_the_variables_say(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
 
     assert hub_cache() == tmp_path / "hub"
+
+    monkeypatch.setenv("HUGGINGFACE_HUB_CACHE", str(tmp_path / "old"))
+    assert hub_cache() == tmp_path / "old"

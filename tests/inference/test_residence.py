@@ -94,4 +94,6 @@ def test_half_precision_files_are_loaded_by_their_variant(tmp_path):
 
     engine = DiffusionEngine(make_model(repo=str(folder), variant="fp16", dtype="float32"))
     engine.load("cpu")
+
+    assert engine.form["dtype"] == "float32"
     engine.unload()

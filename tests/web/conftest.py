@@ -36,7 +36,7 @@ from bot.usecases import (
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
-from tests.choosing import choosing_of
+from tests.choosing import FOX, choosing_of
 from tests.moderation import moderation_of
 from tests.web.pool import TestPool, picture
 
@@ -48,10 +48,6 @@ MODELS = (
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
     ModelSpec(name="demo", tasks=(TEXT_TO_IMAGE,), repo="demo", demo=True, width=64, height=64),
-)  # fmt: skip
-PRESET = ModelSpec(
-    name="fox", title="Fox XL", tasks=(TEXT_TO_IMAGE,), repo="org/fox", enabled=False, licence="fox-1.0", steps=2,
-    width=64, height=64, download_mb=100, licence_url="https://hub.test/org/fox", commercial=False, ram_mb=1000,
 )  # fmt: skip
 
 
@@ -128,7 +124,7 @@ def build_usecases(
         events=events,
         rates=rates,
         wake=dispatcher.wake,
-        shipped={spec.name: spec for spec in (*MODELS, PRESET)},
+        shipped={spec.name: spec for spec in (*MODELS, FOX)},
     )
     jobs = JobUseCases(
         store=storage.jobs,
@@ -170,7 +166,7 @@ def build_usecases(
 @asynccontextmanager
 async def opened_house(data_dir: Path, *, has_children: bool = False, **safety: Any) -> AsyncIterator[TestHouse]:
     """Not yet served: `serve` does that. `has_children`: the engines run in the real pool's child process."""
-    models = Models({spec.name: spec for spec in (*MODELS, PRESET)})
+    models = Models({spec.name: spec for spec in (*MODELS, FOX)})
     events, rates = Events(), Rates()
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
