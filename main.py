@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
-    from storage import Storage
+    from storage import Restored, Storage
 
 ROOT = Path(__file__).resolve().parent
 ENGINES = "inference.engine:build"
@@ -359,6 +359,15 @@ class Composition:
             async with open_storage(loaded.settings["storage"], loaded.data_dir) as storage:
                 people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
                 yield Chores(people, storage.maintenance)
+
+    async def restore_database(self, loaded: Loaded, source: Path) -> "Restored":
+        from bot.lock import DataLock
+        from storage import restore
+
+        settings = loaded.settings["storage"]
+        with DataLock(loaded.data_dir):
+            put = partial(restore, settings.url, loaded.data_dir, source, busy_timeout_ms=settings.busy_timeout_ms)
+            return await asyncio.to_thread(put)
 
     def probe_devices(self) -> Mapping[str, Any]:
         from inference.devices import probe

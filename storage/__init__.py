@@ -24,10 +24,11 @@ from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.privacy import SqlPrivacy
+from storage.restore import Restored, restore
 from storage.spaces import SqlSpaces
 from storage.sqlite import Sqlite
 
-__all__ = ["Storage", "StorageSettings", "open_storage"]
+__all__ = ["Restored", "Storage", "StorageSettings", "open_storage", "restore"]
 
 
 @dataclass(frozen=True, kw_only=True)

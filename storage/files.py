@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from bot.durable import sync
 from bot.errors import StorageFull, UnsupportedMedia
 from bot.jobs import Media
 
@@ -111,12 +112,3 @@ def _touch(path: Path) -> None:
     """By the same clock that a sweep looks at: the kernel's own time stamps lag by milliseconds."""
     now = time.time()
     os.utime(path, (now, now))
-
-
-def sync(path: Path) -> None:
-    """Make a file, or a directory's entries, survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -24,11 +24,11 @@ def migrate(engine: Engine, dialect: Dialect, backups: Path) -> None:
     """
     with engine.connect() as connection:
         with connection.begin():
-            revision = _revision(connection)
+            revision = revision_of(connection)
         if revision == REVISION:
             return
         if revision is not None:
-            _refuse_newer(revision)
+            refuse_newer(revision)
             copy = backups / f"before-{REVISION}-{utcnow():%Y%m%dT%H%M%S}.db"
             dialect.backup(copy)
             log.info("copied the database before upgrading it", action="upgrade_backup", path=str(copy))
@@ -42,7 +42,8 @@ def upgrade(connection: Connection, dialect: Dialect, revision: str = "head") ->
     command.upgrade(_config(connection, dialect), revision)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_of(connection: Connection) -> str | None:
+    """None: it is empty. Raises: StartupError when another program's tables are in it."""
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -52,7 +53,8 @@ def _revision(connection: Connection) -> str | None:
     return None
 
 
-def _refuse_newer(revision: str) -> None:
+def refuse_newer(revision: str) -> None:
+    """Raises: StartupError."""
     from alembic.script import ScriptDirectory
 
     known = {script.revision for script in ScriptDirectory.from_config(_config(None, None)).walk_revisions()}

@@ -20,8 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
 
+from bot.durable import sync
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
-from storage.files import sync
 from storage.hops import connect
 from storage.search import spaced, words
 

@@ -190,4 +190,15 @@ def _database(session: Session) -> typer.Typer:
         loaded = session.load(config, data_dir)
         return running.run_until_done(backup(session.composition, loaded, path))
 
+    @database.command(help="Put a copy in the place of the database, which is kept aside; the server must be stopped")
+    def restore(
+        file: Annotated[str, typer.Argument(metavar="FILE", help="What `db backup` wrote")],
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.database import restore
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(restore(session.composition, loaded, file))
+
     return database

@@ -41,6 +41,24 @@ class Chores(Protocol):
     def maintenance(self) -> "Maintenance": ...
 
 
+class Restored(Protocol):
+    """What restoring did. `kept` is where the database of before lies; None: there was none."""
+
+    @property
+    def database(self) -> Path: ...
+
+    @property
+    def kept(self) -> Path | None: ...
+
+    @property
+    def missing(self) -> tuple[Path, ...]:
+        """Files of pictures that the database names and that are not there."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Bookkeeping that does not add up."""
+
+
 class Composition(Protocol):
     def load(self, config: Path | None) -> Loaded:
         """Read the settings, with `config` as the last file. Raises: ConfigError."""
@@ -56,6 +74,12 @@ class Composition(Protocol):
 
     def open_storage_only(self, loaded: Loaded) -> AbstractAsyncContextManager[Chores]:
         """The database, upgraded, with the data lock taken. Raises: StartupError."""
+
+    def restore_database(self, loaded: Loaded, source: Path) -> Awaitable[Restored]:
+        """Put a backup in the place of the database, with the data lock taken.
+
+        Raises: StartupError, StorageFull, StorageBusy; nothing has changed then.
+        """
 
     def probe_devices(self) -> Mapping[str, Any]:
         """What a short child process found: `{"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU",

@@ -1,4 +1,4 @@
-"""`db upgrade`, `db check`, `db backup`."""
+"""`db upgrade`, `db check`, `db backup`, `db restore`."""
 
 import sqlite3
 import time
@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.cli.failures import FAILED, BadInput
-from adapters.cli.screen import note, tell, tell_json
+from adapters.cli.screen import note, program, tell, tell_json
 from bot.lock import read_holder
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Composition, Loaded
+
+SHOWN = 10
+"""Missing pictures that are named one by one."""
 
 
 async def upgrade(composition: "Composition", loaded: "Loaded") -> int:
@@ -50,9 +53,34 @@ async def backup(composition: "Composition", loaded: "Loaded", to: str) -> int:
     return 0
 
 
+async def restore(composition: "Composition", loaded: "Loaded", source: str) -> int:
+    from adapters.cli.checks_data import find_database
+
+    if find_database(loaded.settings["storage"].url, loaded.data_dir) is None:
+        raise BadInput("`db restore` is for SQLite, and storage.url names another kind: use that database's own tools.")
+    done = await composition.restore_database(loaded, _file(source))
+    tell(f"{done.database} is now what {source} holds, with this version's tables.")
+    if done.kept is not None:
+        note(f"The database of before lies in {done.kept}: `{program()} db restore` brings it back.")
+    for problem in done.problems:
+        note(problem)
+    for path in done.missing[:SHOWN]:
+        note(f"This picture is missing: {path}.")
+    if done.missing:
+        count = "1 picture" if len(done.missing) == 1 else f"{len(done.missing)} pictures"
+        note(
+            f"{count} that it names cannot be found: put them back into {loaded.data_dir / 'media'} from your own copy."
+        )
+    return 0
+
+
+def _file(name: str) -> Path:
+    return Path(name).expanduser().absolute()
+
+
 def _new_file(to: str) -> Path:
     """Raises: BadInput."""
-    path = Path(to).expanduser().absolute()
+    path = _file(to)
     if path.is_dir():
         path /= time.strftime("easel-%Y%m%d-%H%M%S.db")
     if path.exists():

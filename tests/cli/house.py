@@ -36,7 +36,7 @@ from bot.usecases import (
     Surroundings,
     UseCases,
 )
-from storage import Storage, StorageSettings, open_storage
+from storage import Restored, Storage, StorageSettings, open_storage, restore
 from tests.choosing import FOX, choosing_of
 from tests.moderation import moderation_of
 from tests.web.pool import TestPool
@@ -211,6 +211,10 @@ class TestComposition:
             async with open_storage(StorageSettings(min_free_mb=0), self.data_dir) as storage:
                 people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
                 yield OpenChores(people, storage.maintenance)
+
+    async def restore_database(self, loaded: Loaded, source: Path) -> Restored:
+        with DataLock(self.data_dir):
+            return restore(loaded.settings["storage"].url, self.data_dir, source, busy_timeout_ms=200)
 
     def probe_devices(self) -> Mapping[str, Any]:
         self._fail("probe_devices")

@@ -17,7 +17,7 @@ HEAVY = (
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
-    ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"],
+    ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
 )  # fmt: skip
 
 
