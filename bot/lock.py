@@ -2,7 +2,7 @@
 
 `easel.lock` holds the server's loopback URL and a local secret (mode 0600), so that one-shot commands can go through
 the server. The operating system frees the lock when its holder dies, however it dies; the content is then stale and
-is not believed.
+is not believed. `easel update` holds the lock and lends it to the commands that it starts.
 """
 
 import json
@@ -16,8 +16,11 @@ from types import TracebackType
 from typing import Self
 
 from bot.errors import StartupError
+from bot.journal import read_journal
 
 FILE_NAME = "easel.lock"
+LENT_BY = "EASEL_LOCK_LENT_BY"
+"""The variable with the process that holds the lock and lends it to its children."""
 TRY_S = 0.3
 """A reader holds the lock for an instant while it asks whether anybody does."""
 
@@ -34,12 +37,16 @@ class Holder:
 class DataLock:
     """Held from `acquire` to `release`; leaving the `with` block releases.
 
-    Raises (acquire): StartupError naming the holder.
+    A lock that was lent to this process is as good as its own. `for_update`: take it although an update was cut short.
+
+    Raises (acquire): StartupError naming the holder, or an update that was cut short.
     """
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, for_update: bool = False) -> None:
         self._path = data_dir / FILE_NAME
         self._handle: int | None = None
+        self._for_update = for_update
+        self._is_lent = False
         self.secret = secrets.token_urlsafe(32)
 
     def __enter__(self) -> Self:
@@ -54,7 +61,15 @@ class DataLock:
     ) -> None:
         self.release()
 
+    @property
+    def handle(self) -> int | None:
+        """The open file, for children: where they inherit it, the lock stays taken until the last one has ended."""
+        return self._handle
+
     def acquire(self) -> None:
+        self._is_lent = is_lent(self._path.parent)
+        if self._is_lent:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         if not _try_lock_for(handle, TRY_S):
@@ -63,9 +78,26 @@ class DataLock:
         os.chmod(self._path, 0o600)
         self._handle = handle
         self.publish("")
+        if not self._for_update:
+            self._refuse_half_updated()
+
+    def _refuse_half_updated(self) -> None:
+        try:
+            journal = read_journal(self._path.parent)
+        except StartupError:
+            self.release()
+            raise
+        if journal is not None:
+            self.release()
+            raise StartupError(
+                "An update of Easel was cut short, and code and database may not fit together: run `python main.py "
+                f"update` in {journal.root}, which first puts everything back as it was."
+            )
 
     def publish(self, url: str) -> None:
         """Write who holds it, over the old content in one go: spaces cover what was longer."""
+        if self._is_lent:
+            return
         assert self._handle is not None
         content = json.dumps({"pid": os.getpid(), "url": url, "secret": self.secret}).encode()
         os.lseek(self._handle, 0, os.SEEK_SET)
@@ -76,6 +108,23 @@ class DataLock:
             os.ftruncate(self._handle, 0)
             os.close(self._handle)
             self._handle = None
+
+
+def is_lent(data_dir: Path) -> bool:
+    """Whether the holder of the lock lends it to this process: it is named in LENT_BY, and an ancestor."""
+    lender = os.environ.get(LENT_BY, "")
+    if not lender.isdecimal():
+        return False
+    holder = read_holder(data_dir)
+    return holder is not None and holder.pid == int(lender) and _is_ancestor(holder.pid)
+
+
+def _is_ancestor(pid: int) -> bool:
+    if pid == os.getppid():
+        return True
+    import psutil  # type: ignore[import-untyped]  # on Windows a venv's python.exe stands between
+
+    return any(parent.pid == pid for parent in psutil.Process().parents())
 
 
 def read_holder(data_dir: Path) -> Holder | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adapters.cli.failures import FAILED, BadInput
 from adapters.cli.screen import note, program, tell, tell_json
-from bot.lock import read_holder
+from bot.lock import is_lent, read_holder
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Composition, Loaded
@@ -24,7 +24,7 @@ async def upgrade(composition: "Composition", loaded: "Loaded") -> int:
 
 async def check(composition: "Composition", loaded: "Loaded", *, as_json: bool) -> int:
     """While a server works, what can be read beside it; otherwise the bookkeeping too."""
-    if read_holder(loaded.data_dir) is not None:
+    if read_holder(loaded.data_dir) is not None and not is_lent(loaded.data_dir):
         from adapters.cli.checks_data import database_problems, find_database
 
         note("A server works on the database: looking beside it, without the bookkeeping.")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigError
+from bot.lock import LENT_BY
 from bot.settings.places import DATA_DIR
 from bot.settings.secrets import SECRETS, SECRETS_FILE
 from bot.settings.values import Shape, show
@@ -18,9 +19,9 @@ from bot.settings.values import Shape, show
 PREFIX = "EASEL_"
 MODELS = "models"
 OTHER_VARIABLES = frozenset(
-    {DATA_DIR, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
+    {DATA_DIR, LENT_BY, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
 )
-"""Variables with our prefix that are no settings: where the data lies, what tests and CI are told, and secrets."""
+"""Variables with our prefix that are no settings: where the data lies, who lends its lock, what tests and CI are told, secrets."""
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
 _MODEL_NAME = re.compile(r"[a-z0-9-]+")

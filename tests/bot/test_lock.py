@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.lock import FILE_NAME, DataLock, Holder, read_holder
+from bot.journal import Journal, remove_journal, write_journal
+from bot.lock import FILE_NAME, LENT_BY, DataLock, Holder, is_lent, read_holder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -176,3 +177,91 @@ def test_releasing_twice_does_no_harm(tmp_path):
     lock.release()
 
     lock.release()
+
+
+TAKE = "import sys; from pathlib import Path; from bot.lock import DataLock; DataLock(Path(sys.argv[1])).acquire()"
+
+
+def take_in_child(data_dir, lender, **more):
+    environ = {**os.environ, LENT_BY: str(lender)}
+    command = [sys.executable, "-c", TAKE, str(data_dir)]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, **more)
+
+
+def test_a_lent_lock_is_taken_by_children_and_left_alone(tmp_path):
+    with DataLock(tmp_path) as lock:
+        taken = take_in_child(tmp_path, os.getpid())
+
+        assert taken.returncode == 0, taken.stderr
+        assert read_holder(tmp_path) == Holder(os.getpid(), "", lock.secret)
+
+
+def test_a_lock_that_another_than_the_holder_lends_is_refused(tmp_path):
+    with DataLock(tmp_path):
+        assert "Easel already works on" in take_in_child(tmp_path, os.getppid()).stderr
+
+
+def test_the_holder_lends_to_its_own_children_only(tmp_path, monkeypatch):
+    with another_process(tmp_path) as (pid, _, _):
+        monkeypatch.setenv(LENT_BY, str(pid))
+
+        assert not is_lent(tmp_path)
+        with pytest.raises(StartupError, match="already works on"):
+            DataLock(tmp_path).acquire()
+
+
+@pytest.mark.parametrize("lender", ["", "0", "me", "-1", "99999999999999999999"])
+def test_a_lender_that_is_none_changes_nothing(tmp_path, monkeypatch, lender):
+    monkeypatch.setenv(LENT_BY, lender)
+
+    with DataLock(tmp_path):
+        assert read_holder(tmp_path).pid == os.getpid()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks belong to one process")
+def test_children_that_inherited_the_lock_keep_it_when_its_holder_dies(tmp_path):
+    code = f"""
+        import subprocess, sys, os, signal
+        from pathlib import Path
+        from bot.lock import DataLock
+        lock = DataLock(Path({str(tmp_path)!r}))
+        lock.acquire()
+        subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], pass_fds=[lock.handle])
+        print("ready", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        holder.stdout.readline()
+        os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(StartupError):
+            DataLock(tmp_path).acquire()
+        holder.stdin.close()
+
+
+def journal(root):
+    return Journal(
+        root=str(root), old="1", new="2", step="upgrade", reinstall=False, database=str(root / "easel.db"), backup=""
+    )
+
+
+def test_nobody_but_the_update_works_on_what_is_half_updated(tmp_path):
+    write_journal(tmp_path, journal(tmp_path))
+
+    with pytest.raises(StartupError, match="update of Easel was cut short"):
+        DataLock(tmp_path).acquire()
+    assert read_holder(tmp_path) is None
+    with DataLock(tmp_path, for_update=True):
+        assert take_in_child(tmp_path, os.getpid()).returncode == 0
+    remove_journal(tmp_path)
+    with DataLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"step": 1}'])
+def test_a_damaged_record_of_an_update_is_told(tmp_path, content):
+    (tmp_path / "update.json").write_text(content)
+
+    with pytest.raises(StartupError, match="cannot be read"):
+        DataLock(tmp_path).acquire()
+    assert read_holder(tmp_path) is None
