@@ -32,7 +32,7 @@ def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     set_up_logging(LogsSettings(), data_dir=None, console=None)  # what is found is told here
     loaded, problems = _load(composition, config)
     yield from _guarded("programs", checks_house.programs)
-    yield from _guarded("hardware", lambda: checks_house.hardware(composition))
+    yield from _guarded("hardware", lambda: checks_house.hardware(checks_house.devices_of(composition)))
     yield from _guarded("settings", lambda: checks_house.settings(loaded, problems))
     yield from _guarded("tokens", checks_house.tokens)
     yield from _guarded("hugging face", checks_house.hugging_face)
