@@ -81,7 +81,7 @@ class Answers:
     as_json: bool = False
 
     @property
-    def say_nothing(self) -> bool:
+    def has_nothing(self) -> bool:
         given = (*self.models.values(), *self.tokens.values(), *self.admins.values())
         return all(one is None for one in given) and not self.takes_advice
 
@@ -103,7 +103,7 @@ class _Setup:
         self.hardware = checks_house.machine_of(self.devices, loaded)
         self.fits = {spec.name: fit(spec, self.hardware) for spec in loaded.models.known}
         self.advice = choose(loaded.models.presets, self.hardware)
-        self.say: Callable[[str], None] = note if answers.as_json else tell
+        self.tell: Callable[[str], None] = note if answers.as_json else tell
         self.bots: dict[str, tokens.Bot] = {}
 
     def run(self) -> int:
@@ -119,7 +119,7 @@ class _Setup:
         standing = [self._fetch(name) for name in dict.fromkeys(chosen)]
         following = self._next(standing)
         for sentence in following:
-            self.say(sentence)
+            self.tell(sentence)
         if self.answers.as_json:
             tell_json(self._body(standing, following))
         return FAILED if any(one["error"] for one in standing) else 0
@@ -128,14 +128,14 @@ class _Setup:
 
     def _show(self) -> None:
         for check in checks_house.hardware(self.devices):
-            self.say(check.sentence)
-        self.say(f"{self.hardware.disk_free_mb / 1024:.1f} GiB are free for models. Data: {self.loaded.data_dir}")
+            self.tell(check.sentence)
+        self.tell(f"{self.hardware.disk_free_mb / 1024:.1f} GiB are free for models. Data: {self.loaded.data_dir}")
         for kind, (title, _) in KINDS.items():
-            self.say(f"\nModels for {title}:")
+            self.tell(f"\nModels for {title}:")
             for number, spec in enumerate(self._presets(kind), 1):
                 for line in self._lines(kind, number, spec):
-                    self.say(line)
-        self.say("")
+                    self.tell(line)
+        self.tell("")
 
     def _lines(self, kind: str, number: int, spec: ModelSpec) -> list[str]:
         how = self.fits[spec.name]
@@ -201,7 +201,7 @@ class _Setup:
             self.person is None or self.person.confirm(f"Fetch {name} now ({size})?", default=True)
         )
         if not wanted:
-            self.say(f"{name}: `{command}` fetches it, tries it and switches to it.")
+            self.tell(f"{name}: `{command}` fetches it, tries it and switches to it.")
             return {"name": name, "in_use": False, "error": ""}
         ask = None if self.person is None else self.person.confirm
         try:
@@ -209,9 +209,9 @@ class _Setup:
         except EaselError as error:
             reason = " ".join(sentences(error))
             note(f"easel: {reason}")
-            self.say(f"{name} is not in use. `{command}` tries again.")
+            self.tell(f"{name} is not in use. `{command}` tries again.")
             return {"name": name, "in_use": False, "error": reason}
-        self.say(f"{name} is in use.")
+        self.tell(f"{name} is in use.")
         return {"name": name, "in_use": True, "error": ""}
 
     # ------------------------------------------------------------ chats
@@ -256,16 +256,16 @@ class _Setup:
 
     def _known(self, platform: str, token: str, sentence: str) -> None:
         if sentence:
-            self.say(sentence)
+            self.tell(sentence)
         if token:
             self._tell_bot(tokens.ask(platform, token, self.loaded))
 
     def _tell_bot(self, bot: tokens.Bot) -> None:
         self.bots[bot.platform] = bot
-        self.say(bot.sentence)
+        self.tell(bot.sentence)
         if bot.invite:
             where = "Invite it to a server" if bot.platform == "discord" else "Talk to it"
-            self.say(f"{where}: {bot.invite}")
+            self.tell(f"{where}: {bot.invite}")
 
     def _admins(self, platform: str, secrets: Mapping[str, str]) -> tuple[str, ...] | None:
         """Account ids; None: as they are."""
@@ -292,21 +292,21 @@ class _Setup:
 
     def _write(self, secrets: Mapping[str, str], admins: Mapping[str, tuple[str, ...]]) -> None:
         config, kept = self.loaded.data_dir / FILE_NAME, self.loaded.data_dir / SECRETS_FILE
-        self.say(_lay_out(config, CONFIG, 0o644))
-        self.say(_lay_out(kept, SECRETS, 0o600))
+        self.tell(_lay_out(config, CONFIG, 0o644))
+        self.tell(_lay_out(kept, SECRETS, 0o600))
         overlay = Overlay(config)
         for platform, ids in admins.items():
             overlay.set(platform, "admins", list(ids))
         overlay.save()
         if secrets:
             write_secrets(self.loaded.data_dir, secrets)
-            self.say(f"{kept} holds {', '.join(secrets)}; only you may read it.")
+            self.tell(f"{kept} holds {', '.join(secrets)}; only you may read it.")
         if (secrets or admins) and read_holder(self.loaded.data_dir) is not None:
-            self.say("A server runs: start it again, so that it reads what changed.")
+            self.tell("A server runs: start it again, so that it reads what changed.")
 
     def _next(self, standing: list[dict[str, Any]]) -> list[str]:
         lines = []
-        if self.person is None and self.answers.say_nothing:
+        if self.person is None and self.answers.has_nothing:
             lines.append(f"Nobody could be asked here. With flags: {_FLAGS}; `{program()} setup --help` explains them.")
         if not standing:
             lines.append(f"Real pictures: `{program()} models use NAME` fetches a model and tries it.")
