@@ -57,12 +57,12 @@ def engines(tmp_path_factory):
 def drawn(engine, spec, task, *, seed=3, start="teal"):
     """The picture, and how many steps were told."""
     options = {
-        "steps": 2, "guidance_scale": spec.guidance_scale, "width": 64, "height": 64, "negative_prompt": "",
+        "steps": 4, "guidance_scale": spec.guidance_scale, "width": 64, "height": 64, "negative_prompt": "",
         "sampler": "", "count": 1, "seed": seed,
     }  # fmt: skip
     images: tuple[TaskImage, ...] = ()
     if task == IMAGE_TO_IMAGE:
-        options["strength"] = 0.6
+        options["strength"] = 0.3
     if task != TEXT_TO_IMAGE:
         images = (TaskImage("init", Media(png(Image.new("RGB", (64, 64), start)), "image/png")),)
     engine.admit(make_task("a red fox", task=task, model=spec, options=options, images=images))
