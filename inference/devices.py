@@ -38,12 +38,16 @@ class DevicesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """One device. `memory_mb`: its own memory or, where it shares, the machine's; MiB, 0: unknown."""
+    """One device. `memory_mb`: its own memory or, where it shares, the machine's; MiB, 0: unknown.
+
+    `bfloat16`: computes in it by itself; older cards imitate it.
+    """
 
     name: str
     kind: str
     title: str = ""
     memory_mb: int = 0
+    bfloat16: bool = True
 
 
 async def configured_devices(settings: DevicesSettings) -> list[str]:

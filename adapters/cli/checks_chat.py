@@ -4,13 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.doctor import BAD, OK, WARN, Check
+from adapters.cli.tokens import DISCORD, TELEGRAM, get
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Loaded
-
-DISCORD = "https://discord.com/api/v10"
-TELEGRAM = "https://api.telegram.org/bot"
-_ANSWER_S = 10.0
 
 
 def chats(loaded: "Loaded") -> Iterator[Check]:
@@ -23,7 +20,7 @@ def _discord(loaded: "Loaded") -> Iterator[Check]:
     if not token or settings is None or not settings.enabled:
         return
     base = settings.api_base or DISCORD
-    status, answer = _get(f"{base.rstrip('/')}/users/@me", {"Authorization": f"Bot {token}"})
+    status, answer = get(f"{base.rstrip('/')}/users/@me", {"Authorization": f"Bot {token}"})
     name = answer.get("username") if isinstance(answer, dict) else None
     yield _check("Discord", "DISCORD_TOKEN", status, name)
 
@@ -32,7 +29,7 @@ def _telegram(loaded: "Loaded") -> Iterator[Check]:
     token, settings = loaded.secrets.telegram_token, loaded.settings.get("telegram")
     if not token or settings is None or not settings.enabled:
         return
-    status, answer = _get(f"{settings.api_base or TELEGRAM}{token}/getMe", {})
+    status, answer = get(f"{settings.api_base or TELEGRAM}{token}/getMe", {})
     result = answer.get("result") if isinstance(answer, dict) else None
     yield _check("Telegram", "TELEGRAM_BOT_TOKEN", status, result.get("username") if isinstance(result, dict) else None)
 
@@ -43,17 +40,3 @@ def _check(platform: str, variable: str, status: int, name: Any) -> Check:
     if status != 200:
         return Check("chats", WARN, f"{platform} could not be asked about {variable} just now.")
     return Check("chats", OK, f"{platform} takes {variable}; the bot is called {str(name)[:60]}.")
-
-
-def _get(url: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Status and JSON; 0 when there was no answer. The URL may hold a token: it is never shown."""
-    import httpx
-
-    try:
-        with httpx.Client(timeout=_ANSWER_S) as client:
-            answer = client.get(url, headers=headers)
-            return answer.status_code, answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return 0, None
-    except ValueError:
-        return answer.status_code, None

@@ -2,18 +2,20 @@
 
 import os
 import platform
+import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from adapters.cli.doctor import BAD, OK, WARN, Check
 from adapters.cli.models import examine_model
 from bot.errors import ConfigError
+from bot.fitting import Hardware
 from bot.lock import Holder, read_holder
-from bot.settings import SECRETS, find_data_dir, read_secrets
+from bot.settings import SECRETS, find_data_dir, hub_cache, read_secrets
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Composition, Loaded
@@ -39,20 +41,38 @@ def programs() -> Iterator[Check]:
         yield Check("programs", BAD, f"SQLite {version} is too old: at least 3.37 is needed, with a newer Python.")
 
 
-def hardware(composition: "Composition") -> Iterator[Check]:
+def hardware(devices: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """`devices`: as `Composition.probe_devices` has them."""
     import psutil  # type: ignore[import-untyped]
 
     memory = psutil.virtual_memory()
     free, total = memory.available / 2**30, memory.total / 2**30
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
     yield Check("hardware", OK, f"{cores} CPU cores, {total:.1f} GiB of memory ({free:.1f} GiB free).")
-    devices = composition.probe_devices().get("devices") or []
     for device in devices:
         yield Check("hardware", OK, f"Device {_describe(device)}.")
     if not any(device.get("memory_mb") for device in devices):
         yield Check("hardware", BAD, "torch did not answer: `python -m inference.probe` in the clone shows why.")
     elif all(device.get("kind") == "cpu" for device in devices):
         yield Check("hardware", OK, "There is no accelerator: the starter models are quick enough, large ones are not.")
+
+
+def devices_of(composition: "Composition") -> list[Mapping[str, Any]]:
+    return list(composition.probe_devices().get("devices") or [])
+
+
+def machine_of(devices: Sequence[Mapping[str, Any]], loaded: "Loaded") -> Hardware:
+    """What the models would run on, and the disk that they go to."""
+    import psutil
+
+    memory, cache = psutil.virtual_memory(), hub_cache()
+    folder = next((one for one in (cache, *cache.parents) if one.is_dir()), loaded.data_dir)
+    return Hardware(
+        devices=tuple((str(one["name"]), str(one["kind"]), int(one["memory_mb"])) for one in devices),
+        ram_mb=int(memory.total // 2**20),
+        free_ram_mb=int(memory.available // 2**20),
+        disk_free_mb=int(shutil.disk_usage(folder).free // 2**20),
+    )
 
 
 def _describe(device: Mapping[str, Any]) -> str:

@@ -120,6 +120,18 @@ class Wish:
 
 async def use(composition: Composition, loaded: Loaded, wish: Wish, ask: Callable[[str], bool] | None = None) -> int:
     """Show the terms, have them accepted, and follow the installation to its end. Raises: EaselError."""
+    standing = await install(composition, loaded, wish, ask)
+    if wish.as_json:
+        tell_json(standing)
+    elif wish.only_fetch:
+        tell(f"{standing['title']} is here. `{program()} models use {standing['name']}` puts it to use.")
+    else:
+        tell(f"{standing['title']} is in use for {', '.join(standing['tasks'])}.")
+    return 0
+
+
+async def install(composition: Composition, loaded: Loaded, wish: Wish, ask: Callable[[str], bool] | None) -> Body:
+    """The installation at its end, and `picture`, the file of its test picture. Raises: EaselError."""
     async with open_manager(composition, loaded) as manager:
         terms = await manager.terms(wish.name)
         for line in terms_lines(terms):
@@ -132,8 +144,7 @@ async def use(composition: Composition, loaded: Loaded, wish: Wish, ask: Callabl
         standing = await _follow(manager, name, await manager.use(name, body))
         if standing["error"]:
             raise Failure(standing["error"], code="model_refused")
-        await _tell_end(manager, loaded, standing, wish)
-    return 0
+        return {**standing, "picture": await _tell_trials(manager, loaded, standing)}
 
 
 def _accepted(terms: Body, ask: Callable[[str], bool] | None) -> bool:
@@ -165,7 +176,7 @@ def terms_lines(terms: Body) -> list[str]:
 
 def fit_line(fits: Body) -> str:
     """How it would run on this machine."""
-    took = f"; about {fits['seconds']:.0f} s for one, until measured" if fits["seconds"] else ""
+    took = f"; {_minutes(fits['seconds'])} for one, until measured" if fits["seconds"] else ""
     how = {
         "resident": f"It fits on the device{took}.",
         "offload": f"It fits with its parts taking turns on the device{took}.",
@@ -212,7 +223,7 @@ def _minutes(seconds: float) -> str:
     return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
 
 
-async def _tell_end(manager: Manager, loaded: Loaded, standing: Body, wish: Wish) -> None:
+async def _tell_trials(manager: Manager, loaded: Loaded, standing: Body) -> str | None:
     name, written = standing["name"], None
     for trial in standing["trials"]:
         if trial["has_picture"] and written is None:
@@ -220,12 +231,7 @@ async def _tell_end(manager: Manager, loaded: Loaded, standing: Body, wish: Wish
             note(f"A test picture took {trial['seconds']:.1f} s: {written}")
         elif not trial["has_picture"]:
             note(f"A test answer took {trial['seconds']:.1f} s: {trial['text']}")
-    if wish.as_json:
-        tell_json({**standing, "picture": str(written) if written else None})
-    elif wish.only_fetch:
-        tell(f"{standing['title']} is here. `{program()} models use {name}` puts it to use.")
-    else:
-        tell(f"{standing['title']} is in use for {', '.join(standing['tasks'])}.")
+    return str(written) if written else None
 
 
 def _write(folder: Path, name: str, data: bytes) -> Path:

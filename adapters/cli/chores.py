@@ -9,11 +9,12 @@ from adapters.cli.choosing_commands import add_choosing
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.screen import note, tell, tell_json
+from adapters.cli.setup_command import add_setup
 
 
 def add_chores(app: typer.Typer, session: Session) -> None:
     _add_fetch(app, session)
-    _add_setup(app, session)
+    add_setup(app, session)
     _add_doctor(app, session)
     app.add_typer(_models(session), name="models", help="The models of this house")
     app.add_typer(_keys(session), name="keys", help="API keys")
@@ -33,20 +34,6 @@ def _add_fetch(app: typer.Typer, session: Session) -> None:
 
         loaded = session.load(config, data_dir)
         return running.run_until_done(oneshot.fetch(session.composition, loaded, job, out, as_json))
-
-
-def _add_setup(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Write your own settings files, and say how to get real models and chats")
-    def setup(
-        as_json: JSON = False,
-        config: CONFIG = None,
-        data_dir: DATA_DIR = None,
-    ) -> int:
-        from adapters.cli.doctor import show
-        from adapters.cli.setup import set_up
-
-        loaded = session.load(config, data_dir)
-        return show(set_up(session.composition, loaded), as_json=as_json, closing="Your files are there")
 
 
 def _add_doctor(app: typer.Typer, session: Session) -> None:

@@ -1,9 +1,9 @@
 """`doctor`: says in plain words what works here and what does not. Works while a server runs, and changes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adapters.cli.failures import FAILED
 from adapters.cli.screen import tell, tell_json
@@ -26,13 +26,14 @@ class Check:
 
 def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     """Every check, as soon as it is known."""
-    from adapters.cli import checks_chat, checks_data, checks_house
+    from adapters.cli import checks_chat, checks_data, checks_house, predictions
     from bot.logs import LogsSettings, set_up_logging
 
     set_up_logging(LogsSettings(), data_dir=None, console=None)  # what is found is told here
     loaded, problems = _load(composition, config)
     yield from _guarded("programs", checks_house.programs)
-    yield from _guarded("hardware", lambda: checks_house.hardware(composition))
+    devices: list[Mapping[str, Any]] = []
+    yield from _guarded("hardware", lambda: _hardware(composition, devices))
     yield from _guarded("settings", lambda: checks_house.settings(loaded, problems))
     yield from _guarded("tokens", checks_house.tokens)
     yield from _guarded("hugging face", checks_house.hugging_face)
@@ -43,10 +44,19 @@ def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
     for name, look in (
         ("database", lambda: checks_data.database(loaded)),
         ("models", lambda: checks_house.models(loaded)),
+        ("models", lambda: predictions.predictions(loaded, devices)),
         ("chats", lambda: checks_chat.chats(loaded)),
         ("server", lambda: checks_house.server(loaded)),
     ):
         yield from _guarded(name, look)
+
+
+def _hardware(composition: "Composition", found: list[Mapping[str, Any]]) -> Iterator[Check]:
+    """Also puts the devices into `found`."""
+    from adapters.cli import checks_house
+
+    found += checks_house.devices_of(composition)
+    yield from checks_house.hardware(found)
 
 
 def _load(composition: "Composition", config: Path | None) -> "tuple[Loaded | None, tuple[str, ...]]":

@@ -40,11 +40,11 @@ def report(error: BaseException, *, as_json: bool, log_file: Path | None = None)
     if not isinstance(error, errors.EaselError):
         incident = secrets.token_hex(4)
         code, log_file = "internal", _log(error, incident, log_file)
-    sentences = _sentences(error, incident, log_file)
-    for sentence in sentences:
+    told = sentences(error, incident, log_file)
+    for sentence in told:
         note(f"easel: {sentence}")
     if as_json:
-        tell_json({"error": {"code": code, "message": " ".join(sentences), "incident": incident or None}})
+        tell_json({"error": {"code": code, "message": " ".join(told), "incident": incident or None}})
     return BAD_USAGE if code in _INPUT else FAILED
 
 
@@ -56,7 +56,7 @@ def _cause(error: BaseException) -> BaseException:
     return _cause((ours or error).exceptions[0])
 
 
-def _sentences(error: BaseException, incident: str, log_file: Path | None) -> list[str]:
+def sentences(error: BaseException, incident: str = "", log_file: Path | None = None) -> list[str]:
     match error:
         case errors.ConfigError():
             return list(error.problems)

@@ -4,7 +4,7 @@ reads which table.
 
 from bot.settings.layers import read_settings
 from bot.settings.places import find_data_dir, hub_cache, hub_folder, make_data_dir, settings_files
-from bot.settings.secrets import SECRETS, SECRETS_FILE, Secrets, read_secrets
+from bot.settings.secrets import SECRETS, SECRETS_FILE, Secrets, read_secrets, write_secrets
 
 __all__ = [
     "SECRETS",
@@ -17,4 +17,5 @@ __all__ = [
     "read_secrets",
     "read_settings",
     "settings_files",
+    "write_secrets",
 ]

@@ -1,6 +1,7 @@
 """The tokens: from the environment, from files that it names, or from `secrets.env` in the data directory."""
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,41 @@ def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
     if problems:
         raise ConfigError(problems)
     return Secrets(**found, sources=sources)
+
+
+def write_secrets(data_dir: Path, values: Mapping[str, str]) -> Path:
+    """Set these variables in `secrets.env`, which only its owner may read; the file. An empty value takes one away.
+
+    Other lines stay. Written whole or not at all. Raises: OSError; ConfigError, when the file is not text.
+    """
+    path = data_dir / SECRETS_FILE
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        lines = ["# Tokens: nobody but you may read this file."]
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: this is not text: move it away."]) from error
+    for variable, value in values.items():
+        names = {variable, SECRETS[variable][1]}
+        lines = [line for line in lines if _name_of(line) not in names]
+        if value:
+            lines.append(f"{variable}={value}")
+    handle, fresh = tempfile.mkstemp(dir=data_dir, prefix=f".{SECRETS_FILE}.")  # mode 0600 from its first byte on
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        Path(fresh).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _name_of(line: str) -> str:
+    name, sign, _ = line.strip().removeprefix("export ").partition("=")
+    return name.strip() if sign and not name.startswith("#") else ""
 
 
 def _find_secret(

@@ -1,0 +1,200 @@
+"""docs/first-hour.md, followed by a newcomer: its commands in its order, with a hub and a Discord on this machine."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from io import BytesIO
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+
+import main
+from adapters.cli.app import build
+from bot.safety import SafetySettings, classifier_of
+from tests.cli.test_setup import DISCORD_TOKEN
+from tests.discord.loopback.server import loopback
+from tests.discord.people import Actor, until
+from tests.hub.server import serving
+from tests.inference.test_safety import save_classifier
+from tests.inference.tiny import save_diffusion
+
+ROOT = main.ROOT
+PAGE = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    for line in block.splitlines()
+]
+OURS = [words[1:] for words in COMMANDS if words and words[0] == "easel"]
+SMALL = """
+[storage]
+min_free_mb = 0
+[safety]
+threshold = 1.0
+[devices]
+use = "cpu"
+[models.sd-turbo]
+ram_mb = 100
+memory_mb = 100
+download_mb = 1
+width = 64
+height = 64
+[models.blip2-flan-t5-xl]
+ram_mb = 100
+memory_mb = 100
+download_mb = 1
+"""
+
+
+def test_the_twelve_steps_are_there():
+    assert [int(number) for number in re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_every_command_and_option_on_it_exists(words):
+    command: Any = typer.main.get_command(build(main.Composition()))
+    rest = list(words)
+    while rest and rest[0] in getattr(command, "commands", {}):
+        command = command.commands[rest.pop(0)]
+
+    assert not hasattr(command, "commands"), words
+    options = {name for param in command.params for name in param.opts}
+    assert {word for word in rest if word.startswith("--")} <= options
+
+
+def test_every_sentence_that_it_quotes_is_one_that_easel_says():
+    told = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("bot", "adapters", "inference")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    told = re.sub(r'"\s*\n\s*f?"', "", told)  # a sentence over several lines
+    quoted = [one for row in re.findall(r"^\| (.*?) \|", PAGE, re.MULTILINE) for one in re.findall(r'"(.+?)"', row)]
+
+    assert len(quoted) > 12
+    assert [one for one in quoted if one not in told] == []
+
+
+# ---------------------------------------------------------------- the run itself
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """The presets' repositories, small."""
+    presets = main.shipped()
+    classifier = classifier_of(SafetySettings()).repo
+    with serving() as hub:
+        hub.add(presets["sd-turbo"].repo, save_diffusion(tmp_path / "sd"), licence="sai-nc-community")
+        blip = shutil.copytree(ROOT / "models" / "starter-vision", tmp_path / "blip")
+        hub.add(presets["blip2-flan-t5-xl"].repo, blip, licence="mit")
+        hub.add(classifier, save_classifier(tmp_path / "judge"), licence="apache-2.0")
+        yield hub
+
+
+@pytest.fixture
+def environ(tmp_path, hub):
+    (tmp_path / "data").mkdir(mode=0o700)
+    (tmp_path / "data" / "config.toml").write_text(SMALL)
+    clean = {name: value for name, value in os.environ.items() if not re.search("TOKEN|proxy|EASEL", name, re.I)}
+    return {
+        **clean,
+        "EASEL_DATA_DIR": str(tmp_path / "data"),
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "hf"),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+async def run(words, environ, folder):
+    """One command of the page; what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "main.py"), *words),
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, (words, out.decode(), err.decode())
+    return out.decode()
+
+
+@contextlib.asynccontextmanager
+async def served(environ, folder):
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "main.py"), "serve", "--port", "0"),
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), 60)
+
+
+def command(*start):
+    (found,) = [words for words in OURS if words[: len(start)] == list(start)]
+    return found
+
+
+def size_of(data):
+    return Image.open(BytesIO(data)).size
+
+
+def said_in(message):
+    return message.content.splitlines()[0]
+
+
+@pytest.mark.slow
+async def test_a_newcomer_gets_from_the_clone_to_an_answer_on_discord(tmp_path, environ, hub):
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (folder / "token.txt").write_text(DISCORD_TOKEN)
+    async with loopback() as discord:
+        discord.world.token = DISCORD_TOKEN
+        discord.world.guild()
+        ann = Actor(discord, discord.world.person("ann"), discord.world.channel())
+        environ |= {"EASEL_DISCORD__API_BASE": discord.api_base, "EASEL_DISCORD__GATEWAY_URL": discord.gateway_url}
+
+        written = (await run(command("imagine"), environ, folder)).strip().splitlines()[-1]
+        assert size_of((folder / written).read_bytes()) == (128, 128)
+
+        said = await run(command("setup", "--image"), environ, folder)
+        assert "Discord takes the token" in said
+        assert "https://discord.com/oauth2/authorize?client_id=" in said
+        assert "sd-turbo is in use." in said
+        assert "blip2-flan-t5-xl is in use." in said
+        assert (tmp_path / "data" / "secrets.env").stat().st_mode & 0o777 == 0o600
+
+        said = await run(command("models", "list"), environ, folder)
+        assert "sd-turbo" in said
+
+        async with served(environ, folder):
+            await until(lambda: discord.world.commands and discord.gateway.connected, "the bot", 60)
+            ann.slash("imagine", prompt="a knight at sunset", seed=3)
+            picture = await ann.finished()
+            assert size_of(picture.attachments[0].data) == (64, 64)
+            ann.say("what is this?", reply_to=picture)
+            answer = await ann.finished(2)
+
+        async with served(environ, folder):  # after a reboot
+            await until(lambda: discord.gateway.connected, "the bot again", 60)
+            ann.say("what is this?", reply_to=picture)
+            assert said_in(await ann.finished(3)) == said_in(answer)
+
+        (folder / "backups").mkdir()
+        assert "easel-" in await run(["db", "backup", str(folder / "backups")], environ, folder)
+        assert "The database is well." in await run(command("db", "check"), environ, folder)
+        assert discord.world.problems == []
