@@ -13,6 +13,8 @@ from bot.durable import sync
 from bot.errors import StartupError
 
 FILE_NAME = "update.json"
+LENT_BY = "EASEL_LOCK_LENT_BY"
+"""The variable with the process that holds the data lock and lends it to its children."""
 STEPS = ("pull", "install", "upgrade", "smoke")
 """In the order in which they are done."""
 

@@ -16,11 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from bot.errors import StartupError
-from bot.journal import read_journal
+from bot.journal import LENT_BY, read_journal
 
 FILE_NAME = "easel.lock"
-LENT_BY = "EASEL_LOCK_LENT_BY"
-"""The variable with the process that holds the lock and lends it to its children."""
 TRY_S = 0.3
 """A reader holds the lock for an instant while it asks whether anybody does."""
 
@@ -111,20 +109,16 @@ class DataLock:
 
 
 def is_lent(data_dir: Path) -> bool:
-    """Whether the holder of the lock lends it to this process: it is named in LENT_BY, and an ancestor."""
+    """Whether the holder of the lock lends it to this process: it is named in LENT_BY, and its parent."""
     lender = os.environ.get(LENT_BY, "")
     if not lender.isdecimal():
         return False
     holder = read_holder(data_dir)
-    return holder is not None and holder.pid == int(lender) and _is_ancestor(holder.pid)
+    return holder is not None and holder.pid == int(lender) and _is_parent(holder.pid)
 
 
-def _is_ancestor(pid: int) -> bool:
-    if pid == os.getppid():
-        return True
-    import psutil  # type: ignore[import-untyped]  # on Windows a venv's python.exe stands between
-
-    return any(parent.pid == pid for parent in psutil.Process().parents())
+def _is_parent(pid: int) -> bool:
+    return pid == os.getppid() or os.name == "nt"  # on Windows a venv's python.exe stands between
 
 
 def read_holder(data_dir: Path) -> Holder | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from adapters.cli.doctor import BAD, OK, WARN, Check
-from bot.errors import ConfigError
+from bot.errors import ConfigError, StartupError
+from bot.journal import read_journal
 from bot.lock import read_holder
 from bot.settings import make_data_dir
 
@@ -35,6 +36,13 @@ def data_dir() -> Iterator[Check]:
         yield Check("data", BAD, f"The data directory {path} cannot be written: {error.strerror or error}.")
         return
     yield Check("data", OK, f"The data directory is {path}.")
+    try:
+        journal = read_journal(path)
+    except StartupError as error:
+        yield Check("data", BAD, str(error))
+    else:
+        if journal is not None:
+            yield Check("data", BAD, "An update was cut short: `easel update` first puts everything back as it was.")
     if os.name == "posix" and path.stat().st_mode & 0o077:
         yield Check("data", WARN, f"Others on this machine can look into {path}: chmod 700 {path} shuts it.")
 

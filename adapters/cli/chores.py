@@ -10,12 +10,14 @@ from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.running import Session
 from adapters.cli.screen import note, tell, tell_json
 from adapters.cli.setup_command import add_setup
+from adapters.cli.update_command import add_update
 
 
 def add_chores(app: typer.Typer, session: Session) -> None:
     _add_fetch(app, session)
     add_setup(app, session)
     _add_doctor(app, session)
+    add_update(app, session)
     app.add_typer(_models(session), name="models", help="The models of this house")
     app.add_typer(_keys(session), name="keys", help="API keys")
     app.add_typer(_database(session), name="db", help="The database")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigError
-from bot.lock import LENT_BY
+from bot.journal import LENT_BY
 from bot.settings.places import DATA_DIR
 from bot.settings.secrets import SECRETS, SECRETS_FILE
 from bot.settings.values import Shape, show
@@ -21,7 +21,7 @@ MODELS = "models"
 OTHER_VARIABLES = frozenset(
     {DATA_DIR, LENT_BY, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
 )
-"""Variables with our prefix that are no settings: where the data lies, who lends its lock, what tests and CI are told, secrets."""
+"""Variables with our prefix that are no settings: data, its lock, tests, and secrets."""
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
 _MODEL_NAME = re.compile(r"[a-z0-9-]+")
