@@ -86,7 +86,10 @@ class Updater:
         try:
             branch = self._git("rev-parse", "--abbrev-ref", "@{upstream}")
         except StepFailed as error:
-            raise Failure("This branch follows no other one: `git switch main` goes to the one that does.") from error
+            raise Failure(
+                "This branch follows no other one, so that nobody knows where new versions come from: "
+                "`git branch --set-upstream-to origin/main` says it, or `git switch main` goes to one that does."
+            ) from error
         try:
             self._git("fetch", "--quiet")
         except StepFailed as error:
