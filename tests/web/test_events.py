@@ -96,13 +96,14 @@ async def test_a_failure_ends_with_its_error(client):
 
 
 async def test_a_cancel_ends_the_stream_with_an_error_that_says_so(client):
-    await ask(client, imagine("slow"))
+    await wait_for(client, (await ask(client, imagine("slow")))["id"], "running")
     waiting = (await ask(client))["id"]
-    following = asyncio.create_task(events_of(client, waiting))
-    await asyncio.sleep(0.2)
-
-    await client.delete(f"/api/v1/jobs/{waiting}")
-    events = await following
+    events = []
+    async with client.stream("GET", f"/api/v1/jobs/{waiting}/events") as stream:
+        async for event in parsed(stream):
+            if not events:
+                await client.delete(f"/api/v1/jobs/{waiting}")
+            events.append(event)
 
     assert events[0]["data"]["position"] == 1
     assert events[-1]["name"] == "error"
