@@ -1,6 +1,7 @@
 """Server-sent events of a job."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from fastapi import sse
@@ -98,7 +99,7 @@ async def test_a_failure_ends_with_its_error(client):
 async def test_a_cancel_ends_the_stream_with_an_error_that_says_so(client):
     await wait_for(client, (await ask(client, imagine("slow")))["id"], "running")
     waiting = (await ask(client))["id"]
-    events = []
+    events: list[dict[str, Any]] = []
     async with client.stream("GET", f"/api/v1/jobs/{waiting}/events") as stream:
         async for event in parsed(stream):
             if not events:
