@@ -8,17 +8,17 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "moment", "fault"),
+    ("sabotage", "moment", "faults"),
     [
-        ("answer_first", Moment("after accept", times=6), "lost"),
-        ("write_files_later", Moment("after render"), "media"),
-        ("change_nonces", Moment("after place", times=2), "stray"),
-        ("forget_running", Moment("before render"), "unfinished"),
+        ("answer_first", Moment("after accept", times=6), {"lost"}),
+        ("write_files_later", Moment("after render"), {"media"}),
+        ("change_nonces", Moment("after place", times=2), {"stray", "duplicate"}),  # whichever call stays unanswered
+        ("forget_running", Moment("before render"), {"unfinished"}),
     ],
 )
-def test_a_house_without_this_protection_fails(tmp_path, sabotage, moment, fault):
+def test_a_house_without_this_protection_fails(tmp_path, sabotage, moment, faults):
     one = Round(seed=3, kills=1, moments=(moment,), sabotage=sabotage, open_s=10, silence_s=8)
 
     verdict = one.run(tmp_path)
 
-    assert fault in verdict.faults, verdict
+    assert faults & set(verdict.faults), verdict
