@@ -1,6 +1,7 @@
 """Pictures: brought, refused, and got back."""
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import time
@@ -112,6 +113,8 @@ async def test_the_declared_length_alone_is_enough_to_refuse(server):
 
     answer = await asyncio.wait_for(reader.readuntil(b"}"), 2)
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in answer.lower()
@@ -125,6 +128,8 @@ async def test_a_client_that_waits_for_our_word_sends_nothing(server):
 
     answer = await asyncio.wait_for(reader.readuntil(b"}"), 2)
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
     assert answer.startswith(b"HTTP/1.1 413 ")
 

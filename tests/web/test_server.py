@@ -1,6 +1,7 @@
 """Starting, listening, stopping; and the addresses outside /api/v1."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import time
@@ -116,6 +117,8 @@ async def test_it_stops_though_an_upload_hangs(server):
     began = time.monotonic()
     await server.stop()
     writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
     assert time.monotonic() - began < 5
 
