@@ -1,6 +1,7 @@
 """Changes of files that survive a power cut. Blocking: call from a thread."""
 
 import os
+import tempfile
 from pathlib import Path
 
 BESIDE = ("-wal", "-shm", "-journal")
@@ -16,6 +17,22 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write the file whole or not at all; until it is whole, nobody but its owner may read it. Raises: OSError."""
+    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(fresh, mode)
+        os.replace(fresh, path)
+    except BaseException:
+        Path(fresh).unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def replace_database(database: Path, copy: Path) -> None:

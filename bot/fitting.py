@@ -82,13 +82,14 @@ def _lacks(
     spec: ModelSpec, hardware: Hardware, device: tuple[str, str, int] | None, ram_mb: int, *, has_ram: bool
 ) -> str:
     if not has_ram:
-        return f"{_gib(ram_mb + RAM_SPARE_MB)} of memory, there are {_gib(hardware.ram_mb)}"
+        return f"{gib(ram_mb + RAM_SPARE_MB)} of memory, there are {gib(hardware.ram_mb)}"
     assert device is not None
     need = spec.offload_mb or spec.memory_mb
-    return f"{_gib(need + SPARE_MB)} on the device, {device[0]} has {_gib(device[2])}"
+    return f"{gib(need + SPARE_MB)} on the device, {device[0]} has {gib(device[2])}"
 
 
-def _gib(mb: int) -> str:
+def gib(mb: int) -> str:
+    """MiB for people."""
     return f"{mb / 1024:.1f} GiB"
 
 

@@ -5,11 +5,10 @@ While the file is there, code, packages and database may not fit together, and n
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bot.durable import sync
+from bot.durable import sync, write_whole
 from bot.errors import StartupError
 
 FILE_NAME = "update.json"
@@ -61,12 +60,7 @@ def read_journal(data_dir: Path) -> Journal | None:
 
 
 def write_journal(data_dir: Path, journal: Journal) -> None:
-    path = data_dir / FILE_NAME
-    partial = path.with_name(f"{FILE_NAME}.partial")
-    partial.write_text(json.dumps(asdict(journal)), encoding="utf-8")
-    sync(partial)
-    os.replace(partial, path)
-    sync(data_dir)
+    write_whole(data_dir / FILE_NAME, json.dumps(asdict(journal)))
 
 
 def remove_journal(data_dir: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 
 from bot.fitting import Hardware
-from bot.settings import hub_cache
+from bot.settings import hub_cache, nearest_folder
 from inference import devices
 
 _MB = 2**20
@@ -34,8 +34,3 @@ class Machine:
             free_ram_mb=int(memory.available // _MB),
             disk_free_mb=int(disk.free // _MB),
         )
-
-
-def nearest_folder(path: Path, otherwise: Path = Path("/")) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
-    return next((folder for folder in (path, *path.parents) if folder.is_dir()), otherwise)

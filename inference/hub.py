@@ -30,9 +30,8 @@ from huggingface_hub.errors import (
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import HubFile, Listing, Transfer, Wanted
-from bot.settings import hub_cache, hub_folder
+from bot.settings import hub_cache, hub_folder, nearest_folder
 from inference import allowed
-from inference.hardware import nearest_folder
 from inference.protocol import Patience
 
 _CHUNK = 2**20

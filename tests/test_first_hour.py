@@ -9,16 +9,14 @@ import shutil
 import subprocess
 import sys
 from io import BytesIO
-from typing import Any
 
 import pytest
-import typer
 from PIL import Image
 
 import main
-from adapters.cli.app import build
 from bot.safety import SafetySettings, classifier_of
-from tests.cli.test_setup import DISCORD_TOKEN
+from tests.cli.platforms import DISCORD_TOKEN
+from tests.commands import assert_exists
 from tests.discord.loopback.server import loopback
 from tests.discord.people import Actor, until
 from tests.hub.server import serving
@@ -59,14 +57,7 @@ def test_the_twelve_steps_are_there():
 
 @pytest.mark.parametrize("words", OURS, ids=" ".join)
 def test_every_command_and_option_on_it_exists(words):
-    command: Any = typer.main.get_command(build(main.Composition()))
-    rest = list(words)
-    while rest and rest[0] in getattr(command, "commands", {}):
-        command = command.commands[rest.pop(0)]
-
-    assert not hasattr(command, "commands"), words
-    options = {name for param in command.params for name in param.opts}
-    assert {word for word in rest if word.startswith("--")} <= options
+    assert_exists(words)
 
 
 def test_every_sentence_that_it_quotes_is_one_that_easel_says():

@@ -7,11 +7,10 @@ import tomllib
 from typing import Any
 
 import pytest
-import typer
 import yaml  # type: ignore[import-untyped]
 
 import main
-from adapters.cli.app import build
+from tests.commands import assert_exists
 
 ROOT = main.ROOT
 PAGE = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
@@ -49,14 +48,7 @@ def test_commands_were_found():
 
 @pytest.mark.parametrize("line", OURS)
 def test_every_command_on_the_page_exists(line):
-    command: Any = typer.main.get_command(build(main.Composition()))
-    rest = shlex.split(line)
-    while rest and rest[0] in getattr(command, "commands", {}):
-        command = command.commands[rest.pop(0)]
-
-    assert not hasattr(command, "commands"), line
-    options = {name for param in command.params for name in param.opts}
-    assert {word for word in rest if word.startswith("--")} <= options
+    assert_exists(shlex.split(line))
 
 
 def test_every_file_that_the_page_names_is_there():

@@ -15,7 +15,7 @@ from adapters.cli.models import examine_model
 from bot.errors import ConfigError
 from bot.fitting import Hardware
 from bot.lock import Holder, read_holder
-from bot.settings import SECRETS, find_data_dir, hub_cache, read_secrets
+from bot.settings import SECRETS, find_data_dir, hub_cache, nearest_folder, read_secrets
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Composition, Loaded
@@ -65,8 +65,8 @@ def machine_of(devices: Sequence[Mapping[str, Any]], loaded: "Loaded") -> Hardwa
     """What the models would run on, and the disk that they go to."""
     import psutil
 
-    memory, cache = psutil.virtual_memory(), hub_cache()
-    folder = next((one for one in (cache, *cache.parents) if one.is_dir()), loaded.data_dir)
+    memory = psutil.virtual_memory()
+    folder = nearest_folder(hub_cache(), loaded.data_dir)
     return Hardware(
         devices=tuple((str(one["name"]), str(one["kind"]), int(one["memory_mb"])) for one in devices),
         ram_mb=int(memory.total // 2**20),

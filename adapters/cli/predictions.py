@@ -3,16 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.checks_house import machine_of
 from adapters.cli.doctor import BAD, OK, WARN, Check
 from adapters.cli.models import find_folder
 from adapters.cli.screen import program
-from bot.fitting import Fit, fit
+from bot.fitting import Fit, fit, gib
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.settings import hub_cache
+from bot.settings import hub_cache, nearest_folder
 
 if TYPE_CHECKING:
     from adapters.cli.composition import Loaded
@@ -62,14 +61,14 @@ def _fits(spec: ModelSpec, how: Fit, devices: Sequence[Mapping[str, Any]]) -> It
 
 def _disk(free_mb: int) -> Iterator[Check]:
     cache = hub_cache()
-    nearest = next((folder for folder in (cache, *cache.parents) if folder.is_dir()), Path("/"))
+    nearest = nearest_folder(cache)
     if not os.access(nearest, os.W_OK):
         yield Check("models", BAD, f"Models cannot be fetched: {nearest} cannot be written; HF_HOME moves it.")
     elif free_mb < LOW_DISK_MB:
-        where = f"{free_mb / 1024:.1f} GiB are free where models go ({cache})"
+        where = f"{gib(free_mb)} are free where models go ({cache})"
         yield Check("models", WARN, f"{where}: most need more; HF_HOME moves it.")
     else:
-        yield Check("models", OK, f"{free_mb / 1024:.1f} GiB are free for models in {cache}.")
+        yield Check("models", OK, f"{gib(free_mb)} are free for models in {cache}.")
 
 
 def _offline(loaded: "Loaded") -> Iterator[Check]:

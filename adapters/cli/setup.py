@@ -16,7 +16,7 @@ from adapters.cli.failures import FAILED, BadInput, sentences
 from adapters.cli.person import Person
 from adapters.cli.screen import note, program, tell, tell_json
 from bot.errors import EaselError
-from bot.fitting import Fit, choose, fit
+from bot.fitting import Fit, choose, fit, gib
 from bot.lock import read_holder
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.settings import write_secrets
@@ -129,7 +129,7 @@ class _Setup:
     def _show(self) -> None:
         for check in checks_house.hardware(self.devices):
             self.tell(check.sentence)
-        self.tell(f"{self.hardware.disk_free_mb / 1024:.1f} GiB are free for models. Data: {self.loaded.data_dir}")
+        self.tell(f"{gib(self.hardware.disk_free_mb)} are free for models. Data: {self.loaded.data_dir}")
         for kind, (title, _) in KINDS.items():
             self.tell(f"\nModels for {title}:")
             for number, spec in enumerate(self._presets(kind), 1):
@@ -143,7 +143,7 @@ class _Setup:
         licences = "; ".join(spec.licences or (spec.licence or "unknown",))
         trade = "" if spec.commercial or "commercial use" in licences else " Not for commercial use."
         return [
-            f"  {number}. {spec.name}{suits}: {spec.called}, {spec.download_mb / 1024:.1f} GiB to fetch.",
+            f"  {number}. {spec.name}{suits}: {spec.called}, {gib(spec.download_mb)} to fetch.",
             f"     {fit_line(vars(how))}{_short_of_disk(how)}",
             f"     Licence: {licences}.{trade}",
         ]
@@ -196,7 +196,7 @@ class _Setup:
     def _fetch(self, name: str) -> dict[str, Any]:
         """What became of it: `{"name", "in_use", "error"}`."""
         command = f"{program()} models use {name}"
-        size = f"{self.loaded.models.find(name).download_mb / 1024:.1f} GiB"  # type: ignore[union-attr]
+        size = gib(self.loaded.models.find(name).download_mb)  # type: ignore[union-attr]
         wanted = self.answers.fetches and (
             self.person is None or self.person.confirm(f"Fetch {name} now ({size})?", default=True)
         )
@@ -346,7 +346,7 @@ class _Setup:
 
 
 def _short_of_disk(how: Fit) -> str:
-    return f" {how.disk_mb / 1024:.1f} GiB more would have to be free on the disk." if how.disk_mb else ""
+    return f" {gib(how.disk_mb)} more would have to be free on the disk." if how.disk_mb else ""
 
 
 def _wrong_ids(ids: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from adapters.cli.failures import Failure
 from adapters.cli.screen import program
-from bot.durable import sync
+from bot.durable import remove_beside, replace_database, sync
 from bot.journal import LENT_BY, Journal, read_journal, remove_journal, write_journal
 from bot.lock import DataLock, read_holder
 from bot.settings import SECRETS
@@ -224,17 +224,14 @@ class Updater:
 
 def _put_back(journal: Journal) -> None:
     database = Path(journal.database)
-    for ending in ("-wal", "-shm"):
-        Path(f"{database}{ending}").unlink(missing_ok=True)
     if not journal.backup:
+        remove_beside(database)
         database.unlink(missing_ok=True)
         return
     partial = database.with_name(f"{database.name}.partial")
     shutil.copyfile(journal.backup, partial)
     partial.chmod(database.stat().st_mode & 0o777 if database.exists() else 0o600)
-    sync(partial)
-    os.replace(partial, database)
-    sync(database.parent)
+    replace_database(database, partial)
 
 
 def _clean(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Changes the owner's `config.toml` in the data directory, and keeps what else stands there, comments included."""
 
-import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +10,7 @@ from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from bot.durable import write_whole
 from bot.errors import ConfigError
 
 HEADER = "Your own settings; they win over the config.toml beside main.py, which lists every one with its default."
@@ -98,17 +97,7 @@ class Overlay:
         mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o644
         if self._before:
             self._path.with_name(f"{self._path.name}.bak").write_text(self._before, encoding="utf-8")
-        handle, fresh = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(fresh, mode)
-            os.replace(fresh, self._path)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
+        write_whole(self._path, text, mode)
 
 
 def _put(table: Any, key: str, value: Any) -> None:

@@ -53,3 +53,8 @@ def hub_cache() -> Path:
 def hub_folder(repo: str) -> Path:
     """Where that cache keeps `org/name`: `blobs`, `refs`, and a folder of each commit in `snapshots`."""
     return hub_cache() / f"models--{repo.replace('/', '--')}"
+
+
+def nearest_folder(path: Path, otherwise: Path = Path("/")) -> Path:
+    """The path itself, or the nearest folder above it that is there."""
+    return next((folder for folder in (path, *path.parents) if folder.is_dir()), otherwise)

@@ -1,11 +1,11 @@
 """The tokens: from the environment, from files that it names, or from `secrets.env` in the data directory."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bot.durable import write_whole
 from bot.errors import ConfigError
 
 SECRETS_FILE = "secrets.env"
@@ -77,16 +77,7 @@ def write_secrets(data_dir: Path, values: Mapping[str, str]) -> Path:
         lines = [line for line in lines if _name_of(line) not in names]
         if value:
             lines.append(f"{variable}={value}")
-    handle, fresh = tempfile.mkstemp(dir=data_dir, prefix=f".{SECRETS_FILE}.")  # mode 0600 from its first byte on
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except BaseException:
-        Path(fresh).unlink(missing_ok=True)
-        raise
+    write_whole(path, "\n".join(lines) + "\n")
     return path
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     AutoencoderKLFlux2,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -17,7 +16,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, Qwen3Config, Qwen3ForCausalLM
 
-from tests.inference.tiny import make_tokenizer
+from tests.inference.tiny import make_autoencoder, make_tokenizer
 
 CHAT = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
@@ -38,7 +37,7 @@ def save_sdxl(folder: Path) -> Path:
     )  # fmt: skip
     StableDiffusionXLPipeline(
         unet=unet,
-        vae=_autoencoder(latent_channels=4, scaling_factor=0.13025),
+        vae=make_autoencoder(scaling_factor=0.13025),
         text_encoder=CLIPTextModel(text),
         text_encoder_2=CLIPTextModelWithProjection(text),
         tokenizer=tokenizer,
@@ -83,22 +82,12 @@ def save_z_image(folder: Path) -> Path:
     )  # fmt: skip
     ZImagePipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_autoencoder(latent_channels=4, scaling_factor=0.3611, shift_factor=0.1159),
+        vae=make_autoencoder(scaling_factor=0.3611, shift_factor=0.1159),
         text_encoder=_language_model(len(tokenizer), layers=3),
         tokenizer=tokenizer,
         transformer=transformer,
     ).save_pretrained(folder)
     return folder
-
-
-def _autoencoder(**more: float) -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8,) * 4,
-        norm_num_groups=4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        **more,
-    )
 
 
 def _language_model(vocabulary: int, *, layers: int) -> Qwen3ForCausalLM:

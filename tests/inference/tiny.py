@@ -52,7 +52,7 @@ def save_diffusion(folder: Path, *, halvings: int = 3) -> Path:
     tokenizer = make_tokenizer()
     StableDiffusionPipeline(
         unet=_make_unet(),
-        vae=_make_autoencoder(halvings),
+        vae=make_autoencoder(halvings),
         text_encoder=_make_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         scheduler=DDIMScheduler(
@@ -71,7 +71,7 @@ def save_editor(folder: Path) -> Path:
     tokenizer = make_tokenizer()
     StableDiffusionInstructPix2PixPipeline(
         unet=_make_unet(in_channels=8),
-        vae=_make_autoencoder(3),
+        vae=make_autoencoder(3),
         text_encoder=_make_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         scheduler=DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False),
@@ -96,13 +96,14 @@ def _make_unet(in_channels: int = 4) -> UNet2DConditionModel:
     )
 
 
-def _make_autoencoder(halvings: int) -> AutoencoderKL:
+def make_autoencoder(halvings: int = 3, **more: float) -> AutoencoderKL:
     return AutoencoderKL(
         block_out_channels=(8,) * (halvings + 1),
         norm_num_groups=4,
         down_block_types=("DownEncoderBlock2D",) * (halvings + 1),
         up_block_types=("UpDecoderBlock2D",) * (halvings + 1),
         latent_channels=4,
+        **more,
     )
 
 
