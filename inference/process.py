@@ -126,6 +126,11 @@ class ChildProcess:
                 self.kill()
                 # One that hangs in a driver cannot be killed; its tasks must hear of it all the same.
                 await self._ends_within(_DEATH_S)
+        except asyncio.CancelledError:
+            self.kill()
+            await self._ends_within(_DEATH_S)  # else nobody reaps it
+            self._logs.cancel()
+            raise
         finally:
             self.kill()
         await asyncio.wait([self._logs], timeout=1.0)

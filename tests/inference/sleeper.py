@@ -1,0 +1,6 @@
+"""A child process that ends only when it is killed: `python -m tests.inference.sleeper`."""
+
+import time
+
+if __name__ == "__main__":
+    time.sleep(60)
