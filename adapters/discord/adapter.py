@@ -20,7 +20,7 @@ from adapters.discord.intake import Intake
 from adapters.discord.reply import Reply
 from adapters.discord.settings import DiscordSettings
 from adapters.discord.sync import sync
-from adapters.discord.wire import point_at
+from adapters.discord.wire import end_heartbeats, point_at
 from bot.errors import EaselError
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
@@ -111,6 +111,7 @@ class Discord:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            await end_heartbeats()
 
     async def _gateway(self, token: str) -> str:
         """Another server's gateway; empty: Discord's. Never Discord's with a token for another server.

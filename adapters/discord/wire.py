@@ -1,12 +1,14 @@
 """The only place that touches names of discord.py which its documentation does not promise."""
 
+import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import yarl
 from discord import Client, ShardInfo
 from discord.app_commands import CommandTree, Translator
-from discord.gateway import DiscordWebSocket
+from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
 OFFICIAL_API = Route.BASE
@@ -24,6 +26,19 @@ def cap_waits(shard: ShardInfo) -> None:
     back_off = getattr(shard._parent, "_backoff", None)
     if back_off is not None:  # a connection that is only played has none
         back_off._max = 6
+
+
+async def end_heartbeats(wait_s: float = 5.0) -> None:
+    """End the threads that keep this loop's connections alive.
+
+    The library ends a connection's own when it closes it, but forgets one whose session had not begun yet.
+    """
+    loop = asyncio.get_running_loop()
+    beating = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
+    for thread in beating:
+        thread.stop()
+    for thread in beating:
+        await asyncio.to_thread(thread.join, wait_s)
 
 
 async def commands_told(client: Client) -> list[Mapping[str, Any]]:

@@ -2,11 +2,13 @@
 
 import asyncio
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
+from discord.gateway import KeepAliveHandler
 
 import adapters.discord.desk
 from adapters.discord.client import EaselClient
@@ -22,6 +24,13 @@ def plain_log() -> Iterator[None]:
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def no_heartbeat_left() -> Iterator[None]:
+    """A thread that beats on for a loop that is gone would fail a test of somebody else's."""
+    yield
+    assert [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler)] == []
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,12 @@
 """The connection: first connects that fail, drops, op 7 and op 9, outages, refused tokens. Over real sockets."""
 
+import threading
 from pathlib import Path
 
 import pytest
+from discord.gateway import KeepAliveHandler
 
+from adapters.discord.client import EaselClient
 from tests.discord.house import House, opened
 from tests.discord.loopback.server import Loopback
 from tests.discord.people import Actor, until
@@ -103,6 +106,23 @@ async def test_an_invalid_session_is_begun_anew(house: House, server: Loopback, 
     await until(lambda: server.gateway.log == after, "a new session")
 
     await works(ann)
+
+
+async def test_stopping_between_two_sessions_leaves_no_heartbeat_behind(
+    house: House, server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EaselClient, "identify_wait_s", 600.0)
+    await server.gateway.invalidate(is_resumable=False)
+    await until(lambda: server.gateway.sockets == 1 and not server.gateway.connected, "a connection without a session")
+    await until(lambda: len(heartbeats()) == 1, "its heartbeat")
+
+    await house.kill()
+
+    assert heartbeats() == []
+
+
+def heartbeats() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler)]
 
 
 async def test_after_hours_nothing_can_be_resumed_and_a_new_session_begins(
