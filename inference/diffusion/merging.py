@@ -1,8 +1,8 @@
 """Makes one forward pass of several rows' calls of a denoiser, and gives each row its part of the output.
 
-The generic rule suits every denoiser whose batch is the first dimension of its tensors: those with the batch's length are
-joined, a timestep without a dimension is repeated, and whatever else there is must be equal. A family that is different says
-so in a `Merge` of its own. Only denoisers named in `MERGES` are merged; calls of others are made one at a time.
+The generic rule suits every denoiser whose batch is the first dimension of its tensors: those with the batch's length
+are joined, a timestep without a dimension is repeated, and whatever else there is must be equal. A family that is
+different says so in a `Merge` of its own. Only denoisers named in `MERGES` are merged; others are called one at a time.
 """
 
 import hashlib
