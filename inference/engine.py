@@ -48,7 +48,25 @@ class Over:
     finished: Finished
 
 
-EngineEvent = Step | Made | Over
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The task went wrong, alone, and is no longer admitted."""
+
+    task_id: str
+    error: Exception
+
+
+EngineEvent = Step | Made | Over | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a pass costs: `seconds` of one "step" or "token" of `rows` such tasks together; or of one "pass" of so many
+    rows of the batch, for the next process to know."""
+
+    what: str
+    rows: int
+    seconds: float
 
 
 class Engine(Protocol):
@@ -69,7 +87,13 @@ class Engine(Protocol):
         """Begin a task at the next step. Raises: InvalidOption, EngineError."""
 
     def step(self) -> Sequence[EngineEvent]:
-        """Compute one step for the admitted tasks. What it raises ends all of them."""
+        """Compute one step for admitted tasks, as many as it likes. What it raises ends all of them."""
+
+    def used(self) -> Mapping[str, float]:
+        """Device-seconds by task since it was last asked; a shared pass is split among those who share it."""
+
+    def readings(self, task: Task) -> Sequence[Reading]:
+        """What it learned of the cost of such tasks; nothing, when it runs one at a time."""
 
     def cancel(self, task_id: str) -> None:
         """Drop the task now; nothing more is heard of it."""

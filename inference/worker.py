@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from statistics import median
@@ -20,7 +21,7 @@ from bot.errors import Blocked
 from bot.ports import Measured, Progress, Task
 from inference import child, protocol
 from inference.classifier import Checker
-from inference.engine import Engine, Made, Over, Step, find
+from inference.engine import Engine, Failed, Made, Over, Reading, Step, find
 from inference.faults import is_out_of_memory, task_fault
 from inference.shelf import Shelf
 
@@ -29,13 +30,18 @@ BEAT_S = 1.0
 
 @dataclass
 class _Admitted:
-    """A task in an engine. `steps_s`: durations of the calls in which it advanced."""
+    """A task in an engine. `step`: the last that was told; `steps_s`: device-seconds from each to the next."""
 
     task: Task
-    used_s: float = 0.0
-    rows: int = 1
     shape: str = ""
+    used_s: float = 0.0
+    told_s: float = 0.0
+    step: int = 0
     steps_s: list[float] = field(default_factory=list)
+
+    def stepped(self, step: int) -> None:
+        self.steps_s.append(self.used_s - self.told_s)
+        self.step, self.told_s = step, self.used_s
 
 
 class Worker:
@@ -125,8 +131,7 @@ class Worker:
 
     def _begin_task(self, task: Task) -> None:
         shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
-        rows = int(task.options.get("num_beams", 1))
-        self._admitted[task.id] = _Admitted(task, rows=rows, shape=shape)
+        self._admitted[task.id] = _Admitted(task, shape)
         self._line.send(protocol.Started(task.id))
         try:
             self._checker.look_at_inputs(task)
@@ -148,31 +153,30 @@ class Worker:
         try:
             events = engine.step()
         except Exception as error:
-            self._spend(tasks, time.monotonic() - started)
+            self._spend({task_id: (time.monotonic() - started) / len(tasks) for task_id in tasks})
             self._fail(tasks, error)
             return
-        spent = self._spend(tasks, time.monotonic() - started)
+        self._spend(engine.used())
         for event in events:
             admitted = self._admitted.get(event.task_id)
-            if admitted is not None:
+            if isinstance(event, Failed):
+                self._fail([event.task_id], event.error)
+            elif admitted is not None:
                 try:
-                    self._tell(admitted, event, spent)
+                    self._tell(admitted, event)
                 except Blocked as error:
                     self._fail([event.task_id], error)
 
-    def _spend(self, tasks: list[str], elapsed_s: float) -> float:
-        share = elapsed_s / len(tasks)
-        for task_id in tasks:
-            admitted = self._admitted[task_id]
-            admitted.used_s += share
-            admitted.rows = max(admitted.rows, len(tasks))
-        return share
+    def _spend(self, used: Mapping[str, float]) -> None:
+        for task_id, seconds in used.items():
+            if task_id in self._admitted:
+                self._admitted[task_id].used_s += seconds
 
-    def _tell(self, admitted: _Admitted, event: Step | Made | Over, spent_s: float) -> None:
+    def _tell(self, admitted: _Admitted, event: Step | Made | Over) -> None:
         task_id = event.task_id
         match event:
             case Step():
-                admitted.steps_s.append(spent_s)
+                admitted.stepped(event.step)
                 rules = admitted.task.rules
                 preview = event.preview if rules is None or rules.may_preview else None
                 told: Any = Progress(step=event.step, steps=event.steps, preview=preview)
@@ -190,25 +194,24 @@ class Worker:
         self._line.send(protocol.Told(task_id=task_id, event=event, used_s=used_s))
 
     def _measured(self, admitted: _Admitted) -> list[Measured]:
-        """A typical step (not the first, which warms up), and what the job took beside its steps."""
-        steady = admitted.steps_s[1:] or admitted.steps_s
-        if not steady:
-            return []
-        step_s = median(steady)
+        """What the task's engine learned of such tasks, and what it took beside its steps, for each of its results."""
         task = admitted.task
-        rest_s = max(0.0, admitted.used_s - step_s * len(admitted.steps_s))
-        what = "token" if task.task.endswith(("-to-text", "answering")) else "step"
+        readings = list(self._engine_of(task.id).readings(task)) or _typical(admitted)
+        alone = next((one.seconds for one in readings if one.rows == 1), None)
+        if alone is None:
+            return []
+        rest_s = max(0.0, admitted.used_s - alone * admitted.step) / int(task.options.get("count", 1))
         return [
             Measured(
                 device=self._begin.device,
                 model=task.model.name,
                 dtype=self._shelf.dtype(task.model.name),
                 shape=admitted.shape,
-                rows=admitted.rows,
-                what=kind,
-                seconds=seconds,
+                rows=one.rows,
+                what=one.what,
+                seconds=one.seconds,
             )
-            for kind, seconds in ((what, step_s), ("job", rest_s))
+            for one in (*readings, Reading(what="job", rows=1, seconds=rest_s))
         ]
 
     # ------------------------------------------------------------ ending
@@ -232,6 +235,13 @@ class Worker:
 
     def _models_in_use(self) -> frozenset[str]:
         return frozenset(admitted.task.model.name for admitted in self._admitted.values())
+
+
+def _typical(admitted: _Admitted) -> list[Reading]:
+    """A typical step of a task whose engine learns nothing: not the first, which warms up."""
+    steady = admitted.steps_s[1:] or admitted.steps_s
+    what = "token" if admitted.task.task.endswith(("-to-text", "answering")) else "step"
+    return [Reading(what=what, rows=1, seconds=median(steady))] if steady else []
 
 
 def _memory_mb(device: str) -> int:

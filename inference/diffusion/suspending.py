@@ -1,9 +1,9 @@
 """Runs stock pipelines so that their heavy calls can be taken over: held, merged with others', and answered.
 
 A picture is made by Diffusers' own pipeline, unchanged, in a greenlet. Some of its components are stand-ins: whoever
-calls one suspends the greenlet and hands the call out; `Run.resume` gives the answer in, and the pipeline goes on to its
-next such call. All greenlets live in one thread, so there are no locks, and torch's thread-local modes stay as they are
-because everything runs without gradients.
+calls one suspends the greenlet and hands the call out; `Run.resume` gives the answer in, and the pipeline goes on to
+its next such call. All greenlets live in one thread, so there are no locks, and torch's thread-local modes stay as
+they are because everything runs without gradients.
 """
 
 import copy

@@ -24,7 +24,7 @@ from typing import Any
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from bot.ports import Task
-from inference.engine import EngineEvent, Made, Over, Step
+from inference.engine import EngineEvent, Made, Over, Reading, Step
 from inference.protocol import Finished, RawPicture
 
 PREVIEW = b"\xff\xd8preview"
@@ -62,6 +62,7 @@ class TestEngine:
         self._step = 0
         self._is_watched = False
         self._is_small = False
+        self._used: dict[str, float] = {}
 
     @property
     def free_rows(self) -> int:
@@ -87,6 +88,19 @@ class TestEngine:
     def step(self) -> Sequence[EngineEvent]:
         task = self._task
         assert task is not None
+        started = time.monotonic()
+        events = self._advance(task)
+        self._used[task.id] = time.monotonic() - started
+        return events
+
+    def used(self) -> Mapping[str, float]:
+        used, self._used = self._used, {}
+        return used
+
+    def readings(self, task: Task) -> Sequence[Reading]:
+        return []
+
+    def _advance(self, task: Task) -> list[EngineEvent]:
         words = _words(_text(task))
         self._step += 1
         time.sleep(float(words.get("sleep", 0)))

@@ -20,7 +20,7 @@ from inference.diffusion.call import covering, render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
-from inference.engine import EngineEvent, Made, Over, Step, build
+from inference.engine import EngineEvent, Failed, Made, Over, Step, build
 from inference.process import ROOT
 from inference.words import TOO_LONG, question_notes
 from tests.inference.support import make_model, make_task, png
@@ -85,6 +85,9 @@ def run(engine, task):
     events: list[EngineEvent] = []
     while not (events and isinstance(events[-1], Over)):
         events += engine.step()
+        for event in events:
+            if isinstance(event, Failed):
+                raise event.error
     return events
 
 
@@ -239,7 +242,7 @@ def test_what_the_models_own_filter_blanked_counts_as_sexual(engine, monkeypatch
 
 
 def test_numbers_that_are_none_are_an_error_and_not_a_black_picture(engine, monkeypatch):
-    vae = engine._pipelines[False].vae
+    vae = engine._pipelines[""].vae
     decode = vae.decode
     monkeypatch.setattr(vae, "decode", lambda *args, **more: (decode(*args, **more)[0] * float("nan"),))
 
@@ -253,7 +256,8 @@ def test_cancelling_ends_the_pipeline_where_it_stands(engine):
     engine.step()
     engine.cancel("job")
 
-    assert engine.free_rows == 1
+    assert engine.free_rows == engine.form["rows"]
+    assert engine.step() == []
     assert pictures(run(engine, make_request()))
 
 
@@ -270,7 +274,7 @@ def test_the_form_says_what_the_model_takes(engine):
 
 def test_previews_are_small_jpegs_and_at_most_two_a_second(engine):
     times = iter([0.0, 0.1, 0.6, 0.6, 0.6, 0.8, 1.2, 1.2, 1.2])
-    previewer = Previewer(decoder_of(engine._pipelines[False]), lambda: next(times))
+    previewer = Previewer(decoder_of(engine._pipelines[""]), lambda: next(times))
     latents = torch.randn(1, 4, 64, 48)
 
     made = [previewer.make(latents) for _ in range(4)]
@@ -284,7 +288,7 @@ def test_previews_are_small_jpegs_and_at_most_two_a_second(engine):
 
 def test_previews_that_cost_over_a_tenth_of_the_job_are_left_out(engine):
     times = iter([0.0, 1.0, 2.0, 2.0, 4.0])
-    previewer = Previewer(decoder_of(engine._pipelines[False]), lambda: next(times))
+    previewer = Previewer(decoder_of(engine._pipelines[""]), lambda: next(times))
     latents = torch.randn(1, 4, 4, 4)
 
     assert previewer.make(latents) is not None, "it took a second of the first two"

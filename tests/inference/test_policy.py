@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +11,8 @@ from inference.diffusion.policy import PATIENCE, Waiting, choose, rank
 
 
 def make_row(id: int, **overrides) -> Waiting:
-    fields = {"share": f"person {id}", "key": "64x64", "tokens": 64, "steps_left": 20, "waited": 0, "order": id}
-    return Waiting(id=id, **(fields | overrides))
+    fields: dict[str, Any] = {"share": f"person {id}", "key": "64x64", "tokens": 64, "steps_left": 20}
+    return Waiting(id=id, **(fields | {"waited": 0, "order": id} | overrides))
 
 
 def ids(rows: Sequence[Waiting]) -> list:
