@@ -10,14 +10,14 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from bot import texts
-from bot.attempts import Attempt, runs_alone
+from bot.attempts import Attempt, Shares, runs_alone
 from bot.commands.upscale import is_resize
 from bot.errors import (
     EaselError,
@@ -81,6 +81,7 @@ class Dispatcher:
     only_own: bool = False
 
     _own: set[str] = field(default_factory=set)
+    _shares: Shares = field(default_factory=Shares)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _cancelled_early: set[str] = field(default_factory=set)
     """Running, says the store, while the answer of `claim` is still on its way here."""
@@ -166,12 +167,11 @@ class Dispatcher:
     def _offer_of(self, device: str) -> Offer | None:
         """What the device takes now, beyond what was claimed for it and has not reached it yet."""
         here = [attempt for attempt in self._attempts.values() if attempt.device == device]
-        starting = sum(attempt.is_starting for attempt in here)
-        for offer in self.pool.offers():
+        starting = [attempt.job.model for attempt in here if attempt.is_starting]
+        for offer in self.pool.offers({device: starting}):
             if offer.device == device:
-                offer = replace(offer, free=offer.free - starting, idle=offer.idle and not starting)
                 keeps_to_itself = any(runs_alone(attempt.job) for attempt in here) or (self._lonely and not offer.idle)
-                return None if keeps_to_itself or offer.free <= 0 else offer
+                return None if keeps_to_itself else offer
         return None
 
     async def _claim(self, offer: Offer) -> Attempt | None:
@@ -247,7 +247,7 @@ class Dispatcher:
         try:
             task = await self._task_of(job)
             done = self.moderation.judged(await self._drive(attempt, task), task.rules)
-            alts = await self.finishing.alts(job, done, may_wait=not self._closing)
+            alts = await self.finishing.alts(job, done, share=task.share, may_wait=not self._closing)
             result = await self._record(lambda: self.finishing.keep(job, done, alts))
             ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
         except Exception as error:  # whatever it is, the job has to leave `running`
@@ -270,7 +270,7 @@ class Dispatcher:
             model=model,
             options=job.options,
             images=tuple(images),
-            share=f"{job.model}/{job.task}",
+            share=self._shares.of(job),
             watched=self.events.is_watched(job.id) and (rules is None or rules.may_preview),
             alone=runs_alone(job),
             rules=rules,
@@ -279,14 +279,14 @@ class Dispatcher:
     async def _drive(self, attempt: Attempt, task: Task) -> Done:
         attempt.check()
         if is_resize(task.command, task.options):
+            attempt.is_starting = False  # no device will count it
             return await self.finishing.resize(task, attempt.job.origin.locale)
         async with aclosing(self.pool.run(task)) as events:
             attempt.is_starting = False  # the pool counts a task from its first step on, which comes next
             async for event in events:
                 match event:
                     case Progress():
-                        if not event.note and attempt.began is None:
-                            attempt.began = time.monotonic()
+                        attempt.used_s = max(attempt.used_s, event.used_s)
                         self.events.progressed(task.id, event)
                     case Measured() | Described():
                         await self._learn(event)
@@ -328,19 +328,26 @@ class Dispatcher:
             case WorkerLost() if not (error.alone and job.crashes + 1 >= self.settings.max_crashes):
                 log.warning("worker lost", action="worker_lost", alone=error.alone, detail=error.detail)
                 crashed = error.alone
-                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, alone=True)
+                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, alone=True, used_s=used_s)
             case OutOfMemory() if job.failures < error.retries:
                 log.warning("out of memory", action="out_of_memory", detail=error.detail)
-                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, alone=True)
+                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, alone=True, used_s=used_s)
         state = JobState.DEAD if isinstance(error, WorkerLost) else JobState.FAILED
         reason = self._explain(job, error)
         return lambda: self.store.end(job.id, job.attempt, state, reason, used_s=used_s)
 
     async def _requeue(
-        self, job: Job, *, crashed: bool = False, interrupted: bool = False, delay_s: float, alone: bool
+        self,
+        job: Job,
+        *,
+        crashed: bool = False,
+        interrupted: bool = False,
+        delay_s: float,
+        alone: bool,
+        used_s: float = 0.0,
     ) -> Job | None:
         queued = await self.store.requeue(
-            job.id, job.attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone
+            job.id, job.attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
         )
         if alone and queued is not None and queued.state is JobState.QUEUED:
             self._lonely[job.id] = time.monotonic() + delay_s

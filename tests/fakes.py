@@ -218,8 +218,9 @@ class FakeJobStore(Fake):
         self._begin("fail_queued", job_id=job_id, error=error)
         return self._move(self.jobs[job_id], JobState.FAILED, error=error)
 
-    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone) -> Job | None:
-        self._begin("requeue", job_id=job_id, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone)
+    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone, used_s=0.0) -> Job | None:
+        values = {"crashed": crashed, "interrupted": interrupted, "delay_s": delay_s, "alone": alone, "used_s": used_s}
+        self._begin("requeue", job_id=job_id, **values)
         job = self._held(job_id, attempt)
         await self._end("requeue")
         if job is None:
@@ -402,11 +403,14 @@ class FakePool(Fake):
     def know(self, models: Sequence[ModelSpec]) -> None:
         self.models = frozenset(model.name for model in models)
 
-    def offers(self) -> list[Offer]:
+    def offers(self, promised=None) -> list[Offer]:
         self._begin("offers")
         if self.is_draining:
             return []
-        loads = {device: list(self.running.values()).count(device) for device in self.devices}
+        loads = {
+            device: list(self.running.values()).count(device) + len((promised or {}).get(device, ()))
+            for device in self.devices
+        }
         return [
             Offer(device=device, models=self.models, warm=self.warm, free=slots - loads[device], idle=not loads[device])
             for device, slots in self.devices.items()
