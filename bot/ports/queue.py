@@ -204,8 +204,8 @@ class JobStore(Protocol):
         used_s: float = 0.0,
     ) -> Job | None:
         """Running back to queued, at the front of its person's line; counts one crash, one interruption, or else
-        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it only on an idle device. If a cancel was requested
-        it is cancelled and refunded instead."""
+        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it
+        only on an idle device. If a cancel was requested it is cancelled and refunded instead."""
 
     async def recover(self, *, max_interruptions: int) -> int:
         """At start, holding the lock: requeue every running job at once (cancelled ones are cancelled), counting an
