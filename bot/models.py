@@ -43,6 +43,7 @@ class ModelSettings:
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
         "strength": (0.01, 1),
+        "max_images": (1, 4),
     }
 
     tasks: tuple[str, ...]
@@ -86,6 +87,8 @@ class ModelSettings:
     max_size: int = 1024
     takes_negative: bool = True
     takes_guidance: bool = True
+    max_images: int = 1
+    """Pictures that an edit takes: the one to change, and those to refer to."""
     strength: float = 0.6
     sampler: str = ""
     samplers: tuple[str, ...] = ()

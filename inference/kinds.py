@@ -39,7 +39,7 @@ PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     "StableDiffusionPipeline": ("sd15", _BOTH, _SD),
     "LatentConsistencyModelPipeline": ("sd15", _BOTH, _LCM),
     "StableDiffusionXLPipeline": ("sdxl", _BOTH, _XL),
-    "Flux2KleinPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), _KLEIN),
+    "Flux2KleinPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), {**_KLEIN, "max_images": 4}),
     "ZImagePipeline": ("z-image", _BOTH, _ZIMAGE),
     "StableDiffusionInstructPix2PixPipeline": ("pix2pix", (IMAGE_TEXT_TO_IMAGE,), {**_SD, "max_size": 768}),
 }

@@ -143,7 +143,12 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
     for spec in sorted(kind.specs, key=lambda spec: not spec.is_main):
         parameters.append(_of_spec(spec))
     if kind.images_allowed > kind.images_needed:
-        image = typer.Option("--image", metavar="FILE", help="A picture to start from; - for stdin")
+        what = (
+            "A further picture to refer to, where the model takes several"
+            if kind.images_needed
+            else "A picture to start from"
+        )
+        image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
     if makes_pictures:
         out = typer.Option(

@@ -23,6 +23,7 @@ NAMES = (
 )
 """What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
 PICTURE = N_("The picture")
+FURTHER = N_("Another picture to refer to, where the model takes several")
 CONFIRM = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_WORDS = 100
@@ -99,6 +100,9 @@ def _of_job(kind: type[Command]) -> "app_commands.Command[Any, ..., Any]":
         is_required = kind.images_needed > 0
         parameters.append(_parameter("image", discord.Attachment, is_required=is_required))
         words["image"] = PICTURE
+    for number in range(2, kind.images_allowed + 1):
+        parameters.append(_parameter(f"image{number}", discord.Attachment, is_required=False))
+        words[f"image{number}"] = FURTHER
     return _command(kind.name, kind.summary, parameters, words)
 
 

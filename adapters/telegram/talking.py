@@ -81,7 +81,7 @@ class Talk:
 
     async def _ask_for(self, turn: Turn) -> None:
         """A command, with the pictures that it brought, or those of the message that it replies to. Of an album, as
-        many as it takes."""
+        many as it takes; of a job's own pictures one, where each is not answered for."""
         heard = turn.heard
         kind, photos = COMMANDS[heard.verb], heard.photos or heard.shown
         if heard.is_unreadable and not photos:
@@ -93,6 +93,7 @@ class Talk:
             images = await self._room.pictures.of(turn.person, photos[:most])
         elif most and (parent := (await self._found(turn))[0]) is not None:
             images = await self._room.usecases.chat.pictures_for(turn.person, parent.id)
+            most = max(1, kind.album_allowed)
         await self._submit(turn, heard.verb, heard.words, images[:most], parent)
 
     async def _submit(self, turn: Turn, verb: str, words: str, images: Sequence[ImageRef], parent: Job | None) -> None:

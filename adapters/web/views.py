@@ -185,6 +185,7 @@ def model_json(spec: ModelSpec, models: Models, warm: frozenset[str]) -> dict[st
         "demo": spec.demo,
         "note": DEMO_HINT if spec.demo else "",
         "warm": spec.name in warm,
+        "max_images": spec.max_images,
         "options": _model_options(spec) if "imagine" in commands else _text_options(spec),
     }
 

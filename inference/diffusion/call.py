@@ -24,6 +24,8 @@ _ARGUMENTS: Mapping[str, str] = {
     "height": "height",
     "seed": "generator",
 }
+_SHORTEST, _LONGEST = 64, 8
+"""Of a picture to refer to: pixels of the shorter side, and how many times that the longer may be."""
 NOT_A_NUMBER = (
     "the picture holds values that are no numbers: half precision overflowed, most likely in the decoder; "
     'give the model dtype = "fp32" or "bf16"'
@@ -84,22 +86,41 @@ def _arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[str, Any]:
     arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
     arguments["width"], arguments["height"] = size
     arguments["negative_prompt"] = options.get("negative_prompt") or None
-    init = next((image.media.data for image in task.images if image.role == "init"), None)
-    if init is not None:
-        arguments["image"] = covering(init, *size)
-    if init is not None and "strength" in options:
+    pictures = pictures_of(task, size)
+    if pictures:
+        arguments["image"] = pictures if len(pictures) > 1 else pictures[0]
+    if pictures and "strength" in options:
         arguments["strength"] = _strength(float(options["strength"]), int(options["steps"]))
     return arguments
 
 
+def pictures_of(task: Task, size: tuple[int, int]) -> list[Image.Image]:
+    """The picture to start from, covering the size (width, height); then those to refer to, in their own shapes."""
+    inits = [covering(image.media.data, *size) for image in task.images if image.role == "init"]
+    return inits[:1] + [reference(image.media.data) for image in task.images if image.role == "reference"]
+
+
 def covering(data: bytes, width: int, height: int) -> Image.Image:
     """The picture scaled to cover the size and cropped at its middle; transparency becomes white."""
+    return ImageOps.fit(_on_white(data), (width, height), Image.Resampling.LANCZOS)
+
+
+def reference(data: bytes) -> Image.Image:
+    """The picture as it is, unless a side is shorter than 64 pixels or one is more than 8 times the other, which
+    Diffusers refuses: it is enlarged, and cropped at its middle. Larger ones the pipelines shrink themselves."""
+    image = _on_white(data)
+    shorter = max(_SHORTEST, min(image.size))
+    factor = shorter / min(image.size)
+    width, height = (min(round(side * factor), _LONGEST * shorter) for side in image.size)
+    return image if (width, height) == image.size else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def _on_white(data: bytes) -> Image.Image:
     image: Image.Image = Image.open(io.BytesIO(data))
-    if image.mode != "RGB":
-        image = image.convert("RGBA")
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image).convert("RGB")
-    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    if image.mode == "RGB":
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _strength(strength: float, steps: int) -> float:

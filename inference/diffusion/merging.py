@@ -70,7 +70,7 @@ class ByBatch:
                 return "times"
             if value.dim() and value.shape[0] == rows:
                 return ("rows", tuple(value.shape[1:]), value.dtype, str(value.device))
-            return ("same", tuple(value.shape), _digest(value))
+            return ("same", tuple(value.shape), digest(value))
         if isinstance(value, Mapping):
             return tuple((key, self.part_of_key(key, inner, rows)) for key, inner in sorted(value.items()))
         if isinstance(value, list | tuple):
@@ -86,7 +86,7 @@ class ByBatch:
         first = values[0]
         if isinstance(first, torch.Tensor):
             if name in TIMES:
-                return torch.cat([_each(value, count) for value, count in zip(values, rows, strict=True)])
+                return torch.cat([each(value, count) for value, count in zip(values, rows, strict=True)])
             if first.dim() and first.shape[0] == rows[0]:
                 return torch.cat(list(values))
         elif isinstance(first, Mapping):
@@ -111,6 +111,8 @@ class OfUNet(ByBatch):
 
 MERGES: Mapping[str, str] = {
     "UNet2DConditionModel": "inference.diffusion.merging:OfUNet",
+    "Flux2Transformer2DModel": "inference.diffusion.flow:OfFlux2",
+    "ZImageTransformer2DModel": "inference.diffusion.flow:OfZImage",
 }
 """Import paths by the denoiser's class name."""
 
@@ -125,10 +127,11 @@ def merge_for(denoiser: torch.nn.Module) -> Merge | None:
     return merge
 
 
-def _each(value: torch.Tensor, rows: int) -> torch.Tensor:
+def each(value: torch.Tensor, rows: int) -> torch.Tensor:
     """The timestep of each row, (rows,), of one for all of them or of one each."""
     return value.reshape(-1).expand(rows) if value.numel() == 1 else value
 
 
-def _digest(value: torch.Tensor) -> str:
+def digest(value: torch.Tensor) -> str:
+    """Names a tensor by its values."""
     return hashlib.sha256(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -108,6 +108,46 @@ def test_an_edit_is_paid_for_all_its_steps():
     assert command.steps_of(command.fill(make_model(), 5)) == (10, 512 * 512, 2)
 
 
+def test_the_first_picture_of_an_edit_is_changed_and_the_others_are_referred_to():
+    plain = Edit.read({"prompt": "x"}, [ImageRef(name * 64) for name in "abc"])
+    named = Edit.read({"prompt": "x"}, [ImageRef("a" * 64, "reference"), ImageRef("b" * 64), ImageRef("c" * 64)])
+    unnamed = Edit.read({"prompt": "x"}, [ImageRef(name * 64, "reference") for name in "ab"])
+
+    assert [(image.id[0], image.role) for image in plain.images] == [
+        ("a", "init"),
+        ("b", "reference"),
+        ("c", "reference"),
+    ]
+    assert [(image.id[0], image.role) for image in named.images] == [
+        ("b", "init"),
+        ("a", "reference"),
+        ("c", "reference"),
+    ]
+    assert [(image.id[0], image.role) for image in unnamed.images] == [("a", "init"), ("b", "reference")]
+
+
+def test_the_same_picture_may_be_given_twice():
+    assert len(Edit.read({"prompt": "x"}, [ImageRef("a" * 64)] * 2).images) == 2
+
+
+def test_an_edit_takes_as_many_pictures_as_its_model():
+    three = Edit.read({"prompt": "x"}, PHOTO * 3)
+    with pytest.raises(InvalidOption) as refused:
+        three.fill(make_model(name="able", tasks=(IMAGE_TEXT_TO_IMAGE,), max_images=2), 5)
+    with pytest.raises(InvalidOption):
+        Edit.read({"prompt": "x"}, PHOTO * 5)
+
+    assert explain(refused.value) == "3 pictures are too many: at most 2 here."
+    assert three.fill(make_model(max_images=3), 5)["prompt"] == "x"
+
+
+def test_each_picture_to_refer_to_costs_half_as_much_again():
+    one, three = (Edit.read({"prompt": "x"}, PHOTO * count) for count in (1, 3))
+    model = make_model(max_images=4)
+
+    assert three.steps_of(three.fill(model, 5))[1] == 2 * one.steps_of(one.fill(model, 5))[1]
+
+
 def test_four_descriptions_cost_four_captions():
     model = make_model(max_new_tokens=20)
     one, four = (Describe.read({"count": count}, PHOTO) for count in (1, 4))

@@ -24,6 +24,7 @@ from bot.errors import ConfigError
         (["imagine", "   "], "prompt is empty: say what you want in words."),
         (["imagine", "x" * 2001], "prompt has 2001 characters; at most 2000 are read. Please shorten it."),
         (["imagine", "a fox", "--image", "a", "--image", "b"], "2 pictures are too many: at most 1 here."),
+        (["edit", "a", "blue", *["--image", "b"] * 4], "5 pictures are too many: at most 4 here."),
         (["imagine", "a", "fox"], "`easel imagine --help` shows how."),
         (["imagin"], "There is no command imagin. Did you mean imagine?"),
         (["keys", "creat"], "There is no command creat. Did you mean create?"),

@@ -301,6 +301,23 @@ async def test_a_wish_about_a_picture_is_edited_where_a_model_can(data_dir: Path
         assert edited.options["prompt"] == "give it a green hat"
 
 
+async def test_an_edit_takes_pictures_to_refer_to_where_the_model_does(
+    data_dir: Path, server: Loopback, ann: Actor
+) -> None:
+    editor = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,), max_images=3)
+    async with opened(data_dir, server, with_models=(*MODELS, editor)) as house:
+        house.start()
+        await house.ready()
+        first, second, third, fourth = (a_photo(server, f"{seed}.png", seed) for seed in range(4))
+        ann.slash("edit", prompt="put them together", image=first, image2=second, image4=third)
+
+        edited = await job_of(house, await ann.finished())
+        asked = ann.slash("edit", prompt="all", image=first, image2=second, image3=third, image4=fourth)
+        assert "4 pictures are too many: at most 3 here." in await ann.told(asked)
+        assert [image.role for image in edited.images] == ["init", "reference", "reference"]
+        assert len({image.id for image in edited.images}) == 3
+
+
 async def test_editing_is_refused_in_a_sentence_where_no_model_can(house: House, ann: Actor) -> None:
     asked = ann.slash("edit", prompt="make it green", image=a_photo(house.server))
 

@@ -193,6 +193,25 @@ async def test_of_an_album_a_command_takes_as_many_as_it_can(town, chat, ann):
     assert len(town.world.shown(chat)) == 1
 
 
+async def test_an_album_is_edited_at_its_first_with_the_others_to_refer_to(town, chat, ann):
+    town.world.album(chat, ann, [FOX, OWL], "/edit put them together")
+    made = await town.picture(chat)
+
+    job = await town.house.usecases.chat.of_message("telegram", f"{chat['id']}:{number_of(made)}")
+    assert [image.role for image in job.images] == ["init", "reference"]
+    assert job.images[0].id != job.images[1].id
+
+
+async def test_a_reply_edits_the_first_of_several_that_were_made(town, chat, ann):
+    made = await town.imagined(chat, ann, "a fox --count 2")
+    town.world.say(chat, ann, "/edit make it blue", reply_to=made)
+    edited = await town.picture(chat, 2)
+
+    job = await town.house.usecases.chat.of_message("telegram", f"{chat['id']}:{number_of(edited)}")
+    first = await town.house.usecases.chat.job(job.parent)
+    assert [image.id for image in job.images] == [first.result.media[0].id]
+
+
 async def test_an_album_may_be_asked_about(town, chat, ann):
     town.world.album(chat, ann, [FOX, OWL], "what is it?")
 

@@ -316,6 +316,7 @@ async def test_commands_tell_each_option_with_type_range_and_default(client):
     assert {"imagine", "caption", "ask"} <= set(commands)
     assert (steps["type"], steps["minimum"], steps["maximum"]) == ("integer", 1, 150)
     assert commands["ask"]["images"] == {"needed": 1, "allowed": 1, "roles": ["init"]}
+    assert commands["edit"]["images"] == {"needed": 1, "allowed": 4, "roles": ["init", "reference"]}
     assert commands["imagine"]["models"] == ["paint", "demo"]
 
 
@@ -326,6 +327,7 @@ async def test_models_tell_their_own_ranges_and_defaults(client):
     assert (options["steps"]["default"], options["steps"]["maximum"]) == (5, 50)
     assert options["sampler"]["choices"] == ["euler", "ddim"]
     assert models["paint"]["default_for"] == ["text-to-image", "image-to-image"]
+    assert models["paint"]["max_images"] == 1
     assert models["demo"]["note"]
     assert not models["paint"]["note"]
 
