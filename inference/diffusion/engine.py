@@ -14,15 +14,16 @@ from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
 from bot.texts import PICTURE_BLANKED
 from inference.bridge import Bridge, Pause, Paused
+from inference.diffusion.adapters import Adapters, LoraSet, family_of, loras_of
 from inference.diffusion.call import SEEDS, options_of, render
 from inference.diffusion.loading import load_pipeline
 from inference.diffusion.previews import Previewer, decoder_of
+from inference.diffusion.prompting import Speaker
 from inference.diffusion.samplers import Samplers
 from inference.engine import EngineEvent, Made, Over, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished, RawPicture
 from inference.weights import folder_of, revision_of
-from inference.words import prompt_notes
 
 BLANKED = PICTURE_BLANKED
 
@@ -33,6 +34,7 @@ class DiffusionEngine:
         self._bridge = Bridge()
         self._pipelines: dict[bool, Any] = {}
         self._samplers: Samplers | None = None
+        self._speaker: Speaker | None = None
         self._form: dict[str, Any] = {}
         self._task: Task | None = None
         self._is_watched = False
@@ -50,10 +52,12 @@ class DiffusionEngine:
         pipeline = load_pipeline(self._model, folder, device)
         self._pipelines = {False: pipeline}
         self._samplers = Samplers(pipeline.scheduler)
+        self._speaker = Speaker(pipeline, Adapters(pipeline))
         self._form = {
             "samplers": list(self._samplers.names),
             "options": options_of(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
             "revision": revision_of(self._model, folder),
+            "family": family_of(pipeline),
             "dtype": dtype_name(pipeline.dtype),
         }
 
@@ -89,6 +93,7 @@ class DiffusionEngine:
 
     def unload(self) -> None:
         self._bridge.close()
+        self._speaker = None
         self._pipelines.clear()
         self._samplers = None
 
@@ -101,16 +106,22 @@ class DiffusionEngine:
     def _render(self, task: Task, pipeline: Any, pause: Pause) -> Finished:
         """Runs in the bridge's thread."""
         count = int(task.options.get("count", 1))
-        notes = list(prompt_notes(pipeline, str(task.options["prompt"]), is_demo=self._model.demo))
+        assert self._speaker is not None
+        speaker = self._speaker
+        notes = list(speaker.notes(task, is_demo=self._model.demo))
         previewer = Previewer(decoder_of(pipeline), time.monotonic)
         for index in range(count):
+            loras = loras_of(task, index)
 
-            def on_step(step: int, steps: int, latents: Any, done: int = index) -> None:
+            def on_step(step: int, steps: int, latents: Any, done: int = index, loras: LoraSet = loras) -> None:
                 preview = previewer.make(latents) if self._is_watched else None
                 pause(Step(task_id=task.id, step=done * steps + step, steps=count * steps, preview=preview))
+                speaker.adapters.apply(loras)  # others may have had theirs meanwhile
 
             seed = (int(task.options["seed"]) + index) % SEEDS
-            pixels, was_blanked = render(pipeline, task, seed, on_step)
+            said = speaker.say(task, index)
+            speaker.adapters.apply(loras)
+            pixels, was_blanked = render(pipeline, task, seed, on_step, said)
             if was_blanked and BLANKED not in notes:
                 notes.append(BLANKED)
             pause(Made(task_id=task.id, picture=self._picture(task, index, seed, pixels, was_blanked)))
