@@ -30,6 +30,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "model_lacks": N_("The model {value} does not take {option}: leave it out, or choose another model."),
     "no_model": N_("No model here can do {value}. The owner can add one to the config."),
     "combinations": N_("The prompt has too many combinations: at most {allowed} at once."),
+    "addition_broken": N_("{value} cannot be used with this model: leave it out, or choose another model."),
     "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
     "needs_confirm": N_(
         "This makes {value} pictures and takes {allowed} device-seconds. "
@@ -281,6 +282,7 @@ UNAUTHORIZED: Mapping[str, str] = {
 
 
 PROMPT_TOO_LONG = N_("The prompt is longer than this model reads; the end was left out.")
+WEIGHTS_UNREAD = N_("This model reads no weights: the prompt was read as plain words.")
 PICTURE_BLANKED = N_("The model's own filter blanked the picture.")
 UNKNOWN_WORDS = N_("I don't know: {words}")
 UNCHECKED = N_("Nobody checked this picture: what checks them is missing. `easel models use` fetches it.")
@@ -289,7 +291,7 @@ UNCHECKED = N_("Nobody checked this picture: what checks them is missing. `easel
 def say_note(note: str, locale: str = "en") -> str:
     """A note that an engine made, in the person's language."""
     say = translator(locale)
-    if note in (PROMPT_TOO_LONG, PICTURE_BLANKED, UNCHECKED):
+    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, PICTURE_BLANKED, UNCHECKED):
         return say(note)
     start, _ = UNKNOWN_WORDS.split("{words}")
     return say(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from bot.texts import PROMPT_TOO_LONG, UNKNOWN_WORDS
+from bot.prompts import has_weights, words_of
+from bot.texts import PROMPT_TOO_LONG, UNKNOWN_WORDS, WEIGHTS_UNREAD
 
 _LONGEST = 512
 """Tokens; tokenizers without a limit of their own say 10 to the 30th."""
@@ -18,14 +19,20 @@ _SMALL = frozenset(
 TOO_LONG = PROMPT_TOO_LONG
 
 
-def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool) -> tuple[str, ...]:
-    """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words."""
+def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_whole: bool = False) -> tuple[str, ...]:
+    """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words.
+
+    `is_read_whole`: weights and what is beyond the encoder's length count, too.
+    """
+    words = words_of(prompt)
     tokenizers = [t for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, name, None))]
     notes = []
-    if tokenizers and all(_is_cut(tokenizer, prompt) for tokenizer in tokenizers):
+    if not is_read_whole and tokenizers and all(_is_cut(tokenizer, words) for tokenizer in tokenizers):
         notes.append(TOO_LONG)
+    if not is_read_whole and has_weights(prompt):
+        notes.append(WEIGHTS_UNREAD)
     if tokenizers:
-        notes += question_notes(tokenizers[0], prompt, is_demo=is_demo)
+        notes += question_notes(tokenizers[0], words, is_demo=is_demo)
     return tuple(notes)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption
@@ -18,9 +18,10 @@ _PROMPT, *_OTHERS = (spec for spec in Imagine.specs if spec.name != "strength")
 class Edit(Imagine):
     name = "edit"
     summary = N_("Change a picture as you say")
-    roles = ("init", "reference")
+    roles: ClassVar[tuple[str, ...]] = ("init", "reference")
     images_needed = 1
     images_allowed = 4
+    inits_allowed = 4
     specs = (
         replace(_PROMPT, help=N_("What to change"), flags=("instruction",)),
         *_OTHERS,

@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
+from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
 from bot.sentences import N_
@@ -21,8 +22,9 @@ MAX_ASPECT = 4.0
 class Imagine(Command):
     name = "imagine"
     summary = N_("Make pictures from a prompt")
-    roles = ("init",)
-    images_allowed = 1
+    roles: ClassVar[tuple[str, ...]] = ("init", "mask")
+    images_allowed = 2
+    inits_allowed: ClassVar[int] = 1
     specs: ClassVar[tuple[OptionSpec, ...]] = (
         OptionSpec(
             name="prompt",
@@ -108,6 +110,18 @@ class Imagine(Command):
     @property
     def task(self) -> str:
         return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
+
+    @classmethod
+    def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
+        """A picture to start from, and perhaps a mask of it: white is made anew, black is kept."""
+        checked = super()._check_images(images, is_album)
+        for role, most in (("init", cls.inits_allowed), ("mask", 1)):
+            found = sum(image.role == role for image in checked)
+            if found > most:
+                raise InvalidOption("images", "too_many_images", value=found, allowed=str(most))
+        if any(image.role == "mask" for image in checked) and len(checked) == 1:
+            raise InvalidOption("mask", "needs_init")
+        return checked
 
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values

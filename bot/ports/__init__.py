@@ -7,7 +7,19 @@ from bot.ports.models import Addition, Choices, Kind, ModelFiles, OnTheWay
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.pictures import CleanPicture, Pictures
 from bot.ports.platforms import Adapter, Platform
-from bot.ports.pool import Described, DeviceStatus, Done, Judge, Measured, Pool, Progress, Rendered, Task, TaskImage
+from bot.ports.pool import (
+    Described,
+    DeviceStatus,
+    Done,
+    Judge,
+    Measured,
+    Pool,
+    Progress,
+    Rendered,
+    Task,
+    TaskAddition,
+    TaskImage,
+)
 from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
 from bot.ports.safety import Classifier, Rules, SpacePolicy, Spaces
@@ -61,6 +73,7 @@ __all__ = [
     "Spaces",
     "Swept",
     "Task",
+    "TaskAddition",
     "TaskImage",
     "Transfer",
     "Usage",

@@ -16,12 +16,22 @@ class TaskImage:
     media: Media
 
 
+@dataclass(frozen=True)
+class TaskAddition:
+    """A kept LoRA ("lora") or textual inversion ("inversion") that a prompt of the task names; `path` is its file."""
+
+    name: str
+    kind: str
+    path: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One job as a device sees it; no person, no platform, no token.
 
     Attributes:
         options: every option filled in, with INTERFACES' names (`steps`, `guidance_scale`, `seed`, ...).
+        additions: what its prompts may use of what is kept beside the models, and no more.
         share: an opaque key of whom it is for, so that a device can be fair between people it does not know.
         watched: somebody looks at its progress, so previews are worth making.
         alone: run it on a device that runs nothing else, so that a crash tells whose it was.
@@ -35,6 +45,7 @@ class Task:
     model: ModelSpec
     options: Mapping[str, Any]
     images: tuple[TaskImage, ...] = ()
+    additions: tuple[TaskAddition, ...] = ()
     share: str = ""
     watched: bool = False
     alone: bool = False

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from inference.costs import CostTable
+from inference.diffusion.adapters import Adapters
 from inference.diffusion.merging import Merge
 from inference.diffusion.picture import Picture
 from inference.diffusion.policy import Waiting, choose
@@ -29,10 +30,13 @@ class Batch:
         limit: rows of one pass, at most; 0: as many as pay.
     """
 
-    def __init__(self, denoiser: torch.nn.Module | None, merge: Merge | None, device: torch.device) -> None:
+    def __init__(
+        self, denoiser: torch.nn.Module | None, merge: Merge | None, device: torch.device, adapters: Adapters
+    ) -> None:
         self._denoiser = denoiser
         self._merge = merge
         self._device = device
+        self._adapters = adapters
         self._pictures: list[Picture] = []
         self._costs: dict[Hashable, CostTable] = {}
         self._shapes: dict[str, CostTable] = {}
@@ -121,6 +125,7 @@ class Batch:
         """Each picture's answer."""
         if self._denoiser is None:
             return [None for _ in chosen]  # it is only held; what it computes, it computes itself
+        self._adapters.apply(chosen[0].loras)
         if len(chosen) == 1 or self._merge is None:
             answers = [_call(picture).perform(self._denoiser) for picture in chosen]
         else:

@@ -26,6 +26,7 @@ _ARGUMENTS: Mapping[str, str] = {
 }
 _SHORTEST, _LONGEST = 64, 8
 """Of a picture to refer to: pixels of the shorter side, and how many times that the longer may be."""
+_PROMPTS = ("prompt", "negative_prompt")
 NOT_A_NUMBER = (
     "the picture holds values that are no numbers: half precision overflowed, most likely in the decoder; "
     'give the model dtype = "fp32" or "bf16"'
@@ -42,8 +43,13 @@ def options_of(pipeline: Any, *, has_strength: bool) -> list[str]:
     return [*options, "count", "sampler", *(["strength"] if has_strength else [])]
 
 
-def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy.ndarray, bool]:
+def render(
+    pipeline: Any, task: Task, seed: int, on_step: OnStep, said: Mapping[str, Any] | None = None
+) -> tuple[numpy.ndarray, bool]:
     """Make one picture.
+
+    Args:
+        said: the arguments that stand for its prompts; the prompts themselves, when not given.
 
     Returns:
         The picture, uint8 RGB, (height, width, 3), and whether the model's own filter blanked it.
@@ -55,6 +61,8 @@ def render(pipeline: Any, task: Task, seed: int, on_step: OnStep) -> tuple[numpy
     known = takes(pipeline)
     size = (int(task.options["width"]), int(task.options["height"]))
     arguments = _arguments(task, seed, _canvas(pipeline, size)) | {"output_type": "np", "num_images_per_prompt": 1}
+    if said is not None:
+        arguments = {name: value for name, value in arguments.items() if name not in _PROMPTS} | dict(said)
     if "callback_on_step_end" in known:
         arguments["callback_on_step_end"] = _callback(on_step, int(task.options["steps"]))
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
@@ -89,6 +97,9 @@ def _arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[str, Any]:
     pictures = pictures_of(task, size)
     if pictures:
         arguments["image"] = pictures if len(pictures) > 1 else pictures[0]
+    mask = next((image.media.data for image in task.images if image.role == "mask"), None)
+    if mask is not None:
+        arguments["mask_image"] = covering(mask, *size).convert("L")
     if pictures and "strength" in options:
         arguments["strength"] = _strength(float(options["strength"]), int(options["steps"]))
     return arguments

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 
+from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
 from bot.texts import PICTURE_BLANKED
+from inference.diffusion.adapters import Adapters, family_of, loras_of
 from inference.diffusion.aside import Aside, Decoded
 from inference.diffusion.batch import Batch, shape_of
 from inference.diffusion.call import SEEDS, options_of, render
@@ -26,13 +28,13 @@ from inference.diffusion.merging import Merge, merge_for
 from inference.diffusion.picture import Made as Pixels
 from inference.diffusion.picture import Picture
 from inference.diffusion.previews import Previewer, decoder_of
+from inference.diffusion.prompting import Speaker
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.suspending import Call, Held, holding, suspend
 from inference.engine import EngineEvent, Failed, Made, Over, Reading, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished, RawPicture
 from inference.weights import folder_of, revision_of
-from inference.words import prompt_notes
 
 DENOISERS = ("unet", "transformer")
 """Components that are called at each step, by the names that Diffusers' pipelines give them."""
@@ -90,16 +92,18 @@ class DiffusionEngine:
         self._pipelines = {"": pipeline}
         self._samplers = Samplers(pipeline.scheduler)
         self._conditions = Conditions()
+        self._speaker = Speaker(pipeline, Adapters(pipeline))
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._merge: Merge | None = merge_for(denoiser) if denoiser is not None else None
         where = torch.device(device)
-        self._batch = Batch(denoiser, self._merge, where)
+        self._batch = Batch(denoiser, self._merge, where, self._speaker.adapters)
         self._aside = None if _takes_turns(pipeline) else Aside(self._perform, where)
         self._form = {
             "samplers": list(self._samplers.names),
             "options": options_of(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
             "revision": revision_of(self._model, folder),
+            "family": family_of(pipeline),
             "dtype": dtype_name(pipeline.dtype),
             "rows": ROWS,
         }
@@ -107,14 +111,21 @@ class DiffusionEngine:
     def admit(self, task: Task) -> None:
         assert self._samplers is not None
         self._samplers.make(_sampler(task))  # refuses what the model lacks
-        prompt = str(task.options["prompt"])
         admitted = _Admitted(task, task.watched)
-        admitted.notes += prompt_notes(self._pipelines[""], prompt, is_demo=self._model.demo)
+        admitted.notes += self._speaker.notes(task, is_demo=self._model.demo)
         for index in range(int(task.options.get("count", 1))):
             seed = (int(task.options["seed"]) + index) % SEEDS
             previewer = Previewer(decoder_of(self._pipelines[""]), time.monotonic)
             admitted.pictures.append(
-                Picture(task=task, index=index, seed=seed, order=next(self._order), previewer=previewer)
+                Picture(
+                    task=task,
+                    index=index,
+                    seed=seed,
+                    order=next(self._order),
+                    previewer=previewer,
+                    denoiser=self._denoiser,
+                    loras=loras_of(task, index),
+                )
             )
         self._tasks[task.id] = admitted
         self._waiting += admitted.pictures
@@ -175,6 +186,7 @@ class DiffusionEngine:
         self._samplers = None
         self.__dict__.pop("_batch", None)
         self.__dict__.pop("_conditions", None)
+        self.__dict__.pop("_speaker", None)
         self.__dict__.pop("_aside", None)
 
     # ------------------------------------------------------------ one picture's way
@@ -185,7 +197,6 @@ class DiffusionEngine:
         for picture in waiting:
             started = time.monotonic()
             try:
-                picture.denoiser = self._denoiser
                 picture.begin(self._make, self._merge)
             except Exception as error:  # it is this picture's own
                 self._fail(picture, error)
@@ -280,7 +291,12 @@ class DiffusionEngine:
         """Runs in the picture's greenlet."""
         assert self._samplers is not None
         pipeline = self._pipeline(picture.task)
-        replaced = {"scheduler": self._samplers.make(_sampler(picture.task)), **self._conditions.replacing(pipeline)}
+        said = self._speaker.say(picture.task, picture.index)
+        self._speaker.adapters.apply(picture.loras)
+        replaced = {
+            "scheduler": self._samplers.make(_sampler(picture.task)),
+            **self._conditions.replacing(pipeline, picture.loras),
+        }
         methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
         if getattr(pipeline, "vae", None) is not None:
             methods["vae"] = ("decode",)
@@ -291,7 +307,7 @@ class DiffusionEngine:
             if not self._denoiser:
                 suspend(Call(PAUSE, "", (), {}))
 
-        return render(own, picture.task, picture.seed, on_step)
+        return render(own, picture.task, picture.seed, on_step, said)
 
     def _pipeline(self, task: Task) -> Any:
         """The pipeline from words, from a picture, or from a picture and a mask."""
@@ -299,7 +315,10 @@ class DiffusionEngine:
         kind = "mask" if "mask" in roles else "init" if task.task == IMAGE_TO_IMAGE else ""
         if kind not in self._pipelines:
             auto = AutoPipelineForInpainting if kind == "mask" else AutoPipelineForImage2Image
-            self._pipelines[kind] = auto.from_pipe(self._pipelines[""])
+            try:
+                self._pipelines[kind] = auto.from_pipe(self._pipelines[""])
+            except ValueError as error:  # Diffusers has no such pipeline for the family
+                raise InvalidOption(kind, "model_lacks", value=self._model.name) from error
             self._pipelines[kind].set_progress_bar_config(disable=True)
         return self._pipelines[kind]
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from bot.ports import Task
+from inference.diffusion.adapters import LoraSet
 from inference.diffusion.merging import Merge
 from inference.diffusion.previews import Previewer
 from inference.diffusion.suspending import Call, Returned, Run
@@ -25,6 +26,8 @@ class Picture:
         step: of `steps` made, as the pipeline itself counts them.
         waited: passes made without it since its last.
         latents: those after the last step, as the pipeline has them.
+        denoiser: the name of the component whose calls are its passes.
+        loras: those that the denoiser computes with.
         arguments: of its next pass, by name; `key`, `rows` and `tokens` are what its `Merge` says of them. A picture
         whose
             passes are not merged has a key of its own.
@@ -42,6 +45,7 @@ class Picture:
     latents: Any = None
     made: Made | None = None
     denoiser: str = ""
+    loras: LoraSet = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     rows: int = 1
@@ -85,5 +89,5 @@ class Picture:
         self.call = outcome
         if self._merge is not None and outcome.component == self.denoiser:
             self.arguments = self._merge.arguments(outcome)
-            self.key = self._merge.key(self.arguments)
+            self.key = (self.loras, self._merge.key(self.arguments))
             self.rows, self.tokens = self._merge.rows(self.arguments), self._merge.tokens(self.arguments)

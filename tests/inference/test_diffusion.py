@@ -4,6 +4,7 @@ import dataclasses
 import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -15,14 +16,14 @@ from bot.errors import EngineError, InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
-from bot.texts import PICTURE_BLANKED
+from bot.texts import PICTURE_BLANKED, WEIGHTS_UNREAD
 from inference.diffusion.call import covering, render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.samplers import Samplers
 from inference.engine import EngineEvent, Failed, Made, Over, Step, build
 from inference.process import ROOT
-from inference.words import TOO_LONG, question_notes
+from inference.words import TOO_LONG, prompt_notes, question_notes
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
@@ -216,10 +217,18 @@ def test_transparency_in_an_init_image_becomes_white():
     assert covering(png(Image.new("RGBA", (8, 8), (255, 0, 0, 0))), 8, 8).getpixel((4, 4)) == (255, 255, 255)
 
 
-def test_a_prompt_longer_than_the_model_reads_is_cut_with_a_note(engine):
+def test_a_prompt_longer_than_the_encoder_takes_is_read_whole_without_a_note(engine):
     over = run(engine, make_request("red fox " * 300))[-1]
 
-    assert over.finished.notes == (TOO_LONG,)
+    assert over.finished.notes == ()
+
+
+def test_what_a_model_reads_only_in_part_is_told_in_notes(folder):
+    pipeline = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"))
+
+    assert prompt_notes(pipeline, "red fox " * 300, is_demo=False) == (TOO_LONG,)
+    assert prompt_notes(pipeline, "a (red:1.3) fox", is_demo=False) == (WEIGHTS_UNREAD,)
+    assert prompt_notes(pipeline, "a red fox <lora:ink:1>", is_demo=False) == ()
 
 
 def test_a_demo_model_names_once_the_words_it_does_not_know_and_no_small_ones(engine, folder):
