@@ -243,7 +243,7 @@ class DiffusionEngine:
 
     def _decoded(self, decoded: Decoded) -> None:
         picture = decoded.picture
-        if picture.task.id not in self._tasks or picture.call is None:
+        if picture.call is None:
             return  # cancelled meanwhile
         self._batch.spent[picture.task.id] += decoded.seconds
         try:
