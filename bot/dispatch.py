@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -166,12 +166,11 @@ class Dispatcher:
     def _offer_of(self, device: str) -> Offer | None:
         """What the device takes now, beyond what was claimed for it and has not reached it yet."""
         here = [attempt for attempt in self._attempts.values() if attempt.device == device]
-        starting = sum(attempt.is_starting for attempt in here)
-        for offer in self.pool.offers():
+        starting = [attempt.job.model for attempt in here if attempt.is_starting]
+        for offer in self.pool.offers({device: starting}):
             if offer.device == device:
-                offer = replace(offer, free=offer.free - starting, idle=offer.idle and not starting)
                 keeps_to_itself = any(runs_alone(attempt.job) for attempt in here) or (self._lonely and not offer.idle)
-                return None if keeps_to_itself or offer.free <= 0 else offer
+                return None if keeps_to_itself else offer
         return None
 
     async def _claim(self, offer: Offer) -> Attempt | None:
@@ -279,6 +278,7 @@ class Dispatcher:
     async def _drive(self, attempt: Attempt, task: Task) -> Done:
         attempt.check()
         if is_resize(task.command, task.options):
+            attempt.is_starting = False  # no device will count it
             return await self.finishing.resize(task, attempt.job.origin.locale)
         async with aclosing(self.pool.run(task)) as events:
             attempt.is_starting = False  # the pool counts a task from its first step on, which comes next

@@ -100,7 +100,7 @@ class Finishing:
         return captions
 
     async def _wait_for_room(self, model: ModelSpec) -> None:
-        while not any(model.name in offer.warm and offer.free > 0 for offer in self.pool.offers()):  # noqa: ASYNC110
+        while not any(model.name in offer.warm for offer in self.pool.offers()):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _caption(self, task_id: str, model: ModelSpec, picture: Media) -> str:

@@ -5,8 +5,10 @@ whether the task was alone in it, and the next child starts after a wait that gr
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -16,6 +18,7 @@ from bot.models import ModelSpec
 from bot.ports import Described, DeviceStatus, Measured, Offer, Progress, Task
 from inference import protocol
 from inference.process import ChildProcess
+from inference.room import Room, rows_of
 from inference.settings import PoolSettings
 from inference.watchdog import Hung, Running, TimeUp, Watchdog
 
@@ -51,7 +54,8 @@ class Device:
         self._running: dict[str, Running] = {}
         self._owed: list[Described | Measured] = []
         self._warm: tuple[str, ...] = ()
-        self._slots = 0
+        self._rows: dict[str, int] = {}
+        self._loaded_at = -math.inf
         self._memory_mb = 0
         self._restarts = 0
         self._state = "starting"
@@ -65,16 +69,46 @@ class Device:
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    def offer(self) -> Offer | None:
-        free = self._slots - len(self._running)
-        if self._state != "ready" or free <= 0:
+    def offer(self, promised: Iterable[str] = ()) -> Offer | None:
+        """What it would take beside what it runs and was promised; None: nothing."""
+        room = self._room().with_promised(promised)
+        names = frozenset(model.name for model in self._models if room.of(model))
+        if self._state != "ready" or not names:
             return None
+        later = frozenset(model.name for model in self._models if not room.may_load(model))
         return Offer(
             device=self.name,
-            models=frozenset(model.name for model in self._models),
+            models=names,
+            warm=names & room.warm,
+            full=frozenset(room.models) - names - later,
+            later=later,
+            free=room.free,
+            idle=not room.tasks.total(),
+            settled_s=time.monotonic() - self._loaded_at,
+        )
+
+    def has_room_for(self, task: Task) -> bool:
+        room = self._room()
+        is_idle = not room.tasks.total()
+        return self._state == "ready" and room.of(task.model) > 0 and (is_idle or not task.alone)
+
+    @property
+    def load(self) -> int:
+        """How many tasks it has."""
+        return len(self._running)
+
+    def has_warm(self, model: str) -> bool:
+        return model in self._warm
+
+    def _room(self) -> Room:
+        running = [running.task for running in self._running.values()]
+        return Room(
+            settings=self._settings,
+            models={model.name: model for model in (*(task.model for task in running), *self._models)},
+            tasks=Counter(task.model.name for task in running),
             warm=frozenset(self._warm),
-            free=free,
-            idle=not self._running,
+            rows=self._rows,
+            is_closed=any(task.alone for task in running),
         )
 
     def status(self) -> DeviceStatus:
@@ -154,7 +188,7 @@ class Device:
             _log.exception("Attending a child failed", action="child_attend", device=self.name)
             hung = Hung(f"attending it failed: {error!r}")
         finally:
-            self._child, self._slots = None, 0
+            self._child = None
             status = await child.close(_GOODBYE_S if self._is_stopping else 0.0)
         detail = f"exit status {status}" if hung is None else hung.reason
         words = f"{detail}\n{child.last_words}".strip()
@@ -207,7 +241,8 @@ class Device:
             running.tell(self._loss(running, hung, is_alone))
         was_loading = self._watchdog.loading
         self._running.clear()
-        self._warm, self._slots, self._memory_mb = (), 0, 0
+        self._warm, self._memory_mb = (), 0
+        self._rows.clear()
         if not self._is_stopping:
             self._state = "restarting"
             self._restarts += 1
@@ -265,11 +300,11 @@ class Device:
                 self._watchdog.load_began(model, now)
             case protocol.Loaded():
                 self._loaded(message)
-            case protocol.Ready(slots):
-                self._ready(child, slots)
+            case protocol.Ready():
+                self._ready(child)
 
-    def _ready(self, child: ChildProcess, slots: int) -> None:
-        self._slots, self._state = slots, "ready"
+    def _ready(self, child: ChildProcess) -> None:
+        self._state = "ready"
         self._watchdog.is_up()
         _log.info("The child process is ready", action="child_ready", device=self.name, pid=child.pid)
         if self._may_warm_up and self._models:
@@ -277,8 +312,12 @@ class Device:
         self._changed()
 
     def _loaded(self, message: protocol.Loaded) -> None:
-        self._watchdog.load_ended()
+        now = time.monotonic()
+        self._watchdog.load_ended(now, self._running.values())
         self._warm = message.warm
+        if message.described is not None:
+            self._loaded_at = now
+            self._rows[message.model] = rows_of(message.described.form)
         owed = [event for event in (message.described, message.measured) if event is not None]
         waiting = [r for r in self._running.values() if r.task.model.name == message.model]
         if waiting:

@@ -6,7 +6,7 @@ table's work. This process never imports torch.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, Self
 
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
@@ -54,7 +54,7 @@ class DevicePool:
         self._checker = checker
         self._devices: list[Device] = []
         self._open: dict[str, bool] = {}
-        self._urgent = 0
+        self._placing: dict[str, Task] = {}
         self._changes = Changes()
         self._is_draining = False
         self._main: asyncio.Task[None] | None = None
@@ -101,10 +101,13 @@ class DevicePool:
             device.know(self._models)
         self._changes.note()
 
-    def offers(self) -> list[Offer]:
-        if self._is_draining or self._urgent:
+    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        placing = [task.model.name for task in self._placing.values()]
+        if self._is_draining or any(task.urgent or task.alone for task in self._placing.values()):
             return []
-        return [offer for device in self._devices if (offer := device.offer()) is not None]
+        named = promised or {}
+        offers = (device.offer([*named.get(device.name, ()), *placing]) for device in self._devices)
+        return [offer for offer in offers if offer is not None]
 
     def statuses(self) -> list[DeviceStatus]:
         return [device.status() for device in self._devices]
@@ -179,28 +182,25 @@ class DevicePool:
         )
 
     async def _place(self, task: Task) -> tuple[Device, Running]:
-        """Put the task on a device: one with its model warm, else one that is idle, else any with room."""
-        self._urgent += task.urgent
+        """Put the task on a device: one with its model warm, else the one that has least to do."""
+        self._placing[task.id] = task
         try:
             async with asyncio.timeout(self._settings.job_timeout_s if task.urgent else _PLACE_WAIT_S):
-                await self._changes.until(lambda: self._must_stop(task) or bool(self._offers_for(task)))
+                await self._changes.until(lambda: self._must_stop(task) or bool(self._devices_for(task)))
         except TimeoutError:
             raise WorkerLost(alone=False, detail="no device had room for it") from None
         finally:
-            self._urgent -= task.urgent
-            if task.urgent:
+            del self._placing[task.id]
+            if task.urgent or task.alone:
                 self._changes.note()
         if self._must_stop(task):
             raise Interrupted if self._is_draining else JobCancelled
-        _, device = max(
-            self._offers_for(task),
-            key=lambda pair: (task.model.name in pair[0].warm, pair[0].idle, pair[0].free),
-        )
+        model = task.model.name
+        device = min(self._devices_for(task), key=lambda device: (not device.has_warm(model), device.load))
         return device, device.run(task)
 
-    def _offers_for(self, task: Task) -> list[tuple[Offer, Device]]:
-        offers = [(device.offer(), device) for device in self._devices]
-        return [(offer, device) for offer, device in offers if offer is not None and (offer.idle or not task.alone)]
+    def _devices_for(self, task: Task) -> list[Device]:
+        return [device for device in self._devices if device.has_room_for(task)]
 
     def _must_stop(self, task: Task) -> bool:
         return self._is_draining or self._open[task.id]

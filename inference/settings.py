@@ -20,6 +20,7 @@ class PoolSettings:
         warm_up: load the first model at start, so that the first picture is quick.
         niceness: added to the children's niceness, so that the chat stays quick.
         threads: CPU threads of each child; 0: torch's default.
+        max_tasks: how many tasks one device has at once, whatever its models would take.
         max_warm: how many models one device keeps loaded.
         warm_memory_mb: how much estimated memory these may take together, MiB; 0: no limit.
     """
@@ -35,6 +36,7 @@ class PoolSettings:
     warm_up: bool = True
     niceness: int = 10
     threads: int = 0
+    max_tasks: int = 16
     max_warm: int = 2
     warm_memory_mb: int = 0
 

@@ -4,6 +4,7 @@ Pure: times are given, nothing is killed here. All times are monotonic seconds.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bot.errors import EaselError
@@ -52,6 +53,12 @@ class Running:
             if since is not None:
                 self.slowest_step_s = max(self.slowest_step_s, now - since)
             self.stepped_at = now
+
+    def was_held_up(self, since: float, now: float) -> None:
+        """The device did something else meanwhile: that is no time of this task's."""
+        self.reported_at += now - max(since, self.reported_at)
+        if self.stepped_at is not None:
+            self.stepped_at += now - max(since, self.stepped_at)
 
     def device_s(self, now: float) -> float:
         """Device time used so far; 0 while it waits or its model loads."""
@@ -102,7 +109,10 @@ class Watchdog:
     def load_began(self, model: str, now: float) -> None:
         self.loading, self._loading_since = model, now
 
-    def load_ended(self) -> None:
+    def load_ended(self, now: float, running: Iterable[Running]) -> None:
+        if self.loading:
+            for one in running:
+                one.was_held_up(self._loading_since, now)
         self.loading = ""
 
     def check(self, now: float, running: list[Running]) -> Hung | TimeUp | None:
@@ -110,7 +120,7 @@ class Watchdog:
         if now - self._checked_at > 5 * self.tick_s + 1.0:
             self._forgive(now, running)
         self._checked_at = now
-        return self._silent(now) or self._stuck(now, running)
+        return self._silent(now) or (None if self.loading else self._stuck(now, running))
 
     def _forgive(self, now: float, running: list[Running]) -> None:
         """We ourselves were held up (stopped, swapped out): what the child said is still unread."""

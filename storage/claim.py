@@ -122,21 +122,29 @@ class Claim:
         return to_job(tx.execute(TAKE, {"of_seq": found.seq, "now": now, "until": until}).one())
 
     def _choose(self, tx: Connection, now: datetime) -> JobRow | None:
-        offered = self.offer.models
+        offered, later = self.offer.models, self.offer.later
         if self.only is not None:
             ids = {"ids": list(self.only), "idle": self.offer.idle}
             return tx.execute(AMONG, {**self._wants(offered, now), **ids}).one_or_none()
         # Jobs that run alone had their turn before and lost it to a crash, so the oldest goes first. They are few.
-        lonely = tx.execute(ALONE, self._wants(offered, now)).one_or_none()
+        lonely = tx.execute(ALONE, self._wants(offered | later | self.offer.full, now)).one_or_none()
         if lonely is not None:
             if self.offer.idle:
                 return lonely
             if self._has_waited(lonely, now):
                 return None  # let the device run dry, or a busy one would never take it
-        fairest = self._fairest(tx, offered, now)
-        if fairest is None or fairest.model in self.offer.warm or self._has_waited(fairest, now):
+        fairest = self._fairest(tx, offered | later, now)
+        if fairest is not None and fairest.model in later:
+            if self._may_swap(fairest, now):
+                return None  # the same
+            fairest = self._fairest(tx, offered, now)
+        if fairest is None or fairest.model in self.offer.warm or self._may_swap(fairest, now):
             return fairest
         return self._fairest(tx, self.offer.warm & offered, now) or fairest
+
+    def _may_swap(self, row: JobRow, now: datetime) -> bool:
+        """Both the job and what was loaded before it had their time."""
+        return self._has_waited(row, now) and self.offer.settled_s >= self.swap_wait_s
 
     def _has_waited(self, row: JobRow, now: datetime) -> bool:
         waited: timedelta = now - row.queued_at

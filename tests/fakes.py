@@ -402,11 +402,14 @@ class FakePool(Fake):
     def know(self, models: Sequence[ModelSpec]) -> None:
         self.models = frozenset(model.name for model in models)
 
-    def offers(self) -> list[Offer]:
+    def offers(self, promised=None) -> list[Offer]:
         self._begin("offers")
         if self.is_draining:
             return []
-        loads = {device: list(self.running.values()).count(device) for device in self.devices}
+        loads = {
+            device: list(self.running.values()).count(device) + len((promised or {}).get(device, ()))
+            for device in self.devices
+        }
         return [
             Offer(device=device, models=self.models, warm=self.warm, free=slots - loads[device], idle=not loads[device])
             for device, slots in self.devices.items()

@@ -22,7 +22,7 @@ class Task:
 
     Attributes:
         options: every option filled in, with INTERFACES' names (`steps`, `guidance_scale`, `seed`, ...).
-        share: jobs with the same key may share a forward pass; opaque to the pool.
+        share: an opaque key of whom it is for, so that a device can be fair between people it does not know.
         watched: somebody looks at its progress, so previews are worth making.
         alone: run it on a device that runs nothing else, so that a crash tells whose it was.
         urgent: nothing new is offered until it has a device; for the trial of a model.
@@ -132,8 +132,11 @@ class Judge(Protocol):
 
 
 class Pool(Protocol):
-    def offers(self) -> list[Offer]:
-        """One for each device that can take a task now."""
+    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        """One for each device that can take a task now.
+
+        `promised`: models of tasks that were claimed for a device and have not reached it, by the device's name.
+        """
 
     def run(self, task: Task) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
         """Run a task on a device that offered its model; ends after `Done`. Closing the iterator cancels the task.

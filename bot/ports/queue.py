@@ -5,6 +5,7 @@ the writer task) and raises `StorageBusy` when another process holds the databas
 is full. Times are aware UTC datetimes. Durations are seconds.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -69,16 +70,22 @@ class Offer:
     """What one device would take now.
 
     Attributes:
-        models: names of the models it may run; `warm` are those already loaded.
-        free: how many more jobs it can admit.
+        models: names of the models of which it takes at least one more job; `warm` are those of them already loaded.
+        full: models that have all the jobs they can have.
+        later: models that it would have to load, and cannot beside what it runs.
+        free: how many more jobs it can admit in all.
         idle: it runs nothing, so a job that must run alone may go there.
+        settled_s: seconds since it last loaded a model; a swap waits until that has paid.
     """
 
     device: str
     models: frozenset[str]
     warm: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
+    later: frozenset[str] = frozenset()
     free: int = 1
     idle: bool = True
+    settled_s: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -153,8 +160,10 @@ class JobStore(Protocol):
         Start-time fair queueing on two levels: the space with the lowest virtual time, in it the person with the
         lowest, in that the oldest job; persons with `max_running` jobs running are passed over; jobs in back-off
         (`not_before`) too. Jobs marked alone are only given to an idle offer, and go first. A job whose model is not
-        warm gives way to the fairest job of a warm model for `swap_wait_s` after it was queued. The cost does not
-        grow with the number of queued jobs. `only`: consider just these ids (one-shot commands).
+        warm gives way to the fairest job of a warm model for `swap_wait_s` after it was queued, and as long after
+        the device's last load. If its model still has no place beside what runs, nothing is claimed, so that the
+        device runs dry for it. The cost does not grow with the number of queued jobs. `only`: consider just these
+        ids (one-shot commands).
         """
 
     async def renew(self, leases: Mapping[str, int], lease_s: float) -> Renewed:

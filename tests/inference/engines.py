@@ -10,7 +10,8 @@ second step or at STEP of `crash=STEP` and so on:
 - `oom`, `fail`: an exception.
 
 `say-env` answers a question with the names in the environment. Other words mean nothing. Words in `model.repo` tell how
-loading goes: `load=0.3` (seconds), `load-fail`, `load-oom`, `load-crash`, `load-hang`, `load-busy`.
+loading goes: `load=0.3` (seconds), `load-fail`, `load-oom`, `load-crash`, `load-hang`, `load-busy`; and how many tasks
+share a step: `rows=4` (else 1).
 """
 
 import contextlib
@@ -52,26 +53,28 @@ def build(model: ModelSpec) -> "TestEngine":
 
 
 class TestEngine:
-    """One task at a time, one step after another, one flat picture for each seed."""
+    """One step after another of all its tasks, one flat picture for each seed."""
 
     __test__ = False
 
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
-        self._task: Task | None = None
-        self._step = 0
-        self._is_watched = False
+        self._rows = int(_words(model.repo).get("rows", 1))
+        self._tasks: dict[str, Task] = {}
+        self._steps: dict[str, int] = {}
+        self._watched: set[str] = set()
         self._is_small = False
         self._used: dict[str, float] = {}
 
     @property
     def free_rows(self) -> int:
-        return 0 if self._task else 1
+        return self._rows - len(self._tasks)
 
     @property
     def form(self) -> Mapping[str, Any]:
         options = ["prompt", "seed", "steps", "count"]
-        return {"samplers": ["euler"], "options": options, "revision": "test", "dtype": "none"}
+        plain = {"samplers": ["euler"], "options": options, "revision": "test", "dtype": "none"}
+        return plain | ({"rows": self._rows} if self._rows > 1 else {})
 
     def load(self, device: str) -> None:
         words = _words(self._model.repo)
@@ -83,14 +86,15 @@ class TestEngine:
                 _MISHAPS[word]()
 
     def admit(self, task: Task) -> None:
-        self._task, self._step, self._is_watched = task, 0, task.watched
+        self._tasks[task.id], self._steps[task.id] = task, 0
+        self.watch(task.id, task.watched)
 
     def step(self) -> Sequence[EngineEvent]:
-        task = self._task
-        assert task is not None
-        started = time.monotonic()
-        events = self._advance(task)
-        self._used[task.id] = time.monotonic() - started
+        events: list[EngineEvent] = []
+        for task in list(self._tasks.values()):
+            started = time.monotonic()
+            events += self._advance(task)
+            self._used[task.id] = time.monotonic() - started
         return events
 
     def used(self) -> Mapping[str, float]:
@@ -102,36 +106,36 @@ class TestEngine:
 
     def _advance(self, task: Task) -> list[EngineEvent]:
         words = _words(_text(task))
-        self._step += 1
+        self._steps[task.id] += 1
+        step = self._steps[task.id]
         time.sleep(float(words.get("sleep", 0)))
         for word, mishap in _MISHAPS.items():
-            if word in words and self._step == int(words[word] or 2):
+            if word in words and step == int(words[word] or 2):
                 mishap()
         if "wait-for" in words:
             _wait_for(words["wait-for"])
         count = int(task.options.get("count", 1))
         steps = int(words.get("steps") or task.options.get("steps", 3)) * count
-        preview = PREVIEW if self._is_watched else None
-        events: list[EngineEvent] = [Step(task_id=task.id, step=self._step, steps=steps, preview=preview)]
-        if self._step == steps:
+        preview = PREVIEW if task.id in self._watched else None
+        events: list[EngineEvent] = [Step(task_id=task.id, step=step, steps=steps, preview=preview)]
+        if step == steps:
             events += self._end(task, count, words)
         return events
 
     def cancel(self, task_id: str) -> None:
-        if self._task is not None and self._task.id == task_id:
-            self._task = None
+        self._tasks.pop(task_id, None)
 
     def watch(self, task_id: str, watched: bool) -> None:
-        self._is_watched = watched
+        self._watched = self._watched | {task_id} if watched else self._watched - {task_id}
 
     def save_memory(self) -> None:
         self._is_small = True
 
     def unload(self) -> None:
-        self._task = None
+        self._tasks.clear()
 
     def _end(self, task: Task, count: int, words: Mapping[str, str]) -> list[EngineEvent]:
-        self._task = None
+        del self._tasks[task.id]
         notes = ("small",) if self._is_small else ()
         if task.task.startswith("image-to-text") or task.task.startswith("visual"):
             text = " ".join(sorted(os.environ)) if "say-env" in words else f"answer: {_text(task)}"

@@ -1,9 +1,11 @@
 """What the pool does when all goes well: with a torch-free engine in real child processes."""
 
 import asyncio
+import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -72,12 +74,14 @@ async def test_a_model_that_cannot_be_loaded_at_start_does_not_stop_the_device()
     assert done.pictures
 
 
-async def test_a_device_offers_its_models_and_one_place():
+async def test_a_device_offers_its_models():
     async with open_pool([make_model("one"), make_model("two")]) as pool:
         await finish(pool, make_task(model=make_model("two")))
         (offer,) = pool.offers()
 
-    assert offer == Offer(device="cpu", models=frozenset({"one", "two"}), warm=frozenset({"two"}), free=1, idle=True)
+    plain = Offer(device="cpu", models=frozenset({"one", "two"}), warm=frozenset({"two"}), free=16, idle=True)
+    assert replace(offer, settled_s=math.inf) == plain
+    assert 0 <= offer.settled_s < 30
 
 
 async def test_a_device_that_computes_offers_nothing():
@@ -233,3 +237,60 @@ def test_the_parent_process_imports_neither_torch_nor_pillow():
     )
 
     assert said.stdout.splitlines()[-1] == "[]"
+
+
+async def test_a_model_gets_as_many_tasks_at_once_as_it_says_once_it_is_loaded():
+    model = make_model(repo="rows=3")
+    async with open_pool([model]) as pool:
+        cold = pool.offers()[0]
+        promised = pool.offers({"cpu": ["test"]})
+        await finish(pool, make_task(model=model))
+        await until(pool.offers)
+        warm, rest = pool.offers()[0], pool.offers({"cpu": ["test", "test"]})[0]
+        full = pool.offers({"cpu": ["test"] * 3})
+
+    assert cold.models == warm.models == rest.models == frozenset({"test"})
+    assert promised == full == []
+    assert (warm.idle, rest.idle) == (True, False)
+
+
+async def test_several_tasks_share_a_device_and_each_is_told_its_own_part_of_the_time():
+    model = make_model(repo="rows=3")
+    async with open_pool([model]) as pool:
+        await finish(pool, make_task(model=model))
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(finish(pool, make_task("sleep=0.05", id=f"job{n}", model=model, options={"seed": n})))
+                for n in range(3)
+            ]
+        elapsed_s = time.monotonic() - began
+    done = [task.result() for task in tasks]
+
+    assert [one.pictures[0].media.data[2] for one in done] == [0, 1, 2]
+    assert sum(one.seconds for one in done) <= elapsed_s
+
+
+async def test_a_device_says_which_models_must_wait_until_it_is_idle(tmp_path):
+    models = [make_model("one", repo="rows=2"), make_model("two")]
+    async with open_pool(models, max_warm=1) as pool:
+        await finish(pool, make_task(model=models[0]))
+        running = asyncio.create_task(finish(pool, make_task(f"wait-for={tmp_path / 'go'}", model=models[0])))
+        await until(lambda: pool.statuses()[0].running == 1)
+        (offer,) = pool.offers()
+        running.cancel()
+
+    assert (offer.models, offer.later, offer.full) == (frozenset({"one"}), frozenset({"two"}), frozenset())
+
+
+async def test_nothing_is_offered_beside_a_task_that_must_be_alone(tmp_path):
+    model = make_model(repo="rows=3")
+    async with open_pool([model]) as pool:
+        await finish(pool, make_task(model=model))
+        task = make_task(f"wait-for={tmp_path / 'go'}", model=model, alone=True)
+        running = asyncio.create_task(finish(pool, task))
+        await until(lambda: pool.statuses()[0].running == 1)
+        offers = pool.offers()
+        running.cancel()
+
+    assert offers == []

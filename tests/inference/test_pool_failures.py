@@ -207,3 +207,22 @@ async def test_noise_from_the_child_ends_it_and_not_the_parent():
         done = await finish(pool, make_task())
 
     assert done.pictures
+
+
+async def test_a_crash_blames_none_of_several_tasks_and_one_that_ran_alone(tmp_path):
+    model = make_model(repo="rows=3")
+    async with open_pool([model]) as pool:
+        await finish(pool, make_task(model=model))
+        go = tmp_path / "go"
+        words = [f"wait-for={go} crash=2", "steps=9", "steps=9"]
+        tasks = [make_task(prompt, id=f"job{n}", model=model) for n, prompt in enumerate(words)]
+        running = [asyncio.create_task(collect(pool, task)) for task in tasks]
+        await until(lambda: pool.statuses()[0].running == 3)
+        go.touch()
+        lost = await asyncio.gather(*running, return_exceptions=True)
+        await until(pool.offers)
+        with pytest.raises(WorkerLost) as alone:
+            await collect(pool, make_task("crash=1", id="job0", model=model, alone=True))
+
+    assert [error.alone for error in lost] == [False] * 3
+    assert alone.value.alone

@@ -112,3 +112,15 @@ async def test_an_end_is_told_once():
 
     assert running.events.qsize() == 1
     assert isinstance(running.events.get_nowait(), Interrupted)
+
+
+async def test_time_in_which_another_model_loads_is_no_time_of_a_running_job():
+    running = await make_running(1)
+    watchdog = make_watchdog()
+    watchdog.load_began("m", 1)
+
+    assert look(watchdog, 200, [running], hears=True) is None
+    watchdog.load_ended(200, [running])
+    assert running.device_s(201) == 2.0
+    assert look(watchdog, 219, [running], hears=True) is None
+    assert look(watchdog, 300, [running], hears=True)[0] == 221

@@ -256,3 +256,32 @@ async def test_an_offer_without_models_gets_nothing(storage, ann):
 
     offer = make_offer(models=frozenset(), warm=frozenset())
     assert await storage.jobs.claim(offer, max_running=2, lease_s=60, swap_wait_s=0) is None
+
+
+async def test_a_busy_device_runs_dry_for_a_model_that_it_cannot_load_beside_what_runs(storage, ann, ben):
+    await accept(storage, ann, model="owl")
+    await accept(storage, ben, 9, model="fox")
+    offer = {"models": frozenset({"fox"}), "warm": frozenset({"fox"}), "later": frozenset({"owl"}), "idle": False}
+
+    assert (await claim(storage, **offer, swap_wait_s=20.0)).model == "fox"
+    assert await claim(storage, **offer, swap_wait_s=0.0) is None
+    assert (await claim(storage, models=frozenset({"fox", "owl"}), swap_wait_s=0.0)).model == "owl"
+
+
+async def test_a_device_that_has_just_loaded_a_model_is_not_made_to_load_another(storage, ann, ben):
+    await accept(storage, ann, model="owl")
+    await accept(storage, ben, 9, model="fox")
+    late = {"models": frozenset({"fox", "owl"}), "warm": frozenset({"fox"}), "swap_wait_s": 0.05}
+    await asyncio.sleep(0.06)
+
+    assert (await claim(storage, **late, settled_s=0.04)).model == "fox"
+    assert (await claim(storage, **late, settled_s=0.05)).model == "owl"
+
+
+async def test_a_job_that_must_run_alone_is_waited_for_though_its_model_is_full(storage, ann, ben):
+    await accept(storage, ann, model="owl")
+    await requeue(storage, await claim(storage, models=frozenset({"owl"})), alone=True)
+    await accept(storage, ben, model="fox")
+    full = {"models": frozenset({"fox"}), "full": frozenset({"owl"}), "idle": False, "swap_wait_s": 0.0}
+
+    assert await claim(storage, **full) is None

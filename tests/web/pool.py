@@ -7,7 +7,7 @@ check, and `nudes` comes with a picture to start from that scores 0.9.
 
 import asyncio
 import io
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 from PIL import Image
@@ -43,11 +43,11 @@ class TestPool:
         self.go_on = asyncio.Event()
         self.state = "ready"
 
-    def offers(self) -> list[Offer]:
-        free = self._room - len(self._running)
+    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        free = self._room - len(self._running) - len((promised or {}).get("cpu", ()))
         if free <= 0 or self.state != "ready":
             return []
-        return [Offer(device="cpu", models=self._models, warm=self._models, free=free, idle=not self._running)]
+        return [Offer(device="cpu", models=self._models, warm=self._models, free=free, idle=free == self._room)]
 
     def know(self, models: Sequence[ModelSpec]) -> None:
         self._models = frozenset(model.name for model in models)
