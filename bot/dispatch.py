@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from bot import texts
-from bot.attempts import Attempt, runs_alone
+from bot.attempts import Attempt, Shares, runs_alone
 from bot.commands.upscale import is_resize
 from bot.errors import (
     EaselError,
@@ -81,6 +81,7 @@ class Dispatcher:
     only_own: bool = False
 
     _own: set[str] = field(default_factory=set)
+    _shares: Shares = field(default_factory=Shares)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _cancelled_early: set[str] = field(default_factory=set)
     """Running, says the store, while the answer of `claim` is still on its way here."""
@@ -246,7 +247,7 @@ class Dispatcher:
         try:
             task = await self._task_of(job)
             done = self.moderation.judged(await self._drive(attempt, task), task.rules)
-            alts = await self.finishing.alts(job, done, may_wait=not self._closing)
+            alts = await self.finishing.alts(job, done, share=task.share, may_wait=not self._closing)
             result = await self._record(lambda: self.finishing.keep(job, done, alts))
             ended = await self._record(lambda: self.store.render(job.id, job.attempt, result))
         except Exception as error:  # whatever it is, the job has to leave `running`
@@ -269,7 +270,7 @@ class Dispatcher:
             model=model,
             options=job.options,
             images=tuple(images),
-            share=f"{job.model}/{job.task}",
+            share=self._shares.of(job),
             watched=self.events.is_watched(job.id) and (rules is None or rules.may_preview),
             alone=runs_alone(job),
             rules=rules,
@@ -285,8 +286,7 @@ class Dispatcher:
             async for event in events:
                 match event:
                     case Progress():
-                        if not event.note and attempt.began is None:
-                            attempt.began = time.monotonic()
+                        attempt.used_s = max(attempt.used_s, event.used_s)
                         self.events.progressed(task.id, event)
                     case Measured() | Described():
                         await self._learn(event)
@@ -328,19 +328,26 @@ class Dispatcher:
             case WorkerLost() if not (error.alone and job.crashes + 1 >= self.settings.max_crashes):
                 log.warning("worker lost", action="worker_lost", alone=error.alone, detail=error.detail)
                 crashed = error.alone
-                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, alone=True)
+                return lambda: self._requeue(job, crashed=crashed, delay_s=CRASH_DELAY_S, alone=True, used_s=used_s)
             case OutOfMemory() if job.failures < error.retries:
                 log.warning("out of memory", action="out_of_memory", detail=error.detail)
-                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, alone=True)
+                return lambda: self._requeue(job, delay_s=CRASH_DELAY_S, alone=True, used_s=used_s)
         state = JobState.DEAD if isinstance(error, WorkerLost) else JobState.FAILED
         reason = self._explain(job, error)
         return lambda: self.store.end(job.id, job.attempt, state, reason, used_s=used_s)
 
     async def _requeue(
-        self, job: Job, *, crashed: bool = False, interrupted: bool = False, delay_s: float, alone: bool
+        self,
+        job: Job,
+        *,
+        crashed: bool = False,
+        interrupted: bool = False,
+        delay_s: float,
+        alone: bool,
+        used_s: float = 0.0,
     ) -> Job | None:
         queued = await self.store.requeue(
-            job.id, job.attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone
+            job.id, job.attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
         )
         if alone and queued is not None and queued.state is JobState.QUEUED:
             self._lonely[job.id] = time.monotonic() + delay_s

@@ -42,12 +42,15 @@ class Finishing:
         )
         return Done(pictures=(made,), notes=(note,))
 
-    async def alts(self, job: Job, done: Done, *, may_wait: bool = True) -> list[str]:
-        """For each picture what the vision model sees, if it may and is loaded and free in time; else the prompt."""
+    async def alts(self, job: Job, done: Done, *, share: str = "", may_wait: bool = True) -> list[str]:
+        """For each picture what the vision model sees, if it may and is loaded and free in time; else the prompt.
+
+        `share`: see `Task`.
+        """
         prompt = str(job.options.get("prompt", ""))
         if not may_wait:
             return [prompt] * len(done.pictures)
-        captions = await self._captions(job, [made.media for made in done.pictures])
+        captions = await self._captions(job, [made.media for made in done.pictures], share)
         return [caption or prompt for caption in captions]
 
     async def keep(self, job: Job, done: Done, alts: Sequence[str]) -> Result:
@@ -83,7 +86,7 @@ class Finishing:
 
     # ------------------------------------------------------------ captions: best effort, and never for long
 
-    async def _captions(self, job: Job, pictures: Sequence[Media]) -> list[str]:
+    async def _captions(self, job: Job, pictures: Sequence[Media], share: str) -> list[str]:
         captions = [""] * len(pictures)
         model = self.models.default_for(IMAGE_TO_TEXT)
         if model is None or not any(model.name in status.warm for status in self.pool.statuses()):
@@ -92,7 +95,7 @@ class Finishing:
             async with asyncio.timeout(CAPTION_S):
                 for number, picture in enumerate(pictures):
                     await self._wait_for_room(model)
-                    captions[number] = await self._caption(f"{job.id}.alt{number}", model, picture)
+                    captions[number] = await self._caption(f"{job.id}.alt{number}", model, picture, share)
         except (TimeoutError, EaselError) as error:
             log.debug("no caption in time", action="caption_skipped", error=str(error))
         except Exception as error:  # a result must not be lost for want of an alt text
@@ -103,7 +106,7 @@ class Finishing:
         while not any(model.name in offer.warm for offer in self.pool.offers()):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _caption(self, task_id: str, model: ModelSpec, picture: Media) -> str:
+    async def _caption(self, task_id: str, model: ModelSpec, picture: Media, share: str) -> str:
         options = Caption.read({}, (ImageRef(""),)).fill(model, 0)
         task = Task(
             id=task_id,
@@ -112,7 +115,7 @@ class Finishing:
             model=model,
             options=options,
             images=(TaskImage("init", picture),),
-            share=f"{model.name}/{IMAGE_TO_TEXT}",
+            share=share,
         )
         async with aclosing(self.pool.run(task)) as events:
             async for event in events:

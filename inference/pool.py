@@ -7,6 +7,7 @@ table's work. This process never imports torch.
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, Self
 
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
@@ -169,6 +170,8 @@ class DevicePool:
                         notes=end.notes,
                     )
                     return
+                case Progress() as progress:
+                    yield replace(progress, used_s=running.used_s)
                 case event:
                     yield event
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from functools import partial
 from sqlalchemy import Connection, func, select, update
 
 from bot.errors import JobNotFound, NotCancellable
@@ -64,13 +65,20 @@ class SqlJobStore:
         return await self._database.write(lambda tx: moves.fail_queued(tx, job_id, error))
 
     async def requeue(
-        self, job_id: str, attempt: int, *, crashed: bool, interrupted: bool, delay_s: float, alone: bool
+        self,
+        job_id: str,
+        attempt: int,
+        *,
+        crashed: bool,
+        interrupted: bool,
+        delay_s: float,
+        alone: bool,
+        used_s: float = 0.0,
     ) -> Job | None:
-        return await self._database.write(
-            lambda tx: moves.requeue(
-                tx, job_id, attempt, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone
-            )
+        back = partial(
+            moves.requeue, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
         )
+        return await self._database.write(lambda tx: back(tx, job_id, attempt))
 
     async def recover(self, *, max_interruptions: int) -> int:
         return await self._database.write(lambda tx: moves.recover(tx, max_interruptions, only_expired=False))

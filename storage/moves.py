@@ -62,15 +62,15 @@ def requeue(
     interrupted: bool,
     delay_s: float,
     alone: bool,
+    used_s: float,
 ) -> Job | None:
     row, now = running(tx, job_id, attempt), utcnow()
     if row is None:
         return None
     counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
-    # A drain is the house's doing; otherwise the time since the claim was the job's, as far as it was charged.
-    elapsed = (now - row.started_at).total_seconds()
-    used_s = 0.0 if interrupted else max(0.0, min(row.estimate_s, elapsed))
-    return to_job(_return(tx, row, now, counter=counter, used_s=used_s, delay_s=delay_s, alone=alone))
+    # A drain is the house's doing.
+    charged_s = 0.0 if interrupted else min(row.estimate_s, used_s)
+    return to_job(_return(tx, row, now, counter=counter, used_s=charged_s, delay_s=delay_s, alone=alone))
 
 
 def recover(tx: Connection, max_interruptions: int, *, only_expired: bool) -> int:

@@ -218,8 +218,9 @@ class FakeJobStore(Fake):
         self._begin("fail_queued", job_id=job_id, error=error)
         return self._move(self.jobs[job_id], JobState.FAILED, error=error)
 
-    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone) -> Job | None:
-        self._begin("requeue", job_id=job_id, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone)
+    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone, used_s=0.0) -> Job | None:
+        values = {"crashed": crashed, "interrupted": interrupted, "delay_s": delay_s, "alone": alone, "used_s": used_s}
+        self._begin("requeue", job_id=job_id, **values)
         job = self._held(job_id, attempt)
         await self._end("requeue")
         if job is None:

@@ -1,7 +1,7 @@
 """The inference pool: tasks in, progress and results out."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bot.jobs import Job, Media
@@ -44,20 +44,26 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """`step` of `steps`; for text, tokens. `preview` is a small JPEG or None."""
+    """`step` of `steps`; for text, tokens. `preview` is a small JPEG or None.
+
+    `used_s`: device-seconds used so far, as the pool knows; of passes that others shared only its part.
+    """
 
     step: int
     steps: int
     preview: bytes | None = None
     note: str = ""
     """"loading" while the model loads."""
+    used_s: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """`seconds` of one `what`: "step" (diffusion step), "token", "job" (a job beside its steps), "load".
 
-    `shape` is "WIDTHxHEIGHT" or "" for text; `rows` how many shared the forward pass.
+    A step or token is the whole forward pass, whoever shared it. `shape` is "WIDTHxHEIGHT" or "" for text; `rows` is
+    how large the pass was: a picture has one row, or as many as the model's form says in "guided" where its guidance
+    is above 1; a text has one for each beam.
     """
 
     device: str
@@ -71,7 +77,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """A loaded model's form: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`."""
+    """A loaded model's form: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`.
+
+    Also "rows", how many tasks it takes at once, and "guided" (see `Measured`); each is 1 when it is missing.
+    """
 
     model: str
     form: Mapping[str, Any]
@@ -97,7 +106,7 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The end of a task. `seconds` is device time used."""
+    """The end of a task. `seconds` is device time used; of passes that others shared only its part."""
 
     pictures: tuple[Rendered, ...] = ()
     text: str | None = None

@@ -201,9 +201,10 @@ class JobStore(Protocol):
         interrupted: bool,
         delay_s: float,
         alone: bool,
+        used_s: float = 0.0,
     ) -> Job | None:
         """Running back to queued, at the front of its person's line; counts one crash, one interruption, or else
-        one failure. Not claimable before `delay_s`. `alone`: run it only on an idle device. If a cancel was requested
+        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it only on an idle device. If a cancel was requested
         it is cancelled and refunded instead."""
 
     async def recover(self, *, max_interruptions: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bot import dispatch
+from bot.attempts import Shares
 from bot.dispatch import Dispatcher
 from bot.errors import (
     EngineError,
@@ -39,6 +40,7 @@ from tests.fakes import (
     make_done,
     make_job,
     make_model,
+    make_origin,
     media_id,
 )
 from tests.moderation import Unmoderated
@@ -169,6 +171,24 @@ async def test_the_pool_gets_the_task_with_its_pictures_and_no_person(house):
     task = house.pool.called("run")[0].task
     assert (task.id, task.options, task.images[0].media.data) == (job.id, job.options, b"photo")
     assert "ann" not in repr(task)
+
+
+async def test_the_pool_tells_people_apart_without_knowing_them(house):
+    jobs = [make_job(), make_job(), make_job(owner="bob"), make_job(origin=make_origin(space_id="guild"))]
+
+    await house.work_off(*jobs)
+
+    shares = {call.task.id: call.task.share for call in house.pool.called("run")}
+    first, same, other, elsewhere = (shares[job.id] for job in jobs)
+    assert first == same
+    assert len({first, other, elsewhere}) == 3
+    assert all(len(share) == 16 and int(share, 16) >= 0 for share in shares.values())
+
+
+def test_after_a_restart_people_have_other_keys():
+    job = make_job()
+
+    assert Shares().of(job) != Shares().of(job)
 
 
 async def test_progress_is_passed_on(house):
@@ -424,16 +444,24 @@ async def test_time_that_a_failed_job_used_is_told_without_loading(house):
     assert house.store.called("end")[0].used_s == 0.0
 
 
-async def test_time_used_counts_from_the_first_step(house):
+async def test_time_used_is_what_the_pool_says_whatever_the_clock_says(house):
     job = make_job()
-    house.script(job, STEP, EngineError("odd"))
-    house.store.failures["end"] = [StorageBusy() for _ in range(8)]
+    house.script(job, Progress(step=1, steps=2, used_s=0.25), EngineError("odd"))
+    house.store.failures["end"] = [StorageBusy() for _ in range(3)]
 
     await house.work_off(job)
 
-    used = {call.used_s for call in house.store.called("end")}
-    assert len(used) == 1, "waiting for the database is no use of the device"
-    assert 0 < used.pop() < 1
+    assert {call.used_s for call in house.store.called("end")} == {0.25}
+
+
+async def test_what_a_crashed_job_used_counts_too(house):
+    job = make_job()
+    used = Progress(step=1, steps=2, used_s=0.25)
+    house.script(job, used, WorkerLost(alone=False, detail="killed"), then=[make_done()])
+
+    await house.work_off(job)
+
+    assert [call.used_s for call in house.store.called("requeue")] == [0.25]
 
 
 async def test_one_failure_is_one_incident_however_often_recording_is_tried(house):

@@ -1,6 +1,7 @@
 import asyncio
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import time_machine
 
@@ -226,6 +227,19 @@ async def test_a_return_gives_back_the_charge(storage, ann, ben):
     assert (await claim(storage)).id == first.id
 
 
+async def test_a_return_keeps_what_was_used_but_never_more_than_the_charge(storage, ann, ben):
+    await accept(storage, ann, 10, estimate_s=2.0)
+    await accept(storage, ben, 10, estimate_s=2.0)
+    for _ in range(2):
+        await requeue(storage, await claim(storage), used_s=1.5)
+    first, second, third = [await claim(storage, max_running=9) for _ in range(3)]
+    await requeue(storage, first, used_s=99.0)
+
+    assert first.owner != second.owner, "both used 1.5 s"
+    assert third.owner == first.owner
+    assert (await claim(storage, max_running=9)).owner == second.owner
+
+
 async def test_the_queue_view_tells_what_stands_before_a_job(storage, ann, ben):
     await accept(storage, ann, 3, estimate_s=2.0)
     [mine] = await accept(storage, ann, estimate_s=6.0)
@@ -285,3 +299,27 @@ async def test_a_job_that_must_run_alone_is_waited_for_though_its_model_is_full(
     full = {"models": frozenset({"fox"}), "full": frozenset({"owl"}), "idle": False, "swap_wait_s": 0.0}
 
     assert await claim(storage, **full) is None
+
+
+async def test_nobody_starves_where_eight_share_a_device(storage, ann):
+    """One person has 200 long jobs, then come 50 with a short one each. Who shares passes is charged a part."""
+    await accept(storage, ann, 200, estimate_s=8.0)
+    light = await people(storage, 50)
+    for person in light:
+        await accept(storage, person, estimate_s=1.0)
+    running: list[Any] = []
+    order: list[str] = []
+    while len(order) < 90:
+        job = await claim(storage, idle=not running)
+        if job is not None:
+            running.append(job)
+            order.append(job.owner)
+            assert Counter(one.owner for one in running)[ann.id] <= 2
+        if job is None or len(running) == 8:
+            done = running.pop(0)
+            await render(storage, done, seconds=4.0 if done.owner == ann.id else 0.5)
+
+    heard = [order.index(person.id) for person in light]
+    assert max(heard) < 60
+    assert order[:60].count(ann.id) >= 4, "the heavy one gets a turn, too"
+    assert order[60:] == [ann.id] * 30
