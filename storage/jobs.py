@@ -1,8 +1,8 @@
 """The durable queue: `bot.ports.JobStore` on the database."""
 
 from collections.abc import Collection, Mapping, Sequence
-
 from functools import partial
+
 from sqlalchemy import Connection, func, select, update
 
 from bot.errors import JobNotFound, NotCancellable
