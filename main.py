@@ -234,7 +234,7 @@ def _wire(
         quota=settings["quota"],
         wake=wake,
         interrupt=dispatcher.interrupt,
-        devices=lambda: len(pool.statuses()),
+        devices=pool.statuses,
         secret=secret.encode(),
     )
     choosing = assembly.choosing(loaded, storage, pool, rates, events, wake, shipped)

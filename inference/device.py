@@ -14,11 +14,11 @@ from dataclasses import replace
 import structlog
 
 from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
-from bot.models import ModelSpec
+from bot.models import ModelSpec, rows_of
 from bot.ports import Described, DeviceStatus, Measured, Offer, Progress, Task
 from inference import protocol
 from inference.process import ChildProcess
-from inference.room import Room, rows_of
+from inference.room import Room
 from inference.settings import PoolSettings
 from inference.watchdog import Hung, Running, TimeUp, Watchdog
 
@@ -123,6 +123,7 @@ class Device:
             running=len(self._running),
             restarts=self._restarts,
             memory_mb=self._memory_mb,
+            places=self._settings.max_tasks,
         )
 
     def run(self, task: Task) -> Running:

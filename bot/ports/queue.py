@@ -113,7 +113,7 @@ class QueueView:
         person: that person's lane in the space; `people`: the other lanes of the space.
         space: the space's lane; `spaces`: all other spaces.
         mean_s: mean estimate of the queued jobs, device-seconds.
-        running: jobs running now.
+        running: jobs running now; `own_running` are the person's, in all spaces.
     """
 
     own_ahead: int
@@ -123,6 +123,7 @@ class QueueView:
     spaces: tuple[Lane, ...]
     mean_s: float
     running: int
+    own_running: int = 0
 
 
 class JobStore(Protocol):
@@ -204,8 +205,8 @@ class JobStore(Protocol):
         used_s: float = 0.0,
     ) -> Job | None:
         """Running back to queued, at the front of its person's line; counts one crash, one interruption, or else
-        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it only on an idle device. If a cancel was requested
-        it is cancelled and refunded instead."""
+        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it
+        only on an idle device. If a cancel was requested it is cancelled and refunded instead."""
 
     async def recover(self, *, max_interruptions: int) -> int:
         """At start, holding the lock: requeue every running job at once (cancelled ones are cancelled), counting an
