@@ -7,7 +7,7 @@ where they are needed, so that `--help` answers at once.
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bot.deliver import Deliverer
     from bot.dispatch import Dispatcher
     from bot.models import ModelSpec
-    from bot.ports import Adapter, Maintenance, Platform
+    from bot.ports import Adapter, Maintenance, Measured, Platform
     from bot.pricing import Rates
     from bot.stopping import Stop
     from bot.upkeep import Upkeep
@@ -147,12 +147,19 @@ async def open_house(
         pictures = await stack.enter_async_context(PictureService(limits))
         warm_up = settings["pool"].warm_up and not only_own
         pool_settings = replace(settings["pool"], warm_up=warm_up)  # a single command loads just what it needs
-        pool = await stack.enter_async_context(await _pool(loaded, pool_settings, pictures, engines))
-        rates = Rates(await storage.learned.rates(), lambda: next((one.device for one in pool.statuses()), ""))
+        measured = await storage.learned.rates()
+        pool = await stack.enter_async_context(await _pool(loaded, pool_settings, pictures, engines, measured))
+        rates = Rates(measured, lambda: next((one.device for one in pool.statuses()), ""))
         yield _wire(loaded, storage, pool, pictures, rates, platforms or {}, secret=secret, only_own=only_own)
 
 
-async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureService", engines: str) -> "DevicePool":
+async def _pool(
+    loaded: Loaded,
+    settings: "PoolSettings",
+    pictures: "PictureService",
+    engines: str,
+    measured: "Sequence[Measured]",
+) -> "DevicePool":
     """The pool; devices that have to be found out are found out while the page already answers."""
     from bot.safety import classifier_of
     from inference.devices import configured_devices
@@ -162,7 +169,15 @@ async def _pool(loaded: Loaded, settings: "PoolSettings", pictures: "PictureServ
     find = partial(configured_devices, chosen)
     devices = find if chosen.use == "auto" else await find()
     classifier = classifier_of(loaded.settings["safety"])
-    return DevicePool(settings, devices, loaded.models.ready(), pictures, engines=engines, classifier=classifier)
+    return DevicePool(
+        settings,
+        devices,
+        loaded.models.ready(),
+        pictures,
+        engines=engines,
+        classifier=classifier,
+        rates=measured,
+    )
 
 
 def _wire(
@@ -219,7 +234,7 @@ def _wire(
         quota=settings["quota"],
         wake=wake,
         interrupt=dispatcher.interrupt,
-        devices=lambda: len(pool.statuses()),
+        devices=pool.statuses,
         secret=secret.encode(),
     )
     choosing = assembly.choosing(loaded, storage, pool, rates, events, wake, shipped)

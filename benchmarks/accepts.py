@@ -26,7 +26,7 @@ from bot.events import Events
 from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import Origin
 from bot.models import TASKS, Models, ModelSpec
-from bot.ports import Person
+from bot.ports import DeviceStatus, Person
 from bot.pricing import Rates
 from bot.safety import SafetySettings
 from bot.usecases import JobUseCases, Moderation, Request
@@ -145,7 +145,7 @@ def _usecases(storage: Storage) -> JobUseCases:
         quota=QuotaSettings(daily_device_seconds=1e9),
         wake=lambda ids: None,
         interrupt=lambda job_id: None,
-        devices=lambda: 1,
+        devices=lambda: [DeviceStatus(device="cpu", state="ready")],
         secret=b"bench",
     )
 

@@ -106,6 +106,13 @@ class ModelSettings:
 ARRIVING = "arriving"
 """`Progress.note` of a job that waits for its model."""
 
+
+def rows_of(form: Mapping[str, Any]) -> int:
+    """How many tasks a loaded model takes at once, by its own description."""
+    rows = form.get("rows", 1)
+    return rows if isinstance(rows, int) and rows >= 1 else 1
+
+
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -133,6 +140,11 @@ class ModelSpec(ModelSettings):
 
     def describe(self, form: Mapping[str, Any]) -> "ModelSpec":
         return replace(self, form=dict(form))
+
+    @property
+    def rows(self) -> int:
+        """How many tasks share it on one device, as far as it said."""
+        return rows_of(self.form)
 
     @property
     def called(self) -> str:

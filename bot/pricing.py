@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.commands import Command
+from bot.curves import Curve, Point
 from bot.models import ModelSpec
 from bot.ports import Measured
+
+
+class _Key(NamedTuple):
+    device: str
+    model: str
+    what: str
+    shape: str
+    rows: int
 
 
 class Rates:
@@ -17,41 +26,52 @@ class Rates:
 
     def __init__(self, measured: Iterable[Measured] = (), first_device: Callable[[], str] = lambda: "") -> None:
         self._first_device = first_device
-        self._measured: dict[tuple[str, str, str, str], Measured] = {}
+        self._measured: dict[_Key, float] = {}
         for one in measured:
             self.learn(one)
 
     def learn(self, measured: Measured) -> None:
-        """Rows above 1 are shared passes and say nothing of a job alone; impossible figures say nothing at all."""
-        is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0
-        if measured.rows == 1 and is_sane and (measured.what != "step" or _area(measured.shape)):
-            self._measured[measured.device, measured.model, measured.what, measured.shape] = measured
+        """Impossible figures say nothing."""
+        is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0 and measured.rows >= 1
+        if is_sane and (measured.what != "step" or _area(measured.shape)):
+            self._measured[_Key(measured.device, measured.model, measured.what, measured.shape, measured.rows)] = (
+                measured.seconds
+            )
 
-    def step_s(self, model: ModelSpec, shape: str, area: float) -> float:
-        """Seconds of one step at `shape` ("WIDTHxHEIGHT"), scaled by pixels from the nearest size measured."""
-        near = min(
-            ((abs(_area(one.shape) - area), _area(one.shape), one.seconds) for one in self._of(model, "step")),
-            default=(0.0, float(model.width * model.height), self._expected_step_s(model)),
-        )
-        return near[2] * area / near[1]
+    def step_s(self, model: ModelSpec, shape: str, area: float, together: int = 1) -> float:
+        """Seconds in which each of so many jobs makes one step at `shape` ("WIDTHxHEIGHT").
 
-    def token_s(self, model: ModelSpec) -> float:
-        return next((one.seconds for one in self._of(model, "token")), self._expected_step_s(model))
+        Scaled by pixels from the nearest size measured.
+        """
+        sizes = {_area(key.shape) for key in self._of(model, "step")}
+        near = min(sizes, key=lambda size: (abs(size - area), size), default=float(model.width * model.height))
+        return self._shared_s(model, "step", near, together) * area / near
+
+    def token_s(self, model: ModelSpec, together: int = 1) -> float:
+        """Seconds in which each of so many jobs makes one token."""
+        return self._shared_s(model, "token", 0.0, together)
+
+    def _shared_s(self, model: ModelSpec, what: str, area: float, together: int) -> float:
+        found = {key.rows: seconds for key, seconds in self._of(model, what).items() if _area(key.shape) == area}
+        curve = Curve(Point(rows, seconds) for rows, seconds in (found or {1: self._expected_step_s(model)}).items())
+        if together > 1 and model.rows > 1:
+            return curve.shared_s(together)
+        return together * found.get(1, curve.seconds(1))
 
     def _expected_step_s(self, model: ModelSpec) -> float:
         """What the config says of such a device."""
         return model.cpu_step_s if model.cpu_step_s and self._first_device() == "cpu" else model.step_s
 
     def overhead_s(self, model: ModelSpec) -> float:
-        return next((one.seconds for one in self._of(model, "job")), model.overhead_s)
+        return next(iter(self._of(model, "job").values()), model.overhead_s)
 
-    def _of(self, model: ModelSpec, what: str) -> list[Measured]:
+    def _of(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
         first = self._first_device()
-        return [
-            one
-            for one in self._measured.values()
-            if (one.model, one.what) == (model.name, what) and (not first or one.device == first)
-        ]
+        return {
+            key: seconds
+            for key, seconds in self._measured.items()
+            if (key.model, key.what) == (model.name, what) and (not first or key.device == first)
+        }
 
 
 def _area(shape: str) -> float:
@@ -67,6 +87,18 @@ def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
         return rates.overhead_s(model) + steps * rates.token_s(model)
     shape = f"{options['width']}x{options['height']}"
     return count * (rates.overhead_s(model) + steps * rates.step_s(model, shape, area))
+
+
+def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, *, together: int) -> float:
+    """Seconds from the job's start to its end, where so many jobs run together, this one among them.
+
+    Its pictures share passes, too; what a job takes beside its steps, each takes in turn.
+    """
+    steps, area, count = command.steps_of(options)
+    rows = together - 1 + count
+    shape = f"{options['width']}x{options['height']}" if area else ""
+    step_s = rates.step_s(model, shape, area, rows) if area else rates.token_s(model, rows)
+    return rows * rates.overhead_s(model) + steps * step_s
 
 
 def price(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:

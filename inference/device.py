@@ -14,11 +14,11 @@ from dataclasses import replace
 import structlog
 
 from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
-from bot.models import ModelSpec
+from bot.models import ModelSpec, rows_of
 from bot.ports import Described, DeviceStatus, Measured, Offer, Progress, Task
 from inference import protocol
 from inference.process import ChildProcess
-from inference.room import Room, rows_of
+from inference.room import Room
 from inference.settings import PoolSettings
 from inference.watchdog import Hung, Running, TimeUp, Watchdog
 
@@ -41,6 +41,7 @@ class Device:
         *,
         classifier: ModelSpec | None = None,
         checker: str = "",
+        rates: Iterable[Measured] = (),
     ) -> None:
         self.name = name
         self._settings = settings
@@ -55,6 +56,9 @@ class Device:
         self._owed: list[Described | Measured] = []
         self._warm: tuple[str, ...] = ()
         self._rows: dict[str, int] = {}
+        self._rates: dict[Measured, Measured] = {}
+        for rate in rates:
+            self._learn(rate)
         self._loaded_at = -math.inf
         self._memory_mb = 0
         self._restarts = 0
@@ -119,6 +123,7 @@ class Device:
             running=len(self._running),
             restarts=self._restarts,
             memory_mb=self._memory_mb,
+            places=self._settings.max_tasks,
         )
 
     def run(self, task: Task) -> Running:
@@ -204,7 +209,13 @@ class Device:
             max_warm=self._settings.max_warm,
             warm_memory_mb=self._settings.warm_memory_mb,
             silence_s=self._settings.silence_s,
+            rates=tuple(self._rates.values()),
         )
+
+    def _learn(self, measured: Measured) -> None:
+        """The next child starts with what this one found last."""
+        if measured.device == self.name:
+            self._rates[replace(measured, seconds=0.0)] = measured
 
     async def _attend(self, child: ChildProcess) -> Hung | None:
         """Listen and watch until the child ended (None) or must be killed."""
@@ -285,6 +296,8 @@ class Device:
                 self._memory_mb = memory_mb
             case protocol.Told(task_id=task_id, event=event, used_s=used_s):
                 if running := self._running.get(task_id):
+                    if isinstance(event, Measured):
+                        self._learn(event)
                     running.report(now, used_s, stepped=not isinstance(event, Measured))
                     running.tell(event)
             case protocol.Ended(task_id=task_id, outcome=outcome, used_s=used_s):

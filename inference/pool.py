@@ -6,7 +6,7 @@ table's work. This process never imports torch.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, Self
 
@@ -45,7 +45,9 @@ class DevicePool:
         engines: str = "inference.engine:build",
         classifier: ModelSpec | None = None,
         checker: str = CHECKER,
+        rates: Iterable[Measured] = (),
     ) -> None:
+        """`rates`: what was measured before, on whatever device."""
         self._settings = settings
         self._names = devices
         self._models = tuple(models)
@@ -53,6 +55,7 @@ class DevicePool:
         self._engines = engines
         self._classifier = classifier
         self._checker = checker
+        self._rates = tuple(rates)
         self._devices: list[Device] = []
         self._open: dict[str, bool] = {}
         self._placing: dict[str, Task] = {}
@@ -92,6 +95,7 @@ class DevicePool:
             self._changes.note,
             classifier=self._classifier,
             checker=self._checker,
+            rates=self._rates,
         )
 
     # ------------------------------------------------------------ bot.ports.Pool

@@ -35,7 +35,7 @@ class BadFrame(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Begin:
     """The first message. `engines` is the import path of the factory, "module:function"; `checker` that of what makes
-    `inference.classifier.Scores` of the classifier.
+    `inference.classifier.Scores` of the classifier. `rates`: what was measured on this device before.
     """
 
     device: str
@@ -46,6 +46,7 @@ class Begin:
     max_warm: int = 2
     warm_memory_mb: int = 0
     silence_s: float = 30.0
+    rates: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True)

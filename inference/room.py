@@ -3,16 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from bot.models import ModelSpec
 from inference.settings import PoolSettings
-
-
-def rows_of(form: Mapping[str, Any]) -> int:
-    """How many tasks a loaded model takes at once, by its own description."""
-    rows = form.get("rows", 1)
-    return rows if isinstance(rows, int) and rows >= 1 else 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,16 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select
 from bot.jobs import JobState
 from bot.ports import Lane, QueueView
 from storage.rows import JobRow
-from storage.schema import IS_QUEUED, IS_RUNNING, PERSON_IS_ACTIVE, SPACE_IS_ACTIVE, job, person_share, space_share
+from storage.schema import (
+    IS_QUEUED,
+    IS_RUNNING,
+    PERSON_IS_ACTIVE,
+    SPACE_IS_ACTIVE,
+    job,
+    person_load,
+    person_share,
+    space_share,
+)
 
 SAMPLE = 1000
 """Queued jobs that the mean estimate is taken over."""
@@ -28,6 +37,7 @@ def look(tx: Connection, job_id: str) -> QueueView | None:
         spaces=spaces,
         mean_s=tx.scalar(select(func.avg(sample.c.estimate_s))) or 0.0,
         running=tx.scalar(select(func.count()).select_from(job).where(IS_RUNNING)) or 0,
+        own_running=tx.scalar(select(person_load.c.running).where(person_load.c.person == row.owner)) or 0,
     )
 
 

@@ -70,11 +70,10 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`seconds` of one `what`: "step" (diffusion step), "token", "job" (a job beside its steps), "load".
+    """`seconds` of one `what`: "step" (diffusion step), "token", "job" (a job beside its steps), "load", "pass".
 
-    A step or token is the whole forward pass, whoever shared it. `shape` is "WIDTHxHEIGHT" or "" for text; `rows` is
-    how large the pass was: a picture has one row, or as many as the model's form says in "guided" where its guidance
-    is above 1; a text has one for each beam.
+    A step or token is that of `rows` such jobs together, with all that it takes; a pass that of a batch of so many
+    rows, for the next child to know. `shape` is "WIDTHxHEIGHT" or "" for text.
     """
 
     device: str
@@ -90,7 +89,7 @@ class Measured:
 class Described:
     """A loaded model's form: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`.
 
-    Also "rows", how many tasks it takes at once, and "guided" (see `Measured`); each is 1 when it is missing.
+    Also "rows", how many tasks it takes at once; 1 when it is missing.
     """
 
     model: str
@@ -128,7 +127,10 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceStatus:
-    """What `/readyz`, `/metrics` and `doctor` say of a device. `state`: starting, ready, restarting, stopped."""
+    """What `/readyz`, `/metrics` and `doctor` say of a device. `state`: starting, ready, restarting, stopped.
+
+    `places`: how many tasks it has at once, at most; each model has a limit of its own.
+    """
 
     device: str
     state: str
@@ -136,6 +138,7 @@ class DeviceStatus:
     running: int = 0
     restarts: int = 0
     memory_mb: int = 0
+    places: int = 1
 
 
 class Judge(Protocol):

@@ -113,7 +113,7 @@ class QueueView:
         person: that person's lane in the space; `people`: the other lanes of the space.
         space: the space's lane; `spaces`: all other spaces.
         mean_s: mean estimate of the queued jobs, device-seconds.
-        running: jobs running now.
+        running: jobs running now; `own_running` are the person's, in all spaces.
     """
 
     own_ahead: int
@@ -123,6 +123,7 @@ class QueueView:
     spaces: tuple[Lane, ...]
     mean_s: float
     running: int
+    own_running: int = 0
 
 
 class JobStore(Protocol):

@@ -13,16 +13,17 @@ from dataclasses import replace
 from typing import Any
 
 from bot.combinations import combinations
-from bot.commands import Command, Imagine, find_command
+from bot.commands import Command, Imagine
 from bot.defaults import SIZES, with_wishes
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.events import Events
-from bot.fairness import position, wait_s
+from bot.fairness import position
+from bot.forecasts import Forecasts
 from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import Job, JobState, new_job_id
 from bot.models import ARRIVING, Models, ModelSpec
 from bot.options import MAX_SEED
-from bot.ports import History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
+from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.pricing import Rates, estimate_s, price
 from bot.usecases.asked import Event, Quote, Request, Ticket
 from bot.usecases.moderation import Moderation
@@ -33,7 +34,7 @@ QUOTE_S = 900
 
 
 class JobUseCases:
-    """`devices` says how many devices work; `wake` tells the dispatcher; `interrupt` stops a running job."""
+    """`devices` says what works now; `wake` tells the dispatcher; `interrupt` stops a running job."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class JobUseCases:
         quota: QuotaSettings,
         wake: Callable[[Iterable[str]], None],
         interrupt: Callable[[str], None],
-        devices: Callable[[], int],
+        devices: Callable[[], Sequence[DeviceStatus]],
         secret: bytes,
     ) -> None:
         self._store = store
@@ -65,7 +66,7 @@ class JobUseCases:
         self._quota = quota
         self._wake = wake
         self._interrupt = interrupt
-        self._devices = devices
+        self._forecasts = Forecasts(models, rates, devices, queue.max_running)
         self._secret = secret
         self.is_closing = False
 
@@ -123,11 +124,10 @@ class JobUseCases:
         """What the request costs if it is confirmed within `QUOTE_S`; nothing is reserved. Raises like `submit`."""
         jobs = await self._plan(person, request)
         cost = round(sum(job.cost for job in jobs), 3)
-        estimate = sum(job.estimate_s for job in jobs)
         return Quote(
             jobs=len(jobs),
             cost=cost,
-            eta_s=round(estimate / max(1, self._devices()), 1),
+            eta_s=round(self._forecasts.all_in_s(jobs), 1),
             quote=self._sign(
                 person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_S:.0f}-{cost:.3f}"
             ),
@@ -235,7 +235,7 @@ class JobUseCases:
         view = await self._store.queue_view(job.id) if job.state is JobState.QUEUED else None
         if view is None:
             return Ticket(job=job)
-        eta = wait_s(view, self._devices()) + self._estimate_s(job)
+        eta = self._forecasts.ends_in_s(job, view)
         model = self._models.get(job.model)
         arrival = self._models.arrival(job.model)
         if arrival is not None and model is not None:
@@ -255,17 +255,10 @@ class JobUseCases:
         except StorageBusy:
             return Ticket(job=job)
 
-    def _estimate_s(self, job: Job) -> float:
-        model = self._models.get(job.model)
-        if model is None:
-            return job.cost
-        command = find_command(job.command)(values=job.options, images=job.images)
-        return estimate_s(command, model, job.options, self._rates)
-
     def _left_s(self, job: Job, progress: Progress | None) -> float | None:
         if progress is None or not progress.steps:
             return None
-        return round(self._estimate_s(job) * max(0.0, 1 - progress.step / progress.steps), 1)
+        return round(self._forecasts.left_s(job, progress), 1)
 
     async def follow(self, person: Person, job_id: str) -> AsyncIterator[Event]:
         """State at once, then progress (at most two a second) and each change, up to `result` or `error`.

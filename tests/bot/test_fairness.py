@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,11 +94,40 @@ def test_jobs_without_an_estimate_still_have_a_position():
 
 
 def test_waiting_is_what_runs_and_what_comes_before():
-    view = make_view(own_ahead=3, person=Lane(vtime=0.0, backlog=4), running=2)
+    view = make_view(own_ahead=3, person=Lane(vtime=0.0, backlog=4), running=1)
 
-    assert wait_s(view, devices=1) == (3 + 1) * 2.0
-    assert wait_s(view, devices=2) == 4.0
+    assert wait_s(view, places=1, max_running=2) == (3 + 0.5) * 2.0
+
+
+def test_a_job_that_has_a_place_at_once_does_not_wait():
+    assert wait_s(make_view(running=3), places=8, max_running=2) == 0.0
+
+
+def test_a_full_house_of_many_places_moves_on_as_fast_as_jobs_end():
+    view = make_view(people=(Lane(vtime=-9.0, backlog=4),), running=8)
+
+    assert position(view) == 5
+    assert wait_s(view, places=8, max_running=2, stretch=3.0) == pytest.approx((4 + 0.5) / 8 * 2.0 * 3.0)
+
+
+def test_a_person_who_may_run_two_waits_for_these_and_not_for_the_other_places():
+    view = make_view(own_ahead=10, person=Lane(vtime=0.0, backlog=11), running=2, own_running=2)
+
+    assert wait_s(view, places=8, max_running=2) == (10 + 0.5) / 2 * 2.0
 
 
 def test_a_house_whose_devices_are_still_starting_has_a_wait_too():
-    assert wait_s(make_view(own_ahead=1, person=Lane(vtime=0.0, backlog=2)), devices=0) == 2.0
+    assert wait_s(make_view(own_ahead=1, person=Lane(vtime=0.0, backlog=2)), places=0, max_running=2) == 2.0
+
+
+@given(places=st.integers(1, 8), ahead=st.integers(0, 40), stages=st.integers(0, 1000))
+def test_a_wait_is_within_a_turn_of_what_happens(places, ahead, stages):
+    """Jobs of one second each in a full house, evenly apart; ours starts when all before it have started."""
+    ends = [(stages / 1000 + place) / places for place in range(places)]
+    for _ in range(ahead + 1):
+        ends.sort()
+        starts = ends[0]
+        ends[0] += 1.0
+    view = make_view(people=(Lane(vtime=-99.0, backlog=ahead),), running=places, mean_s=1.0)
+
+    assert wait_s(view, places=places, max_running=99) == pytest.approx(starts, abs=1 / places)

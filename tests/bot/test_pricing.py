@@ -3,7 +3,7 @@ import pytest
 from bot.commands import Caption, Imagine
 from bot.jobs import ImageRef
 from bot.ports import Measured
-from bot.pricing import Rates, estimate_s, price
+from bot.pricing import Rates, duration_s, estimate_s, price
 from tests.fakes import make_model
 
 MODEL = make_model(step_s=2.0, overhead_s=1.0, steps=10)
@@ -20,6 +20,11 @@ def make_measured(**overrides):
 def priced(rates, model=MODEL, images=(), **options):
     command = Imagine.read({"prompt": "a fox", **options}, images)
     return price(command, model, command.fill(model, 1), rates)
+
+
+def lasting(rates, model, *, together, **options):
+    command = Imagine.read({"prompt": "a fox", **options})
+    return duration_s(command, model, command.fill(model, 1), rates, together=together)
 
 
 def test_what_was_never_measured_costs_what_the_config_says():
@@ -58,8 +63,35 @@ def test_time_beside_the_steps_is_measured_too():
     assert priced(Rates([make_measured(what="job", seconds=3.0)])) == 3.0 + 10 * 2.0
 
 
-def test_a_pass_that_others_shared_says_nothing_of_a_job_alone():
-    assert priced(Rates([make_measured(rows=4)])) == priced(Rates())
+def test_a_job_alone_costs_what_it_was_measured_alone_whatever_several_cost():
+    assert priced(Rates([make_measured(), make_measured(rows=4, seconds=0.1)])) == 1.0 + 10 * 0.5
+
+
+def test_what_only_several_together_were_measured_at_says_something_of_one_alone():
+    one, four = priced(Rates([make_measured(rows=4, seconds=2.0)])), 1.0 + 10 * 2.0
+
+    assert 1.0 + 10 * 0.5 <= one < four
+
+
+def test_together_each_takes_longer_by_less_than_in_turn():
+    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, form={"rows": 8})
+    rates = Rates([make_measured(rows=rows, seconds=seconds) for rows, seconds in ((1, 0.5), (4, 1.0), (8, 4.0))])
+
+    assert lasting(rates, shared, together=1) == 1.0 + 10 * 0.5
+    assert lasting(rates, shared, together=4) == 4 * 1.0 + 10 * 1.0
+    assert lasting(rates, shared, together=8) == 8 * 1.0 + 10 * 2.0, "in two passes of four, which is quicker"
+
+
+def test_a_model_that_takes_one_job_at_a_time_makes_others_wait_for_their_turn():
+    assert lasting(Rates([make_measured()]), MODEL, together=3) == 3 * (1.0 + 10 * 0.5)
+
+
+def test_pictures_of_one_job_share_passes_but_each_is_paid():
+    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, form={"rows": 8})
+    rates = Rates([make_measured(), make_measured(rows=4, seconds=1.0)])
+
+    assert lasting(rates, shared, together=1, count=4) == 4 * 1.0 + 10 * 1.0
+    assert priced(rates, shared, count=4) == 4 * (1.0 + 10 * 0.5)
 
 
 def test_another_device_says_nothing_of_the_one_that_prices():

@@ -23,7 +23,7 @@ from bot.events import Events
 from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import ImageRef, JobState, Media
 from bot.models import Models
-from bot.ports import Lane, Measured, Progress
+from bot.ports import DeviceStatus, Lane, Measured, Progress
 from bot.pricing import Rates
 from bot.texts import explain
 from bot.usecases import JobUseCases, Request
@@ -48,6 +48,10 @@ ANN, BOB = make_person(), make_person(id="bob", name="Bob")
 STEP = Progress(step=1, steps=4)
 
 
+def make_device(name="cpu", **overrides):
+    return DeviceStatus(**{"device": name, "state": "ready", **overrides})
+
+
 class House:
     """The use cases and all that they work with; `woken` and `interrupted` are what the dispatcher was told."""
 
@@ -56,7 +60,7 @@ class House:
         self.people: Any = FakePeople()
         self.models = Models({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
         self.woken, self.interrupted = [], []
-        self.devices = 1
+        self.devices = [make_device()]
         self.wakes = 0
         self.quota = QuotaSettings()
         self.jobs = self.build()
@@ -92,10 +96,10 @@ class House:
         self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=state, result=result)
         self.events.changed(job.id)
 
-    def measure(self, seconds):
+    def measure(self, seconds, rows=1):
         self.rates.learn(
             Measured(
-                device="cpu", model="fox-diffusion", dtype="f", shape="512x512", rows=1, what="step", seconds=seconds
+                device="cpu", model="fox-diffusion", dtype="f", shape="512x512", rows=rows, what="step", seconds=seconds
             )
         )
 
@@ -398,7 +402,7 @@ def test_any_body_has_a_hash(value):
 
 
 async def test_a_quote_tells_count_cost_and_time_and_stores_nothing(house):
-    house.devices = 2
+    house.devices = [make_device("cuda:0"), make_device("cuda:1")]
 
     quote = await house.jobs.quote(ANN, make_request("a {red|blue|green} fox"))
 
@@ -531,6 +535,41 @@ async def test_a_running_job_has_the_time_that_its_steps_leave(house):
     ticket = await house.jobs.get(ANN, job.id)
 
     assert (ticket.position, ticket.eta_s, ticket.progress) == (None, 7.5, STEP)
+
+
+async def test_a_running_job_takes_longer_beside_others(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=4, places=16)]
+    house.measure(1.0)
+    house.measure(1.6, rows=4)
+    job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
+    house.store.add(job)
+    house.events.progressed(job.id, STEP)
+
+    assert (await house.jobs.get(ANN, job.id)).eta_s == 1.6 * 7.5
+
+
+async def test_a_queued_job_that_finds_a_place_beside_others_only_takes_as_long_as_it_runs(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=3, places=16)]
+    house.measure(1.0)
+    house.measure(1.5, rows=4)
+    house.store.view = replace(house.store.view, running=3)
+
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert (ticket.position, ticket.eta_s) == (1, 15.0)
+
+
+async def test_a_quote_knows_that_a_persons_jobs_share_passes(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(places=16)]
+    house.measure(1.0)
+    house.measure(1.2, rows=2)
+
+    quote = await house.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
+
+    assert (quote.cost, quote.eta_s) == (40.0, 2 * 12.0)
 
 
 async def test_time_left_is_never_below_nothing(house):

@@ -22,7 +22,7 @@ from bot.jobs import Media
 from bot.lock import DataLock
 from bot.logs import LogsSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
-from bot.ports import CleanPicture, Maintenance, Rendered
+from bot.ports import CleanPicture, DeviceStatus, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
 from bot.usecases import (
@@ -106,7 +106,7 @@ def make_usecases(
         quota=QuotaSettings(),
         wake=dispatcher.wake,
         interrupt=dispatcher.interrupt,
-        devices=lambda: 1,
+        devices=lambda: [DeviceStatus(device="cpu", state="ready")],
         secret=b"quotes",
     )
     chat = ChatUseCases(

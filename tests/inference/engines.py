@@ -90,10 +90,11 @@ class TestEngine:
         self.watch(task.id, task.watched)
 
     def step(self) -> Sequence[EngineEvent]:
-        tasks = list(self._tasks.values())
-        started = time.monotonic()
-        events = [event for task in tasks for event in self._advance(task)]
-        self._used = {task.id: (time.monotonic() - started) / len(tasks) for task in tasks}
+        events: list[EngineEvent] = []
+        for task in list(self._tasks.values()):
+            started = time.monotonic()
+            events += self._advance(task)
+            self._used[task.id] = time.monotonic() - started
         return events
 
     def used(self) -> Mapping[str, float]:

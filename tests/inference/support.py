@@ -2,7 +2,7 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from bot.jobs import Media
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.ports import Done, Progress, Task
+from bot.ports import Done, Measured, Progress, Task
 from inference.pool import DevicePool, PoolSettings
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ async def open_pool(
     pictures: Any = None,
     classifier: ModelSpec | None = None,
     checker: str = "",
+    rates: Sequence[Measured] = (),
     **settings: Any,
 ) -> AsyncIterator[DevicePool]:
     """A pool with short time limits and test engines in real children, ready to run."""
@@ -59,6 +60,7 @@ async def open_pool(
         engines=engines,
         classifier=classifier,
         checker=checker,
+        rates=rates,
     )
     async with pool:
         await until(lambda: len(pool.offers()) > 0)

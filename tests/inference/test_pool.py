@@ -294,3 +294,16 @@ async def test_nothing_is_offered_beside_a_task_that_must_be_alone(tmp_path):
         running.cancel()
 
     assert offers == []
+
+
+async def test_a_new_child_is_told_what_was_measured_on_its_device():
+    plain = {"model": "test", "dtype": "none", "shape": "8x8", "what": "step"}
+    early = Measured(device="cpu", rows=4, seconds=0.5, **plain)
+    elsewhere = Measured(device="cuda:0", rows=1, seconds=0.5, **plain)
+    async with open_pool(rates=[early, elsewhere]) as pool:
+        events = await collect(pool, make_task("sleep=0.01"))
+        told = pool._devices[0]._begin().rates
+
+    [step] = [event for event in events if isinstance(event, Measured) and event.what == "step"]
+    assert {early, step} <= set(told)
+    assert elsewhere not in told

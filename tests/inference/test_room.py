@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.room import Room, rows_of
+from bot.models import rows_of
+from inference.room import Room
 from inference.settings import PoolSettings
 from tests.inference.support import make_model
 

@@ -255,6 +255,16 @@ async def test_the_queue_view_tells_what_stands_before_a_job(storage, ann, ben):
     assert await storage.jobs.queue_view(running.id) is None
 
 
+async def test_the_queue_view_tells_how_many_jobs_of_the_person_run(storage, ann, ben):
+    jobs = await accept(storage, ann, 3)
+    await accept(storage, ben)
+    for _ in range(3):
+        await claim(storage)
+
+    view = await storage.jobs.queue_view(jobs[-1].id)
+    assert (view.running, view.own_running) == (3, 2)
+
+
 async def test_states_are_counted(storage, ann):
     await accept(storage, ann, 4)
     await claim(storage)

@@ -21,6 +21,7 @@ from bot.events import Events
 from bot.finishing import Finishing
 from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
+from bot.ports import DeviceStatus
 from bot.pricing import Rates
 from bot.usecases import (
     CatalogueUseCases,
@@ -139,7 +140,7 @@ def build_usecases(
         quota=QuotaSettings(daily_device_seconds=5.0),
         wake=dispatcher.wake,
         interrupt=dispatcher.interrupt,
-        devices=lambda: 1,
+        devices=lambda: [DeviceStatus(device="cpu", state="ready")],
         secret=b"quotes",
     )
     chat = ChatUseCases(
