@@ -12,9 +12,14 @@ IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
 PICTURE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
 """Those that end in pictures."""
+ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
+"""How well texts fit a picture."""
 IMAGE_CLASSIFICATION = "image-classification"
 """What the safety classifier does; nobody can ask for it."""
-TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+TASKS = (
+    *(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE),
+    *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
+)
 
 SAMPLERS = (
     "ddim",

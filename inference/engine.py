@@ -16,6 +16,7 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
 from bot.ports import Task
@@ -114,6 +115,7 @@ ENGINES: Mapping[str, str] = {
     IMAGE_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TO_TEXT: "inference.vision.engine:VisionEngine",
     VISUAL_QUESTION_ANSWERING: "inference.vision.engine:VisionEngine",
+    ZERO_SHOT_IMAGE_CLASSIFICATION: "inference.vision.match:MatchEngine",
 }
 """Import paths by task, because importing an engine means importing torch."""
 
