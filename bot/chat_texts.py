@@ -223,6 +223,7 @@ HELP: Mapping[str, str] = {
     "caption": N_("say what is in a picture"),
     "ask": N_("ask a question about a picture"),
     "describe": N_("turn a picture into prompts"),
+    "match": N_("say how well texts fit a picture"),
     "edit": N_("change a picture as you say"),
     "upscale": N_("make a picture twice as large"),
     "queue": N_("what of yours is waiting"),

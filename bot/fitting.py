@@ -3,7 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.models import (
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
+    ModelSpec,
+)
 
 SPARE_MB = 600
 """Of a device's memory, for the driver and what a step needs beside the weights."""
@@ -69,7 +75,10 @@ def fit(spec: ModelSpec, hardware: Hardware) -> Fit:
 
 
 def _seconds(spec: ModelSpec, step_s: float) -> float:
-    steps = spec.steps if TEXT_TO_IMAGE in spec.tasks else min(ANSWER_TOKENS, spec.max_new_tokens)
+    if TEXT_TO_IMAGE in spec.tasks:
+        steps = spec.steps
+    else:
+        steps = 1 if ZERO_SHOT_IMAGE_CLASSIFICATION in spec.tasks else min(ANSWER_TOKENS, spec.max_new_tokens)
     return round(spec.overhead_s + steps * step_s, 1)
 
 

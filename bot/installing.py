@@ -15,19 +15,21 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
     Arrival,
     ModelSpec,
 )
 from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Wanted
 
 TRIAL_SEED = 7
-_SAYS = {"prompt": "a red fox in the snow", "question": "What is this?", "min_new_tokens": 4}
+_SAYS = {"prompt": "a red fox in the snow", "question": "What is this?", "texts": "a fox | a cat", "min_new_tokens": 4}
 _COMMAND_OF = {
     TEXT_TO_IMAGE: "imagine",
     IMAGE_TO_IMAGE: "imagine",
     IMAGE_TEXT_TO_IMAGE: "edit",
     IMAGE_TO_TEXT: "caption",
     VISUAL_QUESTION_ANSWERING: "ask",
+    ZERO_SHOT_IMAGE_CLASSIFICATION: "match",
 }
 
 

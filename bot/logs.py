@@ -36,7 +36,7 @@ QUIET = (
 )
 """Libraries that talk at INFO or DEBUG, some of them of whole URLs with tokens."""
 WRITTEN = frozenset(
-    {"prompt", "negative_prompt", "question", "text", "caption", "answer", "options", "line", "q", "needle"}
+    {"prompt", "negative_prompt", "question", "text", "texts", "caption", "answer", "options", "line", "q", "needle"}
 )
 """Keys whose values people wrote."""
 _SHORTEST = 6

@@ -12,9 +12,14 @@ IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
 PICTURE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
 """Those that end in pictures."""
+ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
+"""How well texts fit a picture."""
 IMAGE_CLASSIFICATION = "image-classification"
 """What the safety classifier does; nobody can ask for it."""
-TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+TASKS = (
+    *(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE),
+    *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
+)
 
 SAMPLERS = (
     "ddim",
@@ -42,6 +47,7 @@ class ModelSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
+        "seen_mb": (0, None),
         "strength": (0.01, 1),
         "max_images": (1, 4),
     }
@@ -94,6 +100,8 @@ class ModelSettings:
     samplers: tuple[str, ...] = ()
     """What the model takes; empty: asked from the model itself when it is first loaded."""
     max_new_tokens: int = 30
+    seen_mb: int = 64
+    """MiB of what it saw in pictures that it keeps, so that further questions need no second look."""
     question_template: str = "Question: {question} Answer:"
     step_s: float = 1.0
     """Device-seconds of one step (one token, for text) at the default size, until measured."""

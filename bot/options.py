@@ -70,6 +70,7 @@ class OptionSpec:
         choices: the only values allowed, if any.
         is_required: it has no default.
         is_main: text typed without a flag is this option.
+        between: what stands between several texts in one value, if there may be several.
     """
 
     name: str
@@ -82,6 +83,7 @@ class OptionSpec:
     choices: tuple[str, ...] = ()
     is_required: bool = False
     is_main: bool = False
+    between: str = ""
 
     def read(self, value: Any, written: str) -> Any:
         """The value in the option's own type. `written` is the name the person used. Raises: InvalidOption."""
@@ -233,7 +235,7 @@ def read_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict
 _FLAG = re.compile(r"(?<!\S)(?:--|\u2014|\u2013)([A-Za-z][^\s=]*)(?:\s*=\s*|\s+|$)")
 _QUOTED = re.compile(r"\"([^\"]*)\"(?!\S)|'([^']*)'(?!\S)|\u201c([^\u201d]*)\u201d(?!\S)")
 _WORD = re.compile(r"\S*")
-_SENTENCES = ("prompt", "negative_prompt", "question")
+_SENTENCES = ("prompt", "negative_prompt", "question", "texts")
 """Options that take all words up to the next flag; others take one."""
 
 

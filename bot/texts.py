@@ -20,6 +20,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "long": N_("{option} has {value} characters; at most {allowed} are read. Please shorten it."),
     "twice": N_("{option} was given twice: give it once."),
     "no_value": N_("{option} needs a value."),
+    "count": N_("{option} has {value} texts, but must have {allowed}, with | between them."),
     "no_text": N_("This command takes no text, only options: {allowed}."),
     "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; {nearest} would do."),
     "size_twice": N_("Give the size once: as {option}, or as width and height."),
@@ -305,6 +306,6 @@ _NAMES = (
     N_("job"), N_("picture"), N_("key"), N_("person"), N_("MiB"), N_("megapixels"),
     *(N_("queued"), N_("running"), N_("rendered"), N_("delivered"), N_("failed"), N_("cancelled"), N_("dead")),
     *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
-    *(N_("visual-question-answering"), N_("demo")),
+    *(N_("visual-question-answering"), N_("zero-shot-image-classification"), N_("demo")),
 )  # fmt: skip
 """Names that sentences are filled in with."""

@@ -16,9 +16,10 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
-from bot.ports import Task
+from bot.ports import Measured, Task
 from inference.protocol import Finished, RawPicture
 
 
@@ -83,6 +84,9 @@ class Engine(Protocol):
     def load(self, device: str) -> None:
         """Raises: ModelUnavailable, OutOfMemory."""
 
+    def know(self, rates: Sequence[Measured]) -> None:
+        """What earlier processes measured of this model on this device, in this number format: their `readings`."""
+
     def admit(self, task: Task) -> None:
         """Begin a task at the next step. Raises: InvalidOption, EngineError."""
 
@@ -114,6 +118,7 @@ ENGINES: Mapping[str, str] = {
     IMAGE_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TO_TEXT: "inference.vision.engine:VisionEngine",
     VISUAL_QUESTION_ANSWERING: "inference.vision.engine:VisionEngine",
+    ZERO_SHOT_IMAGE_CLASSIFICATION: "inference.vision.match:MatchEngine",
 }
 """Import paths by task, because importing an engine means importing torch."""
 

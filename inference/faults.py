@@ -43,6 +43,6 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 
 
 def _words(task: Task) -> list[str]:
-    free = ("prompt", "negative_prompt", "question", "text")
+    free = ("prompt", "negative_prompt", "question", "text", "texts")
     texts = (task.options.get(name) for name in free)
     return sorted((t for t in texts if isinstance(t, str) and len(t) > 3), key=len, reverse=True)

@@ -16,6 +16,7 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
 from bot.ports import Kind
 from inference.allowed import CONFIG, INDEX, kind_of, variant_of
@@ -45,7 +46,10 @@ PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
 }
 """Pipelines that were tried: their family, tasks, and settings that suit them."""
 
-_SEEING = {"Blip2ForConditionalGeneration": ("blip2", _SEES)}
+_SEEING = {
+    "Blip2ForConditionalGeneration": ("blip2", _SEES),
+    "Blip2ForImageTextRetrieval": ("blip2", (ZERO_SHOT_IMAGE_CLASSIFICATION,)),
+}
 
 
 def of_class(class_name: str) -> Kind:

@@ -47,6 +47,7 @@ class Shelf:
         try:
             engine = self._build(model)
             engine.load(self._begin.device)
+            engine.know(self._rates_of(model, str(engine.form.get("dtype", ""))))
             checker = self._checker.prepare(model)
         except Exception as error:
             return self._failed(model, error)
@@ -88,6 +89,9 @@ class Shelf:
         _free_memory()
         self._line.send(protocol.Loaded(model=model.name, warm=tuple(self._engines), failure=failure))
         return failure
+
+    def _rates_of(self, model: ModelSpec, dtype: str) -> list[Measured]:
+        return [rate for rate in self._begin.rates if (rate.model, rate.dtype) == (model.name, dtype)]
 
     def _evict_for(self, model: ModelSpec, busy: frozenset[str]) -> None:
         """Drop the least recently used until one more model fits the limits."""

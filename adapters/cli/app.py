@@ -110,7 +110,7 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
     def one_shot(**given: Any) -> int:
         from adapters.cli.oneshot import ask, read_asked, read_pictures
 
-        typed = {spec.name: _as_list(given[spec.name]) for spec in kind.specs if given[spec.name]}
+        typed = {spec.name: _as_list(spec, given[spec.name]) for spec in kind.specs if given[spec.name]}
         pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))
         asked = read_asked(
             kind,
@@ -130,8 +130,11 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
     app.command(kind.name, help=kind.summary)(one_shot)
 
 
-def _as_list(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _as_list(spec: OptionSpec, value: str | list[str]) -> list[str]:
+    """Every value of an option; several texts of the main one are one."""
+    if isinstance(value, str):
+        return [value]
+    return [f" {spec.between} ".join(value)] if spec.is_main else list(value)
 
 
 def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
@@ -166,8 +169,10 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
 def _of_spec(spec: OptionSpec) -> inspect.Parameter:
     """Raw text: the grammar of `bot.options` reads it, as everywhere."""
     if spec.is_main:
-        argument = typer.Argument(metavar=spec.name.upper(), help=spec.help, show_default=False)
-        return _parameter(spec.name, str, argument, inspect.Parameter.empty if spec.is_required else "")
+        metavar = spec.name.upper() + "..." * bool(spec.between)
+        argument = typer.Argument(metavar=metavar, help=spec.help, show_default=False)
+        kind = list[str] if spec.between else str
+        return _parameter(spec.name, kind, argument, inspect.Parameter.empty if spec.is_required else "")
     names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.flags)]
     metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
     limits = "" if spec.kind is str else f" ({spec.allowed})" if spec.allowed else ""

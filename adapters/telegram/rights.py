@@ -11,7 +11,7 @@ from adapters.telegram.wire import Wire
 from bot.errors import PlatformError, Undeliverable
 
 REMEMBERED_S = 600.0
-TEXT_ONLY = frozenset({"caption", "ask", "describe"})
+TEXT_ONLY = frozenset({"caption", "ask", "describe", "match"})
 
 
 @dataclass(frozen=True)

@@ -186,7 +186,7 @@ def model_json(spec: ModelSpec, models: Models, warm: frozenset[str]) -> dict[st
         "note": DEMO_HINT if spec.demo else "",
         "warm": spec.name in warm,
         "max_images": spec.max_images,
-        "options": _model_options(spec) if "imagine" in commands else _text_options(spec),
+        "options": _model_options(spec) if "imagine" in commands else _text_options(spec, commands),
     }
 
 
@@ -208,5 +208,7 @@ def _model_options(spec: ModelSpec) -> list[dict[str, Any]]:
     return options
 
 
-def _text_options(spec: ModelSpec) -> list[dict[str, Any]]:
+def _text_options(spec: ModelSpec, commands: list[str]) -> list[dict[str, Any]]:
+    if not {"caption", "ask"} & set(commands):
+        return []
     return [{"name": "max_new_tokens", "type": "integer", "minimum": 1, "maximum": 256, "default": spec.max_new_tokens}]

@@ -8,12 +8,13 @@ from bot.commands.caption import Caption
 from bot.commands.describe import Describe
 from bot.commands.edit import Edit
 from bot.commands.imagine import Imagine
+from bot.commands.match import Match
 from bot.commands.upscale import Upscale
 from bot.errors import UnknownCommand
 from bot.options import clean_text
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Imagine, Caption, Ask, Describe, Edit, Upscale)
+    command.name: command for command in (Imagine, Caption, Ask, Describe, Match, Edit, Upscale)
 }
 
 
@@ -26,4 +27,4 @@ def find_command(name: str) -> type[Command]:
     raise UnknownCommand(clean_text(name)[:40], list(COMMANDS), near[0] if near else "")
 
 
-__all__ = ["COMMANDS", "Ask", "Caption", "Command", "Describe", "Edit", "Imagine", "Upscale", "find_command"]
+__all__ = ["COMMANDS", "Ask", "Caption", "Command", "Describe", "Edit", "Imagine", "Match", "Upscale", "find_command"]

@@ -19,7 +19,7 @@ from bot.safety import BlockedWords, Policy, SafetySettings, judged
 OWN_PLATFORMS = frozenset({"web", "cli"})
 """Where the local person is, with a policy of their own."""
 DEFAULT = "default"
-_TYPED = ("prompt", "question")
+_TYPED = ("prompt", "question", "texts")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from bot.curves import Point
+from bot.ports import Measured
 from inference.costs import CostTable
 from inference.diffusion.adapters import Adapters
 from inference.diffusion.merging import Merge
@@ -40,6 +42,7 @@ class Batch:
         self._pictures: list[Picture] = []
         self._costs: dict[Hashable, CostTable] = {}
         self._shapes: dict[str, CostTable] = {}
+        self._known: dict[str, list[Measured]] = defaultdict(list)
         self.spent: dict[str, float] = defaultdict(float)
         self.limit = 0
 
@@ -57,9 +60,11 @@ class Batch:
         spent, self.spent = dict(self.spent), defaultdict(float)
         return spent
 
-    def know(self, shape: str, costs: CostTable) -> None:
-        """What earlier processes measured of pictures of this shape, "WIDTHxHEIGHT"."""
-        self._shapes[shape] = costs
+    def know(self, rates: Sequence[Measured]) -> None:
+        """What earlier processes measured: passes by shape and rows of the batch."""
+        for rate in rates:
+            if rate.what == "pass":
+                self._known[rate.shape].append(rate)
 
     def costs(self, shape: str) -> CostTable | None:
         """Seconds of a pass of such pictures by its tokens; None before the first."""
@@ -118,7 +123,12 @@ class Batch:
         """What passes like this picture's cost, by tokens."""
         table = self._costs.get(picture.key)
         if table is None:
-            table = self._costs[picture.key] = self._shapes.setdefault(shape_of(picture.task.options), CostTable())
+            shape = shape_of(picture.task.options)
+            if shape not in self._shapes:
+                row = picture.tokens / picture.rows
+                known = self._known.pop(shape, ())
+                self._shapes[shape] = CostTable(Point(rate.rows * row, rate.seconds) for rate in known)
+            table = self._costs[picture.key] = self._shapes[shape]
         return table
 
     def _pass(self, chosen: Sequence[Picture]) -> list[Any]:

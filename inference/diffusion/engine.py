@@ -16,7 +16,7 @@ from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
-from bot.ports import Task
+from bot.ports import Measured, Task
 from bot.texts import PICTURE_BLANKED
 from inference.diffusion.adapters import Adapters, family_of, loras_of
 from inference.diffusion.aside import Aside, Decoded
@@ -107,6 +107,9 @@ class DiffusionEngine:
             "dtype": dtype_name(pipeline.dtype),
             "rows": ROWS,
         }
+
+    def know(self, rates: Sequence[Measured]) -> None:
+        self._batch.know(rates)
 
     def admit(self, task: Task) -> None:
         assert self._samplers is not None

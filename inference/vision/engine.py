@@ -1,39 +1,58 @@
-"""BLIP-2 as an engine: captions and answers, held at each token so that a cancel ends it there."""
+"""BLIP-2 as an engine: captions and answers of many tasks, written together one token at a time.
 
-import io
-from collections.abc import Mapping, Sequence
+Each step writes one token for every text in the batch, lets newcomers in, and advances the search with beams if there
+is one. Whoever has no text on its way comes first; a second one of the same task takes a row that nobody else wants.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
-from PIL import Image
-from transformers import StoppingCriteria, StoppingCriteriaList
 
 from bot.errors import EngineError
-from bot.models import VISUAL_QUESTION_ANSWERING, ModelSpec
-from bot.ports import Task
-from inference.bridge import Bridge, Pause, Paused
-from inference.engine import EngineEvent, Over, Step
+from bot.models import ModelSpec
+from bot.ports import Measured, Task
+from inference.engine import EngineEvent, Over, Reading, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished
+from inference.vision.batch import Batch
+from inference.vision.kept import Kept
+from inference.vision.language import language_for
 from inference.vision.loading import load_blip
+from inference.vision.looks import Looks
+from inference.vision.prompts import Prompts
+from inference.vision.rows import Row, generation, is_sampling, warpers
+from inference.vision.searches import Search, Searches
+from inference.vision.teller import Teller
+from inference.vision.telling import Wish, prompt_of, tidy
 from inference.weights import folder_of, revision_of
 from inference.words import question_notes
 
+ROWS = 16
+"""Texts that are written together. Writing is bound by reading the weights, so more cost little; what newcomers cost
+is bounded by `NEWCOMERS`."""
+NEWCOMERS = 4
+"""Texts that begin in one step, because looking at pictures takes as long as many tokens and others wait for it."""
 _OPTIONS = ["question", "num_beams", "temperature", "top_p", "min_new_tokens", "max_new_tokens", "seed"]
 
 
 class VisionEngine:
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
-        self._bridge = Bridge()
-        self._blip: Any = None
-        self._processor: Any = None
         self._form: dict[str, Any] = {}
-        self._task: Task | None = None
+        self._rows, self._newcomers = ROWS, NEWCOMERS
+        self._tellers: dict[str, Teller] = {}
+        self._used: dict[str, float] = {}
+        self._paces: dict[int, deque[float]] = {}
 
     @property
     def free_rows(self) -> int:
-        return 0 if self._task else 1
+        return max(0, self._rows - len(self._tellers))
 
     @property
     def form(self) -> Mapping[str, Any]:
@@ -42,176 +61,236 @@ class VisionEngine:
     def load(self, device: str) -> None:
         folder = folder_of(self._model)
         self._blip, self._processor = load_blip(self._model, folder, device)
+        language = language_for(self._blip.language_model)
+        self._batch = Batch(language) if language else None
+        self._rows = ROWS if language else 1
+        self._searches = Searches(self._blip.language_model)
+        self._prompts = Prompts(self._blip, self._processor)
+        revision = revision_of(self._model, folder)
+        self._looks = Looks(
+            partial(see, self._blip),
+            self._processor.image_processor,
+            revision,
+            Kept(self._model.seen_mb * 2**20),
+            self._blip.device,
+            self._blip.dtype,
+        )
         self._form = {
             "samplers": [],
             "options": _OPTIONS,
-            "revision": revision_of(self._model, folder),
+            "revision": revision,
             "dtype": dtype_name(self._blip.dtype),
+            "rows": self._rows,
+            "attention": self._blip.config._attn_implementation,
         }
 
     def admit(self, task: Task) -> None:
-        self._task = task
-        self._bridge.start(lambda pause: self._answer(task, pause))
+        if not task.images:
+            raise EngineError(detail="a vision task without a picture")
+        with self._charged([task.id]):
+            text = prompt_of(task, self._model)
+            words = self._prompts.words(text)
+            limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
+            room = self._prompts.room(words, text)
+            looks = [self._looks.prepare(image.media) for image in task.images]
+            self._tellers[task.id] = Teller(task, words, looks, limit if room is None else min(limit, room))
 
+    @torch.inference_mode()
     def step(self) -> Sequence[EngineEvent]:
-        outcome = self._bridge.advance()
-        if isinstance(outcome, Paused):
-            return [outcome.value]
-        assert self._task is not None
-        task_id, self._task = self._task.id, None
-        return [Over(task_id=task_id, finished=outcome.value)]
+        try:
+            return self._step()
+        except BaseException:
+            self._forget()  # whatever a failed pass left behind is no state to go on from
+            raise
 
     def cancel(self, task_id: str) -> None:
-        if self._task is not None and self._task.id == task_id:
-            self._task = None
-            self._bridge.stop()
+        if self._tellers.pop(task_id, None) is not None:
+            self._searches.drop(task_id)
+            if self._batch is not None:
+                self._batch.drop(task_id)
 
     def watch(self, task_id: str, watched: bool) -> None:
         """Text has no previews."""
 
+    def used(self) -> Mapping[str, float]:
+        """Device-seconds by task since the last call. A pass is shared by its rows; reading a picture and a prompt is
+        paid by whoever brought them."""
+        used, self._used = self._used, {}
+        return used
+
+    def readings(self, task: Task) -> Sequence[Reading]:
+        """A token of so many texts together, of the last times."""
+        return [
+            Reading(what="token", rows=rows, seconds=median(seconds)) for rows, seconds in sorted(self._paces.items())
+        ]
+
+    def know(self, rates: Sequence[Measured]) -> None:
+        """It needs to know nothing: what fits is written together."""
+
     def save_memory(self) -> None:
-        """One picture and one text: there is nothing to make smaller."""
+        """Half as many rows, one newcomer at a time, and nothing kept of pictures seen."""
+        self._rows, self._newcomers = max(1, self._rows // 2), 1
+        self._looks.kept.clear()
 
     def unload(self) -> None:
-        self._bridge.close()
-        self._blip = self._processor = None
+        self._forget()
+        self._tellers.clear()
+        self._searches.close()
+        self._looks.kept.clear()
+        del self._blip, self._processor, self._prompts, self._looks, self._batch, self._searches
 
-    # ------------------------------------------------------------ in the bridge's thread
+    # ------------------------------------------------------------ one step
 
-    @torch.inference_mode()
-    def _answer(self, task: Task, pause: Pause) -> Finished:
-        if not task.images:
-            raise EngineError(detail="a vision task without a picture")
-        torch.manual_seed(int(task.options.get("seed", 0)))
-        limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
-        if task.command == "describe":
-            lines = self._describe(task, _EachToken(task.id, limit, pause, parts=int(task.options.get("count", 1))))
+    def _step(self) -> list[EngineEvent]:
+        advanced: dict[str, None] = {}
+        if self._batch is not None and self._batch.rows:
+            advanced |= self._write(self._batch)
+        if self._searches.current is not None:
+            advanced |= self._search()
+        if newcomers := self._choose():
+            advanced |= self._begin(newcomers)
+        return [event for task_id in advanced for event in self._events(task_id)]
+
+    def _write(self, batch: Batch) -> dict[str, None]:
+        rows = list(batch.rows)
+        started = time.monotonic()
+        with self._charged([row.owner for row in rows]):
+            done = batch.write()
+        self._paces.setdefault(len(rows), deque(maxlen=32)).append(time.monotonic() - started)
+        return self._heard(rows, done)
+
+    def _search(self) -> dict[str, None]:
+        search = self._searches.current
+        assert search is not None
+        with self._charged([search.owner]):
+            done = self._searches.advance()
+        teller = self._tellers[search.owner]
+        if done is None:
+            teller.advances(search.place, search.made)
         else:
-            each_token = _EachToken(task.id, limit, pause, parts=len(task.images))
-            answers = [self._write(task, task.options, each_token, picture) for picture in range(len(task.images))]
-            lines = answers if len(answers) == 1 else [f"{number}. {line}" for number, line in enumerate(answers, 1)]
-        question = str(task.options.get("question", ""))
-        notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
-        return Finished(text="\n".join(lines), notes=notes, revision=self._form["revision"])
+            teller.hears(search.place, [self._text(ids) for ids in search.written])
+        return {search.owner: None}
 
-    def _describe(self, task: Task, each_token: "_EachToken") -> list[str]:
-        """Different captions: the likeliest, then drawn ones; of a model that is too sure of itself to draw any other,
-        the next likeliest. Fewer where it has no more to say."""
-        count = int(task.options.get("count", 1))
-        found: dict[str, str] = {}
-        for attempt in range(count * DRAWS):
-            options = livelier(task.options, attempt) if attempt else task.options
-            self._collect(found, self._write(task, options, each_token))
-            if len(found) == count:
-                return list(found.values())
-        for line in self._beams(task, 2 * count, each_token):
-            self._collect(found, line)
-        return list(found.values())[:count]
+    def _begin(self, newcomers: list[tuple[Teller, int, Wish]]) -> dict[str, None]:
+        """Look at the newcomers' pictures together, then read their prompts together."""
+        rows: list[Row] = []
+        prompts: list[torch.Tensor] = []
+        with self._charged([teller.task.id for teller, _, _ in newcomers]):
+            seen = self._looks.see([teller.looks[wish.picture] for teller, _, wish in newcomers])
+            for (teller, place, wish), (picture,) in zip(newcomers, seen, strict=True):
+                embeds = self._prompts.embeds(picture, teller.words)
+                if self._is_search(wish):
+                    self._searches.begin(self._search_of(teller, place, wish, embeds))
+                else:
+                    rows.append(self._row_of(teller, place, wish))
+                    prompts.append(embeds)
+            done = self._batch.join(rows, prompts) if self._batch is not None and rows else []
+        return self._heard(rows, done)
 
-    def _collect(self, found: dict[str, str], line: str) -> None:
-        if line:
-            found.setdefault(line.casefold().rstrip(" .!"), line)
+    def _choose(self) -> list[tuple[Teller, int, Wish]]:
+        """Who begins a text in this step."""
+        writing = [row.owner for row in self._batch.rows] if self._batch is not None else []
+        is_searching = self._searches.current is not None
+        chosen: list[tuple[Teller, int, Wish]] = []
+        while len(chosen) < self._newcomers:
+            able = [one for one in self._tellers.values() if one.waiting and not (is_searching and self._needs(one))]
+            if not able:
+                break
+            teller = min(able, key=lambda one: writing.count(one.task.id))
+            if writing.count(teller.task.id) and len(writing) >= self._rows:
+                break
+            place, wish = teller.waiting.popleft()
+            chosen.append((teller, place, wish))
+            writing.append(teller.task.id)
+            is_searching = is_searching or self._is_search(wish)
+        return chosen
 
-    def _beams(self, task: Task, count: int, each_token: "_EachToken") -> list[str]:
-        """The likeliest texts, by one search."""
-        options = {**task.options, "temperature": 0.0, "top_p": 1.0, "num_beams": count}
-        return self._generate(task, options, each_token, 0, num_return_sequences=count)
+    def _needs(self, teller: Teller) -> bool:
+        return self._is_search(teller.waiting[0][1])
 
-    def _write(self, task: Task, options: Mapping[str, Any], each_token: "_EachToken", picture: int = 0) -> str:
-        [line] = self._generate(task, options, each_token, picture)
-        return line
+    def _is_search(self, wish: Wish) -> bool:
+        return self._batch is None or wish.beams > 1
 
-    def _generate(
-        self, task: Task, options: Mapping[str, Any], each_token: "_EachToken", picture: int, **more: Any
-    ) -> list[str]:
-        inputs = self._inputs(task, picture)
-        each_token.begin()
-        made = self._blip.generate(
-            **inputs,
-            **generation(options, each_token.limit),
-            **more,
-            stopping_criteria=StoppingCriteriaList([each_token]),
+    # ------------------------------------------------------------ texts
+
+    def _row_of(self, teller: Teller, place: int, wish: Wish) -> Row:
+        is_drawn = is_sampling(wish.options)
+        config = self._blip.language_model.generation_config
+        ends = config.eos_token_id
+        return Row(
+            owner=teller.task.id,
+            place=place,
+            most=teller.limit,
+            least=generation(wish.options, teller.limit)["min_new_tokens"],
+            ends=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
+            generator=torch.Generator().manual_seed(wish.seed) if is_drawn else None,
+            warpers=warpers(wish.options, config.top_k),
+            has_ended=self._has_line,
         )
+
+    def _search_of(self, teller: Teller, place: int, wish: Wish, embeds: torch.Tensor) -> Search:
+        several = {"num_return_sequences": wish.texts} if wish.texts > 1 else {}
+        return Search(
+            owner=teller.task.id,
+            place=place,
+            embeds=embeds,
+            ids=self._prompts.ids(teller.words),
+            arguments=generation(wish.options, teller.limit) | several,
+            seed=wish.seed,
+        )
+
+    def _heard(self, rows: Sequence[Row], done: Sequence[Row]) -> dict[str, None]:
+        for row in rows:
+            teller = self._tellers[row.owner]
+            if row in done:
+                teller.hears(row.place, [self._text(row.ids)])
+            else:
+                teller.advances(row.place, len(row.ids))
+        return dict.fromkeys(row.owner for row in rows)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return tidy(self._processor.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _has_line(self, ids: Sequence[int]) -> bool:
+        """Only the first line is shown: what comes after it need not be written."""
         decode = self._processor.tokenizer.decode
-        return [tidy(decode(self._new_ids(ids, inputs), skip_special_tokens=True)) for ids in made]
+        return "\n" in decode(ids[-1:]) and "\n" in decode(ids, skip_special_tokens=True).lstrip()
 
-    def _inputs(self, task: Task, picture: int = 0) -> Any:
-        image = Image.open(io.BytesIO(task.images[picture].media.data)).convert("RGB")
-        text = prompt_of(task, self._model)
-        inputs = self._processor(images=image, text=text, return_tensors="pt")
-        return inputs.to(self._blip.device, self._blip.dtype)
+    # ------------------------------------------------------------ what is told
 
-    def _new_ids(self, ids: torch.Tensor, inputs: Any) -> torch.Tensor:
-        """What the model wrote. A decoder-only one repeats what it was given, which for a caption without a text
-        is the image's tokens and one to begin with."""
-        if self._blip.language_model.config.is_encoder_decoder:
-            return ids
-        given = inputs["input_ids"].shape[1] if "input_ids" in inputs else self._blip.config.num_query_tokens + 1
-        return ids[given:]
+    def _events(self, task_id: str) -> Iterator[EngineEvent]:
+        teller = self._tellers[task_id]
+        yield Step(task_id=task_id, step=teller.step, steps=teller.steps)
+        if teller.lines is not None:
+            del self._tellers[task_id]
+            yield Over(task_id=task_id, finished=self._finished(teller))
 
+    def _finished(self, teller: Teller) -> Finished:
+        question = str(teller.task.options.get("question", ""))
+        notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
+        return Finished(text="\n".join(teller.lines or ()), notes=notes, revision=self._form["revision"])
 
-class _EachToken(StoppingCriteria):
-    """Hands over control after each token; being stopped there raises out of `generate`."""
+    @contextmanager
+    def _charged(self, owners: Sequence[str]) -> Iterator[None]:
+        """What is done meanwhile is paid by the owners in equal parts, by as many as each has."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            part = (time.monotonic() - started) / len(owners)
+            for owner in owners:
+                self._used[owner] = self._used.get(owner, 0.0) + part
 
-    def __init__(self, task_id: str, limit: int, pause: Pause, *, parts: int = 1) -> None:
-        self.limit = limit
-        self._task_id = task_id
-        self._pause = pause
-        self._parts = parts
-        self._part = 0
-        self._made = 0
-
-    def begin(self) -> None:
-        """The next text. One more than there are parts is another try at the last."""
-        self._part += 1
-        self._made = 0
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        self._made += 1
-        before = (min(self._part, self._parts) - 1) * self.limit
-        step = before + min(self._made, self.limit)
-        self._pause(Step(task_id=self._task_id, step=step, steps=self._parts * self.limit))
-        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+    def _forget(self) -> None:
+        self._searches.clear()
+        if self._batch is not None:
+            self._batch.clear()
 
 
-DRAWS = 2
-"""Tries for each caption of `describe`."""
-
-
-def livelier(options: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    """Options that draw words at random, for captions other than the likeliest: more so each time, because a model
-    that is sure of itself says the same again and again."""
-    warmth = float(options.get("temperature", 0.0)) or 0.8
-    temperature = min(2.0, warmth + 0.1 * attempt)
-    return {**options, "num_beams": 1, "temperature": temperature, "top_p": min(1.0, 0.9 + 0.01 * attempt)}
-
-
-def prompt_of(task: Task, model: ModelSpec) -> str | None:
-    """What the language model reads; None for a plain caption."""
-    if task.task == VISUAL_QUESTION_ANSWERING:
-        return model.question_template.replace("{question}", str(task.options["question"]).strip())
-    return str(task.options.get("prompt") or "").strip() or None
-
-
-def is_sampling(options: Mapping[str, Any]) -> bool:
-    """Words are drawn at random above a temperature of 0, and when `top_p` leaves some out."""
-    return float(options.get("temperature", 0.0)) > 0 or float(options.get("top_p", 1.0)) < 1
-
-
-def generation(options: Mapping[str, Any], limit: int) -> dict[str, Any]:
-    """Easel's options as arguments of `generate`."""
-    arguments: dict[str, Any] = {
-        "max_new_tokens": limit,
-        "min_new_tokens": min(int(options.get("min_new_tokens", 0)), limit),
-        "num_beams": int(options.get("num_beams", 1)),
-        "do_sample": is_sampling(options),
-    }
-    if is_sampling(options):
-        arguments["temperature"] = float(options.get("temperature", 0.0)) or 1.0
-        arguments["top_p"] = float(options.get("top_p", 1.0))
-    return arguments
-
-
-def tidy(text: str) -> str:
-    """The first line that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+def see(blip: Any, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+    """Query tokens as the language model reads them, (pictures, queries, its width)."""
+    images = blip.vision_model(pixel_values=pixels).last_hidden_state
+    queries = blip.query_tokens.expand(len(images), -1, -1)
+    mask = torch.ones(images.shape[:-1], dtype=torch.long, device=images.device)
+    found = blip.qformer(query_embeds=queries, encoder_hidden_states=images, encoder_attention_mask=mask)
+    return (blip.language_projection(found.last_hidden_state.to(images.dtype)),)

@@ -14,6 +14,7 @@ from transformers import (
     AutoTokenizer,
     Blip2Config,
     Blip2ForConditionalGeneration,
+    Blip2ForImageTextRetrieval,
     Blip2Processor,
     BlipImageProcessorPil,
 )
@@ -26,12 +27,29 @@ from inference.residence import OFFLOAD, decide, needed_mb
 from inference.weights import require_safetensors
 
 IMAGE = "<image>"
+ATTENTION = "sdpa"
+"""PyTorch's own, which takes flash attention where the device has it. Architectures that lack it attend eagerly."""
 _LOOSE = ("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "shared.weight")
 """Weights that a file may lack: they are made anew, or are others under a second name."""
 
 
 def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
     """The model on the device, ready to answer, and its processor. Raises: ModelUnavailable, OutOfMemory."""
+    blip, processor, device = _load(Blip2ForConditionalGeneration, model, folder, device)
+    join_image_and_text(model, blip, processor)
+    blip = blip.to(device).eval()
+    require_sight(model, blip, processor)
+    return blip, processor
+
+
+def load_matcher(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
+    """The same for a model that matches."""
+    blip, processor, device = _load(Blip2ForImageTextRetrieval, model, folder, device)
+    return blip.to(device).eval(), processor
+
+
+def _load(kind: Any, model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any, str]:
+    """The model in main memory, its processor, and the device that has room for it."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     require_safetensors(model, folder)
@@ -41,14 +59,15 @@ def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
         dtype = torch.bfloat16
     config = Blip2Config.from_pretrained(folder, local_files_only=True)
     processor = _processor(folder, config)
-    blip, info = Blip2ForConditionalGeneration.from_pretrained(
-        folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-    )
+    settings: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    try:
+        blip, info = kind.from_pretrained(folder, attn_implementation=ATTENTION, output_loading_info=True, **settings)
+    except ValueError as error:
+        if "scaled_dot_product_attention" not in str(error):
+            raise
+        blip, info = kind.from_pretrained(folder, attn_implementation="eager", output_loading_info=True, **settings)
     _require_whole(model, info)
-    join_image_and_text(model, blip, processor)
-    blip = blip.to(device).eval()
-    require_sight(model, blip, processor)
-    return blip, processor
+    return blip, processor, device
 
 
 def _processor(folder: Path, config: Blip2Config) -> Any:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bot.commands import COMMANDS, Ask, Caption, Command, Describe, Edit, Imagine, Upscale, find_command
+from bot.commands import COMMANDS, Ask, Caption, Command, Describe, Edit, Imagine, Match, Upscale, find_command
 from bot.commands.imagine import fit_aspect
 from bot.errors import InvalidOption, UnknownCommand
 from bot.jobs import ImageRef
@@ -31,7 +31,7 @@ def refusal(options=(), **more):
 
 
 def test_commands_are_registered_by_their_names():
-    kinds = (Imagine, Caption, Ask, Describe, Edit, Upscale)
+    kinds = (Imagine, Caption, Ask, Describe, Match, Edit, Upscale)
     assert [*COMMANDS.items()] == [(kind.__name__.lower(), kind) for kind in kinds]
 
 
@@ -45,7 +45,7 @@ def test_an_unknown_command_is_refused_with_the_nearest():
         find_command("imagin")
 
     assert refused.value.nearest == "imagine"
-    assert refused.value.known == ("imagine", "caption", "ask", "describe", "edit", "upscale")
+    assert refused.value.known == ("imagine", "caption", "ask", "describe", "match", "edit", "upscale")
 
 
 @pytest.mark.parametrize("kind", COMMANDS.values())

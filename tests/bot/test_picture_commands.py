@@ -1,8 +1,9 @@
-"""`describe`, `edit` and `upscale`: what they take, and what they are filled in with."""
+"""`describe`, `match`, `edit` and `upscale`: what they take, and what they are filled in with."""
 
 import pytest
 
-from bot.commands import Describe, Edit, Upscale
+from bot.commands import Describe, Edit, Match, Upscale
+from bot.commands.match import texts_in
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef, Picture
 from bot.models import (
@@ -11,6 +12,7 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
     Models,
 )
 from bot.texts import explain
@@ -154,3 +156,35 @@ def test_four_descriptions_cost_four_captions():
 
     assert Describe.read({}, PHOTO).fill(model, 1)["count"] == 4
     assert four.steps_of(four.fill(model, 1))[0] == 4 * one.steps_of(one.fill(model, 1))[0] == 80
+
+
+def test_texts_to_match_stand_in_one_line_with_bars_between():
+    command = Match.read_line("a fox in the snow | a cat|a fox in the snow | ", PHOTO)
+    filled = command.fill(make_model(name="judge"), 5)
+
+    assert texts_in(filled["texts"]) == ["a fox in the snow", "a cat"]
+    assert filled["model"] == "judge"
+    assert command.needle == filled["texts"]
+    assert command.steps_of(filled) == (1, 0.0, 1)
+
+
+def test_texts_to_match_may_be_given_as_a_flag():
+    command = Match.read_line("--model judge --texts a fox | a cat", PHOTO)
+
+    assert dict(command.values) == {"model": "judge", "texts": "a fox | a cat"}
+
+
+@pytest.mark.parametrize(("texts", "count"), [(" | |", 0), ("|".join(map(str, range(11))), 11)])
+def test_no_texts_and_too_many_are_refused(texts, count):
+    with pytest.raises(InvalidOption) as refused:
+        Match.read({"texts": texts}, PHOTO).fill(make_model(), 5)
+
+    assert explain(refused.value) == f"texts has {count} texts, but must have 1 to 10, with | between them."
+
+
+def test_a_match_needs_a_model_that_matches():
+    judge = make_model(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,))
+
+    assert Match.read({"texts": "a fox"}, PHOTO).choose_model(house(SEEING, judge)) is judge
+    with pytest.raises(InvalidOption):
+        Match.read({"texts": "a fox"}, PHOTO).choose_model(house(SEEING))

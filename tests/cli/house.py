@@ -21,7 +21,15 @@ from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.jobs import Media
 from bot.lock import DataLock
 from bot.logs import LogsSettings
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
+from bot.models import (
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    ZERO_SHOT_IMAGE_CLASSIFICATION,
+    Models,
+    ModelSpec,
+)
 from bot.ports import CleanPicture, DeviceStatus, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
@@ -47,6 +55,7 @@ MODELS = (
         demo=True, samplers=("euler",),
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
+    ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge", step_s=0.01),
 )  # fmt: skip
 CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}
 

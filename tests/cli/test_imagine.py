@@ -89,6 +89,16 @@ def test_a_picture_is_described_line_by_line(way, call, data_dir, fox):
 
 
 @WAYS
+def test_several_texts_are_matched_with_a_picture(way, call, data_dir, fox):
+    with house(way, data_dir):
+        said = call("match", str(fox), "a cat in the snow", "a dog", "--json")
+
+    job = json.loads(said.out)
+    assert job["options"]["texts"] == "a cat in the snow | a dog"
+    assert job["result"]["text"] == "50 % a cat in the snow\n50 % a dog"
+
+
+@WAYS
 @pytest.mark.parametrize("prompt", [(), ("a fox",)])
 def test_a_picture_is_made_larger_with_or_without_words(way, call, data_dir, fox, prompt):
     with house(way, data_dir):

@@ -15,6 +15,7 @@ from bot.errors import ConfigError
         (["imagine", "a fox", "--zzzz", "5"], "There is no option --zzzz. `easel imagine --help` lists them."),
         (["imagine"], "PROMPT is missing: `easel imagine --help` shows how."),
         (["ask", "fox.png"], "QUESTION is missing: `easel ask --help` shows how."),
+        (["match", "fox.png"], "TEXTS... is missing: `easel match --help` shows how."),
         (["imagine", "a fox", "--steps"], "--steps needs a value."),
         (["imagine", "a fox", "--steps", "many"], "--steps is \u201cmany\u201d, but must be a whole number."),
         (["imagine", "a fox", "--steps", "0"], "--steps is 0, but must be 1 to 150."),

@@ -15,7 +15,7 @@ from tests.discord.people import Actor, until
 from tests.discord.test_conversation import imagined, job_of
 
 VERBS = {"imagine", "caption", "ask", "describe", "edit", "queue", "cancel", "history", "show", "quota", "settings"}
-VERBS |= {"models", "help", "privacy"}
+VERBS |= {"models", "help", "privacy", "match"}
 
 
 def command(server: Loopback, name: str) -> dict:

@@ -24,7 +24,7 @@ from typing import Any
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
-from bot.ports import Task
+from bot.ports import Measured, Task
 from inference.engine import EngineEvent, Made, Over, Reading, Step
 from inference.protocol import Finished, RawPicture
 
@@ -84,6 +84,9 @@ class TestEngine:
         for word in ("crash", "hang", "busy", "oom"):
             if f"load-{word}" in words:
                 _MISHAPS[word]()
+
+    def know(self, rates: Sequence[Measured]) -> None:
+        """There is nothing to make of it."""
 
     def admit(self, task: Task) -> None:
         self._tasks[task.id], self._steps[task.id] = task, 0

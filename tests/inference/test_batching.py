@@ -86,8 +86,15 @@ class Request:
     """Equal to another that asks for the same."""
 
     def __init__(self, **fields: Any) -> None:
-        self.fields = {"kind": "text", "sampler": "ddim", "steps": 4, "guidance": 3.0, "seed": 1, "size": 32} | fields
-        self.fields = {"words": "a fox", "negative": ""} | self.fields
+        self.fields: dict[str, Any] = {
+            "kind": "text",
+            "sampler": "ddim",
+            "steps": 4,
+            "guidance": 3.0,
+            "seed": 1,
+            "size": 32,
+        }
+        self.fields |= {"words": "a fox", "negative": ""} | fields
         self.kind, self.sampler = self.fields["kind"], self.fields["sampler"]
 
     def __eq__(self, other: object) -> bool:
@@ -191,7 +198,7 @@ def test_each_picture_of_a_stream_is_what_stable_diffusion_alone_makes(sd, strea
 
 def in_words(request: Request) -> Request:
     """Weights and long prompts are read by `prompting.py`, which has its own tests against `encode_prompt`."""
-    plain = {"the red (cat:1.3) on blue": "the red cat on blue", "a fox " * 12: "a cat"}
+    plain: dict[Any, str] = {"the red (cat:1.3) on blue": "the red cat on blue", "a fox " * 12: "a cat"}
     return Request(**request.fields | {"words": plain.get(request.fields["words"], request.fields["words"])})
 
 

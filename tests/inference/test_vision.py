@@ -6,19 +6,15 @@ import shutil
 
 import pytest
 import torch
-from PIL import Image
 
-from bot.errors import ModelUnavailable
-from bot.jobs import Media
-from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING
-from bot.ports import TaskImage
-from inference.engine import EngineEvent, Over, Step, build
-from inference.vision.engine import generation, livelier, prompt_of, tidy
-from tests.inference.support import make_model, make_task, png
+from bot.errors import EngineError, InvalidOption, ModelUnavailable
+from inference.engine import Over, Step, build
+from inference.vision.language import language_for
+from inference.vision.rows import generation
+from inference.vision.telling import livelier, prompt_of, tale_of, tidy
+from tests.inference.seeing import TASKS, answer, inputs_of, make_request, plain_answer, run
+from tests.inference.support import make_model
 from tests.inference.tiny import save_blip
-
-TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
-OPTIONS = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 4, "max_new_tokens": 8}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,32 +36,9 @@ def engine(request, folders):
     engine.unload()
 
 
-def make_request(question="", *, colour="red", **options):
-    picture = Image.new("RGB", (24, 16), colour)
-    asked = {"question": question} if question else {}
-    return make_task(
-        "",
-        task=VISUAL_QUESTION_ANSWERING if question else IMAGE_TO_TEXT,
-        options=OPTIONS | asked | options,
-        images=(TaskImage("init", Media(png(picture), "image/png")),),
-    )
-
-
-def run(engine, task):
-    engine.admit(task)
-    events: list[EngineEvent] = []
-    while not (events and isinstance(events[-1], Over)):
-        events += engine.step()
-    return events
-
-
-def answer(engine, task) -> str:
-    return run(engine, task)[-1].finished.text
-
-
 def logits(engine, task):
     """What the model thinks of the first word, given picture and text."""
-    inputs = engine._inputs(task)
+    inputs = inputs_of(engine, task)
     start = {} if "input_ids" in inputs else {"input_ids": torch.tensor([[*[19] * 4, 2]])}
     if engine._blip.language_model.config.is_encoder_decoder:
         start["decoder_input_ids"] = torch.tensor([[0]])
@@ -92,7 +65,6 @@ def test_the_picture_reaches_the_language_model_together_with_the_question(engin
 
 
 def test_the_picture_is_seen_although_the_folder_forgot_to_say_how_many_tokens_it_is(folders, tmp_path):
-
     old = tmp_path / "old"
     shutil.copytree(folders["opt"], old)
     config = json.loads((old / "processor_config.json").read_text())
@@ -101,14 +73,13 @@ def test_the_picture_is_seen_although_the_folder_forgot_to_say_how_many_tokens_i
     engine = build(make_model("old", tasks=TASKS, repo=str(old)))
     engine.load("cpu")
 
-    ids = engine._inputs(make_request("what is it ?"))["input_ids"]  # type: ignore[attr-defined]
+    ids = inputs_of(engine, make_request("what is it ?"))["input_ids"]
     engine.unload()
 
     assert (ids == engine_image_token(folders["opt"])).sum() == 4
 
 
 def engine_image_token(folder):
-
     return json.loads((folder / "config.json").read_text())["image_token_index"]
 
 
@@ -132,11 +103,12 @@ def test_beams_temperature_and_lengths_are_obeyed(engine):
 
 
 def test_cancelling_ends_the_answer_where_it_stands(engine):
+    free = engine.free_rows
     engine.admit(make_request("what is it ?", min_new_tokens=50, max_new_tokens=50))
     engine.step()
     engine.cancel("job")
 
-    assert engine.free_rows == 1
+    assert engine.free_rows == free
     assert run(engine, make_request())
 
 
@@ -166,7 +138,6 @@ def test_an_answer_is_its_first_line(raw, clean):
 
 
 def test_pickled_weights_are_refused(folders, tmp_path):
-
     pickled = tmp_path / "pickled"
     shutil.copytree(folders["opt"], pickled)
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
@@ -190,20 +161,29 @@ def test_a_description_has_different_lines_and_can_be_repeated(engine):
     assert answer(engine, describing(4)).splitlines() == lines
 
 
-def test_a_description_begins_with_the_likeliest_caption_and_draws_the_others(engine, monkeypatch):
-    written = []
+def told(task, *rounds):
+    """The wishes of each round, and the lines that the tale ends with when these texts are written."""
+    tale = tale_of(task)
+    wishes = [next(tale)]
+    for number, texts in enumerate(rounds):
+        try:
+            wishes.append(tale.send(texts))
+        except StopIteration as end:
+            assert number == len(rounds) - 1
+            return wishes, end.value
+    return wishes, None
 
-    def write(_task, options, *_):
-        written.append(options)
-        return f"caption {len(written)}"
 
-    monkeypatch.setattr(engine, "_write", write)
+def test_a_description_begins_with_the_likeliest_caption_and_draws_the_others():
     task = describing(3, num_beams=4)
-    answer(engine, task)
 
-    assert written[0] == task.options
-    assert [options["num_beams"] for options in written[1:]] == [1, 1]
-    assert 0.5 < written[1]["temperature"] < written[2]["temperature"]
+    [wishes], lines = told(task, [["a fox"], ["a cat"], ["a dog"]])
+
+    assert lines == ["a fox", "a cat", "a dog"]
+    assert wishes[0].options == task.options
+    assert [wish.options["num_beams"] for wish in wishes[1:]] == [1, 1]
+    assert 0.5 < wishes[1].options["temperature"] < wishes[2].options["temperature"]
+    assert [wish.seed for wish in wishes] == [3, 4, 5]
 
 
 def test_each_draw_is_livelier_up_to_a_bound():
@@ -215,36 +195,35 @@ def test_each_draw_is_livelier_up_to_a_bound():
     assert livelier({"temperature": 1.5}, 1)["temperature"] == pytest.approx(1.6)
 
 
-def test_a_description_never_repeats_itself_however_little_the_model_has_to_say(engine, monkeypatch):
-    said = iter(["A fox.", "a fox", "", "a FOX!"])
-    monkeypatch.setattr(engine, "_write", lambda *_: next(said))
-    monkeypatch.setattr(engine, "_beams", lambda *_: ["a fox", "a cat", "a dog"])
+def test_a_description_never_repeats_itself_however_little_the_model_has_to_say():
+    wishes, lines = told(describing(2), [["A fox."], ["a fox"]], [[""]], [["a FOX!"]], [["a fox", "a cat", "a dog"]])
 
-    assert answer(engine, describing(2)) == "A fox.\na cat"
+    assert lines == ["A fox.", "a cat"]
+    assert [len(round) for round in wishes] == [2, 1, 1, 1]
+    assert wishes[-1][0].texts == wishes[-1][0].beams == 4
 
 
-def test_a_model_that_says_one_thing_only_gives_one_line_and_ends(engine, monkeypatch):
-    monkeypatch.setattr(engine, "_write", lambda *_: "a fox")
-    monkeypatch.setattr(engine, "_beams", lambda *_: ["A fox", ""])
+def test_a_model_that_says_one_thing_only_gives_one_line_and_ends():
+    _, lines = told(describing(2), [["a fox"], ["a fox"]], [["a fox"]], [["a fox"]], [["A fox", ""]])
 
-    assert answer(engine, describing(4)) == "a fox"
+    assert lines == ["a fox"]
 
 
 def test_a_model_that_is_too_sure_to_draw_gives_its_next_likeliest(engine, monkeypatch):
-    monkeypatch.setattr(engine, "_write", lambda *_: "a fox")
+    monkeypatch.setattr("inference.vision.telling.livelier", lambda options, _: dict(options))
+
     lines = answer(engine, describing(3)).splitlines()
 
-    assert lines[0] == "a fox"
-    assert len(lines) == 3
+    assert len({line.casefold() for line in lines}) == len(lines) == 3
 
 
 def test_steps_of_a_description_only_go_on(engine):
     steps = [(event.step, event.steps) for event in run(engine, describing(3)) if isinstance(event, Step)]
 
     assert {total for _, total in steps} == {3 * 8}
-    assert steps[0] == (1, 24)
-    assert all(step <= 24 for step, _ in steps)
-    assert max(step for step, _ in steps) > 16
+    assert steps[0] == (3, 24)
+    assert [step for step, _ in steps] == sorted(step for step, _ in steps)
+    assert max(step for step, _ in steps) == 24
 
 
 def test_an_album_gets_a_numbered_line_for_each_picture(engine):
@@ -252,3 +231,53 @@ def test_an_album_gets_a_numbered_line_for_each_picture(engine):
     both = dataclasses.replace(red, images=red.images + blue.images)
 
     assert answer(engine, both) == f"1. {answer(engine, red)}\n2. {answer(engine, blue)}"
+
+
+# ---------------------------------------------------------------- what nobody should be able to break
+
+
+def test_a_token_for_a_picture_that_a_person_types_is_no_picture(engine):
+    typed = answer(engine, make_request("what is <image> <image> it ?"))
+
+    assert typed == answer(engine, make_request("what is it ?"))
+
+
+def test_a_text_ends_where_a_models_positions_end(folders):
+    engine = build(make_model(tasks=TASKS, repo=str(folders["opt"])))
+    engine.load("cpu")
+    long = " ".join(["fox"] * 100)
+
+    events = run(engine, make_request(long, min_new_tokens=100, max_new_tokens=100))
+
+    steps = [event for event in events if isinstance(event, Step)]
+    assert steps[-1].step == steps[-1].steps < 100
+    with pytest.raises(InvalidOption) as refused:
+        engine.admit(make_request(" ".join(["fox"] * 130)))
+    assert refused.value.option == "question"
+    assert engine.free_rows == engine.form["rows"]
+    engine.unload()
+
+
+def test_a_task_without_a_picture_is_refused_alone(engine):
+    with pytest.raises(EngineError):
+        engine.admit(dataclasses.replace(make_request(), images=()))
+
+    assert engine.free_rows == engine.form["rows"]
+
+
+def test_a_model_that_wishes_for_more_than_a_batch_gives_is_left_to_generate(engine, folders, monkeypatch):
+    language = engine._blip.language_model
+    monkeypatch.setattr(language.generation_config, "repetition_penalty", 1.5)
+
+    assert language_for(language) is None
+
+
+def test_what_no_batch_knows_is_written_by_generate(folders, monkeypatch):
+    monkeypatch.setattr("inference.vision.engine.language_for", lambda _: None)
+    engine = build(make_model(tasks=TASKS, repo=str(folders["opt"])))
+    engine.load("cpu")
+    tasks = [make_request("what is it ?", temperature=warmth, max_new_tokens=12) for warmth in (0.0, 1.5)]
+
+    assert engine.free_rows == engine.form["rows"] == 1
+    assert [answer(engine, task) for task in tasks] == [plain_answer(engine, task) for task in tasks]
+    engine.unload()

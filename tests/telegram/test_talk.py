@@ -27,8 +27,8 @@ async def test_help_lists_every_command_and_says_that_a_bot_makes_the_pictures(t
     text = await said(town, chat, ann, "/help")
 
     assert "by a bot" in text
-    for verb in ("imagine", "caption", "ask", "describe", "edit", "queue", "cancel", "history", "show", "quota",
-                 "settings", "models", "privacy"):  # fmt: skip
+    for verb in ("imagine", "caption", "ask", "describe", "match", "edit", "queue", "cancel", "history", "show",
+                 "quota", "settings", "models", "privacy"):  # fmt: skip
         assert f"/{verb}" in text
     assert "--" in text
 
