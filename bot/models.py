@@ -81,6 +81,9 @@ class ModelSettings:
     licence_url: str = ""
     commercial: bool = True
     """False: its licence keeps it from commercial use."""
+    preview: str = ""
+    """Repo or folder of a small autoencoder that shows what is being made (TAESD, for example `madebyollin/taesd`); it
+    must be here already. Empty: a linear map, where one is known."""
     demo: bool = False
     """A demo model costs no quota and its results say that it is one."""
     steps: int = 20

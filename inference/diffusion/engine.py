@@ -23,7 +23,7 @@ from inference.diffusion.aside import Aside, Decoded
 from inference.diffusion.batch import Batch, shape_of
 from inference.diffusion.call import SEEDS, options_of, render
 from inference.diffusion.conditions import Conditions
-from inference.diffusion.loading import load_pipeline, takes
+from inference.diffusion.loading import load_pipeline, load_tiny, takes
 from inference.diffusion.merging import Merge, merge_for
 from inference.diffusion.picture import Made as Pixels
 from inference.diffusion.picture import Picture
@@ -93,6 +93,7 @@ class DiffusionEngine:
         self._samplers = Samplers(pipeline.scheduler)
         self._conditions = Conditions()
         self._speaker = Speaker(pipeline, Adapters(pipeline))
+        self._see = decoder_of(pipeline, folder, load_tiny(self._model, device))
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._merge: Merge | None = merge_for(denoiser) if denoiser is not None else None
@@ -118,7 +119,7 @@ class DiffusionEngine:
         admitted.notes += self._speaker.notes(task, is_demo=self._model.demo)
         for index in range(int(task.options.get("count", 1))):
             seed = (int(task.options["seed"]) + index) % SEEDS
-            previewer = Previewer(decoder_of(self._pipelines[""]), time.monotonic)
+            previewer = Previewer(self._see, time.monotonic)
             admitted.pictures.append(
                 Picture(
                     task=task,

@@ -2,10 +2,11 @@
 
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoPipelineForText2Image, DiffusionPipeline, pipelines
+from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipeline, pipelines
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
@@ -13,7 +14,7 @@ from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.precision import dtype_for
 from inference.residence import OFFLOAD, decide, needed_mb
-from inference.weights import file_of, require_safetensors
+from inference.weights import file_of, folder_of, require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
@@ -80,6 +81,21 @@ def _without_missing_checker(index: dict[str, Any], folder: Path) -> dict[str, A
     if "safety_checker" not in index or (folder / "safety_checker").is_dir():
         return {}
     return {"safety_checker": None, "requires_safety_checker": False}
+
+
+def load_tiny(model: ModelSpec, device: str) -> Any:
+    """The small autoencoder that the owner chose for previews; None: none was chosen. Raises: ModelUnavailable."""
+    if not model.preview:
+        return None
+    folder = folder_of(replace(model, repo=model.preview, revision=""))
+    require_safetensors(model, folder)
+    try:
+        tiny = AutoencoderTiny.from_pretrained(
+            folder, dtype=dtype_for(model, device), use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:  # what is no such autoencoder is told in many ways
+        raise ModelUnavailable(model.name, f"{model.preview} is no small autoencoder: {error}") from error
+    return tiny.to(device).eval()
 
 
 def takes(pipeline: Any) -> frozenset[str]:

@@ -4,12 +4,15 @@ They may cost at most a tenth of the job's time: one that would cost more is lef
 """
 
 import io
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 EVERY_S = 0.5
 _SHARE = 0.1
@@ -27,12 +30,25 @@ Decode = Callable[[torch.Tensor], torch.Tensor]
 """Latent, (1, channels, h, w), to RGB in [-1, 1], (1, 3, H, W)."""
 
 
-def decoder_of(pipeline: Any) -> Decode | None:
-    """The cheapest way to see this pipeline's latents, or None when there is none."""
+LINEAR = "latent_rgb.safetensors"
+"""In a model's folder: its own linear map, fitted by `training/fit_previews.py`."""
+
+
+def decoder_of(pipeline: Any, folder: Path | None = None, tiny: Any = None) -> Decode | None:
+    """The cheapest way to see this pipeline's latents, or None when there is none.
+
+    Args:
+        folder: where the model lies, and perhaps a linear map with it.
+        tiny: the small autoencoder that the owner chose for it (TAESD).
+    """
     vae = getattr(pipeline, "vae", None)
     scaling = getattr(getattr(vae, "config", None), "scaling_factor", None)
+    if tiny is not None:
+        return lambda latent: tiny.decode(latent.to(tiny.device, tiny.dtype), return_dict=False)[0]
     if vae is None or scaling is None:
         return None
+    if folder is not None and (folder / LINEAR).is_file():
+        return linear(load_file(folder / LINEAR))
     if sum(p.numel() for p in vae.decoder.parameters()) <= _SMALL_DECODER:
         shift = getattr(vae.config, "shift_factor", None) or 0.0
         return lambda latent: vae.decode(_shrunk(vae, latent) / scaling + shift, return_dict=False)[0]
@@ -40,6 +56,18 @@ def decoder_of(pipeline: Any) -> Decode | None:
     if factors is None or vae.config.latent_channels != len(factors):
         return None
     return lambda latent: torch.einsum("bchw,cr->brhw", latent.float(), latent.new_tensor(factors).float())
+
+
+def linear(tensors: Mapping[str, torch.Tensor]) -> Decode:
+    """`weight`, (3 x side x side, channels), and `bias`: each latent cell becomes a patch of side x side pixels."""
+    weight, bias = tensors["weight"], tensors["bias"]
+    side = math.isqrt(len(bias) // 3)
+
+    def see(latent: torch.Tensor) -> torch.Tensor:
+        patches = torch.nn.functional.conv2d(latent.float().cpu(), weight[..., None, None], bias)
+        return torch.nn.functional.pixel_shuffle(patches, side)
+
+    return see
 
 
 def _shrunk(vae: Any, latent: torch.Tensor) -> torch.Tensor:

@@ -36,6 +36,15 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {"pndm": {"skip_prk_steps": True}}
 """As Stable Diffusion sets it; without it the first steps are computed four times over."""
 
 
+def _consistent(scheduler: Any) -> set[str]:
+    """Diffusers calls nothing compatible with LCM's scheduler, whose settings are those of DDIM's: it takes the place
+    of that one, for LCM LoRAs, and the other way round."""
+    if type(scheduler).__name__ == "LCMScheduler":
+        return {kind.__name__ for kind in diffusers.DDIMScheduler.from_config(scheduler.config).compatibles}
+    is_kin = "DDIMScheduler" in {kind.__name__ for kind in (type(scheduler), *scheduler.compatibles)}
+    return {"LCMScheduler"} if is_kin else set()
+
+
 class Samplers:
     """The samplers of one loaded model. `own`: the name of its own, its class's name when Easel has none."""
 
@@ -43,7 +52,7 @@ class Samplers:
         self._scheduler = scheduler
         class_name = type(scheduler).__name__
         self.own = next((name for name, known in SCHEDULERS.items() if known == class_name), class_name)
-        compatible = {kind.__name__ for kind in scheduler.compatibles}
+        compatible = {kind.__name__ for kind in scheduler.compatibles} | _consistent(scheduler)
         self.names = tuple(
             dict.fromkeys([self.own, *(n for n, known in SCHEDULERS.items() if known in compatible and self._fits(n))])
         )

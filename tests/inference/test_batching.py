@@ -94,7 +94,7 @@ class Request:
             "seed": 1,
             "size": 32,
         }
-        self.fields |= {"words": "a fox", "negative": ""} | fields
+        self.fields |= {"guidance": 3.0, "seed": 1, "size": 32, "words": "a fox", "negative": ""} | fields
         self.kind, self.sampler = self.fields["kind"], self.fields["sampler"]
 
     def __eq__(self, other: object) -> bool:
