@@ -150,7 +150,7 @@ async def test_a_reply_asks_about_the_same_picture_at_any_depth(house: House, an
 
     assert all([one.id for one in job.images] == [jobs[0].result.media[0].id] for job in jobs[1:])
     assert second.reply_to is not None
-    assert not [one for one in house.server.world.calls if "cdn" in one.path]
+    assert house.server.rest.fetched == []
     assert jobs[2].owner == (await house.person(bob.person.id)).id
 
 

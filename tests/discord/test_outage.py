@@ -32,11 +32,11 @@ def asked_sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def postponed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What is owed is tried again at once; this is how long it would have waited, on average."""
+    """What is owed is tried again at once; this is how long it might have waited."""
     waits: list[float] = []
 
     def quick(tries: int) -> float:
-        waits.append((0.5 + min(300.0, 5.0 * 2 ** min(tries, 10))) / 2)
+        waits.append(min(300.0, 5.0 * 2 ** min(tries, 10)))
         return 0.0
 
     monkeypatch.setattr(deliver, "back_off_s", quick)
@@ -111,10 +111,9 @@ async def test_a_lost_connection_is_tried_every_minute_at_most(
 async def test_after_twelve_hours_results_are_edited_into_their_placeholders(
     house: House, server: Loopback, ann: Actor, asked_sleeps: list[float], postponed: list[float]
 ) -> None:
-    for prompt in ("a slow fox", "a slow owl"):
+    for prompt in ("a slow fox", "slow fail"):
         ann.slash("imagine", prompt=prompt, steps=10)
-    ann.slash("imagine", prompt="slow fail", steps=10)
-    placeholders = [await ann.posted(number) for number in (1, 2, 3)]
+    placeholders = [await ann.posted(number) for number in (1, 2)]
     await server.vanish()
     house.pool.go_on.set()
     await until(lambda: sum(postponed) > len(placeholders) * 12 * HOUR, "twelve hours", 100)
@@ -125,11 +124,11 @@ async def test_after_twelve_hours_results_are_edited_into_their_placeholders(
     await until(lambda: all(finished(one) for one in placeholders), "the results")
 
     assert ann.channel.from_bot == placeholders
-    assert sorted(len(one.attachments) for one in placeholders) == [0, 1, 1]
+    assert sorted(len(one.attachments) for one in placeholders) == [0, 1]
     while await house.storage.outbox.next_due_s() is not None:  # noqa: ASYNC110 - asked from outside
         await asyncio.sleep(0.02)
     tickets, _ = await house.inner.usecases.jobs.page(await house.person(ann.person.id))
-    assert sorted(one.job.state for one in tickets) == [JobState.DELIVERED, JobState.DELIVERED, JobState.FAILED]
+    assert sorted(one.job.state for one in tickets) == [JobState.DELIVERED, JobState.FAILED]
 
 
 def finished(message: Message) -> bool:
