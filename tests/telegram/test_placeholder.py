@@ -1,4 +1,4 @@
-"""Placeholders that come too late, and those that their result never reaches."""
+"""Placeholders that are gone, that come too late, and those that their result never reaches."""
 
 import asyncio
 
@@ -11,6 +11,24 @@ from tests.web.pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
+
+
+async def test_a_deleted_placeholder_is_replaced_by_a_message_with_the_result(town, chat, ann):
+    town.world.say(chat, ann, "/imagine a slow fox")
+    town.world.remove(await town.answer(chat))
+    town.pool.go_on.set()
+
+    assert "slow fox" in (await town.picture(chat))["caption"]
+    await town.quiet(0.2)
+    assert len(town.world.shown(chat)) == 1
+
+
+async def test_a_placeholder_of_which_the_question_was_deleted_is_placed_all_the_same(town, chat, ann):
+    town.server.is_slow_s = 0.2
+    asked = town.world.say(chat, ann, "/imagine a fox")
+    town.world.remove(asked)
+
+    await town.picture(chat)
 
 
 async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(town, chat, ann, monkeypatch):
