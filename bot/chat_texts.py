@@ -113,6 +113,19 @@ def say_result(job: Job, locale: str = "en") -> str:
     return "\n".join(line for line in lines if line)
 
 
+def say_placeholder(ticket: Ticket, locale: str = "en") -> str:
+    """What stands there before the result: where the job stands; of one that is done already, the result's words.
+
+    It is posted all the same, and edited: a crash may have posted it before, and only the same post is found again.
+    """
+    return say_result(ticket.job, locale) if ticket.job.result else say_state(ticket, locale)
+
+
+def say_kept(job: Job, locale: str = "en") -> str:
+    """Instead of a result that could not be shown; in place of a failure, its own sentence."""
+    return say_text(KEPT, locale, id=job.id[:SHOWN_ID]) if job.result else say_result(job, locale)
+
+
 def _answer(job: Job, locale: str) -> str:
     assert job.result is not None
     if job.result.text is None:
@@ -255,6 +268,7 @@ EXPORTED = N_("This is everything kept of you.")
 FORGOTTEN = N_("Done: everything kept of you here is deleted.")
 CONFIRM_FORGET = N_("This deletes your history, pictures and defaults for good. Are you sure?")
 SMALLER = N_("The file was made smaller to fit this chat; the Original button sends it as rendered.")
+KEPT = N_("The result could not be shown here. It is kept: see it with /show {id}.")
 EDIT_OR_ASK = N_("Shall I change the picture like that, or answer about it?")
 ONLY_ASK = N_("No model here changes pictures. Shall I answer about it?")
 BUTTON_OLD = N_("This button is not one of mine, or too old.")

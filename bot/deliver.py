@@ -35,11 +35,21 @@ ABSENT_S = 600.0
 """How long deliveries wait for a platform that does not run here."""
 MAX_TRIES = 600
 """At two and a half minutes each on average, a day of a platform being down."""
+LAST_TRIES = MAX_TRIES + 30 * 24 * 4
+"""A month more, at a quarter of an hour each on average."""
 
 
 def back_off_s(tries: int) -> float:
-    """Full jitter below min(300, 5 * 2^tries) seconds. Source: AWS, "Exponential backoff and jitter"."""
-    return random.uniform(0.5, min(300.0, 5.0 * 2 ** min(tries, 10)))
+    """Full jitter below min(300, 5 * 2^tries) seconds, after a day below half an hour.
+
+    Source: AWS, "Exponential backoff and jitter".
+    """
+    longest = 1800.0 if tries >= MAX_TRIES else min(300.0, 5.0 * 2 ** min(tries, 10))
+    return random.uniform(0.5, longest)
+
+
+class Erased(Undeliverable):
+    """There is nothing to deliver any more."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +160,15 @@ class Deliverer:
         try:
             async with self._room[platform.name]:
                 message_ref = await self._hand_over(platform, delivery)
+        except Erased as error:
+            await self._give_up(delivery, error)
+            return
         except Undeliverable as error:
+            await self._tell_kept(platform, delivery)
             await self._give_up(delivery, error)
             return
         except (PlatformError, TimeoutError) as error:
-            await self._postpone(delivery, error)
+            await self._postpone(platform, delivery, error)
             return
         await self._record(lambda: self.outbox.sent(delivery, message_ref))
         self.events.changed(delivery.job.id)
@@ -182,20 +196,39 @@ class Deliverer:
             return await platform.send(delivery, pictures)
 
     async def _check_owed(self, delivery: Delivery) -> None:
-        """Raises: Undeliverable."""
+        """Raises: Erased."""
         if not await self._record(lambda: self.outbox.is_owed(delivery)):
-            raise Undeliverable("the job was erased")
+            raise Erased("the job was erased")
 
-    async def _postpone(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
+    async def _postpone(self, platform: Platform, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         """A wait that the platform asks for is no try: in a busy chat there may be hundreds."""
         asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
-        if asked_s is None and delivery.tries + 1 >= MAX_TRIES:
+        if asked_s is None and await self._is_over(platform, delivery):
             await self._give_up(delivery, error)
             return
         delay_s = back_off_s(delivery.tries) if asked_s is None else max(0.5, asked_s)
         log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay_s, 1))
         reason, is_try = _detail(error), asked_s is None
         await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=reason, is_try=is_try))
+
+    async def _is_over(self, platform: Platform, delivery: Delivery) -> bool:
+        """After a day of trying a placeholder is left out; a result may still come, for a month, unless words do."""
+        tries = delivery.tries + 1
+        if tries < MAX_TRIES:
+            return False
+        return delivery.kind == "placeholder" or tries >= LAST_TRIES or await self._tell_kept(platform, delivery)
+
+    async def _tell_kept(self, platform: Platform, delivery: Delivery) -> bool:
+        """Whether the placeholder says now where the result is, for it must not be at work for ever."""
+        if delivery.kind == "placeholder" or delivery.message_ref is None:
+            return False
+        try:
+            async with asyncio.timeout(CALL_S):
+                await platform.tell_kept(delivery)
+        except (PlatformError, TimeoutError) as error:
+            log.info("the placeholder stays as it is", action="placeholder_stays", detail=_detail(error))
+            return False
+        return True
 
     async def _give_up(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=_detail(error))

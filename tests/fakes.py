@@ -636,3 +636,8 @@ class FakePlatform(Fake):
         ref = self._post(delivery, tuple(picture.data for picture in pictures))
         await self._end("send")
         return ref
+
+    async def tell_kept(self, delivery) -> None:
+        self._begin("tell_kept", delivery=delivery)
+        await self._end("tell_kept")
+        self.messages[delivery.message_ref].append("kept")

@@ -173,3 +173,6 @@ class Discord:
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._reply.send(delivery, pictures)
+
+    async def tell_kept(self, delivery: Delivery) -> None:
+        await self._reply.tell_kept(delivery)

@@ -50,7 +50,7 @@ def _cut(text: str, limit: int) -> str:
 def of_state(usecases: UseCases, ticket: Ticket, *, also: str = "") -> dict[str, Any]:
     """The placeholder."""
     job = ticket.job
-    text = plain(chat_texts.say_state(ticket, job.origin.locale), MAX_CONTENT - 300)
+    text = plain(chat_texts.say_placeholder(ticket, job.origin.locale), MAX_CONTENT - 300)
     lines = [text, _for(job), also]
     buttons = () if job.state.is_final else buttons_of(job, usecases.models)  # the result brings its own
     return {"content": "\n".join(filter(None, lines)), "view": view_of(buttons, job.origin.locale)}
@@ -86,12 +86,9 @@ async def of_result(usecases: UseCases, job: Job, pictures: Sequence[Media], *, 
     return {"content": "\n".join(filter(None, [text, tail])), "files": files, "view": view}
 
 
-def of_refused(job: Job) -> dict[str, Any]:
+def of_kept(job: Job) -> dict[str, Any]:
     """What is left to say of a result that Discord does not take: words of ours alone."""
-    locale = job.origin.locale
-    kept = chat_texts.say_text(sentences.NOT_TAKEN, locale, id=job.id[: chat_texts.SHOWN_ID])
-    text = kept if job.result is not None else plain(chat_texts.say_result(job, locale))
-    return {"content": text, "files": [], "view": discord.ui.View()}
+    return {"content": plain(chat_texts.say_kept(job, job.origin.locale)), "files": [], "view": discord.ui.View()}
 
 
 def max_file(limit: int, count: int) -> int:

@@ -95,10 +95,7 @@ class Reply:
         await self._desk.editors.settle(self._line_of(job, channel, message), delivery.message_ref)
 
         async def put(**said: Any) -> None:
-            await self._turn(self._line_of(job, channel, message))
-            with translated():
-                said["attachments"] = said.pop("files")
-                await self._edit_somehow(job, channel, message, **said)
+            await self._put(job, channel, message, **said)
 
         try:
             await self._fitting(job, pictures, put)
@@ -110,6 +107,16 @@ class Reply:
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._send(delivery, pictures)
+
+    async def tell_kept(self, delivery: Delivery) -> None:
+        job = delivery.job
+        assert delivery.message_ref is not None
+        await self._put(job, *_split(delivery.message_ref), **content.of_kept(job))
+
+    async def _put(self, job: Job, channel: int, message: int, **said: Any) -> None:
+        await self._turn(self._line_of(job, channel, message))
+        with translated():
+            await self._edit_somehow(job, channel, message, attachments=said.pop("files"), **said)
 
     async def _send(self, delivery: Delivery, pictures: Sequence[Media], *, reply_to: int | None = None) -> str:
         """A new message: in the channel, else in private. Raises: Undeliverable."""
@@ -136,7 +143,7 @@ class Reply:
             await self._shrinking(job, pictures, put)
         except NotTaken as error:
             log.warning("a result was not taken", action="result_not_taken", detail=error.detail)
-            await put(**content.of_refused(job))
+            await put(**content.of_kept(job))
 
     async def _shrinking(self, job: Job, pictures: Sequence[Media], put: Any) -> None:
         """With smaller files as long as Discord finds them too large. Raises: PlatformError."""

@@ -15,7 +15,6 @@ HIDDEN_PICTURE = N_(
 LOST_PICTURE = N_("I could not fetch the picture: send it again.")
 NOTHING_TO_ASK_ABOUT = N_("There is no picture to ask about here yet.")
 TOO_LARGE_TO_SEND = N_("The file is larger than Discord takes here ({size} MiB): get it on Easel's own page.")
-NOT_TAKEN = N_("Discord does not take this result. It is kept: see it with /show {id}.")
 UNKNOWN_COMMAND = N_("I do not know this command any more: type / to see those that there are.")
 FORGET_FIRST = N_("To go on, use /privacy forget again with confirm set to True.")
 SETTING_NEEDS_OPTION = N_("Say which option the value is for.")

@@ -176,3 +176,6 @@ class Telegram:
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._replies.send(delivery, pictures)
+
+    async def tell_kept(self, delivery: Delivery) -> None:
+        await self._replies.tell_kept(delivery)

@@ -71,7 +71,7 @@ class Replies:
 
     async def _standing(self, job: Job) -> str:
         ticket = await self.usecases.jobs.ticket(job)
-        text = chat_texts.say_state(ticket, job.origin.locale)
+        text = chat_texts.say_placeholder(ticket, job.origin.locale)
         if late_s := job.origin.extra.get("late_s"):
             return f"{chat_texts.say_late(float(late_s), job.origin.locale)}\n{text}"
         return text
@@ -133,6 +133,12 @@ class Replies:
             return await self._post(spot_of_origin(job.origin), job, shown, text, delivery.nonce)
         except Undeliverable as refused:
             return await self._post(_private(job, refused), job, shown, text, delivery.nonce)
+
+    async def tell_kept(self, delivery: Delivery) -> None:
+        assert delivery.message_ref is not None
+        chat, _ = of_ref(delivery.message_ref)
+        await self.wire.turn(chat, delivery.nonce)
+        await self._write(delivery.message_ref, chat_texts.say_kept(delivery.job, delivery.job.origin.locale), None)
 
     async def show(self, spot: Spot, job: Job, pictures: Sequence[Media]) -> str:
         """A job once more, somewhere else, by whoever has the turn to write there. Raises: PlatformError."""

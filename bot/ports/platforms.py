@@ -26,6 +26,12 @@ class Platform(Protocol):
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         """The fallback: a new message with `delivery.nonce`. Raises: Undeliverable, PlatformError."""
 
+    async def tell_kept(self, delivery: Delivery) -> None:
+        """Say in the placeholder that the result is kept, and where: no picture, no buttons, nothing to refuse.
+
+        Raises: MessageGone, PlatformError.
+        """
+
 
 class Adapter(Protocol):
     """A platform as the composition root sees it (`adapters.PLATFORMS`). Chat platforms are a `Platform` too."""

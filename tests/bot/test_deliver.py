@@ -142,6 +142,7 @@ async def test_what_is_erased_while_it_is_delivered_is_not_sent_anew(post):
     post.chat.edit = edit
 
     assert post.chat.called("send") == []
+    assert post.chat.called("tell_kept") == []
     assert post.outbox.undeliverable == []
 
 
@@ -324,12 +325,15 @@ async def test_a_platform_that_asks_for_no_patience_gets_a_little(post, asked_s)
     assert post.outbox.called("retry")[0].delay_s == 0.5
 
 
-@pytest.mark.parametrize("tries", [0, 1, 5, 10, 1000])
-def test_back_off_grows_to_five_minutes_and_no_further(tries):
+@pytest.mark.parametrize(
+    ("tries", "longest"),
+    [(0, 5), (1, 10), (5, 160), (10, 300), (deliver.MAX_TRIES - 1, 300), (deliver.MAX_TRIES, 1800)],
+)
+def test_back_off_grows_to_five_minutes_and_after_a_day_to_half_an_hour(tries, longest):
     waits = [back_off_s(tries) for _ in range(200)]
 
     assert min(waits) >= 0.5
-    assert max(waits) <= min(300, 5 * 2 ** min(tries, 10))
+    assert longest / 2 < max(waits) <= longest
     assert len(set(waits)) > 100
 
 
@@ -341,7 +345,19 @@ async def test_what_nobody_takes_is_given_up_and_found_in_history(post):
 
     assert post.outbox.undeliverable == [job.id]
     assert post.outbox.delivered == []
+    assert post.chat.messages == {"m0": ["queued", "kept"]}
     assert not post.outbox.called("retry")
+
+
+async def test_whoever_blocked_the_bot_is_told_nothing_more(post):
+    job = post.owe_result()
+    post.chat.failures["edit"] = [Undeliverable("blocked")]
+    post.chat.failures["tell_kept"] = [Undeliverable("blocked")]
+
+    await post.work_off()
+
+    assert post.outbox.undeliverable == [job.id]
+    assert post.chat.messages == {"m0": ["queued"]}
 
 
 async def test_a_placeholder_that_nobody_takes_leaves_the_result_to_be_sent(post):
@@ -355,9 +371,48 @@ async def test_a_placeholder_that_nobody_takes_leaves_the_result_to_be_sent(post
     assert post.chat.messages == {"m1": [FOX]}
 
 
-async def test_after_a_day_of_trying_a_delivery_is_given_up(post):
+def owe_after_a_day(post, *, placed=True):
+    """A result that was tried for a day, but once."""
+    job = post.owe_result(placed=placed)
+    post.outbox.pending = {key: replace(one, tries=deliver.MAX_TRIES - 1) for key, one in post.outbox.pending.items()}
+    return job
+
+
+async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(post):
+    job = owe_after_a_day(post)
+    post.chat.failures["edit"] = [PlatformError("502")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", "kept"]}
+    assert post.outbox.undeliverable == [job.id]
+
+
+@pytest.mark.parametrize("error", [PlatformError("502"), MessageGone(), TimeoutError()])
+async def test_a_platform_that_is_still_away_after_a_day_is_not_given_up(post, error):
+    job = owe_after_a_day(post)
+    post.chat.failures["edit"] = [PlatformError("502"), PlatformError("502")]
+    post.chat.failures["tell_kept"] = [error, error]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", FOX]}
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_without_a_placeholder_a_result_is_sent_after_more_than_a_day(post):
+    job = owe_after_a_day(post, placed=False)
+    post.chat.failures["send"] = [PlatformError("502")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m1": [FOX]}
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_after_a_month_more_it_is_given_up(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "result", tries=deliver.MAX_TRIES - 1)
+    post.outbox.owe(job, "result", tries=deliver.LAST_TRIES - 1)
     post.chat.failures["send"] = [PlatformError("502")]
 
     await post.work_off()
@@ -365,10 +420,22 @@ async def test_after_a_day_of_trying_a_delivery_is_given_up(post):
     assert post.outbox.undeliverable == [job.id]
 
 
-def test_trying_goes_on_for_a_day(monkeypatch):
+async def test_a_placeholder_is_left_out_after_a_day_and_the_result_sent(post):
+    job = make_chat_job(state=JobState.RENDERED, result=make_result())
+    post.outbox.owe(job, "placeholder", tries=deliver.MAX_TRIES - 1)
+    post.outbox.owe(job, "result")
+    post.chat.failures["place"] = [PlatformError("502")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m1": [FOX]}
+
+
+def test_trying_goes_on_for_a_day_and_then_a_month(monkeypatch):
     monkeypatch.setattr(deliver.random, "uniform", lambda least, most: (least + most) / 2)
 
     assert sum(back_off_s(tries) for tries in range(deliver.MAX_TRIES)) > 24 * 3600
+    assert sum(back_off_s(tries) for tries in range(deliver.LAST_TRIES)) > 30 * 24 * 3600
 
 
 async def test_waits_that_a_platform_asks_for_are_no_tries(post):

@@ -55,6 +55,11 @@ class LoggedPlatform:
         await self._call("edit", delivery.job.id, delivery.message_ref, _content(delivery.job, pictures))
         return delivery.message_ref
 
+    async def tell_kept(self, delivery: Delivery) -> None:
+        assert delivery.message_ref is not None
+        self._check(delivery.job.id)
+        await self._call("edit", delivery.job.id, delivery.message_ref, {"state": "kept"})
+
     async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
         if not fate(job.id):
             await self._call("progress", job.id, message_ref, {"state": "running", "step": progress.step})

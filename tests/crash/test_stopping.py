@@ -63,7 +63,7 @@ class Server:
             return dict(database.execute("SELECT id, state FROM job"))
 
 
-def until(is_true: Callable[[], Any], within_s: float = 30.0) -> None:
+def until(is_true: Callable[[], Any], within_s: float = 90.0) -> None:
     deadline = time.monotonic() + within_s
     while not is_true():
         assert time.monotonic() < deadline

@@ -9,17 +9,18 @@ from typing import Any
 from tests.discord.loopback.server import Loopback
 from tests.discord.loopback.world import DM, GROUP, Attachment, Channel, Interaction, Message, Person
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+"""Nothing waits so long but on a machine that has much else to do."""
 COMPONENT, COMMAND, COMPLETE, MODAL = 3, 2, 4, 5
 KINDS = {str: 3, int: 4, bool: 5, float: 10, Attachment: 11}
 
 
-async def until(true: Callable[[], Any], what: str = "", patience_s: float = PATIENCE_S) -> Any:
+async def until(true: Callable[[], Any], what: str = "", patience_s: float = PATIENCE_S, every_s: float = 0.01) -> Any:
     """The value, once it is one. Fails with `what` after a while."""
     deadline = time.monotonic() + patience_s
     while not (value := true()):
         assert time.monotonic() < deadline, f"waited in vain: {what or true}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(every_s)
     return value
 
 

@@ -49,7 +49,7 @@ async def simulated(data_dir: Path) -> AsyncIterator[Sim]:
     async with loopback() as unused, opened(data_dir, unused) as house:
         desk = house.discord.desk
         client = EaselClient(desk, house.discord.intake)
-        async with simcord.run(client, shard_count=1, approved_intents=client.intents) as env:
+        async with simcord.run(client, shard_count=1, approved_intents=client.intents, settle_timeout=60.0) as env:
             desk.client = client
             await client.tree.sync()
             house.tasks = [

@@ -170,7 +170,7 @@ async def test_show_brings_the_picture_back_to_its_owner_alone(house: House, ann
 
 @pytest.mark.parametrize(
     ("name", "part"),
-    [("quota", "device-seconds"), ("models", "paint"), ("help", "bot"), ("privacy", "/privacy export")],
+    [("quota", "device-seconds"), ("models", "paint"), ("help", "made by a bot"), ("privacy", "/privacy export")],
 )
 async def test_other_questions_are_answered_to_the_person_alone(house: House, ann: Actor, name: str, part: str) -> None:
     asked = ann.slash(name)

@@ -85,6 +85,7 @@ async def test_no_upload_that_is_too_large_is_even_fetched(house: House, ann: Ac
     asked = ann.slash("caption", image=huge)
 
     assert "too large" in await ann.told(asked)
+    assert house.server.rest.fetched == []
 
 
 # ---------------------------------------------------------------- lengths and words
@@ -130,15 +131,17 @@ async def test_a_file_that_does_not_come_at_first_is_fetched_again(house: House,
     ann.slash("caption", image=a_photo(house.server))
 
     assert (await ann.finished()).content
+    assert len(house.server.rest.fetched) == 2
 
 
 async def test_links_to_other_places_are_never_followed(house: House, ann: Actor) -> None:
     photo = a_photo(house.server)
-    photo.url = "http://169.254.169.254/latest/meta-data"
+    photo.url = photo.url.replace("127.0.0.1", "localhost")  # it is there, under a name that is not Discord's
 
     asked = ann.slash("caption", image=photo)
 
     assert "send it again" in await ann.told(asked)
+    assert house.server.rest.fetched == []
 
 
 # ---------------------------------------------------------------- rates

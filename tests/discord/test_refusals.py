@@ -2,6 +2,10 @@
 
 import asyncio
 
+import pytest
+
+from bot import deliver
+from bot.errors import PlatformError
 from bot.jobs import Job, JobState
 from tests.discord.house import House
 from tests.discord.people import Actor, until
@@ -83,6 +87,25 @@ async def test_what_is_not_taken_in_any_form_is_found_in_history(house: House, a
         await asyncio.sleep(0.02)
     assert (await newest(house, ann)).id == job.id
     assert await house.storage.outbox.due() == []
+
+
+async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(
+    house: House, ann: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> str:
+        raise PlatformError("502")
+
+    monkeypatch.setattr(deliver, "MAX_TRIES", 1)
+    monkeypatch.setattr(house.discord, "edit", away)
+    ann.slash("imagine", prompt="a red fox", steps=20)
+    message = await ann.posted()
+
+    await until(lambda: "It is kept" in message.content, "a sentence")
+
+    job = await ended(house, ann, JobState.RENDERED)
+    assert f"/show {job.id[:6]}" in message.content
+    assert message.buttons == []
+    assert message.attachments == []
 
 
 async def test_the_next_result_is_taken_again(house: House, ann: Actor) -> None:

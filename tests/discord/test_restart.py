@@ -215,6 +215,7 @@ class Serve:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_job_that_runs_at_a_sigkill_is_delivered_by_the_next_process(
     tmp_path: Path, server: Loopback, ann: Actor
 ) -> None:

@@ -47,6 +47,7 @@ class Fault:
         status: of the answer; 0 drops the connection.
         afterwards: the work is done first, so that only the answer is lost.
         delay_s: how long it takes before anything happens.
+        until: nothing happens before this.
     """
 
     method: str = ".*"
@@ -57,6 +58,7 @@ class Fault:
     parameters: dict[str, Any] = field(default_factory=dict)
     afterwards: bool = False
     delay_s: float = 0.0
+    until: asyncio.Event | None = None
     hits: int = 0
 
     def fits(self, method: str, params: dict[str, Any]) -> bool:
@@ -137,6 +139,7 @@ class BotServer:
         if fault is not None:
             fault.hits += 1
             await asyncio.sleep(fault.delay_s)
+            await (fault.until.wait() if fault.until is not None else asyncio.sleep(0))
         try:
             if request.match_info["token"] != self.token:
                 raise Refused(401, "Unauthorized")

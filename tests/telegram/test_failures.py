@@ -21,24 +21,6 @@ def times_of(town, chat):
 # ---------------------------------------------------------------- messages and chats that are gone
 
 
-async def test_a_deleted_placeholder_is_replaced_by_a_message_with_the_result(town, chat, ann):
-    town.world.say(chat, ann, "/imagine a slow fox")
-    town.world.remove(await town.answer(chat))
-    town.pool.go_on.set()
-
-    assert "slow fox" in (await town.picture(chat))["caption"]
-    await town.quiet(0.2)
-    assert len(town.world.shown(chat)) == 1
-
-
-async def test_a_placeholder_of_which_the_question_was_deleted_is_placed_all_the_same(town, chat, ann):
-    town.server.is_slow_s = 0.2
-    asked = town.world.say(chat, ann, "/imagine a fox")
-    town.world.remove(asked)
-
-    await town.picture(chat)
-
-
 async def test_a_blocked_bot_keeps_the_result_for_later(town, chat, ann):
     town.world.say(chat, ann, "/imagine a slow fox in a block")
     await town.answer(chat)
@@ -110,11 +92,11 @@ async def test_an_edit_whose_answer_is_lost_is_repeated_and_shows_once(town, cha
     town.world.say(chat, ann, "/imagine a fox")
     await town.picture(chat)
     await town.until(lambda: fault.hits == 3)
-    await town.quiet(0.5)
+    ref = f"{chat['id']}:{town.world.shown(chat)[0]['message_id']}"
+    while (await town.house.usecases.chat.of_message("telegram", ref)).state != "delivered":  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
     assert len(town.world.shown(chat)) == 1
-    ref = f"{chat['id']}:{town.world.shown(chat)[0]['message_id']}"
-    assert (await town.house.usecases.chat.of_message("telegram", ref)).state == "delivered"
 
 
 async def test_a_placeholder_whose_answer_is_lost_costs_one_stray_message_at_most(town, chat, ann):
@@ -127,24 +109,31 @@ async def test_a_placeholder_whose_answer_is_lost_costs_one_stray_message_at_mos
 
 async def test_somebodys_hanging_download_keeps_nobody_else_waiting(town, chat, ann, bob):
     other = town.world.private(bob)
-    town.server.fail(method="getFile", times=1, status=200, delay_s=3)
+    hangs = asyncio.Event()
+    town.server.fail(method="getFile", times=1, status=200, until=hangs)
     town.world.show(chat, ann, picture(61, 40, 40), "what is it?")
-    await asyncio.sleep(0.1)
+    await town.until(lambda: town.server.faults[0].hits)
     town.world.say(other, bob, "/imagine a fox")
     await town.picture(other)
 
     assert town.world.shown(chat) == []
+    hangs.set()
     await town.text(chat, "It is")
 
 
 async def test_a_person_is_answered_in_the_order_of_asking(town, chat, ann):
-    town.server.fail(method="getFile", times=1, status=200, delay_s=0.7)
+    hangs = asyncio.Event()
+    town.server.fail(method="getFile", times=1, status=200, until=hangs)
     town.world.show(chat, ann, picture(62, 40, 40), "what came first?")
-    town.world.say(chat, ann, "/models")
-    await town.answer(chat, 2)
+    town.world.say(chat, ann, "/imagine a fox")
+    while len(await town.storage.inbox.waiting("telegram")) < 2:  # noqa: ASYNC110 - asked from outside
+        await asyncio.sleep(0.01)
+    hangs.set()
+    await town.until(lambda: sum(has_button(one, "delete") for one in town.world.shown(chat)) == 2)
 
-    asked = [one["reply_to_message"]["message_id"] for one in town.world.shown(chat)]
-    assert asked == sorted(asked) or len(set(asked)) == 2
+    person = await town.house.usecases.people.identify("telegram", str(ann["id"]), "Ann")
+    tickets, _ = await town.house.usecases.jobs.page(person)
+    assert [one.job.command for one in tickets] == ["imagine", "ask"]  # the newest first
 
 
 async def test_a_download_that_fails_for_a_while_is_tried_again(town, chat, ann):
@@ -173,11 +162,10 @@ async def test_a_flooded_chat_is_left_alone_for_as_long_as_telegram_says_and_no_
     refused_at = times_of(town, chat)[-1]
     town.world.say(other, bob, "/imagine an owl")
     await town.picture(other)
-    done_at = asyncio.get_running_loop().time()
     await town.picture(chat)
 
-    assert done_at < refused_at + 2
     later = [at for at in times_of(town, chat) if at > refused_at]
+    assert min(times_of(town, other)) < min(later)
     assert min(later) >= refused_at + 1.95
 
 
@@ -204,8 +192,14 @@ async def test_a_busy_group_stays_within_its_budget_and_gets_every_result(town, 
 # ---------------------------------------------------------------- outages, other pollers, odd updates
 
 
-async def test_an_outage_loses_nothing_that_was_asked_before_or_during_it(own_town):
-    town, server = own_town, own_town.server
+async def test_an_outage_loses_nothing_that_was_asked_before_or_during_it(own_town, monkeypatch):
+    town, server, tried = own_town, own_town.server, []
+
+    def soon(tries):
+        tried.append(tries)
+        return 0.1
+
+    monkeypatch.setattr("bot.deliver.back_off_s", soon)
     ann = town.world.person("Ann")
     chat = town.world.private(ann)
     await town.open()
@@ -214,7 +208,7 @@ async def test_an_outage_loses_nothing_that_was_asked_before_or_during_it(own_to
     await server.stop()
     town.pool.go_on.set()
     town.world.say(chat, ann, "/imagine an owl")
-    await asyncio.sleep(1)
+    await town.until(lambda: len(tried) >= 5)
     await server.start()
 
     await town.picture(chat, 1)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.telegram.lengths import cut, units
 from adapters.telegram.pace import Pace, Rate, Rates
+from adapters.telegram.updates import LONGEST_WAIT_S, back_off_s
 from tests.telegram.floods import Floods
 from tests.telegram.rules import problems_of
 from tests.telegram.town import RATES, built, words_of
@@ -48,6 +49,15 @@ def test_half_a_pair_does_not_break_the_message():
 
 
 # ---------------------------------------------------------------- pace
+
+
+@pytest.mark.parametrize(("tries", "longest"), [(0, 1), (3, 8), (10, LONGEST_WAIT_S), (10_000, LONGEST_WAIT_S)])
+def test_in_an_outage_updates_are_asked_for_every_minute_at_most(tries, longest):
+    waits = [back_off_s(tries) for _ in range(200)]
+
+    assert LONGEST_WAIT_S <= 60
+    assert longest / 2 <= min(waits)
+    assert longest * 0.9 < max(waits) <= longest
 
 
 def test_a_quiet_chat_is_written_to_at_once():

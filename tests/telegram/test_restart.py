@@ -213,6 +213,7 @@ def finished(server, chat):
 
 @pytest.mark.slow
 @pytest.mark.crash
+@pytest.mark.timeout(300)
 async def test_a_killed_server_asks_once_and_delivers_into_its_placeholder(process, server, tmp_path):
     ann = server.world.person("Ann")
     chat = server.world.private(ann)

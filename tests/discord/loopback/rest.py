@@ -73,6 +73,8 @@ class Rest:
         self.limits = Limits()
         self.faults: list[Fault] = []
         self.cdn_failures = 0
+        self.fetched: list[str] = []
+        """Files that somebody asked for."""
         self.routes: list[tuple[str, re.Pattern[str], Route]] = [
             ("GET", re.compile("/users/@me"), self.me),
             ("GET", re.compile("/oauth2/applications/@me"), self.application),
@@ -141,6 +143,7 @@ class Rest:
         raise Refused(404, 0, f"404: Not Found {call.method} {call.path}")
 
     async def cdn(self, request: web.Request) -> web.StreamResponse:
+        self.fetched.append(request.match_info["rest"])
         if self.cdn_failures > 0:
             self.cdn_failures -= 1
             return web.Response(status=502)
