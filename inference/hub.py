@@ -26,12 +26,13 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    SafetensorsParsingError,
 )
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import HubFile, Listing, Transfer, Wanted
 from bot.settings import hub_cache, hub_folder, nearest_folder
-from inference import allowed
+from inference import allowed, kinds
 from inference.protocol import Patience
 
 _CHUNK = 2**20
@@ -120,6 +121,10 @@ def look(wanted: Wanted, token: str) -> Listing:
         config = _json_of(wanted.repo, allowed.CONFIG, commit, token)
     chosen = allowed.choose(wanted, siblings, index)
     files = tuple(_file(wanted.repo, commit, siblings[path]) for path in chosen.paths)
+    kind = allowed.kind_of(index, config)
+    if wanted.file:
+        with explained(wanted.repo, has_token=bool(token)):
+            kind = _kind_of_file(api, wanted, commit, token)
     card = getattr(info, "card_data", None)
     return Listing(
         wanted=wanted,
@@ -128,11 +133,20 @@ def look(wanted: Wanted, token: str) -> Listing:
         licence=str(card.get("license") or "") if card is not None else "",
         is_gated=bool(getattr(info, "gated", False)),
         refused=chosen.refused,
-        kind=allowed.kind_of(index, config),
+        kind=kind,
         variant=chosen.variant,
         cache=str(hub_cache()),
         free=free_bytes(),
     )
+
+
+def _kind_of_file(api: HfApi, wanted: Wanted, commit: str, token: str) -> str:
+    """By its first bytes: the pipeline's class of a whole model, empty for anything else."""
+    try:
+        header = api.parse_safetensors_file_metadata(wanted.repo, wanted.file, revision=commit, token=token or False)
+    except SafetensorsParsingError:
+        raise DownloadFailed(wanted.repo, "no_file", detail=wanted.file) from None
+    return kinds.of_shapes({name: list(tensor.shape) for name, tensor in header.tensors.items()}).class_name
 
 
 def _file(repo: str, commit: str, sibling: object) -> HubFile:

@@ -7,7 +7,9 @@ import sys
 from contextlib import aclosing
 from pathlib import Path
 
+import numpy
 import pytest
+import safetensors.numpy
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import Wanted
@@ -133,6 +135,25 @@ async def test_what_it_takes_on_the_disk_and_taking_it_away(downloads):
     assert await downloads.usage() == {}
     assert await downloads.remove("org/fox") == 0
     assert await downloads.remove("../../etc") == 0
+
+
+async def test_a_whole_model_in_one_file_is_known_by_its_first_bytes(shop, downloads):
+    first, words = "model.diffusion_model.input_blocks.0.0.weight", "input_blocks.1.1.transformer_blocks.0.attn2"
+    whole = safetensors.numpy.save(
+        {
+            first: numpy.zeros((4, 4, 3, 3), numpy.float16),
+            f"model.diffusion_model.{words}.to_k.weight": numpy.zeros((8, 768), numpy.float16),
+        }
+    )
+    shop.add("org/whole", {"whole.safetensors": whole, "other.safetensors": b"no such file", "README.md": b"x"})
+
+    listing, _ = await fetched(downloads, Wanted(repo="org/whole", file="whole.safetensors"))
+
+    assert listing.kind == "StableDiffusionPipeline"
+    assert [file.path for file in listing.files] == ["whole.safetensors"]
+    assert (snapshot(listing) / "whole.safetensors").read_bytes() == whole
+    broken = Wanted(repo="org/whole", file="other.safetensors")
+    assert (await problem_of(downloads.look(broken))).problem == "no_file"
 
 
 # ---------------------------------------------------------------- who may
