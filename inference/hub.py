@@ -39,6 +39,8 @@ _CHUNK = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TELL_S = 0.25
 _RATE_S = 3.0
+_SETTLE_S = 1.0
+"""Before that a rate says more of the first answer's delay than of the line."""
 _MB = 2**20
 T = TypeVar("T")
 RESERVE = 64 * _MB
@@ -217,7 +219,8 @@ class Meter:
             return
         self._told = now
         (since, before), (until, after) = self._marks[0], self._marks[-1]
-        rate = max(0.0, (after - before) / (until - since)) if until > since and stage == "downloading" else 0.0
+        has_settled = until - since >= _SETTLE_S and stage == "downloading"
+        rate = max(0.0, (after - before) / (until - since)) if has_settled else 0.0
         left = (self.total - self.done) / rate if rate else None
         self.tell(Transfer(done=self.done, total=self.total, rate=rate, eta_s=left, stage=stage))
 
@@ -228,7 +231,7 @@ def fetch(listing: Listing, token: str, patience: Patience, tell: Callable[[Tran
     if missing and missing + RESERVE > free_bytes() + _partly(listing):
         raise full(missing + RESERVE)
     meter = Meter(listing.total, tell, done=listing.total - missing)
-    for file in listing.files:
+    for file in sorted(listing.files, key=lambda file: -file.size):  # the large ones say how fast the line is
         if not file.is_here:
             _fetch_file(listing, file, token, patience, meter)
     if missing:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 OTHER_WEIGHTS = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".gguf"}
 """Formats that are never loaded: several of them can run code."""
+LIMIT = "not for commercial use"
 DESCRIPTIONS = ("model_index.json", "config.json")
 _LFS = b"version https://git-lfs"
 
@@ -181,8 +182,9 @@ def show_models(loaded: "Loaded", *, as_json: bool) -> int:
     for spec in presets:
         here, whole = disk_bytes(spec, loaded.root), spec.download_mb * 2**20
         room = f"  {size(here)} on the disk" if here else f"  {size(whole)}" if whole else ""
-        limits = "" if spec.commercial else "  not for commercial use"
-        tell(f"{spec.name}  {', '.join(spec.tasks)}{room}  {'; '.join(spec.licences) or spec.licence}{limits}")
+        licences = "; ".join(spec.licences) or spec.licence
+        limits = "" if spec.commercial or LIMIT in licences else f"  {LIMIT}"
+        tell(f"{spec.name}  {', '.join(spec.tasks)}{room}  {licences}{limits}")
     return 0
 
 

@@ -148,3 +148,19 @@ def test_what_cannot_be_had_here_is_refused(call, data_dir, monkeypatch):
     assert "It does not fit this machine: it needs" in said.err
     assert "choose a smaller model." in said.err
     assert not (data_dir / "config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrival", "line"),
+    [
+        (
+            {"done": 2**29, "total": 2**31, "rate": 2**18, "eta_s": 6000.0},
+            "25 %, 512 MiB of 2.0 GiB, 256 KiB/s, about 2 h left",
+        ),
+        ({"done": 0, "total": 2**31, "rate": 0.0, "eta_s": None}, "0 %, 0 KiB of 2.0 GiB"),
+    ],
+)
+def test_a_download_says_bytes_rate_and_time_left(arrival, line):
+    standing = {"title": "Fox XL", "arrival": {"stage": "downloading", **arrival}}
+
+    assert choosing.arrival_line(standing) == f"Downloading Fox XL: {line}"

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from bot.errors import DownloadFailed, StorageFull
-from bot.ports import Wanted
+from bot.ports import Transfer, Wanted
 from bot.settings import hub_cache
 from inference import fetching, hub, protocol
 from inference.environment import clean_environment
@@ -154,6 +154,27 @@ async def test_a_whole_model_in_one_file_is_known_by_its_first_bytes(shop, downl
     assert (snapshot(listing) / "whole.safetensors").read_bytes() == whole
     broken = Wanted(repo="org/whole", file="other.safetensors")
     assert (await problem_of(downloads.look(broken))).problem == "no_file"
+
+
+def test_no_time_is_told_before_it_is_known_how_fast_the_line_is(monkeypatch):
+    now = [10.0]
+    told: list[Transfer] = []
+    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
+    meter = hub.Meter(1000, told.append)
+    for seconds, count in ((0.0, 1), (0.5, 1), (0.6, 98), (0.5, 100)):
+        now[0] += seconds
+        meter.add(count)
+
+    assert [(one.done, one.rate > 0, one.eta_s is None) for one in told] == [
+        (1, False, True), (2, False, True), (100, True, False), (200, True, False),
+    ]  # fmt: skip
+
+
+async def test_the_largest_file_comes_first(shop, downloads):
+    await fetched(downloads)
+
+    asked = [one.path.rpartition("/")[2] for one in shop.asked if one.method == "GET" and "/resolve/" in one.path]
+    assert asked.index("diffusion_pytorch_model.safetensors") < asked.index("config.json")
 
 
 # ---------------------------------------------------------------- who may
