@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -341,10 +341,10 @@ class _Stream:
     def _once(self, at: int) -> tuple[str, float | None]:
         """One request from here on. Returns what went wrong, "" for nothing, and how long to wait."""
         headers = self.headers | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={at}-"} if at else {})
-        timeout = httpx.Timeout(self.patience.stall_s, connect=min(30.0, self.patience.stall_s))
+        timeout = httpx2.Timeout(self.patience.stall_s, connect=min(30.0, self.patience.stall_s))
         try:
             with (
-                httpx.Client(timeout=timeout, follow_redirects=True) as client,
+                httpx2.Client(timeout=timeout, follow_redirects=True) as client,
                 client.stream("GET", self.url, headers=headers) as answer,
             ):
                 if answer.status_code == 429 or answer.status_code >= 500:
@@ -357,13 +357,13 @@ class _Stream:
                 if answer.is_error:
                     return "broken", None
                 self._write(answer, at if answer.status_code == 206 else 0, at)
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             return "stalled", None
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return "broken", None
         return "", None
 
-    def _write(self, answer: httpx.Response, start: int, was_at: int) -> None:
+    def _write(self, answer: httpx2.Response, start: int, was_at: int) -> None:
         if start != was_at:
             self.meter.add(start - was_at)  # the hub sends all of it again
         try:
@@ -381,7 +381,7 @@ class _Stream:
             raise
 
 
-def _asked_s(answer: httpx.Response, patience: Patience) -> float | None:
+def _asked_s(answer: httpx2.Response, patience: Patience) -> float | None:
     asked = answer.headers.get("retry-after", "")
     return min(float(asked), patience.most_s) if asked.replace(".", "", 1).isdigit() else None
 

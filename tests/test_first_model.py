@@ -12,7 +12,7 @@ import main
 from bot import texts
 from bot.errors import EaselError, ModelRefused
 from bot.jobs import JobState, Origin
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION
 from bot.settings import hub_folder
 from bot.usecases import Request
 from inference.protocol import Patience
@@ -27,6 +27,10 @@ CONFIG = """
 classifier = "org/judge"
 [storage]
 min_free_mb = 0
+[devices]
+use = "cpu"
+[pool]
+niceness = 0
 """
 
 
@@ -38,6 +42,7 @@ def hub(tmp_path_factory):
         old = shutil.copytree(main.ROOT / "models" / "starter-vision", folder / "blip")
         strip(old)
         hub.add("org/tiny-blip", old, licence="mit")
+        hub.add("org/tiny-match", main.ROOT / "models" / "starter-match", licence="mit")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
         yield hub
 
@@ -51,7 +56,7 @@ async def house(hub, tmp_path_factory):
             patch.delenv(name, raising=False)
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(cache))
-        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir), "EASEL_DEVICES__USE": "cpu"})
+        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir)})
         async with main.open_house(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
             working = group.create_task(house.dispatcher.run())
             yield house
@@ -105,6 +110,16 @@ async def test_an_old_blip_is_fetched_mended_and_answers(house):
     models = house.usecases.models
     assert models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
+
+
+async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
+    spec = await house.usecases.catalogue.add("org/tiny-match")
+    assert spec.tasks == (ZERO_SHOT_IMAGE_CLASSIFICATION,)
+
+    installation = await used(house, "tiny-match")
+
+    assert installation.error == ""
+    assert house.usecases.models.default_for(ZERO_SHOT_IMAGE_CLASSIFICATION).name == "tiny-match"
 
 
 async def test_the_choice_is_in_the_owners_file(house):
@@ -171,6 +186,7 @@ async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(h
     models.offer(replace(spec, ram_mb=10**9) if kind == "memory" else spec)
     patience = Patience(stall_s=0.3, tries=2, pause_s=0.01, most_s=0.02)
     monkeypatch.setattr(choosing.downloads, "patience", patience)
+    monkeypatch.setattr(choosing, "also", ())  # the classifier has its own way here, which is clear
     spoil(kind, hub, choosing.downloads, monkeypatch)
     before = choosing.choices.path.read_text()
 

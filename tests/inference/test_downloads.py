@@ -52,8 +52,12 @@ def downloads(shop, tmp_path, monkeypatch):
 
 async def fetched(downloads, wanted=FOX):
     listing = await downloads.look(wanted)
+    return listing, await pulled(downloads, listing)
+
+
+async def pulled(downloads, listing):
     async with aclosing(downloads.fetch(listing)) as transfers:
-        return listing, [transfer async for transfer in transfers]
+        return [transfer async for transfer in transfers]
 
 
 def snapshot(listing):
@@ -249,19 +253,14 @@ async def test_a_stall_is_noticed_and_tried_again(shop, downloads):
     ("kind", "problem"), [("stall", "stalled"), ("reset", "broken"), ("503", "busy"), ("429", "busy")]
 )
 async def test_after_some_tries_it_is_given_up_and_what_came_stays(shop, downloads, kind, problem):
-    await fetched_index(downloads)
+    listing = await downloads.look(FOX)
     shop.faults[UNET] = Fault(kind, times=99)
 
-    error = await problem_of(fetched(downloads))
+    error = await problem_of(pulled(downloads, listing))
 
     assert error.problem == problem
     shop.faults.clear()
-    assert (await fetched(downloads))[1][-1].done > 0
-
-
-async def fetched_index(downloads):
-    """The small file that `look` reads is no part of what is tested."""
-    await downloads.look(FOX)
+    assert (await pulled(downloads, listing))[-1].done == listing.total
 
 
 @pytest.mark.parametrize("status", ["500", "429"])
