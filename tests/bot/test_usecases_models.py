@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from bot.choices import OwnersChoices
-from bot.errors import DownloadFailed, EngineError, ModelRefused
+from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.events import Events
 from bot.fitting import Hardware
 from bot.jobs import Media
@@ -467,6 +467,20 @@ async def test_a_lora_is_kept_and_listed_and_dropped(town, catalogue, tmp_path):
         await catalogue.add(str(path))
     assert await catalogue.remove("style") == 7
     assert town.files.additions() == []
+
+
+async def test_a_lora_of_the_hub_is_fetched_and_kept(town, catalogue, tmp_path):
+    town.hub.kind, town.files.place = "", tmp_path
+    town.files.kind = Kind(kind="lora", family="sdxl")
+
+    kept = await catalogue.add("org/style", file="style.safetensors")
+
+    assert (kept.name, kept.kind, kept.family) == ("style", "lora", "sdxl")
+    assert town.hub.fetched == ["org/style"]
+    town.hub.errors["fetch"] = StorageFull(free_mb=1024, need_mb=2048)
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add("org/other")
+    assert (refused.value.problem, refused.value.detail) == ("disk", "2.0 GiB on the disk, 1.0 GiB are free")
 
 
 async def test_a_removed_preset_can_be_chosen_again_and_its_jobs_are_refunded(town, catalogue):
