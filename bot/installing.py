@@ -1,13 +1,14 @@
 """Gets one model here: fetches, verifies, loads and tries it. Who may have it is not decided here."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from bot import texts
 from bot.commands import COMMANDS, Command
-from bot.errors import EaselError, EngineError, ModelRefused, UserError
+from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserError
+from bot.fitting import gib
 from bot.jobs import ImageRef, Media
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
@@ -19,7 +20,7 @@ from bot.models import (
     Arrival,
     ModelSpec,
 )
-from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Wanted
+from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Transfer, Wanted
 
 TRIAL_SEED = 7
 _SAYS = {"prompt": "a red fox in the snow", "question": "What is this?", "texts": "a fox | a cat", "min_new_tokens": 4}
@@ -35,8 +36,22 @@ _COMMAND_OF = {
 
 def wanted_of(spec: ModelSpec) -> list[Wanted]:
     """The repos that a model needs from a hub: its own, and those of its LoRAs."""
-    own = [Wanted(repo=spec.repo, revision=spec.revision, variant=spec.variant)]
+    own = [Wanted(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
     return [*own, *(Wanted(repo=lora) for lora in spec.loras)]
+
+
+async def fetched(downloads: Downloads, listing: Listing) -> AsyncGenerator[Transfer, None]:
+    """What `downloads.fetch` tells, and a full disk in the owner's words: it is where models go, not where jobs go.
+
+    Raises: DownloadFailed, ModelRefused.
+    """
+    try:
+        async with aclosing(downloads.fetch(listing)) as transfers:
+            async for transfer in transfers:
+                yield transfer
+    except StorageFull as full:
+        detail = f"{gib(full.need_mb)} on the disk, {gib(full.free_mb)} are free"
+        raise ModelRefused(listing.wanted.repo, "disk", detail=detail) from full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +77,11 @@ class Installer:
     learn: Callable[[Measured | Described], None] = lambda _event: None
 
     async def fetch(self, listings: Sequence[Listing]) -> None:
-        """Raises: DownloadFailed, StorageFull."""
+        """Raises: DownloadFailed, ModelRefused: the disk is full."""
         total = sum(listing.total for listing in listings)
         done = 0
         for listing in listings:
-            async with aclosing(self.downloads.fetch(listing)) as transfers:
+            async with aclosing(fetched(self.downloads, listing)) as transfers:
                 async for transfer in transfers:
                     left = total - done - transfer.done
                     self.tell(

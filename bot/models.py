@@ -54,7 +54,9 @@ class ModelSettings:
 
     tasks: tuple[str, ...]
     repo: str
-    """`org/name`, or a folder (relative to the clone)."""
+    """`org/name`, or a folder or `.safetensors` file (relative to the clone)."""
+    file: str = ""
+    """Of a hub's repo, the one file that is the whole model; empty: the repo is a folder of parts."""
     title: str = ""
     """What people call it; empty: its name."""
     enabled: bool = True

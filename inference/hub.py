@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -26,18 +26,21 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
+    SafetensorsParsingError,
 )
 
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import HubFile, Listing, Transfer, Wanted
 from bot.settings import hub_cache, hub_folder, nearest_folder
-from inference import allowed
+from inference import allowed, kinds
 from inference.protocol import Patience
 
 _CHUNK = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TELL_S = 0.25
 _RATE_S = 3.0
+_SETTLE_S = 1.0
+"""Before that a rate says more of the first answer's delay than of the line."""
 _MB = 2**20
 T = TypeVar("T")
 RESERVE = 64 * _MB
@@ -120,6 +123,10 @@ def look(wanted: Wanted, token: str) -> Listing:
         config = _json_of(wanted.repo, allowed.CONFIG, commit, token)
     chosen = allowed.choose(wanted, siblings, index)
     files = tuple(_file(wanted.repo, commit, siblings[path]) for path in chosen.paths)
+    kind = allowed.kind_of(index, config)
+    if wanted.file:
+        with explained(wanted.repo, has_token=bool(token)):
+            kind = _kind_of_file(api, wanted, commit, token)
     card = getattr(info, "card_data", None)
     return Listing(
         wanted=wanted,
@@ -128,11 +135,20 @@ def look(wanted: Wanted, token: str) -> Listing:
         licence=str(card.get("license") or "") if card is not None else "",
         is_gated=bool(getattr(info, "gated", False)),
         refused=chosen.refused,
-        kind=allowed.kind_of(index, config),
+        kind=kind,
         variant=chosen.variant,
         cache=str(hub_cache()),
         free=free_bytes(),
     )
+
+
+def _kind_of_file(api: HfApi, wanted: Wanted, commit: str, token: str) -> str:
+    """By its first bytes: the pipeline's class of a whole model, empty for anything else."""
+    try:
+        header = api.parse_safetensors_file_metadata(wanted.repo, wanted.file, revision=commit, token=token or False)
+    except SafetensorsParsingError:
+        raise DownloadFailed(wanted.repo, "no_file", detail=wanted.file) from None
+    return kinds.of_shapes({name: list(tensor.shape) for name, tensor in header.tensors.items()}).class_name
 
 
 def _file(repo: str, commit: str, sibling: object) -> HubFile:
@@ -203,7 +219,8 @@ class Meter:
             return
         self._told = now
         (since, before), (until, after) = self._marks[0], self._marks[-1]
-        rate = max(0.0, (after - before) / (until - since)) if until > since and stage == "downloading" else 0.0
+        has_settled = until - since >= _SETTLE_S and stage == "downloading"
+        rate = max(0.0, (after - before) / (until - since)) if has_settled else 0.0
         left = (self.total - self.done) / rate if rate else None
         self.tell(Transfer(done=self.done, total=self.total, rate=rate, eta_s=left, stage=stage))
 
@@ -214,7 +231,7 @@ def fetch(listing: Listing, token: str, patience: Patience, tell: Callable[[Tran
     if missing and missing + RESERVE > free_bytes() + _partly(listing):
         raise full(missing + RESERVE)
     meter = Meter(listing.total, tell, done=listing.total - missing)
-    for file in listing.files:
+    for file in sorted(listing.files, key=lambda file: -file.size):  # the large ones say how fast the line is
         if not file.is_here:
             _fetch_file(listing, file, token, patience, meter)
     if missing:
@@ -324,10 +341,10 @@ class _Stream:
     def _once(self, at: int) -> tuple[str, float | None]:
         """One request from here on. Returns what went wrong, "" for nothing, and how long to wait."""
         headers = self.headers | {"Accept-Encoding": "identity"} | ({"Range": f"bytes={at}-"} if at else {})
-        timeout = httpx.Timeout(self.patience.stall_s, connect=min(30.0, self.patience.stall_s))
+        timeout = httpx2.Timeout(self.patience.stall_s, connect=min(30.0, self.patience.stall_s))
         try:
             with (
-                httpx.Client(timeout=timeout, follow_redirects=True) as client,
+                httpx2.Client(timeout=timeout, follow_redirects=True) as client,
                 client.stream("GET", self.url, headers=headers) as answer,
             ):
                 if answer.status_code == 429 or answer.status_code >= 500:
@@ -340,13 +357,13 @@ class _Stream:
                 if answer.is_error:
                     return "broken", None
                 self._write(answer, at if answer.status_code == 206 else 0, at)
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             return "stalled", None
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return "broken", None
         return "", None
 
-    def _write(self, answer: httpx.Response, start: int, was_at: int) -> None:
+    def _write(self, answer: httpx2.Response, start: int, was_at: int) -> None:
         if start != was_at:
             self.meter.add(start - was_at)  # the hub sends all of it again
         try:
@@ -364,7 +381,7 @@ class _Stream:
             raise
 
 
-def _asked_s(answer: httpx.Response, patience: Patience) -> float | None:
+def _asked_s(answer: httpx2.Response, patience: Patience) -> float | None:
     asked = answer.headers.get("retry-after", "")
     return min(float(asked), patience.most_s) if asked.replace(".", "", 1).isdigit() else None
 

@@ -136,20 +136,31 @@ def _header(path: Path) -> dict[str, list[int]]:
 def _of_file(path: Path) -> Kind:
     if path.suffix != ".safetensors":
         raise ModelRefused(path.name, "damaged", detail="only .safetensors files are loaded")
-    shapes = _header(path)
-    size = path.stat().st_size
+    return _with(of_shapes(_header(path)), path.stat().st_size)
+
+
+def of_shapes(shapes: Mapping[str, list[int]]) -> Kind:
+    """One file, by the shapes of its tensors."""
     if _is_lora(shapes):
-        return Kind(kind="lora", family=_lora_family(shapes), size_mb=-(-size // 2**20))
+        return Kind(kind="lora", family=_lora_family(shapes))
     if {"emb_params", "clip_l", "clip_g"} & set(shapes):
-        family = "sdxl" if "clip_g" in shapes else _WIDTHS.get(_width(shapes), "")
-        return Kind(kind="inversion", family=family, size_mb=-(-size // 2**20))
+        return Kind(kind="inversion", family="sdxl" if "clip_g" in shapes else _WIDTHS.get(_width(shapes), ""))
     family = _single_family(shapes)
-    if not family:
-        return Kind(kind="unknown", reason="single file of an unknown family", size_mb=-(-size // 2**20))
-    defaults = _XL if family == "sdxl" else _SD
-    return Kind(kind="single-file", family=family, tasks=_BOTH, defaults=dict(defaults), size_mb=-(-size // 2**20))
+    if family not in _WHOLE:
+        return Kind(
+            kind="unknown", family=family, reason=f"single file of {_FAMILIES.get(family, 'an unknown family')}"
+        )
+    channels = shapes.get(_FIRST, [])[1:2]
+    if channels not in ([], [_LATENTS]):
+        return Kind(kind="unknown", family=family, reason="model for inpainting, or of pictures to start from")
+    tasks, defaults = PIPELINES[_WHOLE[family]][1:]
+    return Kind(kind="single-file", class_name=_WHOLE[family], family=family, tasks=tasks, defaults=dict(defaults))
 
 
+_WHOLE = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
+"""Families whose whole models are loaded from one file: their pipelines."""
+_FAMILIES = {"sd21": "Stable Diffusion 2"}
+_FIRST, _LATENTS = "model.diffusion_model.input_blocks.0.0.weight", 4
 _WIDTHS = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
 """Of a text encoder's words, by family."""
 _CONTEXT = "attn2.to_k.weight"

@@ -43,7 +43,7 @@ def needed_mb(model: ModelSpec, folder: Path, dtype: Any) -> int:
     """What its weights take in that format, by what lies on the disk in the format it lies in, MiB."""
     from inference.allowed import variant_of
 
-    weights = [path for path in folder.rglob("*.safetensors") if path.is_file()]
+    weights = [folder] if folder.is_file() else [path for path in folder.rglob("*.safetensors") if path.is_file()]
     wanted = [path for path in weights if variant_of(path.name) == model.variant] or weights
     stored = sum(path.stat().st_size for path in wanted)
     return int(stored * _bytes_of(dtype) / _stored_bytes(wanted) // _MB)

@@ -17,16 +17,16 @@ _SAMPLE = 2**20
 
 
 def folder_of(model: ModelSpec) -> Path:
-    """The model's folder: in the clone, or in Hugging Face's cache. Nothing is downloaded.
+    """The model's folder, or its one file: in the clone, or in Hugging Face's cache. Nothing is downloaded.
 
     Raises: ModelUnavailable.
     """
     folder = (ROOT / Path(model.repo).expanduser()).resolve()
-    if folder.is_dir():
+    if folder.is_dir() or (folder.suffix == ".safetensors" and folder.is_file()):
         return folder
     if model.is_local or model.repo.startswith("models/"):
-        raise ModelUnavailable(model.name, f"there is no folder {folder}")
-    return cached(model.repo, model.revision, model.name)
+        raise ModelUnavailable(model.name, f"there is no {folder}")
+    return cached(model.repo, model.revision, model.name) / model.file
 
 
 def cached(repo: str, revision: str = "", model: str = "") -> Path:
@@ -62,12 +62,14 @@ def require_safetensors(model: ModelSpec, folder: Path) -> None:
 
 
 def revision_of(model: ModelSpec, folder: Path) -> str:
-    """The commit of a model from the hub; of a local folder, a hash of its configs and samples of its weights."""
+    """The commit of a model from the hub; of a local one, a hash of its configs and samples of its weights."""
     if _COMMIT.fullmatch(folder.name):
         return folder.name
     if model.revision:
         return model.revision
     digest = hashlib.sha256()
+    if folder.is_file():
+        digest.update(f"{folder.stat().st_size}\n".encode() + _sample(folder))
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".json", ".txt", ".model", ".safetensors") and path.is_file():
             digest.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode())

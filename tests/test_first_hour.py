@@ -38,6 +38,8 @@ min_free_mb = 0
 threshold = 1.0
 [devices]
 use = "cpu"
+[pool]
+niceness = 0
 [models.sd-turbo]
 ram_mb = 100
 memory_mb = 100

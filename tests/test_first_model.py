@@ -2,16 +2,21 @@
 
 import asyncio
 import shutil
+import sys
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 import main
-from bot.errors import ModelRefused
+from bot import texts
+from bot.errors import EaselError, ModelRefused
 from bot.jobs import JobState, Origin
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION
+from bot.settings import hub_folder
 from bot.usecases import Request
-from tests.hub.server import serving
+from inference.protocol import Patience
+from tests.hub.server import Fault, etag_of, serving
 from tests.inference.test_blip_loading import strip
 from tests.inference.test_safety import save_classifier
 from tests.inference.tiny import save_diffusion
@@ -22,6 +27,10 @@ CONFIG = """
 classifier = "org/judge"
 [storage]
 min_free_mb = 0
+[devices]
+use = "cpu"
+[pool]
+niceness = 0
 """
 
 
@@ -33,6 +42,7 @@ def hub(tmp_path_factory):
         old = shutil.copytree(main.ROOT / "models" / "starter-vision", folder / "blip")
         strip(old)
         hub.add("org/tiny-blip", old, licence="mit")
+        hub.add("org/tiny-match", main.ROOT / "models" / "starter-match", licence="mit")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
         yield hub
 
@@ -46,7 +56,7 @@ async def house(hub, tmp_path_factory):
             patch.delenv(name, raising=False)
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(cache))
-        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir), "EASEL_DEVICES__USE": "cpu"})
+        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir)})
         async with main.open_house(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
             working = group.create_task(house.dispatcher.run())
             yield house
@@ -102,6 +112,16 @@ async def test_an_old_blip_is_fetched_mended_and_answers(house):
     assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
 
 
+async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
+    spec = await house.usecases.catalogue.add("org/tiny-match")
+    assert spec.tasks == (ZERO_SHOT_IMAGE_CLASSIFICATION,)
+
+    installation = await used(house, "tiny-match")
+
+    assert installation.error == ""
+    assert house.usecases.models.default_for(ZERO_SHOT_IMAGE_CLASSIFICATION).name == "tiny-match"
+
+
 async def test_the_choice_is_in_the_owners_file(house):
     loaded = main.load(environ={"EASEL_DATA_DIR": str(house.usecases.choosing.choices.data_dir)})
 
@@ -122,6 +142,67 @@ async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(house, hub):
     assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "tiny"
     job = await asked(house, "imagine", prompt="a knight", size="64x64", steps=1)
     assert job.state is JobState.DELIVERED
+
+
+FAULTS = {
+    "401": "open {url}, accept its terms, set HF_TOKEN, and run this again.",
+    "403": "is closed to this HF_TOKEN",
+    "404": "The hub has no org/hard: check the name at {url}",
+    "stall": "stands still: run this again; it goes on from here.",
+    "reset": "broke off: run this again; it goes on from here.",
+    "busy": "has too much to do",
+    "wrong": "came damaged twice and was thrown away",
+    "full": "free some, or set HF_HOME to another disk.",
+    "memory": "choose a smaller model.",
+}
+
+
+def spoil(kind, hub, downloads, patch):
+    """Let the hub, or this machine, go wrong; the repo that is asked for."""
+    repo = hub.repos["org/hard"]
+    weights = next(path for path in repo.files if path.startswith("unet/") and path.endswith(".safetensors"))
+    if kind in ("401", "403"):
+        repo.token = "hf_right"
+        patch.setattr(downloads, "token", "hf_wrong" if kind == "403" else "")
+    elif kind == "404":
+        hub.repos.pop("org/hard")
+        patch.setattr(downloads, "token", "hf_right")  # without one, the hub says 401 of what is not there
+    elif kind == "full":
+        part = hub_folder("org/hard") / "blobs" / f"{etag_of(weights, repo.files[weights])}.part"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)
+        part.symlink_to("/dev/full")
+    elif kind != "memory":
+        hub.faults[weights] = Fault({"busy": "503"}.get(kind, kind), times=99)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(house, hub, monkeypatch, kind):
+    choosing, models = house.usecases.choosing, house.usecases.models
+    if kind == "full" and sys.platform != "linux":
+        pytest.skip("only Linux has /dev/full, a disk that is always full")
+    hub.add("org/hard", {**hub.repos["org/tiny-sd"].files, "README.md": kind.encode()}, licence="mit")
+    spec = replace(models.find("tiny"), name="hard", repo="org/hard", revision="", enabled=False, default_for=())
+    models.offer(replace(spec, ram_mb=10**9) if kind == "memory" else spec)
+    patience = Patience(stall_s=0.3, tries=2, pause_s=0.01, most_s=0.02)
+    monkeypatch.setattr(choosing.downloads, "patience", patience)
+    monkeypatch.setattr(choosing, "also", ())  # the classifier has its own way here, which is clear
+    spoil(kind, hub, choosing.downloads, monkeypatch)
+    before = choosing.choices.path.read_text()
+
+    try:
+        installation = await choosing.use("hard", accepted=True)
+        await installation.work
+        said = installation.error
+    except EaselError as error:
+        said = texts.explain(error)
+
+    assert FAULTS[kind].format(url=f"{hub.url}/org/hard") in said
+    assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
+    assert models.get("hard") is None
+    assert choosing.choices.path.read_text() == before
+    hub.faults.clear()
+    await choosing.downloads.remove("org/hard")
 
 
 async def test_what_is_removed_makes_room_and_the_starter_draws_again(house):

@@ -13,6 +13,7 @@ from adapters.cli.composition import Composition, Loaded
 from adapters.cli.failures import Failure
 from adapters.cli.progress import Line
 from adapters.cli.screen import note, program, tell, tell_json
+from bot.chat_texts import say_duration
 from bot.model_bodies import addition_body, installation_body, spec_body, terms_body
 from bot.models import ModelSpec
 from bot.usecases import UseCases
@@ -176,7 +177,7 @@ def terms_lines(terms: Body) -> list[str]:
 
 def fit_line(fits: Body) -> str:
     """How it would run on this machine."""
-    took = f"; {_minutes(fits['seconds'])} for one, until measured" if fits["seconds"] else ""
+    took = f"; {say_duration(fits['seconds'], str)} for one, until measured" if fits["seconds"] else ""
     how = {
         "resident": f"It fits on the device{took}.",
         "offload": f"It fits with its parts taking turns on the device{took}.",
@@ -187,7 +188,9 @@ def fit_line(fits: Body) -> str:
 
 def size(number: int) -> str:
     """Bytes for people."""
-    return f"{number / 2**30:.1f} GiB" if number >= 2**30 else f"{number / 2**20:.0f} MiB"
+    if number >= 2**30:
+        return f"{number / 2**30:.1f} GiB"
+    return f"{number / 2**20:.0f} MiB" if number >= 2**20 else f"{number / 2**10:.0f} KiB"
 
 
 async def _follow(manager: Manager, name: str, standing: Body) -> Body:
@@ -212,15 +215,11 @@ def arrival_line(standing: Body) -> str:
     if stage == "downloading" and arrival["total"]:
         percent = 100 * arrival["done"] // arrival["total"]
         rate = f", {size(int(arrival['rate']))}/s" if arrival["rate"] else ""
-        left = f", {_minutes(arrival['eta_s'])} left" if arrival["eta_s"] is not None else ""
+        left = f", {say_duration(arrival['eta_s'], str)} left" if arrival["eta_s"] is not None else ""
         return f"Downloading {title}: {percent} %, {size(arrival['done'])} of {size(arrival['total'])}{rate}{left}"
     return {"checking": f"Checking {title}", "loading": f"Loading {title}", "trying": f"Trying {title}"}.get(
         stage, f"Getting {title} ready"
     )
-
-
-def _minutes(seconds: float) -> str:
-    return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {round(seconds / 60)} min"
 
 
 async def _tell_trials(manager: Manager, loaded: Loaded, standing: Body) -> str | None:

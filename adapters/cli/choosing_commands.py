@@ -72,11 +72,12 @@ def _add_add(models: typer.Typer, session: Session) -> None:
     def add(
         source: Annotated[
             str,
-            typer.Argument(metavar="SOURCE", help="org/name of a hub, a folder, or a LoRA's .safetensors file"),
+            typer.Argument(metavar="SOURCE", help="org/name of a hub, a folder, or a .safetensors file"),
         ],
         name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it")] = "",
         file: Annotated[
-            str, typer.Option("--file", metavar="FILE", help="Of a hub's repo: which of its files, for a LoRA")
+            str,
+            typer.Option("--file", metavar="FILE", help="Of a hub's repo: which of its files, where it is one file"),
         ] = "",
         as_json: JSON = False,
         config: CONFIG = None,

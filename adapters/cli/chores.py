@@ -56,10 +56,10 @@ def _models(session: Session) -> typer.Typer:
 
     @models.command("list", help="What is configured, and for which commands")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.models import additions_of, model_rows, show_models
+        from adapters.cli.models import show_models
 
         loaded = session.load(config, data_dir)
-        return show_models(model_rows(loaded), loaded.models.presets, additions_of(loaded.data_dir), as_json=as_json)
+        return show_models(loaded, as_json=as_json)
 
     add_choosing(models, session)
     return models

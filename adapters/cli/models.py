@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapters.cli.choosing import size
 from adapters.cli.screen import note, program, tell, tell_json
 from bot.model_bodies import spec_body
 from bot.models import ModelSpec
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 OTHER_WEIGHTS = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".gguf"}
 """Formats that are never loaded: several of them can run code."""
+LIMIT = "not for commercial use"
 DESCRIPTIONS = ("model_index.json", "config.json")
 _LFS = b"version https://git-lfs"
 
@@ -24,14 +26,15 @@ _LFS = b"version https://git-lfs"
 def examine_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
     """A mark and a sentence for `doctor`."""
     demo = ", a demo" if spec.demo else ""
-    folder = find_folder(spec.repo, root)
+    folder = find_folder(spec, root)
     if folder is None:
         where = root / spec.repo
         if looks_local(spec.repo, root):
             return "bad", f"{spec.name}: there is no folder {where}: put the model there, or change its repo."
         return "bad", f"{spec.name}: {spec.repo} is neither a folder nor in the Hugging Face cache {hub_cache()}."
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    wrong = _wrong_with(files, folder)
+    is_one = folder.is_file()
+    files = [folder] if is_one else sorted(path for path in folder.rglob("*") if path.is_file())
+    wrong = _with_path(folder, problem_of(folder)) if is_one else _wrong_with(files, folder)
     if wrong:
         return "bad", f"{spec.name}: {wrong}"
     size = sum(path.stat().st_size for path in files) / 2**20
@@ -57,9 +60,13 @@ def _wrong_with(files: list[Path], folder: Path) -> str:
         has = f"only {', '.join(others)}" if others else "no weights"
         return f"{folder} has {has}; only safetensors are loaded: convert the model, or take another."
     for path in weights:
-        if problem := problem_of(path):
-            return f"{path} {problem}."
+        if wrong := _with_path(path, problem_of(path)):
+            return wrong
     return ""
+
+
+def _with_path(path: Path, problem: str) -> str:
+    return f"{path} {problem}." if problem else ""
 
 
 def _is_json(path: Path) -> bool:
@@ -88,14 +95,24 @@ def problem_of(path: Path) -> str:
     return "" if 8 + length + max(ends, default=0) == size else "is cut short: copy it again"
 
 
-def find_folder(repo: str, root: Path) -> Path | None:
-    """Where the model's files are: a folder of the clone, any folder, or the Hugging Face cache."""
-    local = root / Path(repo).expanduser()
-    if local.is_dir():
+def find_folder(spec: ModelSpec, root: Path) -> Path | None:
+    """Where the model's files are, or its one file: in the clone, in any folder, or in the Hugging Face cache."""
+    local = root / Path(spec.repo).expanduser()
+    if local.exists():
         return local
-    snapshots = hub_folder(repo) / "snapshots"
-    found = sorted(snapshots.glob("*")) if snapshots.is_dir() else []
-    return found[-1] if found else None
+    snapshots = hub_folder(spec.repo) / "snapshots"
+    found = sorted(snapshots.glob(spec.revision or "*")) if snapshots.is_dir() else []
+    place = found[-1] / spec.file if found else None
+    return place if place is not None and place.exists() else None
+
+
+def disk_bytes(spec: ModelSpec, root: Path) -> int:
+    """What the model takes on the disk; 0: it is not here."""
+    place = find_folder(spec, root)
+    if place is None:
+        return 0
+    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+    return sum(path.stat().st_size for path in files)
 
 
 def looks_local(repo: str, root: Path) -> bool:
@@ -116,6 +133,7 @@ class Row:
     licence: str
     mark: str
     sentence: str
+    disk_bytes: int
 
 
 def model_rows(loaded: "Loaded") -> list[Row]:
@@ -132,22 +150,29 @@ def model_rows(loaded: "Loaded") -> list[Row]:
                 licence=spec.licence,
                 mark=mark,
                 sentence=sentence,
+                disk_bytes=disk_bytes(spec, loaded.root),
             )
         )
     return rows
 
 
-def show_models(rows: list[Row], presets: list[ModelSpec], additions: list[Path], *, as_json: bool) -> int:
+def show_models(loaded: "Loaded", *, as_json: bool) -> int:
     """A model that would not load is told, but listing it is no failure."""
+    rows, presets, additions = model_rows(loaded), loaded.models.presets, additions_of(loaded.data_dir)
     if as_json:
         kept = [{"name": path.stem, "kind": path.parent.name, "size": path.stat().st_size} for path in additions]
         tell_json(
-            {"models": [_body(row) for row in rows], "presets": [spec_body(one) for one in presets], "additions": kept}
+            {
+                "models": [_body(row) for row in rows],
+                "presets": [{**spec_body(one), "disk_bytes": disk_bytes(one, loaded.root)} for one in presets],
+                "additions": kept,
+            }
         )
         return 0
     for row in rows:
         words = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
-        tell(f"{row.name}  {', '.join(words)}  {row.repo}{'  demo' if row.demo else ''}")
+        room = f"  {size(row.disk_bytes)} on the disk" if row.disk_bytes else ""
+        tell(f"{row.name}  {', '.join(words)}  {row.repo}{room}{'  demo' if row.demo else ''}")
         if row.mark == "bad":
             tell(f"  {row.sentence}")
     for path in additions:
@@ -155,9 +180,11 @@ def show_models(rows: list[Row], presets: list[ModelSpec], additions: list[Path]
     if presets:
         note(f"To choose from, with `{program()} models use NAME`:")
     for spec in presets:
-        size = f"  {spec.download_mb / 1024:.1f} GiB" if spec.download_mb else ""
-        limits = "" if spec.commercial else "  not for commercial use"
-        tell(f"{spec.name}  {', '.join(spec.tasks)}{size}  {'; '.join(spec.licences) or spec.licence}{limits}")
+        here, whole = disk_bytes(spec, loaded.root), spec.download_mb * 2**20
+        room = f"  {size(here)} on the disk" if here else f"  {size(whole)}" if whole else ""
+        licences = "; ".join(spec.licences) or spec.licence
+        limits = "" if spec.commercial or LIMIT in licences else f"  {LIMIT}"
+        tell(f"{spec.name}  {', '.join(spec.tasks)}{room}  {licences}{limits}")
     return 0
 
 

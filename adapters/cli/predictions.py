@@ -72,7 +72,7 @@ def _disk(free_mb: int) -> Iterator[Check]:
 
 
 def _offline(loaded: "Loaded") -> Iterator[Check]:
-    missing = [spec.name for spec in loaded.models if find_folder(spec.repo, loaded.root) is None]
+    missing = [spec.name for spec in loaded.models if find_folder(spec, loaded.root) is None]
     if missing and os.environ.get("HF_HUB_OFFLINE", "").casefold() in ("1", "true", "yes", "on"):
         yield Check("models", BAD, f"HF_HUB_OFFLINE is set, so {', '.join(missing)} cannot be fetched: take it away.")
 
@@ -85,10 +85,10 @@ def _classifier(loaded: "Loaded") -> Iterator[Check]:
         return
     from bot.safety import classifier_of
 
-    repo = classifier_of(settings).repo
-    if repo and find_folder(repo, loaded.root) is None:
+    classifier = classifier_of(settings)
+    if classifier.repo and find_folder(classifier, loaded.root) is None:
         sentence = (
-            f"The safety classifier {repo} is not here, so that {', '.join(real)} draw for admins only: "
+            f"The safety classifier {classifier.repo} is not here, so that {', '.join(real)} draw for admins only: "
             f"`{program()} models use {real[0]}` fetches it."
         )
         yield Check("models", WARN, sentence)

@@ -308,7 +308,7 @@ class _Setup:
         lines = []
         if self.person is None and self.answers.has_nothing:
             lines.append(f"Nobody could be asked here. With flags: {_FLAGS}; `{program()} setup --help` explains them.")
-        if not standing:
+        if not standing and all(spec.demo for spec in self.loaded.models):
             lines.append(f"Real pictures: `{program()} models use NAME` fetches a model and tries it.")
         if not self.bots:
             kept = self.loaded.data_dir / SECRETS_FILE

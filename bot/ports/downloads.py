@@ -35,7 +35,8 @@ class Listing:
         licence: what the hub says (its tag, such as "apache-2.0"); empty when it says nothing.
         is_gated: its page asks people to accept something first.
         refused: names of weights that are left out for their format, as long as there are safetensors instead.
-        kind: the class that the model's index or config names, such as "StableDiffusionPipeline"; empty when unknown.
+        kind: the class that the model's index or config names, such as "StableDiffusionPipeline", or that a whole model
+            in one file is of; empty when unknown.
         variant: of the weights that were found, which may be another than wanted.
         cache: the folder the files go to; `free` is how many bytes are free there.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelRefused
-from bot.installing import wanted_of
+from bot.installing import fetched, wanted_of
 from bot.models import REPO, ModelSpec
 from bot.ports import Addition, Kind, Listing, Wanted
 from bot.recovery import fail_stranded
@@ -22,9 +22,10 @@ class CatalogueUseCases:
     using: ModelUseCases
 
     async def add(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | Addition:
-        """Make `org/name` or a folder known, so that it can be used; copy and keep a LoRA or a textual inversion.
+        """Make `org/name`, a folder or a whole model in one file known, so that it can be used; copy and keep a LoRA or
+        a textual inversion.
 
-        Of a model on a hub nothing is fetched but what it is.
+        `file`: which of the repo's. Of a model on a hub nothing is fetched but what it is.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
@@ -34,17 +35,15 @@ class CatalogueUseCases:
             chosen = self._free_name(name or path.stem)
             if kind.kind in ADDITIONS:
                 return await self.using.files.keep(path, kind, chosen)
-            if path.is_file():
-                raise ModelRefused(path.name, "kind", detail="whole model in one file")
             return self._add(chosen, kind, str(path))
         if not REPO.fullmatch(source):
             raise ModelRefused(source[:80], "no_file")
         listing = await self.using.downloads.look(Wanted(repo=source, file=file))
         chosen = self._free_name(name or source.rpartition("/")[2])
         kind = self.using.files.of_class(listing.kind)
-        if not listing.kind or file:
+        if not listing.kind:
             return await self._add_addition(listing, chosen)
-        found = {"licence": listing.licence, "download_mb": round(listing.total / 2**20)}
+        found = {"licence": listing.licence, "download_mb": round(listing.total / 2**20), "file": file}
         return self._add(chosen, replace(kind, defaults={**kind.defaults, **found}), source)
 
     def _free_name(self, wished: str) -> str:
@@ -76,7 +75,7 @@ class CatalogueUseCases:
         return spec
 
     async def _add_addition(self, listing: Listing, name: str) -> Addition:
-        async with aclosing(self.using.downloads.fetch(listing)) as transfers:
+        async with aclosing(fetched(self.using.downloads, listing)) as transfers:
             async for _ in transfers:
                 pass
         folder = self.using.files.cached(listing.wanted.repo, listing.commit)

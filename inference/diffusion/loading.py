@@ -1,4 +1,4 @@
-"""Loads a Diffusers pipeline from a folder: safetensors only, nobody else's code, nothing fetched."""
+"""Loads a Diffusers pipeline from a folder or a file: safetensors only, nobody else's code, nothing fetched."""
 
 import inspect
 import json
@@ -12,24 +12,37 @@ from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
+from inference.diffusion.single_file import load_single_file
 from inference.precision import dtype_for
 from inference.residence import OFFLOAD, decide, needed_mb
 from inference.weights import file_of, folder_of, require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
-    """The folder's pipeline from text to image, or from a picture and an instruction, on the device.
+    """The folder's or file's pipeline from text to image, or from a picture and an instruction, on the device.
 
     Raises: ModelUnavailable; what Diffusers raises.
     """
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()  # warnings quote the end of long prompts
         logging.disable_progress_bar()
+    dtype = dtype_for(model, device)
+    residence = decide(needed_mb(model, folder, dtype), device)
+    pipeline = load_single_file(model, folder, dtype) if folder.is_file() else _load_folder(model, folder, dtype)
+    for lora in model.loras:
+        _fuse(pipeline, model, lora)
+    if residence == OFFLOAD:
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
     require_safetensors(model, folder)
     index = _index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else AutoPipelineForText2Image
-    dtype = dtype_for(model, device)
-    residence = decide(needed_mb(model, folder, dtype), device)
     pipeline = kind.from_pretrained(
         folder,
         dtype=dtype,
@@ -40,13 +53,6 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     )
     if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= takes(pipeline):
         raise ModelUnavailable(model.name, f"{index['_class_name']} takes no instruction with a picture")
-    for lora in model.loras:
-        _fuse(pipeline, model, lora)
-    if residence == OFFLOAD:
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from bot.choices import OwnersChoices
-from bot.errors import DownloadFailed, EngineError, ModelRefused
+from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.events import Events
 from bot.fitting import Hardware
 from bot.jobs import Media
@@ -409,7 +409,7 @@ async def test_a_repo_of_the_hub_becomes_known(town, catalogue):
     assert (await finished(town, "owl-v2-1")).error == ""
 
 
-async def test_a_folder_becomes_known_and_a_whole_model_in_one_file_is_not_taken_yet(town, catalogue, tmp_path):
+async def test_a_folder_and_a_whole_model_in_one_file_become_known(town, catalogue, tmp_path):
     folder = tmp_path / "My Model"
     folder.mkdir()
     (folder / "all.safetensors").write_bytes(b"x")
@@ -418,10 +418,27 @@ async def test_a_folder_becomes_known_and_a_whole_model_in_one_file_is_not_taken
     one = await catalogue.add(str(folder), name="Mine")
     assert (one.name, one.repo, one.is_local) == ("mine", str(folder), True)
 
-    town.files.kind = Kind(kind="single-file", family="sd15", tasks=(TEXT_TO_IMAGE,))
+    town.files.kind = Kind(kind="single-file", family="sd15", tasks=(TEXT_TO_IMAGE,), defaults={"steps": 25})
+    all_of_it = await catalogue.add(str(folder / "all.safetensors"))
+    assert (all_of_it.name, all_of_it.repo, all_of_it.steps) == ("all", str(folder / "all.safetensors"), 25)
+    assert (await finished(town, "all")).error == ""
+    assert town.hub.fetched == []
+
+    town.files.kind = Kind(kind="unknown", reason="single file of Stable Diffusion 2")
     with pytest.raises(ModelRefused) as refused:
-        await catalogue.add(str(folder / "all.safetensors"))
-    assert "one file" in refused.value.detail
+        await catalogue.add(str(folder / "all.safetensors"), name="two")
+    assert (refused.value.problem, refused.value.detail) == ("kind", "single file of Stable Diffusion 2")
+
+
+async def test_one_file_of_a_repo_may_be_the_whole_model(town, catalogue):
+    town.files.kind = Kind(kind="single-file", class_name="StableDiffusionPipeline", tasks=(TEXT_TO_IMAGE,))
+
+    spec = await catalogue.add("org/owl", file="owl.safetensors")
+
+    assert (spec.file, spec.repo) == ("owl.safetensors", "org/owl")
+    assert (await finished(town, "owl")).error == ""
+    assert {wanted.file for wanted in town.hub.looked} == {"owl.safetensors"}
+    assert settings_of(town, "owl").file == "owl.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -450,6 +467,20 @@ async def test_a_lora_is_kept_and_listed_and_dropped(town, catalogue, tmp_path):
         await catalogue.add(str(path))
     assert await catalogue.remove("style") == 7
     assert town.files.additions() == []
+
+
+async def test_a_lora_of_the_hub_is_fetched_and_kept(town, catalogue, tmp_path):
+    town.hub.kind, town.files.place = "", tmp_path
+    town.files.kind = Kind(kind="lora", family="sdxl")
+
+    kept = await catalogue.add("org/style", file="style.safetensors")
+
+    assert (kept.name, kept.kind, kept.family) == ("style", "lora", "sdxl")
+    assert town.hub.fetched == ["org/style"]
+    town.hub.errors["fetch"] = StorageFull(free_mb=1024, need_mb=2048)
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add("org/other")
+    assert (refused.value.problem, refused.value.detail) == ("disk", "2.0 GiB on the disk, 1.0 GiB are free")
 
 
 async def test_a_removed_preset_can_be_chosen_again_and_its_jobs_are_refunded(town, catalogue):

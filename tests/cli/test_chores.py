@@ -2,12 +2,17 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import numpy
 import pytest
+from safetensors.numpy import save_file
 
 from bot.lock import DataLock
-from tests.cli.house import serving
+from bot.models import Models
+from tests.choosing import FOX
+from tests.cli.house import MODELS, serving
 
 WAYS = pytest.mark.parametrize("open_way", [nullcontext, serving], ids=["alone", "through a server"])
 
@@ -138,3 +143,26 @@ def test_models_as_json_say_whether_they_are_usable(call):
     models = {model["name"]: model for model in json.loads(said.out)["models"]}
     assert models["look"]["default_for"] == ["image-to-text", "visual-question-answering"]
     assert models["look"]["is_usable"] is False
+    assert models["look"]["disk_bytes"] == 0
+
+
+def test_a_presets_limits_are_told_once(call, composition, monkeypatch):
+    load, old = composition.load, replace(FOX, name="old", licences=("OPT: not for commercial use",))
+    models = Models({"fox": FOX, "old": old})
+    monkeypatch.setattr(composition, "load", lambda config: replace(load(config), models=models))
+
+    assert call("models", "list").out.splitlines() == [
+        "fox  text-to-image  100 MiB  fox-1.0  not for commercial use",
+        "old  text-to-image  100 MiB  OPT: not for commercial use",
+    ]
+
+
+def test_what_models_take_on_the_disk_is_told(call, composition, tmp_path, monkeypatch):
+    whole, load = tmp_path / "whole.safetensors", composition.load
+    save_file({"a": numpy.zeros(2**19, dtype=numpy.float32)}, whole)
+    spec = replace(MODELS[0], repo=str(whole))
+    monkeypatch.setattr(composition, "load", lambda config: replace(load(config), models=Models({"paint": spec})))
+
+    (model,) = json.loads(call("models", "list", "--json").out)["models"]
+    assert (model["disk_bytes"], model["is_usable"]) == (whole.stat().st_size, True)
+    assert f"{whole}  2 MiB on the disk" in call("models", "list").out

@@ -327,6 +327,13 @@ def test_enter_keeps_everything_the_second_time(answer, data_dir, installed):
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_whoever_has_a_real_model_is_not_told_how_to_get_one(call, data_dir):
+    assert "Real pictures:" in call("setup").out
+    (data_dir / "config.toml").write_text("[models.sd-turbo]\nenabled = true\n")
+
+    assert "Real pictures:" not in call("setup").out
+
+
 def test_a_token_is_forgotten_for_a_dash(answer, data_dir):
     answer("none", "none", DISCORD_TOKEN, TELEGRAM_TOKEN, "", "")
     answer("none", "none", "-", "", "")

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from tests.choosing import FOX, FakeHub
+from tests.discord.house import MODELS, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor
+from tests.discord.people import Actor, until
 from tests.discord.test_moderation import living, told
 
 
@@ -23,3 +25,28 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(
         rules = await house.inner.usecases.moderation.describe("discord", str(ann.channel.guild.id))
 
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
+
+
+async def test_a_model_is_fetched_from_a_chat_and_those_who_wait_hear_how_far_it_is(
+    data_dir: Path, server: Loopback, ann: Actor
+) -> None:
+    hub = FakeHub()
+    async with opened(data_dir, server, with_models=(*MODELS, FOX), admins=(str(ann.person.id),)) as house:
+        house.inner.usecases.choosing.downloads = hub
+        house.start()
+        await house.ready()
+        terms = await told(ann.slash("admin", what="models", action="use", model="fox"))
+        assert "Licence: fox-1.0" in terms
+        assert "with the option accept" in terms
+        hub.go_on.clear()
+        assert "is being fetched" in await told(
+            ann.slash("admin", what="models", action="use", model="fox", accept=True)
+        )
+        ann.slash("imagine", prompt="a knight", model="fox")
+        waiting = await ann.posted()
+        await until(lambda: "Downloading Fox XL, 40 %" in waiting.content, "how far it is")
+        assert "You are 1st." in waiting.content
+
+        hub.go_on.set()
+        await ann.finished()
+        assert "fox: text-to-image (default)" in await told(ann.slash("admin", what="models"))

@@ -7,10 +7,12 @@ import sys
 from contextlib import aclosing
 from pathlib import Path
 
+import numpy
 import pytest
+import safetensors.numpy
 
 from bot.errors import DownloadFailed, StorageFull
-from bot.ports import Wanted
+from bot.ports import Transfer, Wanted
 from bot.settings import hub_cache
 from inference import fetching, hub, protocol
 from inference.environment import clean_environment
@@ -50,8 +52,12 @@ def downloads(shop, tmp_path, monkeypatch):
 
 async def fetched(downloads, wanted=FOX):
     listing = await downloads.look(wanted)
+    return listing, await pulled(downloads, listing)
+
+
+async def pulled(downloads, listing):
     async with aclosing(downloads.fetch(listing)) as transfers:
-        return listing, [transfer async for transfer in transfers]
+        return [transfer async for transfer in transfers]
 
 
 def snapshot(listing):
@@ -135,6 +141,46 @@ async def test_what_it_takes_on_the_disk_and_taking_it_away(downloads):
     assert await downloads.remove("../../etc") == 0
 
 
+async def test_a_whole_model_in_one_file_is_known_by_its_first_bytes(shop, downloads):
+    first, words = "model.diffusion_model.input_blocks.0.0.weight", "input_blocks.1.1.transformer_blocks.0.attn2"
+    whole = safetensors.numpy.save(
+        {
+            first: numpy.zeros((4, 4, 3, 3), numpy.float16),
+            f"model.diffusion_model.{words}.to_k.weight": numpy.zeros((8, 768), numpy.float16),
+        }
+    )
+    shop.add("org/whole", {"whole.safetensors": whole, "other.safetensors": b"no such file", "README.md": b"x"})
+
+    listing, _ = await fetched(downloads, Wanted(repo="org/whole", file="whole.safetensors"))
+
+    assert listing.kind == "StableDiffusionPipeline"
+    assert [file.path for file in listing.files] == ["whole.safetensors"]
+    assert (snapshot(listing) / "whole.safetensors").read_bytes() == whole
+    broken = Wanted(repo="org/whole", file="other.safetensors")
+    assert (await problem_of(downloads.look(broken))).problem == "no_file"
+
+
+def test_no_time_is_told_before_it_is_known_how_fast_the_line_is(monkeypatch):
+    now = [10.0]
+    told: list[Transfer] = []
+    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
+    meter = hub.Meter(1000, told.append)
+    for seconds, count in ((0.0, 1), (0.5, 1), (0.6, 98), (0.5, 100)):
+        now[0] += seconds
+        meter.add(count)
+
+    assert [(one.done, one.rate > 0, one.eta_s is None) for one in told] == [
+        (1, False, True), (2, False, True), (100, True, False), (200, True, False),
+    ]  # fmt: skip
+
+
+async def test_the_largest_file_comes_first(shop, downloads):
+    await fetched(downloads)
+
+    asked = [one.path.rpartition("/")[2] for one in shop.asked if one.method == "GET" and "/resolve/" in one.path]
+    assert asked.index("diffusion_pytorch_model.safetensors") < asked.index("config.json")
+
+
 # ---------------------------------------------------------------- who may
 
 
@@ -207,19 +253,14 @@ async def test_a_stall_is_noticed_and_tried_again(shop, downloads):
     ("kind", "problem"), [("stall", "stalled"), ("reset", "broken"), ("503", "busy"), ("429", "busy")]
 )
 async def test_after_some_tries_it_is_given_up_and_what_came_stays(shop, downloads, kind, problem):
-    await fetched_index(downloads)
+    listing = await downloads.look(FOX)
     shop.faults[UNET] = Fault(kind, times=99)
 
-    error = await problem_of(fetched(downloads))
+    error = await problem_of(pulled(downloads, listing))
 
     assert error.problem == problem
     shop.faults.clear()
-    assert (await fetched(downloads))[1][-1].done > 0
-
-
-async def fetched_index(downloads):
-    """The small file that `look` reads is no part of what is tested."""
-    await downloads.look(FOX)
+    assert (await pulled(downloads, listing))[-1].done == listing.total
 
 
 @pytest.mark.parametrize("status", ["500", "429"])

@@ -48,6 +48,24 @@ def a_file(path, **tensors):
             {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)},
             "single-file", "sd15",
         ),
+        (
+            {
+                "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+                "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight": (3840, 1280),
+            },
+            "single-file", "sdxl",
+        ),
+        (
+            {
+                "model.diffusion_model.input_blocks.0.0.weight": (320, 9, 3, 3),
+                "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+            },
+            "unknown", "sd15",
+        ),
+        (
+            {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 1024)},
+            "unknown", "sd21",
+        ),
         ({"something.else": (3, 3)}, "unknown", ""),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.choosing import FOX, FakeHub
 from tests.telegram.town import built, words_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,3 +31,24 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(tmp_path
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
     assert "nothing" in words_of(unknown)
     assert "Choose one of" in words_of(wrong)
+
+
+async def test_a_model_is_fetched_from_a_chat_and_those_who_wait_hear_how_far_it_is(tmp_path, server):
+    bob, hub = server.world.person("Bob"), FakeHub()
+    chat = server.world.private(bob)
+    async with built(tmp_path, server) as town:
+        town.house.usecases.models.offer(FOX)
+        town.house.usecases.choosing.downloads = hub
+        await town.open(admins=(str(bob["id"]),))
+        server.world.say(chat, bob, "/admin models use fox")
+        terms = await town.text(chat, "Licence: fox-1.0")
+        hub.go_on.clear()
+        server.world.say(chat, bob, "/admin models use fox --accept")
+        await town.text(chat, "is being fetched", 2)
+        server.world.say(chat, bob, "/imagine a knight --model fox")
+        waiting = words_of(await town.text(chat, "Downloading Fox XL, 40 %", 3))
+        hub.go_on.set()
+        await town.picture(chat, 3)
+
+    assert "--accept" in words_of(terms)
+    assert "You are 1st." in waiting

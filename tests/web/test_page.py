@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import pytest_asyncio
@@ -13,7 +13,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
+from bot.errors import DownloadFailed
 from bot.safety import SafetySettings
+from tests.choosing import FOX
 from tests.web.asking import imagine, make
 from tests.web.pool import picture
 
@@ -380,3 +382,31 @@ async def test_an_admin_reads_the_terms_and_switches_to_another_model(server, ta
     await dialog.get_by_role("button", name="Add").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("There is no no model at all")
     assert [line for line in tab.complaints if "409" not in line] == []
+
+
+async def test_what_the_hub_says_stands_in_the_models_own_place_and_stays_there(server, tab):
+    choosing = server.usecases.choosing
+    choosing.models.offer(replace(FOX, name="owl", title="Owl"))
+    choosing.downloads.errors["look"] = DownloadFailed("org/fox", "gated", url="https://hub.test/org/fox")
+    await tab.open(server.url)
+    await tab.page.get_by_role("button", name="Models").click()
+    dialog = tab.page.get_by_role("dialog", name="Models")
+    fox, owl = dialog.locator('[data-model="fox"]'), dialog.locator('[data-model="owl"]')
+
+    await fox.get_by_role("button", name="Use it").click()
+    await expect(fox.get_by_role("alert")).to_contain_text("set HF_TOKEN, and run this again")
+    choosing.downloads.errors.clear()
+    choosing.downloads.go_on.clear()
+    await fox.get_by_role("button", name="Try again").click()
+    await fox.get_by_role("button", name="Accept and use it").click()
+    await expect(fox).to_contain_text("Downloading, 40 %")
+    await owl.get_by_role("button", name="Use it").click()
+    await expect(owl).to_contain_text("Licence: fox-1.0.")
+    async with tab.page.expect_response("**/admin/models"):
+        pass  # how far the fox is, is told again
+
+    await expect(owl.get_by_role("button", name="Accept and use it")).to_be_visible()
+    choosing.downloads.go_on.set()
+    await expect(dialog.locator("#models-here")).to_contain_text("Fox XL is the default for text-to-image")
+    await owl.get_by_role("button", name="Not now").click()
+    await expect(owl.get_by_role("button", name="Use it")).to_be_visible()

@@ -6,6 +6,8 @@ import { announce, byId, h, say, seconds } from "./dom.js";
 const LOOK_MS = 1000;
 let timer = null;
 let onSwitched = () => {};
+/** What stands in a model's own place until it is answered, whatever else is told meanwhile: {name, node}. */
+let aside = null;
 
 /** The button appears for admins only. `onChange` is called after another model came into use. */
 export async function setUpModels(onChange) {
@@ -14,7 +16,7 @@ export async function setUpModels(onChange) {
   const button = byId("open-models");
   button.hidden = !me.admin;
   if (!me.admin) return;
-  button.addEventListener("click", () => (byId("models-dialog").showModal(), refresh()));
+  button.addEventListener("click", () => (byId("models-dialog").showModal(), settle()));
   byId("models-close").addEventListener("click", () => byId("models-dialog").close());
   byId("models-dialog").addEventListener("close", () => clearTimeout(timer));
   byId("add-model").addEventListener("submit", add);
@@ -38,6 +40,7 @@ async function refresh() {
 }
 
 function row(model) {
+  if (aside?.name === model.name && !model.arrival) return aside.node;
   const isHere = model.enabled && !model.arrival;
   const what = [model.tasks.join(", "), size(model), fits(model), model.licences.join("; ")].filter(Boolean).join(" · ");
   const use = h("button", { type: "button", class: isHere ? "quiet" : "", "data-key": `use ${model.name}`, click: () => begin(model) },
@@ -64,7 +67,10 @@ function arriving({ arrival, title }) {
   return h("div", { class: "progress" }, bar, h("span", {}, words));
 }
 
-const bytes = (number) => (number >= 2 ** 30 ? `${(number / 2 ** 30).toFixed(1)} GiB` : `${Math.round(number / 2 ** 20)} MiB`);
+const bytes = (number) => {
+  if (number >= 2 ** 30) return `${(number / 2 ** 30).toFixed(1)} GiB`;
+  return number >= 2 ** 20 ? `${Math.round(number / 2 ** 20)} MiB` : `${Math.round(number / 2 ** 10)} KiB`;
+};
 
 function size(model) {
   if (model.disk_bytes) return `${bytes(model.disk_bytes)} on the disk`;
@@ -77,7 +83,19 @@ function fits({ fits: found }) {
   return { resident: `fits${each}`, offload: `fits, its parts taking turns${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
 }
 
+function setAside({ name, title }, ...content) {
+  const node = h("li", { class: "model", "data-model": name }, h("p", {}, h("strong", {}, title)), content);
+  byId("models-dialog").querySelector(`[data-model="${CSS.escape(name)}"]`)?.replaceWith(node);
+  aside = { name, node };
+}
+
+async function settle() {
+  aside = null;
+  await refresh();
+}
+
 async function begin(model) {
+  setAside(model, h("p", { class: "hint", role: "status" }, "Asking the hub …"));
   try {
     const terms = await get(`/admin/models/${model.name}/terms`);
     const needed = [
@@ -89,18 +107,24 @@ async function begin(model) {
     if (terms.must_accept || terms.fits.place === "no") askFirst(terms, needed);
     else await install(terms, false);
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    refuse(model, problem);
   }
+}
+
+function refuse(model, problem) {
+  const again = h("button", { type: "button", click: () => begin(model) }, "Try again");
+  const no = h("button", { type: "button", click: settle }, "Not now");
+  setAside(model, h("p", { class: "error", role: "alert" }, problem.message), h("div", { class: "row" }, again, no));
+  again.focus();
 }
 
 /** The terms in the model's own place, with what it takes to go on. */
 function askFirst(terms, needed) {
-  const place = byId("models-dialog").querySelector(`[data-model="${CSS.escape(terms.name)}"]`);
   const yes = h("button", { type: "button", class: "primary", click: () => install(terms, terms.fits.place === "no") },
     terms.must_accept ? "Accept and use it" : "Try it anyway");
-  const no = h("button", { type: "button", click: refresh }, "Not now");
+  const no = h("button", { type: "button", click: settle }, "Not now");
   const link = terms.licence_url && h("p", {}, h("a", { href: terms.licence_url, target: "_blank", rel: "noreferrer" }, "Read the licence"));
-  place.replaceChildren(h("div", {}, h("p", {}, h("strong", {}, terms.title)), needed.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, yes, no)));
+  setAside(terms, needed.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, yes, no));
   yes.focus();
 }
 
@@ -110,9 +134,10 @@ async function install(terms, anyway) {
     announce(`Fetching ${terms.title}`);
     void followTo(terms);
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    refuse(terms, problem);
+    return;
   }
-  await refresh();
+  await settle();
 }
 
 /** Tells the rest of the page once it is in use, whether the dialog is open or not. */
