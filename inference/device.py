@@ -20,7 +20,7 @@ from inference import protocol
 from inference.process import ChildProcess
 from inference.room import Room
 from inference.settings import PoolSettings
-from inference.watchdog import Hung, Running, TimeUp, Watchdog
+from inference.watchdog import Hung, Running, TimeUp, Watchdog, last_step
 
 _log = structlog.get_logger("inference")
 _STEADY_S = 60.0
@@ -298,7 +298,8 @@ class Device:
                 if running := self._running.get(task_id):
                     if isinstance(event, Measured):
                         self._learn(event)
-                    running.report(now, used_s, stepped=not isinstance(event, Measured))
+                    others = last_step(self._running.values())
+                    running.report(now, used_s, stepped=not isinstance(event, Measured), others_stepped_at=others)
                     running.tell(event)
             case protocol.Ended(task_id=task_id, outcome=outcome, used_s=used_s):
                 if running := self._running.pop(task_id, None):

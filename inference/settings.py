@@ -12,8 +12,8 @@ class PoolSettings:
         load_timeout_s: how long loading a model may take.
         silence_s: a child that says nothing for this long is killed (its heart beats every second).
         load_silence_s: the same while it starts or loads, when one long call may hold everything up.
-        step_silence_s: a job that has stepped must step again within this, or within
-            `STEP_PATIENCE` times its slowest step, whichever is longer.
+        step_silence_s: once jobs have stepped, one of them must step again within this, or within
+            `STEP_PATIENCE` times their slowest step, whichever is longer.
         cancel_grace_s: a job over its time that has not stopped by then gets its child killed.
         restart_backoff_s: wait before the first restart of a crashed child; doubles each time.
         restart_backoff_max_s: the longest such wait.

@@ -4,6 +4,7 @@ Pure: times are given, nothing is killed here. All times are monotonic seconds.
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -46,12 +47,13 @@ class Running:
     def start(self, now: float) -> None:
         self.started_at = self.reported_at = now
 
-    def report(self, now: float, used_s: float, *, stepped: bool) -> None:
+    def report(self, now: float, used_s: float, *, stepped: bool, others_stepped_at: float = -math.inf) -> None:
+        """`others_stepped_at`: the last step of any task beside it; before that it had to wait for its turn."""
         self.used_s, self.reported_at = used_s, now
         if stepped:
             since = self.started_at if self.stepped_at is None else self.stepped_at
             if since is not None:
-                self.slowest_step_s = max(self.slowest_step_s, now - since)
+                self.slowest_step_s = max(self.slowest_step_s, now - max(since, others_stepped_at))
             self.stepped_at = now
 
     def was_held_up(self, since: float, now: float) -> None:
@@ -63,6 +65,11 @@ class Running:
     def device_s(self, now: float) -> float:
         """Device time used so far; 0 while it waits or its model loads."""
         return 0.0 if self.started_at is None else self.used_s + now - self.reported_at
+
+
+def last_step(running: Iterable[Running]) -> float:
+    """When any of them stepped last; before all time, when none did."""
+    return max((one.stepped_at for one in running if one.stepped_at is not None), default=-math.inf)
 
 
 @dataclass(frozen=True)
@@ -144,9 +151,11 @@ class Watchdog:
         for one in running:
             if one.must_end_by is not None and now > one.must_end_by:
                 return Hung("a job did not stop when its time was up")
-            patience_s = max(settings.step_silence_s, STEP_PATIENCE * one.slowest_step_s)
-            if one.stepped_at is not None and now - one.stepped_at > patience_s:
-                return Hung(f"no step for {patience_s:.0f} s")
+        stepped_at = last_step(running)
+        slowest_s = max((one.slowest_step_s for one in running), default=0.0)
+        patience_s = max(settings.step_silence_s, STEP_PATIENCE * slowest_s)
+        if stepped_at > -math.inf and now - stepped_at > patience_s:
+            return Hung(f"no step for {patience_s:.0f} s")
         for one in running:
             is_late = one.device_s(now) > settings.job_timeout_s
             if is_late and one.must_end_by is None and not one.is_over:

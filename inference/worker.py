@@ -29,19 +29,32 @@ BEAT_S = 1.0
 
 
 @dataclass
-class _Admitted:
-    """A task in an engine. `step`: the last that was told; `steps_s`: device-seconds from each to the next."""
+class Admitted:
+    """A task in an engine. `steps_s`: device-seconds from each step that was told to the next."""
 
     task: Task
     shape: str = ""
     used_s: float = 0.0
     told_s: float = 0.0
-    step: int = 0
     steps_s: list[float] = field(default_factory=list)
 
-    def stepped(self, step: int) -> None:
+    def stepped(self) -> None:
         self.steps_s.append(self.used_s - self.told_s)
-        self.step, self.told_s = step, self.used_s
+        self.told_s = self.used_s
+
+    @property
+    def step_s(self) -> float:
+        """A typical step, as far as it was this task's: not the first, which warms up."""
+        steady = self.steps_s[1:] or self.steps_s
+        return median(steady) if steady else 0.0
+
+    @property
+    def rest_s(self) -> float:
+        """What the task took beside its steps, for each of its results.
+
+        Beside its own part of them: alone a step costs more than a part of a shared one.
+        """
+        return max(0.0, self.used_s - self.step_s * len(self.steps_s)) / int(self.task.options.get("count", 1))
 
 
 class Worker:
@@ -54,7 +67,7 @@ class Worker:
         self._checker = Checker(begin.classifier, lambda spec: find(begin.checker)(spec))
         self._shelf = Shelf(find(begin.engines), begin, line, self._checker)
         self._waiting: deque[Task] = deque()
-        self._admitted: dict[str, _Admitted] = {}
+        self._admitted: dict[str, Admitted] = {}
 
     def serve(self) -> None:
         """Until the parent says Shutdown."""
@@ -131,7 +144,7 @@ class Worker:
 
     def _begin_task(self, task: Task) -> None:
         shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
-        self._admitted[task.id] = _Admitted(task, shape)
+        self._admitted[task.id] = Admitted(task, shape)
         self._line.send(protocol.Started(task.id))
         try:
             self._checker.look_at_inputs(task)
@@ -172,11 +185,11 @@ class Worker:
             if task_id in self._admitted:
                 self._admitted[task_id].used_s += seconds
 
-    def _tell(self, admitted: _Admitted, event: Step | Made | Over) -> None:
+    def _tell(self, admitted: Admitted, event: Step | Made | Over) -> None:
         task_id = event.task_id
         match event:
             case Step():
-                admitted.stepped(event.step)
+                admitted.stepped()
                 rules = admitted.task.rules
                 preview = event.preview if rules is None or rules.may_preview else None
                 told: Any = Progress(step=event.step, steps=event.steps, preview=preview)
@@ -193,14 +206,12 @@ class Worker:
         used_s = self._admitted[task_id].used_s
         self._line.send(protocol.Told(task_id=task_id, event=event, used_s=used_s))
 
-    def _measured(self, admitted: _Admitted) -> list[Measured]:
-        """What the task's engine learned of such tasks, and what it took beside its steps, for each of its results."""
+    def _measured(self, admitted: Admitted) -> list[Measured]:
+        """What the task's engine learned of such tasks, and what this one took beside its steps."""
         task = admitted.task
         readings = list(self._engine_of(task.id).readings(task)) or _typical(admitted)
-        alone = next((one.seconds for one in readings if one.rows == 1), None)
-        if alone is None:
+        if not readings:
             return []
-        rest_s = max(0.0, admitted.used_s - alone * admitted.step) / int(task.options.get("count", 1))
         return [
             Measured(
                 device=self._begin.device,
@@ -211,7 +222,7 @@ class Worker:
                 what=one.what,
                 seconds=one.seconds,
             )
-            for one in (*readings, Reading(what="job", rows=1, seconds=rest_s))
+            for one in (*readings, Reading(what="job", rows=1, seconds=admitted.rest_s))
         ]
 
     # ------------------------------------------------------------ ending
@@ -237,11 +248,10 @@ class Worker:
         return frozenset(admitted.task.model.name for admitted in self._admitted.values())
 
 
-def _typical(admitted: _Admitted) -> list[Reading]:
-    """A typical step of a task whose engine learns nothing: not the first, which warms up."""
-    steady = admitted.steps_s[1:] or admitted.steps_s
+def _typical(admitted: Admitted) -> list[Reading]:
+    """For a task whose engine learns nothing."""
     what = "token" if admitted.task.task.endswith(("-to-text", "answering")) else "step"
-    return [Reading(what=what, rows=1, seconds=median(steady))] if steady else []
+    return [Reading(what=what, rows=1, seconds=admitted.step_s)] if admitted.steps_s else []
 
 
 def _memory_mb(device: str) -> int:

@@ -1,7 +1,7 @@
 """The watchdog's decisions, with times that are given: no processes, no waiting."""
 
 from inference.settings import PoolSettings
-from inference.watchdog import Hung, Running, TimeUp, Watchdog
+from inference.watchdog import Hung, Running, TimeUp, Watchdog, last_step
 from tests.inference.support import make_task
 
 SETTINGS = PoolSettings(
@@ -124,3 +124,21 @@ async def test_time_in_which_another_model_loads_is_no_time_of_a_running_job():
     assert running.device_s(201) == 2.0
     assert look(watchdog, 219, [running], hears=True) is None
     assert look(watchdog, 300, [running], hears=True)[0] == 221
+
+
+async def test_a_job_that_waits_for_its_turn_is_no_hang_while_another_steps():
+    waits, steps = await make_running(1), await make_running(1)
+    watchdog = make_watchdog()
+    for at in range(2, 60):
+        steps.report(at, at, stepped=True, others_stepped_at=last_step([waits, steps]))
+        assert look(watchdog, at, [waits, steps], hears=True) is None
+
+    now, found = look(watchdog, 200, [waits, steps], hears=True)
+    assert (now, type(found)) == (80, Hung)
+
+
+async def test_waiting_for_a_turn_makes_nobody_more_patient():
+    waits, steps = await make_running(1), await make_running(1, 40)
+    waits.report(41, 2, stepped=True, others_stepped_at=last_step([waits, steps]))
+
+    assert waits.slowest_step_s == 1.0
