@@ -197,9 +197,10 @@ class Worker:
         """What the task's engine learned of such tasks, and what it took beside its steps, for each of its results."""
         task = admitted.task
         readings = list(self._engine_of(task.id).readings(task)) or _typical(admitted)
-        alone = next((one.seconds for one in readings if one.rows == 1), None)
+        alone = next((one.seconds for one in readings if one.rows == 1 and one.what != "job"), None)
         if alone is None:
             return []
+        has_rest = any(one.what == "job" for one in readings)
         rest_s = max(0.0, admitted.used_s - alone * admitted.step) / int(task.options.get("count", 1))
         return [
             Measured(
@@ -211,7 +212,7 @@ class Worker:
                 what=one.what,
                 seconds=one.seconds,
             )
-            for one in (*readings, Reading(what="job", rows=1, seconds=rest_s))
+            for one in [*readings, *([] if has_rest else [Reading(what="job", rows=1, seconds=rest_s)])]
         ]
 
     # ------------------------------------------------------------ ending

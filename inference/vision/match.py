@@ -12,7 +12,7 @@ from bot.errors import EngineError
 from bot.jobs import Media
 from bot.models import ModelSpec
 from bot.ports import Task
-from inference.engine import EngineEvent, Over, Step
+from inference.engine import EngineEvent, Over, Reading, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished
 from inference.vision.kept import Kept
@@ -42,6 +42,7 @@ class MatchEngine:
         self._asked: dict[str, _Asked] = {}
         self._at_once = AT_ONCE
         self._used: dict[str, float] = {}
+        self._took: dict[str, float] = {}
 
     @property
     def free_rows(self) -> int:
@@ -94,6 +95,7 @@ class MatchEngine:
             task_id = asked.task.id
             del self._asked[task_id]
             self._used[task_id] = self._used.get(task_id, 0.0) + seconds
+            self._took[task_id] = seconds
             notes = question_notes(self._processor.tokenizer, " ".join(asked.texts), is_demo=self._model.demo)
             finished = Finished(text=text, notes=notes, revision=self._form["revision"])
             events += [Step(task_id=task_id, step=1, steps=1), Over(task_id=task_id, finished=finished)]
@@ -109,6 +111,11 @@ class MatchEngine:
         """Device-seconds by task since the last call."""
         used, self._used = self._used, {}
         return used
+
+    def readings(self, task: Task) -> Sequence[Reading]:
+        """What this task took of the step that it shared."""
+        seconds = self._took.pop(task.id, None)
+        return [] if seconds is None else [Reading(what="token", rows=1, seconds=seconds)]
 
     def save_memory(self) -> None:
         """One task at a time, and nothing kept of pictures seen."""
