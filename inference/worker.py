@@ -212,6 +212,7 @@ class Worker:
         readings = list(self._engine_of(task.id).readings(task)) or _typical(admitted)
         if not readings:
             return []
+        has_rest = any(one.what == "job" for one in readings)
         return [
             Measured(
                 device=self._begin.device,
@@ -222,7 +223,7 @@ class Worker:
                 what=one.what,
                 seconds=one.seconds,
             )
-            for one in (*readings, Reading(what="job", rows=1, seconds=admitted.rest_s))
+            for one in [*readings, *([] if has_rest else [Reading(what="job", rows=1, seconds=admitted.rest_s)])]
         ]
 
     # ------------------------------------------------------------ ending

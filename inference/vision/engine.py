@@ -5,11 +5,9 @@ is one. Whoever has no text on its way comes first; a second one of the same tas
 """
 
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from statistics import median
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from bot.errors import EngineError
 from bot.models import ModelSpec
 from bot.ports import Measured, Task
+from inference.costs import CostTable
 from inference.engine import EngineEvent, Over, Reading, Step
 from inference.precision import dtype_name
 from inference.protocol import Finished
@@ -48,7 +47,8 @@ class VisionEngine:
         self._rows, self._newcomers = ROWS, NEWCOMERS
         self._tellers: dict[str, Teller] = {}
         self._used: dict[str, float] = {}
-        self._paces: dict[int, deque[float]] = {}
+        self._begun: dict[str, float] = {}
+        self._costs = CostTable()
 
     @property
     def free_rows(self) -> int:
@@ -87,7 +87,7 @@ class VisionEngine:
     def admit(self, task: Task) -> None:
         if not task.images:
             raise EngineError(detail="a vision task without a picture")
-        with self._charged([task.id]):
+        with self._charged([task.id], self._begun):
             text = prompt_of(task, self._model)
             words = self._prompts.words(text)
             limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
@@ -104,6 +104,7 @@ class VisionEngine:
             raise
 
     def cancel(self, task_id: str) -> None:
+        self._begun.pop(task_id, None)
         if self._tellers.pop(task_id, None) is not None:
             self._searches.drop(task_id)
             if self._batch is not None:
@@ -119,13 +120,21 @@ class VisionEngine:
         return used
 
     def readings(self, task: Task) -> Sequence[Reading]:
-        """A token of so many texts together, of the last times."""
-        return [
-            Reading(what="token", rows=rows, seconds=median(seconds)) for rows, seconds in sorted(self._paces.items())
-        ]
+        """Seconds of one token at so many rows, of the last times; and what the task's beginning took."""
+        found = []
+        for rows in (1, 2, 4, 8, 16):
+            seconds = self._costs.seconds(rows)
+            if seconds is not None:
+                found.append(Reading(what="token", rows=rows, seconds=seconds))
+        begun = self._begun.pop(task.id, None)
+        return [*found, Reading(what="job", rows=1, seconds=begun)] if found and begun is not None else found
+
+    def learned(self) -> list[tuple[int, float]]:
+        """Rows and the mean seconds of one token of all of them, as they were measured."""
+        return [(round(point.size), point.seconds) for point in self._costs.measured()]
 
     def know(self, rates: Sequence[Measured]) -> None:
-        """It needs to know nothing: what fits is written together."""
+        """It needs to know nothing: whoever is here is served together."""
 
     def save_memory(self) -> None:
         """Half as many rows, one newcomer at a time, and nothing kept of pictures seen."""
@@ -156,7 +165,7 @@ class VisionEngine:
         started = time.monotonic()
         with self._charged([row.owner for row in rows]):
             done = batch.write()
-        self._paces.setdefault(len(rows), deque(maxlen=32)).append(time.monotonic() - started)
+        self._costs.learn(len(rows), time.monotonic() - started)
         return self._heard(rows, done)
 
     def _search(self) -> dict[str, None]:
@@ -175,7 +184,7 @@ class VisionEngine:
         """Look at the newcomers' pictures together, then read their prompts together."""
         rows: list[Row] = []
         prompts: list[torch.Tensor] = []
-        with self._charged([teller.task.id for teller, _, _ in newcomers]):
+        with self._charged([teller.task.id for teller, _, _ in newcomers], self._begun):
             seen = self._looks.see([teller.looks[wish.picture] for teller, _, wish in newcomers])
             for (teller, place, wish), (picture,) in zip(newcomers, seen, strict=True):
                 embeds = self._prompts.embeds(picture, teller.words)
@@ -271,15 +280,17 @@ class VisionEngine:
         return Finished(text="\n".join(teller.lines or ()), notes=notes, revision=self._form["revision"])
 
     @contextmanager
-    def _charged(self, owners: Sequence[str]) -> Iterator[None]:
-        """What is done meanwhile is paid by the owners in equal parts, by as many as each has."""
+    def _charged(self, owners: Sequence[str], also: dict[str, float] | None = None) -> Iterator[None]:
+        """What is done meanwhile is paid by the owners in equal parts, by as many as each has. `also`: an account that
+        gets the same."""
         started = time.monotonic()
         try:
             yield
         finally:
             part = (time.monotonic() - started) / len(owners)
-            for owner in owners:
-                self._used[owner] = self._used.get(owner, 0.0) + part
+            for account in (self._used,) if also is None else (self._used, also):
+                for owner in owners:
+                    account[owner] = account.get(owner, 0.0) + part
 
     def _forget(self) -> None:
         self._searches.clear()

@@ -42,6 +42,7 @@ class MatchEngine:
         self._asked: dict[str, _Asked] = {}
         self._at_once = AT_ONCE
         self._used: dict[str, float] = {}
+        self._took: dict[str, float] = {}
 
     @property
     def free_rows(self) -> int:
@@ -94,6 +95,7 @@ class MatchEngine:
             task_id = asked.task.id
             del self._asked[task_id]
             self._used[task_id] = self._used.get(task_id, 0.0) + seconds
+            self._took[task_id] = seconds
             notes = question_notes(self._processor.tokenizer, " ".join(asked.texts), is_demo=self._model.demo)
             finished = Finished(text=text, notes=notes, revision=self._form["revision"])
             events += [Step(task_id=task_id, step=1, steps=1), Over(task_id=task_id, finished=finished)]
@@ -111,10 +113,12 @@ class MatchEngine:
         return used
 
     def readings(self, task: Task) -> Sequence[Reading]:
-        return []
+        """What this task took of the step that it shared."""
+        seconds = self._took.pop(task.id, None)
+        return [] if seconds is None else [Reading(what="token", rows=1, seconds=seconds)]
 
     def know(self, rates: Sequence[Measured]) -> None:
-        """It needs to know nothing: whoever is here is answered together."""
+        """It needs to know nothing: whoever is here is served together."""
 
     def save_memory(self) -> None:
         """One task at a time, and nothing kept of pictures seen."""

@@ -185,14 +185,18 @@ def test_time_is_paid_by_whoever_used_it(engine):
 
 
 def test_what_a_token_takes_is_learned_by_rows(engine):
-    for number in range(3):
-        engine.admit(make_request(id=f"job-{number}", min_new_tokens=8))
+    tasks = [make_request(id=f"job-{number}", min_new_tokens=8) for number in range(3)]
+    for task in tasks:
+        engine.admit(task)
     while engine.step():
         pass
 
     learned = {reading.rows: reading.seconds for reading in engine.readings(make_request())}
     assert learned[3] > 0
     assert [*learned] == sorted(learned)
+    readings = {(one.what, one.rows): one.seconds for one in engine.readings(tasks[0])}
+    assert 0 < readings["token", 1] <= readings["token", 2] <= readings["token", 4]
+    assert readings["job", 1] > 0
 
 
 def test_a_failed_step_leaves_nothing_behind(engine, monkeypatch):
