@@ -31,6 +31,8 @@ def decoder_of(pipeline: Any) -> Decode | None:
     """The cheapest way to see this pipeline's latents, or None when there is none."""
     vae = getattr(pipeline, "vae", None)
     scaling = getattr(getattr(vae, "config", None), "scaling_factor", None)
+    if scaling is None and hasattr(vae, "bn"):
+        scaling = 1.0  # FLUX.2 normalises by statistics of its own, which `flow.unpacked` undoes
     if vae is None or scaling is None:
         return None
     if sum(p.numel() for p in vae.decoder.parameters()) <= _SMALL_DECODER:

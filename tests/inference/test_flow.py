@@ -12,8 +12,9 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
 from inference.diffusion.flow import band
 from inference.diffusion.merging import merge_for
+from inference.diffusion.previews import decoder_of
 from tests.inference.families import save_klein, save_z_image
-from tests.inference.stream import Stream, check
+from tests.inference.stream import Stream, alone, check
 from tests.inference.support import make_task, png
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
@@ -205,3 +206,26 @@ def test_every_picture_of_a_mixed_stream_of_z_image_is_the_one_it_would_be_alone
 )
 def test_rows_of_z_image_share_passes_while_padding_costs_less_than_they_do(one, other, together):
     assert (band(one) == band(other)) is together
+
+
+def test_latents_of_klein_are_unpacked_as_its_decoder_takes_them(klein):
+    taken, decode = [], klein.vae.decode
+    klein.vae.bn.running_mean.uniform_(-1, 1)
+    klein.vae.bn.running_var.uniform_(0.5, 2)
+    klein.vae.decode = lambda latents, **how: taken.append(latents) or decode(latents, **how)
+    try:
+        made = alone(klein, make_drawing("wide", width=128))
+    finally:
+        klein.vae.bn.reset_running_stats()
+        del klein.vae.decode
+
+    assert made.latents[-1].shape == (1, 4, 8, 16)
+    assert torch.allclose(made.latents[-1], taken[0], atol=1e-5)
+    assert decoder_of(klein)(made.latents[-1]).shape == (1, 3, 64, 128)
+
+
+@pytest.mark.parametrize("family", ["klein", "z_image"])
+def test_a_picture_has_the_size_asked_for_though_it_is_computed_in_whole_patches(family, request):
+    made = alone(request.getfixturevalue(family), make_drawing("odd", width=72, height=88, steps=1))
+
+    assert made.pixels.shape == (88, 72, 3)
