@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from bot.errors import EngineError, InvalidOption
 from bot.ports import Task
+from inference.diffusion.flow import unpacked
 from inference.diffusion.loading import takes
 
 SEEDS = 2**32
@@ -33,7 +34,7 @@ NOT_A_NUMBER = (
 )
 
 OnStep = Callable[[int, int, Any], None]
-"""Called with the step just made, of how many, and the latents or None."""
+"""Called with the step just made, of how many, and the latents, (1, channels, h, w), or None."""
 
 
 def options_of(pipeline: Any, *, has_strength: bool) -> list[str]:
@@ -60,11 +61,12 @@ def render(
     """
     known = takes(pipeline)
     size = (int(task.options["width"]), int(task.options["height"]))
-    arguments = _arguments(task, seed, _canvas(pipeline, size)) | {"output_type": "np", "num_images_per_prompt": 1}
+    canvas = _canvas(pipeline, size)
+    arguments = _arguments(task, seed, canvas) | {"output_type": "np", "num_images_per_prompt": 1}
     if said is not None:
         arguments = {name: value for name, value in arguments.items() if name not in _PROMPTS} | dict(said)
     if "callback_on_step_end" in known:
-        arguments["callback_on_step_end"] = _callback(on_step, int(task.options["steps"]))
+        arguments["callback_on_step_end"] = _callback(on_step, int(task.options["steps"]), canvas)
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
     try:
         made = pipeline(**{name: value for name, value in arguments.items() if name in known})
@@ -74,9 +76,10 @@ def render(
 
 
 def _canvas(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """The size to compute: whole latent cells, and the 8 pixels that most pipelines insist on. Diffusers would round
-    down and give a smaller picture."""
-    cell = max(8, int(getattr(pipeline, "vae_scale_factor", 8)))
+    """The size to compute: whole latent cells, or patches of them, and the 8 pixels that most pipelines insist on.
+    Diffusers would round down and give a smaller picture."""
+    processor = getattr(getattr(pipeline, "image_processor", None), "config", {})
+    cell = max(8, int(getattr(pipeline, "vae_scale_factor", 8)), int(processor.get("vae_scale_factor", 8)))
     width, height = (-(-side // cell) * cell for side in size)
     return width, height
 
@@ -139,10 +142,10 @@ def _strength(strength: float, steps: int) -> float:
     return max(strength, (1 + 1e-6) / steps)
 
 
-def _callback(on_step: OnStep, steps: int) -> Callable[..., dict[str, Any]]:
+def _callback(on_step: OnStep, steps: int, size: tuple[int, int]) -> Callable[..., dict[str, Any]]:
     def on_step_end(pipeline: Any, index: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
         total = getattr(pipeline, "num_timesteps", None) or steps
-        on_step(min(index + 1, total), total, values.get("latents"))
+        on_step(min(index + 1, total), total, unpacked(pipeline, values.get("latents"), size))
         return {}
 
     return on_step_end

@@ -119,3 +119,15 @@ def _lengths(arguments: Mapping[str, Any]) -> list[int]:
 
 def _padded(length: int) -> int:
     return -(-length // PADDED) * PADDED
+
+
+def unpacked(pipeline: Any, latents: Any, size: tuple[int, int]) -> Any:
+    """FLUX.2's tokens, (1, tokens, channels), of a picture of `size` (width, height), as its decoder takes them:
+    (1, channels / 4, h, w), no longer normalised. Latents of other pipelines are given back as they are."""
+    if not hasattr(pipeline, "_unpack_latents_with_ids") or not isinstance(latents, torch.Tensor) or latents.dim() != 3:
+        return latents
+    columns, rows = (side // (2 * pipeline.vae_scale_factor) for side in size)
+    norm, epsilon = pipeline.vae.bn, pipeline.vae.config.batch_norm_eps
+    mean, variance = (one.to(latents.device, latents.dtype) for one in (norm.running_mean, norm.running_var))
+    tokens = latents * torch.sqrt(variance + epsilon) + mean
+    return pipeline._unpatchify_latents(tokens.mT.unflatten(2, (rows, columns)))

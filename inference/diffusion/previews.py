@@ -45,6 +45,8 @@ def decoder_of(pipeline: Any, folder: Path | None = None, tiny: Any = None) -> D
     scaling = getattr(getattr(vae, "config", None), "scaling_factor", None)
     if tiny is not None:
         return lambda latent: tiny.decode(latent.to(tiny.device, tiny.dtype), return_dict=False)[0]
+    if scaling is None and hasattr(vae, "bn"):
+        scaling = 1.0  # FLUX.2 normalises by statistics of its own, which `flow.unpacked` undoes
     if vae is None or scaling is None:
         return None
     if folder is not None and (folder / LINEAR).is_file():

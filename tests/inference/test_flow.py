@@ -10,11 +10,14 @@ from PIL import Image
 from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
+from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.flow import band
 from inference.diffusion.merging import merge_for
+from inference.diffusion.previews import decoder_of
 from tests.inference.families import save_klein, save_z_image
-from tests.inference.stream import Stream, check
-from tests.inference.support import make_task, png
+from tests.inference.stream import Stream, alone, check
+from tests.inference.support import make_model, make_task, png
+from tests.inference.test_batching import play
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 LONG = "what is a red fox on the blue background , a cat : the question on a red background ?"
@@ -205,3 +208,86 @@ def test_every_picture_of_a_mixed_stream_of_z_image_is_the_one_it_would_be_alone
 )
 def test_rows_of_z_image_share_passes_while_padding_costs_less_than_they_do(one, other, together):
     assert (band(one) == band(other)) is together
+
+
+def test_latents_of_klein_are_unpacked_as_its_decoder_takes_them(klein):
+    taken, decode = [], klein.vae.decode
+    klein.vae.bn.running_mean.uniform_(-1, 1)
+    klein.vae.bn.running_var.uniform_(0.5, 2)
+    klein.vae.decode = lambda latents, **how: taken.append(latents) or decode(latents, **how)
+    try:
+        made = alone(klein, make_drawing("wide", width=128))
+    finally:
+        klein.vae.bn.reset_running_stats()
+        del klein.vae.decode
+
+    assert made.latents[-1].shape == (1, 4, 8, 16)
+    assert torch.allclose(made.latents[-1], taken[0], atol=1e-5)
+    assert decoder_of(klein)(made.latents[-1]).shape == (1, 3, 64, 128)
+
+
+@pytest.mark.parametrize("family", ["klein", "z_image"])
+def test_a_picture_has_the_size_asked_for_though_it_is_computed_in_whole_patches(family, request):
+    made = alone(request.getfixturevalue(family), make_drawing("odd", width=72, height=88, steps=1))
+
+    assert made.pixels.shape == (88, 72, 3)
+
+
+@pytest.fixture
+def engine_for(monkeypatch):
+    """An engine of a pipeline's own folder, which has learned that sharing pays; and who shared its passes."""
+    monkeypatch.setattr("inference.costs.CostTable.cap", lambda _self, limit, _unit=1: limit)
+    engines = []
+
+    def made(pipeline, *tasks):
+        engine = DiffusionEngine(make_model("tiny", tasks=tasks, repo=pipeline.name_or_path, dtype="float32"))
+        engine.load("cpu")
+        engines.append(engine)
+        return engine
+
+    yield made
+    for engine in engines:
+        engine.unload()
+
+
+def rows_of_passes(engine, main):
+    """Filled by each pass of its transformer, whose rows are those of the argument `main`."""
+    seen: list[int] = []
+    engine._batch._denoiser.register_forward_pre_hook(
+        lambda _module, args, given: seen.append(len(args[0] if args else given[main])), with_kwargs=True
+    )
+    return seen
+
+
+def check_engine(engine, tasks, joins, cancelled, pipeline_of):
+    """Tasks join after so many passes; the last is cancelled after two more and is not made."""
+    made = play(engine, [*tasks, cancelled], [*joins, 1], [*(None for _ in tasks), 3])
+
+    assert set(made) == {task.id for task in tasks}
+    for task in tasks:
+        expected = alone(pipeline_of(task), task).pixels.astype(int)
+        assert abs(made[task.id].astype(int) - expected).max() <= 1, task.id
+    assert engine.free_rows == engine.form["rows"]
+
+
+def test_the_engine_makes_the_pictures_that_klein_alone_makes(klein, engine_for):
+    engine = engine_for(klein, TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
+    with_short_prompts(engine._pipelines[""])
+    passes = rows_of_passes(engine, "hidden_states")
+    tasks = [KLEIN[name] for name in ("short", "long", "composed", "composed too", "wide")]
+
+    check_engine(engine, tasks, (0, 2, 0, 1, 1), make_drawing("cancelled", seed=10, steps=9), lambda _task: klein)
+    assert max(passes) > 1
+
+
+def test_the_engine_makes_the_pictures_that_z_image_alone_makes(z_image, redrawing, engine_for):
+    engine = engine_for(z_image, TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+    passes = rows_of_passes(engine, "x")
+    known = Z_IMAGE | REDRAWN
+    tasks = [known[name] for name in ("square", "larger", "guided", "redrawn", "redrawn hard", "small")]
+    cancelled = make_drawing("cancelled", guidance_scale=0.0, seed=10, width=96, height=96, steps=9)
+
+    check_engine(
+        engine, tasks, (0, 1, 0, 2, 1, 0), cancelled, lambda task: redrawing if task.task == IMAGE_TO_IMAGE else z_image
+    )
+    assert max(passes) > 3
