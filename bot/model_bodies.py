@@ -14,7 +14,9 @@ def arrival_body(arrival: Arrival | None) -> dict[str, Any] | None:
 
 
 def fit_body(fits: Fit | None) -> dict[str, Any] | None:
-    return None if fits is None else {"place": fits.place, "seconds": fits.seconds, "lacks": fits.lacks}
+    if fits is None:
+        return None
+    return {"place": fits.place, "seconds": fits.seconds, "lacks": fits.lacks, "words": list(fits.words)}
 
 
 def spec_body(spec: ModelSpec) -> dict[str, Any]:

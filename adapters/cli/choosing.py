@@ -179,10 +179,12 @@ def fit_line(fits: Body) -> str:
     took = f"; {_minutes(fits['seconds'])} for one, until measured" if fits["seconds"] else ""
     how = {
         "resident": f"It fits on the device{took}.",
-        "offload": f"It fits with its parts taking turns on the device{took}.",
+        "offload": f"It fits on the device with parts that come and go{took}.",
         "cpu": f"It runs on the CPU{took}.",
     }
-    return how.get(fits["place"]) or f"It does not fit this machine: it needs {fits['lacks']}."
+    if fits["place"] in how:
+        return " ".join([how[fits["place"]], *fits.get("words", ())])
+    return f"It does not fit this machine: it needs {fits['lacks']}."
 
 
 def size(number: int) -> str:

@@ -74,7 +74,7 @@ function size(model) {
 function fits({ fits: found }) {
   if (!found) return "";
   const each = found.seconds ? `, ${seconds(found.seconds)} for one` : "";
-  return { resident: `fits${each}`, offload: `fits, its parts taking turns${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
+  return { resident: `fits${each}`, offload: `fits, with parts that come and go${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
 }
 
 async function begin(model) {
