@@ -4,7 +4,7 @@ from typing import Any
 
 from bot.fitting import Fit
 from bot.models import Arrival, Models, ModelSpec
-from bot.ports import Addition
+from bot.ports import Addition, Freed
 from bot.usecases.models import Installation, ModelUseCases, Terms
 
 
@@ -52,6 +52,11 @@ def rows(using: ModelUseCases, fits: dict[str, Fit], usage: dict[str, int]) -> l
             }
         )
     return found
+
+
+def freed_body(freed: Freed) -> dict[str, Any]:
+    """`models` were unloaded, `busy` ones stay; MiB."""
+    return {"models": list(freed.models), "busy": list(freed.busy), "freed_mb": freed.freed_mb}
 
 
 def addition_body(addition: Addition) -> dict[str, Any]:

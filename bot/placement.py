@@ -232,6 +232,16 @@ def seat(models: Sequence[Wanted], room: Room) -> Seating:
     return Seating(plans=kept, out=tuple(model.name for model in out))
 
 
+def beside(newcomer: Wanted, others: Sequence[Plan], room: Room) -> Plan | None:
+    """The newcomer's best plan beside models that are loaded already and stay as they are; None: one should go, because
+    it would lose more by squeezing in than by that."""
+    alone = plan(newcomer, room)
+    if alone is None:
+        return None
+    fitting = (one for one in plans(newcomer, room) if fit_together([one, *others], room))
+    return next((one for one in fitting if one.cost < alone.cost + SWAP), None)
+
+
 def fit_together(seated: Iterable[Plan], room: Room) -> bool:
     """Steps of different models never overlap; a decode may overlap with a step of another model."""
     seated = list(seated)

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import Described, DeviceStatus, Done, Measured, Offer, Progress, Rendered, Task
+from bot.ports import Described, DeviceStatus, Done, Freed, Measured, Offer, Progress, Rendered, Task
 from inference.changes import Changes
 from inference.device import Device, plain, plain_model
 from inference.metadata import about
@@ -126,6 +126,14 @@ class DevicePool:
     def watch(self, task_id: str, watched: bool) -> None:
         for device in self._devices:
             device.watch(task_id, watched)
+
+    async def release(self) -> Freed:
+        every = await asyncio.gather(*(device.release() for device in self._devices))
+        return Freed(
+            models=tuple(dict.fromkeys(name for one in every for name in one.models)),
+            busy=tuple(dict.fromkeys(name for one in every for name in one.busy)),
+            freed_mb=sum(one.freed_mb for one in every),
+        )
 
     async def wait_for_change(self) -> None:
         await self._changes.news()

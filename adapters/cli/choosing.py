@@ -13,7 +13,7 @@ from adapters.cli.composition import Composition, Loaded
 from adapters.cli.failures import Failure
 from adapters.cli.progress import Line
 from adapters.cli.screen import note, program, tell, tell_json
-from bot.model_bodies import addition_body, installation_body, spec_body, terms_body
+from bot.model_bodies import addition_body, freed_body, installation_body, spec_body, terms_body
 from bot.models import ModelSpec
 from bot.usecases import UseCases
 
@@ -40,6 +40,8 @@ class Manager(Protocol):
     async def add(self, body: Mapping[str, Any]) -> Body: ...
 
     async def remove(self, name: str, *, keeps_files: bool) -> int: ...
+
+    async def release(self) -> Body: ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class LocalManager:
 
     async def remove(self, name: str, *, keeps_files: bool) -> int:
         return await self.usecases.catalogue.remove(name, keeps_files=keeps_files)
+
+    async def release(self) -> Body:
+        return freed_body(await self.usecases.choosing.release())
 
 
 @asynccontextmanager
@@ -271,6 +276,20 @@ async def remove(composition: Composition, loaded: Loaded, name: str, *, keeps_f
         tell_json({"removed": name, "freed_bytes": freed})
     else:
         tell(f"{name} is removed{f', {size(freed)} are free again' if freed else ''}.")
+    return 0
+
+
+async def release(composition: Composition, loaded: Loaded, *, as_json: bool) -> int:
+    """The memory of models that nothing runs on."""
+    async with open_manager(composition, loaded) as manager:
+        freed = await manager.release()
+    if as_json:
+        tell_json(freed)
+        return 0
+    names = ", ".join(freed["models"])
+    tell(f"{names}: unloaded, {size(freed['freed_mb'] * 2**20)} are free again." if names else "No model was idle.")
+    if freed["busy"]:
+        note(f"At work, and still loaded: {', '.join(freed['busy'])}.")
     return 0
 
 

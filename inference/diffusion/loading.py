@@ -11,15 +11,19 @@ from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
-from inference.precision import dtype_for
-from inference.residence import OFFLOAD, decide, needed_mb
+from inference.placement import Placement, parts_of
+from inference.precision import dtype_for, dtype_on_cpu
+from inference.quantization import shrink_seats
+from inference.residence import Choice, choose
 from inference.weights import file_of, require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     """The folder's pipeline from text to image, or from a picture and an instruction, on the device.
 
-    Raises: ModelUnavailable; what Diffusers raises.
+    Where its parts are, `inference.placement.placement_of` tells.
+
+    Raises: ModelUnavailable, OutOfMemory; what Diffusers raises.
     """
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()  # warnings quote the end of long prompts
@@ -28,10 +32,10 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     index = _index(model, folder)
     kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else AutoPipelineForText2Image
     dtype = dtype_for(model, device)
-    residence = decide(needed_mb(model, folder, dtype), device)
+    choice = choose(model, folder, dtype, device)
     pipeline = kind.from_pretrained(
         folder,
-        dtype=dtype,
+        dtype=dtype_on_cpu(choice.plan, dtype),
         use_safetensors=True,
         local_files_only=True,
         **({"variant": model.variant} if model.variant else {}),
@@ -41,12 +45,15 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
         raise ModelUnavailable(model.name, f"{index['_class_name']} takes no instruction with a picture")
     for lora in model.loras:
         _fuse(pipeline, model, lora)
-    if residence == OFFLOAD:
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
+    _place(pipeline, choice, device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _place(pipeline: Any, choice: Choice, device: str) -> None:
+    parts = parts_of(pipeline)
+    shrink_seats(parts, choice.plan)
+    pipeline.placement = Placement(pipeline, parts, choice, device)
 
 
 def _fuse(pipeline: Any, model: ModelSpec, lora: str) -> None:
