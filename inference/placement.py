@@ -6,6 +6,7 @@ it there for several calls. When memory runs out all the same, `save` goes one r
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -61,6 +62,9 @@ class Placement:
 
     def save(self) -> str | None:
         """Memory ran out: take less of it from now on. Returns the rung that was taken; None: there is none left."""
+        if Place.CPU in self.plan.places and not self.plan.is_tiled and tile(self._parts):
+            self.plan = replace(self.plan, is_tiled=True)
+            return TILED
         for plan in self._more:
             rung = _rung(self.plan, plan)
             if rung is not None:

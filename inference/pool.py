@@ -166,16 +166,17 @@ class DevicePool:
     # ------------------------------------------------------------ one task
 
     async def _follow(self, running: Running) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
-        pictures: list[Rendered] = []
+        pictures: dict[int, Rendered] = {}  # a task that began again makes its first pictures again
         while True:
             match await running.events.get():
                 case EaselError() as error:
                     raise error
                 case RawPicture() as picture:
-                    pictures.append(await self._encode(running.task, picture))
+                    if picture.index not in pictures:
+                        pictures[picture.index] = await self._encode(running.task, picture)
                 case Finished() as end:
                     yield Done(
-                        pictures=tuple(pictures),
+                        pictures=tuple(pictures[index] for index in sorted(pictures)),
                         text=end.text,
                         revision=end.revision,
                         seconds=running.used_s,

@@ -231,6 +231,7 @@ class Worker:
 
     def _fail(self, tasks: list[str], error: Exception) -> None:
         model = self._admitted[tasks[0]].task.model.name
+        faults = {task_id: task_fault(error, self._admitted[task_id].task) for task_id in tasks}
         for task_id in tasks:
             self._engine_of(task_id).cancel(task_id)
         if is_out_of_memory(error):
@@ -239,8 +240,8 @@ class Worker:
             if self._shelf.ease(model, busy=frozenset(others)) is not None:
                 self._begin_again(tasks)
                 return
-        for task_id in tasks:
-            self._end(task_id, protocol.pack_error(task_fault(error, self._admitted[task_id].task)))
+        for task_id, fault in faults.items():
+            self._end(task_id, protocol.pack_error(fault))
 
     def _begin_again(self, tasks: list[str]) -> None:
         """From the first step, before all that waits; the time used counts on."""

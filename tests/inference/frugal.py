@@ -1,8 +1,8 @@
 """A torch-free engine for tests of memory that runs out: `engines="tests.inference.frugal:build"`.
 
-It admits one task and makes one flat picture. Words in `model.repo`: `rungs=2` (how often it can be made smaller),
-`needs=2` (rungs that must be taken before a step succeeds; 9: it never does), `load-needs=1` (loading succeeds only
-when no other engine lives in the process).
+It admits one task and makes flat pictures, all but the last in its first step. Words in `model.repo`: `rungs=2` (how
+often it can be made smaller), `needs=2` (rungs that must be taken before a step succeeds; 9: it never does), `load-needs=1`
+(loading succeeds only when no other engine lives in the process).
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,11 +52,14 @@ class FrugalEngine:
         if self._step == 2 and self._taken < int(self._words.get("needs", 0)):
             raise RuntimeError("CUDA out of memory")
         events: list[EngineEvent] = [Step(task_id=task.id, step=self._step, steps=3)]
+        last = int(task.options["count"]) - 1
+        if self._step == 1:
+            events += [Made(task_id=task.id, picture=flat_picture(task, index)) for index in range(last)]
         if self._step == 3:
             self._task = None
             finished = Finished(notes=(f"{self._taken} rungs",), revision="test")
             events += [
-                Made(task_id=task.id, picture=flat_picture(task, 0)),
+                Made(task_id=task.id, picture=flat_picture(task, last)),
                 Over(task_id=task.id, finished=finished),
             ]
         return events

@@ -33,6 +33,14 @@ async def test_a_job_that_runs_out_of_memory_is_made_at_a_lower_rung():
     assert status.restarts == 0
 
 
+async def test_pictures_made_before_memory_ran_out_are_not_told_twice():
+    async with open_pool(engines=FRUGAL) as pool:
+        done = await finish(pool, task_of("needs=1 rungs=1", options={"count": 3, "seed": 7}))
+
+    assert [one.media.data[0] for one in done.pictures] == [0, 0, 0]
+    assert [one.media.data[2] for one in done.pictures] == [7, 8, 9]
+
+
 async def test_rungs_are_remembered_when_the_model_is_loaded_again():
     async with open_pool(engines=FRUGAL, max_warm=1) as pool:
         await finish(pool, task_of("needs=2 rungs=3"))

@@ -139,6 +139,14 @@ def test_memory_is_saved_rung_by_rung_until_none_is_left(load):
     assert placement_of(pipeline).plan.is_crawling
 
 
+def test_on_the_cpu_there_is_one_rung(folder):
+    pipeline = loading.load_pipeline(make_model(repo=str(folder)), folder, "cpu")
+
+    assert placement_of(pipeline).save() == "tiled"
+    assert pipeline.vae.use_tiling
+    assert placement_of(pipeline).save() is None
+
+
 def test_a_pipeline_whose_parts_took_turns_may_crawl(load, monkeypatch):
     monkeypatch.setattr(DiffusionPipeline, "enable_model_cpu_offload", lambda self, device: None)
     pipeline = load(lambda plan: Place.TURNS in plan.places)
