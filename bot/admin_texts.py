@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bot.chat_texts import say_arrival, say_duration
 from bot.fitting import Fit
 from bot.models import Models, ModelSpec
-from bot.ports import Addition
+from bot.ports import Addition, Freed
 from bot.sentences import N_, Say, translator
 from bot.usecases.models import Installation, Terms
 from bot.usecases.moderation import SpaceRules
@@ -86,6 +86,17 @@ def say_removed(name: str, freed: int, locale: str = "en") -> str:
     if not freed:
         return say("{model} is removed.").format(model=name)
     return say("{model} is removed, {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
+
+
+def say_freed(freed: Freed, locale: str = "en") -> str:
+    say = translator(locale)
+    lines = []
+    if freed.models:
+        unloaded = say("{models}: unloaded, {size} GiB are free again.")
+        lines.append(unloaded.format(models=", ".join(freed.models), size=f"{freed.freed_mb / 1024:.1f}"))
+    if freed.busy:
+        lines.append(say("At work, and still loaded: {models}.").format(models=", ".join(freed.busy)))
+    return "\n".join(lines) or say("No model was loaded.")
 
 
 def say_policy(rules: SpaceRules, locale: str = "en") -> str:

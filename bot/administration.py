@@ -9,8 +9,8 @@ from bot.models import Models
 from bot.safety import Policy
 from bot.usecases import UseCases
 
-MODELS, POLICY = "models", "policy"
-WHATS = (MODELS, POLICY)
+MODELS, POLICY, RELEASE = "models", "policy", "release"
+WHATS = (MODELS, POLICY, RELEASE)
 USE, STOP, REMOVE = "use", "stop", "remove"
 ACTIONS = (USE, STOP, REMOVE)
 DEFAULT = "default"
@@ -22,7 +22,8 @@ YES_NO = {"yes": True, "true": True, "on": True, "no": False, "false": False, "o
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """`/admin models ACTION NAME --accept` or `/admin policy POLICY --edit-others yes`, as options or as it is typed.
+    """`/admin models ACTION NAME --accept`, `/admin policy POLICY --edit-others yes` or `/admin release`, as options or
+    as it is typed.
 
     `edit_others` is None where nothing was said.
     """
@@ -76,6 +77,8 @@ class Administration:
             raise _unknown("what", order.what, WHATS)
         if order.what == POLICY:
             return await self._policy(order, platform, space_id)
+        if order.what == RELEASE:
+            return admin_texts.say_freed(await self.usecases.choosing.release(), order.locale)
         if not order.action:
             return await self._models(order.locale)
         if order.action not in ACTIONS:

@@ -4,7 +4,7 @@ from typing import Any
 
 from bot.fitting import Fit
 from bot.models import Arrival, Models, ModelSpec
-from bot.ports import Addition
+from bot.ports import Addition, Freed
 from bot.usecases.models import Installation, ModelUseCases, Terms
 
 
@@ -14,7 +14,9 @@ def arrival_body(arrival: Arrival | None) -> dict[str, Any] | None:
 
 
 def fit_body(fits: Fit | None) -> dict[str, Any] | None:
-    return None if fits is None else {"place": fits.place, "seconds": fits.seconds, "lacks": fits.lacks}
+    if fits is None:
+        return None
+    return {"place": fits.place, "seconds": fits.seconds, "lacks": fits.lacks, "words": list(fits.words)}
 
 
 def spec_body(spec: ModelSpec) -> dict[str, Any]:
@@ -50,6 +52,11 @@ def rows(using: ModelUseCases, fits: dict[str, Fit], usage: dict[str, int]) -> l
             }
         )
     return found
+
+
+def freed_body(freed: Freed) -> dict[str, Any]:
+    """`models` were unloaded, `busy` ones stay; MiB."""
+    return {"models": list(freed.models), "busy": list(freed.busy), "freed_mb": freed.freed_mb}
 
 
 def addition_body(addition: Addition) -> dict[str, Any]:

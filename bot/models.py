@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
@@ -72,7 +72,15 @@ class ModelSettings:
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
     offload_mb: int = 0
-    """The same when its parts take turns on the device and wait in RAM, MiB; 0: unknown."""
+    """The same when its parts take turns on the device and wait in RAM, MiB; 0: unknown, or `parts_mb` tells."""
+    parts_mb: Mapping[str, int] = field(default_factory=dict)
+    """Weights of each part in half precision, by the part's name in the repo, MiB; empty: unknown."""
+    work_mb: int = 0
+    """What a step takes beside the weights at the default size, MiB."""
+    decode_mb: int = 0
+    """What decoding a picture of the default size takes beside them, MiB."""
+    quantize: Literal["auto", "none", "8bit"] = "auto"
+    """"auto": 8-bit weights where that saves moving them about, and torchao is installed."""
     ram_mb: int = 0
     """Estimated main memory while it loads, MiB; 0: unknown."""
     download_mb: int = 0

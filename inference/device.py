@@ -15,8 +15,9 @@ import structlog
 
 from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
 from bot.models import ModelSpec, rows_of
-from bot.ports import Described, DeviceStatus, Measured, Offer, Progress, Task
+from bot.ports import Described, DeviceStatus, Freed, Measured, Offer, Progress, Task
 from inference import protocol
+from inference.idleness import Idleness
 from inference.process import ChildProcess
 from inference.room import Room
 from inference.settings import PoolSettings
@@ -66,6 +67,7 @@ class Device:
         self._is_stopping = False
         self._may_warm_up = settings.warm_up
         self._did_well = False
+        self._idleness = Idleness(settings.idle_unload_s)
 
     # ------------------------------------------------------------ what others ask
 
@@ -154,6 +156,12 @@ class Device:
         """Offer these from now on."""
         self._models = tuple(models)
 
+    async def release(self) -> Freed:
+        """Give back the memory of every model that nothing runs on."""
+        if self._child is None or self._state != "ready":
+            return Freed()
+        return await self._idleness.release(self._child.post)
+
     def watch(self, task_id: str, watched: bool) -> None:
         if task_id in self._running and self._child is not None:
             self._child.post(protocol.Watch(task_id, watched))
@@ -236,6 +244,9 @@ class Device:
     async def _watch(self, child: ChildProcess) -> Hung:
         while True:
             await asyncio.sleep(self._watchdog.tick_s)
+            in_use = {running.task.model.name for running in self._running.values()}
+            if stale := self._idleness.stale(self._warm, in_use, time.monotonic()):
+                child.post(protocol.Release(models=stale))
             match self._watchdog.check(time.monotonic(), list(self._running.values())):
                 case Hung() as hung:
                     return hung
@@ -252,6 +263,7 @@ class Device:
             running.tell(self._loss(running, hung, is_alone))
         was_loading = self._watchdog.loading
         self._running.clear()
+        self._idleness.released(Freed())
         self._warm, self._memory_mb = (), 0
         self._rows.clear()
         if not self._is_stopping:
@@ -314,6 +326,12 @@ class Device:
                 self._watchdog.load_began(model, now)
             case protocol.Loaded():
                 self._loaded(message)
+            case protocol.Released():
+                self._released(message)
+            case protocol.Worn():
+                self._state = "restarting"
+                _log.warning("Memory ran out: the child process starts anew", action="child_worn", device=self.name)
+                self._changed()
             case protocol.Ready():
                 self._ready(child)
 
@@ -347,6 +365,11 @@ class Device:
                 model=message.model,
                 problem=str(protocol.unpack_error(message.failure)),
             )
+        self._changed()
+
+    def _released(self, message: protocol.Released) -> None:
+        self._warm = message.warm
+        self._idleness.released(Freed(models=message.models, busy=message.warm, freed_mb=message.freed_mb))
         self._changed()
 
     def _end(self, running: Running, outcome: object) -> protocol.Finished | EaselError:

@@ -23,7 +23,9 @@ from inference.process import ROOT
 
 _log = structlog.get_logger("inference")
 _PROBE_S = 60.0
-_KINDS = ("cuda", "mps", "xpu", "cpu")
+_NAMES = ("cuda", "mps", "xpu", "cpu")
+"""What torch calls devices; AMD's cards too are "cuda" to it."""
+_KINDS = ("cuda", "rocm", "mps", "xpu", "cpu")
 """In the order in which "auto" takes them."""
 _DEVICE_NODES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "dri/renderD*")
 """Under /dev on Linux: NVIDIA, WSL's graphics, AMD's compute, any graphics card that renders."""
@@ -38,8 +40,9 @@ class DevicesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """One device. `memory_mb`: its own memory or, where it shares, the machine's; MiB, 0: unknown.
+    """One device. `kind`: "cuda" (NVIDIA), "rocm" (AMD), "xpu" (Intel), "mps" (Apple) or "cpu".
 
+    `memory_mb`: its own memory or, where it shares the machine's, what it may take of that; MiB, 0: unknown.
     `bfloat16`: computes in it by itself; older cards imitate it.
     """
 
@@ -65,7 +68,7 @@ async def configured_devices(settings: DevicesSettings) -> list[str]:
 
 
 def choose(found: Sequence[Hardware]) -> list[str]:
-    """All CUDA devices, else the others of the best kind there is."""
+    """All NVIDIA cards, else the others of the best kind there is."""
     for kind in _KINDS:
         if names := [device.name for device in found if device.kind == kind]:
             return names
@@ -118,4 +121,4 @@ def _check(names: Sequence[str]) -> None:
 
 def _is_device(name: str) -> bool:
     kind, colon, index = name.partition(":")
-    return kind in _KINDS and (not colon or index.isdigit())
+    return kind in _NAMES and (not colon or index.isdigit())

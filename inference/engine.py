@@ -105,8 +105,11 @@ class Engine(Protocol):
     def watch(self, task_id: str, watched: bool) -> None:
         """Somebody looks at its previews, or no longer."""
 
-    def save_memory(self) -> None:
-        """A task ran out of memory: be slower but smaller from now on."""
+    def save_memory(self) -> str | None:
+        """A task ran out of memory: be slower but smaller from now on, by one more rung.
+
+        Returns the rung's name, such as "rows", "tiled" or "turns"; None: nothing is left to make smaller.
+        """
 
     def unload(self) -> None:
         """Give back all memory."""

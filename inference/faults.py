@@ -12,7 +12,7 @@ _DETAIL_LIMIT = 8000
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Also torch's own: `torch.OutOfMemoryError`, and RuntimeErrors of the CPU's and older allocators."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | OutOfMemory):
         return True
     if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True

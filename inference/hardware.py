@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bot.fitting import Hardware
+from bot.fitting import Hardware, can_quantize
 from bot.settings import hub_cache, nearest_folder
 from inference import devices
 
@@ -33,4 +33,5 @@ class Machine:
             ram_mb=int(memory.total // _MB),
             free_ram_mb=int(memory.available // _MB),
             disk_free_mb=int(disk.free // _MB),
+            can_quantize=can_quantize(),
         )

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import Described, DeviceStatus, Done, Measured, Offer, Progress, Rendered, Task
+from bot.ports import Described, DeviceStatus, Done, Freed, Measured, Offer, Progress, Rendered, Task
 from inference.changes import Changes
 from inference.device import Device, plain, plain_model
 from inference.metadata import about
@@ -127,6 +127,14 @@ class DevicePool:
         for device in self._devices:
             device.watch(task_id, watched)
 
+    async def release(self) -> Freed:
+        every = await asyncio.gather(*(device.release() for device in self._devices))
+        return Freed(
+            models=tuple(dict.fromkeys(name for one in every for name in one.models)),
+            busy=tuple(dict.fromkeys(name for one in every for name in one.busy)),
+            freed_mb=sum(one.freed_mb for one in every),
+        )
+
     async def wait_for_change(self) -> None:
         await self._changes.news()
 
@@ -158,16 +166,17 @@ class DevicePool:
     # ------------------------------------------------------------ one task
 
     async def _follow(self, running: Running) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
-        pictures: list[Rendered] = []
+        pictures: dict[int, Rendered] = {}  # a task that began again makes its first pictures again
         while True:
             match await running.events.get():
                 case EaselError() as error:
                     raise error
                 case RawPicture() as picture:
-                    pictures.append(await self._encode(running.task, picture))
+                    if picture.index not in pictures:
+                        pictures[picture.index] = await self._encode(running.task, picture)
                 case Finished() as end:
                     yield Done(
-                        pictures=tuple(pictures),
+                        pictures=tuple(pictures[index] for index in sorted(pictures)),
                         text=end.text,
                         revision=end.revision,
                         seconds=running.used_s,

@@ -15,25 +15,28 @@ def look() -> list[dict[str, Any]]:
     import torch
 
     found: list[dict[str, Any]] = []
-    for kind in ("cuda", "xpu"):
-        backend = getattr(torch, kind, None)
+    for family in ("cuda", "xpu"):
+        backend = getattr(torch, family, None)
         for index in range(backend.device_count() if backend and backend.is_available() else 0):
-            properties = backend.get_device_properties(index)  # type: ignore[union-attr]
-            memory_mb = properties.total_memory // 2**20
-            has_bfloat16 = kind != "cuda" or bool(torch.version.hip) or properties.major >= 8
-            found.append(
-                {
-                    "name": f"{kind}:{index}",
-                    "kind": kind,
-                    "title": properties.name,
-                    "memory_mb": memory_mb,
-                    "bfloat16": has_bfloat16,
-                }
-            )
+            found.append(_card(torch, family, index))
     if torch.backends.mps.is_available():
-        found.insert(0, {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": _ram_mb()})
+        memory_mb = torch.mps.recommended_max_memory() // 2**20 or _ram_mb()
+        found.insert(0, {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": memory_mb})
     found.append({"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": _ram_mb()})
     return found
+
+
+def _card(torch: Any, family: str, index: int) -> dict[str, Any]:
+    """A card with memory of its own. torch calls AMD's cards cuda too."""
+    properties = getattr(torch, family).get_device_properties(index)
+    is_amd = family == "cuda" and bool(torch.version.hip)
+    return {
+        "name": f"{family}:{index}",
+        "kind": "rocm" if is_amd else family,
+        "title": properties.name,
+        "memory_mb": properties.total_memory // 2**20,
+        "bfloat16": family != "cuda" or is_amd or properties.major >= 8,
+    }
 
 
 def _ram_mb() -> int:

@@ -70,6 +70,13 @@ class Load:
     model: ModelSpec
 
 
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """Give the memory of these models back, or, with none named, of all that nothing runs on."""
+
+    models: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Shutdown:
     pass
@@ -139,6 +146,20 @@ class Loaded:
     described: Described | None = None
     measured: Measured | None = None
     failure: "Failure | None" = None
+
+
+@dataclass(frozen=True)
+class Worn:
+    """The child takes nothing more and ends when it is idle: memory ran out for good, and a new one would do better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """These models are unloaded; `warm`: those that still are loaded; `freed_mb`: of the device, else of RAM."""
+
+    models: tuple[str, ...]
+    warm: tuple[str, ...]
+    freed_mb: int
 
 
 @dataclass(frozen=True)

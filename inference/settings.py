@@ -22,7 +22,8 @@ class PoolSettings:
         threads: CPU threads of each child; 0: torch's default.
         max_tasks: how many tasks one device has at once, whatever its models would take.
         max_warm: how many models one device keeps loaded.
-        warm_memory_mb: how much estimated memory these may take together, MiB; 0: no limit.
+        warm_memory_mb: how much estimated memory these may take together, MiB; 0: what the device has.
+        idle_unload_s: a model that nobody used for so long is unloaded; 0: never.
     """
 
     job_timeout_s: float = 600.0
@@ -39,6 +40,7 @@ class PoolSettings:
     max_tasks: int = 16
     max_warm: int = 2
     warm_memory_mb: int = 0
+    idle_unload_s: float = 0.0
 
 
 STEP_PATIENCE = 10

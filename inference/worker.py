@@ -18,12 +18,14 @@ from statistics import median
 from typing import Any
 
 from bot.errors import Blocked
+from bot.models import ModelSpec
 from bot.ports import Measured, Progress, Task
 from inference import child, protocol
 from inference.classifier import Checker
 from inference.engine import Engine, Failed, Made, Over, Reading, Step, find
 from inference.faults import is_out_of_memory, task_fault
-from inference.shelf import Shelf
+from inference.shelf import Shelf, memory_mb, room_by_torch
+from inference.turns import Turns
 
 BEAT_S = 1.0
 
@@ -65,14 +67,18 @@ class Worker:
         self._begin = begin
         self._inbox = inbox
         self._checker = Checker(begin.classifier, lambda spec: find(begin.checker)(spec))
-        self._shelf = Shelf(find(begin.engines), begin, line, self._checker)
+        room = room_by_torch(begin.device)
+        self._shelf = Shelf(find(begin.engines), begin, line, self._checker, room=room)
+        self._turns = Turns()
         self._waiting: deque[Task] = deque()
         self._admitted: dict[str, Admitted] = {}
+        self._spent: dict[str, float] = {}
+        """Device-seconds of tasks that begin once more."""
 
     def serve(self) -> None:
-        """Until the parent says Shutdown."""
+        """Until the parent says Shutdown, or a new process would do better."""
         self._line.send(protocol.Ready(slots=1))
-        while self._obey():
+        while self._obey() and not (self._shelf.is_worn_out and self._is_idle()):
             self._admit()
             for engine, tasks in self._busy():
                 self._step(engine, tasks)
@@ -81,7 +87,7 @@ class Worker:
 
     def _obey(self) -> bool:
         """Take every order there is; wait for one when there is nothing to compute."""
-        must_wait = not self._admitted and not self._waiting
+        must_wait = self._is_idle() and not self._shelf.is_worn_out
         while True:
             try:
                 message = self._inbox.get(block=must_wait)
@@ -101,6 +107,8 @@ class Worker:
             case protocol.Watch(task_id, watched) if task_id in self._admitted:
                 rules = self._admitted[task_id].task.rules
                 self._engine_of(task_id).watch(task_id, watched and (rules is None or rules.may_preview))
+            case protocol.Release(models=names):
+                self._shelf.release(names, busy=self._models_in_use())
             case protocol.Load(model) if not self._waiting:
                 self._shelf.load(model, busy=self._models_in_use())
 
@@ -108,7 +116,9 @@ class Worker:
         for task in list(self._waiting):
             if task.id == task_id:
                 self._waiting.remove(task)
-                self._line.send(protocol.Ended(task_id=task_id, outcome=protocol.Stopped(), used_s=0.0))
+                self._line.send(
+                    protocol.Ended(task_id=task_id, outcome=protocol.Stopped(), used_s=self._spent.pop(task_id, 0.0))
+                )
         if task_id in self._admitted:
             self._engine_of(task_id).cancel(task_id)
             self._end(task_id, protocol.Stopped())
@@ -116,7 +126,9 @@ class Worker:
     # ------------------------------------------------------------ admitting
 
     def _admit(self) -> None:
-        for _ in range(len(self._waiting)):
+        ready, held = self._turns.sort(self._waiting, self._can_load, now=time.monotonic())
+        self._waiting = deque([*ready, *held])
+        for _ in range(len(ready)):
             task = self._waiting.popleft()
             failure = self._shelf.load(task.model, busy=self._models_in_use())
             if failure is not None:
@@ -144,7 +156,8 @@ class Worker:
 
     def _begin_task(self, task: Task) -> None:
         shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
-        self._admitted[task.id] = Admitted(task, shape)
+        spent_s = self._spent.pop(task.id, 0.0)
+        self._admitted[task.id] = Admitted(task, shape, used_s=spent_s, told_s=spent_s)
         self._line.send(protocol.Started(task.id))
         try:
             self._checker.look_at_inputs(task)
@@ -230,13 +243,24 @@ class Worker:
 
     def _fail(self, tasks: list[str], error: Exception) -> None:
         model = self._admitted[tasks[0]].task.model.name
-        out_of_memory = is_out_of_memory(error) or type(error).__name__ == "OutOfMemory"
+        faults = {task_id: task_fault(error, self._admitted[task_id].task) for task_id in tasks}
         for task_id in tasks:
             self._engine_of(task_id).cancel(task_id)
-            fault = task_fault(error, self._admitted[task_id].task)
+        if is_out_of_memory(error):
+            error.__traceback__ = None  # its frames hold what there was no room for
+            others = [one.task.model.name for name, one in self._admitted.items() if name not in tasks]
+            if self._shelf.ease(model, busy=frozenset(others)) is not None:
+                self._begin_again(tasks)
+                return
+        for task_id, fault in faults.items():
             self._end(task_id, protocol.pack_error(fault))
-        if out_of_memory:
-            self._shelf.make_room(model, busy=self._models_in_use())
+
+    def _begin_again(self, tasks: list[str]) -> None:
+        """From the first step, before all that waits; the time used counts on."""
+        for task_id in reversed(tasks):
+            admitted = self._admitted.pop(task_id)
+            self._spent[task_id] = admitted.used_s
+            self._waiting.appendleft(admitted.task)
 
     def _end(self, task_id: str, outcome: Any) -> None:
         used_s = self._admitted.pop(task_id).used_s
@@ -244,6 +268,12 @@ class Worker:
 
     def _engine_of(self, task_id: str) -> Engine:
         return self._shelf[self._admitted[task_id].task.model.name]
+
+    def _is_idle(self) -> bool:
+        return not self._admitted and not self._waiting
+
+    def _can_load(self, model: ModelSpec) -> bool:
+        return self._shelf.can_load(model, busy=self._models_in_use())
 
     def _models_in_use(self) -> frozenset[str]:
         return frozenset(admitted.task.model.name for admitted in self._admitted.values())
@@ -255,21 +285,11 @@ def _typical(admitted: Admitted) -> list[Reading]:
     return [Reading(what=what, rows=1, seconds=admitted.step_s)] if admitted.steps_s else []
 
 
-def _memory_mb(device: str) -> int:
-    """What this process holds, MiB: on the device when it has its own memory, else in RAM."""
-    torch = sys.modules.get("torch")
-    if torch is not None and device.startswith("cuda"):
-        return int(torch.cuda.memory_reserved(device) // 2**20)
-    import psutil  # type: ignore[import-untyped]
-
-    return int(psutil.Process().memory_info().rss // 2**20)
-
-
 def _beat(line: child.Line, begin: protocol.Begin) -> None:
     """Say every second that we live; if that stops, write down where everything hangs."""
     while True:
         faulthandler.dump_traceback_later(begin.silence_s * 0.7)
-        line.send(protocol.Beat(_memory_mb(begin.device)))
+        line.send(protocol.Beat(memory_mb(begin.device)))
         time.sleep(min(BEAT_S, begin.silence_s / 4))
 
 

@@ -24,6 +24,7 @@ from bot.ports import (
     Delivery,
     DeviceStatus,
     Done,
+    Freed,
     Lane,
     Measured,
     Offer,
@@ -465,6 +466,10 @@ class FakePool(Fake):
 
     def statuses(self) -> list[DeviceStatus]:
         return [DeviceStatus(device=device, state="ready", warm=tuple(self.warm)) for device in self.devices]
+
+    async def release(self) -> Freed:
+        self._begin("release")
+        return Freed(models=tuple(self.warm), busy=(), freed_mb=100)
 
     async def drain(self, deadline_s) -> None:
         self._begin("drain", deadline_s=deadline_s)

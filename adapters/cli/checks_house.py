@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from adapters.cli.doctor import BAD, OK, WARN, Check
 from adapters.cli.models import examine_model
 from bot.errors import ConfigError
-from bot.fitting import Hardware
+from bot.fitting import Hardware, can_quantize
 from bot.lock import Holder, read_holder
 from bot.settings import SECRETS, find_data_dir, hub_cache, nearest_folder, read_secrets
 
@@ -72,6 +72,7 @@ def machine_of(devices: Sequence[Mapping[str, Any]], loaded: "Loaded") -> Hardwa
         ram_mb=int(memory.total // 2**20),
         free_ram_mb=int(memory.available // 2**20),
         disk_free_mb=int(shutil.disk_usage(folder).free // 2**20),
+        can_quantize=can_quantize(),
     )
 
 

@@ -14,7 +14,7 @@ from adapters.cli.failures import Failure
 from adapters.cli.progress import Line
 from adapters.cli.screen import note, program, tell, tell_json
 from bot.chat_texts import say_duration
-from bot.model_bodies import addition_body, installation_body, spec_body, terms_body
+from bot.model_bodies import addition_body, freed_body, installation_body, spec_body, terms_body
 from bot.models import ModelSpec
 from bot.usecases import UseCases
 
@@ -41,6 +41,8 @@ class Manager(Protocol):
     async def add(self, body: Mapping[str, Any]) -> Body: ...
 
     async def remove(self, name: str, *, keeps_files: bool) -> int: ...
+
+    async def release(self) -> Body: ...
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class LocalManager:
 
     async def remove(self, name: str, *, keeps_files: bool) -> int:
         return await self.usecases.catalogue.remove(name, keeps_files=keeps_files)
+
+    async def release(self) -> Body:
+        return freed_body(await self.usecases.choosing.release())
 
 
 @asynccontextmanager
@@ -180,10 +185,12 @@ def fit_line(fits: Body) -> str:
     took = f"; {say_duration(fits['seconds'], str)} for one, until measured" if fits["seconds"] else ""
     how = {
         "resident": f"It fits on the device{took}.",
-        "offload": f"It fits with its parts taking turns on the device{took}.",
+        "offload": f"It fits on the device with parts that come and go{took}.",
         "cpu": f"It runs on the CPU{took}.",
     }
-    return how.get(fits["place"]) or f"It does not fit this machine: it needs {fits['lacks']}."
+    if fits["place"] in how:
+        return " ".join([how[fits["place"]], *fits.get("words", ())])
+    return f"It does not fit this machine: it needs {fits['lacks']}."
 
 
 def size(number: int) -> str:
@@ -268,6 +275,20 @@ async def remove(composition: Composition, loaded: Loaded, name: str, *, keeps_f
         tell_json({"removed": name, "freed_bytes": freed})
     else:
         tell(f"{name} is removed{f', {size(freed)} are free again' if freed else ''}.")
+    return 0
+
+
+async def release(composition: Composition, loaded: Loaded, *, as_json: bool) -> int:
+    """The memory of models that nothing runs on."""
+    async with open_manager(composition, loaded) as manager:
+        freed = await manager.release()
+    if as_json:
+        tell_json(freed)
+        return 0
+    names = ", ".join(freed["models"])
+    tell(f"{names}: unloaded, {size(freed['freed_mb'] * 2**20)} are free again." if names else "No model was idle.")
+    if freed["busy"]:
+        note(f"At work, and still loaded: {', '.join(freed['busy'])}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The arguments of `models use`, `download`, `stop`, `add` and `remove`."""
+"""The arguments of `models use`, `download`, `stop`, `add`, `remove` and `release`."""
 
 from typing import Annotated
 
@@ -19,6 +19,7 @@ def add_choosing(models: typer.Typer, session: Session) -> None:
     _add_stop(models, session)
     _add_add(models, session)
     _add_remove(models, session)
+    _add_release(models, session)
 
 
 def _add_use(models: typer.Typer, session: Session) -> None:
@@ -107,3 +108,12 @@ def _add_remove(models: typer.Typer, session: Session) -> None:
         loaded = session.load(config, data_dir)
         work = choosing.remove(session.composition, loaded, name, keeps_files=keep_files, as_json=as_json)
         return running.run_until_done(work)
+
+
+def _add_release(models: typer.Typer, session: Session) -> None:
+    @models.command(help="Give the GPU back: unload every model that no job runs on")
+    def release(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli import choosing
+
+        loaded = session.load(config, data_dir)
+        return running.run_until_done(choosing.release(session.composition, loaded, as_json=as_json))

@@ -49,8 +49,8 @@ def _fits(spec: ModelSpec, how: Fit, devices: Sequence[Mapping[str, Any]]) -> It
     if how.place == "no":
         sentence = f"{spec.name} does not fit this machine: it needs {how.lacks}. `{program()} setup` shows what fits."
         yield Check("models", BAD, sentence)
-    elif how.place == "offload":
-        yield Check("models", OK, f"{spec.name} fits with its parts taking turns on the device, which is slower.")
+    elif how.words:
+        yield Check("models", WARN if how.is_crawling else OK, f"{spec.name} fits. {' '.join(how.words)}")
     has_old = any(device.get("bfloat16") is False for device in devices)
     if spec.dtype == "bfloat16" and has_old and how.place in ("resident", "offload"):
         sentence = (

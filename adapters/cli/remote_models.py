@@ -45,6 +45,10 @@ class RemoteManager:
         added: dict[str, Any] = await self._ask("POST", "", json=dict(body))
         return added
 
+    async def release(self) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.caller.ask("POST", "/api/v1/models/release", timeout=_HUB_S)).json()
+        return body
+
     async def remove(self, name: str, *, keeps_files: bool) -> int:
         path = f"/{quoted(name, safe='')}?keep_files={str(keeps_files).lower()}"
         return int((await self._ask("DELETE", path))["freed_bytes"])

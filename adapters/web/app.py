@@ -21,6 +21,7 @@ def build_app(house: House) -> FastAPI:
     problems.install(app)
     for room in (routes_jobs, routes_media, routes_about, routes_admin, routes_internal, routes_page):
         app.include_router(room.router)
+    app.include_router(routes_admin.models_router)
     app.mount("/static", routes_page.FreshFiles(directory=routes_page.STATIC), name="static")
     app.add_middleware(Guard, figures=house.figures)
     app.add_middleware(Linger)

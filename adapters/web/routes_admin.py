@@ -9,7 +9,7 @@ from adapters.web.bodies import read_json
 from adapters.web.house import TheHouse
 from adapters.web.schemas import AddModelBody, ProblemInfo, UseModelBody
 from bot.errors import NotFound
-from bot.model_bodies import addition_body, installation_body, rows, spec_body, terms_body
+from bot.model_bodies import addition_body, freed_body, installation_body, rows, spec_body, terms_body
 from bot.models import ModelSpec
 from bot.usecases.models import Installation
 
@@ -19,6 +19,20 @@ router = APIRouter(
     dependencies=[Depends(the_admin)],
     responses={"4XX": {"model": ProblemInfo}},
 )
+
+
+models_router = APIRouter(
+    prefix="/api/v1/models",
+    tags=["for admins"],
+    dependencies=[Depends(the_admin)],
+    responses={"4XX": {"model": ProblemInfo}},
+)
+
+
+@models_router.post("/release")
+async def release(house: TheHouse) -> dict[str, Any]:
+    """Unload every model that no job runs on, and give its memory back; the next job loads its own again."""
+    return freed_body(await house.usecases.choosing.release())
 
 
 @router.get("/models")

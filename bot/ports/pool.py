@@ -141,6 +141,15 @@ class DeviceStatus:
     places: int = 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Freed:
+    """What releasing memory gave back. `models`: those unloaded; `busy`: those that stay, because jobs run on them."""
+
+    models: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+    freed_mb: int = 0
+
+
 class Judge(Protocol):
     """Says what pictures may come in and go out (`bot.usecases.Moderation`)."""
 
@@ -182,6 +191,9 @@ class Pool(Protocol):
         """Returns when offers may have changed since the last call."""
 
     def statuses(self) -> list[DeviceStatus]: ...
+
+    async def release(self) -> Freed:
+        """Unload every model that nothing runs on, and give its memory back to the device. The next job loads anew."""
 
     async def drain(self, deadline_s: float) -> None:
         """Offer nothing more; let running tasks finish until the deadline, then interrupt them."""

@@ -25,6 +25,7 @@ from bot.ports import (
     Choices,
     Described,
     Downloads,
+    Freed,
     JobStore,
     Learned,
     Listing,
@@ -123,6 +124,12 @@ class ModelUseCases:
         """How each model and preset would run on this machine."""
         hardware = await self.hardware()
         return {spec.name: fit(spec, hardware) for spec in self.models.known}
+
+    async def release(self) -> Freed:
+        """Unload every model that nothing runs on; the next job loads its own again."""
+        freed = await self.pool.release()
+        log.info("memory was released", action="released", models=list(freed.models), mb=freed.freed_mb)
+        return freed
 
     async def terms(self, name: str) -> Terms:
         """Asks the hub when the model comes from there. Raises: ModelRefused, DownloadFailed."""

@@ -32,6 +32,7 @@ from inference.diffusion.prompting import Speaker
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.suspending import Call, Held, holding, suspend
 from inference.engine import EngineEvent, Failed, Made, Over, Reading, Step
+from inference.placement import placement_of
 from inference.precision import dtype_name
 from inference.protocol import Finished, RawPicture
 from inference.weights import folder_of, revision_of
@@ -175,11 +176,15 @@ class DiffusionEngine:
         if task_id in self._tasks:
             self._tasks[task_id].watched = watched
 
-    def save_memory(self) -> None:
-        vae = getattr(self._pipelines[""], "vae", None)
-        for name in ("enable_slicing", "enable_tiling"):
-            if hasattr(vae, name):
-                getattr(vae, name)()
+    def save_memory(self) -> str | None:
+        placement = placement_of(self._pipelines[""])
+        while self._aside is not None and self._aside.pending:
+            self._hear_decoded(wait=True)  # nothing is moved while it computes
+        rung = placement.save() if placement is not None else None
+        if self._aside is not None and _takes_turns(self._pipelines[""]):
+            self._aside.close()
+            self._aside = None
+        return rung
 
     def unload(self) -> None:
         for task_id in list(self._tasks):
@@ -367,5 +372,6 @@ def _sampler(task: Task) -> str:
 
 
 def _takes_turns(pipeline: Any) -> bool:
-    """Whether its parts wait in main memory for their turn on the device."""
-    return any(hasattr(part, "_hf_hook") for part in pipeline.components.values())
+    """Whether its parts send one another away, so that no two may compute at once."""
+    placement = placement_of(pipeline)
+    return placement is not None and placement.takes_turns

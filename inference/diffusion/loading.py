@@ -13,28 +13,30 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.diffusion.single_file import load_single_file
-from inference.precision import dtype_for
-from inference.residence import OFFLOAD, decide, needed_mb
+from inference.placement import Placement, parts_of
+from inference.precision import dtype_for, dtype_on_cpu
+from inference.quantization import shrink_seats
+from inference.residence import Choice, choose
 from inference.weights import file_of, folder_of, require_safetensors
 
 
 def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
     """The folder's or file's pipeline from text to image, or from a picture and an instruction, on the device.
 
-    Raises: ModelUnavailable; what Diffusers raises.
+    Where its parts are, `inference.placement.placement_of` tells.
+
+    Raises: ModelUnavailable, OutOfMemory; what Diffusers raises.
     """
     for logging in (diffusers_logging, transformers_logging):
         logging.set_verbosity_error()  # warnings quote the end of long prompts
         logging.disable_progress_bar()
     dtype = dtype_for(model, device)
-    residence = decide(needed_mb(model, folder, dtype), device)
+    choice = choose(model, folder, dtype, device)
+    dtype = dtype_on_cpu(choice.plan, dtype)
     pipeline = load_single_file(model, folder, dtype) if folder.is_file() else _load_folder(model, folder, dtype)
     for lora in model.loras:
         _fuse(pipeline, model, lora)
-    if residence == OFFLOAD:
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.to(device)
+    _place(pipeline, choice, device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -54,6 +56,12 @@ def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
     if IMAGE_TEXT_TO_IMAGE in model.tasks and not {"prompt", "image"} <= takes(pipeline):
         raise ModelUnavailable(model.name, f"{index['_class_name']} takes no instruction with a picture")
     return pipeline
+
+
+def _place(pipeline: Any, choice: Choice, device: str) -> None:
+    parts = parts_of(pipeline)
+    shrink_seats(parts, choice.plan)
+    pipeline.placement = Placement(pipeline, parts, choice, device)
 
 
 def _fuse(pipeline: Any, model: ModelSpec, lora: str) -> None:

@@ -17,6 +17,7 @@ from bot.models import ModelSpec
 from bot.ports import Measured, Task
 from inference.costs import CostTable
 from inference.engine import EngineEvent, Over, Reading, Step
+from inference.placement import placement_of
 from inference.precision import dtype_name
 from inference.protocol import Finished
 from inference.vision.batch import Batch
@@ -136,10 +137,14 @@ class VisionEngine:
     def know(self, rates: Sequence[Measured]) -> None:
         """It needs to know nothing: whoever is here is served together."""
 
-    def save_memory(self) -> None:
-        """Half as many rows, one newcomer at a time, and nothing kept of pictures seen."""
-        self._rows, self._newcomers = max(1, self._rows // 2), 1
-        self._looks.kept.clear()
+    def save_memory(self) -> str | None:
+        """Half as many rows, one newcomer at a time, and nothing kept of pictures seen; then less of the device."""
+        if self._rows > 1:
+            self._rows, self._newcomers = self._rows // 2, 1
+            self._looks.kept.clear()
+            return "rows"
+        placement = placement_of(self._blip)
+        return placement.save() if placement is not None else None
 
     def unload(self) -> None:
         self._forget()

@@ -22,8 +22,10 @@ from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
-from inference.precision import dtype_for
-from inference.residence import OFFLOAD, decide, needed_mb
+from inference.placement import Placement
+from inference.precision import dtype_for, dtype_on_cpu
+from inference.quantization import shrink_seats
+from inference.residence import Choice, choose
 from inference.weights import require_safetensors
 
 IMAGE = "<image>"
@@ -34,29 +36,39 @@ _LOOSE = ("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "sh
 
 
 def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
-    """The model on the device, ready to answer, and its processor. Raises: ModelUnavailable, OutOfMemory."""
-    blip, processor, device = _load(Blip2ForConditionalGeneration, model, folder, device)
+    """The model on the device, ready to answer, and its processor.
+
+    Where its parts are, `inference.placement.placement_of` tells. Raises: ModelUnavailable, OutOfMemory.
+    """
+    blip, processor, choice = _load(Blip2ForConditionalGeneration, model, folder, device)
     join_image_and_text(model, blip, processor)
-    blip = blip.to(device).eval()
+    _place(blip, choice, device)
     require_sight(model, blip, processor)
     return blip, processor
 
 
 def load_matcher(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
     """The same for a model that matches."""
-    blip, processor, device = _load(Blip2ForImageTextRetrieval, model, folder, device)
-    return blip.to(device).eval(), processor
+    blip, processor, choice = _load(Blip2ForImageTextRetrieval, model, folder, device)
+    _place(blip, choice, device)
+    return blip, processor
 
 
-def _load(kind: Any, model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any, str]:
-    """The model in main memory, its processor, and the device that has room for it."""
+def _place(blip: Any, choice: Choice, device: str) -> None:
+    blip.eval()
+    parts = dict(blip.named_children())
+    shrink_seats(parts, choice.plan)
+    blip.placement = Placement(blip, parts, choice, device)
+
+
+def _load(kind: Any, model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any, Choice]:
+    """The model in main memory, its processor, and where its parts go."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     require_safetensors(model, folder)
     dtype = dtype_for(model, device)
-    if decide(needed_mb(model, folder, dtype), device) == OFFLOAD:
-        device = "cpu"  # there is no taking turns for a language model: main memory is where it fits
-        dtype = torch.bfloat16
+    choice = choose(model, folder, dtype, device)
+    dtype = dtype_on_cpu(choice.plan, dtype)
     config = Blip2Config.from_pretrained(folder, local_files_only=True)
     processor = _processor(folder, config)
     settings: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
@@ -67,7 +79,7 @@ def _load(kind: Any, model: ModelSpec, folder: Path, device: str) -> tuple[Any, 
             raise
         blip, info = kind.from_pretrained(folder, attn_implementation="eager", output_loading_info=True, **settings)
     _require_whole(model, info)
-    return blip, processor, device
+    return blip, processor, choice
 
 
 def _processor(folder: Path, config: Blip2Config) -> Any:

@@ -13,6 +13,7 @@ from bot.jobs import Media
 from bot.models import ModelSpec
 from bot.ports import Measured, Task
 from inference.engine import EngineEvent, Over, Reading, Step
+from inference.placement import placement_of
 from inference.precision import dtype_name
 from inference.protocol import Finished
 from inference.vision.kept import Kept
@@ -120,10 +121,14 @@ class MatchEngine:
     def know(self, rates: Sequence[Measured]) -> None:
         """It needs to know nothing: whoever is here is served together."""
 
-    def save_memory(self) -> None:
-        """One task at a time, and nothing kept of pictures seen."""
-        self._at_once = 1
-        self._looks.kept.clear()
+    def save_memory(self) -> str | None:
+        """One task at a time, and nothing kept of pictures seen; then less of the device."""
+        if self._at_once > 1:
+            self._at_once = 1
+            self._looks.kept.clear()
+            return "rows"
+        placement = placement_of(self._blip)
+        return placement.save() if placement is not None else None
 
     def unload(self) -> None:
         self._asked.clear()

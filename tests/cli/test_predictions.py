@@ -45,8 +45,14 @@ def test_a_model_that_is_too_large_is_bad(foresee):
     assert "setup` shows what fits" in sentence
 
 
-def test_parts_that_take_turns_are_told(foresee):
-    assert one(foresee(BIG, devices=(CARD, CPU)), "taking turns")[0] == OK
+def test_parts_that_come_and_go_are_told(foresee):
+    assert one(foresee(BIG, devices=(CARD, CPU)), "big fits. Its text encoder passes through the device")[0] == OK
+
+
+def test_weights_that_pass_through_the_device_at_every_step_are_a_warning(foresee):
+    small = {**CARD, "memory_mb": 3000}
+
+    assert one(foresee(BIG, devices=(small, CPU)), "at every step")[0] == WARN
 
 
 def test_what_fits_is_no_line(foresee):

@@ -22,6 +22,7 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(
         assert "behind a click" in await told(ann.slash("admin", what="policy", action="spoiler", edit_others=True))
         assert "There is no model" in await told(ann.slash("admin", what="models", action="use", model="nothing"))
         assert "name is missing" in await told(ann.slash("admin", what="models", action="use"))
+        assert "unloaded" in await told(ann.slash("admin", what="release"))
         rules = await house.inner.usecases.moderation.describe("discord", str(ann.channel.guild.id))
 
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)

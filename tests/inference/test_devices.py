@@ -1,9 +1,12 @@
 """Finding the hardware, without torch in this process and without waiting where a look is enough."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from bot.errors import ConfigError
-from inference import devices
+from inference import devices, probe
 from inference.devices import DevicesSettings, Hardware, choose, configured_devices, is_surely_without_accelerator
 
 
@@ -17,6 +20,7 @@ def found(*names):
         (("cuda:0", "cuda:1", "xpu:0", "cpu"), ["cuda:0", "cuda:1"]),
         (("mps", "cpu"), ["mps"]),
         (("xpu:0", "cpu"), ["xpu:0"]),
+        (("rocm:0", "xpu:0", "cpu"), ["rocm:0"]),
         (("cpu",), ["cpu"]),
         ((), ["cpu"]),
     ],
@@ -66,3 +70,51 @@ async def test_a_probe_that_fails_finds_the_cpu(monkeypatch):
     monkeypatch.setattr(devices, "clean_environment", lambda environ: {"PATH": "/nowhere", "PYTHONHOME": "/nowhere"})
 
     assert await devices.probe() == [Hardware(name="cpu", kind="cpu")]
+
+
+# ---------------------------------------------------------------- hardware that is not here, by what its torch says
+
+
+def torch_with(*, cuda=(), xpu=(), hip=None, mps_mb=0):
+    """A stand-in for torch. Cards: (name, MiB, generation)."""
+
+    def backend(cards):
+        def properties(index):
+            name, memory_mb, major = cards[index]
+            return SimpleNamespace(name=name, total_memory=memory_mb * 2**20, major=major)
+
+        return SimpleNamespace(
+            is_available=lambda: bool(cards), device_count=lambda: len(cards), get_device_properties=properties
+        )
+
+    return SimpleNamespace(
+        cuda=backend(cuda),
+        xpu=backend(xpu),
+        version=SimpleNamespace(hip=hip),
+        backends=SimpleNamespace(mps=SimpleNamespace(is_available=lambda: bool(mps_mb))),
+        mps=SimpleNamespace(recommended_max_memory=lambda: mps_mb * 2**20),
+    )
+
+
+@pytest.mark.parametrize(
+    ("torch", "name", "kind", "memory_mb", "bfloat16"),
+    [
+        (torch_with(cuda=[("RTX 2060", 6144, 7)]), "cuda:0", "cuda", 6144, False),
+        (torch_with(cuda=[("RTX 4070", 12282, 8)]), "cuda:0", "cuda", 12282, True),
+        (torch_with(cuda=[("RX 7900", 24560, 11)], hip="6.4"), "cuda:0", "rocm", 24560, True),
+        (torch_with(xpu=[("Arc B580", 12216, 0)]), "xpu:0", "xpu", 12216, True),
+    ],
+)
+def test_each_kind_of_card_is_named_with_its_memory(monkeypatch, torch, name, kind, memory_mb, bfloat16):
+    monkeypatch.setitem(sys.modules, "torch", torch)
+
+    card = probe.look()[0]
+
+    assert (card["name"], card["kind"], card["memory_mb"], card["bfloat16"]) == (name, kind, memory_mb, bfloat16)
+    assert choose([Hardware(**one) for one in probe.look()]) == [name]
+
+
+def test_apples_gpu_may_take_what_it_recommends(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", torch_with(mps_mb=10_000))
+
+    assert probe.look()[0] == {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": 10_000}

@@ -214,7 +214,12 @@ def test_latents_of_klein_are_unpacked_as_its_decoder_takes_them(klein):
     taken, decode = [], klein.vae.decode
     klein.vae.bn.running_mean.uniform_(-1, 1)
     klein.vae.bn.running_var.uniform_(0.5, 2)
-    klein.vae.decode = lambda latents, **how: taken.append(latents) or decode(latents, **how)
+
+    def taking(latents, **how):
+        taken.append(latents)
+        return decode(latents, **how)
+
+    klein.vae.decode = taking
     try:
         made = alone(klein, make_drawing("wide", width=128))
     finally:

@@ -16,7 +16,7 @@ from bot.commands.match import texts_in
 from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import Described, DeviceStatus, Done, Offer, Progress, Rendered, Task
+from bot.ports import Described, DeviceStatus, Done, Freed, Offer, Progress, Rendered, Task
 from bot.safety.policy import require_fit
 
 STEP_S = 0.02
@@ -124,6 +124,9 @@ class TestPool:
 
     def statuses(self) -> list[DeviceStatus]:
         return [DeviceStatus(device="cpu", state=self.state, warm=tuple(self._models), running=len(self._running))]
+
+    async def release(self) -> Freed:
+        return Freed(models=tuple(self._models), freed_mb=512)
 
     async def drain(self, deadline_s: float) -> None:
         self.go_on.set()

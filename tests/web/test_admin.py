@@ -116,3 +116,12 @@ async def test_bad_requests_are_told(client, method, path, body, status):
 
     assert answer.status_code == status
     assert answer.json()["detail"].endswith(".")
+
+
+async def test_the_memory_of_idle_models_is_given_back(client):
+    released = await client.post("/api/v1/models/release")
+
+    assert released.status_code == 200
+    body = released.json()
+    assert (body["busy"], body["freed_mb"]) == ([], 512)
+    assert "paint" in body["models"]

@@ -17,6 +17,7 @@ export async function setUpModels(onChange) {
   button.hidden = !me.admin;
   if (!me.admin) return;
   button.addEventListener("click", () => (byId("models-dialog").showModal(), settle()));
+  byId("models-release").addEventListener("click", release);
   byId("models-close").addEventListener("click", () => byId("models-dialog").close());
   byId("models-dialog").addEventListener("close", () => clearTimeout(timer));
   byId("add-model").addEventListener("submit", add);
@@ -34,6 +35,18 @@ async function refresh() {
     byId("additions-title").hidden = !additions.length;
     if (focused) byId("models-dialog").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
     if (models.some((one) => one.arrival) && byId("models-dialog").open) timer = setTimeout(refresh, LOOK_MS);
+  } catch (problem) {
+    say(byId("models-error"), problem.message);
+  }
+}
+
+/** Unload what no job runs on. */
+async function release() {
+  try {
+    const { models, busy, freed_mb: freed } = await post("/models/release", {});
+    const gone = models.length ? `${models.join(", ")}: unloaded, ${bytes(freed * 2 ** 20)} are free again.` : "No model was idle.";
+    say(byId("models-said"), busy.length ? `${gone} At work, and still loaded: ${busy.join(", ")}.` : gone);
+    say(byId("models-error"), "");
   } catch (problem) {
     say(byId("models-error"), problem.message);
   }
@@ -80,7 +93,7 @@ function size(model) {
 function fits({ fits: found }) {
   if (!found) return "";
   const each = found.seconds ? `, ${seconds(found.seconds)} for one` : "";
-  return { resident: `fits${each}`, offload: `fits, its parts taking turns${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
+  return { resident: `fits${each}`, offload: `fits, with parts that come and go${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
 }
 
 function setAside({ name, title }, ...content) {
