@@ -53,7 +53,7 @@ def rows(using: ModelUseCases, fits: dict[str, Fit], usage: dict[str, int]) -> l
 
 
 def addition_body(addition: Addition) -> dict[str, Any]:
-    return vars(addition)
+    return {name: value for name, value in vars(addition).items() if name != "path"}
 
 
 def terms_body(terms: Terms) -> dict[str, Any]:
