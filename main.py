@@ -62,12 +62,20 @@ def sections() -> dict[str, type]:
     }
 
 
+def named() -> dict[str, type]:
+    """Tables of the config that are one for each name, beside `[models.NAME]`."""
+    from bot.styles import StyleSettings
+
+    return {"styles": StyleSettings}
+
+
 def shipped() -> "dict[str, ModelSpec]":
     """The models and presets as `config.toml` beside this file has them."""
     from bot.models import ModelSettings
     from bot.settings import read_settings
 
-    settings = read_settings(sections(), model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})
+    files = [ROOT / "config.toml"]
+    settings = read_settings(sections(), model_type=ModelSettings, named=named(), files=files, environ={})
     return _specs(settings["models"])
 
 
@@ -88,7 +96,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
 
     data_dir = make_data_dir(environ)
     files = settings_files(ROOT, data_dir, config)
-    settings = read_settings(sections(), model_type=ModelSettings, files=files, environ=environ)
+    settings = read_settings(sections(), model_type=ModelSettings, named=named(), files=files, environ=environ)
     specs = _specs(settings.pop("models"))
     return Loaded(
         settings=settings,
@@ -200,7 +208,7 @@ def _wire(
     from inference import assembly
 
     settings, models, events = loaded.settings, loaded.models, Events()
-    moderation = assembly.moderation(loaded, storage)
+    moderation, wording = assembly.moderation(loaded, storage), assembly.wording(loaded)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, events=events, platforms=platforms)
     dispatcher = Dispatcher(
         store=storage.jobs,
@@ -211,6 +219,7 @@ def _wire(
         rates=rates,
         finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
         moderation=moderation,
+        wording=wording,
         events=events,
         settings=settings["queue"],
         on_finished=lambda _job: deliverer.wake(),
@@ -236,6 +245,7 @@ def _wire(
         interrupt=dispatcher.interrupt,
         devices=pool.statuses,
         secret=secret.encode(),
+        wording=wording,
     )
     choosing = assembly.choosing(loaded, storage, pool, rates, events, wake, shipped)
     usecases = _usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
@@ -278,6 +288,7 @@ def _usecases(
         models=loaded.models,
         choosing=choosing,
         catalogue=CatalogueUseCases(choosing),
+        styles=tuple(loaded.settings["styles"]),
     )
 
 

@@ -253,7 +253,7 @@ HELP: Mapping[str, str] = {
 """What a chat can be asked, in the order in which it is shown. Menus of commands take these words, too."""
 
 HELP_FLAGS = N_(
-    "Write options as flags, for example: /imagine a fox --count 2 --aspect 3:2 --seed 7. "
+    "Write options as flags, for example: /imagine a fox --style ink --count 2 --aspect 3:2. "
     "Reply to a picture with a question to ask about it."
 )
 HELP_REPLY = N_("Reply to a picture of mine with a question to ask about it.")

@@ -52,6 +52,7 @@ from bot.ports import (
     TaskImage,
 )
 from bot.pricing import Rates
+from bot.wording import Wording
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class Dispatcher:
     moderation: Judge
     events: Events
     settings: QueueSettings
+    wording: Wording = field(default_factory=Wording)
     on_finished: Callable[[Job], None] = lambda _job: None
     only_own: bool = False
 
@@ -262,6 +264,7 @@ class Dispatcher:
         images = [
             TaskImage(ref.role, await self._record(partial(self.media.read, ref.id, job.owner))) for ref in job.images
         ]
+        additions = () if is_resize(job.command, job.options) else await self.wording.additions_of(job.options, model)
         rules = await self._record(partial(self.moderation.rules_of, job, model))
         return Task(
             id=job.id,
@@ -270,6 +273,7 @@ class Dispatcher:
             model=model,
             options=job.options,
             images=tuple(images),
+            additions=additions,
             share=self._shares.of(job),
             watched=self.events.is_watched(job.id) and (rules is None or rules.may_preview),
             alone=runs_alone(job),

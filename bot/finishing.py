@@ -17,6 +17,7 @@ from bot.jobs import ImageRef, Job, Media, Picture, Result
 from bot.models import IMAGE_TO_TEXT, Models, ModelSpec
 from bot.options import clean_text
 from bot.ports import Done, MediaStore, Pictures, Pool, Task, TaskImage
+from bot.prompts import prompt_of, words_of
 
 log = structlog.get_logger()
 
@@ -47,11 +48,12 @@ class Finishing:
 
         `share`: see `Task`.
         """
-        prompt = str(job.options.get("prompt", ""))
+        is_prompted = bool(job.options.get("prompt"))
+        prompts = [words_of(prompt_of(job.options, n)) if is_prompted else "" for n in range(len(done.pictures))]
         if not may_wait:
-            return [prompt] * len(done.pictures)
+            return prompts
         captions = await self._captions(job, [made.media for made in done.pictures], share)
-        return [caption or prompt for caption in captions]
+        return [caption or prompt for caption, prompt in zip(captions, prompts, strict=True)]
 
     async def keep(self, job: Job, done: Done, alts: Sequence[str]) -> Result:
         """The files first, each fsynced; the rows come with `JobStore.render`. Raises: StorageFull."""

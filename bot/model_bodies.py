@@ -60,7 +60,7 @@ def freed_body(freed: Freed) -> dict[str, Any]:
 
 
 def addition_body(addition: Addition) -> dict[str, Any]:
-    return vars(addition)
+    return {name: value for name, value in vars(addition).items() if name != "path"}
 
 
 def terms_body(terms: Terms) -> dict[str, Any]:

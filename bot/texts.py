@@ -31,6 +31,22 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "model_lacks": N_("The model {value} does not take {option}: leave it out, or choose another model."),
     "no_model": N_("No model here can do {value}. The owner can add one to the config."),
     "combinations": N_("The prompt has too many combinations: at most {allowed} at once."),
+    "wildcard": N_("There is no wildcard {value} here. Others: {allowed}."),
+    "no_wildcards": N_(
+        "There is no wildcard {value} here, nor any other: the owner puts text files into the folder wildcards of the "
+        "data directory."
+    ),
+    "wildcard_empty": N_("The wildcard {value} has no lines to draw."),
+    "wildcards": N_("The wildcards of {option} lead on and on: at most {allowed} are drawn."),
+    "no_styles": N_("There are no styles here: leave {option} out."),
+    "lora": N_("There is no LoRA {value} here.{hint} Those for this model: {allowed}."),
+    "no_lora": N_(
+        "There is no LoRA {value} here, nor any other for this model: the owner adds one with `easel models add`."
+    ),
+    "lora_fits": N_("The LoRA {value} was made for another kind of model. Those for this one: {allowed}."),
+    "lora_fits_not": N_("The LoRA {value} was made for another kind of model, and none here is for this one."),
+    "lora_weight": N_("The weight of the LoRA {value} must be {allowed}."),
+    "loras": N_("The prompt names too many LoRAs: at most {allowed}."),
     "addition_broken": N_("{value} cannot be used with this model: leave it out, or choose another model."),
     "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
     "needs_confirm": N_(

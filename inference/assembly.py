@@ -12,6 +12,8 @@ from bot.ports import JobStore, Learned, People, Pool, Spaces, Wanted
 from bot.pricing import Rates
 from bot.safety import SafetySettings, classifier_of, read_words
 from bot.usecases import ModelUseCases, Moderation
+from bot.wildcards import FOLDER, WildcardFolder
+from bot.wording import Wording
 from inference.classifier import ClassifierFiles
 from inference.fetching import HubDownloads
 from inference.hardware import Machine
@@ -72,6 +74,15 @@ def choosing(
         hardware=Machine(loaded.data_dir),
         wake=wake,
         also=also if classifier.repo and not classifier.is_local else (),
+    )
+
+
+def wording(loaded: Loaded) -> Wording:
+    """Prompts, with the owner's styles and what lies in the data directory."""
+    return Wording(
+        styles=loaded.settings["styles"],
+        wildcards=WildcardFolder(loaded.data_dir / FOLDER),
+        additions=ModelFiles(loaded.data_dir).additions,
     )
 
 

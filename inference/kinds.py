@@ -143,7 +143,7 @@ def of_shapes(shapes: Mapping[str, list[int]]) -> Kind:
     """One file, by the shapes of its tensors."""
     if _is_lora(shapes):
         return Kind(kind="lora", family=_lora_family(shapes))
-    if {"emb_params", "clip_l", "clip_g"} & set(shapes):
+    if _is_inversion(shapes):
         return Kind(kind="inversion", family="sdxl" if "clip_g" in shapes else _WIDTHS.get(_width(shapes), ""))
     family = _single_family(shapes)
     if family not in _WHOLE:
@@ -163,12 +163,22 @@ _FAMILIES = {"sd21": "Stable Diffusion 2"}
 _FIRST, _LATENTS = "model.diffusion_model.input_blocks.0.0.weight", 4
 _WIDTHS = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
 """Of a text encoder's words, by family."""
+_MOST_VECTORS = 75
+"""Of an inversion: what a prompt has room for."""
 _CONTEXT = "attn2.to_k.weight"
 
 
 def _width(shapes: Mapping[str, list[int]]) -> int:
     first = next(iter(shapes.values()))
     return first[-1] if first else 0
+
+
+def _is_inversion(shapes: Mapping[str, list[int]]) -> bool:
+    """As A1111 saves them, or as Diffusers does: a few vectors for one word of any name."""
+    if {"emb_params", "clip_l", "clip_g"} & set(shapes):
+        return True
+    (shape,) = shapes.values() if len(shapes) == 1 else ([],)
+    return 1 <= len(shape) <= 2 and shape[-1] in _WIDTHS and (len(shape) == 1 or shape[0] <= _MOST_VECTORS)
 
 
 def _is_lora(shapes: Mapping[str, list[int]]) -> bool:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from bot.models import IMAGE_TO_IMAGE
 from bot.ports import Task
+from bot.prompts import prompt_of
 from inference.protocol import RawPicture
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -30,7 +31,10 @@ def software() -> str:
 
 def about(task: Task, picture: RawPicture) -> tuple[str, str]:
     """The A1111 text and Easel's JSON of one picture; each makes this one picture again."""
-    options = dict(task.options) | {"count": 1, "seed": picture.seed, "model": task.model.name}
+    own = {name: value for name, value in task.options.items() if name not in ("prompts", "asked")}
+    if "prompt" in own:
+        own["prompt"] = prompt_of(task.options, picture.index)
+    options = own | {"count": 1, "seed": picture.seed, "model": task.model.name}
     if picture.sampler:
         options["sampler"] = picture.sampler
     has_strength = task.task == IMAGE_TO_IMAGE

@@ -49,11 +49,11 @@ class ModelFiles:
             os.replace(fresh, kept)
         finally:
             fresh.unlink(missing_ok=True)
-        return Addition(name=name, kind=kind.kind, family=kind.family, size=size)
+        return Addition(name=name, kind=kind.kind, family=kind.family, size=size, path=str(kept))
 
     def additions(self) -> list[Addition]:
         return [
-            Addition(name=path.stem, kind=kind, family=_family(path), size=path.stat().st_size)
+            Addition(name=path.stem, kind=kind, family=_family(path), size=path.stat().st_size, path=str(path))
             for kind, folder in FOLDERS.items()
             for path in sorted((self.data_dir / folder).glob("*.safetensors"))
         ]

@@ -77,6 +77,10 @@ async def aspects(interaction: "discord.Interaction[EaselClient]", current: str)
     return _choices(ASPECTS, current)
 
 
+async def styles(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
+    return _choices(interaction.client.desk.usecases.styles, current)
+
+
 async def jobs(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
     """One's own latest, those that can be cancelled for `cancel`."""
     event = Event(key="", kind="", account_id=str(interaction.user.id), account_name=interaction.user.display_name)
@@ -104,6 +108,7 @@ HOW: dict[str, Any] = {
     "model": models,
     "size": sizes,
     "aspect": aspects,
+    "style": styles,
     "id": jobs,
     "action": actions,
 }

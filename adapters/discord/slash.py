@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from adapters.discord.client import EaselClient
 
 NAMES = (
-    *("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "strength", "question"),
+    *("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "style"),
+    *("strength", "question"),
 )
 """What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
 PICTURE = N_("The picture")

@@ -37,4 +37,5 @@ async def models(house: TheHouse, _caller: TheCaller) -> dict[str, list[dict[str
 @router.get("/commands")
 async def commands(house: TheHouse, _caller: TheCaller) -> dict[str, list[dict[str, Any]]]:
     """Everything that can be asked, with each option's type, range and default."""
-    return {"commands": [command_json(command, house.usecases.models) for command in COMMANDS.values()]}
+    known, styles = house.usecases.models, house.usecases.styles
+    return {"commands": [command_json(command, known, styles) for command in COMMANDS.values()]}

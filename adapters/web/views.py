@@ -1,6 +1,7 @@
 """What the core knows, as REST's JSON."""
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -148,8 +149,12 @@ def media_json(picture: Picture) -> dict[str, Any]:
     }
 
 
-def command_json(command: type[Command], models: Models) -> dict[str, Any]:
+def command_json(command: type[Command], models: Models, styles: Sequence[str] = ()) -> dict[str, Any]:
     tasks = _tasks_of(command)
+    options = [spec.describe() for spec in command.specs]
+    for option in options:
+        if option["name"] == "style":
+            option["choices"] = list(styles)
     return {
         "name": command.name,
         "summary": command.summary,
@@ -160,7 +165,7 @@ def command_json(command: type[Command], models: Models) -> dict[str, Any]:
         },
         "tasks": tasks,
         "models": [spec.name for spec in models if set(tasks) & set(spec.tasks)],
-        "options": [spec.describe() for spec in command.specs],
+        "options": options,
     }
 
 

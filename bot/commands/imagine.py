@@ -99,6 +99,7 @@ class Imagine(Command):
             minimum=0.01,
             maximum=1,
         ),
+        OptionSpec(name="style", kind=str, help=N_("One of the looks that are kept here"), maximum=60),
         OptionSpec(
             name="model",
             kind=str,
@@ -151,6 +152,8 @@ class Imagine(Command):
             "sampler": self._sampler(model),
             "model": model.name,
         }
+        if values.get("style"):
+            filled["style"] = values["style"]
         if self.images:
             filled["strength"] = values.get("strength", model.strength)
         return filled

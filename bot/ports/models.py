@@ -62,12 +62,13 @@ class Kind:
 
 @dataclass(frozen=True, kw_only=True)
 class Addition:
-    """A LoRA or textual inversion that is kept. `size` is bytes."""
+    """A LoRA ("lora") or textual inversion ("inversion") that is kept. `size` is bytes; `path` is its file."""
 
     name: str
     kind: str
     family: str
     size: int
+    path: str = ""
 
 
 class ModelFiles(Protocol):

@@ -24,7 +24,7 @@ OTHER_VARIABLES = frozenset(
 """Variables with our prefix that are no settings: data, its lock, tests, and secrets."""
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
-_MODEL_NAME = re.compile(r"[a-z0-9-]+")
+_NAME = re.compile(r"[a-z0-9-]+")
 _MANY = 40
 
 
@@ -34,8 +34,10 @@ def read_settings(
     model_type: type,
     files: Sequence[Path],
     environ: Mapping[str, str],
+    named: Mapping[str, type] | None = None,
 ) -> dict[str, Any]:
-    """An instance of each section's dataclass, by section, and under `models` one `model_type` per model.
+    """An instance of each section's dataclass, by section, and under `models` one `model_type` per model. `named`:
+    further sections like `models`, and the type of what they hold.
 
     A number may not be negative, unless the dataclass says otherwise in a class variable
     `bounds = {"port": (0, 65535)}` (inclusive; None: no bound). A model that a later layer adds comes before those of
@@ -43,7 +45,7 @@ def read_settings(
 
     Raises: ConfigError with every problem found.
     """
-    reader = _Reader(sections, model_type)
+    reader = _Reader(sections, {MODELS: model_type, **(named or {})})
     for path in files:
         reader.read_file(path)
     reader.read_environ(environ)
@@ -51,31 +53,32 @@ def read_settings(
 
 
 class _Reader:
-    """Gathers checked values by table, `(section,)` or `("models", name)`, and problems as ready lines."""
+    """Gathers checked values by table, `[section]` or `[models.NAME]` and its like, and problems as ready lines."""
 
-    def __init__(self, sections: Mapping[str, type], model_type: type) -> None:
+    def __init__(self, sections: Mapping[str, type], named: Mapping[str, type]) -> None:
         self._shapes = {name: Shape(kind) for name, kind in sections.items()}
-        self._model = Shape(model_type)
+        self._named = {section: Shape(kind) for section, kind in named.items()}
         self._values: dict[str, dict[str, Any]] = {name: {} for name in sections}
-        self._models: dict[str, dict[str, Any]] = {}
-        self._sources: dict[str, str] = {}
+        self._tables: dict[str, dict[str, dict[str, Any]]] = {section: {} for section in named}
+        """By section, then by name."""
+        self._sources: dict[tuple[str, str], str] = {}
         self._problems: list[str] = []
 
     # ------------------------------------------------------------ files
 
     def read_file(self, path: Path) -> None:
         tables = self._parse(path)
-        fresh: dict[str, dict[str, Any]] = {}
         for section, table in tables.items():
-            if section == MODELS and isinstance(table, dict):
+            if section in self._named and isinstance(table, dict):
+                fresh: dict[str, dict[str, Any]] = {}
                 for name, values in table.items():
-                    self._read_model(str(path), name, values, fresh)
+                    self._read_named(str(path), section, name, values, fresh)
+                self._tables[section] = fresh | self._tables[section]
             elif section in self._shapes:
                 self._read_table(str(path), section, table, self._shapes[section], self._values[section])
             else:
                 what = f"there is no section [{section}]" if isinstance(table, dict) else f"{section} is in no section"
-                self._unknown(str(path), what, section, [*self._shapes, MODELS])
-        self._models = fresh | self._models
+                self._unknown(str(path), what, section, [*self._shapes, *self._named])
 
     def _parse(self, path: Path) -> dict[str, Any]:
         text = ""
@@ -107,16 +110,17 @@ class _Reader:
             except ValueError:
                 self._problems.append(f"{source}: {section}.{key} is {show(value)}, but must be {shape.allowed(key)}.")
 
-    def _read_model(self, source: str, name: str, values: Any, fresh: dict[str, dict[str, Any]]) -> None:
-        if not _MODEL_NAME.fullmatch(name):
-            self._problems.append(f"{source}: models.{name}: a model's name has only a to z, 0 to 9 and -.")
+    def _read_named(self, source: str, section: str, name: str, values: Any, fresh: dict[str, dict[str, Any]]) -> None:
+        if not _NAME.fullmatch(name):
+            what = section.removesuffix("s")
+            self._problems.append(f"{source}: {section}.{name}: a {what}'s name has only a to z, 0 to 9 and -.")
             return
-        known = self._models.get(name)
+        known = self._tables[section].get(name)
         into: dict[str, Any] = {} if known is None else known
-        self._read_table(source, f"{MODELS}.{name}", values, self._model, into)
+        self._read_table(source, f"{section}.{name}", values, self._named[section], into)
         if known is None and isinstance(values, dict):
             fresh[name] = into
-            self._sources[name] = source
+            self._sources[section, name] = source
 
     # ------------------------------------------------------------ variables
 
@@ -129,11 +133,12 @@ class _Reader:
     def _read_variable(self, variable: str, text: str) -> None:
         parts = variable.removeprefix(PREFIX).lower().split("__")
         name = parts[1].replace("_", "-") if len(parts) == 3 else ""
-        if parts[0] == MODELS and _MODEL_NAME.fullmatch(name):
-            if name not in self._models:
-                self._models = {name: {}, **self._models}
-            self._sources.setdefault(name, variable)
-            self._take(variable, text, self._model, parts[2], self._models[name])
+        if parts[0] in self._named and _NAME.fullmatch(name):
+            section, tables = parts[0], self._tables[parts[0]]
+            if name not in tables:
+                self._tables[section] = tables = {name: {}, **tables}
+            self._sources.setdefault((section, name), variable)
+            self._take(variable, text, self._named[section], parts[2], tables[name])
         elif parts[0] in self._shapes and len(parts) == 2:
             self._take(variable, text, self._shapes[parts[0]], parts[1], self._values[parts[0]])
         else:
@@ -151,7 +156,8 @@ class _Reader:
 
     def _variables(self) -> list[str]:
         tables = list(self._shapes.items())
-        tables += [(f"{MODELS}__{name.replace('-', '_')}", self._model) for name in self._models or ("name",)]
+        for section, named in self._tables.items():
+            tables += [(f"{section}__{name.replace('-', '_')}", self._named[section]) for name in named or ("name",)]
         return [f"{PREFIX}{table}__{key}".upper() for table, shape in tables for key in shape.hints]
 
     # ------------------------------------------------------------ the end
@@ -161,20 +167,24 @@ class _Reader:
         if self._problems:
             raise ConfigError(self._problems)
         built: dict[str, Any] = {name: shape.kind(**self._values[name]) for name, shape in self._shapes.items()}
-        return built | {MODELS: {name: self._model.kind(**values) for name, values in self._models.items()}}
+        for section, tables in self._tables.items():
+            built[section] = {name: self._named[section].kind(**values) for name, values in tables.items()}
+        return built
 
     def _check_missing(self) -> None:
         tables = [(name, shape, self._values[name], "") for name, shape in self._shapes.items()]
-        for name, values in self._models.items():
-            tables.append((f"{MODELS}.{name}", self._model, values, self._sources[name]))
+        for group, named in self._tables.items():
+            sources = self._sources
+            tables += [(f"{group}.{n}", self._named[group], values, sources[group, n]) for n, values in named.items()]
         for section, shape, values, source in tables:
             lacking = [key for key in shape.required if key not in values]
             named_wrong = any(f"{section}.{key}" in line for key in lacking for line in self._problems)
             if lacking and not named_wrong:
                 where = f"{source}: " if source else ""
-                others = [name for name in self._models if f"{MODELS}.{name}" != section]
-                near = difflib.get_close_matches(section.removeprefix(f"{MODELS}."), others, 1)
-                hint = f" Did you mean {MODELS}.{near[0]}?" if near else ""
+                group, _, named_as = section.partition(".")
+                others = [name for name in self._tables.get(group, ()) if name != named_as]
+                near = difflib.get_close_matches(named_as, others, 1)
+                hint = f" Did you mean {group}.{near[0]}?" if near else ""
                 self._problems.append(f"{where}{section} lacks {', '.join(lacking)}.{hint}")
 
     def _unknown(self, source: str, what: str, name: str, known: Iterable[str]) -> None:
@@ -185,7 +195,7 @@ class _Reader:
         if re.search(r"token|secret|passw", name, re.IGNORECASE):
             hint = f" Tokens are no settings: set {', '.join(SECRETS)} in the environment or in {SECRETS_FILE}."
         if len(known) > _MANY:
-            listed = f"Sections: {', '.join([*self._shapes, MODELS])}"
+            listed = f"Sections: {', '.join([*self._shapes, *self._named])}"
         else:
             listed = f"Known: {', '.join(known)}"
         self._problems.append(f"{source}: {what}.{hint} {listed}.")

@@ -30,6 +30,8 @@ class UseCases:
     models: Models
     choosing: ModelUseCases
     catalogue: CatalogueUseCases
+    styles: tuple[str, ...] = ()
+    """Names of the looks that `imagine` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)

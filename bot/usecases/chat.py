@@ -14,8 +14,10 @@ from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, Pict
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, Models
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
+from bot.prompts import prompt_of
 from bot.usecases.asked import Request, Ticket
 from bot.usecases.jobs import JobUseCases
+from bot.wording import as_asked
 
 VARY_STRENGTH = 0.5
 T = TypeVar("T")
@@ -39,13 +41,14 @@ class ChatUseCases:
     # ------------------------------------------------------------ going on from a job
 
     async def reroll(self, person: Person, origin: Origin, job_id: str, *, key: str | None = None) -> list[Ticket]:
-        """The same options with a new seed; for a failed job, another try."""
+        """The same options with a new seed, and so with other draws of its wildcards; for a failed job, another try."""
 
         def build(job: Job) -> Request:
             kind = find_command(job.command)
             needed = {spec.name for spec in kind.specs if spec.is_required}
-            given = {name: value for name, value in job.options.items() if name in needed}
-            wishes = {name: value for name, value in job.options.items() if name not in needed and name != "seed"}
+            asked = as_asked(job.options)
+            given = {name: value for name, value in asked.items() if name in needed}
+            wishes = {name: value for name, value in asked.items() if name not in needed and name != "seed"}
             images = authored(job)
             options = again(kind, given, wishes, images, self.models)
             return self._request(origin, job, kind.name, options, images)
@@ -61,7 +64,7 @@ class ChatUseCases:
             if self.models.default_for(IMAGE_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
             images = (replace(_picture(job, number), role="init"),)
-            given = {"prompt": _prompt(job), "strength": VARY_STRENGTH}
+            given = {"prompt": _prompt(job, number), "strength": VARY_STRENGTH}
             options = again(Imagine, given, _without(job.options, "seed", "count", *given), images, self.models)
             return self._request(origin, job, Imagine.name, options, images)
 
@@ -76,7 +79,7 @@ class ChatUseCases:
             made = job.result.media[number : number + 1] if job.result else ()
             own = self.models.get(job.model)
             is_able = own is not None and Upscale(values={}).seeing(made).refines(own)
-            return {"prompt": _prompt(job)} | ({"model": job.model} if made and is_able else {})
+            return {"prompt": _prompt(job, number)} | ({"model": job.model} if made and is_able else {})
 
         return await self._about(person, origin, job_id, Upscale.name, given, number, key)
 
@@ -243,8 +246,8 @@ def _picture(job: Job, number: int) -> ImageRef:
     return pictures[number]
 
 
-def _prompt(job: Job) -> str:
-    return str(job.options.get("prompt", ""))
+def _prompt(job: Job, number: int) -> str:
+    return prompt_of(job.options, number) if "prompt" in job.options else ""
 
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from bot.combinations import combinations
-from bot.commands import Command, Imagine
+from bot.commands import Command, Imagine, Upscale
 from bot.defaults import SIZES, with_wishes
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.events import Events
@@ -27,6 +27,7 @@ from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJo
 from bot.pricing import Rates, estimate_s, price
 from bot.usecases.asked import Event, Quote, Request, Ticket
 from bot.usecases.moderation import Moderation
+from bot.wording import Wording
 
 PREVIEW_INTERVAL_S = 0.5
 QUOTE_S = 900
@@ -53,6 +54,7 @@ class JobUseCases:
         interrupt: Callable[[str], None],
         devices: Callable[[], Sequence[DeviceStatus]],
         secret: bytes,
+        wording: Wording | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -68,6 +70,7 @@ class JobUseCases:
         self._interrupt = interrupt
         self._forecasts = Forecasts(models, rates, devices, queue.max_running)
         self._secret = secret
+        self._wording = wording or Wording()
         self.is_closing = False
 
     # ------------------------------------------------------------ asking
@@ -146,9 +149,15 @@ class JobUseCases:
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _each_combination(command)
         batch = new_job_id() if len(each) > 1 else None
-        filled = [(one, one.fill(model, seed, aspect)) for one in each]
+        filled = [(one, await self._options(one, model, seed, aspect)) for one in each]
         await self._moderation.check(request.origin, model, filled)
         return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
+
+    async def _options(self, command: Command, model: ModelSpec, seed: int, aspect: float | None) -> dict[str, Any]:
+        """Every option with its value, and the prompts that will be drawn. A larger picture is one of an earlier
+        prompt, perhaps by another model: LoRAs that this one cannot take are left out there."""
+        options = command.fill(model, seed, aspect)
+        return await self._wording.settled(options, model, must_fit=command.name != Upscale.name)
 
     async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
         """The person's own. A picture to start from keeps its aspect, whatever size they like."""

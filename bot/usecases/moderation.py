@@ -4,7 +4,7 @@ Whatever is known before a job is accepted is refused then; the rest when it is 
 shown.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,12 +14,12 @@ from bot.errors import Blocked, InvalidOption
 from bot.jobs import BY_BOT, Job, Origin
 from bot.models import PICTURE_TASKS, ModelSpec
 from bot.ports import Classifier, Described, Done, People, Rules, Spaces
+from bot.prompts import words_of
 from bot.safety import BlockedWords, Policy, SafetySettings, judged
 
 OWN_PLATFORMS = frozenset({"web", "cli"})
 """Where the local person is, with a policy of their own."""
 DEFAULT = "default"
-_TYPED = ("prompt", "question", "texts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,8 @@ class Moderation:
             await self._check(origin, command, model, options)
 
     async def _check(self, origin: Origin, command: Command, model: ModelSpec, options: Mapping[str, Any]) -> None:
-        for name in _TYPED:
-            if problem := self.words.find(str(options.get(name) or "")):
+        for text in _said(options):
+            if problem := self.words.find(text):
                 raise Blocked(problem)
         if command.task not in PICTURE_TASKS or is_resize(command.name, options):
             return
@@ -146,3 +146,13 @@ class Moderation:
     async def may_show(self, origin: Origin, job: Job) -> bool:
         """Whether the job's pictures may be shown at `origin`, which may be elsewhere than where they were made."""
         return not job.is_adult or await self.policy_of(origin) is not Policy.BLOCK
+
+
+def _said(options: Mapping[str, Any]) -> Iterator[str]:
+    """What is asked for in words: each picture's prompt, and as a model reads it, without brackets between letters."""
+    for prompt in {str(options.get("prompt") or ""), *options.get("prompts", ())}:
+        yield prompt
+        if (words := words_of(prompt)) != prompt:
+            yield words
+    for name in ("question", "texts"):
+        yield str(options.get(name) or "")

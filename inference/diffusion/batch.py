@@ -133,9 +133,9 @@ class Batch:
 
     def _pass(self, chosen: Sequence[Picture]) -> list[Any]:
         """Each picture's answer."""
+        self._adapters.apply(chosen[0].loras)
         if self._denoiser is None:
             return [None for _ in chosen]  # it is only held; what it computes, it computes itself
-        self._adapters.apply(chosen[0].loras)
         if len(chosen) == 1 or self._merge is None:
             answers = [_call(picture).perform(self._denoiser) for picture in chosen]
         else:

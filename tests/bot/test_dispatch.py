@@ -27,8 +27,9 @@ from bot.finishing import Finishing
 from bot.house import QueueSettings
 from bot.jobs import ImageRef, JobState, Media
 from bot.models import Models
-from bot.ports import Described, Measured, Progress, Renewed
+from bot.ports import Addition, Described, Measured, Progress, Renewed, TaskAddition
 from bot.pricing import Rates
+from bot.wording import Wording
 from tests.fakes import (
     FakeJobStore,
     FakeLearned,
@@ -63,6 +64,7 @@ class House:
     rates: Rates = field(default_factory=Rates)
     events: Events = field(default_factory=Events)
     moderation: Any = field(default_factory=Unmoderated)
+    wording: Wording = field(default_factory=Wording)
     finished: list[Any] = field(default_factory=list)
 
     def build(self, *, only_own=False, **settings):
@@ -77,6 +79,7 @@ class House:
             moderation=self.moderation,
             events=self.events,
             settings=QueueSettings(**settings),
+            wording=self.wording,
             on_finished=self.finished.append,
             only_own=only_own,
         )
@@ -127,6 +130,22 @@ async def test_a_queued_job_is_run_and_rendered(house):
     assert job.state is JobState.RENDERED
     assert house.store.captures == [job.id]
     assert [ended.id for ended in house.finished] == [job.id]
+
+
+async def test_a_task_brings_the_files_that_its_prompt_names_and_no_others(house):
+    kept = [Addition(name=name, kind="lora", family="", size=1, path=f"/{name}") for name in ("ink", "film")]
+    house.wording = Wording(additions=lambda: kept)
+    await house.work_off(make_job(options={**make_job().options, "prompt": "a fox <lora:ink:0.5>"}))
+
+    (asked,) = house.pool.called("run")
+    assert asked.task.additions == (TaskAddition("ink", "lora", "/ink"),)
+
+
+async def test_a_job_whose_lora_was_taken_away_ends_with_a_sentence(house):
+    (job,) = await house.work_off(make_job(options={**make_job().options, "prompt": "a fox <lora:ink:0.5>"}))
+
+    assert (job.state, job.error.code) == (JobState.FAILED, "invalid_option")
+    assert "ink" in job.error.message
 
 
 async def test_the_file_is_written_before_the_result_is_recorded(house):

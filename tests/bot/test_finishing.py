@@ -55,6 +55,16 @@ async def test_the_prompt_is_taken_when_no_model_that_sees_is_loaded(pool, model
     assert time.monotonic() - started < 1
 
 
+async def test_each_picture_is_described_by_the_words_of_its_own_prompt(pool):
+    pool.warm = frozenset({"fox-diffusion"})
+    [made] = make_done().pictures
+    options = {**make_job().options, "prompt": "a fox", "prompts": ["a (fox:1.2)", "a cat <lora:ink:1>"]}
+
+    alts = await make_finishing(pool).alts(make_job(options=options), make_done(pictures=(made, made)))
+
+    assert alts == ["a fox", "a cat"]
+
+
 async def test_a_busy_device_is_waited_for_but_not_for_long(pool, monkeypatch):
     monkeypatch.setattr(finishing, "CAPTION_S", 0.1)
     pool.devices = {"cpu": 0}

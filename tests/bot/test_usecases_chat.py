@@ -17,7 +17,10 @@ from bot.errors import (
 )
 from bot.jobs import BY_BOT, ImageRef, JobState, Picture, Result
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.styles import StyleSettings
 from bot.usecases import ChatUseCases
+from bot.wildcards import WildcardFolder
+from bot.wording import Wording
 from tests.bot.test_usecases_jobs import ANN, BOB, House, upload
 from tests.fakes import FakeOutbox, FakePrivacy, make_job, make_model, make_origin, media_id
 
@@ -101,6 +104,26 @@ async def test_a_reroll_is_the_same_with_another_seed_and_the_pressers_own(house
     assert new.wants_delivery
     assert {**new.options, "seed": 7, "sampler": ""} == OPTIONS
     assert new.options["seed"] != 7
+
+
+async def test_a_reroll_draws_anew_and_a_variation_keeps_the_pictures_own_prompt(house, chat, tmp_path):
+    (tmp_path / "animal.txt").write_text("\n".join(f"animal{n}" for n in range(1000)))
+    house.wording = Wording(styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path))
+    chat = replace(chat, jobs=house.build())
+    drawn = {"prompt": "ink a fox", "prompts": ["ink a fox", "ink a cat"]}
+    asked = {"prompt": "a __animal__", "negative_prompt": "fog", "style": "ink"}
+    job = await painted(house, options={**OPTIONS, **drawn, "asked": asked})
+
+    await chat.reroll(BOB, ORIGIN, job.id)
+    again = accepted(house)
+    await chat.vary(BOB, ORIGIN, job.id, number=1)
+    varied = accepted(house)
+
+    assert again.options["prompt"].startswith("ink a animal")
+    assert again.options["prompts"][0] != again.options["prompts"][1]
+    assert again.options["asked"] == asked
+    assert varied.options["prompt"] == "ink a cat"
+    assert "asked" not in varied.options
 
 
 async def test_a_reroll_of_what_began_with_a_picture_shares_it_and_keeps_its_size(house, chat):

@@ -4,12 +4,13 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from bot.commands import Imagine
 from bot.errors import (
+    Blocked,
     IdempotencyConflict,
     InvalidOption,
     JobNotFound,
@@ -25,10 +26,14 @@ from bot.jobs import ImageRef, JobState, Media
 from bot.models import Models
 from bot.ports import DeviceStatus, Lane, Measured, Progress
 from bot.pricing import Rates
+from bot.safety import BlockedWords, SafetySettings
+from bot.styles import StyleSettings
 from bot.texts import explain
-from bot.usecases import JobUseCases, Request
+from bot.usecases import JobUseCases, Moderation, Request
 from bot.usecases import jobs as usecases_jobs
 from bot.usecases.jobs import body_hash
+from bot.wildcards import WildcardFolder
+from bot.wording import Wording
 from tests.fakes import (
     FakeHistory,
     FakeJobStore,
@@ -42,7 +47,7 @@ from tests.fakes import (
     make_result,
     media_id,
 )
-from tests.moderation import Unmoderated
+from tests.moderation import Here, Unmoderated
 
 ANN, BOB = make_person(), make_person(id="bob", name="Bob")
 STEP = Progress(step=1, steps=4)
@@ -63,6 +68,7 @@ class House:
         self.devices = [make_device()]
         self.wakes = 0
         self.quota = QuotaSettings()
+        self.wording, self.moderation = Wording(), cast("Moderation", Unmoderated())
         self.jobs = self.build()
 
     def build(self, secret=b"secret"):
@@ -74,13 +80,14 @@ class House:
             models=self.models,
             rates=self.rates,
             events=self.events,
-            moderation=Unmoderated(),  # type: ignore[arg-type]
+            moderation=self.moderation,
             queue=QueueSettings(),
             quota=self.quota,
             wake=self.wake,
             interrupt=self.interrupted.append,
             devices=lambda: self.devices,
             secret=secret,
+            wording=self.wording,
         )
 
     def wake(self, job_ids):
@@ -126,7 +133,7 @@ async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(house)
 
     job = ticket.job
     assert (job.state, job.owner, job.command, job.model) == (JobState.QUEUED, "ann", "imagine", "fox-diffusion")
-    assert set(job.options) == {spec.name for spec in Imagine.specs} - {"size", "aspect", "strength"}
+    assert set(job.options) == {spec.name for spec in Imagine.specs} - {"size", "aspect", "strength", "style"}
     assert job.cost == 10.0
 
 
@@ -437,6 +444,42 @@ async def test_confirmed_combinations_become_one_batch(house):
     assert len({ticket.job.batch for ticket in tickets}) == 1
     assert len({ticket.job.options["seed"] for ticket in tickets}) == 1
     assert len(house.store.called("accept")) == 1
+
+
+async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp_path):
+    (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
+    house.wording = Wording(styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path))
+    house.jobs = house.build()
+    request = make_request("a {red|blue} __animal__", is_confirmed=True, options={
+        "prompt": "a {red|blue} __animal__", "style": "ink", "seed": 7, "count": 3,
+    })  # fmt: skip
+    tickets = await house.jobs.submit(ANN, request)
+
+    first, second = (ticket.job.options for ticket in tickets)
+    assert [prompt.replace("red", "blue") for prompt in first["prompts"]] == second["prompts"]
+    assert first["prompt"] == first["prompts"][0]
+    assert first["prompt"].startswith("ink a red ")
+    assert first["asked"]["prompt"] == "a red __animal__"
+
+
+async def test_what_is_drawn_is_judged_before_it_is_accepted(house, tmp_path):
+    (tmp_path / "food.txt").write_text("broccoli\n")
+    house.wording = Wording(wildcards=WildcardFolder(tmp_path))
+    house.moderation = moderated("broccoli")
+    house.jobs = house.build()
+
+    for prompt in ("a __food__", "a (broc)(coli:1.2)"):
+        with pytest.raises(Blocked):
+            await house.jobs.submit(ANN, make_request(prompt))
+    assert not house.store.jobs
+
+
+def moderated(*words):
+    """Only words are looked at."""
+    nothing: Any = None
+    here: Any = Here()
+    rules = SafetySettings(blocked_words=words)
+    return Moderation(spaces=nothing, people=nothing, classifier=here, settings=rules, words=BlockedWords(words))
 
 
 async def test_one_job_needs_no_batch(house):

@@ -21,6 +21,12 @@ UNITS = (
 )  # fmt: skip
 
 
+def read_shipped():
+    return read_settings(
+        SECTIONS, model_type=ModelSettings, named=main.named(), files=[ROOT / "config.toml"], environ={}
+    )
+
+
 def table_of(section):
     return tomllib.loads(TEXT)[section]
 
@@ -34,7 +40,7 @@ def test_each_section_names_every_setting_with_its_default(section):
 
 
 def test_nothing_else_is_in_it():
-    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models"}
+    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models", *main.named()}
 
 
 def test_one_model_shows_every_key_that_a_model_can_have():
@@ -59,9 +65,10 @@ def test_each_setting_says_its_unit_or_what_it_may_be(line):
 
 
 def test_it_runs_as_shipped():
-    settings = read_settings(SECTIONS, model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})
+    settings = read_shipped()
 
-    assert settings == {name: kind() for name, kind in SECTIONS.items()} | {"models": settings["models"]}
+    named = {name: settings[name] for name in ("models", *main.named())}
+    assert settings == {name: kind() for name, kind in SECTIONS.items()} | named
     assert [name for name, one in settings["models"].items() if one.enabled] == STARTERS
 
 
@@ -86,7 +93,7 @@ def test_tasks_of_the_starter_models_are_those_that_commands_ask_for():
 
 @pytest.mark.parametrize("name", tomllib.loads("#" + PRESETS)["models"])
 def test_a_preset_says_what_it_takes_and_under_which_licence(name):
-    preset = read_settings(SECTIONS, model_type=ModelSettings, files=[ROOT / "config.toml"], environ={})["models"][name]
+    preset = read_shipped()["models"][name]
 
     assert not preset.enabled
     assert preset.title

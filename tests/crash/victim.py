@@ -49,6 +49,7 @@ SETTINGS = {
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
     "safety": SafetySettings(classifier="models/none"),
+    "styles": {},
 }
 
 

@@ -27,6 +27,7 @@ from bot.usecases import Surroundings
 from storage import Storage, StorageSettings, open_storage
 from tests.discord.loopback.server import Loopback
 from tests.moderation import SOME_WEIGHTS
+from tests.web.conftest import STYLES
 from tests.web.pool import TestPool
 
 MODELS = (
@@ -115,6 +116,7 @@ def loaded(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: A
         "retention": RetentionSettings(),
         "storage": StorageSettings(min_free_mb=0),
         "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
+        "styles": STYLES,
     }
     return Loaded(
         settings={**made, **settings},

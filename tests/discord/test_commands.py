@@ -39,13 +39,13 @@ async def test_options_come_from_the_core_under_the_names_of_chats(house: House,
     options = {one["name"]: one for one in command(server, "imagine")["options"]}
 
     names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
-    assert set(options) == {*names, "confirm"}
+    assert set(options) == {*names, "style", "confirm"}
     assert options["prompt"]["required"]
     assert options["prompt"]["max_length"] == 2000
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
     assert options["seed"]["max_value"] == 4294967295
     assert options["image"]["type"] == 11
-    assert [name for name, one in options.items() if one.get("autocomplete")] == ["size", "aspect", "model"]
+    assert [name for name, one in options.items() if one.get("autocomplete")] == ["size", "aspect", "style", "model"]
     assert command(server, "ask")["options"][0]["name"] == "question"
 
 
@@ -99,6 +99,14 @@ async def test_models_sizes_and_aspects_are_suggested(house: House, ann: Actor) 
     assert sizes[0]["value"] == "64x64"
     assert len(sizes) <= 25
     assert [one["value"] for one in aspects] == ["16:9", "9:16"]
+
+
+async def test_styles_are_suggested_and_applied(house: House, ann: Actor) -> None:
+    styles = await ann.complete("imagine", "style", "i")
+    ann.slash("imagine", prompt="a fox", style="ink")
+
+    assert [one["value"] for one in styles] == ["ink"]
+    assert "ink drawing of a fox" in (await ann.finished()).content
 
 
 async def test_several_pictures_of_one_prompt_are_confirmed_first(house: House, ann: Actor) -> None:

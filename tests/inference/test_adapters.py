@@ -15,7 +15,7 @@ from inference.diffusion import adapters as adapters_module
 from inference.diffusion.adapters import Adapters, family_of, loras_of
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.prompting import PromptEncoder
-from inference.engine import Made
+from inference.engine import EngineEvent, Failed, Made, Over
 from tests.inference.support import make_model, make_task
 from tests.inference.tiny import save_diffusion
 
@@ -199,12 +199,25 @@ def engine(folder):
 
 
 def made(engine: DiffusionEngine, prompt: str, **overrides) -> list[numpy.ndarray]:
-    task = make_task(prompt, **overrides)
-    engine.admit(replace(task, options=OPTIONS | dict(task.options)))
-    pictures = []
-    while engine.free_rows == 0:
-        pictures += [event.picture for event in engine.step() if isinstance(event, Made)]
-    return [numpy.frombuffer(picture.pixels, numpy.uint8).astype(int) for picture in pictures]
+    """One task's pictures, in their order."""
+    (pictures,) = made_together(engine, (prompt, overrides)).values()
+    return pictures
+
+
+def made_together(engine: DiffusionEngine, *asked) -> dict[str, list[numpy.ndarray]]:
+    """By task, the pictures of each, in their order."""
+    tasks = [make_task(prompt, id=f"{number}", **more) for number, (prompt, more) in enumerate(asked)]
+    for task in tasks:
+        engine.admit(replace(task, options=OPTIONS | dict(task.options)))
+    events: list[EngineEvent] = []
+    while sum(isinstance(event, Over) for event in events) < len(tasks):
+        events += engine.step()
+        assert not [event for event in events if isinstance(event, Failed)]
+    pictures = sorted((event for event in events if isinstance(event, Made)), key=lambda event: event.picture.index)
+    found: dict[str, list[numpy.ndarray]] = {task.id: [] for task in tasks}
+    for event in pictures:
+        found[event.task_id].append(numpy.frombuffer(event.picture.pixels, numpy.uint8).astype(int))
+    return found
 
 
 def test_a_prompt_with_a_lora_gives_another_picture_and_the_next_is_plain_again(engine, loras):
@@ -216,6 +229,36 @@ def test_a_prompt_with_a_lora_gives_another_picture_and_the_next_is_plain_again(
 
     assert abs(inked - plain).max() > 3
     assert (again == plain).all()
+
+
+def test_people_with_and_without_loras_do_not_get_each_others(engine, loras):
+    additions = tuple(TaskAddition(name, "lora", str(path)) for name, path in loras.items())
+    more = {"additions": additions}
+    asked = [(f"a fox {tag}", more) for tag in ("", "<lora:ink:1>", "", "<lora:film:-1>", "<lora:ink:1>")]
+
+    alone = [made(engine, prompt, **more)[0] for prompt, more in asked]
+    together = made_together(engine, *asked)
+
+    for number, picture in enumerate(alone):
+        assert abs(together[str(number)][0] - picture).max() <= 1
+    assert abs(alone[0] - alone[1]).max() > 3
+    assert abs(alone[1] - alone[3]).max() > 3
+
+
+def test_a_lora_that_does_not_fit_fails_its_own_task_and_no_other(engine, pipeline, tmp_path):
+    wrong = save_lora(pipeline, tmp_path / "wrong.safetensors", width=24)
+    bad = make_task("a fox <lora:wrong:1>", id="bad", additions=(TaskAddition("wrong", "lora", str(wrong)),))
+    good = make_task("a fox", id="good")
+    for task in (bad, good):
+        engine.admit(replace(task, options=OPTIONS | dict(task.options)))
+    events: list[EngineEvent] = []
+    while not any(isinstance(event, Over) for event in events):
+        events += engine.step()
+
+    (failed,) = (event for event in events if isinstance(event, Failed))
+    assert failed.task_id == "bad"
+    assert isinstance(failed.error, InvalidOption)
+    assert failed.error.value == "wrong"
 
 
 def test_each_picture_is_made_from_its_own_prompt(engine):

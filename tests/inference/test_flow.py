@@ -228,7 +228,9 @@ def test_latents_of_klein_are_unpacked_as_its_decoder_takes_them(klein):
 
     assert made.latents[-1].shape == (1, 4, 8, 16)
     assert torch.allclose(made.latents[-1], taken[0], atol=1e-5)
-    assert decoder_of(klein)(made.latents[-1]).shape == (1, 3, 64, 128)
+    see = decoder_of(klein)
+    assert see is not None
+    assert see(made.latents[-1]).shape == (1, 3, 64, 128)
 
 
 @pytest.mark.parametrize("family", ["klein", "z_image"])

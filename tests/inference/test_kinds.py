@@ -43,6 +43,9 @@ def a_file(path, **tensors):
         ({"unet.mid.attn2.to_k.lora_A.weight": (4, 2048)}, "lora", "sdxl"),
         ({"lora_te2_x.lora_up.weight": (4, 4)}, "lora", "sdxl"),
         ({"emb_params": (2, 768)}, "inversion", "sd15"),
+        ({"<cat-toy>": (768,)}, "inversion", "sd15"),
+        ({"cat-toy": (4, 1024)}, "inversion", "sd21"),
+        ({"weights": (320, 768)}, "unknown", ""),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "inversion", "sdxl"),
         (
             {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)},

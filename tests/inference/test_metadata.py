@@ -47,6 +47,17 @@ def make_request(prompt="a fox", **options):
     return make_task(prompt, model=make_model("starter-image"), options=filled | options)
 
 
+def test_each_picture_says_the_prompt_that_it_was_made_from():
+    asked = {"prompt": "a __animal__", "style": "ink"}
+    task = make_request("a fox", prompts=["a fox", "a cat <lora:ink:0.5>"], asked=asked)
+    parameters, easel = about(task, make_picture(index=1))
+
+    assert parameters.startswith("a cat <lora:ink:0.5>\n")
+    told = json.loads(easel)["options"]
+    assert told["prompt"] == "a cat <lora:ink:0.5>"
+    assert not {"prompts", "asked"} & set(told)
+
+
 def file_of(task, image_format: str = "png") -> bytes:
     parameters, easel = about(task, make_picture())
     request = EncodeRequest(

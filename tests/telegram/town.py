@@ -51,6 +51,7 @@ SETTINGS: Mapping[str, Any] = {
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
     "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
+    "styles": {},
 }
 
 

@@ -23,6 +23,7 @@ from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.ports import DeviceStatus
 from bot.pricing import Rates
+from bot.styles import StyleSettings
 from bot.usecases import (
     CatalogueUseCases,
     ChatUseCases,
@@ -34,6 +35,9 @@ from bot.usecases import (
     Surroundings,
     UseCases,
 )
+from bot.wildcards import WildcardFolder
+from bot.wording import Wording
+from inference.model_files import ModelFiles
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
@@ -42,6 +46,7 @@ from tests.moderation import moderation_of
 from tests.web.pool import TestPool, picture
 
 SECRET = "the-local-secret"
+STYLES = {"ink": StyleSettings(prompt="ink drawing of {prompt}", negative="colour")}
 MODELS = (
     ModelSpec(
         name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=5, max_steps=50, width=64, height=64,
@@ -142,6 +147,7 @@ def build_usecases(
         interrupt=dispatcher.interrupt,
         devices=lambda: [DeviceStatus(device="cpu", state="ready")],
         secret=b"quotes",
+        wording=dispatcher.wording,
     )
     chat = ChatUseCases(
         jobs=jobs,
@@ -161,6 +167,7 @@ def build_usecases(
         models=models,
         choosing=choosing,
         catalogue=CatalogueUseCases(choosing),
+        styles=tuple(STYLES),
     )
 
 
@@ -188,6 +195,11 @@ async def opened_house(data_dir: Path, *, has_children: bool = False, **safety: 
             moderation=moderation,
             events=events,
             settings=QueueSettings(),
+            wording=Wording(
+                styles=STYLES,
+                wildcards=WildcardFolder(data_dir / "wildcards"),
+                additions=ModelFiles(data_dir).additions,
+            ),
         )
         usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates, moderation, data_dir)
         house = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)

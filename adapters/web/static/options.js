@@ -3,7 +3,7 @@
 import { byId, h } from "./dom.js";
 
 const LABELS = {
-  model: "Model", negative_prompt: "Keep out", seed: "Seed", count: "How many", steps: "Steps",
+  model: "Model", style: "Style", negative_prompt: "Keep out", seed: "Seed", count: "How many", steps: "Steps",
   guidance_scale: "Guidance", width: "Width", height: "Height", aspect: "Shape", sampler: "Sampler",
   strength: "How far to go from the photo",
 };
@@ -22,7 +22,7 @@ export function buildOptions(commands, known) {
   demos = new Map(known.filter((model) => model.demo).map((model) => [model.name, model.note]));
   models = known.filter((model) => command?.models.includes(model.name));
   const rank = (option) => (ORDER.indexOf(option.name) + 1 || ORDER.length + 1);
-  const shown = (command?.options || []).filter((option) => !ELSEWHERE.has(option.name));
+  const shown = (command?.options || []).filter((option) => !ELSEWHERE.has(option.name) && !(option.name === "style" && !option.choices.length));
   const fields = byId("fields");
   fields.replaceChildren(...shown.sort((one, other) => rank(one) - rank(other)).map(field));
   fields.addEventListener("input", refresh);
@@ -45,6 +45,7 @@ function inputFor(option, id) {
   if (option.name === "model") return select(common, models.map((model) => [model.name, model.demo ? `${model.name} (demo)` : model.name]));
   if (option.name === "aspect") return select(common, SHAPES);
   if (option.name === "count") return select(common, [1, 2, 3, 4].filter((n) => n <= option.maximum).map((n) => [String(n), String(n)]));
+  if (option.name === "style") return select(common, [["", "None"], ...option.choices.map((choice) => [choice, choice])]);
   if (option.choices) return select(common, [["", "The model's own"], ...option.choices.map((choice) => [choice, choice])]);
   if (option.name === "strength") return h("input", { ...common, type: "range", min: 0.05, max: 1, step: 0.05, value: 0.6 });
   if (option.type === "boolean") return h("input", { ...common, type: "checkbox" });
