@@ -6,14 +6,15 @@ every layer, and the small model gets many times slower for everybody.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks import ours, peers, workload
 from benchmarks.figures import percentile
-from benchmarks.peers import Peer
-from benchmarks.shapes import Shape
+from benchmarks.peers import PEERS, Peer
+from benchmarks.shapes import Shape, chosen
 from benchmarks.stream import Played, Side, play
 from benchmarks.workload import Wish
 
@@ -60,3 +61,30 @@ async def opened(shape: Shape, others: Sequence[Peer]) -> AsyncIterator[Arena]:
         for side in sides.values():
             await play(side, workload.chat(3, 0, shape.size))
         yield Arena(shape, sides)
+
+
+Measure = Callable[[Arena, bool], Awaitable[dict[str, Any]]]
+"""A benchmark over the sides of an arena; true: quick, once and with fewer requests."""
+
+
+def measure_all(
+    measures: Sequence[Measure], *, quick: bool = False, shape: str = "starter"
+) -> Generator[dict[str, Any], None, None]:
+    """The figures of each, one after another, while the sides stay up."""
+    with chosen(shape) as found, asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        arena = runner.run(stack.enter_async_context(opened(found, PEERS)))
+        try:
+            for measure in measures:
+                yield runner.run(_with_shape(measure, arena, quick))
+        finally:
+            runner.run(stack.aclose())
+
+
+def measure_alone(measure: Measure, *, quick: bool, shape: str) -> dict[str, Any]:
+    with closing(measure_all([measure], quick=quick, shape=shape)) as measured:
+        return next(measured)
+
+
+async def _with_shape(measure: Measure, arena: Arena, quick: bool) -> dict[str, Any]:
+    return {**await measure(arena, quick), "shape": arena.shape.name, "threads": THREADS}

@@ -1,12 +1,11 @@
 """How long until people see something, at 0.8 of what a lock can do: `python -m benchmarks.first_preview [--quick]`."""
 
-import asyncio
 from typing import Any
 
 from benchmarks import arena, figures, peers, workload
+from benchmarks.arena import Arena
 from benchmarks.figures import compare
 from benchmarks.ours import NAME
-from benchmarks.shapes import chosen
 
 LOAD = 0.8
 GOALS = {peers.LOCK.name: 12.0, peers.LITSERVE_BATCH.name: 6.0}
@@ -14,16 +13,16 @@ sentence = figures.told
 
 
 def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return asyncio.run(_run(12 if quick else 40, 1 if quick else 3, shape))
+    return arena.measure_alone(measure, quick=quick, shape=shape)
 
 
-async def _run(number: int, repeats: int, shape_name: str) -> dict[str, Any]:
-    with chosen(shape_name) as shape:
-        async with arena.opened(shape, peers.PEERS) as sides:
-            rate = LOAD * await sides.capacity(number // 2)
-            played = await sides.in_turns(
-                lambda seed: workload.poisson(workload.chat(number, seed, shape.size), rate, seed), repeats
-            )
+async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
+    number, repeats = (12, 1) if quick else (40, 3)
+    rate = LOAD * await sides.capacity(number // 2)
+    played = await sides.in_turns(
+        lambda seed: workload.poisson(workload.watched(workload.chat(number, seed, sides.shape.size)), rate, seed),
+        repeats,
+    )
     rows = []
     for what, share in (("p95", 0.95), ("p50", 0.5)):
         seen = {name: figures.percentile([one.first(share) for one in runs], 0.5) for name, runs in played.items()}
@@ -37,7 +36,7 @@ async def _run(number: int, repeats: int, shape_name: str) -> dict[str, Any]:
             )
             for peer in peers.PEERS
         ]
-    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats, shape=shape_name)
+    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats)
 
 
 if __name__ == "__main__":

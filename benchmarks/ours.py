@@ -69,7 +69,7 @@ class _Pool:
             model=self._model,
             options=options,
             share=wish.person,
-            watched=True,
+            watched=wish.is_watched,
         )
 
 

@@ -34,7 +34,7 @@ class Pipeline:
         self._decode = decoder_of(self._pipeline)
 
     def make(self, group: Sequence[Wish], tell: Tell) -> None:
-        """Pictures for wishes of one kind, in one call; a preview of each after the first step."""
+        """Pictures for wishes of one kind, in one call; a preview of each that is watched after the first step."""
         view = copy.copy(self._pipeline)  # Diffusers' way to serve threads: shared weights, own scheduler
         kind = getattr(diffusers, _SAMPLERS[group[0].sampler])
         view.scheduler = kind.from_config(self._pipeline.scheduler.config)
@@ -53,7 +53,7 @@ class Pipeline:
     def _on_step(self, group: Sequence[Wish], tell: Tell) -> Callable[..., dict[str, Any]]:
         def on_step(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if step == 0:
-                for place in range(len(group)):
+                for place in (place for place, wish in enumerate(group) if wish.is_watched):
                     preview = Previewer(self._decode, _hurried()).make(tensors["latents"][place : place + 1])
                     tell(place, _line("preview", preview or b""))
             return tensors

@@ -3,13 +3,12 @@
 `python -m benchmarks.short_job_tail [--quick]`. The long ones pay for it: their tail is told, too.
 """
 
-import asyncio
 from typing import Any
 
 from benchmarks import arena, figures, peers, workload
+from benchmarks.arena import Arena
 from benchmarks.figures import Row, compare
 from benchmarks.ours import NAME
-from benchmarks.shapes import chosen
 from benchmarks.stream import Played
 
 LOAD = 0.95
@@ -25,18 +24,17 @@ sentence = figures.told
 
 
 def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return asyncio.run(_run(12 if quick else 40, 1 if quick else 3, shape))
+    return arena.measure_alone(measure, quick=quick, shape=shape)
 
 
-async def _run(number: int, repeats: int, shape_name: str) -> dict[str, Any]:
-    with chosen(shape_name) as shape:
-        async with arena.opened(shape, peers.PEERS) as sides:
-            rate = LOAD * await sides.capacity(number // 2)
-            played = await sides.in_turns(
-                lambda seed: workload.poisson(workload.chat(number, seed, shape.size), rate, seed), repeats
-            )
+async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
+    number, repeats = (12, 1) if quick else (40, 3)
+    rate = LOAD * await sides.capacity(number // 2)
+    played = await sides.in_turns(
+        lambda seed: workload.poisson(workload.chat(number, seed, sides.shape.size), rate, seed), repeats
+    )
     rows = [row for what in FIGURES for row in _rows(what, played)]
-    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats, shape=shape_name)
+    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats)
 
 
 def _rows(what: str, played: dict[str, list[Played]]) -> list[Row]:

@@ -11,7 +11,7 @@ _GROUNDS = ("purple", "white", "green", "black", "orange", "cyan")
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """One picture that somebody asks for, `at_s` seconds after the stream begins."""
+    """One picture that somebody asks for, `at_s` seconds after the stream begins; watched ones get previews."""
 
     number: int
     person: str
@@ -23,6 +23,7 @@ class Wish:
     width: int
     height: int
     at_s: float = 0.0
+    is_watched: bool = False
 
     @property
     def is_short(self) -> bool:
@@ -72,6 +73,10 @@ def poisson(wishes: Sequence[Wish], per_s: float, seed: int) -> list[Wish]:
         now += chance.expovariate(1.0) / per_s
         placed.append(replace(wish, at_s=now))
     return placed
+
+
+def watched(wishes: Sequence[Wish]) -> list[Wish]:
+    return [replace(wish, is_watched=True) for wish in wishes]
 
 
 def _wish(number: int, kind: Kind, chance: random.Random, size: int) -> Wish:
