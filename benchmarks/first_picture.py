@@ -6,22 +6,18 @@ in the same process, so it should be quicker; the ratio is what the house costs.
 
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.server import LIMIT_S, Server, get, post_job, serving
 
 MODEL = ROOT / "models" / "starter-image"
 PROMPT = "a red circle on a blue background"
-LIMIT_S = 600.0
 
 SCRIPT = f"""
 import sys
@@ -52,88 +48,35 @@ def sentence(figures: dict[str, Any]) -> str:
 
 
 def _serve() -> dict[str, float]:
-    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        environ = {**os.environ, "EASEL_DATA_DIR": folder, "EASEL_WEB__PORT": "0"}
-        began = time.perf_counter()
-        server = subprocess.Popen(
-            [sys.executable, "main.py", "serve"],
-            cwd=ROOT,
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            return _watch(server, Path(folder), began)
-        finally:
-            _stop(server)
+    began = time.perf_counter()
+    with serving() as server:
+        url = server.url()
+        server.until(lambda: get(url))
+        page_s = time.perf_counter() - began
+        server.until(lambda: get(f"{url}/readyz"))
+        ready_s = time.perf_counter() - began
+        _picture(url, server)
+        picture_s = time.perf_counter() - began
+        again = time.perf_counter()
+        _picture(url, server)
+        return {
+            "page_s": page_s,
+            "ready_s": ready_s,
+            "picture_s": picture_s,
+            "second_picture_s": time.perf_counter() - again,
+        }
 
 
-def _watch(server: "subprocess.Popen[bytes]", folder: Path, began: float) -> dict[str, float]:
-    url = _until(lambda: _published(folder), server)
-    _until(lambda: _get(url), server)
-    page_s = time.perf_counter() - began
-    _until(lambda: _get(f"{url}/readyz"), server)
-    ready_s = time.perf_counter() - began
-    _picture(url, server)
-    picture_s = time.perf_counter() - began
-    again = time.perf_counter()
-    _picture(url, server)
-    return {
-        "page_s": page_s,
-        "ready_s": ready_s,
-        "picture_s": picture_s,
-        "second_picture_s": time.perf_counter() - again,
-    }
-
-
-def _picture(url: str, server: "subprocess.Popen[bytes]") -> None:
-    body = json.dumps({"command": "imagine", "options": {"prompt": PROMPT}}).encode()
-    request = urllib.request.Request(f"{url}/api/v1/jobs", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        job_id = json.load(answer)["id"]
-    job = _until(lambda: _ended(url, job_id), server)
+def _picture(url: str, server: Server) -> None:
+    job_id = post_job(url, "imagine", {"prompt": PROMPT})
+    job = server.until(lambda: _ended(url, job_id))
     assert job["state"] == "delivered", job
-    assert _get(url + job["result"]["media"][0]["url"])
+    assert get(url + job["result"]["media"][0]["url"])
 
 
 def _ended(url: str, job_id: str) -> Any:
-    job = json.loads(_get(f"{url}/api/v1/jobs/{job_id}") or "{}")
+    job = json.loads(get(f"{url}/api/v1/jobs/{job_id}") or "{}")
     return job if job.get("finished_at") else None
-
-
-def _published(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "easel.lock").read_text())["url"]).rstrip("/")
-    except (FileNotFoundError, ValueError):
-        return ""
-
-
-def _get(url: str) -> bytes | None:
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            data: bytes = answer.read()
-            return data
-    except (urllib.error.URLError, ConnectionError):
-        return None
-
-
-def _until(look: Any, server: "subprocess.Popen[bytes]") -> Any:
-    deadline = time.monotonic() + LIMIT_S
-    while not (found := look()):
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the server ended or never got there")
-        time.sleep(0.02)
-    return found
-
-
-def _stop(server: "subprocess.Popen[bytes]") -> None:
-    server.send_signal(signal.SIGTERM)
-    try:
-        server.wait(30)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
 
 
 def _imagine() -> float:

@@ -1,7 +1,13 @@
-"""Turns raw pixels into picture files with their metadata. Runs only in the picture child."""
+"""Turns raw pixels into picture files with their metadata. Runs only in the picture child.
+
+PNG is lossless with either writer: `fpng`, an optional extra, is many times quicker than Pillow.
+"""
 
 import io
 import math
+import struct
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -10,10 +16,17 @@ from PIL.PngImagePlugin import PngInfo
 from inference.metadata import XMP_KEYWORD, user_comment, xmp_packet
 from inference.protocol import EncodeReply, EncodeRequest, GridRequest
 
+try:
+    import fpng
+except ImportError:  # the extra "fast" is not installed
+    fpng = None
+
 USER_COMMENT = 0x9286
 _GAP = 4
 """Pixels between the pictures of a sheet."""
 _PAPER = (24, 24, 27)
+_PNG_START = 8 + 25
+"""Bytes of a PNG file before its second chunk: the signature and IHDR."""
 
 
 def encode(request: EncodeRequest) -> EncodeReply:
@@ -46,10 +59,34 @@ def save(
     is_generated: bool = True,
 ) -> EncodeReply:
     """`quality` 0: the format's own. A picture that was not generated gets no word about how it was made."""
+    told = _told(parameters, easel) if is_generated else {}
+    if image_format == "png":
+        data = _png(image, told)
+    else:
+        out = io.BytesIO()
+        image.save(out, image_format.upper(), **_hidden(told), **_quality(image_format, quality))
+        data = out.getvalue()
+    return EncodeReply(data, f"image/{image_format}", image.width, image.height, parameters)
+
+
+def _png(image: Image.Image, told: Mapping[str, str]) -> bytes:
+    """A lossless file with `told` as text chunks, keyword to text."""
+    chunks = PngInfo()
+    for keyword, text in told.items():
+        chunks.add_itxt(keyword, text)
+    if fpng is not None and image.mode in ("RGB", "RGBA"):
+        file: bytes = fpng.from_bytes(image.tobytes(), image.width, image.height, len(image.mode))
+        texts = b"".join(_chunk(kind, body) for kind, body, *_ in chunks.chunks)
+        return file[:_PNG_START] + texts + file[_PNG_START:]
     out = io.BytesIO()
-    told = _options(image_format, parameters, easel) if is_generated else {}
-    image.save(out, image_format.upper(), **told, **_quality(image_format, quality))
-    return EncodeReply(out.getvalue(), f"image/{image_format}", image.width, image.height, parameters)
+    # Run lengths after the filters: three times as quick as zlib's search for repeats, and photos come out no larger.
+    image.save(out, "PNG", pnginfo=chunks, compress_level=1, compress_type=zlib.Z_RLE)
+    return out.getvalue()
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    """Source: PNG specification, 5.3: length, type, data, CRC of type and data."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def _quality(image_format: str, quality: int) -> dict[str, Any]:
@@ -61,17 +98,16 @@ def _quality(image_format: str, quality: int) -> dict[str, Any]:
     return {}
 
 
-def _options(image_format: str, parameters: str, easel: str) -> dict[str, Any]:
-    """What Pillow's `save` needs to write the metadata in this format."""
-    xmp = xmp_packet(easel)
-    if image_format == "png":
-        chunks = PngInfo()
-        if parameters:
-            chunks.add_itxt("parameters", parameters)
-        if easel:
-            chunks.add_itxt("easel", easel)
-        chunks.add_itxt(XMP_KEYWORD, xmp)
-        return {"pnginfo": chunks}
+def _told(parameters: str, easel: str) -> dict[str, str]:
+    """What the file says of itself, by the keyword under which PNG has it."""
+    said = {"parameters": parameters, "easel": easel, XMP_KEYWORD: xmp_packet(easel)}
+    return {keyword: text for keyword, text in said.items() if text}
+
+
+def _hidden(told: Mapping[str, str]) -> dict[str, Any]:
+    """What Pillow's `save` needs to write it into formats without text chunks."""
+    if not told:
+        return {}
     exif = Image.Exif()
-    exif.get_ifd(ExifTags.IFD.Exif)[USER_COMMENT] = user_comment(parameters)
-    return {"exif": exif, "xmp": xmp.encode()}
+    exif.get_ifd(ExifTags.IFD.Exif)[USER_COMMENT] = user_comment(told.get("parameters", ""))
+    return {"exif": exif, "xmp": told[XMP_KEYWORD].encode()}

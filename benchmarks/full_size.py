@@ -1,0 +1,249 @@
+"""Models of real size through the real loader and pool: `python -m benchmarks.full_size [sd15] [blip2]`.
+
+Slow, and no part of `make bench`: it writes 10 GB of random weights in the published layout into a temporary folder and
+computes in bfloat16, for minutes where there is no graphics card. BLIP-2 needs about 12 GB of free memory. One request
+each; there is no peer. Shapes: Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+from PIL import Image
+
+from benchmarks.machine import ROOT
+from bot.jobs import Media
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
+from bot.ports import Done, Measured, Task, TaskImage
+from inference.pictures import PictureService
+from inference.pool import DevicePool, PoolSettings
+
+SIDE, STEPS, TOKENS = 256, 3, 5
+LIMIT_S = 3600.0
+_WORDS = ROOT / "models" / "starter-image"
+_LOOKS = ROOT / "models" / "starter-vision"
+
+
+def run(names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu") -> dict[str, Any]:
+    return {name: _one(name, device) for name in names}
+
+
+def sentence(figures: dict[str, Any]) -> str:
+    return "\n".join(
+        f"  {name}: {one['parameters_m']:.0f} million parameters ({one['files_gb']} GB) loaded in {one['load_s']} s, "
+        f"peak {one['peak_mb']} MiB, {one['what']} {one['step_s']} s, the request {one['request_s']} s: {one['result']}"
+        for name, one in figures.items()
+    )
+
+
+def _one(name: str, device: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="easel-full-") as scratch:
+        folder = Path(scratch) / name
+        command = [sys.executable, "-m", "benchmarks.full_size", "--save", str(folder), name]
+        said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        figures = asyncio.run(_asked(_task(name, folder), device))
+        return {"parameters_m": float(said.split()[-1]), "files_gb": round(size / 1e9, 2), **figures}
+
+
+# ---------------------------------------------------------------- the request
+
+
+def _task(name: str, folder: Path) -> Task:
+    if name == "sd15":
+        model = ModelSpec(name=name, tasks=(TEXT_TO_IMAGE,), repo=str(folder), dtype="bfloat16")
+        options: dict[str, Any] = {
+            "prompt": "a cat on a green background",
+            "negative_prompt": "",
+            "seed": 7,
+            "count": 1,
+        }
+        options |= {"steps": STEPS, "guidance_scale": 7.5, "width": SIDE, "height": SIDE, "sampler": ""}
+        return Task(id=name, command="imagine", task=TEXT_TO_IMAGE, model=model, options=options)
+    tasks = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+    model = ModelSpec(name=name, tasks=tasks, repo=str(folder), dtype="bfloat16")
+    options = {"question": "what is this?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0}
+    options |= {"min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
+    out = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(out, "PNG")
+    photo = TaskImage("init", Media(out.getvalue(), "image/png"))
+    return Task(id=name, command="ask", task=VISUAL_QUESTION_ANSWERING, model=model, options=options, images=(photo,))
+
+
+async def _asked(task: Task, device: str) -> dict[str, Any]:
+    settings = PoolSettings(
+        warm_up=False,
+        load_timeout_s=LIMIT_S,
+        load_silence_s=LIMIT_S,
+        job_timeout_s=LIMIT_S,
+        step_silence_s=LIMIT_S,
+        silence_s=300.0,
+    )
+    measured: dict[str, float] = {}
+    async with PictureService() as pictures, DevicePool(settings, [device], [task.model], pictures) as pool:
+        peaks = [0]
+        watching = asyncio.create_task(_watch_memory(pool, peaks))
+        began = time.perf_counter()
+        async for event in pool.run(task):
+            if isinstance(event, Measured):
+                measured[event.what] = event.seconds
+            if isinstance(event, Done):
+                done = event
+        seconds = time.perf_counter() - began
+        watching.cancel()
+    what = "token" if "token" in measured else "step"
+    return {
+        "load_s": round(measured["load"], 1),
+        "peak_mb": max(peaks),
+        "what": f"a {what}",
+        "step_s": round(measured[what], 2),
+        "request_s": round(seconds, 1),
+        "result": _checked(done),
+    }
+
+
+async def _watch_memory(pool: DevicePool, peaks: list[int]) -> None:
+    """Adds to `peaks`, MiB: what the largest child holds in main memory, or on its device."""
+    while True:
+        with contextlib.suppress(psutil.Error):
+            held = [child.memory_info().rss // 2**20 for child in psutil.Process().children(recursive=True)]
+            peaks.append(max([*held, *(status.memory_mb for status in pool.statuses())]))
+        await asyncio.sleep(0.25)
+
+
+def _checked(done: Done) -> str:
+    if done.text is not None:
+        return f"an answer of {len(done.text.split())} words"
+    image = Image.open(io.BytesIO(done.pictures[0].media.data))
+    darkest, brightest = image.convert("L").getextrema()
+    assert image.size == (SIDE, SIDE), image.size
+    assert darkest != brightest, "the picture is of one colour"
+    return f"a picture of {image.width} x {image.height} pixels, brightness {darkest} to {brightest}"
+
+
+# ---------------------------------------------------------------- random weights, in a process of its own
+
+
+def _save(name: str, folder: Path) -> float:
+    """Millions of parameters that were written."""
+    import torch
+
+    torch.manual_seed(0)
+    return (_save_sd15 if name == "sd15" else _save_blip2)(folder)
+
+
+def _random(build: Any) -> Any:
+    """A model of `build()` in bfloat16 without its slow initialization: matrices small and random, norms neutral."""
+    import torch
+
+    with torch.device("meta"):
+        model = build()
+    model = model.to(torch.bfloat16).to_empty(device="cpu").eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.dim() > 1:
+                weights.normal_(std=0.02)
+            else:
+                weights.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+    return model
+
+
+def _millions(*models: Any) -> float:
+    return sum(weights.numel() for model in models for weights in model.parameters()) / 1e6
+
+
+def _save_sd15(folder: Path) -> float:
+    """Source of the shapes: the configs of stable-diffusion-v1-5/stable-diffusion-v1-5."""
+    from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
+
+    words = AutoTokenizer.from_pretrained(_WORDS / "tokenizer", model_max_length=77)
+    unet = _random(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8))
+    vae = _random(
+        lambda: AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            sample_size=512,
+        )
+    )
+    text = CLIPTextConfig(
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    text_encoder = _random(lambda: CLIPTextModel(text))
+    StableDiffusionPipeline(
+        unet=unet,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=words,
+        scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return _millions(unet, vae, text_encoder)
+
+
+def _save_blip2(folder: Path) -> float:
+    """Source of the shapes: the config of Salesforce/blip2-opt-2.7b."""
+    from transformers import (
+        AutoProcessor,
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2QFormerConfig,
+        Blip2VisionConfig,
+        OPTConfig,
+    )
+
+    processor = AutoProcessor.from_pretrained(_LOOKS)
+    processor.num_query_tokens = 32
+    processor.image_processor.size = {"height": 224, "width": 224}
+    text = OPTConfig(
+        vocab_size=50304,
+        hidden_size=2560,
+        ffn_dim=10240,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        word_embed_proj_dim=2560,
+    )
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(image_size=224).to_dict(),
+        qformer_config=Blip2QFormerConfig(encoder_hidden_size=1408).to_dict(),
+        text_config=text.to_dict(),
+        num_query_tokens=32,
+        image_token_index=processor.tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    model = _random(lambda: Blip2ForConditionalGeneration(config))
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return _millions(model)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=["sd15", "blip2"], default=["sd15", "blip2"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--save", type=Path, help="only write the weights into this folder")
+    chosen = parser.parse_args()
+    if chosen.save:
+        print(_save(chosen.names[0], chosen.save))
+    else:
+        print(sentence(run(tuple(chosen.names), chosen.device)))
+
+
+if __name__ == "__main__":
+    main()
