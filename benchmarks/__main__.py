@@ -77,6 +77,9 @@ def _noted(name: str, module: ModuleType, measured: Iterator[dict[str, Any]], qu
     began = time.monotonic()
     try:
         figures = next(measured)
+    except StopIteration:
+        print(f"{name}: did not run: one that shares its servers failed", flush=True)
+        return False
     except Exception as error:  # one that cannot run here must not keep the others from it
         print(f"{name}: did not run: {error!r}", flush=True)
         return False

@@ -57,7 +57,11 @@ async def opened(shape: Shape, others: Sequence[Peer]) -> AsyncIterator[Arena]:
     async with AsyncExitStack() as stack:
         starting = [stack.enter_async_context(ours.running(shape, THREADS))]
         starting += [stack.enter_async_context(peers.running(peer, shape, THREADS)) for peer in others]
-        sides = {side.name: side for side in await asyncio.gather(*starting)}
+        started = await asyncio.gather(*starting, return_exceptions=True)  # those that did start are stopped, too
+        for side in started:
+            if isinstance(side, BaseException):
+                raise side
+        sides = {side.name: side for side in started if not isinstance(side, BaseException)}
         for side in sides.values():
             await play(side, workload.chat(3, 0, shape.size))
         yield Arena(shape, sides)

@@ -3,7 +3,9 @@
 import argparse
 import inspect
 import logging
+import signal
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,5 +86,6 @@ def main(run: Callable[..., dict[str, Any]], sentence: Callable[[Mapping[str, An
     parser.add_argument("--shape", choices=["starter", "medium"], help="the model, where there is a choice")
     chosen = {name: value for name, value in vars(parser.parse_args()).items() if value}
     known = inspect.signature(run).parameters
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers under way are stopped, too
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(sentence(run(**{name: value for name, value in chosen.items() if name in known})))

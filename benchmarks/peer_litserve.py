@@ -45,10 +45,10 @@ class Pictures(litserve.LitAPI):
                 yield [line if other == place else "" for other in range(len(wishes))]
 
     def unbatch(self, output: Iterator[Any]) -> Iterator[Any]:
-        return output
+        yield from output
 
-    def encode_response(self, output: Iterator[Any]) -> Iterator[Any]:
-        return output
+    def encode_response(self, output: Iterator[Any]) -> Any:
+        yield from output
 
     def _lines(self, wishes: Sequence[Wish]) -> Iterator[tuple[int, str]]:
         """What the pipeline's callbacks say in a thread, as a generator."""
