@@ -81,6 +81,7 @@ def _task(name: str, folder: Path) -> Task:
 async def _asked(task: Task, device: str) -> dict[str, Any]:
     settings = PoolSettings(
         warm_up=False,
+        niceness=0,
         load_timeout_s=LIMIT_S,
         load_silence_s=LIMIT_S,
         job_timeout_s=LIMIT_S,

@@ -31,7 +31,7 @@ class Pipeline:
         self._pipeline.set_progress_bar_config(disable=True)
         # Fast tokenizers are not safe to share between threads.
         self._pipeline.tokenizer = _Locked(self._pipeline.tokenizer)
-        self._decode = decoder_of(self._pipeline)
+        self._decode = decoder_of(self._pipeline, folder)
 
     def make(self, group: Sequence[Wish], tell: Tell) -> None:
         """Pictures for wishes of one kind, in one call; a preview of each that is watched after the first step."""

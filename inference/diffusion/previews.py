@@ -89,7 +89,7 @@ class Previewer:
         self._decode = decode
         self._now = now
         self._began = now()
-        self._last = self._began
+        self._last = self._began - EVERY_S  # the first one may come at once
         self._spent_s = 0.0
 
     def make(self, latents: Any) -> bytes | None:
