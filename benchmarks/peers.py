@@ -24,7 +24,7 @@ LITSERVE = ROOT / "build" / "litserve"
 _LITSERVE_NEEDS = ("litserve==0.2.19", "pyzmq==27.3.0", "uvloop==0.23.0", "httptools==0.9.0", "python-dotenv==1.2.4")
 """Not among Easel's own packages: uvicorn takes uvloop wherever it finds it, so that the product would be another.
 FastAPI and the rest are Easel's."""
-_START_S = 180.0
+_START_S = 600.0
 _BATCH = 8
 
 
