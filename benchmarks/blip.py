@@ -35,6 +35,8 @@ from inference.vision.telling import prompt_of
 STARTER = ROOT / "models" / "starter-vision"
 TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 SIDE, QUERIES, WORDS, WIDTH = 224, 32, 50_272, 2560
+SPREAD = 0.05
+"""Of random weights: wide enough that half precision tells pictures apart."""
 FULL_DEPTH = (39, 12, 32)
 """Layers of tower, Q-Former and language model of `Salesforce/blip2-opt-2.7b`."""
 
@@ -64,8 +66,10 @@ def save_shape(folder: Path, part: float) -> Path:
     processor.num_query_tokens = QUERIES
     torch.manual_seed(0)
     config = Blip2Config(
-        vision_config=Blip2VisionConfig(num_hidden_layers=max(1, round(part * tower))).to_dict(),
-        qformer_config=Blip2QFormerConfig(num_hidden_layers=bridge).to_dict(),
+        vision_config=Blip2VisionConfig(
+            num_hidden_layers=max(1, round(part * tower)), initializer_range=SPREAD
+        ).to_dict(),
+        qformer_config=Blip2QFormerConfig(num_hidden_layers=bridge, initializer_range=SPREAD).to_dict(),
         text_config=OPTConfig(
             vocab_size=WORDS,
             hidden_size=WIDTH,
