@@ -62,20 +62,14 @@ def sections() -> dict[str, type]:
     }
 
 
-def named() -> dict[str, type]:
-    """Tables of the config that are one for each name, beside `[models.NAME]`."""
-    from bot.styles import StyleSettings
-
-    return {"styles": StyleSettings}
-
-
 def shipped() -> "dict[str, ModelSpec]":
     """The models and presets as `config.toml` beside this file has them."""
     from bot.models import ModelSettings
     from bot.settings import read_settings
+    from bot.styles import NAMED
 
     files = [ROOT / "config.toml"]
-    settings = read_settings(sections(), model_type=ModelSettings, named=named(), files=files, environ={})
+    settings = read_settings(sections(), model_type=ModelSettings, named=NAMED, files=files, environ={})
     return _specs(settings["models"])
 
 
@@ -93,10 +87,11 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     """Read and check all settings. Raises: ConfigError."""
     from bot.models import Models, ModelSettings
     from bot.settings import make_data_dir, read_secrets, read_settings, settings_files
+    from bot.styles import NAMED
 
     data_dir = make_data_dir(environ)
     files = settings_files(ROOT, data_dir, config)
-    settings = read_settings(sections(), model_type=ModelSettings, named=named(), files=files, environ=environ)
+    settings = read_settings(sections(), model_type=ModelSettings, named=NAMED, files=files, environ=environ)
     specs = _specs(settings.pop("models"))
     return Loaded(
         settings=settings,

@@ -22,6 +22,7 @@ from benchmarks.machine import ROOT, facts
 
 NAMES = (
     "accepts",
+    "caption_burst",
     "chat_load",
     "claim_flat",
     "fairness",
@@ -29,6 +30,7 @@ NAMES = (
     "help_time",
     "loop_lag",
     "png_out",
+    "second_question",
     "two_model_mix",
     "whole_stack",
 )

@@ -32,3 +32,7 @@ def styled_negative(style: StyleSettings, negative: str) -> str:
 
 def _joined(first: str, second: str) -> str:
     return ", ".join(part for part in (first.strip(), second.strip()) if part)
+
+
+NAMED: Mapping[str, type] = {"styles": StyleSettings}
+"""Sections of the config that hold a table for each name, beside `[models.NAME]`."""

@@ -4,6 +4,7 @@ One message a job, edited in place: edits can be repeated freely, so a lost answ
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
@@ -13,7 +14,7 @@ from adapters.telegram.rights import Rights
 from adapters.telegram.wire import Spot, Wire, of_ref, ref_of, spot_of_origin
 from bot import chat_texts
 from bot.buttons import Button, buttons_of
-from bot.errors import PlatformError, Undeliverable
+from bot.errors import Blocked, PlatformError, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
@@ -116,13 +117,26 @@ class Replies:
         shown, text = await self._shown(job, pictures)
         await self.wire.turn(chat, delivery.nonce)
         try:
-            if shown is None:
+            if shown is None and job.error is not None and job.error.code == Blocked.code:
+                ref = await self._withdraw(ref, job, text, delivery.nonce)
+            elif shown is None:
                 await self._write(ref, text, self._buttons(job))
             else:
                 await self.wire.edit_photo(ref, shown, text, self._buttons(job), has_spoiler=is_hidden(job))
         except Undeliverable as refused:
             ref = await self._post(_private(job, refused), job, shown, text, delivery.nonce)
         self._pictured.discard(delivery.message_ref)
+        return ref
+
+    async def _withdraw(self, ref: str, job: Job, text: str, key: str) -> str:
+        """Words where a preview may stand that nobody is to see: a picture of Telegram's never becomes words again."""
+        try:
+            await self.wire.edit_text(ref, text, self._buttons(job))
+        except OtherKind:
+            told = await self._post(spot_of_origin(job.origin), job, None, text, key)
+            with suppress(PlatformError):
+                await self.wire.delete(ref)
+            return told
         return ref
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:

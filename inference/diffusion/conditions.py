@@ -1,17 +1,21 @@
-"""What a prompt means to a model, kept: the same words are encoded once, whoever writes them."""
+"""What prompts and pictures to refer to mean to a model, kept: the same ones are encoded once, whoever brings them."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
+
+from inference.diffusion.merging import digest
 
 LIMIT_MB = 128
 
 
 class Conditions:
-    """Answers of one pipeline's `encode_prompt`, the least recently used of them goes first.
+    """Answers of one pipeline's `encode_prompt`, and of FLUX.2's encoder of pictures, which draws nothing at random.
+    The least recently used of them goes first.
 
     `limit_mb`: of the tensors kept, MiB.
     """
@@ -24,26 +28,32 @@ class Conditions:
 
     def replacing(self, pipeline: Any, more: Any = None) -> Mapping[str, Callable[..., Any]]:
         """For `suspending.Held.replaced`. `more`: what else the answer depends on, such as adapters."""
-        encode = getattr(pipeline, "encode_prompt", None)
-        if encode is None:
-            return {}
-        return {"encode_prompt": lambda *args, **kwargs: self._answer(encode, args, kwargs, more)}
+        name = type(pipeline).__name__
+        replaced: dict[str, Callable[..., Any]] = {}
+        read, see = (getattr(pipeline, method, None) for method in ("encode_prompt", "_encode_vae_image"))
+        if read is not None:
+            replaced["encode_prompt"] = lambda *args, **kwargs: self._answer(
+                _plain((name, args, kwargs, more)), partial(read, *args, **kwargs)
+            )
+        if see is not None and hasattr(pipeline, "_unpack_latents_with_ids"):
+            replaced["_encode_vae_image"] = lambda image, generator=None: self._answer(
+                _plain((name, digest(image), tuple(image.shape), image.dtype)), partial(see, image, generator)
+            )
+        return replaced
 
     def clear(self) -> None:
         with self._lock:
             self._kept.clear()
             self._bytes = 0
 
-    def _answer(self, encode: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], more: Any) -> Any:
-        key = _plain((args, kwargs, more))
+    def _answer(self, key: Any, encode: Callable[[], Any]) -> Any:
         if key is None:
-            return encode(*args, **kwargs)
-        key = (type(getattr(encode, "__self__", None)).__name__, key)
+            return encode()
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        answer = encode(*args, **kwargs)
+        answer = encode()
         self._keep(key, answer)
         return answer
 

@@ -11,6 +11,7 @@ import pytest
 import main
 from bot.models import ModelSettings
 from bot.settings import read_settings
+from bot.styles import NAMED
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "config.toml").read_text(encoding="utf-8")
@@ -22,9 +23,7 @@ UNITS = (
 
 
 def read_shipped():
-    return read_settings(
-        SECTIONS, model_type=ModelSettings, named=main.named(), files=[ROOT / "config.toml"], environ={}
-    )
+    return read_settings(SECTIONS, model_type=ModelSettings, named=NAMED, files=[ROOT / "config.toml"], environ={})
 
 
 def table_of(section):
@@ -40,7 +39,7 @@ def test_each_section_names_every_setting_with_its_default(section):
 
 
 def test_nothing_else_is_in_it():
-    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models", *main.named()}
+    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models", *NAMED}
 
 
 def test_one_model_shows_every_key_that_a_model_can_have():
@@ -67,7 +66,7 @@ def test_each_setting_says_its_unit_or_what_it_may_be(line):
 def test_it_runs_as_shipped():
     settings = read_shipped()
 
-    named = {name: settings[name] for name in ("models", *main.named())}
+    named = {name: settings[name] for name in ("models", *NAMED)}
     assert settings == {name: kind() for name, kind in SECTIONS.items()} | named
     assert [name for name, one in settings["models"].items() if one.enabled] == STARTERS
 

@@ -107,5 +107,5 @@ def check(stream: Stream, tasks: Mapping[str, Task], pipeline_of: Callable[[Task
     assert stream.worst < 1e-5
     for name, made in stream.made.items():
         latents, levels = differences(made, alone(pipeline_of(tasks[name]), tasks[name]))
-        assert latents < 1e-4, name
+        assert latents < 1e-5, name
         assert levels <= 1, name

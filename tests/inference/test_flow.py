@@ -10,10 +10,12 @@ from PIL import Image
 from bot.jobs import Media
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
+from inference.diffusion.conditions import Conditions
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.flow import band
 from inference.diffusion.merging import merge_for
 from inference.diffusion.previews import decoder_of
+from inference.diffusion.suspending import Held, holding
 from tests.inference.families import save_klein, save_z_image
 from tests.inference.stream import Stream, alone, check
 from tests.inference.support import make_model, make_task, png
@@ -211,7 +213,8 @@ def test_rows_of_z_image_share_passes_while_padding_costs_less_than_they_do(one,
 
 
 def test_latents_of_klein_are_unpacked_as_its_decoder_takes_them(klein):
-    taken, decode = [], klein.vae.decode
+    taken: list[torch.Tensor] = []
+    decode = klein.vae.decode
     klein.vae.bn.running_mean.uniform_(-1, 1)
     klein.vae.bn.running_var.uniform_(0.5, 2)
 
@@ -298,3 +301,26 @@ def test_the_engine_makes_the_pictures_that_z_image_alone_makes(z_image, redrawi
         engine, tasks, (0, 1, 0, 2, 1, 0), cancelled, lambda task: redrawing if task.task == IMAGE_TO_IMAGE else z_image
     )
     assert max(passes) > 3
+
+
+def test_klein_encodes_words_and_pictures_to_refer_to_once(klein, monkeypatch):
+    seen: list[str] = []
+
+    def counted(part, method):
+        real = getattr(part, method)
+
+        def call(*args, **how):
+            seen.append(method)
+            return real(*args, **how)
+
+        monkeypatch.setattr(part, method, call)
+
+    counted(klein.text_encoder, "forward")
+    counted(klein.vae, "encode")
+    replaced = Conditions().replacing(klein)
+    own = holding(klein, Held(methods={}, replaced=replaced))
+    first, other = (alone(own, make_drawing("composed", seed=seed, images=COMPOSED)) for seed in (1, 2))
+
+    assert sorted(seen) == ["encode", "encode", "encode", "forward"]
+    assert (first.pixels != other.pixels).any()
+    assert (first.pixels == alone(klein, make_drawing("composed", seed=1, images=COMPOSED)).pixels).all()

@@ -186,7 +186,8 @@ class BotServer:
         else:
             for name, value in (await request.post()).items():
                 if isinstance(value, web.FileField):
-                    files[name] = value.file.read()
+                    with value.file as file:
+                        files[name] = file.read()
                     self.methods.names[name] = value.filename
                 else:
                     params[name] = value

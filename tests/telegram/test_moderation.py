@@ -55,6 +55,16 @@ async def test_a_failing_check_throws_the_picture_away(town, chat, ann):
     assert "photo" not in await town.text(chat, "could not be checked")
 
 
+async def test_a_preview_of_what_fails_the_check_goes_with_it(town, chat, ann):
+    town.world.say(chat, ann, "/imagine slow nan --steps 10")
+    await town.until(lambda: any("photo" in one for one in town.world.shown(chat)))
+    town.pool.go_on.set()
+    await town.until(lambda: any("could not be checked" in words_of(one) for one in town.world.shown(chat)))
+    await town.until(lambda: len(town.world.shown(chat)) == 1)
+
+    assert "photo" not in town.world.shown(chat)[0]
+
+
 async def test_blocked_words_and_a_missing_classifier(tmp_path, server):
     ann, bob = server.world.person("Ann"), server.world.person("Bob")
     chat, bobs = server.world.private(ann), server.world.private(bob)
