@@ -6,7 +6,6 @@ was learned so stays known for the life of this process.
 """
 
 import gc
-import logging
 import sys
 import time
 from collections import Counter, OrderedDict
@@ -23,7 +22,6 @@ from inference.classifier import Checker
 from inference.engine import Engine
 from inference.faults import is_out_of_memory, load_fault
 
-_log = logging.getLogger("inference")
 OTHERS = "others"
 """The first rung: models that nothing runs on are unloaded."""
 ALONE = Plan(model="", seats={})
@@ -116,7 +114,7 @@ class Shelf:
         except Exception as error:
             if not (is_out_of_memory(error) and self._drop_idle(busy)):
                 raise
-            _log.warning("memory ran out while %s was loaded: the others went, and it is tried again", model.name)
+            child.log("warning", "Memory ran out while a model was loaded: the others went", model=model.name)
         return self._load_engine(model)
 
     def _load_engine(self, model: ModelSpec) -> Engine:
@@ -167,7 +165,7 @@ class Shelf:
             self._line.send(protocol.Worn())
         elif rung != OTHERS:
             self._taken[name] += 1
-        _log.warning("memory ran out on %s: %s", name, rung or "nothing is left but a new process")
+        child.log("warning", "Memory ran out", model=name, rung=rung or "a new process")
         self._line.send(protocol.Loaded(model=name, warm=tuple(self._books)))
         return rung
 
