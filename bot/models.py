@@ -68,6 +68,9 @@ class ModelSettings:
     """Which of the repo's weights: "" is the plain ones, "fp16" those named `*.fp16.safetensors`."""
     loras: tuple[str, ...] = ()
     """Repos, folders or files of LoRAs that become part of the model when it is loaded."""
+    preview: str = ""
+    """Repo or folder of a small autoencoder that shows what is being made (TAESD, for example `madebyollin/taesd`); it
+    must be here already. Empty: a linear map, where one is known."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
@@ -91,9 +94,6 @@ class ModelSettings:
     licence_url: str = ""
     commercial: bool = True
     """False: its licence keeps it from commercial use."""
-    preview: str = ""
-    """Repo or folder of a small autoencoder that shows what is being made (TAESD, for example `madebyollin/taesd`); it
-    must be here already. Empty: a linear map, where one is known."""
     demo: bool = False
     """A demo model costs no quota and its results say that it is one."""
     steps: int = 20

@@ -112,10 +112,12 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
 
         typed = {spec.name: _as_list(spec, given[spec.name]) for spec in kind.specs if given[spec.name]}
         pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))
+        mask = given.get("mask") or ""
         asked = read_asked(
             kind,
             typed,
             pictures,
+            mask=mask,
             out=given.get("out"),
             as_json=given["as_json"],
             yes=given.get("yes", False),
@@ -153,6 +155,9 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
         )
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
+    if kind.has_mask:
+        mask = typer.Option("--mask", metavar="FILE", help="What to make anew of that picture: white; black is kept")
+        parameters.append(_parameter("mask", str | None, mask, None))
     if makes_pictures:
         out = typer.Option(
             "--out", "-o", metavar="DIR|FILE", help="Where to write; this folder when not given. Never overwrites"

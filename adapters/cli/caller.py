@@ -25,11 +25,11 @@ Opened = TypeVar("Opened")
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One request; `options` are checked values, `images` are ids of uploads."""
+    """One request; `options` are checked values, `images` are ids of uploads and their roles; "": the command's own."""
 
     command: str
     options: Mapping[str, Any]
-    images: tuple[str, ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

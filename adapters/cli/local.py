@@ -47,7 +47,7 @@ class LocalCaller:
             origin=Origin(platform="cli", space_id="cli", account_id=self.person.id, is_admin=True),
             command=order.command,
             options=order.options,
-            images=tuple(ImageRef(image) for image in order.images),
+            images=tuple(ImageRef(image, role) if role else ImageRef(image) for image, role in order.images),
         )
 
     async def follow(self, job_id: str) -> AsyncIterator[JobBody]:

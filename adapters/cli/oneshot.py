@@ -32,15 +32,23 @@ class Asked:
     Attributes:
         options: checked values.
         pictures: files of the pictures it is about.
+        has_mask: the last of them is the mask.
         yes: several combinations need no confirmation.
     """
 
     kind: type[Command]
     options: dict[str, Any]
     pictures: tuple[str, ...]
+    has_mask: bool
     target: Target
     as_json: bool
     yes: bool
+
+    @property
+    def roles(self) -> list[str]:
+        """Of each picture; what the command makes of it when empty."""
+        last = len(self.pictures) if self.has_mask else 0
+        return ["mask" if number == last else "" for number in range(1, len(self.pictures) + 1)]
 
 
 def read_asked(
@@ -48,6 +56,7 @@ def read_asked(
     typed: dict[str, list[str]],
     pictures: tuple[str, ...],
     *,
+    mask: str = "",
     out: str | None,
     as_json: bool,
     yes: bool,
@@ -57,7 +66,7 @@ def read_asked(
         for name, values in typed.items():
             if len(values) > 1:
                 raise InvalidOption(name, "twice")
-        refs = [ImageRef("")] * len(pictures)
+        refs = [ImageRef("")] * len(pictures) + [ImageRef("", "mask")] * bool(mask)
         command = kind.read({name: values[0] for name, values in typed.items()}, refs)
     except InvalidOption as error:
         error.option = _as_typed(kind, error.option)
@@ -65,7 +74,8 @@ def read_asked(
     return Asked(
         kind=kind,
         options=dict(command.values),
-        pictures=pictures,
+        pictures=(*pictures, *filter(None, [mask])),
+        has_mask=bool(mask),
         target=find_target(out),
         as_json=as_json,
         yes=yes,
@@ -95,7 +105,9 @@ async def ask(composition: "Composition", loaded: "Loaded", asked: Asked, pictur
 
     async with open_caller(composition, loaded) as caller:
         images = [await caller.upload(data) for data in pictures]
-        order = Order(command=asked.kind.name, options=asked.options, images=tuple(images))
+        order = Order(
+            command=asked.kind.name, options=asked.options, images=tuple(zip(images, asked.roles, strict=True))
+        )
         ids = await caller.submit(order, await _confirm(caller, order, asked))
         try:
             jobs = [await _follow(caller, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]

@@ -187,7 +187,8 @@ def _job(job_id: str) -> str:
 
 
 def _body(order: Order) -> dict[str, Any]:
-    return {"command": order.command, "options": dict(order.options), "images": list(order.images)}
+    images = [{"id": image, "role": role} if role else image for image, role in order.images]
+    return {"command": order.command, "options": dict(order.options), "images": images}
 
 
 def _refusal(answer: httpx.Response) -> Failure:

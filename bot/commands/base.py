@@ -28,6 +28,8 @@ class Command(ABC):
     """Roles that its pictures may have; the first is what a picture without a role is."""
     images_needed: ClassVar[int] = 0
     images_allowed: ClassVar[int] = 0
+    has_mask: ClassVar[bool] = False
+    """One more may come, with the role "mask": what is white there is made anew."""
     album_allowed: ClassVar[int] = 0
     """More than `images_allowed`: as many may come at once from a chat."""
 
@@ -58,12 +60,16 @@ class Command(ABC):
     @classmethod
     def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
         most = max(cls.images_allowed, cls.album_allowed if is_album else 0)
-        if len(images) < cls.images_needed:
+        masks = sum(image.role == "mask" for image in images) if cls.has_mask else 0
+        pictures = len(images) - masks
+        if pictures < cls.images_needed:
             raise InvalidOption("images", "needs_image")
-        if len(images) > most:
-            raise InvalidOption(
-                "images", "too_many_images" if most else "no_images", value=len(images), allowed=str(most)
-            )
+        if pictures > most:
+            raise InvalidOption("images", "too_many_images" if most else "no_images", value=pictures, allowed=str(most))
+        if masks > 1:
+            raise InvalidOption("images", "too_many_images", value=masks, allowed="1")
+        if masks and not pictures:
+            raise InvalidOption("mask", "needs_init")
         for image in images:
             if image.role not in cls.roles:
                 raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))

@@ -21,7 +21,7 @@ class Edit(Imagine):
     roles: ClassVar[tuple[str, ...]] = ("init", "reference")
     images_needed = 1
     images_allowed = 4
-    inits_allowed = 4
+    has_mask = False
     specs = (
         replace(_PROMPT, help=N_("What to change"), flags=("instruction",)),
         *_OTHERS,

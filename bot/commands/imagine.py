@@ -2,13 +2,12 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
-from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
 from bot.sentences import N_
@@ -23,8 +22,8 @@ class Imagine(Command):
     name = "imagine"
     summary = N_("Make pictures from a prompt")
     roles: ClassVar[tuple[str, ...]] = ("init", "mask")
-    images_allowed = 2
-    inits_allowed: ClassVar[int] = 1
+    images_allowed = 1
+    has_mask = True
     specs: ClassVar[tuple[OptionSpec, ...]] = (
         OptionSpec(
             name="prompt",
@@ -111,18 +110,6 @@ class Imagine(Command):
     @property
     def task(self) -> str:
         return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
-
-    @classmethod
-    def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
-        """A picture to start from, and perhaps a mask of it: white is made anew, black is kept."""
-        checked = super()._check_images(images, is_album)
-        for role, most in (("init", cls.inits_allowed), ("mask", 1)):
-            found = sum(image.role == role for image in checked)
-            if found > most:
-                raise InvalidOption("images", "too_many_images", value=found, allowed=str(most))
-        if any(image.role == "mask" for image in checked) and len(checked) == 1:
-            raise InvalidOption("mask", "needs_init")
-        return checked
 
     def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values

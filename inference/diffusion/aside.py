@@ -46,12 +46,12 @@ class Aside:
         self.pending += 1
         self._todo.put(picture)
 
-    def take(self, *, wait: bool) -> list[Decoded]:
-        """What is done. `wait`: at least one, when any is pending."""
+    def take(self, wait_s: float = 0.0) -> list[Decoded]:
+        """What is done. `wait_s`: how long to wait for the first, when any is pending."""
         done: list[Decoded] = []
         while self.pending:
             try:
-                done.append(self._done.get(block=wait and not done))
+                done.append(self._done.get(timeout=wait_s) if wait_s and not done else self._done.get_nowait())
             except Empty:
                 break
             self.pending -= 1

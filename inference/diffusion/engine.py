@@ -41,6 +41,8 @@ DENOISERS = ("unet", "transformer")
 """Components that are called at each step, by the names that Diffusers' pipelines give them."""
 ROWS = 16
 """Tasks that are in flight at once; a pass takes as many of their rows as pay."""
+DECODE_WAIT_S = 0.05
+"""How long one step waits for a decode when there is nothing else to do: newcomers and cancels are heard in between."""
 PAUSE = "a step without a denoiser of its own"
 
 
@@ -139,7 +141,7 @@ class DiffusionEngine:
         self._ended.clear()
         with torch.no_grad():
             self._begin_waiting()
-            self._hear_decoded(wait=not len(self._batch))
+            self._hear_decoded(0.0 if len(self._batch) else DECODE_WAIT_S)
             if len(self._batch):
                 for picture in self._batch.step(self._fail):
                     self._count(picture)
@@ -179,7 +181,7 @@ class DiffusionEngine:
     def save_memory(self) -> str | None:
         placement = placement_of(self._pipelines[""])
         while self._aside is not None and self._aside.pending:
-            self._hear_decoded(wait=True)  # nothing is moved while it computes
+            self._hear_decoded(DECODE_WAIT_S)  # nothing is moved while it computes
         rung = placement.save() if placement is not None else None
         if self._aside is not None and _takes_turns(self._pipelines[""]):
             self._aside.close()
@@ -244,10 +246,10 @@ class DiffusionEngine:
             self._batch.drop(picture)
             self._fail(picture, error)
 
-    def _hear_decoded(self, *, wait: bool) -> None:
+    def _hear_decoded(self, wait_s: float = 0.0) -> None:
         if self._aside is None:
             return
-        for decoded in self._aside.take(wait=wait):
+        for decoded in self._aside.take(wait_s):
             self._decoded(decoded)
 
     def _decoded(self, decoded: Decoded) -> None:

@@ -134,4 +134,4 @@ def each(value: torch.Tensor, rows: int) -> torch.Tensor:
 
 def digest(value: torch.Tensor) -> str:
     """Names a tensor by its values."""
-    return hashlib.sha256(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()

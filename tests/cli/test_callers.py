@@ -86,7 +86,7 @@ async def test_a_cancelled_job_ends_as_cancelled(caller):
 
 async def test_an_upload_can_be_asked_about(caller):
     image = await caller.upload(picture(1, 32, 32))
-    (job_id,) = await caller.submit(Order(command="ask", options={"question": "what?"}, images=(image,)))
+    (job_id,) = await caller.submit(Order(command="ask", options={"question": "what?"}, images=((image, ""),)))
 
     *_, last = [job async for job in caller.follow(job_id)]
 

@@ -130,6 +130,21 @@ def test_a_picture_can_start_from_another(way, call, data_dir, fox):
 
 
 @WAYS
+def test_a_mask_says_what_of_a_picture_is_made_anew(way, call, data_dir, fox):
+    with house(way, data_dir):
+        said = call("imagine", "a star", "--image", str(fox), "--mask", str(fox), "--json")
+
+    assert [image["role"] for image in json.loads(said.out)["images"]] == ["init", "mask"]
+
+
+def test_a_mask_without_a_picture_is_bad_usage(call, fox):
+    said = call("imagine", "a star", "--mask", str(fox))
+
+    assert said.code == 2
+    assert "a picture to start from" in said.err
+
+
+@WAYS
 def test_what_the_model_refuses_is_bad_usage(way, call, data_dir):
     with house(way, data_dir):
         said = call("imagine", "a star", "--size", "65x64")

@@ -76,7 +76,7 @@ async def test_a_picture_comes_encoded_with_what_made_it(pool, models):
     assert image.text["parameters"] == done.pictures[0].parameters
     assert "Sampler: ddim" in done.pictures[0].parameters
     assert [e.form["revision"] for e in events if isinstance(e, Described)] == [done.revision]
-    assert {e.what for e in events if isinstance(e, Measured)} == {"load", "step", "job"}
+    assert {e.what for e in events if isinstance(e, Measured)} == {"load", "pass", "step", "job"}
 
 
 @in_one_loop
