@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,8 +33,9 @@ _WORDS = ROOT / "models" / "starter-image"
 _LOOKS = ROOT / "models" / "starter-vision"
 
 
-def run(names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu") -> dict[str, Any]:
-    return {name: _one(name, device) for name in names}
+def run(names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu", threads: int = 0) -> dict[str, Any]:
+    """`threads`: 0 for torch's own choice; 1 where others compute, too, and threads would wait for each other."""
+    return {name: _one(name, device, threads) for name in names}
 
 
 def sentence(figures: dict[str, Any]) -> str:
@@ -44,13 +46,13 @@ def sentence(figures: dict[str, Any]) -> str:
     )
 
 
-def _one(name: str, device: str) -> dict[str, Any]:
+def _one(name: str, device: str, threads: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="easel-full-") as scratch:
         folder = Path(scratch) / name
         command = [sys.executable, "-m", "benchmarks.full_size", "--save", str(folder), name]
         said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        figures = asyncio.run(_asked(_task(name, folder), device))
+        figures = asyncio.run(_asked(_task(name, folder), device, threads))
         return {"parameters_m": float(said.split()[-1]), "files_gb": round(size / 1e9, 2), **figures}
 
 
@@ -78,10 +80,11 @@ def _task(name: str, folder: Path) -> Task:
     return Task(id=name, command="ask", task=VISUAL_QUESTION_ANSWERING, model=model, options=options, images=(photo,))
 
 
-async def _asked(task: Task, device: str) -> dict[str, Any]:
+async def _asked(task: Task, device: str, threads: int) -> dict[str, Any]:
     settings = PoolSettings(
         warm_up=False,
         niceness=0,
+        threads=threads,
         load_timeout_s=LIMIT_S,
         load_silence_s=LIMIT_S,
         job_timeout_s=LIMIT_S,
@@ -238,12 +241,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=["sd15", "blip2"], default=["sd15", "blip2"])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--save", type=Path, help="only write the weights into this folder")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed, too
     if chosen.save:
         print(_save(chosen.names[0], chosen.save))
     else:
-        print(sentence(run(tuple(chosen.names), chosen.device)))
+        print(sentence(run(tuple(chosen.names), chosen.device, chosen.threads)))
 
 
 if __name__ == "__main__":
