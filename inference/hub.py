@@ -368,8 +368,9 @@ class _Stream:
             self.meter.add(start - was_at)  # the hub sends all of it again
         try:
             with self.part.open("r+b" if start else "wb") as file:
-                file.seek(start)
-                file.truncate()
+                if start:
+                    file.seek(start)
+                    file.truncate()
                 for chunk in answer.iter_bytes():
                     file.write(chunk)
                     self.meter.add(len(chunk))

@@ -19,7 +19,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle on a blue background"
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 
 
 class Server:

@@ -48,21 +48,24 @@ class Run:
         """
         assert self._greenlet is not None
         self._greenlet.parent = getcurrent()
-        outcome = self._greenlet.switch(*(() if not self._greenlet else (answer,)))
+        with torch.no_grad():  # a pipeline's own `no_grad` must not outlive the switch back
+            outcome = self._greenlet.switch(*(() if not self._greenlet else (answer,)))
         return outcome if isinstance(outcome, Call) and self._greenlet else self._ended(outcome)
 
     def fail(self, error: BaseException) -> Call | Returned:
         """Let the call it waits for raise this. Raises: what the function makes of it."""
         assert self._greenlet is not None
         self._greenlet.parent = getcurrent()
-        outcome = self._greenlet.throw(error)
+        with torch.no_grad():
+            outcome = self._greenlet.throw(error)
         return outcome if isinstance(outcome, Call) and self._greenlet else self._ended(outcome)
 
     def stop(self) -> None:
         """End it where it stands; its `finally` blocks run."""
         if self._greenlet is not None and self._greenlet:
             self._greenlet.parent = getcurrent()
-            self._greenlet.throw(GreenletExit)
+            with torch.no_grad():
+                self._greenlet.throw(GreenletExit)
         self._greenlet = None
 
     def _ended(self, value: Any) -> Returned:

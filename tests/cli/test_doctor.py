@@ -32,7 +32,7 @@ def make_model(folder, *, weights="model.safetensors", data=None, description='{
 @pytest.fixture
 def models(data_dir):
     """Sound folders for the test house's models, which lie beside its data."""
-    return {name: make_model(data_dir / name) for name in ("paint", "look")}
+    return {name: make_model(data_dir / name) for name in ("paint", "look", "judge")}
 
 
 def lines(said):
@@ -84,7 +84,7 @@ def test_a_missing_model_is_bad(call):
     said = call("doctor")
 
     assert said.code == 1
-    assert len(marked(said, "bad")) == 2
+    assert len(marked(said, "bad")) == 3
 
 
 @pytest.mark.parametrize(

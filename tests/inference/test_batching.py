@@ -310,6 +310,14 @@ def test_a_request_that_goes_wrong_takes_nobody_with_it(sd, eager, monkeypatch):
     assert sorted(event.task_id for event in events if isinstance(event, Over)) == ["1", "2"]
 
 
+def test_a_picture_that_is_dropped_leaves_gradients_as_they_were(sd):
+    sd.engine.admit(Request(steps=5).task(sd.model, "dropped"))
+    sd.engine.step()
+    sd.engine.cancel("dropped")
+
+    assert torch.is_grad_enabled()
+
+
 def test_device_time_is_split_among_those_who_share_a_pass(sd, eager):
     tasks = [Request(guidance=1.0).task(sd.model, "light"), Request(guidance=7.5, steps=8).task(sd.model, "heavy")]
     eager.used()
