@@ -40,7 +40,6 @@ class Batch:
         self._device = device
         self._adapters = adapters
         self._pictures: list[Picture] = []
-        self._costs: dict[Hashable, CostTable] = {}
         self._shapes: dict[str, CostTable] = {}
         self._known: dict[str, list[Measured]] = defaultdict(list)
         self.spent: dict[str, float] = defaultdict(float)
@@ -121,15 +120,12 @@ class Batch:
 
     def _table(self, picture: Picture) -> CostTable:
         """What passes like this picture's cost, by tokens."""
-        table = self._costs.get(picture.key)
-        if table is None:
-            shape = shape_of(picture.task.options)
-            if shape not in self._shapes:
-                row = picture.tokens / picture.rows
-                known = self._known.pop(shape, ())
-                self._shapes[shape] = CostTable(Point(rate.rows * row, rate.seconds) for rate in known)
-            table = self._costs[picture.key] = self._shapes[shape]
-        return table
+        shape = shape_of(picture.task.options)
+        if shape not in self._shapes:
+            row = picture.tokens / picture.rows
+            known = self._known.pop(shape, ())
+            self._shapes[shape] = CostTable(Point(rate.rows * row, rate.seconds) for rate in known)
+        return self._shapes[shape]
 
     def _pass(self, chosen: Sequence[Picture]) -> list[Any]:
         """Each picture's answer."""
