@@ -11,7 +11,8 @@ RUN useradd --create-home --uid 10001 easel \
 USER easel
 WORKDIR /opt/easel
 COPY --chown=easel:easel . .
-RUN UV_TORCH_BACKEND=${TORCH_BACKEND} UV_NO_CACHE=1 python scripts/install.py
+# Compiled here, and not again at the first start of each container.
+RUN UV_TORCH_BACKEND=${TORCH_BACKEND} UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 python scripts/install.py
 
 ENV EASEL_DATA_DIR=/data HF_HOME=/models PATH=/opt/easel/.venv/bin:$PATH
 VOLUME ["/data", "/models"]

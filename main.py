@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bot.pricing import Rates
     from bot.stopping import Stop
     from bot.upkeep import Upkeep
-    from bot.usecases import JobUseCases, ModelUseCases, Moderation, PeopleUseCases, UseCases
+    from bot.usecases import PeopleUseCases, UseCases
     from inference.pictures import PictureService
     from inference.pool import DevicePool
     from inference.settings import PoolSettings
@@ -243,7 +243,7 @@ def _wire(
         wording=wording,
     )
     choosing = assembly.choosing(loaded, storage, pool, rates, events, wake, shipped)
-    usecases = _usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
+    usecases = assembly.usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
     upkeep = Upkeep(
         media=storage.media,
         inbox=storage.inbox,
@@ -252,39 +252,6 @@ def _wire(
         retention=settings["retention"],
     )
     return House(usecases=usecases, dispatcher=dispatcher, deliverer=deliverer, upkeep=upkeep, storage=storage)
-
-
-def _usecases(
-    loaded: Loaded,
-    storage: "Storage",
-    pool: "DevicePool",
-    pictures: "PictureService",
-    jobs: "JobUseCases",
-    moderation: "Moderation",
-    choosing: "ModelUseCases",
-) -> "UseCases":
-    from bot.usecases import CatalogueUseCases, ChatUseCases, MediaUseCases, Operations, PeopleUseCases, UseCases
-
-    chat = ChatUseCases(
-        jobs=jobs,
-        store=storage.jobs,
-        media=storage.media,
-        outbox=storage.outbox,
-        privacy=storage.privacy,
-        models=loaded.models,
-    )
-    return UseCases(
-        jobs=jobs,
-        chat=chat,
-        media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
-        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-        moderation=moderation,
-        models=loaded.models,
-        choosing=choosing,
-        catalogue=CatalogueUseCases(choosing),
-        styles=tuple(loaded.settings["styles"]),
-    )
 
 
 async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:

@@ -13,7 +13,8 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
-from bot.placement import SPARE_MB, Part, Place, Plan, Role, Room, Wanted, role_of
+from bot.parts import Part, Role, role_of
+from bot.placement import SPARE_MB, Place, Plan, Room, Wanted
 
 RAM_SPARE_MB = 2000
 """Of the main memory, for the system and the other processes."""

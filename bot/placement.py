@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 
+from bot.parts import Part, Role
 from bot.sentences import N_
 
 SPARE_MB = 600
@@ -24,34 +25,6 @@ _TILED = 4
 """A decode in tiles takes this part of what a whole one takes."""
 _STREAMED = 8
 """Of a streamed part, one of so many is on the device at a time."""
-
-
-class Role(StrEnum):
-    """What a part does, and so how often it is needed."""
-
-    DENOISER = "denoiser"
-    TEXT_ENCODER = "text_encoder"
-    VAE = "vae"
-    VISION = "vision"
-    LANGUAGE_MODEL = "language_model"
-    OTHER = "other"
-
-
-def role_of(name: str) -> Role:
-    """By the name that Diffusers and Transformers give to a part."""
-    for role, starts in _NAMES.items():
-        if name.startswith(starts):
-            return role
-    return Role.OTHER
-
-
-_NAMES = {
-    Role.DENOISER: ("unet", "transformer", "prior", "denoiser"),
-    Role.TEXT_ENCODER: ("text_encoder",),
-    Role.VAE: ("vae", "vqvae", "vqgan", "movq"),
-    Role.VISION: ("vision_model", "qformer"),
-    Role.LANGUAGE_MODEL: ("language_model",),
-}
 
 
 class Place(StrEnum):
@@ -72,16 +45,6 @@ _CORE = (Role.DENOISER, Role.LANGUAGE_MODEL)
 """Needed at every step."""
 _AT_TIMES = (Role.TEXT_ENCODER, Role.VISION)
 """Needed once for each prompt or picture."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A component. MiB: `size_mb` in the model's format on the device, `small_mb` in 8 bits (0: it has no such)."""
-
-    name: str
-    role: Role
-    size_mb: int
-    small_mb: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

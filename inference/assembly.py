@@ -8,10 +8,33 @@ from bot.choices import OwnersChoices
 from bot.events import Events
 from bot.jobs import Media
 from bot.models import Models, ModelSpec
-from bot.ports import JobStore, Learned, People, Pool, Spaces, Wanted
+from bot.ports import (
+    JobStore,
+    Learned,
+    Ledger,
+    Maintenance,
+    MediaStore,
+    Outbox,
+    People,
+    Pictures,
+    Pool,
+    Privacy,
+    Spaces,
+    Wanted,
+)
 from bot.pricing import Rates
 from bot.safety import SafetySettings, classifier_of, read_words
-from bot.usecases import ModelUseCases, Moderation
+from bot.usecases import (
+    CatalogueUseCases,
+    ChatUseCases,
+    JobUseCases,
+    MediaUseCases,
+    ModelUseCases,
+    Moderation,
+    Operations,
+    PeopleUseCases,
+    UseCases,
+)
 from bot.wildcards import FOLDER, WildcardFolder
 from bot.wording import Wording
 from inference.classifier import ClassifierFiles
@@ -46,6 +69,48 @@ class Stores(Protocol):
     def spaces(self) -> Spaces: ...
     @property
     def people(self) -> People: ...
+    @property
+    def media(self) -> MediaStore: ...
+    @property
+    def outbox(self) -> Outbox: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def privacy(self) -> Privacy: ...
+    @property
+    def maintenance(self) -> Maintenance: ...
+
+
+def usecases(
+    loaded: Loaded,
+    stores: Stores,
+    pool: Pool,
+    pictures: Pictures,
+    jobs: JobUseCases,
+    moderation: Moderation,
+    choosing: ModelUseCases,
+) -> UseCases:
+    """All that adapters may call."""
+    chat = ChatUseCases(
+        jobs=jobs,
+        store=stores.jobs,
+        media=stores.media,
+        outbox=stores.outbox,
+        privacy=stores.privacy,
+        models=loaded.models,
+    )
+    return UseCases(
+        jobs=jobs,
+        chat=chat,
+        media=MediaUseCases(stores.media, pictures, loaded.settings["images"]),
+        people=PeopleUseCases(stores.people, stores.ledger, stores.privacy, loaded.models, jobs.gone),
+        operations=Operations(stores.jobs, stores.maintenance, pool.statuses),
+        moderation=moderation,
+        models=loaded.models,
+        choosing=choosing,
+        catalogue=CatalogueUseCases(choosing),
+        styles=tuple(loaded.settings["styles"]),
+    )
 
 
 def choosing(

@@ -12,7 +12,7 @@ from inference import child, protocol
 
 
 def answer(line: child.Line, order: object) -> object:
-    from inference import hub  # reads the environment when it is imported
+    from inference import hub, transfer  # read the environment when it is imported
 
     token = os.environ.get("HF_TOKEN", "")
     try:
@@ -20,7 +20,7 @@ def answer(line: child.Line, order: object) -> object:
             case protocol.Look(wanted):
                 return hub.look(wanted, token)
             case protocol.Fetch(listing, patience):
-                hub.fetch(listing, token, patience, line.send)
+                transfer.fetch(listing, token, patience, line.send)
                 return protocol.Fetched()
     except EaselError as error:
         return protocol.pack_error(error)

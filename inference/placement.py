@@ -14,7 +14,8 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from accelerate.utils import send_to_device
 from diffusers.hooks import HookRegistry, apply_group_offloading
 
-from bot.placement import OWN_MEMORY, Place, Plan, Role, role_of
+from bot.parts import Role, role_of
+from bot.placement import OWN_MEMORY, Place, Plan
 from inference.residence import Choice, kind_of
 
 TILED, PHASED, STREAMED, TURNS, CRAWLING = "tiled", "phased", "streamed", "turns", "crawling"

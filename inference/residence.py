@@ -15,7 +15,8 @@ from bot import placement
 from bot.errors import ModelUnavailable, OutOfMemory
 from bot.fitting import can_quantize, gib
 from bot.models import PICTURE_TASKS, ModelSpec
-from bot.placement import EIGHT_BIT, Part, Plan, Room, Wanted, role_of
+from bot.parts import Part, role_of
+from bot.placement import EIGHT_BIT, Plan, Room, Wanted
 from inference.allowed import variant_of
 
 _MB = 2**20

@@ -8,20 +8,8 @@ from hypothesis import strategies as st
 
 import main
 from bot.fitting import wanted_of
-from bot.placement import (
-    OWN_MEMORY,
-    SPARE_MB,
-    Part,
-    Place,
-    Role,
-    Room,
-    Wanted,
-    fit_together,
-    plan,
-    plans,
-    role_of,
-    seat,
-)
+from bot.parts import Part, Role, role_of
+from bot.placement import OWN_MEMORY, SPARE_MB, Place, Room, Wanted, fit_together, plan, plans, seat
 
 GB = 1024
 PRESETS = {name: spec for name, spec in main.shipped().items() if not spec.enabled}

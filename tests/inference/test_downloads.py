@@ -14,7 +14,7 @@ import safetensors.numpy
 from bot.errors import DownloadFailed, StorageFull
 from bot.ports import Transfer, Wanted
 from bot.settings import hub_cache
-from inference import fetching, hub, protocol
+from inference import fetching, protocol, transfer
 from inference.environment import clean_environment
 from inference.fetching import HubDownloads, network_environment
 from tests.hub.server import Fault, serving
@@ -163,8 +163,8 @@ async def test_a_whole_model_in_one_file_is_known_by_its_first_bytes(shop, downl
 def test_no_time_is_told_before_it_is_known_how_fast_the_line_is(monkeypatch):
     now = [10.0]
     told: list[Transfer] = []
-    monkeypatch.setattr(hub.time, "monotonic", lambda: now[0])
-    meter = hub.Meter(1000, told.append)
+    monkeypatch.setattr(transfer.time, "monotonic", lambda: now[0])
+    meter = transfer.Meter(1000, told.append)
     for seconds, count in ((0.0, 1), (0.5, 1), (0.6, 98), (0.5, 100)):
         now[0] += seconds
         meter.add(count)
@@ -348,18 +348,18 @@ async def test_one_repo_is_fetched_once_at_a_time(shop, downloads):
 async def test_a_full_disk_is_told_before_anything_comes(downloads, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     listing = await downloads.look(FOX)
-    monkeypatch.setattr(hub, "free_bytes", lambda: 2**20)
+    monkeypatch.setattr(transfer, "free_bytes", lambda: 2**20)
 
     with pytest.raises(StorageFull) as full:
-        hub.fetch(listing, "", protocol.Patience(), lambda _: None)
+        transfer.fetch(listing, "", protocol.Patience(), lambda _: None)
     assert full.value.need_mb >= 64
 
 
 async def test_a_disk_that_fills_up_on_the_way_is_told_and_what_came_stays(tmp_path, shop):
     part = tmp_path / "part"
-    stream = hub._Stream(
+    stream = transfer._Stream(
         "org/fox", f"{shop.url}/org/fox/resolve/main/{UNET}", part, len(WEIGHTS),
-        protocol.Patience(stall_s=2, tries=2, pause_s=0.01), hub.Meter(len(WEIGHTS), lambda _: None), {},
+        protocol.Patience(stall_s=2, tries=2, pause_s=0.01), transfer.Meter(len(WEIGHTS), lambda _: None), {},
     )  # fmt: skip
     limit = 300_000
     import resource
@@ -403,7 +403,7 @@ def test_no_token_in_words(downloads):
 
 async def test_the_child_imports_no_torch():
     heavy = "{'torch', 'transformers', 'diffusers'}"
-    code = f"import sys, inference.downloads, inference.hub; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, inference.downloads, inference.transfer; print(sorted({heavy} & set(sys.modules)))"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
     )

@@ -9,7 +9,8 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from bot.placement import Place, Role, Room, plans
+from bot.parts import Role
+from bot.placement import Place, Room, plans
 from inference import placement, precision, residence
 from inference.diffusion import loading
 from inference.placement import Visit, placement_of
