@@ -1,7 +1,8 @@
 # `make run` and `make test` are all that a fresh clone needs; `make help` lists the rest.
 
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Files in the order that tests/conftest.py gives them: the long ones first.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 CRASH_ARGS ?= --rounds 50
 LOCK_ARGS ?=
 TORCH = 2.13.0

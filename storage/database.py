@@ -1,9 +1,9 @@
-"""One writer with group commit, and a few readers, on SQLAlchemy's async engines.
+"""One writer with group commit, and a few readers.
 
-An operation is a plain function of a `Connection`. Operations run in the writer task and queries in tasks of their
-own, never in the caller's: a task that is cancelled inside a transaction can leave the database locked until Python's
-garbage collector runs. An operation may run twice (its first transaction was lost), so it must do nothing but query
-and compute.
+An operation is a plain function of a `Connection`, and a whole transaction of them runs in the connection's thread.
+The writer's task and readers' own tasks wait for it, never the caller's: nobody's cancellation ends a transaction. An
+operation may run twice (its first transaction was lost), so it must do nothing but query and compute, and it must not
+touch what belongs to the event loop.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -118,12 +119,10 @@ class Database:
             return [_Failed(self._named(error))] * len(operations)
 
     async def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
-        async with self._writer.connect() as connection:
-            try:
-                async with connection.begin():
-                    return await connection.run_sync(self._attempt_all, operations)
-            except DBAPIError as error:
-                raise _Lost() from error
+        try:
+            return await self._writer.transact(partial(self._attempt_all, operations=operations))
+        except DBAPIError as error:
+            raise _Lost() from error
 
     def _attempt_all(self, tx: Connection, operations: list[Operation[Any]]) -> list[Any]:
         return [self._attempt(tx, operation) for operation in operations]
@@ -145,8 +144,7 @@ class Database:
 
     async def _read(self, query: Operation[T]) -> T:
         try:
-            async with self._readers.connect() as connection, connection.begin():
-                return await connection.run_sync(query)
+            return await self._readers.transact(query)
         except DBAPIError as error:
             raise self._named(error) from error
 
@@ -160,8 +158,8 @@ class Database:
     async def _close(self, writing: "asyncio.Task[None]") -> None:
         """The writer's connection goes last: the last one to close checkpoints."""
         await asyncio.gather(writing, *self._reading, return_exceptions=True)
-        await self._readers.dispose()
-        await self._writer.dispose()
+        await self._readers.close()
+        await self._writer.close()
 
 
 def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:

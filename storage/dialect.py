@@ -1,25 +1,39 @@
 """What differs between databases, so that everything else is portable SQLAlchemy Core."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from bot.errors import EaselError, StartupError
 
+T = TypeVar("T")
+
+
+class Transactions(Protocol):
+    """Connections that plain functions are run on, each in a transaction of its own."""
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Commits when the work is done, rolls back when it raises. Not to be cancelled.
+
+        Raises: what the work raised, DBAPIError.
+        """
+
+    async def close(self) -> None: ...
+
 
 class Dialect(Protocol):
-    def writer(self) -> AsyncEngine:
-        """An engine of one connection whose transactions may write from their first statement."""
+    def writer(self) -> Transactions:
+        """On one connection; they may write from their first statement."""
 
     def migrator(self) -> Engine:
-        """The same for migrations, which are not async."""
+        """An engine that may write, for migrations, which are not async."""
 
-    def readers(self) -> AsyncEngine:
-        """An engine whose transactions are snapshots and cannot write."""
+    def readers(self) -> Transactions:
+        """On several; they are snapshots and cannot write."""
 
     def translate(self, error: DBAPIError) -> EaselError | None:
         """Our name for a trouble that is not a mistake of ours; None: it is one."""

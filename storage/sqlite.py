@@ -8,8 +8,8 @@ checkpoint.
 import errno
 import logging
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ import structlog
 from sqlalchemy import Connection, Engine, Integer, Select, column, create_engine, event, select, table, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, StaticPool
+from sqlalchemy.pool import StaticPool
 
 from bot.durable import sync
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
-from storage.hops import connect
+from storage.line import Line, Lines
 from storage.search import spaced, words
 
 log = structlog.get_logger(__name__)
@@ -54,10 +53,8 @@ class Sqlite:
         self.path = Path(str(url.database))
         self._warn_of_wal_reset()
 
-    def writer(self) -> AsyncEngine:
-        engine = self._async_engine(poolclass=StaticPool)
-        self._let_write(engine.sync_engine)
-        return engine
+    def writer(self) -> Line:
+        return self._line(self._let_write)
 
     def migrator(self) -> Engine:
         waits = {"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False}
@@ -65,24 +62,11 @@ class Sqlite:
         self._let_write(engine)
         return engine
 
-    def readers(self) -> AsyncEngine:
-        engine = self._async_engine(poolclass=AsyncAdaptedQueuePool, pool_size=self._readers, max_overflow=0)
-        _begin_by(engine.sync_engine, "BEGIN")
+    def readers(self) -> Lines:
+        return Lines([self._line(_let_read) for _ in range(self._readers)])
 
-        @event.listens_for(engine.sync_engine, "connect")
-        def _configure(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
-            connection.execute("PRAGMA query_only = ON")
-
-        return engine
-
-    def _async_engine(self, **pool: Any) -> AsyncEngine:
-        return create_async_engine(
-            self._url.set(drivername="sqlite+aiosqlite"),
-            async_creator=partial(connect, str(self.path), timeout_s=self._busy_timeout_ms / 1000),
-            hide_parameters=True,  # errors must not quote prompts
-            **pool,
-        )
+    def _line(self, prepare: Callable[[Engine], None]) -> Line:
+        return Line(str(self.path), timeout_s=self._busy_timeout_ms / 1000, prepare=prepare)
 
     def _let_write(self, engine: Engine) -> None:
         _begin_by(engine, "BEGIN IMMEDIATE")
@@ -193,6 +177,15 @@ _ADD_TEXT = text("INSERT INTO job_text (rowid, owner, text) VALUES (:seq, :owner
 _APPEND_TEXT = text("UPDATE job_text SET text = text || ' ' || :text WHERE rowid = :seq")
 _REMOVE_TEXT = text("DELETE FROM job_text WHERE rowid = :seq")
 _MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
+
+
+def _let_read(engine: Engine) -> None:
+    _begin_by(engine, "BEGIN")
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("PRAGMA query_only = ON")
 
 
 def _begin_by(engine: Engine, statement: str) -> None:
