@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 from bot.commands import Command
 from bot.curves import Curve, Point
 from bot.models import ModelSpec
-from bot.ports import Measured
+from bot.ports import Measured, step_of
+
+_STEPS = ("step", "step_unguided")
 
 
 class _Key(NamedTuple):
@@ -33,19 +35,24 @@ class Rates:
     def learn(self, measured: Measured) -> None:
         """Impossible figures say nothing."""
         is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0 and measured.rows >= 1
-        if is_sane and (measured.what != "step" or _area(measured.shape)):
+        if is_sane and (measured.what not in _STEPS or _area(measured.shape)):
             self._measured[_Key(measured.device, measured.model, measured.what, measured.shape, measured.rows)] = (
                 measured.seconds
             )
 
-    def step_s(self, model: ModelSpec, shape: str, area: float, together: int = 1) -> float:
-        """Seconds in which each of so many jobs makes one step at `shape` ("WIDTHxHEIGHT").
+    def step_s(self, model: ModelSpec, options: Mapping[str, Any], area: float, together: int = 1) -> float:
+        """Seconds in which each of so many such jobs makes one step.
 
-        Scaled by pixels from the nearest size measured.
+        Scaled by pixels from the nearest size measured. Guided steps and others are measured apart; where only the
+        other kind was, a guided one is taken for two rows without guidance, and never the other way round.
         """
-        sizes = {_area(key.shape) for key in self._of(model, "step")}
+        what = step_of(options)
+        other = next(kind for kind in _STEPS if kind != what)
+        known = what if self._of(model, what) or not self._of(model, other) else other
+        rows = 2 * together if (what, known) == ("step", "step_unguided") else together
+        sizes = {_area(key.shape) for key in self._of(model, known)}
         near = min(sizes, key=lambda size: (abs(size - area), size), default=float(model.width * model.height))
-        return self._shared_s(model, "step", near, together) * area / near
+        return self._shared_s(model, known, near, rows) * area / near
 
     def token_s(self, model: ModelSpec, together: int = 1) -> float:
         """Seconds in which each of so many jobs makes one token."""
@@ -85,8 +92,7 @@ def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
     steps, area, count = command.steps_of(options)
     if not area:
         return rates.overhead_s(model) + steps * rates.token_s(model)
-    shape = f"{options['width']}x{options['height']}"
-    return count * (rates.overhead_s(model) + steps * rates.step_s(model, shape, area))
+    return count * (rates.overhead_s(model) + steps * rates.step_s(model, options, area))
 
 
 def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, *, together: int) -> float:
@@ -96,8 +102,7 @@ def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
     """
     steps, area, count = command.steps_of(options)
     rows = together - 1 + count
-    shape = f"{options['width']}x{options['height']}" if area else ""
-    step_s = rates.step_s(model, shape, area, rows) if area else rates.token_s(model, rows)
+    step_s = rates.step_s(model, options, area, rows) if area else rates.token_s(model, rows)
     return rows * rates.overhead_s(model) + steps * step_s
 
 

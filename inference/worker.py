@@ -19,7 +19,7 @@ from typing import Any
 
 from bot.errors import Blocked
 from bot.models import ModelSpec
-from bot.ports import Measured, Progress, Task
+from bot.ports import Measured, Progress, Task, step_of
 from inference import child, protocol
 from inference.classifier import Checker
 from inference.engine import Engine, Failed, Made, Over, Reading, Step, find
@@ -281,7 +281,8 @@ class Worker:
 
 def _typical(admitted: Admitted) -> list[Reading]:
     """For a task whose engine learns nothing."""
-    what = "token" if admitted.task.task.endswith(("-to-text", "answering")) else "step"
+    is_text = admitted.task.task.endswith(("-to-text", "answering"))
+    what = "token" if is_text else step_of(admitted.task.options)
     return [Reading(what=what, rows=1, seconds=admitted.step_s)] if admitted.steps_s else []
 
 

@@ -20,6 +20,7 @@ from bot.ports.pool import (
     Task,
     TaskAddition,
     TaskImage,
+    step_of,
 )
 from bot.ports.privacy import Privacy
 from bot.ports.queue import Accepted, History, JobStore, Lane, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
@@ -80,4 +81,5 @@ __all__ = [
     "Transfer",
     "Usage",
     "Wanted",
+    "step_of",
 ]

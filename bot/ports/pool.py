@@ -70,7 +70,8 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`seconds` of one `what`: "step" (diffusion step), "token", "job" (a job beside its steps), "load", "pass".
+    """`seconds` of one `what`: "step" (diffusion step) or "step_unguided" (one without guidance, about half as dear),
+    "token", "job" (a job beside its steps), "load", "pass".
 
     A step or token is that of `rows` such jobs together, with all that it takes; a pass that of a batch of so many
     rows, for the next child to know. `shape` is "WIDTHxHEIGHT" or "" for text.
@@ -83,6 +84,12 @@ class Measured:
     rows: int
     what: str
     seconds: float
+
+
+def step_of(options: Mapping[str, Any]) -> str:
+    """What a diffusion step of a job with these options is called in `Measured.what`."""
+    guidance = options.get("guidance_scale")
+    return "step_unguided" if guidance is not None and float(guidance) <= 1 else "step"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,18 +1,19 @@
 """Decodes finished latents beside the step loop, so that others' pictures need not wait for it.
 
-One thread, and on graphics cards one stream, one picture after another. Where parts take turns on the device there is
-no beside: then the caller decodes between two steps.
+One thread, and on graphics cards one stream; small pictures that wait together are decoded together. Where parts take
+turns on the device there is no beside: then the caller decodes between two steps.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 
+from inference.diffusion.decodes import join, split
 from inference.diffusion.picture import Picture
 from inference.diffusion.suspending import Call
 
@@ -28,10 +29,19 @@ class Decoded:
 
 
 class Aside:
-    """`perform` makes a call. `threads`: how many of the CPU's this may use; 0: as many as torch likes."""
+    """`perform` makes a call; `together` says how many of some calls, from the first on, one call can stand for.
+    `threads`: how many of the CPU's this may use; 0: as many as torch likes."""
 
-    def __init__(self, perform: Callable[[Call], Any], device: torch.device, *, threads: int = 0) -> None:
+    def __init__(
+        self,
+        perform: Callable[[Call], Any],
+        device: torch.device,
+        *,
+        together: Callable[[Sequence[Call]], int] = lambda _calls: 1,
+        threads: int = 0,
+    ) -> None:
         self._perform = perform
+        self._together = together
         self._device = device
         self._threads = threads
         self._todo: SimpleQueue[Picture | None] = SimpleQueue()
@@ -65,19 +75,53 @@ class Aside:
             torch.set_num_threads(self._threads)
         with torch.no_grad():
             while (picture := self._todo.get()) is not None:
-                self._done.put(self._decode(picture))
+                waiting = [picture]
+                is_open = self._hear(waiting)
+                while waiting:
+                    self._decode_some(waiting)
+                    is_open = is_open and self._hear(waiting)
                 del picture
+                if not is_open:
+                    return
 
-    def _decode(self, picture: Picture) -> Decoded:
-        started = time.monotonic()
-        answer, error = None, None
-        call = picture.call
-        if call is not None:  # else it was stopped while it waited
+    def _hear(self, waiting: list[Picture]) -> bool:
+        """Adds those that came meanwhile. False: no more will."""
+        while True:
             try:
-                answer = self._on_own_stream(call)
-            except Exception as problem:  # it is the picture's, whatever it is
-                error = problem
-        return Decoded(picture, answer, error, time.monotonic() - started)
+                picture = self._todo.get_nowait()
+            except Empty:
+                return True
+            if picture is None:
+                return False
+            waiting.append(picture)
+
+    def _decode_some(self, waiting: list[Picture]) -> None:
+        """Takes the first away, and those that can share its call."""
+        known: list[Call] = []
+        for picture in waiting:
+            if picture.call is None:  # it was stopped while it waited
+                break
+            known.append(picture.call)
+        count = self._together(known) if known else 1
+        taken, waiting[:] = waiting[:count], waiting[count:]
+        for decoded in self._decode(taken, known[:count]):
+            self._done.put(decoded)
+
+    def _decode(self, pictures: Sequence[Picture], calls: Sequence[Call]) -> list[Decoded]:
+        started = time.monotonic()
+        if not calls:
+            return [Decoded(picture, None, None, 0.0) for picture in pictures]
+        try:
+            answers = [self._on_own_stream(calls[0])] if len(calls) == 1 else self._shared(calls)
+        except Exception as error:
+            if len(calls) > 1:  # one of them, or all of them are too much: each alone
+                return [one for pair in zip(pictures, calls, strict=True) for one in self._decode(pair[:1], pair[1:])]
+            return [Decoded(pictures[0], None, error, time.monotonic() - started)]
+        each = (time.monotonic() - started) / len(calls)
+        return [Decoded(picture, answer, None, each) for picture, answer in zip(pictures, answers, strict=True)]
+
+    def _shared(self, calls: Sequence[Call]) -> list[Any]:
+        return split(self._on_own_stream(join(calls)), calls)
 
     def _on_own_stream(self, call: Call) -> Any:
         if self._device.type != "cuda":

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
-from bot.ports import Measured, Task
+from bot.ports import Measured, Task, step_of
 from bot.texts import PICTURE_BLANKED
+from inference.diffusion import decodes
 from inference.diffusion.adapters import Adapters, family_of, loras_of
 from inference.diffusion.aside import Aside, Decoded
 from inference.diffusion.batch import Batch, shape_of
@@ -102,7 +104,11 @@ class DiffusionEngine:
         self._merge: Merge | None = merge_for(denoiser) if denoiser is not None else None
         where = torch.device(device)
         self._batch = Batch(denoiser, self._merge, where, self._speaker.adapters)
-        self._aside = None if _takes_turns(pipeline) else Aside(self._perform, where)
+        self._aside = (
+            None
+            if _takes_turns(pipeline)
+            else Aside(self._perform, where, together=partial(decodes.together, getattr(pipeline, "vae", None)))
+        )
         self._form = {
             "samplers": list(self._samplers.names),
             "options": options_of(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
@@ -154,16 +160,17 @@ class DiffusionEngine:
         return self._batch.take_spent()
 
     def readings(self, task: Task) -> Sequence[Reading]:
-        """Passes are told in rows of one picture without guidance; steps in tasks like this one."""
+        """Passes are told in rows of one picture without guidance; steps in tasks like this one, as far as passes of
+        that size were measured."""
         costs, picture = self._batch.costs(shape_of(task.options)), self._ended.get(task.id)
         if costs is None or picture is None:
             return []
-        row, whole = picture.tokens // picture.rows, picture.tokens
-        found = [Reading(what="pass", rows=round(at.size / row), seconds=at.seconds) for at in costs.measured()]
+        row, whole, measured = picture.tokens // picture.rows, picture.tokens, costs.measured()
+        found = [Reading(what="pass", rows=round(at.size / row), seconds=at.seconds) for at in measured]
         for together in (1, 2, 4, 8, 16):
             seconds = costs.seconds(together * whole)
-            if seconds is not None:
-                found.append(Reading(what="step", rows=together, seconds=seconds))
+            if seconds is not None and (together == 1 or together * whole <= measured[-1].size):
+                found.append(Reading(what=step_of(task.options), rows=together, seconds=seconds))
         return found
 
     def cancel(self, task_id: str) -> None:

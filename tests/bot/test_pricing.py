@@ -67,6 +67,23 @@ def test_a_job_alone_costs_what_it_was_measured_alone_whatever_several_cost():
     assert priced(Rates([make_measured(), make_measured(rows=4, seconds=0.1)])) == 1.0 + 10 * 0.5
 
 
+def test_steps_without_guidance_are_measured_apart():
+    rates = Rates([make_measured(seconds=1.0), make_measured(what="step_unguided", seconds=0.6)])
+
+    assert priced(rates, guidance_scale=5.0) == 1.0 + 10 * 1.0
+    assert priced(rates, guidance_scale=1.0) == 1.0 + 10 * 0.6
+
+
+def test_a_step_without_guidance_costs_at_most_what_a_guided_one_does():
+    assert priced(Rates([make_measured(seconds=1.0)]), guidance_scale=0.0) == 1.0 + 10 * 1.0
+
+
+def test_a_guided_step_is_two_rows_without_guidance():
+    measured = [make_measured(what="step_unguided", rows=rows, seconds=s) for rows, s in ((1, 0.6), (2, 0.9))]
+
+    assert priced(Rates(measured), make_model(overhead_s=1.0, steps=10, form={"rows": 8}), guidance_scale=5.0) == 10.0
+
+
 def test_what_only_several_together_were_measured_at_says_something_of_one_alone():
     one, four = priced(Rates([make_measured(rows=4, seconds=2.0)])), 1.0 + 10 * 2.0
 
