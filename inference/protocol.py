@@ -43,7 +43,7 @@ class Begin:
     classifier: ModelSpec | None = None
     checker: str = ""
     threads: int = 0
-    max_warm: int = 2
+    max_warm: int = 4
     warm_memory_mb: int = 0
     silence_s: float = 30.0
     rates: tuple[Measured, ...] = ()

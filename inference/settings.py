@@ -38,7 +38,7 @@ class PoolSettings:
     niceness: int = 10
     threads: int = 0
     max_tasks: int = 16
-    max_warm: int = 2
+    max_warm: int = 4
     warm_memory_mb: int = 0
     idle_unload_s: float = 0.0
 

@@ -1,6 +1,7 @@
 """Choosing models in tests' houses: a hub that has whatever is asked for, files that are what they are said to be."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ FOX = ModelSpec(
 )  # fmt: skip
 """A preset."""
 SAMPLE = Media(b"a picture", "image/png")
+
+
+AGAIN_S = 0.2
 
 
 class FakeHub:
@@ -49,7 +53,10 @@ class FakeHub:
     async def fetch(self, listing):
         for done in (40 * MB, 100 * MB):
             yield Transfer(done=done, total=100 * MB, rate=20.0 * MB, eta_s=3.0)
-            await self.go_on.wait()
+            while not self.go_on.is_set():  # it tells how far it is again and again, as a hub's child does
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.go_on.wait(), AGAIN_S)
+                yield Transfer(done=done, total=100 * MB, rate=20.0 * MB, eta_s=3.0)
             if "fetch" in self.errors:
                 raise self.errors["fetch"]
         self.fetched.append(listing.wanted.repo)

@@ -225,7 +225,7 @@ async def test_what_was_measured_and_described_serves_at_once_and_is_kept(house)
 
     await house.work_off(job)
 
-    assert house.rates.step_s(make_model(), "8x8", 64) == 0.5
+    assert house.rates.step_s(make_model(), {"width": 8, "height": 8}, 64) == 0.5
     assert house.models.get("fox-diffusion").known_samplers == ("euler",)
     assert house.learned.measured == [MEASURED]
     assert house.learned.described == {"fox-diffusion": {"samplers": ["euler"]}}

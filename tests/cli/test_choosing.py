@@ -164,3 +164,16 @@ def test_a_download_says_bytes_rate_and_time_left(arrival, line):
     standing = {"title": "Fox XL", "arrival": {"stage": "downloading", **arrival}}
 
     assert choosing.arrival_line(standing) == f"Downloading Fox XL: {line}"
+
+
+@WAYS
+def test_the_memory_of_idle_models_is_given_back(open_way, call, data_dir):
+    with open_way(data_dir):
+        said = call("models", "release")
+        told = call("models", "release", "--json")
+
+    assert said.code == told.code == 0, said.err
+    assert said.out.endswith(": unloaded, 512 MiB are free again.\n")
+    assert {"paint", "look"} <= set(said.out.split(":")[0].split(", "))
+    told = json.loads(told.out)
+    assert ("paint" in told["models"], told["busy"], told["freed_mb"]) == (True, [], 512)

@@ -23,6 +23,8 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(tmp_path
         unknown = await town.text(bobs, "no model", 3)
         server.world.say(bobs, bob, "/admin polcy")
         wrong = await town.text(bobs, "Did you mean policy", 4)
+        server.world.say(bobs, bob, "/admin release")
+        released = await town.text(bobs, "unloaded", 5)
         rules = await town.house.usecases.moderation.describe("telegram", str(bobs["id"]))
 
     assert "paint" not in words_of(refused)
@@ -31,6 +33,7 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(tmp_path
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
     assert "nothing" in words_of(unknown)
     assert "Choose one of" in words_of(wrong)
+    assert "paint" in words_of(released)
 
 
 async def test_a_model_is_fetched_from_a_chat_and_those_who_wait_hear_how_far_it_is(tmp_path, server):

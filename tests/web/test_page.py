@@ -227,6 +227,18 @@ async def test_options_are_sent_kept_and_reused(server, tab):
     assert tab.complaints == []
 
 
+async def test_a_style_is_chosen_beside_the_other_options(server, client, tab):
+    await tab.open(server.url)
+    await tab.page.locator("#options summary").click()
+    await tab.page.get_by_label("Style").select_option("ink")
+    await tab.imagine("a harbour")
+
+    await expect(tab.page.locator('.work[data-state="delivered"]').first.get_by_role("img").first).to_be_visible()
+    [job, *_] = (await client.get("/api/v1/jobs")).json()["jobs"]
+    assert job["options"]["prompt"] == "ink drawing of a harbour"
+    assert tab.complaints == []
+
+
 async def test_combinations_are_priced_and_confirmed_first(server, tab):
     await tab.open(server.url)
     await tab.imagine("a {red|green} kite")
@@ -382,6 +394,17 @@ async def test_an_admin_reads_the_terms_and_switches_to_another_model(server, ta
     await dialog.get_by_role("button", name="Add").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("There is no no model at all")
     assert [line for line in tab.complaints if "409" not in line] == []
+
+
+async def test_an_admin_gives_the_memory_of_idle_models_back(server, tab):
+    await tab.open(server.url)
+    await tab.page.get_by_role("button", name="Models").click()
+    dialog = tab.page.get_by_role("dialog", name="Models")
+
+    await dialog.get_by_role("button", name="Release the memory").click()
+
+    await expect(dialog).to_contain_text("unloaded, 512 MiB are free again.")
+    assert tab.complaints == []
 
 
 async def test_what_the_hub_says_stands_in_the_models_own_place_and_stays_there(server, tab):
