@@ -44,17 +44,24 @@ class Aside:
         self._together = together
         self._device = device
         self._threads = threads
-        self._todo: SimpleQueue[Picture | None] = SimpleQueue()
+        self._todo: SimpleQueue[list[Picture] | None] = SimpleQueue()
+        self._gathered: list[Picture] = []
         self._done: SimpleQueue[Decoded] = SimpleQueue()
         self.pending = 0
         threading.Thread(target=self._serve, name="decode", daemon=True).start()
 
     def put(self, picture: Picture) -> None:
-        """The picture's call is a decode: do it soon."""
-        if self._device.type == "cuda":
-            torch.cuda.current_stream(self._device).synchronize()  # its latents are there
+        """The picture's call is a decode, to be done after the next `send`."""
         self.pending += 1
-        self._todo.put(picture)
+        self._gathered.append(picture)
+
+    def send(self) -> None:
+        """Begin with what was put: pictures that end with the same step are there together."""
+        if self._gathered:
+            if self._device.type == "cuda":
+                torch.cuda.current_stream(self._device).synchronize()  # their latents are there
+            self._todo.put(self._gathered)
+            self._gathered = []
 
     def take(self, wait_s: float = 0.0) -> list[Decoded]:
         """What is done. `wait_s`: how long to wait for the first, when any is pending."""
@@ -68,35 +75,20 @@ class Aside:
         return done
 
     def close(self) -> None:
+        self.send()
         self._todo.put(None)
 
     def _serve(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
         with torch.no_grad():
-            while (picture := self._todo.get()) is not None:
-                waiting = [picture]
-                is_open = self._hear(waiting)
+            while (waiting := self._todo.get()) is not None:
                 while waiting:
                     self._decode_some(waiting)
-                    is_open = is_open and self._hear(waiting)
-                del picture
-                if not is_open:
-                    return
-
-    def _hear(self, waiting: list[Picture]) -> bool:
-        """Adds those that came meanwhile. False: no more will."""
-        while True:
-            try:
-                picture = self._todo.get_nowait()
-            except Empty:
-                return True
-            if picture is None:
-                return False
-            waiting.append(picture)
+                del waiting
 
     def _decode_some(self, waiting: list[Picture]) -> None:
-        """Takes the first away, and those that can share its call."""
+        """The first, and those that can share its call, are taken away and decoded."""
         known: list[Call] = []
         for picture in waiting:
             if picture.call is None:  # it was stopped while it waited

@@ -80,6 +80,8 @@ class DiffusionEngine:
         self._waiting: list[Picture] = []
         self._order = itertools.count()
         self._events: list[EngineEvent] = []
+        self._where: torch.device | None = None
+        """Where pipelines compute, once it was asked."""
         self._ended: dict[str, Picture] = {}
         """The last picture of each task that ended in the last step."""
 
@@ -123,7 +125,7 @@ class DiffusionEngine:
 
     def admit(self, task: Task) -> None:
         assert self._samplers is not None
-        self._samplers.make(_sampler(task))  # refuses what the model lacks
+        self._samplers.require(_sampler(task))
         admitted = _Admitted(task, task.watched)
         admitted.notes += self._speaker.notes(task, is_demo=self._model.demo)
         for index in range(int(task.options.get("count", 1))):
@@ -152,6 +154,8 @@ class DiffusionEngine:
                 for picture in self._batch.step(self._fail):
                     self._count(picture)
                     self._go_on(picture)
+            if self._aside is not None:
+                self._aside.send()
             self._tell_steps()
         events, self._events = self._events, []
         return events
@@ -187,9 +191,12 @@ class DiffusionEngine:
 
     def save_memory(self) -> str | None:
         placement = placement_of(self._pipelines[""])
+        if self._aside is not None:
+            self._aside.send()
         while self._aside is not None and self._aside.pending:
             self._hear_decoded(DECODE_WAIT_S)  # nothing is moved while it computes
         rung = placement.save() if placement is not None else None
+        self._where = None
         if self._aside is not None and _takes_turns(self._pipelines[""]):
             self._aside.close()
             self._aside = None
@@ -201,7 +208,7 @@ class DiffusionEngine:
         if self._pipelines and self._aside is not None:
             self._aside.close()
         self._pipelines.clear()
-        self._samplers = None
+        self._samplers = self._where = None
         self.__dict__.pop("_batch", None)
         self.__dict__.pop("_conditions", None)
         self.__dict__.pop("_speaker", None)
@@ -212,6 +219,7 @@ class DiffusionEngine:
     def _begin_waiting(self) -> None:
         """Newcomers come to their first pass: their words and pictures are encoded."""
         waiting, self._waiting = self._waiting, []
+        self._speaker.prepare([(picture.task, picture.index) for picture in waiting])
         for picture in waiting:
             started = time.monotonic()
             try:
@@ -318,7 +326,9 @@ class DiffusionEngine:
         methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
         if getattr(pipeline, "vae", None) is not None:
             methods["vae"] = ("decode",)
-        own = holding(pipeline, Held(methods=methods, replaced=replaced))
+        if self._where is None:
+            self._where = pipeline._execution_device
+        own = holding(pipeline, Held(methods=methods, replaced=replaced, device=self._where))
 
         def on_step(step: int, steps: int, latents: Any) -> None:
             picture.note(step, steps, latents)

@@ -3,6 +3,7 @@
 import inspect
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,4 +115,9 @@ def load_tiny(model: ModelSpec, device: str) -> Any:
 
 def takes(pipeline: Any) -> frozenset[str]:
     """Names of what the pipeline's call takes."""
-    return frozenset(inspect.signature(pipeline.__call__).parameters)
+    return _parameters(type(pipeline))  # type: ignore[arg-type]
+
+
+@cache
+def _parameters(kind: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.__call__).parameters) - {"self"}

@@ -3,6 +3,7 @@
 A model takes its own sampler and those that its scheduler calls compatible and that obey what it was trained with.
 """
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -50,6 +51,7 @@ class Samplers:
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
+        self._fresh: dict[str, Any] = {}
         class_name = type(scheduler).__name__
         self.own = next((name for name, known in SCHEDULERS.items() if known == class_name), class_name)
         compatible = {kind.__name__ for kind in scheduler.compatibles} | _consistent(scheduler)
@@ -59,12 +61,19 @@ class Samplers:
 
     def make(self, name: str) -> Any:
         """A fresh scheduler: the model's own for "". Raises: InvalidOption."""
+        name = self.require(name)
+        if name not in self._fresh:
+            kind = type(self._scheduler) if name == self.own else getattr(diffusers, SCHEDULERS[name])
+            settings = {} if name == self.own else _SETTINGS.get(name, {})
+            self._fresh[name] = kind.from_config(self._scheduler.config, **settings)
+        return copy.deepcopy(self._fresh[name])  # which takes a tenth of the time
+
+    def require(self, name: str) -> str:
+        """The name, or that of the model's own for "". Raises: InvalidOption."""
         name = name or self.own
         if name not in self.names:
             raise InvalidOption("sampler", "choice", value=name, allowed=", ".join(self.names))
-        if name == self.own:
-            return type(self._scheduler).from_config(self._scheduler.config)
-        return getattr(diffusers, SCHEDULERS[name]).from_config(self._scheduler.config, **_SETTINGS.get(name, {}))
+        return name
 
     def _fits(self, name: str) -> bool:
         kind = getattr(diffusers, SCHEDULERS[name], None)

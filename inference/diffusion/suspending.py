@@ -9,6 +9,7 @@ they are because everything runs without gradients.
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -117,6 +118,8 @@ class Held:
     methods: Mapping[str, tuple[str, ...]]
     replaced: Mapping[str, Any] = field(default_factory=dict)
     """Other attributes of the copy: its own scheduler, a cached `encode_prompt`."""
+    device: torch.device | None = None
+    """Where the pipeline computes; None: it looks for itself, in all modules of all components, at each call."""
 
 
 def holding(pipeline: Any, held: Held) -> Any:
@@ -128,5 +131,17 @@ def holding(pipeline: Any, held: Held) -> Any:
     for name, methods in held.methods.items():
         own.__dict__[name] = StandIn(name, getattr(pipeline, name), methods)
     own.__dict__.update(held.replaced)
+    if held.device is not None:
+        own.__dict__[_DEVICE] = held.device
+        own.__class__ = _settled(type(pipeline))  # type: ignore[arg-type]
     own.__dict__["maybe_free_model_hooks"] = lambda: None
     return own
+
+
+_DEVICE = "_easel_device"
+
+
+@cache
+def _settled(kind: Any) -> type:
+    """The pipeline's class with a device that is known."""
+    return type(kind.__name__, (kind,), {"_execution_device": property(lambda own: own.__dict__[_DEVICE])})

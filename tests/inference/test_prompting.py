@@ -8,7 +8,8 @@ from diffusers import AutoPipelineForText2Image, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bot.errors import InvalidOption
-from inference.diffusion.prompting import PromptEncoder, encode, reads_weights
+from inference.diffusion.prompting import PromptEncoder
+from inference.diffusion.reading import AT_ONCE, Wish, encode, encode_all, reads_weights
 from inference.process import ROOT
 from tests.inference.families import save_klein, save_sdxl
 from tests.inference.tiny import save_diffusion
@@ -70,6 +71,32 @@ def own(pipeline, prompt: str, negative: str, wants_negative: bool):
     if wants_negative:
         return embeds, negative_embeds, pooled, negative_pooled
     return embeds, None, pooled, None
+
+
+def test_several_peoples_prompts_read_at_once_are_what_each_is_alone(pipeline):
+    wishes = [
+        Wish(prompt="a fox", negative="", wants_negative=True),
+        Wish(prompt="a (red:1.4) fox", negative="a cat", wants_negative=True),
+        Wish(prompt=LONG, negative="a cat", wants_negative=True),
+        Wish(prompt="a fox", negative="", wants_negative=False),
+        *(Wish(prompt=f"a fox {'on ' * n}", negative="red", wants_negative=n % 2 == 0) for n in range(AT_ONCE)),
+    ]
+    for wish, said in zip(wishes, encode_all(pipeline, wishes), strict=True):
+        alone = of(pipeline, wish.prompt, wish.negative, wants_negative=wish.wants_negative)
+        for together, one in zip(tensors(said), tensors(alone), strict=True):
+            assert (together is None) == (one is None)
+            assert one is None or torch.allclose(together, one, atol=1e-5)
+
+
+def test_what_was_read_ahead_is_not_read_again(sd, monkeypatch):
+    encoder, calls = PromptEncoder(sd), []
+    encoder.prepare([Wish(prompt=words, negative="", wants_negative=True) for words in ("a fox", "a cat", "a fox")])
+    monkeypatch.setattr(type(sd.text_encoder), "forward", lambda *args, **kwargs: calls.append(1))
+
+    kept = encoder.conditioning("a cat", "", True)
+
+    assert not calls
+    assert encoder.size == 2 * kept.size
 
 
 def test_the_shipped_starter_reads_plain_prompts_as_before():
