@@ -1,6 +1,7 @@
 """What a fresh clone installs, and how: the lock, the dependencies, the decisions of install.py."""
 
 import ast
+import importlib.util
 import re
 import sys
 import tomllib
@@ -54,6 +55,11 @@ def test_the_lock_leaves_the_cuda_packages_to_each_build_of_torch():
     cuda = [pin for pin in pins() if pin.startswith(("nvidia-", "cuda-", "triton=="))]
 
     assert cuda == []
+
+
+def test_httpcore_finds_what_it_asks_for_at_every_request():
+    """A module that is not there is looked for in every folder of the path, each time: a fifth of a busy bot's work."""
+    assert importlib.util.find_spec("sniffio") is not None
 
 
 def test_every_runtime_and_development_dependency_is_pinned():

@@ -27,7 +27,8 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """A little below what Telegram allows, because what leaves evenly may arrive in a bunch.
+    """Below what Telegram allows, because what leaves evenly may arrive in a bunch: `overall` by as much as delays of
+    a quarter of a second make of it.
 
     Attributes:
         kept: of a group's budget, what progress leaves for answers.
@@ -38,7 +39,7 @@ class Rates:
 
     chat: Rate = Rate(3, 3.2)
     group: Rate = Rate(19, 62.0)
-    overall: Rate = Rate(29, 1.05)
+    overall: Rate = Rate(25, 1.05)
     kept: int = 8
     kept_overall: int = 6
     progress_s: float = 3.0
