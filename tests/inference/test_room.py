@@ -34,7 +34,7 @@ def test_an_idle_device_takes_as_many_of_a_model_as_it_said_and_one_of_those_tha
 
 
 def test_what_runs_and_what_was_promised_takes_its_room():
-    room = make_room("fox").with_promised(["fox", "owl"])
+    room = make_room("fox", max_warm=2).with_promised(["fox", "owl"])
 
     assert free(room) == {"fox": 2, "owl": 0, "bat": 0}
 
@@ -44,7 +44,7 @@ def test_no_more_tasks_than_the_device_has_places_for():
 
 
 def test_a_model_is_not_loaded_beside_those_in_use_when_one_of_them_would_have_to_go():
-    busy = make_room("fox", "owl")
+    busy = make_room("fox", "owl", max_warm=2)
 
     assert (busy.of(MODELS["bat"]), busy.may_load(MODELS["bat"])) == (0, False)
 

@@ -29,7 +29,9 @@ def url():
 async def open_webhook(town, url, secret=OURS):
     town.secrets[SECRET] = secret
     await town.open(mode="webhook", webhook_url=url, webhook_port=int(url.split(":")[2].split("/")[0]))
-    await town.until(lambda: town.server.methods.webhook)
+    await town.until(lambda: town.server.methods.webhook or town.serving.done())
+    if town.serving.done():
+        town.serving.result()
 
 
 async def post(url, body, secret=OURS, **more):
