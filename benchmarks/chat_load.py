@@ -1,67 +1,73 @@
 """Two hundred people in a hundred groups of a chat platform, each asking every 20 seconds for two minutes.
 
-The platform is a server on loopback that holds us to the real limits; the engines are made up. Counted are requests
-lost, refusals for flooding (429) that we caused, and the time from the message being there to the placeholder standing.
-The peer is the same bot without a pace of its own, which shows progress every second as simple bots do and only stops
-when it is told to.
+The platform is a server on loopback that holds us to the real limits; it and the crowd live in this process, the bot in
+one of its own (`benchmarks/chat_bot.py`); the engines are made up. Counted are requests lost, refusals for flooding
+(429) that we caused, and the time from the message being there to the placeholder standing. The peer is the same bot
+without a pace of its own, which shows progress every second as simple bots do and only stops when it is told to.
 
 `python -m benchmarks.chat_load [telegram|discord]`
 """
 
 import asyncio
 import logging
+import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import structlog
 
-from adapters.discord import desk as discord_desk
-from adapters.discord import pace as discord_pace
-from adapters.telegram.pace import Rate, Rates
-from tests.discord.house import opened
+from benchmarks.machine import ROOT
 from tests.discord.load import Load as DiscordLoad
 from tests.discord.load import put_on
 from tests.discord.loopback.server import loopback
 from tests.telegram import load
 from tests.telegram.server import serving
-from tests.telegram.town import built
-from tests.web import pool as web_pool
 
 LASTS_S = 120.0
-STEP_S = 0.1
-ROOM = 32
-NO_LIMIT = Rate(10**6, 1.0)
-UNPACED = Rates(
-    chat=NO_LIMIT, group=NO_LIMIT, overall=NO_LIMIT, kept=0, kept_overall=0, progress_s=1.0, group_progress_s=1.0
-)
+READY_S = 120.0
 
 
-async def _telegram(lasts_s: float, rates: Rates) -> load.Load:
-    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        async with serving() as server, built(Path(folder), server, rates=rates, room=ROOM) as town:
-            town.pool.step_s = STEP_S
-            await town.open()
-            return await load.run(town, lasts_s=lasts_s)
+@asynccontextmanager
+async def _bot(platform: str, address: str, token: str, is_paced: bool) -> AsyncIterator[None]:
+    """Connected while inside."""
+    command = [sys.executable, "-m", "benchmarks.chat_bot", platform, address, token]
+    bot = await asyncio.create_subprocess_exec(
+        *command, *([] if is_paced else ["--unpaced"]), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert bot.stdin is not None
+    assert bot.stdout is not None
+    try:
+        said = await asyncio.wait_for(bot.stdout.readline(), READY_S)
+        assert said == b"ready\n", said
+        yield
+        bot.stdin.close()
+        await asyncio.wait_for(bot.wait(), READY_S)
+    finally:
+        if bot.returncode is None:
+            bot.kill()
+            await bot.wait()
 
 
-async def _discord(lasts_s: float, rates: Rates) -> DiscordLoad:
-    if rates is UNPACED:
-        discord_pace.A_SECOND = discord_pace.SPARE = discord_pace.Pace.writes = 10**6
-        discord_desk.PROGRESS_S = 1.0
-    web_pool.STEP_S = STEP_S
-    with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        async with loopback() as server:
-            server.world.guild()
-            async with opened(Path(folder), server, room=ROOM) as house:
-                house.start()
-                await house.ready()
-                return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
+async def _telegram(lasts_s: float, is_paced: bool) -> load.Load:
+    async with serving() as server, _bot("telegram", server.api_base.removesuffix("/bot"), server.token, is_paced):
+        town: Any = SimpleNamespace(server=server, world=server.world)
+        return await load.run(town, lasts_s=lasts_s)
 
 
-PLATFORMS: dict[str, Callable[[float, Rates], Coroutine[Any, Any, load.Load | DiscordLoad]]] = {
+async def _discord(lasts_s: float, is_paced: bool) -> DiscordLoad:
+    async with loopback() as server:
+        server.world.guild()
+        async with _bot("discord", server.api_base, server.world.token, is_paced):
+            while not server.world.commands:  # noqa: ASYNC110 - the server's own book
+                await asyncio.sleep(0.05)
+            house: Any = SimpleNamespace(server=server)
+            return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
+
+
+PLATFORMS: dict[str, Callable[[float, bool], Coroutine[Any, Any, load.Load | DiscordLoad]]] = {
     "discord": _discord,
     "telegram": _telegram,
 }
@@ -71,8 +77,8 @@ def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
     """Ours, then the peer."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": lasts_s}
-    for name, rates in (("ours", Rates()), ("peer", UNPACED)):
-        result = asyncio.run(PLATFORMS[platform](lasts_s, rates))
+    for name, is_paced in (("ours", True), ("peer", False)):
+        result = asyncio.run(PLATFORMS[platform](lasts_s, is_paced))
         figures[f"{name}_asked"] = result.asked
         figures[f"{name}_lost"] = result.asked - result.answered
         figures[f"{name}_refused"] = result.refused
