@@ -219,7 +219,9 @@ class DiffusionEngine:
     def _begin_waiting(self) -> None:
         """Newcomers come to their first pass: their words and pictures are encoded."""
         waiting, self._waiting = self._waiting, []
+        began = time.monotonic()
         self._speaker.prepare([(picture.task, picture.index) for picture in waiting])
+        each_s = (time.monotonic() - began) / max(1, len(waiting))
         for picture in waiting:
             started = time.monotonic()
             try:
@@ -230,7 +232,7 @@ class DiffusionEngine:
                 self._batch.add(picture)
                 self._go_on(picture)
             finally:
-                self._batch.spent[picture.task.id] += time.monotonic() - started
+                self._batch.spent[picture.task.id] += each_s + time.monotonic() - started
 
     def _go_on(self, picture: Picture) -> None:
         """To the next pass, to be decoded, or to its end."""

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +327,23 @@ def test_device_time_is_split_among_those_who_share_a_pass(sd, eager):
     used = eager.used()
 
     assert used["heavy"] > 1.5 * used["light"] > 0
+
+
+def test_words_that_are_read_together_are_paid_by_those_who_brought_them(sd, eager, monkeypatch):
+    prepare = type(eager._speaker).prepare
+
+    def slowly(speaker, pictures):
+        time.sleep(0.3)
+        prepare(speaker, pictures)
+
+    monkeypatch.setattr(type(eager._speaker), "prepare", slowly)
+    eager.used()
+    for name in ("one", "other"):
+        eager.admit(Request(steps=1).task(sd.model, name))
+    eager._begin_waiting()
+    used = eager.used()
+    eager.cancel("one")
+    eager.cancel("other")
+
+    assert used["one"] >= 0.15
+    assert used["other"] >= 0.15
