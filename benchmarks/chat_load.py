@@ -23,6 +23,7 @@ from benchmarks.machine import ROOT
 from tests.discord.load import Load as DiscordLoad
 from tests.discord.load import put_on
 from tests.discord.loopback.server import loopback
+from tests.discord.people import until
 from tests.telegram import load
 from tests.telegram.server import serving
 
@@ -61,8 +62,7 @@ async def _discord(lasts_s: float, is_paced: bool) -> DiscordLoad:
     async with loopback() as server:
         server.world.guild()
         async with _bot("discord", server.api_base, server.world.token, is_paced):
-            while not server.world.commands:  # noqa: ASYNC110 - the server's own book
-                await asyncio.sleep(0.05)
+            await until(lambda: server.world.commands, "the commands")
             house: Any = SimpleNamespace(server=server)
             return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
 

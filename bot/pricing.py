@@ -47,8 +47,7 @@ class Rates:
         other kind was, a guided one is taken for two rows without guidance, and never the other way round.
         """
         what = step_of(options)
-        other = next(kind for kind in _STEPS if kind != what)
-        known = what if self._of(model, what) or not self._of(model, other) else other
+        known = next((kind for kind in (what, *_STEPS) if self._of(model, kind)), what)
         rows = 2 * together if (what, known) == ("step", "step_unguided") else together
         sizes = {_area(key.shape) for key in self._of(model, known)}
         near = min(sizes, key=lambda size: (abs(size - area), size), default=float(model.width * model.height))

@@ -1,4 +1,4 @@
-"""Use cases that stand on models and on what looks at their pictures, put together for the composition root."""
+"""Use cases put together for the composition root, with what looks at models and pictures."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

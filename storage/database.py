@@ -8,7 +8,7 @@ touch what belongs to the event loop.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +18,10 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from storage.dialect import Dialect
+from storage.dialect import Dialect, Operation
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
-Operation = Callable[[Connection], T]
 
 BATCH = 64
 """Operations that share one transaction, and so one fsync."""

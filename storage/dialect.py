@@ -11,12 +11,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from bot.errors import EaselError, StartupError
 
 T = TypeVar("T")
+Operation = Callable[[Connection], T]
 
 
 class Transactions(Protocol):
     """Connections that plain functions are run on, each in a transaction of its own."""
 
-    async def transact(self, work: Callable[[Connection], T]) -> T:
+    async def transact(self, work: Operation[T]) -> T:
         """Commits when the work is done, rolls back when it raises. Not to be cancelled.
 
         Raises: what the work raised, DBAPIError.

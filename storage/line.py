@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import aiosqlite
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
+from storage.dialect import Operation
+
 T = TypeVar("T")
-Work = Callable[[Connection], T]
 
 
 class _Thread(aiosqlite.Connection):
@@ -48,7 +49,7 @@ class Line:
         )
         prepare(self._engine)
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, work: Operation[T]) -> T:
         """The work in a transaction that is committed, or rolled back when it raises.
 
         Raises: what the work raised, sqlalchemy.exc.DBAPIError.
@@ -65,7 +66,7 @@ class Line:
             await thread.run(self._engine.dispose)
             await thread.close()
 
-    def _transact(self, work: Work[T]) -> T:
+    def _transact(self, work: Operation[T]) -> T:
         with self._engine.begin() as tx:
             return work(tx)
 
@@ -86,7 +87,7 @@ class Lines:
         for line in reversed(lines):
             self._free.put_nowait(line)
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, work: Operation[T]) -> T:
         """As of one of them."""
         line = await self._free.get()
         try:

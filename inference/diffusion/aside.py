@@ -37,7 +37,7 @@ class Aside:
         perform: Callable[[Call], Any],
         device: torch.device,
         *,
-        together: Callable[[Sequence[Call]], int] = lambda _calls: 1,
+        together: Callable[[Sequence[Call]], int],
         threads: int = 0,
     ) -> None:
         self._perform = perform

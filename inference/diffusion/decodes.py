@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from inference.diffusion.merging import parts
 from inference.diffusion.suspending import Call
 
 CELLS = 64 * 64
@@ -37,10 +38,8 @@ def join(calls: Sequence[Call]) -> Call:
 
 
 def split(answer: Any, calls: Sequence[Call]) -> list[Any]:
-    """Each call's part of the answer of `join`'s, which is a tuple of tensors."""
-    rows = [len(call.args[0]) for call in calls]
-    parts = [part.split(rows) for part in answer]
-    return [tuple(part[place] for part in parts) for place in range(len(calls))]
+    """Each call's part of the answer of `join`'s."""
+    return parts(answer, [len(call.args[0]) for call in calls])
 
 
 def _is_plain(call: Call) -> bool:

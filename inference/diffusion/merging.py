@@ -98,11 +98,7 @@ class ByBatch:
 
     def split(self, output: Any, rows: Sequence[int]) -> list[Any]:
         """Raises: TypeError: the output is neither a tensor nor a tuple or list of them."""
-        if isinstance(output, torch.Tensor):
-            return list(output.split(list(rows)))
-        if isinstance(output, tuple | list):
-            return [type(output)(parts) for parts in zip(*(self.split(part, rows) for part in output), strict=True)]
-        raise TypeError(f"a denoiser gave a {type(output).__name__}")
+        return parts(output, rows)
 
 
 class OfUNet(ByBatch):
@@ -135,3 +131,15 @@ def each(value: torch.Tensor, rows: int) -> torch.Tensor:
 def digest(value: torch.Tensor) -> str:
     """Names a tensor by its values."""
     return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def parts(output: Any, rows: Sequence[int]) -> list[Any]:
+    """The output cut along its first dimension, tuples and lists of tensors piece by piece.
+
+    Raises: TypeError: it is neither a tensor nor a tuple or list of them.
+    """
+    if isinstance(output, torch.Tensor):
+        return list(output.split(list(rows)))
+    if isinstance(output, tuple | list):
+        return [type(output)(pieces) for pieces in zip(*(parts(piece, rows) for piece in output), strict=True)]
+    raise TypeError(f"a model gave a {type(output).__name__}")

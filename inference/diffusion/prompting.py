@@ -48,7 +48,7 @@ class PromptEncoder:
         Raises: InvalidOption: a LoRA or an inversion does not fit.
         """
         files = tuple(sorted((word, path, Path(path).stat().st_mtime_ns) for word, path in (inversions or {}).items()))
-        key = (prompt, negative if wants_negative else None, loras, files)
+        key = _key(prompt, negative, wants_negative, loras, files)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
@@ -61,8 +61,8 @@ class PromptEncoder:
 
     def prepare(self, wishes: Sequence[Wish]) -> None:
         """Read at once what several people are about to ask for; for those without LoRAs and inversions."""
-        missing = {(one.prompt, one.negative if one.wants_negative else None, (), ()): one for one in wishes}
-        missing = {key: one for key, one in missing.items() if key not in self._kept}
+        asked = {_key(one.prompt, one.negative, one.wants_negative): one for one in wishes}
+        missing = {key: one for key, one in asked.items() if key not in self._kept}
         if len(missing) < 2:
             return
         if self._adapters is not None:
@@ -93,6 +93,11 @@ class PromptEncoder:
         if (path, changed_at) not in self._vectors:
             self._vectors[path, changed_at] = read_vectors(Path(path))
         return self._vectors[path, changed_at]
+
+
+def _key(prompt: str, negative: str, wants_negative: bool, loras: LoraSet = (), files: tuple[Any, ...] = ()) -> Any:
+    """What the answer depends on."""
+    return (prompt, negative if wants_negative else None, loras, files)
 
 
 class Speaker:

@@ -122,6 +122,15 @@ class Held:
     """Where the pipeline computes; None: it looks for itself, in all modules of all components, at each call."""
 
 
+_DEVICE = "_easel_device"
+
+
+@cache
+def _settled(kind: Any) -> type:
+    """The pipeline's class with a device that is known."""
+    return type(kind.__name__, (kind,), {"_execution_device": property(lambda own: own.__dict__[_DEVICE])})
+
+
 def holding(pipeline: Any, held: Held) -> Any:
     """A copy of the pipeline for one run. Weights are shared; what the pipeline notes about a run is its own.
 
@@ -136,12 +145,3 @@ def holding(pipeline: Any, held: Held) -> Any:
         own.__class__ = _settled(type(pipeline))  # type: ignore[arg-type]
     own.__dict__["maybe_free_model_hooks"] = lambda: None
     return own
-
-
-_DEVICE = "_easel_device"
-
-
-@cache
-def _settled(kind: Any) -> type:
-    """The pipeline's class with a device that is known."""
-    return type(kind.__name__, (kind,), {"_execution_device": property(lambda own: own.__dict__[_DEVICE])})

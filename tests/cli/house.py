@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
@@ -34,16 +35,13 @@ from bot.ports import CleanPicture, DeviceStatus, Maintenance, Rendered
 from bot.pricing import Rates
 from bot.settings import Secrets
 from bot.usecases import (
-    CatalogueUseCases,
-    ChatUseCases,
     JobUseCases,
-    MediaUseCases,
     Moderation,
-    Operations,
     PeopleUseCases,
     Surroundings,
     UseCases,
 )
+from inference import assembly
 from storage import Restored, Storage, StorageSettings, open_storage, restore
 from tests.choosing import FOX, choosing_of
 from tests.moderation import moderation_of
@@ -118,25 +116,8 @@ def make_usecases(
         devices=lambda: [DeviceStatus(device="cpu", state="ready")],
         secret=b"quotes",
     )
-    chat = ChatUseCases(
-        jobs=jobs,
-        store=storage.jobs,
-        media=storage.media,
-        outbox=storage.outbox,
-        privacy=storage.privacy,
-        models=models,
-    )
-    return UseCases(
-        jobs=jobs,
-        chat=chat,
-        media=MediaUseCases(storage.media, QuickPictures(), ImagesSettings()),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
-        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-        moderation=moderation,
-        models=models,
-        choosing=choosing,
-        catalogue=CatalogueUseCases(choosing),
-    )
+    loaded: Any = SimpleNamespace(models=models, settings={"images": ImagesSettings(), "styles": {}})
+    return assembly.usecases(loaded, storage, pool, QuickPictures(), jobs, moderation, choosing)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -25,18 +26,14 @@ from bot.ports import DeviceStatus
 from bot.pricing import Rates
 from bot.styles import StyleSettings
 from bot.usecases import (
-    CatalogueUseCases,
-    ChatUseCases,
     JobUseCases,
-    MediaUseCases,
     Moderation,
-    Operations,
-    PeopleUseCases,
     Surroundings,
     UseCases,
 )
 from bot.wildcards import WildcardFolder
 from bot.wording import Wording
+from inference import assembly
 from inference.model_files import ModelFiles
 from inference.pictures import PictureService
 from inference.pool import DevicePool, PoolSettings
@@ -149,26 +146,8 @@ def build_usecases(
         secret=b"quotes",
         wording=dispatcher.wording,
     )
-    chat = ChatUseCases(
-        jobs=jobs,
-        store=storage.jobs,
-        media=storage.media,
-        outbox=storage.outbox,
-        privacy=storage.privacy,
-        models=models,
-    )
-    return UseCases(
-        jobs=jobs,
-        chat=chat,
-        media=MediaUseCases(storage.media, pictures, ImagesSettings()),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, models, jobs.gone),
-        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
-        moderation=moderation,
-        models=models,
-        choosing=choosing,
-        catalogue=CatalogueUseCases(choosing),
-        styles=tuple(STYLES),
-    )
+    loaded: Any = SimpleNamespace(models=models, settings={"images": ImagesSettings(), "styles": STYLES})
+    return assembly.usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
 
 
 @asynccontextmanager
