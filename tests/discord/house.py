@@ -143,7 +143,7 @@ async def opened(
     said: list[str] = []
     async with open_storage(house_of.settings["storage"], data_dir) as storage:
         await storage.jobs.recover(max_interruptions=10)
-        pool = TestPool([spec.name for spec in with_models], room=room)
+        pool = TestPool([spec.name for spec in house_of.models.ready()], room=room)
         inner = main._wire(house_of, storage, pool, Pictures(), Rates(), {}, secret="s", only_own=False)  # type: ignore[arg-type]
         surroundings = Surroundings(
             usecases=inner.usecases,
