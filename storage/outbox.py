@@ -1,8 +1,9 @@
 """Messages that are owed to a chat, each until the platform confirmed it or never will."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, func, insert, or_, select, update
 
 from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import Delivery
@@ -25,8 +26,8 @@ class SqlOutbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def due(self, limit: int = 50) -> list[Delivery]:
-        return await self._database.read(lambda tx: _due(tx, limit))
+    async def due(self, limit: int = 50, *, besides: Collection[str] = ()) -> list[Delivery]:
+        return await self._database.read(lambda tx: _due(tx, limit, besides))
 
     async def sent(self, delivery: Delivery, message_ref: str) -> None:
         await self._database.write(lambda tx: _sent(tx, delivery, message_ref))
@@ -46,9 +47,7 @@ class SqlOutbox:
         return await self._database.read(lambda tx: tx.scalar(pending) is not None)
 
     async def next_due_s(self) -> float | None:
-        due_at = await self._database.read(
-            lambda tx: tx.scalar(select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_its_turn()))
-        )
+        due_at = await self._database.read(lambda tx: tx.scalar(_NEXT_DUE))
         return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
 
     async def note(self, job_id: str, platform: str, message_ref: str) -> None:
@@ -78,18 +77,28 @@ def _is_its_turn() -> ColumnElement[bool]:
     return or_(outbox.c.kind == "placeholder", ~waits)
 
 
-def _due(tx: Connection, limit: int) -> list[Delivery]:
-    o = outbox.c
-    rows = tx.execute(
-        select(job, o.id.label("delivery"), o.kind, o.tries, _placeholder.c.message_ref)
-        .select_from(outbox)
-        .join(job, job.c.id == o.job)
-        .outerjoin(_placeholder, and_(_placeholder.c.job == o.job, _placeholder.c.kind == "placeholder"))
-        .where(IS_PENDING, o.due_at <= utcnow(), _is_its_turn())
-        .order_by(o.due_at, o.id)
-        .limit(limit)
-    )
-    return [_to_delivery(row) for row in rows]
+_TURNS = (
+    select(outbox.c.id, outbox.c.job)
+    .where(IS_PENDING, outbox.c.due_at <= bindparam("now"), _is_its_turn())
+    .order_by(outbox.c.due_at, outbox.c.id)
+    .limit(bindparam("most"))
+)
+_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_its_turn())
+_DELIVERIES = (
+    select(job, outbox.c.id.label("delivery"), outbox.c.kind, outbox.c.tries, _placeholder.c.message_ref)
+    .select_from(outbox)
+    .join(job, job.c.id == outbox.c.job)
+    .outerjoin(_placeholder, and_(_placeholder.c.job == outbox.c.job, _placeholder.c.kind == "placeholder"))
+    .where(outbox.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(outbox.c.due_at, outbox.c.id)
+)
+
+
+def _due(tx: Connection, limit: int, besides: Collection[str]) -> list[Delivery]:
+    """A job has at most two, so what is left out cannot hide the others."""
+    found = tx.execute(_TURNS, {"now": utcnow(), "most": limit + 2 * len(besides)})
+    ids = [row.id for row in found if row.job not in besides][:limit]
+    return [_to_delivery(row) for row in tx.execute(_DELIVERIES, {"ids": ids})] if ids else []
 
 
 def _to_delivery(row: JobRow) -> Delivery:

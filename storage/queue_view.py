@@ -1,10 +1,9 @@
-"""Enough of the queue to tell a person where a job stands."""
+"""Enough of the queue to tell a person where a job stands, in two statements: every queued placeholder asks for it."""
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Connection, bindparam, func, literal_column, select, union_all
 
 from bot.jobs import JobState
 from bot.ports import Lane, QueueView
-from storage.rows import JobRow
 from storage.schema import (
     IS_QUEUED,
     IS_RUNNING,
@@ -19,40 +18,58 @@ from storage.schema import (
 SAMPLE = 1000
 """Queued jobs that the mean estimate is taken over."""
 
+_it = job.alias("it")
+_sample = select(job.c.estimate_s).where(IS_QUEUED).limit(SAMPLE).subquery()
+_STANDING = (
+    select(
+        _it.c.space,
+        _it.c.owner,
+        person_share.c.vtime.label("person_vtime"),
+        person_share.c.backlog.label("person_backlog"),
+        space_share.c.vtime.label("space_vtime"),
+        space_share.c.backlog.label("space_backlog"),
+        select(func.count())
+        .select_from(job)
+        .where(job.c.space == _it.c.space, job.c.owner == _it.c.owner, job.c.place < _it.c.place, IS_QUEUED)
+        .correlate(_it)
+        .scalar_subquery()
+        .label("own_ahead"),
+        select(func.avg(_sample.c.estimate_s)).scalar_subquery().label("mean_s"),
+        select(func.count()).select_from(job).where(IS_RUNNING).correlate(None).scalar_subquery().label("running"),
+        person_load.c.running.label("own_running"),
+    )
+    .select_from(_it)
+    .join(person_share, (person_share.c.space == _it.c.space) & (person_share.c.person == _it.c.owner))
+    .join(space_share, space_share.c.space == _it.c.space)
+    .outerjoin(person_load, person_load.c.person == _it.c.owner)
+    .where(_it.c.id == bindparam("of_id"), _it.c.state == JobState.QUEUED, PERSON_IS_ACTIVE, SPACE_IS_ACTIVE)
+)
+_OTHERS = union_all(
+    select(literal_column("1").label("is_person"), person_share.c.vtime, person_share.c.backlog).where(
+        person_share.c.space == bindparam("of_space"),
+        person_share.c.person != bindparam("of_person"),
+        person_share.c.backlog > 0,
+        PERSON_IS_ACTIVE,
+    ),
+    select(literal_column("0"), space_share.c.vtime, space_share.c.backlog).where(
+        space_share.c.space != bindparam("of_space"), space_share.c.backlog > 0, SPACE_IS_ACTIVE
+    ),
+)
+"""The lanes that have jobs waiting, but for the job's own."""
+
 
 def look(tx: Connection, job_id: str) -> QueueView | None:
-    row = tx.execute(select(job).where(job.c.id == job_id, job.c.state == JobState.QUEUED)).one_or_none()
+    row = tx.execute(_STANDING, {"of_id": job_id}).one_or_none()
     if row is None:
         return None
-    person, people = _lanes(
-        tx, person_share, person_share.c.person == row.owner, person_share.c.space == row.space, PERSON_IS_ACTIVE
-    )
-    space, spaces = _lanes(tx, space_share, space_share.c.space == row.space, SPACE_IS_ACTIVE)
-    sample = select(job.c.estimate_s).where(IS_QUEUED).limit(SAMPLE).subquery()
+    others = tx.execute(_OTHERS, {"of_space": row.space, "of_person": row.owner}).all()
     return QueueView(
-        own_ahead=_own_ahead(tx, row),
-        person=person,
-        people=people,
-        space=space,
-        spaces=spaces,
-        mean_s=tx.scalar(select(func.avg(sample.c.estimate_s))) or 0.0,
-        running=tx.scalar(select(func.count()).select_from(job).where(IS_RUNNING)) or 0,
-        own_running=tx.scalar(select(person_load.c.running).where(person_load.c.person == row.owner)) or 0,
-    )
-
-
-def _own_ahead(tx: Connection, row: JobRow) -> int:
-    line = (job.c.space == row.space, job.c.owner == row.owner, job.c.place < row.place)
-    return tx.scalar(select(func.count()).select_from(job).where(*line, IS_QUEUED)) or 0
-
-
-def _lanes(
-    tx: Connection, share: Table, is_own: ColumnElement[bool], *conditions: ColumnElement[bool]
-) -> tuple[Lane, tuple[Lane, ...]]:
-    """The job's own lane, and the others that have jobs waiting."""
-    columns = (share.c.vtime, share.c.backlog)
-    own = tx.execute(select(*columns).where(is_own, *conditions)).one()
-    others = tx.execute(select(*columns).where(~is_own, share.c.backlog > 0, *conditions))
-    return Lane(vtime=own.vtime, backlog=own.backlog), tuple(
-        Lane(vtime=vtime, backlog=backlog) for vtime, backlog in others
+        own_ahead=row.own_ahead,
+        person=Lane(vtime=row.person_vtime, backlog=row.person_backlog),
+        people=tuple(Lane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if is_person),
+        space=Lane(vtime=row.space_vtime, backlog=row.space_backlog),
+        spaces=tuple(Lane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if not is_person),
+        mean_s=row.mean_s or 0.0,
+        running=row.running,
+        own_running=row.own_running or 0,
     )

@@ -506,11 +506,12 @@ class FakeOutbox(Fake):
         waiting = {one.job.id for one in self.pending.values() if one.kind == "placeholder"}
         return [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
 
-    async def due(self, limit=50) -> list[Delivery]:
-        self._begin("due", limit=limit)
+    async def due(self, limit=50, *, besides=()) -> list[Delivery]:
+        self._begin("due", limit=limit, besides=besides)
         await self._end("due")
         now = asyncio.get_running_loop().time()
-        due = sorted((one for one in self._turn() if self.due_at[one.id] <= now), key=lambda one: self.due_at[one.id])
+        due = [one for one in self._turn() if self.due_at[one.id] <= now and one.job.id not in besides]
+        due.sort(key=lambda one: self.due_at[one.id])
         return [replace(one, message_ref=self.refs.get(one.job.id)) for one in due[:limit]]
 
     async def sent(self, delivery, message_ref) -> None:

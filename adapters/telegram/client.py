@@ -33,7 +33,7 @@ from bot.errors import MessageGone, PlatformError, Undeliverable
 API_BASE = "https://api.telegram.org/bot"
 FILE_BASE = "https://api.telegram.org/file/bot"
 CONNECTIONS = 16
-"""Enough for 25 messages a second that take half a second each; httpcore looks at each of them for each request."""
+"""Enough for 27 messages a second that take half a second each; httpcore looks at each of them for each request."""
 REFUSED_RETRY_S = 60.0
 """While the token is not taken: the owner may put it right."""
 

@@ -39,9 +39,9 @@ class Rates:
 
     chat: Rate = Rate(3, 3.2)
     group: Rate = Rate(19, 62.0)
-    overall: Rate = Rate(25, 1.05)
+    overall: Rate = Rate(27, 1.05)
     kept: int = 8
-    kept_overall: int = 6
+    kept_overall: int = 3
     progress_s: float = 3.0
     group_progress_s: float = 15.0
 

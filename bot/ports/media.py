@@ -1,6 +1,6 @@
 """Pictures on disk, the outbox, what was measured, and the database's housekeeping."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,8 +63,9 @@ class Delivery:
 
 
 class Outbox(Protocol):
-    async def due(self, limit: int = 50) -> list[Delivery]:
-        """Pending rows whose time has come, oldest first; a result waits until its placeholder is sent or given up."""
+    async def due(self, limit: int = 50, *, besides: Collection[str] = ()) -> list[Delivery]:
+        """Pending rows whose time has come, oldest first, but for the jobs in `besides`; a result waits until its
+        placeholder is sent or given up."""
 
     async def sent(self, delivery: Delivery, message_ref: str) -> None:
         """The platform confirmed. For a result the job becomes delivered in the same transaction."""

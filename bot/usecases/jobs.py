@@ -78,7 +78,8 @@ class JobUseCases:
     async def submit(
         self, person: Person, request: Request, *, key: str | None = None, quote: str | None = None
     ) -> list[Ticket]:
-        """Accept the request's jobs (several when its prompt has `{a|b}`), all or none.
+        """Accept the request's jobs (several when its prompt has `{a|b}`), all or none. Their place in the queue is
+        told where nobody else tells it.
 
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
         Blocked, StorageFull, StorageBusy, ShuttingDown.
@@ -97,6 +98,8 @@ class JobUseCases:
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
         accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person), quote=quote)
         self._wake([job.id for job in accepted.jobs])
+        if request.wants_delivery:
+            return [Ticket(job=job) for job in accepted.jobs]  # the placeholder says where it stands
         return [await self._first_ticket(job) for job in accepted.jobs]
 
     async def replayed(self, key: str, expected_hash: str | None = None) -> list[Ticket] | None:

@@ -111,8 +111,8 @@ async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_
     post.outbox.owe(make_chat_job(), "placeholder")
     look = post.outbox.due
 
-    async def look_slowly(limit=50):
-        found = await look(limit)
+    async def look_slowly(**besides):
+        found = await look(**besides)
         await asyncio.sleep(0.01)  # meanwhile what is under way ends, and is found no more
         return found
 
@@ -152,7 +152,7 @@ async def test_what_was_erased_since_it_was_due_is_not_shown_at_all(post, monkey
     post.outbox.pending.clear()
     looks = iter([found])
 
-    async def look(limit=50):
+    async def look(**_besides):
         return next(looks, [])
 
     monkeypatch.setattr(post.outbox, "due", look)
