@@ -129,6 +129,15 @@ async def test_the_oldest_come_first_and_no_more_than_asked(storage, ann):
     assert [delivery.job.id for delivery in await storage.outbox.due(limit=3)] == [job.id for job in jobs[:3]]
 
 
+async def test_what_is_under_way_is_left_out_and_hides_nothing(storage, ann):
+    jobs = await accept(storage, ann, 5, wants_delivery=True)
+
+    found = await storage.outbox.due(limit=2, besides={jobs[0].id, jobs[2].id})
+
+    assert [delivery.job.id for delivery in found] == [jobs[1].id, jobs[3].id]
+    assert await storage.outbox.due(besides={job.id for job in jobs}) == []
+
+
 async def test_a_running_job_owes_only_its_placeholder(storage, asked):
     await claim(storage)
 
