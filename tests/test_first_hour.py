@@ -99,6 +99,7 @@ def environ(tmp_path, hub):
     return {
         **clean,
         "EASEL_DATA_DIR": str(tmp_path / "data"),
+        "EASEL_POOL__NICENESS": "0",  # beside other tests, a polite engine would hardly get its turn
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
         "PYTHONPATH": str(ROOT),
