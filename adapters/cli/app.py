@@ -4,6 +4,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from bot.commands import COMMANDS, Command
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.options import OptionSpec
 
+PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 _PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
 
 
@@ -66,13 +68,19 @@ def _as_flag(token: str) -> str:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            screen.tell(f"easel {version('easel')}")
-        except PackageNotFoundError:
-            screen.tell("easel (not installed: run `pip install -e .`)")
+        screen.tell(f"easel {_version()}")
         raise typer.Exit(0)
+
+
+def _version() -> str:
+    """The clone's own: what was installed from it may be older."""
+    import tomllib
+    from importlib.metadata import version
+
+    try:
+        return str(tomllib.loads(PROJECT.read_text("utf-8"))["project"]["version"])
+    except OSError:  # installed without its clone
+        return version("easel")
 
 
 def _root(

@@ -87,6 +87,20 @@ def test_the_version_is_one_line(call):
     assert said.out.startswith("easel 0.")
 
 
+def test_the_version_is_that_of_the_clone_and_not_what_was_installed_from_it(call, tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "9.8.7"\n')
+    monkeypatch.setattr("adapters.cli.app.PROJECT", tmp_path / "pyproject.toml")
+
+    assert call("--version").out == "easel 9.8.7\n"
+
+
+def test_without_a_clone_the_version_is_that_of_the_package(call, tmp_path, monkeypatch):
+    monkeypatch.setattr("adapters.cli.app.PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr("importlib.metadata.version", {"easel": "9.8.6"}.__getitem__)
+
+    assert call("--version").out == "easel 9.8.6\n"
+
+
 def test_wrong_settings_are_one_line_each_and_bad_usage(call, composition):
     composition.failures["load"] = ConfigError(["config.toml: one is wrong.", "EASEL_X: two is wrong."])
 
