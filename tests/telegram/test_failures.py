@@ -192,14 +192,19 @@ async def test_a_busy_group_stays_within_its_budget_and_gets_every_result(town, 
 # ---------------------------------------------------------------- outages, other pollers, odd updates
 
 
-async def test_an_outage_loses_nothing_that_was_asked_before_or_during_it(own_town, monkeypatch):
-    town, server, tried = own_town, own_town.server, []
+async def test_an_outage_of_hours_loses_nothing_that_was_asked_before_or_during_it(own_town, monkeypatch):
+    town, server, owed_s, asked_s = own_town, own_town.server, [], []
 
-    def soon(tries):
-        tried.append(tries)
-        return 0.1
+    def deliver_soon(tries):
+        owed_s.append(min(300.0, 5.0 * 2 ** min(tries, 10)))  # the longest that it might have waited
+        return 0.01
 
-    monkeypatch.setattr("bot.deliver.back_off_s", soon)
+    def ask_soon(tries):
+        asked_s.append(min(60.0, 2.0 ** min(tries, 10)))
+        return 0.01
+
+    monkeypatch.setattr("bot.deliver.back_off_s", deliver_soon)
+    monkeypatch.setattr("adapters.telegram.updates.back_off_s", ask_soon)
     ann = town.world.person("Ann")
     chat = town.world.private(ann)
     await town.open()
@@ -208,7 +213,7 @@ async def test_an_outage_loses_nothing_that_was_asked_before_or_during_it(own_to
     await server.stop()
     town.pool.go_on.set()
     town.world.say(chat, ann, "/imagine an owl")
-    await town.until(lambda: len(tried) >= 5)
+    await town.until(lambda: min(sum(owed_s), sum(asked_s)) > 2 * 3600)
     await server.start()
 
     await town.picture(chat, 1)
