@@ -21,8 +21,9 @@ PROMPT = "a red circle on a blue background"
 
 SCRIPT = f"""
 import sys
+import torch
 from diffusers import AutoPipelineForText2Image
-pipeline = AutoPipelineForText2Image.from_pretrained({str(MODEL)!r})
+pipeline = AutoPipelineForText2Image.from_pretrained({str(MODEL)!r}, dtype=torch.float32)
 pipeline({PROMPT!r}, num_inference_steps=12, guidance_scale=2.5, height=128, width=128).images[0].save(sys.argv[1])
 """
 
