@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 # Files in the order that tests/conftest.py gives them: the long ones first.
-PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 CRASH_ARGS ?= --rounds 50
 LOCK_ARGS ?=
 TORCH = 2.13.0
