@@ -111,12 +111,11 @@ class Deliverer:
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
         """Start each due delivery whose job has none under way, so that a placeholder precedes its result.
 
-        Those under way are due as well; one that ends while we look may still be found as due.
+        Those under way are left out: one that ends while we look could still be found as due.
         """
-        under_way = frozenset(self._busy)
         started = False
-        for delivery in await self.outbox.due(besides=under_way):
-            if delivery.job.id not in under_way | self._busy:
+        for delivery in await self.outbox.due(besides=frozenset(self._busy)):
+            if delivery.job.id not in self._busy:
                 self._busy.add(delivery.job.id)
                 group.create_task(self._deliver(delivery, group))
                 started = True

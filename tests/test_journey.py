@@ -233,9 +233,11 @@ def test_one_shot_commands_work_without_a_server(tmp_path: Path) -> None:
 
     made = easel(environ, "imagine", PROMPT, "--seed", "7", "--json", folder=tmp_path)
     file = json.loads(made.stdout)["files"][0]
+    asked = easel(environ, "ask", file, "what color is the background?", folder=tmp_path)
     captioned = easel(environ, "caption", file, folder=tmp_path)
 
     assert made.returncode == 0, made.stderr
+    assert asked.stdout.strip() == "blue"
     assert "circle" in captioned.stdout
 
 

@@ -55,12 +55,12 @@ FULL = Recipe(
     other_scenes=24_000,
 )
 QUICK = Recipe(
-    autoencoder=Plan(steps=1, learning_rate=1e-3, save_every=1),
+    autoencoder=Plan(steps=2, learning_rate=1e-3, save_every=1),
     crop_steps=1,
-    decoder=Plan(steps=1, learning_rate=1e-3, save_every=1),
+    decoder=Plan(steps=2, learning_rate=1e-3, save_every=1),
     decoder_crop_steps=1,
     picture_batch=2,
-    drawer=Plan(steps=1, learning_rate=1e-3, save_every=1),
+    drawer=Plan(steps=2, learning_rate=1e-3, save_every=1),
     drawer_batch=2,
     other_scenes=2,
     every_scene=3000,
