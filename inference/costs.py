@@ -16,7 +16,10 @@ OUTLIER = 5.0
 ENOUGH = 3
 """Samples of a size, after the first, until it is judged."""
 GAIN = 0.03
-"""A larger pass is worth it when it saves at least this part of a row's cost; a smaller one when it costs less more."""
+"""The next size is tried while the last doubling saved at least this part of a row's cost."""
+ABOUT = 0.05
+"""Of all sizes tried, the smallest is kept whose rows cost at most this much more than the cheapest: people see their
+pictures sooner, and it is not noise that decides."""
 MUCH_WORSE = 0.1
 LOOK_EVERY = 100
 """Passes after which a size that did not pay is looked at again."""
@@ -86,8 +89,8 @@ class CostTable:
     def cap(self, limit: int, unit: int = 1) -> int:
         """How much to put into one pass: never more than `limit` (what waits), never less than it or one `unit`.
 
-        `unit` is the size of one row, of the largest where they differ. Grows rung by rung while that pays, then
-        stays at the smallest size whose rows cost about the least.
+        `unit` is what one more of what waits adds, the largest where they differ: a pair of rows with guidance. Grows
+        rung by rung while that pays, then stays at the smallest size whose rows cost about the least.
         """
         judged = self._judged()
         size = float(unit)
@@ -118,7 +121,7 @@ def _bucket(size: float) -> int:
 
 def _knee(judged: list[_Mean]) -> float:
     least_s = min(mean.each_s for mean in judged)
-    return next(mean.size for mean in judged if mean.each_s <= least_s * (1 + GAIN))
+    return next(mean.size for mean in judged if mean.each_s <= least_s * (1 + ABOUT))
 
 
 def _pays(judged: list[_Mean]) -> bool:
@@ -132,7 +135,8 @@ def _pays(judged: list[_Mean]) -> bool:
 
 
 def _next_rung(size: float, unit: int) -> float:
+    """The next size worth trying: there is room for one more row in it, or passes would never become larger."""
     rungs = list(LADDER)
-    while rungs[-1] * unit <= size:
+    while rungs[-1] * unit < size + unit:
         rungs.append(2 * rungs[-2])
-    return float(next(rung for rung in rungs if rung * unit > size) * unit)
+    return float(next(rung for rung in rungs if rung * unit >= size + unit) * unit)

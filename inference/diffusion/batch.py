@@ -113,10 +113,9 @@ class Batch:
     def _cap(self, first: Picture, rivals: Sequence[Waiting]) -> int:
         """Tokens of a pass with this picture: as many as pay, of what waits."""
         limit = sum(row.tokens for row in rivals)
-        unit = max(1, first.tokens // first.rows)
         if self.limit:
-            limit = min(limit, self.limit * unit)
-        return self._table(first).cap(limit, unit)
+            limit = min(limit, self.limit * max(1, first.tokens // first.rows))
+        return self._table(first).cap(limit, max(row.tokens for row in rivals))
 
     def _table(self, picture: Picture) -> CostTable:
         """What passes like this picture's cost, by tokens."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
-from bot.ports import TaskImage
+from bot.ports import Measured, TaskImage
 from inference.diffusion.call import render
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.loading import load_pipeline
@@ -252,6 +252,16 @@ def test_requests_that_differ_in_everything_but_their_size_share_passes(sd, eage
     passes = passes_of(eager, [request.task(sd.model, str(n)) for n, request in enumerate(different)])
 
     assert passes[0] == 8
+
+
+def test_pictures_with_guidance_come_to_share_passes_of_themselves(sd):
+    engine = DiffusionEngine(sd.model)
+    engine.load("cpu")
+    engine.know([Measured(device="cpu", model="", dtype="", shape="32x32", rows=2, what="pass", seconds=0.1)])
+
+    passes = passes_of(engine, [Request(steps=3, seed=n).task(sd.model, str(n)) for n in range(3)])
+
+    assert passes[0] == 4
 
 
 def test_without_guidance_a_picture_is_one_row(sd, eager):

@@ -42,7 +42,7 @@ def learned(*points, times=ENOUGH + 1):
 
 
 @pytest.mark.parametrize(
-    ("true", "knee"), [(OVERHEAD_BOUND, 8), (HALF_AND_HALF, 4), (COMPUTE_BOUND, 8), (SATURATED, 1)]
+    ("true", "knee"), [(OVERHEAD_BOUND, 8), (HALF_AND_HALF, 3), (COMPUTE_BOUND, 8), (SATURATED, 1)]
 )
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_it_settles_at_the_knee(true, knee, noise):
@@ -65,6 +65,12 @@ def test_a_row_that_needs_guidance_is_never_halved():
 
     assert all(size % 2 == 0 for size in sizes)
     assert sizes[-1] == 8
+
+
+def test_the_next_size_has_room_for_one_row_more_whatever_the_sizes():
+    table = learned((1000, 1.0))
+
+    assert table.cap(64_000, 1300) >= 1000 + 1300
 
 
 def test_sizes_may_be_tokens():
