@@ -28,7 +28,7 @@ def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
 
 
 async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
-    number, repeats = (12, 1) if quick else (40, 3)
+    number, repeats = (12, 1) if quick else (60, 3)
     rate = LOAD * await sides.capacity(number // 2)
     played = await sides.in_turns(
         lambda seed: workload.poisson(workload.chat(number, seed, sides.shape.size), rate, seed), repeats
