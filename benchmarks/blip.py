@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,12 @@ FULL_DEPTH = (39, 12, 32)
 
 @contextmanager
 def open_engine(part: float) -> Iterator[VisionEngine]:
-    """The starter for 0; else the shape of OPT-2.7B in bfloat16 with `part` of its layers (all of the Q-Former's)."""
+    """The starter for 0; else OPT-2.7B's shape with `part` of its layers (all of the Q-Former's) in `shape_format`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         path = save_shape(Path(folder), part) if part else STARTER
-        dtype = "bfloat16" if part else "float32"
+        dtype = shape_format() if part else "float32"
         engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), dtype=dtype))
         engine.load("cpu")
         try:
@@ -56,6 +57,18 @@ def open_engine(part: float) -> Iterator[VisionEngine]:
         finally:
             engine.unload()
             torch.set_num_threads(threads)
+
+
+@cache
+def shape_format() -> str:
+    """bfloat16, or float32 where that is the quicker: processors without instructions for the other imitate it, tens of
+    times as slow."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        words, weights = torch.ones(32, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
+        return min(cpu_s(lambda: words @ weights) for _ in range(3))
+
+    return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"
 
 
 def save_shape(folder: Path, part: float) -> Path:
@@ -143,8 +156,11 @@ def cpu_s(work: Callable[[], None]) -> float:
     return time.process_time() - began
 
 
-def compared(measure: Callable[[], tuple[float, float]], repeats: int) -> dict[str, float]:
-    """Medians of ours and the peer's, in turns, and how many times as long the peer takes."""
-    taken = [measure() for _ in range(repeats)]
-    mine, theirs = (statistics.median(column) for column in zip(*taken, strict=True))
-    return {"ours_s": round(mine, 3), "peer_s": round(theirs, 3), "ratio": round(theirs / mine, 2)}
+def compared(measure: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float]:
+    """Medians of ours and the peer's, in turns."""
+    mine, theirs = zip(*(measure() for _ in range(repeats)), strict=True)
+    return statistics.median(mine), statistics.median(theirs)
+
+
+def called(part: float) -> str:
+    return f"OPT-2.7B at {part:g} of its depth, {shape_format()}" if part else "starter"

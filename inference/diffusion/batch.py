@@ -104,11 +104,7 @@ class Batch:
             )
             for name, picture in waiting.items()
         ]
-        by_key: dict[Hashable, list[Waiting]] = defaultdict(list)
-        for row in rows:
-            by_key[row.key].append(row)
-        first = choose(rows, 0)[0]
-        return [waiting[row.id] for row in choose(rows, self._cap(waiting[first.id], by_key[first.key]))]
+        return [waiting[row.id] for row in choose(rows, lambda rivals: self._cap(waiting[rivals[0].id], rivals))]
 
     def _cap(self, first: Picture, rivals: Sequence[Waiting]) -> int:
         """Tokens of a pass with this picture: as many as pay, of what waits."""

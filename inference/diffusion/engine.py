@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import AutoPipelineForImage2Image, AutoPipelineForInpainting
 
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
@@ -32,6 +31,7 @@ from inference.diffusion.picture import Picture
 from inference.diffusion.previews import Previewer, decoder_of
 from inference.diffusion.prompting import Speaker
 from inference.diffusion.samplers import Samplers
+from inference.diffusion.siblings import FROM_PICTURE, WITH_MASK, sibling
 from inference.diffusion.suspending import Call, Held, holding, suspend
 from inference.engine import EngineEvent, Failed, Made, Over, Reading, Step
 from inference.placement import placement_of
@@ -342,11 +342,10 @@ class DiffusionEngine:
     def _pipeline(self, task: Task) -> Any:
         """The pipeline from words, from a picture, or from a picture and a mask."""
         roles = {image.role for image in task.images}
-        kind = "mask" if "mask" in roles else "init" if task.task == IMAGE_TO_IMAGE else ""
+        kind = WITH_MASK if WITH_MASK in roles else FROM_PICTURE if task.task == IMAGE_TO_IMAGE else ""
         if kind not in self._pipelines:
-            auto = AutoPipelineForInpainting if kind == "mask" else AutoPipelineForImage2Image
             try:
-                self._pipelines[kind] = auto.from_pipe(self._pipelines[""])
+                self._pipelines[kind] = sibling(self._pipelines[""], kind)
             except ValueError as error:  # Diffusers has no such pipeline for the family
                 raise InvalidOption(kind, "model_lacks", value=self._model.name) from error
             self._pipelines[kind].set_progress_bar_config(disable=True)

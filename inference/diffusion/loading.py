@@ -7,12 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderTiny, AutoPipelineForText2Image, DiffusionPipeline, pipelines
+from diffusers import AutoencoderTiny, DiffusionPipeline, pipelines
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
+from inference.diffusion.siblings import from_words
 from inference.diffusion.single_file import load_single_file
 from inference.placement import Placement, parts_of
 from inference.precision import dtype_for, dtype_on_cpu
@@ -45,7 +46,7 @@ def load_pipeline(model: ModelSpec, folder: Path, device: str) -> Any:
 def _load_folder(model: ModelSpec, folder: Path, dtype: Any) -> Any:
     require_safetensors(model, folder)
     index = _index(model, folder)
-    kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else AutoPipelineForText2Image
+    kind = DiffusionPipeline if IMAGE_TEXT_TO_IMAGE in model.tasks else from_words(index["_class_name"])
     pipeline = kind.from_pretrained(
         folder,
         dtype=dtype,

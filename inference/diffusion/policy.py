@@ -8,7 +8,7 @@ Source of the order: shortest remaining time first (Schrage 1968), with ageing a
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 PATIENCE = 16
@@ -37,13 +37,18 @@ class Waiting:
     order: int
 
 
-def choose(rows: Iterable[Waiting], cap_tokens: int) -> list[Waiting]:
-    """The rows of the next pass: all of one key, at least one, else no more tokens than the cap."""
+def choose(rows: Iterable[Waiting], cap: Callable[[Sequence[Waiting]], int]) -> list[Waiting]:
+    """The rows of the next pass: all of one key, at least one, else no more tokens than the cap.
+
+    `cap` is asked with all rows of that key, the one whose turn it is in front.
+    """
     ranked = rank(list(rows))
+    rivals = [row for row in ranked if row.key == ranked[0].key]
+    cap_tokens = cap(rivals) if rivals else 0
     chosen: list[Waiting] = []
     tokens = 0
-    for row in ranked:
-        if row.key == ranked[0].key and (not chosen or tokens + row.tokens <= cap_tokens):
+    for row in rivals:
+        if not chosen or tokens + row.tokens <= cap_tokens:
             chosen.append(row)
             tokens += row.tokens
     return chosen

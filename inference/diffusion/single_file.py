@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from safetensors import safe_open
 from transformers import CLIPTokenizer
@@ -22,7 +22,7 @@ from inference import kinds
 
 LAYOUTS = Path(__file__).parent / "layouts"
 MERGES = "clip-merges.txt"
-_PIPELINES: Mapping[str, Any] = {"sd15": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
+_PIPELINES: Mapping[str, str] = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
 _PADS = {"tokenizer": "<|endoftext|>", "tokenizer_2": "!"}
 """What fills a short prompt up. Source: tokenizer_config.json of stable-diffusion-xl-base-1.0."""
 _TOKENS = 77
@@ -43,7 +43,7 @@ def load_single_file(model: ModelSpec, path: Path, dtype: torch.dtype) -> Any:
     parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     tokenizers = {name: _tokenizer(pad) for name, pad in _PADS.items() if name in parts}
     try:
-        pipeline = _PIPELINES[found.family].from_single_file(
+        pipeline = getattr(diffusers, _PIPELINES[found.family]).from_single_file(
             str(path), config=str(folder), dtype=dtype, local_files_only=True, **tokenizers
         )
     except (SingleFileComponentError, ValueError, KeyError, RuntimeError) as error:  # what does not fit the layout

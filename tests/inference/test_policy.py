@@ -57,15 +57,27 @@ def test_whoever_waited_too_long_goes_before_all_the_longest_waiting_first():
 def test_a_pass_takes_rows_of_one_key_up_to_the_cap():
     rows = [make_row(n, steps_left=n + 1) for n in range(5)] + [make_row(9, key="other", steps_left=2)]
 
-    assert ids(choose(rows, cap_tokens=64 * 3)) == [0, 1, 2]
+    assert ids(choose(rows, lambda _: 64 * 3)) == [0, 1, 2]
 
 
 def test_a_row_larger_than_the_cap_steps_alone():
-    assert ids(choose([make_row(1, tokens=1000), make_row(2, tokens=1000)], cap_tokens=64)) == [1]
+    assert ids(choose([make_row(1, tokens=1000), make_row(2, tokens=1000)], lambda _: 64)) == [1]
+
+
+def test_the_cap_is_asked_once_with_those_that_could_share():
+    asked = []
+
+    def cap(rivals: Sequence[Waiting]) -> int:
+        asked.append(ids(rivals))
+        return 64
+
+    choose([make_row(1, steps_left=3), make_row(2, steps_left=2), make_row(3, key="other", steps_left=9)], cap)
+
+    assert asked == [[2, 1]]
 
 
 def test_without_rows_nothing_is_chosen():
-    assert choose([], cap_tokens=64) == []
+    assert choose([], lambda _: 64) == []
 
 
 ROOM = 16
@@ -87,7 +99,7 @@ def test_no_row_starves_whoever_comes_after_it(steps, shares, keys, cap):
         passes += 1
         if len(rows) < ROOM:
             rows[1000 + passes] = make_row(1000 + passes, steps_left=1, tokens=1, key="small")
-        rows = after_pass(rows, {row.id for row in choose(rows.values(), cap)})
+        rows = after_pass(rows, {row.id for row in choose(rows.values(), lambda _: cap)})
 
         assert max((row.waited for row in rows.values()), default=0) <= PATIENCE + ROOM
 
