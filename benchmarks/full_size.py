@@ -1,7 +1,8 @@
 """Models of real size through the real loader and pool: `python -m benchmarks.full_size [sd15] [blip2]`.
 
 Slow, and no part of `make bench`: it writes 10 GB of random weights in the published layout into a temporary folder and
-computes in bfloat16, for minutes where there is no graphics card. BLIP-2 needs about 12 GB of free memory. One request
+computes in bfloat16, for minutes where there is no graphics card, and for an hour where the processor only imitates it;
+there `sd15 --dtype float32` is quicker by far. BLIP-2 needs about 12 GB of free memory. One request
 each; there is no peer. Shapes: Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
 """
 
@@ -32,35 +33,38 @@ LIMIT_S = 3600.0
 _WORDS = ROOT / "models" / "starter-image"
 
 
-def run(names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu", threads: int = 0) -> dict[str, Any]:
+def run(
+    names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu", threads: int = 0, dtype: str = "bfloat16"
+) -> dict[str, Any]:
     """`threads`: 0 for torch's own choice; 1 where others compute, too, and threads would wait for each other."""
-    return {name: _one(name, device, threads) for name in names}
+    return {name: {**_one(name, device, threads, dtype), "dtype": dtype} for name in names}
 
 
 def sentence(figures: dict[str, Any]) -> str:
     return "\n".join(
-        f"  {name}: {one['parameters_m']:.0f} million parameters ({one['files_gb']} GB) loaded in {one['load_s']} s, "
+        f"  {name} in {one['dtype']}: {one['parameters_m']:.0f} million parameters ({one['files_gb']} GB) "
+        f"loaded in {one['load_s']} s, "
         f"peak {one['peak_mb']} MiB, {one['what']} {one['step_s']} s, the request {one['request_s']} s: {one['result']}"
         for name, one in figures.items()
     )
 
 
-def _one(name: str, device: str, threads: int) -> dict[str, Any]:
+def _one(name: str, device: str, threads: int, dtype: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="easel-full-") as scratch:
         folder = Path(scratch) / name
         command = [sys.executable, "-m", "benchmarks.full_size", "--save", str(folder), name]
         said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        figures = asyncio.run(_asked(_task(name, folder), device, threads))
+        figures = asyncio.run(_asked(_task(name, folder, dtype), device, threads))
         return {"parameters_m": float(said.split()[-1]), "files_gb": round(size / 1e9, 2), **figures}
 
 
 # ---------------------------------------------------------------- the request
 
 
-def _task(name: str, folder: Path) -> Task:
+def _task(name: str, folder: Path, dtype: str) -> Task:
     if name == "sd15":
-        model = ModelSpec(name=name, tasks=(TEXT_TO_IMAGE,), repo=str(folder), dtype="bfloat16")
+        model = ModelSpec(name=name, tasks=(TEXT_TO_IMAGE,), repo=str(folder), dtype=dtype)
         options: dict[str, Any] = {
             "prompt": "a cat on a green background",
             "negative_prompt": "",
@@ -70,7 +74,7 @@ def _task(name: str, folder: Path) -> Task:
         options |= {"steps": STEPS, "guidance_scale": 7.5, "width": SIDE, "height": SIDE, "sampler": ""}
         return Task(id=name, command="imagine", task=TEXT_TO_IMAGE, model=model, options=options)
     tasks = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
-    model = ModelSpec(name=name, tasks=tasks, repo=str(folder), dtype="bfloat16")
+    model = ModelSpec(name=name, tasks=tasks, repo=str(folder), dtype=dtype)
     options = {"question": "what is this?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0}
     options |= {"min_new_tokens": TOKENS, "max_new_tokens": TOKENS}
     out = io.BytesIO()
@@ -130,7 +134,7 @@ def _checked(done: Done, made: int) -> str:
     if done.text is not None:
         assert made == TOKENS, made
         return f"an answer of {made} tokens"
-    assert made == STEPS, made
+    assert made >= STEPS, made  # PNDM makes one more
     image = Image.open(io.BytesIO(done.pictures[0].media.data))
     darkest, brightest = image.convert("L").getextrema()
     assert image.size == (SIDE, SIDE), image.size
@@ -214,13 +218,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=["sd15", "blip2"], default=["sd15", "blip2"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="computed in")
     parser.add_argument("--save", type=Path, help="only write the weights into this folder")
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed, too
     if chosen.save:
         print(_save(chosen.names[0], chosen.save))
     else:
-        print(sentence(run(tuple(chosen.names), chosen.device, chosen.threads)))
+        print(sentence(run(tuple(chosen.names), chosen.device, chosen.threads, chosen.dtype)))
 
 
 if __name__ == "__main__":
