@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from benchmarks.machine import ROOT
+from benchmarks.shapes import millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
@@ -48,10 +49,10 @@ def open_engine(part: float) -> Iterator[VisionEngine]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        path = Path(folder) if part else STARTER
+        path, dtype = STARTER, "float32"
         if part:
+            path, dtype = Path(folder), shape_format()
             save_shape(path, part)
-        dtype = shape_format() if part else "float32"
         engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), dtype=dtype))
         engine.load("cpu")
         try:
@@ -110,7 +111,7 @@ def save_shape(folder: Path, part: float) -> float:
         model.query_tokens.normal_(std=0.5)  # as trained ones, different from one another
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return sum(weights.numel() for weights in model.parameters()) / 1e6
+    return millions(model)
 
 
 def request(number: int, question: str, tokens: int, photo: int) -> Task:

@@ -2,8 +2,8 @@
 
 Slow, and no part of `make bench`: it writes 10 GB of random weights in the published layout into a temporary folder and
 computes in bfloat16, for minutes where there is no graphics card, and for an hour where the processor only imitates it;
-there `sd15 --dtype float32` is quicker by far. BLIP-2 needs about 12 GB of free memory. One request
-each; there is no peer. Shapes: Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
+there `sd15 --dtype float32` is quicker by far. BLIP-2 needs about 12 GB of free memory. One request each; there is no
+peer. Shapes: Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
 from benchmarks.machine import ROOT
+from benchmarks.shapes import millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Done, Measured, Progress, Task, TaskImage
@@ -43,8 +44,8 @@ def run(
 def sentence(figures: dict[str, Any]) -> str:
     return "\n".join(
         f"  {name} in {one['dtype']}: {one['parameters_m']:.0f} million parameters ({one['files_gb']} GB) "
-        f"loaded in {one['load_s']} s, "
-        f"peak {one['peak_mb']} MiB, {one['what']} {one['step_s']} s, the request {one['request_s']} s: {one['result']}"
+        f"loaded in {one['load_s']} s, peak {one['peak_mb']} MiB, {one['what']} {one['step_s']} s, "
+        f"the request {one['request_s']} s: {one['result']}"
         for name, one in figures.items()
     )
 
@@ -171,10 +172,6 @@ def _random(build: Any) -> Any:
     return model
 
 
-def _millions(*models: Any) -> float:
-    return sum(weights.numel() for model in models for weights in model.parameters()) / 1e6
-
-
 def _save_sd15(folder: Path) -> float:
     """Source of the shapes: the configs of stable-diffusion-v1-5/stable-diffusion-v1-5."""
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -210,7 +207,7 @@ def _save_sd15(folder: Path) -> float:
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
-    return _millions(unet, vae, text_encoder)
+    return millions(unet, vae, text_encoder)
 
 
 def main() -> None:

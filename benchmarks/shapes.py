@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from benchmarks.machine import ROOT
 
@@ -46,6 +47,11 @@ def chosen(name: str) -> Iterator[Shape]:
             yield shape
 
 
+def millions(*models: Any) -> float:
+    """Of parameters, of all of them together."""
+    return float(sum(weights.numel() for model in models for weights in model.parameters())) / 1e6
+
+
 def _save(folder: Path) -> None:
     """The starter's words and sampler, with a larger denoiser and a decoder of four channels."""
     import torch
@@ -74,8 +80,7 @@ def _save(folder: Path) -> None:
     )
     pipeline.register_modules(unet=unet, vae=vae)
     pipeline.save_pretrained(folder)
-    millions = sum(weights.numel() for weights in unet.parameters()) / 1e6
-    print(f"denoiser: {millions:.1f} million parameters", file=sys.stderr)
+    print(f"denoiser: {millions(unet):.1f} million parameters", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A family's pipelines: from words, from a picture, and from a picture with a mask.
 
 Diffusers' AutoPipeline knows them of every family, and imports every pipeline that there is to know them, which takes
-seconds. The usual families are named here, and it is asked for the others.
+a second of a start. The usual families are named here, and it is asked for the others.
 """
 
 import inspect
