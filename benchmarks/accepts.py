@@ -22,15 +22,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from benchmarks import queues
 from benchmarks.queues import percentile
-from bot.events import Events
-from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import Origin
 from bot.models import TASKS, Models, ModelSpec
 from bot.ports import DeviceStatus, Person
-from bot.pricing import Rates
+from bot.queue.pricing import Rates
+from bot.queue.progress import Events
 from bot.safety import SafetySettings
+from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases import JobUseCases, Moderation, Request
-from inference.classifier import ClassifierFiles
+from inference.safety.checker import ClassifierFiles
 from storage import Storage
 
 CLIENTS = 32

@@ -29,10 +29,10 @@ from benchmarks.shapes import millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
-from inference.engine import Over
+from inference.engine.base import Over
 from inference.vision.engine import VisionEngine
-from inference.vision.rows import generation
-from inference.vision.telling import prompt_of
+from inference.vision.generation_plan import prompt_of
+from inference.vision.sequence import generation
 
 STARTER = ROOT / "models" / "starter-vision"
 TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)

@@ -16,13 +16,13 @@ from typing import Any
 
 import structlog
 
-from adapters.discord import desk as discord_desk
-from adapters.discord import pace as discord_pace
-from adapters.telegram.pace import Rate, Rates
-from tests.discord.house import opened
-from tests.discord.loopback.world import World
-from tests.telegram.town import built
-from tests.web import pool as web_pool
+from adapters.discord import context as discord_desk
+from adapters.discord import rate_limit as discord_pace
+from adapters.telegram.rate_limit import Rate, Rates
+from tests.discord.app_fixture import opened
+from tests.discord.loopback.discord_server_state import World
+from tests.telegram.easel_fixture import built
+from tests.web import fake_pool as web_pool
 
 STEP_S = 0.1
 ROOM = 32

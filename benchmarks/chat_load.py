@@ -20,11 +20,11 @@ from typing import Any
 import structlog
 
 from benchmarks.machine import ROOT
-from tests.discord.load import Load as DiscordLoad
-from tests.discord.load import put_on
+from tests.discord.chat_load import Load as DiscordLoad
+from tests.discord.chat_load import put_on
 from tests.discord.loopback.server import loopback
-from tests.discord.people import until
-from tests.telegram import load
+from tests.discord.simulated_users import until
+from tests.telegram import chat_load
 from tests.telegram.server import serving
 
 LASTS_S = 120.0
@@ -52,10 +52,10 @@ async def _bot(platform: str, address: str, token: str, is_paced: bool) -> Async
             await bot.wait()
 
 
-async def _telegram(lasts_s: float, is_paced: bool) -> load.Load:
+async def _telegram(lasts_s: float, is_paced: bool) -> chat_load.Load:
     async with serving() as server, _bot("telegram", server.api_base.removesuffix("/bot"), server.token, is_paced):
         town: Any = SimpleNamespace(server=server, world=server.world)
-        return await load.run(town, lasts_s=lasts_s)
+        return await chat_load.run(town, lasts_s=lasts_s)
 
 
 async def _discord(lasts_s: float, is_paced: bool) -> DiscordLoad:
@@ -67,7 +67,7 @@ async def _discord(lasts_s: float, is_paced: bool) -> DiscordLoad:
             return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
 
 
-PLATFORMS: dict[str, Callable[[float, bool], Coroutine[Any, Any, load.Load | DiscordLoad]]] = {
+PLATFORMS: dict[str, Callable[[float, bool], Coroutine[Any, Any, chat_load.Load | DiscordLoad]]] = {
     "discord": _discord,
     "telegram": _telegram,
 }

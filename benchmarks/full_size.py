@@ -26,8 +26,8 @@ from benchmarks.shapes import millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Done, Measured, Progress, Task, TaskImage
-from inference.pictures import PictureService
-from inference.pool import DevicePool, PoolSettings
+from inference.images.service import PictureService
+from inference.pool.pool import DevicePool, PoolSettings
 
 SIDE, STEPS, TOKENS = 256, 3, 5
 LIMIT_S = 3600.0

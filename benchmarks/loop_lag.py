@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.figures import compare, percentile, record, told
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.ports import Task
-from inference.pictures import PictureService
-from inference.pool import DevicePool, PoolSettings
+from inference.images.service import PictureService
+from inference.pool.pool import DevicePool, PoolSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 STARTER = ROOT / "models" / "starter-image"
@@ -159,10 +159,10 @@ async def _in_thread(tasks: list[Any]) -> None:
 
 
 def _load_and_make(tasks: list[Any]) -> None:
-    from inference.encoding import encode
-    from inference.engine import Made, Over, build
-    from inference.metadata import about
-    from inference.protocol import EncodeRequest
+    from inference.engine.base import Made, Over, build
+    from inference.images.encode import encode
+    from inference.images.metadata import about
+    from inference.ipc.messages import EncodeRequest
 
     engine = build(tasks[0].model)
     engine.load("cpu")

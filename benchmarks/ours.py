@@ -9,8 +9,8 @@ from benchmarks.stream import Seen, Side
 from benchmarks.workload import Wish
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.ports import Done, Progress, Task
-from inference.pictures import PictureService
-from inference.pool import DevicePool, PoolSettings
+from inference.images.service import PictureService
+from inference.pool.pool import DevicePool, PoolSettings
 
 NAME = "Easel"
 JOB_TIMEOUT_S = 3600.0

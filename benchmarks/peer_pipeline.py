@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.workload import Wish
 from inference.diffusion.previews import Previewer, decoder_of
-from inference.encoding import save
+from inference.images.encode import save
 
 _SAMPLERS = {"euler": "EulerDiscreteScheduler", "ddim": "DDIMScheduler"}
 Tell = Callable[[int, str], None]

@@ -14,8 +14,8 @@ from PIL import Image
 
 from benchmarks import figures
 from benchmarks.figures import compare
-from inference import encoding
-from inference.protocol import EncodeRequest
+from inference.images import encode
+from inference.ipc.messages import EncodeRequest
 
 SIDES = (128, 512, 1024)
 GOAL_FAST, GOAL_PLAIN = 20.0, 2.0
@@ -34,7 +34,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         peer_ms, peer_kb = _measured(_peer, tensor, times)
         peer_file_ms, _ = _measured(_peer_file, Image.fromarray(pixels), times)
         for name, goal in (("fpng", GOAL_FAST), ("Pillow", GOAL_PLAIN)):
-            if name == "fpng" and encoding.fpng is None:
+            if name == "fpng" and encode.fpng is None:
                 continue
             with _writer(name):
                 ours_ms, ours_kb = _measured(_ours, tensor, times)
@@ -53,13 +53,13 @@ class _writer:
     """Ours with or without the quick writer."""
 
     def __init__(self, name: str) -> None:
-        self._kept, self._wanted = encoding.fpng, None if name == "Pillow" else encoding.fpng
+        self._kept, self._wanted = encode.fpng, None if name == "Pillow" else encode.fpng
 
     def __enter__(self) -> None:
-        encoding.fpng = self._wanted
+        encode.fpng = self._wanted
 
     def __exit__(self, *_: object) -> None:
-        encoding.fpng = self._kept
+        encode.fpng = self._kept
 
 
 def _picture(side: int) -> Any:
@@ -73,7 +73,7 @@ def _picture(side: int) -> Any:
 
 def _pixels_of(tensor: Any) -> Any:
     """As a pipeline's image processor and the engine make them; uint8, (side, side, 3)."""
-    from inference.diffusion.call import _pixels
+    from inference.diffusion.pipeline_call import _pixels
 
     return _pixels((tensor / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy())
 
@@ -87,7 +87,7 @@ def _file(pixels: Any) -> bytes:
     request = EncodeRequest(
         pixels=pixels.tobytes(), width=width, height=height, parameters="a fox\nSteps: 20", easel="{}"
     )
-    return encoding.encode(request).data
+    return encode.encode(request).data
 
 
 def _peer(tensor: Any) -> bytes:

@@ -22,8 +22,8 @@ from benchmarks.shapes import STARTER
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
-from inference.pictures import PictureService
-from inference.pool import DevicePool, PoolSettings
+from inference.images.service import PictureService
+from inference.pool.pool import DevicePool, PoolSettings
 
 VISION = ROOT / "models" / "starter-vision"
 QUESTION = "Question: What colour is the background? Answer:"

@@ -124,7 +124,7 @@ def _serve_bare() -> None:
 
     from bot.models import TEXT_TO_IMAGE, ModelSpec
     from bot.ports import Task
-    from inference.engine import build
+    from inference.engine.base import build
 
     torch.set_num_threads(THREADS or torch.get_num_threads())
     model = ModelSpec(name=MODEL, tasks=(TEXT_TO_IMAGE,), repo=str(OVERHEAD.folder), dtype="float32")
@@ -145,7 +145,7 @@ def _serve_bare() -> None:
 
 
 def _driven(engine: Any, waiting: "deque[Any]") -> float:
-    from inference.engine import Over
+    from inference.engine.base import Over
 
     began, under_way = time.perf_counter(), 0
     while waiting or under_way:

@@ -1,6 +1,6 @@
 """The whole error tree.
 
-Errors carry data, not prose: `bot.texts.explain` turns one into the sentence a person reads. `code` is the stable
+Errors carry data, not prose: `bot.error_texts.explain` turns one into the sentence a person reads. `code` is the stable
 name that programs rely on (REST's problem `code`, a failed job's `error.code`).
 """
 
@@ -26,7 +26,7 @@ class InvalidOption(UserError):
 
     Args:
         option: the option's name as the person wrote it.
-        problem: a key of `bot.texts.OPTION_PROBLEMS`: "unknown", "missing", "range", "choice", "type", "long", ...
+        problem: a key of `bot.error_texts.OPTION_PROBLEMS`: "unknown", "missing", "range", "choice", "type", "long", ...
         allowed: what would have been right, in words a person understands ("1 to 50").
         nearest: the known name that looks most like the unknown one.
     """
@@ -154,7 +154,7 @@ class TooLarge(UserError):
 
 
 class UnsupportedMedia(UserError):
-    """`problem` is a key of `bot.texts.MEDIA_PROBLEMS`: "not_a_picture", "format", "damaged", "empty", "slow"."""
+    """`problem` is a key of `bot.error_texts.MEDIA_PROBLEMS`: "not_a_picture", "format", "damaged", "empty", "slow"."""
 
     code = "unsupported_media"
 
@@ -165,7 +165,7 @@ class UnsupportedMedia(UserError):
 
 
 class DownloadFailed(UserError):
-    """A model cannot be fetched. `problem` is a key of `bot.texts.DOWNLOAD_PROBLEMS`.
+    """A model cannot be fetched. `problem` is a key of `bot.error_texts.DOWNLOAD_PROBLEMS`.
 
     Args:
         repo: `org/name`.
@@ -184,7 +184,7 @@ class DownloadFailed(UserError):
 
 
 class ModelRefused(UserError):
-    """A model is not taken. `problem` is a key of `bot.texts.MODEL_PROBLEMS`; `detail` is what its sentence names."""
+    """A model cannot be used. `problem`: a key of `bot.error_texts.MODEL_PROBLEMS`; `detail`: what its sentence names."""
 
     code = "model_refused"
 
@@ -210,7 +210,7 @@ class AdminsOnly(UserError):
 
 
 class Blocked(UserError):
-    """Not made or not shown. `reason` is a key of `bot.texts.BLOCKED`; `detail` is what its sentence names."""
+    """Not made or not shown. `reason` is a key of `bot.error_texts.BLOCKED`; `detail` is what its sentence names."""
 
     code = "blocked"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.errors import InvalidOption
-from bot.sentences import N_
+from bot.i18n import N_
 
 MAX_PROMPT = 2000
 MAX_SEED = 4294967295

@@ -16,9 +16,9 @@ from storage.files import Files
 from storage.history import SqlHistory
 from storage.inbox import SqlInbox
 from storage.jobs import SqlJobStore
-from storage.learned import SqlLearned
 from storage.ledger import SqlLedger
 from storage.maintenance import SqlMaintenance
+from storage.measurements import SqlLearned
 from storage.media import SqlMediaStore
 from storage.migration import migrate
 from storage.outbox import SqlOutbox

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from bot.errors import IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
 from bot.ports import Accepted, Limits, NewJob, RequestKey
-from storage import lanes, ledger
+from storage import fair_share, ledger
 from storage.dialect import Dialect
 from storage.disk import Disk
+from storage.mapping import new_row, space_of, to_job
 from storage.outbox import announce
-from storage.rows import new_row, space_of, to_job
 from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
 RETRY_FULL_S = 30
@@ -100,7 +100,7 @@ class Acceptance:
         stored = [replace(new, cost=round(new.cost, 6)) for new in self.jobs]
         by_space = Counter((space_of(new.origin), new.origin.platform) for new in stored)
         for (space, platform), count in by_space.items():
-            lanes.join(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
+            fair_share.join(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
         tx.execute(insert(job), [new_row(new, seq, now) for seq, new in enumerate(stored, first)])
         for seq, new in enumerate(stored, first):
             self.dialect.add_text(tx, seq, new.owner, new.needle)

@@ -12,8 +12,8 @@ from sqlalchemy import Boolean, ColumnElement, Connection, and_, bindparam, exis
 
 from bot.jobs import Job, JobState
 from bot.ports import Offer
-from storage import lanes
-from storage.rows import JobRow, to_job
+from storage import fair_share
+from storage.mapping import JobRow, to_job
 from storage.schema import (
     IS_ALONE,
     IS_QUEUED,
@@ -117,7 +117,7 @@ class Claim:
         found = self._choose(tx, now)
         if found is None:
             return None
-        lanes.start(tx, found)
+        fair_share.start(tx, found)
         until = now + timedelta(seconds=self.lease_s)
         return to_job(tx.execute(TAKE, {"of_seq": found.seq, "now": now, "until": until}).one())
 

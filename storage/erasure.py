@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from bot.jobs import Job, JobError, JobState, Origin, Result
-from storage import moves
+from storage import transitions
 from storage.dialect import Dialect
-from storage.rows import JobRow, from_result, to_job
+from storage.mapping import JobRow, from_result, to_job
 from storage.schema import (
     IS_PENDING,
     account,
@@ -48,7 +48,7 @@ def erase(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> Erased:
     files: list[tuple[str, str]] = []
     for row in rows:
         if row.state == JobState.QUEUED:
-            moves.cancel_queued(tx, row)
+            transitions.cancel_queued(tx, row)
         elif row.state == JobState.RUNNING:
             tx.execute(update(job).where(job.c.seq == row.seq).values(cancel_requested=True))
         _keep_silent(tx, row.id)

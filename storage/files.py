@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bot.durable import sync
 from bot.errors import StorageFull, UnsupportedMedia
 from bot.jobs import Media
+from bot.runtime.durable_files import sync
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 TEMPORARY = ".partial"

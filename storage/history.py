@@ -4,7 +4,7 @@ from sqlalchemy import Connection, ScalarSelect, select
 
 from bot.jobs import Job, JobState
 from storage.database import Database
-from storage.rows import to_job
+from storage.mapping import to_job
 from storage.schema import job
 
 

@@ -8,12 +8,12 @@ from sqlalchemy import Connection, func, select, update
 from bot.errors import JobNotFound, NotCancellable
 from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
 from bot.ports import Accepted, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
-from storage import accept, moves, queue_view
+from storage import accept, queue_view, transitions
 from storage.accept import Acceptance
 from storage.claim import Claim
 from storage.database import Database
 from storage.disk import Disk
-from storage.rows import JobRow, to_job
+from storage.mapping import JobRow, to_job
 from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
 
 SHORTEST_PREFIX = 4
@@ -44,25 +44,25 @@ class SqlJobStore:
 
     async def renew(self, leases: Mapping[str, int], lease_s: float) -> Renewed:
         held = dict(leases)
-        return await self._database.write(lambda tx: moves.renew(tx, held, lease_s))
+        return await self._database.write(lambda tx: transitions.renew(tx, held, lease_s))
 
     async def render(self, job_id: str, attempt: int, result: Result) -> Job | None:
         dialect = self._database.dialect
-        return await self._database.write(lambda tx: moves.render(tx, dialect, job_id, attempt, result))
+        return await self._database.write(lambda tx: transitions.render(tx, dialect, job_id, attempt, result))
 
     async def end(
         self, job_id: str, attempt: int, state: JobState, error: JobError | None, *, used_s: float = 0.0
     ) -> Job | None:
         if state not in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
             raise ValueError(f"a job does not end {state} without a result")
-        return await self._database.write(lambda tx: moves.end(tx, job_id, attempt, state, error, used_s))
+        return await self._database.write(lambda tx: transitions.end(tx, job_id, attempt, state, error, used_s))
 
     async def stranded(self, models: Collection[str], limit: int) -> list[Job]:
         waiting = select(job).where(IS_QUEUED, job.c.model.not_in(models)).order_by(job.c.seq).limit(limit)
         return await self._database.read(lambda tx: [to_job(row) for row in tx.execute(waiting)])
 
     async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
-        return await self._database.write(lambda tx: moves.fail_queued(tx, job_id, error))
+        return await self._database.write(lambda tx: transitions.fail_queued(tx, job_id, error))
 
     async def requeue(
         self,
@@ -76,15 +76,15 @@ class SqlJobStore:
         used_s: float = 0.0,
     ) -> Job | None:
         back = partial(
-            moves.requeue, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
+            transitions.requeue, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
         )
         return await self._database.write(lambda tx: back(tx, job_id, attempt))
 
     async def recover(self, *, max_interruptions: int) -> int:
-        return await self._database.write(lambda tx: moves.recover(tx, max_interruptions, only_expired=False))
+        return await self._database.write(lambda tx: transitions.recover(tx, max_interruptions, only_expired=False))
 
     async def rescue(self, *, max_interruptions: int) -> int:
-        return await self._database.write(lambda tx: moves.recover(tx, max_interruptions, only_expired=True))
+        return await self._database.write(lambda tx: transitions.recover(tx, max_interruptions, only_expired=True))
 
     async def request_cancel(self, job_id: str, owner: str) -> Job:
         return await self._database.write(lambda tx: _request_cancel(tx, job_id, owner))
@@ -140,7 +140,7 @@ def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
     row = find(tx, job_id, owner)
     match row.state:
         case JobState.QUEUED:
-            row = moves.cancel_queued(tx, row)
+            row = transitions.cancel_queued(tx, row)
         case JobState.RUNNING if not row.cancel_requested:
             asked = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
             version = job.c.version + 1

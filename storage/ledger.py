@@ -11,7 +11,7 @@ from bot.errors import QuotaExceeded
 from bot.ports import Usage
 from storage import audit
 from storage.database import Database
-from storage.rows import JobRow
+from storage.mapping import JobRow
 from storage.schema import UTC, DeviceSeconds, ledger, quota_day
 
 _Q = quota_day.c

@@ -7,12 +7,12 @@ from typing import Any
 from bot.errors import MediaNotFound
 from bot.jobs import Media, Picture
 from bot.ports import Swept
-from storage import media_rows
+from storage import media_queries
 from storage.database import Database
 from storage.disk import Disk
 from storage.files import Files, is_media_id
+from storage.media_retention import Sweep
 from storage.schema import utcnow
-from storage.sweep import Sweep
 
 
 class SqlMediaStore:
@@ -33,7 +33,7 @@ class SqlMediaStore:
             size=len(media.data),
             parameters=None if parameters is None else dict(parameters),
         )
-        await self._database.write(lambda tx: media_rows.keep(tx, picture, owner, utcnow()))
+        await self._database.write(lambda tx: media_queries.keep(tx, picture, owner, utcnow()))
         return picture
 
     async def write(self, media: Media) -> str:
@@ -51,7 +51,7 @@ class SqlMediaStore:
 
     async def share(self, media_id: str, person_id: str) -> Picture:
         found = await self._find(media_id, None)
-        await self._database.write(lambda tx: media_rows.share(tx, found.id, person_id, utcnow()))
+        await self._database.write(lambda tx: media_queries.share(tx, found.id, person_id, utcnow()))
         return await self._find(media_id, person_id)
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
@@ -60,7 +60,7 @@ class SqlMediaStore:
     async def _find(self, media_id: str, owner: str | None) -> Picture:
         if not is_media_id(media_id):
             raise MediaNotFound(media_id)
-        found = await self._database.read(lambda tx: media_rows.find(tx, media_id, owner))
+        found = await self._database.read(lambda tx: media_queries.find(tx, media_id, owner))
         if found is None:
             raise MediaNotFound(media_id)
         return found

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exist
 from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import Delivery
 from storage.database import Database
-from storage.rows import JobRow, to_job
+from storage.mapping import JobRow, to_job
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
 _placeholder = outbox.alias("placeholder")

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert
 from bot.errors import NotFound
 from bot.ports import ApiKey, Person
 from storage.database import Database
-from storage.rows import JobRow
+from storage.mapping import JobRow
 from storage.schema import account, api_key, person, person_load, person_setting, utcnow
 
 LOCAL = ("local", "local")

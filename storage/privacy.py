@@ -18,7 +18,7 @@ from storage import erasure
 from storage.database import Database
 from storage.files import Files
 from storage.jobs import find
-from storage.rows import JobRow
+from storage.mapping import JobRow
 from storage.schema import (
     account,
     api_key,

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from bot.durable import BESIDE, remove_beside, replace_database, sync
 from bot.errors import StartupError
+from bot.runtime.durable_files import BESIDE, remove_beside, replace_database, sync
 from storage import audit
 from storage.dialect import url_of
 from storage.files import Files

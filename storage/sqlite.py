@@ -19,9 +19,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from bot.durable import sync
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
-from storage.line import Line, Lines
+from bot.runtime.durable_files import sync
+from storage.connections import Line, Lines
 from storage.search import spaced, words
 
 log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from storage import line
+from storage import connections
 
 # Time per example says nothing on a machine that also does other work.
 settings.register_profile("easel", deadline=None)
@@ -52,7 +52,9 @@ class Statements(UserDict[Any, Any]):
 @pytest.fixture(scope="session", autouse=True)
 def statements_compiled_once() -> Iterator[None]:
     """Each engine compiles its statements anew: half the work of a test that opens a storage of its own."""
-    create, options = line.create_engine, {"compiled_cache": Statements()}
+    create, options = connections.create_engine, {"compiled_cache": Statements()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(line, "create_engine", lambda *args, **more: create(*args, execution_options=options, **more))
+        patch.setattr(
+            connections, "create_engine", lambda *args, **more: create(*args, execution_options=options, **more)
+        )
         yield

@@ -13,17 +13,16 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-import main
 from bot.safety import SafetySettings, classifier_of
-from tests.cli.platforms import DISCORD_TOKEN
+from composition.settings import ROOT, shipped_models
+from tests.cli.platform_servers import DISCORD_TOKEN
 from tests.commands import assert_exists
 from tests.discord.loopback.server import loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.hub.server import serving
-from tests.inference.test_safety import save_classifier
+from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_diffusion
 
-ROOT = main.ROOT
 PAGE = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
 COMMANDS = [
     shlex.split(line, comments=True)
@@ -81,7 +80,7 @@ def test_every_sentence_that_it_quotes_is_one_that_easel_says():
 @pytest.fixture
 def hub(tmp_path):
     """The presets' repositories, small."""
-    presets = main.shipped()
+    presets = shipped_models()
     classifier = classifier_of(SafetySettings()).repo
     with serving() as hub:
         hub.add(presets["sd-turbo"].repo, save_diffusion(tmp_path / "sd"), licence="sai-nc-community")

@@ -8,18 +8,19 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-import main
-from bot import texts
+from bot import error_texts
 from bot.errors import EaselError, ModelRefused
 from bot.jobs import JobState, Origin
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION
 from bot.settings import hub_folder
 from bot.usecases import Request
-from inference.protocol import Patience
+from composition.application import open_application
+from composition.settings import ROOT, load_settings
+from inference.ipc.messages import Patience
 from tests.hub.server import Fault, etag_of, serving
-from tests.inference.test_blip_loading import strip
-from tests.inference.test_safety import save_classifier
+from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_diffusion
+from tests.inference.vision.test_loader import strip
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 CONFIG = """
@@ -39,10 +40,10 @@ def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repos")
     with serving() as hub:
         hub.add("org/tiny-sd", save_diffusion(folder / "sd"), licence="creativeml-openrail-m")
-        old = shutil.copytree(main.ROOT / "models" / "starter-vision", folder / "blip")
+        old = shutil.copytree(ROOT / "models" / "starter-vision", folder / "blip")
         strip(old)
         hub.add("org/tiny-blip", old, licence="mit")
-        hub.add("org/tiny-match", main.ROOT / "models" / "starter-match", licence="mit")
+        hub.add("org/tiny-match", ROOT / "models" / "starter-match", licence="mit")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
         yield hub
 
@@ -56,8 +57,8 @@ async def house(hub, tmp_path_factory):
             patch.delenv(name, raising=False)
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(cache))
-        loaded = main.load(environ={"EASEL_DATA_DIR": str(data_dir)})
-        async with main.open_house(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
+        loaded = load_settings(environ={"EASEL_DATA_DIR": str(data_dir)})
+        async with open_application(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
             working = group.create_task(house.dispatcher.run())
             yield house
             await house.usecases.choosing.close()
@@ -123,7 +124,7 @@ async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
 
 
 async def test_the_choice_is_in_the_owners_file(house):
-    loaded = main.load(environ={"EASEL_DATA_DIR": str(house.usecases.choosing.choices.data_dir)})
+    loaded = load_settings(environ={"EASEL_DATA_DIR": str(house.usecases.choosing.choices.data_dir)})
 
     assert loaded.models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert loaded.models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
@@ -195,7 +196,7 @@ async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(h
         await installation.work
         said = installation.error
     except EaselError as error:
-        said = texts.explain(error)
+        said = error_texts.explain(error)
 
     assert FAULTS[kind].format(url=f"{hub.url}/org/hard") in said
     assert models.default_for(TEXT_TO_IMAGE).name == "tiny"

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-import main
+from composition.settings import ROOT
 from tests.commands import assert_exists
 
-ROOT = main.ROOT
 PAGE = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
 DRAIN_S = tomllib.loads((ROOT / "config.toml").read_text(encoding="utf-8"))["queue"]["drain_s"]
 SHOWN = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]

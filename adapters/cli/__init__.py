@@ -4,6 +4,6 @@ Nothing heavy is imported before a command runs: `--help` answers at once.
 """
 
 from adapters.cli.app import build, run
-from adapters.cli.composition import Chores, Composition, Loaded
+from adapters.cli.ports import Chores, Composition, Loaded
 
 __all__ = ["Chores", "Composition", "Loaded", "build", "run"]

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.cli import failures, running, screen
-from adapters.cli.chores import add_chores
-from adapters.cli.composition import Composition
+from adapters.cli import error_output, output
+from adapters.cli import session as running
+from adapters.cli.admin_commands import add_chores
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
-from adapters.cli.running import Session
+from adapters.cli.ports import Composition
+from adapters.cli.session import Session
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Command
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
@@ -26,22 +27,22 @@ _PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
 def run(composition: Composition, arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever goes wrong is told in a sentence."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    screen.never_fail_on_letters()
+    output.never_fail_on_letters()
     session = Session(composition)
     command = typer.main.get_command(_build(session))
     as_json = "--json" in given
     try:
-        code = command.main(args=given, prog_name=screen.program(), standalone_mode=False)
+        code = command.main(args=given, prog_name=output.program(), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except UsageError as error:
-        return failures.report(failures.BadInput(explain_usage(error)), as_json=as_json)
+        return error_output.report(error_output.BadInput(explain_usage(error)), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
-        return failures.INTERRUPTED
+        return error_output.INTERRUPTED
     except BrokenPipeError:  # whoever read us has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return failures.FAILED
+        return error_output.FAILED
     except Exception as error:
-        return failures.report(error, as_json=as_json, log_file=session.log_file)
+        return error_output.report(error, as_json=as_json, log_file=session.log_file)
 
 
 def build(composition: Composition) -> typer.Typer:
@@ -68,7 +69,7 @@ def _as_flag(token: str) -> str:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        screen.tell(f"easel {_version()}")
+        output.tell(f"easel {_version()}")
         raise typer.Exit(0)
 
 
@@ -116,7 +117,7 @@ def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> No
     """A function whose signature is the command's options; typer reads it like any other."""
 
     def one_shot(**given: Any) -> int:
-        from adapters.cli.oneshot import ask, read_asked, read_pictures
+        from adapters.cli.job_commands import ask, read_asked, read_pictures
 
         typed = {spec.name: _as_list(spec, given[spec.name]) for spec in kind.specs if given[spec.name]}
         pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))

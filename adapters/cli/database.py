@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.cli.failures import FAILED, BadInput
-from adapters.cli.screen import note, program, tell, tell_json
-from bot.lock import is_lent, read_holder
+from adapters.cli.error_output import FAILED, BadInput
+from adapters.cli.output import note, program, tell, tell_json
+from bot.runtime.lock import is_lent, read_holder
 
 if TYPE_CHECKING:
-    from adapters.cli.composition import Composition, Loaded
+    from adapters.cli.ports import Composition, Loaded
 
 SHOWN = 10
 """Missing pictures that are named one by one."""
@@ -25,7 +25,7 @@ async def upgrade(composition: "Composition", loaded: "Loaded") -> int:
 async def check(composition: "Composition", loaded: "Loaded", *, as_json: bool) -> int:
     """While a server works, what can be read beside it; otherwise the bookkeeping too."""
     if read_holder(loaded.data_dir) is not None and not is_lent(loaded.data_dir):
-        from adapters.cli.checks_data import database_problems, find_database
+        from adapters.cli.doctor.data import database_problems, find_database
 
         note("A server works on the database: looking beside it, without the bookkeeping.")
         problems = database_problems(find_database(loaded.settings["storage"].url, loaded.data_dir))
@@ -41,7 +41,7 @@ async def check(composition: "Composition", loaded: "Loaded", *, as_json: bool) 
 
 
 async def backup(composition: "Composition", loaded: "Loaded", to: str) -> int:
-    from adapters.cli.caller import open_keeper
+    from adapters.cli.client.open import open_keeper
 
     path = _new_file(to)
     async with open_keeper(composition, loaded) as keeper:
@@ -54,7 +54,7 @@ async def backup(composition: "Composition", loaded: "Loaded", to: str) -> int:
 
 
 async def restore(composition: "Composition", loaded: "Loaded", source: str) -> int:
-    from adapters.cli.checks_data import find_database
+    from adapters.cli.doctor.data import find_database
 
     if find_database(loaded.settings["storage"].url, loaded.data_dir) is None:
         raise BadInput("`db restore` is for SQLite, and storage.url names another kind: use that database's own tools.")

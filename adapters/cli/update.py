@@ -11,11 +11,11 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.cli.failures import Failure
-from adapters.cli.screen import program
-from bot.durable import remove_beside, replace_database, sync
-from bot.journal import LENT_BY, Journal, read_journal, remove_journal, write_journal
-from bot.lock import DataLock, read_holder
+from adapters.cli.error_output import Failure
+from adapters.cli.output import program
+from bot.runtime.durable_files import remove_beside, replace_database, sync
+from bot.runtime.lock import DataLock, read_holder
+from bot.runtime.update_journal import LENT_BY, Journal, read_journal, remove_journal, write_journal
 from bot.settings import SECRETS
 from bot.settings.places import DATA_DIR
 

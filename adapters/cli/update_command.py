@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from adapters.cli.options import CONFIG, DATA_DIR, JSON
-from adapters.cli.running import Session
+from adapters.cli.session import Session
 
 
 def add_update(app: typer.Typer, session: Session) -> None:
@@ -16,9 +16,9 @@ def add_update(app: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.checks_data import find_database
-        from adapters.cli.failures import BadInput
-        from adapters.cli.screen import note, program, tell, tell_json
+        from adapters.cli.doctor.data import find_database
+        from adapters.cli.error_output import BadInput
+        from adapters.cli.output import note, program, tell, tell_json
         from adapters.cli.update import Updater, shown
 
         loaded = session.load(config, data_dir)

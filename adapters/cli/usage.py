@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from adapters.cli.screen import program
+from adapters.cli.output import program
 
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer's error for a wrong command line. It has no public name, and moved from click into typer."""

@@ -14,13 +14,13 @@ import discord
 import structlog
 
 from adapters.discord.client import EaselClient, owners_of
-from adapters.discord.desk import Desk
+from adapters.discord.command_sync import sync
+from adapters.discord.context import Desk
+from adapters.discord.delivery import Reply
+from adapters.discord.event_handler import Intake
 from adapters.discord.events import PLATFORM
-from adapters.discord.intake import Intake
-from adapters.discord.reply import Reply
+from adapters.discord.library_patches import end_heartbeats, point_at
 from adapters.discord.settings import DiscordSettings
-from adapters.discord.sync import sync
-from adapters.discord.wire import end_heartbeats, point_at
 from bot.errors import EaselError
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress

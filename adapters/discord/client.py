@@ -7,12 +7,12 @@ from typing import Any
 import discord
 import structlog
 
-from adapters.discord.buttons import JobButton
-from adapters.discord.desk import Desk
-from adapters.discord.intake import Intake
-from adapters.discord.slash import build_tree
+from adapters.discord.context import Desk
+from adapters.discord.event_handler import Intake
+from adapters.discord.library_patches import cap_waits
+from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import Catalogues
-from adapters.discord.wire import cap_waits
+from adapters.discord.views import JobButton
 
 log = structlog.get_logger()
 

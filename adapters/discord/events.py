@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from adapters.discord import sentences
+from adapters.discord import texts
 from bot.jobs import Origin
 
 PLATFORM = "discord"
@@ -73,7 +73,7 @@ class Event:
     @property
     def age_restricted(self) -> bool:
         """Only a server's own channel can be; of a place that the bot was not added to nothing is known."""
-        return self.nsfw and bool(self.guild_id) and sentences.NOT_INSTALLED not in self.missing
+        return self.nsfw and bool(self.guild_id) and texts.NOT_INSTALLED not in self.missing
 
     @property
     def job_key(self) -> str:

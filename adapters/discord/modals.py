@@ -4,9 +4,9 @@ import re
 
 import discord
 
-from bot.chat_texts import BUTTONS, HOW_TO_EDIT, WHAT_TO_ASK
+from bot.chat.texts import BUTTONS, HOW_TO_EDIT, WHAT_TO_ASK
+from bot.i18n import translator
 from bot.options import MAX_PROMPT
-from bot.sentences import translator
 
 MAX_QUESTION = 500
 _TARGET = re.compile(r"menu:(ask|vary):(\d{1,20}:\d{1,20})")

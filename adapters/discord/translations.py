@@ -4,7 +4,7 @@ from discord import Locale, app_commands
 from discord.app_commands import TranslationContextLocation as Where
 from discord.app_commands import TranslationContextTypes, locale_str
 
-from bot.sentences import translator
+from bot.i18n import translator
 
 LONGEST = {
     Where.command_description: 100,

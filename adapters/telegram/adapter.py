@@ -10,23 +10,23 @@ from pathlib import Path
 import structlog
 from telegram import Bot, BotCommand
 
-from adapters.telegram.client import TokenRefused, build_bot, calls
-from adapters.telegram.intake import ALBUM_S, Intake
-from adapters.telegram.lengths import MAX_SUMMARY, cut
-from adapters.telegram.pace import Pace, Rates
-from adapters.telegram.pictures import Pictures
-from adapters.telegram.reply import Replies
-from adapters.telegram.rights import Rights
-from adapters.telegram.room import NAME, Room
+from adapters.telegram.attachments import Pictures
+from adapters.telegram.bot_api import Wire
+from adapters.telegram.bot_client import TokenRefused, build_bot, calls
+from adapters.telegram.context import NAME, Room
+from adapters.telegram.delivery import Replies
+from adapters.telegram.permissions import Rights
+from adapters.telegram.polling import REFUSED, Polling, back_off_s
+from adapters.telegram.rate_limit import Pace, Rates
+from adapters.telegram.responder import Speaker
 from adapters.telegram.settings import TelegramSettings
-from adapters.telegram.speaking import Speaker
-from adapters.telegram.updates import REFUSED, Polling, back_off_s
-from adapters.telegram.wire import Wire
-from bot import chat_texts
+from adapters.telegram.text_limits import MAX_SUMMARY, cut
+from adapters.telegram.update_handler import ALBUM_S, Intake
+from bot.chat import texts as chat_texts
 from bot.errors import PlatformError, StartupError
 from bot.jobs import Job, Media
-from bot.lock import DataLock
 from bot.ports import Delivery, Progress
+from bot.runtime.lock import DataLock
 from bot.usecases import Surroundings
 
 log = structlog.get_logger()

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import structlog
 from telegram import CallbackQuery, MaybeInaccessibleMessage, Message
 
-from adapters.telegram.client import Unanswered
-from adapters.telegram.room import ASK, EDIT, NAME, OFFER, Room, origin_of
-from adapters.telegram.verbs import FORGET, KEEP
-from adapters.telegram.wire import Spot, of_ref, ref_of, spot_of
-from bot import chat_texts, texts
-from bot.buttons import Button, parse_button
+from adapters.telegram.bot_api import Spot, of_ref, ref_of, spot_of
+from adapters.telegram.bot_client import Unanswered
+from adapters.telegram.chat_commands import FORGET, KEEP
+from adapters.telegram.context import ASK, EDIT, NAME, OFFER, Room, origin_of
+from bot import error_texts
+from bot.chat import texts as chat_texts
+from bot.chat.buttons import Button, parse_button
 from bot.errors import MessageGone, NotYours, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
 from bot.ports import Person
@@ -65,7 +66,7 @@ class Buttons:
         try:
             words = await self._do(press, query.data or "", locale)
         except UserError as error:
-            await self._answer(query, texts.explain(error, locale=locale), is_alert=True)
+            await self._answer(query, error_texts.explain(error, locale=locale), is_alert=True)
         else:
             await self._answer(query, words)
 

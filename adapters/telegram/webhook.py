@@ -15,9 +15,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from telegram import Bot
 
-from adapters.telegram.intake import Intake
+from adapters.telegram.polling import ALLOWED, concerns_us
 from adapters.telegram.settings import TelegramSettings
-from adapters.telegram.updates import ALLOWED, concerns_us
+from adapters.telegram.update_handler import Intake
 from bot.errors import StartupError, StorageBusy, StorageFull
 
 log = structlog.get_logger()

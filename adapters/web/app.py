@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from adapters.web import problems, routes_about, routes_admin, routes_internal, routes_jobs, routes_media, routes_page
-from adapters.web.house import House
+from adapters.web.context import House
 from adapters.web.middleware import Guard, Linger
 from adapters.web.schemas import JobBody
 

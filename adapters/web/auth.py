@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from adapters.web.house import House, TheHouse
+from adapters.web.context import House, TheHouse
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 

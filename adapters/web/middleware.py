@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.web.house import Figures
+from adapters.web.context import Figures
 from adapters.web.problems import incident_of
 
 LINGER_S = 3.0

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from bot import errors
-from bot.texts import explain
+from bot.error_texts import explain
 
 log = structlog.get_logger()
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from adapters.web.auth import TheCaller
-from adapters.web.house import TheHouse
+from adapters.web.context import TheHouse
 from adapters.web.schemas import ProblemInfo, QuotaInfo
 from adapters.web.views import command_json, model_json, quota_json
 from bot.commands import COMMANDS

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from adapters.web.auth import the_admin
 from adapters.web.bodies import read_json
-from adapters.web.house import TheHouse
+from adapters.web.context import TheHouse
 from adapters.web.schemas import AddModelBody, ProblemInfo, UseModelBody
 from bot.errors import NotFound
-from bot.model_bodies import addition_body, freed_body, installation_body, rows, spec_body, terms_body
 from bot.models import ModelSpec
+from bot.usecases.model_views import addition_body, freed_body, installation_body, rows, spec_body, terms_body
 from bot.usecases.models import Installation
 
 router = APIRouter(

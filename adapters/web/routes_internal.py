@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 
 from adapters.web.auth import the_keyboard
 from adapters.web.bodies import read_json
-from adapters.web.house import TheHouse
+from adapters.web.context import TheHouse
 from adapters.web.schemas import BackupBody, NewKeyBody
 from bot.errors import InvalidOption
 from bot.ports import ApiKey

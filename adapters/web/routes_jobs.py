@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from adapters.web.auth import Caller, TheCaller
 from adapters.web.bodies import read_idempotency_key, read_json
-from adapters.web.house import TheHouse
+from adapters.web.context import TheHouse
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
 from adapters.web.views import JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases

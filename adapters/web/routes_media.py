@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from adapters.web.auth import TheCaller
 from adapters.web.bodies import read_file
-from adapters.web.house import TheHouse
+from adapters.web.context import TheHouse
 from adapters.web.schemas import MediaInfo, ProblemInfo
 from adapters.web.views import MEDIA_URL, media_json
 from bot.errors import MediaNotFound

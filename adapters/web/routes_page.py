@@ -10,7 +10,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from adapters.web.house import House, TheHouse
+from adapters.web.context import House, TheHouse
 from adapters.web.problems import CODES
 from bot.jobs import JobState
 from bot.usecases import Operations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from adapters.web.app import build_app
-from adapters.web.house import House
+from adapters.web.context import House
 from adapters.web.settings import WebSettings
 from bot.errors import StartupError
 from bot.usecases import Surroundings

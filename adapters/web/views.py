@@ -7,11 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
+from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Picture
 from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
 from bot.ports import Progress
-from bot.texts import DEMO_HINT, explain
 from bot.usecases import Event, Quota, Quote, Ticket
 
 MEDIA_URL = "/api/v1/media/"

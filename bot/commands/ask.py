@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from bot.commands.vision import GENERATION, VisionCommand
+from bot.i18n import N_
 from bot.models import VISUAL_QUESTION_ANSWERING
 from bot.options import OptionSpec
-from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from bot.commands.vision import GENERATION, VisionCommand
+from bot.i18n import N_
 from bot.models import IMAGE_TO_TEXT
-from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.commands.vision import GENERATION, VisionCommand
+from bot.i18n import N_
 from bot.models import IMAGE_TO_TEXT
 from bot.options import OptionSpec
-from bot.sentences import N_
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from bot.options import OptionSpec
-from bot.sentences import N_
 
 _PROMPT, *_OTHERS = (spec for spec in Imagine.specs if spec.name != "strength")
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
-from bot.sentences import N_
 
 _SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
 _ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")

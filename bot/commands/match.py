@@ -6,9 +6,9 @@ from typing import Any
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
 from bot.options import OptionSpec
-from bot.sentences import N_
 
 BETWEEN = "|"
 MOST = 10

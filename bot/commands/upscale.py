@@ -11,10 +11,10 @@ from typing import Any, Self
 from bot.commands.base import Command
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.jobs import Picture
 from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
 from bot.options import OptionSpec
-from bot.sentences import N_
 
 REFINE, RESIZE = "refine", "resize"
 STRENGTH = 0.3

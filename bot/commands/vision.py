@@ -6,9 +6,9 @@ from typing import Any
 
 from bot.commands.base import Command
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.models import ModelSpec
 from bot.options import MAX_SEED, OptionSpec
-from bot.sentences import N_
 
 GENERATION = (
     OptionSpec(name="num_beams", kind=int, help=N_("Beams searched"), minimum=1, maximum=8, default=1),

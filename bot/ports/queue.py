@@ -106,7 +106,7 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
-    """Enough of the queue to say where a queued job stands (`bot.fairness.position`).
+    """Enough of the queue to say where a queued job stands (`bot.queue.fairness.position`).
 
     Attributes:
         own_ahead: jobs of the same person in the same space that come before it.

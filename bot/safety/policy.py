@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
 
+from bot.error_texts import UNCHECKED
 from bot.errors import Blocked
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
 from bot.ports.pool import Done, Rendered
 from bot.ports.safety import Rules as Rules
-from bot.texts import UNCHECKED
 
 PolicyName = Literal["block", "spoiler", "allow"]
 CLASSIFIER = "safety-classifier"

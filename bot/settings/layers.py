@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigError
-from bot.journal import LENT_BY
+from bot.runtime.update_journal import LENT_BY
 from bot.settings.places import DATA_DIR
 from bot.settings.secrets import SECRETS, SECRETS_FILE
 from bot.settings.values import Shape, show

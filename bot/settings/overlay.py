@@ -10,8 +10,8 @@ from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
-from bot.durable import write_whole
 from bot.errors import ConfigError
+from bot.runtime.durable_files import write_whole
 
 HEADER = "Your own settings; they win over the config.toml beside main.py, which lists every one with its default."
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bot.durable import write_whole
 from bot.errors import ConfigError
+from bot.runtime.durable_files import write_whole
 
 SECRETS_FILE = "secrets.env"
 SECRETS: Mapping[str, tuple[str, str]] = {

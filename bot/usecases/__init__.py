@@ -6,15 +6,15 @@ from pathlib import Path
 
 from bot.models import Models
 from bot.ports import Inbox
-from bot.usecases.asked import Event, Quote, Request, Ticket
-from bot.usecases.catalogue import CatalogueUseCases
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.media import MediaUseCases
+from bot.usecases.model_catalogue import CatalogueUseCases
 from bot.usecases.models import ModelUseCases
 from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
+from bot.usecases.requests import Event, Quote, Request, Ticket
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, find_command
-from bot.defaults import again
+from bot.commands.defaults import again
 from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, PictureGone
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, Models
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
-from bot.prompts import prompt_of
-from bot.usecases.asked import Request, Ticket
+from bot.prompts.grammar import prompt_of
+from bot.prompts.resolver import as_asked
 from bot.usecases.jobs import JobUseCases
-from bot.wording import as_asked
+from bot.usecases.requests import Request, Ticket
 
 VARY_STRENGTH = 0.5
 T = TypeVar("T")

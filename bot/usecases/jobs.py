@@ -12,22 +12,22 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bot.combinations import combinations
 from bot.commands import Command, Imagine, Upscale
-from bot.defaults import SIZES, with_wishes
+from bot.commands.defaults import SIZES, with_wishes
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
-from bot.events import Events
-from bot.fairness import position
-from bot.forecasts import Forecasts
-from bot.house import QueueSettings, QuotaSettings
 from bot.jobs import Job, JobState, new_job_id
 from bot.models import ARRIVING, Models, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
-from bot.pricing import Rates, estimate_s, price
-from bot.usecases.asked import Event, Quote, Request, Ticket
+from bot.prompts.combinations import combinations
+from bot.prompts.resolver import Wording
+from bot.queue.eta import Forecasts
+from bot.queue.fairness import position
+from bot.queue.pricing import Rates, estimate_s, price
+from bot.queue.progress import Events
+from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases.moderation import Moderation
-from bot.wording import Wording
+from bot.usecases.requests import Event, Quote, Request, Ticket
 
 PREVIEW_INTERVAL_S = 0.5
 QUOTE_S = 900

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.errors import MediaNotFound, PictureGone, TooLarge
-from bot.house import ImagesSettings
 from bot.jobs import Media, Picture
 from bot.ports import MediaStore, Person, Pictures
+from bot.settings.core import ImagesSettings
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,11 @@ from typing import Any
 
 import structlog
 
-from bot import texts
+from bot import error_texts
 from bot.errors import ConfigError, EaselError, ModelRefused
-from bot.events import Events
-from bot.fitting import Fit, Hardware, fit
-from bot.installing import Installer, Trial, reason_of, wanted_of
 from bot.jobs import Media
+from bot.memory.fit import Fit, Hardware, fit
+from bot.model_install.installer import Installer, Trial, reason_of, wanted_of
 from bot.models import ARRIVING, Arrival, Models, ModelSpec
 from bot.ports import (
     Choices,
@@ -35,8 +34,9 @@ from bot.ports import (
     Progress,
     Wanted,
 )
-from bot.pricing import Rates
-from bot.recovery import fail_stranded
+from bot.queue.pricing import Rates
+from bot.queue.progress import Events
+from bot.queue.recovery import fail_stranded
 
 log = structlog.get_logger(__name__)
 
@@ -231,7 +231,7 @@ class ModelUseCases:
             raise ModelRefused(name, "not_arriving")
         installation.work.cancel()
         await asyncio.gather(installation.work, return_exceptions=True)
-        await self._fail(installation, texts.STOPPED)
+        await self._fail(installation, error_texts.STOPPED)
 
     # ------------------------------------------------------------ one installation
 
@@ -253,11 +253,11 @@ class ModelUseCases:
             installation.trials = tuple(await installer.attempt(ready))
             self._switch(installation, ready)
         except EaselError as error:
-            await self._fail(installation, texts.explain(error))
+            await self._fail(installation, error_texts.explain(error))
         except Exception as error:  # the edge of a task that nobody waits for
             incident = secrets.token_hex(4)
             log.error("installing failed", action="install_failed", model=spec.name, incident=incident, exc_info=error)
-            await self._fail(installation, texts.explain(error, incident=incident))
+            await self._fail(installation, error_texts.explain(error, incident=incident))
 
     def _as_fetched(self, spec: ModelSpec, listings: Sequence[Listing]) -> ModelSpec:
         """With the commit that was fetched, so that it stays the same model whatever the hub has tomorrow."""

@@ -14,7 +14,7 @@ from bot.errors import Blocked, InvalidOption
 from bot.jobs import BY_BOT, Job, Origin
 from bot.models import PICTURE_TASKS, ModelSpec
 from bot.ports import Classifier, Described, Done, People, Rules, Spaces
-from bot.prompts import words_of
+from bot.prompts.grammar import words_of
 from bot.safety import BlockedWords, Policy, SafetySettings, judged
 
 OWN_PLATFORMS = frozenset({"web", "cli"})

@@ -14,30 +14,30 @@ from typing import Any
 
 import torch
 
+from bot.error_texts import PICTURE_BLANKED
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measured, Task, step_of
-from bot.texts import PICTURE_BLANKED
-from inference.diffusion import decodes
-from inference.diffusion.adapters import Adapters, family_of, loras_of
-from inference.diffusion.aside import Aside, Decoded
-from inference.diffusion.batch import Batch, shape_of
-from inference.diffusion.call import SEEDS, options_of, render
-from inference.diffusion.conditions import Conditions
-from inference.diffusion.loading import load_pipeline, load_tiny, takes
-from inference.diffusion.merging import Merge, merge_for
-from inference.diffusion.picture import Made as Pixels
-from inference.diffusion.picture import Picture
+from inference.checkpoints.resolve import folder_of, revision_of
+from inference.diffusion import decode_batching
+from inference.diffusion.batching import Merge, merge_for
+from inference.diffusion.coroutines import Call, Held, holding, suspend
+from inference.diffusion.decode_thread import Aside, Decoded
+from inference.diffusion.embedding_cache import Conditions
+from inference.diffusion.loader import load_pipeline, load_tiny, takes
+from inference.diffusion.lora import Adapters, family_of, loras_of
+from inference.diffusion.pipeline_call import SEEDS, options_of, render
+from inference.diffusion.pipeline_variants import FROM_PICTURE, WITH_MASK, sibling
 from inference.diffusion.previews import Previewer, decoder_of
-from inference.diffusion.prompting import Speaker
+from inference.diffusion.prompt_cache import Speaker
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.siblings import FROM_PICTURE, WITH_MASK, sibling
-from inference.diffusion.suspending import Call, Held, holding, suspend
-from inference.engine import EngineEvent, Failed, Made, Over, Reading, Step
-from inference.placement import placement_of
-from inference.precision import dtype_name
-from inference.protocol import Finished, RawPicture
-from inference.weights import folder_of, revision_of
+from inference.diffusion.sequence import Made as Pixels
+from inference.diffusion.sequence import Picture
+from inference.diffusion.step_loop import Batch, shape_of
+from inference.engine.base import EngineEvent, Failed, Made, Over, Reading, Step
+from inference.ipc.messages import Finished, RawPicture
+from inference.memory.offload import placement_of
+from inference.memory.precision import dtype_name
 
 DENOISERS = ("unet", "transformer")
 """Components that are called at each step, by the names that Diffusers' pipelines give them."""
@@ -109,7 +109,7 @@ class DiffusionEngine:
         self._aside = (
             None
             if _takes_turns(pipeline)
-            else Aside(self._perform, where, together=partial(decodes.together, getattr(pipeline, "vae", None)))
+            else Aside(self._perform, where, together=partial(decode_batching.together, getattr(pipeline, "vae", None)))
         )
         self._form = {
             "samplers": list(self._samplers.names),

@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from bot.errors import ModelRefused, ModelUnavailable
 from bot.models import ModelSpec
-from inference import kinds
+from inference.checkpoints import identify
 
 LAYOUTS = Path(__file__).parent / "layouts"
 MERGES = "clip-merges.txt"
@@ -34,7 +34,7 @@ def load_single_file(model: ModelSpec, path: Path, dtype: torch.dtype) -> Any:
     Raises: ModelUnavailable: it is no whole model of a family whose layout is known.
     """
     try:
-        found = kinds.recognise(path)
+        found = identify.recognise(path)
     except ModelRefused as error:
         raise ModelUnavailable(model.name, error.detail) from error
     if found.kind != "single-file":

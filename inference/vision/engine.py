@@ -15,23 +15,23 @@ import torch
 from bot.errors import EngineError
 from bot.models import ModelSpec
 from bot.ports import Measured, Task
-from inference.costs import CostTable
-from inference.engine import EngineEvent, Over, Reading, Step
-from inference.placement import placement_of
-from inference.precision import dtype_name
-from inference.protocol import Finished
-from inference.vision.batch import Batch
-from inference.vision.kept import Kept
-from inference.vision.language import language_for
-from inference.vision.loading import load_blip
-from inference.vision.looks import Looks
-from inference.vision.prompts import Prompts
-from inference.vision.rows import Row, generation, is_sampling, warpers
-from inference.vision.searches import Search, Searches
-from inference.vision.teller import Teller
-from inference.vision.telling import Wish, prompt_of, tidy
-from inference.weights import folder_of, revision_of
-from inference.words import question_notes
+from inference.checkpoints.resolve import folder_of, revision_of
+from inference.engine.base import EngineEvent, Over, Reading, Step
+from inference.engine.cost_model import CostTable
+from inference.engine.tokenizer_notes import question_notes
+from inference.ipc.messages import Finished
+from inference.memory.offload import placement_of
+from inference.memory.precision import dtype_name
+from inference.vision.beam_search import Search, Searches
+from inference.vision.decode_batch import Batch
+from inference.vision.feature_cache import Kept
+from inference.vision.generation_plan import Wish, prompt_of, tidy
+from inference.vision.image_encoder import Looks
+from inference.vision.language_model import language_for
+from inference.vision.loader import load_blip
+from inference.vision.prompt_ids import Prompts
+from inference.vision.request import Teller
+from inference.vision.sequence import Row, generation, is_sampling, warpers
 
 ROWS = 16
 """Texts that are written together. Writing is bound by reading the weights, so more cost little; what newcomers cost

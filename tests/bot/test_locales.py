@@ -10,8 +10,9 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from bot import chat_texts, errors, sentences, texts
-from bot.buttons import ACTIONS, Button
+from bot import error_texts, errors, i18n
+from bot.chat import texts as chat_texts
+from bot.chat.buttons import ACTIONS, Button
 from bot.commands import COMMANDS
 from bot.errors import InvalidOption
 from bot.jobs import JobError, JobState, Result
@@ -19,7 +20,7 @@ from bot.models import TASKS, Models
 from bot.ports import Progress
 from bot.usecases import Quota, Ticket
 from scripts.locales import TEMPLATE, collected
-from tests.bot.test_texts import KINDS, make_error
+from tests.bot.test_error_texts import KINDS, make_error
 from tests.fakes import make_job, make_model
 
 DONE = JobState.DELIVERED
@@ -40,43 +41,48 @@ TICKETS += [
 TICKETS.append(Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4, note="loading")))
 CONSTANTS = [
     value
-    for module in (texts, chat_texts)
+    for module in (error_texts, chat_texts)
     for name, value in vars(module).items()
     if name.isupper() and isinstance(value, str) and " " in value
 ]
 
 
 _WITH_NAMES = {
-    "DownloadFailed": (errors.DownloadFailed, texts.DOWNLOAD_PROBLEMS),
-    "ModelRefused": (errors.ModelRefused, texts.MODEL_PROBLEMS),
+    "DownloadFailed": (errors.DownloadFailed, error_texts.DOWNLOAD_PROBLEMS),
+    "ModelRefused": (errors.ModelRefused, error_texts.MODEL_PROBLEMS),
 }
 
 
 def everything_said(locale):
     """Whatever can be said, with figures for names."""
-    yield from (texts.explain(make_error(name), locale=locale) for name in KINDS if name not in _WITH_NAMES)
-    yield from (texts.explain(errors.Blocked(reason, detail="7"), locale=locale) for reason in texts.BLOCKED)
-    for kind, problems in _WITH_NAMES.values():
-        yield from (texts.explain(kind("1", problem, detail="7"), locale=locale) for problem in problems)
+    yield from (error_texts.explain(make_error(name), locale=locale) for name in KINDS if name not in _WITH_NAMES)
     yield from (
-        texts.explain(InvalidOption("1", problem, value=value, allowed=allowed, nearest="5"), locale=locale)
-        for problem in texts.OPTION_PROBLEMS
+        error_texts.explain(errors.Blocked(reason, detail="7"), locale=locale) for reason in error_texts.BLOCKED
+    )
+    for kind, problems in _WITH_NAMES.values():
+        yield from (error_texts.explain(kind("1", problem, detail="7"), locale=locale) for problem in problems)
+    yield from (
+        error_texts.explain(InvalidOption("1", problem, value=value, allowed=allowed, nearest="5"), locale=locale)
+        for problem in error_texts.OPTION_PROBLEMS
         for value, allowed in ((9, "1 to 2"), ("7", "at least 3"), ([], "at most 4"), ({}, "1"), (10**999, "2"))
     )
     yield from (
-        texts.explain(InvalidOption("1", "type", value="7", allowed=allowed), locale=locale)
-        for allowed in texts.ALLOWED
+        error_texts.explain(InvalidOption("1", "type", value="7", allowed=allowed), locale=locale)
+        for allowed in error_texts.ALLOWED
     )
-    yield from (texts.explain(errors.UnsupportedMedia(one, found="7"), locale=locale) for one in texts.MEDIA_PROBLEMS)
-    yield from (texts.explain(errors.Unauthorized(one), locale=locale) for one in texts.UNAUTHORIZED)
-    yield texts.explain(errors.QueueFull(limit=3, retry_after_s=4, whole_house=True), locale=locale)
-    yield texts.explain(errors.TooLarge(limit=16, unit="megapixels"), locale=locale)
     yield from (
-        texts.explain(errors.NotFound(kind, "7"), locale=locale) for kind in ("job", "picture", "key", "person")
+        error_texts.explain(errors.UnsupportedMedia(one, found="7"), locale=locale)
+        for one in error_texts.MEDIA_PROBLEMS
     )
-    yield from (texts.explain(errors.NotCancellable("7", state), locale=locale) for state in JobState)
-    yield texts.explain(KeyError(), locale=locale)
-    yield from (texts.say_note(note, locale) for note in (texts.PROMPT_TOO_LONG, "I don't know: 7"))
+    yield from (error_texts.explain(errors.Unauthorized(one), locale=locale) for one in error_texts.UNAUTHORIZED)
+    yield error_texts.explain(errors.QueueFull(limit=3, retry_after_s=4, whole_house=True), locale=locale)
+    yield error_texts.explain(errors.TooLarge(limit=16, unit="megapixels"), locale=locale)
+    yield from (
+        error_texts.explain(errors.NotFound(kind, "7"), locale=locale) for kind in ("job", "picture", "key", "person")
+    )
+    yield from (error_texts.explain(errors.NotCancellable("7", state), locale=locale) for state in JobState)
+    yield error_texts.explain(KeyError(), locale=locale)
+    yield from (error_texts.say_note(note, locale) for note in (error_texts.PROMPT_TOO_LONG, "I don't know: 7"))
     yield from _chat(locale)
 
 
@@ -100,7 +106,7 @@ def _chat(locale):
     yield from (chat_texts.say_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
     yield from (what for _, what in chat_texts.menu(locale))
     yield from (chat_texts.say_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
-    say = sentences.translator(locale)
+    say = i18n.translator(locale)
     yield from (say(kind.summary) for kind in COMMANDS.values())
     yield from (say(spec.help) for kind in COMMANDS.values() for spec in kind.specs)
     yield from (say(task) for task in TASKS)
@@ -126,7 +132,7 @@ def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
 
         return say
 
-    monkeypatch.setattr(sentences, "_translator", listening)
+    monkeypatch.setattr(i18n, "_translator", listening)
     for _ in everything_said("en"):
         pass
 
@@ -149,11 +155,11 @@ def xx(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     with (folder / "easel.mo").open("wb") as file:
         write_mo(file, catalog)
-    monkeypatch.setattr(sentences, "LOCALES", tmp_path)
+    monkeypatch.setattr(i18n, "LOCALES", tmp_path)
     monkeypatch.setattr(chat_texts, "LOCALES", tmp_path)
-    sentences._translator.cache_clear()
+    i18n._translator.cache_clear()
     yield "xx"
-    sentences._translator.cache_clear()
+    i18n._translator.cache_clear()
 
 
 DATA = re.compile(
@@ -184,4 +190,4 @@ def test_a_locale_never_becomes_a_path(xx, locale):
 
 
 def test_gettext_is_what_reads_them(xx):
-    assert isinstance(gettext.translation("easel", sentences.LOCALES, ["xx"]), gettext.GNUTranslations)
+    assert isinstance(gettext.translation("easel", i18n.LOCALES, ["xx"]), gettext.GNUTranslations)

@@ -13,8 +13,8 @@ import structlog
 
 from adapters.cli import run
 from storage import StorageSettings, open_storage
-from tests.cli.house import TestComposition
-from tests.web.pool import picture
+from tests.cli.app_fixture import TestComposition
+from tests.web.fake_pool import picture
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-import main
 from bot.models import ModelSettings
+from bot.prompts.styles import NAMED
 from bot.settings import read_settings
-from bot.styles import NAMED
+from composition.settings import settings_sections
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "config.toml").read_text(encoding="utf-8")
-SECTIONS = main.sections()
+SECTIONS = settings_sections()
 UNITS = (
     "true or false", "number of", "second", "MiB", "GiB", "megapixels", "pixels", "hours", "days", "port", "address",
     "0 to ", "URL", '"', "folder", "name", "SPDX", "list", "text around", "by the Hub's names",

@@ -38,10 +38,10 @@ def test_help_of_no_command_imports_anything_heavy(environ):
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 sys.argv = ["easel"]
-import main
+from composition.local import Composition
 from adapters.cli import run
 for words in {COMMANDS!r}:
-    assert run(main.Composition(), [*words, "--help"]) == 0, words
+    assert run(Composition(), [*words, "--help"]) == 0, words
     print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
@@ -103,7 +103,7 @@ sys.path.insert(0, {str(ROOT)!r})
 sys.argv = ["easel"]
 from pathlib import Path
 from adapters.cli import run
-from tests.cli.house import TestComposition
+from tests.cli.app_fixture import TestComposition
 sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--steps", "50"]))
 """
     process = subprocess.Popen(

@@ -7,13 +7,13 @@ from contextlib import closing
 import pytest
 from alembic import command
 
-from bot.lock import DataLock
+from bot.runtime.lock import DataLock
 from storage import StorageSettings
 from storage.dialect import url_of
 from storage.migration import _config
 from storage.schema import REVISION
 from storage.sqlite import Sqlite
-from tests.web.pool import picture
+from tests.web.fake_pool import picture
 
 
 def edit(path, *statements):

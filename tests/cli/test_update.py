@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-import main
 from adapters.cli import update
-from adapters.cli.failures import Failure
+from adapters.cli.error_output import Failure
 from adapters.cli.update import Commands, Updater
 from bot.errors import StartupError
-from bot.journal import FILE_NAME, read_journal
-from bot.lock import DataLock
+from bot.runtime.lock import DataLock
+from bot.runtime.update_journal import FILE_NAME, read_journal
+from composition.settings import ROOT
 
 INSTALL = "import pathlib; pathlib.Path('installed').write_text(pathlib.Path('pyproject.toml').read_text())\n"
 UPGRADE = """\
@@ -146,7 +146,7 @@ def test_what_was_killed_in_the_middle_is_put_back_by_the_next_one(town):
     )
     child = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, (town.clone, town.data_dir, town.database))],
-        cwd=main.ROOT,
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -263,14 +263,14 @@ def test_easel_itself_is_updated_with_its_own_commands(tmp_path, upgraded):
     import shutil
 
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    files = subprocess.run(listing, cwd=main.ROOT, capture_output=True, text=True, check=False)
+    files = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
     if files.returncode:
         pytest.skip("this is no git clone, so that there is nothing to clone")
     upstream, clone, data_dir = tmp_path / "upstream", tmp_path / "clone", tmp_path / "data"
     for name in filter(None, files.stdout.split("\0")):
-        if not name.startswith(("models/", "docs/", "tests/", "training/")) and (main.ROOT / name).is_file():
+        if not name.startswith(("models/", "docs/", "tests/", "training/")) and (ROOT / name).is_file():
             (upstream / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(main.ROOT / name, upstream / name)
+            shutil.copy(ROOT / name, upstream / name)
     git(upstream, "init", "-q", "-b", "main")
     git(upstream, "add", "-A")
     git(upstream, "commit", "-q", "-m", "first")

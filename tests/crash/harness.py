@@ -100,7 +100,7 @@ class Round:
         return self.verdict
 
     def _start(self, folder: Path, life: int, *more: str) -> Victim:
-        arguments = ["-m", "tests.crash.victim", str(folder), "--life", str(life), "--seed", str(self.seed)]
+        arguments = ["-m", "tests.crash.crash_server", str(folder), "--life", str(life), "--seed", str(self.seed)]
         arguments += ["--sabotage", self.sabotage] if self.sabotage else []
         return Victim([*arguments, "--engine", self.engine, *more], folder / OUTPUT)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from main import ROOT
+from composition.settings import ROOT
 
 SILENT = {"PYTHONDONTWRITEBYTECODE": "1"}
 

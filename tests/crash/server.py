@@ -4,12 +4,13 @@ import asyncio
 import sys
 from dataclasses import replace
 
-import main
 from bot.errors import StartupError
-from tests.crash.victim import TEST_ENGINES, test_models
+from composition.server import serve
+from composition.settings import load_settings
+from tests.crash.crash_server import TEST_ENGINES, test_models
 
 if __name__ == "__main__":
     try:
-        sys.exit(asyncio.run(main.serve(replace(main.load(), models=test_models()), engines=TEST_ENGINES)))
+        sys.exit(asyncio.run(serve(replace(load_settings(), models=test_models()), engines=TEST_ENGINES)))
     except StartupError as error:
         sys.exit(error.sentence)

@@ -10,13 +10,13 @@ import pytest
 import structlog
 from discord.gateway import KeepAliveHandler
 
-import adapters.discord.desk
+import adapters.discord.context
 from adapters.discord.client import EaselClient
-from adapters.discord.pace import Pace
+from adapters.discord.rate_limit import Pace
 from storage import StorageSettings, open_storage
-from tests.discord.house import House, opened
+from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import Loopback, loopback
-from tests.discord.people import Actor
+from tests.discord.simulated_users import Actor
 
 
 @pytest.fixture(autouse=True)

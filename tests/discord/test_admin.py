@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from tests.choosing import FOX, FakeHub
-from tests.discord.house import MODELS, opened
+from tests.discord.app_fixture import MODELS, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_moderation import living, told
+from tests.model_manager_fixture import FOX, FakeHub
 
 
 async def test_admins_list_models_and_choose_a_policy_and_others_do_not(

@@ -13,11 +13,11 @@ from pathlib import Path
 import discord
 import simcord
 
-from adapters.discord import sentences
+from adapters.discord import texts
 from adapters.discord.client import EaselClient
-from tests.discord.house import House, opened
+from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import loopback
-from tests.discord.people import until
+from tests.discord.simulated_users import until
 
 
 @dataclass
@@ -98,7 +98,7 @@ async def test_the_ask_menu_opens_a_modal_and_its_words_are_answered(data_dir: P
         await sim.ann.slash(sim.channel, "imagine", prompt="a red fox")
         made = (await sim.said())[0]
 
-        opened_modal = await sim.bob.context_menu(sim.channel, sentences.ASK_ABOUT, made)
+        opened_modal = await sim.bob.context_menu(sim.channel, texts.ASK_ABOUT, made)
         await sim.bob.submit_modal(opened_modal, {"words": "what is it?"})
 
         assert "It is what is it?" in (await sim.said(2))[1].content

@@ -5,9 +5,9 @@ import io
 
 from PIL import Image
 
-from tests.discord.house import House
-from tests.discord.loopback.world import Message
-from tests.discord.people import Actor, until
+from tests.discord.app_fixture import House
+from tests.discord.loopback.discord_server_state import Message
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.discord import slash
+from adapters.discord import slash_commands
 from bot.commands import COMMANDS
-from tests.discord.house import House, opened
+from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import imagined, job_of
 
 VERBS = {"imagine", "caption", "ask", "describe", "edit", "queue", "cancel", "history", "show", "quota", "settings"}
@@ -50,7 +50,7 @@ async def test_options_come_from_the_core_under_the_names_of_chats(house: House,
 
 
 def test_every_command_of_the_core_is_a_command_here() -> None:
-    assert not set(slash.SHORT) & set(COMMANDS)
+    assert not set(slash_commands.SHORT) & set(COMMANDS)
 
 
 async def test_commands_are_told_once_and_again_only_when_they_changed(
@@ -63,7 +63,7 @@ async def test_commands_are_told_once_and_again_only_when_they_changed(
             await until(lambda: len(server.world.sent("GET", "/commands")) == life_number, "a look")  # noqa: B023
             await asyncio.sleep(0.2)
             assert len(server.world.sent("PUT", "/commands")) == 1
-    monkeypatch.setattr(slash, "SHORT", {**slash.SHORT, "queue": (("who", str | None, "Whose"),)})
+    monkeypatch.setattr(slash_commands, "SHORT", {**slash_commands.SHORT, "queue": (("who", str | None, "Whose"),)})
     async with opened(data_dir, server) as life:
         life.start()
         await until(lambda: len(server.world.sent("PUT", "/commands")) == 2, "the new list")

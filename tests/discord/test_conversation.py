@@ -4,14 +4,14 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from adapters.discord import sentences
+from adapters.discord import texts
 from bot.jobs import Job, JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
-from tests.discord.house import MODELS, House, opened
+from tests.discord.app_fixture import MODELS, House, opened
+from tests.discord.loopback.discord_server_state import Attachment, Message
 from tests.discord.loopback.server import Loopback
-from tests.discord.loopback.world import Attachment, Message
-from tests.discord.people import Actor, is_finished, until
-from tests.web.pool import picture
+from tests.discord.simulated_users import Actor, is_finished, until
+from tests.web.fake_pool import picture
 
 
 def a_photo(server: Loopback, name: str = "photo.png", seed: int = 3) -> Attachment:
@@ -216,11 +216,11 @@ async def test_a_photo_that_discord_hides_from_bots_is_asked_about_by_the_menu(
     ann.channel.messages[max(ann.channel.messages)].mentions.append(house.server.world.bot)
     hint = await asked_by_mention(ann, photo)
 
-    opened = ann.menu(sentences.ASK_ABOUT, photo)
+    opened = ann.menu(texts.ASK_ABOUT, photo)
     await ann.submit(opened, "what is it?")
     answer = await ann.finished(2)
 
-    assert sentences.ASK_ABOUT in hint.content
+    assert texts.ASK_ABOUT in hint.content
     assert "It is what is it?" in answer.content
 
 
@@ -238,7 +238,7 @@ async def asked_by_mention(ann: Actor, photo: Message) -> Message:
 async def test_the_menu_captions_any_picture(house: House, ann: Actor, bob: Actor) -> None:
     photo = bob.say("look", a_photo(house.server), mention=False)
 
-    ann.menu(sentences.CAPTION_THIS, photo)
+    ann.menu(texts.CAPTION_THIS, photo)
 
     assert "It is a picture" in (await ann.finished()).content
 
@@ -251,9 +251,9 @@ async def test_the_menu_varies_a_picture_of_ours_at_once_and_another_with_words(
     made = await imagined(ann)
     photo = bob.say("look", a_photo(house.server), mention=False)
 
-    ann.menu(sentences.VARY_THIS, made)
+    ann.menu(texts.VARY_THIS, made)
     own = await ann.finished(2)
-    await ann.submit(ann.menu(sentences.VARY_THIS, photo), "as a painting")
+    await ann.submit(ann.menu(texts.VARY_THIS, photo), "as a painting")
     other = await ann.finished(3)
 
     assert own.attachments
@@ -264,7 +264,7 @@ async def test_a_forwarded_picture_can_be_asked_about(house: House, ann: Actor, 
     photo = Message(1, ann.channel, bob.person, attachments=[a_photo(house.server)])
     forward = house.server.world.post(ann.channel, bob.person, snapshots=[photo])
 
-    ann.menu(sentences.CAPTION_THIS, forward)
+    ann.menu(texts.CAPTION_THIS, forward)
 
     assert "It is a picture" in (await ann.finished()).content
 

@@ -7,9 +7,9 @@ import pytest
 from discord.gateway import KeepAliveHandler
 
 from adapters.discord.client import EaselClient
-from tests.discord.house import House, opened
+from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 
 
 async def works(ann: Actor) -> None:

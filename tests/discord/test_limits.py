@@ -7,15 +7,15 @@ import random
 import pytest
 from PIL import Image
 
-from adapters.discord import content
-from adapters.discord.breaker import Breaker
-from adapters.discord.pace import PATIENCE_S, WINDOW_S, WRITES, Editors, Pace
-from adapters.discord.wire import OFFICIAL_API, OFFICIAL_GATEWAY, point_at
+from adapters.discord import rendering
+from adapters.discord.circuit_breaker import Breaker
+from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, point_at
+from adapters.discord.rate_limit import PATIENCE_S, WINDOW_S, WRITES, Editors, Pace
 from bot.errors import PlatformError
 from bot.jobs import Media
-from tests.discord.house import House
-from tests.discord.loopback.world import MIB
-from tests.discord.people import Actor, is_finished, until
+from tests.discord.app_fixture import House
+from tests.discord.loopback.discord_server_state import MIB
+from tests.discord.simulated_users import Actor, is_finished, until
 from tests.discord.test_conversation import a_photo, imagined, job_of
 
 
@@ -59,7 +59,7 @@ async def test_a_file_over_the_limit_is_made_smaller_and_says_so(house: House, a
 
 @pytest.mark.parametrize(("limit", "count", "most"), [(50, 1, 24.8), (50, 4, 6.2), (10, 1, 10), (0, 1, 10)])
 def test_what_one_file_may_have(limit: int, count: int, most: float) -> None:
-    assert content.max_file(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
+    assert rendering.max_file(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
 
 
 async def test_four_large_pictures_fit_one_request_together(house: House, ann: Actor, heavy: None) -> None:
@@ -112,7 +112,7 @@ async def test_words_of_people_have_no_effect(house: House, ann: Actor) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 5000, "\n".join("y" * 30 for _ in range(200)), "*" * 1999, "\\" * 3000, ""])
 def test_no_text_is_too_long(text: str) -> None:
-    assert len(content.plain(text)) <= 2000
+    assert len(rendering.plain(text)) <= 2000
 
 
 async def test_a_link_that_ran_out_is_told_of(house: House, ann: Actor) -> None:

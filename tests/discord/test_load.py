@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.discord.house import House
-from tests.discord.load import put_on
+from tests.discord.app_fixture import House
+from tests.discord.chat_load import put_on
 
 
 @pytest.mark.slow

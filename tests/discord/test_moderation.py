@@ -10,14 +10,14 @@ from typing import Any
 import discord
 import pytest
 
-from adapters.discord import sentences
+from adapters.discord import texts
 from adapters.discord.client import owners_of
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
-from tests.discord.house import MODELS, House, opened
+from tests.discord.app_fixture import MODELS, House, opened
+from tests.discord.loopback.discord_server_state import EVERYTHING, SEND, Message, Person
 from tests.discord.loopback.server import Loopback
-from tests.discord.loopback.world import EVERYTHING, SEND, Message, Person
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import a_photo, imagined
 from tests.discord.test_places import foreign
 from tests.moderation import SOME_WEIGHTS
@@ -191,13 +191,13 @@ async def test_somebody_elses_photo_may_be_asked_about_and_not_edited(
     async with living(data_dir, server):
         photo = bob.say("look", a_photo(server), mention=False)
 
-        refused = await ann.submit(ann.menu(sentences.VARY_THIS, photo), "as a painting")
+        refused = await ann.submit(ann.menu(texts.VARY_THIS, photo), "as a painting")
         said = await told(refused)
-        ann.menu(sentences.CAPTION_THIS, photo)
+        ann.menu(texts.CAPTION_THIS, photo)
         caption = await ann.finished()
         edit = ann.press_anyhow(caption, caption.button("ask").replace(":ask:", ":edit:"))
         refused_too = await told(await ann.submit(edit, "a hat"))
-        own = await bob.submit(bob.menu(sentences.VARY_THIS, photo), "as a painting")
+        own = await bob.submit(bob.menu(texts.VARY_THIS, photo), "as a painting")
         varied = await bob.finished(2)
 
     assert "other people's pictures" in said
@@ -234,6 +234,6 @@ async def test_whose_a_forwarded_picture_is_nobody_knows(
         photo = Message(1, ann.channel, bob.person, attachments=[a_photo(server)])
         forward = server.world.post(ann.channel, ann.person, snapshots=[photo])
 
-        said = await told(await ann.submit(ann.menu(sentences.VARY_THIS, forward), "as a painting"))
+        said = await told(await ann.submit(ann.menu(texts.VARY_THIS, forward), "as a painting"))
 
     assert "other people's pictures" in said

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from adapters.discord.adapter import LONGEST_WAIT_S
-from bot import deliver
 from bot.jobs import JobState
-from tests.discord.house import House, QuickDiscord, opened
+from bot.queue import delivery
+from tests.discord.app_fixture import House, QuickDiscord, opened
+from tests.discord.loopback.discord_server_state import Message
 from tests.discord.loopback.server import Loopback
-from tests.discord.loopback.world import Message
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import imagined
 
 HOUR = 3600.0
@@ -44,7 +44,7 @@ def postponed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         waits.append(min(300.0, 5.0 * 2 ** min(tries, 10)))
         return 0.0
 
-    monkeypatch.setattr(deliver, "back_off_s", quick)
+    monkeypatch.setattr(delivery, "back_off_s", quick)
     return waits
 
 

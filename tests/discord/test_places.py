@@ -5,14 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from adapters.discord import sentences
+from adapters.discord import texts
 from bot.jobs import JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
-from tests.discord.house import MODELS, House, opened
+from tests.discord.app_fixture import MODELS, House, opened
+from tests.discord.loopback.discord_server_state import (
+    ATTACH,
+    EVERYTHING,
+    GROUP,
+    SEND,
+    THREAD,
+    THREADS,
+    VIEW,
+    Channel,
+    Message,
+)
 from tests.discord.loopback.server import Loopback
-from tests.discord.loopback.world import ATTACH, EVERYTHING, GROUP, SEND, THREAD, THREADS, VIEW, Channel, Message
-from tests.discord.people import Actor, is_finished, until
+from tests.discord.simulated_users import Actor, is_finished, until
 from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
 from tests.moderation import SOME_WEIGHTS
 
@@ -201,7 +211,7 @@ async def test_what_comes_of_a_spoiler_by_words_is_one(
         house.start()
         await house.ready()
         photo = bob.say("look", a_photo(server, "SPOILER_photo.png"), mention=False)
-        await ann.submit(ann.menu(sentences.VARY_THIS, photo), "as a painting")
+        await ann.submit(ann.menu(texts.VARY_THIS, photo), "as a painting")
         varied = await ann.finished(1)
         ann.say("give it a green hat", reply_to=varied)
         ann.press(await ann.posted(2), "edit")

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from bot import deliver
 from bot.errors import PlatformError
 from bot.jobs import Job, JobState
-from tests.discord.house import House
-from tests.discord.people import Actor, until
+from bot.queue import delivery
+from tests.discord.app_fixture import House
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import imagined
 from tests.discord.test_places import answered, foreign
 
@@ -95,7 +95,7 @@ async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(
     async def away(*_: object) -> str:
         raise PlatformError("502")
 
-    monkeypatch.setattr(deliver, "MAX_TRIES", 1)
+    monkeypatch.setattr(delivery, "MAX_TRIES", 1)
     monkeypatch.setattr(house.discord, "edit", away)
     ann.slash("imagine", prompt="a red fox", steps=20)
     message = await ann.posted()

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import main
-from adapters.discord import deeds
-from tests.discord.house import opened
+from adapters.discord import actions
+from composition.settings import ROOT
+from tests.discord.app_fixture import opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import a_photo, imagined, job_of
 
 STEPS = 12
@@ -44,13 +44,13 @@ async def test_a_running_job_comes_back_to_its_placeholder(data_dir: Path, serve
 def stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Events are kept and acknowledged, and then nothing happens until this is set."""
     go_on = asyncio.Event()
-    act = deeds.act
+    act = actions.act
 
     async def wait(turn) -> None:
         await go_on.wait()
         await act(turn)
 
-    monkeypatch.setattr(deeds, "act", wait)
+    monkeypatch.setattr(actions, "act", wait)
     return go_on
 
 
@@ -206,7 +206,7 @@ class Serve:
         with self.log.open("a") as log:
             command = [sys.executable, "-m", "tests.crash.server"]
             self.process = subprocess.Popen(
-                command, cwd=main.ROOT, env=environ, stdout=log, stderr=log, start_new_session=True
+                command, cwd=ROOT, env=environ, stdout=log, stderr=log, start_new_session=True
             )
 
     def kill(self) -> None:

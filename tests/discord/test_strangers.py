@@ -2,9 +2,9 @@
 
 import pytest
 
-from adapters.discord import sentences
-from tests.discord.house import House
-from tests.discord.people import Actor, until
+from adapters.discord import texts
+from tests.discord.app_fixture import House
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import a_photo, asked_by_mention, imagined, job_of
 
 POLL = {
@@ -252,7 +252,7 @@ async def test_a_reply_to_a_deleted_message_gets_a_sentence(house: House, ann: A
 
     hint = await asked_by_mention(ann, photo)
 
-    assert sentences.ASK_ABOUT in hint.content
+    assert texts.ASK_ABOUT in hint.content
 
 
 async def test_a_message_that_was_not_fetched_is_looked_up(house: House, ann: Actor, bob: Actor) -> None:
@@ -272,7 +272,7 @@ async def test_a_message_that_was_not_fetched_is_looked_up(house: House, ann: Ac
 async def test_a_menu_on_a_message_without_a_picture_says_so(house: House, ann: Actor) -> None:
     words = ann.say("just words", mention=False)
 
-    asked = ann.menu(sentences.ASK_ABOUT, words)
+    asked = ann.menu(texts.ASK_ABOUT, words)
 
     assert "no picture" in await ann.told(asked)
 

@@ -10,11 +10,11 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-from bot import sentences
+from bot import i18n
 from scripts.locales import TEMPLATE
-from tests.discord.house import House, opened
+from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import Loopback
-from tests.discord.people import Actor, until
+from tests.discord.simulated_users import Actor, until
 from tests.discord.test_conversation import a_photo, asked_by_mention
 
 
@@ -33,10 +33,10 @@ def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder.mkdir(parents=True)
     with (folder / "easel.mo").open("wb") as file:
         write_mo(file, catalog)
-    monkeypatch.setattr(sentences, "LOCALES", tmp_path / "locales")
-    sentences._translator.cache_clear()
+    monkeypatch.setattr(i18n, "LOCALES", tmp_path / "locales")
+    i18n._translator.cache_clear()
     yield
-    sentences._translator.cache_clear()
+    i18n._translator.cache_clear()
 
 
 def parts(server: Loopback) -> list[dict[str, Any]]:

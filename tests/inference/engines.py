@@ -25,8 +25,8 @@ from typing import Any
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from bot.ports import Measured, Task
-from inference.engine import EngineEvent, Made, Over, Reading, Step
-from inference.protocol import Finished, RawPicture
+from inference.engine.base import EngineEvent, Made, Over, Reading, Step
+from inference.ipc.messages import Finished, RawPicture
 
 PREVIEW = b"\xff\xd8preview"
 

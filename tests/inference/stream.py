@@ -8,10 +8,10 @@ import numpy
 import torch
 
 from bot.ports import Task
-from inference.diffusion.call import render
-from inference.diffusion.merging import merge_for
+from inference.diffusion.batching import merge_for
+from inference.diffusion.coroutines import Call, Held, Returned, Run, holding
+from inference.diffusion.pipeline_call import render
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.suspending import Call, Held, Returned, Run, holding
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from bot.jobs import Media
 from bot.models import TEXT_TO_IMAGE, ModelSpec
 from bot.ports import Done, Measured, Progress, Task
-from inference.pool import DevicePool, PoolSettings
+from inference.pool.pool import DevicePool, PoolSettings
 
 if TYPE_CHECKING:
     from PIL import Image

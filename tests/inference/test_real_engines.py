@@ -12,15 +12,15 @@ from bot.errors import JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.ports import Described, Done, Measured, Progress, TaskImage
-from inference.pictures import PictureService
-from inference.process import ROOT
+from inference.images.service import PictureService
+from inference.ipc.process import ROOT
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, png
 from tests.inference.tiny import save_blip, save_diffusion
 
 PAINTING = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
 READING = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
 STARTERS = ROOT / "models"
-ENGINES = "inference.engine:build"
+ENGINES = "inference.engine.base:build"
 VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,8 +10,8 @@ from bot.jobs import JobState
 from bot.ports import Offer, Person
 from storage.claim import Claim
 from storage.dialect import url_of
+from storage.mapping import new_row
 from storage.migration import migrate
-from storage.rows import new_row
 from storage.schema import job, person, person_load, person_share, space, space_share, utcnow
 from storage.sqlite import Sqlite
 from tests.storage.factories import make_new_job

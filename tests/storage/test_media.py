@@ -245,7 +245,7 @@ async def test_uploads_and_sweeps_at_once_never_lose_a_file_that_has_an_owner(st
 
 
 async def test_more_pictures_than_a_chunk_are_forgotten_in_one_sweep(storage, ann, data_dir, monkeypatch):
-    monkeypatch.setattr("storage.sweep.CHUNK", 3)
+    monkeypatch.setattr("storage.media_retention.CHUNK", 3)
     for number in range(10):
         await upload(storage, ann, b"%d" % number)
     swept = await storage.media.sweep(unused_s=0.0, keep_days=0, max_gb=0.0)

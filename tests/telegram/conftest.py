@@ -11,9 +11,9 @@ import pytest_asyncio
 import structlog
 
 from storage import StorageSettings, open_storage
+from tests.telegram.easel_fixture import SCALE, Town, built
 from tests.telegram.server import BotServer, serving
-from tests.telegram.town import SCALE, Town, built
-from tests.telegram.world import Message
+from tests.telegram.telegram_server_state import Message
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,10 +28,10 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def in_a_hurry() -> Iterator[None]:
     """What waits between tries waits less."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bot.deliver.back_off_s", lambda _tries: 0.1)
-        patch.setattr("adapters.telegram.updates.back_off_s", lambda _tries: 0.1)
+        patch.setattr("bot.queue.delivery.back_off_s", lambda _tries: 0.1)
+        patch.setattr("adapters.telegram.polling.back_off_s", lambda _tries: 0.1)
         patch.setattr("adapters.telegram.adapter.back_off_s", lambda _tries: 0.1)
-        patch.setattr("adapters.telegram.speaking.FIRST_WAIT_S", 0.1)
+        patch.setattr("adapters.telegram.responder.FIRST_WAIT_S", 0.1)
         yield
 
 

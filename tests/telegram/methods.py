@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from tests.telegram.rules import MAX_CALLBACK_DATA, MAX_CAPTION, MAX_TEXT, units
-from tests.telegram.world import Message, World
+from tests.telegram.telegram_server_state import Message, World
 
 MAX_PHOTO = 10 * 2**20
 MAX_FETCH = 20 * 2**20

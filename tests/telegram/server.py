@@ -15,10 +15,10 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, web
 
-from tests.telegram.floods import Floods
+from tests.telegram.flood_limits import Floods
 from tests.telegram.methods import Methods, Refused, unpacked
 from tests.telegram.rules import problems_of
-from tests.telegram.world import World
+from tests.telegram.telegram_server_state import World
 
 
 @dataclass(frozen=True, kw_only=True)

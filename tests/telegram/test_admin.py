@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.choosing import FOX, FakeHub
-from tests.telegram.town import built, words_of
+from tests.model_manager_fixture import FOX, FakeHub
+from tests.telegram.easel_fixture import built, words_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

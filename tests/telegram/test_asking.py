@@ -3,8 +3,8 @@
 import pytest
 
 from bot.models import IMAGE_TEXT_TO_IMAGE, TASKS
-from tests.telegram.town import words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

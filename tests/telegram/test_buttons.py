@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.telegram.town import has_button, words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import has_button, words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)

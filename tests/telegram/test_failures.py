@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 
 from bot.errors import StorageBusy
-from tests.telegram.town import has_button, words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import has_button, words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
@@ -203,8 +203,8 @@ async def test_an_outage_of_hours_loses_nothing_that_was_asked_before_or_during_
         asked_s.append(min(60.0, 2.0 ** min(tries, 10)))
         return 0.01
 
-    monkeypatch.setattr("bot.deliver.back_off_s", deliver_soon)
-    monkeypatch.setattr("adapters.telegram.updates.back_off_s", ask_soon)
+    monkeypatch.setattr("bot.queue.delivery.back_off_s", deliver_soon)
+    monkeypatch.setattr("adapters.telegram.polling.back_off_s", ask_soon)
     ann = town.world.person("Ann")
     chat = town.world.private(ann)
     await town.open()
@@ -317,7 +317,7 @@ async def test_a_mistake_of_our_own_with_one_update_ends_nothing(town, chat, ann
         raise RuntimeError("inner reason")
 
     with monkeypatch.context() as patch:
-        patch.setattr("adapters.telegram.intake.hear", broken)
+        patch.setattr("adapters.telegram.update_handler.hear", broken)
         town.world.say(chat, ann, "/imagine a fox")
         await town.quiet(0.1)
     town.world.say(chat, ann, "/imagine an owl")

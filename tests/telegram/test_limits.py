@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.telegram.lengths import cut, units
-from adapters.telegram.pace import Pace, Rate, Rates
-from adapters.telegram.updates import LONGEST_WAIT_S, back_off_s
-from tests.telegram.floods import Floods
+from adapters.telegram.polling import LONGEST_WAIT_S, back_off_s
+from adapters.telegram.rate_limit import Pace, Rate, Rates
+from adapters.telegram.text_limits import cut, units
+from tests.telegram.easel_fixture import RATES, built, words_of
+from tests.telegram.flood_limits import Floods
 from tests.telegram.rules import problems_of
-from tests.telegram.town import RATES, built, words_of
 
 FOX = "\U0001f98a"
 KEYBOARD = '{"inline_keyboard": [[{"text": "a", "callback_data": "' + "x" * 65 + '"}]]}'

@@ -3,8 +3,8 @@
 import pytest
 
 from bot.safety import SafetySettings
-from tests.telegram.town import built, has_button, words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import built, has_button, words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)

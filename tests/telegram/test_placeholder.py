@@ -6,8 +6,8 @@ import pytest
 
 from bot.errors import PlatformError
 from bot.jobs import JobState
-from tests.telegram.town import words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
@@ -37,7 +37,7 @@ async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(to
 
     town.world.say(chat, ann, "/imagine a slow fox")
     placeholder = await town.answer(chat)
-    monkeypatch.setattr("bot.deliver.MAX_TRIES", 1)
+    monkeypatch.setattr("bot.queue.delivery.MAX_TRIES", 1)
     monkeypatch.setattr(town.adapter, "edit", away)
     town.pool.go_on.set()
     told = await town.text(chat, "It is kept: see it with /show")

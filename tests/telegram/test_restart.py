@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.telegram.town import has_button, words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import has_button, words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parent.parent.parent
@@ -132,15 +132,16 @@ async def test_an_offer_made_before_a_restart_still_knows_the_words(own_town):
 SERVER = """
 import asyncio, os, sys
 from pathlib import Path
-import main
+from composition.server import serve
+from composition.settings import load_settings
 from bot.usecases import JobUseCases
 if os.environ.get("HANG_AT") == "submit":
     async def submit(self, *arguments, **more):
         Path(os.environ["REACHED"]).touch()
         await asyncio.Event().wait()
     JobUseCases.submit = submit
-loaded = main.load(Path(os.environ["CONFIG"]))
-asyncio.run(main.serve(loaded, engines="tests.inference.engines:build"))
+loaded = load_settings(Path(os.environ["CONFIG"]))
+asyncio.run(serve(loaded, engines="tests.inference.engines:build"))
 """
 CONFIG = """
 [web]
@@ -159,7 +160,7 @@ steps = 3
 
 
 class Process:
-    """`main.serve` with test engines, in a process of its own."""
+    """`serve` with test engines, in a process of its own."""
 
     def __init__(self, folder, server):
         (folder / "config.toml").write_text(CONFIG)

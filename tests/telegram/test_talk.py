@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.telegram.town import words_of
-from tests.web.pool import picture
+from tests.telegram.easel_fixture import words_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
@@ -285,7 +285,7 @@ async def test_a_mistake_of_our_own_is_a_calm_sentence(town, chat, ann, monkeypa
     def broken(*_arguments):
         raise RuntimeError("inner reason")
 
-    monkeypatch.setattr("bot.chat_texts.say_models", broken)
+    monkeypatch.setattr("bot.chat.texts.say_models", broken)
     text = await said(town, chat, ann, "/models")
 
     assert "Something went wrong" in text

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoPipelineForText2Image
 from PIL import Image
 
-from bot.texts import DEMO_HINT
+from bot.error_texts import DEMO_HINT
 from training.colours import COLOURS
 from training.draw import render
 from training.evaluate import THING, Looker, Matcher, draw_all, held_out_of

@@ -16,31 +16,31 @@ import pytest_asyncio
 import structlog
 
 from adapters.web import Web, WebSettings
-from bot.dispatch import Dispatcher
 from bot.errors import StartupError
-from bot.events import Events
-from bot.finishing import Finishing
-from bot.house import ImagesSettings, QueueSettings, QuotaSettings
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
 from bot.ports import DeviceStatus
-from bot.pricing import Rates
-from bot.styles import StyleSettings
+from bot.prompts.resolver import Wording
+from bot.prompts.styles import StyleSettings
+from bot.prompts.wildcards import WildcardFolder
+from bot.queue.dispatcher import Dispatcher
+from bot.queue.postprocess import Finishing
+from bot.queue.pricing import Rates
+from bot.queue.progress import Events
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings
 from bot.usecases import (
     JobUseCases,
     Moderation,
     Surroundings,
     UseCases,
 )
-from bot.wildcards import WildcardFolder
-from bot.wording import Wording
-from inference import assembly
-from inference.model_files import ModelFiles
-from inference.pictures import PictureService
-from inference.pool import DevicePool, PoolSettings
+from composition import usecases as build
+from inference.checkpoints.library import ModelFiles
+from inference.images.service import PictureService
+from inference.pool.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
-from tests.choosing import FOX, choosing_of
+from tests.model_manager_fixture import FOX, choosing_of
 from tests.moderation import moderation_of
-from tests.web.pool import TestPool, picture
+from tests.web.fake_pool import TestPool, picture
 
 SECRET = "the-local-secret"
 STYLES = {"ink": StyleSettings(prompt="ink drawing of {prompt}", negative="colour")}
@@ -147,7 +147,7 @@ def build_usecases(
         wording=dispatcher.wording,
     )
     loaded: Any = SimpleNamespace(models=models, settings={"images": ImagesSettings(), "styles": STYLES})
-    return assembly.usecases(loaded, storage, pool, pictures, jobs, moderation, choosing)
+    return build.use_cases(loaded, storage, pool, pictures, jobs, moderation, choosing)
 
 
 @asynccontextmanager

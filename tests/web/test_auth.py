@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.web.asking import ask, imagine, problem
+from tests.web.api_client import ask, imagine, problem
 from tests.web.conftest import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

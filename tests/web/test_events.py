@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi import sse
 
-from tests.web.asking import ask, events_of, imagine, job_of, make, parsed, problem, wait_for
+from tests.web.api_client import ask, events_of, imagine, job_of, make, parsed, problem, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

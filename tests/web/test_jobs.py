@@ -5,7 +5,7 @@ import re
 import httpx2
 import pytest
 
-from tests.web.asking import ask, imagine, job_of, make, problem, upload, wait_for
+from tests.web.api_client import ask, imagine, job_of, make, problem, upload, wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

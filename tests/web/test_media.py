@@ -9,8 +9,8 @@ import time
 import pytest
 from PIL import Image
 
-from tests.web.asking import IMAGINE, make, problem, upload
-from tests.web.pool import picture
+from tests.web.api_client import IMAGINE, make, problem, upload
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

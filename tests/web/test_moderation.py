@@ -8,9 +8,9 @@ from bot.errors import Blocked, InvalidOption
 from bot.jobs import Origin
 from bot.ports import Described
 from bot.safety import Policy
-from tests.web.asking import ask, imagine, make, problem, upload
+from tests.web.api_client import ask, imagine, make, problem, upload
 from tests.web.conftest import client_of, opened_house
-from tests.web.pool import picture
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 JOBS = "/api/v1/jobs"

@@ -15,9 +15,9 @@ from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from bot.errors import DownloadFailed
 from bot.safety import SafetySettings
-from tests.choosing import FOX
-from tests.web.asking import imagine, make
-from tests.web.pool import picture
+from tests.model_manager_fixture import FOX
+from tests.web.api_client import imagine, make
+from tests.web.fake_pool import picture
 
 pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.web.asking import imagine, make, problem
+from tests.web.api_client import imagine, make, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 JOBS = "/api/v1/jobs"

@@ -7,7 +7,7 @@ import logging
 import pytest
 import structlog
 
-from tests.web.asking import IMAGINE, imagine, make, problem
+from tests.web.api_client import IMAGINE, imagine, make, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bot.errors import StartupError
-from tests.web.asking import ask, imagine, make, parsed
+from tests.web.api_client import ask, imagine, make, parsed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

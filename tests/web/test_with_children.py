@@ -2,7 +2,7 @@
 
 import pytest_asyncio
 
-from tests.web.asking import ask, events_of, imagine, make, upload, wait_for
+from tests.web.api_client import ask, events_of, imagine, make, upload, wait_for
 from tests.web.conftest import client_of, opened_house
 
 

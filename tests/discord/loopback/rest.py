@@ -11,8 +11,7 @@ from aiohttp import web
 
 from tests.discord.loopback import commands, rules
 from tests.discord.loopback.bodies import cut, json_answer, read_body
-from tests.discord.loopback.limits import Limits
-from tests.discord.loopback.world import (
+from tests.discord.loopback.discord_server_state import (
     ATTACH,
     DM,
     GROUP,
@@ -29,6 +28,7 @@ from tests.discord.loopback.world import (
     Message,
     World,
 )
+from tests.discord.loopback.limits import Limits
 
 MAX_REQUEST = 25 * MIB
 TOKEN_S = 15 * 60

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from tests.discord.loopback.discord_server_state import World
 from tests.discord.loopback.gateway import Gateway
 from tests.discord.loopback.rest import Fault, Rest
-from tests.discord.loopback.world import World
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""How commands reach Easel: through the running server, or by opening it here."""

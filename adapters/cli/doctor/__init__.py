@@ -1,0 +1,1 @@
+"""`easel doctor`: checks of the installation."""

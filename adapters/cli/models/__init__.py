@@ -1,0 +1,1 @@
+"""`easel models`: list, install and remove models."""

@@ -1,0 +1,1 @@
+"""`easel setup`: hardware, models, bot tokens, administrators."""

@@ -1,0 +1,142 @@
+"""From the library's objects to events: what happened, where, and what we may do there."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import discord
+
+from adapters.discord import texts
+from adapters.discord.events import Attached, Event
+from adapters.discord.rendering import FILE_LIMIT
+
+NEEDED = {
+    "view_channel": "View Channel",
+    "send_messages": "Send Messages",
+    "attach_files": "Attach Files",
+}
+IN_THREADS = {**NEEDED, "send_messages_in_threads": "Send Messages in Threads"}
+del IN_THREADS["send_messages"]
+UNKNOWN = "unknown"
+"""The author of a picture that might be anybody's."""
+
+
+def of_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any) -> Event:
+    channel = interaction.channel
+    is_thread = isinstance(channel, discord.Thread)
+    guild = interaction.guild_id
+    missing = missing_here(interaction, is_thread=is_thread)
+    return Event(
+        key=f"interaction:{interaction.id}",
+        kind=kind,
+        account_id=str(interaction.user.id),
+        account_name=interaction.user.display_name,
+        locale=str(interaction.locale),
+        guild_id=str(guild) if guild else "",
+        channel_id=str(interaction.channel_id or ""),
+        is_thread=is_thread,
+        nsfw=_is_nsfw(channel),
+        missing=missing,
+        size_limit=_size_limit(interaction, may_post=not missing),
+        application_id=str(interaction.application_id),
+        token=interaction.token,
+        at=interaction.created_at.timestamp(),
+        **more,
+    )
+
+
+def missing_here(interaction: discord.Interaction[Any], *, is_thread: bool) -> tuple[str, ...]:
+    """Why the bot may not post its answer here itself; nothing: it may."""
+    if interaction.context.private_channel:
+        return (texts.NOT_INSTALLED,)
+    if interaction.guild_id is None:
+        return ()
+    if interaction.is_user_integration() and not interaction.is_guild_integration():
+        return (texts.NOT_INSTALLED,)
+    needed = IN_THREADS if is_thread else NEEDED
+    return tuple(title for name, title in needed.items() if not getattr(interaction.app_permissions, name))
+
+
+def _size_limit(interaction: discord.Interaction[Any], *, may_post: bool) -> int:
+    """What the bot's own messages may carry: the interaction's limit also counts its person's subscription."""
+    if not may_post:
+        return interaction.filesize_limit
+    guild = interaction.guild
+    return guild.filesize_limit if guild is not None and not guild.unavailable else FILE_LIMIT
+
+
+def _is_nsfw(channel: Any) -> bool:
+    is_nsfw = getattr(channel, "is_nsfw", None)
+    return bool(is_nsfw()) if callable(is_nsfw) else False
+
+
+def of_message(message: discord.Message, bot: discord.abc.User) -> Event:
+    """A message that is for the bot: it mentions it, or is private."""
+    guild, channel = message.guild, message.channel
+    reference = message.reference
+    target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
+    own = pictures_of(message)
+    replied = reference.resolved if reference is not None else None
+    theirs = pictures_of(replied) if isinstance(replied, discord.Message) else ()
+    return Event(
+        key=f"message:{message.id}",
+        kind="message",
+        name="reply" if target else "",
+        account_id=str(message.author.id),
+        account_name=message.author.display_name,
+        locale=str(guild.preferred_locale) if guild is not None else "en",
+        guild_id=str(guild.id) if guild is not None else "",
+        channel_id=str(channel.id),
+        is_thread=isinstance(channel, discord.Thread),
+        nsfw=_is_nsfw(channel),
+        missing=(),
+        size_limit=guild.filesize_limit if guild is not None else FILE_LIMIT,
+        pictures=own or theirs,
+        options={"own": len(own)},
+        spoiler=any(one.spoiler for one in own or theirs),
+        target=target,
+        text=text_without_mention(message.content, bot.id),
+        message_id=str(message.id),
+        at=message.created_at.timestamp(),
+    )
+
+
+def text_without_mention(text: str, bot_id: int) -> str:
+    for mention in (f"<@{bot_id}>", f"<@!{bot_id}>"):
+        text = text.replace(mention, " ")
+    return text.strip()
+
+
+def pictures_of(message: discord.Message) -> tuple[Attached, ...]:
+    """The pictures of a message, or of what it forwards: whose those are, Discord does not say."""
+    found = list(attached(message.attachments, str(message.author.id)))
+    for snapshot in message.message_snapshots:
+        found += attached(snapshot.attachments, UNKNOWN)
+    return tuple(one for one in found if one.may_be_a_picture)
+
+
+def attached(attachments: Iterable[discord.Attachment], author: str) -> Iterable[Attached]:
+    for one in attachments:
+        yield Attached(
+            url=one.url,
+            filename=one.filename,
+            size=one.size,
+            content_type=one.content_type or "",
+            spoiler=one.is_spoiler(),
+            author=author,
+        )
+
+
+def text_of_modal(interaction: discord.Interaction[Any]) -> str:
+    """What was written into the modal's one field, however it is nested."""
+    data: Any = interaction.data or {}
+    return str(_value(data.get("components") or []))
+
+
+def _value(components: list[dict[str, Any]]) -> str:
+    for one in components:
+        if "value" in one:
+            return str(one["value"] or "")
+        inner = one.get("components") or ([one["component"]] if "component" in one else [])
+        if inner and (value := _value(inner)):
+            return value
+    return ""

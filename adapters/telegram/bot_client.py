@@ -1,0 +1,203 @@
+"""The Bot API through python-telegram-bot, its refusals told apart.
+
+Only this module knows the words of the Bot API's errors. None of its exceptions leaves the adapter's folder but as a
+`PlatformError`.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import httpx
+from telegram import Bot
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Conflict,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+    TimedOut,
+)
+from telegram.request import HTTPXRequest
+
+from adapters.telegram.rate_limit import Pace
+from adapters.telegram.settings import TelegramSettings
+from bot.errors import MessageGone, PlatformError, Undeliverable
+
+API_BASE = "https://api.telegram.org/bot"
+FILE_BASE = "https://api.telegram.org/file/bot"
+CONNECTIONS = 16
+"""Enough for 27 messages a second that take half a second each; httpcore looks at each of them for each request."""
+REFUSED_RETRY_S = 60.0
+"""While the token is not taken: the owner may put it right."""
+
+
+class NotModified(PlatformError):
+    """The message is already so: as good as done."""
+
+
+class OtherKind(PlatformError):
+    """The message is a picture where a text was expected, or the other way round."""
+
+
+class Unfit(PlatformError):
+    """Telegram cannot take this as a photo."""
+
+
+class TooBig(PlatformError):
+    """Telegram takes no file of this size."""
+
+
+class ThreadGone(PlatformError):
+    """The forum topic was deleted."""
+
+
+class Unanswered(PlatformError):
+    """It may have been done: nobody answered."""
+
+
+class Unreadable(Undeliverable):
+    """It was done, but the library could not read Telegram's answer: doing it again would show it again."""
+
+
+class TokenRefused(PlatformError):
+    """The token is not (or no longer) a bot's."""
+
+
+class OtherPoller(PlatformError):
+    """Another program gets this bot's updates."""
+
+
+class ChatMoved(PlatformError):
+    """The group became a supergroup."""
+
+    def __init__(self, chat: int) -> None:
+        super().__init__("the chat has moved")
+        self.chat = chat
+
+
+def build_bot(settings: TelegramSettings, token: str) -> Bot:
+    """Not yet connected. A server of our own on loopback is never asked through a proxy."""
+    os.environ.setdefault("PTB_TIMEDELTA", "true")  # the library's own switch to its coming types; without, it warns
+    base = settings.api_base or API_BASE
+    trust = {} if not _is_loopback(base) else {"trust_env": False}
+    return Bot(
+        token,
+        base_url=base,
+        base_file_url=settings.file_base or _file_base(base),
+        request=_request(CONNECTIONS, trust),
+        get_updates_request=_request(2, trust),
+    )
+
+
+def _request(connections: int, more: dict[str, bool]) -> HTTPXRequest:
+    return HTTPXRequest(
+        connection_pool_size=connections,
+        read_timeout=20,
+        write_timeout=20,
+        connect_timeout=10,
+        pool_timeout=30,
+        media_write_timeout=60,
+        httpx_kwargs={"limits": httpx.Limits(max_connections=connections, keepalive_expiry=30), **more},
+    )
+
+
+def _file_base(api_base: str) -> str:
+    return FILE_BASE if api_base == API_BASE else api_base.removesuffix("bot").rstrip("/") + "/file/bot"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# ---------------------------------------------------------------- errors
+
+_WORDS: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
+    (NotModified, ("message is not modified",)),
+    (OtherKind, ("there is no text in the message", "there is no caption in the message", "can't be edited to")),
+    (MessageGone, ("message to edit not found", "message can't be edited", "message_id_invalid", "message to delete")),
+    (ThreadGone, ("message thread not found", "topic_deleted", "topic deleted")),
+    (
+        Unfit,
+        ("photo_invalid_dimensions", "image_process_failed", "wrong type of the web page", "photo_ext_invalid"),
+    ),
+    (TooBig, ("too large", "too big")),
+    (
+        Undeliverable,
+        (
+            "chat not found",
+            "user not found",
+            "user is deactivated",
+            "not enough rights",
+            "have no rights",
+            "need administrator rights",
+            "chat_write_forbidden",
+            "chat_send_",
+            "topic_closed",
+            "peer_id_invalid",
+            "bot was kicked",
+            "group chat was deactivated",
+            "bot can't initiate",
+        ),
+    ),
+)
+
+
+@contextmanager
+def calls(pace: Pace | None = None, chat: int = 0) -> Iterator[None]:
+    """What the library raises becomes ours; a flooded chat is left alone for as long as Telegram says.
+
+    Raises: PlatformError, or the most exact of its kinds.
+    """
+    try:
+        yield
+    except RetryAfter as error:
+        seconds = _seconds(error.retry_after)
+        if pace is not None:
+            pace.halt(chat, seconds)
+        raise PlatformError("flood control", retry_after_s=seconds) from error
+    except ChatMigrated as error:
+        raise ChatMoved(error.new_chat_id) from error
+    except Conflict as error:
+        raise OtherPoller(error.message) from error
+    except Forbidden as error:
+        raise Undeliverable(error.message) from error
+    except InvalidToken as error:
+        raise TokenRefused("the token was refused", retry_after_s=REFUSED_RETRY_S) from error
+    except BadRequest as error:
+        raise _of_words(error.message) from error
+    except (TimedOut, NetworkError) as error:
+        raise _of_network(error) from error
+    except TelegramError as error:
+        raise PlatformError(error.message) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"an answer that cannot be read: {type(error).__name__}") from error
+
+
+def _seconds(span: int | float | timedelta) -> float:
+    return span.total_seconds() if isinstance(span, timedelta) else float(span)
+
+
+def _of_words(message: str) -> PlatformError:
+    folded = message.casefold()
+    kind = next((kind for kind, words in _WORDS if any(word in folded for word in words)), PlatformError)
+    return kind(message)
+
+
+def _of_network(error: NetworkError) -> PlatformError:
+    if "too large" in error.message.casefold():
+        return TooBig(error.message)
+    never_sent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+    if isinstance(error.__cause__, httpx.HTTPError) and not isinstance(error.__cause__, never_sent):
+        return Unanswered("no answer")
+    return PlatformError(type(error.__cause__ or error).__name__)

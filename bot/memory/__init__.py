@@ -1,0 +1,1 @@
+"""Pure memory planning: which components of which models fit where."""

@@ -1,0 +1,1 @@
+"""Installs a model: download, smoke test, the owner's config file."""

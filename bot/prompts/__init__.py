@@ -1,0 +1,1 @@
+"""What a prompt may contain and what it resolves to: grammar, wildcards, styles, combinations."""

@@ -1,0 +1,1 @@
+"""The job queue's moving parts: dispatch, delivery, retries, progress, ETA and prices."""

@@ -1,0 +1,1 @@
+"""Identifies checkpoints, filters their files and finds them on the disk."""

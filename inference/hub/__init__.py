@@ -1,0 +1,1 @@
+"""Downloads from model hubs, in a child process of its own."""

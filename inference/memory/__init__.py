@@ -1,0 +1,1 @@
+"""Where a model's components live, and in which number format."""

@@ -1,0 +1,78 @@
+"""Which number format a model computes in on which device."""
+
+import functools
+
+import torch
+
+from bot.errors import ModelUnavailable
+from bot.memory.placement import Plan
+from bot.models import ModelSpec
+from inference.engine.error_mapping import is_out_of_memory
+
+_DTYPES = {
+    "fp32": torch.float32,
+    "float32": torch.float32,
+    "fp16": torch.float16,
+    "float16": torch.float16,
+    "bf16": torch.bfloat16,
+    "bfloat16": torch.bfloat16,
+}
+HALF = (torch.bfloat16, torch.float16)
+"""In the order in which "auto" tries them: bfloat16 does not overflow."""
+
+
+def dtype_for(model: ModelSpec, device: str) -> torch.dtype:
+    """The configured one; "auto": half precision where the device computes in it, full precision on CPU and Apple's.
+
+    Raises: ModelUnavailable.
+    """
+    if model.dtype != "auto":
+        try:
+            return _DTYPES[model.dtype]
+        except KeyError:
+            known = ", ".join(_DTYPES)
+            raise ModelUnavailable(model.name, f"dtype {model.dtype!r} is none of: auto, {known}") from None
+    if device.partition(":")[0] in ("cpu", "mps"):
+        return torch.float32
+    return best_half(device) or torch.float32
+
+
+@functools.cache
+def best_half(device: str) -> torch.dtype | None:
+    """The first half-precision format that the device computes in, found out by computing; None: none.
+
+    Cards older than Ampere only imitate bfloat16, slowly; that is passed over.
+    """
+    if device.startswith("cuda") and not torch.version.hip and torch.cuda.get_device_capability(device)[0] < 8:
+        candidates: tuple[torch.dtype, ...] = (torch.float16,)
+    else:
+        candidates = HALF
+    return next((dtype for dtype in candidates if computes(dtype, device)), None)
+
+
+@torch.no_grad()
+def computes(dtype: torch.dtype, device: str) -> bool:
+    """Whether a small product and a small convolution come out as they should, without NaN.
+
+    Raises: RuntimeError: the device's memory is full, which says nothing about the format.
+    """
+    try:
+        numbers = torch.linspace(-1, 1, 256, device=device, dtype=dtype).reshape(16, 16)
+        product = numbers @ numbers.T
+        folded = torch.nn.functional.conv2d(numbers[None, None], numbers[None, None, :3, :3], padding=1)
+        expected = numbers.cpu().float() @ numbers.cpu().float().T
+        is_right = torch.allclose(product.cpu().float(), expected, atol=0.1)
+        return is_right and bool(torch.isfinite(product).all()) and bool(torch.isfinite(folded).all())
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+
+
+def dtype_on_cpu(plan: Plan, dtype: torch.dtype) -> torch.dtype:
+    """What main memory has room for, where the plan is to compute there; else the dtype."""
+    return _DTYPES.get(plan.format, dtype)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,1 @@
+"""The parent's side: one supervised worker process per device."""

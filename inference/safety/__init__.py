@@ -1,0 +1,1 @@
+"""Checks images for adult content."""

@@ -1,0 +1,1 @@
+"""The worker process of one device: `python -m inference.worker`."""

@@ -1,0 +1,135 @@
+"""Forgetting pictures: what nobody uses, what is too old or too much, and files that belong to no row.
+
+Rows go first, a few at a time, so that jobs need not wait; then files. A file that was written meanwhile stays.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, select, tuple_, update
+
+from bot.jobs import JobState
+from bot.ports import Swept
+from storage.database import Database
+from storage.files import TEMPORARY, Files
+from storage.mapping import from_result, to_result
+from storage.schema import job, job_media, media, media_owner, utcnow
+
+CHUNK = 100
+ORPHAN_S = 3600.0
+"""A file without rows may be waiting for its job's result to be recorded."""
+
+_uses = and_(job_media.c.media == media_owner.c.media, job_media.c.owner == media_owner.c.owner)
+_is_used = exists().where(_uses)
+_is_open = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
+_is_needed = exists().where(_uses, job.c.id == job_media.c.job, _is_open)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    database: Database
+    files: Files
+
+    async def run(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
+        started = time.time()
+        now = utcnow()
+        is_unused = and_(media_owner.c.kept_since <= now - timedelta(seconds=unused_s), ~_is_used)
+        gone = await self._forget_all(is_unused)
+        if keep_days > 0:
+            is_old = media_owner.c.kept_since <= now - timedelta(days=keep_days)
+            gone += await self._forget_all(and_(is_old, ~_is_needed))
+        if max_gb > 0:
+            gone += await self._shrink(int(max_gb * 2**30))
+        orphans = await asyncio.to_thread(lambda: list(self.files.older_than(ORPHAN_S)))
+        freed = await self._remove(gone, started) + await self._remove(orphans, started - ORPHAN_S)
+        return Swept(files=len(freed), megabytes=sum(freed) / 2**20)
+
+    async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:
+        chosen = select(media_owner.c.media, media_owner.c.owner).where(condition)
+        return await self._forget_chunks(lambda tx: tx.execute(chosen.order_by(media_owner.c.kept_since).limit(CHUNK)))
+
+    async def _shrink(self, limit: int) -> list[Path]:
+        return await self._forget_chunks(lambda tx: _oldest_beyond(tx, limit))
+
+    async def _forget_chunks(self, choose: Callable[[Connection], Iterable[Row[Any]]]) -> list[Path]:
+        gone: list[Path] = []
+
+        def forget(tx: Connection) -> tuple[int, list[tuple[str, str]]]:
+            chosen = [(row.media, row.owner) for row in choose(tx)]
+            return len(chosen), _forget(tx, chosen)
+
+        count = CHUNK
+        while count:
+            count, ownerless = await self.database.write(forget)
+            gone += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
+        return gone
+
+    async def _remove(self, paths: list[Path], older_than: float) -> list[int]:
+        """Sizes of the files removed: those that still belong to no row and that nobody wrote since."""
+        freed: list[int | None] = []
+        for start in range(0, len(paths), CHUNK):
+            chunk = paths[start : start + CHUNK]
+            known = await self.database.read(_known([path.stem for path in chunk]))
+            ownerless = [path for path in chunk if path.suffix == TEMPORARY or path.stem not in known]
+            freed += await asyncio.to_thread(
+                lambda some: [self.files.remove(path, older_than) for path in some], ownerless
+            )
+        return [size for size in freed if size is not None]
+
+
+def _known(ids: list[str]) -> Callable[[Connection], set[str]]:
+    return lambda tx: set(tx.scalars(select(media.c.id).where(media.c.id.in_(ids))))
+
+
+def _oldest_beyond(tx: Connection, limit: int) -> list[Row[Any]]:
+    """Owners' rows of the oldest pictures that bring the total under the limit, at most a chunk."""
+    excess = (tx.scalar(select(func.sum(media.c.size))) or 0) - limit
+    if excess <= 0:
+        return []
+    newest = func.max(media_owner.c.kept_since)
+    needed = func.max(case((_is_needed, 1), else_=0))
+    oldest = (
+        select(media.c.id, media.c.size)
+        .join(media_owner)
+        .group_by(media.c.id, media.c.size)
+        .having(needed == 0)
+        .order_by(newest)
+        .limit(CHUNK)
+    )
+    chosen: list[str] = []
+    for media_id, size in tx.execute(oldest):
+        if excess <= 0:
+            break
+        chosen.append(media_id)
+        excess -= size
+    return list(tx.execute(select(media_owner.c.media, media_owner.c.owner).where(media_owner.c.media.in_(chosen))))
+
+
+def _forget(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Delete what ties these pictures to these owners; returns `(id, type)` of those that nobody owns now."""
+    if not owned:
+        return []
+    uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
+    for row in tx.execute(select(job.c.seq, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))):
+        _drop_pictures(tx, row, {media_id for media_id, _ in owned})
+    tx.execute(delete(job_media).where(uses))
+    tx.execute(delete(media_owner).where(tuple_(media_owner.c.media, media_owner.c.owner).in_(owned)))
+    ownerless = and_(
+        media.c.id.in_([media_id for media_id, _ in owned]), ~exists().where(media_owner.c.media == media.c.id)
+    )
+    return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
+
+
+def _drop_pictures(tx: Connection, row: Row[Any, Any], gone: set[str]) -> None:
+    """The job keeps its story, without the pictures that are no more."""
+    result = to_result(row.result)
+    if result is None or not any(picture.id in gone for picture in result.media):
+        return
+    stored = from_result(result)
+    stored["media"] = [picture for picture in stored["media"] if picture["id"] not in gone]
+    tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, version=job.c.version + 1))

@@ -1,0 +1,35 @@
+import pytest
+
+from bot.errors import InvalidOption
+from bot.prompts.combinations import combinations
+
+
+@pytest.mark.parametrize(
+    ("prompt", "all_of_them"),
+    [
+        ("a fox", ["a fox"]),
+        ("a {red|blue} fox", ["a red fox", "a blue fox"]),
+        ("{a|b} {c|d}", ["a c", "a d", "b c", "b d"]),
+        ("a {big |}fox", ["a bigfox", "a fox"]),
+        ("a {big|} fox", ["a big fox", "a fox"]),
+        ("a { red | blue } fox", ["a red fox", "a blue fox"]),
+        ("a {fox}", ["a {fox}"]),
+        ("a | b", ["a | b"]),
+        ("{{a|b}|c}", ["{a|c}", "{b|c}"]),
+        ("{a|b", ["{a|b"]),
+    ],
+)
+def test_a_prompt_stands_for_all_its_combinations_in_order(prompt, all_of_them):
+    assert combinations(prompt) == all_of_them
+
+
+def test_64_combinations_are_taken():
+    assert len(combinations("{a|b|c|d}" * 3)) == 64
+
+
+@pytest.mark.parametrize("prompt", ["{a|b|c|d|e}" * 3, "{a|b}" * 400, "{" + "|" * 1998 + "}"])
+def test_more_are_refused_before_they_are_made(prompt):
+    with pytest.raises(InvalidOption) as refused:
+        combinations(prompt)
+
+    assert (refused.value.problem, refused.value.allowed) == ("combinations", "64")

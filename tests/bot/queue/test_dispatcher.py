@@ -1,0 +1,1010 @@
+"""Claiming, running and recording, against a scripted pool and a store that only moves as the table allows."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bot.errors import (
+    EngineError,
+    EngineTimeout,
+    Interrupted,
+    InvalidOption,
+    JobCancelled,
+    ModelUnavailable,
+    OutOfMemory,
+    StorageBusy,
+    StorageFull,
+    WorkerLost,
+)
+from bot.jobs import ImageRef, JobState, Media
+from bot.models import Models
+from bot.ports import Addition, Described, Measured, Progress, Renewed, TaskAddition
+from bot.prompts.resolver import Wording
+from bot.queue import dispatcher as dispatch
+from bot.queue.attempt import Shares
+from bot.queue.dispatcher import Dispatcher
+from bot.queue.postprocess import Finishing
+from bot.queue.pricing import Rates
+from bot.queue.progress import Events
+from bot.settings.core import QueueSettings
+from tests.fakes import (
+    FakeJobStore,
+    FakeLearned,
+    FakeMedia,
+    FakePictures,
+    FakePool,
+    eventually,
+    make_chat_job,
+    make_done,
+    make_job,
+    make_model,
+    make_origin,
+    media_id,
+)
+from tests.moderation import Unmoderated
+
+STEP = Progress(step=1, steps=2)
+MEASURED = Measured(device="cpu", model="fox-diffusion", dtype="f", shape="8x8", rows=1, what="step", seconds=0.5)
+DESCRIBED = Described(model="fox-diffusion", form={"samplers": ["euler"]})
+
+
+@dataclass
+class House:
+    """A dispatcher and all that it works with; `settings` and `only_own` before it runs."""
+
+    store: FakeJobStore = field(default_factory=FakeJobStore)
+    media: FakeMedia = field(default_factory=FakeMedia)
+    learned: FakeLearned = field(default_factory=FakeLearned)
+    pool: FakePool = field(default_factory=FakePool)
+    pictures: FakePictures = field(default_factory=FakePictures)
+    models: Models = field(default_factory=lambda: Models({"fox-diffusion": make_model()}))
+    rates: Rates = field(default_factory=Rates)
+    events: Events = field(default_factory=Events)
+    moderation: Any = field(default_factory=Unmoderated)
+    wording: Wording = field(default_factory=Wording)
+    finished: list[Any] = field(default_factory=list)
+
+    def build(self, *, only_own=False, **settings):
+        self.dispatcher = Dispatcher(
+            store=self.store,
+            media=self.media,
+            learned=self.learned,
+            pool=self.pool,
+            models=self.models,
+            rates=self.rates,
+            finishing=Finishing(media=self.media, pool=self.pool, pictures=self.pictures, models=self.models),
+            moderation=self.moderation,
+            events=self.events,
+            settings=QueueSettings(**settings),
+            wording=self.wording,
+            on_finished=self.finished.append,
+            only_own=only_own,
+        )
+        return self.dispatcher
+
+    @asynccontextmanager
+    async def running(self, **options):
+        dispatcher = self.build(**options)
+        running = asyncio.create_task(dispatcher.run())
+        try:
+            yield dispatcher
+            assert not running.done() or dispatcher._closing, "the dispatcher ended by itself"
+        finally:
+            await dispatcher.close(0.0)
+            async with asyncio.timeout(20):
+                await running
+
+    async def work_off(self, *jobs, **options):
+        """Run until each of the jobs has its end; returns them."""
+        self.store.add(*jobs)
+        async with self.running(**options):
+            await eventually(lambda: all(self.store.state(job).is_final for job in jobs))
+        return [self.store.jobs[job.id] for job in jobs]
+
+    def script(self, job, *items, then=None):
+        """What the job's runs do: `items` the first, `then` those that follow; all the same if not given."""
+        self.pool.scripts[job.id] = [list(items)] + ([list(then)] if then else [])
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    monkeypatch.setattr(dispatch, "RETRY_RECORD_S", 0.005)
+    monkeypatch.setattr(dispatch, "CRASH_DELAY_S", 0.0)
+    monkeypatch.setattr(dispatch, "LAST_RECORD_S", 0.05)
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+# ---------------------------------------------------------------- the good end
+
+
+async def test_a_queued_job_is_run_and_rendered(house):
+    (job,) = await house.work_off(make_job())
+
+    assert job.state is JobState.RENDERED
+    assert house.store.captures == [job.id]
+    assert [ended.id for ended in house.finished] == [job.id]
+
+
+async def test_a_task_brings_the_files_that_its_prompt_names_and_no_others(house):
+    kept = [Addition(name=name, kind="lora", family="", size=1, path=f"/{name}") for name in ("ink", "film")]
+    house.wording = Wording(additions=lambda: kept)
+    await house.work_off(make_job(options={**make_job().options, "prompt": "a fox <lora:ink:0.5>"}))
+
+    (asked,) = house.pool.called("run")
+    assert asked.task.additions == (TaskAddition("ink", "lora", "/ink"),)
+
+
+async def test_a_job_whose_lora_was_taken_away_ends_with_a_sentence(house):
+    (job,) = await house.work_off(make_job(options={**make_job().options, "prompt": "a fox <lora:ink:0.5>"}))
+
+    assert (job.state, job.error.code) == (JobState.FAILED, "invalid_option")
+    assert "ink" in job.error.message
+
+
+async def test_the_file_is_written_before_the_result_is_recorded(house):
+    (job,) = await house.work_off(make_job())
+
+    assert house.media.called("write")
+    assert job.result.media[0].id in house.media.files
+
+
+async def test_a_result_says_what_it_takes_to_make_it_again(house):
+    (job,) = await house.work_off(make_job())
+
+    result = job.result
+    assert (result.seed, result.model, result.revision, result.seconds) == (7, "fox-diffusion", "r1", 1.5)
+    assert result.parameters == "a fox\nSteps: 2"
+    assert (result.media[0].width, result.media[0].size, result.media[0].alt) == (512, 5, "a fox")
+
+
+async def test_a_text_result_has_no_pictures(house):
+    job = make_job(command="caption", options={"seed": 3})
+    house.script(job, make_done(pictures=(), text="a red fox"))
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.result.text, ended.result.media, ended.result.parameters) == ("a red fox", (), "")
+
+
+async def test_a_demo_result_says_that_it_is_one(house):
+    house.models = Models({"fox-diffusion": make_model(demo=True)})
+
+    (job,) = await house.work_off(make_job())
+
+    assert any("Demo model" in note for note in job.result.notes)
+
+
+async def test_the_pool_gets_the_task_with_its_pictures_and_no_person(house):
+    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    job = make_job(images=(ImageRef(media_id(b"photo"), "init"),))
+
+    await house.work_off(job)
+
+    task = house.pool.called("run")[0].task
+    assert (task.id, task.options, task.images[0].media.data) == (job.id, job.options, b"photo")
+    assert "ann" not in repr(task)
+
+
+async def test_the_pool_tells_people_apart_without_knowing_them(house):
+    jobs = [make_job(), make_job(), make_job(owner="bob"), make_job(origin=make_origin(space_id="guild"))]
+
+    await house.work_off(*jobs)
+
+    shares = {call.task.id: call.task.share for call in house.pool.called("run")}
+    first, same, other, elsewhere = (shares[job.id] for job in jobs)
+    assert first == same
+    assert len({first, other, elsewhere}) == 3
+    assert all(len(share) == 16 and int(share, 16) >= 0 for share in shares.values())
+
+
+def test_after_a_restart_people_have_other_keys():
+    job = make_job()
+
+    assert Shares().of(job) != Shares().of(job)
+
+
+async def test_progress_is_passed_on(house):
+    job, gate = make_job(), asyncio.Event()
+    house.script(job, STEP, gate, make_done())
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.events.latest(job.id) == STEP)
+
+
+async def test_what_was_measured_and_described_serves_at_once_and_is_kept(house):
+    job = make_job()
+    house.script(job, MEASURED, DESCRIBED, make_done())
+
+    await house.work_off(job)
+
+    assert house.rates.step_s(make_model(), {"width": 8, "height": 8}, 64) == 0.5
+    assert house.models.get("fox-diffusion").known_samplers == ("euler",)
+    assert house.learned.measured == [MEASURED]
+    assert house.learned.described == {"fox-diffusion": {"samplers": ["euler"]}}
+
+
+async def test_followers_hear_of_the_claim_and_of_the_end(house):
+    job = make_job()
+    with house.events.follow(job.id) as follower:
+        await house.work_off(job)
+
+        assert (await follower.next())[0]
+
+
+async def test_the_pool_is_told_who_is_watched(house):
+    job, gate = make_job(), asyncio.Event()
+    house.script(job, STEP, gate)
+    house.store.add(job)
+    async with house.running():
+        await eventually(lambda: house.pool.running)
+        with house.events.follow(job.id):
+            pass
+
+    assert house.pool.watched == [(job.id, True), (job.id, False)]
+
+
+async def test_a_watched_job_is_watched_from_its_start(house):
+    job = make_job()
+    with house.events.follow(job.id):
+        await house.work_off(job)
+
+    assert house.pool.called("run")[0].task.watched
+
+
+# ---------------------------------------------------------------- claiming
+
+
+async def test_no_more_is_claimed_than_the_pool_offers(house):
+    jobs = [make_job(owner=f"p{number}") for number in range(5)]
+    gate = asyncio.Event()
+    for job in jobs:
+        house.script(job, gate, make_done())
+    house.store.add(*jobs)
+    house.pool.devices = {"cpu": 2}
+
+    async with house.running():
+        await eventually(lambda: len(house.pool.running) == 2)
+        await asyncio.sleep(0.02)
+        states = [house.store.state(job) for job in jobs]
+
+    assert states.count(JobState.RUNNING) == 2
+
+
+async def test_a_job_that_is_still_being_prepared_counts(house):
+    house.media.gates["read"] = asyncio.Event()
+    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    jobs = [make_job(owner="ann", images=(ImageRef(media_id(b"photo")),)), make_job(owner="bob")]
+    house.store.add(*jobs)
+
+    async with house.running():
+        await eventually(lambda: house.media.called("read"))
+        house.dispatcher.wake()
+        await asyncio.sleep(0.02)
+
+        assert house.store.state(jobs[1]) is JobState.QUEUED
+        house.media.gates["read"].set()
+        await eventually(lambda: house.store.state(jobs[1]).is_final)
+
+
+async def test_a_free_row_is_filled_while_the_neighbour_makes_its_first_step(house):
+    first, second, gate = make_job(owner="ann"), make_job(owner="bob"), asyncio.Event()
+    house.script(first, gate, make_done())
+    house.pool.devices = {"cpu": 2}
+    house.store.add(first)
+
+    async with house.running():
+        await eventually(lambda: house.pool.running)
+        house.store.add(second)
+        house.dispatcher.wake()
+        await eventually(lambda: house.store.state(second).is_final)
+
+
+async def test_every_device_gets_a_job_before_any_gets_two(house):
+    jobs = [make_job(owner=f"p{number}") for number in range(2)]
+    for job in jobs:
+        house.script(job, asyncio.Event())
+    house.pool.devices = {"cuda:0": 4, "cuda:1": 4}
+    house.store.add(*jobs)
+
+    async with house.running():
+        await eventually(lambda: len(house.pool.running) == 2)
+
+        assert [call.offer.device for call in house.store.called("claim")[:2]] == ["cuda:0", "cuda:1"]
+
+
+async def test_two_devices_work_at_the_same_time(house):
+    jobs = [make_job(owner=f"p{number}") for number in range(3)]
+    for job in jobs:
+        house.script(job, asyncio.Event())
+    house.pool.devices = {"cuda:0": 1, "cuda:1": 1}
+    house.store.add(*jobs)
+
+    async with house.running():
+        await eventually(lambda: sorted(house.pool.running.values()) == ["cuda:0", "cuda:1"])
+
+
+async def test_an_offer_that_comes_later_is_taken(house):
+    job = make_job()
+    house.pool.devices = {}
+    house.store.add(job)
+
+    async with house.running():
+        await asyncio.sleep(0.01)
+        house.pool.devices = {"cpu": 1}
+        house.pool.change()
+        await eventually(lambda: house.store.state(job).is_final)
+
+
+async def test_a_job_that_comes_later_is_taken_when_woken(house):
+    job = make_job()
+    async with house.running():
+        await asyncio.sleep(0.01)
+        house.store.add(job)
+        house.dispatcher.wake([job.id])
+        await eventually(lambda: house.store.state(job).is_final)
+
+
+@pytest.mark.parametrize("error", [StorageBusy(), EngineError("odd"), ValueError("a bug")])
+async def test_a_claim_that_fails_is_tried_again(house, error):
+    house.store.failures["claim"] = [error, error]
+
+    (job,) = await house.work_off(make_job())
+
+    assert job.state is JobState.RENDERED
+
+
+async def test_a_pool_that_stumbles_over_its_changes_ends_nothing(house, monkeypatch):
+    async def stumble():
+        raise RuntimeError
+
+    monkeypatch.setattr(house.pool, "wait_for_change", stumble)
+
+    (job,) = await house.work_off(make_job())
+
+    assert job.state is JobState.RENDERED
+
+
+async def test_beside_anothers_queue_only_own_jobs_run(house):
+    mine, other = make_job(), make_job(owner="bob")
+    house.store.add(mine, other)
+
+    async with house.running(only_own=True) as dispatcher:
+        await asyncio.sleep(0.01)
+        dispatcher.wake([mine.id])
+        await eventually(lambda: house.store.state(mine).is_final)
+        await asyncio.sleep(0.01)
+
+    assert house.store.state(other) is JobState.QUEUED
+    assert all(call.only == {mine.id} for call in house.store.called("claim"))
+
+
+# ---------------------------------------------------------------- when it fails
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (EngineError("CUDA said no"), "engine_failed", "not charged"),
+        (EngineTimeout(60.0), "timeout", "longer than one job may"),
+        (ModelUnavailable("fox-diffusion", "no files"), "model_unavailable", "not ready"),
+        (InvalidOption("steps", "range", value=9, allowed="1 to 4"), "invalid_option", "1 to 4"),
+        (RuntimeError("secret words"), "internal", "Something went wrong"),
+    ],
+)
+async def test_what_cannot_be_mended_by_trying_again_fails_at_once(house, error, code, words):
+    job = make_job()
+    house.script(job, STEP, error)
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.state, ended.attempt, ended.error.code) == (JobState.FAILED, 1, code)
+    assert words in ended.error.message
+    assert "secret" not in ended.error.message
+    assert house.store.refunds == [job.id]
+    assert [one.state for one in house.finished] == [JobState.FAILED]
+
+
+async def test_a_failure_has_an_incident_that_its_sentence_names(house):
+    job = make_job()
+    house.script(job, EngineError("odd"))
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.error.incident in ended.error.message
+    assert len(ended.error.incident) == 8
+
+
+async def test_a_refusal_is_no_incident(house):
+    job = make_job()
+    house.script(job, InvalidOption("steps", "range", value=9, allowed="1 to 4"))
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.error.incident == ""
+
+
+async def test_a_model_that_left_the_config_fails_its_jobs(house):
+    house.models = Models({})
+
+    (job,) = await house.work_off(make_job())
+
+    assert (job.state, job.error.code) == (JobState.FAILED, "model_unavailable")
+
+
+async def test_a_picture_that_is_gone_fails_the_job_with_its_own_sentence(house):
+    (job,) = await house.work_off(make_job(images=(ImageRef("0" * 64),)))
+
+    assert (job.state, job.error.code) == (JobState.FAILED, "not_found")
+
+
+async def test_a_pool_that_ends_without_a_result_fails_the_job(house):
+    job = make_job()
+    house.script(job, STEP)
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.error.code == "engine_failed"
+
+
+async def test_time_that_a_failed_job_used_is_told_without_loading(house):
+    job = make_job()
+    house.script(job, Progress(step=0, steps=2, note="loading"), EngineError("odd"))
+
+    await house.work_off(job)
+
+    assert house.store.called("end")[0].used_s == 0.0
+
+
+async def test_time_used_is_what_the_pool_says_whatever_the_clock_says(house):
+    job = make_job()
+    house.script(job, Progress(step=1, steps=2, used_s=0.25), EngineError("odd"))
+    house.store.failures["end"] = [StorageBusy() for _ in range(3)]
+
+    await house.work_off(job)
+
+    assert {call.used_s for call in house.store.called("end")} == {0.25}
+
+
+async def test_what_a_crashed_job_used_counts_too(house):
+    job = make_job()
+    used = Progress(step=1, steps=2, used_s=0.25)
+    house.script(job, used, WorkerLost(alone=False, detail="killed"), then=[make_done()])
+
+    await house.work_off(job)
+
+    assert [call.used_s for call in house.store.called("requeue")] == [0.25]
+
+
+async def test_one_failure_is_one_incident_however_often_recording_is_tried(house):
+    job = make_job()
+    house.script(job, EngineError("odd"))
+    house.store.failures["end"] = [StorageBusy(), StorageFull()]
+
+    await house.work_off(job)
+
+    assert len({call.error.incident for call in house.store.called("end")}) == 1
+
+
+# ---------------------------------------------------------------- trying again
+
+
+async def test_memory_that_runs_out_once_is_tried_again_alone(house):
+    job = make_job()
+    house.script(job, OutOfMemory("8 GiB"), then=[make_done()])
+
+    (ended,) = await house.work_off(job)
+
+    requeued = house.store.called("requeue")[0]
+    assert (requeued.alone, requeued.crashed, requeued.interrupted) == (True, False, False)
+    assert ended.state is JobState.RENDERED
+
+
+async def test_memory_that_runs_out_twice_fails_the_job(house):
+    job = make_job()
+    house.script(job, OutOfMemory("8 GiB"))
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.state, ended.error.code, ended.attempt) == (JobState.FAILED, "out_of_memory", 2)
+
+
+async def test_the_third_crash_alone_makes_a_job_dead(house):
+    job = make_job()
+    house.script(job, STEP, WorkerLost(alone=True))
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.state, ended.error.code, ended.attempt, ended.crashes) == (JobState.DEAD, "worker_lost", 3, 2)
+    assert house.store.refunds == [job.id]
+
+
+async def test_a_crash_in_company_counts_against_nobody(house):
+    job = make_job(crashes=2)
+    house.pool.scripts[job.id] = [*[[WorkerLost(alone=False)]] * 4, [make_done()]]
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.state, ended.attempt, ended.crashes) == (JobState.RENDERED, 5, 2)
+
+
+async def test_after_a_crash_its_jobs_run_one_by_one(house):
+    jobs = [make_job(owner=f"p{number}") for number in range(3)]
+    crash = asyncio.Event()
+    for job in jobs:
+        house.script(job, crash, WorkerLost(alone=False), then=[STEP, make_done()])
+    others = [make_job(owner=f"q{number}") for number in range(6)]
+    house.pool.devices = {"cpu": 3}
+    house.store.add(*jobs)
+
+    async with house.running():
+        await eventually(lambda: len(house.pool.running) == 3)
+        house.store.add(*others)
+        crash.set()
+        await eventually(lambda: all(house.store.state(job).is_final for job in jobs + others))
+
+    runs = [(call.task.id, call.beside) for call in house.pool.called("run")]
+    assert sorted(runs[3:6]) == sorted((job.id, 0) for job in jobs)
+    assert max(beside for _, beside in runs[6:]) > 0
+
+
+async def test_a_job_that_waits_for_an_idle_device_is_not_passed_by_for_ever(house):
+    crashed, gate = make_job(owner="ann"), asyncio.Event()
+    house.script(crashed, gate, OutOfMemory("8 GiB"), then=[make_done()])
+    stream = [make_job(owner=f"p{number}") for number in range(40)]
+    slow = make_job(owner="slow")
+    hold = asyncio.Event()
+    house.script(slow, hold, make_done())
+    house.pool.devices = {"cpu": 2}
+    house.store.add(crashed, slow)
+
+    async with house.running():
+        await eventually(lambda: len(house.pool.running) == 2)
+        house.store.add(*stream)
+        gate.set()
+        await eventually(lambda: house.store.called("requeue"))
+        await asyncio.sleep(0.02)
+        started = len(house.pool.called("run"))
+        hold.set()
+        await eventually(lambda: house.store.state(crashed).is_final)
+
+    assert started == 2, "nothing joins the busy device while somebody waits for it to be idle"
+    assert house.pool.called("run")[2].task.id == crashed.id
+
+
+async def test_a_lonely_job_that_was_cancelled_holds_up_nobody(house):
+    crashed, gate, hold = make_job(owner="ann"), asyncio.Event(), asyncio.Event()
+    house.script(crashed, gate, OutOfMemory("8 GiB"))
+    slow = make_job(owner="slow")
+    house.script(slow, hold, make_done())
+    house.pool.devices = {"cpu": 2}
+    house.store.add(crashed, slow)
+
+    async with house.running():
+        await eventually(lambda: len(house.pool.running) == 2)
+        gate.set()
+        await eventually(lambda: house.store.state(crashed) is JobState.QUEUED)
+        await house.store.request_cancel(crashed.id, "ann")
+        hold.set()
+        await eventually(lambda: house.store.state(slow).is_final)
+        both = [make_job(owner="x"), make_job(owner="y")]
+        for job in both:
+            house.script(job, asyncio.Event())
+        house.store.add(*both)
+        house.dispatcher.wake()
+        await eventually(lambda: len(house.pool.running) == 2)
+
+
+@pytest.mark.parametrize("was_alone", [True, False])
+async def test_an_interruption_costs_no_attempt_and_keeps_a_lonely_job_lonely(house, was_alone):
+    job = make_job(failures=int(was_alone))
+    house.script(job, Interrupted(), then=[make_done()])
+
+    await house.work_off(job)
+
+    requeued = house.store.called("requeue")[0]
+    assert (requeued.interrupted, requeued.crashed, requeued.alone) == (True, False, was_alone)
+
+
+async def test_an_eleventh_interruption_fails_the_job(house):
+    job = make_job()
+    house.script(job, Interrupted())
+
+    (ended,) = await house.work_off(job)
+
+    assert (ended.state, ended.error.code) == (JobState.FAILED, "interrupted_too_often")
+    assert ended.interruptions == 10
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+async def test_a_running_job_is_cancelled_at_its_next_step(house):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.add(job)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.events.latest(job.id))
+        await house.store.request_cancel(job.id, "ann")
+        dispatcher.interrupt(job.id)
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.CANCELLED
+    assert house.store.refunds == [job.id]
+
+
+async def test_a_cancel_while_the_claim_is_answered_is_not_lost(house):
+    job = make_job()
+    house.script(job, asyncio.Event())
+    house.store.gates["claim"] = asyncio.Event()
+    house.store.add(job)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.store.state(job) is JobState.RUNNING)
+        await house.store.request_cancel(job.id, "ann")
+        dispatcher.interrupt(job.id)
+        house.store.gates["claim"].set()
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.CANCELLED
+    assert not house.pool.called("run")
+
+
+async def test_a_cancel_while_the_task_is_prepared_keeps_it_from_the_pool(house):
+    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    house.media.gates["read"] = asyncio.Event()
+    job = make_job(images=(ImageRef(media_id(b"photo")),))
+    house.store.add(job)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.media.called("read"))
+        await house.store.request_cancel(job.id, "ann")
+        dispatcher.interrupt(job.id)
+        house.media.gates["read"].set()
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.CANCELLED
+    assert not house.pool.called("run")
+
+
+async def test_a_cancel_that_came_with_the_claim_is_heard(house):
+    job = make_job(cancel_requested=True)
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.state is JobState.CANCELLED
+
+
+async def test_a_cancel_that_loses_the_race_against_the_result_still_counts(house):
+    job = make_job()
+    house.media.gates["write"] = asyncio.Event()
+    house.store.add(job)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.media.called("write"))
+        await house.store.request_cancel(job.id, "ann")
+        dispatcher.interrupt(job.id)
+        house.media.gates["write"].set()
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.CANCELLED
+    assert house.store.captures == []
+
+
+async def test_a_cancel_that_only_the_store_knows_of_is_heard_with_the_next_lease(house):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.add(job)
+
+    async with house.running(lease_s=0.04):
+        await eventually(lambda: house.events.latest(job.id))
+        await house.store.request_cancel(job.id, "ann")
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.CANCELLED
+
+
+async def test_a_stop_that_nobody_asked_for_cancels_nothing(house):
+    job = make_job()
+    house.script(job, JobCancelled(), then=[make_done()])
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.state is JobState.RENDERED
+
+
+async def test_interrupting_what_does_not_run_does_nothing(house):
+    house.build().interrupt("nobody")
+
+    (job,) = await house.work_off(make_job())
+
+    assert job.state is JobState.RENDERED
+
+
+# ---------------------------------------------------------------- leases
+
+
+async def test_leases_are_renewed_while_a_job_runs(house):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.add(job)
+
+    async with house.running(lease_s=0.04):
+        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew")])
+
+
+async def test_the_result_of_a_lost_lease_is_discarded(house):
+    job = make_job()
+    gate = asyncio.Event()
+    house.script(job, gate, make_done())
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.pool.running)
+        house.store.lost.add(job.id)
+        gate.set()
+        await eventually(lambda: house.store.called("render"))
+        await eventually(lambda: not house.pool.running)
+
+    assert house.store.captures == []
+    assert house.finished == []
+
+
+async def test_a_lost_lease_stops_the_work(house):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.add(job)
+
+    async with house.running(lease_s=0.04):
+        await eventually(lambda: house.pool.running)
+        house.store.lost.add(job.id)
+        await eventually(lambda: not house.pool.running)
+
+    assert house.store.captures == house.store.refunds == []
+
+
+async def test_a_lease_that_an_earlier_attempt_lost_does_not_stop_the_present_one(house):
+    job, first, second = make_job(), asyncio.Event(), asyncio.Event()
+    house.script(job, first, OutOfMemory("8 GiB"), then=[STEP, second, make_done()])
+    answer = house.store.gates["renew"] = asyncio.Event()
+    house.store.add(job)
+
+    async with house.running(lease_s=0.04):
+        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew")])
+        house.store.renewal = Renewed(cancel=frozenset(), lost=frozenset({job.id}))
+        first.set()
+        await eventually(lambda: house.events.latest(job.id))
+        answer.set()
+        await asyncio.sleep(0.005)
+        house.store.renewal = None
+        second.set()
+        await eventually(lambda: house.store.state(job).is_final)
+
+    assert house.store.state(job) is JobState.RENDERED
+
+
+@pytest.mark.parametrize("error", [StorageBusy(), ValueError("a bug")])
+async def test_a_renewal_that_fails_is_tried_again(house, error):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.failures["renew"] = [error]
+    house.store.add(job)
+
+    async with house.running(lease_s=0.04):
+        await eventually(lambda: len(house.store.called("renew")) >= 2)
+
+        assert house.store.state(job) is JobState.RUNNING
+
+
+# ---------------------------------------------------------------- a database that does not answer
+
+
+@pytest.mark.parametrize("error", [StorageBusy, StorageFull])
+@pytest.mark.parametrize("method", ["render", "write"])
+async def test_a_rendered_result_waits_for_the_database_and_is_not_made_again(house, error, method):
+    fake = house.media if method == "write" else house.store
+    fake.failures[method] = [error() for _ in range(5)]
+
+    (job,) = await house.work_off(make_job())
+
+    assert job.state is JobState.RENDERED
+    assert len(house.pool.called("run")) == 1
+
+
+async def test_a_failure_waits_for_the_database_too(house):
+    job = make_job()
+    house.script(job, EngineError("odd"))
+    house.store.failures["end"] = [StorageFull()]
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.state is JobState.FAILED
+
+
+async def test_a_busy_database_while_reading_the_pictures_does_not_fail_the_job(house):
+    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    house.media.failures["read"] = [StorageBusy(), StorageBusy()]
+
+    (job,) = await house.work_off(make_job(images=(ImageRef(media_id(b"photo")),)))
+
+    assert job.state is JobState.RENDERED
+
+
+async def test_a_busy_database_while_keeping_measurements_does_not_fail_the_job(house):
+    job = make_job()
+    house.script(job, MEASURED, DESCRIBED, make_done())
+    house.learned.failures["record"] = [StorageBusy()]
+    house.learned.failures["record_form"] = [StorageFull()]
+
+    (ended,) = await house.work_off(job)
+
+    assert ended.state is JobState.RENDERED
+
+
+async def test_a_result_that_the_store_refuses_fails_its_job_and_no_other(house):
+    house.store.failures["render"] = [ValueError("a bug")]
+
+    first, second = await house.work_off(make_job(), make_job())
+
+    assert (first.state, second.state) == (JobState.FAILED, JobState.RENDERED)
+
+
+async def test_an_end_that_cannot_be_recorded_at_all_is_left_to_the_lease(house):
+    first, second = make_job(), make_job()
+    house.script(first, EngineError("odd"))
+    house.store.failures["end"] = [ValueError("a bug")]
+    house.store.add(first, second)
+
+    async with house.running():
+        await eventually(lambda: house.store.state(second).is_final)
+
+    assert house.store.state(first) is JobState.RUNNING
+    assert house.store.state(second) is JobState.RENDERED
+
+
+# ---------------------------------------------------------------- closing
+
+
+async def test_closing_lets_running_jobs_finish(house):
+    job, gate = make_job(), asyncio.Event()
+    house.script(job, gate, make_done())
+    house.store.add(job)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.pool.running)
+        closing = asyncio.create_task(dispatcher.close(2.0))
+        await asyncio.sleep(0.01)
+        gate.set()
+        await closing
+
+    assert house.store.state(job) is JobState.RENDERED
+
+
+async def test_closing_sends_back_what_does_not_finish_in_time(house):
+    job = make_job()
+    house.script(job, STEP, asyncio.Event())
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.pool.running)
+
+    ended = house.store.jobs[job.id]
+    assert (ended.state, ended.interruptions, ended.crashes) == (JobState.QUEUED, 1, 0)
+
+
+async def test_nothing_is_claimed_while_closing(house):
+    job, waiting = make_job(owner="ann"), make_job(owner="bob")
+    gate = asyncio.Event()
+    house.script(job, gate, make_done())
+    house.store.add(job, waiting)
+
+    async with house.running() as dispatcher:
+        await eventually(lambda: house.pool.running)
+        closing = asyncio.create_task(dispatcher.close(2.0))
+        await asyncio.sleep(0.01)
+        gate.set()
+        await closing
+
+    assert house.store.state(waiting) is JobState.QUEUED
+
+
+async def test_a_job_claimed_while_closing_goes_back_to_the_queue(house):
+    job = make_job()
+    house.store.gates["claim"] = asyncio.Event()
+    house.store.add(job)
+    house.build()
+    running = asyncio.create_task(house.dispatcher.run())
+    await eventually(lambda: house.store.state(job) is JobState.RUNNING)
+
+    await house.dispatcher.close(0.0)
+    house.store.gates["claim"].set()
+    await asyncio.wait_for(running, 20)
+
+    assert house.store.state(job) is JobState.QUEUED
+
+
+async def test_closing_waits_for_a_result_that_waits_for_the_database(house):
+    job = make_job()
+    house.store.failures["render"] = [StorageBusy() for _ in range(4)]
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.store.called("render"))
+
+    assert house.store.state(job) is JobState.RENDERED
+
+
+async def test_closing_does_not_wait_for_ever_for_a_disk_without_room(house):
+    job = make_job()
+    house.store.failures["render"] = [StorageFull() for _ in range(10_000)]
+    house.store.failures["requeue"] = [StorageFull() for _ in range(10_000)]
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.store.called("render"))
+
+    assert house.store.state(job) is JobState.RUNNING, "the next start sends it back to the queue"
+
+
+async def test_a_result_that_cannot_be_kept_before_the_end_is_made_again(house):
+    job = make_job()
+    house.store.failures["render"] = [StorageFull() for _ in range(10_000)]
+    house.store.add(job)
+
+    async with house.running():
+        await eventually(lambda: house.store.called("render"))
+
+    assert house.store.state(job) is JobState.QUEUED
+    assert house.store.refunds == []
+
+
+async def test_closing_before_the_start_claims_nothing(house):
+    house.store.add(make_job())
+    dispatcher = house.build()
+    await dispatcher.close(0.0)
+
+    await asyncio.wait_for(dispatcher.run(), 20)
+
+    assert not house.store.called("claim")
+
+
+async def test_a_chat_job_takes_the_same_path(house):
+    (job,) = await house.work_off(make_chat_job())
+
+    assert job.state is JobState.RENDERED
+
+
+async def test_no_prompt_is_logged_above_debug(house, logged):
+    jobs = [make_job(options={"prompt": "a secret fox", "seed": 1}) for _ in range(4)]
+    for job, error in zip(
+        jobs, (OutOfMemory(), WorkerLost(alone=True), EngineError("odd"), Interrupted()), strict=True
+    ):
+        house.script(job, STEP, error)
+
+    await house.work_off(*jobs)
+
+    assert {"job_failed", "out_of_memory", "worker_lost"} <= {event["action"] for event in logged}
+    assert "secret" not in repr([event for event in logged if event["log_level"] != "debug"])
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_stop_that_comes_with_a_wake_is_heard(house, turns):
+    dispatcher = house.build()
+    running = asyncio.create_task(dispatcher.run())
+    await asyncio.sleep(0.01)
+
+    dispatcher.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+
+    done, _ = await asyncio.wait([running], timeout=1)
+    assert done

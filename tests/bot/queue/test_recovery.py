@@ -1,0 +1,34 @@
+from bot.jobs import JobState
+from bot.models import Models
+from bot.queue.recovery import recover
+from tests.fakes import FakeJobStore, make_job, make_model
+
+HERE = Models({"fox-diffusion": make_model()})
+
+
+async def test_a_job_whose_model_is_gone_fails_with_the_reason_and_its_quota_back():
+    gone, kept = make_job(model="wolf-diffusion"), make_job()
+    store = FakeJobStore(gone, kept)
+    await recover(store, HERE, max_interruptions=3)
+
+    failed = store.jobs[gone.id]
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "model_unavailable")
+    assert "wolf-diffusion" in failed.error.message
+    assert store.refunds == [gone.id]
+    assert store.state(kept) is JobState.QUEUED
+
+
+async def test_a_job_that_ran_when_the_house_fell_is_looked_at_too():
+    gone = make_job(model="wolf-diffusion", state=JobState.RUNNING, attempt=1)
+    store = FakeJobStore(gone)
+    await recover(store, HERE, max_interruptions=3)
+
+    assert store.state(gone) is JobState.FAILED
+
+
+async def test_any_number_of_jobs_may_be_stranded(monkeypatch):
+    monkeypatch.setattr("bot.queue.recovery.AT_ONCE", 2)
+    store = FakeJobStore(*(make_job(model="wolf-diffusion") for _ in range(5)))
+    await recover(store, HERE, max_interruptions=3)
+
+    assert {job.state for job in store.jobs.values()} == {JobState.FAILED}

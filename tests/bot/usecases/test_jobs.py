@@ -1,0 +1,859 @@
+"""Asking, watching and cancelling, as every adapter does it."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bot.commands import Imagine
+from bot.error_texts import explain
+from bot.errors import (
+    Blocked,
+    IdempotencyConflict,
+    InvalidOption,
+    JobNotFound,
+    MediaNotFound,
+    NotCancellable,
+    ShuttingDown,
+    StorageBusy,
+    UnknownCommand,
+)
+from bot.jobs import ImageRef, JobState, Media
+from bot.models import Models
+from bot.ports import DeviceStatus, Lane, Measured, Progress
+from bot.prompts.resolver import Wording
+from bot.prompts.styles import StyleSettings
+from bot.prompts.wildcards import WildcardFolder
+from bot.queue.pricing import Rates
+from bot.queue.progress import Events
+from bot.safety import BlockedWords, SafetySettings
+from bot.settings.core import QueueSettings, QuotaSettings
+from bot.usecases import JobUseCases, Moderation, Request
+from bot.usecases import jobs as usecases_jobs
+from bot.usecases.jobs import body_hash
+from tests.fakes import (
+    FakeHistory,
+    FakeJobStore,
+    FakeMedia,
+    FakePeople,
+    eventually,
+    make_job,
+    make_model,
+    make_origin,
+    make_person,
+    make_result,
+    media_id,
+)
+from tests.moderation import Here, Unmoderated
+
+ANN, BOB = make_person(), make_person(id="bob", name="Bob")
+STEP = Progress(step=1, steps=4)
+
+
+def make_device(name="cpu", **overrides):
+    return DeviceStatus(**{"device": name, "state": "ready", **overrides})
+
+
+class House:
+    """The use cases and all that they work with; `woken` and `interrupted` are what the dispatcher was told."""
+
+    def __init__(self):
+        self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), Events(), Rates()
+        self.people: Any = FakePeople()
+        self.models = Models({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
+        self.woken, self.interrupted = [], []
+        self.devices = [make_device()]
+        self.wakes = 0
+        self.quota = QuotaSettings()
+        self.wording, self.moderation = Wording(), cast("Moderation", Unmoderated())
+        self.jobs = self.build()
+
+    def build(self, secret=b"secret"):
+        return JobUseCases(
+            store=self.store,
+            history=FakeHistory(self.store),
+            media=self.media,
+            people=self.people,
+            models=self.models,
+            rates=self.rates,
+            events=self.events,
+            moderation=self.moderation,
+            queue=QueueSettings(),
+            quota=self.quota,
+            wake=self.wake,
+            interrupt=self.interrupted.append,
+            devices=lambda: self.devices,
+            secret=secret,
+            wording=self.wording,
+        )
+
+    def wake(self, job_ids):
+        self.woken += job_ids
+        self.wakes += 1
+
+    def run(self, job):
+        self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=JobState.RUNNING, attempt=1)
+        self.events.changed(job.id)
+
+    def finish(self, job, state=JobState.DELIVERED):
+        result = make_result() if state is JobState.DELIVERED else None
+        self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=state, result=result)
+        self.events.changed(job.id)
+
+    def measure(self, seconds, rows=1):
+        self.rates.learn(
+            Measured(
+                device="cpu", model="fox-diffusion", dtype="f", shape="512x512", rows=rows, what="step", seconds=seconds
+            )
+        )
+
+
+@pytest.fixture
+def house():
+    return House()
+
+
+def make_request(prompt="a fox", **overrides):
+    return Request(**{"origin": make_origin(), "command": "imagine", "options": {"prompt": prompt}, **overrides})
+
+
+async def upload(house, person=ANN, data=b"photo", width=640, height=320):
+    await house.media.add(person.id, Media(data, "image/png"), width=width, height=height, parameters=None)
+    return ImageRef(media_id(data))
+
+
+# ---------------------------------------------------------------- asking
+
+
+async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(house):
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    job = ticket.job
+    assert (job.state, job.owner, job.command, job.model) == (JobState.QUEUED, "ann", "imagine", "fox-diffusion")
+    assert set(job.options) == {spec.name for spec in Imagine.specs} - {"size", "aspect", "strength", "style"}
+    assert job.cost == 10.0
+
+
+async def test_the_dispatcher_is_woken_after_the_job_is_stored(house):
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert house.woken == [ticket.job.id]
+    assert ticket.job.id in house.store.jobs
+
+
+async def test_a_typed_line_is_read_with_its_flags(house):
+    (ticket,) = await house.jobs.submit(ANN, make_request(options={}, line="a fox --steps 3"))
+
+    assert (ticket.job.options["prompt"], ticket.job.options["steps"]) == ("a fox", 3)
+
+
+async def test_a_seed_is_drawn_when_none_is_given(house):
+    seeds = {(await house.jobs.submit(ANN, make_request()))[0].job.options["seed"] for _ in range(5)}
+
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+async def test_what_is_stored_tells_search_and_delivery_what_they_need(house):
+    await house.jobs.submit(ANN, make_request(wants_delivery=True, parent="abcd"))
+
+    (new,) = house.store.called("accept")[0].jobs
+    assert (new.needle, new.wants_delivery, new.parent, new.estimate_s) == ("a fox", True, "abcd", 10.0)
+
+
+@pytest.mark.parametrize(
+    ("request_", "refusal"),
+    [
+        (make_request(""), InvalidOption),
+        (make_request("x" * 10_000), InvalidOption),
+        (make_request(command="imagin"), UnknownCommand),
+        (make_request(options={"prompt": "a fox", "model": "owl"}), InvalidOption),
+        (make_request(images=(ImageRef("0" * 64),)), MediaNotFound),
+        (make_request("{a|}"), InvalidOption),
+        (make_request("{a|b|c|d|e}" * 3), InvalidOption),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_and_nothing_is_stored(house, request_, refusal):
+    with pytest.raises(refusal):
+        await house.jobs.submit(ANN, request_)
+
+    assert not house.store.called("accept")
+    assert house.woken == []
+
+
+async def test_a_picture_of_somebody_else_is_refused(house):
+    image = await upload(house, BOB)
+
+    with pytest.raises(MediaNotFound):
+        await house.jobs.submit(ANN, make_request(images=(image,)))
+
+
+async def test_a_picture_to_start_from_gives_its_aspect(house):
+    image = await upload(house)
+
+    (ticket,) = await house.jobs.submit(ANN, make_request(images=(image,)))
+
+    assert ticket.job.options["width"] > 1.9 * ticket.job.options["height"]
+    assert ticket.job.images == (image,)
+
+
+async def test_a_closing_house_takes_nothing_on(house):
+    house.jobs.is_closing = True
+
+    with pytest.raises(ShuttingDown):
+        await house.jobs.submit(ANN, make_request())
+
+
+async def test_an_accepted_job_is_not_refused_because_its_place_cannot_be_read(house):
+    house.store.failures["queue_view"] = [StorageBusy()]
+
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert (ticket.job.state, ticket.position, ticket.eta_s) == (JobState.QUEUED, None, None)
+
+
+@pytest.mark.parametrize(
+    ("person", "house_s", "limit"),
+    [
+        (make_person(), 600.0, 600.0),
+        (make_person(), 0.0, None),
+        (make_person(daily_s=5.0), 600.0, 5.0),
+        (make_person(daily_s=0.0), 600.0, 0.0),
+        (make_person(is_local=True), 600.0, None),
+        (make_person(is_local=True, daily_s=5.0), 600.0, 5.0),
+    ],
+)
+async def test_the_allowance_is_the_persons_own_or_the_houses(house, person, house_s, limit):
+    house.quota = QuotaSettings(daily_device_seconds=house_s)
+
+    await house.build().submit(person, make_request())
+
+    assert house.store.called("accept")[0].limits.daily_s == limit
+
+
+# ---------------------------------------------------------------- the same request twice
+
+
+async def test_the_same_key_and_body_give_the_same_job(house):
+    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
+    (again,) = await house.jobs.submit(ANN, make_request(), key="k")
+
+    assert first.job.id == again.job.id
+    assert len(house.store.jobs) == 1
+
+
+async def test_the_same_key_with_another_body_is_refused(house):
+    await house.jobs.submit(ANN, make_request(), key="k")
+
+    with pytest.raises(IdempotencyConflict):
+        await house.jobs.submit(ANN, make_request("an owl"), key="k")
+
+
+async def test_without_a_key_every_request_is_new(house):
+    await house.jobs.submit(ANN, make_request())
+    await house.jobs.submit(ANN, make_request())
+
+    assert len(house.store.jobs) == 2
+
+
+async def test_a_replay_gets_its_job_even_when_its_picture_and_model_are_gone(house):
+    image = await upload(house)
+    request = make_request(images=(image,), options={"prompt": "a fox", "model": "fox-diffusion"})
+    (first,) = await house.jobs.submit(ANN, request, key="k")
+    house.media.pictures.clear()
+    house.models._specs.clear()
+    (again,) = await house.jobs.submit(ANN, request, key="k")
+
+    assert again.job.id == first.job.id
+    with pytest.raises(IdempotencyConflict):
+        await house.jobs.submit(ANN, replace(request, options={"prompt": "an owl"}), key="k")
+    with pytest.raises(MediaNotFound):
+        await house.jobs.submit(ANN, request, key="another")
+
+
+async def test_a_replay_is_answered_while_the_house_closes(house):
+    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
+    house.jobs.is_closing = True
+
+    assert [ticket.job.id for ticket in await house.jobs.submit(ANN, make_request(), key="k")] == [first.job.id]
+
+
+async def test_a_replay_of_an_erased_job_finds_nothing(house):
+    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
+    del house.store.jobs[first.job.id]
+
+    with pytest.raises(JobNotFound):
+        await house.jobs.submit(ANN, make_request(), key="k")
+
+
+async def test_a_confirmed_quote_comes_again_when_its_model_is_gone_but_only_to_its_person(house):
+    request = make_request("a {red|blue} fox")
+    quote = (await house.jobs.quote(ANN, request)).quote
+    first = await house.jobs.submit(ANN, request, quote=quote)
+    house.models._specs.clear()
+    again = await house.jobs.submit(ANN, request, quote=quote)
+
+    assert [ticket.job.id for ticket in again] == [ticket.job.id for ticket in first]
+    with pytest.raises(InvalidOption):
+        await house.jobs.submit(BOB, request, quote=quote)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_a_parent_must_be_ones_own_where_only_ones_own_are_seen(house, is_own):
+    parent = make_job(owner="bob")
+    house.store.add(parent)
+    request = make_request(parent=parent.id, is_parent_own=is_own)
+    if is_own:
+        with pytest.raises(JobNotFound):
+            await house.jobs.submit(ANN, request)
+    else:
+        (ticket,) = await house.jobs.submit(ANN, request)
+        assert ticket.job.parent == parent.id
+
+
+# ---------------------------------------------------------------- one's own defaults
+
+
+async def with_defaults(house, options, image=None, **defaults):
+    house.people.kept["ann"] = defaults
+    images = (image,) if image else ()
+    request = make_request(options={"prompt": "a fox", **options}, images=images, use_defaults=True)
+    (ticket,) = await house.jobs.submit(ANN, request)
+    return ticket.job.options
+
+
+async def test_defaults_fill_in_what_was_not_said(house):
+    filled = await with_defaults(house, {"steps": 3}, steps=30, guidance_scale=2.5, aspect="2:1", count=2)
+
+    assert (filled["steps"], filled["guidance_scale"], filled["count"]) == (3, 2.5, 2)
+    assert filled["width"] > filled["height"]
+
+
+async def test_defaults_are_only_taken_where_they_are_asked_for(house):
+    house.people.kept["ann"] = {"steps": 30}
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert ticket.job.options["steps"] == 10
+
+
+@pytest.mark.parametrize(
+    ("defaults", "option", "value"),
+    [
+        ({"steps": 9999}, "steps", 10),
+        ({"model": "gone"}, "model", "fox-diffusion"),
+        ({"size": "77x77"}, "width", 512),
+        ({"strength": 0.3}, "count", 1),
+        ({"model": "gone", "steps": 9999, "size": "1x1", "count": 3}, "count", 3),
+    ],
+)
+async def test_defaults_that_do_not_fit_are_left_out(house, defaults, option, value):
+    assert (await with_defaults(house, {}, **defaults))[option] == value
+
+
+@pytest.mark.parametrize("given", [{"size": "256x256"}, {"aspect": "1:1"}, {"width": 256, "height": 256}])
+async def test_a_size_that_was_said_beats_every_default_of_size(house, given):
+    filled = await with_defaults(house, given, aspect="4:1")
+
+    assert filled["width"] == filled["height"]
+
+
+async def test_a_picture_to_start_from_keeps_its_aspect_whatever_the_defaults(house):
+    filled = await with_defaults(house, {}, image=await upload(house), size="512x512", strength=0.25)
+
+    assert filled["width"] > 1.9 * filled["height"]
+    assert filled["strength"] == 0.25
+
+
+async def test_what_was_said_wrongly_is_refused_whatever_the_defaults(house):
+    with pytest.raises(InvalidOption) as refused:
+        await with_defaults(house, {"steps": 9999}, steps=20)
+
+    assert refused.value.option == "steps"
+
+
+def test_a_body_has_one_hash_whatever_the_order_of_its_options():
+    one = make_request(options={"prompt": "a fox", "steps": 3})
+    other = make_request(options={"steps": 3, "prompt": "a fox"})
+
+    assert body_hash(one) == body_hash(other)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"options": {"prompt": "a fox", "steps": 3}},
+        {"options": {}, "line": "a fox"},
+        {"command": "ask"},
+        {"images": (ImageRef("0"),)},
+        {"images": (ImageRef("0", "mask"),)},
+        {"parent": "abcd"},
+    ],
+)
+def test_another_body_has_another_hash(overrides):
+    assert body_hash(make_request(**overrides)) != body_hash(make_request())
+
+
+def test_where_a_request_came_from_is_no_part_of_its_body():
+    assert body_hash(make_request(origin=make_origin(message_id="9"))) == body_hash(make_request())
+
+
+@pytest.mark.parametrize("value", [float("nan"), 10**400, "\ud800", [1, {"a": None}], None])
+def test_any_body_has_a_hash(value):
+    assert len(body_hash(make_request(options={"prompt": value}))) == 64
+
+
+# ---------------------------------------------------------------- quotes and batches
+
+
+async def test_a_quote_tells_count_cost_and_time_and_stores_nothing(house):
+    house.devices = [make_device("cuda:0"), make_device("cuda:1")]
+
+    quote = await house.jobs.quote(ANN, make_request("a {red|blue|green} fox"))
+
+    assert (quote.jobs, quote.cost, quote.eta_s) == (3, 30.0, 15.0)
+    assert not house.store.called("accept")
+
+
+async def test_several_combinations_without_a_quote_are_refused_with_their_number(house):
+    with pytest.raises(InvalidOption) as refused:
+        await house.jobs.submit(ANN, make_request("a {red|blue} fox"))
+
+    assert (refused.value.problem, refused.value.value) == ("needs_quote", 2)
+
+
+async def test_in_a_chat_several_combinations_are_confirmed_with_a_word(house):
+    wanted = {"wants_delivery": True}
+    with pytest.raises(InvalidOption) as refused:
+        await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted))
+    tickets = await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted, is_confirmed=True))
+
+    assert "makes 2 pictures and takes 20 device-seconds" in explain(refused.value)
+    assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
+
+
+async def test_confirmed_combinations_become_one_batch(house):
+    request = make_request("a {red|blue} fox")
+    quote = await house.jobs.quote(ANN, request)
+
+    tickets = await house.jobs.submit(ANN, request, quote=quote.quote)
+
+    assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
+    assert len({ticket.job.batch for ticket in tickets}) == 1
+    assert len({ticket.job.options["seed"] for ticket in tickets}) == 1
+    assert len(house.store.called("accept")) == 1
+
+
+async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp_path):
+    (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
+    house.wording = Wording(styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path))
+    house.jobs = house.build()
+    request = make_request("a {red|blue} __animal__", is_confirmed=True, options={
+        "prompt": "a {red|blue} __animal__", "style": "ink", "seed": 7, "count": 3,
+    })  # fmt: skip
+    tickets = await house.jobs.submit(ANN, request)
+
+    first, second = (ticket.job.options for ticket in tickets)
+    assert [prompt.replace("red", "blue") for prompt in first["prompts"]] == second["prompts"]
+    assert first["prompt"] == first["prompts"][0]
+    assert first["prompt"].startswith("ink a red ")
+    assert first["asked"]["prompt"] == "a red __animal__"
+
+
+async def test_what_is_drawn_is_judged_before_it_is_accepted(house, tmp_path):
+    (tmp_path / "food.txt").write_text("broccoli\n")
+    house.wording = Wording(wildcards=WildcardFolder(tmp_path))
+    house.moderation = moderated("broccoli")
+    house.jobs = house.build()
+
+    for prompt in ("a __food__", "a (broc)(coli:1.2)"):
+        with pytest.raises(Blocked):
+            await house.jobs.submit(ANN, make_request(prompt))
+    assert not house.store.jobs
+
+
+def moderated(*words):
+    """Only words are looked at."""
+    nothing: Any = None
+    here: Any = Here()
+    rules = SafetySettings(blocked_words=words)
+    return Moderation(spaces=nothing, people=nothing, classifier=here, settings=rules, words=BlockedWords(words))
+
+
+async def test_one_job_needs_no_batch(house):
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert ticket.job.batch is None
+
+
+async def test_a_quoted_price_is_kept_though_measurements_change_it(house):
+    request = make_request("a {red|blue} fox")
+    quote = await house.jobs.quote(ANN, request)
+    house.measure(99.0)
+
+    tickets = await house.jobs.submit(ANN, request, quote=quote.quote)
+
+    assert sum(ticket.job.cost for ticket in tickets) == quote.cost == 20.0
+
+
+async def test_a_quote_is_used_once(house):
+    request = make_request("a {red|blue} fox")
+    quote = (await house.jobs.quote(ANN, request)).quote
+
+    first = await house.jobs.submit(ANN, request, quote=quote)
+    again = await house.jobs.submit(ANN, request, quote=quote)
+
+    assert [ticket.job.id for ticket in first] == [ticket.job.id for ticket in again]
+    assert len(house.store.jobs) == 2
+
+
+async def test_the_same_combinations_can_be_asked_for_again_with_a_new_quote(house):
+    request = make_request("a {red|blue} fox")
+    for _ in range(2):
+        quote = (await house.jobs.quote(ANN, request)).quote
+        await house.jobs.submit(ANN, request, quote=quote)
+
+    assert len(house.store.jobs) == 4
+
+
+@pytest.mark.parametrize("quote", ["", "-", "---", "nonsense", "\u00fc", "\ud83e\udd8a", "0" * 10_000, "a-9e9-0-b"])
+async def test_an_invented_quote_is_refused(house, quote):
+    with pytest.raises(InvalidOption) as refused:
+        await house.jobs.submit(ANN, make_request("a {red|blue} fox"), quote=quote)
+
+    assert (refused.value.option, refused.value.problem) == ("quote", "quote")
+
+
+async def test_a_quote_for_less_than_was_signed_is_refused(house):
+    request = make_request("a {red|blue} fox")
+    quote = (await house.jobs.quote(ANN, request)).quote
+
+    with pytest.raises(InvalidOption):
+        await house.jobs.submit(ANN, request, quote=quote.replace("20.000", "0.001"))
+
+
+@pytest.mark.parametrize(
+    ("person", "prompt", "secret"),
+    [
+        (BOB, "a {red|blue} fox", b"secret"),
+        (ANN, "a {red|green} fox", b"secret"),
+        (ANN, "a {red|blue} fox", b"other"),
+    ],
+    ids=["another person", "another request", "another house"],
+)
+async def test_a_quote_counts_only_where_it_was_given(house, person, prompt, secret):
+    quote = (await house.jobs.quote(ANN, make_request("a {red|blue} fox"))).quote
+
+    with pytest.raises(InvalidOption):
+        await house.build(secret).submit(person, make_request(prompt), quote=quote)
+
+
+async def test_an_old_quote_is_refused(house, monkeypatch):
+    request = make_request("a {red|blue} fox")
+    quote = (await house.jobs.quote(ANN, request)).quote
+    monkeypatch.setattr(usecases_jobs, "time", SimpleNamespace(time=lambda: 4e9))
+
+    with pytest.raises(InvalidOption):
+        await house.jobs.submit(ANN, request, quote=quote)
+
+
+# ---------------------------------------------------------------- watching
+
+
+async def test_a_queued_job_has_a_place_and_a_time(house):
+    house.store.view = replace(house.store.view, own_ahead=2, person=Lane(vtime=0.0, backlog=3), mean_s=10.0)
+
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert (ticket.position, ticket.eta_s) == (3, 30.0)
+
+
+async def test_a_running_job_has_the_time_that_its_steps_leave(house):
+    job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
+    house.store.add(job)
+    house.events.progressed(job.id, STEP)
+
+    ticket = await house.jobs.get(ANN, job.id)
+
+    assert (ticket.position, ticket.eta_s, ticket.progress) == (None, 7.5, STEP)
+
+
+async def test_a_running_job_takes_longer_beside_others(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=4, places=16)]
+    house.measure(1.0)
+    house.measure(1.6, rows=4)
+    job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
+    house.store.add(job)
+    house.events.progressed(job.id, STEP)
+
+    assert (await house.jobs.get(ANN, job.id)).eta_s == 1.6 * 7.5
+
+
+async def test_a_queued_job_that_finds_a_place_beside_others_only_takes_as_long_as_it_runs(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=3, places=16)]
+    house.measure(1.0)
+    house.measure(1.5, rows=4)
+    house.store.view = replace(house.store.view, running=3)
+
+    (ticket,) = await house.jobs.submit(ANN, make_request())
+
+    assert (ticket.position, ticket.eta_s) == (1, 15.0)
+
+
+async def test_a_quote_knows_that_a_persons_jobs_share_passes(house):
+    house.models.learn("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(places=16)]
+    house.measure(1.0)
+    house.measure(1.2, rows=2)
+
+    quote = await house.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
+
+    assert (quote.cost, quote.eta_s) == (40.0, 2 * 12.0)
+
+
+async def test_time_left_is_never_below_nothing(house):
+    job = make_job(state=JobState.RUNNING)
+    house.store.add(job)
+    house.events.progressed(job.id, Progress(step=9, steps=4))
+
+    assert (await house.jobs.get(ANN, job.id)).eta_s == 0.0
+
+
+async def test_a_finished_job_has_neither_place_nor_time(house):
+    job = make_job(state=JobState.DELIVERED, result=make_result())
+    house.store.add(job)
+
+    ticket = await house.jobs.get(ANN, job.id)
+
+    assert (ticket.position, ticket.eta_s, ticket.progress) == (None, None, None)
+
+
+async def test_somebody_elses_job_is_not_found(house):
+    job = make_job()
+    house.store.add(job)
+
+    with pytest.raises(JobNotFound):
+        await house.jobs.get(BOB, job.id)
+
+
+async def test_a_page_holds_ones_own_jobs(house):
+    mine, other = make_job(), make_job(owner="bob")
+    house.store.add(mine, other)
+
+    tickets, following = await house.jobs.page(ANN)
+
+    assert [ticket.job.id for ticket in tickets] == [mine.id]
+    assert following is None
+
+
+async def kinds(house, job, person=ANN):
+    return [(event.kind, event.ticket.job.state) async for event in house.jobs.follow(person, job.id)]
+
+
+async def test_a_follower_of_a_finished_job_gets_its_state_and_its_result(house):
+    job = make_job(state=JobState.DELIVERED, result=make_result())
+    house.store.add(job)
+
+    assert await kinds(house, job) == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
+
+
+@pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELLED])
+async def test_a_follower_of_a_job_that_ended_badly_gets_an_error(house, state):
+    job = make_job(state=state)
+    house.store.add(job)
+
+    assert await kinds(house, job) == [("state", state), ("error", state)]
+
+
+async def test_a_follower_sees_every_state_and_then_the_result(house):
+    job = make_job()
+    house.store.add(job)
+    following = asyncio.create_task(kinds(house, job))
+    await eventually(lambda: house.events.is_watched(job.id))
+    await asyncio.sleep(0.005)
+
+    house.run(job)
+    await asyncio.sleep(0.005)
+    house.events.progressed(job.id, STEP)
+    await asyncio.sleep(0.005)
+    house.finish(job)
+
+    assert await following == [
+        ("state", JobState.QUEUED),
+        ("state", JobState.RUNNING),
+        ("progress", JobState.RUNNING),
+        ("result", JobState.DELIVERED),
+    ]
+    assert not house.events.is_watched(job.id)
+
+
+async def test_a_job_that_ends_between_the_two_looks_is_not_missed(house):
+    job = make_job()
+    house.store.add(job)
+    first_look = house.store.gates["get"] = asyncio.Event()
+    following = asyncio.create_task(kinds(house, job))
+    await eventually(lambda: house.store.called("get"))
+
+    house.finish(job)
+    first_look.set()
+
+    async with asyncio.timeout(20):
+        assert await following == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
+
+
+async def test_a_job_that_ends_during_the_second_look_is_not_missed(house):
+    job = make_job()
+    house.store.add(job)
+    house.store.gates["get"] = asyncio.Event()
+    house.store.gates["get"].set()
+    following = asyncio.create_task(kinds(house, job))
+    await eventually(lambda: house.events.is_watched(job.id))
+
+    house.finish(job)
+
+    async with asyncio.timeout(20):
+        assert (await following)[-1] == ("result", JobState.DELIVERED)
+
+
+async def test_progress_comes_at_most_twice_a_second_and_the_latest_wins(house, monkeypatch):
+    monkeypatch.setattr(usecases_jobs, "PREVIEW_INTERVAL_S", 0.03)
+    job = make_job(state=JobState.RUNNING)
+    house.store.add(job)
+    seen = []
+
+    async def follow():
+        async for event in house.jobs.follow(ANN, job.id):
+            seen.append(event.ticket.progress)
+
+    following = asyncio.create_task(follow())
+    await eventually(lambda: seen)
+    for number in range(1, 5):
+        house.events.progressed(job.id, Progress(step=number, steps=4))
+        await asyncio.sleep(0.005)
+    await eventually(lambda: len(seen) == 3)
+    house.finish(job)
+    await following
+
+    assert [progress.step for progress in seen if progress] == [1, 4]
+
+
+async def test_a_result_does_not_wait_for_the_next_preview(house, monkeypatch):
+    monkeypatch.setattr(usecases_jobs, "PREVIEW_INTERVAL_S", 60.0)
+    job = make_job(state=JobState.RUNNING)
+    house.store.add(job)
+    following = asyncio.create_task(kinds(house, job))
+    await eventually(lambda: house.events.is_watched(job.id))
+    house.events.progressed(job.id, STEP)
+    await asyncio.sleep(0.005)
+
+    house.finish(job)
+
+    async with asyncio.timeout(20):
+        assert (await following)[-1][0] == "result"
+
+
+async def test_a_late_follower_starts_with_the_latest_progress(house):
+    job = make_job(state=JobState.RUNNING)
+    house.store.add(job)
+    house.events.progressed(job.id, STEP)
+
+    async with aclosing(house.jobs.follow(ANN, job.id)) as events:
+        first, second = await anext(events), await anext(events)
+
+    assert (first.kind, first.ticket.progress, second.kind) == ("state", STEP, "progress")
+
+
+async def test_a_follower_that_leaves_is_no_longer_watching(house):
+    job = make_job()
+    house.store.add(job)
+
+    async with aclosing(house.jobs.follow(ANN, job.id)) as events:
+        await anext(events)
+
+    assert not house.events.is_watched(job.id)
+
+
+async def test_following_somebody_elses_job_fails_before_anything_is_told(house):
+    job = make_job()
+    house.store.add(job)
+
+    with pytest.raises(JobNotFound):
+        await kinds(house, job, BOB)
+
+    assert not house.events.is_watched(job.id)
+
+
+async def test_waiting_gives_the_finished_job(house):
+    job = make_job()
+    house.store.add(job)
+    waiting = asyncio.create_task(house.jobs.wait(ANN, job.id))
+    await eventually(lambda: house.events.is_watched(job.id))
+
+    house.finish(job)
+
+    assert (await waiting).state is JobState.DELIVERED
+
+
+# ---------------------------------------------------------------- cancelling
+
+
+async def test_a_queued_job_is_cancelled_at_once(house):
+    job = make_job()
+    house.store.add(job)
+    following = asyncio.create_task(kinds(house, job))
+    await eventually(lambda: house.events.is_watched(job.id))
+
+    ticket = await house.jobs.cancel(ANN, job.id)
+
+    assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.CANCELLED, True)
+    assert (await following)[-1] == ("error", JobState.CANCELLED)
+    assert house.interrupted == []
+
+
+async def test_the_chat_hears_of_a_cancelled_queued_job_at_once(house):
+    job = make_job()
+    house.store.add(job)
+
+    await house.jobs.cancel(ANN, job.id)
+
+    assert house.wakes == 1
+
+
+async def test_a_running_job_is_interrupted(house):
+    job = make_job(state=JobState.RUNNING)
+    house.store.add(job)
+
+    ticket = await house.jobs.cancel(ANN, job.id)
+
+    assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.RUNNING, True)
+    assert house.interrupted == [job.id]
+
+
+async def test_a_finished_job_cannot_be_cancelled(house):
+    job = make_job(state=JobState.RENDERED)
+    house.store.add(job)
+
+    with pytest.raises(NotCancellable):
+        await house.jobs.cancel(ANN, job.id)
+
+
+async def test_somebody_elses_job_cannot_be_cancelled(house):
+    job = make_job()
+    house.store.add(job)
+
+    with pytest.raises(JobNotFound):
+        await house.jobs.cancel(BOB, job.id)
+
+    assert house.store.state(job) is JobState.QUEUED
+
+
+async def test_a_closing_house_still_cancels(house):
+    job = make_job()
+    house.store.add(job)
+    house.jobs.is_closing = True
+
+    assert (await house.jobs.cancel(ANN, job.id)).job.state is JobState.CANCELLED

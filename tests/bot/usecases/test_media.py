@@ -1,0 +1,90 @@
+import pytest
+
+from bot.errors import MediaNotFound, PictureGone, TooLarge
+from bot.jobs import Media
+from bot.ports import CleanPicture
+from bot.settings.core import ImagesSettings
+from bot.usecases import MediaUseCases
+from tests.fakes import FakeMedia, FakePictures, make_person
+
+CLEAN = CleanPicture(media=Media(b"clean", "image/png"), width=8, height=4, parameters={"prompt": "a fox"})
+ANN, BOB = make_person(), make_person(id="bob")
+
+
+@pytest.fixture
+def store():
+    return FakeMedia()
+
+
+@pytest.fixture
+def pictures():
+    return FakePictures(CLEAN)
+
+
+@pytest.fixture
+def usecases(store, pictures):
+    return MediaUseCases(store, pictures, ImagesSettings(max_upload_mb=1))
+
+
+async def test_only_the_clean_picture_is_kept(usecases, store):
+    picture = await usecases.upload(ANN, b"as it came")
+
+    assert [media.data for media in store.files.values()] == [b"clean"]
+    assert (picture.width, picture.height, picture.parameters) == (8, 4, {"prompt": "a fox"})
+
+
+async def test_an_upload_as_large_as_allowed_is_taken(usecases, pictures):
+    await usecases.upload(ANN, b"x" * 2**20)
+
+    assert len(pictures.cleaned) == 1
+
+
+async def test_a_larger_one_is_refused_unseen(usecases, pictures):
+    with pytest.raises(TooLarge) as refused:
+        await usecases.upload(ANN, b"x" * (2**20 + 1))
+
+    assert (refused.value.limit, refused.value.unit) == (1, "MiB")
+    assert pictures.cleaned == []
+
+
+async def test_a_picture_is_its_owners(usecases):
+    picture = await usecases.upload(ANN, b"as it came")
+
+    assert (await usecases.read(ANN, picture.id)).data == b"clean"
+    assert (await usecases.picture(ANN, picture.id)).id == picture.id
+
+
+@pytest.mark.parametrize("look", ["read", "picture"])
+async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
+    picture = await usecases.upload(ANN, b"as it came")
+
+    with pytest.raises(MediaNotFound):
+        await getattr(usecases, look)(BOB, picture.id)
+
+
+async def test_a_picture_that_fits_goes_as_rendered(usecases):
+    fox = Media(b"a fox", "image/png")
+
+    assert await usecases.fit(fox, 5) == (fox, False)
+
+
+async def test_a_picture_that_does_not_fit_is_made_smaller_and_that_is_told(usecases):
+    made, is_changed = await usecases.fit(Media(b"a fox", "image/png"), 4)
+
+    assert (made, is_changed) == (Media(b"a fo", "image/webp"), True)
+
+
+async def test_one_picture_needs_no_sheet(usecases):
+    one, other = Media(b"one", "image/png"), Media(b"other", "image/png")
+
+    assert await usecases.grid([one]) is one
+    assert (await usecases.grid([one, other])).data == b"one+other"
+
+
+async def test_a_kept_picture_can_become_somebody_elses_too(usecases):
+    picture = await usecases.upload(ANN, b"as it came")
+    shared = await usecases.share(BOB, picture.id)
+
+    assert (await usecases.picture(BOB, picture.id)).id == shared.id == picture.id
+    with pytest.raises(PictureGone):
+        await usecases.share(BOB, "0" * 64)

@@ -1,0 +1,86 @@
+"""What `doctor` says of the tokens of chat platforms, asked of a server on this machine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from adapters.cli.doctor.chat import chats
+from adapters.cli.doctor.check import BAD, OK, WARN
+from adapters.discord.settings import DiscordSettings
+from adapters.telegram.settings import TelegramSettings
+
+TOKENS = ("a-discord-token", "12345:a-telegram-token")
+
+
+class Platform(BaseHTTPRequestHandler):
+    """Takes the tokens above and no others; 502 for the token "away"."""
+
+    def do_GET(self) -> None:
+        said = f"{self.path} {self.headers.get('Authorization', '')}"
+        status = 502 if "away" in said else 200 if any(token in said for token in TOKENS) else 401
+        body = json.dumps({"username": "easel_bot", "result": {"username": "easel_bot"}}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Platform)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@dataclass
+class Found:
+    secrets: object
+    settings: dict[str, object]
+
+
+def found(url: str, discord: str = "", telegram: str = "", **more: object) -> Found:
+    return Found(
+        SimpleNamespace(discord_token=discord, telegram_token=telegram),
+        {
+            "discord": DiscordSettings(api_base=f"{url}/api/v10", **more),  # type: ignore[arg-type]
+            "telegram": TelegramSettings(api_base=f"{url}/bot"),
+        },
+    )
+
+
+def marks(url: str, *tokens: str) -> list[str]:
+    return [check.mark for check in chats(found(url, *tokens))]  # type: ignore[arg-type]
+
+
+def test_tokens_that_are_taken_are_told_with_the_bots_name(url: str) -> None:
+    checks = list(chats(found(url, *TOKENS)))  # type: ignore[arg-type]
+
+    assert [check.mark for check in checks] == [OK, OK]
+    assert all("easel_bot" in check.sentence for check in checks)
+
+
+def test_a_refused_token_is_bad_and_an_absent_platform_only_a_warning(url: str) -> None:
+    assert marks(url, "wrong", "1:wrong") == [BAD, BAD]
+    assert marks(url, "away", "1:away") == [WARN, WARN]
+    assert marks("http://127.0.0.1:9", *TOKENS) == [WARN, WARN]
+
+
+def test_nothing_is_asked_without_a_token_or_when_switched_off(url: str) -> None:
+    assert marks(url) == []
+    assert list(chats(found(url, TOKENS[0], enabled=False))) == []  # type: ignore[arg-type]
+
+
+def test_no_token_is_shown(url: str) -> None:
+    told = [check.sentence for tokens in (TOKENS, ("wrong", "1:wrong")) for check in chats(found(url, *tokens))]  # type: ignore[arg-type]
+
+    assert not [one for one in told if any(token in one for token in (*TOKENS, "1:wrong"))]

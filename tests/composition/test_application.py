@@ -1,0 +1,86 @@
+"""The house as `main` wires it, on made-up engines."""
+
+from dataclasses import replace
+
+import pytest
+
+from adapters.registry import is_on
+from bot.errors import StartupError
+from bot.jobs import JobState
+from bot.models import Models
+from bot.runtime.lock import DataLock
+from bot.usecases import Request
+from composition.application import open_application
+from composition.settings import load_settings
+from storage import open_storage
+from tests.storage.factories import accept, make_origin
+
+
+async def test_at_start_jobs_of_a_model_that_was_taken_away_are_failed(tmp_path):
+    loaded = load_settings(environ={"EASEL_DATA_DIR": str(tmp_path)})
+    loaded = replace(loaded, models=Models({}))
+    async with open_storage(loaded.settings["storage"], tmp_path) as storage:
+        ann = await storage.people.identify("web", "ann", "Ann")
+        [job] = await accept(storage, ann)
+
+    with DataLock(tmp_path) as lock:
+        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
+            assert (await house.storage.jobs.get(job.id, ann.id)).state is JobState.FAILED
+
+
+TOKENS = {"discord": "DISCORD_TOKEN", "telegram": "TELEGRAM_BOT_TOKEN"}
+
+
+def load(tmp_path, **environ):
+    return load_settings(environ={"EASEL_DATA_DIR": str(tmp_path), **environ})
+
+
+@pytest.mark.parametrize(("name", "variable"), TOKENS.items())
+@pytest.mark.parametrize(
+    ("enabled", "token", "expected"),
+    [("auto", "", False), ("auto", "123:abc", True), ("false", "123:abc", False), ("true", "123:abc", True)],
+)
+def test_a_chat_is_on_when_its_token_is_set_unless_said_otherwise(tmp_path, name, variable, enabled, token, expected):
+    loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": enabled, variable: token})
+
+    assert is_on(loaded, name) is expected
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_chat_that_is_switched_on_without_a_token_is_told_of(tmp_path, name):
+    loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": "true"})
+
+    with pytest.raises(StartupError, match=TOKENS[name]):
+        is_on(loaded, name)
+
+
+def test_the_page_needs_no_token(tmp_path):
+    assert is_on(load(tmp_path), "web")
+    assert not is_on(load(tmp_path, EASEL_WEB__ENABLED="false"), "web")
+
+
+def test_the_webhooks_secret_is_no_setting(tmp_path):
+    loaded = load(tmp_path, EASEL_TELEGRAM__WEBHOOK_SECRET="hush")
+
+    assert loaded.secrets.of("EASEL_TELEGRAM__WEBHOOK_SECRET") == "hush"
+    assert "hush" in loaded.secrets.values()
+    assert "hush" not in repr(loaded)
+
+
+async def test_a_house_forgets_people_and_stops_what_runs_for_them(tmp_path):
+    loaded = load(tmp_path)
+    with DataLock(tmp_path) as lock:
+        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
+            ann = await house.usecases.people.identify("discord", "1", "Ann")
+            request = Request(
+                origin=make_origin(platform="discord"),
+                command="imagine",
+                options={"prompt": "a fox"},
+                wants_delivery=True,
+            )
+            await house.usecases.jobs.submit(ann, request)
+            await house.usecases.people.forget(ann)
+            history, _ = await house.usecases.jobs.page(ann)
+
+            assert history == []
+            assert await house.storage.ledger.problems() == []

@@ -1,0 +1,166 @@
+"""A house with real storage, dispatcher and outbox, on a loopback Discord; only the engines are made up."""
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from adapters.cli.ports import Loaded
+from adapters.discord import DiscordSettings
+from adapters.discord.adapter import Discord
+from bot.errors import UnsupportedMedia
+from bot.jobs import Media
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
+from bot.ports import CleanPicture, Person, Rendered
+from bot.queue.pricing import Rates
+from bot.runtime.shutdown import end
+from bot.safety import SafetySettings
+from bot.settings import read_secrets
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.usecases import Surroundings
+from composition.application import Application, wire_application
+from composition.settings import ROOT
+from storage import Storage, StorageSettings, open_storage
+from tests.discord.loopback.server import Loopback
+from tests.moderation import SOME_WEIGHTS
+from tests.web.conftest import STYLES
+from tests.web.fake_pool import TestPool
+
+MODELS = (
+    ModelSpec(
+        name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=3, max_steps=200, width=64, height=64,
+        max_size=128, samplers=("euler",), sampler="euler", step_s=0.01,
+    ),
+    ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
+)  # fmt: skip
+
+
+class Pictures:
+    """What the pictures' child process does, without the process."""
+
+    async def clean(self, data: bytes) -> CleanPicture:
+        try:
+            image = Image.open(io.BytesIO(data)).convert("RGB")
+        except UnidentifiedImageError as error:
+            raise UnsupportedMedia("not_a_picture") from error
+        return CleanPicture(media=_encoded(image, "PNG"), width=image.width, height=image.height, parameters=None)
+
+    async def shrink(self, media: Media, max_bytes: int) -> Media:
+        image = Image.open(io.BytesIO(media.data)).convert("RGB")
+        while len(made := _encoded(image, "JPEG").data) > max_bytes:
+            image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
+        return Media(made, "image/jpeg")
+
+    async def grid(self, pictures: Any) -> Media:
+        return pictures[0]
+
+    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+        larger = Image.open(io.BytesIO(media.data)).resize((width, height))
+        return Rendered(media=_encoded(larger, "PNG"), width=width, height=height, parameters="")
+
+
+def _encoded(image: Image.Image, kind: str) -> Media:
+    made = io.BytesIO()
+    image.save(made, kind)
+    return Media(made.getvalue(), f"image/{kind.lower()}")
+
+
+@dataclass
+class House:
+    """`said` is what the owner's terminal read."""
+
+    server: Loopback
+    inner: Application
+    discord: Discord
+    pool: Any
+    storage: Storage
+    said: list[str] = field(default_factory=list)
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def start(self) -> None:
+        runs = (self.inner.dispatcher.run, self.inner.deliverer.run, self.discord.run)
+        self.tasks = [asyncio.create_task(run()) for run in runs]
+
+    async def kill(self) -> None:
+        """At once, without drain or good-bye."""
+        await end(self.tasks)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.tasks = []
+
+    async def ready(self) -> None:
+        """Connected, and Discord knows the commands."""
+        from tests.discord.simulated_users import until
+
+        client = self.discord.desk
+        await until(lambda: client.client is not None and client.client.is_ready(), "a connection")
+        if self.discord._settings.sync_commands:
+            await until(lambda: self.server.world.commands, "the commands")
+
+    async def person(self, account_id: int) -> Person:
+        return await self.inner.usecases.people.identify("discord", str(account_id), "x")
+
+
+class QuickDiscord(Discord):
+    first_wait_s = 0.05
+
+
+def loaded(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: Any) -> Loaded:
+    made = {
+        "queue": QueueSettings(max_outstanding=1000, max_running=50),
+        "quota": QuotaSettings(daily_device_seconds=1e6),
+        "images": ImagesSettings(),
+        "retention": RetentionSettings(),
+        "storage": StorageSettings(min_free_mb=0),
+        "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
+        "styles": STYLES,
+    }
+    return Loaded(
+        settings={**made, **settings},
+        secrets=read_secrets({}, data_dir),
+        data_dir=data_dir,
+        models=Models({spec.name: spec for spec in models}),
+        root=ROOT,
+    )
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    data_dir: Path,
+    server: Loopback,
+    *,
+    room: int = 4,
+    token: str = "a-bot-token",
+    with_models: Any = MODELS,
+    safety: SafetySettings | None = None,
+    **settings: Any,
+) -> AsyncIterator[House]:
+    """Not yet started."""
+    house_of = loaded(data_dir, with_models, **({"safety": safety} if safety else {}))
+    said: list[str] = []
+    async with open_storage(house_of.settings["storage"], data_dir) as storage:
+        await storage.jobs.recover(max_interruptions=10)
+        pool = TestPool([spec.name for spec in house_of.models.ready()], room=room)
+        inner = wire_application(house_of, storage, pool, Pictures(), Rates(), {}, secret="s", only_own=False)
+        surroundings = Surroundings(
+            usecases=inner.usecases,
+            data_dir=data_dir,
+            secret="s",
+            announce=said.append,
+            publish=lambda _url: None,
+            inbox=storage.inbox,
+            secret_of={"DISCORD_TOKEN": token}.__getitem__,
+        )
+        given = {"api_base": server.api_base, **settings}
+        discord = QuickDiscord(DiscordSettings(**given), surroundings)
+        discord.desk.now = server.world.now
+        inner.deliverer.connect([discord])
+        house = House(server, inner, discord, pool, storage, said)
+        try:
+            yield house
+        finally:
+            await house.kill()

@@ -1,0 +1,106 @@
+"""Each family that a preset names runs through the engine, with the preset's own options."""
+
+import inspect
+from dataclasses import replace
+
+import diffusers
+import pytest
+import torch
+from PIL import Image
+
+from bot.jobs import Media
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.ports import TaskImage
+from composition.settings import shipped_models
+from inference.checkpoints import identify
+from inference.diffusion.engine import DiffusionEngine
+from inference.engine.base import EngineEvent, Made, Over, Step
+from tests.inference.families import save_klein, save_sdxl, save_z_image
+from tests.inference.support import make_task, png
+from tests.inference.tiny import save_diffusion
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
+FAMILIES = {
+    "sd-turbo": (save_diffusion, "StableDiffusionPipeline"),
+    "sdxl": (save_sdxl, "StableDiffusionXLPipeline"),
+    "sdxl-turbo": (save_sdxl, "StableDiffusionXLPipeline"),
+    "flux2-klein-4b": (save_klein, "Flux2KleinPipeline"),
+    "z-image-turbo": (save_z_image, "ZImagePipeline"),
+}
+PRESETS = shipped_models()
+RUNS = [(name, task) for name in FAMILIES for task in PRESETS[name].tasks]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory):
+    """By preset, loaded when first asked for."""
+    loaded = {}
+
+    def engine_of(name):
+        if name not in loaded:
+            folder = FAMILIES[name][0](tmp_path_factory.mktemp("families") / name)
+            spec = replace(PRESETS[name], repo=str(folder), variant="", dtype="float32", loras=(), revision="")
+            loaded[name] = DiffusionEngine(spec)
+            loaded[name].load("cpu")
+        return loaded[name]
+
+    yield engine_of
+    for engine in loaded.values():
+        engine.unload()
+
+
+def drawn(engine, spec, task, *, seed=3, start="teal"):
+    """The picture, and how many steps were told."""
+    options = {
+        "steps": 4, "guidance_scale": spec.guidance_scale, "width": 64, "height": 64, "negative_prompt": "",
+        "sampler": "", "count": 1, "seed": seed,
+    }  # fmt: skip
+    images: tuple[TaskImage, ...] = ()
+    if task == IMAGE_TO_IMAGE:
+        options["strength"] = 0.3
+    if task != TEXT_TO_IMAGE:
+        images = (TaskImage("init", Media(png(Image.new("RGB", (64, 64), start)), "image/png")),)
+    engine.admit(make_task("a red fox", task=task, model=spec, options=options, images=images))
+    events: list[EngineEvent] = []
+    while not (events and isinstance(events[-1], Over)):
+        events += engine.step()
+    (made,) = [event.picture for event in events if isinstance(event, Made)]
+    return made, sum(isinstance(event, Step) for event in events)
+
+
+@pytest.mark.parametrize(("name", "task"), RUNS)
+def test_it_draws_in_the_size_asked_for_and_the_same_seed_draws_the_same(engines, name, task):
+    spec = PRESETS[name]
+    made, steps = drawn(engines(name), spec, task)
+    again, _ = drawn(engines(name), spec, task)
+    other, _ = drawn(engines(name), spec, task, seed=4)
+
+    assert (made.width, made.height) == (64, 64)
+    assert steps
+    assert made.pixels == again.pixels
+    assert made.pixels != other.pixels
+    if task != TEXT_TO_IMAGE:
+        assert drawn(engines(name), spec, task, start="orange")[0].pixels != made.pixels
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_preset_offers_what_its_pipeline_takes_and_hides_what_it_ignores(name):
+    spec, known = PRESETS[name], identify.of_class(FAMILIES[name][1])
+    pipeline = getattr(diffusers, FAMILIES[name][1])
+    taken = set(inspect.signature(pipeline.__call__).parameters)
+
+    assert set(spec.tasks) <= set(known.tasks)
+    assert {"width", "height", "num_inference_steps", "generator"} <= taken
+    if spec.takes_negative:
+        assert "negative_prompt" in taken
+    if spec.takes_guidance:
+        assert "guidance_scale" in taken
+    if IMAGE_TEXT_TO_IMAGE in spec.tasks:
+        assert "image" in taken
+    assert spec.width % spec.size_multiple == 0
+    assert spec.steps <= spec.max_steps

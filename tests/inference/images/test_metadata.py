@@ -1,0 +1,352 @@
+"""What pictures say of themselves, written and read back, also by strangers."""
+
+import dataclasses
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import ExifTags, Image, PngImagePlugin
+
+from bot.models import IMAGE_TO_IMAGE
+from inference.images.decode import clean
+from inference.images.encode import encode
+from inference.images.metadata import SOURCE_TYPE, about, comment_text, user_comment, xmp_packet
+from inference.images.metadata_reader import read_recipe
+from inference.ipc.messages import CleanRequest, EncodeRequest, RawPicture
+from tests.inference.support import make_model, make_task
+
+FORMATS = ("png", "jpeg", "webp")
+TRICKY = [
+    "a fox, red, (blue:1.3)",
+    'he said "Steps: 3, Seed: 4"',
+    "two\nlines\nNegative prompt: not really\nSteps: 20, Sampler: euler",
+    "🦊 in the Café <b>&amp;</b> ]]> </easel:request> 日本",
+    "back\\slash \t tab 'quotes' {a|b} <lora:x:0.8> --flag",
+    "",
+]
+
+
+def make_picture(**overrides: Any) -> RawPicture:
+    plain = RawPicture(index=0, width=8, height=8, pixels=b"\0" * 192, seed=9, sampler="ddim", revision="r1")
+    return dataclasses.replace(plain, **overrides)
+
+
+def make_request(prompt="a fox", **options):
+    filled = {
+        "negative_prompt": "",
+        "seed": 7,
+        "count": 4,
+        "steps": 20,
+        "guidance_scale": 5.0,
+        "sampler": "",
+        "model": "starter-image",
+    }
+    return make_task(prompt, model=make_model("starter-image"), options=filled | options)
+
+
+def test_each_picture_says_the_prompt_that_it_was_made_from():
+    asked = {"prompt": "a __animal__", "style": "ink"}
+    task = make_request("a fox", prompts=["a fox", "a cat <lora:ink:0.5>"], asked=asked)
+    parameters, easel = about(task, make_picture(index=1))
+
+    assert parameters.startswith("a cat <lora:ink:0.5>\n")
+    told = json.loads(easel)["options"]
+    assert told["prompt"] == "a cat <lora:ink:0.5>"
+    assert not {"prompts", "asked"} & set(told)
+
+
+def file_of(task, image_format: str = "png") -> bytes:
+    parameters, easel = about(task, make_picture())
+    request = EncodeRequest(
+        pixels=b"\0" * 192, width=8, height=8, parameters=parameters, easel=easel, image_format=image_format
+    )
+    return encode(request).data
+
+
+def recipe_of(data: bytes):
+    return clean(CleanRequest(data=data, max_pixels=16_000_000)).parameters
+
+
+# ---------------------------------------------------------------- writing
+
+
+def test_the_a1111_text_has_its_usual_form():
+    parameters, _ = about(make_request(negative_prompt="blurry"), make_picture(width=128, height=96))
+
+    assert parameters == (
+        "a fox\nNegative prompt: blurry\n"
+        "Steps: 20, Sampler: ddim, CFG scale: 5.0, Seed: 9, Size: 128x96, Model: starter-image, Version: Easel 0.1.0"
+    )
+
+
+def test_strength_is_named_when_there_was_a_picture_to_begin_with():
+    task = dataclasses.replace(make_request(strength=0.6), task=IMAGE_TO_IMAGE)
+
+    assert "Model: starter-image, Denoising strength: 0.6, Version" in about(task, make_picture())[0]
+
+
+def test_easels_own_words_make_this_one_picture_again():
+    _, easel = about(make_request(), make_picture())
+
+    said = json.loads(easel)
+    assert said["command"] == "imagine"
+    assert said["model_revision"] == "r1"
+    assert said["options"] == dict(make_request().options) | {"count": 1, "seed": 9, "sampler": "ddim"}
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_every_encoding_says_that_an_algorithm_made_the_picture(image_format):
+    image = Image.open(io.BytesIO(file_of(make_request(), image_format)))
+    image.load()
+
+    xmp = image.info["xmp"].decode()
+    assert f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"' in xmp
+
+
+def test_a_png_carries_the_chunks_that_other_tools_read():
+    image = Image.open(io.BytesIO(file_of(make_request("🦊"))))
+
+    assert isinstance(image, PngImagePlugin.PngImageFile)
+    assert image.text["parameters"].startswith("🦊\nSteps: 20")
+    assert json.loads(image.text["easel"])["easel"] == 1
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "webp"])
+def test_other_encodings_carry_the_a1111_text_in_exif(image_format):
+    image = Image.open(io.BytesIO(file_of(make_request("🦊"), image_format)))
+
+    comment = image.getexif().get_ifd(ExifTags.IFD.Exif)[0x9286]
+    assert comment_text(comment).startswith("🦊\nSteps: 20")
+
+
+def test_the_xmp_packet_is_well_formed():
+    from xml.etree import ElementTree
+
+    root = ElementTree.fromstring(xmp_packet(json.dumps({"prompt": "<&>\"']]>"})).split("?>", 1)[1].rsplit("<?", 1)[0])
+
+    assert json.loads(root.findtext(".//{urn:easel:1/}request") or "") == {"prompt": "<&>\"']]>"}
+
+
+# ---------------------------------------------------------------- reading back
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("prompt", TRICKY)
+def test_a_picture_read_back_gives_the_command_that_made_it(prompt, image_format):
+    task = make_request(prompt, negative_prompt=prompt[::-1])
+
+    recipe = recipe_of(file_of(task, image_format))
+
+    assert recipe == {
+        "source": "easel",
+        "command": "imagine",
+        "options": dict(task.options) | {"count": 1, "seed": 9, "sampler": "ddim"},
+    }
+
+
+words = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
+
+
+@given(
+    prompt=words,
+    negative=words,
+    seed=st.integers(0, 2**32 - 1),
+    guidance=st.floats(0, 30),
+    steps=st.integers(1, 150),
+    image_format=st.sampled_from(FORMATS),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_command_survives_its_picture(prompt, negative, seed, guidance, steps, image_format):
+    task = make_request(prompt, negative_prompt=negative, guidance_scale=guidance, steps=steps)
+    parameters, easel = about(task, make_picture(seed=seed))
+    request = EncodeRequest(
+        pixels=b"\0" * 192, width=8, height=8, parameters=parameters, easel=easel, image_format=image_format
+    )
+
+    recipe = recipe_of(encode(request).data)
+
+    assert recipe is not None
+    assert recipe["options"] == dict(task.options) | {"count": 1, "seed": seed, "sampler": "ddim"}
+
+
+# ---------------------------------------------------------------- what others write
+
+A1111 = (
+    "a castle, <lora:x:1>, (night:1.2)\nsecond line\nNegative prompt: blurry,\nugly\n"
+    "Steps: 28, Sampler: DPM++ 2M Karras, CFG scale: 7, Seed: 2143, Size: 512x768, Model hash: abc, "
+    'Model: "my, model", Denoising strength: 0.55, Clip skip: 2, Version: v1.9'
+)
+A1111_OPTIONS = {
+    "prompt": "a castle, <lora:x:1>, (night:1.2)\nsecond line",
+    "negative_prompt": "blurry,\nugly",
+    "steps": 28,
+    "sampler": "dpmpp_2m",
+    "guidance_scale": 7.0,
+    "seed": 2143,
+    "width": 512,
+    "height": 768,
+    "strength": 0.55,
+    "model": "my, model",
+}
+
+
+def test_what_a1111_wrote_into_a_png_is_read():
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("parameters", A1111)
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=chunks)
+
+    assert recipe_of(out.getvalue()) == {"source": "a1111", "command": "imagine", "options": A1111_OPTIONS}
+
+
+def test_what_a1111_wrote_into_a_jpeg_is_read():
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[0x9286] = user_comment(A1111)
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(out, "JPEG", exif=exif)
+
+    recipe = recipe_of(out.getvalue())
+
+    assert recipe is not None
+    assert recipe["options"] == A1111_OPTIONS
+
+
+COMFY = {
+    "3": {
+        "class_type": "KSampler",
+        "inputs": {
+            "seed": 42,
+            "steps": 25,
+            "cfg": 6.5,
+            "sampler_name": "euler_ancestral",
+            "scheduler": "normal",
+            "denoise": 1.0,
+            "model": ["10", 0],
+            "positive": ["6", 0],
+            "negative": ["7", 0],
+            "latent_image": ["5", 0],
+        },
+    },
+    "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
+    "5": {"class_type": "EmptyLatentImage", "inputs": {"width": 640, "height": 448, "batch_size": 1}},
+    "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "a lake", "clip": ["4", 1]}},
+    "7": {"class_type": "CLIPTextEncode", "inputs": {"text": "people", "clip": ["4", 1]}},
+    "10": {"class_type": "LoraLoader", "inputs": {"lora_name": "x", "model": ["4", 0], "clip": ["4", 1]}},
+}
+
+
+def test_what_comfyui_wrote_is_read_as_well_as_can_be():
+    assert read_recipe(comfyui=json.dumps(COMFY)) == {
+        "source": "comfyui",
+        "command": "imagine",
+        "options": {
+            "prompt": "a lake",
+            "negative_prompt": "people",
+            "steps": 25,
+            "sampler": "euler_a",
+            "guidance_scale": 6.5,
+            "seed": 42,
+            "width": 640,
+            "height": 448,
+            "model": "sd15.safetensors",
+        },
+    }
+
+
+def test_a_graph_that_bites_its_tail_is_survived():
+    graph = {
+        "1": {"class_type": "KSampler", "inputs": {"positive": ["2", 0]}},
+        "2": {"class_type": "X", "inputs": {"conditioning": ["2", 0]}},
+    }
+
+    assert read_recipe(comfyui=json.dumps(graph)) == {
+        "source": "comfyui",
+        "command": "imagine",
+        "options": {"prompt": ""},
+    }
+
+
+@pytest.mark.parametrize(
+    "easel",
+    [
+        '{"easel": 1}',
+        '{"easel": 2, "command": "imagine", "options": {}}',
+        '{"easel": 1, "command": "rm -rf", "options": {}}',
+        '{"easel": 1, "command": "imagine", "options": []}',
+        "[" * 50_000,
+        '{"easel": 1, "command": "imagine", "options": {"prompt": "' + "x" * 200_000 + '"}}',
+        "null",
+        "NaN",
+        "9" * 10_000,
+    ],
+)
+def test_what_only_looks_like_easels_is_not_taken(easel):
+    assert read_recipe(easel=easel) is None
+
+
+def test_odd_values_are_left_out():
+    options = {"prompt": "a fox", "steps": 1e400, "seed": [1], "Odd Name": 1, "x": 2**60, "width": None, "nested": {}}
+    said = {"easel": 1, "command": "imagine", "options": options}
+
+    recipe = read_recipe(easel=json.dumps(said))
+
+    assert recipe is not None
+    assert recipe["options"] == {"prompt": "a fox"}
+
+
+def test_ranges_of_strangers_numbers_are_checked():
+    recipe = read_recipe(parameters="x\nSteps: 99999999, Seed: -1, Size: 0x70000, CFG scale: nan, Sampler: Magic")
+
+    assert recipe is not None
+    assert recipe["options"] == {"prompt": "x"}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+texts = st.text(max_size=400) | json_values.map(json.dumps) | st.text(max_size=60).map(lambda t: f"{t}\nSteps: {t}")
+graphs = st.dictionaries(
+    st.sampled_from("123"),
+    st.fixed_dictionaries(
+        {
+            "class_type": st.sampled_from(["KSampler", "CLIPTextEncode", "X"]) | json_values,
+            "inputs": st.dictionaries(
+                st.sampled_from(["positive", "text", "seed", "model", "width", "latent_image", "denoise"]),
+                json_values | st.tuples(st.sampled_from("123"), st.just(0)).map(list),
+            )
+            | json_values,
+        }
+    )
+    | json_values,
+).map(json.dumps)
+
+
+@given(easel=texts, xmp=texts, parameters=texts, comfyui=texts | graphs)
+@settings(max_examples=300, deadline=None)
+def test_nothing_that_a_file_says_raises_and_all_of_it_is_json(easel, xmp, parameters, comfyui):
+    recipe = read_recipe(easel=easel, xmp=xmp, parameters=parameters, comfyui=comfyui)
+
+    if recipe is not None:
+        assert isinstance(recipe["options"].get("prompt", ""), str)
+        json.dumps(recipe, allow_nan=False).encode()
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=60).map(lambda tail: b"UNICODE\0" + tail))
+@settings(max_examples=100, deadline=None)
+def test_no_user_comment_raises(value):
+    assert isinstance(comment_text(value), str)
+
+
+def test_a_long_line_of_nonsense_is_read_in_little_time():
+    import time
+
+    began = time.monotonic()
+    read_recipe(parameters="x\nSteps: " + "a" * 90_000)
+    read_recipe(parameters="x\nSteps: " + 'a: "' * 20_000)
+
+    assert time.monotonic() - began < 1

@@ -1,0 +1,206 @@
+"""A whole Easel with its Telegram adapter, talking to a loopback Bot API server. Only the engines are made up."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adapters.cli.ports import Loaded
+from adapters.telegram.adapter import SECRET, TOKEN, Telegram
+from adapters.telegram.rate_limit import Rate, Rates
+from adapters.telegram.settings import TelegramSettings
+from bot.models import TASKS, Models, ModelSpec
+from bot.queue.pricing import Rates as Prices
+from bot.safety import SafetySettings
+from bot.settings import read_secrets
+from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
+from bot.usecases import Surroundings
+from composition.application import Application, wire_application
+from composition.settings import ROOT
+from inference.images.service import PictureService
+from storage import Storage, StorageSettings, open_storage
+from tests.moderation import SOME_WEIGHTS
+from tests.telegram.fake_pool import ChatPool
+from tests.telegram.server import BotServer
+from tests.telegram.telegram_server_state import Message, World
+
+SCALE = 0.05
+"""A minute of Telegram's limits lasts three seconds here."""
+RATES = Rates(
+    chat=Rate(2, 3.2 * SCALE + 0.2),
+    group=Rate(19, 62 * SCALE + 0.2),
+    overall=Rate(27, 1.1 * SCALE + 0.05),
+    progress_s=3 * SCALE,
+    group_progress_s=15 * SCALE,
+)
+ALBUM_S = 0.3
+WITHIN_S = 60.0
+"""Nothing waits so long but on a machine that has much else to do."""
+MODELS = (
+    ModelSpec(
+        name="paint", tasks=TASKS, repo="paint", steps=5, max_steps=50, width=64, height=64, max_size=256,
+        samplers=("euler", "ddim"), sampler="euler", step_s=0.1,
+        max_images=4,
+    ),
+)  # fmt: skip
+SETTINGS: Mapping[str, Any] = {
+    "queue": QueueSettings(max_outstanding=12),
+    "quota": QuotaSettings(daily_device_seconds=0),
+    "images": ImagesSettings(),
+    "retention": RetentionSettings(),
+    "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
+    "styles": {},
+}
+
+
+@dataclass(kw_only=True)
+class Town:
+    """`adapter` may be away (None). `house` is everything behind it."""
+
+    server: BotServer
+    storage: Storage
+    pool: ChatPool
+    house: Application
+    data_dir: Path
+    settings: TelegramSettings
+    secrets: dict[str, str]
+    rates: Rates = RATES
+    said: list[str] = field(default_factory=list)
+    adapter: Telegram | None = None
+    serving: asyncio.Task[None] | None = None
+
+    @property
+    def world(self) -> World:
+        return self.server.world
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(
+            usecases=self.house.usecases,
+            data_dir=self.data_dir,
+            secret="",
+            announce=self.said.append,
+            publish=lambda _url: None,
+            inbox=self.storage.inbox,
+            secret_of=lambda name: self.secrets.get(name, ""),
+        )
+
+    async def open(self, **settings: Any) -> None:
+        """Start the adapter; returns when it is connected."""
+        base = {"api_base": self.server.api_base, "file_base": self.server.file_base}
+        self.settings = TelegramSettings(**{**base, **settings})
+        self.adapter = Telegram(self.settings, self.surroundings, rates=self.rates, album_s=ALBUM_S)
+        self.house.deliverer.connect([self.adapter])
+        heard = len(self.said)
+        self.serving = asyncio.create_task(self.adapter.run())
+        await self.until(lambda: len(self.said) > heard or self.serving.done())
+        if self.serving.done():
+            self.serving.result()
+
+    async def close(self) -> None:
+        """As at a kill: everything that the adapter was doing is dropped."""
+        if self.serving is not None:
+            self.serving.cancel()
+            await asyncio.wait([self.serving])
+        self.serving = self.adapter = None
+
+    # ------------------------------------------------------------ looking
+
+    async def until(self, holds: Callable[[], Any], within_s: float = WITHIN_S) -> Any:
+        """What it gives, once that is something."""
+        began = time.monotonic()
+        while not (found := holds()):
+            assert time.monotonic() < began + within_s, "it did not come true"
+            await asyncio.sleep(0.01)
+        return found
+
+    async def answer(self, chat: Mapping[str, Any], number: int = 1) -> Message:
+        """The bot's message with this number in the chat, once it is there."""
+        shown: list[Message] = await self.until(lambda: self.world.shown(chat)[number - 1 :])
+        return shown[0]
+
+    async def picture(self, chat: Mapping[str, Any], number: int = 1) -> Message:
+        """The same, once it is a finished picture."""
+
+        def finished() -> Message | None:
+            shown = self.world.shown(chat)[number - 1 :]
+            return shown[0] if shown and "photo" in shown[0] and has_button(shown[0], "original") else None
+
+        found: Message = await self.until(finished)
+        return found
+
+    async def text(self, chat: Mapping[str, Any], words: str, number: int = 1) -> Message:
+        """The same, once its text or caption has these words."""
+
+        def says() -> Message | None:
+            shown = self.world.shown(chat)[number - 1 :]
+            return shown[0] if shown and words in words_of(shown[0]) else None
+
+        found: Message = await self.until(says)
+        return found
+
+    async def answered(self, query: str) -> dict[str, Any]:
+        """What popped up after a press, once it did."""
+        found: dict[str, Any] = await self.until(lambda: self.world.queries[query])
+        return found
+
+    async def quiet(self, seconds: float = 0.3) -> None:
+        """Until every update is handled, and a little longer, to see that nothing more comes."""
+        await self.until(lambda: not self.world.updates)
+        while await self.storage.inbox.waiting("telegram"):  # noqa: ASYNC110 - asked from outside
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(seconds)
+
+    async def imagined(self, chat: Mapping[str, Any], person: Mapping[str, Any], words: str = "a fox") -> Message:
+        """A finished picture in a chat."""
+        already = len(self.world.shown(chat))
+        self.world.say(chat, person, f"/imagine {words}")
+        return await self.picture(chat, already + 1)
+
+
+def words_of(message: Message) -> str:
+    return str(message.get("text", message.get("caption", "")))
+
+
+def has_button(message: Message, action: str) -> bool:
+    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+    return any(button.get("callback_data", "").split(":")[1:2] == [action] for row in rows for button in row)
+
+
+@asynccontextmanager
+async def built(
+    data_dir: Path, server: BotServer, *, rates: Rates = RATES, room: int = 8, **settings: Any
+) -> AsyncIterator[Town]:
+    """A town whose adapter is not open yet. `settings` are tables of the config that differ."""
+    models = Models({spec.name: spec for spec in MODELS})
+    tables = {**SETTINGS, **settings}
+    loaded = Loaded(settings=tables, secrets=read_secrets({}, data_dir), data_dir=data_dir, models=models, root=ROOT)
+    async with AsyncExitStack() as stack:
+        storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
+        pictures = await stack.enter_async_context(PictureService())
+        pool: Any = ChatPool([spec.name for spec in MODELS], room)
+        house = wire_application(loaded, storage, pool, pictures, Prices(), {}, secret="secret", only_own=False)
+        town = Town(
+            server=server,
+            storage=storage,
+            pool=pool,
+            house=house,
+            data_dir=data_dir,
+            settings=TelegramSettings(),
+            secrets={TOKEN: server.token, SECRET: ""},
+            rates=rates,
+        )
+        working = asyncio.create_task(house.dispatcher.run())
+        delivering = asyncio.create_task(house.deliverer.run())
+        try:
+            yield town
+        finally:
+            await town.close()
+            pool.go_on.set()
+            await house.dispatcher.close(1.0)
+            await working
+            delivering.cancel()
+            await asyncio.wait([delivering])
