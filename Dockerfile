@@ -1,7 +1,7 @@
-# The image holds the program, the starter models and torch; data and fetched models stay in volumes. See docs/running.md.
+# The image contains the program, the starter models and torch; data and downloaded models are in volumes. See docs/running.md.
 FROM python:3.12-slim
 
-# cpu, or a CUDA build such as cu126: nothing can look for a card while an image is built.
+# cpu, or a CUDA build such as cu126: a GPU cannot be detected while the image is built.
 ARG TORCH_BACKEND=cpu
 
 RUN useradd --create-home --uid 10001 easel \
@@ -11,7 +11,7 @@ RUN useradd --create-home --uid 10001 easel \
 USER easel
 WORKDIR /opt/easel
 COPY --chown=easel:easel . .
-# Compiled here, and not again at the first start of each container.
+# Bytecode is compiled here, not at the first start of each container.
 RUN UV_TORCH_BACKEND=${TORCH_BACKEND} UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 python scripts/install.py
 
 ENV EASEL_DATA_DIR=/data HF_HOME=/models PATH=/opt/easel/.venv/bin:$PATH

@@ -45,8 +45,8 @@ async def _telegram(address: str, token: str, folder: Path, is_paced: bool) -> A
 @asynccontextmanager
 async def _discord(address: str, token: str, folder: Path, is_paced: bool) -> AsyncIterator[None]:
     if not is_paced:
-        discord_pace.A_SECOND = discord_pace.SPARE = discord_pace.Pace.writes = 10**6
-        discord_desk.PROGRESS_S = 1.0
+        discord_pace.REQUESTS_PER_S = discord_pace.PROGRESS_REQUESTS_PER_S = discord_pace.RateLimiter.writes = 10**6
+        discord_desk.PROGRESS_INTERVAL_S = 1.0
     web_pool.STEP_S = STEP_S
     server: Any = SimpleNamespace(api_base=address, world=SimpleNamespace(now=World().now, commands=True))
     async with opened(folder, server, room=ROOM, token=token) as house:

@@ -1,4 +1,4 @@
-"""Every sentence a person reads, through gettext catalogues (`bot/locales/`), with English as the source.
+"""Error sentences, translated through gettext catalogues (`bot/locales/`), with English as the source.
 
 `explain` turns an error into one short sentence that says what to do. It never shows a traceback or a path.
 """
@@ -7,85 +7,97 @@ import re
 from collections.abc import Mapping
 
 from bot import errors
-from bot.i18n import N_, Say, translator
+from bot.commands import COMMANDS
+from bot.i18n import N_, Translate, translator
 from bot.options import clean_text
 
 OPTION_PROBLEMS: Mapping[str, str] = {
-    "unknown": N_("There is no option {option}.{hint} Options here: {allowed}."),
-    "missing": N_("{option} is missing: say what you want."),
-    "empty": N_("{option} is empty: say what you want in words."),
+    "unknown": N_("Unknown option {option}.{hint} Options: {allowed}."),
+    "missing": N_("{option} is required."),
+    "empty": N_("{option} is empty."),
     "range": N_("{option} is {value}, but must be {allowed}."),
     "choice": N_("{option} cannot be {value}.{hint} Choose one of: {allowed}."),
     "type": N_("{option} is {value}, but must be {allowed}."),
-    "long": N_("{option} has {value} characters; at most {allowed} are read. Please shorten it."),
-    "twice": N_("{option} was given twice: give it once."),
+    "long": N_("{option} has {value} characters; the limit is {allowed}. Please shorten it."),
+    "twice": N_("{option} was given twice; give it once."),
     "no_value": N_("{option} needs a value."),
-    "count": N_("{option} has {value} texts, but must have {allowed}, with | between them."),
-    "no_text": N_("This command takes no text, only options: {allowed}."),
-    "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; {nearest} would do."),
-    "size_twice": N_("Give the size once: as {option}, or as width and height."),
-    "needs_image": N_("This needs a picture: send one along, or reply to one."),
-    "no_images": N_("This command takes no picture."),
-    "too_many_images": N_("{value} pictures are too many: at most {allowed} here."),
-    "needs_init": N_("{option} only means something with a picture to start from: send one along, or leave it out."),
-    "model_lacks": N_("The model {value} does not take {option}: leave it out, or choose another model."),
-    "no_model": N_("No model here can do {value}. The owner can add one to the config."),
-    "combinations": N_("The prompt has too many combinations: at most {allowed} at once."),
-    "wildcard": N_("There is no wildcard {value} here. Others: {allowed}."),
+    "count": N_("{option} has {value} texts, but must have {allowed}, separated by |."),
+    "no_text": N_("This command accepts no text, only options: {allowed}."),
+    "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; try {nearest}."),
+    "size_twice": N_("Give the size once: either {option}, or width and height."),
+    "needs_image": N_("This needs a picture: attach one, or reply to one."),
+    "no_images": N_("This command accepts no picture."),
+    "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
+    "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
+    "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
+    "no_model": N_("No installed model can do {value}; the owner can add one."),
+    "combinations": N_("The prompt has too many combinations; the limit is {allowed}."),
+    "wildcard": N_("There is no wildcard {value}. Available: {allowed}."),
     "no_wildcards": N_(
-        "There is no wildcard {value} here, nor any other: the owner puts text files into the folder wildcards of the "
+        "There is no wildcard {value}; none are installed. The owner adds text files to the folder wildcards in the "
         "data directory."
     ),
-    "wildcard_empty": N_("The wildcard {value} has no lines to draw."),
-    "wildcards": N_("The wildcards of {option} lead on and on: at most {allowed} are drawn."),
-    "no_styles": N_("There are no styles here: leave {option} out."),
-    "lora": N_("There is no LoRA {value} here.{hint} Those for this model: {allowed}."),
+    "wildcard_empty": N_("The wildcard {value} has no entries."),
+    "wildcards": N_("The wildcards of {option} nest too deeply; at most {allowed} are expanded."),
+    "no_styles": N_("No styles are defined here: leave {option} out."),
+    "lora": N_("There is no LoRA {value}.{hint} Those for this model: {allowed}."),
     "no_lora": N_(
-        "There is no LoRA {value} here, nor any other for this model: the owner adds one with `easel models add`."
+        "There is no LoRA {value}; none for this model are installed. The owner adds one with `easel models add`."
     ),
-    "lora_fits": N_("The LoRA {value} was made for another kind of model. Those for this one: {allowed}."),
-    "lora_fits_not": N_("The LoRA {value} was made for another kind of model, and none here is for this one."),
+    "lora_fits": N_("The LoRA {value} is for a different base model. Those for this one: {allowed}."),
+    "lora_fits_not": N_("The LoRA {value} is for a different base model, and no installed LoRA fits this one."),
     "lora_weight": N_("The weight of the LoRA {value} must be {allowed}."),
-    "loras": N_("The prompt names too many LoRAs: at most {allowed}."),
+    "loras": N_("The prompt uses too many LoRAs; the limit is {allowed}."),
     "addition_broken": N_("{value} cannot be used with this model: leave it out, or choose another model."),
-    "needs_quote": N_("The prompt stands for {value} pictures. Ask for a quote first and send it along to confirm."),
-    "needs_confirm": N_(
-        "This makes {value} pictures and takes {allowed} device-seconds. "
-        "To have them all, send it again with the option confirm (as a flag: --confirm)."
+    "needs_quote": N_(
+        "The prompt expands to {value} pictures. Request a quote first, and send it with the job to confirm."
     ),
-    "quote": N_("The quote does not fit this request any more: ask for a new one."),
-    "body": N_("{option} is not as expected: {allowed}."),
+    "needs_confirm": N_(
+        "This makes {value} pictures and uses {allowed} device-seconds. "
+        "To confirm, send it again with the option confirm (as a flag: --confirm)."
+    ),
+    "needs_confirm_free": N_(
+        "This makes {value} pictures. To confirm, send it again with the option confirm (as a flag: --confirm)."
+    ),
+    "quote": N_("The quote no longer matches this request: ask for a new one."),
+    "body": N_("{option} is invalid: {allowed}."),
     "key_long": N_("An Idempotency-Key is 1 to {allowed} visible characters."),
 }
 
+EXAMPLES: Mapping[str, str] = {
+    "prompt": N_("Add a prompt, for example: a red fox."),
+    "question": N_("Add a question, for example: what is this?"),
+}
+"""Instead of "missing", by the option's name."""
+SIZE_RANGE = N_("Each side must be {allowed} pixels; you asked for {value}.")
+
 MEDIA_PROBLEMS: Mapping[str, str] = {
-    "empty": N_("The file is empty: send the picture again."),
-    "not_a_picture": N_("This file is not a picture: send a PNG, JPEG, WebP or GIF."),
-    "format": N_("Pictures of the kind {found} are not read here: send a PNG, JPEG, WebP or GIF."),
-    "damaged": N_("The picture is damaged or cut short: send it again, or save it anew first."),
-    "slow": N_("The picture took too long to read: send a smaller one."),
+    "empty": N_("The file is empty. Please send the picture again."),
+    "not_a_picture": N_("This file is not a picture. Please send a PNG, JPEG, WebP or GIF."),
+    "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP or GIF."),
+    "damaged": N_("The picture is damaged or incomplete. Send it again, or re-save it first."),
+    "slow": N_("The picture took too long to decode. Please send a smaller one."),
 }
 
 DOWNLOAD_PROBLEMS: Mapping[str, str] = {
-    "gated": N_("{repo} is closed to strangers: open {url}, accept its terms, set HF_TOKEN, and run this again."),
+    "gated": N_("{repo} is gated: open {url}, accept its terms, set HF_TOKEN, and run this again."),
     "forbidden": N_(
-        "{repo} is closed to this HF_TOKEN: open {url}, accept its terms with the token's account, and run this again."
+        "This HF_TOKEN has no access to {repo}: open {url}, accept its terms with the token's account, and run this "
+        "again."
     ),
-    "not_found": N_("The hub has no {repo}: check the name at {url}; a private one needs HF_TOKEN."),
-    "no_revision": N_("{repo} has no revision {detail}: check it at {url}, or leave it out."),
-    "unreachable": N_(
-        "The hub at {url} does not answer: check the connection, and run this again; it goes on from here."
-    ),
-    "stalled": N_("The download of {repo} stands still: run this again; it goes on from here."),
-    "busy": N_("The hub at {url} has too much to do: run this again later; it goes on from here."),
-    "damaged": N_("{detail} of {repo} came damaged twice and was thrown away: run this again later."),
-    "offline": N_("HF_HUB_OFFLINE is set, and {repo} is not here: take it away to download."),
-    "no_weights": N_("{repo} has no safetensors weights, only {detail}: those can run code and are refused."),
-    "no_file": N_("{repo} has no safetensors file {detail}: look at its page for the name."),
-    "which_file": N_("{repo} has several files: say which one with --file: {detail}."),
-    "twice": N_("{repo} is being fetched already."),
-    "no_model": N_("{repo} is no model that Easel knows: it has neither model_index.json nor config.json."),
-    "broken": N_("The download of {repo} broke off: run this again; it goes on from here."),
+    "not_found": N_("{repo} was not found on the hub: check the name at {url}; a private repo needs HF_TOKEN."),
+    "no_revision": N_("{repo} has no revision {detail}: check it at {url}, or leave the revision out."),
+    "unreachable": N_("The hub at {url} does not respond: check the connection, then run this again to resume."),
+    "stalled": N_("The download of {repo} stalled: run this again to resume it."),
+    "busy": N_("The hub at {url} is overloaded: run this again later to resume."),
+    "damaged": N_("{detail} of {repo} was corrupt twice and has been discarded: run this again later."),
+    "offline": N_("HF_HUB_OFFLINE is set, and {repo} is not in the cache: unset it to download."),
+    "no_weights": N_("{repo} has no safetensors weights, only {detail}, which can run code and are refused."),
+    "no_file": N_("{repo} has no safetensors file {detail}: check the name on its page."),
+    "which_file": N_("{repo} has several files; choose one with --file: {detail}."),
+    "twice": N_("{repo} is already being downloaded."),
+    "no_model": N_("{repo} is not a supported model: it has neither model_index.json nor config.json."),
+    "broken": N_("The download of {repo} was interrupted: run this again to resume it."),
 }
 """`detail` and `url` are filled in where the sentence names them."""
 
@@ -94,71 +106,65 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "disk": N_("{model} needs {detail}: free some, or set HF_HOME to another disk."),
     "memory": N_("{model} needs {detail}: choose a smaller model."),
     "licence": N_("{model} has a licence to accept first: {detail}."),
-    "arriving": N_("{model} is on its way already."),
+    "arriving": N_("{model} is already being installed."),
     "unwritable": N_("Your {model} cannot be changed: {detail}."),
-    "not_arriving": N_("{model} is not on its way."),
-    "task": N_("{model} cannot do {detail}: leave that out, or choose another model."),
-    "name": N_("{model} is no name for a model: a name has only a to z, 0 to 9 and -."),
-    "taken": N_("There is a {model} already: take another name, or remove that one first."),
-    "damaged": N_("{model} is no model that can be loaded: {detail}."),
-    "no_file": N_("There is no {model}: give org/name of a hub, a folder, or a .safetensors file."),
-    "trial": N_("{model} was fetched, but its test failed, so everything stays as it was: {detail}."),
-    "in_use": N_("{model} is the only model for {detail}: choose another for that first."),
-    "starter": N_("{model} comes with Easel and stays."),
+    "not_arriving": N_("{model} is not being installed."),
+    "task": N_("{model} does not support {detail}: leave it out, or choose another model."),
+    "name": N_("{model} is not a valid model name: use only a to z, 0 to 9 and -."),
+    "taken": N_("There is already a model called {model}: choose another name, or remove that one first."),
+    "damaged": N_("{model} is not a model that can be loaded: {detail}."),
+    "no_file": N_("{model} was not found: give a hub repo (org/name), a folder, or a .safetensors file."),
+    "trial": N_("{model} was downloaded, but its test failed, so nothing has changed: {detail}."),
+    "in_use": N_("{model} is the only model for {detail}: install another one first."),
+    "starter": N_("{model} ships with Easel and cannot be removed."),
     "kind": N_("{model} is a {detail}, which Easel cannot run yet."),
 }
 
 BLOCKED: Mapping[str, str] = {
-    "words": N_("These words are not used here: say it in other words."),
-    "minors": N_("Sexual content about minors is never made here, whatever the settings: ask for something else."),
-    "nsfw": N_(
-        "What came out is not shown here, so it was thrown away, and you were not charged. Try it in other words."
-    ),
-    "picture": N_("This picture is not worked on here, and you were not charged. Take another one."),
+    "words": N_("Your prompt contains blocked words. Please rephrase it."),
+    "minors": N_("Sexual content involving minors is never allowed. Please ask for something else."),
+    "nsfw": N_("The result isn't allowed here, so it was deleted; you weren't charged. Try a different prompt."),
+    "picture": N_("I can't work with this picture; you weren't charged. Try another one."),
     "unchecked": N_(
-        "The picture could not be checked, so it was thrown away, and you were not charged. Try again later; "
-        "if it happens again, tell the owner."
+        "The result could not be checked for adult content, so it was deleted; you weren't charged. "
+        "Try again later, and tell the owner if it keeps happening."
     ),
     "no_classifier": N_(
-        "Pictures of {detail} cannot be checked here yet, so only admins may ask for them: "
-        "an admin runs `easel models use {detail}`, which fetches what checks them."
+        "{detail} isn't open to everyone yet: its safety checker isn't installed. Please ask an admin. "
+        "(Admins: `easel models use {detail}` installs it.)"
     ),
     "others": N_(
-        "Editing other people's pictures is switched off here: send a picture of your own, or ask an admin to allow it."
+        "Editing other people's pictures is turned off here. Send your own picture, or ask an admin to allow it."
     ),
-    "adult_here": N_("This picture is not shown here: look at it where it was made."),
-    "admins": N_("Only admins of this bot may do that: ask the owner."),
+    "adult_here": N_("This picture can't be shown here. You can see it where it was made."),
+    "admins": N_("Only this bot's admins can do that. Ask the owner."),
 }
 """`detail` is filled in where the sentence names it."""
 
 ENGINE_SENTENCES: Mapping[str, str] = {
     "engine_failed": N_(
-        "Making this failed, and you were not charged. Please try again; "
-        "if it fails again, give the owner the code {incident}."
+        "Something went wrong; you weren't charged. Please try again. "
+        "If it fails again, give the owner the code {incident}."
     ),
     "model_unavailable": N_(
-        "The model is not ready here, and you were not charged. The owner can see why under the code {incident}."
+        "The model could not be loaded; you weren't charged. The owner can look up why (code {incident})."
     ),
-    "out_of_memory": N_("The device ran out of memory, and you were not charged. A smaller size or count may work."),
-    "timeout": N_(
-        "This took longer than one job may, and you were not charged. Fewer steps or a smaller size may work."
-    ),
+    "out_of_memory": N_("The device ran out of memory; you weren't charged. Try a smaller size or fewer pictures."),
+    "timeout": N_("This exceeded the time limit; you weren't charged. Try fewer steps or a smaller size."),
     "worker_lost": N_(
-        "The engine stopped while making this, again and again, and you were not charged. "
-        "Another size or model may work (code {incident})."
+        "The engine crashed repeatedly on this; you weren't charged. Try another size or model (code {incident})."
     ),
     "interrupted_too_often": N_(
-        "The server was restarted too often while this ran, and you were not charged. Please ask again."
+        "The server restarted too many times while this was running; you weren't charged. Please try again."
     ),
-    "internal": N_("Something went wrong here, and you were not charged. Please try again; the code is {incident}."),
-    "cancelled": N_("Cancelled; you were not charged."),
+    "internal": N_("Something went wrong; you weren't charged. Please try again (code {incident})."),
+    "cancelled": N_("Cancelled; you weren't charged."),
 }
 
 
-STOPPED = N_("It was stopped. What was fetched stays for the next time.")
+STOPPED = N_("Cancelled. Partial files are kept for resuming.")
 MODEL_REMOVED = N_(
-    "The model {model} was taken away before this could run, and you were not charged. "
-    "Please ask again with another model."
+    "The model {model} was removed before your job ran; you weren't charged. Please try again with another model."
 )
 
 
@@ -171,7 +177,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
         case errors.UnknownCommand():
             hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
             known = ", ".join(error.known)
-            return say("There is no command {name}.{hint} Commands: {known}.").format(
+            return say("Unknown command {name}.{hint} Commands: {known}.").format(
                 name=clean_text(error.name), hint=hint, known=known
             )
         case errors.UnsupportedMedia():
@@ -190,12 +196,18 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
     return say(ENGINE_SENTENCES["internal"]).format(incident=incident or "-")
 
 
-def _explain_option(error: errors.InvalidOption, say: Say) -> str:
+def _explain_option(error: errors.InvalidOption, say: Translate) -> str:
+    if error.problem == "missing" and error.option in EXAMPLES:
+        return say(EXAMPLES[error.option])
+    if error.problem == "no_model" and str(error.value) in COMMANDS:
+        return say(COMMANDS[str(error.value)].unavailable)
     hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
+    if error.option == "size" and error.problem == "range":
+        return say(SIZE_RANGE).format(allowed=_format_allowed(error.allowed, say), value=error.value)
     return say(OPTION_PROBLEMS[error.problem]).format(
         option=clean_text(error.option),
-        value=_shown(error.value, say),
-        allowed=_allowed(error.allowed, say),
+        value=_format_value(error.value, say),
+        allowed=_format_allowed(error.allowed, say),
         nearest=error.nearest,
         hint=hint,
     )
@@ -205,15 +217,15 @@ _RANGE = re.compile(r"(\S+) to (\S+)")
 _BOUND = re.compile(r"at (least|most) (\S+)")
 ALLOWED = frozenset(
     {
-        *("text", "yes or no", "a whole number", "a number", "less for a picture as large as this one"),
+        *("text", "yes or no", "a whole number", "a number", "a smaller scale for a picture of this size"),
         *("WIDTHxHEIGHT, such as 512x512", "WIDTH:HEIGHT, such as 3:2"),
     }
 )
-"""Words for what is allowed that are no figures and no names."""
+"""Allowed values that are words rather than numbers or names."""
 
 
-def _allowed(allowed: str, say: Say) -> str:
-    """What is allowed, in the person's language: a range, a bound, or words that are known here."""
+def _format_allowed(allowed: str, say: Translate) -> str:
+    """The allowed values in the person's language: a range, a bound, or known words."""
     if found := _RANGE.fullmatch(allowed):
         return say("{low} to {high}").format(low=found[1], high=found[2])
     if found := _BOUND.fullmatch(allowed):
@@ -222,8 +234,8 @@ def _allowed(allowed: str, say: Say) -> str:
     return say(allowed) if allowed in ALLOWED else allowed
 
 
-def _shown(value: object, say: Say) -> str:
-    """What a person gave, short and without characters that cannot be seen."""
+def _format_value(value: object, say: Translate) -> str:
+    """The given value, shortened, without invisible characters."""
     match value:
         case str():
             return f"\u201c{clean_text(value)[:60]}\u201d"
@@ -236,12 +248,12 @@ def _shown(value: object, say: Say) -> str:
     return str(value)[:60]
 
 
-def _explain_refusal(error: errors.UserError, say: Say) -> str:
+def _explain_refusal(error: errors.UserError, say: Translate) -> str:
     match error:
         case errors.QuotaExceeded():
             return say(
                 "Today's allowance of {limit:g} device-seconds does not cover this ({cost:g} needed, {left:g} left). "
-                "It starts anew at {time} UTC."
+                "It resets at {time} UTC."
             ).format(
                 limit=error.limit,
                 cost=error.cost,
@@ -249,25 +261,29 @@ def _explain_refusal(error: errors.UserError, say: Say) -> str:
                 time=f"{error.resets_at:%H:%M}",
             )
         case errors.QueueFull(whole_house=True):
-            return say("The queue is full right now: try again in {s} s.").format(s=error.retry_after_s)
+            return say("The queue is full right now. Try again in {s} s.").format(s=error.retry_after_s)
         case errors.QueueFull():
             return say(
-                "You have {limit} unfinished jobs, the most one person may have: wait for one or cancel one."
+                "You have {limit} unfinished jobs, the limit per person. Wait for one to finish, or cancel one."
             ).format(limit=error.limit)
+        case errors.NotFound(name=""):
+            return say("You have no jobs yet.") if error.kind == "job" else say("Not found.")
         case errors.NotFound():
-            return say("There is no {kind} {name} of yours.").format(
+            return say("You have no {kind} called {name}.").format(
                 kind=say(error.kind), name=clean_text(error.name)[:20] or "?"
             )
         case errors.PictureGone():
-            return say("Its picture is no longer kept here.")
+            return say("Its picture has been deleted.")
         case errors.NotYours():
             return say("Only the person who asked for it can do that.")
         case errors.NotCancellable():
-            return say("The job {id} cannot be cancelled any more: it is {state}.").format(
+            return say("The job {id} can no longer be cancelled: it is {state}.").format(
                 id=error.job_id, state=say(error.state)
             )
         case errors.IdempotencyConflict():
-            return say("This Idempotency-Key came before with another request: use a new key for a new request.")
+            return say(
+                "This Idempotency-Key was already used for a different request: use a new key for a new request."
+            )
         case errors.TooLarge():
             return say("The picture is too large: at most {limit:g} {unit}.").format(
                 limit=error.limit, unit=say(error.unit)
@@ -275,15 +291,17 @@ def _explain_refusal(error: errors.UserError, say: Say) -> str:
         case errors.Unauthorized():
             return say(UNAUTHORIZED.get(error.problem, UNAUTHORIZED["key"]))
         case errors.AdminsOnly():
-            return say("Only an admin of this house may do that.")
+            return say("Only this bot's admins can do that.")
         case errors.Blocked():
             return say(BLOCKED[error.reason]).format(detail=error.detail)
         case errors.StorageFull():
-            return say("The server's disk is full, so nothing was taken on. The owner has to make room first.")
+            return say(
+                "The server's disk is full, so the request was not accepted. The owner needs to free some space."
+            )
         case errors.StorageBusy():
-            return say("The database is held by another program, so nothing was saved: try again in a moment.")
+            return say("The database is locked by another program, so nothing was saved. Try again in a moment.")
         case errors.ShuttingDown():
-            return say("The server is just restarting: try again in a moment.")
+            return say("The server is restarting. Try again in a moment.")
     return say("This was refused ({code}).").format(code=error.code)
 
 
@@ -292,21 +310,24 @@ UNAUTHORIZED: Mapping[str, str] = {
         "This needs a valid API key: send it as Authorization: Bearer KEY. "
         "The owner makes one with `easel keys create`."
     ),
-    "host": N_("Without an API key this server only answers at its own loopback address."),
-    "origin": N_("Another web site may not use this server without an API key."),
+    "host": N_("Without an API key, this server only answers on its loopback address."),
+    "origin": N_("Other websites cannot use this server without an API key."),
     "forwarded": N_("Requests through a proxy need an API key: the owner makes one with `easel keys create`."),
 }
 
 
-PROMPT_TOO_LONG = N_("The prompt is longer than this model reads; the end was left out.")
-WEIGHTS_UNREAD = N_("This model reads no weights: the prompt was read as plain words.")
-PICTURE_BLANKED = N_("The model's own filter blanked the picture.")
-UNKNOWN_WORDS = N_("I don't know: {words}")
-UNCHECKED = N_("Nobody checked this picture: what checks them is missing. `easel models use` fetches it.")
+PROMPT_TOO_LONG = N_("The prompt is longer than this model supports; the end was cut off.")
+WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as plain text.")
+PICTURE_BLANKED = N_("The model's built-in safety filter blanked the picture.")
+UNKNOWN_WORDS = N_("The model does not know these words: {words}")
+UNCHECKED = N_(
+    "This picture was not checked for adult content: the classifier is not installed. "
+    "`easel models use NAME` installs it."
+)
 
 
 def say_note(note: str, locale: str = "en") -> str:
-    """A note that an engine made, in the person's language."""
+    """An engine's note in the person's language."""
     say = translator(locale)
     if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, PICTURE_BLANKED, UNCHECKED):
         return say(note)
@@ -324,4 +345,4 @@ _NAMES = (
     *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
     *(N_("visual-question-answering"), N_("zero-shot-image-classification"), N_("demo")),
 )  # fmt: skip
-"""Names that sentences are filled in with."""
+"""Terms that sentences interpolate."""

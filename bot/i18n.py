@@ -11,7 +11,7 @@ from pathlib import Path
 
 LOCALES = Path(__file__).parent / "locales"
 
-Say = Callable[[str], str]
+Translate = Callable[[str], str]
 
 _LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z0-9]{2,8}))?(?:[-_][A-Za-z0-9]{1,8})*")
 
@@ -21,7 +21,7 @@ def N_(sentence: str) -> str:
     return sentence
 
 
-def translator(locale: str) -> Say:
+def translator(locale: str) -> Translate:
     """What says sentences in the platform's name for a language ("de", "pt-BR"); English when it is not known."""
     match = _LOCALE.fullmatch(locale)  # it comes from outside, and becomes a folder's name
     if match is None:
@@ -31,6 +31,6 @@ def translator(locale: str) -> Say:
 
 
 @lru_cache(maxsize=64)
-def _translator(name: str) -> Say:
+def _translator(name: str) -> Translate:
     say = gettext.translation("easel", LOCALES, [name], fallback=True).gettext
     return lambda sentence: say(sentence) if sentence else ""

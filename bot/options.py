@@ -20,9 +20,9 @@ MAX_SEED = 4294967295
 
 _JOINER = "\u200d"
 _SPACES = frozenset("\n\r\t\v\f\x85\u2028\u2029")
-_UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+_INVISIBLE_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 """Letters and marks by category, yet nothing to see."""
-_SEEN_FORMATS = frozenset(
+_VISIBLE_FORMATS = frozenset(
     map(chr, [*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD]),
 )
 """Format characters by category, yet something to see: signs that numbers are written under."""
@@ -37,15 +37,15 @@ def clean_text(text: str) -> str:
     kept = [
         " " if char in _SPACES else char
         for index, char in enumerate(text)
-        if char in _SPACES or _is_seen(char) or index in tags or (char == _JOINER and _joins_emoji(text, index))
+        if char in _SPACES or _is_visible(char) or index in tags or (char == _JOINER and _joins_emoji(text, index))
     ]
     return unicodedata.normalize("NFC", re.sub(r" {2,}", " ", "".join(kept))).strip()
 
 
-def _is_seen(char: str) -> bool:
+def _is_visible(char: str) -> bool:
     if unicodedata.category(char) in ("Cc", "Cf", "Cs"):
-        return char in _SEEN_FORMATS
-    return char not in _UNSEEN_LETTERS
+        return char in _VISIBLE_FORMATS
+    return char not in _INVISIBLE_LETTERS
 
 
 def _joins_emoji(text: str, index: int) -> bool:
@@ -77,24 +77,24 @@ class OptionSpec:
     kind: type
     help: str
     default: Any = None
-    flags: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     is_required: bool = False
     is_main: bool = False
-    between: str = ""
+    separator: str = ""
 
-    def read(self, value: Any, written: str) -> Any:
+    def parse(self, value: Any, written: str) -> Any:
         """The value in the option's own type. `written` is the name the person used. Raises: InvalidOption."""
         value = _convert(self.kind, value, written)
         if self.kind is str:
-            return self._read_text(value, written)
+            return self._parse_text(value, written)
         if self.kind is not bool:
             self._check_range(value, written)
         return value
 
-    def _read_text(self, value: str, written: str) -> str:
+    def _parse_text(self, value: str, written: str) -> str:
         value = clean_text(value)
         if self.maximum is not None and len(value) > self.maximum:
             raise InvalidOption(written, "long", value=len(value), allowed=f"{self.maximum:.0f}")
@@ -143,7 +143,7 @@ class OptionSpec:
             "type": names[self.kind],
             "help": self.help,
             "default": self.default,
-            "flags": list(self.flags),
+            "flags": list(self.aliases),
             "minimum": None if self.kind is str else self.minimum,
             "maximum": None if self.kind is str else self.maximum,
             "max_length": int(self.maximum) if self.kind is str and self.maximum else None,
@@ -203,7 +203,7 @@ def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
     """The option a person means by `name`, by any of its names. Raises: InvalidOption with the nearest known name."""
     folded = name.casefold().replace("-", "_")
     for spec in specs:
-        if folded == spec.name or folded in spec.flags:
+        if folded == spec.name or folded in spec.aliases:
             return spec
     known = _names(specs)
     near = difflib.get_close_matches(folded, known, 1, cutoff=0.5)
@@ -211,10 +211,10 @@ def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
 
 
 def _names(specs: Iterable[OptionSpec]) -> list[str]:
-    return [name for spec in specs for name in (spec.name, *spec.flags)]
+    return [name for spec in specs for name in (spec.name, *spec.aliases)]
 
 
-def read_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+def parse_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict[str, Any]:
     """Check named values; None means "not given". Missing required options are refused; defaults are not filled in.
 
     Raises: InvalidOption.
@@ -225,7 +225,7 @@ def read_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict
         if spec.name in read:
             raise InvalidOption(written, "twice")
         if value is not None:
-            read[spec.name] = spec.read(value, written)
+            read[spec.name] = spec.parse(value, written)
     for spec in specs:
         if spec.is_required and spec.name not in read:
             raise InvalidOption(spec.name, "missing")
@@ -235,11 +235,11 @@ def read_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict
 _FLAG = re.compile(r"(?<!\S)(?:--|\u2014|\u2013)([A-Za-z][^\s=]*)(?:\s*=\s*|\s+|$)")
 _QUOTED = re.compile(r"\"([^\"]*)\"(?!\S)|'([^']*)'(?!\S)|\u201c([^\u201d]*)\u201d(?!\S)")
 _WORD = re.compile(r"\S*")
-_SENTENCES = ("prompt", "negative_prompt", "question", "texts")
+_MULTI_WORD = ("prompt", "negative_prompt", "question", "texts")
 """Options that take all words up to the next flag; others take one."""
 
 
-def read_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
+def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     """Options from a typed line: text and `--name value` in any order; quotes hold a value together.
 
     A dash that phones turn into a long one counts as `--`. `--size 128x96` and `--aspect 3:2` are options like others.
@@ -252,19 +252,19 @@ def read_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
         words.append(line[at : flag.start()])
         name = flag.group(1)
         spec = find_spec(specs, name)
-        value, at = _read_value(spec, line, flag.end())
+        value, at = _parse_value(spec, line, flag.end())
         if spec.name in values:
             raise InvalidOption(name, "twice")
         if value == "" and spec.kind is not bool:
             raise InvalidOption(name, "no_value", allowed=spec.allowed)
-        values[spec.name] = spec.read(value, name)
+        values[spec.name] = spec.parse(value, name)
     words.append(line[at:])
     if text := " ".join(part.strip() for part in words if part.strip()):
-        values |= _read_main(specs, text, values)
-    return read_options(specs, values)
+        values |= _parse_main(specs, text, values)
+    return parse_options(specs, values)
 
 
-def take_flag(line: str, name: str) -> tuple[str, bool]:
+def pop_flag(line: str, name: str) -> tuple[str, bool]:
     """The line without `--name`, which takes no value, and whether it was there: for what no command's option is."""
     for flag in _FLAG.finditer(line):
         if flag.group(1).casefold() == name:
@@ -273,7 +273,7 @@ def take_flag(line: str, name: str) -> tuple[str, bool]:
     return line, False
 
 
-def _read_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the text outside of flags is for."""
     main = next((spec for spec in specs if spec.is_main), None)
     if main is None:
@@ -283,14 +283,14 @@ def _read_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any]
     return {main.name: text}
 
 
-def _read_value(spec: OptionSpec, line: str, at: int) -> tuple[str, int]:
+def _parse_value(spec: OptionSpec, line: str, at: int) -> tuple[str, int]:
     """The flag's value, and where the line goes on after it."""
     quoted = _QUOTED.match(line, at)
     if quoted is not None:
         return next(value for value in quoted.groups() if value is not None), quoted.end()
     following = _FLAG.search(line, at)
     end = following.start() if following else len(line)
-    if spec.name in _SENTENCES:
+    if spec.name in _MULTI_WORD:
         return line[at:end].strip(), end
     word = _WORD.match(line, at, end)
     assert word is not None  # it matches nothing, too

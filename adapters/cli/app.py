@@ -145,7 +145,7 @@ def _as_list(spec: OptionSpec, value: str | list[str]) -> list[str]:
     """Every value of an option; several texts of the main one are one."""
     if isinstance(value, str):
         return [value]
-    return [f" {spec.between} ".join(value)] if spec.is_main else list(value)
+    return [f" {spec.separator} ".join(value)] if spec.is_main else list(value)
 
 
 def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
@@ -164,7 +164,7 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
         )
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
-    if kind.has_mask:
+    if kind.accepts_mask:
         mask = typer.Option("--mask", metavar="FILE", help="What to make anew of that picture: white; black is kept")
         parameters.append(_parameter("mask", str | None, mask, None))
     if makes_pictures:
@@ -183,11 +183,11 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
 def _of_spec(spec: OptionSpec) -> inspect.Parameter:
     """Raw text: the grammar of `bot.options` reads it, as everywhere."""
     if spec.is_main:
-        metavar = spec.name.upper() + "..." * bool(spec.between)
+        metavar = spec.name.upper() + "..." * bool(spec.separator)
         argument = typer.Argument(metavar=metavar, help=spec.help, show_default=False)
-        kind = list[str] if spec.between else str
+        kind = list[str] if spec.separator else str
         return _parameter(spec.name, kind, argument, inspect.Parameter.empty if spec.is_required else "")
-    names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.flags)]
+    names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
     metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
     limits = "" if spec.kind is str else f" ({spec.allowed})" if spec.allowed else ""
     choices = f" ({', '.join(spec.choices)})" if spec.choices else ""

@@ -17,7 +17,7 @@ from bot.options import find_spec
 from bot.prompts.combinations import combinations
 
 if TYPE_CHECKING:
-    from adapters.cli.client.open import Caller, Order
+    from adapters.cli.client.types import Caller, Order
     from adapters.cli.ports import Composition, Loaded
     from adapters.cli.views import JobBody
 
@@ -67,7 +67,7 @@ def read_asked(
             if len(values) > 1:
                 raise InvalidOption(name, "twice")
         refs = [ImageRef("")] * len(pictures) + [ImageRef("", "mask")] * bool(mask)
-        command = kind.read({name: values[0] for name, values in typed.items()}, refs)
+        command = kind.from_options({name: values[0] for name, values in typed.items()}, refs)
     except InvalidOption as error:
         error.option = _as_typed(kind, error.option)
         raise
@@ -101,7 +101,8 @@ def read_pictures(asked: Asked, loaded: "Loaded") -> list[bytes]:
 
 async def ask(composition: "Composition", loaded: "Loaded", asked: Asked, pictures: list[bytes]) -> int:
     """Hand in, follow, print; the exit code. An interruption cancels the jobs."""
-    from adapters.cli.client.open import Order, open_caller
+    from adapters.cli.client.open import open_caller
+    from adapters.cli.client.types import Order
 
     async with open_caller(composition, loaded) as caller:
         images = [await caller.upload(data) for data in pictures]

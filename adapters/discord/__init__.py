@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from adapters.discord.settings import DiscordSettings
 
 if TYPE_CHECKING:
-    from adapters.discord.adapter import Discord
+    from adapters.discord.adapter import DiscordAdapter
 
-__all__ = ["Discord", "DiscordSettings"]
+__all__ = ["DiscordAdapter", "DiscordSettings"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Discord":
-        from adapters.discord.adapter import Discord
+        from adapters.discord.adapter import DiscordAdapter
 
-        return Discord
+        return DiscordAdapter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

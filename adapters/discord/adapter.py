@@ -13,13 +13,13 @@ import aiohttp
 import discord
 import structlog
 
-from adapters.discord.client import EaselClient, owners_of
-from adapters.discord.command_sync import sync
-from adapters.discord.context import Desk
-from adapters.discord.delivery import Reply
-from adapters.discord.event_handler import Intake
+from adapters.discord.client import EaselClient, application_owner_ids
+from adapters.discord.command_sync import sync_commands
+from adapters.discord.context import DiscordContext
+from adapters.discord.delivery import MessageDelivery
+from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
-from adapters.discord.library_patches import end_heartbeats, point_at
+from adapters.discord.library_patches import set_api_base, stop_heartbeats
 from adapters.discord.settings import DiscordSettings
 from bot.errors import EaselError
 from bot.jobs import Job, Media
@@ -28,92 +28,95 @@ from bot.usecases import Surroundings
 
 log = structlog.get_logger()
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
-READY_S = 600.0
+MIN_RECONNECT_S, MAX_RECONNECT_S = 1.0, 60.0
+READY_TIMEOUT_S = 600.0
 """A connection that was not ready once in this time is begun anew."""
-GATEWAY_S = 20.0
-BAD_TOKEN = 4004
-REFUSED = (
+GATEWAY_TIMEOUT_S = 20.0
+BAD_TOKEN_CODE = 4004
+TOKEN_REFUSED = (
     "Discord refused the token (DISCORD_TOKEN): make a new one in the developer portal, under Bot, and start again. "
     "Everything else runs on."
 )
-NO_CONTENT_INTENT = (
+CONTENT_INTENT_REFUSED = (
     "Discord does not allow the message content intent: switch it on in the developer portal, under Bot, or set "
     "discord.message_content to false. Going on without it."
 )
 
 
-class Discord:
+class DiscordAdapter:
     """The adapter and the platform (`bot.ports`)."""
 
     name = PLATFORM
-    first_wait_s = FIRST_WAIT_S
-    ready_s = READY_S
+    first_wait_s = MIN_RECONNECT_S
+    ready_s = READY_TIMEOUT_S
 
-    def __init__(self, settings: DiscordSettings, surroundings: Surroundings) -> None:
+    def __init__(self, settings: DiscordSettings, adapter_context: Surroundings) -> None:
         self._settings = settings
-        self._surroundings = surroundings
-        self.desk = Desk(settings, surroundings)
-        self.intake = Intake(self.desk)
-        self._reply = Reply(self.desk)
+        self._adapter_context = adapter_context
+        self.context = DiscordContext(settings, adapter_context)
+        self.event_handler = EventHandler(self.context)
+        self._delivery = MessageDelivery(self.context)
         self._message_content = settings.message_content
 
     def is_admin(self, account_id: str) -> bool:
-        return self.desk.is_admin(account_id)
+        return self.context.is_admin(account_id)
 
     # ------------------------------------------------------------ the adapter
 
     async def run(self) -> None:
         """Serve until cancelled. Returns when Discord refuses the token: the rest of the house goes on."""
-        token = self._surroundings.secret_of("DISCORD_TOKEN")
+        token = self._adapter_context.secret_of("DISCORD_TOKEN")
         try:
             await self._keep_connected(token)
         finally:
-            await self.intake.stop()
+            await self.event_handler.stop()
 
     async def _keep_connected(self, token: str) -> None:
         wait_s = self.first_wait_s
         while True:
-            client = EaselClient(self.desk, self.intake, message_content=self._message_content)
+            client = EaselClient(self.context, self.event_handler, message_content=self._message_content)
             try:
                 await self._connect(client, token)
             except discord.LoginFailure:
-                self._tell(REFUSED)
+                self._notify_owner(TOKEN_REFUSED)
                 return
             except discord.PrivilegedIntentsRequired:
-                self._tell(NO_CONTENT_INTENT)
+                self._notify_owner(CONTENT_INTENT_REFUSED)
                 self._message_content = False
                 continue
             except discord.ConnectionClosed as error:
-                if error.code == BAD_TOKEN:
-                    self._tell(REFUSED)
+                if error.code == BAD_TOKEN_CODE:
+                    self._notify_owner(TOKEN_REFUSED)
                     return
                 log.warning("Discord closed the connection", action="discord_closed", code=error.code)
             except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.warning("no connection to Discord", action="discord_away", error=type(error).__name__)
             except Exception as error:  # the edge of a loop that must go on
                 log.error("the connection to Discord broke", action="discord_broke", exc_info=error)
-            wait_s = self.first_wait_s if client.was_ready else min(LONGEST_WAIT_S, wait_s * 2)
+            wait_s = self.first_wait_s if client.was_ready else min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
 
     async def _connect(self, client: EaselClient, token: str) -> None:
         """Until the connection is lost for good. Raises what the library raises."""
         helpers: list[asyncio.Task[None]] = []
-        point_at(self._settings.api_base, await self._gateway(token))
+        set_api_base(self._settings.api_base, await self._gateway_url(token))
         try:
             async with client:
                 await client.login(token)
-                self.desk.client, self.desk.owners = client, owners_of(client)
-                helpers = [asyncio.create_task(self._settle_in(client)), asyncio.create_task(self._watch(client))]
+                self.context.client, self.context.owner_ids = client, application_owner_ids(client)
+                helpers = [
+                    asyncio.create_task(self._resume_and_sync(client)),
+                    asyncio.create_task(self._close_unless_ready(client)),
+                ]
                 await client.connect()
         finally:
-            self.desk.client = None
+            self.context.client = None
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
-            await end_heartbeats()
+            await stop_heartbeats()
 
-    async def _gateway(self, token: str) -> str:
+    async def _gateway_url(self, token: str) -> str:
         """Another server's gateway; empty: Discord's. Never Discord's with a token for another server.
 
         Raises: aiohttp.ClientError, TimeoutError.
@@ -121,7 +124,7 @@ class Discord:
         if self._settings.gateway_url or not self._settings.api_base:
             return self._settings.gateway_url
         url = f"{self._settings.api_base.rstrip('/')}/gateway/bot"
-        timeout = aiohttp.ClientTimeout(total=GATEWAY_S)
+        timeout = aiohttp.ClientTimeout(total=GATEWAY_TIMEOUT_S)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(url, headers={"Authorization": f"Bot {token}"}, raise_for_status=False) as answer,
@@ -131,23 +134,23 @@ class Discord:
             answer.raise_for_status()
             return str((await answer.json())["url"])
 
-    async def _settle_in(self, client: EaselClient) -> None:
+    async def _resume_and_sync(self, client: EaselClient) -> None:
         """What an earlier life left undone, then the commands."""
         wait_s = self.first_wait_s
         while True:
             try:
-                await self.intake.take_up_again()
+                await self.event_handler.resume()
                 if self._settings.sync_commands:
-                    await sync(client.tree)
+                    await sync_commands(client.tree)
                 return
             except EaselError as error:
                 log.warning("settling in at Discord has to wait", action="discord_settling", error=str(error))
             except Exception as error:  # the edge of a loop that must go on
                 log.error("settling in at Discord failed", action="discord_settling", exc_info=error)
-            wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+            wait_s = min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s)
 
-    async def _watch(self, client: EaselClient) -> None:
+    async def _close_unless_ready(self, client: EaselClient) -> None:
         """The library tries a first connect for ever, one try inside the other; a new client starts over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.ready_s):
@@ -156,23 +159,23 @@ class Discord:
         log.warning("Discord is not ready for too long, connecting anew", action="discord_not_ready")
         await client.close()
 
-    def _tell(self, sentence: str) -> None:
+    def _notify_owner(self, sentence: str) -> None:
         log.error("something about Discord needs its owner", action="discord_owner", sentence=sentence)
-        self._surroundings.announce(sentence)
+        self._adapter_context.announce(sentence)
 
     # ------------------------------------------------------------ the platform
 
     async def place(self, delivery: Delivery) -> str:
-        return await self._reply.place(delivery)
+        return await self._delivery.place(delivery)
 
     async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        await self._reply.progress(job, message_ref, progress)
+        await self._delivery.progress(job, message_ref, progress)
 
     async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._reply.edit(delivery, pictures)
+        return await self._delivery.edit(delivery, pictures)
 
     async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._reply.send(delivery, pictures)
+        return await self._delivery.send(delivery, pictures)
 
     async def tell_kept(self, delivery: Delivery) -> None:
-        await self._reply.tell_kept(delivery)
+        await self._delivery.tell_kept(delivery)

@@ -13,22 +13,22 @@ from bot.errors import PlatformError
 log = structlog.get_logger()
 
 WINDOW_S = 600.0
-MOST = 1000
+MAX_REFUSALS = 1000
 """Refusals in that time, a tenth of what Discord bears."""
-COUNTED = (401, 403, 429)
+COUNTED_STATUSES = (401, 403, 429)
 
 
-class Breaker:
+class CircuitBreaker:
     """Counts refusals; while it is open nothing is sent."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = MOST) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = MAX_REFUSALS) -> None:
         self._clock = clock
-        self._most = most
+        self._limit = limit
         self._refused: deque[float] = deque()
         self._was_open = False
 
-    def count(self, status: int) -> None:
-        if status in COUNTED:
+    def count_status(self, status: int) -> None:
+        if status in COUNTED_STATUSES:
             self._refused.append(self._clock())
 
     def check(self) -> None:
@@ -36,20 +36,20 @@ class Breaker:
         now = self._clock()
         while self._refused and now - self._refused[0] > WINDOW_S:
             self._refused.popleft()
-        is_open = len(self._refused) >= self._most
+        is_open = len(self._refused) >= self._limit
         if is_open and not self._was_open:
             log.error("Discord refused too many requests; nothing is sent for a while", action="discord_breaker_open")
         self._was_open = is_open
         if is_open:
-            again_s = WINDOW_S - (now - self._refused[-self._most])
+            again_s = WINDOW_S - (now - self._refused[-self._limit])
             raise PlatformError("too many requests were refused", retry_after_s=max(1.0, again_s))
 
-    def trace(self) -> aiohttp.TraceConfig:
+    def trace_config(self) -> aiohttp.TraceConfig:
         """Sees every answer that the library gets."""
         traced = aiohttp.TraceConfig()
 
         async def ended(_session: Any, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:
-            self.count(request.response.status)
+            self.count_status(request.response.status)
 
         traced.on_request_end.append(ended)
         return traced

@@ -7,11 +7,11 @@ from typing import Any
 import discord
 import structlog
 
-from adapters.discord.context import Desk
-from adapters.discord.event_handler import Intake
-from adapters.discord.library_patches import cap_waits
+from adapters.discord.context import DiscordContext
+from adapters.discord.event_handler import EventHandler
+from adapters.discord.library_patches import cap_reconnect_wait
 from adapters.discord.slash_commands import build_tree
-from adapters.discord.translations import Catalogues
+from adapters.discord.translations import CatalogueTranslator
 from adapters.discord.views import JobButton
 
 log = structlog.get_logger()
@@ -19,15 +19,15 @@ log = structlog.get_logger()
 HEARTBEAT_S = 60.0
 CONNECT_S = 30.0
 MAX_RATE_LIMIT_S = 30.0
-SEEN_KINDS = (discord.MessageType.default, discord.MessageType.reply)
+MESSAGE_TYPES = (discord.MessageType.default, discord.MessageType.reply)
 
 
-def intents_of(*, message_content: bool) -> discord.Intents:
+def build_intents(*, message_content: bool) -> discord.Intents:
     """Servers, messages that are for us, private messages: none of them is privileged."""
     return discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=message_content)
 
 
-def _is_not_about_voice(record: logging.LogRecord) -> bool:
+def _is_not_voice_warning(record: logging.LogRecord) -> bool:
     """Nobody speaks here: two warnings at every start would only worry the owner."""
     return "voice will NOT" not in str(record.msg)
 
@@ -39,12 +39,12 @@ class EaselClient(discord.AutoShardedClient):
     identify_wait_s = 5.0
     guilds_wait_s = 2.0
 
-    def __init__(self, desk: Desk, intake: Intake, *, message_content: bool = False) -> None:
-        is_elsewhere = desk.settings.gateway_url or desk.settings.api_base
+    def __init__(self, context: DiscordContext, event_handler: EventHandler, *, message_content: bool = False) -> None:
+        is_elsewhere = context.settings.gateway_url or context.settings.api_base
         more: dict[str, Any] = {"shard_count": 1} if is_elsewhere else {}
-        logging.getLogger("discord.client").addFilter(_is_not_about_voice)
+        logging.getLogger("discord.client").addFilter(_is_not_voice_warning)
         super().__init__(
-            intents=intents_of(message_content=message_content),
+            intents=build_intents(message_content=message_content),
             allowed_mentions=discord.AllowedMentions.none(),
             member_cache_flags=discord.MemberCacheFlags.none(),
             chunk_guilds_at_startup=False,
@@ -53,18 +53,18 @@ class EaselClient(discord.AutoShardedClient):
             guild_ready_timeout=self.guilds_wait_s,
             shard_connect_timeout=CONNECT_S,
             max_ratelimit_timeout=MAX_RATE_LIMIT_S,
-            http_trace=desk.breaker.trace(),
+            http_trace=context.circuit_breaker.trace_config(),
             enable_debug_events=False,
             **more,
         )
-        self.desk = desk
-        self.intake = intake
+        self.context = context
+        self.event_handler = event_handler
         self.was_ready = False
         self.add_dynamic_items(JobButton)
         self.tree = build_tree(self)
 
     async def setup_hook(self) -> None:
-        await self.tree.set_translator(Catalogues())
+        await self.tree.set_translator(CatalogueTranslator())
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         if not initial:
@@ -79,29 +79,29 @@ class EaselClient(discord.AutoShardedClient):
     async def on_shard_connect(self, shard_id: int) -> None:
         shard = self.get_shard(shard_id)
         if shard is not None:
-            cap_waits(shard)
+            cap_reconnect_wait(shard)
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
         """Commands and our own buttons find their way by themselves; this is for what they leave out."""
         data: Any = interaction.data or {}
         custom_id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.modal_submit:
-            await self.intake.submitted(interaction, custom_id)
+            await self.event_handler.on_modal_submit(interaction, custom_id)
         elif interaction.type is discord.InteractionType.component and not custom_id.startswith("v1:"):
-            await self.intake.pressed(interaction, custom_id)
+            await self.event_handler.on_button(interaction, custom_id)
 
     async def on_message(self, message: discord.Message) -> None:
         """Only people, and only what is for us: private, or a mention (a reply that pings is one)."""
-        if message.author.bot or message.webhook_id is not None or message.type not in SEEN_KINDS:
+        if message.author.bot or message.webhook_id is not None or message.type not in MESSAGE_TYPES:
             return
         if message.guild is None or (self.user is not None and self.user in message.mentions):
-            await self.intake.said(message)
+            await self.event_handler.on_message(message)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         log.exception("an event failed", action="event_failed", event_method=event_method)
 
 
-def owners_of(client: discord.Client) -> frozenset[str]:
+def application_owner_ids(client: discord.Client) -> frozenset[str]:
     """Accounts that own the client's application: its owner, or those of its team that may change it."""
     application = client.application
     if application is None:

@@ -8,15 +8,15 @@ import discord
 
 from bot.errors import MessageGone, PlatformError, Undeliverable
 
-MESSAGE_GONE = 10008
-NO_ACCESS = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
+MESSAGE_GONE_CODE = 10008
+NO_ACCESS_CODES = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
 """We may not, or it is closed to us: not here, but perhaps elsewhere."""
-TOKEN_GONE = (50027, 10015, 10062)
-EDITED_TOO_OFTEN = 30046
-TOO_LARGE = 40005
+TOKEN_EXPIRED_CODES = (50027, 10015, 10062)
+EDIT_LIMIT_CODE = 30046
+TOO_LARGE_CODE = 40005
 
 
-class NotHere(PlatformError):
+class NoAccess(PlatformError):
     """The place is closed to us: the next fallback."""
 
 
@@ -24,47 +24,47 @@ class FileTooLarge(PlatformError):
     """Smaller files may do."""
 
 
-class NotTaken(Undeliverable):
+class ContentRejected(Undeliverable):
     """This content will never be taken; something plainer may be."""
 
 
-class NoMoreEdits(PlatformError):
+class EditLimitReached(PlatformError):
     """The message may not be edited again: a new one says it."""
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Discord's and the network's errors as ours. Raises: PlatformError and its kinds."""
     try:
         yield
     except discord.RateLimited as error:
         raise PlatformError("Discord asks to wait", retry_after_s=error.retry_after) from error
     except discord.HTTPException as error:
-        raise _meaning(error) from error
+        raise _to_platform_error(error) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise PlatformError(f"no connection ({type(error).__name__})") from error
 
 
-def _meaning(error: discord.HTTPException) -> PlatformError:
+def _to_platform_error(error: discord.HTTPException) -> PlatformError:
     detail = f"{error.status} {error.code}"
-    if error.status == 413 or error.code == TOO_LARGE:
+    if error.status == 413 or error.code == TOO_LARGE_CODE:
         return FileTooLarge(detail)
-    if error.code in (*TOKEN_GONE, *NO_ACCESS):
-        return NotHere(detail)
-    if error.code == MESSAGE_GONE:
+    if error.code in (*TOKEN_EXPIRED_CODES, *NO_ACCESS_CODES):
+        return NoAccess(detail)
+    if error.code == MESSAGE_GONE_CODE:
         return MessageGone(detail)
-    if error.code == EDITED_TOO_OFTEN:
-        return NoMoreEdits(detail)
+    if error.code == EDIT_LIMIT_CODE:
+        return EditLimitReached(detail)
     if error.status == 429:
-        return PlatformError(detail, retry_after_s=_wait_s(error))
+        return PlatformError(detail, retry_after_s=_retry_after_s(error))
     if error.status in (401, 403, 404):
-        return NotHere(detail)
+        return NoAccess(detail)
     if 400 <= error.status < 500:
-        return NotTaken(detail)
+        return ContentRejected(detail)
     return PlatformError(detail)
 
 
-def _wait_s(error: discord.HTTPException) -> float:
+def _retry_after_s(error: discord.HTTPException) -> float:
     """As the answer asks; a minute when it does not say."""
     try:
         return float(error.response.headers.get("Retry-After", 60))

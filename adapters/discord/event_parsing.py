@@ -6,26 +6,26 @@ from typing import Any
 import discord
 
 from adapters.discord import texts
-from adapters.discord.events import Attached, Event
+from adapters.discord.events import AttachedFile, DiscordEvent
 from adapters.discord.rendering import FILE_LIMIT
 
-NEEDED = {
+CHANNEL_PERMISSIONS = {
     "view_channel": "View Channel",
     "send_messages": "Send Messages",
     "attach_files": "Attach Files",
 }
-IN_THREADS = {**NEEDED, "send_messages_in_threads": "Send Messages in Threads"}
-del IN_THREADS["send_messages"]
-UNKNOWN = "unknown"
+THREAD_PERMISSIONS = {**CHANNEL_PERMISSIONS, "send_messages_in_threads": "Send Messages in Threads"}
+del THREAD_PERMISSIONS["send_messages"]
+UNKNOWN_AUTHOR = "unknown"
 """The author of a picture that might be anybody's."""
 
 
-def of_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any) -> Event:
+def event_from_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any) -> DiscordEvent:
     channel = interaction.channel
     is_thread = isinstance(channel, discord.Thread)
     guild = interaction.guild_id
-    missing = missing_here(interaction, is_thread=is_thread)
-    return Event(
+    missing = missing_permissions(interaction, is_thread=is_thread)
+    return DiscordEvent(
         key=f"interaction:{interaction.id}",
         kind=kind,
         account_id=str(interaction.user.id),
@@ -44,7 +44,7 @@ def of_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any
     )
 
 
-def missing_here(interaction: discord.Interaction[Any], *, is_thread: bool) -> tuple[str, ...]:
+def missing_permissions(interaction: discord.Interaction[Any], *, is_thread: bool) -> tuple[str, ...]:
     """Why the bot may not post its answer here itself; nothing: it may."""
     if interaction.context.private_channel:
         return (texts.NOT_INSTALLED,)
@@ -52,7 +52,7 @@ def missing_here(interaction: discord.Interaction[Any], *, is_thread: bool) -> t
         return ()
     if interaction.is_user_integration() and not interaction.is_guild_integration():
         return (texts.NOT_INSTALLED,)
-    needed = IN_THREADS if is_thread else NEEDED
+    needed = THREAD_PERMISSIONS if is_thread else CHANNEL_PERMISSIONS
     return tuple(title for name, title in needed.items() if not getattr(interaction.app_permissions, name))
 
 
@@ -69,15 +69,15 @@ def _is_nsfw(channel: Any) -> bool:
     return bool(is_nsfw()) if callable(is_nsfw) else False
 
 
-def of_message(message: discord.Message, bot: discord.abc.User) -> Event:
+def event_from_message(message: discord.Message, bot: discord.abc.User) -> DiscordEvent:
     """A message that is for the bot: it mentions it, or is private."""
     guild, channel = message.guild, message.channel
     reference = message.reference
     target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
-    own = pictures_of(message)
+    own = attached_images(message)
     replied = reference.resolved if reference is not None else None
-    theirs = pictures_of(replied) if isinstance(replied, discord.Message) else ()
-    return Event(
+    theirs = attached_images(replied) if isinstance(replied, discord.Message) else ()
+    return DiscordEvent(
         key=f"message:{message.id}",
         kind="message",
         name="reply" if target else "",
@@ -106,17 +106,17 @@ def text_without_mention(text: str, bot_id: int) -> str:
     return text.strip()
 
 
-def pictures_of(message: discord.Message) -> tuple[Attached, ...]:
+def attached_images(message: discord.Message) -> tuple[AttachedFile, ...]:
     """The pictures of a message, or of what it forwards: whose those are, Discord does not say."""
-    found = list(attached(message.attachments, str(message.author.id)))
+    found = list(attached_files(message.attachments, str(message.author.id)))
     for snapshot in message.message_snapshots:
-        found += attached(snapshot.attachments, UNKNOWN)
-    return tuple(one for one in found if one.may_be_a_picture)
+        found += attached_files(snapshot.attachments, UNKNOWN_AUTHOR)
+    return tuple(one for one in found if one.may_be_image)
 
 
-def attached(attachments: Iterable[discord.Attachment], author: str) -> Iterable[Attached]:
+def attached_files(attachments: Iterable[discord.Attachment], author: str) -> Iterable[AttachedFile]:
     for one in attachments:
-        yield Attached(
+        yield AttachedFile(
             url=one.url,
             filename=one.filename,
             size=one.size,
@@ -126,17 +126,17 @@ def attached(attachments: Iterable[discord.Attachment], author: str) -> Iterable
         )
 
 
-def text_of_modal(interaction: discord.Interaction[Any]) -> str:
+def modal_text(interaction: discord.Interaction[Any]) -> str:
     """What was written into the modal's one field, however it is nested."""
     data: Any = interaction.data or {}
-    return str(_value(data.get("components") or []))
+    return str(_find_value(data.get("components") or []))
 
 
-def _value(components: list[dict[str, Any]]) -> str:
+def _find_value(components: list[dict[str, Any]]) -> str:
     for one in components:
         if "value" in one:
             return str(one["value"] or "")
         inner = one.get("components") or ([one["component"]] if "component" in one else [])
-        if inner and (value := _value(inner)):
+        if inner and (value := _find_value(inner)):
             return value
     return ""

@@ -8,12 +8,12 @@ from adapters.discord import texts
 from bot.jobs import Origin
 
 PLATFORM = "discord"
-TOKEN_S = 14 * 60
+TOKEN_LIFETIME_S = 14 * 60
 """An interaction's token lives 15 minutes; nothing is begun with it in the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attached:
+class AttachedFile:
     """A file that hangs on a message, not yet fetched. `author`: the account that posted it; see `ImageRef`."""
 
     url: str
@@ -24,12 +24,12 @@ class Attached:
     author: str = ""
 
     @property
-    def may_be_a_picture(self) -> bool:
+    def may_be_image(self) -> bool:
         return not self.content_type or self.content_type.startswith("image/")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
+class DiscordEvent:
     """One interaction or message.
 
     Attributes:
@@ -56,7 +56,7 @@ class Event:
     missing: tuple[str, ...] = ()
     size_limit: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
-    pictures: tuple[Attached, ...] = ()
+    pictures: tuple[AttachedFile, ...] = ()
     spoiler: bool = False
     target: str = ""
     text: str = ""
@@ -109,10 +109,10 @@ class Event:
         )
 
 
-def read_event(kept: Mapping[str, Any]) -> Event:
+def event_from_json(body: Mapping[str, Any]) -> DiscordEvent:
     """From what `to_json` wrote, perhaps by an older version."""
-    known = {one.name for one in fields(Event)}
-    values = {name: value for name, value in kept.items() if name in known}
-    values["pictures"] = tuple(Attached(**one) for one in values.get("pictures", ()))
+    known = {one.name for one in fields(DiscordEvent)}
+    values = {name: value for name, value in body.items() if name in known}
+    values["pictures"] = tuple(AttachedFile(**one) for one in values.get("pictures", ()))
     values["missing"] = tuple(values.get("missing", ()))
-    return Event(**values)
+    return DiscordEvent(**values)

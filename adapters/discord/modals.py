@@ -12,11 +12,11 @@ MAX_QUESTION = 500
 _TARGET = re.compile(r"menu:(ask|vary):(\d{1,20}:\d{1,20})")
 
 
-class Words(discord.ui.Modal):
+class TextModal(discord.ui.Modal):
     def __init__(self, custom_id: str, action: str, locale: str) -> None:
         asked = WHAT_TO_ASK if action == "ask" else HOW_TO_EDIT
         super().__init__(title=translator(locale)(BUTTONS[action])[:45], custom_id=custom_id, timeout=900)
-        field: discord.ui.TextInput[Words] = discord.ui.TextInput(
+        field: discord.ui.TextInput[TextModal] = discord.ui.TextInput(
             custom_id="words",
             style=discord.TextStyle.short if action == "ask" else discord.TextStyle.paragraph,
             max_length=MAX_QUESTION if action == "ask" else MAX_PROMPT,
@@ -27,11 +27,11 @@ class Words(discord.ui.Modal):
         """The intake hears of every submission itself, also of modals that an earlier life opened."""
 
 
-def of_target(action: str, target: str) -> str:
+def encode_target(action: str, target: str) -> str:
     return f"menu:{action}:{target}"
 
 
-def read_target(custom_id: str) -> tuple[str, str] | None:
+def parse_target(custom_id: str) -> tuple[str, str] | None:
     """The action and the message that a menu's modal is about; None: it is not one."""
     match = _TARGET.fullmatch(custom_id)
     return (match.group(1), match.group(2)) if match else None

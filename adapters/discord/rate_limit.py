@@ -17,130 +17,132 @@ from bot.errors import PlatformError
 
 log = structlog.get_logger()
 
-WRITES, WINDOW_S = 4, 5.5
+WRITES_PER_WINDOW, WINDOW_S = 4, 5.5
 """Writes of one channel in any such time: one less than Discord takes, and a little longer."""
-A_SECOND = 40
+REQUESTS_PER_S = 40
 """Requests in any second, of Discord's 50: answers to interactions are not counted there."""
-SPARE = 20
+PROGRESS_REQUESTS_PER_S = 20
 """Progress only goes out while fewer were made in this second."""
-PROGRESS_S = 3.0
-PATIENCE_S = 2.5
+PROGRESS_INTERVAL_S = 3.0
+MAX_WAIT_S = 2.5
 """Whoever would wait longer comes back later, so that a busy channel holds up no other."""
 
 
-class Pace:
+class RateLimiter:
     """Hands out the moments at which requests may go out."""
 
-    writes = WRITES
+    writes = WRITES_PER_WINDOW
     window_s = WINDOW_S
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._channels: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._all: deque[float] = deque()
+        self._writes_by_channel: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._all_writes: deque[float] = deque()
 
     def _wait_s(self, channel: str) -> float:
         """Until the next write in this channel may go out. Moments handed out already may lie ahead."""
         now = self._clock()
-        times = self._channels[channel]
+        times = self._writes_by_channel[channel]
         while times and now - times[0] >= self.window_s:
             times.popleft()
-        while self._all and now - self._all[0] >= 1:
-            self._all.popleft()
+        while self._all_writes and now - self._all_writes[0] >= 1:
+            self._all_writes.popleft()
         ready = [now]
         if len(times) >= self.writes:
             ready.append(times[-self.writes] + self.window_s)
-        if len(self._all) >= A_SECOND:
-            ready.append(self._all[-A_SECOND] + 1)
-        if len(self._channels) > 5000:
-            self._forget_the_quiet(now)
+        if len(self._all_writes) >= REQUESTS_PER_S:
+            ready.append(self._all_writes[-REQUESTS_PER_S] + 1)
+        if len(self._writes_by_channel) > 5000:
+            self._drop_idle_channels(now)
         return max(ready) - now
 
-    def _forget_the_quiet(self, now: float) -> None:
-        for name in [name for name, times in self._channels.items() if not times or now - times[-1] > self.window_s]:
-            del self._channels[name]
+    def _drop_idle_channels(self, now: float) -> None:
+        for name in [
+            name for name, times in self._writes_by_channel.items() if not times or now - times[-1] > self.window_s
+        ]:
+            del self._writes_by_channel[name]
 
-    async def turn(self, channel: str) -> None:
+    async def wait_for_slot(self, channel: str) -> None:
         """Wait until it is ours. Raises: PlatformError with how long, when that is too long to wait here."""
         wait_s = self._wait_s(channel)
-        if wait_s > PATIENCE_S:
+        if wait_s > MAX_WAIT_S:
             raise PlatformError("too much is said in this channel", retry_after_s=wait_s)
         at = self._clock() + wait_s
-        self._channels[channel].append(at)
-        self._all.append(at)
+        self._writes_by_channel[channel].append(at)
+        self._all_writes.append(at)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
 
-    def has_spare(self, channel: str) -> bool:
+    def has_spare_capacity(self, channel: str) -> bool:
         """Whether progress may go out now: half of the channel's writes stay for what matters more."""
-        is_quiet = self._wait_s(channel) <= 0 and len(self._channels[channel]) <= self.writes // 2
-        return is_quiet and len(self._all) < SPARE
+        is_quiet = self._wait_s(channel) <= 0 and len(self._writes_by_channel[channel]) <= self.writes // 2
+        return is_quiet and len(self._all_writes) < PROGRESS_REQUESTS_PER_S
 
 
-Showing = Callable[[], Awaitable[None]]
+ShowProgress = Callable[[], Awaitable[None]]
 
 
 @dataclass
-class _Editor:
+class _ChannelEditor:
     """One channel's: the latest progress of each of its messages, shown one after another."""
 
-    waiting: dict[str, Showing] = field(default_factory=dict)
-    showing: str = ""
-    is_free: asyncio.Event = field(default_factory=asyncio.Event)
+    pending: dict[str, ShowProgress] = field(default_factory=dict)
+    current: str = ""
+    is_idle: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
 
-class Editors:
+class ProgressEditors:
     """Progress: best effort, latest wins, and never after a result."""
 
-    def __init__(self, pace: Pace, *, every_s: float = PROGRESS_S) -> None:
-        self._pace = pace
+    def __init__(self, rate_limiter: RateLimiter, *, every_s: float = PROGRESS_INTERVAL_S) -> None:
+        self._rate_limiter = rate_limiter
         self._every_s = every_s
-        self._editors: dict[str, _Editor] = {}
+        self._editors: dict[str, _ChannelEditor] = {}
 
-    def show(self, channel: str, message: str, showing: Showing) -> None:
+    def schedule(self, channel: str, message: str, show: ShowProgress) -> None:
         """Show this as soon as there is room, unless something newer comes first."""
-        editor = self._editors.setdefault(channel, _Editor())
-        editor.waiting[message] = showing
+        editor = self._editors.setdefault(channel, _ChannelEditor())
+        editor.pending[message] = show
         if editor.task is None:
-            editor.task = asyncio.create_task(self._edit(channel, editor))
+            editor.task = asyncio.create_task(self._run_editor(channel, editor))
 
-    async def settle(self, channel: str, message: str) -> None:
+    async def finish(self, channel: str, message: str) -> None:
         """Nothing of this message's progress arrives after this returns."""
         editor = self._editors.get(channel)
         if editor is None:
             return
-        editor.waiting.pop(message, None)
-        while editor.showing == message:
-            await editor.is_free.wait()
+        editor.pending.pop(message, None)
+        while editor.current == message:
+            await editor.is_idle.wait()
 
-    async def _edit(self, channel: str, editor: _Editor) -> None:
+    async def _run_editor(self, channel: str, editor: _ChannelEditor) -> None:
         try:
-            while editor.waiting:
-                while editor.waiting and not self._pace.has_spare(channel):  # noqa: ASYNC110 - room comes with time
+            while editor.pending:
+                while editor.pending and not self._rate_limiter.has_spare_capacity(channel):  # noqa: ASYNC110 - room comes with time
                     await asyncio.sleep(0.25)
-                if editor.waiting:
+                if editor.pending:
                     await self._show_one(channel, editor)
                     await asyncio.sleep(self._every_s)
         finally:
             editor.task = None
-            if not editor.waiting:
+            if not editor.pending:
                 self._editors.pop(channel, None)
 
-    async def _show_one(self, channel: str, editor: _Editor) -> None:
-        message = next(iter(editor.waiting))
-        showing = editor.waiting.pop(message)
-        editor.showing = message
-        editor.is_free.clear()
+    async def _show_one(self, channel: str, editor: _ChannelEditor) -> None:
+        message = next(iter(editor.pending))
+        showing = editor.pending.pop(message)
+        editor.current = message
+        editor.is_idle.clear()
         try:
             with suppress(PlatformError):
-                await self._pace.turn(channel)
+                await self._rate_limiter.wait_for_slot(channel)
                 await showing()
         except Exception as error:  # the edge of a loop that must go on
             log.debug("progress was not shown", action="progress_failed", exc_info=error)
         finally:
-            editor.showing = ""
-            editor.is_free.set()
+            editor.current = ""
+            editor.is_idle.set()
 
     def stop(self) -> None:
         for editor in list(self._editors.values()):

@@ -12,8 +12,8 @@ from bot.chat.texts import say_button
 if TYPE_CHECKING:
     from adapters.discord.client import EaselClient
 
-STYLES = {"cancel": discord.ButtonStyle.danger, "delete": discord.ButtonStyle.danger}
-IN_A_ROW, ROWS = 5, 5
+BUTTON_STYLES = {"cancel": discord.ButtonStyle.danger, "delete": discord.ButtonStyle.danger}
+BUTTONS_PER_ROW, MAX_ROWS = 5, 5
 
 
 class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?s)v1:.*"):
@@ -31,15 +31,15 @@ class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], temp
         return cls(match.group())
 
     async def callback(self, interaction: "discord.Interaction[EaselClient]") -> None:  # type: ignore[override]
-        await interaction.client.intake.pressed(interaction, self.custom_id)
+        await interaction.client.event_handler.on_button(interaction, self.custom_id)
 
 
-def view_of(buttons: Iterable[Button], locale: str) -> discord.ui.View:
+def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
     """At most five rows of five."""
     view = discord.ui.View(timeout=None)
-    for index, button in enumerate(list(buttons)[: IN_A_ROW * ROWS]):
-        style = STYLES.get(button.action, discord.ButtonStyle.secondary)
+    for index, button in enumerate(list(buttons)[: BUTTONS_PER_ROW * MAX_ROWS]):
+        style = BUTTON_STYLES.get(button.action, discord.ButtonStyle.secondary)
         item = JobButton(button.encode(), say_button(button, locale)[:80], style)
-        item.row = index // IN_A_ROW
+        item.row = index // BUTTONS_PER_ROW
         view.add_item(item)
     return view

@@ -16,7 +16,7 @@ from bot.commands import COMMANDS
 from bot.errors import UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import IMAGE_TEXT_TO_IMAGE
-from bot.options import take_flag
+from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
 
@@ -98,7 +98,7 @@ class Talk:
 
     async def _submit(self, turn: Turn, verb: str, words: str, images: Sequence[ImageRef], parent: Job | None) -> None:
         role = (*COMMANDS[verb].roles, "init")[0]
-        words, is_confirmed = take_flag(words, "confirm")
+        words, is_confirmed = pop_flag(words, "confirm")
         request = Request(
             origin=turn.origin,
             command=verb,

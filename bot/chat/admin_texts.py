@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bot.chat.texts import say_arrival, say_duration
-from bot.i18n import N_, Say, translator
+from bot.i18n import N_, Translate, translator
 from bot.memory.fit import Fit
 from bot.models import Models, ModelSpec
 from bot.ports import Addition, Freed
@@ -30,7 +30,7 @@ def say_rows(
     return "\n".join([*lines, say(HOW_TO_USE)])
 
 
-def _in_use(models: Models, spec: ModelSpec, say: Say) -> str:
+def _in_use(models: Models, spec: ModelSpec, say: Translate) -> str:
     arrival = models.arrival(spec.name)
     if arrival is not None:
         return f"{spec.name}: {say_arrival(arrival, spec.called, say)}"
@@ -41,7 +41,7 @@ def _in_use(models: Models, spec: ModelSpec, say: Say) -> str:
     return f"{spec.name}: {', '.join(tasks)}"
 
 
-def _preset(spec: ModelSpec, fits: Fit | None, say: Say) -> str:
+def _preset(spec: ModelSpec, fits: Fit | None, say: Translate) -> str:
     told = [spec.called]
     if spec.download_mb:
         told.append(say("{size} GiB").format(size=f"{spec.download_mb / 1024:.1f}"))
@@ -52,7 +52,7 @@ def _preset(spec: ModelSpec, fits: Fit | None, say: Say) -> str:
     return f"{spec.name}: {', '.join(told)}"
 
 
-def _place(fits: Fit, say: Say) -> str:
+def _place(fits: Fit, say: Translate) -> str:
     if fits.place == "no":
         return say("does not fit")
     where = say("on the CPU") if fits.place == "cpu" else say("fits")

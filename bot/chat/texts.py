@@ -9,7 +9,7 @@ from typing import Any
 from bot import error_texts
 from bot.chat.buttons import Button
 from bot.errors import JobCancelled
-from bot.i18n import LOCALES, N_, Say, translator
+from bot.i18n import LOCALES, N_, Translate, translator
 from bot.jobs import Job, JobState
 from bot.models import ARRIVING, Arrival, Models
 from bot.options import clean_text
@@ -42,7 +42,7 @@ def say_state(ticket: Ticket, locale: str = "en") -> str:
     return f"{stands}, {say_duration(ticket.eta_s, say)}." if ticket.eta_s is not None else f"{stands}."
 
 
-def _say_arriving(ticket: Ticket, arrival: Arrival, say: Say) -> str:
+def _say_arriving(ticket: Ticket, arrival: Arrival, say: Translate) -> str:
     """How far the model is that the job waits for, and the job's place."""
     line = say_arrival(arrival, ticket.title, say)
     if not ticket.position:
@@ -51,7 +51,7 @@ def _say_arriving(ticket: Ticket, arrival: Arrival, say: Say) -> str:
     return f"{line} {place}"
 
 
-def say_arrival(arrival: Arrival, title: str, say: Say) -> str:
+def say_arrival(arrival: Arrival, title: str, say: Translate) -> str:
     """One line about a model on its way here."""
     if arrival.stage == "checking":
         return say("Checking {model}.").format(model=title)
@@ -65,7 +65,7 @@ def say_arrival(arrival: Arrival, title: str, say: Say) -> str:
     return say("Downloading {model}, {percent} %, {left}.").format(model=title, percent=percent, left=left)
 
 
-def _ordinal(number: int, say: Say) -> str:
+def _ordinal(number: int, say: Translate) -> str:
     if number % 100 not in (11, 12, 13):
         match number % 10:
             case 1:
@@ -97,7 +97,7 @@ def say_progress(progress: Progress | None, locale: str = "en", *, eta_s: float 
     return say("Working: {percent} %, {left} left.").format(percent=percent, left=say_duration(eta_s, say))
 
 
-def say_duration(seconds: float, say: Say) -> str:
+def say_duration(seconds: float, say: Translate) -> str:
     if seconds < 90:
         return say("about {n} s").format(n=max(1, round(seconds)))
     if seconds < 5400:
@@ -137,7 +137,7 @@ def _answer(job: Job, locale: str) -> str:
     return f"{question}\n{job.result.text}" if question else job.result.text
 
 
-def _made_from(job: Job, say: Say) -> str:
+def _made_from(job: Job, say: Translate) -> str:
     seed = job.result.seed if job.result else None
     prompt = clean_text(str(job.options.get("prompt", ""))) or say("A picture")
     told = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt

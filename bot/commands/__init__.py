@@ -1,9 +1,9 @@
-"""Everything that a person can ask. `COMMANDS` registers."""
+"""Everything that people can ask for. `COMMANDS` is the registry."""
 
 import difflib
 
 from bot.commands.ask import Ask
-from bot.commands.base import Command
+from bot.commands.base import Answer, Command
 from bot.commands.caption import Caption
 from bot.commands.describe import Describe
 from bot.commands.edit import Edit
@@ -19,7 +19,7 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def find_command(name: str) -> type[Command]:
-    """Raises: UnknownCommand with the nearest name."""
+    """Raises: UnknownCommand: with the most similar name."""
     folded = name.strip().lstrip("/").casefold()
     if folded in COMMANDS:
         return COMMANDS[folded]
@@ -27,4 +27,28 @@ def find_command(name: str) -> type[Command]:
     raise UnknownCommand(clean_text(name)[:40], list(COMMANDS), near[0] if near else "")
 
 
-__all__ = ["COMMANDS", "Ask", "Caption", "Command", "Describe", "Edit", "Imagine", "Match", "Upscale", "find_command"]
+def answer_of(name: str) -> Answer:
+    """What a job's command answers with; a text, for a command that no longer exists."""
+    return COMMANDS[name].answers if name in COMMANDS else Answer.TEXT
+
+
+def answer_lines(name: str, text: str | None) -> list[str]:
+    """The choices in an answer of a command that answers with lines; empty for any other command."""
+    return (text or "").splitlines() if answer_of(name) is Answer.LINES else []
+
+
+__all__ = [
+    "COMMANDS",
+    "Answer",
+    "Ask",
+    "Caption",
+    "Command",
+    "Describe",
+    "Edit",
+    "Imagine",
+    "Match",
+    "Upscale",
+    "answer_lines",
+    "answer_of",
+    "find_command",
+]

@@ -1,37 +1,55 @@
-"""What every command is made of. A new kind of command is one file beside this one."""
+"""The base class of all commands. A new command is one file in this folder and its line in `COMMANDS`."""
 
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 from bot.errors import InvalidOption
+from bot.i18n import N_
 from bot.jobs import ImageRef, Picture
 from bot.models import Models, ModelSpec
-from bot.options import OptionSpec, read_options, read_text
+from bot.options import OptionSpec, parse_options, parse_text
+
+
+class Answer(StrEnum):
+    """What a command answers with."""
+
+    IMAGES = "images"
+    TEXT = "text"
+    LINES = "lines"
+    """A text whose lines are choices, each a prompt of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(ABC):
-    """One request, checked but not yet filled in.
+    """One request: validated, defaults not yet filled in.
 
     Attributes:
-        values: the options given, by INTERFACES' names; what is not given comes from the model.
-        images: the pictures it is about.
+        values: the given options, by their REST names; the model supplies defaults for the others.
+        images: the input images.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    """What it does: menus, `/help` and `--help` show it."""
+    answers: ClassVar[Answer]
+    unavailable: ClassVar[str] = N_("No installed model can do that yet; the owner can add one.")
+    """What people read where no model can do it."""
     specs: ClassVar[tuple[OptionSpec, ...]]
+    smoke_tests: ClassVar[tuple[str, ...]] = ()
+    """Tasks that a new model is tried with by this command."""
+    smoke_test_values: ClassVar[Mapping[str, Any]] = {}
     roles: ClassVar[tuple[str, ...]] = ()
-    """Roles that its pictures may have; the first is what a picture without a role is."""
+    """Roles that its images may have; the first is the role of an image that names none."""
     images_needed: ClassVar[int] = 0
     images_allowed: ClassVar[int] = 0
-    has_mask: ClassVar[bool] = False
-    """One more may come, with the role "mask": what is white there is made anew."""
+    accepts_mask: ClassVar[bool] = False
+    """It accepts one more image, with the role "mask": its white area is inpainted."""
     album_allowed: ClassVar[int] = 0
-    """More than `images_allowed`: as many may come at once from a chat."""
+    """The limit for an album from a chat, where it is higher than `images_allowed`."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     images: tuple[ImageRef, ...] = ()
@@ -39,7 +57,7 @@ class Command(ABC):
     @property
     @abstractmethod
     def task(self) -> str:
-        """The Hub's tag of what a model must be able to do."""
+        """The Hub's tag of the task that a model must support."""
 
     @property
     def needle(self) -> str:
@@ -48,19 +66,21 @@ class Command(ABC):
         return str(self.values.get(main, ""))
 
     @classmethod
-    def read(cls, options: Mapping[str, Any], images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
+    def from_options(
+        cls, options: Mapping[str, Any], images: Sequence[ImageRef] = (), *, is_album: bool = False
+    ) -> Self:
         """From named values: a REST body, slash options. Raises: InvalidOption."""
-        return cls(values=read_options(cls.specs, options), images=cls._check_images(images, is_album))
+        return cls(values=parse_options(cls.specs, options), images=cls._check_images(images, is_album))
 
     @classmethod
-    def read_line(cls, line: str, images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
+    def from_text(cls, line: str, images: Sequence[ImageRef] = (), *, is_album: bool = False) -> Self:
         """From a typed line with `--flags`. Raises: InvalidOption."""
-        return cls(values=read_text(cls.specs, line), images=cls._check_images(images, is_album))
+        return cls(values=parse_text(cls.specs, line), images=cls._check_images(images, is_album))
 
     @classmethod
     def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
         most = max(cls.images_allowed, cls.album_allowed if is_album else 0)
-        masks = sum(image.role == "mask" for image in images) if cls.has_mask else 0
+        masks = sum(image.role == "mask" for image in images) if cls.accepts_mask else 0
         pictures = len(images) - masks
         if pictures < cls.images_needed:
             raise InvalidOption("images", "needs_image")
@@ -75,8 +95,8 @@ class Command(ABC):
                 raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))
         return tuple(images)
 
-    def seeing(self, pictures: Sequence[Picture]) -> Self:
-        """The command once its pictures were looked at: what it can do may depend on their size."""
+    def with_images(self, pictures: Sequence[Picture]) -> Self:
+        """The command with its images measured: what it can do may depend on their size."""
         return self
 
     def choose_model(self, models: Models) -> ModelSpec:
@@ -93,10 +113,16 @@ class Command(ABC):
         return spec
 
     @abstractmethod
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
-        """Every option with its value for this model. `seed` is used when none was given; `aspect` is the first
-        picture's width / height. Raises: InvalidOption when the model does not take a value."""
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+        """Every option with its value for this model.
+
+        Args:
+            seed: used when none was given.
+            aspect: width / height of the first image.
+
+        Raises: InvalidOption: the model does not support a value.
+        """
 
     @abstractmethod
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
-        """For prices: (steps or tokens, size relative to the model's own, how many results)."""
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        """For prices: (steps or tokens, pixels of an image, number of results)."""

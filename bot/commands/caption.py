@@ -1,4 +1,4 @@
-"""`caption`: say what is in a picture."""
+"""`caption`: describes an image in a sentence."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,9 @@ from bot.models import IMAGE_TO_TEXT
 @dataclass(frozen=True, kw_only=True)
 class Caption(VisionCommand):
     name = "caption"
-    summary = N_("Say what is in a picture")
+    summary = N_("Describe a picture in a sentence")
+    unavailable = N_("I can't describe pictures here yet; the owner can add a model.")
+    smoke_tests = (IMAGE_TO_TEXT,)
     specs = GENERATION
 
     @property

@@ -27,9 +27,9 @@ def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, asp
     while True:
         candidate = replace(command, values={**wished, **command.values})
         try:
-            candidate.fill(candidate.choose_model(models), 0, aspect)
+            candidate.fill_options(candidate.choose_model(models), 0, aspect)
         except InvalidOption as error:
-            refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.flags)), "")
+            refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.aliases)), "")
             if refused not in wished:
                 return candidate
             gone = SIZES if refused in SIZES else (refused,)  # half a size is none
@@ -42,4 +42,4 @@ def again(
     kind: type[Command], given: Mapping[str, Any], wishes: Mapping[str, Any], images: Sequence[ImageRef], models: Models
 ) -> Mapping[str, Any]:
     """Options for a command that says what is given and wishes for what an earlier job had."""
-    return with_wishes(kind.read(given, images, is_album=True), wishes, models).values
+    return with_wishes(kind.from_options(given, images, is_album=True), wishes, models).values

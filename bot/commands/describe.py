@@ -1,9 +1,10 @@
-"""`describe`: turn a picture into several prompts, each of which can be imagined."""
+"""`describe`: turns an image into several prompts, each of which can be imagined."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bot.commands.base import Answer
 from bot.commands.vision import GENERATION, VisionCommand
 from bot.i18n import N_
 from bot.models import IMAGE_TO_TEXT
@@ -12,10 +13,12 @@ from bot.options import OptionSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Describe(VisionCommand):
-    """Its answer has one prompt on each line, all different; there may be fewer than asked for."""
+    """Answers with one prompt per line, all different; there may be fewer than requested."""
 
     name = "describe"
     summary = N_("Turn a picture into prompts")
+    unavailable = N_("I can't describe pictures here yet; the owner can add a model.")
+    answers = Answer.LINES
     album_allowed = 1
     specs = (
         OptionSpec(name="count", kind=int, help=N_("How many prompts"), minimum=1, maximum=4, default=4),
@@ -30,6 +33,6 @@ class Describe(VisionCommand):
     def needle(self) -> str:
         return ""
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
-        tokens, area, count = super().steps_of(options)
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        tokens, area, count = super().work_units(options)
         return tokens * int(options["count"]), area, count

@@ -1,4 +1,4 @@
-"""`edit`: change a picture as an instruction says, with a model that takes both, and perhaps pictures to refer to."""
+"""`edit`: edits an image by instruction, with optional reference images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,25 +11,27 @@ from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from bot.options import OptionSpec
 
-_PROMPT, *_OTHERS = (spec for spec in Imagine.specs if spec.name != "strength")
+_PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name != "strength")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edit(Imagine):
     name = "edit"
-    summary = N_("Change a picture as you say")
+    summary = N_("Edit a picture by instruction")
+    unavailable = N_("I can't edit pictures here yet; the owner can add a model.")
+    smoke_tests = (IMAGE_TEXT_TO_IMAGE,)
     roles: ClassVar[tuple[str, ...]] = ("init", "reference")
     images_needed = 1
     images_allowed = 4
-    has_mask = False
+    accepts_mask = False
     specs = (
-        replace(_PROMPT, help=N_("What to change"), flags=("instruction",)),
-        *_OTHERS,
+        replace(_PROMPT, help=N_("What to change"), aliases=("instruction",)),
+        *_OTHER_SPECS,
         OptionSpec(
             name="image_guidance_scale",
             kind=float,
-            help=N_("How closely to keep to the picture; the model's own when not given"),
-            flags=("image_guidance",),
+            help=N_("Image guidance scale: how closely to follow the input image (default: the model's)"),
+            aliases=("image_guidance",),
             minimum=1,
             maximum=5,
         ),
@@ -41,23 +43,23 @@ class Edit(Imagine):
 
     @classmethod
     def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
-        """The first that is called so, else the first, is changed and leads; the others are referred to."""
+        """The first with the role "init", else the first, is edited; the others become references."""
         checked = super()._check_images(images, is_album)
         first = next((number for number, image in enumerate(checked) if image.role == "init"), 0)
         others = (image for number, image in enumerate(checked) if number != first)
         return (replace(checked[first], role="init"), *(replace(image, role="reference") for image in others))
 
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         if len(self.images) > model.max_images:
             raise InvalidOption("images", "too_many_images", value=len(self.images), allowed=str(model.max_images))
-        filled = super().fill(model, seed, aspect)
+        filled = super().fill_options(model, seed, aspect)
         del filled["strength"]
         if self.values.get("image_guidance_scale") is not None:
             filled["image_guidance_scale"] = self.values["image_guidance_scale"]
         return filled
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
-        """Each further picture makes a step about half as long again as one with a single picture."""
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+        """Each further image makes a step about 50 % longer."""
         further = max(0, len(self.images) - 1)
         area = options["width"] * options["height"] * (1 + further / 2)
         return int(options["steps"]), float(area), int(options["count"])

@@ -1,4 +1,4 @@
-"""`imagine`: a picture from a prompt, or from a prompt and a picture."""
+"""`imagine`: images from a prompt, or from a prompt and an image."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bot.commands.base import Command
+from bot.commands.base import Answer, Command
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
@@ -21,9 +21,13 @@ MAX_ASPECT = 4.0
 class Imagine(Command):
     name = "imagine"
     summary = N_("Make pictures from a prompt")
+    unavailable = N_("I can't make pictures here yet; the owner can add a model.")
+    answers = Answer.IMAGES
+    smoke_tests: ClassVar[tuple[str, ...]] = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+    smoke_test_values: ClassVar[Mapping[str, Any]] = {"prompt": "a red fox in the snow"}
     roles: ClassVar[tuple[str, ...]] = ("init", "mask")
     images_allowed = 1
-    has_mask = True
+    accepts_mask = True
     specs: ClassVar[tuple[OptionSpec, ...]] = (
         OptionSpec(
             name="prompt",
@@ -36,15 +40,15 @@ class Imagine(Command):
         OptionSpec(
             name="negative_prompt",
             kind=str,
-            help=N_("What to keep out"),
-            flags=("negative",),
+            help=N_("What to avoid"),
+            aliases=("negative",),
             maximum=MAX_PROMPT,
             default="",
         ),
         OptionSpec(
             name="seed",
             kind=int,
-            help=N_("The same seed gives the same picture; drawn when not given"),
+            help=N_("Random seed; the same seed gives the same picture (default: random)"),
             minimum=0,
             maximum=MAX_SEED,
         ),
@@ -52,29 +56,29 @@ class Imagine(Command):
         OptionSpec(
             name="steps",
             kind=int,
-            help=N_("Denoising steps; the model's own when not given"),
+            help=N_("Denoising steps (default: the model's)"),
             minimum=1,
             maximum=150,
         ),
         OptionSpec(
             name="guidance_scale",
             kind=float,
-            help=N_("How closely to follow the prompt; the model's own when not given"),
-            flags=("guidance",),
+            help=N_("Guidance scale: how closely to follow the prompt (default: the model's)"),
+            aliases=("guidance",),
             minimum=0,
             maximum=30,
         ),
         OptionSpec(
             name="width",
             kind=int,
-            help=N_("Pixels; the model's own when not given"),
+            help=N_("Width in pixels (default: the model's)"),
             minimum=8,
             maximum=4096,
         ),
         OptionSpec(
             name="height",
             kind=int,
-            help=N_("Pixels; the model's own when not given"),
+            help=N_("Height in pixels (default: the model's)"),
             minimum=8,
             maximum=4096,
         ),
@@ -84,25 +88,27 @@ class Imagine(Command):
             help=N_("WIDTHxHEIGHT in pixels, instead of width and height"),
             maximum=20,
         ),
-        OptionSpec(name="aspect", kind=str, help=N_("WIDTH:HEIGHT at the model's own area"), maximum=20),
+        OptionSpec(
+            name="aspect", kind=str, help=N_("Aspect ratio WIDTH:HEIGHT, at the model's pixel area"), maximum=20
+        ),
         OptionSpec(
             name="sampler",
             kind=str,
-            help=N_("The sampler; the model's own when not given"),
+            help=N_("Sampler (default: the model's)"),
             choices=SAMPLERS,
         ),
         OptionSpec(
             name="strength",
             kind=float,
-            help=N_("How far to go from the given picture, 0 to 1"),
+            help=N_("Denoising strength, 0 to 1: how much to change the input image"),
             minimum=0.01,
             maximum=1,
         ),
-        OptionSpec(name="style", kind=str, help=N_("One of the looks that are kept here"), maximum=60),
+        OptionSpec(name="style", kind=str, help=N_("A style from the owner's list"), maximum=60),
         OptionSpec(
             name="model",
             kind=str,
-            help=N_("Which model; the first able one when not given"),
+            help=N_("Model (default: the first that supports this)"),
             maximum=60,
         ),
     )
@@ -111,7 +117,7 @@ class Imagine(Command):
     def task(self) -> str:
         return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
 
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
@@ -120,10 +126,10 @@ class Imagine(Command):
             raise InvalidOption("strength", "needs_init")
         if values.get("negative_prompt") and not model.takes_negative:
             raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
-        wished = values.get("guidance_scale")
-        if wished is not None and wished != model.guidance_scale and not model.takes_guidance:
+        guidance = values.get("guidance_scale")
+        if guidance is not None and guidance != model.guidance_scale and not model.takes_guidance:
             raise InvalidOption("guidance_scale", "model_lacks", value=model.name)
-        width, height = self._size(model, aspect)
+        width, height = self._choose_size(model, aspect)
         count = values.get("count", 1)
         if values.get("seed", 0) + count - 1 > MAX_SEED:
             raise InvalidOption("seed", "range", value=values["seed"], allowed=f"0 to {MAX_SEED - count + 1}")
@@ -136,7 +142,7 @@ class Imagine(Command):
             "guidance_scale": values.get("guidance_scale", model.guidance_scale),
             "width": width,
             "height": height,
-            "sampler": self._sampler(model),
+            "sampler": self._choose_sampler(model),
             "model": model.name,
         }
         if values.get("style"):
@@ -145,29 +151,29 @@ class Imagine(Command):
             filled["strength"] = values.get("strength", model.strength)
         return filled
 
-    def _sampler(self, model: ModelSpec) -> str:
+    def _choose_sampler(self, model: ModelSpec) -> str:
         wanted = str(self.values.get("sampler") or model.sampler)
         if wanted and wanted not in model.known_samplers and self.values.get("sampler"):
             raise InvalidOption("sampler", "choice", value=wanted, allowed=", ".join(model.known_samplers))
         return wanted
 
-    def _size(self, model: ModelSpec, aspect: float | None) -> tuple[int, int]:
-        """Width and height in pixels. A size typed is kept or refused; one from an aspect is rounded to what fits."""
+    def _choose_size(self, model: ModelSpec, aspect: float | None) -> tuple[int, int]:
+        """Width and height in pixels. An explicit size is used or refused; one from an aspect ratio is rounded."""
         values = self.values
-        wished = [name for name in ("size", "aspect") if values.get(name)]
-        if wished and (len(wished) == 2 or values.get("width") or values.get("height")):
-            raise InvalidOption(wished[0], "size_twice")
+        given = [name for name in ("size", "aspect") if values.get(name)]
+        if given and (len(given) == 2 or values.get("width") or values.get("height")):
+            raise InvalidOption(given[0], "size_twice")
         if values.get("size"):
-            return self._checked(
+            return self._check_size(
                 model,
-                *_pair(_SIZE, "size", values["size"], N_("WIDTHxHEIGHT, such as 512x512")),
+                *_parse_pair(_SIZE, "size", values["size"], N_("WIDTHxHEIGHT, such as 512x512")),
                 "size",
             )
         if values.get("aspect"):
-            wide, high = _pair(_ASPECT, "aspect", values["aspect"], N_("WIDTH:HEIGHT, such as 3:2"))
+            wide, high = _parse_pair(_ASPECT, "aspect", values["aspect"], N_("WIDTH:HEIGHT, such as 3:2"))
             return fit_aspect(model, wide / high, "aspect")
         if values.get("width") or values.get("height"):
-            return self._checked(
+            return self._check_size(
                 model,
                 values.get("width") or model.width,
                 values.get("height") or model.height,
@@ -177,29 +183,32 @@ class Imagine(Command):
             return fit_aspect(model, min(MAX_ASPECT, max(1 / MAX_ASPECT, aspect)), "aspect")
         return model.width, model.height
 
-    def _checked(self, model: ModelSpec, width: float, height: float, written: str) -> tuple[int, int]:
+    def _check_size(self, model: ModelSpec, width: float, height: float, written: str) -> tuple[int, int]:
+        allowed = f"{model.min_size} to {model.max_size}"
+        if written == "size" and not all(model.min_size <= side <= model.max_size for side in (width, height)):
+            raise InvalidOption("size", "range", value=f"{width:.0f}x{height:.0f}", allowed=allowed)
         for name, side in (("width", int(width)), ("height", int(height))):
             option = written if written == "size" else name
             if not model.min_size <= side <= model.max_size:
-                raise InvalidOption(option, "range", value=side, allowed=f"{model.min_size} to {model.max_size}")
+                raise InvalidOption(option, "range", value=side, allowed=allowed)
             if side % model.size_multiple:
                 raise InvalidOption(
                     option,
                     "multiple",
                     value=side,
                     allowed=str(model.size_multiple),
-                    nearest=str(_snap(model, side)),
+                    nearest=str(_round_side(model, side)),
                 )
         return int(width), int(height)
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         steps = options["steps"]
         if "strength" in options:
             steps = max(1, math.ceil(steps * options["strength"]))
         return steps, float(options["width"] * options["height"]), int(options["count"])
 
 
-def _pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tuple[float, float]:
+def _parse_pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tuple[float, float]:
     match = pattern.fullmatch(text)
     if not match or not all(float(side) for side in match.groups()):
         raise InvalidOption(option, "type", value=text, allowed=allowed)
@@ -207,18 +216,18 @@ def _pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tup
 
 
 def fit_aspect(model: ModelSpec, ratio: float, written: str) -> tuple[int, int]:
-    """The size nearest to `ratio` (width / height) at the model's own pixel area, in its multiples.
+    """The size closest to `ratio` (width / height) at the model's pixel area, in its multiples.
 
-    Raises: InvalidOption when the ratio is beyond 4:1.
+    Raises: InvalidOption: the ratio is beyond 4:1.
     """
     if not 1 / MAX_ASPECT <= ratio <= MAX_ASPECT:
         raise InvalidOption(written, "range", value=f"{ratio:.3g}", allowed="1:4 to 4:1")
     area = model.width * model.height
-    return _snap(model, math.sqrt(area * ratio)), _snap(model, math.sqrt(area / ratio))
+    return _round_side(model, math.sqrt(area * ratio)), _round_side(model, math.sqrt(area / ratio))
 
 
-def _snap(model: ModelSpec, side: float) -> int:
-    """The nearest side that the model takes."""
+def _round_side(model: ModelSpec, side: float) -> int:
+    """The nearest side length that the model supports."""
     step = model.size_multiple
     return min(
         model.max_size // step * step,

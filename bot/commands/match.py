@@ -1,25 +1,29 @@
-"""`match`: say how well each of several texts fits a picture."""
+"""`match`: scores how well each of several texts fits an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from bot.commands.base import Command
+from bot.commands.base import Answer, Command
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION, ModelSpec
 from bot.options import OptionSpec
 
-BETWEEN = "|"
-MOST = 10
+SEPARATOR = "|"
+MAX_TEXTS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match(Command):
-    """Its answer has a line for each text, the best first: a percentage and the text. Each text is judged by itself."""
+    """Answers with a line for each text, best first: a percentage and the text. Texts are scored independently."""
 
     name = "match"
-    summary = N_("Say how well texts fit a picture")
+    summary = N_("Score how well texts fit a picture")
+    unavailable = N_("I can't compare texts with pictures here yet; the owner can add a model.")
+    answers = Answer.TEXT
+    smoke_tests = (ZERO_SHOT_IMAGE_CLASSIFICATION,)
+    smoke_test_values: ClassVar[Mapping[str, Any]] = {"texts": "a fox | a cat"}
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
@@ -27,29 +31,29 @@ class Match(Command):
         OptionSpec(
             name="texts",
             kind=str,
-            help=N_("What may be in it: 1 to 10 texts with | between them"),
+            help=N_("1 to 10 texts, separated by |"),
             maximum=1000,
             is_required=True,
             is_main=True,
-            between=BETWEEN,
+            separator=SEPARATOR,
         ),
-        OptionSpec(name="model", kind=str, help=N_("Which model; the first able one when not given"), maximum=60),
+        OptionSpec(name="model", kind=str, help=N_("Model (default: the first that supports this)"), maximum=60),
     )
 
     @property
     def task(self) -> str:
         return ZERO_SHOT_IMAGE_CLASSIFICATION
 
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
-        count = len(texts_in(self.values["texts"]))
-        if not 1 <= count <= MOST:
-            raise InvalidOption("texts", "count", value=count, allowed=f"1 to {MOST}")
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+        count = len(split_texts(self.values["texts"]))
+        if not 1 <= count <= MAX_TEXTS:
+            raise InvalidOption("texts", "count", value=count, allowed=f"1 to {MAX_TEXTS}")
         return {"texts": self.values["texts"], "model": model.name}
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         return 1, 0.0, 1
 
 
-def texts_in(line: str) -> list[str]:
-    """The texts of an option, each once."""
-    return list(dict.fromkeys(text.strip() for text in line.split(BETWEEN) if text.strip()))
+def split_texts(line: str) -> list[str]:
+    """The texts of an option, without duplicates."""
+    return list(dict.fromkeys(text.strip() for text in line.split(SEPARATOR) if text.strip()))

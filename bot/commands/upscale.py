@@ -1,14 +1,14 @@
-"""`upscale`: a picture at a multiple of its size.
+"""`upscale`: an image at a multiple of its size.
 
-Where a model takes that size, it refines the enlarged picture a little (image to image); else the picture is only
-resized, which the result says.
+A model that supports the target size refines the enlarged image slightly (image to image); otherwise the image is only
+resized, and the result says so.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from bot.commands.base import Command
+from bot.commands.base import Answer, Command
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption
 from bot.i18n import N_
@@ -18,40 +18,45 @@ from bot.options import OptionSpec
 
 REFINE, RESIZE = "refine", "resize"
 STRENGTH = 0.3
-"""Low enough that a refined picture stays the one that it was."""
-_KEPT = ("negative_prompt", "seed", "steps", "guidance_scale", "sampler", "model")
-_OF_IMAGINE = {spec.name: spec for spec in Imagine.specs}
+"""Denoising strength, low enough to keep the image recognisable."""
+_SHARED_OPTIONS = ("negative_prompt", "seed", "steps", "guidance_scale", "sampler", "model")
+_IMAGINE_SPECS = {spec.name: spec for spec in Imagine.specs}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upscale(Command):
-    """`size` is the picture's own, width and height; known once the picture was looked at."""
+    """`size`: width and height of the input image, once it has been measured."""
 
     name = "upscale"
     summary = N_("Make a picture larger")
+    unavailable = N_("I can't upscale pictures here yet; the owner can add a model.")
+    answers = Answer.IMAGES
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
     specs = (
         replace(
-            _OF_IMAGINE["prompt"], help=N_("What it shows; helps a model that refines"), is_required=False, default=""
+            _IMAGINE_SPECS["prompt"],
+            help=N_("What the picture shows; guides refinement"),
+            is_required=False,
+            default="",
         ),
-        OptionSpec(name="scale", kind=int, help=N_("How many times as large"), minimum=2, maximum=4, default=2),
+        OptionSpec(name="scale", kind=int, help=N_("Scale factor"), minimum=2, maximum=4, default=2),
         OptionSpec(
             name="method",
             kind=str,
-            help=N_("Refine with a model, or only resize; by what the model takes when not given"),
+            help=N_("Refine with a model, or only resize (default: refine if a model supports the size)"),
             choices=(REFINE, RESIZE),
         ),
         OptionSpec(
             name="strength",
             kind=float,
-            help=N_("How far refining may go from the picture"),
+            help=N_("Denoising strength of the refinement"),
             minimum=0.01,
             maximum=1,
             default=STRENGTH,
         ),
-        *(_OF_IMAGINE[name] for name in _KEPT),
+        *(_IMAGINE_SPECS[name] for name in _SHARED_OPTIONS),
     )
     size: tuple[int, int] | None = None
 
@@ -59,61 +64,61 @@ class Upscale(Command):
     def task(self) -> str:
         return IMAGE_TO_IMAGE
 
-    def seeing(self, pictures: Sequence[Picture]) -> Self:
+    def with_images(self, pictures: Sequence[Picture]) -> Self:
         return replace(self, size=(pictures[0].width, pictures[0].height)) if pictures else self
 
     def choose_model(self, models: Models) -> ModelSpec:
-        """One that can refine it, if there is any. To resize it takes none; the job still stands in one's queue."""
+        """A model that can refine at the target size, else any: resizing needs none, but a job always names one."""
         wanted = self.values.get("model")
         if wanted and models.get(wanted) is None:
             raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(spec.name for spec in models))
-        able = [spec for spec in models if self.refines(spec) and wanted in (None, "", spec.name)]
+        able = [spec for spec in models if self.can_refine(spec) and wanted in (None, "", spec.name)]
         chosen = next(iter(able), None) or models.get(wanted or "") or next(iter(models), None)
         if chosen is None:
             raise InvalidOption("model", "no_model", value=self.name)
         return chosen
 
-    def refines(self, model: ModelSpec) -> bool:
-        """Whether the model takes a picture as large as this one will be."""
-        sides = self._target() or (0, 0)
+    def can_refine(self, model: ModelSpec) -> bool:
+        """Whether the model supports the target size."""
+        sides = self._target_size() or (0, 0)
         return IMAGE_TO_IMAGE in model.tasks and all(
             model.min_size <= side <= model.max_size and side % model.size_multiple == 0 for side in sides
         )
 
-    def _target(self) -> tuple[int, int] | None:
+    def _target_size(self) -> tuple[int, int] | None:
         scale = int(self.values.get("scale", 2))
         return (self.size[0] * scale, self.size[1] * scale) if self.size else None
 
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         scale = int(self.values.get("scale", 2))
-        width, height = self._target() or (model.width, model.height)
+        width, height = self._target_size() or (model.width, model.height)
         if width * height > MAX_PIXELS:
-            raise InvalidOption("scale", "range", value=scale, allowed=N_("less for a picture as large as this one"))
-        method = self.values.get("method") or (REFINE if self.refines(model) else RESIZE)
-        if method == REFINE and not self.refines(model):
+            raise InvalidOption("scale", "range", value=scale, allowed=N_("a smaller scale for a picture of this size"))
+        method = self.values.get("method") or (REFINE if self.can_refine(model) else RESIZE)
+        if method == REFINE and not self.can_refine(model):
             raise InvalidOption("method", "model_lacks", value=model.name)
         filled: dict[str, Any] = {"prompt": self.values.get("prompt", ""), "scale": scale, "method": method}
         if method == REFINE:
-            filled |= self._refining(model, seed, width, height)
+            filled |= self._refine_options(model, seed, width, height)
         return {**filled, "width": width, "height": height, "count": 1, "model": model.name}
 
-    def _refining(self, model: ModelSpec, seed: int, width: int, height: int) -> dict[str, Any]:
-        values = {name: value for name, value in self.values.items() if name in _KEPT and name != "model"}
+    def _refine_options(self, model: ModelSpec, seed: int, width: int, height: int) -> dict[str, Any]:
+        values = {name: value for name, value in self.values.items() if name in _SHARED_OPTIONS and name != "model"}
         sized = {"prompt": self.values.get("prompt", ""), "width": width, "height": height}
         strength = self.values.get("strength", STRENGTH)
         imagine = Imagine(values={**values, **sized, "strength": strength}, images=self.images)
-        return imagine.fill(model, seed)
+        return imagine.fill_options(model, seed)
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         if options["method"] == RESIZE:
             return 0, 0.0, 1
-        return Imagine(values={}).steps_of(options)
+        return Imagine(values={}).work_units(options)
 
 
 MAX_PIXELS = 16_000_000
-"""What a picture of that size takes in memory is still bearable."""
+"""The largest image that is still affordable in memory."""
 
 
 def is_resize(command: str, options: Mapping[str, Any]) -> bool:
-    """No model is needed for it."""
+    """Whether the job needs no model."""
     return command == Upscale.name and options.get("method") == RESIZE

@@ -1,21 +1,21 @@
-"""What `caption` and `ask` share: pictures, and how the text is generated."""
+"""Base of `caption`, `ask` and `describe`: input images and text-generation options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from bot.commands.base import Command
+from bot.commands.base import Answer, Command
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
 GENERATION = (
-    OptionSpec(name="num_beams", kind=int, help=N_("Beams searched"), minimum=1, maximum=8, default=1),
+    OptionSpec(name="num_beams", kind=int, help=N_("Beam-search width"), minimum=1, maximum=8, default=1),
     OptionSpec(
         name="temperature",
         kind=float,
-        help=N_("Above 0: draw words at random"),
+        help=N_("Sampling temperature; 0 is greedy"),
         minimum=0,
         maximum=2,
         default=0.0,
@@ -23,7 +23,7 @@ GENERATION = (
     OptionSpec(
         name="top_p",
         kind=float,
-        help=N_("Draw from this share of the likeliest words"),
+        help=N_("Nucleus sampling (top-p)"),
         minimum=0.01,
         maximum=1,
         default=1.0,
@@ -31,7 +31,7 @@ GENERATION = (
     OptionSpec(
         name="min_new_tokens",
         kind=int,
-        help=N_("At least this many tokens"),
+        help=N_("Minimum number of tokens"),
         minimum=0,
         maximum=256,
         default=0,
@@ -39,24 +39,26 @@ GENERATION = (
     OptionSpec(
         name="max_new_tokens",
         kind=int,
-        help=N_("At most this many tokens; the model's own when not given"),
+        help=N_("Maximum number of tokens (default: the model's)"),
         minimum=1,
         maximum=256,
     ),
-    OptionSpec(name="seed", kind=int, help=N_("Repeats what was drawn at random"), minimum=0, maximum=MAX_SEED),
-    OptionSpec(name="model", kind=str, help=N_("Which model; the first able one when not given"), maximum=60),
+    OptionSpec(name="seed", kind=int, help=N_("Random seed for sampling"), minimum=0, maximum=MAX_SEED),
+    OptionSpec(name="model", kind=str, help=N_("Model (default: the first that supports this)"), maximum=60),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisionCommand(Command):
+    answers = Answer.TEXT
+    smoke_test_values: ClassVar[Mapping[str, Any]] = {"min_new_tokens": 4}
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
     album_allowed = 10
-    """The answer has a numbered line for each picture of an album."""
+    """The answer has a numbered line for each image of an album."""
 
-    def fill(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
+    def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         filled = {spec.name: self.values.get(spec.name, spec.default) for spec in self.specs}
         filled["model"] = model.name
         if filled["max_new_tokens"] is None:
@@ -72,6 +74,6 @@ class VisionCommand(Command):
             filled["seed"] = seed
         return filled
 
-    def steps_of(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
+    def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         pictures = max(1, len(self.images))
         return pictures * int(options["max_new_tokens"]) * int(options["num_beams"]), 0.0, 1

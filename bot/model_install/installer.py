@@ -11,27 +11,13 @@ from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserE
 from bot.jobs import ImageRef, Media
 from bot.memory.fit import gib
 from bot.models import (
-    IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
-    IMAGE_TO_TEXT,
-    TEXT_TO_IMAGE,
-    VISUAL_QUESTION_ANSWERING,
-    ZERO_SHOT_IMAGE_CLASSIFICATION,
     Arrival,
     ModelSpec,
 )
 from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Transfer, Wanted
 
 TRIAL_SEED = 7
-_SAYS = {"prompt": "a red fox in the snow", "question": "What is this?", "texts": "a fox | a cat", "min_new_tokens": 4}
-_COMMAND_OF = {
-    TEXT_TO_IMAGE: "imagine",
-    IMAGE_TO_IMAGE: "imagine",
-    IMAGE_TEXT_TO_IMAGE: "edit",
-    IMAGE_TO_TEXT: "caption",
-    VISUAL_QUESTION_ANSWERING: "ask",
-    ZERO_SHOT_IMAGE_CLASSIFICATION: "match",
-}
 
 
 def wanted_of(spec: ModelSpec) -> list[Wanted]:
@@ -111,9 +97,10 @@ class Installer:
         run = Task(
             id=f"trial-{spec.name}-{time.monotonic_ns()}",
             command=command.name,
+            answers=command.answers.value,
             task=task,
             model=spec,
-            options=command.fill(spec, TRIAL_SEED),
+            options=command.fill_options(spec, TRIAL_SEED),
             images=images,
             alone=True,
             urgent=True,
@@ -141,13 +128,12 @@ def _commands_of(spec: ModelSpec) -> list[tuple[Command, str]]:
     """The smallest request of each task, those without a picture first."""
     found = []
     for task in spec.tasks:
-        kind = COMMANDS.get(_COMMAND_OF.get(task, ""))
+        kind = next((kind for kind in COMMANDS.values() if task in kind.smoke_tests), None)
         if kind is None:
             continue
-        values = {option.name: _SAYS[option.name] for option in kind.specs if option.name in _SAYS}
         has_picture = kind.images_needed > 0 or task == IMAGE_TO_IMAGE
         images = (ImageRef("0" * 64),) if has_picture else ()
-        found.append((kind(values=values, images=images), task))
+        found.append((kind(values=kind.smoke_test_values, images=images), task))
     return sorted(found, key=lambda pair: bool(pair[0].images))
 
 

@@ -30,7 +30,8 @@ class Task:
     """One job as a device sees it; no person, no platform, no token.
 
     Attributes:
-        options: every option filled in, with INTERFACES' names (`steps`, `guidance_scale`, `seed`, ...).
+        answers: what the command answers with (`bot.commands.Answer`).
+        options: every option filled in, by its REST name (`steps`, `guidance_scale`, `seed`, ...).
         additions: what its prompts may use of what is kept beside the models, and no more.
         share: an opaque key of whom it is for, so that a device can be fair between people it does not know.
         watched: somebody looks at its progress, so previews are worth making.
@@ -44,6 +45,7 @@ class Task:
     task: str
     model: ModelSpec
     options: Mapping[str, Any]
+    answers: str = "text"
     images: tuple[TaskImage, ...] = ()
     additions: tuple[TaskAddition, ...] = ()
     share: str = ""

@@ -17,6 +17,7 @@ from typing import TypeVar
 import structlog
 
 from bot import error_texts
+from bot.commands import answer_of
 from bot.commands.upscale import is_resize
 from bot.errors import (
     EaselError,
@@ -272,6 +273,7 @@ class Dispatcher:
             task=job.task,
             model=model,
             options=job.options,
+            answers=answer_of(job.command).value,
             images=tuple(images),
             additions=additions,
             share=self._shares.of(job),

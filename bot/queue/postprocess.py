@@ -109,7 +109,7 @@ class Finishing:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _caption(self, task_id: str, model: ModelSpec, picture: Media, share: str) -> str:
-        options = Caption.read({}, (ImageRef(""),)).fill(model, 0)
+        options = Caption.from_options({}, (ImageRef(""),)).fill_options(model, 0)
         task = Task(
             id=task_id,
             command=Caption.name,

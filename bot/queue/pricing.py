@@ -88,7 +88,7 @@ def _area(shape: str) -> float:
 
 def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
     """Device-seconds the job will likely use."""
-    steps, area, count = command.steps_of(options)
+    steps, area, count = command.work_units(options)
     if not area:
         return rates.overhead_s(model) + steps * rates.token_s(model)
     return count * (rates.overhead_s(model) + steps * rates.step_s(model, options, area))
@@ -99,7 +99,7 @@ def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
 
     Its pictures share passes, too; what a job takes beside its steps, each takes in turn.
     """
-    steps, area, count = command.steps_of(options)
+    steps, area, count = command.work_units(options)
     rows = together - 1 + count
     step_s = rates.step_s(model, options, area, rows) if area else rates.token_s(model, rows)
     return rows * rates.overhead_s(model) + steps * step_s

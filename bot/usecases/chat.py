@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Imagine, Upscale, find_command
+from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import again
 from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, PictureGone
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
@@ -78,7 +78,7 @@ class ChatUseCases:
         def given(job: Job) -> Mapping[str, Any]:
             made = job.result.media[number : number + 1] if job.result else ()
             own = self.models.get(job.model)
-            is_able = own is not None and Upscale(values={}).seeing(made).refines(own)
+            is_able = own is not None and Upscale(values={}).with_images(made).can_refine(own)
             return {"prompt": _prompt(job, number)} | ({"model": job.model} if made and is_able else {})
 
         return await self._about(person, origin, job_id, Upscale.name, given, number, key)
@@ -115,7 +115,7 @@ class ChatUseCases:
         """Imagine line `number` (from 1) of what `describe` answered."""
 
         def build(job: Job) -> Request:
-            lines = (job.result.text or "").splitlines() if job.result and job.command == "describe" else []
+            lines = answer_lines(job.command, job.result.text) if job.result else []
             if not 1 <= number <= len(lines):
                 raise JobNotFound(job_id)
             return self._request(origin, job, Imagine.name, {"prompt": lines[number - 1]}, (), use_defaults=True)

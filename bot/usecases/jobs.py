@@ -144,7 +144,7 @@ class JobUseCases:
             await self._store.get(request.parent, person.id)
         command = request.read()
         pictures = [await self._media.picture(image.id, person.id) for image in command.images]
-        command = command.seeing(pictures)
+        command = command.with_images(pictures)
         aspect = pictures[0].width / pictures[0].height if pictures else None
         if request.use_defaults:
             command = with_wishes(command, await self._defaults(person, command), self._models, aspect)
@@ -159,7 +159,7 @@ class JobUseCases:
     async def _options(self, command: Command, model: ModelSpec, seed: int, aspect: float | None) -> dict[str, Any]:
         """Every option with its value, and the prompts that will be drawn. A larger picture is one of an earlier
         prompt, perhaps by another model: LoRAs that this one cannot take are left out there."""
-        options = command.fill(model, seed, aspect)
+        options = command.fill_options(model, seed, aspect)
         return await self._wording.settled(options, model, must_fit=command.name != Upscale.name)
 
     async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
@@ -326,7 +326,10 @@ def _unconfirmed(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
     """Several pictures are priced and confirmed first: with a quote, or in a chat with a word."""
     if not request.wants_delivery:
         return InvalidOption("quote", "needs_quote", value=len(jobs))
-    return InvalidOption("confirm", "needs_confirm", value=len(jobs), allowed=f"{sum(job.cost for job in jobs):g}")
+    cost = sum(job.cost for job in jobs)
+    if not cost:
+        return InvalidOption("confirm", "needs_confirm_free", value=len(jobs))
+    return InvalidOption("confirm", "needs_confirm", value=len(jobs), allowed=f"{cost:g}")
 
 
 def _is_same(given: str, right: str) -> bool:

@@ -72,11 +72,11 @@ class PeopleUseCases:
         Raises: InvalidOption.
         """
         spec = find_spec(_DEFAULT_SPECS, name)
-        checked = spec.read(value, name)
+        checked = spec.parse(value, name)
         if checked == "":
             raise InvalidOption(name, "no_value")
         probe = Imagine(values={"prompt": "x", spec.name: checked}, images=_ANY if spec.name == "strength" else ())
-        probe.fill(probe.choose_model(self.models), 0)
+        probe.fill_options(probe.choose_model(self.models), 0)
         for other in {"size", "aspect"} - {spec.name} if spec.name in ("size", "aspect") else ():
             await self.people.clear_setting(person.id, other)
         await self.people.set_setting(person.id, spec.name, checked)

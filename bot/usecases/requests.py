@@ -37,8 +37,8 @@ class Request:
     def read(self) -> Command:
         kind, is_chat = find_command(self.command), self.wants_delivery
         if self.line is None:
-            return kind.read(self.options, self.images, is_album=is_chat)
-        return kind.read_line(self.line, self.images, is_album=is_chat)
+            return kind.from_options(self.options, self.images, is_album=is_chat)
+        return kind.from_text(self.line, self.images, is_album=is_chat)
 
 
 @dataclass(frozen=True, kw_only=True)

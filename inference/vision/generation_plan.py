@@ -40,12 +40,12 @@ Tale = Generator[Sequence[Wish], Sequence[Sequence[str]], list[str]]
 
 
 def tale_of(task: Task) -> Tale:
-    return _description(task) if task.command == "describe" else _answers(task)
+    return _description(task) if task.answers == "lines" else _answers(task)
 
 
 def texts_of(task: Task) -> int:
     """How many texts its answer has, as far as is known before."""
-    return int(task.options.get("count", 1)) if task.command == "describe" else len(task.images)
+    return int(task.options.get("count", 1)) if task.answers == "lines" else len(task.images)
 
 
 def _seed(task: Task, number: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bot.commands.match import texts_in
+from bot.commands.match import split_texts
 from bot.errors import EngineError
 from bot.jobs import Media
 from bot.models import ModelSpec
@@ -80,7 +80,7 @@ class MatchEngine:
             raise EngineError(detail="a match without a picture")
         started = time.monotonic()
         look = self._looks.prepare(task.images[0].media)
-        self._asked[task.id] = _Asked(task, look, texts_in(str(task.options["texts"])))
+        self._asked[task.id] = _Asked(task, look, split_texts(str(task.options["texts"])))
         self._used[task.id] = time.monotonic() - started
 
     @torch.inference_mode()

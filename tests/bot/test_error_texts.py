@@ -70,7 +70,7 @@ def test_every_refusal_has_a_sentence_of_its_own(name):
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if issubclass(kind, EngineError)])
 def test_every_engine_error_has_a_sentence_that_says_nothing_was_charged(name):
     assert KINDS[name].code in error_texts.ENGINE_SENTENCES
-    assert "not charged" in error_texts.explain(make_error(name))
+    assert "weren't charged" in error_texts.explain(make_error(name))
 
 
 def test_an_unexpected_exception_is_explained_without_its_words():
@@ -124,17 +124,17 @@ def test_unseen_characters_are_not_repeated_to_the_person():
 
 def test_a_refusal_names_what_is_wrong_what_was_given_and_what_is_allowed():
     with pytest.raises(InvalidOption) as refused:
-        Imagine.read({"prompt": "a fox", "steps": 999})
+        Imagine.from_options({"prompt": "a fox", "steps": 999})
 
     assert error_texts.explain(refused.value) == "steps is 999, but must be 1 to 150."
 
 
 def test_a_mistyped_option_is_answered_with_the_nearest():
     with pytest.raises(InvalidOption) as refused:
-        Imagine.read_line("a fox --stpes 3")
+        Imagine.from_text("a fox --stpes 3")
 
     assert error_texts.explain(refused.value).startswith(
-        "There is no option stpes. Did you mean steps? Options here: prompt,"
+        "Unknown option stpes. Did you mean steps? Options: prompt,"
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bot.commands import Ask, Imagine
 from bot.errors import InvalidOption
-from bot.options import MAX_PROMPT, OptionSpec, clean_text, find_spec, read_options, read_text, take_flag
+from bot.options import MAX_PROMPT, OptionSpec, clean_text, find_spec, parse_options, parse_text, pop_flag
 
 SPECS = Imagine.specs
 WITH_SWITCH = (*SPECS, OptionSpec(name="tiled", kind=bool, help="Edges meet"))
@@ -56,13 +56,13 @@ def render(options):
 
 def refusal(specs, values):
     with pytest.raises(InvalidOption) as refused:
-        read_options(specs, values)
+        parse_options(specs, values)
     return refused.value
 
 
 def refusal_of_line(line, specs=SPECS):
     with pytest.raises(InvalidOption) as refused:
-        read_text(specs, line)
+        parse_text(specs, line)
     return refused.value
 
 
@@ -158,7 +158,7 @@ def test_a_prompt_of_nothing_visible_is_refused(prompt):
 
 
 def test_none_means_not_given():
-    assert read_options(SPECS, {"prompt": "a fox", "steps": None}) == {"prompt": "a fox"}
+    assert parse_options(SPECS, {"prompt": "a fox", "steps": None}) == {"prompt": "a fox"}
 
 
 def test_an_option_given_by_two_of_its_names_is_refused():
@@ -166,11 +166,11 @@ def test_an_option_given_by_two_of_its_names_is_refused():
 
 
 def test_a_prompt_of_2000_characters_is_taken():
-    assert len(read_options(SPECS, {"prompt": "x" * MAX_PROMPT})["prompt"]) == MAX_PROMPT
+    assert len(parse_options(SPECS, {"prompt": "x" * MAX_PROMPT})["prompt"]) == MAX_PROMPT
 
 
 def test_characters_are_counted_after_cleaning():
-    read = read_options(SPECS, {"prompt": "e\u0301\u200b" * MAX_PROMPT})
+    read = parse_options(SPECS, {"prompt": "e\u0301\u200b" * MAX_PROMPT})
 
     assert read["prompt"] == "\u00e9" * MAX_PROMPT
 
@@ -184,7 +184,7 @@ def test_a_longer_prompt_is_refused_with_its_length(length):
 
 @pytest.mark.parametrize("steps", [20, 20.0, "20", " 20 "])
 def test_a_whole_number_is_read_however_it_is_written(steps):
-    assert read_options(SPECS, {"prompt": "a fox", "steps": steps})["steps"] == 20
+    assert parse_options(SPECS, {"prompt": "a fox", "steps": steps})["steps"] == 20
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_whole_number_out_of_range_is_refused(value):
 
 @pytest.mark.parametrize("value", [7, 7.0, "7", " 7.0 ", "0.7e1"])
 def test_a_number_is_read_however_it_is_written(value):
-    assert read_options(SPECS, {"prompt": "a fox", "guidance_scale": value})["guidance_scale"] == 7.0
+    assert parse_options(SPECS, {"prompt": "a fox", "guidance_scale": value})["guidance_scale"] == 7.0
 
 
 @pytest.mark.parametrize("value", ["much", "", True, [1.0], {}, 10**400], ids=lambda value: f"{value!r:.9}")
@@ -229,7 +229,7 @@ def test_what_is_no_text_is_refused(value):
 
 @pytest.mark.parametrize("seed", [0, 4294967295])
 def test_the_first_and_the_last_seed_are_taken(seed):
-    assert read_options(SPECS, {"prompt": "a fox", "seed": seed})["seed"] == seed
+    assert parse_options(SPECS, {"prompt": "a fox", "seed": seed})["seed"] == seed
 
 
 @pytest.mark.parametrize("seed", [-1, 4294967296])
@@ -239,7 +239,7 @@ def test_a_seed_beyond_32_bits_is_refused_in_full_figures(seed):
 
 @pytest.mark.parametrize("written", ["euler_a", "Euler A", "EULER-A", "euler a"])
 def test_a_choice_is_read_however_it_is_written(written):
-    assert read_options(SPECS, {"prompt": "a fox", "sampler": written})["sampler"] == "euler_a"
+    assert parse_options(SPECS, {"prompt": "a fox", "sampler": written})["sampler"] == "euler_a"
 
 
 def test_an_unknown_choice_is_refused_with_all_and_the_nearest():
@@ -251,7 +251,7 @@ def test_an_unknown_choice_is_refused_with_all_and_the_nearest():
 
 @pytest.mark.parametrize(("written", "value"), [(True, True), ("off", False), ("YES", True), (0, False), ("", True)])
 def test_a_switch_is_read_however_it_is_written(written, value):
-    assert read_options(WITH_SWITCH, {"prompt": "a fox", "tiled": written})["tiled"] is value
+    assert parse_options(WITH_SWITCH, {"prompt": "a fox", "tiled": written})["tiled"] is value
 
 
 @pytest.mark.parametrize("written", ["perhaps", 2, [], 0.5])
@@ -266,10 +266,10 @@ def test_what_is_neither_yes_nor_no_is_refused(written):
 )
 def test_any_body_is_read_or_refused(values):
     try:
-        read = read_options(SPECS, values)
+        read = parse_options(SPECS, values)
     except InvalidOption:
         return
-    assert read_options(SPECS, read) == read
+    assert parse_options(SPECS, read) == read
 
 
 def test_a_description_tells_type_range_default_and_names():
@@ -324,7 +324,7 @@ def test_a_description_of_text_tells_its_length_instead_of_a_range():
     ],
 )  # fmt: skip
 def test_a_line_is_read_as_people_mean_it(line, read):
-    assert read_text(SPECS, line) == read
+    assert parse_text(SPECS, line) == read
 
 
 @pytest.mark.parametrize(
@@ -359,13 +359,13 @@ def test_a_mistyped_flag_is_refused_with_the_nearest():
 
 
 def test_a_switch_takes_the_next_word_only_if_it_says_yes_or_no():
-    assert read_text(WITH_SWITCH, "--tiled a fox") == {"tiled": True, "prompt": "a fox"}
-    assert read_text(WITH_SWITCH, "--tiled no a fox") == {"tiled": False, "prompt": "a fox"}
-    assert read_text(WITH_SWITCH, "a fox --tiled") == {"tiled": True, "prompt": "a fox"}
+    assert parse_text(WITH_SWITCH, "--tiled a fox") == {"tiled": True, "prompt": "a fox"}
+    assert parse_text(WITH_SWITCH, "--tiled no a fox") == {"tiled": False, "prompt": "a fox"}
+    assert parse_text(WITH_SWITCH, "a fox --tiled") == {"tiled": True, "prompt": "a fox"}
 
 
 def test_a_question_takes_all_words_up_to_the_next_flag():
-    read = read_text(Ask.specs, "--question what color is it? --num_beams 2")
+    read = parse_text(Ask.specs, "--question what color is it? --num_beams 2")
 
     assert read == {"question": "what color is it?", "num_beams": 2}
 
@@ -385,20 +385,20 @@ OPTIONS = st.fixed_dictionaries(
 
 @given(OPTIONS)
 def test_options_written_as_a_line_are_read_back(options):
-    assert read_text(SPECS, render(options)) == options
+    assert parse_text(SPECS, render(options)) == options
 
 
 @given(PROMPTS)
 def test_a_prompt_without_a_dash_needs_no_quotes(prompt):
     assume(not set(prompt) & set("-\u2013\u2014"))
 
-    assert read_text(SPECS, f"{prompt} --steps 3") == {"prompt": prompt, "steps": 3}
+    assert parse_text(SPECS, f"{prompt} --steps 3") == {"prompt": prompt, "steps": 3}
 
 
 @given(st.text(alphabet=st.sampled_from("ab -\u2014=\"'\u201c\u201d\nseedtp3")))
 def test_any_line_is_read_or_refused(line):
     try:
-        read = read_text(SPECS, line)
+        read = parse_text(SPECS, line)
     except InvalidOption:
         return
     assert read["prompt"]
@@ -416,4 +416,4 @@ def test_any_line_is_read_or_refused(line):
     ],
 )
 def test_a_flag_that_is_no_option_is_taken_out_of_the_line(line, taken):
-    assert take_flag(line, "confirm") == taken
+    assert pop_flag(line, "confirm") == taken

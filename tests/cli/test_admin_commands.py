@@ -48,7 +48,7 @@ def test_a_key_is_ended_by_its_prefix_or_by_the_whole_key_which_is_not_repeated(
 def test_a_key_that_is_not_there_cannot_be_ended(call):
     said = call("keys", "revoke", "deadbeef")
 
-    assert (said.code, said.err) == (1, "easel: There is no key deadbeef of yours.\n")
+    assert (said.code, said.err) == (1, "easel: You have no key called deadbeef.\n")
 
 
 def test_a_key_needs_a_name_that_is_one(call):

@@ -160,7 +160,7 @@ def test_a_file_that_is_no_picture_is_bad_usage(way, call, data_dir, folder):
         said = call("caption", "notes.txt")
 
     assert (said.code, said.out) == (2, "")
-    assert said.err.endswith("easel: This file is not a picture: send a PNG, JPEG, WebP or GIF.\n")
+    assert said.err.endswith("easel: This file is not a picture. Please send a PNG, JPEG, WebP or GIF.\n")
 
 
 @WAYS
@@ -322,7 +322,7 @@ def test_a_full_disk_says_how_to_get_the_picture_again(call, folder, monkeypatch
     [
         ("missing.png", "There is no file missing.png."),
         (".", ". is a folder: name a picture in it."),
-        ("empty.png", "The file is empty: send the picture again."),
+        ("empty.png", "The file is empty. Please send the picture again."),
         ("large.png", "The picture is too large: at most 10 MiB."),
         ("a\0b", "cannot be read"),
     ],
@@ -351,7 +351,7 @@ def test_an_unknown_job_cannot_be_fetched(call):
     said = call("fetch", "aaaaaaaa")
 
     assert (said.code, said.out) == (1, "")
-    assert said.err == "easel: There is no job aaaaaaaa of yours.\n"
+    assert said.err == "easel: You have no job called aaaaaaaa.\n"
 
 
 # ---------------------------------------------------------------- the house

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from adapters.cli.ports import Loaded
 from adapters.discord import DiscordSettings
-from adapters.discord.adapter import Discord
+from adapters.discord.adapter import DiscordAdapter
 from bot.errors import UnsupportedMedia
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
@@ -76,7 +76,7 @@ class House:
 
     server: Loopback
     inner: Application
-    discord: Discord
+    discord: DiscordAdapter
     pool: Any
     storage: Storage
     said: list[str] = field(default_factory=list)
@@ -96,7 +96,7 @@ class House:
         """Connected, and Discord knows the commands."""
         from tests.discord.simulated_users import until
 
-        client = self.discord.desk
+        client = self.discord.context
         await until(lambda: client.client is not None and client.client.is_ready(), "a connection")
         if self.discord._settings.sync_commands:
             await until(lambda: self.server.world.commands, "the commands")
@@ -105,7 +105,7 @@ class House:
         return await self.inner.usecases.people.identify("discord", str(account_id), "x")
 
 
-class QuickDiscord(Discord):
+class QuickDiscord(DiscordAdapter):
     first_wait_s = 0.05
 
 
@@ -157,7 +157,7 @@ async def opened(
         )
         given = {"api_base": server.api_base, **settings}
         discord = QuickDiscord(DiscordSettings(**given), surroundings)
-        discord.desk.now = server.world.now
+        discord.context.now = server.world.now
         inner.deliverer.connect([discord])
         house = House(server, inner, discord, pool, storage, said)
         try:

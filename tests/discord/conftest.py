@@ -12,7 +12,7 @@ from discord.gateway import KeepAliveHandler
 
 import adapters.discord.context
 from adapters.discord.client import EaselClient
-from adapters.discord.rate_limit import Pace
+from adapters.discord.rate_limit import RateLimiter
 from storage import StorageSettings, open_storage
 from tests.discord.app_fixture import House, opened
 from tests.discord.loopback.server import Loopback, loopback
@@ -39,8 +39,8 @@ def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(EaselClient, "identify_wait_s", 0.01)
     monkeypatch.setattr(EaselClient, "guilds_wait_s", 0.05)
     if "real_pace" not in request.fixturenames:
-        monkeypatch.setattr(Pace, "writes", 40)
-        monkeypatch.setattr(Pace, "window_s", 0.6)
+        monkeypatch.setattr(RateLimiter, "writes", 40)
+        monkeypatch.setattr(RateLimiter, "window_s", 0.6)
         monkeypatch.setattr(adapters.discord.desk, "PROGRESS_S", 0.2)
 
 

@@ -14,7 +14,7 @@ async def test_admins_list_models_and_choose_a_policy_and_others_do_not(
 ) -> None:
     async with living(data_dir, server) as house:
         refused = await told(ann.slash("admin"))
-    assert refused == "Only an admin of this house may do that."
+    assert refused == "Only this bot's admins can do that."
     assert "paint" not in refused
 
     async with living(data_dir, server, admins=(str(ann.person.id),)) as house:

@@ -47,8 +47,8 @@ class Sim:
 async def simulated(data_dir: Path) -> AsyncIterator[Sim]:
     """Not a fixture: simcord keeps its clock in the context of the test itself."""
     async with loopback() as unused, opened(data_dir, unused) as house:
-        desk = house.discord.desk
-        client = EaselClient(desk, house.discord.intake)
+        desk = house.discord.context
+        client = EaselClient(desk, house.discord.event_handler)
         async with simcord.run(client, shard_count=1, approved_intents=client.intents, settle_timeout=60.0) as env:
             desk.client = client
             await client.tree.sync()
@@ -60,7 +60,7 @@ async def simulated(data_dir: Path) -> AsyncIterator[Sim]:
             ann, bob = (guild.add_member(env.create_user(name)) for name in ("ann", "bob"))
             yield Sim(env, house, guild, channel, ann, bob)
             await house.kill()
-            await house.discord.intake.stop()
+            await house.discord.event_handler.stop()
 
 
 async def test_a_prompt_is_deferred_and_becomes_a_message_of_the_bots(data_dir: Path) -> None:
@@ -108,9 +108,9 @@ async def test_buttons_of_an_earlier_client_work(data_dir: Path) -> None:
     async with simulated(data_dir) as sim:
         await sim.ann.slash(sim.channel, "imagine", prompt="a red fox")
         made = (await sim.said())[0]
-        again = EaselClient(sim.house.discord.desk, sim.house.discord.intake)
+        again = EaselClient(sim.house.discord.context, sim.house.discord.event_handler)
         await sim.env.restart_bot(again)
-        sim.house.discord.desk.client = again
+        sim.house.discord.context.client = again
 
         await sim.bob.click(made, label="Reroll")
 

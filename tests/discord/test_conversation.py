@@ -327,7 +327,7 @@ async def test_an_edit_takes_pictures_to_refer_to_where_the_model_does(
 
         edited = await job_of(house, await ann.finished())
         asked = ann.slash("edit", prompt="all", image=first, image2=second, image3=third, image4=fourth)
-        assert "4 pictures are too many: at most 3 here." in await ann.told(asked)
+        assert "4 pictures are too many; the limit here is 3." in await ann.told(asked)
         assert [image.role for image in edited.images] == ["init", "reference", "reference"]
         assert len({image.id for image in edited.images}) == 3
 

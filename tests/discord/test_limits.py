@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from adapters.discord import rendering
-from adapters.discord.circuit_breaker import Breaker
-from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, point_at
-from adapters.discord.rate_limit import PATIENCE_S, WINDOW_S, WRITES, Editors, Pace
+from adapters.discord.circuit_breaker import CircuitBreaker
+from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, set_api_base
+from adapters.discord.rate_limit import MAX_WAIT_S, WINDOW_S, WRITES_PER_WINDOW, ProgressEditors, RateLimiter
 from bot.errors import PlatformError
 from bot.jobs import Media
 from tests.discord.app_fixture import House
@@ -59,7 +59,7 @@ async def test_a_file_over_the_limit_is_made_smaller_and_says_so(house: House, a
 
 @pytest.mark.parametrize(("limit", "count", "most"), [(50, 1, 24.8), (50, 4, 6.2), (10, 1, 10), (0, 1, 10)])
 def test_what_one_file_may_have(limit: int, count: int, most: float) -> None:
-    assert rendering.max_file(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
+    assert rendering.max_file_bytes(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
 
 
 async def test_four_large_pictures_fit_one_request_together(house: House, ann: Actor, heavy: None) -> None:
@@ -112,7 +112,7 @@ async def test_words_of_people_have_no_effect(house: House, ann: Actor) -> None:
 
 @pytest.mark.parametrize("text", ["x" * 5000, "\n".join("y" * 30 for _ in range(200)), "*" * 1999, "\\" * 3000, ""])
 def test_no_text_is_too_long(text: str) -> None:
-    assert len(rendering.plain(text)) <= 2000
+    assert len(rendering.to_plain_text(text)) <= 2000
 
 
 async def test_a_link_that_ran_out_is_told_of(house: House, ann: Actor) -> None:
@@ -221,34 +221,34 @@ class Clock:
 
 
 @pytest.fixture
-def paced(monkeypatch: pytest.MonkeyPatch) -> Pace:
-    monkeypatch.setattr(Pace, "writes", WRITES)
-    monkeypatch.setattr(Pace, "window_s", WINDOW_S)
-    return Pace(Clock())
+def paced(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+    monkeypatch.setattr(RateLimiter, "writes", WRITES_PER_WINDOW)
+    monkeypatch.setattr(RateLimiter, "window_s", WINDOW_S)
+    return RateLimiter(Clock())
 
 
-async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: Pace) -> None:
-    for _ in range(WRITES):
-        await paced.turn("1")
+async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: RateLimiter) -> None:
+    for _ in range(WRITES_PER_WINDOW):
+        await paced.wait_for_slot("1")
 
     with pytest.raises(PlatformError) as refused:
-        await paced.turn("1")
-    await paced.turn("2")
+        await paced.wait_for_slot("1")
+    await paced.wait_for_slot("2")
 
-    assert PATIENCE_S < (refused.value.retry_after_s or 0) <= WINDOW_S
+    assert MAX_WAIT_S < (refused.value.retry_after_s or 0) <= WINDOW_S
 
 
-async def test_progress_leaves_room_for_results(paced: Pace) -> None:
-    for _ in range(WRITES // 2 + 1):
-        await paced.turn("1")
+async def test_progress_leaves_room_for_results(paced: RateLimiter) -> None:
+    for _ in range(WRITES_PER_WINDOW // 2 + 1):
+        await paced.wait_for_slot("1")
 
-    assert not paced.has_spare("1")
-    assert paced.has_spare("2")
+    assert not paced.has_spare_capacity("1")
+    assert paced.has_spare_capacity("2")
 
 
 async def test_only_the_latest_progress_of_a_message_is_shown() -> None:
     shown: list[int] = []
-    editors = Editors(Pace(), every_s=0.05)
+    editors = ProgressEditors(RateLimiter(), every_s=0.05)
 
     def show(step: int):
         async def now() -> None:
@@ -257,10 +257,10 @@ async def test_only_the_latest_progress_of_a_message_is_shown() -> None:
         return now
 
     for step in range(10):
-        editors.show("1", "m", show(step))
+        editors.schedule("1", "m", show(step))
     await asyncio.sleep(0.02)
     for step in range(10, 20):
-        editors.show("1", "m", show(step))
+        editors.schedule("1", "m", show(step))
     await asyncio.sleep(0.15)
 
     assert shown == [9, 19]
@@ -268,16 +268,16 @@ async def test_only_the_latest_progress_of_a_message_is_shown() -> None:
 
 async def test_no_progress_follows_a_result() -> None:
     shown: list[str] = []
-    editors = Editors(Pace(), every_s=0.01)
+    editors = ProgressEditors(RateLimiter(), every_s=0.01)
 
     async def slowly() -> None:
         await asyncio.sleep(0.05)
         shown.append("progress")
 
-    editors.show("1", "m", slowly)
+    editors.schedule("1", "m", slowly)
     await asyncio.sleep(0.01)
-    editors.show("1", "m", slowly)
-    await editors.settle("1", "m")
+    editors.schedule("1", "m", slowly)
+    await editors.finish("1", "m")
     shown.append("result")
     await asyncio.sleep(0.15)
 
@@ -286,12 +286,12 @@ async def test_no_progress_follows_a_result() -> None:
 
 def test_a_thousand_refusals_open_the_breaker_for_a_while() -> None:
     clock = Clock()
-    breaker = Breaker(clock, most=100)
+    breaker = CircuitBreaker(clock, limit=100)
     for _ in range(99):
-        breaker.count(403)
-    breaker.count(200)
+        breaker.count_status(403)
+    breaker.count_status(200)
     breaker.check()
-    breaker.count(429)
+    breaker.count_status(429)
 
     with pytest.raises(PlatformError):
         breaker.check()
@@ -305,7 +305,7 @@ async def test_the_breaker_sees_what_the_library_is_told(house: House, ann: Acto
 
     await ann.at(house.server.world.dm(ann.person)).finished()
 
-    assert len(house.discord.desk.breaker._refused) == 1
+    assert len(house.discord.context.circuit_breaker._refused) == 1
 
 
 # ---------------------------------------------------------------- the two undocumented names
@@ -317,10 +317,10 @@ def test_the_two_names_that_the_library_does_not_promise_are_there() -> None:
 
     assert OFFICIAL_API == "https://discord.com/api/v10"
     assert str(OFFICIAL_GATEWAY) == "wss://gateway.discord.gg/"
-    point_at("http://127.0.0.1:9041/api/v10/", "ws://127.0.0.1:9040/")
+    set_api_base("http://127.0.0.1:9041/api/v10/", "ws://127.0.0.1:9040/")
     assert Route("GET", "/users/@me").url == "http://127.0.0.1:9041/api/v10/users/@me"
     assert str(DiscordWebSocket.DEFAULT_GATEWAY) == "ws://127.0.0.1:9040/"
-    point_at("", "")
+    set_api_base("", "")
     assert Route.BASE == OFFICIAL_API
 
 

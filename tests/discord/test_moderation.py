@@ -11,7 +11,7 @@ import discord
 import pytest
 
 from adapters.discord import texts
-from adapters.discord.client import owners_of
+from adapters.discord.client import application_owner_ids
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
 from tests.discord.app_fixture import MODELS, House, opened
@@ -44,7 +44,7 @@ def adults(ann: Actor) -> Actor:
 async def ended(ann: Actor) -> Message:
     """The next message, once it says that nothing came of it."""
     message = await ann.posted()
-    await until(lambda: "not charged" in message.content, "a refusal")
+    await until(lambda: "weren't charged" in message.content, "a refusal")
     return message
 
 
@@ -92,7 +92,7 @@ async def test_private_chats_and_places_without_the_bot_are_no_adult_channels(
         made = there.slash("imagine", prompt="a nude statue")
 
         assert (await ended(private)).attachments == []
-        await until(lambda: made.messages and "not charged" in made.messages[0].content, "a refusal")
+        await until(lambda: made.messages and "weren't charged" in made.messages[0].content, "a refusal")
         assert made.messages[0].attachments == []
 
 
@@ -155,7 +155,7 @@ async def test_without_a_classifier_strangers_are_told_and_admins_are_served(
 
 
 async def test_the_applications_owner_is_an_admin(house: House, server: Loopback, ann: Actor) -> None:
-    [owner] = house.discord.desk.owners
+    [owner] = house.discord.context.owner_ids
     actor = Actor(server, Person(int(owner), "owner"), ann.channel)
 
     made = await imagined(actor)
@@ -178,8 +178,8 @@ def test_a_teams_members_own_the_application_unless_they_only_look() -> None:
     ]
     client: Any = SimpleNamespace(application=SimpleNamespace(team=SimpleNamespace(members=members)))
 
-    assert owners_of(client) == {"1", "4"}
-    assert owners_of(SimpleNamespace(application=None)) == frozenset()  # type: ignore[arg-type]
+    assert application_owner_ids(client) == {"1", "4"}
+    assert application_owner_ids(SimpleNamespace(application=None)) == frozenset()  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- whose picture it is

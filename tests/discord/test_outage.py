@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.discord.adapter import LONGEST_WAIT_S
+from adapters.discord.adapter import MAX_RECONNECT_S
 from bot.jobs import JobState
 from bot.queue import delivery
 from tests.discord.app_fixture import House, QuickDiscord, opened
@@ -90,12 +90,12 @@ async def test_a_start_in_an_outage_is_tried_every_minute_at_most(
     await server.vanish()
     async with opened(data_dir, server) as house:
         house.start()
-        await until(lambda: len([one for one in asked_sleeps if one > LONGEST_WAIT_S / 2]) >= 20, "twenty long waits")
+        await until(lambda: len([one for one in asked_sleeps if one > MAX_RECONNECT_S / 2]) >= 20, "twenty long waits")
         await server.listen()
         await house.ready()
 
         assert (await imagined(ann)).attachments
-    assert max(asked_sleeps) <= LONGEST_WAIT_S
+    assert max(asked_sleeps) <= MAX_RECONNECT_S
 
 
 async def test_a_lost_connection_is_tried_every_minute_at_most(

@@ -70,7 +70,7 @@ async def test_a_failure_that_is_not_taken_is_told_without_its_button(house: Hou
     ann.slash("imagine", prompt="fail")
     message = await ann.posted()
 
-    await until(lambda: "not charged" in message.content, "a sentence")
+    await until(lambda: "weren't charged" in message.content, "a sentence")
 
     assert message.buttons == []
 

@@ -44,7 +44,7 @@ async def test_a_running_job_comes_back_to_its_placeholder(data_dir: Path, serve
 def stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Events are kept and acknowledged, and then nothing happens until this is set."""
     go_on = asyncio.Event()
-    act = actions.act
+    act = actions.handle_event
 
     async def wait(turn) -> None:
         await go_on.wait()

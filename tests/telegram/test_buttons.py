@@ -155,7 +155,7 @@ async def test_nobody_deletes_somebody_elses_picture(town, group, ann, bob):
 
 async def test_a_failed_job_can_be_tried_again(town, chat, ann):
     town.world.say(chat, ann, "/imagine fail")
-    failed = await town.text(chat, "you were not charged")
+    failed = await town.text(chat, "you weren't charged")
 
     assert buttons_under(failed) == ["Reroll"]
 

@@ -25,7 +25,7 @@ async def test_a_sexual_picture_is_thrown_away_and_told_calmly(town, chat, ann):
 
     message = await town.text(chat, "thrown away")
 
-    assert "not charged" in words_of(message)
+    assert "weren't charged" in words_of(message)
     assert "photo" not in message
 
 

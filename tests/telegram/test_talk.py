@@ -276,7 +276,7 @@ async def test_a_command_without_what_it_needs_says_what(town, chat, ann):
 
 async def test_a_failure_of_the_engine_is_a_calm_sentence(town, chat, ann):
     town.world.say(chat, ann, "/imagine fail")
-    failed = await town.text(chat, "not charged")
+    failed = await town.text(chat, "weren't charged")
 
     assert "secret inner reason" not in words_of(failed)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from bot.commands.match import texts_in
+from bot.commands.match import split_texts
 from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelSpec
@@ -99,7 +99,7 @@ class TestPool:
             lines = [f"prompt {number}" for number in range(1, int(task.options["count"]) + 1)]
             return Done(text="\n".join(lines), revision="test", seconds=0.5)
         if task.command == "match":
-            lines = [f"50 % {text}" for text in texts_in(task.options["texts"])]
+            lines = [f"50 % {text}" for text in split_texts(task.options["texts"])]
             return Done(text="\n".join(lines), revision="test", seconds=0.5)
         if task.command in ("ask", "caption"):
             return Done(text=f"It is {task.options.get('question', 'a picture')}", revision="test", seconds=0.5)

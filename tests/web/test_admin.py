@@ -87,7 +87,7 @@ async def test_a_model_that_does_not_come_refunds_those_who_waited(client, house
     assert stopped["error"].startswith("It was stopped.")
     body = (await client.get(f"/api/v1/jobs/{job['id']}")).json()
     assert body["state"] == "failed"
-    assert "not charged" in body["error"]["message"]
+    assert "weren't charged" in body["error"]["message"]
     assert (await client.get("/api/v1/quota")).json()["reserved"] == 0
 
 

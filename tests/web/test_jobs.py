@@ -169,7 +169,7 @@ async def test_a_queued_job_is_cancelled_at_once(client):
     assert answer.status_code == 202
     job = answer.json()
     assert (job["state"], job["cancel_requested"]) == ("cancelled", True)
-    assert job["error"] == {"code": "cancelled", "message": "Cancelled; you were not charged.", "incident": None}
+    assert job["error"] == {"code": "cancelled", "message": "Cancelled; you weren't charged.", "incident": None}
 
 
 async def test_a_running_job_is_cancelled_at_its_next_step(client):

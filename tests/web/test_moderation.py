@@ -66,7 +66,7 @@ async def test_a_sexual_picture_is_thrown_away_refunded_and_told_calmly(server):
 
     assert (job["state"], job["result"]) == ("failed", None)
     assert (job["error"]["code"], job["error"]["incident"]) == ("blocked", None)
-    assert "not charged" in job["error"]["message"]
+    assert "weren't charged" in job["error"]["message"]
     assert (quota["used"], quota["reserved"]) == (0, 0)
     assert await stored(server) == 0
 

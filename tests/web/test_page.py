@@ -84,7 +84,7 @@ async def test_a_prompt_becomes_a_picture_that_answers_questions(server, tab):
     await expect(tab.work("another one", "queued").locator(".how-far")).to_contain_text("Queued, number 1")
 
     await tab.work("another one", "queued").get_by_role("button", name="Cancel").click()
-    await expect(tab.work("another one", "cancelled")).to_contain_text("Cancelled; you were not charged.")
+    await expect(tab.work("another one", "cancelled")).to_contain_text("Cancelled; you weren't charged.")
     server.pool.go_on.set()
 
     done = tab.work("slow circle", "delivered")

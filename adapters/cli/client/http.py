@@ -12,7 +12,7 @@ from urllib.parse import quote as quoted
 
 import httpx
 
-from adapters.cli.client.open import Order, Quoted
+from adapters.cli.client.types import Order, Quoted
 from adapters.cli.error_output import Failure
 from adapters.cli.output import note, program
 from adapters.cli.views import FINAL, JobBody

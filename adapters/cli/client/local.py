@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.cli.client.open import Order, Quoted
+from adapters.cli.client.types import Order, Quoted
 from adapters.cli.ports import Chores, Composition, Loaded
 from adapters.cli.views import JobBody, job_body, key_body
 from bot.jobs import ImageRef, Origin

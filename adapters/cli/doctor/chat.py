@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
-from adapters.cli.setup.bot_tokens import DISCORD, TELEGRAM, get
+from adapters.cli.platform_calls import DISCORD, TELEGRAM, get
 
 if TYPE_CHECKING:
     from adapters.cli.ports import Loaded

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adapters.cli.platform_calls import DISCORD, TELEGRAM, get
+
 if TYPE_CHECKING:
     from adapters.cli.ports import Loaded
 
-DISCORD = "https://discord.com/api/v10"
-TELEGRAM = "https://api.telegram.org/bot"
 INVITE = "https://discord.com/oauth2/authorize?client_id={id}&scope=bot+applications.commands&permissions={permissions}"
 PERMISSIONS: Mapping[str, int] = {
     "View Channel": 1 << 10,
@@ -43,7 +43,6 @@ _ANYWHERE = (
     (r"(https?://|t\.me/).*", "This is an address, not a token."),
     (r".*\s.*", "A token has no spaces."),
 )
-_ANSWER_S = 10.0
 
 
 def trimmed(platform: str, pasted: str) -> str:
@@ -104,17 +103,3 @@ def _invite(platform: str, answer: Mapping[str, Any]) -> str:
     if platform == "telegram":
         return f"https://t.me/{answer.get('username', '')}"
     return INVITE.format(id=answer.get("id", ""), permissions=sum(PERMISSIONS.values()))
-
-
-def get(url: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Status and JSON; 0 when there was no answer. The URL may hold a token: it is never shown."""
-    import httpx
-
-    try:
-        with httpx.Client(timeout=_ANSWER_S) as client:
-            answer = client.get(url, headers=headers)
-            return answer.status_code, answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
-        return 0, None
-    except ValueError:
-        return answer.status_code, None

@@ -17,8 +17,8 @@ PHOTO = (ImageRef("0" * 64),)
 
 
 def fill(options=(), *, images=(), aspect=None, **model):
-    command = Imagine.read({**FOX, **dict(options)}, images)
-    return command.fill(make_model(**model), 42, aspect)
+    command = Imagine.from_options({**FOX, **dict(options)}, images)
+    return command.fill_options(make_model(**model), 42, aspect)
 
 
 def refusal(options=(), **more):
@@ -50,7 +50,7 @@ def test_an_unknown_command_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("kind", COMMANDS.values())
 def test_every_command_names_each_option_once(kind: type[Command]):
-    names = [name for spec in kind.specs for name in (spec.name, *spec.flags)]
+    names = [name for spec in kind.specs for name in (spec.name, *spec.aliases)]
 
     assert len(names) == len(set(names))
 
@@ -59,15 +59,15 @@ def test_every_command_names_each_option_once(kind: type[Command]):
 def test_every_default_is_one_that_its_option_takes(kind: type[Command]):
     for spec in kind.specs:
         if spec.default is not None:
-            assert spec.read(spec.default, spec.name) == spec.default
+            assert spec.parse(spec.default, spec.name) == spec.default
 
 
 # ---------------------------------------------------------------- pictures and models
 
 
 def test_a_picture_makes_imagine_a_task_from_a_picture():
-    assert Imagine.read(FOX).task == TEXT_TO_IMAGE
-    assert Imagine.read(FOX, PHOTO).task == IMAGE_TO_IMAGE
+    assert Imagine.from_options(FOX).task == TEXT_TO_IMAGE
+    assert Imagine.from_options(FOX, PHOTO).task == IMAGE_TO_IMAGE
 
 
 @pytest.mark.parametrize(
@@ -87,38 +87,38 @@ def test_a_picture_makes_imagine_a_task_from_a_picture():
 )
 def test_pictures_that_do_not_fit_are_refused(kind, options, images, problem):
     with pytest.raises(InvalidOption) as refused:
-        kind.read(options, images)
+        kind.from_options(options, images)
 
     assert refused.value.problem == problem
 
 
 def test_a_chats_album_is_looked_at_at_once_and_paid_for_each():
-    album = Ask.read({"question": "who?"}, PHOTO * 10, is_album=True)
-    one = Ask.read({"question": "who?"}, PHOTO)
-    filled = one.fill(make_model(), 1)
+    album = Ask.from_options({"question": "who?"}, PHOTO * 10, is_album=True)
+    one = Ask.from_options({"question": "who?"}, PHOTO)
+    filled = one.fill_options(make_model(), 1)
 
-    assert album.steps_of(filled)[0] == 10 * one.steps_of(filled)[0]
+    assert album.work_units(filled)[0] == 10 * one.work_units(filled)[0]
     for kind, options, count in ((Ask, {"question": "who?"}, 11), (Describe, {}, 2), (Imagine, FOX, 2)):
         with pytest.raises(InvalidOption) as refused:
-            kind.read(options, PHOTO * count, is_album=True)
+            kind.from_options(options, PHOTO * count, is_album=True)
         assert refused.value.problem == "too_many_images"
 
 
 def test_text_beside_a_caption_request_is_refused():
     with pytest.raises(InvalidOption) as refused:
-        Caption.read_line("what is this?", PHOTO)
+        Caption.from_text("what is this?", PHOTO)
 
     assert refused.value.problem == "no_text"
 
 
 def test_a_caption_request_takes_flags():
-    assert Caption.read_line("--num_beams 3", PHOTO).values == {"num_beams": 3}
+    assert Caption.from_text("--num_beams 3", PHOTO).values == {"num_beams": 3}
 
 
 def test_the_first_able_model_is_the_default():
     models = Models({name: make_model(name=name, tasks=tasks) for name, tasks in (("a", ()), ("b", (TEXT_TO_IMAGE,)))})
 
-    assert Imagine.read(FOX).choose_model(models).name == "b"
+    assert Imagine.from_options(FOX).choose_model(models).name == "b"
 
 
 def test_an_unknown_model_is_refused_with_the_able_ones():
@@ -127,7 +127,7 @@ def test_an_unknown_model_is_refused_with_the_able_ones():
     )
 
     with pytest.raises(InvalidOption) as refused:
-        Imagine.read({**FOX, "model": "paintre"}).choose_model(models)
+        Imagine.from_options({**FOX, "model": "paintre"}).choose_model(models)
 
     assert (refused.value.problem, refused.value.allowed, refused.value.nearest) == ("choice", "painter", "painter")
 
@@ -136,7 +136,7 @@ def test_a_model_for_another_task_is_refused():
     models = Models({"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,)), "all": make_model(name="all")})
 
     with pytest.raises(InvalidOption) as refused:
-        Caption.read({"model": "painter"}, PHOTO).choose_model(models)
+        Caption.from_options({"model": "painter"}, PHOTO).choose_model(models)
 
     assert refused.value.allowed == "all"
 
@@ -146,15 +146,15 @@ def test_a_house_without_an_able_model_says_so(options):
     models = Models({"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,))})
 
     with pytest.raises(InvalidOption) as refused:
-        Caption.read(options, PHOTO).choose_model(models)
+        Caption.from_options(options, PHOTO).choose_model(models)
 
     assert refused.value.problem == "no_model"
 
 
 def test_history_finds_imagine_by_its_prompt_and_ask_by_its_question():
-    assert Imagine.read(FOX).needle == "a fox"
-    assert Ask.read({"question": "who?"}, PHOTO).needle == "who?"
-    assert Caption.read({}, PHOTO).needle == ""
+    assert Imagine.from_options(FOX).needle == "a fox"
+    assert Ask.from_options({"question": "who?"}, PHOTO).needle == "who?"
+    assert Caption.from_options({}, PHOTO).needle == ""
 
 
 # ---------------------------------------------------------------- imagine
@@ -217,7 +217,7 @@ def test_a_loaded_model_knows_its_own_samplers():
     model = make_model().describe({"samplers": ["heun"]})
 
     with pytest.raises(InvalidOption) as refused:
-        Imagine.read({**FOX, "sampler": "euler"}).fill(model, 1)
+        Imagine.from_options({**FOX, "sampler": "euler"}).fill_options(model, 1)
 
     assert refused.value.allowed == "heun"
 
@@ -321,16 +321,16 @@ def test_every_aspect_gives_a_size_that_the_model_takes(ratio, multiple):
 
 
 def test_steps_from_a_picture_are_those_that_its_strength_leaves():
-    command = Imagine.read({**FOX, "steps": 20, "strength": 0.31, "count": 2}, PHOTO)
+    command = Imagine.from_options({**FOX, "steps": 20, "strength": 0.31, "count": 2}, PHOTO)
 
-    assert command.steps_of(command.fill(make_model(), 1)) == (7, 512 * 512, 2)
+    assert command.work_units(command.fill_options(make_model(), 1)) == (7, 512 * 512, 2)
 
 
 # ---------------------------------------------------------------- caption and ask
 
 
 def test_generation_options_have_defaults():
-    filled = Ask.read({"question": "who?"}, PHOTO).fill(make_model(max_new_tokens=20), 5)
+    filled = Ask.from_options({"question": "who?"}, PHOTO).fill_options(make_model(max_new_tokens=20), 5)
 
     assert filled == {
         "question": "who?", "num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 0,
@@ -339,21 +339,21 @@ def test_generation_options_have_defaults():
 
 
 def test_a_minimum_of_tokens_lifts_the_default_maximum():
-    filled = Caption.read({"min_new_tokens": 100}, PHOTO).fill(make_model(max_new_tokens=20), 5)
+    filled = Caption.from_options({"min_new_tokens": 100}, PHOTO).fill_options(make_model(max_new_tokens=20), 5)
 
     assert filled["max_new_tokens"] == 100
 
 
 def test_a_minimum_above_the_maximum_is_refused():
     with pytest.raises(InvalidOption) as refused:
-        Caption.read({"min_new_tokens": 9, "max_new_tokens": 8}, PHOTO).fill(make_model(), 5)
+        Caption.from_options({"min_new_tokens": 9, "max_new_tokens": 8}, PHOTO).fill_options(make_model(), 5)
 
     assert (refused.value.option, refused.value.allowed) == ("min_new_tokens", "0 to 8")
 
 
 def test_a_question_of_501_characters_is_refused():
     with pytest.raises(InvalidOption) as refused:
-        Ask.read({"question": "x" * 501}, PHOTO)
+        Ask.from_options({"question": "x" * 501}, PHOTO)
 
     assert refused.value.problem == "long"
 
@@ -364,10 +364,13 @@ def test_each_command_about_a_picture_has_its_task(kind, task):
 
 
 def test_the_last_picture_of_several_has_a_seed_too():
-    command = Imagine.read({"prompt": "a fox", "seed": MAX_SEED, "count": 2})
+    command = Imagine.from_options({"prompt": "a fox", "seed": MAX_SEED, "count": 2})
 
     with pytest.raises(InvalidOption) as refused:
-        command.fill(make_model(), 1)
+        command.fill_options(make_model(), 1)
 
     assert (refused.value.option, refused.value.problem) == ("seed", "range")
-    assert Imagine.read({"prompt": "a fox", "count": 4}).fill(make_model(), MAX_SEED)["seed"] == MAX_SEED - 3
+    assert (
+        Imagine.from_options({"prompt": "a fox", "count": 4}).fill_options(make_model(), MAX_SEED)["seed"]
+        == MAX_SEED - 3
+    )

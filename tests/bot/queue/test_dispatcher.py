@@ -392,9 +392,9 @@ async def test_beside_anothers_queue_only_own_jobs_run(house):
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (EngineError("CUDA said no"), "engine_failed", "not charged"),
-        (EngineTimeout(60.0), "timeout", "longer than one job may"),
-        (ModelUnavailable("fox-diffusion", "no files"), "model_unavailable", "not ready"),
+        (EngineError("CUDA said no"), "engine_failed", "weren't charged"),
+        (EngineTimeout(60.0), "timeout", "time limit"),
+        (ModelUnavailable("fox-diffusion", "no files"), "model_unavailable", "could not be loaded"),
         (InvalidOption("steps", "range", value=9, allowed="1 to 4"), "invalid_option", "1 to 4"),
         (RuntimeError("secret words"), "internal", "Something went wrong"),
     ],

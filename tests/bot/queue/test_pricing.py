@@ -18,13 +18,13 @@ def make_measured(**overrides):
 
 
 def priced(rates, model=MODEL, images=(), **options):
-    command = Imagine.read({"prompt": "a fox", **options}, images)
-    return price(command, model, command.fill(model, 1), rates)
+    command = Imagine.from_options({"prompt": "a fox", **options}, images)
+    return price(command, model, command.fill_options(model, 1), rates)
 
 
 def lasting(rates, model, *, together, **options):
-    command = Imagine.read({"prompt": "a fox", **options})
-    return duration_s(command, model, command.fill(model, 1), rates, together=together)
+    command = Imagine.from_options({"prompt": "a fox", **options})
+    return duration_s(command, model, command.fill_options(model, 1), rates, together=together)
 
 
 def test_what_was_never_measured_costs_what_the_config_says():
@@ -33,8 +33,8 @@ def test_what_was_never_measured_costs_what_the_config_says():
 
 def test_a_demo_model_is_free_but_takes_its_time():
     demo = make_model(demo=True, step_s=2.0, overhead_s=1.0, steps=10)
-    command = Imagine.read({"prompt": "a fox"})
-    options = command.fill(demo, 1)
+    command = Imagine.from_options({"prompt": "a fox"})
+    options = command.fill_options(demo, 1)
 
     assert price(command, demo, options, Rates()) == 0.0
     assert estimate_s(command, demo, options, Rates()) == 21.0
@@ -138,8 +138,8 @@ def test_an_impossible_measure_is_ignored(seconds):
 
 
 def test_text_costs_by_token_and_beam():
-    command = Caption.read({"num_beams": 3, "max_new_tokens": 10}, (ImageRef("0"),))
-    options = command.fill(MODEL, 1)
+    command = Caption.from_options({"num_beams": 3, "max_new_tokens": 10}, (ImageRef("0"),))
+    options = command.fill_options(MODEL, 1)
 
     assert price(command, MODEL, options, Rates()) == 1.0 + 30 * 2.0
     assert price(command, MODEL, options, Rates([make_measured(what="token", shape="", seconds=0.1)])) == 4.0

@@ -430,7 +430,7 @@ async def test_in_a_chat_several_combinations_are_confirmed_with_a_word(house):
         await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted))
     tickets = await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted, is_confirmed=True))
 
-    assert "makes 2 pictures and takes 20 device-seconds" in explain(refused.value)
+    assert "makes 2 pictures and uses 20 device-seconds" in explain(refused.value)
     assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
 
 

@@ -290,7 +290,7 @@ async def test_when_fetching_fails_everything_stays_as_it_was(town, error):
     assert town.models.default_for(TEXT_TO_IMAGE).name == "starter"
     [(failed, reason)] = town.store.failed
     assert failed.id == job.id
-    assert "not charged" in reason.message
+    assert "weren't charged" in reason.message
     assert not town.config.exists()
 
 
@@ -329,7 +329,7 @@ async def test_it_can_be_given_up(town):
     await town.using.stop("fox")
 
     assert installation.is_over
-    assert installation.error.startswith("It was stopped.")
+    assert installation.error.startswith("Cancelled.")
     assert town.models.get("fox") is None
     with pytest.raises(ModelRefused):
         await town.using.stop("fox")

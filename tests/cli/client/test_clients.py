@@ -11,7 +11,8 @@ import pytest
 
 from adapters.cli.client import open as callers
 from adapters.cli.client.http import RemoteCaller
-from adapters.cli.client.open import Order, open_caller, open_keeper
+from adapters.cli.client.open import open_caller, open_keeper
+from adapters.cli.client.types import Order
 from adapters.cli.error_output import Failure
 from bot.errors import EaselError, StartupError
 from bot.runtime.lock import DataLock, read_holder

@@ -237,7 +237,7 @@ def test_a_demo_model_names_once_the_words_it_does_not_know_and_no_small_ones(en
     over = run(demo, make_request("please, a Knight on the red sunset of my knight"))[-1]
     demo.unload()
 
-    assert over.finished.notes == ("I don't know: Knight, sunset",)
+    assert over.finished.notes == ("The model does not know these words: Knight, sunset",)
     assert run(engine, make_request("a knight"))[-1].finished.notes == ()
 
 
@@ -337,7 +337,7 @@ def test_a_model_that_is_not_here_is_unavailable_and_is_not_asked_of_the_hub(rep
 def test_words_of_a_question_that_a_demo_model_does_not_know_are_named():
     tokenizer = AutoTokenizer.from_pretrained(ROOT / "models/starter-vision")
 
-    assert question_notes(tokenizer, "is there a knight at sunset?", is_demo=True) == ("I don't know: knight, sunset",)
+    assert question_notes(tokenizer, "is there a knight at sunset?", is_demo=True) == ("The model does not know these words: knight, sunset",)
     assert question_notes(tokenizer, "what color is the background?", is_demo=True) == ()
     assert question_notes(tokenizer, "is there a knight?", is_demo=False) == ()
     assert question_notes(tokenizer, "", is_demo=True) == ()
