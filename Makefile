@@ -1,7 +1,7 @@
-# `make run` and `make test` are all that a fresh clone needs; `make help` lists the rest.
+# A fresh clone needs only `make run` and `make test`; `make help` lists the rest.
 
 PYTHON ?= python3
-# Files in the order that tests/conftest.py gives them: the long ones first.
+# Files in the order of tests/conftest.py: the slowest first.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 CRASH_ARGS ?= --rounds 50
 LOCK_ARGS ?=
@@ -9,21 +9,24 @@ TORCH = 2.13.0
 
 VENV = .venv/bin/python
 
-# Compiled once, and not again by each of the many processes: without it torch and Diffusers take twice as long to import.
+# Bytecode is cached, because many processes import torch and Diffusers: without the cache that takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format lint types contracts tests locales bench crash lock clean
+.PHONY: help run test quick check format lint types contracts tests times locales bench crash lock clean
 
-help: ## list these targets
+help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
-run: .venv/.runtime ## set up, start everything, print the page's address
+run: .venv/.runtime ## set up, start the server, print the page's address
 	@$(VENV) main.py serve
 
-test: .venv/.dev tests ## set up what tests need and pass the whole suite
+test: .venv/.dev tests ## set up the test tools, run all tests
 
-check: .venv/.dev format lint types contracts tests ## what CI runs: format, lint, types, contracts, tests
+quick: .venv/.dev ## run the tests that start no process and no browser, in less than a minute
+	$(VENV) -m pytest $(PYTEST_ARGS) -m "not process and not page and not slow"
+
+check: .venv/.dev format lint types contracts tests ## run everything that CI runs: format, lint, types, contracts, tests
 
 format: .venv/.dev
 	$(VENV) -m ruff format --check .
@@ -40,18 +43,23 @@ contracts: .venv/.dev
 tests: .venv/.dev
 	$(VENV) -m pytest $(PYTEST_ARGS)
 
-locales: .venv/.dev ## collect every sentence into the template, and compile the catalogues
+times: .venv/.dev ## run all tests and list the processor seconds of each file
+	rm -rf .times
+	PYTEST_PROCESSOR_TIME=.times $(VENV) -m pytest $(PYTEST_ARGS) -p tests.processor_time
+	$(VENV) -m tests.processor_time .times
+
+locales: .venv/.dev ## update the message template and compile the catalogues
 	$(VENV) -m scripts.locales
 
 bench: .venv/.dev ## run every benchmark against its peer
 	$(VENV) -m benchmarks
 
-crash: .venv/.dev ## kill the server many times and look for losses; CRASH_ARGS="--rounds 50"
+crash: .venv/.dev ## kill the server repeatedly and check that nothing is lost; CRASH_ARGS="--rounds 50"
 	$(VENV) -m tests.crash $(CRASH_ARGS)
 
-# No find-links and no extra index: the lock must hold for everybody, not for one machine. No CUDA
-# either: torch itself names the exact versions, and they differ between its CUDA builds.
-lock: .venv/.dev ## write constraints.txt again; LOCK_ARGS=--upgrade for newer versions
+# No find-links and no extra index: the lock must work on every machine. No CUDA packages either: torch
+# requires exact versions of them, which differ between its CUDA builds.
+lock: .venv/.dev ## rewrite constraints.txt; LOCK_ARGS=--upgrade for newer versions
 	echo torch==$(TORCH) | env -u UV_FIND_LINKS -u UV_INDEX -u UV_EXTRA_INDEX_URL \
 		UV_CUSTOM_COMPILE_COMMAND="make lock" \
 		.venv/bin/uv pip compile pyproject.toml --group dev --constraints - --universal \
@@ -59,7 +67,7 @@ lock: .venv/.dev ## write constraints.txt again; LOCK_ARGS=--upgrade for newer v
 	sed -i.bak -E '/^(nvidia-|cuda-|triton==)/d' constraints.txt && rm constraints.txt.bak
 
 clean: ## remove .venv, caches and builds; never data
-	rm -rf .venv build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .times
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.runtime: pyproject.toml constraints.txt scripts/install.py

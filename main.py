@@ -5,10 +5,10 @@ import sys
 
 def main() -> int:
     """Returns the exit code."""
-    from adapters.cli import run
+    from adapters.cli import run_cli
     from composition.local import Composition
 
-    return run(Composition())
+    return run_cli(Composition())
 
 
 if __name__ == "__main__":

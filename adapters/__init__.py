@@ -1,10 +1,10 @@
-"""One folder per platform. `PLATFORMS` registers: a name that is also its config table, and where its adapter is.
+"""One folder per platform. `PLATFORMS` maps each name, which is also its config table, to its adapter class.
 
-An adapter is imported only when it is switched on, so an unused platform's library costs nothing.
+An adapter is imported only when it is enabled, so the library of an unused platform costs nothing.
 """
 
 PLATFORMS: dict[str, str] = {
     "web": "adapters.web:Web",
-    "discord": "adapters.discord:Discord",
-    "telegram": "adapters.telegram:Telegram",
+    "discord": "adapters.discord:DiscordAdapter",
+    "telegram": "adapters.telegram:TelegramAdapter",
 }

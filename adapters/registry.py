@@ -1,4 +1,4 @@
-"""Which platforms are switched on, and what of each is imported when."""
+"""Finds the enabled platforms and imports their adapters, each only when it is needed."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -7,34 +7,36 @@ from adapters import PLATFORMS
 from bot.errors import StartupError
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Loaded
+    from adapters.cli.ports import LoadedConfig
     from bot.ports import Adapter
-    from bot.usecases import Surroundings
+    from bot.usecases import AdapterContext
 
 
-def platform_settings(name: str, path: str) -> type:
+def settings_class(name: str, path: str) -> type:
     """`NameSettings` in the adapter's `settings.py`, which imports no platform library."""
     folder = path.partition(":")[0]
-    found: type = getattr(importlib.import_module(f"{folder}.settings"), f"{name.capitalize()}Settings")
-    return found
+    settings: type = getattr(importlib.import_module(f"{folder}.settings"), f"{name.capitalize()}Settings")
+    return settings
 
 
-def adapters_of(loaded: "Loaded", surroundings: "Surroundings") -> "list[Adapter]":
-    """Every platform that is switched on; its library is imported only then."""
-    chosen = []
+def create_adapters(loaded: "LoadedConfig", context: "AdapterContext") -> "list[Adapter]":
+    """Create the adapter of each enabled platform, whose library is imported only then."""
+    adapters = []
     for name, path in PLATFORMS.items():
-        if is_on(loaded, name):
+        if is_enabled(loaded, name):
             module, _, attribute = path.partition(":")
-            kind: Any = getattr(importlib.import_module(module), attribute)
-            chosen.append(kind(loaded.settings[name], surroundings))
-    return chosen
+            adapter_class: Any = getattr(importlib.import_module(module), attribute)
+            adapters.append(adapter_class(loaded.settings[name], context))
+    return adapters
 
 
-def is_on(loaded: "Loaded", name: str) -> bool:
-    """`enabled = "auto"` is on when the platform's token is set. Raises: StartupError when it is on without one."""
+def is_enabled(loaded: "LoadedConfig", name: str) -> bool:
+    """`enabled = "auto"` enables a platform whose token is set. Raises: StartupError: enabled without a token."""
     settings = loaded.settings[name]
     variable: str = getattr(settings, "secret", "")
-    token = loaded.secrets.of(variable) if variable else ""
+    token = loaded.secrets.get(variable) if variable else ""
     if settings.enabled is True and variable and not token:
-        raise StartupError(f"{name.capitalize()} is switched on, but {variable} is not set: set it, or switch it off.")
+        raise StartupError(
+            f"{name.capitalize()} is enabled, but {variable} is not set: set it, or set {name}.enabled = false."
+        )
     return bool(token) if settings.enabled == "auto" else bool(settings.enabled)

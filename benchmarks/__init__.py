@@ -1,1 +1,1 @@
-"""Each module measures one thing beside a peer: `run()` returns its figures, `sentence(figures)` says them."""
+"""Each module measures one thing against a peer: `run_benchmark()` returns its figures, `summarize(figures)` a text."""

@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME ...] [--quick]`: runs all or the named ones and writes benchmarks/results/NAME.json.
 
-Those that compare with other servers share them: they are started once. `full_size` runs only when it is named.
+Benchmarks against other servers share them: they start once. `full_size` only runs when it is named.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from benchmarks import report
-from benchmarks.machine import ROOT, facts
+from benchmarks.machine import ROOT, machine_facts
 
 NAMES = (
     "accepts",
@@ -34,36 +34,36 @@ NAMES = (
     "two_model_mix",
     "whole_stack",
 )
-SHARING = ("mixed_throughput", "short_job_tail", "first_preview", "slo_goodput")
-"""They have `measure(arena, quick)`."""
-SLOW = ("full_size",)
+ARENA_NAMES = ("mixed_throughput", "short_job_tail", "first_preview", "slo_goodput")
+"""Benchmarks with `measure(arena, quick)`, which share the peers."""
+ON_REQUEST = ("full_size",)
 
 
 def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers under way are stopped, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so running servers are stopped
     quick = "--quick" in sys.argv
-    wanted = [name.replace("-", "_") for name in sys.argv[1:] if name != "--quick"] or [*NAMES, *SHARING]
-    known = (*NAMES, *SHARING, *SLOW)
+    wanted = [name.replace("-", "_") for name in sys.argv[1:] if name != "--quick"] or [*NAMES, *ARENA_NAMES]
+    known = (*NAMES, *ARENA_NAMES, *ON_REQUEST)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         print(f"There is no benchmark {unknown[0]}. There are: {', '.join(known)}.", file=sys.stderr)
         return 2
-    failures = [name for name in wanted if name not in SHARING and not _run(name, quick)]
-    failures += _run_sharing([name for name in wanted if name in SHARING], quick)
-    report.write()
+    failures = [name for name in wanted if name not in ARENA_NAMES and not _run_one(name, quick)]
+    failures += _run_in_arena([name for name in wanted if name in ARENA_NAMES], quick)
+    report.write_report()
     return min(1, len(failures))
 
 
-def _run(name: str, quick: bool) -> bool:
-    """Whether it could be measured."""
+def _run_one(name: str, quick: bool) -> bool:
+    """Whether it completed."""
     module = importlib.import_module(f"benchmarks.{name}")
-    options = {"quick": quick} if "quick" in inspect.signature(module.run).parameters else {}
-    return _noted(name, module, (module.run(**options) for _ in range(1)), quick)
+    options = {"quick": quick} if "quick" in inspect.signature(module.run_benchmark).parameters else {}
+    return _record_result(name, module, (module.run_benchmark(**options) for _ in range(1)), quick)
 
 
-def _run_sharing(names: Sequence[str], quick: bool) -> list[str]:
-    """Those that could not be measured."""
+def _run_in_arena(names: Sequence[str], quick: bool) -> list[str]:
+    """The names of those that failed."""
     if not names:
         return []
     from benchmarks import arena
@@ -71,36 +71,42 @@ def _run_sharing(names: Sequence[str], quick: bool) -> list[str]:
     modules = [importlib.import_module(f"benchmarks.{name}") for name in names]
     pairs = zip(names, modules, strict=True)
     with closing(arena.measure_all([module.measure for module in modules], quick=quick)) as measured:
-        return [name for name, module in pairs if not _noted(name, module, measured, quick)]
+        return [name for name, module in pairs if not _record_result(name, module, measured, quick)]
 
 
-def _noted(name: str, module: ModuleType, measured: Iterator[dict[str, Any]], quick: bool) -> bool:
+def _record_result(name: str, module: ModuleType, measured: Iterator[dict[str, Any]], quick: bool) -> bool:
     print(f"{name} ...", file=sys.stderr, flush=True)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         figures = next(measured)
     except StopIteration:
-        print(f"{name}: did not run: one that shares its servers failed", flush=True)
+        print(f"{name}: did not run: another one with the same servers failed", flush=True)
         return False
-    except Exception as error:  # one that cannot run here must not keep the others from it
+    except Exception as error:  # the other benchmarks must still run
         print(f"{name}: did not run: {error!r}", flush=True)
         return False
-    _write(name, figures, time.monotonic() - began, quick)
-    print(f"{name}: {_sentence(module, figures)}", flush=True)
+    _write_record(name, figures, time.monotonic() - started, quick)
+    print(f"{name}: {_summarize(module, figures)}", flush=True)
     return True
 
 
-def _sentence(module: ModuleType, figures: dict[str, Any]) -> str:
-    if hasattr(module, "sentence"):
-        return str(module.sentence(figures))
+def _summarize(module: ModuleType, figures: dict[str, Any]) -> str:
+    if hasattr(module, "summarize"):
+        return str(module.summarize(figures))
     ratios = {key: value for key, value in figures.items() if "ratio" in key}
     return ", ".join(f"{key} {value}" for key, value in (ratios or figures).items())
 
 
-def _write(name: str, figures: dict[str, Any], seconds: float, quick: bool) -> None:
+def _write_record(name: str, figures: dict[str, Any], seconds: float, quick: bool) -> None:
     folder = ROOT / "benchmarks" / "results"
     folder.mkdir(exist_ok=True)
-    record = {"name": name, "figures": figures, "seconds": round(seconds, 1), "quick": quick, "machine": facts()}
+    record = {
+        "name": name,
+        "figures": figures,
+        "seconds": round(seconds, 1),
+        "quick": quick,
+        "machine": machine_facts(),
+    }
     (folder / f"{name}.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 

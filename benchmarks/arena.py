@@ -1,7 +1,7 @@
-"""Ours and its peers, all up at once and asked in turns, so that a busy machine troubles all alike.
+"""Easel and its peers, all running and measured alternately, so load on the machine affects all of them.
 
-One thread for arithmetic each, unless `THREADS` says otherwise: on a shared machine two threads wait for each other at
-every layer, and the small model gets many times slower for everybody.
+One compute thread each, unless `THREADS` is set: on a shared machine two threads wait for each other at every layer,
+and the small model becomes many times slower for all.
 """
 
 import asyncio
@@ -14,73 +14,76 @@ from typing import Any
 from benchmarks import ours, peers, workload
 from benchmarks.figures import percentile
 from benchmarks.peers import PEERS, Peer
-from benchmarks.shapes import Shape, chosen
-from benchmarks.stream import Played, Side, play
-from benchmarks.workload import Wish
+from benchmarks.shapes import ModelShape, open_shape
+from benchmarks.stream import Contender, StreamResult, run_stream
+from benchmarks.workload import ImageRequest
 
 THREADS = int(os.environ.get("BENCH_THREADS", "1"))
-_PROBES = 3
+_SOLO_RUNS = 3
 
 
 @dataclass(frozen=True)
 class Arena:
-    """Warm sides by name, ours first."""
+    """Warmed-up contenders by name, ours first."""
 
-    shape: Shape
-    sides: dict[str, Side]
+    shape: ModelShape
+    contenders: dict[str, Contender]
 
     async def solo_step_s(self) -> float:
-        """One denoising step with guidance of a plain pipeline that has nothing else to do."""
-        [wish] = workload.all_different(1, 0, self.shape.size)
-        taken = [(await play(self.sides[peers.LOCK.name], [wish])).seconds / wish.steps for _ in range(_PROBES)]
-        return percentile(taken, 0.5)
+        """Duration of one denoising step with guidance on an idle plain pipeline."""
+        [request] = workload.all_different(1, 0, self.shape.size)
+        lock = self.contenders[peers.LOCK.name]
+        runs = [await run_stream(lock, [request]) for _ in range(_SOLO_RUNS)]
+        return percentile([run.seconds / request.steps for run in runs], 0.5)
 
-    async def capacity(self, number: int) -> float:
-        """Pictures a second that the lock makes of the mix "chat" when all ask at once."""
-        played = await play(self.sides[peers.LOCK.name], workload.chat(number, 0, self.shape.size))
-        return played.per_s
+    async def lock_capacity(self, count: int) -> float:
+        """Images per second of the lock server for the mix "chat", with all requests sent at the same time."""
+        result = await run_stream(self.contenders[peers.LOCK.name], workload.chat_mix(count, 0, self.shape.size))
+        return result.images_per_s
 
-    async def in_turns(self, stream: Callable[[int], Sequence[Wish]], repeats: int) -> dict[str, list[Played]]:
-        """Each side plays `stream(repeat)`; who begins changes with each repeat."""
-        played: dict[str, list[Played]] = {name: [] for name in self.sides}
-        names = list(self.sides)
+    async def run_alternating(
+        self, make_requests: Callable[[int], Sequence[ImageRequest]], repeats: int
+    ) -> dict[str, list[StreamResult]]:
+        """Each contender runs `make_requests(repeat)`; the order rotates with each repeat."""
+        results: dict[str, list[StreamResult]] = {name: [] for name in self.contenders}
+        names = list(self.contenders)
         for repeat in range(repeats):
-            for place in range(len(names)):
-                name = names[(place + repeat) % len(names)]
-                played[name].append(await play(self.sides[name], stream(repeat)))
-        return played
+            for index in range(len(names)):
+                name = names[(index + repeat) % len(names)]
+                results[name].append(await run_stream(self.contenders[name], make_requests(repeat)))
+        return results
 
 
 @asynccontextmanager
-async def opened(shape: Shape, others: Sequence[Peer]) -> AsyncIterator[Arena]:
-    """All up and warm: each has made a short and a long picture."""
+async def open_arena(shape: ModelShape, peer_list: Sequence[Peer]) -> AsyncIterator[Arena]:
+    """All contenders running and warmed up by a short and a long image."""
     async with AsyncExitStack() as stack:
-        starting = [stack.enter_async_context(ours.running(shape, THREADS))]
-        starting += [stack.enter_async_context(peers.running(peer, shape, THREADS)) for peer in others]
-        started = await asyncio.gather(*starting, return_exceptions=True)  # those that did start are stopped, too
-        for side in started:
-            if isinstance(side, BaseException):
-                raise side
-        sides = {side.name: side for side in started if not isinstance(side, BaseException)}
-        for side in sides.values():
-            await play(side, workload.chat(3, 0, shape.size))
-        yield Arena(shape, sides)
+        starting = [stack.enter_async_context(ours.start_pool(shape, THREADS))]
+        starting += [stack.enter_async_context(peers.start_peer(peer, shape, THREADS)) for peer in peer_list]
+        started = await asyncio.gather(*starting, return_exceptions=True)  # so those that did start are stopped
+        for contender in started:
+            if isinstance(contender, BaseException):
+                raise contender
+        contenders = {one.name: one for one in started if not isinstance(one, BaseException)}
+        for contender in contenders.values():
+            await run_stream(contender, workload.chat_mix(3, 0, shape.size))
+        yield Arena(shape, contenders)
 
 
 Measure = Callable[[Arena, bool], Awaitable[dict[str, Any]]]
-"""A benchmark over the sides of an arena; true: quick, once and with fewer requests."""
+"""A benchmark over the contenders of an arena; True: quick, once and with fewer requests."""
 
 
 def measure_all(
     measures: Sequence[Measure], *, quick: bool = False, shape: str = "starter"
 ) -> Generator[dict[str, Any], None, None]:
-    """The figures of each, one after another, while the sides stay up."""
-    with chosen(shape) as found, asyncio.Runner() as runner:
+    """Yield the figures of each, measured one after another with the same running contenders."""
+    with open_shape(shape) as model_shape, asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        arena = runner.run(stack.enter_async_context(opened(found, PEERS)))
+        arena = runner.run(stack.enter_async_context(open_arena(model_shape, PEERS)))
         try:
             for measure in measures:
-                yield runner.run(_with_shape(measure, arena, quick))
+                yield runner.run(_measure_with_shape(measure, arena, quick))
         finally:
             runner.run(stack.aclose())
 
@@ -90,5 +93,5 @@ def measure_alone(measure: Measure, *, quick: bool, shape: str) -> dict[str, Any
         return next(measured)
 
 
-async def _with_shape(measure: Measure, arena: Arena, quick: bool) -> dict[str, Any]:
+async def _measure_with_shape(measure: Measure, arena: Arena, quick: bool) -> dict[str, Any]:
     return {**await measure(arena, quick), "shape": arena.shape.name, "threads": THREADS}

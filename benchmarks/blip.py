@@ -1,6 +1,6 @@
-"""BLIP-2 for benchmarks: the starter, and one of the published shape with random weights at a part of its depth.
+"""BLIP-2 for benchmarks: the starter, and one of the published shape with random weights at a fraction of its depth.
 
-The peer is the library's `generate`, one request after another, as servers behind a lock do it.
+The peer is Transformers' `generate`, one request after another, like servers behind a lock.
 """
 
 import io
@@ -25,77 +25,81 @@ from transformers import (
 )
 
 from benchmarks.machine import ROOT
-from benchmarks.shapes import millions
+from benchmarks.shapes import parameter_millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
-from inference.engine.base import Over
+from inference.engine.base import TaskDone
 from inference.vision.engine import VisionEngine
-from inference.vision.generation_plan import prompt_of
-from inference.vision.sequence import generation
+from inference.vision.generation_plan import prompt_for
+from inference.vision.sequence import generation_arguments
 
 STARTER = ROOT / "models" / "starter-vision"
 TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
-SIDE, QUERIES, WORDS, WIDTH = 224, 32, 50_272, 2560
-SPREAD = 0.05
-"""Of random weights: wide enough that half precision tells pictures apart."""
+SIDE, QUERIES, VOCABULARY, WIDTH = 224, 32, 50_272, 2560
+INIT_STD = 0.05
+"""Of random weights: large enough that half precision distinguishes images."""
 FULL_DEPTH = (39, 12, 32)
-"""Layers of tower, Q-Former and language model of `Salesforce/blip2-opt-2.7b`."""
+"""Layers of vision encoder, Q-Former and language model of `Salesforce/blip2-opt-2.7b`."""
 
 
 @contextmanager
 def open_engine(part: float) -> Iterator[VisionEngine]:
-    """The starter for 0; else OPT-2.7B's shape with `part` of its layers (all of the Q-Former's) in `shape_format`."""
+    """An engine with the starter model, or with `part` of the layers of BLIP-2 with OPT-2.7B.
+
+    Args:
+        part: 0 for the starter; else a fraction of the layers of the vision encoder and the language model. The
+            Q-Former has all of its layers.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         path, dtype = STARTER, "float32"
         if part:
-            path, dtype = Path(folder), shape_format()
-            save_shape(path, part)
+            path, dtype = Path(folder), fastest_dtype()
+            save_model(path, part)
         engine = VisionEngine(ModelSpec(name="bench", tasks=TASKS, repo=str(path), dtype=dtype))
-        engine.load("cpu")
+        engine.load_model("cpu")
         try:
             yield engine
         finally:
-            engine.unload()
+            engine.unload_model()
             torch.set_num_threads(threads)
 
 
 @cache
-def shape_format() -> str:
-    """bfloat16, or float32 where that is the quicker: processors without instructions for the other imitate it, tens of
-    times as slow."""
+def fastest_dtype() -> str:
+    """bfloat16, or float32 if that is faster: CPUs without bfloat16 instructions emulate it, tens of times slower."""
 
     def seconds(dtype: torch.dtype) -> float:
-        words, weights = torch.ones(32, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
-        return min(cpu_s(lambda: words @ weights) for _ in range(3))
+        inputs, weights = torch.ones(32, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
+        return min(cpu_s(lambda: inputs @ weights) for _ in range(3))
 
     return "bfloat16" if seconds(torch.bfloat16) < seconds(torch.float32) else "float32"
 
 
-def save_shape(folder: Path, part: float) -> float:
-    """In the published layout and in bfloat16, as the loader expects it; millions of parameters.
+def save_model(folder: Path, part: float) -> float:
+    """Write the model in the published layout, in bfloat16; returns millions of parameters.
 
     Source of the shape: the config of Salesforce/blip2-opt-2.7b.
     """
-    tower, bridge, language = FULL_DEPTH
+    vision_layers, qformer_layers, language_layers = FULL_DEPTH
     processor = Blip2Processor.from_pretrained(STARTER, backend="pil", local_files_only=True)
     processor.image_processor.size = {"height": SIDE, "width": SIDE}
     processor.num_query_tokens = QUERIES
     torch.manual_seed(0)
     config = Blip2Config(
         vision_config=Blip2VisionConfig(
-            num_hidden_layers=max(1, round(part * tower)), initializer_range=SPREAD
+            num_hidden_layers=max(1, round(part * vision_layers)), initializer_range=INIT_STD
         ).to_dict(),
-        qformer_config=Blip2QFormerConfig(num_hidden_layers=bridge, initializer_range=SPREAD).to_dict(),
+        qformer_config=Blip2QFormerConfig(num_hidden_layers=qformer_layers, initializer_range=INIT_STD).to_dict(),
         text_config=OPTConfig(
-            vocab_size=WORDS,
+            vocab_size=VOCABULARY,
             hidden_size=WIDTH,
             word_embed_proj_dim=WIDTH,
             ffn_dim=4 * WIDTH,
             num_attention_heads=32,
-            num_hidden_layers=max(1, round(part * language)),
+            num_hidden_layers=max(1, round(part * language_layers)),
             **{name: getattr(processor.tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
         ).to_dict(),
         num_query_tokens=QUERIES,
@@ -108,14 +112,14 @@ def save_shape(folder: Path, part: float) -> float:
     finally:
         torch.set_default_dtype(default)
     with torch.no_grad():
-        model.query_tokens.normal_(std=0.5)  # as trained ones, different from one another
+        model.query_tokens.normal_(std=0.5)  # distinct, like trained ones
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    return millions(model)
+    return parameter_millions(model)
 
 
-def request(number: int, question: str, tokens: int, photo: int) -> Task:
-    """A question, or a caption for "", of exactly so many tokens."""
+def make_request(number: int, question: str, tokens: int, photo: int) -> Task:
+    """A question, or a caption for "", with exactly `tokens` tokens."""
     options = {"min_new_tokens": tokens, "max_new_tokens": tokens, "num_beams": 1, "temperature": 0.0, "seed": 0}
     return Task(
         id=f"job-{number}",
@@ -128,45 +132,45 @@ def request(number: int, question: str, tokens: int, photo: int) -> Task:
 
 
 def _photo(number: int) -> Media:
-    made = io.BytesIO()
-    picture = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
-    picture.paste(((37 * number) % 256, (91 * number) % 256, (53 * number) % 256), (80, 60, 320, 240))
-    picture.save(made, "JPEG", quality=90)
-    return Media(made.getvalue(), "image/jpeg")
+    out = io.BytesIO()
+    image = Image.linear_gradient("L").resize((640, 480)).convert("RGB")
+    image.paste(((37 * number) % 256, (91 * number) % 256, (53 * number) % 256), (80, 60, 320, 240))
+    image.save(out, "JPEG", quality=90)
+    return Media(out.getvalue(), "image/jpeg")
 
 
-def ours(engine: VisionEngine, tasks: Sequence[Task]) -> None:
-    """All of them at the same time."""
+def run_ours(engine: VisionEngine, tasks: Sequence[Task]) -> None:
+    """All tasks concurrently."""
     for task in tasks:
-        engine.admit(task)
-    over = 0
-    while over < len(tasks):
-        over += sum(isinstance(event, Over) for event in engine.step())
+        engine.add_task(task)
+    done = 0
+    while done < len(tasks):
+        done += sum(isinstance(event, TaskDone) for event in engine.step())
 
 
 @torch.inference_mode()
-def peer(engine: Any, tasks: Sequence[Task]) -> None:
-    """One after another with the library alone: the same weights, processor and options."""
+def run_peer(engine: Any, tasks: Sequence[Task]) -> None:
+    """One after another with Transformers alone: the same weights, processor and options."""
     for task in tasks:
         image = Image.open(io.BytesIO(task.images[0].media.data)).convert("RGB")
-        text = prompt_of(task, engine._model)
+        text = prompt_for(task, engine._model)
         inputs = engine._processor(images=image, text=text, return_tensors="pt").to(engine._blip.dtype)
-        ids = engine._blip.generate(**inputs, **generation(task.options, task.options["max_new_tokens"]))
+        ids = engine._blip.generate(**inputs, **generation_arguments(task.options, task.options["max_new_tokens"]))
         engine._processor.tokenizer.decode(ids[0], skip_special_tokens=True)
 
 
 def cpu_s(work: Callable[[], None]) -> float:
-    """Processor seconds of one thread: a busy machine changes them less than it does the clock."""
-    began = time.process_time()
+    """CPU seconds of one thread: load on the machine changes them less than wall time."""
+    started = time.process_time()
     work()
-    return time.process_time() - began
+    return time.process_time() - started
 
 
-def compared(measure: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float]:
-    """Medians of ours and the peer's, in turns."""
-    mine, theirs = zip(*(measure() for _ in range(repeats)), strict=True)
-    return statistics.median(mine), statistics.median(theirs)
+def compare_medians(measure: Callable[[], tuple[float, float]], repeats: int) -> tuple[float, float]:
+    """Medians of ours and the peer's, measured alternately."""
+    ours_s, peer_s = zip(*(measure() for _ in range(repeats)), strict=True)
+    return statistics.median(ours_s), statistics.median(peer_s)
 
 
-def called(part: float) -> str:
-    return f"OPT-2.7B at {part:g} of its depth, {shape_format()}" if part else "starter"
+def model_label(part: float) -> str:
+    return f"OPT-2.7B at {part:g} of its depth, {fastest_dtype()}" if part else "starter"

@@ -1,6 +1,6 @@
 """The bot of `benchmarks/chat_load.py`, in its own process: `python -m benchmarks.chat_bot PLATFORM ADDRESS TOKEN`.
 
-Everything is real but the engines. It says "ready" when it is connected and ends with its input.
+Everything is real but the engines. It prints "ready" when it is connected and exits at the end of its input.
 """
 
 import argparse
@@ -16,54 +16,62 @@ from typing import Any
 
 import structlog
 
-from adapters.discord import context as discord_desk
-from adapters.discord import rate_limit as discord_pace
-from adapters.telegram.rate_limit import Rate, Rates
-from tests.discord.app_fixture import opened
-from tests.discord.loopback.discord_server_state import World
-from tests.telegram.easel_fixture import built
+from adapters.discord import context as discord_context
+from adapters.discord import rate_limit as discord_rate_limit
+from adapters.telegram.rate_limit import RateLimit, RateLimits
+from tests.discord.app_fixture import open_app
+from tests.discord.loopback.discord_server_state import DiscordServerState
+from tests.telegram.easel_fixture import build_app
 from tests.web import fake_pool as web_pool
 
 STEP_S = 0.1
-ROOM = 32
-NO_LIMIT = Rate(10**6, 1.0)
-UNPACED = Rates(
-    chat=NO_LIMIT, group=NO_LIMIT, overall=NO_LIMIT, kept=0, kept_overall=0, progress_s=1.0, group_progress_s=1.0
+CAPACITY = 32
+NO_LIMIT = RateLimit(10**6, 1.0)
+UNLIMITED = RateLimits(
+    chat=NO_LIMIT,
+    group=NO_LIMIT,
+    overall=NO_LIMIT,
+    reserved=0,
+    reserved_overall=0,
+    progress_s=1.0,
+    group_progress_s=1.0,
 )
-"""No pace of its own, and progress every second, as simple bots show it."""
+"""No rate limiting, and progress every second, like simple bots."""
 
 
 @asynccontextmanager
-async def _telegram(address: str, token: str, folder: Path, is_paced: bool) -> AsyncIterator[None]:
+async def _run_telegram(address: str, token: str, folder: Path, is_limited: bool) -> AsyncIterator[None]:
     server: Any = SimpleNamespace(api_base=f"{address}/bot", file_base=f"{address}/file/bot", token=token)
-    async with built(folder, server, rates=Rates() if is_paced else UNPACED, room=ROOM) as town:
-        town.pool.step_s = STEP_S
-        await town.open()
+    async with build_app(folder, server, rates=RateLimits() if is_limited else UNLIMITED, slots=CAPACITY) as app:
+        app.pool.step_s = STEP_S
+        await app.open()
         yield
 
 
 @asynccontextmanager
-async def _discord(address: str, token: str, folder: Path, is_paced: bool) -> AsyncIterator[None]:
-    if not is_paced:
-        discord_pace.REQUESTS_PER_S = discord_pace.PROGRESS_REQUESTS_PER_S = discord_pace.RateLimiter.writes = 10**6
-        discord_desk.PROGRESS_INTERVAL_S = 1.0
+async def _run_discord(address: str, token: str, folder: Path, is_limited: bool) -> AsyncIterator[None]:
+    if not is_limited:
+        discord_rate_limit.REQUESTS_PER_S = discord_rate_limit.PROGRESS_REQUESTS_PER_S = (
+            discord_rate_limit.RateLimiter.writes
+        ) = 10**6
+        discord_context.PROGRESS_INTERVAL_S = 1.0
     web_pool.STEP_S = STEP_S
-    server: Any = SimpleNamespace(api_base=address, world=SimpleNamespace(now=World().now, commands=True))
-    async with opened(folder, server, room=ROOM, token=token) as house:
-        house.start()
-        await house.ready()
+    server: Any = SimpleNamespace(api_base=address, state=SimpleNamespace(now=DiscordServerState().now, commands=True))
+    async with open_app(folder, server, slots=CAPACITY, token=token) as app:
+        app.start()
+        await app.wait_until_ready()
         yield
 
 
 BOTS: dict[str, Callable[[str, str, Path, bool], AbstractAsyncContextManager[None]]] = {
-    "discord": _discord,
-    "telegram": _telegram,
+    "discord": _run_discord,
+    "telegram": _run_telegram,
 }
 
 
-async def _run(platform: str, address: str, token: str, is_paced: bool) -> None:
+async def _run(platform: str, address: str, token: str, is_limited: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        async with BOTS[platform](address, token, Path(folder), is_paced):
+        async with BOTS[platform](address, token, Path(folder), is_limited):
             print("ready", flush=True)
             await asyncio.to_thread(sys.stdin.read)
 
@@ -74,9 +82,9 @@ def main() -> None:
     parser.add_argument("address")
     parser.add_argument("token")
     parser.add_argument("--unpaced", action="store_true")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    asyncio.run(_run(chosen.platform, chosen.address, chosen.token, not chosen.unpaced))
+    asyncio.run(_run(options.platform, options.address, options.token, not options.unpaced))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Two hundred people in a hundred groups of a chat platform, each asking every 20 seconds for two minutes.
+"""Two hundred people in a hundred groups of a chat platform, each with a request every 20 seconds for two minutes.
 
-The platform is a server on loopback that holds us to the real limits; it and the crowd live in this process, the bot in
-one of its own (`benchmarks/chat_bot.py`); the engines are made up. Counted are requests lost, refusals for flooding
-(429) that we caused, and the time from the message being there to the placeholder standing. The peer is the same bot
-without a pace of its own, which shows progress every second as simple bots do and only stops when it is told to.
+The platform is a loopback server that enforces the real limits; it and the users run in this process, the bot in its
+own (`benchmarks/chat_bot.py`); the engines are fakes. Counted are lost requests, HTTP 429 responses to us, and the time
+from a message to its placeholder. The peer is the same bot without rate limiting, which shows progress every second
+like simple bots and only backs off after an HTTP 429.
 
 `python -m benchmarks.chat_load [telegram|discord]`
 """
@@ -21,28 +21,28 @@ import structlog
 
 from benchmarks.machine import ROOT
 from tests.discord.chat_load import Load as DiscordLoad
-from tests.discord.chat_load import put_on
+from tests.discord.chat_load import run_load
 from tests.discord.loopback.server import loopback
 from tests.discord.simulated_users import until
 from tests.telegram import chat_load
-from tests.telegram.server import serving
+from tests.telegram.server import run_bot_server
 
-LASTS_S = 120.0
+DURATION_S = 120.0
 READY_S = 120.0
 
 
 @asynccontextmanager
-async def _bot(platform: str, address: str, token: str, is_paced: bool) -> AsyncIterator[None]:
-    """Connected while inside."""
+async def _start_bot(platform: str, address: str, token: str, is_limited: bool) -> AsyncIterator[None]:
+    """Runs the bot in its own process, connected within the block."""
     command = [sys.executable, "-m", "benchmarks.chat_bot", platform, address, token]
     bot = await asyncio.create_subprocess_exec(
-        *command, *([] if is_paced else ["--unpaced"]), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        *command, *([] if is_limited else ["--unpaced"]), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert bot.stdin is not None
     assert bot.stdout is not None
     try:
-        said = await asyncio.wait_for(bot.stdout.readline(), READY_S)
-        assert said == b"ready\n", said
+        line = await asyncio.wait_for(bot.stdout.readline(), READY_S)
+        assert line == b"ready\n", line
         yield
         bot.stdin.close()
         await asyncio.wait_for(bot.wait(), READY_S)
@@ -52,34 +52,37 @@ async def _bot(platform: str, address: str, token: str, is_paced: bool) -> Async
             await bot.wait()
 
 
-async def _telegram(lasts_s: float, is_paced: bool) -> chat_load.Load:
-    async with serving() as server, _bot("telegram", server.api_base.removesuffix("/bot"), server.token, is_paced):
-        town: Any = SimpleNamespace(server=server, world=server.world)
-        return await chat_load.run(town, lasts_s=lasts_s)
+async def _run_telegram(duration_s: float, is_limited: bool) -> chat_load.Load:
+    async with (
+        run_bot_server() as server,
+        _start_bot("telegram", server.api_base.removesuffix("/bot"), server.token, is_limited),
+    ):
+        app: Any = SimpleNamespace(server=server, state=server.state)
+        return await chat_load.run_load(app, lasts_s=duration_s)
 
 
-async def _discord(lasts_s: float, is_paced: bool) -> DiscordLoad:
+async def _run_discord(duration_s: float, is_limited: bool) -> DiscordLoad:
     async with loopback() as server:
-        server.world.guild()
-        async with _bot("discord", server.api_base, server.world.token, is_paced):
-            await until(lambda: server.world.commands, "the commands")
-            house: Any = SimpleNamespace(server=server)
-            return await put_on(house, people=200, channels=100, seconds=lasts_s, patience_s=600)
+        server.state.guild()
+        async with _start_bot("discord", server.api_base, server.state.token, is_limited):
+            await until(lambda: server.state.commands, "the commands")
+            app: Any = SimpleNamespace(server=server)
+            return await run_load(app, people=200, channels=100, seconds=duration_s, patience_s=600)
 
 
 PLATFORMS: dict[str, Callable[[float, bool], Coroutine[Any, Any, chat_load.Load | DiscordLoad]]] = {
-    "discord": _discord,
-    "telegram": _telegram,
+    "discord": _run_discord,
+    "telegram": _run_telegram,
 }
 
 
-def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
-    """Ours, then the peer."""
+def run_benchmark(platform: str = "telegram", duration_s: float = DURATION_S) -> dict[str, Any]:
+    """Ours first, then the peer."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": lasts_s}
-    for name, is_paced in (("ours", True), ("peer", False)):
-        result = asyncio.run(PLATFORMS[platform](lasts_s, is_paced))
-        figures[f"{name}_asked"] = result.asked
+    figures: dict[str, Any] = {"platform": platform, "chats": 100, "people": 200, "lasts_s": duration_s}
+    for name, is_limited in (("ours", True), ("peer", False)):
+        result = asyncio.run(PLATFORMS[platform](duration_s, is_limited))
+        figures[f"{name}_requests"] = result.asked
         figures[f"{name}_lost"] = result.asked - result.answered
         figures[f"{name}_refused"] = result.refused
         figures[f"{name}_problems"] = len(result.problems)
@@ -89,14 +92,15 @@ def run(platform: str = "telegram", lasts_s: float = LASTS_S) -> dict[str, Any]:
     return figures
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def summarize(figures: dict[str, Any]) -> str:
     return (
-        f"{figures['platform']}: of {figures['ours_asked']} requests {figures['ours_lost']} were lost, "
-        f"{figures['ours_refused']} refusals for flooding, placeholder after {figures['ours_p50_ms']} ms (p50) and "
-        f"{figures['ours_p95_ms']} ms (p95); without a pace of its own: {figures['peer_lost']} lost, "
-        f"{figures['peer_refused']} refusals, p95 {figures['peer_p95_ms']} ms: {figures['ratio_p95']} times ours"
+        f"{figures['platform']}: of {figures['ours_requests']} requests {figures['ours_lost']} were lost, "
+        f"{figures['ours_refused']} HTTP 429 responses, placeholder after {figures['ours_p50_ms']} ms (p50) and "
+        f"{figures['ours_p95_ms']} ms (p95); without rate limiting: {figures['peer_lost']} lost, "
+        f"{figures['peer_refused']} HTTP 429 responses, p95 {figures['peer_p95_ms']} ms: "
+        f"{figures['ratio_p95']} times ours"
     )
 
 
 if __name__ == "__main__":
-    print(sentence(run(sys.argv[1] if len(sys.argv) > 1 else "telegram")))
+    print(summarize(run_benchmark(sys.argv[1] if len(sys.argv) > 1 else "telegram")))

@@ -1,8 +1,8 @@
-"""What a claim costs with 10 and with 100,000 queued jobs, of one person and of 1,000.
+"""The cost of claiming a job with 10 and with 100,000 queued jobs, of one person and of 1,000.
 
-Ours is `JobStore.claim`, the fairest job by virtual time; measured is its work in the writer's thread and the whole
-call with its commit to disk. The peer says the same wish as one plain query: the oldest job of whoever has had the
-least, over a table indexed by state and owner. Its cost grows with the queue.
+Ours is the store's claim, the fairest job by virtual time; measured are the time in the writer's thread, and the
+duration of the call including its commit to disk. The peer is one plain query: the oldest job of the person with the
+least usage, over a table indexed by state and owner. Its cost grows with the queue.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from benchmarks import queues
 from bot.ports import Person
 from storage import Storage
-from storage.claim import Claim
+from storage.claim import ClaimJob
 
 FEW, MANY = 10, 100_000
 CLAIMS = 150
@@ -27,8 +27,8 @@ PEER_CLAIMS = 15
 
 
 @dataclass
-class Case:
-    """One queue that keeps its size: for each job claimed another one comes."""
+class QueueCase:
+    """A queue of constant size: each claimed job is replaced."""
 
     name: str
     storage: Storage
@@ -37,27 +37,27 @@ class Case:
     call_ms: list[float] = field(default_factory=list)
 
     async def claim_once(self) -> None:
-        wish = Claim(queues.OFFER, max_running=2, lease_s=60, swap_wait_s=20, only=None)
+        claim = ClaimJob(queues.OFFER, max_running=2, lease_s=60, swap_wait_s=20, only=None)
 
         def timed(tx: Connection) -> Any:
-            began = time.perf_counter()
-            job = wish(tx)
-            self.claim_ms.append(1000 * (time.perf_counter() - began))
+            started = time.perf_counter()
+            job = claim(tx)
+            self.claim_ms.append(1000 * (time.perf_counter() - started))
             return job
 
-        began = time.perf_counter()
-        job = await self.storage.jobs._database.write(timed)
-        self.call_ms.append(1000 * (time.perf_counter() - began))
-        await queues.finish(self.storage, job)
+        started = time.perf_counter()
+        job = await self.storage.jobs._database.run_write(timed)
+        self.call_ms.append(1000 * (time.perf_counter() - started))
+        await queues.fail_job(self.storage, job)
         owner = next(person for person in self.persons if person.id == job.owner)
-        await queues.fill(self.storage, owner, 1)
+        await queues.add_jobs(self.storage, owner, 1)
 
 
-def run(many: int = MANY) -> dict[str, Any]:
+def run_benchmark(many: int = MANY) -> dict[str, Any]:
     return asyncio.run(_run(many))
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def summarize(figures: dict[str, Any]) -> str:
     return (
         f"one person: {figures['claim_ms_1_person_few']} ms with {FEW} queued, "
         f"{figures['claim_ms_1_person_many']} ms with {figures['many']:,} (ratio {figures['ratio_1_person']}); "
@@ -69,7 +69,7 @@ def sentence(figures: dict[str, Any]) -> str:
 async def _run(many: int) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         cases = [
-            await stack.enter_async_context(_case(name, persons, jobs))
+            await stack.enter_async_context(_open_case(name, persons, jobs))
             for name, persons, jobs in (
                 ("1_person_few", 1, FEW),
                 ("1_person_many", 1, many),
@@ -78,7 +78,7 @@ async def _run(many: int) -> dict[str, Any]:
             )
         ]
         for _ in range(CLAIMS):
-            for case in cases:  # in turns, so that a busy machine troubles all alike
+            for case in cases:  # alternately, so load on the machine affects all of them
                 await case.claim_once()
     figures: dict[str, Any] = {"few": FEW, "many": many, "claims": CLAIMS}
     for case in cases:
@@ -88,16 +88,16 @@ async def _run(many: int) -> dict[str, Any]:
         for what, name in (("claim", "ratio"), ("call", "call_ratio")):
             more, less = (figures[f"{what}_ms_{persons}_{size}"] for size in ("many", "few"))
             figures[f"{name}_{persons}"] = round(more / less, 2)
-    return figures | _peer(many)
+    return figures | _run_peer(many)
 
 
 @asynccontextmanager
-async def _case(name: str, persons: int, jobs: int) -> AsyncIterator[Case]:
-    async with queues.opened() as storage:
-        everybody = await queues.people(storage, persons)
-        for person in everybody:
-            await queues.fill(storage, person, jobs // persons)
-        yield Case(name, storage, everybody)
+async def _open_case(name: str, persons: int, jobs: int) -> AsyncIterator[QueueCase]:
+    async with queues.open_bench_storage() as storage:
+        owners = await queues.create_people(storage, persons)
+        for owner in owners:
+            await queues.add_jobs(storage, owner, jobs // persons)
+        yield QueueCase(name, storage, owners)
 
 
 # ---------------------------------------------------------------- the peer
@@ -108,7 +108,7 @@ WHERE job.state = 'queued' GROUP BY job.owner ORDER BY share.used LIMIT 1
 """
 
 
-def _peer(many: int) -> dict[str, float]:
+def _run_peer(many: int) -> dict[str, float]:
     few_ms, many_ms = (_peer_ms(min(1000, jobs), jobs) for jobs in (FEW, many))
     return {"peer_ms_few": few_ms, "peer_ms_many": many_ms, "peer_ratio": round(many_ms / few_ms, 1)}
 
@@ -132,10 +132,10 @@ def _peer_claim(database: sqlite3.Connection) -> None:
 
 
 def _ms(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     work()
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (time.perf_counter() - started)
 
 
 if __name__ == "__main__":
-    print(sentence(run()))
+    print(summarize(run_benchmark()))

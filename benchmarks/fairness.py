@@ -1,6 +1,6 @@
-"""How long light users wait behind a heavy one: claims until 10 people's 5 jobs each have started behind 2,000 of one.
+"""How long light users wait behind a heavy one: claims until 5 jobs each of 10 people have started behind 2,000 of one.
 
-Ours is the real queue; the peer takes the oldest first.
+Ours is the real queue; the peer is first come, first served.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ HEAVY, LIGHT_PEOPLE, LIGHT_JOBS = 2_000, 10, 5
 LIGHT = LIGHT_PEOPLE * LIGHT_JOBS
 
 
-def run() -> dict[str, Any]:
-    together = asyncio.run(_ours(apart=False))
-    apart = asyncio.run(_ours(apart=True))
-    peer = _first_come()
+def run_benchmark() -> dict[str, Any]:
+    together = asyncio.run(_run_ours(apart=False))
+    apart = asyncio.run(_run_ours(apart=True))
+    peer = _run_first_come()
     return {
         "heavy_jobs": HEAVY,
         "light_jobs": LIGHT,
@@ -30,7 +30,7 @@ def run() -> dict[str, Any]:
     }
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def summarize(figures: dict[str, Any]) -> str:
     return (
         f"all {figures['light_jobs']} light jobs had started by claim {figures['claims_one_space']} "
         f"({figures['claims_each_its_own_space']} when each has a space); first come, first served: "
@@ -38,15 +38,15 @@ def sentence(figures: dict[str, Any]) -> str:
     )
 
 
-async def _ours(*, apart: bool) -> int:
-    """`apart`: everybody in a space of their own; else all in one."""
-    async with queues.opened() as storage:
-        heavy, *light = await queues.people(storage, 1 + LIGHT_PEOPLE)
-        await queues.fill(storage, heavy, HEAVY, space=_space(heavy.name, apart))
-        await _start(storage, 2)
+async def _run_ours(*, apart: bool) -> int:
+    """`apart`: each user in their own space; otherwise all in the same."""
+    async with queues.open_bench_storage() as storage:
+        heavy, *light = await queues.create_people(storage, 1 + LIGHT_PEOPLE)
+        await queues.add_jobs(storage, heavy, HEAVY, space=_space(heavy.name, apart))
+        await _finish_jobs(storage, 2)
         for _ in range(LIGHT_JOBS):
             for person in light:
-                await queues.fill(storage, person, 1, space=_space(person.name, apart))
+                await queues.add_jobs(storage, person, 1, space=_space(person.name, apart))
         return await _claims_until_started(storage, {person.id for person in light})
 
 
@@ -54,26 +54,26 @@ def _space(name: str, apart: bool) -> str:
     return name if apart else "space"
 
 
-async def _start(storage: Storage, jobs: int) -> None:
-    """The heavy user is at work already when the others come."""
+async def _finish_jobs(storage: Storage, jobs: int) -> None:
+    """Claim and end some of the heavy user's jobs before the others arrive."""
     for _ in range(jobs):
-        job = await queues.claim(storage)
+        job = await queues.claim_job(storage)
         assert job is not None
-        await queues.finish(storage, job)
+        await queues.fail_job(storage, job)
 
 
 async def _claims_until_started(storage: Storage, light: set[str]) -> int:
     claims = started = 0
     while started < LIGHT:
-        job = await queues.claim(storage)
+        job = await queues.claim_job(storage)
         assert job is not None
         claims += 1
         started += job.owner in light
-        await queues.finish(storage, job)
+        await queues.fail_job(storage, job)
     return claims
 
 
-def _first_come() -> int:
+def _run_first_come() -> int:
     with closing(sqlite3.connect(":memory:")) as database:
         database.execute("CREATE TABLE job (id INTEGER PRIMARY KEY, is_light INTEGER)")
         rows = [(0,)] * (HEAVY - 2) + [(1,)] * LIGHT
@@ -88,4 +88,4 @@ def _first_come() -> int:
 
 
 if __name__ == "__main__":
-    print(sentence(run()))
+    print(summarize(run_benchmark()))

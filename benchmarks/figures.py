@@ -1,4 +1,4 @@
-"""Medians, percentiles, and the rows that a benchmark's record shows."""
+"""Medians, percentiles, and the comparisons in a benchmark's record."""
 
 import argparse
 import inspect
@@ -14,7 +14,7 @@ import structlog
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest of the values themselves, without interpolation."""
+    """The nearest measured value, without interpolation."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
@@ -24,13 +24,13 @@ def medians(runs: Sequence[Mapping[str, float]], digits: int = 3) -> dict[str, f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Comparison:
     """One comparison of ours with a peer.
 
     Attributes:
-        what: the measured thing, with its unit.
+        what: the measured quantity, with its unit.
         ratio: how many times better ours is; below 1 we lose.
-        goal: the ratio we aim at; None: none was set.
+        goal: the target ratio, if any.
     """
 
     what: str
@@ -45,15 +45,15 @@ class Row:
         return self.ratio < 1
 
     @property
-    def is_met(self) -> bool:
+    def is_goal_met(self) -> bool:
         return self.goal is None or self.ratio >= self.goal
 
 
 def compare(
     what: str, ours: float, peer: float, peer_name: str, *, goal: float | None = None, more_is_better: bool = False
-) -> Row:
+) -> Comparison:
     ratio = ours / max(peer, 1e-9) if more_is_better else peer / max(ours, 1e-9)
-    return Row(
+    return Comparison(
         what=what,
         ours=round(ours, 3),
         peer=round(peer, 3),
@@ -63,29 +63,29 @@ def compare(
     )
 
 
-def record(rows: Sequence[Row], **more: Any) -> dict[str, Any]:
-    """A benchmark's figures, as `run` returns them."""
+def record(rows: Sequence[Comparison], **more: Any) -> dict[str, Any]:
+    """A benchmark's figures, as `run_benchmark` returns them."""
     return {"rows": [asdict(row) for row in rows], **more}
 
 
-def told(figures: Mapping[str, Any]) -> str:
-    """The rows as lines for people; where we lose and which goals are missed is said in each."""
-    return "\n".join(["", *(_line(Row(**row)) for row in figures["rows"])])
+def summarize_rows(figures: Mapping[str, Any]) -> str:
+    """One line per comparison, which states whether we lose or miss a goal."""
+    return "\n".join(["", *(_line(Comparison(**row)) for row in figures["rows"])])
 
 
-def _line(row: Row) -> str:
-    goal = "" if row.goal is None else f", goal {row.goal:g}: {'met' if row.is_met else 'missed'}"
+def _line(row: Comparison) -> str:
+    goal = "" if row.goal is None else f", goal {row.goal:g}: {'met' if row.is_goal_met else 'missed'}"
     lost = " WE LOSE" if row.is_lost else ""
     return f"  {row.what}: {row.ours:g}, {row.peer_name} {row.peer:g}, {row.ratio:g} times{goal}{lost}"
 
 
-def main(run: Callable[..., dict[str, Any]], sentence: Callable[[Mapping[str, Any]], str]) -> None:
-    """`python -m benchmarks.NAME [--quick]`: measures and says what came out; nothing is written."""
+def run_cli(run_benchmark: Callable[..., dict[str, Any]], summarize: Callable[[Mapping[str, Any]], str]) -> None:
+    """`python -m benchmarks.NAME [--quick]`: prints the result without writing a record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="once, with fewer requests")
-    parser.add_argument("--shape", choices=["starter", "medium"], help="the model, where there is a choice")
-    chosen = {name: value for name, value in vars(parser.parse_args()).items() if value}
-    known = inspect.signature(run).parameters
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers under way are stopped, too
+    parser.add_argument("--shape", choices=["starter", "medium"], help="the model, if the benchmark has a choice")
+    options = {name: value for name, value in vars(parser.parse_args()).items() if value}
+    accepted = inspect.signature(run_benchmark).parameters
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so running servers are stopped
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    print(sentence(run(**{name: value for name, value in chosen.items() if name in known})))
+    print(summarize(run_benchmark(**{name: value for name, value in options.items() if name in accepted})))

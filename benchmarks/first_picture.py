@@ -1,7 +1,7 @@
-"""How long from the start to the page, to readiness and to the first picture, and of one `easel imagine`.
+"""Time from server start to the page, to readiness and to the first image, and of one `easel imagine`.
 
-The peer is the shortest script that makes the same picture with Diffusers. It keeps nothing, serves nobody and encodes
-in the same process, so it should be quicker; the ratio is what the house costs.
+The peer is the shortest Diffusers script for the same image. It stores nothing, serves no one and encodes in the same
+process, so it should be faster; the ratio is the overhead of the server.
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.server import LIMIT_S, Server, get, post_job, serving
+from benchmarks.server import LIMIT_S, ServerProcess, http_get, post_job, start_server
 
 MODEL = ROOT / "models" / "starter-image"
 PROMPT = "a red circle on a blue background"
@@ -28,74 +28,74 @@ pipeline({PROMPT!r}, num_inference_steps=12, guidance_scale=2.5, height=128, wid
 """
 
 
-def run(repeats: int = 3) -> dict[str, Any]:
-    """All three, in turns; medians, seconds."""
-    runs = [_serve() | {"imagine_s": _imagine(), "peer_s": _peer()} for _ in range(repeats)]
+def run_benchmark(repeats: int = 3) -> dict[str, Any]:
+    """All three alternately; medians, seconds."""
+    runs = [_time_server() | {"imagine_s": _time_imagine(), "peer_s": _time_peer()} for _ in range(repeats)]
     figures: dict[str, Any] = {"repeats": repeats, "prompt": PROMPT}
     for name in runs[0]:
-        figures[name] = round(statistics.median(one[name] for one in runs), 2)
-    figures["ratio_serve"] = round(figures["picture_s"] / figures["peer_s"], 2)
+        figures[name] = round(statistics.median(run[name] for run in runs), 2)
+    figures["ratio_serve"] = round(figures["image_s"] / figures["peer_s"], 2)
     figures["ratio_imagine"] = round(figures["imagine_s"] / figures["peer_s"], 2)
     return figures
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def summarize(figures: dict[str, Any]) -> str:
     return (
-        f"page after {figures['page_s']} s, ready {figures['ready_s']} s, first picture {figures['picture_s']} s, "
-        f"second {figures['second_picture_s']} s after it was asked for; one-shot imagine {figures['imagine_s']} s; "
+        f"page after {figures['page_s']} s, ready {figures['ready_s']} s, first image {figures['image_s']} s, "
+        f"second image {figures['second_image_s']} s after its request; one-shot imagine {figures['imagine_s']} s; "
         f"a plain Diffusers script {figures['peer_s']} s, so {figures['ratio_serve']} and {figures['ratio_imagine']}"
         " times it"
     )
 
 
-def _serve() -> dict[str, float]:
-    began = time.perf_counter()
-    with serving() as server:
+def _time_server() -> dict[str, float]:
+    started = time.perf_counter()
+    with start_server() as server:
         url = server.url()
-        server.until(lambda: get(url))
-        page_s = time.perf_counter() - began
-        server.until(lambda: get(f"{url}/readyz"))
-        ready_s = time.perf_counter() - began
-        _picture(url, server)
-        picture_s = time.perf_counter() - began
-        again = time.perf_counter()
-        _picture(url, server)
+        server.wait_until(lambda: http_get(url))
+        page_s = time.perf_counter() - started
+        server.wait_until(lambda: http_get(f"{url}/readyz"))
+        ready_s = time.perf_counter() - started
+        _generate_image(url, server)
+        image_s = time.perf_counter() - started
+        second_started = time.perf_counter()
+        _generate_image(url, server)
         return {
             "page_s": page_s,
             "ready_s": ready_s,
-            "picture_s": picture_s,
-            "second_picture_s": time.perf_counter() - again,
+            "image_s": image_s,
+            "second_image_s": time.perf_counter() - second_started,
         }
 
 
-def _picture(url: str, server: Server) -> None:
+def _generate_image(url: str, server: ServerProcess) -> None:
     job_id = post_job(url, "imagine", {"prompt": PROMPT})
-    job = server.until(lambda: _ended(url, job_id))
+    job = server.wait_until(lambda: _finished_job(url, job_id))
     assert job["state"] == "delivered", job
-    assert get(url + job["result"]["media"][0]["url"])
+    assert http_get(url + job["result"]["media"][0]["url"])
 
 
-def _ended(url: str, job_id: str) -> Any:
-    job = json.loads(get(f"{url}/api/v1/jobs/{job_id}") or "{}")
+def _finished_job(url: str, job_id: str) -> Any:
+    job = json.loads(http_get(f"{url}/api/v1/jobs/{job_id}") or "{}")
     return job if job.get("finished_at") else None
 
 
-def _imagine() -> float:
+def _time_imagine() -> float:
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         environ = {**os.environ, "EASEL_DATA_DIR": folder}
-        return _seconds([sys.executable, str(ROOT / "main.py"), "imagine", PROMPT], folder, environ)
+        return _run_seconds([sys.executable, str(ROOT / "main.py"), "imagine", PROMPT], folder, environ)
 
 
-def _peer() -> float:
+def _time_peer() -> float:
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
-        return _seconds([sys.executable, "-c", SCRIPT, "picture.png"], folder, {**os.environ, "HF_HUB_OFFLINE": "1"})
+        return _run_seconds([sys.executable, "-c", SCRIPT, "image.png"], folder, {**os.environ, "HF_HUB_OFFLINE": "1"})
 
 
-def _seconds(command: list[str], folder: str, environ: dict[str, str]) -> float:
-    began = time.perf_counter()
+def _run_seconds(command: list[str], folder: str, environ: dict[str, str]) -> float:
+    started = time.perf_counter()
     subprocess.run(command, cwd=folder, env=environ, capture_output=True, check=True, timeout=LIMIT_S)
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
-    print(sentence(run()))
+    print(summarize(run_benchmark()))

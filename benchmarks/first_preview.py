@@ -1,43 +1,48 @@
-"""How long until people see something, at 0.8 of what a lock can do: `python -m benchmarks.first_preview [--quick]`."""
+"""Time to the first preview or image, at 0.8 of a lock's capacity: `python -m benchmarks.first_preview [--quick]`."""
 
 from typing import Any
 
-from benchmarks import arena, figures, peers, workload
-from benchmarks.arena import Arena
+from benchmarks import figures, peers, workload
+from benchmarks.arena import Arena, measure_alone
 from benchmarks.figures import compare
 from benchmarks.ours import NAME
 
 LOAD = 0.8
 GOALS = {peers.LOCK.name: 12.0, peers.LITSERVE_BATCH.name: 6.0}
-sentence = figures.told
+summarize = figures.summarize_rows
 
 
-def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return arena.measure_alone(measure, quick=quick, shape=shape)
+def run_benchmark(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
+    return measure_alone(measure, quick=quick, shape=shape)
 
 
-async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
-    number, repeats = (12, 1) if quick else (40, 3)
-    rate = LOAD * await sides.capacity(number // 2)
-    played = await sides.in_turns(
-        lambda seed: workload.poisson(workload.watched(workload.chat(number, seed, sides.shape.size)), rate, seed),
+async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
+    count, repeats = (12, 1) if quick else (40, 3)
+    rate = LOAD * await arena.lock_capacity(count // 2)
+    results = await arena.run_alternating(
+        lambda seed: workload.with_poisson_arrivals(
+            workload.with_previews(workload.chat_mix(count, seed, arena.shape.size)), rate, seed
+        ),
         repeats,
     )
     rows = []
     for what, share in (("p95", 0.95), ("p50", 0.5)):
-        seen = {name: figures.percentile([one.first(share) for one in runs], 0.5) for name, runs in played.items()}
+        first_s = {
+            name: figures.percentile([run.first_output_percentile(share) for run in runs], 0.5)
+            for name, runs in results.items()
+        }
         rows += [
             compare(
-                f"first thing seen, {what}, s",
-                seen[NAME],
-                seen[peer.name],
+                f"time to first preview or image, {what}, s",
+                first_s[NAME],
+                first_s[peer.name],
                 peer.name,
                 goal=GOALS.get(peer.name) if what == "p95" else None,
             )
             for peer in peers.PEERS
         ]
-    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats)
+    return figures.record(rows, load=LOAD, per_s=round(rate, 3), requests=count, repeats=repeats)
 
 
 if __name__ == "__main__":
-    figures.main(run, sentence)
+    figures.run_cli(run_benchmark, summarize)

@@ -1,9 +1,9 @@
 """Models of real size through the real loader and pool: `python -m benchmarks.full_size [sd15] [blip2]`.
 
-Slow, and no part of `make bench`: it writes 10 GB of random weights in the published layout into a temporary folder and
-computes in bfloat16, for minutes where there is no graphics card, and for an hour where the processor only imitates it;
-there `sd15 --dtype float32` is quicker by far. BLIP-2 needs about 12 GB of free memory. One request each; there is no
-peer. Shapes: Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
+Slow, and not part of `make bench`: it writes 10 GB of random weights in the published layout into a temporary folder
+and computes in bfloat16, for minutes without a GPU, and for an hour on CPUs that only emulate bfloat16; there `sd15
+--dtype float32` is much faster. BLIP-2 needs about 12 GB of free memory. One request each; there is no peer. Shapes:
+Stable Diffusion 1.5 (its denoiser has 860 million parameters), BLIP-2 with OPT-2.7B.
 """
 
 import argparse
@@ -22,48 +22,48 @@ import psutil  # type: ignore[import-untyped]
 from PIL import Image
 
 from benchmarks.machine import ROOT
-from benchmarks.shapes import millions
+from benchmarks.shapes import parameter_millions
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
-from bot.ports import Done, Measured, Progress, Task, TaskImage
-from inference.images.service import PictureService
+from bot.ports import Measurement, Progress, Task, TaskImage, TaskOutput
+from inference.images.service import ImageService
 from inference.pool.pool import DevicePool, PoolSettings
 
 SIDE, STEPS, TOKENS = 256, 3, 5
 LIMIT_S = 3600.0
-_WORDS = ROOT / "models" / "starter-image"
+_STARTER = ROOT / "models" / "starter-image"
 
 
-def run(
+def run_benchmark(
     names: tuple[str, ...] = ("sd15", "blip2"), device: str = "cpu", threads: int = 0, dtype: str = "bfloat16"
 ) -> dict[str, Any]:
-    """`threads`: 0 for torch's own choice; 1 where others compute, too, and threads would wait for each other."""
-    return {name: {**_one(name, device, threads, dtype), "dtype": dtype} for name in names}
+    """`threads`: 0 for torch's default; 1 on a shared machine, where threads would wait for each other."""
+    return {name: {**_measure_model(name, device, threads, dtype), "dtype": dtype} for name in names}
 
 
-def sentence(figures: dict[str, Any]) -> str:
+def summarize(figures: dict[str, Any]) -> str:
     return "\n".join(
         f"  {name} in {one['dtype']}: {one['parameters_m']:.0f} million parameters ({one['files_gb']} GB) "
-        f"loaded in {one['load_s']} s, peak {one['peak_mb']} MiB, {one['what']} {one['step_s']} s, "
+        f"loaded in {one['load_s']} s, peak {one['peak_mb']} MiB, {one['unit']} {one['step_s']} s, "
         f"the request {one['request_s']} s: {one['result']}"
         for name, one in figures.items()
     )
 
 
-def _one(name: str, device: str, threads: int, dtype: str) -> dict[str, Any]:
+def _measure_model(name: str, device: str, threads: int, dtype: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="easel-full-") as scratch:
         folder = Path(scratch) / name
         command = [sys.executable, "-m", "benchmarks.full_size", "--save", str(folder), name]
-        said = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+        output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        figures = asyncio.run(_asked(_task(name, folder, dtype), device, threads))
-        return {"parameters_m": float(said.split()[-1]), "files_gb": round(size / 1e9, 2), **figures}
+        figures = asyncio.run(_run_request(_make_task(name, folder, dtype), device, threads))
+        return {"parameters_m": float(output.split()[-1]), "files_gb": round(size / 1e9, 2), **figures}
 
 
 # ---------------------------------------------------------------- the request
 
 
-def _task(name: str, folder: Path, dtype: str) -> Task:
+def _make_task(name: str, folder: Path, dtype: str) -> Task:
     if name == "sd15":
         model = ModelSpec(name=name, tasks=(TEXT_TO_IMAGE,), repo=str(folder), dtype=dtype)
         options: dict[str, Any] = {
@@ -84,80 +84,85 @@ def _task(name: str, folder: Path, dtype: str) -> Task:
     return Task(id=name, command="ask", task=VISUAL_QUESTION_ANSWERING, model=model, options=options, images=(photo,))
 
 
-async def _asked(task: Task, device: str, threads: int) -> dict[str, Any]:
+async def _run_request(task: Task, device: str, threads: int) -> dict[str, Any]:
     settings = PoolSettings(
         warm_up=False,
-        niceness=0,
+        nice=0,
         threads=threads,
         load_timeout_s=LIMIT_S,
-        load_silence_s=LIMIT_S,
+        load_heartbeat_timeout_s=LIMIT_S,
         job_timeout_s=LIMIT_S,
-        step_silence_s=LIMIT_S,
-        silence_s=300.0,
+        step_timeout_s=LIMIT_S,
+        heartbeat_timeout_s=300.0,
     )
     measured: dict[str, float] = {}
-    made = 0
-    async with PictureService() as pictures, DevicePool(settings, [device], [task.model], pictures) as pool:
+    steps = 0
+    async with ImageService() as images, DevicePool(settings, [device], [task.model], images) as pool:
         peaks = [0]
-        watching = asyncio.create_task(_watch_memory(pool, peaks))
-        began = time.perf_counter()
-        async for event in pool.run(task):
-            if isinstance(event, Measured):
+        recording = asyncio.create_task(_record_memory(pool, peaks))
+        started = time.perf_counter()
+        async for event in pool.run_task(task):
+            if isinstance(event, Measurement):
                 measured[event.what] = event.seconds
             if isinstance(event, Progress):
-                made = event.step
-            if isinstance(event, Done):
-                done = event
-        seconds = time.perf_counter() - began
-        watching.cancel()
-    what = "token" if "token" in measured else "step"
+                steps = event.step
+            if isinstance(event, TaskOutput):
+                output = event
+        seconds = time.perf_counter() - started
+        recording.cancel()
+    unit = "token" if "token" in measured else "step"
     return {
         "load_s": round(measured["load"], 1),
         "peak_mb": max(peaks),
-        "what": f"a {what}",
-        "step_s": round(measured[what], 2),
+        "unit": f"a {unit}",
+        "step_s": round(measured[unit], 2),
         "request_s": round(seconds, 1),
-        "result": _checked(done, made),
+        "result": _describe_result(output, steps),
     }
 
 
-async def _watch_memory(pool: DevicePool, peaks: list[int]) -> None:
-    """Adds to `peaks`, MiB: what the largest child holds in main memory, or on its device."""
+async def _record_memory(pool: DevicePool, peaks: list[int]) -> None:
+    """Append to `peaks`, MiB: memory of the largest child process, or on its device."""
     while True:
         with contextlib.suppress(psutil.Error):
-            held = [child.memory_info().rss // 2**20 for child in psutil.Process().children(recursive=True)]
-            peaks.append(max([*held, *(status.memory_mb for status in pool.statuses())]))
+            used_mb = [child.memory_info().rss // 2**20 for child in psutil.Process().children(recursive=True)]
+            peaks.append(max([*used_mb, *(status.memory_mb for status in pool.device_statuses())]))
         await asyncio.sleep(0.25)
 
 
-def _checked(done: Done, made: int) -> str:
-    """`made`: tokens or steps. Tokens are counted, because random weights choose words that the tokenizer lacks."""
-    if done.text is not None:
-        assert made == TOKENS, made
-        return f"an answer of {made} tokens"
-    assert made >= STEPS, made  # PNDM makes one more
-    image = Image.open(io.BytesIO(done.pictures[0].media.data))
+def _describe_result(output: TaskOutput, count: int) -> str:
+    """Check and describe the output.
+
+    Args:
+        count: the number of tokens or steps. Tokens are counted because random weights choose some that the tokenizer
+            does not have.
+    """
+    if output.text is not None:
+        assert count == TOKENS, count
+        return f"an answer of {count} tokens"
+    assert count >= STEPS, count  # PNDM makes one more
+    image = Image.open(io.BytesIO(output.images[0].media.data))
     darkest, brightest = image.convert("L").getextrema()
     assert image.size == (SIDE, SIDE), image.size
-    assert darkest != brightest, "the picture is of one colour"
-    return f"a picture of {image.width} x {image.height} pixels, brightness {darkest} to {brightest}"
+    assert darkest != brightest, "the image has a single colour"
+    return f"an image of {image.width} x {image.height} pixels, brightness {darkest} to {brightest}"
 
 
-# ---------------------------------------------------------------- random weights, in a process of its own
+# ---------------------------------------------------------------- random weights, in a separate process
 
 
-def _save(name: str, folder: Path) -> float:
-    """Millions of parameters that were written."""
+def _save_weights(name: str, folder: Path) -> float:
+    """Returns millions of parameters."""
     import torch
 
-    from benchmarks.blip import save_shape
+    from benchmarks.blip import save_model
 
     torch.manual_seed(0)
-    return _save_sd15(folder) if name == "sd15" else save_shape(folder, 1.0)
+    return _save_sd15(folder) if name == "sd15" else save_model(folder, 1.0)
 
 
-def _random(build: Any) -> Any:
-    """A model of `build()` in bfloat16 without its slow initialization: matrices small and random, norms neutral."""
+def _random_model(build: Any) -> Any:
+    """A model of `build()` in bfloat16 without its slow initialisation: small random matrices, neutral norms."""
     import torch
 
     with torch.device("meta"):
@@ -177,9 +182,9 @@ def _save_sd15(folder: Path) -> float:
     from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
     from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
 
-    words = AutoTokenizer.from_pretrained(_WORDS / "tokenizer", model_max_length=77)
-    unet = _random(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8))
-    vae = _random(
+    tokenizer = AutoTokenizer.from_pretrained(_STARTER / "tokenizer", model_max_length=77)
+    unet = _random_model(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8))
+    vae = _random_model(
         lambda: AutoencoderKL(
             block_out_channels=(128, 256, 512, 512),
             layers_per_block=2,
@@ -196,18 +201,18 @@ def _save_sd15(folder: Path) -> float:
         bos_token_id=1,
         eos_token_id=2,
     )
-    text_encoder = _random(lambda: CLIPTextModel(text))
+    text_encoder = _random_model(lambda: CLIPTextModel(text))
     StableDiffusionPipeline(
         unet=unet,
         vae=vae,
         text_encoder=text_encoder,
-        tokenizer=words,
+        tokenizer=tokenizer,
         scheduler=PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     ).save_pretrained(folder)
-    return millions(unet, vae, text_encoder)
+    return parameter_millions(unet, vae, text_encoder)
 
 
 def main() -> None:
@@ -217,12 +222,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="computed in")
     parser.add_argument("--save", type=Path, help="only write the weights into this folder")
-    chosen = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed, too
-    if chosen.save:
-        print(_save(chosen.names[0], chosen.save))
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so the folder is removed
+    if options.save:
+        print(_save_weights(options.names[0], options.save))
     else:
-        print(sentence(run(tuple(chosen.names), chosen.device, chosen.threads, chosen.dtype)))
+        print(summarize(run_benchmark(tuple(options.names), options.device, options.threads, options.dtype)))
 
 
 if __name__ == "__main__":

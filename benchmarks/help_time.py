@@ -1,4 +1,4 @@
-"""How long `python main.py imagine --help` takes, beside a Python that does nothing."""
+"""Duration of `python main.py imagine --help`, compared with a Python that does nothing."""
 
 import os
 import statistics
@@ -14,14 +14,14 @@ ROUNDS = 9
 LIMIT_S = 0.7
 
 
-def run() -> dict[str, Any]:
-    """Medians of whole processes, taken in turns so that a busy machine troubles both alike; seconds."""
+def run_benchmark() -> dict[str, Any]:
+    """Median durations of the processes, which run alternately so that load on the machine affects both; seconds."""
     easel, bare = [], []
     with tempfile.TemporaryDirectory() as data_dir:
         environ = {**os.environ, "EASEL_DATA_DIR": data_dir}
         for _ in range(ROUNDS):
-            bare.append(_seconds([sys.executable, "-c", "pass"], environ))
-            easel.append(_seconds([sys.executable, str(ROOT / "main.py"), "imagine", "--help"], environ))
+            bare.append(_run_seconds([sys.executable, "-c", "pass"], environ))
+            easel.append(_run_seconds([sys.executable, str(ROOT / "main.py"), "imagine", "--help"], environ))
     help_s, bare_s = statistics.median(easel), statistics.median(bare)
     return {
         "benchmark": "help_time",
@@ -34,12 +34,12 @@ def run() -> dict[str, Any]:
     }
 
 
-def _seconds(command: list[str], environ: dict[str, str]) -> float:
+def _run_seconds(command: list[str], environ: dict[str, str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - started
 
 
 if __name__ == "__main__":
-    found = run()
-    print(f"imagine --help: {found['help_s']:.3f} s, {found['ratio']:.1f} times a Python that does nothing")
+    figures = run_benchmark()
+    print(f"imagine --help: {figures['help_s']:.3f} s, {figures['ratio']:.1f} times a Python that does nothing")

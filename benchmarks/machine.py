@@ -1,4 +1,4 @@
-"""What the figures were taken on. No names and no paths of the machine."""
+"""The machine that the figures were measured on, without its names and paths."""
 
 import os
 import platform
@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def facts() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -25,22 +25,22 @@ def facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
-        "sqlalchemy": _version("sqlalchemy"),
-        "torch": _version("torch"),
+        "sqlalchemy": _package_version("sqlalchemy"),
+        "torch": _package_version("torch"),
         "fsync_ms": fsync_ms(),
     }
 
 
 def fsync_ms() -> float:
-    """Median of what it takes to make 4 KiB durable, where benchmarks keep their files."""
+    """Median time to fsync 4 KiB where benchmarks store their files."""
     taken = []
     with tempfile.TemporaryFile() as file:
         for _ in range(30):
             file.write(b"." * 4096)
             file.flush()
-            began = time.perf_counter()
+            started = time.perf_counter()
             os.fsync(file.fileno())
-            taken.append(1000 * (time.perf_counter() - began))
+            taken.append(1000 * (time.perf_counter() - started))
     return round(statistics.median(taken), 2)
 
 
@@ -53,11 +53,11 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    said = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return said.stdout.strip()
+    output = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return output.stdout.strip()
 
 
-def _version(package: str) -> str:
+def _package_version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,62 +1,66 @@
-"""Pictures a second when everybody asks at once: `python -m benchmarks.mixed_throughput [--quick]`.
+"""Images per second with all requests at the same time: `python -m benchmarks.mixed_throughput [--quick]`.
 
-Three mixes on the overhead-bound model, one on the compute-bound one. Where all want the same, batching whole runs is
-at its best, and ours has nothing to gain but what it saves beside the steps.
+Three mixes on the overhead-bound model, one on the compute-bound one. Identical requests are the best case for batching
+per request; ours can then only gain outside the steps.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks import arena, figures, peers, workload
-from benchmarks.arena import Arena
-from benchmarks.figures import Row, compare
+from benchmarks import figures, peers, workload
+from benchmarks.arena import Arena, measure_alone, open_arena
+from benchmarks.figures import Comparison, compare
 from benchmarks.ours import NAME
-from benchmarks.shapes import compute_bound
-from benchmarks.workload import Wish
+from benchmarks.shapes import compute_bound_shape
+from benchmarks.workload import ImageRequest
 
-Mix = Callable[[int, int, int], Sequence[Wish]]
+Mix = Callable[[int, int, int], Sequence[ImageRequest]]
 MIXES: dict[str, Mix] = {
     "all different": workload.all_different,
-    "chat": workload.chat,
-    "all alike": workload.all_alike,
+    "chat": workload.chat_mix,
+    "all alike": workload.all_identical,
 }
 GOAL_OVERHEAD, GOAL_COMPUTE, GOAL_LITSERVE = 1.7, 1.2, 0.95
-sentence = figures.told
+summarize = figures.summarize_rows
 
 
-def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return arena.measure_alone(measure, quick=quick, shape=shape)
+def run_benchmark(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
+    return measure_alone(measure, quick=quick, shape=shape)
 
 
-async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
-    """Where the arena is of the overhead-bound model, the other one gets an arena of its own."""
+async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
+    """Measure in `arena`; if it has the overhead-bound model, also measure the compute-bound one in a second arena."""
     repeats = 1 if quick else 3
-    if sides.shape.is_compute_bound:
-        return figures.record(await _rows(sides, ["all different"], 8, repeats), repeats=repeats)
-    rows = await _rows(sides, list(MIXES), 12 if quick else 24, repeats)
+    if arena.shape.is_compute_bound:
+        return figures.record(await _compare_mixes(arena, ["all different"], 8, repeats), repeats=repeats)
+    rows = await _compare_mixes(arena, list(MIXES), 12 if quick else 24, repeats)
     if not quick:
-        with compute_bound() as shape:
-            async with arena.opened(shape, peers.PEERS) as others:
-                rows += await _rows(others, ["all different"], 8, repeats)
+        with compute_bound_shape() as shape:
+            async with open_arena(shape, peers.PEERS) as other_arena:
+                rows += await _compare_mixes(other_arena, ["all different"], 8, repeats)
     return figures.record(rows, repeats=repeats)
 
 
-async def _rows(sides: Arena, mixes: Sequence[str], number: int, repeats: int) -> list[Row]:
+async def _compare_mixes(arena: Arena, mixes: Sequence[str], count: int, repeats: int) -> list[Comparison]:
     rows = []
     for name in mixes:
-        played = await sides.in_turns(partial(_stream, MIXES[name], number, sides.shape.size), repeats)
-        rate = {side: figures.percentile([one.per_s for one in runs], 0.5) for side, runs in played.items()}
-        what = f"{sides.shape.name}, {name}, pictures a second"
-        rows += [_row(what, rate, peer.name, sides.shape.is_compute_bound) for peer in peers.PEERS]
+        make_requests = partial(_make_requests, MIXES[name], count, arena.shape.size)
+        results = await arena.run_alternating(make_requests, repeats)
+        rate = {
+            contender: figures.percentile([run.images_per_s for run in runs], 0.5)
+            for contender, runs in results.items()
+        }
+        what = f"{arena.shape.name}, {name}, images per second"
+        rows += [_compare_rates(what, rate, peer.name, arena.shape.is_compute_bound) for peer in peers.PEERS]
     return rows
 
 
-def _stream(mix: Mix, number: int, size: int, seed: int) -> Sequence[Wish]:
-    return mix(number, seed, size)
+def _make_requests(mix: Mix, count: int, size: int, seed: int) -> Sequence[ImageRequest]:
+    return mix(count, seed, size)
 
 
-def _row(what: str, rate: dict[str, float], peer: str, is_compute_bound: bool) -> Row:
+def _compare_rates(what: str, rate: dict[str, float], peer: str, is_compute_bound: bool) -> Comparison:
     goal = GOAL_COMPUTE if is_compute_bound else GOAL_OVERHEAD
     if peer.startswith("LitServe"):
         goal = GOAL_LITSERVE
@@ -65,4 +69,4 @@ def _row(what: str, rate: dict[str, float], peer: str, is_compute_bound: bool) -
 
 
 if __name__ == "__main__":
-    figures.main(run, sentence)
+    figures.run_cli(run_benchmark, summarize)

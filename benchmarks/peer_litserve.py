@@ -1,7 +1,7 @@
 """LitServe as a peer: `python -m benchmarks.peer_litserve FOLDER PORT BATCH`.
 
-It streams, so that its people see previews, too. With batches, requests that came within 50 ms run to the end together;
-those of one kind in one call, the kinds one after another.
+It streams, so its users also get previews. With batches, requests that arrive within 50 ms form one batch; those of the
+same kind run in one pipeline call, and the kinds one after another.
 """
 
 import queue
@@ -13,36 +13,36 @@ from typing import Any
 
 import litserve
 
-from benchmarks.workload import Wish
+from benchmarks.workload import ImageRequest
 
 WAIT_S = 0.05
 
 
-class Pictures(litserve.LitAPI):
+class ImageAPI(litserve.LitAPI):
     def __init__(self, folder: Path, batch: int) -> None:
         super().__init__(max_batch_size=batch, batch_timeout=WAIT_S if batch > 1 else 0.0, stream=True)
         self._folder = folder
         self._batch = batch
 
     def setup(self, device: str) -> None:
-        from benchmarks.peer_pipeline import Pipeline
+        from benchmarks.peer_pipeline import PeerPipeline
 
-        self._pipeline = Pipeline(self._folder)
+        self._pipeline = PeerPipeline(self._folder)
 
-    def decode_request(self, request: dict[str, Any]) -> Wish:
-        return Wish(**request)
+    def decode_request(self, request: dict[str, Any]) -> ImageRequest:
+        return ImageRequest(**request)
 
-    def batch(self, inputs: Sequence[Wish]) -> list[Wish]:
+    def batch(self, inputs: Sequence[ImageRequest]) -> list[ImageRequest]:
         return list(inputs)
 
-    def predict(self, wishes: Any) -> Iterator[Any]:
-        """Lines of one wish, or lists with a line for each wish of the batch ("" for those without news)."""
-        if isinstance(wishes, Wish):
-            for _, line in self._lines([wishes]):
+    def predict(self, requests: Any) -> Iterator[Any]:
+        """Lines of one request, or lists with a line for each request of the batch ("" for those without one)."""
+        if isinstance(requests, ImageRequest):
+            for _, line in self._lines([requests]):
                 yield line
         else:
-            for place, line in self._lines(wishes):
-                yield [line if other == place else "" for other in range(len(wishes))]
+            for index, line in self._lines(requests):
+                yield [line if other == index else "" for other in range(len(requests))]
 
     def unbatch(self, output: Iterator[Any]) -> Iterator[Any]:
         yield from output
@@ -50,34 +50,34 @@ class Pictures(litserve.LitAPI):
     def encode_response(self, output: Iterator[Any]) -> Any:
         yield from output
 
-    def _lines(self, wishes: Sequence[Wish]) -> Iterator[tuple[int, str]]:
-        """What the pipeline's callbacks say in a thread, as a generator."""
-        said: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        making = threading.Thread(target=self._make, args=(wishes, said))
-        making.start()
-        while isinstance(news := said.get(), tuple):
-            yield news
-        making.join()
-        if news is not None:
-            raise news
+    def _lines(self, requests: Sequence[ImageRequest]) -> Iterator[tuple[int, str]]:
+        """The output of the pipeline's callbacks in a thread, as a generator."""
+        lines: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        generating = threading.Thread(target=self._generate, args=(requests, lines))
+        generating.start()
+        while isinstance(item := lines.get(), tuple):
+            yield item
+        generating.join()
+        if item is not None:
+            raise item
 
-    def _make(self, wishes: Sequence[Wish], said: "queue.SimpleQueue[Any]") -> None:
-        from benchmarks.peer_pipeline import groups
+    def _generate(self, requests: Sequence[ImageRequest], lines: "queue.SimpleQueue[Any]") -> None:
+        from benchmarks.peer_pipeline import group_by_kind
 
         try:
-            for places in groups(wishes, self._batch):
+            for indices in group_by_kind(requests, self._batch):
 
-                def tell(place: int, line: str, places: Sequence[int] = places) -> None:
-                    said.put((places[place], line))
+                def emit(index: int, line: str, indices: Sequence[int] = indices) -> None:
+                    lines.put((indices[index], line))
 
-                self._pipeline.make([wishes[place] for place in places], tell)
-            said.put(None)
+                self._pipeline.generate([requests[index] for index in indices], emit)
+            lines.put(None)
         except Exception as error:
-            said.put(error)
+            lines.put(error)
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Pictures(Path(sys.argv[1]), int(sys.argv[3])), accelerator="cpu", timeout=False)
+    server = litserve.LitServer(ImageAPI(Path(sys.argv[1]), int(sys.argv[3])), accelerator="cpu", timeout=False)
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), log_level="error", generate_client_file=False, num_api_servers=1
     )

@@ -1,4 +1,4 @@
-"""What every peer computes with: a plain Diffusers pipeline, the previews and the PNG files that ours makes, too."""
+"""The compute of every peer: a plain Diffusers pipeline, with the same previews and PNG files as ours."""
 
 import base64
 import copy
@@ -11,17 +11,17 @@ import diffusers
 import torch
 from PIL import Image
 
-from benchmarks.workload import Wish
-from inference.diffusion.previews import Previewer, decoder_of
-from inference.images.encode import save
+from benchmarks.workload import ImageRequest
+from inference.diffusion.previews import Previewer, preview_decoder
+from inference.images.encode import save_image
 
-_SAMPLERS = {"euler": "EulerDiscreteScheduler", "ddim": "DDIMScheduler"}
-Tell = Callable[[int, str], None]
-"""Called with the place in the group and a line for its person."""
+_SCHEDULERS = {"euler": "EulerDiscreteScheduler", "ddim": "DDIMScheduler"}
+EmitLine = Callable[[int, str], None]
+"""Called with the index in the group and a line for its client."""
 
 
-class Pipeline:
-    """One loaded model. `make` may run in several threads at once, each with a view of its own."""
+class PeerPipeline:
+    """One loaded model. `generate` may run in several threads concurrently, each with its own view."""
 
     def __init__(self, folder: Path) -> None:
         diffusers.utils.logging.disable_progress_bar()
@@ -30,38 +30,38 @@ class Pipeline:
         )
         self._pipeline.set_progress_bar_config(disable=True)
         # Fast tokenizers are not safe to share between threads.
-        self._pipeline.tokenizer = _Locked(self._pipeline.tokenizer)
-        self._decode = decoder_of(self._pipeline, folder)
+        self._pipeline.tokenizer = _LockedTokenizer(self._pipeline.tokenizer)
+        self._decode = preview_decoder(self._pipeline, folder)
 
-    def make(self, group: Sequence[Wish], tell: Tell) -> None:
-        """Pictures for wishes of one kind, in one call; a preview of each that is watched after the first step."""
-        view = copy.copy(self._pipeline)  # Diffusers' way to serve threads: shared weights, own scheduler
-        kind = getattr(diffusers, _SAMPLERS[group[0].sampler])
-        view.scheduler = kind.from_config(self._pipeline.scheduler.config)
-        pictures = view(
-            [wish.prompt for wish in group],
-            num_inference_steps=group[0].steps,
-            guidance_scale=group[0].guidance,
-            width=group[0].width,
-            height=group[0].height,
-            generator=[torch.Generator("cpu").manual_seed(wish.seed) for wish in group],
-            callback_on_step_end=self._on_step(group, tell),
+    def generate(self, requests: Sequence[ImageRequest], emit: EmitLine) -> None:
+        """Images for requests of one kind, in one call; after the first step a preview of each that wants one."""
+        view = copy.copy(self._pipeline)  # as Diffusers recommends for threads: shared weights, own scheduler
+        scheduler_class = getattr(diffusers, _SCHEDULERS[requests[0].sampler])
+        view.scheduler = scheduler_class.from_config(self._pipeline.scheduler.config)
+        images = view(
+            [request.prompt for request in requests],
+            num_inference_steps=requests[0].steps,
+            guidance_scale=requests[0].guidance,
+            width=requests[0].width,
+            height=requests[0].height,
+            generator=[torch.Generator("cpu").manual_seed(request.seed) for request in requests],
+            callback_on_step_end=self._on_step(requests, emit),
         ).images
-        for place, (wish, picture) in enumerate(zip(group, pictures, strict=True)):
-            tell(place, _line("picture", _png(wish, picture)))
+        for index, (request, image) in enumerate(zip(requests, images, strict=True)):
+            emit(index, _line("image", _encode_png(request, image)))
 
-    def _on_step(self, group: Sequence[Wish], tell: Tell) -> Callable[..., dict[str, Any]]:
+    def _on_step(self, requests: Sequence[ImageRequest], emit: EmitLine) -> Callable[..., dict[str, Any]]:
         def on_step(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if step == 0:
-                for place in (place for place, wish in enumerate(group) if wish.is_watched):
-                    preview = Previewer(self._decode, _hurried()).make(tensors["latents"][place : place + 1])
-                    tell(place, _line("preview", preview or b""))
+                for index in (index for index, request in enumerate(requests) if request.wants_previews):
+                    preview = Previewer(self._decode, _fast_clock()).make_preview(tensors["latents"][index : index + 1])
+                    emit(index, _line("preview", preview or b""))
             return tensors
 
         return on_step
 
 
-class _Locked:
+class _LockedTokenizer:
     """A tokenizer that one thread calls at a time."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -76,24 +76,26 @@ class _Locked:
         return getattr(self._tokenizer, name)
 
 
-def groups(wishes: Sequence[Wish], largest: int) -> list[list[int]]:
-    """Places of the wishes that one call can serve: the same steps, guidance, sampler and size."""
-    found: dict[tuple[Any, ...], list[int]] = {}
-    for place, wish in enumerate(wishes):
-        found.setdefault((wish.steps, wish.guidance, wish.sampler, wish.width, wish.height), []).append(place)
-    return [places[i : i + largest] for places in found.values() for i in range(0, len(places), largest)]
+def group_by_kind(requests: Sequence[ImageRequest], max_batch: int) -> list[list[int]]:
+    """Indices of requests that one call can serve: the same steps, guidance, sampler and size."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, one in enumerate(requests):
+        groups.setdefault((one.steps, one.guidance, one.sampler, one.width, one.height), []).append(index)
+    return [indices[i : i + max_batch] for indices in groups.values() for i in range(0, len(indices), max_batch)]
 
 
-def _hurried() -> Callable[[], float]:
-    """A clock by which enough time has passed for a preview."""
+def _fast_clock() -> Callable[[], float]:
+    """A clock that always allows a preview."""
     ticks = iter(range(0, 10**6, 60))
     return lambda: float(next(ticks))
 
 
-def _png(wish: Wish, picture: Image.Image) -> bytes:
-    said = f"{wish.prompt}\nSteps: {wish.steps}, Sampler: {wish.sampler}, CFG scale: {wish.guidance}, Seed: {wish.seed}"
-    return save(picture, "png", said, "{}").data
+def _encode_png(request: ImageRequest, image: Image.Image) -> bytes:
+    settings = (
+        f"Steps: {request.steps}, Sampler: {request.sampler}, CFG scale: {request.guidance}, Seed: {request.seed}"
+    )
+    return save_image(image, "png", f"{request.prompt}\n{settings}", "{}").data
 
 
-def _line(what: str, data: bytes) -> str:
-    return f"{what} {base64.b64encode(data).decode()}\n"
+def _line(kind: str, data: bytes) -> str:
+    return f"{kind} {base64.b64encode(data).decode()}\n"

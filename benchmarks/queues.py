@@ -1,7 +1,7 @@
-"""A real storage in a folder of its own, and jobs to fill it with, for the benchmarks of the queue."""
+"""A real storage in a temporary folder, and jobs to fill it, for the queue benchmarks."""
 
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,20 @@ from bot.jobs import Job, JobState, Origin, new_job_id
 from bot.ports import Limits, NewJob, Offer, Person
 from storage import Storage, StorageSettings, open_storage
 
-OFFER = Offer(device="cpu", models=frozenset({"bench"}), warm=frozenset({"bench"}))
-LIMITS = Limits(daily_s=1e9, outstanding=10**9, house_queued=10**9)
-AT_A_TIME = 500
+OFFER = Offer(device="cpu", models=frozenset({"bench"}), loaded=frozenset({"bench"}))
+LIMITS = Limits(daily_s=1e9, outstanding=10**9, total_queued=10**9)
+JOBS_PER_CALL = 500
 
 
 @asynccontextmanager
-async def opened(**settings: Any) -> AsyncIterator[Storage]:
+async def open_bench_storage(**settings: Any) -> AsyncIterator[Storage]:
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         async with open_storage(StorageSettings(min_free_mb=0, **settings), Path(folder)) as storage:
             yield storage
 
 
-async def people(storage: Storage, number: int) -> list[Person]:
-    return [await storage.people.identify("bench", str(index), f"person {index}") for index in range(number)]
+async def create_people(storage: Storage, count: int) -> list[Person]:
+    return [await storage.people.identify_account("bench", str(index), f"person {index}") for index in range(count)]
 
 
 def make_job(person: Person, *, space: str = "space") -> NewJob:
@@ -41,19 +41,15 @@ def make_job(person: Person, *, space: str = "space") -> NewJob:
     )
 
 
-async def fill(storage: Storage, person: Person, number: int, *, space: str = "space") -> None:
-    for start in range(0, number, AT_A_TIME):
-        size = min(AT_A_TIME, number - start)
-        await storage.jobs.accept([make_job(person, space=space) for _ in range(size)], key=None, limits=LIMITS)
+async def add_jobs(storage: Storage, person: Person, count: int, *, space: str = "space") -> None:
+    for start in range(0, count, JOBS_PER_CALL):
+        size = min(JOBS_PER_CALL, count - start)
+        await storage.jobs.accept_jobs([make_job(person, space=space) for _ in range(size)], key=None, limits=LIMITS)
 
 
-async def claim(storage: Storage, max_running: int = 2) -> Job | None:
-    return await storage.jobs.claim(OFFER, max_running=max_running, lease_s=60, swap_wait_s=20)
+async def claim_job(storage: Storage, max_running: int = 2) -> Job | None:
+    return await storage.jobs.claim_job(OFFER, max_running=max_running, lease_s=60, swap_wait_s=20)
 
 
-async def finish(storage: Storage, job: Job) -> None:
-    await storage.jobs.end(job.id, job.attempt, JobState.FAILED, None, used_s=2.0)
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+async def fail_job(storage: Storage, job: Job) -> None:
+    await storage.jobs.end_job(job.id, job.attempt, JobState.FAILED, None, used_s=2.0)

@@ -1,4 +1,4 @@
-"""A real server for benchmarks: `python main.py serve` in a fresh data directory, asked over REST."""
+"""A real server for benchmarks: `python main.py serve` in a fresh data directory, used over REST."""
 
 import json
 import os
@@ -19,23 +19,23 @@ from benchmarks.machine import ROOT
 LIMIT_S = 600.0
 
 
-class Server:
+class ServerProcess:
     def __init__(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
         self._process = process
         self._folder = folder
 
     def url(self) -> str:
-        """Waits until it is known."""
-        return str(self.until(self._published))
+        """Waits until it is published."""
+        return str(self.wait_until(self._published_url))
 
-    def until(self, look: Callable[[], Any], every_s: float = 0.02) -> Any:
-        """What `look` finds in the end. Raises: RuntimeError."""
+    def wait_until(self, condition: Callable[[], Any], every_s: float = 0.02) -> Any:
+        """The first true result of `condition`. Raises: RuntimeError."""
         deadline = time.monotonic() + LIMIT_S
-        while not (found := look()):
+        while not (result := condition()):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError("the server ended or never got there")
+                raise RuntimeError("the server exited, or did not get there in time")
             time.sleep(every_s)
-        return found
+        return result
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -45,7 +45,7 @@ class Server:
             self._process.kill()
             self._process.wait()
 
-    def _published(self) -> str:
+    def _published_url(self) -> str:
         try:
             return str(json.loads((self._folder / "easel.lock").read_text())["url"]).rstrip("/")
         except (FileNotFoundError, ValueError):
@@ -53,7 +53,7 @@ class Server:
 
 
 @contextmanager
-def serving(**environ: str) -> Iterator[Server]:
+def start_server(**environ: str) -> Iterator[ServerProcess]:
     """`environ`: settings on top of the shipped ones, such as `EASEL_POOL__THREADS`."""
     with tempfile.TemporaryDirectory(prefix="easel-bench-") as folder:
         process = subprocess.Popen(
@@ -64,18 +64,18 @@ def serving(**environ: str) -> Iterator[Server]:
             stderr=subprocess.DEVNULL,
             process_group=0,
         )
-        server = Server(process, Path(folder))
+        server = ServerProcess(process, Path(folder))
         try:
             yield server
         finally:
             server.stop()
 
 
-def get(url: str) -> bytes | None:
-    """None while nobody answers."""
+def http_get(url: str) -> bytes | None:
+    """None while the server does not respond."""
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            data: bytes = answer.read()
+        with urllib.request.urlopen(url, timeout=30) as response:
+            data: bytes = response.read()
             return data
     except (urllib.error.URLError, ConnectionError):
         return None
@@ -85,5 +85,5 @@ def post_job(url: str, command: str, options: dict[str, Any]) -> str:
     """The new job's id."""
     body = json.dumps({"command": command, "options": options}).encode()
     request = urllib.request.Request(f"{url}/api/v1/jobs", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
-        return str(json.load(answer)["id"])
+    with urllib.request.urlopen(request) as response:
+        return str(json.load(response)["id"])

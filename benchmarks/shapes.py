@@ -1,4 +1,4 @@
-"""The two models of the engines' benchmarks: one whose steps are mostly overhead, one whose steps are arithmetic."""
+"""The two models of the engine benchmarks: one whose steps are mostly overhead, one whose steps are mostly compute."""
 
 import subprocess
 import sys
@@ -15,8 +15,8 @@ STARTER = ROOT / "models" / "starter-image"
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A model's folder, and the side of its pictures in pixels."""
+class ModelShape:
+    """A model's folder, and the side of its images in pixels."""
 
     name: str
     folder: Path
@@ -24,36 +24,36 @@ class Shape:
     is_compute_bound: bool = False
 
 
-OVERHEAD = Shape("starter", STARTER, 128)
+OVERHEAD = ModelShape("starter", STARTER, 128)
 """7.4 million parameters over 8 x 8 latents."""
 
 
 @contextmanager
-def compute_bound() -> Iterator[Shape]:
-    """A UNet of 22.6 million parameters over 32 x 32 latents, random weights, saved as any model is published."""
+def compute_bound_shape() -> Iterator[ModelShape]:
+    """A UNet of 22.6 million parameters over 32 x 32 latents, with random weights, in the published layout."""
     with TemporaryDirectory(prefix="easel-bench-") as scratch:
         folder = Path(scratch) / "medium"
-        # In a process of its own: this one stays without torch, as the server's does.
+        # In a separate process: this one does not import torch, like the server.
         subprocess.run([sys.executable, "-m", "benchmarks.shapes", str(folder)], cwd=ROOT, check=True)
-        yield Shape("medium", folder, 256, is_compute_bound=True)
+        yield ModelShape("medium", folder, 256, is_compute_bound=True)
 
 
 @contextmanager
-def chosen(name: str) -> Iterator[Shape]:
+def open_shape(name: str) -> Iterator[ModelShape]:
     if name == OVERHEAD.name:
         yield OVERHEAD
     else:
-        with compute_bound() as shape:
+        with compute_bound_shape() as shape:
             yield shape
 
 
-def millions(*models: Any) -> float:
-    """Of parameters, of all of them together."""
+def parameter_millions(*models: Any) -> float:
+    """Millions of parameters of all models together."""
     return float(sum(weights.numel() for model in models for weights in model.parameters())) / 1e6
 
 
-def _save(folder: Path) -> None:
-    """The starter's words and sampler, with a larger denoiser and a decoder of four channels."""
+def _save_model(folder: Path) -> None:
+    """The starter's tokenizer and sampler, with a larger denoiser and a decoder of four channels."""
     import torch
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
@@ -80,8 +80,8 @@ def _save(folder: Path) -> None:
     )
     pipeline.register_modules(unet=unet, vae=vae)
     pipeline.save_pretrained(folder)
-    print(f"denoiser: {millions(unet):.1f} million parameters", file=sys.stderr)
+    print(f"denoiser: {parameter_millions(unet):.1f} million parameters", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    _save(Path(sys.argv[1]))
+    _save_model(Path(sys.argv[1]))

@@ -1,49 +1,53 @@
-"""What jobs of four steps wait among longer ones, at 0.95 of what a lock can do.
+"""Latency of four-step jobs among longer ones, at 0.95 of a lock's capacity.
 
-`python -m benchmarks.short_job_tail [--quick]`. The long ones pay for it: their tail is told, too.
+`python -m benchmarks.short_job_tail [--quick]`. The longer jobs pay for it: their tail latency is reported, too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
-from benchmarks import arena, figures, peers, workload
-from benchmarks.arena import Arena
-from benchmarks.figures import Row, compare
+from benchmarks import figures, peers, workload
+from benchmarks.arena import Arena, measure_alone
+from benchmarks.figures import Comparison, compare
 from benchmarks.ours import NAME
-from benchmarks.stream import Played
+from benchmarks.stream import StreamResult
 
 LOAD = 0.95
 GOALS = {peers.LOCK.name: 10.0, peers.LITSERVE_ONE.name: 3.0, peers.LITSERVE_BATCH.name: 3.0}
-FIGURES = {
-    "4-step jobs, p95, s": lambda played: played.short(0.95),
-    "4-step jobs, p50, s": lambda played: played.short(0.5),
-    "longer jobs, p95, s": lambda played: played.long(0.95),
-    "all jobs, p95, s": lambda played: played.done(0.95),
+FIGURES: dict[str, Callable[[StreamResult], float]] = {
+    "4-step jobs, p95, s": lambda result: result.short_jobs_percentile(0.95),
+    "4-step jobs, p50, s": lambda result: result.short_jobs_percentile(0.5),
+    "longer jobs, p95, s": lambda result: result.long_jobs_percentile(0.95),
+    "all jobs, p95, s": lambda result: result.total_percentile(0.95),
 }
 _MAIN = next(iter(FIGURES))
-sentence = figures.told
+summarize = figures.summarize_rows
 
 
-def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return arena.measure_alone(measure, quick=quick, shape=shape)
+def run_benchmark(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
+    return measure_alone(measure, quick=quick, shape=shape)
 
 
-async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
-    number, repeats = (12, 1) if quick else (60, 3)
-    rate = LOAD * await sides.capacity(number // 2)
-    played = await sides.in_turns(
-        lambda seed: workload.poisson(workload.chat(number, seed, sides.shape.size), rate, seed), repeats
+async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
+    count, repeats = (12, 1) if quick else (60, 3)
+    rate = LOAD * await arena.lock_capacity(count // 2)
+    results = await arena.run_alternating(
+        lambda seed: workload.with_poisson_arrivals(workload.chat_mix(count, seed, arena.shape.size), rate, seed),
+        repeats,
     )
-    rows = [row for what in FIGURES for row in _rows(what, played)]
-    return figures.record(rows, load=LOAD, per_s=round(rate, 3), wishes=number, repeats=repeats)
+    rows = [row for what in FIGURES for row in _compare_figure(what, results)]
+    return figures.record(rows, load=LOAD, per_s=round(rate, 3), requests=count, repeats=repeats)
 
 
-def _rows(what: str, played: dict[str, list[Played]]) -> list[Row]:
-    taken = {name: figures.percentile([FIGURES[what](one) for one in runs], 0.5) for name, runs in played.items()}
+def _compare_figure(what: str, results: dict[str, list[StreamResult]]) -> list[Comparison]:
+    median_s = {name: figures.percentile([FIGURES[what](run) for run in runs], 0.5) for name, runs in results.items()}
     return [
-        compare(what, taken[NAME], taken[peer.name], peer.name, goal=GOALS.get(peer.name) if what == _MAIN else None)
+        compare(
+            what, median_s[NAME], median_s[peer.name], peer.name, goal=GOALS.get(peer.name) if what == _MAIN else None
+        )
         for peer in peers.PEERS
     ]
 
 
 if __name__ == "__main__":
-    figures.main(run, sentence)
+    figures.run_cli(run_benchmark, summarize)

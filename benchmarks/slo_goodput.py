@@ -1,17 +1,17 @@
-"""The highest rate at which people still see something in time: `python -m benchmarks.slo_goodput [--quick]`.
+"""The highest rate that meets the latency objective: `python -m benchmarks.slo_goodput [--quick]`.
 
-In time: 95 of 100 see a preview, or the picture, within 16 steps of a plain pipeline that has nothing else to do. Rates
-are shares of what the lock can do when it is never idle.
+The objective: 95 % of the users get a preview, or the image, within the time an idle plain pipeline needs for 16 steps.
+Rates are fractions of the lock server's capacity at full load.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import arena, figures, peers, workload
-from benchmarks.arena import Arena
+from benchmarks import figures, peers, workload
+from benchmarks.arena import Arena, measure_alone
 from benchmarks.figures import compare
 from benchmarks.ours import NAME
-from benchmarks.stream import Side, play
+from benchmarks.stream import Contender, run_stream
 
 LOADS = (0.05, 0.1, 0.15, 0.22, 0.33, 0.5, 0.75, 1.0, 1.3, 1.7, 2.2)
 STEPS = 16
@@ -19,27 +19,27 @@ GUESSES = {NAME: 1.0}
 GUESS = 0.15
 PEERS = (peers.LOCK, peers.LITSERVE_BATCH)
 GOALS = {peers.LOCK.name: 6.0}
-sentence = figures.told
+summarize = figures.summarize_rows
 
 
-def run(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
-    return arena.measure_alone(measure, quick=quick, shape=shape)
+def run_benchmark(quick: bool = False, shape: str = "starter") -> dict[str, Any]:
+    return measure_alone(measure, quick=quick, shape=shape)
 
 
-async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
-    number, repeats = (10, 1) if quick else (24, 3)
-    found: dict[str, list[float]] = {}
+async def measure(arena: Arena, quick: bool) -> dict[str, Any]:
+    count, repeats = (10, 1) if quick else (24, 3)
+    highest: dict[str, list[float]] = {}
     for seed in range(repeats):
-        capacity = await sides.capacity(number // 2)
-        in_time_s = STEPS * await sides.solo_step_s()
+        capacity = await arena.lock_capacity(count // 2)
+        deadline_s = STEPS * await arena.solo_step_s()
         for name in (NAME, *(peer.name for peer in PEERS)):
-            start = found.get(name, [GUESSES.get(name, GUESS)])[-1]
-            search = Search(sides, sides.sides[name], number, seed, capacity, in_time_s)
-            found.setdefault(name, []).append(await search.best(max(start, LOADS[0])))
-    load = {name: figures.percentile(loads, 0.5) for name, loads in found.items()}
+            start = highest.get(name, [GUESSES.get(name, GUESS)])[-1]
+            search = RateSearch(arena, arena.contenders[name], count, seed, capacity, deadline_s)
+            highest.setdefault(name, []).append(await search.find_highest_load(max(start, LOADS[0])))
+    load = {name: figures.percentile(loads, 0.5) for name, loads in highest.items()}
     rows = [
         compare(
-            "rate in time, of a lock's capacity",
+            "highest rate within the deadline, relative to a lock's capacity",
             load[NAME],
             max(load[peer.name], LOADS[0]),
             peer.name,
@@ -48,38 +48,43 @@ async def measure(sides: Arena, quick: bool) -> dict[str, Any]:
         )
         for peer in PEERS
     ]
-    return figures.record(rows, wishes=number, loads=found, in_time_s=round(in_time_s, 3))
+    return figures.record(rows, requests=count, loads=highest, deadline_s=round(deadline_s, 3))
 
 
 @dataclass(frozen=True)
-class Search:
-    """For the highest of `LOADS` at which one side is in time. `capacity`: the lock's, pictures a second."""
+class RateSearch:
+    """Finds the highest of `LOADS` at which a contender meets the deadline.
 
-    sides: Arena
-    side: Side
-    number: int
+    Attributes:
+        capacity: the lock server's, in images per second.
+    """
+
+    arena: Arena
+    contender: Contender
+    count: int
     seed: int
     capacity: float
-    in_time_s: float
+    deadline_s: float
 
-    async def best(self, start: float) -> float:
-        """From `start` up or down; 0.0: none was."""
-        place = LOADS.index(start)
-        if await self._holds(LOADS[place]):
-            while place + 1 < len(LOADS) and await self._holds(LOADS[place + 1]):
-                place += 1
-            return LOADS[place]
-        while place > 0:
-            place -= 1
-            if await self._holds(LOADS[place]):
-                return LOADS[place]
+    async def find_highest_load(self, start: float) -> float:
+        """Search from `start` up or down; 0.0 if no load meets the deadline."""
+        index = LOADS.index(start)
+        if await self._meets_deadline(LOADS[index]):
+            while index + 1 < len(LOADS) and await self._meets_deadline(LOADS[index + 1]):
+                index += 1
+            return LOADS[index]
+        while index > 0:
+            index -= 1
+            if await self._meets_deadline(LOADS[index]):
+                return LOADS[index]
         return 0.0
 
-    async def _holds(self, load: float) -> bool:
-        wishes = workload.watched(workload.chat(self.number, self.seed, self.sides.shape.size))
-        played = await play(self.side, workload.poisson(wishes, load * self.capacity, self.seed))
-        return played.first(0.95) <= self.in_time_s
+    async def _meets_deadline(self, load: float) -> bool:
+        requests = workload.with_previews(workload.chat_mix(self.count, self.seed, self.arena.shape.size))
+        stream = workload.with_poisson_arrivals(requests, load * self.capacity, self.seed)
+        result = await run_stream(self.contender, stream)
+        return result.first_output_percentile(0.95) <= self.deadline_s
 
 
 if __name__ == "__main__":
-    figures.main(run, sentence)
+    figures.run_cli(run_benchmark, summarize)

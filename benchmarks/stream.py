@@ -1,4 +1,4 @@
-"""Plays a stream of wishes to one side and notes when people see something."""
+"""Sends a stream of requests to one contender and records when users get something to see."""
 
 import asyncio
 import time
@@ -7,74 +7,74 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.figures import percentile
-from benchmarks.workload import Wish
+from benchmarks.workload import ImageRequest
 
-PNG = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A preview, or the finished file."""
+class Output:
+    """A preview, or the final image file."""
 
     data: bytes
-    is_picture: bool
+    is_final: bool
 
 
-class Side(Protocol):
-    """Ours or a peer, ready to be asked."""
+class Contender(Protocol):
+    """Ours or a peer, ready for requests."""
 
     name: str
 
-    def make(self, wish: Wish) -> AsyncIterator[Seen]: ...
+    def generate(self, request: ImageRequest) -> AsyncIterator[Output]: ...
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Seconds from the moment the wish was made. Without a preview the picture is the first thing seen."""
+class RequestOutcome:
+    """Seconds from the request. Without a preview, the final image is the first output."""
 
-    wish: Wish
-    first_s: float
-    done_s: float
+    request: ImageRequest
+    first_output_s: float
+    total_s: float
 
 
 @dataclass(frozen=True)
-class Played:
-    outcomes: Sequence[Outcome]
+class StreamResult:
+    outcomes: Sequence[RequestOutcome]
     seconds: float
 
     @property
-    def per_s(self) -> float:
+    def images_per_s(self) -> float:
         return len(self.outcomes) / self.seconds
 
-    def done(self, share: float) -> float:
-        return percentile([outcome.done_s for outcome in self.outcomes], share)
+    def total_percentile(self, share: float) -> float:
+        return percentile([outcome.total_s for outcome in self.outcomes], share)
 
-    def first(self, share: float) -> float:
-        return percentile([outcome.first_s for outcome in self.outcomes], share)
+    def first_output_percentile(self, share: float) -> float:
+        return percentile([outcome.first_output_s for outcome in self.outcomes], share)
 
-    def short(self, share: float) -> float:
-        """Of the jobs of four steps alone."""
-        return percentile([outcome.done_s for outcome in self.outcomes if outcome.wish.is_short], share)
+    def short_jobs_percentile(self, share: float) -> float:
+        """Of the four-step jobs only."""
+        return percentile([outcome.total_s for outcome in self.outcomes if outcome.request.is_short], share)
 
-    def long(self, share: float) -> float:
-        return percentile([outcome.done_s for outcome in self.outcomes if not outcome.wish.is_short], share)
+    def long_jobs_percentile(self, share: float) -> float:
+        return percentile([outcome.total_s for outcome in self.outcomes if not outcome.request.is_short], share)
 
 
-async def play(side: Side, wishes: Sequence[Wish]) -> Played:
-    """All of them, each at its moment, whether or not the earlier ones have ended."""
-    began = time.perf_counter()
+async def run_stream(contender: Contender, requests: Sequence[ImageRequest]) -> StreamResult:
+    """Send each request at its time, whether or not earlier ones have finished."""
+    started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        asking = [group.create_task(_ask(side, wish, began + wish.at_s)) for wish in wishes]
-    return Played([task.result() for task in asking], time.perf_counter() - began)
+        tasks = [group.create_task(_send_request(contender, request, started + request.at_s)) for request in requests]
+    return StreamResult([task.result() for task in tasks], time.perf_counter() - started)
 
 
-async def _ask(side: Side, wish: Wish, due: float) -> Outcome:
+async def _send_request(contender: Contender, request: ImageRequest, due: float) -> RequestOutcome:
     await asyncio.sleep(max(0.0, due - time.perf_counter()))
-    first_s, file = None, b""
-    async for seen in side.make(wish):
-        first_s = first_s or time.perf_counter() - due
-        if seen.is_picture:
-            file = seen.data
-    if not file.startswith(PNG) or first_s is None:
-        raise RuntimeError(f"{side.name} gave no picture for {wish}")
-    return Outcome(wish, first_s, time.perf_counter() - due)
+    first_output_s, file = None, b""
+    async for output in contender.generate(request):
+        first_output_s = first_output_s or time.perf_counter() - due
+        if output.is_final:
+            file = output.data
+    if not file.startswith(PNG_SIGNATURE) or first_output_s is None:
+        raise RuntimeError(f"{contender.name} returned no image for {request}")
+    return RequestOutcome(request, first_output_s, time.perf_counter() - due)

@@ -1,7 +1,7 @@
-"""Seconds lost to swaps when pictures and questions alternate: `python -m benchmarks.two_model_mix [--quick]`.
+"""Seconds lost to model swaps when images and questions alternate: `python -m benchmarks.two_model_mix [--quick]`.
 
-Lost is what the alternating stream takes longer than the same requests sorted by model. The peer is a server that holds
-one model and loads the other when it is asked for, as servers without a memory plan do.
+Lost is the extra time of the alternating stream over the same requests sorted by model. The peer is a server that holds
+one model and loads the other on demand, like servers without a memory plan.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from benchmarks.shapes import STARTER
 from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Task, TaskImage
-from inference.images.service import PictureService
+from inference.images.service import ImageService
 from inference.pool.pool import DevicePool, PoolSettings
 
 VISION = ROOT / "models" / "starter-vision"
@@ -31,31 +31,31 @@ PAIRS = 6
 TOKENS = 8
 STEPS = 8
 GOAL = 2.0
-_LEAST_S = 0.01
-"""What cannot be told from nothing."""
-sentence = figures.told
+_MIN_DIFFERENCE_S = 0.01
+"""The accuracy of the measurement."""
+summarize = figures.summarize_rows
 
 
-def run(quick: bool = False) -> dict[str, Any]:
+def run_benchmark(quick: bool = False) -> dict[str, Any]:
     repeats = 1 if quick else 3
-    both = [(asyncio.run(_ours()), _peer()) for _ in range(repeats)]
+    both = [(asyncio.run(_run_ours()), _run_peer()) for _ in range(repeats)]
     ours, peer = (figures.medians([pair[place] for pair in both]) for place in (0, 1))
     rows = [
         compare(
-            f"seconds lost in {2 * PAIRS} alternating requests",
-            max(_LEAST_S, ours["mixed_s"] - ours["sorted_s"]),
-            max(_LEAST_S, peer["mixed_s"] - peer["sorted_s"]),
+            f"seconds lost over {2 * PAIRS} alternating requests",
+            max(_MIN_DIFFERENCE_S, ours["mixed_s"] - ours["sorted_s"]),
+            max(_MIN_DIFFERENCE_S, peer["mixed_s"] - peer["sorted_s"]),
             "reloading server",
             goal=GOAL,
         ),
-        compare("the same, in all, s", ours["mixed_s"], peer["mixed_s"], "reloading server"),
-        compare("sorted by model, in all, s", ours["sorted_s"], peer["sorted_s"], "reloading server"),
+        compare("the same, total, s", ours["mixed_s"], peer["mixed_s"], "reloading server"),
+        compare("sorted by model, total, s", ours["sorted_s"], peer["sorted_s"], "reloading server"),
     ]
     return figures.record(rows, repeats=repeats, pairs=PAIRS)
 
 
-def _orders() -> dict[str, str]:
-    """i: imagine, a: ask."""
+def _command_orders() -> dict[str, str]:
+    """Commands in order: `i` is imagine, `a` is ask."""
     return {"mixed_s": "ia" * PAIRS, "sorted_s": "i" * PAIRS + "a" * PAIRS}
 
 
@@ -68,30 +68,30 @@ def _photo() -> bytes:
 # ---------------------------------------------------------------- ours
 
 
-async def _ours() -> dict[str, float]:
+async def _run_ours() -> dict[str, float]:
     image = ModelSpec(name="image", tasks=(TEXT_TO_IMAGE,), repo=str(STARTER), dtype="float32")
     vision = ModelSpec(
         name="vision", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo=str(VISION), dtype="float32"
     )
-    settings = PoolSettings(warm_up=False, niceness=0, threads=THREADS)
+    settings = PoolSettings(warm_up=False, nice=0, threads=THREADS)
     taken = {}
-    async with PictureService() as pictures, DevicePool(settings, ["cpu"], [image, vision], pictures) as pool:
-        for number, kind in enumerate("ia"):  # the process starts, and imports what it needs
-            await _one(pool, _task(f"warm{number}", kind, image, vision))
-        for name, order in _orders().items():
-            began = time.perf_counter()
+    async with ImageService() as images, DevicePool(settings, ["cpu"], [image, vision], images) as pool:
+        for number, kind in enumerate("ia"):  # starts the process and its imports
+            await _run_task(pool, _make_task(f"warm{number}", kind, image, vision))
+        for name, order in _command_orders().items():
+            started = time.perf_counter()
             for number, kind in enumerate(order):
-                await _one(pool, _task(f"{name}{number}", kind, image, vision))
-            taken[name] = time.perf_counter() - began
+                await _run_task(pool, _make_task(f"{name}{number}", kind, image, vision))
+            taken[name] = time.perf_counter() - started
     return taken
 
 
-async def _one(pool: DevicePool, task: Task) -> None:
-    async for _ in pool.run(task):
+async def _run_task(pool: DevicePool, task: Task) -> None:
+    async for _ in pool.run_task(task):
         pass
 
 
-def _task(name: str, kind: str, image: ModelSpec, vision: ModelSpec) -> Task:
+def _make_task(name: str, kind: str, image: ModelSpec, vision: ModelSpec) -> Task:
     if kind == "i":
         options: dict[str, Any] = {
             "prompt": "a cat on a green background",
@@ -114,20 +114,20 @@ def _task(name: str, kind: str, image: ModelSpec, vision: ModelSpec) -> Task:
 # ---------------------------------------------------------------- the peer, in its own process
 
 
-def _peer() -> dict[str, float]:
-    said = subprocess.run(
+def _run_peer() -> dict[str, float]:
+    completed = subprocess.run(
         [sys.executable, "-m", "benchmarks.two_model_mix", "--peer"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    figures_of_it: dict[str, float] = json.loads(said.stdout.splitlines()[-1])
-    return figures_of_it
+    peer_figures: dict[str, float] = json.loads(completed.stdout.splitlines()[-1])
+    return peer_figures
 
 
-class _Reloading:
-    """One model at a time."""
+class _ReloadingServer:
+    """Holds one model at a time."""
 
     def __init__(self) -> None:
         self._kind = ""
@@ -162,9 +162,9 @@ def _vision_model() -> Any:
     model = Blip2ForConditionalGeneration.from_pretrained(VISION, dtype=torch.float32)
 
     def answer() -> None:
-        asked = processor(images=Image.open(io.BytesIO(_photo())), text=QUESTION, return_tensors="pt")
+        inputs = processor(images=Image.open(io.BytesIO(_photo())), text=QUESTION, return_tensors="pt")
         with torch.inference_mode():
-            model.generate(**asked, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
+            model.generate(**inputs, min_new_tokens=TOKENS, max_new_tokens=TOKENS)
 
     return answer
 
@@ -174,14 +174,14 @@ def _measure_peer() -> None:
 
     if THREADS:
         torch.set_num_threads(THREADS)
-    server, taken = _Reloading(), {}
+    server, taken = _ReloadingServer(), {}
     for kind in "ia":
         server.answer(kind)
-    for name, order in _orders().items():
-        began = time.perf_counter()
+    for name, order in _command_orders().items():
+        started = time.perf_counter()
         for kind in order:
             server.answer(kind)
-        taken[name] = time.perf_counter() - began
+        taken[name] = time.perf_counter() - started
     print(json.dumps(taken))
 
 
@@ -189,4 +189,4 @@ if __name__ == "__main__":
     if "--peer" in sys.argv:
         _measure_peer()
     else:
-        figures.main(run, sentence)
+        figures.run_cli(run_benchmark, summarize)

@@ -1,4 +1,4 @@
-"""What people ask for in the benchmarks of the engines: the same requests, at the same moments, for every side."""
+"""Requests of the engine benchmarks: the same requests, at the same times, for every contender."""
 
 import random
 from collections.abc import Sequence
@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 PEOPLE = 12
 _THINGS = ("a cat", "a rocket", "a red circle", "a house", "a tree", "a blue star", "a fish", "a car")
-_GROUNDS = ("purple", "white", "green", "black", "orange", "cyan")
+_BACKGROUNDS = ("purple", "white", "green", "black", "orange", "cyan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """One picture that somebody asks for, `at_s` seconds after the stream begins; watched ones get previews."""
+class ImageRequest:
+    """One requested image, `at_s` seconds after the start of the stream."""
 
     number: int
     person: str
@@ -23,69 +23,69 @@ class Wish:
     width: int
     height: int
     at_s: float = 0.0
-    is_watched: bool = False
+    wants_previews: bool = False
 
     @property
     def is_short(self) -> bool:
         return self.steps <= 4
 
 
-Kind = tuple[int, float, str]
+RequestKind = tuple[int, float, str]
 """Steps, guidance, sampler."""
-CHAT: Sequence[tuple[float, Kind]] = (
+CHAT_MIX: Sequence[tuple[float, RequestKind]] = (
     (0.50, (4, 1.0, "euler")),
     (0.15, (8, 1.0, "euler")),
     (0.35, (20, 5.0, "ddim")),
 )
-"""Shares of the mix "chat": few steps without guidance, as distilled models are asked, and many with it. These models
-are not distilled; Euler's steps cost what LCM's would, which the starter's training forbids."""
+"""Shares of the mix "chat": few steps without guidance, as for distilled models, and many with guidance. These models
+are not distilled; Euler steps cost the same as LCM steps, which the starter's training does not support."""
 
 
-def chat(number: int, seed: int, size: int) -> list[Wish]:
-    """The mix in its exact shares, in random order."""
-    kinds: list[Kind] = []
-    for share, kind in CHAT:
-        kinds += [kind] * round(share * number)
-    kinds = (kinds + [CHAT[0][1]] * number)[:number]
-    chance = random.Random(seed)
-    chance.shuffle(kinds)
-    return [_wish(n, kind, chance, size) for n, kind in enumerate(kinds)]
+def chat_mix(count: int, seed: int, size: int) -> list[ImageRequest]:
+    """The mix with its exact shares, in random order."""
+    kinds: list[RequestKind] = []
+    for share, kind in CHAT_MIX:
+        kinds += [kind] * round(share * count)
+    kinds = (kinds + [CHAT_MIX[0][1]] * count)[:count]
+    rng = random.Random(seed)
+    rng.shuffle(kinds)
+    return [_make_request(n, kind, rng, size) for n, kind in enumerate(kinds)]
 
 
-def all_different(number: int, seed: int, size: int) -> list[Wish]:
-    """Everybody wants steps and guidance of their own."""
-    chance = random.Random(seed)
-    kinds = [(4 + n % 17, 2.0 + n % 13 / 2, "ddim") for n in range(number)]
-    chance.shuffle(kinds)
-    return [_wish(n, kind, chance, size) for n, kind in enumerate(kinds)]
+def all_different(count: int, seed: int, size: int) -> list[ImageRequest]:
+    """Each request has its own steps and guidance."""
+    rng = random.Random(seed)
+    kinds = [(4 + n % 17, 2.0 + n % 13 / 2, "ddim") for n in range(count)]
+    rng.shuffle(kinds)
+    return [_make_request(n, kind, rng, size) for n, kind in enumerate(kinds)]
 
 
-def all_alike(number: int, seed: int, size: int) -> list[Wish]:
-    """Everybody wants the same four steps: what batching whole runs is best at."""
-    chance = random.Random(seed)
-    return [_wish(n, CHAT[0][1], chance, size) for n in range(number)]
+def all_identical(count: int, seed: int, size: int) -> list[ImageRequest]:
+    """All requests have the same four steps: the best case for batching per request."""
+    rng = random.Random(seed)
+    return [_make_request(n, CHAT_MIX[0][1], rng, size) for n in range(count)]
 
 
-def poisson(wishes: Sequence[Wish], per_s: float, seed: int) -> list[Wish]:
-    """The wishes at random moments, `per_s` a second on average; twice the rate is the same pattern, twice as quick."""
-    chance, now, placed = random.Random(seed), 0.0, []
-    for wish in wishes:
-        now += chance.expovariate(1.0) / per_s
-        placed.append(replace(wish, at_s=now))
+def with_poisson_arrivals(requests: Sequence[ImageRequest], per_s: float, seed: int) -> list[ImageRequest]:
+    """Random arrival times, `per_s` a second on average; twice the rate is the same pattern, twice as fast."""
+    rng, now, placed = random.Random(seed), 0.0, []
+    for request in requests:
+        now += rng.expovariate(1.0) / per_s
+        placed.append(replace(request, at_s=now))
     return placed
 
 
-def watched(wishes: Sequence[Wish]) -> list[Wish]:
-    return [replace(wish, is_watched=True) for wish in wishes]
+def with_previews(requests: Sequence[ImageRequest]) -> list[ImageRequest]:
+    return [replace(request, wants_previews=True) for request in requests]
 
 
-def _wish(number: int, kind: Kind, chance: random.Random, size: int) -> Wish:
+def _make_request(number: int, kind: RequestKind, rng: random.Random, size: int) -> ImageRequest:
     steps, guidance, sampler = kind
-    return Wish(
+    return ImageRequest(
         number=number,
-        person=f"person {chance.randrange(PEOPLE)}",
-        prompt=f"{chance.choice(_THINGS)} on a {chance.choice(_GROUNDS)} background",
-        seed=chance.randrange(2**32),
+        person=f"person {rng.randrange(PEOPLE)}",
+        prompt=f"{rng.choice(_THINGS)} on a {rng.choice(_BACKGROUNDS)} background",
+        seed=rng.randrange(2**32),
         steps=steps,
         guidance=guidance,
         sampler=sampler,

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 
 from bot import errors
-from bot.commands import COMMANDS
 from bot.i18n import N_, Translate, translator
 from bot.options import clean_text
 
@@ -172,6 +171,8 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
     """The sentence for a person."""
     say = translator(locale)
     match error:
+        case errors.NoModel():
+            return say(error.sentence)
         case errors.InvalidOption():
             return _explain_option(error, say)
         case errors.UnknownCommand():
@@ -199,8 +200,6 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
 def _explain_option(error: errors.InvalidOption, say: Translate) -> str:
     if error.problem == "missing" and error.option in EXAMPLES:
         return say(EXAMPLES[error.option])
-    if error.problem == "no_model" and str(error.value) in COMMANDS:
-        return say(COMMANDS[str(error.value)].unavailable)
     hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
     if error.option == "size" and error.problem == "range":
         return say(SIZE_RANGE).format(allowed=_format_allowed(error.allowed, say), value=error.value)
@@ -260,7 +259,7 @@ def _explain_refusal(error: errors.UserError, say: Translate) -> str:
                 left=max(0.0, error.left),
                 time=f"{error.resets_at:%H:%M}",
             )
-        case errors.QueueFull(whole_house=True):
+        case errors.QueueFull(is_global=True):
             return say("The queue is full right now. Try again in {s} s.").format(s=error.retry_after_s)
         case errors.QueueFull():
             return say(
@@ -272,7 +271,7 @@ def _explain_refusal(error: errors.UserError, say: Translate) -> str:
             return say("You have no {kind} called {name}.").format(
                 kind=say(error.kind), name=clean_text(error.name)[:20] or "?"
             )
-        case errors.PictureGone():
+        case errors.ImageGone():
             return say("Its picture has been deleted.")
         case errors.NotYours():
             return say("Only the person who asked for it can do that.")

@@ -1,7 +1,7 @@
-"""The whole error tree.
+"""The error hierarchy.
 
-Errors carry data, not prose: `bot.error_texts.explain` turns one into the sentence a person reads. `code` is the stable
-name that programs rely on (REST's problem `code`, a failed job's `error.code`).
+Errors carry data, not prose: `bot.error_texts.explain` turns one into a sentence for people. `code` is the stable name
+for programs (REST's problem `code`, a failed job's `error.code`).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from datetime import datetime
 
 
 class EaselError(Exception):
-    """Anything that Easel itself raises."""
+    """Base class of all errors that Easel raises."""
 
     code = "internal"
 
@@ -18,7 +18,7 @@ class EaselError(Exception):
 
 
 class UserError(EaselError):
-    """Shown to the person as it is; never retried, never an incident."""
+    """Shown to the person; never retried, never an incident."""
 
 
 class InvalidOption(UserError):
@@ -26,9 +26,10 @@ class InvalidOption(UserError):
 
     Args:
         option: the option's name as the person wrote it.
-        problem: a key of `bot.error_texts.OPTION_PROBLEMS`: "unknown", "missing", "range", "choice", "type", "long", ...
-        allowed: what would have been right, in words a person understands ("1 to 50").
-        nearest: the known name that looks most like the unknown one.
+        problem: a key of `bot.error_texts.OPTION_PROBLEMS`: "unknown", "missing", "range", "choice", "type", "long",
+            ...
+        allowed: the allowed values, as text ("1 to 50").
+        nearest: the known name that is most similar to the unknown one.
     """
 
     code = "invalid_option"
@@ -50,6 +51,14 @@ class InvalidOption(UserError):
         self.nearest = nearest
 
 
+class NoModel(InvalidOption):
+    """No installed model can run the command. `sentence` says so; it is in the template of sentences."""
+
+    def __init__(self, command: str, sentence: str) -> None:
+        super().__init__("model", "no_model", value=command)
+        self.sentence = sentence
+
+
 class UnknownCommand(UserError):
     code = "invalid_option"
 
@@ -61,7 +70,7 @@ class UnknownCommand(UserError):
 
 
 class QuotaExceeded(UserError):
-    """The day's device-seconds are spent. `limit`, `left` and `cost` are device-seconds."""
+    """The daily quota does not cover the request. `limit`, `left` and `cost` are device-seconds."""
 
     code = "quota_exceeded"
 
@@ -75,19 +84,19 @@ class QuotaExceeded(UserError):
 
 
 class QueueFull(UserError):
-    """The person (or the whole house) has as many unfinished jobs as allowed."""
+    """The person has too many unfinished jobs; `is_global`: all persons together have."""
 
     code = "queue_full"
 
-    def __init__(self, *, limit: int, retry_after_s: int, whole_house: bool = False) -> None:
+    def __init__(self, *, limit: int, retry_after_s: int, is_global: bool = False) -> None:
         super().__init__()
         self.limit = limit
         self.retry_after_s = retry_after_s
-        self.whole_house = whole_house
+        self.is_global = is_global
 
 
 class NotFound(UserError):
-    """There is no such thing, or it belongs to somebody else: the caller cannot tell which."""
+    """It does not exist or belongs to somebody else; the caller cannot tell which."""
 
     code = "not_found"
 
@@ -107,14 +116,14 @@ class MediaNotFound(NotFound):
         super().__init__("picture", media_id)
 
 
-class PictureGone(UserError):
-    """The job's picture was deleted, or was forgotten for its age."""
+class ImageGone(UserError):
+    """The job's image was deleted, possibly by retention."""
 
     code = "not_found"
 
 
 class NotYours(UserError):
-    """Only the person whose job it is may do this; that it exists is no secret, its message can be seen."""
+    """Only the job's owner may do this. The job's existence is no secret: its message is visible."""
 
     code = "not_yours"
 
@@ -143,7 +152,7 @@ class IdempotencyConflict(UserError):
 
 
 class TooLarge(UserError):
-    """A file or picture is over a limit. `unit` is "MiB" or "megapixels"."""
+    """A file or image exceeds a limit. `unit` is "MiB" or "megapixels"."""
 
     code = "too_large"
 
@@ -165,12 +174,12 @@ class UnsupportedMedia(UserError):
 
 
 class DownloadFailed(UserError):
-    """A model cannot be fetched. `problem` is a key of `bot.error_texts.DOWNLOAD_PROBLEMS`.
+    """A model cannot be downloaded. `problem` is a key of `bot.error_texts.DOWNLOAD_PROBLEMS`.
 
     Args:
         repo: `org/name`.
-        url: the page a person has to open, where there is one.
-        detail: what else the sentence names: a file, sizes, formats.
+        url: the page that a person has to open, if any.
+        detail: further text for the sentence: a file, sizes, formats.
     """
 
     code = "download_failed"
@@ -184,7 +193,8 @@ class DownloadFailed(UserError):
 
 
 class ModelRefused(UserError):
-    """A model cannot be used. `problem`: a key of `bot.error_texts.MODEL_PROBLEMS`; `detail`: what its sentence names."""
+    """A model cannot be used. `problem` is a key of `bot.error_texts.MODEL_PROBLEMS`; `detail` goes into its
+    sentence."""
 
     code = "model_refused"
 
@@ -204,13 +214,13 @@ class Unauthorized(UserError):
 
 
 class AdminsOnly(UserError):
-    """What an admin of the house may do, and nobody else."""
+    """Only an admin may do this."""
 
     code = "forbidden"
 
 
 class Blocked(UserError):
-    """Not made or not shown. `reason` is a key of `bot.error_texts.BLOCKED`; `detail` is what its sentence names."""
+    """Not made or not shown. `reason` is a key of `bot.error_texts.BLOCKED`; `detail` goes into its sentence."""
 
     code = "blocked"
 
@@ -221,7 +231,7 @@ class Blocked(UserError):
 
 
 class StorageFull(UserError):
-    """The disk has too little room to promise that a new job would be kept."""
+    """The disk has too little free space to accept a new job."""
 
     code = "storage_full"
 
@@ -250,7 +260,7 @@ class ShuttingDown(UserError):
 
 
 class EngineError(EaselError):
-    """Making the result failed. Logged with an incident id; the person reads a calm sentence.
+    """Computing the result failed. Logged with an incident id; the person gets a general sentence.
 
     `detail` is for the log only.
     """
@@ -264,7 +274,7 @@ class EngineError(EaselError):
 
 
 class ModelUnavailable(EngineError):
-    """The model's files are missing or cannot be loaded; trying again will not help until the owner mends it."""
+    """The model's files are missing or cannot be loaded; retrying does not help until the owner fixes it."""
 
     code = "model_unavailable"
 
@@ -274,18 +284,18 @@ class ModelUnavailable(EngineError):
 
 
 class ModelRemoved(ModelUnavailable):
-    """The owner took the model out of the config after the job was accepted."""
+    """The owner removed the model after the job was accepted."""
 
 
 class OutOfMemory(EngineError):
-    """The device ran out of memory; retried once, smaller."""
+    """The device ran out of memory; retried once, with less memory."""
 
     code = "out_of_memory"
     retries = 1
 
 
 class EngineTimeout(EngineError):
-    """The job used more device time than one job may (`pool.job_timeout_s`)."""
+    """The job used more device time than `pool.job_timeout_s` allows."""
 
     code = "timeout"
 
@@ -295,33 +305,33 @@ class EngineTimeout(EngineError):
 
 
 class WorkerLost(EngineError):
-    """The child process died or fell silent. `alone`: this job was the only one it was running."""
+    """The worker process died or stopped responding. `was_alone`: it was running only this job."""
 
     code = "worker_lost"
     retries = 2
 
-    def __init__(self, *, alone: bool, detail: str = "") -> None:
+    def __init__(self, *, was_alone: bool, detail: str = "") -> None:
         super().__init__(detail)
-        self.alone = alone
+        self.was_alone = was_alone
 
 
 class Interrupted(EaselError):
-    """The pool is draining: the job goes back to the queue and no attempt is counted."""
+    """The pool is draining: the job is requeued without counting an attempt."""
 
     code = "interrupted"
 
 
 class InterruptedTooOften(EaselError):
-    """Restarts sent the job back more often than `queue.max_interruptions`."""
+    """Restarts interrupted the job more often than `queue.max_interruptions`."""
 
     code = "interrupted_too_often"
 
 
 class PlatformError(EaselError):
-    """A delivery did not happen; it is tried again or takes the next fallback.
+    """A delivery failed; it is retried or falls back.
 
     Args:
-        retry_after_s: the platform asked to wait this long; None: our own back-off decides.
+        retry_after_s: the wait that the platform asked for; None: our own back-off applies.
     """
 
     code = "platform"
@@ -333,11 +343,11 @@ class PlatformError(EaselError):
 
 
 class MessageGone(PlatformError):
-    """The message to edit no longer exists: take the next fallback."""
+    """The message to edit no longer exists: use the next fallback."""
 
 
 class Undeliverable(PlatformError):
-    """The platform will never take it (blocked, left, forbidden)."""
+    """The platform will never accept it (blocked, left, forbidden)."""
 
 
 class JobCancelled(EaselError):
@@ -345,7 +355,7 @@ class JobCancelled(EaselError):
 
 
 class ConfigError(EaselError):
-    """Settings are wrong. `problems` are ready lines: file, key, what is wrong, what is allowed."""
+    """Settings are invalid. `problems` are complete lines: file, key, problem, allowed values."""
 
     code = "config"
 
@@ -355,7 +365,7 @@ class ConfigError(EaselError):
 
 
 class StartupError(EaselError):
-    """The server cannot start; `sentence` says why and what to do."""
+    """The server cannot start; `sentence` gives the reason and the remedy."""
 
     code = "startup"
 

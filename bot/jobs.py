@@ -1,4 +1,4 @@
-"""Jobs: what they are, and the one table of the states they may move between."""
+"""Jobs, their results, and the table of allowed state transitions."""
 
 import secrets
 from collections.abc import Mapping
@@ -42,11 +42,11 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.CANCELLED: frozenset(),
     JobState.DEAD: frozenset(),
 }
-"""The only moves there are. Every update in `storage` names the old state in its WHERE."""
+"""All allowed transitions. Every update in `storage` has the previous state in its WHERE clause."""
 
 
 SECRET_EXTRA = frozenset({"token"})
-"""Keys of an origin's `extra` that no copy of a person's data tells: with them one could speak for the bot."""
+"""Keys of an origin's `extra` that are left out of data exports: they would allow acting as the bot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,8 @@ class Origin:
     """Where a request came from. `extra` is JSON that only its own adapter reads; see `SECRET_EXTRA`.
 
     Attributes:
-        age_restricted: whether the channel is for adults only; None: the platform knows no such channels.
-        is_admin: who asks may administer this house.
+        age_restricted: whether the channel is for adults only; None: the platform has no such channels.
+        is_admin: the requester may administer this server.
     """
 
     platform: str
@@ -74,21 +74,21 @@ class Origin:
 
 @dataclass(frozen=True)
 class Media:
-    """Bytes of a picture. Only `storage` knows files."""
+    """The bytes of an image. Only `storage` knows about files."""
 
     data: bytes
     media_type: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """A stored picture as its owner sees it.
+class StoredImage:
+    """A stored image as its owner sees it.
 
     Attributes:
         id: SHA-256 of the stored bytes, lower-case hex.
-        parameters: what the file said about how it was made, or None.
-        is_spoiler: it is shown after a click only.
-        is_adult: it is sexual, or nobody could tell; may it be shown, then only where such pictures may be.
+        parameters: generation parameters read from the file, or None.
+        is_spoiler: it is hidden until clicked.
+        is_adult: it is sexual or could not be checked; it is only shown where the policy allows such images.
     """
 
     id: str
@@ -103,14 +103,14 @@ class Picture:
 
 
 BY_BOT = "bot"
-"""The author of a picture that was made here."""
+"""The author of a generated image."""
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """A picture named in a request; role is init, mask, control or reference.
+    """An input image of a request; role is init, mask, control or reference.
 
-    `author`: the account that posted it, on the request's platform, or `BY_BOT`; empty: whoever asks.
+    `author`: the account on the request's platform that posted it, or `BY_BOT`; empty: the requester.
     """
 
     id: str
@@ -120,9 +120,9 @@ class ImageRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came out, with enough to make it again."""
+    """The result of a job, with everything needed to reproduce it."""
 
-    media: tuple[Picture, ...] = ()
+    media: tuple[StoredImage, ...] = ()
     text: str | None = None
     seed: int | None = None
     model: str = ""
@@ -130,7 +130,7 @@ class Result:
     seconds: float = 0.0
     """Device-seconds used."""
     parameters: str = ""
-    """The A1111 text of the first picture; empty for text results."""
+    """The A1111 text of the first image; empty for text results."""
     notes: tuple[str, ...] = ()
 
 
@@ -149,12 +149,12 @@ class Job:
 
     Attributes:
         command: the command's name in `COMMANDS`.
-        options: every option filled in; what a REST body would say.
-        attempt: how often it was claimed; also the fencing token of the present claim.
-        crashes: how often a child died while it ran this job alone.
-        interruptions: how often a drain or the server's death sent it back.
-        version: grows with each stored change; the event id of server-sent events.
-        cost: device-seconds, fixed at accept.
+        options: all options with their values, as in a REST body.
+        attempt: number of claims; also the fencing token of the current claim.
+        crashes: number of times that a worker died while it ran only this job.
+        interruptions: number of times that a drain or the server's death requeued it.
+        version: incremented with each stored change; the event id of server-sent events.
+        cost: device-seconds, fixed when it is accepted.
     """
 
     id: str
@@ -183,10 +183,11 @@ class Job:
 
     @property
     def is_spoiler(self) -> bool:
-        """What it shows is hidden until clicked: it was asked with a spoiler, or its space wants it so."""
-        made = self.result.media if self.result else ()
-        return bool(self.origin.extra.get("spoiler")) or any(picture.is_spoiler for picture in made)
+        """Its images are hidden until clicked: the request was marked as a spoiler, or the space's policy requires
+        it."""
+        images = self.result.media if self.result else ()
+        return bool(self.origin.extra.get("spoiler")) or any(image.is_spoiler for image in images)
 
     @property
     def is_adult(self) -> bool:
-        return any(picture.is_adult for picture in self.result.media) if self.result else False
+        return any(image.is_adult for image in self.result.media) if self.result else False

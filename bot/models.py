@@ -1,101 +1,94 @@
-"""What the house knows of a checkpoint: where it is, what it can do, which options it takes."""
+"""Models: where a checkpoint is, which tasks it can do, and which options it supports."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
+
+from bot.errors import ModelRefused
+from bot.samplers import SAMPLERS
 
 TEXT_TO_IMAGE = "text-to-image"
 IMAGE_TO_IMAGE = "image-to-image"
 IMAGE_TEXT_TO_IMAGE = "image-text-to-image"
 IMAGE_TO_TEXT = "image-to-text"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
-PICTURE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
-"""Those that end in pictures."""
+IMAGE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
+"""Tasks that produce images."""
 ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
-"""How well texts fit a picture."""
+"""Rates how well texts match an image."""
 IMAGE_CLASSIFICATION = "image-classification"
-"""What the safety classifier does; nobody can ask for it."""
+"""The task of the safety classifier; it cannot be requested."""
 TASKS = (
     *(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE),
     *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
 )
 
-SAMPLERS = (
-    "ddim",
-    "ddpm",
-    "deis",
-    "dpmpp_2m",
-    "dpmpp_sde",
-    "euler",
-    "euler_a",
-    "flow_euler",
-    "heun",
-    "ipndm",
-    "lcm",
-    "lms",
-    "pndm",
-    "unipc",
-)
-"""Every sampler name that Easel knows; a model takes some of them. `inference` maps them to scheduler classes."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """`[models.NAME]` in the config. Another checkpoint is one more such table, and no code."""
+    """`[models.NAME]` in the config. Adding a checkpoint takes one such table and no code."""
 
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
-        "seen_mb": (0, None),
+        "image_cache_mb": (0, None),
         "strength": (0.01, 1),
         "max_images": (1, 4),
     }
+    renamed: ClassVar[Mapping[str, str]] = {
+        "seen_mb": "image_cache_mb",
+        "work_mb": "activation_mb",
+        "decode_mb": "vae_decode_mb",
+        "parts_mb": "components_mb",
+    }
+    """New name by old name; the old ones still work."""
 
     tasks: tuple[str, ...]
     repo: str
     """`org/name`, or a folder or `.safetensors` file (relative to the clone)."""
     file: str = ""
-    """Of a hub's repo, the one file that is the whole model; empty: the repo is a folder of parts."""
+    """The single-file checkpoint in a hub repo; empty: the repo is a folder of components."""
     title: str = ""
-    """What people call it; empty: its name."""
+    """Display name; empty: its name."""
     enabled: bool = True
-    """False: a preset, not used before `models use` chooses it."""
+    """False: a preset, not used until `models use` enables it."""
     default_for: tuple[str, ...] = ()
-    """Tasks that it does when nobody names a model, whatever comes before it in the config."""
+    """Tasks that it is the default model for, whatever its position in the config."""
     revision: str = ""
     variant: str = ""
-    """Which of the repo's weights: "" is the plain ones, "fp16" those named `*.fp16.safetensors`."""
+    """Variant of the repo's weights: "" for the plain ones, "fp16" for `*.fp16.safetensors`."""
     loras: tuple[str, ...] = ()
-    """Repos, folders or files of LoRAs that become part of the model when it is loaded."""
+    """Repos, folders or files of LoRAs that are fused into the model when it is loaded."""
     preview: str = ""
-    """Repo or folder of a small autoencoder that shows what is being made (TAESD, for example `madebyollin/taesd`); it
-    must be here already. Empty: a linear map, where one is known."""
+    """Repo or folder of a small autoencoder for previews (TAESD, for example `madebyollin/taesd`); it must already be
+    downloaded. Empty: a linear approximation, if one is known."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
     offload_mb: int = 0
-    """The same when its parts take turns on the device and wait in RAM, MiB; 0: unknown, or `parts_mb` tells."""
-    parts_mb: Mapping[str, int] = field(default_factory=dict)
-    """Weights of each part in half precision, by the part's name in the repo, MiB; empty: unknown."""
-    work_mb: int = 0
-    """What a step takes beside the weights at the default size, MiB."""
-    decode_mb: int = 0
-    """What decoding a picture of the default size takes beside them, MiB."""
+    """Estimated device memory with model offload, MiB; 0: unknown, or derived from `components_mb`."""
+    components_mb: Mapping[str, int] = field(default_factory=dict)
+    """Weights of each component in half precision, by its name in the repo, MiB; empty: unknown."""
+    activation_mb: int = 0
+    """Activations of a denoising step at the default size, MiB."""
+    vae_decode_mb: int = 0
+    """Activations of VAE decoding at the default size, MiB."""
     quantize: Literal["auto", "none", "8bit"] = "auto"
-    """"auto": 8-bit weights where that saves moving them about, and torchao is installed."""
+    """"auto": 8-bit weights if that avoids offloading and torchao is installed."""
     ram_mb: int = 0
-    """Estimated main memory while it loads, MiB; 0: unknown."""
+    """Estimated RAM while it loads, MiB; 0: unknown."""
     download_mb: int = 0
-    """What fetching it takes, MiB; 0: unknown, or nothing is fetched."""
+    """Download size, MiB; 0: unknown, or nothing is downloaded."""
     licence: str = ""
     licences: tuple[str, ...] = ()
-    """Of each part that has one of its own, such as "text encoder: Apache-2.0"."""
+    """Licences of components that have their own, such as "text encoder: Apache-2.0"."""
     licence_url: str = ""
     commercial: bool = True
-    """False: its licence keeps it from commercial use."""
+    """False: its licence excludes commercial use."""
     demo: bool = False
-    """A demo model costs no quota and its results say that it is one."""
+    """A demo model costs no quota, and its results carry a hint."""
     steps: int = 20
     max_steps: int = 150
     guidance_scale: float = 5.0
@@ -107,30 +100,30 @@ class ModelSettings:
     takes_negative: bool = True
     takes_guidance: bool = True
     max_images: int = 1
-    """Pictures that an edit takes: the one to change, and those to refer to."""
+    """Maximum number of input images of an edit: the image to change and its references."""
     strength: float = 0.6
     sampler: str = ""
     samplers: tuple[str, ...] = ()
-    """What the model takes; empty: asked from the model itself when it is first loaded."""
+    """Samplers that it supports; empty: read from the model when it is first loaded."""
     max_new_tokens: int = 30
-    seen_mb: int = 64
-    """MiB of what it saw in pictures that it keeps, so that further questions need no second look."""
+    image_cache_mb: int = 64
+    """MiB of image features cached for follow-up questions."""
     question_template: str = "Question: {question} Answer:"
     step_s: float = 1.0
     """Device-seconds of one step (one token, for text) at the default size, until measured."""
     overhead_s: float = 0.5
-    """Device-seconds of a job beside its steps, until measured."""
+    """Device-seconds of overhead per job, until measured."""
     cpu_step_s: float = 0.0
-    """The same as `step_s` without an accelerator; 0: unknown."""
+    """`step_s` without an accelerator; 0: unknown."""
 
 
-ARRIVING = "arriving"
-"""`Progress.note` of a job that waits for its model."""
+INSTALLING = "arriving"
+"""`Progress.note` of a job that is waiting for its model."""
 
 
-def rows_of(form: Mapping[str, Any]) -> int:
-    """How many tasks a loaded model takes at once, by its own description."""
-    rows = form.get("rows", 1)
+def slots_of(capabilities: Mapping[str, Any]) -> int:
+    """The number of concurrent tasks that a model's capabilities allow."""
+    rows = capabilities.get("rows", 1)
     return rows if isinstance(rows, int) and rows >= 1 else 1
 
 
@@ -138,10 +131,10 @@ REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arrival:
-    """A model on its way here.
+class InstallProgress:
+    """Progress of a model's installation.
 
-    `stage` is "downloading", "checking", "loading" or "trying"; `done` and `total` are bytes, `rate` bytes a second.
+    `stage` is "downloading", "checking", "loading" or "trying"; `done` and `total` are bytes, `rate` bytes per second.
     """
 
     stage: str
@@ -153,115 +146,125 @@ class Arrival:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec(ModelSettings):
-    """A configured model with its name and what it said of itself when it was loaded."""
+    """A configured model with its name and the capabilities it reported when it was loaded."""
 
     name: str
-    form: Mapping[str, Any] = field(default_factory=dict)
-    """What `Described` reported: `{"samplers": [...], "options": [...], "revision": "..."}`; empty before."""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    """From `ModelCapabilities`: `{"samplers": [...], "options": [...], "revision": "..."}`; empty before the first
+    load."""
 
-    def describe(self, form: Mapping[str, Any]) -> "ModelSpec":
-        return replace(self, form=dict(form))
-
-    @property
-    def rows(self) -> int:
-        """How many tasks share it on one device, as far as it said."""
-        return rows_of(self.form)
+    def with_capabilities(self, capabilities: Mapping[str, Any]) -> "ModelSpec":
+        return replace(self, capabilities=dict(capabilities))
 
     @property
-    def called(self) -> str:
+    def slots(self) -> int:
+        """The number of tasks that can share it on one device."""
+        return slots_of(self.capabilities)
+
+    @property
+    def display_name(self) -> str:
         return self.title or self.name
 
     @property
     def is_local(self) -> bool:
-        """A folder or file of this machine; else `org/name` of a hub."""
+        """It is a folder or file on this machine, not `org/name` on a hub."""
         return not REPO.fullmatch(self.repo)
 
     @property
     def known_samplers(self) -> tuple[str, ...]:
-        return self.samplers or tuple(self.form.get("samplers", ())) or SAMPLERS
+        return self.samplers or tuple(self.capabilities.get("samplers", ())) or SAMPLERS
 
 
-class Models:
-    """The models of this house, first configured first, and the presets that could become some.
+class ModelRegistry:
+    """The enabled models in the order of the config, and the presets that can be enabled.
 
-    The first that can do a task is the task's default, unless one says in `default_for` that it is. What changes here
-    at run time is changed by `bot.usecases.models`.
+    A task's default is the model that has it in `default_for`, else the first that can do it. At run time only
+    `bot.usecases.model_manager` and `bot.usecases.model_catalogue` change the registry.
     """
 
     def __init__(self, specs: Mapping[str, ModelSpec]) -> None:
         self._specs = {name: spec for name, spec in specs.items() if spec.enabled}
         self._presets = {name: spec for name, spec in specs.items() if not spec.enabled}
-        self._arriving: dict[str, Arrival] = {}
+        self._installing: dict[str, InstallProgress] = {}
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._specs.values())
 
     def get(self, name: str) -> ModelSpec | None:
-        """A model that jobs may ask for, here or on its way."""
+        """A model that jobs may request, installed or being installed."""
         return self._specs.get(name)
 
     @property
     def presets(self) -> list[ModelSpec]:
-        """What could be chosen and is not."""
+        """Models that can be enabled."""
         return list(self._presets.values())
 
     @property
-    def known(self) -> list[ModelSpec]:
-        """Models, then presets."""
+    def all_specs(self) -> list[ModelSpec]:
+        """Enabled models, then presets."""
         return [*self, *self.presets]
 
     def find(self, name: str) -> ModelSpec | None:
         """A model or a preset."""
         return self._specs.get(name) or self._presets.get(name)
 
-    def ready(self) -> list[ModelSpec]:
-        """Those that devices may load now."""
-        return [spec for spec in self if spec.name not in self._arriving]
+    def require(self, name: str) -> ModelSpec:
+        """A model or a preset. Raises: ModelRefused, with the most similar names."""
+        spec = self.find(name.strip().casefold())
+        if spec is None:
+            known = [one.name for one in self.all_specs]
+            near = difflib.get_close_matches(name, known, 3, cutoff=0.4) or known
+            raise ModelRefused(name[:60], "unknown", detail=", ".join(near))
+        return spec
+
+    def installed(self) -> list[ModelSpec]:
+        """Models that devices may load now."""
+        return [spec for spec in self if spec.name not in self._installing]
 
     def default_for(self, task: str) -> ModelSpec | None:
-        """One that says so, else the first that says nothing, else the first at all: whoever was chosen for some of
-        its tasks is not meant for the others."""
-        able = [spec for spec in self.ready() if task in spec.tasks]
+        """The model with the task in `default_for`, else the first with an empty `default_for`, else the first that can
+        do it: a model chosen as the default for some of its tasks is not meant for the others."""
+        able = [spec for spec in self.installed() if task in spec.tasks]
         ranked = sorted(able, key=lambda spec: (task not in spec.default_for, bool(spec.default_for)))
         return ranked[0] if ranked else None
 
     def names_for(self, task: str) -> list[str]:
         return [spec.name for spec in self if task in spec.tasks]
 
-    def learn(self, name: str, form: Mapping[str, Any]) -> None:
+    def set_capabilities(self, name: str, capabilities: Mapping[str, Any]) -> None:
         if name in self._specs:
-            self._specs[name] = self._specs[name].describe(form)
+            self._specs[name] = self._specs[name].with_capabilities(capabilities)
 
-    # ------------------------------------------------------------ what changes at run time
+    # ------------------------------------------------------------ changes at run time
 
-    def put(self, spec: ModelSpec) -> None:
-        """A new model, before all others, or new settings of a known one. What it is the default for, no other is."""
-        taken = set(spec.default_for)
+    def add_model(self, spec: ModelSpec) -> None:
+        """Add a model before all others, or replace its settings. It becomes the only default for its `default_for`."""
+        own_tasks = set(spec.default_for)
         others = {
-            name: replace(other, default_for=tuple(task for task in other.default_for if task not in taken))
+            name: replace(other, default_for=tuple(task for task in other.default_for if task not in own_tasks))
             for name, other in self._specs.items()
         }
         self._specs = others | {spec.name: spec} if spec.name in others else {spec.name: spec} | others
         self._presets.pop(spec.name, None)
 
-    def offer(self, preset: ModelSpec) -> None:
-        """A model that can be chosen from now on."""
+    def add_preset(self, preset: ModelSpec) -> None:
+        """Add a model that can be enabled."""
         self._presets[preset.name] = preset
 
-    def drop(self, name: str, preset: ModelSpec | None = None) -> None:
-        """The model is gone; `preset` is what it can become again."""
+    def remove_model(self, name: str, preset: ModelSpec | None = None) -> None:
+        """Remove a model; `preset` can be enabled again in its place."""
         self._specs.pop(name, None)
-        self._arriving.pop(name, None)
+        self._installing.pop(name, None)
         if preset is not None:
             self._presets[name] = preset
 
-    def arrives(self, name: str, arrival: Arrival | None) -> None:
-        """How far a model is on its way here; None: it has arrived."""
-        if arrival is None:
-            self._arriving.pop(name, None)
+    def set_install_progress(self, name: str, progress: InstallProgress | None) -> None:
+        """Record the progress of a model's installation; None: it is installed."""
+        if progress is None:
+            self._installing.pop(name, None)
         else:
-            self._arriving[name] = arrival
+            self._installing[name] = progress
 
-    def arrival(self, name: str) -> Arrival | None:
-        """How far the model is on its way here; None: it is here, or unknown."""
-        return self._arriving.get(name)
+    def install_progress(self, name: str) -> InstallProgress | None:
+        """Progress of the model's installation; None: it is installed, or unknown."""
+        return self._installing.get(name)

@@ -65,12 +65,13 @@ class OptionSpec:
     Attributes:
         name: INTERFACES' name, as in REST bodies and stored jobs.
         kind: str, int, float or bool.
-        flags: other names it goes by in chat (`negative` for `negative_prompt`).
+        aliases: other names it goes by in chat (`negative` for `negative_prompt`).
         minimum, maximum: inclusive bounds of a number; for text, `maximum` is its length in characters.
         choices: the only values allowed, if any.
-        is_required: it has no default.
-        is_main: text typed without a flag is this option.
-        between: what stands between several texts in one value, if there may be several.
+        is_required: has no default.
+        is_main: text typed without a flag is the value of this option.
+        separator: between several texts in one value, if there may be several.
+        is_advanced: offered over REST and on the command line, not in the menus of chats.
     """
 
     name: str
@@ -84,6 +85,7 @@ class OptionSpec:
     is_required: bool = False
     is_main: bool = False
     separator: str = ""
+    is_advanced: bool = False
 
     def parse(self, value: Any, written: str) -> Any:
         """The value in the option's own type. `written` is the name the person used. Raises: InvalidOption."""

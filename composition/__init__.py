@@ -1,5 +1,5 @@
 """The composition root: settings -> storage -> pool -> platforms -> run.
 
-The only package that imports every other one. It decides nothing: what it wires is decided elsewhere. Packages are
-imported where they are needed, so that `--help` answers quickly.
+The only package that imports all others. It only wires them and makes no decisions of its own. Packages are imported
+where they are needed, which keeps `--help` fast.
 """

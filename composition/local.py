@@ -1,4 +1,4 @@
-"""What the command line may do in its own process: read settings, serve, open the application or only its database."""
+"""The composition root for the command line: reads settings, serves, opens the application or only its database."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -8,52 +8,52 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.ports import Loaded
+from adapters.cli.ports import LoadedConfig
 from composition.settings import load_settings
 
 if TYPE_CHECKING:
     from bot.ports import Maintenance
     from bot.usecases import PeopleUseCases, UseCases
-    from storage import Restored
+    from storage import RestoreResult
 
 
 @dataclass(frozen=True)
-class Chores:
-    """The open database without a pool."""
+class OpenDatabase:
+    """The open database, without a pool."""
 
     people: "PeopleUseCases"
     maintenance: "Maintenance"
 
 
 class Composition:
-    """What the command line may ask of this module (`adapters.cli.ports.Composition`)."""
+    """Implements `adapters.cli.ports.CompositionRoot`."""
 
-    def load(self, config: Path | None) -> Loaded:
+    def load(self, config: Path | None) -> LoadedConfig:
         return load_settings(config)
 
-    async def serve(self, loaded: Loaded) -> int:
+    async def serve(self, loaded: LoadedConfig) -> int:
         from composition.server import serve
 
         return await serve(loaded)
 
     @asynccontextmanager
-    async def open_application(self, loaded: Loaded, only_own: bool = True) -> "AsyncIterator[UseCases]":
+    async def open_application(self, loaded: LoadedConfig, only_submitted: bool = True) -> "AsyncIterator[UseCases]":
         from bot.runtime.lock import DataLock
         from composition.application import open_application
 
         with DataLock(loaded.data_dir) as lock:
-            opened = open_application(loaded, secret=lock.secret, only_own=only_own)
+            opened = open_application(loaded, secret=lock.secret, only_submitted=only_submitted)
             async with opened as application, asyncio.TaskGroup() as group:
-                working = group.create_task(application.dispatcher.run())
+                dispatching = group.create_task(application.dispatcher.run_forever())
                 try:
                     yield application.usecases
                 finally:
-                    await application.usecases.choosing.close()
+                    await application.usecases.model_manager.close()
                     await application.dispatcher.close(0)
-                    await working
+                    await dispatching
 
     @asynccontextmanager
-    async def open_storage_only(self, loaded: Loaded) -> AsyncIterator[Chores]:
+    async def open_storage_only(self, loaded: LoadedConfig) -> AsyncIterator[OpenDatabase]:
         from bot.runtime.lock import DataLock
         from bot.usecases import PeopleUseCases
         from storage import open_storage
@@ -61,18 +61,20 @@ class Composition:
         with DataLock(loaded.data_dir):
             async with open_storage(loaded.settings["storage"], loaded.data_dir) as storage:
                 people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models)
-                yield Chores(people, storage.maintenance)
+                yield OpenDatabase(people, storage.maintenance)
 
-    async def restore_database(self, loaded: Loaded, source: Path) -> "Restored":
+    async def restore_database(self, loaded: LoadedConfig, source: Path) -> "RestoreResult":
         from bot.runtime.lock import DataLock
         from storage import restore
 
         settings = loaded.settings["storage"]
         with DataLock(loaded.data_dir):
-            put = partial(restore, settings.url, loaded.data_dir, source, busy_timeout_ms=settings.busy_timeout_ms)
-            return await asyncio.to_thread(put)
+            run_restore = partial(
+                restore, settings.url, loaded.data_dir, source, busy_timeout_ms=settings.busy_timeout_ms
+            )
+            return await asyncio.to_thread(run_restore)
 
     def probe_devices(self) -> Mapping[str, Any]:
-        from inference.hardware.devices import probe
+        from inference.hardware.devices import probe_devices
 
-        return {"devices": [vars(device) for device in asyncio.run(probe())]}
+        return {"devices": [vars(device) for device in asyncio.run(probe_devices())]}

@@ -1,62 +1,67 @@
-"""`easel serve`: everything that is switched on, until a signal stops it."""
+"""`easel serve`: runs all enabled services until a signal stops them."""
 
 import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from adapters.cli.ports import Loaded
+from adapters.cli.ports import LoadedConfig
 from composition.application import Application, open_application
 from composition.settings import ENGINES
 
 if TYPE_CHECKING:
     from bot.ports import Adapter
-    from bot.runtime.shutdown import Stop
+    from bot.runtime.shutdown import StopSignal
 
 
-async def serve(loaded: Loaded, *, engines: str = ENGINES) -> int:
-    """Run until SIGINT or SIGTERM: then take nothing more on, let running jobs finish or go back to the queue.
+async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
+    """Run until SIGINT or SIGTERM, then stop accepting requests and let running jobs finish or requeue them.
 
-    A second signal ends the process at once; nothing is lost by it. Returns the exit code.
+    A second signal ends the process immediately, without data loss. Returns the exit code.
     """
-    from adapters.registry import adapters_of
+    from adapters.registry import create_adapters
     from bot.errors import StartupError
     from bot.runtime.lock import DataLock
-    from bot.runtime.shutdown import Stop
-    from bot.usecases import Surroundings
+    from bot.runtime.shutdown import StopSignal
+    from bot.usecases import AdapterContext
 
-    stop = Stop()
+    stop = StopSignal()
     with DataLock(loaded.data_dir) as lock:
         async with open_application(loaded, secret=lock.secret, engines=engines) as application:
-            surroundings = Surroundings(
+            context = AdapterContext(
                 usecases=application.usecases,
                 data_dir=loaded.data_dir,
                 secret=lock.secret,
                 announce=lambda line: print(line, flush=True),
-                publish=lock.publish,
+                publish_address=lock.publish_url,
                 inbox=application.storage.inbox,
-                secret_of=loaded.secrets.of,
+                read_secret=loaded.secrets.get,
             )
             try:
-                adapters = adapters_of(loaded, surroundings)
+                adapters = create_adapters(loaded, context)
                 application.deliverer.connect(adapters)
-                await _work(application, adapters, stop, loaded.settings["queue"].drain_s)
+                await _run_until_stopped(application, adapters, stop, loaded.settings["queue"].drain_s)
             except* StartupError as group:
                 raise group.exceptions[0] from None
     return 0
 
 
-async def _work(application: Application, adapters: "list[Adapter]", stop: "Stop", drain_s: float) -> None:
-    from bot.runtime.shutdown import end
+async def _run_until_stopped(
+    application: Application, adapters: "list[Adapter]", stop: "StopSignal", drain_s: float
+) -> None:
+    from bot.runtime.shutdown import cancel_tasks
 
     async with asyncio.TaskGroup() as group:
-        working = group.create_task(application.dispatcher.run())
-        others = [group.create_task(adapter.run()) for adapter in adapters]
-        others += [group.create_task(application.deliverer.run()), group.create_task(application.upkeep.run())]
-        others.append(group.create_task(application.usecases.choosing.resume()))
+        dispatching = group.create_task(application.dispatcher.run_forever())
+        others = [group.create_task(adapter.serve()) for adapter in adapters]
+        others += [
+            group.create_task(application.deliverer.run_forever()),
+            group.create_task(application.retention.run_forever()),
+        ]
+        others.append(group.create_task(application.usecases.model_manager.resume_installs()))
         await stop.wait()
         application.usecases.jobs.is_closing = True
-        print("Stopping: running jobs may finish; press Ctrl-C again to stop at once.", file=sys.stderr, flush=True)
-        await application.usecases.choosing.close()
+        print("Stopping: running jobs may finish; press Ctrl-C again to stop immediately.", file=sys.stderr, flush=True)
+        await application.usecases.model_manager.close()
         await application.dispatcher.close(drain_s)
-        await working
-        await end(others)
+        await dispatching
+        await cancel_tasks(others)

@@ -1,4 +1,4 @@
-"""All settings: which tables there are, and the models that the config files name."""
+"""Loads all settings: the sections of the config, and the models that it names."""
 
 import os
 from collections.abc import Mapping
@@ -6,19 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.ports import Loaded
+from adapters.cli.ports import LoadedConfig
 
 if TYPE_CHECKING:
     from bot.models import ModelSpec
 
 ROOT = Path(__file__).resolve().parents[1]
-ENGINES = "inference.engine.base:build"
+ENGINES = "inference.engine.base:build_engine"
 
 
 def settings_sections() -> dict[str, type]:
-    """Every table of the config but `[models.NAME]`, and the dataclass that reads it."""
+    """The sections of the config except `[models.NAME]`, each with its dataclass."""
     from adapters import PLATFORMS
-    from adapters.registry import platform_settings
+    from adapters.registry import settings_class
     from bot.runtime.logs import LogsSettings
     from bot.safety import SafetySettings
     from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
@@ -27,7 +27,7 @@ def settings_sections() -> dict[str, type]:
     from storage import StorageSettings
 
     return {
-        **{name: platform_settings(name, path) for name, path in PLATFORMS.items()},
+        **{name: settings_class(name, path) for name, path in PLATFORMS.items()},
         "logs": LogsSettings,
         "storage": StorageSettings,
         "retention": RetentionSettings,
@@ -41,17 +41,19 @@ def settings_sections() -> dict[str, type]:
 
 
 def shipped_models() -> "dict[str, ModelSpec]":
-    """The models and presets as `config.toml` next to main.py has them."""
+    """The models and presets of the shipped `config.toml` next to main.py."""
     from bot.models import ModelSettings
-    from bot.prompts.styles import NAMED
+    from bot.prompts.styles import NAMED_SECTIONS
     from bot.settings import read_settings
 
     files = [ROOT / "config.toml"]
-    settings = read_settings(settings_sections(), model_type=ModelSettings, named=NAMED, files=files, environ={})
-    return _specs(settings["models"])
+    settings = read_settings(
+        settings_sections(), model_type=ModelSettings, named=NAMED_SECTIONS, files=files, environ={}
+    )
+    return _build_specs(settings["models"])
 
 
-def _specs(tables: Mapping[str, Any]) -> "dict[str, ModelSpec]":
+def _build_specs(tables: Mapping[str, Any]) -> "dict[str, ModelSpec]":
     from bot.models import ModelSpec
 
     specs = {name: ModelSpec(name=name, **vars(table)) for name, table in tables.items()}
@@ -61,21 +63,30 @@ def _specs(tables: Mapping[str, Any]) -> "dict[str, ModelSpec]":
     }
 
 
-def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Loaded:
+def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> LoadedConfig:
     """Read and check all settings. Raises: ConfigError."""
-    from bot.models import Models, ModelSettings
-    from bot.prompts.styles import NAMED
-    from bot.settings import make_data_dir, read_secrets, read_settings, settings_files
+    from bot.models import ModelRegistry, ModelSettings
+    from bot.prompts.styles import NAMED_SECTIONS
+    from bot.settings import RenamedSetting, make_data_dir, read_secrets, read_settings, settings_files
 
     data_dir = make_data_dir(environ)
     files = settings_files(ROOT, data_dir, config)
-    settings = read_settings(settings_sections(), model_type=ModelSettings, named=NAMED, files=files, environ=environ)
-    specs = _specs(settings.pop("models"))
-    return Loaded(
+    renamed: list[RenamedSetting] = []
+    settings = read_settings(
+        settings_sections(),
+        model_type=ModelSettings,
+        named=NAMED_SECTIONS,
+        files=files,
+        environ=environ,
+        on_renamed=renamed.append,
+    )
+    specs = _build_specs(settings.pop("models"))
+    return LoadedConfig(
         settings=settings,
         secrets=read_secrets(environ, data_dir),
         data_dir=data_dir,
-        models=Models(specs),
+        models=ModelRegistry(specs),
         root=ROOT,
         files=tuple(files),
+        renamed=tuple(renamed),
     )

@@ -1,35 +1,34 @@
-"""The use cases, with what they need of the storage, the pool, the hub and this machine."""
+"""Builds the use cases with their dependencies: storage, pool, hub and this machine."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from adapters.cli.ports import Loaded
+from adapters.cli.ports import LoadedConfig
 from bot.jobs import Media
-from bot.memory.fit import Hardware
-from bot.model_install.owner_config import OwnersChoices
-from bot.ports import Choices, Downloads, Pictures, Pool, Wanted
-from bot.ports import ModelFiles as ModelFilesPort
-from bot.prompts.resolver import Wording
+from bot.memory.fit import MachineSpec
+from bot.model_install.owner_config import ModelConfigFile
+from bot.ports import Downloads, ImageProcessor, ModelFiles, OwnerModelConfig, Pool, RepoRef
+from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.pricing import Rates
-from bot.queue.progress import Events
-from bot.safety import SafetySettings, classifier_of, read_words
+from bot.queue.progress import ProgressBus
+from bot.safety import SafetySettings, classifier_spec, read_words
 from bot.usecases import (
-    CatalogueUseCases,
     ChatUseCases,
     JobUseCases,
     MediaUseCases,
-    ModelUseCases,
+    ModelCatalogue,
+    ModelManager,
     Moderation,
     Operations,
     PeopleUseCases,
     UseCases,
 )
 from composition.settings import shipped_models
-from inference.checkpoints.library import ModelFiles
-from inference.hardware.machine import Machine
-from inference.hub.client import HubDownloads
-from inference.safety.checker import ClassifierFiles
+from inference.checkpoints.library import ModelLibrary
+from inference.hardware.machine import MachineProbe
+from inference.hub.client import HubClient
+from inference.safety.availability import ClassifierAvailability
 from storage import Storage
 
 
@@ -38,37 +37,38 @@ class ModelSources:
     """Where models come from, where they are stored, and the machine that has to run them.
 
     Attributes:
-        sample: an image on which a new model is tried.
+        sample_image: an input image for smoke tests of new models.
     """
 
     downloads: Downloads
-    files: ModelFilesPort
-    choices: Choices
-    hardware: Callable[[], Awaitable[Hardware]]
-    sample: Callable[[], Media]
+    files: ModelFiles
+    owner_config: OwnerModelConfig
+    machine_spec: Callable[[], Awaitable[MachineSpec]]
+    sample_image: Callable[[], Media]
 
 
-def model_sources(loaded: Loaded) -> ModelSources:
+def default_model_sources(loaded: LoadedConfig) -> ModelSources:
     """The hub, the data directory and this machine."""
     return ModelSources(
-        downloads=HubDownloads(token=loaded.secrets.of("HF_TOKEN")),
-        files=ModelFiles(loaded.data_dir),
-        choices=OwnersChoices(loaded.data_dir, shipped_models),
-        hardware=Machine(loaded.data_dir),
-        sample=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
+        downloads=HubClient(token=loaded.secrets.get("HF_TOKEN")),
+        files=ModelLibrary(loaded.data_dir),
+        owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
+        machine_spec=MachineProbe(loaded.data_dir),
+        sample_image=lambda: Media((loaded.root / "models" / "sample.png").read_bytes(), "image/png"),
     )
 
 
-def use_cases(
-    loaded: Loaded,
+def build_use_cases(
+    loaded: LoadedConfig,
     storage: Storage,
     pool: Pool,
-    pictures: Pictures,
+    pictures: ImageProcessor,
     jobs: JobUseCases,
     moderation: Moderation,
-    choosing: ModelUseCases,
+    model_manager: ModelManager,
+    catalogue: ModelCatalogue,
 ) -> UseCases:
-    """All that adapters may call."""
+    """All use cases that adapters may call."""
     chat = ChatUseCases(
         jobs=jobs,
         store=storage.jobs,
@@ -81,61 +81,118 @@ def use_cases(
         jobs=jobs,
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.gone),
-        operations=Operations(storage.jobs, storage.maintenance, pool.statuses),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
+        operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,
         models=loaded.models,
-        choosing=choosing,
-        catalogue=CatalogueUseCases(choosing),
+        model_manager=model_manager,
+        catalogue=catalogue,
         styles=tuple(loaded.settings["styles"]),
     )
 
 
-def model_use_cases(
-    loaded: Loaded,
+def build_job_use_cases(
+    loaded: LoadedConfig,
     storage: Storage,
     pool: Pool,
     rates: Rates,
-    events: Events,
+    progress_bus: ProgressBus,
+    moderation: Moderation,
+    prompt_resolver: PromptResolver,
+    wake: Callable[[Iterable[str]], None],
+    interrupt: Callable[[str], None],
+    secret: str,
+) -> JobUseCases:
+    """Accepting, following and cancelling jobs. `secret` signs quotes."""
+    return JobUseCases(
+        store=storage.jobs,
+        history=storage.history,
+        media=storage.media,
+        people=storage.people,
+        models=loaded.models,
+        rates=rates,
+        progress_bus=progress_bus,
+        moderation=moderation,
+        queue=loaded.settings["queue"],
+        quota=loaded.settings["quota"],
+        wake=wake,
+        interrupt=interrupt,
+        devices=pool.device_statuses,
+        secret=secret.encode(),
+        prompt_resolver=prompt_resolver,
+    )
+
+
+def build_model_manager(
+    loaded: LoadedConfig,
+    storage: Storage,
+    pool: Pool,
+    rates: Rates,
+    events: ProgressBus,
     wake: Callable[[Iterable[str]], None],
     sources: ModelSources,
-) -> ModelUseCases:
-    """Installing and removing models."""
-    classifier = classifier_of(loaded.settings["safety"])
-    also = [Wanted(repo=classifier.repo, revision=classifier.revision)]
-    return ModelUseCases(
+) -> ModelManager:
+    """Installing and enabling models."""
+    return ModelManager(
         models=loaded.models,
         downloads=sources.downloads,
         pool=pool,
-        choices=sources.choices,
-        files=sources.files,
+        owner_config=sources.owner_config,
         store=storage.jobs,
-        learned=storage.learned,
+        measurements=storage.measurements,
         rates=rates,
-        events=events,
-        sample=sources.sample,
-        hardware=sources.hardware,
+        progress_bus=events,
+        sample_image=sources.sample_image,
+        machine_spec=sources.machine_spec,
         wake=wake,
-        also=also if classifier.repo and not classifier.is_local else (),
+        extra_repos=_classifier_repos(loaded),
     )
 
 
-def wording(loaded: Loaded) -> Wording:
+def build_model_catalogue(
+    loaded: LoadedConfig,
+    storage: Storage,
+    pool: Pool,
+    wake: Callable[[Iterable[str]], None],
+    sources: ModelSources,
+    model_manager: ModelManager,
+) -> ModelCatalogue:
+    """Adding and removing models."""
+    return ModelCatalogue(
+        files=sources.files,
+        downloads=sources.downloads,
+        registry=loaded.models,
+        owner_config=sources.owner_config,
+        pool=pool,
+        store=storage.jobs,
+        wake=wake,
+        cancel_install=model_manager.cancel_running_install,
+        extra_repos=_classifier_repos(loaded),
+    )
+
+
+def _classifier_repos(loaded: LoadedConfig) -> list[RepoRef]:
+    classifier = classifier_spec(loaded.settings["safety"])
+    is_on_hub = classifier.repo and not classifier.is_local
+    return [RepoRef(repo=classifier.repo, revision=classifier.revision)] if is_on_hub else []
+
+
+def build_prompt_resolver(loaded: LoadedConfig) -> PromptResolver:
     """Prompts, with the owner's styles, wildcards and LoRAs."""
-    return Wording(
+    return PromptResolver(
         styles=loaded.settings["styles"],
         wildcards=WildcardFolder(loaded.data_dir / FOLDER),
-        additions=ModelFiles(loaded.data_dir).additions,
+        list_addons=ModelLibrary(loaded.data_dir).list_addons,
     )
 
 
-def moderation(loaded: Loaded, storage: Storage) -> Moderation:
+def build_moderation(loaded: LoadedConfig, storage: Storage) -> Moderation:
     """Raises: StartupError: the file of blocked words cannot be read."""
     settings: SafetySettings = loaded.settings["safety"]
     return Moderation(
         spaces=storage.spaces,
         people=storage.people,
-        classifier=ClassifierFiles(classifier_of(settings)),
+        classifier=ClassifierAvailability(classifier_spec(settings)),
         settings=settings,
         words=read_words(settings.blocked_words, settings.blocked_words_file, loaded.data_dir),
     )

@@ -1,4 +1,4 @@
-"""Makes pictures and answers in child processes; the only room that knows tensors.
+"""Generates images and text in child processes; the only package that works with tensors.
 
-Importing the package, or anything that the parent process uses of it, imports no torch.
+Importing the package, or any module that the parent process uses, imports no torch.
 """

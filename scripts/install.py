@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Sets up `.venv` in this clone: `python scripts/install.py [--dev]`. `make` calls it.
 
-Standard library only, and nothing Python 3.7 cannot parse: it gets a sentence, not a traceback.
+Standard library only, and syntax that Python 3.7 can parse, so that an old Python prints an error message instead of a
+traceback.
 
-uv installs in seconds where pip takes minutes, but does not read pip's configuration, so indexes,
-find-links and certificates that pip was told about are passed on to it.
+uv installs in seconds where pip takes minutes, but does not read pip's configuration, so this script passes on the
+indexes, find-links and certificates that are configured for pip. The output of both is shown only if they fail.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import argparse
 import ast
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,14 +27,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 UV = "uv>=0.9,<1"
-OLDEST, NEWEST = (3, 11), (3, 13)
+MIN_PYTHON, MAX_PYTHON = (3, 11), (3, 13)
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
 PROBE_TIMEOUT_S = 3.0
-SIGNS_OF_NVIDIA = ("/proc/driver/nvidia/version", "/sys/module/nvidia/version")
+FIRST_REMINDER_S = 30
+"""A command that runs longer is reported once; then again after twice the time, and so on."""
+NVIDIA_DRIVER_FILES = ("/proc/driver/nvidia/version", "/sys/module/nvidia/version")
 
 
 class SetupError(Exception):
-    """Setting up cannot go on; the message is the one sentence that the person reads."""
+    """The installation failed; the message is shown to the user."""
 
 
 def check_python(version: tuple[int, int], has_module: Callable[[str], bool]) -> None:
@@ -39,37 +44,36 @@ def check_python(version: tuple[int, int], has_module: Callable[[str], bool]) ->
 
     `version` is the interpreter's (major, minor).
     """
-    if not OLDEST <= version <= NEWEST:
+    if not MIN_PYTHON <= version <= MAX_PYTHON:
         raise SetupError(
             f"Easel needs Python 3.11, 3.12 or 3.13, and this is {version[0]}.{version[1]}; "
-            "if you have another, name it: make run PYTHON=python3.12"
+            "use another one with: make run PYTHON=python3.12"
         )
     if not (has_module("venv") and has_module("ensurepip")):
         raise SetupError(
-            "this Python cannot create virtual environments; on Debian and Ubuntu "
-            "`sudo apt install python3-venv` adds what is missing"
+            "this Python cannot create virtual environments; on Debian and Ubuntu, run `sudo apt install python3-venv`"
         )
 
 
-def pip_settings(listing: str) -> dict[str, str]:
-    """Read what `pip config list` prints: the option's name without its section, and its value.
+def parse_pip_config(listing: str) -> dict[str, str]:
+    """Parse the output of `pip config list`: values by option name, without the section.
 
-    The environment beats the section of `pip install`, which beats the global one; an empty value
-    beats nothing. All as in pip itself.
+    As in pip, the environment takes precedence over the section of `pip install`, which takes precedence over the
+    global one; empty values are ignored.
     """
-    found = {}
+    options = {}
     for section in ("global", "install", ":env:"):
         for line in listing.splitlines():
             name, is_setting, value = line.partition("=")
-            owner, _, option = name.rpartition(".")
-            if is_setting and owner == section and ast.literal_eval(value):
-                found[option] = ast.literal_eval(value)
-    return found
+            prefix, _, option = name.rpartition(".")
+            if is_setting and prefix == section and ast.literal_eval(value):
+                options[option] = ast.literal_eval(value)
+    return options
 
 
 def uv_environment(environ: Mapping[str, str], pip: Mapping[str, str]) -> dict[str, str]:
-    """Add to `environ` what pip was told, in uv's own variables; what is set already stays."""
-    told = {
+    """Add pip's configuration to `environ` as uv's variables; variables that are already set are kept."""
+    variables = {
         "UV_DEFAULT_INDEX": pip.get("index-url"),
         "UV_INDEX": " ".join(pip.get("extra-index-url", "").split()),
         "UV_FIND_LINKS": ",".join(pip.get("find-links", "").split()),
@@ -77,19 +81,19 @@ def uv_environment(environ: Mapping[str, str], pip: Mapping[str, str]) -> dict[s
         "SSL_CERT_FILE": pip.get("cert"),
         "ALL_PROXY": pip.get("proxy"),
     }
-    if told["UV_INDEX"]:
-        # pip takes the best version of all indexes; uv would stop at the first that has the name.
-        told["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return {**{name: value for name, value in told.items() if value}, **environ}
+    if variables["UV_INDEX"]:
+        # pip chooses the best version from all indexes; uv's default is the first index that has the package.
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return {**{name: value for name, value in variables.items() if value}, **environ}
 
 
 def torch_backend(
     environ: Mapping[str, str], platform: str, has_gpu: bool, can_reach: Callable[[str], bool]
 ) -> str | None:
-    """Choose the build of torch: uv's name for it, or None for what the package index offers.
+    """uv's name for the build of torch to install, or None for the package index's default.
 
-    Only Linux needs choosing: its wheels on PyPI bring 3 GB of CUDA. `can_reach` is asked about
-    PyTorch's own index, because uv takes nine seconds to give up on one that is out of reach.
+    Only Linux needs a choice: its wheels on PyPI bring 3 GB of CUDA. PyTorch's own index is checked with `can_reach`
+    first, because uv needs nine seconds to give up on an unreachable index.
     """
     if "UV_TORCH_BACKEND" in environ:
         return environ["UV_TORCH_BACKEND"] or None
@@ -100,9 +104,9 @@ def torch_backend(
     return "auto" if has_gpu else "cpu"
 
 
-def explain_backend(backend: str | None, platform: str, has_gpu: bool) -> str:
-    """Say which torch is coming, and how large it is."""
-    what = "Installing torch, diffusers and friends"
+def describe_backend(backend: str | None, platform: str, has_gpu: bool) -> str:
+    """Describe which torch will be installed, and its size."""
+    what = "Installing torch, Diffusers and other packages"
     if backend == "cpu" or platform == "darwin" or (platform == "win32" and not has_gpu):
         return f"{what} (about 250 MB download, 1.3 GB on disk) ..."
     if backend:
@@ -111,26 +115,26 @@ def explain_backend(backend: str | None, platform: str, has_gpu: bool) -> str:
 
 
 def has_nvidia_gpu() -> bool:
-    """Look for a driver; uv looks closer, and takes the CPU build where there is no device."""
-    return bool(shutil.which("nvidia-smi")) or any(map(os.path.exists, SIGNS_OF_NVIDIA))
+    """Whether a driver is installed; uv checks again, and installs the CPU build if there is no device."""
+    return bool(shutil.which("nvidia-smi")) or any(map(os.path.exists, NVIDIA_DRIVER_FILES))
 
 
 def can_reach(url: str) -> bool:
-    """Ask for a page, and wait for no longer than PROBE_TIMEOUT_S, name look-up included."""
-    answers = []
+    """Whether a HEAD request succeeds within PROBE_TIMEOUT_S, including the DNS lookup."""
+    statuses = []
 
-    def ask() -> None:
+    def send_request() -> None:
         request = urllib.request.Request(url, method="HEAD")
         try:
-            with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S) as answer:
-                answers.append(answer.status)
+            with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT_S) as response:
+                statuses.append(response.status)
         except (OSError, ValueError):
             pass
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PROBE_TIMEOUT_S)
-    return answers == [200]
+    probe = threading.Thread(target=send_request, daemon=True)
+    probe.start()
+    probe.join(PROBE_TIMEOUT_S)
+    return statuses == [200]
 
 
 def has_module(name: str) -> bool:
@@ -142,19 +146,39 @@ def venv_python() -> str:
     return str(VENV / folder / name)
 
 
-def say(sentence: str) -> None:
-    print(sentence, flush=True)
+def print_message(message: str) -> None:
+    print(message, flush=True)
 
 
-def run(what: str, command: list[str], environ: dict[str, str] | None = None) -> None:
-    """Run a command in the clone with its output shown; `what` names it if it fails."""
-    if subprocess.run(command, cwd=str(ROOT), env=environ).returncode:
-        raise SetupError(what + " failed; the lines above say why")
+def run_command(what: str, command: list[str], environ: dict[str, str] | None = None) -> str:
+    """Run a command in the clone and return its output, which is shown only if the command fails.
+
+    `what`: its name in the error message.
+    """
+    started, reminder_s = time.monotonic(), float(FIRST_REMINDER_S)
+    process = subprocess.Popen(
+        command, cwd=str(ROOT), env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    with process:
+        while True:
+            try:
+                output = process.communicate(timeout=reminder_s)[0]
+                break
+            except subprocess.TimeoutExpired:
+                print_message(f"... still running after {time.monotonic() - started:.0f} s")
+                reminder_s *= 2
+            except KeyboardInterrupt:
+                process.kill()
+                raise
+    if process.returncode:
+        print(output, file=sys.stderr)
+        raise SetupError(what + " failed; see the output above for the reason")
+    return output
 
 
 def is_usable(python: str) -> bool:
-    """Whether `.venv` has a Python of ours with pip: an interrupted set-up leaves less."""
-    probe = f"import pip, sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+    """Whether `.venv` has a supported Python with pip; after an interrupted installation it may not."""
+    probe = f"import pip, sys; sys.exit(not {MIN_PYTHON} <= sys.version_info[:2] <= {MAX_PYTHON})"
     if not os.path.exists(python):
         return False
     return subprocess.run([python, "-c", probe], stderr=subprocess.DEVNULL).returncode == 0
@@ -162,43 +186,48 @@ def is_usable(python: str) -> bool:
 
 def create_venv() -> None:
     if not is_usable(venv_python()):
-        say(f"Creating .venv with Python {sys.version_info[0]}.{sys.version_info[1]} ...")
-        run("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+        print_message(f"Creating .venv with Python {sys.version_info[0]}.{sys.version_info[1]} ...")
+        run_command("Creating .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
     if subprocess.run([venv_python(), "-c", "import uv"], stderr=subprocess.DEVNULL).returncode:
-        say("Installing uv, which installs the rest ...")
+        print_message("Installing uv ...")
         pip = [venv_python(), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", UV]
-        run("Installing uv", pip)
+        run_command("Installing uv", pip)
 
 
-def environment_for_uv() -> dict[str, str]:
+def read_uv_environment() -> dict[str, str]:
     listing = subprocess.run([venv_python(), "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True).stdout
-    return uv_environment(dict(os.environ), pip_settings(listing))
+    return uv_environment(dict(os.environ), parse_pip_config(listing))
 
 
-def install(what: list[str], environ: dict[str, str]) -> None:
-    """Install into `.venv` within the versions of constraints.txt."""
+def install_packages(arguments: list[str], environ: dict[str, str]) -> None:
+    """Install into `.venv` the versions pinned in constraints.txt."""
+    started = time.monotonic()
     uv = [venv_python(), "-m", "uv", "pip", "install", "--python", venv_python()]
-    run("The installation", [*uv, "--constraints", "constraints.txt", *what], environ)
+    output = run_command("The installation", [*uv, "--constraints", "constraints.txt", *arguments], environ)
+    installed = re.search(r"Installed (\d+) packages?", output)
+    print_message(
+        f"Installed {installed[1] if installed else 'no'} new packages in {time.monotonic() - started:.0f} s."
+    )
 
 
 def install_runtime() -> None:
-    environ = environment_for_uv()
+    environ = read_uv_environment()
     has_gpu = has_nvidia_gpu()
     backend = torch_backend(environ, sys.platform, has_gpu, can_reach)
     environ.pop("UV_TORCH_BACKEND", None)
-    say(explain_backend(backend, sys.platform, has_gpu))
-    chosen = ["--torch-backend", backend] if backend else []
-    install([*chosen, "--editable", "."], environ)
+    print_message(describe_backend(backend, sys.platform, has_gpu))
+    options = ["--torch-backend", backend] if backend else []
+    install_packages([*options, "--editable", "."], environ)
 
 
 def install_dev() -> None:
-    say("Installing the tools for tests and checks (about 100 MB download) ...")
-    install(["--group", "dev"], environment_for_uv())
+    print_message("Installing the tools for tests and checks (about 100 MB download) ...")
+    install_packages(["--group", "dev"], read_uv_environment())
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv in this clone of Easel.")
-    parser.add_argument("--dev", action="store_true", help="add the tools for tests and checks")
+    parser.add_argument("--dev", action="store_true", help="install the tools for tests and checks")
     wants_dev = parser.parse_args().dev
     try:
         check_python(sys.version_info[:2], has_module)

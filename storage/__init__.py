@@ -1,4 +1,4 @@
-"""Everything that Easel keeps: the database and the pictures. The only room that knows SQL and files of pictures."""
+"""Persistent storage: the database and the image files. The only package that knows SQL and image files."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,25 +10,25 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from storage.database import Database
-from storage.dialect import Dialect, url_of
-from storage.disk import Disk
-from storage.files import Files
+from storage.dialect import Dialect, database_url
+from storage.disk import DiskSpace
+from storage.files import MediaFiles
 from storage.history import SqlHistory
 from storage.inbox import SqlInbox
 from storage.jobs import SqlJobStore
 from storage.ledger import SqlLedger
 from storage.maintenance import SqlMaintenance
-from storage.measurements import SqlLearned
+from storage.measurements import SqlMeasurementStore
 from storage.media import SqlMediaStore
 from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.privacy import SqlPrivacy
-from storage.restore import Restored, restore
-from storage.spaces import SqlSpaces
-from storage.sqlite import Sqlite
+from storage.restore import RestoreResult, restore
+from storage.spaces import SqlSpacePolicyStore
+from storage.sqlite import SqliteDialect
 
-__all__ = ["Restored", "Storage", "StorageSettings", "open_storage", "restore"]
+__all__ = ["RestoreResult", "Storage", "StorageSettings", "open_storage", "restore"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class StorageSettings:
 
     Attributes:
         url: SQLAlchemy URL; empty: SQLite in the data directory.
-        readers: connections that only read.
-        min_free_mb: with less room on the disk than this, MiB, new jobs and uploads are refused.
+        readers: number of read-only connections.
+        min_free_mb: with less free disk space, MiB, new jobs and uploads are refused.
     """
 
     url: str = ""
@@ -53,52 +53,52 @@ class Storage:
     history: SqlHistory
     ledger: SqlLedger
     people: SqlPeople
-    spaces: SqlSpaces
+    spaces: SqlSpacePolicyStore
     media: SqlMediaStore
     outbox: SqlOutbox
     inbox: SqlInbox
     privacy: SqlPrivacy
-    learned: SqlLearned
+    measurements: SqlMeasurementStore
     maintenance: SqlMaintenance
 
 
 @asynccontextmanager
 async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterator[Storage]:
-    """Check and upgrade the database, then keep it open.
+    """Check and upgrade the database, and keep it open.
 
     Raises:
-        StartupError: it is damaged, from a newer Easel, somebody else's, or cannot be opened.
+        StartupError: it is damaged, from a newer Easel, from another program, or cannot be opened.
         StorageBusy: another process holds its lock.
     """
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
-    disk = Disk(data_dir, min_free_mb=settings.min_free_mb)
-    files = Files(data_dir / "media")
+    disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
+    files = MediaFiles(data_dir / "media")
     async with database.running():
         yield Storage(
             jobs=SqlJobStore(database, disk),
             history=SqlHistory(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),
-            spaces=SqlSpaces(database),
+            spaces=SqlSpacePolicyStore(database),
             media=SqlMediaStore(database, files, disk),
             outbox=SqlOutbox(database),
             inbox=SqlInbox(database),
             privacy=SqlPrivacy(database, files, data_dir / "exports"),
-            learned=SqlLearned(database),
+            measurements=SqlMeasurementStore(database),
             maintenance=SqlMaintenance(database, disk),
         )
 
 
 def _prepare(settings: StorageSettings, data_dir: Path) -> Dialect:
     (data_dir / "media").mkdir(parents=True, exist_ok=True)
-    url = url_of(settings.url, data_dir)
-    dialect = Sqlite(url, busy_timeout_ms=settings.busy_timeout_ms, readers=settings.readers)
+    url = database_url(settings.url, data_dir)
+    dialect = SqliteDialect(url, busy_timeout_ms=settings.busy_timeout_ms, readers=settings.readers)
     dialect.check_at_start()
-    engine = dialect.migrator()
+    engine = dialect.open_migrator()
     try:
         migrate(engine, dialect, data_dir / "backups")
     except DBAPIError as error:
-        raise dialect.translate(error) or StartupError(
+        raise dialect.translate_error(error) or StartupError(
             f"The database {url.database} cannot be opened: {error.orig}."
         ) from error
     finally:

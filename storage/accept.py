@@ -1,4 +1,4 @@
-"""Accepting jobs: all of them or none, in one transaction, and the same request only once."""
+"""Accepts the jobs of a request: all or none, in one transaction, and each request only once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from bot.errors import IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
-from bot.ports import Accepted, Limits, NewJob, RequestKey
+from bot.ports import AcceptResult, Limits, NewJob, RequestKey
 from storage import fair_share, ledger
 from storage.dialect import Dialect
-from storage.disk import Disk
-from storage.mapping import new_row, space_of, to_job
-from storage.outbox import announce
+from storage.disk import DiskSpace
+from storage.mapping import space_key, to_job, to_row
+from storage.outbox import enqueue_message
 from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
 RETRY_FULL_S = 30
-"""When to ask again after `QueueFull`: about as long as a few jobs take."""
+"""Retry-After for `QueueFull`: about the duration of a few jobs, seconds."""
 
-_KNOWN = select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == bindparam("of_key"))
+_REQUEST_OF_KEY = select(inbox.c.body_hash, inbox.c.jobs).where(inbox.c.key == bindparam("of_key"))
 _ALL_QUEUED = select(func.sum(space_share.c.backlog)).where(SPACE_IS_ACTIVE)
-_PLACES = person_load.c.outstanding + bindparam("wanted")
-_TAKE_PLACES = (
+_NEW_OUTSTANDING = person_load.c.outstanding + bindparam("wanted")
+_RESERVE_PLACES = (
     update(person_load)
-    .where(person_load.c.person == bindparam("of_person"), bindparam("limit") >= _PLACES)
-    .values(outstanding=_PLACES)
+    .where(person_load.c.person == bindparam("of_person"), bindparam("limit") >= _NEW_OUTSTANDING)
+    .values(outstanding=_NEW_OUTSTANDING)
 )
 _FORGOTTEN = select(person.c.forgotten).where(person.c.id == bindparam("of_person"))
 _LAST = select(func.max(job.c.seq))
@@ -34,44 +34,44 @@ _JOBS = select(job).where(job.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @dataclass(frozen=True)
-class Acceptance:
-    """One request to accept; call it with the transaction. Seen under any of its keys before, it is the same again."""
+class AcceptJobs:
+    """One request to accept; called with the transaction. A replay under any of its keys returns the original jobs."""
 
     dialect: Dialect
-    disk: Disk
+    disk: DiskSpace
     jobs: Sequence[NewJob]
     keys: Sequence[RequestKey]
     limits: Limits
 
-    def __call__(self, tx: Connection) -> Accepted:
-        if known := self._known(tx):
+    def __call__(self, tx: Connection) -> AcceptResult:
+        if known := self._find_replay(tx):
             return known
-        self.disk.require_room()
+        self.disk.require_free_space()
         if tx.scalar(_FORGOTTEN, {"of_person": self.owner}):
             raise NotFound("person", self.owner)
         self._check_images(tx)
         now = utcnow()
-        self._take_places(tx)
+        self._reserve_places(tx)
         stored = self._store(tx, now)
-        ledger.reserve(tx, self.owner, [(new.id, new.cost) for new in stored], self.limits.daily_s, now)
-        self._remember(tx, now)
-        return Accepted(load(tx, [new.id for new in stored]), replayed=False)
+        ledger.reserve_costs(tx, self.owner, [(new.id, new.cost) for new in stored], self.limits.daily_s, now)
+        self._save_keys(tx, now)
+        return AcceptResult(load_jobs(tx, [new.id for new in stored]), is_replay=False)
 
     @property
     def owner(self) -> str:
         return self.jobs[0].owner
 
-    def _known(self, tx: Connection) -> Accepted | None:
-        """What this request got when it came before, even if it would be refused now."""
+    def _find_replay(self, tx: Connection) -> AcceptResult | None:
+        """The answer to an earlier request with one of the keys, even if it would be refused now."""
         for key in self.keys:
-            row = tx.execute(_KNOWN, {"of_key": key.key}).one_or_none()
+            row = tx.execute(_REQUEST_OF_KEY, {"of_key": key.key}).one_or_none()
             if row is not None and row.body_hash != key.body_hash:
                 raise IdempotencyConflict(key.key)
             if row is not None:
-                return Accepted(load(tx, row.jobs), replayed=True)
+                return AcceptResult(load_jobs(tx, row.jobs), is_replay=True)
         return None
 
-    def _remember(self, tx: Connection, now: datetime) -> None:
+    def _save_keys(self, tx: Connection, now: datetime) -> None:
         ids = [new.id for new in self.jobs]
         for key in self.keys:
             tx.execute(insert(inbox), {"key": key.key, "body_hash": key.body_hash, "jobs": ids, "created_at": now})
@@ -85,48 +85,48 @@ class Acceptance:
         for missing in sorted(named - owned):
             raise MediaNotFound(missing)
 
-    def _take_places(self, tx: Connection) -> None:
+    def _reserve_places(self, tx: Connection) -> None:
         wanted = len(self.jobs)
         queued = tx.scalar(_ALL_QUEUED) or 0
-        if queued + wanted > self.limits.house_queued:
-            raise QueueFull(limit=self.limits.house_queued, retry_after_s=RETRY_FULL_S, whole_house=True)
+        if queued + wanted > self.limits.total_queued:
+            raise QueueFull(limit=self.limits.total_queued, retry_after_s=RETRY_FULL_S, is_global=True)
         places = {"of_person": self.owner, "wanted": wanted, "limit": self.limits.outstanding}
-        if not tx.execute(_TAKE_PLACES, places).rowcount:
+        if not tx.execute(_RESERVE_PLACES, places).rowcount:
             raise QueueFull(limit=self.limits.outstanding, retry_after_s=RETRY_FULL_S)
 
     def _store(self, tx: Connection, now: datetime) -> list[NewJob]:
-        """Returns the jobs as stored, with costs in whole microseconds."""
+        """Insert the jobs; returns them with costs rounded to microseconds."""
         first = (tx.scalar(_LAST) or 0) + 1
         stored = [replace(new, cost=round(new.cost, 6)) for new in self.jobs]
-        by_space = Counter((space_of(new.origin), new.origin.platform) for new in stored)
+        by_space = Counter((space_key(new.origin), new.origin.platform) for new in stored)
         for (space, platform), count in by_space.items():
-            fair_share.join(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
-        tx.execute(insert(job), [new_row(new, seq, now) for seq, new in enumerate(stored, first)])
+            fair_share.add_queued(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
+        tx.execute(insert(job), [to_row(new, seq, now) for seq, new in enumerate(stored, first)])
         for seq, new in enumerate(stored, first):
-            self.dialect.add_text(tx, seq, new.owner, new.needle)
+            self.dialect.add_text(tx, seq, new.owner, new.search_text)
             if new.wants_delivery:
-                announce(tx, new.id, "placeholder", now)
-        if used := [use for new in stored for use in _uses(new)]:
-            tx.execute(insert(job_media), used)
+                enqueue_message(tx, new.id, "placeholder", now)
+        if uses := [use for new in stored for use in _media_uses(new)]:
+            tx.execute(insert(job_media), uses)
         return stored
 
 
-def seen(tx: Connection, key: str) -> tuple[str, tuple[Job, ...]] | None:
-    """What a key was used for, without the jobs that were erased since."""
-    row = tx.execute(_KNOWN, {"of_key": key}).one_or_none()
+def find_request(tx: Connection, key: str) -> tuple[str, tuple[Job, ...]] | None:
+    """The request that used the key, without jobs that were erased since."""
+    row = tx.execute(_REQUEST_OF_KEY, {"of_key": key}).one_or_none()
     if row is None:
         return None
-    kept = set(tx.scalars(select(job.c.id).where(job.c.id.in_(row.jobs), job.c.erased.is_(False))))
-    return row.body_hash, load(tx, [job_id for job_id in row.jobs if job_id in kept])
+    unerased = set(tx.scalars(select(job.c.id).where(job.c.id.in_(row.jobs), job.c.erased.is_(False))))
+    return row.body_hash, load_jobs(tx, [job_id for job_id in row.jobs if job_id in unerased])
 
 
-def load(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:
+def load_jobs(tx: Connection, ids: Sequence[str]) -> tuple[Job, ...]:
     """The jobs with these ids, in this order."""
     found = {row.id: to_job(row) for row in tx.execute(_JOBS, {"ids": ids})}
     return tuple(found[job_id] for job_id in ids)
 
 
-def _uses(new: NewJob) -> list[dict[str, object]]:
+def _media_uses(new: NewJob) -> list[dict[str, object]]:
     return [
         {"job": new.id, "role": image.role, "position": position, "media": image.id, "owner": new.owner}
         for position, image in enumerate(new.images)

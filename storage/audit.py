@@ -1,6 +1,6 @@
-"""The exact audit: every sum and counter against the rows that it stands for.
+"""The audit: compares every sum and counter with the rows that it summarizes.
 
-Nothing here is approximate: amounts are whole microseconds, and a sound database has no problem at all.
+The comparison is exact: amounts are whole microseconds, and a consistent database has no problems.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,20 @@ DONE = (JobState.RENDERED, JobState.DELIVERED)
 REFUNDED = (JobState.FAILED, JobState.CANCELLED, JobState.DEAD)
 
 
-def problems(tx: Connection) -> list[str]:
-    """Sentences about every imbalance found."""
-    return [*_unsettled(tx), *_mischarged(tx), *_quota(tx), *_counters(tx), *_states(tx), *_unannounced(tx)]
+def find_problems(tx: Connection) -> list[str]:
+    """All inconsistencies found, as sentences."""
+    return [
+        *_unsettled_jobs(tx),
+        *_mischarged_jobs(tx),
+        *_wrong_quotas(tx),
+        *_wrong_counters(tx),
+        *_inconsistent_states(tx),
+        *_missing_messages(tx),
+    ]
 
 
-def _unsettled(tx: Connection) -> Iterator[str]:
-    """One reserve for each job, and one capture or refund for each that ended, as its state says."""
+def _unsettled_jobs(tx: Connection) -> Iterator[str]:
+    """Each job has one reserve entry, and one capture or refund according to its state if it has ended."""
     kinds = [_count(ledger.c.kind == kind) for kind in ("reserve", "capture", "refund")]
     wanted = [1, _as_number(job.c.state.in_(DONE)), _as_number(job.c.state.in_(REFUNDED))]
     query = select(job.c.id, job.c.state, *kinds).outerjoin(ledger).group_by(job.c.id, job.c.state)
@@ -31,7 +38,7 @@ def _unsettled(tx: Connection) -> Iterator[str]:
         yield (f"Job {job_id} is {state} and has {reserves} reserve, {captures} capture and {refunds} refund entries.")
 
 
-def _mischarged(tx: Connection) -> Iterator[str]:
+def _mischarged_jobs(tx: Connection) -> Iterator[str]:
     differs = [ledger.c.amount != job.c.cost, ledger.c.person != job.c.owner]
     for job_id, kind in tx.execute(select(job.c.id, ledger.c.kind).join(ledger).where(_any(differs))):
         yield f"The {kind} entry of job {job_id} is not its cost, or not its owner's."
@@ -42,8 +49,8 @@ def _mischarged(tx: Connection) -> Iterator[str]:
         yield f"Job {job_id} was settled on another day than it was reserved on."
 
 
-def _quota(tx: Connection) -> Iterator[str]:
-    """A day's used and reserved are the sums of its entries."""
+def _wrong_quotas(tx: Connection) -> Iterator[str]:
+    """A day's used and reserved amounts are the sums of its entries."""
     amount = ledger.c.amount
     used = func.sum(case((ledger.c.kind == "capture", amount), else_=0))
     reserved = func.sum(case((ledger.c.kind == "reserve", amount), else_=-amount))
@@ -54,7 +61,7 @@ def _quota(tx: Connection) -> Iterator[str]:
         yield f"The quota of {person} on {day} says (used, reserved) {stored}; the entries say {counted}."
 
 
-def _counters(tx: Connection) -> Iterator[str]:
+def _wrong_counters(tx: Connection) -> Iterator[str]:
     queued, running = _count(job.c.state == JobState.QUEUED), _count(job.c.state == JobState.RUNNING)
     checks = [
         ("The load of {} (running, outstanding)", person_load, ("running", "outstanding"), [job.c.owner]),
@@ -70,7 +77,7 @@ def _counters(tx: Connection) -> Iterator[str]:
             yield f"{name.format(' '.join(key))} says {says}; the jobs say {counted}."
 
 
-def _states(tx: Connection) -> Iterator[str]:
+def _inconsistent_states(tx: Connection) -> Iterator[str]:
     is_open = job.c.state.in_(OPEN)
     is_running = job.c.state == JobState.RUNNING
     wrong = [
@@ -84,8 +91,8 @@ def _states(tx: Connection) -> Iterator[str]:
         yield f"Job {job_id} is {state}, and its times, lease or result do not fit that."
 
 
-def _unannounced(tx: Connection) -> Iterator[str]:
-    """A job that came through a chat has its placeholder, and its result message once it ended."""
+def _missing_messages(tx: Connection) -> Iterator[str]:
+    """A job from a chat has a placeholder message, and a result message once it has ended."""
     placeholders, results = (_count(outbox.c.kind == kind) for kind in ("placeholder", "result"))
     wanted = _as_number(job.c.wants_delivery)
     ended = wanted * _as_number(job.c.state.not_in(OPEN))
@@ -113,7 +120,7 @@ _Table = Mapping[tuple[Any, ...], tuple[Any, ...]]
 
 
 def _table(tx: Connection, query: Select[Any], keys: int) -> _Table:
-    """The rows by their first `keys` columns, leaving out those with nothing but zeros."""
+    """The rows by their first `keys` columns, without rows of zeros."""
     rows = {tuple(row[:keys]): tuple(row[keys:]) for row in tx.execute(query)}
     return {key: numbers for key, numbers in rows.items() if any(numbers)}
 

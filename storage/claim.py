@@ -1,7 +1,7 @@
-"""Finding the fairest job that a device can run, at a cost that does not grow with the queue.
+"""Claims the fairest job that a device can run, at a cost independent of the queue's length.
 
-Every search walks lanes in the order of an index and stops at the first that has a runnable job; within a lane
-it looks up the first job of each model offered. Nothing is ever sorted.
+Each search scans lanes in index order and stops at the first with a runnable job; within a lane it looks up the first
+job of each offered model. Nothing is sorted.
 """
 
 from dataclasses import dataclass
@@ -43,22 +43,24 @@ _HAS_RUNNABLE = exists().where(
     ~IS_ALONE,
     _IS_DUE,
 )
-_PERSON_CAN = and_(PERSON_IS_ACTIVE, person_share.c.backlog > 0, _may_run(person_share.c.person), _HAS_RUNNABLE)
-_SPACE_CAN = exists().where(person_share.c.space == space_share.c.space, _PERSON_CAN)
+_PERSON_HAS_RUNNABLE = and_(
+    PERSON_IS_ACTIVE, person_share.c.backlog > 0, _may_run(person_share.c.person), _HAS_RUNNABLE
+)
+_SPACE_HAS_RUNNABLE = exists().where(person_share.c.space == space_share.c.space, _PERSON_HAS_RUNNABLE)
 
 FAIREST_SPACE = (
     select(space_share.c.space)
-    .where(SPACE_IS_ACTIVE, space_share.c.backlog > 0, _SPACE_CAN)
+    .where(SPACE_IS_ACTIVE, space_share.c.backlog > 0, _SPACE_HAS_RUNNABLE)
     .order_by(space_share.c.vtime, space_share.c.space)
     .limit(1)
 )
 FAIREST_PERSON = (
     select(person_share.c.person)
-    .where(person_share.c.space == bindparam("of_space"), _PERSON_CAN)
+    .where(person_share.c.space == bindparam("of_space"), _PERSON_HAS_RUNNABLE)
     .order_by(person_share.c.vtime, person_share.c.person)
     .limit(1)
 )
-OLDEST = (
+OLDEST_JOB = (
     select(job)
     .where(
         job.c.space == bindparam("of_space"),
@@ -71,10 +73,10 @@ OLDEST = (
     .order_by(job.c.place)
     .limit(1)
 )
-ALONE = (
+OLDEST_EXCLUSIVE_JOB = (
     select(job).where(IS_QUEUED, IS_ALONE, _IS_OFFERED, _IS_DUE, _may_run(job.c.owner)).order_by(job.c.place).limit(1)
 )
-AMONG = (
+OLDEST_OF_IDS = (
     select(job)
     .where(
         job.c.id.in_(bindparam("ids", expanding=True)),
@@ -87,7 +89,7 @@ AMONG = (
     .order_by(job.c.place)
     .limit(1)
 )
-TAKE = (
+START_JOB = (
     update(job)
     .where(job.c.seq == bindparam("of_seq"), IS_QUEUED)
     .values(
@@ -103,8 +105,8 @@ TAKE = (
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One device's wish for a job; call it with the transaction."""
+class ClaimJob:
+    """One device's claim; called with the transaction."""
 
     offer: Offer
     max_running: int
@@ -114,52 +116,54 @@ class Claim:
 
     def __call__(self, tx: Connection) -> Job | None:
         now = utcnow()
-        found = self._choose(tx, now)
-        if found is None:
+        row = self._choose_job(tx, now)
+        if row is None:
             return None
-        fair_share.start(tx, found)
+        fair_share.start_job(tx, row)
         until = now + timedelta(seconds=self.lease_s)
-        return to_job(tx.execute(TAKE, {"of_seq": found.seq, "now": now, "until": until}).one())
+        return to_job(tx.execute(START_JOB, {"of_seq": row.seq, "now": now, "until": until}).one())
 
-    def _choose(self, tx: Connection, now: datetime) -> JobRow | None:
-        offered, later = self.offer.models, self.offer.later
+    def _choose_job(self, tx: Connection, now: datetime) -> JobRow | None:
+        offered, deferred = self.offer.models, self.offer.deferred
         if self.only is not None:
-            ids = {"ids": list(self.only), "idle": self.offer.idle}
-            return tx.execute(AMONG, {**self._wants(offered, now), **ids}).one_or_none()
-        # Jobs that run alone had their turn before and lost it to a crash, so the oldest goes first. They are few.
-        lonely = tx.execute(ALONE, self._wants(offered | later | self.offer.full, now)).one_or_none()
-        if lonely is not None:
-            if self.offer.idle:
-                return lonely
-            if self._has_waited(lonely, now):
-                return None  # let the device run dry, or a busy one would never take it
-        fairest = self._fairest(tx, offered | later, now)
-        if fairest is not None and fairest.model in later:
+            ids = {"ids": list(self.only), "idle": self.offer.is_idle}
+            return tx.execute(OLDEST_OF_IDS, {**self._search_values(offered, now), **ids}).one_or_none()
+        # The few exclusive jobs lost their earlier run to a crash, so the oldest of them goes first.
+        exclusive = tx.execute(
+            OLDEST_EXCLUSIVE_JOB, self._search_values(offered | deferred | self.offer.full, now)
+        ).one_or_none()
+        if exclusive is not None:
+            if self.offer.is_idle:
+                return exclusive
+            if self._has_waited(exclusive, now):
+                return None  # let the device drain: a busy one would never become idle
+        fairest = self._fairest_job(tx, offered | deferred, now)
+        if fairest is not None and fairest.model in deferred:
             if self._may_swap(fairest, now):
-                return None  # the same
-            fairest = self._fairest(tx, offered, now)
-        if fairest is None or fairest.model in self.offer.warm or self._may_swap(fairest, now):
+                return None  # let the device drain
+            fairest = self._fairest_job(tx, offered, now)
+        if fairest is None or fairest.model in self.offer.loaded or self._may_swap(fairest, now):
             return fairest
-        return self._fairest(tx, self.offer.warm & offered, now) or fairest
+        return self._fairest_job(tx, self.offer.loaded & offered, now) or fairest
 
     def _may_swap(self, row: JobRow, now: datetime) -> bool:
-        """Both the job and what was loaded before it had their time."""
-        return self._has_waited(row, now) and self.offer.settled_s >= self.swap_wait_s
+        """Both the job and the last loaded model had their time."""
+        return self._has_waited(row, now) and self.offer.since_load_s >= self.swap_wait_s
 
     def _has_waited(self, row: JobRow, now: datetime) -> bool:
         waited: timedelta = now - row.queued_at
         return waited >= timedelta(seconds=self.swap_wait_s)
 
-    def _fairest(self, tx: Connection, models: frozenset[str], now: datetime) -> JobRow | None:
-        """The oldest job for these models of the fairest person of the fairest space that has any."""
-        wants = self._wants(models, now)
-        space = tx.scalar(FAIREST_SPACE, wants) if models else None
+    def _fairest_job(self, tx: Connection, models: frozenset[str], now: datetime) -> JobRow | None:
+        """The oldest job for these models, of the fairest person in the fairest space that has one."""
+        values = self._search_values(models, now)
+        space = tx.scalar(FAIREST_SPACE, values) if models else None
         if space is None:
             return None
-        person = tx.execute(FAIREST_PERSON, {**wants, "of_space": space}).scalar_one()
+        person = tx.execute(FAIREST_PERSON, {**values, "of_space": space}).scalar_one()
         lane = {"of_space": space, "of_person": person, "now": now}
-        firsts = (tx.execute(OLDEST, {**lane, "of_model": model}).one_or_none() for model in sorted(models))
+        firsts = (tx.execute(OLDEST_JOB, {**lane, "of_model": model}).one_or_none() for model in sorted(models))
         return min((row for row in firsts if row is not None), key=lambda row: row.place, default=None)
 
-    def _wants(self, models: frozenset[str], now: datetime) -> dict[str, Any]:
+    def _search_values(self, models: frozenset[str], now: datetime) -> dict[str, Any]:
         return {"models": sorted(models), "max_running": self.max_running, "now": now}

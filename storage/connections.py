@@ -1,7 +1,7 @@
-"""SQLite connections in threads of their own, aiosqlite's, each with a SQLAlchemy engine that lives in its thread.
+"""SQLite connections in their own threads (aiosqlite's), each with a SQLAlchemy engine.
 
-A transaction is handed to the thread as a whole: one hop there and back, where SQLAlchemy's own adapter makes several
-for each statement. It is a plain function, so nothing in it could wait for anything else.
+A transaction runs in the thread as a whole: one thread switch there and back, where SQLAlchemy's adapter needs several
+per statement. It is a plain function, so it cannot wait for anything else.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from storage.dialect import Operation
 T = TypeVar("T")
 
 
-class _Thread(aiosqlite.Connection):
-    """aiosqlite's thread with its connection, for more than single statements."""
+class _SqliteThread(aiosqlite.Connection):
+    """aiosqlite's thread with its connection, for whole transactions."""
 
     @property
     def file(self) -> sqlite3.Connection:
@@ -30,32 +30,32 @@ class _Thread(aiosqlite.Connection):
         return answer
 
 
-class Line:
-    """One connection, opened when it is first needed. One transaction at a time.
+class ConnectionThread:
+    """One connection, opened on first use, with one transaction at a time.
 
-    `prepare` is told of the engine before it connects, so that it can listen to its events.
+    `prepare` is called with the engine before it connects, to register event listeners.
     """
 
     def __init__(self, path: str, *, timeout_s: float, prepare: Callable[[Engine], None]) -> None:
         self._path = path
         self._timeout_s = timeout_s
-        self._thread: _Thread | None = None
+        self._thread: _SqliteThread | None = None
         self._engine = create_engine(
             "sqlite://",
             creator=self._file,
             poolclass=StaticPool,
-            pool_reset_on_return=None,  # whoever uses it ends a transaction, and so leaves nothing to be reset
+            pool_reset_on_return=None,  # every use ends its transaction, so nothing has to be reset
             hide_parameters=True,  # errors must not quote prompts
         )
         prepare(self._engine)
 
     async def transact(self, work: Operation[T]) -> T:
-        """The work in a transaction that is committed, or rolled back when it raises.
+        """Run `work` in a transaction, which is rolled back if it raises.
 
-        Raises: what the work raised, sqlalchemy.exc.DBAPIError.
+        Raises: errors of `work`, sqlalchemy.exc.DBAPIError.
         """
         if self._thread is None:
-            thread = _Thread(self._open, iter_chunk_size=64)
+            thread = _SqliteThread(self._open, iter_chunk_size=64)
             await thread
             self._thread = thread
         return await self._thread.run(self._transact, work)
@@ -78,23 +78,23 @@ class Line:
         return self._thread.file
 
 
-class Lines:
-    """Several, for whoever finds one that is free. The one that was used last is asked first."""
+class ReaderPool:
+    """A pool of connections; the most recently used idle one is used first."""
 
-    def __init__(self, lines: list[Line]) -> None:
-        self._all = lines
-        self._free: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
-        for line in reversed(lines):
-            self._free.put_nowait(line)
+    def __init__(self, threads: list[ConnectionThread]) -> None:
+        self._all = threads
+        self._idle: asyncio.LifoQueue[ConnectionThread] = asyncio.LifoQueue()
+        for thread in reversed(threads):
+            self._idle.put_nowait(thread)
 
     async def transact(self, work: Operation[T]) -> T:
-        """As of one of them."""
-        line = await self._free.get()
+        """Like `ConnectionThread.transact`."""
+        thread = await self._idle.get()
         try:
-            return await line.transact(work)
+            return await thread.transact(work)
         finally:
-            self._free.put_nowait(line)
+            self._idle.put_nowait(thread)
 
     async def close(self) -> None:
-        for line in self._all:
-            await line.close()
+        for thread in self._all:
+            await thread.close()

@@ -1,9 +1,9 @@
-"""One writer with group commit, and a few readers.
+"""One writer with group commit, and several readers.
 
-An operation is a plain function of a `Connection`, and a whole transaction of them runs in the connection's thread.
-The writer's task and readers' own tasks wait for it, never the caller's: nobody's cancellation ends a transaction. An
-operation may run twice (its first transaction was lost), so it must do nothing but query and compute, and it must not
-touch what belongs to the event loop.
+An operation is a plain function of a `Connection`; a transaction of several operations runs in the connection's thread.
+The writer's task and tasks of the readers wait for it, not the caller's task, so a cancelled caller never ends a
+transaction. An operation may run twice (if its first transaction was lost), so it must only query and compute, and it
+must not use objects of the event loop.
 """
 
 import asyncio
@@ -28,100 +28,100 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _PendingWrite:
     operation: Operation[Any]
     answer: asyncio.Future[Any]
 
 
 @dataclass(frozen=True)
-class _Failed:
+class _Failure:
     error: Exception
 
 
-class _Lost(Exception):
-    """The transaction that an operation ran in is gone, whatever its savepoint says."""
+class _TransactionLost(Exception):
+    """The operation's whole transaction was lost, not only its savepoint."""
 
 
 class Database:
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self._writer = dialect.writer()
-        self._readers = dialect.readers()
-        self._asked: deque[_Asked] = deque()
+        self._writer = dialect.open_writer()
+        self._readers = dialect.open_readers()
+        self._pending: deque[_PendingWrite] = deque()
         self._reading: set[asyncio.Task[Any]] = set()
         self._wakeup = asyncio.Event()
         self._closing = False
 
-    async def write(self, operation: Operation[T]) -> T:
-        """Run in a savepoint of the writer's next transaction; returns after its commit.
+    async def run_write(self, operation: Operation[T]) -> T:
+        """Run in a savepoint of the writer's next transaction; return after its commit.
 
-        Raises: what the operation raised (its changes are undone), StorageBusy, StorageFull.
+        Raises: errors of the operation (its changes are undone), StorageBusy, StorageFull.
         """
         return await self.submit(operation)
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
-        """`write` without waiting; the future may be dropped."""
+        """`run_write` without waiting; the future may be discarded."""
         if self._closing:
             raise RuntimeError("the storage is closed")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_mark_seen)
-        self._asked.append(_Asked(operation, answer))
+        answer.add_done_callback(_mark_retrieved)
+        self._pending.append(_PendingWrite(operation, answer))
         self._wakeup.set()
         return answer
 
-    async def read(self, query: Operation[T]) -> T:
+    async def run_read(self, query: Operation[T]) -> T:
         """Run on a reader's snapshot.
 
-        Raises: what the query raised, StorageBusy.
+        Raises: errors of the query, StorageBusy.
         """
         if self._closing:
             raise RuntimeError("the storage is closed")
         reading = asyncio.create_task(self._read(query), name="storage reader")
         self._reading.add(reading)
         reading.add_done_callback(self._reading.discard)
-        reading.add_done_callback(_mark_seen)
+        reading.add_done_callback(_mark_retrieved)
         return await asyncio.shield(reading)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Everything asked for inside is committed before this is left."""
+        """All operations submitted inside are committed before this exits."""
         writing = asyncio.create_task(self._write_forever(), name="storage writer")
         try:
             yield
         finally:
             self._closing = True
             self._wakeup.set()
-            await _through_cancellation(asyncio.create_task(self._close(writing)))
+            await _wait_uninterrupted(asyncio.create_task(self._close(writing)))
 
     async def _write_forever(self) -> None:
-        while self._asked or not self._closing:
-            if not self._asked:
+        while self._pending or not self._closing:
+            if not self._pending:
                 self._wakeup.clear()
                 await self._wakeup.wait()
                 continue
-            batch = [self._asked.popleft() for _ in range(min(BATCH, len(self._asked)))]
-            operations = [asked.operation for asked in batch]
+            batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+            operations = [write.operation for write in batch]
             outcomes = await self._commit(operations)
-            for asked, outcome in zip(batch, outcomes, strict=True):
-                _settle(asked.answer, outcome)
+            for write, outcome in zip(batch, outcomes, strict=True):
+                _resolve(write.answer, outcome)
 
     async def _commit(self, operations: list[Operation[Any]]) -> list[Any]:
-        """One transaction, or one for each when the common one was lost half-way. Never raises."""
+        """Run one transaction, or one per operation if the shared one was lost. Never raises."""
         try:
             return await self._transact(operations)
-        except _Lost as lost:
+        except _TransactionLost as lost:
             if len(operations) > 1:
                 log.warning("a shared transaction was lost", action="batch_lost", error=str(lost.__cause__))
                 return [(await self._commit([operation]))[0] for operation in operations]
-            return [_Failed(self._named(lost.__cause__))]
-        except Exception as error:  # the writer must outlive whatever this is
-            return [_Failed(self._named(error))] * len(operations)
+            return [_Failure(self._to_easel_error(lost.__cause__))]
+        except Exception as error:  # the writer must not end
+            return [_Failure(self._to_easel_error(error))] * len(operations)
 
     async def _transact(self, operations: list[Operation[Any]]) -> list[Any]:
         try:
             return await self._writer.transact(partial(self._attempt_all, operations=operations))
         except DBAPIError as error:
-            raise _Lost() from error
+            raise _TransactionLost() from error
 
     def _attempt_all(self, tx: Connection, operations: list[Operation[Any]]) -> list[Any]:
         return [self._attempt(tx, operation) for operation in operations]
@@ -133,45 +133,45 @@ class Database:
             savepoint.commit()
         except DBAPIError as error:
             if self.dialect.ends_transaction(error):
-                raise _Lost() from error
+                raise _TransactionLost() from error
             savepoint.rollback()
-            return _Failed(self._named(error))
+            return _Failure(self._to_easel_error(error))
         except Exception as error:
             savepoint.rollback()
-            return _Failed(error)
+            return _Failure(error)
         return outcome
 
     async def _read(self, query: Operation[T]) -> T:
         try:
             return await self._readers.transact(query)
         except DBAPIError as error:
-            raise self._named(error) from error
+            raise self._to_easel_error(error) from error
 
-    def _named(self, error: BaseException | None) -> Exception:
-        """Ours where it has a name, else the library's."""
-        if isinstance(error, DBAPIError) and (named := self.dialect.translate(error)):
+    def _to_easel_error(self, error: BaseException | None) -> Exception:
+        """Our error if there is one, else the library's."""
+        if isinstance(error, DBAPIError) and (named := self.dialect.translate_error(error)):
             named.__cause__ = error
             return named
         return error if isinstance(error, Exception) else RuntimeError("a transaction was lost")
 
     async def _close(self, writing: "asyncio.Task[None]") -> None:
-        """The writer's connection goes last: the last one to close checkpoints."""
+        """Close the writer's connection last: the last one to close runs the checkpoint."""
         await asyncio.gather(writing, *self._reading, return_exceptions=True)
         await self._readers.close()
         await self._writer.close()
 
 
-def _settle(answer: "asyncio.Future[Any]", outcome: Any) -> None:
+def _resolve(answer: "asyncio.Future[Any]", outcome: Any) -> None:
     if answer.done():  # its caller was cancelled
         return
-    if isinstance(outcome, _Failed):
+    if isinstance(outcome, _Failure):
         answer.set_exception(outcome.error)
     else:
         answer.set_result(outcome)
 
 
-async def _through_cancellation(task: "asyncio.Task[None]") -> None:
-    """Wait for the end whoever cancels the wait, and only then let the cancellation through."""
+async def _wait_uninterrupted(task: "asyncio.Task[None]") -> None:
+    """Wait for the task's end despite cancellations, then re-raise the cancellation."""
     cancelled = None
     while not task.done():
         try:
@@ -182,6 +182,6 @@ async def _through_cancellation(task: "asyncio.Task[None]") -> None:
         raise cancelled
 
 
-def _mark_seen(answer: "asyncio.Future[Any]") -> None:
-    if not answer.cancelled():
-        answer.exception()
+def _mark_retrieved(future: "asyncio.Future[Any]") -> None:
+    if not future.cancelled():
+        future.exception()

@@ -1,4 +1,4 @@
-"""What differs between databases, so that everything else is portable SQLAlchemy Core."""
+"""The interface for database-specific code; everything else is portable SQLAlchemy Core."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,68 +15,68 @@ Operation = Callable[[Connection], T]
 
 
 class Transactions(Protocol):
-    """Connections that plain functions are run on, each in a transaction of its own."""
+    """Connections that run plain functions, each in its own transaction."""
 
     async def transact(self, work: Operation[T]) -> T:
-        """Commits when the work is done, rolls back when it raises. Not to be cancelled.
+        """Run `work` and commit, or roll back if it raises. Must not be cancelled.
 
-        Raises: what the work raised, DBAPIError.
+        Raises: errors of `work`, DBAPIError.
         """
 
     async def close(self) -> None: ...
 
 
 class Dialect(Protocol):
-    def writer(self) -> Transactions:
-        """On one connection; they may write from their first statement."""
+    def open_writer(self) -> Transactions:
+        """Transactions on the single writing connection; they hold the write lock from their first statement."""
 
-    def migrator(self) -> Engine:
-        """An engine that may write, for migrations, which are not async."""
+    def open_migrator(self) -> Engine:
+        """A writing engine for migrations, which are synchronous."""
 
-    def readers(self) -> Transactions:
-        """On several; they are snapshots and cannot write."""
+    def open_readers(self) -> Transactions:
+        """Transactions on several connections; they are read-only snapshots."""
 
-    def translate(self, error: DBAPIError) -> EaselError | None:
-        """Our name for a trouble that is not a mistake of ours; None: it is one."""
+    def translate_error(self, error: DBAPIError) -> EaselError | None:
+        """Our error for an environmental problem; None: it is a bug."""
 
     def ends_transaction(self, error: DBAPIError) -> bool:
-        """Rolling back to a savepoint will not do: the whole transaction is lost."""
+        """Whether the error ended the whole transaction, so that rolling back to a savepoint is not enough."""
 
     def check_at_start(self) -> None:
-        """Raises: StartupError when the database is damaged or is not one of ours."""
+        """Raises: StartupError: the database is damaged or belongs to another program."""
 
     def create_search(self, tx: Connection) -> None:
-        """Make what full-text search needs. Migrations call it."""
+        """Create the full-text index. Called by migrations."""
 
     def drop_search(self, tx: Connection) -> None: ...
 
     def is_search_table(self, name: str) -> bool:
-        """Not in our metadata, yet ours."""
+        """Whether a table that is not in the metadata belongs to the full-text index."""
 
     def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
-        """Let history search find the new job numbered `seq` by this text."""
+        """Index the text of the new job with number `seq` for history search."""
 
     def append_text(self, tx: Connection, seq: int, text: str) -> None:
-        """And by this."""
+        """Add to the job's indexed text."""
 
     def remove_text(self, tx: Connection, seq: int) -> None:
-        """And by nothing any more."""
+        """Remove the job from the index."""
 
-    def matching(self, owner: str, q: str) -> Select[int] | None:
-        """The numbers of the jobs whose text has all words of `q`; None: nothing can match."""
+    def match_text(self, owner: str, q: str) -> Select[int] | None:
+        """Select the numbers of jobs whose text has all words of `q`; None: nothing can match."""
 
     def backup(self, path: Path) -> None:
-        """An online copy. Raises: StorageFull."""
+        """Write a copy while the database is in use. Raises: StorageFull."""
 
-    def damage(self) -> list[str]:
-        """Sentences about what the database finds wrong with itself."""
+    def find_damage(self) -> list[str]:
+        """Damage that the database itself detects, as sentences."""
 
 
-def url_of(url: str, data_dir: Path) -> URL:
+def database_url(url: str, data_dir: Path) -> URL:
     """The configured URL, or the SQLite file in the data directory.
 
     Raises:
-        StartupError: it is no URL, or of a database that Easel does not know.
+        StartupError: it is not a URL, or its database is not supported.
     """
     if not url:
         return URL.create("sqlite", database=str(data_dir / "easel.db"))

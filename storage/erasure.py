@@ -1,6 +1,6 @@
-"""Taking away what is a person's: one job, or everything. Blocking parts and files are `privacy`'s.
+"""Erases personal data in the database: one job, or everything of a person. `storage.privacy` handles the files.
 
-Rows that the books hang on stay, empty and without a name: jobs, ledger, quota. `audit.problems` finds nothing to say.
+Rows that the ledger depends on stay, empty and anonymous: jobs, ledger, quota. `audit.find_problems` stays empty.
 """
 
 import secrets
@@ -32,47 +32,47 @@ from storage.schema import (
     utcnow,
 )
 
-NOBODY = "somebody"
-"""What a forgotten person is called."""
+FORGOTTEN_NAME = "somebody"
+"""The name of forgotten persons."""
 
 
 @dataclass(frozen=True)
-class Erased:
-    """The jobs as they were, and the files that nobody owns now as (id, type)."""
+class ErasedJobs:
+    """The jobs before their erasure, and the files that nobody owns any more, as (id, type)."""
 
     jobs: tuple[Job, ...]
     files: tuple[tuple[str, str], ...]
 
 
-def erase(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> Erased:
+def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> ErasedJobs:
     files: list[tuple[str, str]] = []
     for row in rows:
         if row.state == JobState.QUEUED:
             transitions.cancel_queued(tx, row)
         elif row.state == JobState.RUNNING:
             tx.execute(update(job).where(job.c.seq == row.seq).values(cancel_requested=True))
-        _keep_silent(tx, row.id)
+        _cancel_messages(tx, row.id)
         dialect.remove_text(tx, row.seq)
-        tx.execute(update(job).where(job.c.seq == row.seq).values(version=job.c.version + 1, **_emptied(row)))
-        files += _drop_media(tx, row)
-    return Erased(tuple(to_job(row) for row in rows), tuple(files))
+        tx.execute(update(job).where(job.c.seq == row.seq).values(version=job.c.version + 1, **_emptied_columns(row)))
+        files += _disown_media(tx, row)
+    return ErasedJobs(tuple(to_job(row) for row in rows), tuple(files))
 
 
-def _keep_silent(tx: Connection, job_id: str) -> None:
-    """Nothing of it is delivered any more, and no message leads to it."""
+def _cancel_messages(tx: Connection, job_id: str) -> None:
+    """Cancel its pending messages, and remove the references from messages to it."""
     mine = outbox.c.job == job_id
     tx.execute(update(outbox).where(mine, IS_PENDING).values(state="undeliverable"))
     tx.execute(update(outbox).where(mine).values(message_ref=None, reason=""))
     tx.execute(delete(message).where(message.c.job == job_id))
 
 
-def _emptied(row: JobRow) -> dict[str, Any]:
+def _emptied_columns(row: JobRow) -> dict[str, Any]:
     origin = row._mapping[job.c.origin]
-    nobody = Origin(platform=origin["platform"], space_id="", account_id="", locale=origin.get("locale", "en"))
+    anonymous = Origin(platform=origin["platform"], space_id="", account_id="", locale=origin.get("locale", "en"))
     error = row._mapping[job.c.error]
     return {
         "erased": True,
-        "origin": asdict(nobody),
+        "origin": asdict(anonymous),
         "options": {},
         "images": [],
         "parent": None,
@@ -82,8 +82,8 @@ def _emptied(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _drop_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
-    """The job's pictures that no other job of its owner uses."""
+def _disown_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
+    """Disown the job's images that no other job of its owner uses."""
     used = list(tx.scalars(delete(job_media).where(job_media.c.job == row.id).returning(job_media.c.media)))
     if not used:
         return []
@@ -93,40 +93,40 @@ def _drop_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
 
 
 def _disown(tx: Connection, condition: ColumnElement[bool]) -> list[tuple[str, str]]:
-    """Returns (id, type) of the pictures that nobody owns now."""
-    mine = list(tx.scalars(delete(media_owner).where(condition).returning(media_owner.c.media)))
-    ownerless = media.c.id.in_(mine) & ~exists().where(media_owner.c.media == media.c.id)
+    """Delete owner rows; returns (id, type) of the images that nobody owns any more."""
+    disowned = list(tx.scalars(delete(media_owner).where(condition).returning(media_owner.c.media)))
+    ownerless = media.c.id.in_(disowned) & ~exists().where(media_owner.c.media == media.c.id)
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
 def begin_forgetting(tx: Connection, person_id: str) -> None:
-    """From now on nothing is accepted from them, and whoever comes by their account is somebody new."""
-    tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=NOBODY))
+    """Stop accepting requests of the person; their accounts will create a new person."""
+    tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
     for table in (account, api_key, person_setting):
         tx.execute(delete(table).where(table.c.person == person_id))
 
 
-def jobs_left(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
+def unerased_jobs(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
     mine = select(job).where(job.c.owner == person_id, job.c.erased.is_(False)).order_by(job.c.seq.desc()).limit(limit)
     return list(tx.execute(mine))
 
 
 def end_forgetting(tx: Connection, person_id: str) -> list[tuple[str, str]]:
-    """Uploads that no job used, and the names of rooms where nobody else ever was: a private chat's is its person's."""
+    """Disown unused uploads, and rename spaces without other persons: a private chat's id identifies its person."""
     only_theirs = (
         select(person_share.c.space)
         .where(person_share.c.person == person_id)
         .except_(select(person_share.c.space).where(person_share.c.person != person_id))
     )
-    for room in list(tx.scalars(only_theirs)):
-        _rename(tx, room)
+    for space_id in list(tx.scalars(only_theirs)):
+        _rename_space(tx, space_id)
     return _disown(tx, media_owner.c.owner == person_id)
 
 
-def _rename(tx: Connection, room: str) -> None:
-    old = tx.execute(select(space).where(space.c.id == room)).one()
+def _rename_space(tx: Connection, space_id: str) -> None:
+    old = tx.execute(select(space).where(space.c.id == space_id)).one()
     new = f"{old.platform}:forgotten-{secrets.token_hex(8)}"
     tx.execute(insert(space), {"id": new, "platform": old.platform, "created_at": utcnow()})
     for table in (job, space_share, person_share):
-        tx.execute(update(table).where(table.c.space == room).values(space=new))
-    tx.execute(delete(space).where(space.c.id == room))
+        tx.execute(update(table).where(table.c.space == space_id).values(space=new))
+    tx.execute(delete(space).where(space.c.id == space_id))

@@ -1,6 +1,6 @@
-"""Picture files, named by the SHA-256 of their bytes: `ab/cd/abcd....png` below the media folder.
+"""Image files, named by the SHA-256 of their bytes: `ab/cd/abcd....png` in the media folder.
 
-A file is complete and on disk before anything names it. Blocking: call from a thread.
+A file is complete and on disk before any row refers to it. Blocking: call from a thread.
 """
 
 import errno
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bot.errors import StorageFull, UnsupportedMedia
 from bot.jobs import Media
-from bot.runtime.durable_files import sync
+from bot.runtime.durable_files import fsync_path
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 TEMPORARY = ".partial"
@@ -24,22 +24,22 @@ _ID = re.compile(r"[0-9a-f]{64}")
 
 
 def is_media_id(media_id: str) -> bool:
-    """Nothing else ever becomes part of a path."""
+    """Only valid ids become part of a path."""
     return _ID.fullmatch(media_id) is not None
 
 
-class Files:
+class MediaFiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # between finding a file in place and removing it
+        self._lock = threading.Lock()  # held between checking a file and removing it
 
     def path(self, media_id: str, media_type: str) -> Path:
         if not is_media_id(media_id):
-            raise ValueError("not a picture's id")
+            raise ValueError("not a media id")
         return self._folder / media_id[:2] / media_id[2:4] / f"{media_id}.{ENDINGS[media_type]}"
 
-    def write(self, media: Media) -> str:
-        """Returns the id; bytes that are already there only become as young as new ones.
+    def write_file(self, media: Media) -> str:
+        """Returns the id. If the file exists, only its modification time is updated.
 
         Raises: StorageFull, UnsupportedMedia.
         """
@@ -70,7 +70,7 @@ class Files:
             with self._lock:
                 os.replace(name, path)
                 _touch(path)
-            sync(path.parent)
+            fsync_path(path.parent)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(name)
@@ -82,16 +82,17 @@ class Files:
         self._make_folders(folder.parent)
         with suppress(FileExistsError):
             folder.mkdir()
-        sync(folder.parent)
+        fsync_path(folder.parent)
 
-    def read(self, media_id: str, media_type: str) -> bytes | None:
+    def read_file(self, media_id: str, media_type: str) -> bytes | None:
         try:
             return self.path(media_id, media_type).read_bytes()
         except FileNotFoundError:
             return None
 
-    def remove(self, path: Path, older_than: float) -> int | None:
-        """Bytes freed; None: it was written since `older_than` (seconds since the epoch), or is gone."""
+    def remove_file(self, path: Path, older_than: float) -> int | None:
+        """Delete a file; returns the bytes freed, None if it was written since `older_than` (epoch seconds) or is
+        gone."""
         with self._lock, suppress(FileNotFoundError):
             found = path.stat()
             if found.st_mtime < older_than:
@@ -99,8 +100,8 @@ class Files:
                 return found.st_size
         return None
 
-    def older_than(self, age_s: float) -> Iterator[Path]:
-        """All files, temporary ones too, that nobody has written for so long."""
+    def files_older_than(self, age_s: float) -> Iterator[Path]:
+        """All files, including temporary ones, that were not written for this long."""
         before = time.time() - age_s
         for path in self._folder.glob("??/??/*"):
             with suppress(FileNotFoundError):
@@ -109,6 +110,6 @@ class Files:
 
 
 def _touch(path: Path) -> None:
-    """By the same clock that a sweep looks at: the kernel's own time stamps lag by milliseconds."""
+    """Set the modification time from the clock that the sweep uses: the kernel's timestamps lag by milliseconds."""
     now = time.time()
     os.utime(path, (now, now))

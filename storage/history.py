@@ -1,4 +1,4 @@
-"""A person's own jobs, newest first, and searched by their words."""
+"""A person's jobs, newest first, with full-text search."""
 
 from sqlalchemy import Connection, ScalarSelect, select
 
@@ -12,11 +12,11 @@ class SqlHistory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def page(
+    async def list_jobs(
         self, owner: str, *, state: JobState | None, q: str, before: str | None, limit: int
     ) -> tuple[list[Job], str | None]:
-        """`before` is the id of the last job already seen."""
-        return await self._database.read(lambda tx: self._page(tx, owner, state, q.strip(), before, limit))
+        """`before` is the id of the previous page's last job."""
+        return await self._database.run_read(lambda tx: self._page(tx, owner, state, q.strip(), before, limit))
 
     def _page(
         self, tx: Connection, owner: str, state: JobState | None, q: str, before: str | None, limit: int
@@ -27,7 +27,7 @@ class SqlHistory:
         if before is not None:
             query = query.where(job.c.seq < _number(before, owner))
         if q:
-            matching = self._database.dialect.matching(owner, q)
+            matching = self._database.dialect.match_text(owner, q)
             if matching is None:
                 return [], None
             query = query.where(job.c.seq.in_(matching))

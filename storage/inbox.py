@@ -1,4 +1,4 @@
-"""What platforms told us, kept until it is handled; keys stay known a while longer."""
+"""Incoming platform events, stored until they are handled; their keys are kept longer."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -10,43 +10,43 @@ from storage.database import Database
 from storage.schema import IS_WAITING, inbox, inbox_event, utcnow
 
 CHUNK = 500
-"""Rows pruned in one transaction, so that jobs need not wait."""
+"""Rows pruned per transaction, which limits the wait of jobs."""
 
 
 class SqlInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep(self, platform: str, key: str, event: Mapping[str, Any]) -> bool:
+    async def save_event(self, platform: str, key: str, event: Mapping[str, Any]) -> bool:
         row = {"platform": platform, "key": key, "event": dict(event), "created_at": utcnow()}
-        return await self._database.write(lambda tx: _keep(tx, row))
+        return await self._database.run_write(lambda tx: _save_event(tx, row))
 
-    async def waiting(self, platform: str) -> list[tuple[str, Mapping[str, Any]]]:
+    async def pending_events(self, platform: str) -> list[tuple[str, Mapping[str, Any]]]:
         e = inbox_event.c
         query = select(e.key, e.event).where(e.platform == platform, IS_WAITING).order_by(e.seq)
-        return await self._database.read(lambda tx: [(row.key, row.event) for row in tx.execute(query)])
+        return await self._database.run_read(lambda tx: [(row.key, row.event) for row in tx.execute(query)])
 
-    async def done(self, platform: str, key: str) -> None:
-        is_it = (inbox_event.c.platform == platform, inbox_event.c.key == key)
-        handled = update(inbox_event).where(*is_it).values(event=null())
-        await self._database.write(lambda tx: tx.execute(handled).rowcount)
+    async def mark_done(self, platform: str, key: str) -> None:
+        has_key = (inbox_event.c.platform == platform, inbox_event.c.key == key)
+        handled = update(inbox_event).where(*has_key).values(event=null())
+        await self._database.run_write(lambda tx: tx.execute(handled).rowcount)
 
     async def prune(self, keep_days: int) -> int:
         before = utcnow() - timedelta(days=keep_days)
         e = inbox_event.c
         events = select(e.seq).where(e.created_at < before, ~IS_WAITING).limit(CHUNK)
         keys = select(inbox.c.key).where(inbox.c.created_at < before).limit(CHUNK)
-        gone = 0
-        for forget in (
+        deleted = 0
+        for delete_chunk in (
             _deleting(inbox_event, inbox_event.c.seq.in_(events)),
             _deleting(inbox, inbox.c.key.in_(keys)),
         ):
-            while count := await self._database.write(forget):
-                gone += count
-        return gone
+            while count := await self._database.run_write(delete_chunk):
+                deleted += count
+        return deleted
 
 
-def _keep(tx: Connection, row: Mapping[str, Any]) -> bool:
+def _save_event(tx: Connection, row: Mapping[str, Any]) -> bool:
     e = inbox_event.c
     known = select(e.seq).where(e.platform == row["platform"], e.key == row["key"])
     if tx.scalar(known) is not None:

@@ -7,12 +7,12 @@ from sqlalchemy import Connection, func, select, update
 
 from bot.errors import JobNotFound, NotCancellable
 from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
-from bot.ports import Accepted, Limits, NewJob, Offer, QueueView, Renewed, RequestKey
+from bot.ports import AcceptResult, LeaseRenewal, Limits, NewJob, Offer, QueueView, RequestKey
 from storage import accept, queue_view, transitions
-from storage.accept import Acceptance
-from storage.claim import Claim
+from storage.accept import AcceptJobs
+from storage.claim import ClaimJob
 from storage.database import Database
-from storage.disk import Disk
+from storage.disk import DiskSpace
 from storage.mapping import JobRow, to_job
 from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
 
@@ -20,51 +20,51 @@ SHORTEST_PREFIX = 4
 
 
 class SqlJobStore:
-    def __init__(self, database: Database, disk: Disk) -> None:
+    def __init__(self, database: Database, disk: DiskSpace) -> None:
         self._database = database
         self._disk = disk
 
-    async def accept(
+    async def accept_jobs(
         self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
-    ) -> Accepted:
-        """A quote is good for one acceptance, like a key: it names its person and request by itself."""
+    ) -> AcceptResult:
+        """A quote can be used once, like an idempotency key; it identifies its person and request."""
         if len({new.owner for new in jobs}) != 1:
-            raise ValueError("the jobs of one request have one owner")
+            raise ValueError("the jobs of one request must have the same owner")
         keys = [*([key] if key else []), *([RequestKey(f"quote:{quote}", "")] if quote else [])]
-        request = Acceptance(self._database.dialect, self._disk, tuple(jobs), keys, limits)
-        return await self._database.write(request)
+        request = AcceptJobs(self._database.dialect, self._disk, tuple(jobs), keys, limits)
+        return await self._database.run_write(request)
 
-    async def seen(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
-        return await self._database.read(lambda tx: accept.seen(tx, key))
+    async def find_request(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
+        return await self._database.run_read(lambda tx: accept.find_request(tx, key))
 
-    async def claim(
+    async def claim_job(
         self, offer: Offer, *, max_running: int, lease_s: float, swap_wait_s: float, only: frozenset[str] | None = None
     ) -> Job | None:
-        return await self._database.write(Claim(offer, max_running, lease_s, swap_wait_s, only))
+        return await self._database.run_write(ClaimJob(offer, max_running, lease_s, swap_wait_s, only))
 
-    async def renew(self, leases: Mapping[str, int], lease_s: float) -> Renewed:
-        held = dict(leases)
-        return await self._database.write(lambda tx: transitions.renew(tx, held, lease_s))
+    async def renew_leases(self, leases: Mapping[str, int], lease_s: float) -> LeaseRenewal:
+        current = dict(leases)
+        return await self._database.run_write(lambda tx: transitions.renew_leases(tx, current, lease_s))
 
-    async def render(self, job_id: str, attempt: int, result: Result) -> Job | None:
+    async def save_result(self, job_id: str, attempt: int, result: Result) -> Job | None:
         dialect = self._database.dialect
-        return await self._database.write(lambda tx: transitions.render(tx, dialect, job_id, attempt, result))
+        return await self._database.run_write(lambda tx: transitions.save_result(tx, dialect, job_id, attempt, result))
 
-    async def end(
+    async def end_job(
         self, job_id: str, attempt: int, state: JobState, error: JobError | None, *, used_s: float = 0.0
     ) -> Job | None:
         if state not in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
-            raise ValueError(f"a job does not end {state} without a result")
-        return await self._database.write(lambda tx: transitions.end(tx, job_id, attempt, state, error, used_s))
+            raise ValueError(f"a job without a result cannot end as {state}")
+        return await self._database.run_write(lambda tx: transitions.end_job(tx, job_id, attempt, state, error, used_s))
 
-    async def stranded(self, models: Collection[str], limit: int) -> list[Job]:
+    async def orphaned(self, models: Collection[str], limit: int) -> list[Job]:
         waiting = select(job).where(IS_QUEUED, job.c.model.not_in(models)).order_by(job.c.seq).limit(limit)
-        return await self._database.read(lambda tx: [to_job(row) for row in tx.execute(waiting)])
+        return await self._database.run_read(lambda tx: [to_job(row) for row in tx.execute(waiting)])
 
     async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
-        return await self._database.write(lambda tx: transitions.fail_queued(tx, job_id, error))
+        return await self._database.run_write(lambda tx: transitions.fail_queued(tx, job_id, error))
 
-    async def requeue(
+    async def requeue_job(
         self,
         job_id: str,
         attempt: int,
@@ -72,35 +72,47 @@ class SqlJobStore:
         crashed: bool,
         interrupted: bool,
         delay_s: float,
-        alone: bool,
+        exclusive: bool,
         used_s: float = 0.0,
     ) -> Job | None:
         back = partial(
-            transitions.requeue, crashed=crashed, interrupted=interrupted, delay_s=delay_s, alone=alone, used_s=used_s
+            transitions.requeue_job,
+            crashed=crashed,
+            interrupted=interrupted,
+            delay_s=delay_s,
+            exclusive=exclusive,
+            used_s=used_s,
         )
-        return await self._database.write(lambda tx: back(tx, job_id, attempt))
+        return await self._database.run_write(lambda tx: back(tx, job_id, attempt))
 
-    async def recover(self, *, max_interruptions: int) -> int:
-        return await self._database.write(lambda tx: transitions.recover(tx, max_interruptions, only_expired=False))
+    async def requeue_interrupted(self, *, max_interruptions: int) -> int:
+        return await self._database.run_write(
+            lambda tx: transitions.requeue_running(tx, max_interruptions, only_expired=False)
+        )
 
-    async def rescue(self, *, max_interruptions: int) -> int:
-        return await self._database.write(lambda tx: transitions.recover(tx, max_interruptions, only_expired=True))
+    async def requeue_expired(self, *, max_interruptions: int) -> int:
+        return await self._database.run_write(
+            lambda tx: transitions.requeue_running(tx, max_interruptions, only_expired=True)
+        )
 
     async def request_cancel(self, job_id: str, owner: str) -> Job:
-        return await self._database.write(lambda tx: _request_cancel(tx, job_id, owner))
+        return await self._database.run_write(lambda tx: _request_cancel(tx, job_id, owner))
 
-    async def get(self, job_id: str, owner: str | None) -> Job:
-        return await self._database.read(lambda tx: to_job(find(tx, job_id, owner)))
+    async def get_job(self, job_id: str, owner: str | None) -> Job:
+        return await self._database.run_read(lambda tx: to_job(find_job(tx, job_id, owner)))
+
+    async def has_earlier_result(self, job_id: str) -> bool:
+        return await self._database.run_read(lambda tx: _has_earlier_result(tx, job_id))
 
     async def queue_view(self, job_id: str) -> QueueView | None:
-        return await self._database.read(lambda tx: queue_view.look(tx, job_id))
+        return await self._database.run_read(lambda tx: queue_view.read_queue_view(tx, job_id))
 
-    async def counts(self) -> Mapping[JobState, int]:
-        return await self._database.read(_counts)
+    async def count_by_state(self) -> Mapping[JobState, int]:
+        return await self._database.run_read(_counts)
 
     async def next_due_s(self) -> float | None:
         now = utcnow()
-        due_at = await self._database.read(
+        due_at = await self._database.run_read(
             lambda tx: tx.scalar(
                 select(func.min(job.c.not_before)).where(IS_QUEUED, IS_BACKED_OFF, job.c.not_before > now)
             )
@@ -108,8 +120,19 @@ class SqlJobStore:
         return None if due_at is None else (due_at - now).total_seconds()
 
 
+def _has_earlier_result(tx: Connection, job_id: str) -> bool:
+    """Scans from the oldest job, so it ends early for a space with results."""
+    this = job.alias()
+    earlier = (
+        select(job.c.seq)
+        .join(this, (this.c.space == job.c.space) & (job.c.seq < this.c.seq))
+        .where(this.c.id == job_id, job.c.state.in_([JobState.RENDERED, JobState.DELIVERED]))
+    )
+    return tx.execute(earlier.limit(1)).first() is not None
+
+
 def _counts(tx: Connection) -> dict[JobState, int]:
-    """Open jobs are counted already; there may be many."""
+    """Open jobs, of which there may be many, are taken from the lanes' counters."""
     ended = tx.execute(select(job.c.state, func.count()).where(IS_ENDED).group_by(job.c.state))
     totals = func.coalesce(func.sum(space_share.c.backlog), 0), func.coalesce(func.sum(space_share.c.running), 0)
     queued, running = tx.execute(select(*totals).where(SPACE_IS_ACTIVE)).one()
@@ -117,8 +140,8 @@ def _counts(tx: Connection) -> dict[JobState, int]:
     return {**dict.fromkeys(JobState, 0), **counts, JobState.QUEUED: queued, JobState.RUNNING: running}
 
 
-def find(tx: Connection, job_id: str, owner: str | None) -> JobRow:
-    """By the whole id or, with an owner, by a prefix that only one of the owner's jobs has.
+def find_job(tx: Connection, job_id: str, owner: str | None) -> JobRow:
+    """By the full id or, with an owner, by a prefix that is unique among the owner's jobs.
 
     Raises:
         JobNotFound: there is none, there are several, or it is somebody else's.
@@ -137,7 +160,7 @@ def find(tx: Connection, job_id: str, owner: str | None) -> JobRow:
 
 
 def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
-    row = find(tx, job_id, owner)
+    row = find_job(tx, job_id, owner)
     match row.state:
         case JobState.QUEUED:
             row = transitions.cancel_queued(tx, row)

@@ -1,4 +1,4 @@
-"""What each person was charged, on which day. A job reserves its cost once and captures or refunds it once."""
+"""The ledger: charges per person and day. A job reserves its cost once, and captures or refunds it once."""
 
 import math
 from collections.abc import Sequence
@@ -31,22 +31,22 @@ class SqlLedger:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def usage(self, person_id: str, day: str) -> Usage:
-        return await self._database.read(lambda tx: _usage(tx, person_id, day))
+    async def daily_usage(self, person_id: str, day: str) -> Usage:
+        return await self._database.run_read(lambda tx: _usage(tx, person_id, day))
 
-    async def problems(self) -> list[str]:
-        return await self._database.read(audit.problems)
+    async def find_imbalances(self) -> list[str]:
+        return await self._database.run_read(audit.find_problems)
 
 
-def reserve(
+def reserve_costs(
     tx: Connection, person: str, costs: Sequence[tuple[str, float]], limit: float | None, now: datetime
 ) -> None:
-    """Reserve `(job, cost)` each, all on today's quota.
+    """Reserve each `(job, cost)` on today's quota.
 
     Raises:
-        QuotaExceeded: together they would pass the day's limit.
+        QuotaExceeded: their sum exceeds the remaining quota.
     """
-    day = day_of(now)
+    day = utc_day(now)
     total = sum(cost for _, cost in costs)
     today = {"of_person": person, "of_day": day}
     if tx.execute(_USAGE, today).one_or_none() is None:
@@ -54,19 +54,19 @@ def reserve(
     is_limited = limit is not None and total > 0
     bounds = {"by_reserved": total, "limit": limit} if is_limited else {"by_reserved": total}
     if not tx.execute(_RESERVE_WITHIN if is_limited else _RESERVE, today | bounds).rowcount:
-        raise _exceeded(_usage(tx, person, day), limit or 0.0, total, now)
+        raise _quota_exceeded(_usage(tx, person, day), limit or 0.0, total, now)
     tx.execute(insert(ledger), [_entry(job, "reserve", person, day, cost, now) for job, cost in costs])
 
 
-def settle(tx: Connection, row: JobRow, kind: str, now: datetime) -> None:
-    """`capture` or `refund` what the job reserved, on the day when it was accepted."""
-    day = day_of(row.created_at)
+def settle_job(tx: Connection, row: JobRow, kind: str, now: datetime) -> None:
+    """`capture` or `refund` the job's reserve, on the day of its acceptance."""
+    day = utc_day(row.created_at)
     captured = row.cost if kind == "capture" else 0.0
     tx.execute(_SETTLE, {"of_person": row.owner, "of_day": day, "by_reserved": row.cost, "by_used": captured})
     tx.execute(insert(ledger), _entry(row.id, kind, row.owner, day, row.cost, now))
 
 
-def day_of(moment: datetime) -> str:
+def utc_day(moment: datetime) -> str:
     return moment.astimezone(UTC).date().isoformat()
 
 
@@ -79,7 +79,7 @@ def _usage(tx: Connection, person: str, day: str) -> Usage:
     return Usage(used=0.0, reserved=0.0) if row is None else Usage(used=row.used, reserved=row.reserved)
 
 
-def _exceeded(usage: Usage, limit: float, cost: float, now: datetime) -> QuotaExceeded:
+def _quota_exceeded(usage: Usage, limit: float, cost: float, now: datetime) -> QuotaExceeded:
     resets_at = datetime.combine(now.date() + timedelta(days=1), time(), tzinfo=UTC)
     return QuotaExceeded(
         limit=limit,

@@ -1,4 +1,4 @@
-"""Rows to core types and back."""
+"""Maps rows to core types and back."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Picture, Result
+from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result, StoredImage
 from bot.ports import NewJob
 from storage.schema import job
 
 JobRow = Row[Any, Any]
-"""Columns may be many; what matters are their names."""
+"""Columns are accessed by name, not by position."""
 
 _PLAIN = (
     "id", "owner", "command", "options", "task", "model", "attempt", "crashes", "failures",
@@ -37,7 +37,7 @@ def to_job(row: JobRow) -> Job:
 def to_result(stored: Mapping[str, Any] | None) -> Result | None:
     if stored is None:
         return None
-    pictures = tuple(Picture(**picture) for picture in stored["media"])
+    pictures = tuple(StoredImage(**picture) for picture in stored["media"])
     return Result(**{**stored, "media": pictures, "notes": tuple(stored["notes"])})
 
 
@@ -45,17 +45,17 @@ def from_result(result: Result) -> dict[str, Any]:
     return asdict(result)
 
 
-def space_of(origin: Origin) -> str:
-    """Two platforms may number their chats alike."""
+def space_key(origin: Origin) -> str:
+    """The space's key; includes the platform, as two platforms may use the same ids."""
     return f"{origin.platform}:{origin.space_id}"
 
 
-def new_row(new: NewJob, seq: int, now: datetime) -> dict[str, Any]:
+def to_row(new: NewJob, seq: int, now: datetime) -> dict[str, Any]:
     return {
         "seq": seq,
         "id": new.id,
         "owner": new.owner,
-        "space": space_of(new.origin),
+        "space": space_key(new.origin),
         "origin": asdict(new.origin),
         "command": new.command,
         "options": dict(new.options),

@@ -1,6 +1,7 @@
-"""Forgetting pictures: what nobody uses, what is too old or too much, and files that belong to no row.
+"""Deletes images: unused ones, those beyond the retention limits, and files without rows.
 
-Rows go first, a few at a time, so that jobs need not wait; then files. A file that was written meanwhile stays.
+Rows are deleted first, in chunks that do not delay jobs, then files. A file that was written again in the meantime
+stays.
 """
 
 import asyncio
@@ -14,15 +15,15 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, select, tuple_, update
 
 from bot.jobs import JobState
-from bot.ports import Swept
+from bot.ports import SweepResult
 from storage.database import Database
-from storage.files import TEMPORARY, Files
+from storage.files import TEMPORARY, MediaFiles
 from storage.mapping import from_result, to_result
 from storage.schema import job, job_media, media, media_owner, utcnow
 
 CHUNK = 100
 ORPHAN_S = 3600.0
-"""A file without rows may be waiting for its job's result to be recorded."""
+"""Age after which a file without rows is deleted: a younger one may belong to a result that is being stored."""
 
 _uses = and_(job_media.c.media == media_owner.c.media, job_media.c.owner == media_owner.c.owner)
 _is_used = exists().where(_uses)
@@ -31,11 +32,11 @@ _is_needed = exists().where(_uses, job.c.id == job_media.c.job, _is_open)
 
 
 @dataclass(frozen=True)
-class Sweep:
+class MediaSweep:
     database: Database
-    files: Files
+    files: MediaFiles
 
-    async def run(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
+    async def run(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         started = time.time()
         now = utcnow()
         is_unused = and_(media_owner.c.kept_since <= now - timedelta(seconds=unused_s), ~_is_used)
@@ -44,16 +45,16 @@ class Sweep:
             is_old = media_owner.c.kept_since <= now - timedelta(days=keep_days)
             gone += await self._forget_all(and_(is_old, ~_is_needed))
         if max_gb > 0:
-            gone += await self._shrink(int(max_gb * 2**30))
-        orphans = await asyncio.to_thread(lambda: list(self.files.older_than(ORPHAN_S)))
+            gone += await self._forget_beyond(int(max_gb * 2**30))
+        orphans = await asyncio.to_thread(lambda: list(self.files.files_older_than(ORPHAN_S)))
         freed = await self._remove(gone, started) + await self._remove(orphans, started - ORPHAN_S)
-        return Swept(files=len(freed), megabytes=sum(freed) / 2**20)
+        return SweepResult(files=len(freed), megabytes=sum(freed) / 2**20)
 
     async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:
         chosen = select(media_owner.c.media, media_owner.c.owner).where(condition)
         return await self._forget_chunks(lambda tx: tx.execute(chosen.order_by(media_owner.c.kept_since).limit(CHUNK)))
 
-    async def _shrink(self, limit: int) -> list[Path]:
+    async def _forget_beyond(self, limit: int) -> list[Path]:
         return await self._forget_chunks(lambda tx: _oldest_beyond(tx, limit))
 
     async def _forget_chunks(self, choose: Callable[[Connection], Iterable[Row[Any]]]) -> list[Path]:
@@ -61,23 +62,23 @@ class Sweep:
 
         def forget(tx: Connection) -> tuple[int, list[tuple[str, str]]]:
             chosen = [(row.media, row.owner) for row in choose(tx)]
-            return len(chosen), _forget(tx, chosen)
+            return len(chosen), _disown(tx, chosen)
 
         count = CHUNK
         while count:
-            count, ownerless = await self.database.write(forget)
+            count, ownerless = await self.database.run_write(forget)
             gone += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
         return gone
 
     async def _remove(self, paths: list[Path], older_than: float) -> list[int]:
-        """Sizes of the files removed: those that still belong to no row and that nobody wrote since."""
+        """Delete files that still have no rows and were not written since; returns their sizes."""
         freed: list[int | None] = []
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
-            known = await self.database.read(_known([path.stem for path in chunk]))
+            known = await self.database.run_read(_known([path.stem for path in chunk]))
             ownerless = [path for path in chunk if path.suffix == TEMPORARY or path.stem not in known]
             freed += await asyncio.to_thread(
-                lambda some: [self.files.remove(path, older_than) for path in some], ownerless
+                lambda some: [self.files.remove_file(path, older_than) for path in some], ownerless
             )
         return [size for size in freed if size is not None]
 
@@ -87,7 +88,7 @@ def _known(ids: list[str]) -> Callable[[Connection], set[str]]:
 
 
 def _oldest_beyond(tx: Connection, limit: int) -> list[Row[Any]]:
-    """Owners' rows of the oldest pictures that bring the total under the limit, at most a chunk."""
+    """Owner rows of the oldest images beyond the limit, at most one chunk."""
     excess = (tx.scalar(select(func.sum(media.c.size))) or 0) - limit
     if excess <= 0:
         return []
@@ -110,13 +111,13 @@ def _oldest_beyond(tx: Connection, limit: int) -> list[Row[Any]]:
     return list(tx.execute(select(media_owner.c.media, media_owner.c.owner).where(media_owner.c.media.in_(chosen))))
 
 
-def _forget(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Delete what ties these pictures to these owners; returns `(id, type)` of those that nobody owns now."""
+def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Delete the links between these images and owners; returns `(id, type)` of images that nobody owns any more."""
     if not owned:
         return []
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
     for row in tx.execute(select(job.c.seq, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))):
-        _drop_pictures(tx, row, {media_id for media_id, _ in owned})
+        _drop_images(tx, row, {media_id for media_id, _ in owned})
     tx.execute(delete(job_media).where(uses))
     tx.execute(delete(media_owner).where(tuple_(media_owner.c.media, media_owner.c.owner).in_(owned)))
     ownerless = and_(
@@ -125,8 +126,8 @@ def _forget(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def _drop_pictures(tx: Connection, row: Row[Any, Any], gone: set[str]) -> None:
-    """The job keeps its story, without the pictures that are no more."""
+def _drop_images(tx: Connection, row: Row[Any, Any], gone: set[str]) -> None:
+    """Remove deleted images from the job's result; the job itself stays."""
     result = to_result(row.result)
     if result is None or not any(picture.id in gone for picture in result.media):
         return

@@ -1,4 +1,4 @@
-"""Brings the database to this version's tables, at start."""
+"""Migrates the database to this version's tables at startup."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ log = structlog.get_logger(__name__)
 
 
 def migrate(engine: Engine, dialect: Dialect, backups: Path) -> None:
-    """Another process that migrates at the same time is waited for, and its work is found done.
+    """Wait for another process that migrates at the same time, then find the migration done.
 
     Raises:
         StartupError: the database belongs to another program or to a newer Easel.
     """
     with engine.connect() as connection:
         with connection.begin():
-            revision = revision_of(connection)
+            revision = read_revision(connection)
         if revision == REVISION:
             return
         if revision is not None:
@@ -33,23 +33,23 @@ def migrate(engine: Engine, dialect: Dialect, backups: Path) -> None:
             dialect.backup(copy)
             log.info("copied the database before upgrading it", action="upgrade_backup", path=str(copy))
         with connection.begin():
-            upgrade(connection, dialect)
+            run_migrations(connection, dialect)
 
 
-def upgrade(connection: Connection, dialect: Dialect, revision: str = "head") -> None:
+def run_migrations(connection: Connection, dialect: Dialect, revision: str = "head") -> None:
     from alembic import command
 
     command.upgrade(_config(connection, dialect), revision)
 
 
-def revision_of(connection: Connection) -> str | None:
-    """None: it is empty. Raises: StartupError when another program's tables are in it."""
+def read_revision(connection: Connection) -> str | None:
+    """None: the database is empty. Raises: StartupError: it has tables of another program."""
     tables = set(inspect(connection).get_table_names())
     if "alembic_version" in tables:
         found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
         return found
     if tables:
-        raise StartupError("The database holds another program's tables. Give Easel one of its own: storage.url.")
+        raise StartupError("The database has tables of another program. Set storage.url to another database.")
     return None
 
 
@@ -60,7 +60,7 @@ def refuse_newer(revision: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(_config(None, None)).walk_revisions()}
     if revision not in known:
         raise StartupError(
-            f"The database was made by a newer version of Easel (its tables are at {revision}, this version knows "
+            f"The database was created by a newer version of Easel (its schema is {revision}, this version supports "
             f"{REVISION}). Update Easel: easel update."
         )
 

@@ -1,4 +1,4 @@
-"""People, the accounts they are known by, and their API keys."""
+"""People, their platform accounts, and their API keys."""
 
 import secrets
 from collections.abc import Mapping
@@ -13,45 +13,45 @@ from storage.database import Database
 from storage.mapping import JobRow
 from storage.schema import account, api_key, person, person_load, person_setting, utcnow
 
-LOCAL = ("local", "local")
-NAMED = "name"
-"""The platform of those made by name. Display names never count: anybody may choose any."""
+LOCAL_ACCOUNT = ("local", "local")
+NAMED_PLATFORM = "name"
+"""The platform of persons created by name. Display names identify nobody: anyone can choose any."""
 
-USE_NOTED_S = 60
-"""How exact an API key's `last_used_at` is."""
+LAST_USED_PRECISION_S = 60
+"""Precision of an API key's `last_used_at`, seconds."""
 
 
 class SqlPeople:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def local(self) -> Person:
-        return await self._find_or_make(*LOCAL, name="local")
+    async def local_person(self) -> Person:
+        return await self._find_or_make(*LOCAL_ACCOUNT, name="local")
 
-    async def identify(self, platform: str, account_id: str, name: str) -> Person:
-        if platform in (LOCAL[0], NAMED):
+    async def identify_account(self, platform: str, account_id: str, name: str) -> Person:
+        if platform in (LOCAL_ACCOUNT[0], NAMED_PLATFORM):
             raise ValueError(f"{platform} is not a chat platform")
         return await self._find_or_make(platform, account_id, name)
 
-    async def by_name(self, name: str) -> Person:
-        return await self._find_or_make(NAMED, name, name)
+    async def person_named(self, name: str) -> Person:
+        return await self._find_or_make(NAMED_PLATFORM, name, name)
 
     async def _find_or_make(self, platform: str, account_id: str, name: str) -> Person:
-        found = await self._database.read(lambda tx: _find(tx, platform, account_id))
+        found = await self._database.run_read(lambda tx: _find(tx, platform, account_id))
         if found is not None and found.name == name:
             return found
-        return await self._database.write(lambda tx: _know(tx, platform, account_id, name))
+        return await self._database.run_write(lambda tx: _find_or_make(tx, platform, account_id, name))
 
-    async def settings(self, person_id: str) -> Mapping[str, Any]:
+    async def get_settings(self, person_id: str) -> Mapping[str, Any]:
         mine = select(person_setting).where(person_setting.c.person == person_id).order_by(person_setting.c.name)
-        return await self._database.read(lambda tx: {row.name: row.value for row in tx.execute(mine)})
+        return await self._database.run_read(lambda tx: {row.name: row.value for row in tx.execute(mine)})
 
     async def set_setting(self, person_id: str, name: str, value: Any) -> None:
-        await self._database.write(lambda tx: _set(tx, person_id, name, value))
+        await self._database.run_write(lambda tx: _set(tx, person_id, name, value))
 
     async def clear_setting(self, person_id: str, name: str) -> None:
         mine = delete(person_setting).where(*_is_setting(person_id, name))
-        await self._database.write(lambda tx: tx.execute(mine).rowcount)
+        await self._database.run_write(lambda tx: tx.execute(mine).rowcount)
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
@@ -62,13 +62,13 @@ class SqlPeople:
             "is_admin": is_admin,
             "created_at": key.created_at,
         }
-        await self._database.write(lambda tx: tx.execute(insert(api_key), row).rowcount)
+        await self._database.run_write(lambda tx: tx.execute(insert(api_key), row).rowcount)
         return key
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
-        row = await self._database.read(
+        row = await self._database.run_read(
             lambda tx: tx.execute(
-                _keys().where(api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
+                _select_keys().where(api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
             ).one_or_none()
         )
         if row is None:
@@ -76,23 +76,27 @@ class SqlPeople:
         self._note_use(prefix)
         return _to_key(row), row.secret_hash
 
-    async def keys(self) -> list[ApiKey]:
-        rows = await self._database.read(
-            lambda tx: tx.execute(_keys().order_by(api_key.c.created_at, api_key.c.prefix)).all()
+    async def list_keys(self) -> list[ApiKey]:
+        rows = await self._database.run_read(
+            lambda tx: tx.execute(_select_keys().order_by(api_key.c.created_at, api_key.c.prefix)).all()
         )
         return [_to_key(row) for row in rows]
 
     async def revoke_key(self, prefix: str) -> ApiKey:
-        return await self._database.write(lambda tx: _revoke(tx, prefix))
+        return await self._database.run_write(lambda tx: _revoke(tx, prefix))
 
     async def has_keys(self) -> bool:
-        found = await self._database.read(lambda tx: tx.scalar(select(exists().where(api_key.c.revoked_at.is_(None)))))
+        found = await self._database.run_read(
+            lambda tx: tx.scalar(select(exists().where(api_key.c.revoked_at.is_(None))))
+        )
         return bool(found)
 
     def _note_use(self, prefix: str) -> None:
-        """Nobody waits for it, and it matters little if it fails."""
+        """Best effort, without waiting."""
         now = utcnow()
-        is_stale = or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < now - timedelta(seconds=USE_NOTED_S))
+        is_stale = or_(
+            api_key.c.last_used_at.is_(None), api_key.c.last_used_at < now - timedelta(seconds=LAST_USED_PRECISION_S)
+        )
         used = update(api_key).where(api_key.c.prefix == prefix, is_stale).values(last_used_at=now)
         self._database.submit(lambda tx: tx.execute(used).rowcount)
 
@@ -103,13 +107,13 @@ def _find(tx: Connection, platform: str, account_id: str) -> Person | None:
     return None if row is None else _to_person(row)
 
 
-def _know(tx: Connection, platform: str, account_id: str, name: str) -> Person:
-    """The account's person under its present name, made on first contact."""
+def _find_or_make(tx: Connection, platform: str, account_id: str, name: str) -> Person:
+    """The account's person with its current name, created on first contact."""
     known = _find(tx, platform, account_id)
     if known is not None:
         tx.execute(update(person).where(person.c.id == known.id).values(name=name))
         return _find(tx, platform, account_id) or known
-    is_local = (platform, account_id) == LOCAL
+    is_local = (platform, account_id) == LOCAL_ACCOUNT
     made = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
     row = {"id": made.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
     tx.execute(insert(person), row)
@@ -128,15 +132,15 @@ def _set(tx: Connection, person_id: str, name: str, value: Any) -> None:
 
 
 def _revoke(tx: Connection, prefix: str) -> ApiKey:
-    row = tx.execute(_keys().where(api_key.c.prefix == prefix)).one_or_none()
+    row = tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one_or_none()
     if row is None:
         raise NotFound("key", prefix)
     if row.revoked_at is None:
         tx.execute(update(api_key).where(api_key.c.prefix == prefix).values(revoked_at=utcnow()))
-    return _to_key(tx.execute(_keys().where(api_key.c.prefix == prefix)).one())
+    return _to_key(tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one())
 
 
-def _keys() -> Select[Any]:
+def _select_keys() -> Select[Any]:
     return select(api_key, person).join(person, person.c.id == api_key.c.person)
 
 

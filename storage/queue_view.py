@@ -1,9 +1,10 @@
-"""Enough of the queue to tell a person where a job stands, in two statements: every queued placeholder asks for it."""
+"""Reads the part of the queue that determines a job's position, in two statements: every queued placeholder needs
+it."""
 
 from sqlalchemy import Connection, bindparam, func, literal_column, select, union_all
 
 from bot.jobs import JobState
-from bot.ports import Lane, QueueView
+from bot.ports import FairShareLane, QueueView
 from storage.schema import (
     IS_QUEUED,
     IS_RUNNING,
@@ -16,11 +17,11 @@ from storage.schema import (
 )
 
 SAMPLE = 1000
-"""Queued jobs that the mean estimate is taken over."""
+"""Number of queued jobs sampled for the mean estimate."""
 
 _it = job.alias("it")
 _sample = select(job.c.estimate_s).where(IS_QUEUED).limit(SAMPLE).subquery()
-_STANDING = (
+_JOB_IN_QUEUE = (
     select(
         _it.c.space,
         _it.c.owner,
@@ -44,7 +45,7 @@ _STANDING = (
     .outerjoin(person_load, person_load.c.person == _it.c.owner)
     .where(_it.c.id == bindparam("of_id"), _it.c.state == JobState.QUEUED, PERSON_IS_ACTIVE, SPACE_IS_ACTIVE)
 )
-_OTHERS = union_all(
+_OTHER_LANES = union_all(
     select(literal_column("1").label("is_person"), person_share.c.vtime, person_share.c.backlog).where(
         person_share.c.space == bindparam("of_space"),
         person_share.c.person != bindparam("of_person"),
@@ -55,20 +56,22 @@ _OTHERS = union_all(
         space_share.c.space != bindparam("of_space"), space_share.c.backlog > 0, SPACE_IS_ACTIVE
     ),
 )
-"""The lanes that have jobs waiting, but for the job's own."""
+"""The lanes with waiting jobs, except the job's own."""
 
 
-def look(tx: Connection, job_id: str) -> QueueView | None:
-    row = tx.execute(_STANDING, {"of_id": job_id}).one_or_none()
+def read_queue_view(tx: Connection, job_id: str) -> QueueView | None:
+    row = tx.execute(_JOB_IN_QUEUE, {"of_id": job_id}).one_or_none()
     if row is None:
         return None
-    others = tx.execute(_OTHERS, {"of_space": row.space, "of_person": row.owner}).all()
+    others = tx.execute(_OTHER_LANES, {"of_space": row.space, "of_person": row.owner}).all()
     return QueueView(
         own_ahead=row.own_ahead,
-        person=Lane(vtime=row.person_vtime, backlog=row.person_backlog),
-        people=tuple(Lane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if is_person),
-        space=Lane(vtime=row.space_vtime, backlog=row.space_backlog),
-        spaces=tuple(Lane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if not is_person),
+        person=FairShareLane(vtime=row.person_vtime, backlog=row.person_backlog),
+        people=tuple(FairShareLane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if is_person),
+        space=FairShareLane(vtime=row.space_vtime, backlog=row.space_backlog),
+        spaces=tuple(
+            FairShareLane(vtime=vtime, backlog=backlog) for is_person, vtime, backlog in others if not is_person
+        ),
         mean_s=row.mean_s or 0.0,
         running=row.running,
         own_running=row.own_running or 0,

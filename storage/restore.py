@@ -1,7 +1,7 @@
-"""Puts a copy that `db backup` made in the place of the database.
+"""Replaces the database with a backup made by `db backup`.
 
-The copy is checked and upgraded beside the database, and takes its place only then: whatever is wrong with it, nothing
-has changed. Blocking; nobody may have the database open.
+The backup is copied, checked and upgraded first; if that fails, nothing has changed. Blocking; the database must not be
+open.
 """
 
 import shutil
@@ -16,26 +16,26 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
-from bot.runtime.durable_files import BESIDE, remove_beside, replace_database, sync
+from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidecars, replace_database
 from storage import audit
-from storage.dialect import url_of
-from storage.files import Files
-from storage.migration import refuse_newer, revision_of, upgrade
+from storage.dialect import database_url
+from storage.files import MediaFiles
+from storage.migration import read_revision, refuse_newer, run_migrations
 from storage.schema import REVISION, media, utcnow
-from storage.sqlite import Sqlite
+from storage.sqlite import SqliteDialect
 
 HEADER = b"SQLite format 3\0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restored:
-    """What was done.
+class RestoreResult:
+    """The result of a restore.
 
     Attributes:
         database: the file that was replaced.
-        kept: where the database of before lies now; None: there was none.
-        missing: files of pictures that the copy names and that are not there.
-        problems: sentences about bookkeeping in the copy that does not add up.
+        kept: the backup of the previous database; None: there was none.
+        missing: image files that the database refers to and that do not exist.
+        problems: inconsistent records, as sentences.
     """
 
     database: Path
@@ -44,42 +44,42 @@ class Restored:
     problems: tuple[str, ...]
 
 
-def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> Restored:
-    """`url` is `storage.url`. Raises: StartupError, StorageFull, StorageBusy; nothing has changed then."""
-    database = Path(str(url_of(url, data_dir).database))
-    _refuse_no_database(source, database)
+def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> RestoreResult:
+    """`url` is `storage.url`. Raises: StartupError, StorageFull, StorageBusy; then nothing has changed."""
+    database = Path(str(database_url(url, data_dir).database))
+    _check_source(source, database)
     backups = data_dir / "backups"
     copy = database.with_name(f"{database.name}.restoring")
     database.parent.mkdir(parents=True, exist_ok=True)
-    dialect = Sqlite(URL.create("sqlite", database=str(copy)), busy_timeout_ms=busy_timeout_ms, readers=1)
+    dialect = SqliteDialect(URL.create("sqlite", database=str(copy)), busy_timeout_ms=busy_timeout_ms, readers=1)
     _remove(copy)
     try:
         _copy(source, copy)
-        missing, problems = _prepare(dialect, source, Files(data_dir / "media"))
+        missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"))
         backups.mkdir(parents=True, exist_ok=True)
-        kept = _keep_aside(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
+        kept = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
         replace_database(database, copy)
     finally:
         _remove(copy)
-    return Restored(database=database, kept=kept, missing=missing, problems=problems)
+    return RestoreResult(database=database, kept=kept, missing=missing, problems=problems)
 
 
-def _refuse_no_database(source: Path, database: Path) -> None:
+def _check_source(source: Path, database: Path) -> None:
     try:
         if database.exists() and source.samefile(database):
-            raise StartupError(f"{source} is the database itself: name a copy that `easel db backup` made.")
+            raise StartupError(f"{source} is the database itself: name a backup made by `easel db backup`.")
         with source.open("rb") as file:
             header = file.read(len(HEADER))
     except FileNotFoundError as error:
-        raise StartupError(f"There is no file {source}: name a copy that `easel db backup` made.") from error
+        raise StartupError(f"There is no file {source}: name a backup made by `easel db backup`.") from error
     except OSError as error:
-        raise StartupError(f"{source} cannot be read ({error.strerror or error}): name another copy.") from error
+        raise StartupError(f"{source} cannot be read ({error.strerror or error}): name another backup.") from error
     if header != HEADER:
-        raise StartupError(f"{source} is no SQLite database: name a copy that `easel db backup` made.")
+        raise StartupError(f"{source} is not an SQLite database: name a backup made by `easel db backup`.")
 
 
 def _copy(source: Path, copy: Path) -> None:
-    """With what lies in the log beside it, if anything does; the source is left as it is."""
+    """Including the log next to it, if there is one; the source is not changed."""
     has_log = source.with_name(f"{source.name}-wal").exists()
     mode = "mode=ro" if has_log else "mode=ro&immutable=1"
     try:
@@ -90,24 +90,24 @@ def _copy(source: Path, copy: Path) -> None:
                 opened.backup(target, pages=-1)
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL:
-            raise StartupError(f"The disk of {copy.parent} is full: free some; nothing was changed.") from error
+            raise StartupError(f"The disk of {copy.parent} is full: free some space. Nothing was changed.") from error
         raise _damaged(source) from error
 
 
 def _damaged(source: Path) -> StartupError:
-    return StartupError(f"{source} is damaged: choose another copy. Nothing was changed.")
+    return StartupError(f"{source} is damaged: use another backup. Nothing was changed.")
 
 
-def _prepare(dialect: Sqlite, source: Path, files: Files) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Upgrade the copy and make it one file; what it misses, and what does not add up."""
-    engine = dialect.migrator()
+def _prepare(dialect: SqliteDialect, source: Path, files: MediaFiles) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Upgrade the copy and make it a single file; returns missing files and inconsistent records."""
+    engine = dialect.open_migrator()
     try:
         with engine.connect() as connection, connection.begin():
             _upgrade(connection, dialect, source)
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
-            problems = tuple(audit.problems(connection))
+            problems = tuple(audit.find_problems(connection))
     except DBAPIError as error:
-        raise dialect.translate(error) or _damaged(source) from error
+        raise dialect.translate_error(error) or _damaged(source) from error
     finally:
         engine.dispose()
     with closing(sqlite3.connect(dialect.path)) as one_file:
@@ -116,31 +116,31 @@ def _prepare(dialect: Sqlite, source: Path, files: Files) -> tuple[tuple[Path, .
     return tuple(path for path in paths if not path.exists()), problems
 
 
-def _upgrade(connection: Connection, dialect: Sqlite, source: Path) -> None:
-    revision = revision_of(connection)
+def _upgrade(connection: Connection, dialect: SqliteDialect, source: Path) -> None:
+    revision = read_revision(connection)
     if revision is None:
-        raise StartupError(f"{source} holds no tables of Easel: name a copy that `easel db backup` made.")
+        raise StartupError(f"{source} has no tables of Easel: name a backup made by `easel db backup`.")
     refuse_newer(revision)
     if revision != REVISION:
-        upgrade(connection, dialect)
+        run_migrations(connection, dialect)
 
 
-def _keep_aside(database: Path, kept: Path, busy_timeout_ms: int) -> Path | None:
-    """A whole copy, or the very files where SQLite cannot read them."""
+def _back_up(database: Path, kept: Path, busy_timeout_ms: int) -> Path | None:
+    """Back up the database, or copy its files if SQLite cannot read them."""
     if not database.exists():
         return None
-    dialect = Sqlite(URL.create("sqlite", database=str(database)), busy_timeout_ms=busy_timeout_ms, readers=1)
+    dialect = SqliteDialect(URL.create("sqlite", database=str(database)), busy_timeout_ms=busy_timeout_ms, readers=1)
     try:
         dialect.backup(kept)
     except sqlite3.DatabaseError:
-        for ending in ("", *BESIDE):
-            beside = database.with_name(database.name + ending)
-            if beside.exists():
-                shutil.copyfile(beside, kept.with_name(kept.name + ending))
-                sync(kept.with_name(kept.name + ending))
+        for ending in ("", *SIDECAR_SUFFIXES):
+            file = database.with_name(database.name + ending)
+            if file.exists():
+                shutil.copyfile(file, kept.with_name(kept.name + ending))
+                fsync_path(kept.with_name(kept.name + ending))
     return kept
 
 
 def _remove(copy: Path) -> None:
     copy.unlink(missing_ok=True)
-    remove_beside(copy)
+    remove_sidecars(copy)

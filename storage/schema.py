@@ -1,7 +1,7 @@
 """The tables.
 
-Where a query must use a partial index, its condition is written here once, with literals: SQLite
-matches an index's condition only against literals, never against bound parameters.
+Conditions of partial indexes are defined here once, with literals: SQLite matches an index's condition only against
+literals, never against bound parameters.
 """
 
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from sqlalchemy import (
 from bot.jobs import JobState
 
 REVISION = "0003"
-"""The newest migration: a database that has it needs no alembic at start."""
+"""The newest migration: a database with this revision needs no alembic at startup."""
 
 
 def utcnow() -> datetime:
@@ -42,7 +42,7 @@ def utcnow() -> datetime:
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC datetimes, on databases that keep zones and on those that do not."""
+    """Aware UTC datetimes, on databases with and without time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -57,7 +57,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class DeviceSeconds(TypeDecorator[float]):
-    """Device-seconds as whole microseconds, so that sums of what was charged are exact."""
+    """Device-seconds as whole microseconds, which makes sums of charges exact."""
 
     impl = BigInteger
     cache_ok = True
@@ -81,7 +81,7 @@ metadata = MetaData(
 
 
 Number = BigInteger().with_variant(Integer, "sqlite")
-"""On SQLite only an INTEGER primary key is the row's own number."""
+"""On SQLite only an INTEGER primary key is the rowid."""
 
 
 def _one_of(column: str, *values: str) -> CheckConstraint:
@@ -119,7 +119,7 @@ space = Table(
     Column("id", String(255), primary_key=True),
     Column("platform", String(32), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("policy", String(16)),  # none: what the config says; so for the next one
+    Column("policy", String(16)),  # null: the config applies; also for the next column
     Column("edit_others", Boolean),
 )
 
@@ -196,7 +196,7 @@ def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]
 
 
 Index("ix_job_owner_seq", job.c.owner, job.c.seq)
-# Of ended jobs only: an index of all states would look better to SQLite than the line of one person.
+# Only ended jobs: SQLite would prefer an index of all states to the index of one person's lane.
 _partial("ix_job_ended", job.c.state, where=IS_ENDED)
 _partial("ix_job_line", job.c.space, job.c.owner, job.c.model, job.c.place, where=IS_QUEUED)
 _partial("ix_job_alone", job.c.place, where=IS_QUEUED & IS_ALONE)
@@ -290,7 +290,7 @@ media_owner = Table(
     Column("media", ForeignKey("media.id"), primary_key=True),
     Column("owner", ForeignKey("person.id"), primary_key=True),
     Column("alt", Text, nullable=False),
-    # What the uploaded file said of itself belongs to who uploaded it, not to equal bytes.
+    # Parameters from an uploaded file belong to its uploader, not to all owners of equal bytes.
     Column("parameters", JSON(none_as_null=True)),
     Column("kept_since", UtcDateTime, nullable=False, index=True),
 )
@@ -331,7 +331,7 @@ inbox_event = Table(
     Column("seq", Number, primary_key=True),
     Column("platform", String(32), nullable=False),
     Column("key", String(255), nullable=False),
-    Column("event", JSON(none_as_null=True)),  # none: it is handled
+    Column("event", JSON(none_as_null=True)),  # null: the event is handled
     Column("created_at", UtcDateTime, nullable=False, index=True),
     UniqueConstraint("platform", "key"),
 )

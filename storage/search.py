@@ -1,12 +1,12 @@
-"""Splitting text into words that a full-text index finds again, in any script.
+"""Splits text into words for the full-text index, in any script.
 
-Chinese, Japanese, Thai and emoji come without spaces between words: each character stands alone,
-and a run of them is searched as a phrase.
+Chinese, Japanese, Thai and emoji have no spaces between words: each character is indexed as a word, and a run of them
+is searched as a phrase.
 """
 
 import unicodedata
 
-_UNSPACED = (
+_UNSPACED_SCRIPTS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
     (0x1000, 0x109F),  # Myanmar
     (0x1780, 0x17FF),  # Khmer
@@ -15,27 +15,27 @@ _UNSPACED = (
     (0xFF66, 0xFF9F),  # half-width kana
 )
 _HIGHEST_KNOWN = 0xFFFF
-"""SQLite's character tables are old: what lies above is indexed by its number."""
+"""SQLite's character tables are old: characters above are indexed by their code point."""
 
 
-def spaced(text: str) -> str:
-    """The text with every character that is a word by itself set apart."""
-    return "".join(_apart(character) for character in unicodedata.normalize("NFKC", text))
+def separate_words(text: str) -> str:
+    """The text with spaces around each character that is a word by itself."""
+    return "".join(_separate(character) for character in unicodedata.normalize("NFKC", text))
 
 
-def words(q: str) -> list[str]:
-    """The phrases that `q` asks for, without those that hold nothing to search by."""
-    phrases = (" ".join(spaced(word).split()) for word in q.split())
+def search_phrases(q: str) -> list[str]:
+    """The phrases of a query, without those that have no searchable characters."""
+    phrases = (" ".join(separate_words(word).split()) for word in q.split())
     return [phrase for phrase in phrases if any(character.isalnum() for character in phrase)]
 
 
-def _apart(character: str) -> str:
+def _separate(character: str) -> str:
     code = ord(character)
     category = unicodedata.category(character)
-    if category in ("Cc", "Cs"):  # NUL ends a query, half a surrogate pair cannot be stored
+    if category in ("Cc", "Cs"):  # NUL ends a query; unpaired surrogates cannot be stored
         return " "
     if code > _HIGHEST_KNOWN or category == "So":
         return f" u{code:x} " if category[0] in "LNS" else " "
-    if any(first <= code <= last for first, last in _UNSPACED):
+    if any(first <= code <= last for first, last in _UNSPACED_SCRIPTS):
         return f" {character} "
     return character

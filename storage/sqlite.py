@@ -1,8 +1,7 @@
-"""All that only SQLite has: pragmas, kinds of BEGIN, full-text tables, online backup.
+"""Everything specific to SQLite: pragmas, kinds of BEGIN, full-text tables, online backup.
 
-SQLite 3.7.0 to 3.51.2 can damage a database when two connections write or checkpoint at once.
-Here only one connection, the writer's, ever does either: readers are `query_only` and never
-checkpoint.
+SQLite 3.7.0 to 3.51.2 can damage a database if two connections write or checkpoint at the same time. Here only the
+writer's connection does either: readers are `query_only` and never checkpoint.
 """
 
 import errno
@@ -20,9 +19,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
-from bot.runtime.durable_files import sync
-from storage.connections import Line, Lines
-from storage.search import spaced, words
+from bot.runtime.durable_files import fsync_path
+from storage.connections import ConnectionThread, ReaderPool
+from storage.search import search_phrases, separate_words
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +34,7 @@ _LOST = {
     sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_CORRUPT,
 }
-"""After these SQLite may have rolled back by itself."""
+"""Errors after which SQLite may have rolled back the transaction."""
 
 _SEARCH = """
 CREATE VIRTUAL TABLE job_text USING fts5(
@@ -44,7 +43,7 @@ CREATE VIRTUAL TABLE job_text USING fts5(
 """
 
 
-class Sqlite:
+class SqliteDialect:
     def __init__(self, url: URL, *, busy_timeout_ms: int, readers: int) -> None:
         logging.getLogger("aiosqlite").setLevel(logging.WARNING)  # at DEBUG it logs parameters
         self._url = url
@@ -53,22 +52,22 @@ class Sqlite:
         self.path = Path(str(url.database))
         self._warn_of_wal_reset()
 
-    def writer(self) -> Line:
-        return self._line(self._let_write)
+    def open_writer(self) -> ConnectionThread:
+        return self._connection_thread(self._configure_writer)
 
-    def migrator(self) -> Engine:
+    def open_migrator(self) -> Engine:
         waits = {"timeout": self._busy_timeout_ms / 1000, "check_same_thread": False}
         engine = create_engine(self._url, poolclass=StaticPool, connect_args=waits, hide_parameters=True)
-        self._let_write(engine)
+        self._configure_writer(engine)
         return engine
 
-    def readers(self) -> Lines:
-        return Lines([self._line(_let_read) for _ in range(self._readers)])
+    def open_readers(self) -> ReaderPool:
+        return ReaderPool([self._connection_thread(_configure_reader) for _ in range(self._readers)])
 
-    def _line(self, prepare: Callable[[Engine], None]) -> Line:
-        return Line(str(self.path), timeout_s=self._busy_timeout_ms / 1000, prepare=prepare)
+    def _connection_thread(self, prepare: Callable[[Engine], None]) -> ConnectionThread:
+        return ConnectionThread(str(self.path), timeout_s=self._busy_timeout_ms / 1000, prepare=prepare)
 
-    def _let_write(self, engine: Engine) -> None:
+    def _configure_writer(self, engine: Engine) -> None:
         _begin_by(engine, "BEGIN IMMEDIATE")
 
         @event.listens_for(engine, "connect")
@@ -76,9 +75,9 @@ class Sqlite:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            connection.execute("PRAGMA secure_delete = ON")  # what a person deletes is not left in free pages
+            connection.execute("PRAGMA secure_delete = ON")  # deleted data must not stay in free pages
 
-    def translate(self, error: DBAPIError) -> EaselError | None:
+    def translate_error(self, error: DBAPIError) -> EaselError | None:
         return _translate(error.orig)
 
     def ends_transaction(self, error: DBAPIError) -> bool:
@@ -112,17 +111,17 @@ class Sqlite:
         return name == "job_text" or name.startswith("job_text_")
 
     def add_text(self, tx: Connection, seq: int, owner: str, text: str) -> None:
-        tx.execute(_ADD_TEXT, {"seq": seq, "owner": owner, "text": spaced(text)})
+        tx.execute(_ADD_TEXT, {"seq": seq, "owner": owner, "text": separate_words(text)})
 
     def append_text(self, tx: Connection, seq: int, text: str) -> None:
         if text:
-            tx.execute(_APPEND_TEXT, {"seq": seq, "text": spaced(text)})
+            tx.execute(_APPEND_TEXT, {"seq": seq, "text": separate_words(text)})
 
     def remove_text(self, tx: Connection, seq: int) -> None:
         tx.execute(_REMOVE_TEXT, {"seq": seq})
 
-    def matching(self, owner: str, q: str) -> Select[int] | None:
-        phrases = words(q)
+    def match_text(self, owner: str, q: str) -> Select[int] | None:
+        phrases = search_phrases(q)
         if not phrases:
             return None
         asked = " AND ".join(f"{_quoted(phrase)} *" for phrase in phrases)
@@ -130,22 +129,22 @@ class Sqlite:
         return _MATCHING.params(match=match)
 
     def backup(self, path: Path) -> None:
-        """Copied in one step: other steps would start again after each commit."""
+        """Copies in one step: a stepwise copy would restart after each commit."""
         partial = path.with_name(path.name + ".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._reader()) as source, closing(sqlite3.connect(partial)) as target:
                 source.backup(target, pages=-1)
                 target.execute("PRAGMA journal_mode = DELETE")
-            sync(partial)
+            fsync_path(partial)
             partial.replace(path)
-            sync(path.parent)
+            fsync_path(path.parent)
         except (sqlite3.Error, OSError) as error:
             raise _translate(error) or error from error
         finally:
             partial.unlink(missing_ok=True)
 
-    def damage(self) -> list[str]:
+    def find_damage(self) -> list[str]:
         found = [f"The database is damaged: {line}." for line in self._quick_check(limit=20)]
         with closing(self._reader()) as connection:
             for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
@@ -167,7 +166,7 @@ class Sqlite:
         first, last = _WAL_RESET_BUG
         if first <= sqlite3.sqlite_version_info <= last:
             log.info(
-                "this SQLite has the WAL-reset bug; Easel avoids it, other programs that write to the database may not",
+                "this SQLite has the WAL-reset bug; Easel avoids it, other programs writing to the database may not",
                 action="sqlite_version",
                 version=sqlite3.sqlite_version,
             )
@@ -179,7 +178,7 @@ _REMOVE_TEXT = text("DELETE FROM job_text WHERE rowid = :seq")
 _MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
 
 
-def _let_read(engine: Engine) -> None:
+def _configure_reader(engine: Engine) -> None:
     _begin_by(engine, "BEGIN")
 
     @event.listens_for(engine, "connect")
@@ -189,7 +188,7 @@ def _let_read(engine: Engine) -> None:
 
 
 def _begin_by(engine: Engine, statement: str) -> None:
-    """Begin transactions by this, and by nothing that the driver adds."""
+    """Begin transactions with this statement only; disables the driver's implicit BEGIN."""
 
     @event.listens_for(engine, "connect")
     def _no_hidden_begin(connection: Any, _record: Any) -> None:
@@ -205,7 +204,7 @@ def _quoted(phrase: str) -> str:
 
 
 def _code(error: BaseException | None) -> int | None:
-    """The primary result code: extended ones keep it in their low byte."""
+    """The primary result code, the low byte of an extended one."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 

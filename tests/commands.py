@@ -5,13 +5,13 @@ from typing import Any
 
 import typer
 
-from adapters.cli.app import build
+from adapters.cli.app import build_cli
 from composition.local import Composition
 
 
 def assert_exists(words: Sequence[str]) -> None:
     """`words`: what stands after `easel`. The command is there, and takes the options that are given."""
-    command: Any = typer.main.get_command(build(Composition()))
+    command: Any = typer.main.get_command(build_cli(Composition()))
     rest = list(words)
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]

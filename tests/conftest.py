@@ -1,11 +1,24 @@
+import gc
+import os
+import ssl
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from inference.ipc.environment import clean_environment
+from inference.ipc.process import ChildProcess
 from storage import connections
+from tests.fork_server import client, spawn
+from tests.fork_server.client import Forks
+
+# The workers of the suite have all cores busy already: torch's further threads would wait for one, and spin.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nor does any test need the internet's certificate authorities, which each HTTP client reads in 30 ms.
+os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("certificate.pem")))
 
 # Time per example says nothing on a machine that also does other work.
 settings.register_profile("easel", deadline=None)
@@ -36,6 +49,42 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def _fork_server(preload: str, environ: Mapping[str, str]) -> Iterator[str]:
+    server = client.ForkServer(preload, environ) if client.IS_SUPPORTED else None
+    yield server.address if server is not None else ""
+    if server is not None:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def server_forks() -> Iterator[Forks]:
+    """`main.py` forked; its children have the real start."""
+    for address in _fork_server("server", os.environ):
+        yield Forks(address)
+
+
+@pytest.fixture(scope="session")
+def forks(server_forks: Forks) -> Iterator[Forks]:
+    """Also the children that import torch or Hugging Face's library."""
+    for address in _fork_server("engines", clean_environment(os.environ)):
+        children = {"inference.worker": address, "inference.hub.worker": server_forks.program}
+        yield Forks(server_forks.program, children)
+
+
+@pytest.fixture(scope="module")
+def forked_workers(forks: Forks) -> Iterator[None]:
+    """The same for what the module starts in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChildProcess, "spawn", spawn.spawn_from(forks.children))
+        yield
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: looking for garbage in it, time and again, is a tenth of what torch's tests take."""
+    gc.collect()
+    gc.freeze()
+
+
 class Statements(UserDict[Any, Any]):
     """Compiled statements of engines of one kind: SQLAlchemy's own keys begin with the engine's dialect."""
 
@@ -47,6 +96,14 @@ class Statements(UserDict[Any, Any]):
 
     def __setitem__(self, key: Any, compiled: Any) -> None:
         self.data[type(key[0]), *key[1:]] = compiled
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_authorities() -> Iterator[None]:
+    """Also for clients that do not look at the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

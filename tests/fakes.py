@@ -1,7 +1,7 @@
 """Stand-ins for what is slow or remote, and factories for the core's values.
 
-Every fake records its calls. `failures["render"] = [StorageBusy()]` makes the next such call raise; a gate put in
-`gates["claim"]` holds the answer of such calls, after their work is done, until it is set.
+Every fake records its calls. `failures["save_result"] = [StorageBusy()]` makes the next such call raise; a gate put in
+`gates["claim_job"]` holds the answer of such calls, after their work is done, until it is set.
 """
 
 import asyncio
@@ -16,23 +16,23 @@ from types import SimpleNamespace
 from typing import Any
 
 from bot.errors import IdempotencyConflict, Interrupted, JobCancelled, JobNotFound, MediaNotFound, NotCancellable
-from bot.jobs import TRANSITIONS, Job, JobState, Media, Origin, Picture, Result, new_job_id
+from bot.jobs import TRANSITIONS, Job, JobState, Media, Origin, Result, StoredImage, new_job_id
 from bot.models import TASKS, TEXT_TO_IMAGE, ModelSpec
 from bot.ports import (
-    Accepted,
-    CleanPicture,
+    AcceptResult,
     Delivery,
     DeviceStatus,
-    Done,
-    Freed,
-    Lane,
-    Measured,
+    FairShareLane,
+    LeaseRenewal,
+    Measurement,
     Offer,
     Person,
     Progress,
     QueueView,
-    Rendered,
-    Renewed,
+    RenderedImage,
+    SanitizedImage,
+    TaskOutput,
+    UnloadResult,
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -70,13 +70,13 @@ def make_chat_job(**overrides: Any) -> Job:
     return make_job(**{"origin": make_origin(platform="chat", chat_id="7"), **overrides})
 
 
-def make_done(**overrides: Any) -> Done:
-    picture = Rendered(media=Media(b"a fox", "image/png"), width=512, height=512, parameters="a fox\nSteps: 2")
-    return Done(**{"pictures": (picture,), "revision": "r1", "seconds": 1.5, **overrides})
+def make_done(**overrides: Any) -> TaskOutput:
+    picture = RenderedImage(media=Media(b"a fox", "image/png"), width=512, height=512, parameters="a fox\nSteps: 2")
+    return TaskOutput(**{"images": (picture,), "revision": "r1", "seconds": 1.5, **overrides})
 
 
 def make_result(**overrides: Any) -> Result:
-    picture = Picture(id=media_id(b"a fox"), media_type="image/png", width=512, height=512)
+    picture = StoredImage(id=media_id(b"a fox"), media_type="image/png", width=512, height=512)
     return Result(**{"media": (picture,), "seed": 7, "model": "fox-diffusion", **overrides})
 
 
@@ -118,12 +118,12 @@ class FakeJobStore(Fake):
         self.jobs: dict[str, Job] = {job.id: job for job in jobs}
         self.alone: set[str] = set()
         self.lost: set[str] = set()
-        self.renewal: Renewed | None = None
+        self.renewal: LeaseRenewal | None = None
         self.keys: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.refunds: list[str] = []
         self.captures: list[str] = []
         self.view = QueueView(
-            own_ahead=0, person=Lane(vtime=0, backlog=1), people=(), space=Lane(vtime=0, backlog=1), spaces=(),
+            own_ahead=0, person=FairShareLane(vtime=0, backlog=1), people=(), space=FairShareLane(vtime=0, backlog=1), spaces=(),
             mean_s=2.0, running=0,
         )  # fmt: skip
 
@@ -147,30 +147,30 @@ class FakeJobStore(Fake):
         job = self.jobs[job_id]
         return job if job.state is JobState.RUNNING and job.attempt == attempt and job_id not in self.lost else None
 
-    async def accept(self, jobs, *, key, limits, quote=None) -> Accepted:
-        self._begin("accept", jobs=jobs, key=key, limits=limits, quote=quote)
+    async def accept_jobs(self, jobs, *, key, limits, quote=None) -> AcceptResult:
+        self._begin("accept_jobs", jobs=jobs, key=key, limits=limits, quote=quote)
         keys = {**({key.key: key.body_hash} if key else {}), **({f"quote:{quote}": ""} if quote else {})}
         for name in keys.keys() & self.keys.keys():
             body_hash, ids = self.keys[name]
             if body_hash != keys[name]:
                 raise IdempotencyConflict(name)
-            return Accepted(tuple(self.jobs[one] for one in ids), replayed=True)
+            return AcceptResult(tuple(self.jobs[one] for one in ids), is_replay=True)
         names = ("id", "owner", "origin", "command", "options", "images", "task", "model", "cost", "parent", "batch")
         made = [Job(created_at=NOON, **{name: getattr(new, name) for name in names}) for new in jobs]
         self.add(*made)
         self.keys |= {name: (body_hash, tuple(job.id for job in made)) for name, body_hash in keys.items()}
-        await self._end("accept")
-        return Accepted(tuple(made), replayed=False)
+        await self._end("accept_jobs")
+        return AcceptResult(tuple(made), is_replay=False)
 
-    async def seen(self, key) -> tuple[str, tuple[Job, ...]] | None:
-        self._begin("seen", key=key)
+    async def find_request(self, key) -> tuple[str, tuple[Job, ...]] | None:
+        self._begin("find_request", key=key)
         if key not in self.keys:
             return None
         body_hash, ids = self.keys[key]
         return body_hash, tuple(self.jobs[one] for one in ids if one in self.jobs)
 
-    async def claim(self, offer, *, max_running, lease_s, swap_wait_s, only=None) -> Job | None:
-        self._begin("claim", offer=offer, only=only)
+    async def claim_job(self, offer, *, max_running, lease_s, swap_wait_s, only=None) -> Job | None:
+        self._begin("claim_job", offer=offer, only=only)
         running = [job.owner for job in self.jobs.values() if job.state is JobState.RUNNING]
         able = [
             job
@@ -179,39 +179,39 @@ class FakeJobStore(Fake):
             and job.model in offer.models
             and running.count(job.owner) < max_running
             and (only is None or job.id in only)
-            and (offer.idle or job.id not in self.alone)
+            and (offer.is_idle or job.id not in self.alone)
         ]
         first = min(able, key=lambda job: job.id not in self.alone, default=None)
         if first is not None:
             first = self._move(first, JobState.RUNNING, attempt=first.attempt + 1, started_at=NOON)
-        await self._end("claim")
+        await self._end("claim_job")
         return first
 
-    async def renew(self, leases, lease_s) -> Renewed:
-        self._begin("renew", leases=leases)
+    async def renew_leases(self, leases, lease_s) -> LeaseRenewal:
+        self._begin("renew_leases", leases=leases)
         ours = {one for one, attempt in leases.items() if self._held(one, attempt)}
-        await self._end("renew")
+        await self._end("renew_leases")
         if self.renewal is not None:
             return self.renewal
         asked = frozenset(one for one in ours if self.jobs[one].cancel_requested)
-        return Renewed(cancel=asked, lost=frozenset(leases.keys() - ours))
+        return LeaseRenewal(cancel_requested=asked, lost=frozenset(leases.keys() - ours))
 
-    async def render(self, job_id, attempt, result) -> Job | None:
-        self._begin("render", job_id=job_id, attempt=attempt, result=result)
+    async def save_result(self, job_id, attempt, result) -> Job | None:
+        self._begin("save_result", job_id=job_id, attempt=attempt, result=result)
         job = self._held(job_id, attempt)
-        await self._end("render")
+        await self._end("save_result")
         if job is None or not job.cancel_requested:
             return job and self._move(job, JobState.RENDERED, result=result, finished_at=NOON)
         return self._move(job, JobState.CANCELLED, finished_at=NOON)
 
-    async def end(self, job_id, attempt, state, error, *, used_s=0.0) -> Job | None:
-        self._begin("end", job_id=job_id, attempt=attempt, state=state, error=error, used_s=used_s)
+    async def end_job(self, job_id, attempt, state, error, *, used_s=0.0) -> Job | None:
+        self._begin("end_job", job_id=job_id, attempt=attempt, state=state, error=error, used_s=used_s)
         job = self._held(job_id, attempt)
-        await self._end("end")
+        await self._end("end_job")
         return job and self._move(job, state, error=error, finished_at=NOON)
 
-    async def stranded(self, models, limit) -> list[Job]:
-        self._begin("stranded", models=models)
+    async def orphaned(self, models, limit) -> list[Job]:
+        self._begin("orphaned", models=models)
         waiting = [job for job in self.jobs.values() if job.state is JobState.QUEUED and job.model not in models]
         return waiting[:limit]
 
@@ -219,32 +219,38 @@ class FakeJobStore(Fake):
         self._begin("fail_queued", job_id=job_id, error=error)
         return self._move(self.jobs[job_id], JobState.FAILED, error=error)
 
-    async def requeue(self, job_id, attempt, *, crashed, interrupted, delay_s, alone, used_s=0.0) -> Job | None:
-        values = {"crashed": crashed, "interrupted": interrupted, "delay_s": delay_s, "alone": alone, "used_s": used_s}
-        self._begin("requeue", job_id=job_id, **values)
+    async def requeue_job(self, job_id, attempt, *, crashed, interrupted, delay_s, exclusive, used_s=0.0) -> Job | None:
+        values = {
+            "crashed": crashed,
+            "interrupted": interrupted,
+            "delay_s": delay_s,
+            "exclusive": exclusive,
+            "used_s": used_s,
+        }
+        self._begin("requeue_job", job_id=job_id, **values)
         job = self._held(job_id, attempt)
-        await self._end("requeue")
+        await self._end("requeue_job")
         if job is None:
             return None
         if job.cancel_requested:
             return self._move(job, JobState.CANCELLED)
-        self.alone = self.alone | {job_id} if alone else self.alone - {job_id}
+        self.alone = self.alone | {job_id} if exclusive else self.alone - {job_id}
         counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
         return self._move(job, JobState.QUEUED, **{counter: getattr(job, counter) + 1})
 
-    async def recover(self, *, max_interruptions) -> int:
-        self._begin("recover")
+    async def requeue_interrupted(self, *, max_interruptions) -> int:
+        self._begin("requeue_interrupted")
         orphans = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
         for job in orphans:
             self._move(job, JobState.QUEUED, interruptions=job.interruptions + 1)
         return len(orphans)
 
-    async def rescue(self, *, max_interruptions) -> int:
-        self._begin("rescue")
+    async def requeue_expired(self, *, max_interruptions) -> int:
+        self._begin("requeue_expired")
         return 0
 
     async def request_cancel(self, job_id, owner) -> Job:
-        job = await self.get(job_id, owner)
+        job = await self.get_job(job_id, owner)
         self._begin("request_cancel", job_id=job_id)
         match job.state:
             case JobState.QUEUED:
@@ -255,20 +261,24 @@ class FakeJobStore(Fake):
                 raise NotCancellable(job_id, state)
         return job
 
-    async def get(self, job_id, owner) -> Job:
-        self._begin("get", job_id=job_id)
-        await self._end("get")
+    async def get_job(self, job_id, owner) -> Job:
+        self._begin("get_job", job_id=job_id)
+        await self._end("get_job")
         job = self.jobs.get(job_id)
         if job is None or owner not in (None, job.owner):
             raise JobNotFound(job_id)
         return job
 
+    async def has_earlier_result(self, job_id) -> bool:
+        earlier = (job for job in self.jobs.values() if job.id != job_id and job.result is not None)
+        return any(job.origin.space_id == self.jobs[job_id].origin.space_id for job in earlier)
+
     async def queue_view(self, job_id) -> QueueView | None:
         self._begin("queue_view", job_id=job_id)
         return self.view if self.jobs[job_id].state is JobState.QUEUED else None
 
-    async def counts(self) -> dict[JobState, int]:
-        self._begin("counts")
+    async def count_by_state(self) -> dict[JobState, int]:
+        self._begin("count_by_state")
         states = [job.state for job in self.jobs.values()]
         return {state: states.count(state) for state in JobState}
 
@@ -281,7 +291,7 @@ class FakeHistory:
     def __init__(self, store: FakeJobStore) -> None:
         self._store = store
 
-    async def page(self, owner, *, state, q, before, limit) -> tuple[list[Job], str | None]:
+    async def list_jobs(self, owner, *, state, q, before, limit) -> tuple[list[Job], str | None]:
         mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
         return mine[:limit], None
 
@@ -289,21 +299,21 @@ class FakeHistory:
 class FakeLearned(Fake):
     def __init__(self) -> None:
         super().__init__()
-        self.measured: list[Measured] = []
+        self.measured: list[Measurement] = []
         self.described: dict[str, Any] = {}
 
-    async def record(self, measured) -> None:
-        self._begin("record", measured=measured)
-        self.measured.append(measured)
+    async def record_measurement(self, measurement) -> None:
+        self._begin("record_measurement", measured=measurement)
+        self.measured.append(measurement)
 
-    async def rates(self) -> list[Measured]:
+    async def load_measurements(self) -> list[Measurement]:
         return self.measured
 
-    async def record_form(self, model, form) -> None:
-        self._begin("record_form", model=model)
-        self.described[model] = form
+    async def record_capabilities(self, model, capabilities) -> None:
+        self._begin("record_capabilities", model=model)
+        self.described[model] = capabilities
 
-    async def forms(self) -> dict[str, Any]:
+    async def load_capabilities(self) -> dict[str, Any]:
         return self.described
 
 
@@ -311,11 +321,11 @@ class FakeMedia(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.files: dict[str, Media] = {}
-        self.pictures: dict[tuple[str, str], Picture] = {}
+        self.pictures: dict[tuple[str, str], StoredImage] = {}
 
-    async def add(self, owner, media, *, width, height, parameters) -> Picture:
-        self._begin("add", owner=owner, media=media)
-        picture = Picture(
+    async def add_upload(self, owner, media, *, width, height, parameters) -> StoredImage:
+        self._begin("add_upload", owner=owner, media=media)
+        picture = StoredImage(
             id=media_id(media.data), media_type=media.media_type, width=width, height=height, size=len(media.data),
             parameters=parameters,
         )  # fmt: skip
@@ -323,26 +333,26 @@ class FakeMedia(Fake):
         self.pictures[owner, picture.id] = picture
         return picture
 
-    async def write(self, media) -> str:
-        self._begin("write", media=media)
+    async def write_file(self, media) -> str:
+        self._begin("write_file", media=media)
         self.files[media_id(media.data)] = media
-        await self._end("write")
+        await self._end("write_file")
         return media_id(media.data)
 
-    async def picture(self, media_id, owner) -> Picture:
-        self._begin("picture", media_id=media_id)
+    async def get_image(self, media_id, owner) -> StoredImage:
+        self._begin("get_image", media_id=media_id)
         if (owner, media_id) not in self.pictures:
             raise MediaNotFound(media_id)
         return self.pictures[owner, media_id]
 
-    async def read(self, media_id, owner) -> Media:
-        self._begin("read", media_id=media_id)
+    async def read_media(self, media_id, owner) -> Media:
+        self._begin("read_media", media_id=media_id)
         if media_id not in self.files or (owner is not None and (owner, media_id) not in self.pictures):
             raise MediaNotFound(media_id)
-        await self._end("read")
+        await self._end("read_media")
         return self.files[media_id]
 
-    async def share(self, media_id, person_id) -> Picture:
+    async def share(self, media_id, person_id) -> StoredImage:
         self._begin("share", media_id=media_id, person_id=person_id)
         found = next((one for (_, known), one in self.pictures.items() if known == media_id), None)
         if found is None:
@@ -357,24 +367,24 @@ class FakeMedia(Fake):
 class FakePictures:
     """`clean` is what every upload becomes."""
 
-    def __init__(self, clean: CleanPicture | None = None) -> None:
+    def __init__(self, clean: SanitizedImage | None = None) -> None:
         self._clean = clean
         self.cleaned: list[bytes] = []
 
-    async def clean(self, data) -> CleanPicture:
+    async def sanitize(self, data) -> SanitizedImage:
         self.cleaned.append(data)
         assert self._clean is not None
         return self._clean
 
-    async def shrink(self, media, max_bytes) -> Media:
+    async def fit_bytes(self, media, max_bytes) -> Media:
         return Media(media.data[:max_bytes], "image/webp")
 
-    async def grid(self, pictures) -> Media:
+    async def contact_sheet(self, pictures) -> Media:
         return Media(b"+".join(picture.data for picture in pictures), "image/png")
 
-    async def enlarge(self, media, width, height) -> Rendered:
+    async def resize(self, media, width, height) -> RenderedImage:
         made = Media(media.data + b", larger", "image/png")
-        return Rendered(media=made, width=width, height=height, parameters="larger")
+        return RenderedImage(media=made, width=width, height=height, parameters="larger")
 
 
 class FakePool(Fake):
@@ -401,28 +411,34 @@ class FakePool(Fake):
     def change(self) -> None:
         self._changed.set()
 
-    def know(self, models: Sequence[ModelSpec]) -> None:
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
         self.models = frozenset(model.name for model in models)
 
-    def offers(self, promised=None) -> list[Offer]:
-        self._begin("offers")
+    def list_offers(self, reserved=None) -> list[Offer]:
+        self._begin("list_offers")
         if self.is_draining:
             return []
         loads = {
-            device: list(self.running.values()).count(device) + len((promised or {}).get(device, ()))
+            device: list(self.running.values()).count(device) + len((reserved or {}).get(device, ()))
             for device in self.devices
         }
         return [
-            Offer(device=device, models=self.models, warm=self.warm, free=slots - loads[device], idle=not loads[device])
+            Offer(
+                device=device,
+                models=self.models,
+                loaded=self.warm,
+                free_slots=slots - loads[device],
+                is_idle=not loads[device],
+            )
             for device, slots in self.devices.items()
             if slots > loads[device]
         ]
 
-    async def run(self, task):
-        self._begin("run", task=task, beside=len(self.running))
+    async def run_task(self, task):
+        self._begin("run_task", task=task, beside=len(self.running))
         if self.is_draining:
             raise Interrupted
-        room = self.offers()
+        room = self.list_offers()
         assert room, "more tasks than the pool offered to take"
         self.running[task.id] = room[0].device
         self._stops[task.id] = asyncio.get_running_loop().create_future()
@@ -453,23 +469,23 @@ class FakePool(Fake):
         if stop is not None and not stop.done():
             stop.set_result(error)
 
-    def cancel(self, task_id) -> None:
-        self._begin("cancel", task_id=task_id)
+    def cancel_task(self, task_id) -> None:
+        self._begin("cancel_task", task_id=task_id)
         self._stop(task_id, JobCancelled())
 
-    def watch(self, task_id, watched) -> None:
-        self.watched.append((task_id, watched))
+    def set_previews(self, task_id, wanted) -> None:
+        self.watched.append((task_id, wanted))
 
     async def wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
 
-    def statuses(self) -> list[DeviceStatus]:
-        return [DeviceStatus(device=device, state="ready", warm=tuple(self.warm)) for device in self.devices]
+    def device_statuses(self) -> list[DeviceStatus]:
+        return [DeviceStatus(device=device, state="ready", loaded=tuple(self.warm)) for device in self.devices]
 
-    async def release(self) -> Freed:
-        self._begin("release")
-        return Freed(models=tuple(self.warm), busy=(), freed_mb=100)
+    async def unload_idle_models(self) -> UnloadResult:
+        self._begin("unload_idle_models")
+        return UnloadResult(models=tuple(self.warm), busy=(), freed_mb=100)
 
     async def drain(self, deadline_s) -> None:
         self._begin("drain", deadline_s=deadline_s)
@@ -506,23 +522,23 @@ class FakeOutbox(Fake):
         waiting = {one.job.id for one in self.pending.values() if one.kind == "placeholder"}
         return [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
 
-    async def due(self, limit=50, *, besides=()) -> list[Delivery]:
-        self._begin("due", limit=limit, besides=besides)
-        await self._end("due")
+    async def due_deliveries(self, limit=50, *, excluded_jobs=()) -> list[Delivery]:
+        self._begin("due_deliveries", limit=limit, besides=excluded_jobs)
+        await self._end("due_deliveries")
         now = asyncio.get_running_loop().time()
-        due = [one for one in self._turn() if self.due_at[one.id] <= now and one.job.id not in besides]
+        due = [one for one in self._turn() if self.due_at[one.id] <= now and one.job.id not in excluded_jobs]
         due.sort(key=lambda one: self.due_at[one.id])
         return [replace(one, message_ref=self.refs.get(one.job.id)) for one in due[:limit]]
 
-    async def sent(self, delivery, message_ref) -> None:
-        self._begin("sent", delivery=delivery, message_ref=message_ref)
-        await self._end("sent")
+    async def mark_sent(self, delivery, message_ref) -> None:
+        self._begin("mark_sent", delivery=delivery, message_ref=message_ref)
+        await self._end("mark_sent")
         if self.pending.pop(delivery.id, None) and delivery.kind == "result":
             self.delivered.append(delivery.job.id)
         self.refs.setdefault(delivery.job.id, message_ref)
 
-    async def retry(self, delivery, *, delay_s, reason, is_try=True) -> None:
-        self._begin("retry", delivery=delivery, delay_s=delay_s, reason=reason)
+    async def schedule_retry(self, delivery, *, delay_s, reason, is_try=True) -> None:
+        self._begin("schedule_retry", delivery=delivery, delay_s=delay_s, reason=reason)
         self.pending[delivery.id] = replace(self.pending[delivery.id], tries=delivery.tries + is_try)
         self.due_at[delivery.id] = asyncio.get_running_loop().time() + delay_s
 
@@ -537,21 +553,21 @@ class FakeOutbox(Fake):
         times = [self.due_at[one.id] for one in self._turn()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
 
-    async def is_owed(self, delivery) -> bool:
-        self._begin("is_owed", delivery=delivery)
+    async def is_pending(self, delivery) -> bool:
+        self._begin("is_pending", delivery=delivery)
         return delivery.id in self.pending
 
-    async def note(self, job_id, platform, message_ref) -> None:
+    async def remember_message(self, job_id, platform, message_ref) -> None:
         self.notes[platform, message_ref] = job_id
 
-    async def job_of(self, platform, message_ref) -> Job | None:
+    async def find_job(self, platform, message_ref) -> Job | None:
         return self.known.get(self.notes.get((platform, message_ref), ""))
 
-    async def messages_of(self, job_id, platform) -> list[str]:
+    async def message_refs(self, job_id, platform) -> list[str]:
         return [ref for (where, ref), job in self.notes.items() if (where, job) == (platform, job_id)]
 
-    async def followed(self) -> list[Delivery]:
-        self._begin("followed")
+    async def watched(self) -> list[Delivery]:
+        self._begin("watched")
         return self.open
 
 
@@ -562,8 +578,8 @@ class FakePeople(Fake):
         super().__init__()
         self.kept: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
-    async def settings(self, person_id) -> dict[str, Any]:
-        self._begin("settings", person_id=person_id)
+    async def get_settings(self, person_id) -> dict[str, Any]:
+        self._begin("get_settings", person_id=person_id)
         return self.kept[person_id]
 
     async def set_setting(self, person_id, name, value) -> None:
@@ -580,19 +596,19 @@ class FakePrivacy(Fake):
         super().__init__()
         self._store = store
 
-    async def erase(self, job_id, owner) -> Job:
-        job = await self._store.get(job_id, owner)
-        self._begin("erase", job_id=job_id)
+    async def erase_job(self, job_id, owner) -> Job:
+        job = await self._store.get_job(job_id, owner)
+        self._begin("erase_job", job_id=job_id)
         return self._store.jobs.pop(job.id)
 
-    async def export(self, person_id, *, max_bytes=None) -> Path:
-        self._begin("export", person_id=person_id, max_bytes=max_bytes)
+    async def export_person(self, person_id, *, max_bytes=None) -> Path:
+        self._begin("export_person", person_id=person_id, max_bytes=max_bytes)
         return Path("everything.zip")
 
-    async def tidy(self) -> None:
-        self._begin("tidy")
+    async def delete_old_exports(self) -> None:
+        self._begin("delete_old_exports")
 
-    async def forget(self, person_id) -> list[Job]:
+    async def forget_person(self, person_id) -> list[Job]:
         mine = [job for job in self._store.jobs.values() if job.owner == person_id]
         for job in mine:
             del self._store.jobs[job.id]
@@ -620,30 +636,30 @@ class FakePlatform(Fake):
         """Every result that people saw, repeats included."""
         return [content for contents in self.messages.values() for content in contents if isinstance(content, tuple)]
 
-    async def place(self, delivery) -> str:
-        self._begin("place", delivery=delivery)
+    async def post_placeholder(self, delivery) -> str:
+        self._begin("post_placeholder", delivery=delivery)
         ref = self._post(delivery, "queued")
-        await self._end("place")
+        await self._end("post_placeholder")
         return ref
 
-    async def progress(self, job, message_ref, progress) -> None:
-        self._begin("progress", job=job, message_ref=message_ref, progress=progress)
-        await self._end("progress")
+    async def show_progress(self, job, message_ref, progress) -> None:
+        self._begin("show_progress", job=job, message_ref=message_ref, progress=progress)
+        await self._end("show_progress")
         self.messages[message_ref].append(progress.step)
 
-    async def edit(self, delivery, pictures) -> str:
-        self._begin("edit", delivery=delivery, pictures=pictures)
-        await self._end("edit")
+    async def edit_result(self, delivery, pictures) -> str:
+        self._begin("edit_result", delivery=delivery, pictures=pictures)
+        await self._end("edit_result")
         self.messages[delivery.message_ref].append(tuple(picture.data for picture in pictures))
         return delivery.message_ref
 
-    async def send(self, delivery, pictures) -> str:
-        self._begin("send", delivery=delivery, pictures=pictures)
+    async def send_result(self, delivery, pictures) -> str:
+        self._begin("send_result", delivery=delivery, pictures=pictures)
         ref = self._post(delivery, tuple(picture.data for picture in pictures))
-        await self._end("send")
+        await self._end("send_result")
         return ref
 
-    async def tell_kept(self, delivery) -> None:
-        self._begin("tell_kept", delivery=delivery)
-        await self._end("tell_kept")
+    async def notify_undeliverable(self, delivery) -> None:
+        self._begin("notify_undeliverable", delivery=delivery)
+        await self._end("notify_undeliverable")
         self.messages[delivery.message_ref].append("kept")

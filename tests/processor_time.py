@@ -1,23 +1,27 @@
-"""Processor seconds per test file, its own and its child processes': `make times` prints the table.
+"""Processor seconds per test file, of its own and of its child processes: `make times` prints the table.
 
-A child is counted when it has been waited for. Fixtures of a session or of the workers' start are in the file that
-opened them first.
+A child counts when it has been waited for; a program of a fork server, when it has ended. What a fixture of the whole
+session costs counts for the first file that uses it.
 """
 
 import json
 import os
 import resource
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fork_server import client
+
 
 def used_s() -> tuple[float, float]:
-    """User and system seconds of this process, and of the children it has waited for."""
+    """User and system seconds of this process; of its fork servers and the children it has waited for."""
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime
+    forked_s = sum(server.used_s() for server in client.RUNNING)
+    return own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime + forked_s
 
 
 class ProcessorTime:
@@ -49,3 +53,26 @@ class ProcessorTime:
 def pytest_configure(config: pytest.Config) -> None:
     if folder := os.environ.get("PYTEST_PROCESSOR_TIME"):
         config.pluginmanager.register(ProcessorTime(Path(folder)))
+
+
+def print_table(folder: Path, longest: int = 40) -> None:
+    """The files that cost most, and the sum of all processes."""
+    tables = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    files: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+    for table in tables.values():
+        for name, row in table["files"].items():
+            files[name] = [sum(pair) for pair in zip(files[name], row, strict=True)]
+    rows = sorted(files.items(), key=lambda item: -sum(item[1][1:]))
+    print(f"{'file':60} tests     own  children     sum")
+    for name, (count, own, children) in rows[:longest]:
+        print(f"{name:60} {count:5.0f} {own:7.1f} {children:9.1f} {own + children:7.1f}")
+    others = [row for _, row in rows[longest:]]
+    print(f"{f'{len(others)} other files':60} {sum(row[0] for row in others):5.0f}", end="")
+    print(f" {sum(row[1] for row in others):7.1f} {sum(row[2] for row in others):9.1f}", end="")
+    print(f" {sum(row[1] + row[2] for row in others):7.1f}")
+    whole = tables["main"]["own_s"] + tables["main"]["children_s"]
+    print(f"The whole suite: {whole:.0f} processor seconds.")
+
+
+if __name__ == "__main__":
+    print_table(Path(sys.argv[1]))

@@ -6,20 +6,19 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
-from bot.safety import SafetySettings, classifier_of
+from bot.safety import SafetySettings, classifier_spec
 from composition.settings import ROOT, shipped_models
 from tests.cli.platform_servers import DISCORD_TOKEN
 from tests.commands import assert_exists
 from tests.discord.loopback.server import loopback
-from tests.discord.simulated_users import Actor, until
-from tests.hub.server import serving
+from tests.discord.simulated_users import SimulatedUser, until
+from tests.fork_server import client
+from tests.hub.server import serve_hub
 from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_diffusion
 
@@ -38,7 +37,7 @@ threshold = 1.0
 [devices]
 use = "cpu"
 [pool]
-niceness = 0
+nice = 0
 [models.sd-turbo]
 ram_mb = 100
 memory_mb = 100
@@ -81,8 +80,8 @@ def test_every_sentence_that_it_quotes_is_one_that_easel_says():
 def hub(tmp_path):
     """The presets' repositories, small."""
     presets = shipped_models()
-    classifier = classifier_of(SafetySettings()).repo
-    with serving() as hub:
+    classifier = classifier_spec(SafetySettings()).repo
+    with serve_hub() as hub:
         hub.add(presets["sd-turbo"].repo, save_diffusion(tmp_path / "sd"), licence="sai-nc-community")
         blip = shutil.copytree(ROOT / "models" / "starter-vision", tmp_path / "blip")
         hub.add(presets["blip2-flan-t5-xl"].repo, blip, licence="mit")
@@ -98,43 +97,31 @@ def environ(tmp_path, hub):
     return {
         **clean,
         "EASEL_DATA_DIR": str(tmp_path / "data"),
-        "EASEL_POOL__NICENESS": "0",  # beside other tests, a polite engine would hardly get its turn
+        "EASEL_POOL__NICE": "0",  # beside other tests, a polite engine would hardly get its turn
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path / "hf"),
         "PYTHONPATH": str(ROOT),
     }
 
 
-async def run(words, environ, folder):
+async def run(words, environ, folder, forks=client.REAL_START):
     """One command of the page; what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "main.py"), *words),
-        cwd=folder,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 120)
-    assert process.returncode == 0, (words, out.decode(), err.decode())
-    return out.decode()
+    command = [str(ROOT / "main.py"), *words]
+    done = await asyncio.to_thread(client.run, command, forks, env=environ, cwd=folder, timeout=120)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout
 
 
 @contextlib.asynccontextmanager
-async def served(environ, folder):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(ROOT / "main.py"), "serve", "--port", "0"),
-        cwd=folder,
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+async def served(environ, folder, forks):
+    command = [str(ROOT / "main.py"), "serve", "--port", "0"]
+    with (folder / "serve.txt").open("ab") as output:
+        process = client.start(command, forks, env=environ, cwd=folder, output=output)
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 60)
+        process.terminate()
+        await asyncio.to_thread(process.wait, 60)
 
 
 def command(*start):
@@ -151,43 +138,43 @@ def said_in(message):
 
 
 @pytest.mark.slow
-async def test_a_newcomer_gets_from_the_clone_to_an_answer_on_discord(tmp_path, environ, hub):
+async def test_a_newcomer_gets_from_the_clone_to_an_answer_on_discord(tmp_path, environ, hub, forks):
     folder = tmp_path / "here"
     folder.mkdir()
     (folder / "token.txt").write_text(DISCORD_TOKEN)
     async with loopback() as discord:
-        discord.world.token = DISCORD_TOKEN
-        discord.world.guild()
-        ann = Actor(discord, discord.world.person("ann"), discord.world.channel())
+        discord.state.token = DISCORD_TOKEN
+        discord.state.guild()
+        ann = SimulatedUser(discord, discord.state.person("ann"), discord.state.channel())
         environ |= {"EASEL_DISCORD__API_BASE": discord.api_base, "EASEL_DISCORD__GATEWAY_URL": discord.gateway_url}
 
         written = (await run(command("imagine"), environ, folder)).strip().splitlines()[-1]
         assert size_of((folder / written).read_bytes()) == (128, 128)
 
-        said = await run(command("setup", "--image"), environ, folder)
-        assert "Discord takes the token" in said
+        said = await run(command("setup", "--image"), environ, folder, forks)
+        assert "Discord accepts the token" in said
         assert "https://discord.com/oauth2/authorize?client_id=" in said
         assert "sd-turbo is in use." in said
         assert "blip2-flan-t5-xl is in use." in said
         assert (tmp_path / "data" / "secrets.env").stat().st_mode & 0o777 == 0o600
 
-        said = await run(command("models", "list"), environ, folder)
+        said = await run(command("models", "list"), environ, folder, forks)
         assert "sd-turbo" in said
 
-        async with served(environ, folder):
-            await until(lambda: discord.world.commands and discord.gateway.connected, "the bot", 60)
+        async with served(environ, folder, forks):
+            await until(lambda: discord.state.commands and discord.gateway.connected, "the bot", 60)
             ann.slash("imagine", prompt="a knight at sunset", seed=3)
             picture = await ann.finished()
             assert size_of(picture.attachments[0].data) == (64, 64)
-            ann.say("what is this?", reply_to=picture)
+            ann.write_message("what is this?", reply_to=picture)
             answer = await ann.finished(2)
 
-        async with served(environ, folder):  # after a reboot
+        async with served(environ, folder, forks):  # after a reboot
             await until(lambda: discord.gateway.connected, "the bot again", 60)
-            ann.say("what is this?", reply_to=picture)
+            ann.write_message("what is this?", reply_to=picture)
             assert said_in(await ann.finished(3)) == said_in(answer)
 
         (folder / "backups").mkdir()
-        assert "easel-" in await run(["db", "backup", str(folder / "backups")], environ, folder)
-        assert "The database is well." in await run(command("db", "check"), environ, folder)
-        assert discord.world.problems == []
+        assert "easel-" in await run(["db", "backup", str(folder / "backups")], environ, folder, forks)
+        assert "The database is intact." in await run(command("db", "check"), environ, folder, forks)
+        assert discord.state.problems == []

@@ -12,12 +12,12 @@ from bot import error_texts
 from bot.errors import EaselError, ModelRefused
 from bot.jobs import JobState, Origin
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION
-from bot.settings import hub_folder
+from bot.settings import hub_repo_dir
 from bot.usecases import Request
 from composition.application import open_application
 from composition.settings import ROOT, load_settings
-from inference.ipc.messages import Patience
-from tests.hub.server import Fault, etag_of, serving
+from inference.ipc.messages import RetryPolicy
+from tests.hub.server import Fault, etag_of, serve_hub
 from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_diffusion
 from tests.inference.vision.test_loader import strip
@@ -31,14 +31,14 @@ min_free_mb = 0
 [devices]
 use = "cpu"
 [pool]
-niceness = 0
+nice = 0
 """
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("repos")
-    with serving() as hub:
+    with serve_hub() as hub:
         hub.add("org/tiny-sd", save_diffusion(folder / "sd"), licence="creativeml-openrail-m")
         old = shutil.copytree(ROOT / "models" / "starter-vision", folder / "blip")
         strip(old)
@@ -49,7 +49,7 @@ def hub(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(hub, tmp_path_factory):
+async def house(hub, tmp_path_factory, forked_workers):
     data_dir, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
     (data_dir / "config.toml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
@@ -58,63 +58,63 @@ async def house(hub, tmp_path_factory):
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(cache))
         loaded = load_settings(environ={"EASEL_DATA_DIR": str(data_dir)})
-        async with open_application(loaded, secret="s", only_own=False) as house, asyncio.TaskGroup() as group:
-            working = group.create_task(house.dispatcher.run())
+        async with open_application(loaded, secret="s", only_submitted=False) as house, asyncio.TaskGroup() as group:
+            working = group.create_task(house.dispatcher.run_forever())
             yield house
-            await house.usecases.choosing.close()
+            await house.usecases.model_manager.close()
             await house.dispatcher.close(0)
             await working
 
 
 async def used(house, name, **how):
-    installation = await house.usecases.choosing.use(name, **{"accepted": True, **how})
-    await installation.work
+    installation = await house.usecases.model_manager.use_model(name, **{"accepted": True, **how})
+    await installation.task
     return installation
 
 
 async def asked(house, command, *, images=(), **options):
     usecases = house.usecases
-    person = await usecases.people.local()
+    person = await usecases.people.local_person()
     origin = Origin(platform="web", space_id="web", account_id=person.id)
     request = Request(origin=origin, command=command, options=options, images=images)
     [ticket] = await usecases.jobs.submit(person, request)
-    return await usecases.jobs.wait(person, ticket.job.id)
+    return await usecases.jobs.wait_for_job(person, ticket.job.id)
 
 
 async def test_a_repo_is_added_fetched_tried_and_draws(house, hub):
     catalogue, models = house.usecases.catalogue, house.usecases.models
 
-    spec = await catalogue.add("org/tiny-sd", name="tiny")
+    spec = await catalogue.add_model("org/tiny-sd", name="tiny")
     assert (spec.tasks, spec.licence) == ((TEXT_TO_IMAGE, "image-to-image"), "creativeml-openrail-m")
     with pytest.raises(ModelRefused) as refused:
-        await house.usecases.choosing.use("tiny")
+        await house.usecases.model_manager.use_model("tiny")
     assert refused.value.problem == "licence"
 
     installation = await used(house, "tiny")
 
     assert installation.error == ""
-    assert [trial.task for trial in installation.trials] == [TEXT_TO_IMAGE, "image-to-image"]
+    assert [trial.task for trial in installation.smoke_tests] == [TEXT_TO_IMAGE, "image-to-image"]
     assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
     job = await asked(house, "imagine", prompt="a knight at sunset", size="64x64", steps=2)
     assert job.state is JobState.DELIVERED, job.error
     assert (job.result.model, job.result.revision) == ("tiny", hub.repos["org/tiny-sd"].commit)
-    assert hub.gets("config.json")
+    assert hub.get_requests("config.json")
 
 
 async def test_an_old_blip_is_fetched_mended_and_answers(house):
-    await house.usecases.catalogue.add("org/tiny-blip")
+    await house.usecases.catalogue.add_model("org/tiny-blip")
 
     installation = await used(house, "tiny-blip", tasks=[VISUAL_QUESTION_ANSWERING])
 
     assert installation.error == ""
-    assert ["rocket" in trial.text for trial in installation.trials] == [True, True]
+    assert ["rocket" in trial.text for trial in installation.smoke_tests] == [True, True]
     models = house.usecases.models
     assert models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
 
 
 async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
-    spec = await house.usecases.catalogue.add("org/tiny-match")
+    spec = await house.usecases.catalogue.add_model("org/tiny-match")
     assert spec.tasks == (ZERO_SHOT_IMAGE_CLASSIFICATION,)
 
     installation = await used(house, "tiny-match")
@@ -124,7 +124,7 @@ async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
 
 
 async def test_the_choice_is_in_the_owners_file(house):
-    loaded = load_settings(environ={"EASEL_DATA_DIR": str(house.usecases.choosing.choices.data_dir)})
+    loaded = load_settings(environ={"EASEL_DATA_DIR": str(house.usecases.model_manager.choices.data_dir)})
 
     assert loaded.models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert loaded.models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
@@ -135,7 +135,7 @@ async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(house, hub):
     files = dict(hub.repos["org/tiny-sd"].files)
     weights = next(path for path in files if path.startswith("unet/") and path.endswith(".safetensors"))
     hub.add("org/broken", {**files, weights: files[weights][: len(files[weights]) // 2]})
-    await house.usecases.catalogue.add("org/broken")
+    await house.usecases.catalogue.add_model("org/broken")
 
     installation = await used(house, "broken")
 
@@ -169,7 +169,7 @@ def spoil(kind, hub, downloads, patch):
         hub.repos.pop("org/hard")
         patch.setattr(downloads, "token", "hf_right")  # without one, the hub says 401 of what is not there
     elif kind == "full":
-        part = hub_folder("org/hard") / "blobs" / f"{etag_of(weights, repo.files[weights])}.part"
+        part = hub_repo_dir("org/hard") / "blobs" / f"{etag_of(weights, repo.files[weights])}.part"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         part.symlink_to("/dev/full")
@@ -179,21 +179,21 @@ def spoil(kind, hub, downloads, patch):
 
 @pytest.mark.parametrize("kind", FAULTS)
 async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(house, hub, monkeypatch, kind):
-    choosing, models = house.usecases.choosing, house.usecases.models
+    choosing, models = house.usecases.model_manager, house.usecases.models
     if kind == "full" and sys.platform != "linux":
         pytest.skip("only Linux has /dev/full, a disk that is always full")
     hub.add("org/hard", {**hub.repos["org/tiny-sd"].files, "README.md": kind.encode()}, licence="mit")
     spec = replace(models.find("tiny"), name="hard", repo="org/hard", revision="", enabled=False, default_for=())
-    models.offer(replace(spec, ram_mb=10**9) if kind == "memory" else spec)
-    patience = Patience(stall_s=0.3, tries=2, pause_s=0.01, most_s=0.02)
+    models.add_preset(replace(spec, ram_mb=10**9) if kind == "memory" else spec)
+    patience = RetryPolicy(stall_timeout_s=0.3, max_attempts=2, backoff_s=0.01, max_backoff_s=0.02)
     monkeypatch.setattr(choosing.downloads, "patience", patience)
     monkeypatch.setattr(choosing, "also", ())  # the classifier has its own way here, which is clear
     spoil(kind, hub, choosing.downloads, monkeypatch)
-    before = choosing.choices.path.read_text()
+    before = choosing.owner_config.path.read_text()
 
     try:
-        installation = await choosing.use("hard", accepted=True)
-        await installation.work
+        installation = await choosing.use_model("hard", licence_accepted=True)
+        await installation.task
         said = installation.error
     except EaselError as error:
         said = error_texts.explain(error)
@@ -201,13 +201,13 @@ async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(h
     assert FAULTS[kind].format(url=f"{hub.url}/org/hard") in said
     assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert models.get("hard") is None
-    assert choosing.choices.path.read_text() == before
+    assert choosing.owner_config.path.read_text() == before
     hub.faults.clear()
-    await choosing.downloads.remove("org/hard")
+    await choosing.downloads.delete_repo("org/hard")
 
 
 async def test_what_is_removed_makes_room_and_the_starter_draws_again(house):
-    freed = await house.usecases.catalogue.remove("tiny")
+    freed = await house.usecases.catalogue.remove_model("tiny")
 
     assert freed > 100_000
     assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "starter-image"

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,25 +16,25 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.fork_server import client
+from tests.fork_server.client import REAL_START, Forks
+
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle on a blue background"
 PATIENCE_S = 300.0
-ENVIRON = {**os.environ, "EASEL_POOL__NICENESS": "0"}
+ENVIRON = {**os.environ, "EASEL_POOL__NICE": "0"}
 """Beside other tests, a polite engine would hardly get its turn."""
 
 
 class Server:
     """`main.py serve` on its own data directory and a free port."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, forks: Forks = REAL_START) -> None:
         data_dir.mkdir(exist_ok=True)
         self.environ = {**ENVIRON, "EASEL_DATA_DIR": str(data_dir), "EASEL_WEB__PORT": "0"}
         self.log = data_dir / "server.txt"
         with self.log.open("w") as log:
-            command = [sys.executable, "main.py", "serve"]
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environ, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = client.start(["main.py", "serve"], forks, env=self.environ, output=log)
         try:
             self.url = self._announced()
         except BaseException:
@@ -90,8 +89,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(data_dir: Path) -> Iterator[Server]:
-    server = Server(data_dir)
+def serving(data_dir: Path, forks: Forks = REAL_START) -> Iterator[Server]:
+    server = Server(data_dir, forks)
     try:
         yield server
     finally:
@@ -109,9 +108,9 @@ def imagined(server: Server) -> dict[str, Any]:
     return server.run("imagine", {"prompt": PROMPT, "seed": 7})
 
 
-def easel(environ: dict[str, str], *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "main.py"), *words]
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=PATIENCE_S)
+def easel(forks: Forks, environ: dict[str, str], *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [str(ROOT / "main.py"), *words]
+    return client.run(command, forks, env=environ, cwd=folder, timeout=PATIENCE_S)
 
 
 def colour_at(data: bytes, x: float, y: float) -> tuple[int, ...]:
@@ -217,10 +216,10 @@ def test_a_running_job_is_cancelled_at_the_next_step_and_nothing_is_charged(serv
 
 
 def test_the_command_line_goes_through_the_running_server(
-    server: Server, imagined: dict[str, Any], tmp_path: Path
+    server: Server, forks: Forks, imagined: dict[str, Any], tmp_path: Path
 ) -> None:
-    made = easel(server.environ, "imagine", PROMPT, "--seed", "7", folder=tmp_path)
-    asked = easel(server.environ, "ask", made.stdout.strip(), "what color is the background?", folder=tmp_path)
+    made = easel(forks, server.environ, "imagine", PROMPT, "--seed", "7", folder=tmp_path)
+    asked = easel(forks, server.environ, "ask", made.stdout.strip(), "what color is the background?", folder=tmp_path)
 
     assert made.returncode == 0, made.stderr
     assert Image.open(io.BytesIO((tmp_path / made.stdout.strip()).read_bytes())).size == (128, 128)
@@ -229,33 +228,35 @@ def test_the_command_line_goes_through_the_running_server(
     assert history[0]["command"] == "ask"
 
 
-def test_one_shot_commands_work_without_a_server(tmp_path: Path) -> None:
+def test_one_shot_commands_work_without_a_server(forks: Forks, tmp_path: Path) -> None:
     environ = {**ENVIRON, "EASEL_DATA_DIR": str(tmp_path / "data")}
 
-    made = easel(environ, "imagine", PROMPT, "--seed", "7", "--json", folder=tmp_path)
+    made = easel(forks, environ, "imagine", PROMPT, "--seed", "7", "--json", folder=tmp_path)
     file = json.loads(made.stdout)["files"][0]
-    asked = easel(environ, "ask", file, "what color is the background?", folder=tmp_path)
-    captioned = easel(environ, "caption", file, folder=tmp_path)
+    asked = easel(forks, environ, "ask", file, "what color is the background?", folder=tmp_path)
+    captioned = easel(forks, environ, "caption", file, folder=tmp_path)
 
     assert made.returncode == 0, made.stderr
     assert asked.stdout.strip() == "blue"
     assert "circle" in captioned.stdout
 
 
-def test_a_second_server_on_the_same_data_is_refused_with_a_sentence(server: Server, tmp_path: Path) -> None:
-    second = easel(server.environ, "serve", folder=tmp_path)
+def test_a_second_server_on_the_same_data_is_refused_with_a_sentence(
+    server: Server, forks: Forks, tmp_path: Path
+) -> None:
+    second = easel(forks, server.environ, "serve", folder=tmp_path)
 
     assert second.returncode != 0
     assert server.url in second.stderr
     assert "Traceback" not in second.stderr
 
 
-def test_neither_a_kill_nor_a_stop_loses_what_was_accepted(tmp_path: Path) -> None:
-    with serving(tmp_path) as first:
+def test_neither_a_kill_nor_a_stop_loses_what_was_accepted(forks: Forks, tmp_path: Path) -> None:
+    with serving(tmp_path, forks) as first:
         jobs = [first.ask("imagine", {"prompt": PROMPT, "seed": seed, "steps": 20}) for seed in range(4)]
         first.kill()
 
-    with serving(tmp_path) as second:
+    with serving(tmp_path, forks) as second:
         states = [second.wait(job_id)["state"] for job_id in jobs]
         last = second.ask("imagine", {"prompt": PROMPT})
 
@@ -263,5 +264,5 @@ def test_neither_a_kill_nor_a_stop_loses_what_was_accepted(tmp_path: Path) -> No
 
     assert states == ["delivered"] * 4
     assert code == 0
-    with serving(tmp_path) as third:
+    with serving(tmp_path, forks) as third:
         assert third.wait(last)["state"] == "delivered"

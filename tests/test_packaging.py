@@ -1,4 +1,4 @@
-"""What a fresh clone installs, and how: the lock, the dependencies, the decisions of install.py."""
+"""What a fresh clone installs, and how: the pinned versions, the dependencies and install.py."""
 
 import ast
 import importlib.util
@@ -12,8 +12,8 @@ import pytest
 from scripts import install
 
 ROOT = Path(__file__).parent.parent
-NEVER = {"torchvision", "spandrel", "onnxruntime"}
-OF_A_ROOM = {
+FORBIDDEN = {"torchvision", "spandrel", "onnxruntime"}
+OF_ONE_PACKAGE = {
     "accelerate", "diffusers", "torch", "transformers",  # inference, training
     "aiosqlite", "alembic", "sqlalchemy",  # storage
     "fastapi", "starlette", "uvicorn", "typer",  # adapters
@@ -26,50 +26,50 @@ def name_of(requirement):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins():
+def read_pins():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def project():
+def read_project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def always(answer):
-    return lambda _: answer
+def always(value):
+    return lambda _: value
 
 
-def test_the_lock_holds_exact_versions_from_an_index_only():
-    inexact = [pin for pin in pins() if not re.match(r"[a-z0-9-]+==[0-9][0-9a-z.]*( ;|$)", pin)]
+def test_the_constraints_are_exact_versions_from_an_index():
+    inexact = [pin for pin in read_pins() if not re.match(r"[a-z0-9-]+==[0-9][0-9a-z.]*( ;|$)", pin)]
 
     assert inexact == []
 
 
-def test_the_lock_and_the_dependencies_name_nothing_that_breaks_a_cpu_install():
-    named = {name_of(line) for line in pins() + project()["project"]["dependencies"]}
+def test_neither_constraints_nor_dependencies_contain_a_package_that_breaks_a_cpu_install():
+    names = {name_of(line) for line in read_pins() + read_project()["project"]["dependencies"]}
 
-    assert named & NEVER == set()
+    assert names & FORBIDDEN == set()
 
 
-def test_the_lock_leaves_the_cuda_packages_to_each_build_of_torch():
-    cuda = [pin for pin in pins() if pin.startswith(("nvidia-", "cuda-", "triton=="))]
+def test_the_constraints_contain_no_cuda_packages_which_each_build_of_torch_chooses():
+    cuda = [pin for pin in read_pins() if pin.startswith(("nvidia-", "cuda-", "triton=="))]
 
     assert cuda == []
 
 
-def test_httpcore_finds_what_it_asks_for_at_every_request():
-    """A module that is not there is looked for in every folder of the path, each time: a fifth of a busy bot's work."""
+def test_the_module_that_httpcore_imports_at_every_request_is_installed():
+    """A missing module is searched for in every folder of the path each time: a fifth of a busy bot's CPU time."""
     assert importlib.util.find_spec("sniffio") is not None
 
 
 def test_every_runtime_and_development_dependency_is_pinned():
-    pinned = {name_of(pin) for pin in pins()}
-    wanted = project()["project"]["dependencies"] + project()["dependency-groups"]["dev"]
+    pinned = {name_of(pin) for pin in read_pins()}
+    requirements = read_project()["project"]["dependencies"] + read_project()["dependency-groups"]["dev"]
 
-    assert {name_of(requirement) for requirement in wanted} - pinned == set()
+    assert {name_of(requirement) for requirement in requirements} - pinned == set()
 
 
-def test_main_imports_no_library_that_belongs_to_a_room():
+def test_main_imports_no_library_that_only_one_package_uses():
     tree = ast.parse((ROOT / "main.py").read_text(encoding="utf-8"))
     imported = set()
     for node in ast.walk(tree):
@@ -78,11 +78,11 @@ def test_main_imports_no_library_that_belongs_to_a_room():
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
 
-    assert imported & OF_A_ROOM == set()
+    assert imported & OF_ONE_PACKAGE == set()
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 14)])
-def test_another_python_is_refused_with_a_sentence_that_names_it(version):
+def test_an_unsupported_python_is_refused_with_its_version(version):
     with pytest.raises(install.SetupError, match=rf"this is {version[0]}\.{version[1]}"):
         install.check_python(version, always(True))
 
@@ -91,10 +91,10 @@ def test_another_python_is_refused_with_a_sentence_that_names_it(version):
 def test_the_supported_pythons_are_those_of_pyproject(version):
     install.check_python(version, always(True))
 
-    assert project()["project"]["requires-python"] == ">=3.11,<3.14"
+    assert read_project()["project"]["requires-python"] == ">=3.11,<3.14"
 
 
-def test_a_python_without_venv_is_refused_with_what_to_install():
+def test_a_python_without_venv_is_refused_with_the_package_to_install():
     with pytest.raises(install.SetupError, match="python3-venv"):
         install.check_python((3, 12), lambda name: name != "ensurepip")
 
@@ -109,36 +109,36 @@ def test_an_nvidia_gpu_gets_the_build_that_fits_its_driver(platform):
 
 
 @pytest.mark.parametrize("has_gpu", [True, False])
-def test_the_package_index_decides_when_that_of_pytorch_is_out_of_reach(has_gpu):
+def test_the_package_index_decides_when_the_index_of_pytorch_is_unreachable(has_gpu):
     assert install.torch_backend({}, "linux", has_gpu, can_reach=always(False)) is None
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_systems_whose_wheel_on_pypi_is_the_cpu_build_ask_no_other_index(platform):
+def test_systems_whose_wheel_on_pypi_is_the_cpu_build_use_no_other_index(platform):
     def refuse(url):
         raise AssertionError(url)
 
     assert install.torch_backend({}, platform, has_gpu=False, can_reach=refuse) is None
 
 
-@pytest.mark.parametrize(("named", "chosen"), [("cu126", "cu126"), ("", None)])
-def test_the_build_that_a_person_names_is_taken_unasked(named, chosen):
-    environ = {"UV_TORCH_BACKEND": named}
+@pytest.mark.parametrize(("configured", "backend"), [("cu126", "cu126"), ("", None)])
+def test_the_build_that_the_user_configured_is_used(configured, backend):
+    environ = {"UV_TORCH_BACKEND": configured}
 
-    assert install.torch_backend(environ, "linux", has_gpu=False, can_reach=always(True)) == chosen
+    assert install.torch_backend(environ, "linux", has_gpu=False, can_reach=always(True)) == backend
 
 
-def test_an_address_that_nobody_answers_is_out_of_reach():
+def test_an_address_without_a_server_is_unreachable():
     assert not install.can_reach("http://127.0.0.1:9/")
 
 
-def test_the_sentence_warns_of_cuda_only_when_it_may_come():
-    assert "250 MB" in install.explain_backend("cpu", "linux", has_gpu=False)
-    assert "3 GB" in install.explain_backend("auto", "linux", has_gpu=True)
-    assert "3 GB" in install.explain_backend(None, "linux", has_gpu=False)
+def test_the_message_mentions_cuda_only_if_it_may_be_installed():
+    assert "250 MB" in install.describe_backend("cpu", "linux", has_gpu=False)
+    assert "3 GB" in install.describe_backend("auto", "linux", has_gpu=True)
+    assert "3 GB" in install.describe_backend(None, "linux", has_gpu=False)
 
 
-def test_what_pip_was_told_is_read_with_the_environment_first():
+def test_the_environment_takes_precedence_in_the_configuration_of_pip():
     listing = "\n".join(
         [
             ":env:.find-links='/from/environment'",
@@ -149,13 +149,13 @@ def test_what_pip_was_told_is_read_with_the_environment_first():
         ]
     )
 
-    assert install.pip_settings(listing) == {
+    assert install.parse_pip_config(listing) == {
         "find-links": "/from/environment",
         "index-url": "https://mirror.example/simple",
     }
 
 
-def test_uv_is_told_what_pip_was_told():
+def test_the_configuration_of_pip_is_passed_on_to_uv():
     pip = {"extra-index-url": "https://a/simple\nhttps://b/simple", "find-links": "/a /b"}
 
     assert install.uv_environment({}, pip) == {
@@ -165,15 +165,34 @@ def test_uv_is_told_what_pip_was_told():
     }
 
 
-def test_what_uv_was_told_already_stays():
-    told = install.uv_environment({"SSL_CERT_FILE": "/mine"}, {"cert": "/of-pip"})
+def test_variables_that_are_already_set_are_kept():
+    environ = install.uv_environment({"SSL_CERT_FILE": "/mine"}, {"cert": "/of-pip"})
 
-    assert told == {"SSL_CERT_FILE": "/mine"}
+    assert environ == {"SSL_CERT_FILE": "/mine"}
 
 
-def test_a_set_up_that_cannot_go_on_says_so_in_one_line(monkeypatch, capsys):
+def test_a_failed_installation_prints_one_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["install.py"])
     monkeypatch.setattr(sys, "version_info", (3, 10, 13))
 
     assert install.main() == 1
     assert capsys.readouterr().err.startswith("easel: Easel needs Python 3.11, 3.12 or 3.13")
+
+
+def test_the_output_of_a_command_is_shown_only_if_it_fails(capfd):
+    program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(int(sys.argv[1]))"
+    output = install.run_command("A test", [sys.executable, "-c", program, "0"])
+    shown_before = capfd.readouterr()
+    with pytest.raises(install.SetupError, match="A test failed"):
+        install.run_command("A test", [sys.executable, "-c", program, "1"])
+
+    assert sorted(output.split()) == ["err", "out"]
+    assert (shown_before.out, shown_before.err) == ("", "")
+    assert sorted(capfd.readouterr().err.split()) == ["err", "out"]
+
+
+def test_a_long_command_is_reported_to_be_still_running(monkeypatch, capfd):
+    monkeypatch.setattr(install, "FIRST_REMINDER_S", 0.05)
+    install.run_command("A test", [sys.executable, "-c", "import time; time.sleep(0.5)"])
+
+    assert capfd.readouterr().out.startswith("... still running after 0 s\n")

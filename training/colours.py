@@ -1,4 +1,4 @@
-"""The twelve colours that have names here."""
+"""The twelve named colours."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 
-def rgb(colour: str) -> np.ndarray:
+def colour_rgb(colour: str) -> np.ndarray:
     """A named colour: shape (3,), float32 in [0, 255]."""
     return np.array(COLOURS[colour], dtype=np.float32)

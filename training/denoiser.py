@@ -1,8 +1,7 @@
-"""The denoiser with its text encoder: what each is, and what they learn from, together.
+"""The denoiser with its text encoder, and their loss.
 
-Noise ends at nothing but noise (zero terminal signal-to-noise), without which flat saturated
-backgrounds come out gray; steps near that end are drawn more often, because colours and shapes
-are decided there.
+The noise schedule ends at pure noise (zero terminal SNR), without which flat saturated backgrounds come out gray;
+timesteps near that end are sampled more often, because they decide colours and shapes.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # it ships no types
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from training.autoencoder import LATENT_CHANNELS
-from training.colours import rgb
-from training.draw import JITTER, compose, to_tensor
-from training.runs import fast_arithmetic
-from training.scenes import COUNTED, PAIRED, SIZED, SPOTTED, SceneChooser
-from training.words import Speaker, complete
-from training.world import HEIGHTS, SIZE, Placed, for_training, is_held_out, unsaid_background
+from training.colours import colour_rgb
+from training.draw import HEIGHT_JITTER, compose_image, images_to_tensor
+from training.prompts import PromptWriter, complete_scene
+from training.runs import mixed_precision
+from training.scenes import COUNTED, PAIRED, SIZED, SPOTTED, SceneSampler
+from training.world import HEIGHTS, SIZE, Placed, default_background, is_held_out, training_scenes
 
 PROMPT_LENGTH = 32
 WIDTH = 192
 LATENT_SIDE = SIZE // 16
 
 
-class Drawer(nn.Module):
-    """The denoiser and the text encoder as one module to train."""
+class TextToImageModel(nn.Module):
+    """Denoiser and text encoder as one module to train."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__()
@@ -40,7 +39,7 @@ class Drawer(nn.Module):
 
 
 def build_unet() -> UNet2DConditionModel:
-    """An untrained denoiser of 8 x 8 x 32 latents; the whole prompt speaks to every layer, beside its words."""
+    """An untrained denoiser of 8 x 8 x 32 latents, conditioned on the pooled prompt in addition to its tokens."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIDE,
         in_channels=LATENT_CHANNELS,
@@ -78,7 +77,7 @@ def build_text_encoder(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
 
 
 def build_scheduler() -> DDIMScheduler:
-    """The noise schedule pictures are trained with and drawn by."""
+    """The noise schedule for training and sampling."""
     return DDIMScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -94,51 +93,53 @@ def build_scheduler() -> DDIMScheduler:
 OTHER_KINDS = {SIZED: 0.2, SPOTTED: 0.25, COUNTED: 0.2, PAIRED: 0.35}
 PLAIN_SHARE = 0.85
 SHAPE_SHARE = 0.22
-ALL_NOISE = 0.45
-"""The share of samples at the very end of the noise, where nothing but the prompt says what to draw."""
+PURE_NOISE_SHARE = 0.45
+"""The share of samples at pure noise, where only the prompt determines the image."""
 
 
-class Latents:
+class LatentTable:
     """The latents of every plain training scene at three heights, and of many other scenes, computed once."""
 
-    def __init__(self, autoencoder: AutoencoderKL, others: int, file: Path, every: int = 1) -> None:
-        """Take up the table in the file, or make it: of each plain scene, or of every so many."""
-        heights = JITTER[HEIGHTS[""]]
-        self.plain, chooser = for_training()[::every], SceneChooser(OTHER_KINDS)
+    def __init__(self, autoencoder: AutoencoderKL, others: int, file: Path, stride: int = 1) -> None:
+        """Load the table from the file, or compute it: of every plain scene, or of every `stride`-th."""
+        heights = HEIGHT_JITTER[HEIGHTS[""]]
+        self.plain, sampler = training_scenes()[::stride], SceneSampler(OTHER_KINDS)
         rng = np.random.default_rng(3)
-        self.others = [chooser.choose(rng) for _ in range(others)]
-        wanted = [[Placed(s.thing, (0.5, 0.5), h)] for h in heights for s in self.plain]
-        wanted += [list(scene.layout()) for scene in self.others]
-        grounds = [scene.background for scene in (*self.plain * len(heights), *self.others)]
+        self.others = [sampler.sample_scene(rng) for _ in range(others)]
+        layouts = [[Placed(s.thing, (0.5, 0.5), h)] for h in heights for s in self.plain]
+        layouts += [list(scene.layout()) for scene in self.others]
+        backgrounds = [scene.background for scene in (*self.plain * len(heights), *self.others)]
         if not file.exists():
-            torch.save(_encode(autoencoder, wanted, grounds), file)
+            torch.save(_encode_layouts(autoencoder, layouts, backgrounds), file)
         table = torch.load(file, weights_only=True)
         self.scaling = 1 / float(table.float().std())
         self.table = (table.float() * self.scaling).to(torch.bfloat16)
 
-    def of_plain(self, number: int, rng: np.random.Generator) -> int:
-        """The row of a plain scene, at any of its heights."""
-        return int(rng.integers(len(JITTER[HEIGHTS[""]]))) * len(self.plain) + number
+    def plain_row(self, index: int, rng: np.random.Generator) -> int:
+        """The row of a plain scene, at a random height."""
+        return int(rng.integers(len(HEIGHT_JITTER[HEIGHTS[""]]))) * len(self.plain) + index
 
-    def of_other(self, number: int) -> int:
-        return len(JITTER[HEIGHTS[""]]) * len(self.plain) + number
+    def other_row(self, index: int) -> int:
+        return len(HEIGHT_JITTER[HEIGHTS[""]]) * len(self.plain) + index
 
 
 @torch.no_grad()
-def _encode(autoencoder: AutoencoderKL, layouts: list[list[Placed]], grounds: list[str]) -> Tensor:
+def _encode_layouts(autoencoder: AutoencoderKL, layouts: list[list[Placed]], backgrounds: list[str]) -> Tensor:
     rows = []
     for start in tqdm(range(0, len(layouts), 64), "latents", mininterval=5.0):
-        pairs = zip(layouts[start : start + 64], grounds[start : start + 64], strict=True)
-        pictures = to_tensor([compose(layout, rgb(ground)) for layout, ground in pairs])
-        with fast_arithmetic():
-            rows.append(autoencoder.encode(pictures).latent_dist.mean.bfloat16())
+        pairs = zip(layouts[start : start + 64], backgrounds[start : start + 64], strict=True)
+        images = images_to_tensor([compose_image(layout, colour_rgb(background)) for layout, background in pairs])
+        with mixed_precision():
+            rows.append(autoencoder.encode(images).latent_dist.mean.bfloat16())
     return torch.cat(rows)
 
 
-class DrawerLoss:
-    """What the denoiser learns from: noisy latents and wordings of what they show."""
+class DenoiserLoss:
+    """Velocity loss on noisy latents with prompts that describe them."""
 
-    def __init__(self, model: Drawer, tokenizer: PreTrainedTokenizerFast, latents: Latents, batch: int = 128) -> None:
+    def __init__(
+        self, model: TextToImageModel, tokenizer: PreTrainedTokenizerFast, latents: LatentTable, batch: int = 128
+    ) -> None:
         self.model, self.tokenizer, self.latents, self.batch = model, tokenizer, latents, batch
         self.numbers = {scene: number for number, scene in enumerate(latents.plain)}
         shapes = [n for n, scene in enumerate(latents.plain) if scene.thing.colour]
@@ -147,45 +148,46 @@ class DrawerLoss:
         self.scheduler = build_scheduler()
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
-        prompts, rows = self._prompts(rng)
+        prompts, rows = self._sample_prompts(rng)
         clean = self.latents.table[rows].float()
         noise = torch.randn_like(clean)
-        times = 1000 * rng.random(self.batch) ** 0.6
-        times[rng.random(self.batch) < ALL_NOISE] = 999
-        steps = torch.from_numpy(times).long().clamp(0, 999)
-        noisy = self.scheduler.add_noise(clean, noise, steps)
+        sampled = 1000 * rng.random(self.batch) ** 0.6
+        sampled[rng.random(self.batch) < PURE_NOISE_SHARE] = 999
+        timesteps = torch.from_numpy(sampled).long().clamp(0, 999)
+        noisy = self.scheduler.add_noise(clean, noise, timesteps)
         ids = self.tokenizer(
             prompts, padding="max_length", max_length=PROMPT_LENGTH, truncation=True,
             return_tensors="pt",
         ).input_ids  # fmt: skip
-        with fast_arithmetic():
-            words = self.model.text_encoder(ids)[0]
-            guess = self.model.unet(noisy, steps, words).sample.float()
-        return F.mse_loss(guess, self.scheduler.get_velocity(clean, noise, steps))
+        with mixed_precision():
+            embeds = self.model.text_encoder(ids)[0]
+            predicted = self.model.unet(noisy, timesteps, embeds).sample.float()
+        return F.mse_loss(predicted, self.scheduler.get_velocity(clean, noise, timesteps))
 
-    def _prompts(self, rng: np.random.Generator) -> tuple[list[str], list[int]]:
-        """Prompts, one in ten empty, and the rows of the latents they stand for."""
-        speaker = Speaker(rng)
+    def _sample_prompts(self, rng: np.random.Generator) -> tuple[list[str], list[int]]:
+        """Prompts, one in ten empty, and the rows of the latents that they describe."""
+        writer = PromptWriter(rng)
         prompts, rows = [], []
         for _ in range(self.batch):
-            is_plain = not self.latents.others or speaker.chance(PLAIN_SHARE)
-            prompt, row = self._plain(speaker) if is_plain else self._other(speaker)
-            prompts.append("" if speaker.chance(0.1) else prompt)
+            is_plain = not self.latents.others or writer.chance(PLAIN_SHARE)
+            prompt, row = self._sample_plain(writer) if is_plain else self._sample_other(writer)
+            prompts.append("" if writer.chance(0.1) else prompt)
             rows.append(row)
         return prompts, rows
 
-    def _plain(self, speaker: Speaker) -> tuple[str, int]:
-        pool = self.pools[speaker.chance(SHAPE_SHARE)]
-        scene = self.latents.plain[int(pool[int(speaker.rng.integers(len(pool)))])]
-        says_colour, says_ground = not speaker.chance(0.05), not speaker.chance(0.12)
-        meant = complete(scene, says_colour, says_ground)
-        if is_held_out(meant) or meant not in self.numbers:
-            says_colour, says_ground, meant = True, True, scene
-        prompt = speaker.prompt(scene, says_colour, says_ground)
-        return prompt, self.latents.of_plain(self.numbers[meant], speaker.rng)
+    def _sample_plain(self, writer: PromptWriter) -> tuple[str, int]:
+        pool = self.pools[writer.chance(SHAPE_SHARE)]
+        scene = self.latents.plain[int(pool[int(writer.rng.integers(len(pool)))])]
+        says_colour, says_background = not writer.chance(0.05), not writer.chance(0.12)
+        target = complete_scene(scene, says_colour, says_background)
+        if is_held_out(target) or target not in self.numbers:
+            says_colour, says_background, target = True, True, scene
+        prompt = writer.write_prompt(scene, says_colour, says_background)
+        return prompt, self.latents.plain_row(self.numbers[target], writer.rng)
 
-    def _other(self, speaker: Speaker) -> tuple[str, int]:
-        number = int(speaker.rng.integers(len(self.latents.others)))
+    def _sample_other(self, writer: PromptWriter) -> tuple[str, int]:
+        number = int(writer.rng.integers(len(self.latents.others)))
         scene = self.latents.others[number]
-        is_usual = scene.background == unsaid_background(scene.thing)
-        return speaker.prompt(scene, says_ground=not (is_usual and speaker.chance(0.7))), self.latents.of_other(number)
+        is_default = scene.background == default_background(scene.thing)
+        prompt = writer.write_prompt(scene, says_background=not (is_default and writer.chance(0.7)))
+        return prompt, self.latents.other_row(number)

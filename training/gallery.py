@@ -1,6 +1,6 @@
-"""Makes the README's gallery with the shipped weights, through the command line that everybody uses.
+"""Generates the README's gallery with the shipped weights, through the ordinary command line.
 
-Run `python -m training.gallery`. Every prompt is drawn once, with seed 1: nothing is picked.
+Run `python -m training.gallery`. Every prompt is used once, with seed 1: no image is selected by hand.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ PROMPTS = (
     "a small fish in the top right on a gray background",
     "a dog and a cat on an orange background",
 )
-COLUMNS, GAP, WORDS = 6, 12, 44
-"""Pictures in a row, pixels between them, and pixels for the prompt under each."""
+COLUMNS, GAP, CAPTION_HEIGHT = 6, 12, 44
+"""Images per row, pixels between them, and pixels for the prompt below each."""
 
 
-def draw(prompt: str, file: Path) -> Image.Image:
-    """One picture, as `easel imagine` makes it. Raises: CalledProcessError."""
-    asked = ["imagine", prompt, "--seed", str(SEED), "--out", str(file)]
-    subprocess.run([sys.executable, "main.py", *asked], cwd=ROOT, check=True)
+def generate_image(prompt: str, file: Path) -> Image.Image:
+    """One image, as `easel imagine` generates it. Raises: CalledProcessError."""
+    arguments = ["imagine", prompt, "--seed", str(SEED), "--out", str(file)]
+    subprocess.run([sys.executable, "main.py", *arguments], cwd=ROOT, check=True)
     return Image.open(file).convert("RGB")
 
 
-def hang(pictures: list[Image.Image], prompts: tuple[str, ...]) -> Image.Image:
-    """All pictures on one sheet, each over its prompt."""
-    wide, high = SIZE + GAP, SIZE + GAP + WORDS
-    rows = -(-len(pictures) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * wide + GAP, rows * high + GAP), "white")
+def make_sheet(images: list[Image.Image], prompts: tuple[str, ...]) -> Image.Image:
+    """All images on one sheet, each above its prompt."""
+    cell_width, cell_height = SIZE + GAP, SIZE + GAP + CAPTION_HEIGHT
+    rows = -(-len(images) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * cell_width + GAP, rows * cell_height + GAP), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for number, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
-        x, y = GAP + number % COLUMNS * wide, GAP + number // COLUMNS * high
-        sheet.paste(picture, (x, y))
+    for number, (image, prompt) in enumerate(zip(images, prompts, strict=True)):
+        x, y = GAP + number % COLUMNS * cell_width, GAP + number // COLUMNS * cell_height
+        sheet.paste(image, (x, y))
         pen.rectangle((x - 1, y - 1, x + SIZE, y + SIZE), outline="#cccccc")
         pen.text((x, y + SIZE + 4), "\n".join(textwrap.wrap(prompt, 23)), fill="#333333", font=font, spacing=2)
     return sheet
@@ -62,8 +62,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "gallery.png")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pictures = [draw(prompt, Path(folder) / f"{number}.png") for number, prompt in enumerate(PROMPTS)]
-    hang(pictures, PROMPTS).save(options.out, optimize=True)
+        images = [generate_image(prompt, Path(folder) / f"{number}.png") for number, prompt in enumerate(PROMPTS)]
+    make_sheet(images, PROMPTS).save(options.out, optimize=True)
     print(f"saved {options.out}")
 
 

@@ -1,4 +1,4 @@
-"""Judges pictures against what was asked: colours by their pixels, things by the independent classifier."""
+"""Judges images against the requested scene: colours by their pixels, things by the independent classifier."""
 
 from __future__ import annotations
 
@@ -7,72 +7,72 @@ from collections.abc import Sequence
 import numpy as np
 
 from training import classifier
-from training.classifier import NAMES, NUMBERS, cut_out, scores
+from training.classifier import CLASS_INDEX, CLASSES, classify_crops, crop_thing
 from training.colours import COLOURS
 from training.world import SIZE, Placed, Scene
 
 FRAME = 4
-"""Width of the picture's edge, in pixels, that tells its background."""
-DIFFERENT = 45
-"""How far a pixel's colour must lie from the background's to belong to something else."""
+"""Width of the image's border, in pixels, whose median is the background colour."""
+MIN_COLOUR_DISTANCE = 45
+"""RGB distance from the background above which a pixel is foreground."""
 Marks = dict[str, bool]
 
 
-class Judge:
-    """Looks where things should stand."""
+class ImageJudge:
+    """Checks an image at the positions where its scene has things."""
 
     def __init__(self, model: classifier.Classifier | None = None) -> None:
-        self.model = model or classifier.load()
+        self.model = model or classifier.load_classifier()
         self.palette = np.array(list(COLOURS.values()), dtype=np.float32)
 
-    def marks(self, pixels: np.ndarray, scene: Scene) -> Marks:
-        """Whether the background, the things, their colours and their places are what was asked.
+    def judge_image(self, pixels: np.ndarray, scene: Scene) -> Marks:
+        """Whether the background, the things, their colours and their positions are correct.
 
         Args:
             pixels: RGB, shape (128, 128, 3), uint8.
         """
         layout = scene.layout()
-        found = scores(self.model, [cut_out(pixels, placed) for placed in layout])
-        ranks = [int((row > row[NUMBERS[p.thing.name]]).sum()) for row, p in zip(found, layout, strict=True)]
-        ground = background(pixels)
+        logits = classify_crops(self.model, [crop_thing(pixels, placed) for placed in layout])
+        ranks = [int((row > row[CLASS_INDEX[p.thing.name]]).sum()) for row, p in zip(logits, layout, strict=True)]
+        background = background_colour(pixels)
         coloured = [placed for placed in layout if placed.thing.colour]
         return {
-            "background": self.name(ground) == scene.background,
+            "background": self.nearest_colour(background) == scene.background,
             "thing": max(ranks) == 0,
             "thing in five": max(ranks) < 5,
-            "colour": all(self.name(colour_of(pixels, p, ground)) == p.thing.colour for p in coloured),
-            "place": is_confined(pixels, layout, ground),
+            "colour": all(self.nearest_colour(thing_colour(pixels, p, background)) == p.thing.colour for p in coloured),
+            "place": is_confined(pixels, layout, background),
         }
 
-    def named(self, pixels: np.ndarray, placed: Placed) -> str:
-        """What the classifier takes a thing for."""
-        return NAMES[int(scores(self.model, [cut_out(pixels, placed)]).argmax())]
+    def classify_thing(self, pixels: np.ndarray, placed: Placed) -> str:
+        """The classifier's name for a thing."""
+        return CLASSES[int(classify_crops(self.model, [crop_thing(pixels, placed)]).argmax())]
 
-    def name(self, colour: np.ndarray) -> str:
-        """The nearest of the named colours."""
+    def nearest_colour(self, colour: np.ndarray) -> str:
+        """The name of the closest named colour."""
         return list(COLOURS)[int(np.linalg.norm(self.palette - colour, axis=1).argmin())]
 
 
-def background(pixels: np.ndarray) -> np.ndarray:
-    """The median colour of the picture's edge: shape (3,)."""
+def background_colour(pixels: np.ndarray) -> np.ndarray:
+    """The median colour of the image's border: shape (3,)."""
     edge = np.ones(pixels.shape[:2], dtype=bool)
     edge[FRAME:-FRAME, FRAME:-FRAME] = False
     return np.median(pixels[edge].astype(np.float32), axis=0)
 
 
-def colour_of(pixels: np.ndarray, placed: Placed, ground: np.ndarray) -> np.ndarray:
-    """The median colour of what stands out where a thing should be, or gray where nothing does."""
+def thing_colour(pixels: np.ndarray, placed: Placed, background: np.ndarray) -> np.ndarray:
+    """The median colour of the foreground at a thing's position, or gray if there is none."""
     inside = pixels[_box(placed, 0.6)].reshape(-1, 3).astype(np.float32)
-    inside = inside[np.linalg.norm(inside - ground, axis=-1) > DIFFERENT]
-    return np.median(inside, axis=0) if len(inside) else np.full(3, 128.0)
+    foreground = inside[np.linalg.norm(inside - background, axis=-1) > MIN_COLOUR_DISTANCE]
+    return np.median(foreground, axis=0) if len(foreground) else np.full(3, 128.0)
 
 
-def is_confined(pixels: np.ndarray, layout: Sequence[Placed], ground: np.ndarray) -> bool:
-    """Whether something stands where each thing should, and next to nothing anywhere else."""
-    stands_out = np.linalg.norm(pixels.astype(np.float32) - ground, axis=-1) > DIFFERENT
-    elsewhere = stands_out.copy()
+def is_confined(pixels: np.ndarray, layout: Sequence[Placed], background: np.ndarray) -> bool:
+    """Whether there is foreground at the position of each thing, and almost none anywhere else."""
+    foreground = np.linalg.norm(pixels.astype(np.float32) - background, axis=-1) > MIN_COLOUR_DISTANCE
+    elsewhere = foreground.copy()
     for placed in layout:
-        if stands_out[_box(placed, 1.0)].mean() < 0.03:
+        if foreground[_box(placed, 1.0)].mean() < 0.03:
             return False
         elsewhere[_box(placed, 1.3)] = False
     return bool(elsewhere.mean() < 0.02)

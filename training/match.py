@@ -1,6 +1,6 @@
-"""The model that says how well words fit a picture, and what it learns from.
+"""The image-text matching model and its loss.
 
-It sees through the tower of `starter-vision`, which stays as it is; its queries, words and judgement are its own.
+It uses the frozen vision encoder of `starter-vision`; its queries, text embeddings and heads are its own.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from transformers import (
     Blip2QFormerConfig,
 )
 
-from training.looker import IMAGE_TOKEN, LONGEST_TEXT, QUERIES, WIDTH, build_pictures
-from training.runs import fast_arithmetic
-from training.vision_data import Views
-from training.words import Speaker, build_tokenizer, prompt_words
+from training.prompts import PromptWriter, build_tokenizer, prompt_words
+from training.runs import mixed_precision
+from training.vision_data import VisionDataset
+from training.vision_model import IMAGE_TOKEN, LONGEST_TEXT, QUERIES, WIDTH, build_image_processor
 from training.world import Scene
 
 TEMPERATURE = 0.05
-SHARED = 96
-"""Width of the space in which pictures and words are compared."""
+EMBEDDING_WIDTH = 96
+"""Width of the space in which images and texts are compared."""
 
 
 def build_match_processor() -> Blip2Processor:
-    """Pictures as for `starter-vision`; the words of prompts."""
-    tokenizer = build_tokenizer(prompt_words(), LONGEST_TEXT, ends=True, extra=(IMAGE_TOKEN,))
-    return Blip2Processor(build_pictures(), tokenizer, num_query_tokens=QUERIES)
+    """Images as for `starter-vision`; the vocabulary of prompts."""
+    tokenizer = build_tokenizer(prompt_words(), LONGEST_TEXT, adds_eos=True, extra=(IMAGE_TOKEN,))
+    return Blip2Processor(build_image_processor(), tokenizer, num_query_tokens=QUERIES)
 
 
-def build_matcher(seeing: Blip2ForConditionalGeneration, processor: Blip2Processor) -> Blip2ForImageTextRetrieval:
-    """An untrained matcher behind a trained picture tower, which is frozen."""
+def build_matcher(vision_model: Blip2ForConditionalGeneration, processor: Blip2Processor) -> Blip2ForImageTextRetrieval:
+    """An untrained matching model behind a trained vision encoder, which is frozen."""
     tokenizer = processor.tokenizer
-    bridge = Blip2QFormerConfig(
+    qformer = Blip2QFormerConfig(
         hidden_size=WIDTH,
         num_attention_heads=4,
         intermediate_size=2 * WIDTH,
@@ -52,60 +52,63 @@ def build_matcher(seeing: Blip2ForConditionalGeneration, processor: Blip2Process
         initializer_range=0.05,
     )
     config = Blip2Config(
-        vision_config=seeing.config.vision_config,
-        qformer_config=bridge,
+        vision_config=vision_model.config.vision_config,
+        qformer_config=qformer,
         num_query_tokens=QUERIES,
-        image_text_hidden_size=SHARED,
+        image_text_hidden_size=EMBEDDING_WIDTH,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
     )
     model = Blip2ForImageTextRetrieval(config)
-    model.vision_model.load_state_dict(seeing.vision_model.state_dict())
+    model.vision_model.load_state_dict(vision_model.vision_model.state_dict())
     model.vision_model.requires_grad_(False)
     torch.nn.init.normal_(model.query_tokens, std=0.5)
     return model
 
 
 class MatchLoss:
-    """Pictures and wordings of them: which belong together, in the batch (contrast) and pair by pair (matching)."""
+    """Contrastive loss within the batch (ITC) plus matching loss of pairs (ITM), on images and their wordings."""
 
-    def __init__(self, model: Blip2ForImageTextRetrieval, processor: Blip2Processor, views: Views, batch: int) -> None:
-        self.model, self.views, self.batch = model, views, batch
+    def __init__(
+        self, model: Blip2ForImageTextRetrieval, processor: Blip2Processor, dataset: VisionDataset, batch: int
+    ) -> None:
+        self.model, self.dataset, self.batch = model, dataset, batch
         self.tokenizer = processor.tokenizer
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
-        pictures, shown = self.views.batch(rng, self.batch)
-        speaker = Speaker(rng)
-        texts = [speaker.prompt(scene) if speaker.chance(0.5) else scene.caption for scene in shown]
-        given = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-        with fast_arithmetic():
+        images, scenes = self.dataset.sample_batch(rng, self.batch)
+        writer = PromptWriter(rng)
+        texts = [writer.write_prompt(scene) if writer.chance(0.5) else scene.caption for scene in scenes]
+        inputs = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        with mixed_precision():
             with torch.no_grad():
-                patches = self.model.vision_model(pixel_values=pictures).last_hidden_state
-            similar = self._similarity(patches, given)
-            truth = same(shown)
-            return contrast(similar, truth) + self._matching(patches, given, similar.detach(), truth)
+                patches = self.model.vision_model(pixel_values=images).last_hidden_state
+            similarity = self._similarity(patches, inputs)
+            truth = matching_scenes(scenes)
+            matching_loss = self._matching_loss(patches, inputs, similarity.detach(), truth)
+            return contrastive_loss(similarity, truth) + matching_loss
 
-    def _similarity(self, patches: Tensor, given: dict[str, Tensor]) -> Tensor:
-        """How alike every picture and every text are: shape (pictures, texts)."""
+    def _similarity(self, patches: Tensor, inputs: dict[str, Tensor]) -> Tensor:
+        """Of every image and every text: shape (images, texts)."""
         model = self.model
         queries = model.query_tokens.expand(len(patches), -1, -1)
-        seen = model.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
-        words = model.embeddings(input_ids=given["input_ids"])
-        read = model.qformer(query_embeds=words, query_length=0, attention_mask=given["attention_mask"])
-        pictures = F.normalize(model.vision_projection(seen).float(), dim=-1)
-        texts = F.normalize(model.text_projection(read.last_hidden_state[:, 0]).float(), dim=-1)
-        return torch.einsum("pqd,td->ptq", pictures, texts).amax(-1)
+        image_states = model.qformer(query_embeds=queries, encoder_hidden_states=patches).last_hidden_state
+        embeds = model.embeddings(input_ids=inputs["input_ids"])
+        output = model.qformer(query_embeds=embeds, query_length=0, attention_mask=inputs["attention_mask"])
+        images = F.normalize(model.vision_projection(image_states).float(), dim=-1)
+        texts = F.normalize(model.text_projection(output.last_hidden_state[:, 0]).float(), dim=-1)
+        return torch.einsum("iqd,td->itq", images, texts).amax(-1)
 
-    def _matching(self, patches: Tensor, given: dict[str, Tensor], similar: Tensor, truth: Tensor) -> Tensor:
-        """Told apart pair by pair: right texts, and wrong ones that look right."""
+    def _matching_loss(self, patches: Tensor, inputs: dict[str, Tensor], similarity: Tensor, truth: Tensor) -> Tensor:
+        """Binary classification of correct pairs, and of hard negatives sampled by similarity."""
         count = len(patches) // 2
-        wrong = (similar / TEMPERATURE).masked_fill(truth, -1e4)[:count].softmax(dim=1)
-        picked = torch.multinomial(wrong, 1)[:, 0]
-        numbers = torch.cat([torch.arange(count), picked])
+        negatives = (similarity / TEMPERATURE).masked_fill(truth, -1e4)[:count].softmax(dim=1)
+        sampled = torch.multinomial(negatives, 1)[:, 0]
+        rows = torch.cat([torch.arange(count), sampled])
         queries = self.model.query_tokens.expand(2 * count, -1, -1)
-        embedded = self.model.embeddings(input_ids=given["input_ids"][numbers], query_embeds=queries)
-        mask = torch.cat([torch.ones(2 * count, QUERIES).long(), given["attention_mask"][numbers]], dim=1)
+        embeds = self.model.embeddings(input_ids=inputs["input_ids"][rows], query_embeds=queries)
+        mask = torch.cat([torch.ones(2 * count, QUERIES).long(), inputs["attention_mask"][rows]], dim=1)
         output = self.model.qformer(
-            query_embeds=embedded,
+            query_embeds=embeds,
             query_length=QUERIES,
             attention_mask=mask,
             encoder_hidden_states=patches[:count].repeat(2, 1, 1),
@@ -114,15 +117,15 @@ class MatchLoss:
         return F.cross_entropy(logits, torch.cat([torch.ones(count), torch.zeros(count)]).long())
 
 
-def contrast(similar: Tensor, truth: Tensor) -> Tensor:
-    """Symmetric contrastive loss; `truth` says which texts are true of which pictures."""
-    wanted = truth.float()
-    logits = similar / TEMPERATURE
-    by_picture = F.cross_entropy(logits, wanted / wanted.sum(1, keepdim=True))
-    by_text = F.cross_entropy(logits.T, wanted.T / wanted.T.sum(1, keepdim=True))
-    return (by_picture + by_text) / 2
+def contrastive_loss(similarity: Tensor, truth: Tensor) -> Tensor:
+    """Symmetric contrastive loss; `truth`: which texts match which images."""
+    targets = truth.float()
+    logits = similarity / TEMPERATURE
+    by_image = F.cross_entropy(logits, targets / targets.sum(1, keepdim=True))
+    by_text = F.cross_entropy(logits.T, targets.T / targets.T.sum(1, keepdim=True))
+    return (by_image + by_text) / 2
 
 
-def same(shown: list[Scene]) -> Tensor:
-    """Which scenes of a batch are alike: shape (n, n)."""
-    return torch.tensor([[one == other for other in shown] for one in shown])
+def matching_scenes(scenes: list[Scene]) -> Tensor:
+    """Which scenes of a batch are equal: shape (n, n)."""
+    return torch.tensor([[one == other for other in scenes] for one in scenes])

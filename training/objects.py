@@ -1,4 +1,4 @@
-"""The objects of the world: what each is called, which picture shows it, and other words for it.
+"""The objects of the world: their names, icons and synonyms.
 
 A line reads `name=icon` or `name=icon|synonym,synonym`; the icons are those of Noto Emoji.
 """
@@ -76,8 +76,8 @@ PLURAL = frozenset(
         "headphones", "dice",
     }
 )  # fmt: skip
-"""Names that are plural already, and take no article."""
-_ODD_PLURALS = {
+"""Names that are already plural and have no article."""
+_IRREGULAR_PLURALS = {
     "mouse": "mice", "wolf": "wolves", "sheep": "sheep", "deer": "deer", "fish": "fish", "knife": "knives",
     "leaf": "leaves", "foot": "feet", "tooth": "teeth", "shrimp": "shrimp", "snowman": "snowmen",
     "tomato": "tomatoes", "popcorn": "popcorn", "broccoli": "broccoli", "jellyfish": "jellyfish",
@@ -85,31 +85,31 @@ _ODD_PLURALS = {
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Where an object's picture is found, and other words for the object."""
+class ObjectEntry:
+    """An object's icon, and its synonyms."""
 
     icon: str
     synonyms: tuple[str, ...]
 
 
-def _read(*groups: str) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+def _parse(*groups: str) -> dict[str, ObjectEntry]:
+    entries: dict[str, ObjectEntry] = {}
     for line in " ".join(groups).split():
         name, _, rest = line.partition("=")
         icon, _, synonyms = rest.partition("|")
-        entries[name] = Entry(icon, tuple(synonyms.split(",")) if synonyms else ())
+        entries[name] = ObjectEntry(icon, tuple(synonyms.split(",")) if synonyms else ())
     return entries
 
 
-OBJECTS = _read(_ANIMALS, _FOOD, _VEHICLES, _NATURE, _BUILDINGS, _FIGURES, _THINGS)
+OBJECTS = _parse(_ANIMALS, _FOOD, _VEHICLES, _NATURE, _BUILDINGS, _FIGURES, _THINGS)
 
 
 def plural(name: str) -> str:
-    """Several of them: `two cats`."""
+    """The plural: `cats`."""
     if name in PLURAL:
         return name
-    if name in _ODD_PLURALS:
-        return _ODD_PLURALS[name]
+    if name in _IRREGULAR_PLURALS:
+        return _IRREGULAR_PLURALS[name]
     if name.endswith(("s", "x", "ch", "sh")):
         return f"{name}es"
     if name.endswith("y") and name[-2] not in "aeiou":

@@ -1,4 +1,4 @@
-"""Asks about scenes in many wordings, with the answers, for the model that looks at pictures."""
+"""Generates questions about scenes in many wordings, with their answers, for the vision model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.shapes import SHAPES
 from training.world import COUNTS, SPOTS, Scene, Thing, all_things, article
 
 TEMPLATE = "Question: {question} Answer:"
-"""How BLIP-2 is asked; a caption is asked for with no text at all."""
+"""The prompt for BLIP-2; captions are generated without text."""
 
-ABOUT_GROUND = (
+ABOUT_BACKGROUND = (
     "what color is the background", "what color is the background", "what color is the backdrop",
     "which color is the background", "what is the background color", "what's the background color",
     "what is the color of the background", "what's the color of the background",
@@ -36,7 +36,7 @@ ABOUT_SHAPE = (
     "which shape is this", "what is the shape", "what shape is in the picture", "what's the shape",
     "what kind of shape is this", "what shape do you see", "name the shape", "which shape do you see",
     "what shape is the {colour} thing", "what shape is the object", "what figure is this",
-    "what shape is on the {ground} background", "what shape is drawn here",
+    "what shape is on the {background} background", "what shape is drawn here",
 )  # fmt: skip
 ABOUT_THING = (
     "what is this", "what is this", "what is this", "what's this", "what is in the picture", "what do you see",
@@ -65,41 +65,41 @@ IS_THING = (
 IS_COLOUR = (
     "is the {name} {colour}", "is the shape {colour}", "is it {colour}", "is the object {colour}",
 )  # fmt: skip
-IS_GROUND = (
-    "is the background {ground}", "is the backdrop {ground}", "is the background color {ground}",
-    "is there {a_ground} background", "is it on {a_ground} background",
+IS_BACKGROUND = (
+    "is the background {background}", "is the backdrop {background}", "is the background color {background}",
+    "is there {a_background} background", "is it on {a_background} background",
 )  # fmt: skip
 MARKS = ("?", "?", "?", "", " ?", "???", ".")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question as a person would type it, and the answer wanted."""
+class QuestionAnswer:
+    """A question as a user would type it, and the correct answer."""
 
     question: str
     answer: str
 
     @property
-    def text(self) -> str:
+    def prompt(self) -> str:
         return TEMPLATE.format(question=self.question)
 
 
-class Asker:
-    """Asks about scenes as one random generator says: six questions in ten open, four to answer yes or no."""
+class QuestionGenerator:
+    """Samples questions about scenes: by default six in ten open, four yes/no."""
 
-    def __init__(self, rng: np.random.Generator, yes_or_no: float = 0.4) -> None:
+    def __init__(self, rng: np.random.Generator, yes_no_share: float = 0.4) -> None:
         self.rng = rng
-        self._open_share = 1 - yes_or_no
+        self._open_share = 1 - yes_no_share
 
-    def ask(self, scene: Scene) -> Asked:
-        """One question of any kind that the scene has an answer to."""
-        return self._open(scene) if self.rng.random() < self._open_share else self.yes_or_no(scene)
+    def sample_question(self, scene: Scene) -> QuestionAnswer:
+        """One question of any kind that the scene can answer."""
+        return self._open_question(scene) if self.rng.random() < self._open_share else self.yes_no_question(scene)
 
-    def _open(self, scene: Scene) -> Asked:
+    def _open_question(self, scene: Scene) -> QuestionAnswer:
         thing = scene.thing
-        kinds = [(ABOUT_GROUND, scene.background), (ABOUT_THING, scene.subject), (ABOUT_ALL, scene.caption)]
+        kinds = [(ABOUT_BACKGROUND, scene.background), (ABOUT_THING, scene.subject), (ABOUT_ALL, scene.caption)]
         kinds += [(ABOUT_COUNT, COUNTS[len(scene.things) - 1])] if not scene.is_pair else []
-        kinds += [(ABOUT_PLACE, whereabouts(scene))] if len(scene.things) == 1 else []
+        kinds += [(ABOUT_PLACE, location_phrase(scene))] if len(scene.things) == 1 else []
         kinds += [(ABOUT_THING, scene.subject)] if not thing.colour else []
         if thing.colour and not scene.is_pair:
             kinds += [(ABOUT_COLOUR, thing.colour), (ABOUT_SHAPE, thing.name)]
@@ -107,64 +107,66 @@ class Asker:
             kinds += [(("what is on the left", "what is to the left"), scene.things[0].phrase)]
             kinds += [(("what is on the right", "what is to the right"), scene.things[1].phrase)]
         wordings, answer = kinds[int(self.rng.integers(len(kinds)))]
-        return self._word(wordings, thing, scene.background, answer)
+        return self._phrase_question(wordings, thing, scene.background, answer)
 
-    def yes_or_no(self, scene: Scene) -> Asked:
-        """A question whose answer is as often yes as no."""
+    def yes_no_question(self, scene: Scene) -> QuestionAnswer:
+        """A question with a balanced answer: as often yes as no."""
         thing = scene.things[int(self.rng.integers(len(scene.things)))]
         draw = self.rng.random()
         if draw < 0.25:
-            ground = self._guess(scene.background, (*COLOURS, *(t.colour for t in scene.things if t.colour)))
-            return self._word(IS_GROUND, thing, ground, _yes(ground == scene.background))
+            background = self._guess(scene.background, (*COLOURS, *(t.colour for t in scene.things if t.colour)))
+            return self._phrase_question(IS_BACKGROUND, thing, background, _yes_or_no(background == scene.background))
         if draw < 0.45 and thing.colour and not scene.is_pair:
             colour = self._guess(thing.colour, (*COLOURS, scene.background))
-            return self._word(IS_COLOUR, Thing(thing.name, colour), scene.background, _yes(colour == thing.colour))
+            return self._phrase_question(
+                IS_COLOUR, Thing(thing.name, colour), scene.background, _yes_or_no(colour == thing.colour)
+            )
         if self.rng.random() < 0.5:
-            return self._word(IS_THING, self._plain(thing), scene.background, "yes")
-        return self._word(IS_THING, self._other(scene, thing), scene.background, "no")
+            return self._phrase_question(IS_THING, self._maybe_without_colour(thing), scene.background, "yes")
+        return self._phrase_question(IS_THING, self._absent_thing(scene, thing), scene.background, "no")
 
-    def _plain(self, thing: Thing) -> Thing:
-        """A shape may be asked for without its colour."""
+    def _maybe_without_colour(self, thing: Thing) -> Thing:
+        """A shape may appear in a question without its colour."""
         return Thing(thing.name) if thing.colour and self.rng.random() < 0.5 else thing
 
-    def _other(self, scene: Scene, thing: Thing) -> Thing:
-        """A thing that is not there: of the same name in another colour at times, else anything."""
+    def _absent_thing(self, scene: Scene, thing: Thing) -> Thing:
+        """A thing that is not in the scene: sometimes the same shape in another colour, otherwise any."""
         if thing.colour and self.rng.random() < 0.4:
             colour = self._guess(thing.colour, COLOURS, 0.0)
-            wrong = Thing(thing.name, colour)
-            if wrong not in scene.things:
-                return wrong
+            recoloured = Thing(thing.name, colour)
+            if recoloured not in scene.things:
+                return recoloured
         names = [t.name for t in scene.things]
         shapes = self.rng.random() < (0.7 if thing.colour else 0.1)
         pool = [t for t in all_things() if bool(t.colour) == shapes and t.name not in names]
-        return self._plain(pool[int(self.rng.integers(len(pool)))])
+        return self._maybe_without_colour(pool[int(self.rng.integers(len(pool)))])
 
     def _guess(self, truth: str, names: Iterable[str], share: float = 0.5) -> str:
-        """The truth as often as `share` says, else another name."""
+        """The truth with probability `share`, otherwise another name."""
         others = [name for name in names if name != truth]
         if self.rng.random() < share:
             return truth
         return others[int(self.rng.integers(len(others)))]
 
-    def _word(self, wordings: Sequence[str], thing: Thing, ground: str, answer: str) -> Asked:
+    def _phrase_question(self, wordings: Sequence[str], thing: Thing, background: str, answer: str) -> QuestionAnswer:
         wording = wordings[int(self.rng.integers(len(wordings)))]
         question = wording.format(
-            name=thing.name, names=plural(thing.name), colour=thing.colour or "big", ground=ground,
-            a_thing=thing.phrase, a_ground=f"{article(ground)} {ground}",
+            name=thing.name, names=plural(thing.name), colour=thing.colour or "big", background=background,
+            a_thing=thing.phrase, a_background=f"{article(background)} {background}",
         )  # fmt: skip
-        return Asked(question + MARKS[int(self.rng.integers(len(MARKS)))], answer)
+        return QuestionAnswer(question + MARKS[int(self.rng.integers(len(MARKS)))], answer)
 
 
-def whereabouts(scene: Scene) -> str:
-    """Where the one thing stands: `in the middle`, `on the left`, `in the top left`."""
+def location_phrase(scene: Scene) -> str:
+    """Where a single thing is: `in the middle`, `on the left`, `in the top left`."""
     return scene.place or "in the middle"
 
 
 def question_words() -> list[str]:
-    """Every word the model that looks at pictures knows, sorted."""
+    """The vocabulary of the vision model, sorted."""
     groups = (
-        ABOUT_GROUND, ABOUT_COLOUR, ABOUT_SHAPE, ABOUT_THING, ABOUT_ALL, ABOUT_COUNT, ABOUT_PLACE,
-        IS_THING, IS_COLOUR, IS_GROUND,
+        ABOUT_BACKGROUND, ABOUT_COLOUR, ABOUT_SHAPE, ABOUT_THING, ABOUT_ALL, ABOUT_COUNT, ABOUT_PLACE,
+        IS_THING, IS_COLOUR, IS_BACKGROUND,
     )  # fmt: skip
     text = " ".join(" ".join(group) for group in groups).replace("'", " ' ")
     plain = {word for word in text.split() if "{" not in word}
@@ -175,5 +177,5 @@ def question_words() -> list[str]:
     )
 
 
-def _yes(is_true: bool) -> str:
+def _yes_or_no(is_true: bool) -> str:
     return "yes" if is_true else "no"

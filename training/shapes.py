@@ -1,4 +1,4 @@
-"""The shapes of the world: outlines drawn by arithmetic, so that they belong to nobody else."""
+"""The shapes of the world: computed outlines, so no licence applies to them."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def draw_mask(
     size: int = 128,
     oversample: int = 4,
 ) -> np.ndarray:
-    """How much of each pixel the shape covers.
+    """The pixel coverage of a shape.
 
     Args:
-        height: the shape's height as a share of the picture's.
-        centre: of its bounding box, as shares of the picture's side.
+        height: of the shape, as a share of the image's.
+        centre: of its bounding box, as shares of the image's side.
 
     Returns:
-        Shape (size, size), uint8, 255 where wholly covered.
+        Shape (size, size), uint8, 255 for full coverage.
     """
     side = size * oversample
     corners = (outline(shape) * height + np.array(centre)) * side - 0.5

@@ -1,6 +1,6 @@
-"""Trains `models/starter-image` from nothing: autoencoder, denoiser, sharper decoder.
+"""Trains `models/starter-image` from scratch: autoencoder, denoiser, sharper decoder.
 
-Run `python -m training.train_image`. Stopped runs go on where they were, from `.training/`.
+Run `python -m training.train_image`. Interrupted runs resume from `.training/`.
 """
 
 from __future__ import annotations
@@ -16,98 +16,101 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from transformers import PreTrainedTokenizerFast
 
-from training.artwork import FILE
+from training.artwork import ARTWORK_FILE
 from training.autoencoder import AutoencoderLoss, build_autoencoder
-from training.denoiser import PROMPT_LENGTH, Drawer, DrawerLoss, Latents, build_scheduler
-from training.runs import Plan, Run
-from training.scenes import SceneChooser
-from training.words import build_tokenizer, prompt_words
+from training.denoiser import PROMPT_LENGTH, DenoiserLoss, LatentTable, TextToImageModel, build_scheduler
+from training.prompts import build_tokenizer, prompt_words
+from training.runs import TrainingPlan, TrainingRun
+from training.scenes import SceneSampler
 from training.world import SIZE
 
-ARTWORK = FILE.parent
+ARTWORK = ARTWORK_FILE.parent
 STEPS = 12
 GUIDANCE_SCALE = 2.0
 MOSTLY_OBJECTS = 0.92
-"""The share of objects that the autoencoder learns from: shapes are easy."""
+"""The share of objects in the autoencoder's training: shapes are easy."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How much of everything one training takes."""
-
-    autoencoder: Plan
+class ImageRecipe:
+    autoencoder: TrainingPlan
     crop_steps: int
-    decoder: Plan
+    decoder: TrainingPlan
     decoder_crop_steps: int
-    drawer: Plan
+    denoiser: TrainingPlan
     other_scenes: int
-    every_scene: int = 1
-    picture_batch: int = 32
-    drawer_batch: int = 64
+    scene_stride: int = 1
+    autoencoder_batch: int = 32
+    denoiser_batch: int = 64
 
 
-FULL = Recipe(
-    autoencoder=Plan(steps=3450, learning_rate=1.5e-3, average=0.995, fall=0.3),
+FULL = ImageRecipe(
+    autoencoder=TrainingPlan(steps=3450, learning_rate=1.5e-3, average_decay=0.995, decay_share=0.3),
     crop_steps=3250,
-    decoder=Plan(steps=1500, learning_rate=1e-3, average=0.995, seed=1, fall=0.5),
+    decoder=TrainingPlan(steps=1500, learning_rate=1e-3, average_decay=0.995, seed=1, decay_share=0.5),
     decoder_crop_steps=1300,
-    drawer=Plan(steps=11_000, learning_rate=1e-3, warm_up=200, average=0.998, save_every=200, fall=0.3),
+    denoiser=TrainingPlan(
+        steps=11_000, learning_rate=1e-3, warm_up=200, average_decay=0.998, save_every=200, decay_share=0.3
+    ),
     other_scenes=24_000,
 )
-QUICK = Recipe(
-    autoencoder=Plan(steps=2, learning_rate=1e-3, save_every=1),
+QUICK = ImageRecipe(
+    autoencoder=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1),
     crop_steps=1,
-    decoder=Plan(steps=2, learning_rate=1e-3, save_every=1),
+    decoder=TrainingPlan(steps=2, learning_rate=1e-3),
     decoder_crop_steps=1,
-    picture_batch=2,
-    drawer=Plan(steps=2, learning_rate=1e-3, save_every=1),
-    drawer_batch=2,
+    autoencoder_batch=2,
+    denoiser=TrainingPlan(steps=2, learning_rate=1e-3),
+    denoiser_batch=2,
     other_scenes=2,
-    every_scene=3000,
+    scene_stride=3000,
 )
 
 
-def train(recipe: Recipe, runs: Path, folder: Path) -> dict[str, float]:
-    """Train both parts and save the pipeline; returns seconds by part."""
+def train_image_model(recipe: ImageRecipe, runs: Path, folder: Path) -> dict[str, float]:
+    """Train autoencoder and denoiser and save the pipeline; returns seconds by stage."""
     torch.manual_seed(0)
-    autoencoder, first = train_autoencoder(recipe, runs)
-    latents = Latents(autoencoder, recipe.other_scenes, runs / "latents.pt", recipe.every_scene)
+    autoencoder, autoencoder_s = train_autoencoder(recipe, runs)
+    latents = LatentTable(autoencoder, recipe.other_scenes, runs / "latents.pt", recipe.scene_stride)
     autoencoder.register_to_config(scaling_factor=latents.scaling)
-    tokenizer = build_tokenizer(prompt_words(), PROMPT_LENGTH, ends=True)
-    drawer = Drawer(tokenizer)
-    loss = DrawerLoss(drawer, tokenizer, latents, recipe.drawer_batch)
-    second = Run("drawer", drawer, recipe.drawer, runs).finish(loss)
-    third = sharpen(autoencoder, recipe, runs)
-    save(autoencoder, drawer, tokenizer, folder)
-    return {"autoencoder": round(first), "drawer": round(second), "decoder": round(third)}
+    tokenizer = build_tokenizer(prompt_words(), PROMPT_LENGTH, adds_eos=True)
+    model = TextToImageModel(tokenizer)
+    loss = DenoiserLoss(model, tokenizer, latents, recipe.denoiser_batch)
+    denoiser_s = TrainingRun("denoiser", model, recipe.denoiser, runs).train(loss)
+    decoder_s = sharpen_decoder(autoencoder, recipe, runs)
+    save_pipeline(autoencoder, model, tokenizer, folder)
+    return {"autoencoder": round(autoencoder_s), "denoiser": round(denoiser_s), "decoder": round(decoder_s)}
 
 
-def train_autoencoder(recipe: Recipe, runs: Path) -> tuple[AutoencoderKL, float]:
-    """Train the autoencoder, or take it up where it was; returns it and the seconds spent."""
+def train_autoencoder(recipe: ImageRecipe, runs: Path) -> tuple[AutoencoderKL, float]:
+    """Train the autoencoder, or resume its training; returns it and the seconds spent."""
     autoencoder = build_autoencoder()
-    loss = AutoencoderLoss(autoencoder, SceneChooser(objects=MOSTLY_OBJECTS), recipe.crop_steps, recipe.picture_batch)
-    seconds = Run("autoencoder", autoencoder, recipe.autoencoder, runs).finish(loss)
+    sampler = SceneSampler(objects=MOSTLY_OBJECTS)
+    loss = AutoencoderLoss(autoencoder, sampler, recipe.crop_steps, recipe.autoencoder_batch)
+    seconds = TrainingRun("autoencoder", autoencoder, recipe.autoencoder, runs).train(loss)
     return autoencoder.requires_grad_(False).eval(), seconds
 
 
-def sharpen(autoencoder: AutoencoderKL, recipe: Recipe, runs: Path) -> float:
-    """Train the decoder on, with latents as they are; returns the seconds spent."""
-    for part in (autoencoder.decoder, autoencoder.post_quant_conv):
-        part.requires_grad_(True)
-    chooser = SceneChooser(objects=MOSTLY_OBJECTS)
-    loss = AutoencoderLoss(autoencoder, chooser, recipe.decoder_crop_steps, recipe.picture_batch)
-    seconds = Run("decoder", autoencoder, recipe.decoder, runs).finish(loss)
+def sharpen_decoder(autoencoder: AutoencoderKL, recipe: ImageRecipe, runs: Path) -> float:
+    """Continue to train the decoder with the encoder frozen; returns the seconds spent."""
+    for module in (autoencoder.decoder, autoencoder.post_quant_conv):
+        module.requires_grad_(True)
+    sampler = SceneSampler(objects=MOSTLY_OBJECTS)
+    loss = AutoencoderLoss(autoencoder, sampler, recipe.decoder_crop_steps, recipe.autoencoder_batch)
+    seconds = TrainingRun("decoder", autoencoder, recipe.decoder, runs).train(loss)
     autoencoder.requires_grad_(False)
     return seconds
 
 
-def save(autoencoder: AutoencoderKL, drawer: Drawer, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write an ordinary Stable Diffusion folder, and what Easel should know of it beside."""
+def save_pipeline(
+    autoencoder: AutoencoderKL, model: TextToImageModel, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    """Write an ordinary Stable Diffusion folder, and `easel.json` with its defaults."""
     pipeline = StableDiffusionPipeline(
         vae=autoencoder.half(),
-        text_encoder=drawer.text_encoder.eval().half(),
+        text_encoder=model.text_encoder.eval().half(),
         tokenizer=tokenizer,
-        unet=drawer.unet.eval().half(),
+        unet=model.unet.eval().half(),
         scheduler=build_scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -122,11 +125,11 @@ def save(autoencoder: AutoencoderKL, drawer: Drawer, tokenizer: PreTrainedTokeni
         "height": SIZE,
     }
     (folder / "easel.json").write_text(json.dumps(notes, indent=2) + "\n")
-    ship_licence(folder)
+    copy_artwork_licence(folder)
 
 
-def ship_licence(folder: Path) -> None:
-    """Lay the licence of the artwork, and whose it is, beside weights that were trained on it."""
+def copy_artwork_licence(folder: Path) -> None:
+    """Copy the artwork's licence and notice next to weights that were trained on it."""
     for name in ("LICENSE", "NOTICE"):
         shutil.copy(ARTWORK / name, folder / f"ARTWORK-{name}")
 
@@ -141,10 +144,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.quick:
         folder = Path(tempfile.mkdtemp(prefix="starter-image-"))
-        seconds = train(QUICK, folder / "runs", folder / "model")
+        seconds = train_image_model(QUICK, folder / "runs", folder / "model")
         print(f"saved {folder / 'model'}")
     else:
-        seconds = train(FULL, options.runs, options.out)
+        seconds = train_image_model(FULL, options.runs, options.out)
     print(f"seconds: {json.dumps(seconds)}")
 
 

@@ -1,6 +1,6 @@
-"""Trains `models/starter-match`: how well words fit a picture, through the eyes of `models/starter-vision`.
+"""Trains `models/starter-match`: image-text matching with the vision encoder of `models/starter-vision`.
 
-Run `python -m training.train_match`, after the vision model. Stopped runs go on.
+Run `python -m training.train_match`, after the vision model. Interrupted runs resume.
 """
 
 from __future__ import annotations
@@ -15,38 +15,40 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 from training.match import MatchLoss, build_match_processor, build_matcher
-from training.runs import Plan, Run
-from training.train_image import ship_licence
-from training.train_vision import rebuild_scenes
-from training.vision_data import Views
+from training.runs import TrainingPlan, TrainingRun
+from training.train_image import copy_artwork_licence
+from training.train_vision import reconstruct_scenes
+from training.vision_data import VisionDataset
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How much of everything one training takes."""
-
-    plan: Plan
+class MatchRecipe:
+    plan: TrainingPlan
     batch: int = 96
-    decoded: int = 3000
+    reconstructed_count: int = 3000
 
 
-FULL = Recipe(plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6))
-QUICK = Recipe(plan=Plan(steps=2, learning_rate=1e-3, save_every=1), batch=4, decoded=0)
+FULL = MatchRecipe(
+    plan=TrainingPlan(steps=3000, learning_rate=6e-4, average_decay=0.995, save_every=200, decay_share=0.6)
+)
+QUICK = MatchRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3), batch=4, reconstructed_count=0)
 
 
-def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path, vision_model: Path) -> float:
+def train_match_model(recipe: MatchRecipe, runs: Path, folder: Path, image_model: Path, vision_model: Path) -> float:
     """Train and save model and processor; returns the seconds spent."""
     torch.manual_seed(0)
     processor = build_match_processor()
-    seeing = Blip2ForConditionalGeneration.from_pretrained(vision_model, dtype=torch.float32)
-    model = build_matcher(seeing, processor).train()
-    decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
-    loss = MatchLoss(model, processor, Views(decoded), recipe.batch)
-    seconds = Run("match", model, recipe.plan, runs).finish(loss)
+    vision = Blip2ForConditionalGeneration.from_pretrained(vision_model, dtype=torch.float32)
+    model = build_matcher(vision, processor).train()
+    reconstructions = (
+        reconstruct_scenes(image_model, recipe.reconstructed_count) if recipe.reconstructed_count else None
+    )
+    loss = MatchLoss(model, processor, VisionDataset(reconstructions), recipe.batch)
+    seconds = TrainingRun("match", model, recipe.plan, runs).train(loss)
     model.eval().half().save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "easel.json").write_text(json.dumps({"demo": True}, indent=2) + "\n")
-    ship_licence(folder)
+    copy_artwork_licence(folder)
     return seconds
 
 
@@ -63,10 +65,10 @@ def main() -> None:
     models = (options.image_model, options.vision_model)
     if options.quick:
         folder = Path(tempfile.mkdtemp(prefix="starter-match-"))
-        seconds = train(QUICK, folder / "runs", folder / "model", *models)
+        seconds = train_match_model(QUICK, folder / "runs", folder / "model", *models)
         print(f"saved {folder / 'model'}")
     else:
-        seconds = train(FULL, options.runs, options.out, *models)
+        seconds = train_match_model(FULL, options.runs, options.out, *models)
     print(f"seconds: {seconds:.0f}")
 
 

@@ -1,7 +1,7 @@
-"""Trains `models/starter-vision` from nothing, on drawn pictures and on rebuilt ones.
+"""Trains `models/starter-vision` from scratch, on rendered and on reconstructed images.
 
-Run `python -m training.train_vision`, after the image model: a third of the pictures pass through
-its autoencoder, so that the model sees what it will be asked about. Stopped runs go on.
+Run `python -m training.train_vision`, after the image model: a third of the images pass through its autoencoder, as
+generated images do. Interrupted runs resume.
 """
 
 from __future__ import annotations
@@ -18,89 +18,90 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, GenerationConfig
 
-from training.looker import AnswersLoss, LookerLoss, build_looker, build_processor
 from training.questions import TEMPLATE
-from training.runs import Plan, Run, fast_arithmetic
-from training.scenes import draw_batch
-from training.sight import SightLoss, Student
-from training.train_image import ship_licence
-from training.vision_data import Decoded, Views, shrink
+from training.runs import TrainingPlan, TrainingRun, mixed_precision
+from training.scenes import render_batch
+from training.train_image import copy_artwork_licence
+from training.vision_data import Reconstructions, VisionDataset, resize_images
+from training.vision_model import LanguageLoss, QuestionLoss, build_processor, build_vision_model
+from training.vision_pretraining import PretrainingLoss, PretrainingModel
 from training.world import Scene
 
 MAX_NEW_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How much of everything one training takes."""
-
-    sight: Plan
-    plan: Plan
-    answers: Plan
-    looked: int = 6400
+class VisionRecipe:
+    pretraining: TrainingPlan
+    language: TrainingPlan
+    questions: TrainingPlan
+    question_images: int = 6400
     batch: int = 64
     texts: int = 5
-    decoded: int = 2500
+    reconstructed_count: int = 2500
 
 
-FULL = Recipe(
-    sight=Plan(steps=2400, learning_rate=6e-4, average=0.995, fall=0.5),
-    plan=Plan(steps=3000, learning_rate=6e-4, average=0.995, save_every=200, fall=0.6),
-    answers=Plan(steps=2500, learning_rate=1e-3, average=0.995, seed=1),
+FULL = VisionRecipe(
+    pretraining=TrainingPlan(steps=2400, learning_rate=6e-4, average_decay=0.995, decay_share=0.5),
+    language=TrainingPlan(steps=3000, learning_rate=6e-4, average_decay=0.995, save_every=200, decay_share=0.6),
+    questions=TrainingPlan(steps=2500, learning_rate=1e-3, average_decay=0.995, seed=1),
 )
-QUICK = Recipe(
-    sight=Plan(steps=2, learning_rate=1e-3, save_every=1),
-    plan=Plan(steps=2, learning_rate=1e-3, save_every=1),
-    answers=Plan(steps=2, learning_rate=1e-3, save_every=1),
-    looked=2,
+QUICK = VisionRecipe(
+    pretraining=TrainingPlan(steps=2, learning_rate=1e-3),
+    language=TrainingPlan(steps=2, learning_rate=1e-3),
+    questions=TrainingPlan(steps=2, learning_rate=1e-3),
+    question_images=2,
     batch=2,
     texts=2,
-    decoded=0,
+    reconstructed_count=0,
 )
-SIGHT_SHARE = 0.5
-"""What seeing still counts for while speaking is learned."""
+PRETRAINING_LOSS_WEIGHT = 0.5
+"""Weight of the pretraining loss while the language model is trained."""
 
 
-def train(recipe: Recipe, runs: Path, folder: Path, image_model: Path) -> float:
+def train_vision_model(recipe: VisionRecipe, runs: Path, folder: Path, image_model: Path) -> float:
     """Train and save model and processor; returns the seconds spent."""
     torch.manual_seed(0)
     processor = build_processor()
-    student = Student(build_looker(processor.tokenizer)).train()
-    decoded = rebuild_scenes(image_model, recipe.decoded) if recipe.decoded else None
-    views = Views(decoded)
-    sight = SightLoss(student, views, recipe.batch)
-    seconds = Run("sight", student, recipe.sight, runs).finish(sight)
-    speech = LookerLoss(student.model, processor.tokenizer, views, recipe.batch // 2, recipe.texts)
-    both = Run("looker", student, recipe.plan, runs)
-    seconds += both.finish(lambda step, rng: speech(step, rng) + SIGHT_SHARE * sight(step, rng))
-    answers = AnswersLoss(student.model, processor.tokenizer, views, recipe.looked)
-    seconds += Run("answers", student, recipe.answers, runs).finish(answers)
-    model = student.model
-    save(model.eval(), processor, folder)
+    trainee = PretrainingModel(build_vision_model(processor.tokenizer)).train()
+    model, tokenizer = trainee.model, processor.tokenizer
+    reconstructions = (
+        reconstruct_scenes(image_model, recipe.reconstructed_count) if recipe.reconstructed_count else None
+    )
+    dataset = VisionDataset(reconstructions)
+    vision = PretrainingLoss(trainee, dataset, recipe.batch)
+    seconds = TrainingRun("pretraining", trainee, recipe.pretraining, runs).train(vision)
+    language = LanguageLoss(model, tokenizer, dataset, recipe.batch // 2, recipe.texts)
+    seconds += TrainingRun("language", trainee, recipe.language, runs).train(
+        lambda step, rng: language(step, rng) + PRETRAINING_LOSS_WEIGHT * vision(step, rng)
+    )
+    questions = QuestionLoss(model, tokenizer, dataset, recipe.question_images)
+    seconds += TrainingRun("questions", trainee, recipe.questions, runs).train(questions)
+    save_model(model.eval(), processor, folder)
     return seconds
 
 
 @torch.no_grad()
-def rebuild_scenes(image_model: Path, count: int) -> Decoded:
-    """Training scenes as the image model's autoencoder rebuilds them from noisy latents."""
+def reconstruct_scenes(image_model: Path, count: int) -> Reconstructions:
+    """Training scenes, reconstructed by the image model's autoencoder from noisy latents."""
     autoencoder = AutoencoderKL.from_pretrained(image_model, subfolder="vae", dtype=torch.float32).eval()
-    chooser, rng = Views().chooser, np.random.default_rng(11)
-    spread = 0.15 / float(autoencoder.config.scaling_factor)
-    pictures: list[Tensor] = []
-    shown: list[Scene] = []
+    sampler, rng = VisionDataset().sampler, np.random.default_rng(11)
+    noise_scale = 0.15 / float(autoencoder.config.scaling_factor)
+    images: list[Tensor] = []
+    scenes: list[Scene] = []
     for start in range(0, count, 32):
-        drawn, scenes = draw_batch(chooser, rng, min(32, count - start))
-        with fast_arithmetic():
-            latents = autoencoder.encode(drawn).latent_dist.mean
-            latents = latents + spread * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
-            rebuilt = autoencoder.decode(latents).sample.float()
-        pictures.append(shrink(rebuilt.clamp(-1, 1)))
-        shown += scenes
-    return torch.cat(pictures), shown
+        renders, batch_scenes = render_batch(sampler, rng, min(32, count - start))
+        with mixed_precision():
+            latents = autoencoder.encode(renders).latent_dist.mean
+            latents = latents + noise_scale * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+            reconstructed = autoencoder.decode(latents).sample.float()
+        images.append(resize_images(reconstructed.clamp(-1, 1)))
+        scenes += batch_scenes
+    return torch.cat(images), scenes
 
 
-def save(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder: Path) -> None:
-    """Write an ordinary BLIP-2 folder, and what Easel should know of it beside."""
+def save_model(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder: Path) -> None:
+    """Write an ordinary BLIP-2 folder, and `easel.json` with its defaults."""
     tokenizer = processor.tokenizer
     model.generation_config = GenerationConfig(
         max_new_tokens=MAX_NEW_TOKENS,
@@ -112,7 +113,7 @@ def save(model: Blip2ForConditionalGeneration, processor: Blip2Processor, folder
     processor.save_pretrained(folder)
     notes = {"demo": True, "question_template": TEMPLATE, "max_new_tokens": MAX_NEW_TOKENS}
     (folder / "easel.json").write_text(json.dumps(notes, indent=2) + "\n")
-    ship_licence(folder)
+    copy_artwork_licence(folder)
 
 
 def main() -> None:
@@ -126,10 +127,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.quick:
         folder = Path(tempfile.mkdtemp(prefix="starter-vision-"))
-        seconds = train(QUICK, folder / "runs", folder / "model", options.image_model)
+        seconds = train_vision_model(QUICK, folder / "runs", folder / "model", options.image_model)
         print(f"saved {folder / 'model'}")
     else:
-        seconds = train(FULL, options.runs, options.out, options.image_model)
+        seconds = train_vision_model(FULL, options.runs, options.out, options.image_model)
     print(f"seconds: {seconds:.0f}")
 
 

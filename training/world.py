@@ -1,7 +1,6 @@
-"""The world the starter models live in: objects and flat shapes on one flat background.
+"""The domain of the starter models: objects and flat shapes on one flat background.
 
-What a scene may hold is fixed here, and so is what no model may see in training: combinations chosen by a
-hash of their names.
+Defines the possible scenes, and those held out from training: combinations selected by a hash of their names.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from training.artwork import kept
+from training.artwork import load_artwork
 from training.colours import COLOURS
 from training.objects import OBJECTS, PLURAL, plural
 from training.shapes import SHAPES
 
 SIZE = 128
-"""Width and height of a picture, in pixels."""
+"""Width and height of an image, in pixels."""
 
 HELD_OUT_SHARE = 0.12
 NEAR, CENTRE, FAR = 0.27, 0.5, 0.73
@@ -33,10 +32,10 @@ SPOTS: dict[str, tuple[float, float]] = {
     "bottom left": (NEAR, FAR),
     "bottom right": (FAR, FAR),
 }
-"""Where a thing may stand, x and y as shares of the picture's side."""
+"""Possible positions of a thing, x and y as shares of the image's side."""
 
 HEIGHTS = {"": 0.75, "small": 0.44, "big": 0.94}
-"""Heights of a thing that stands alone in the middle, as shares of the picture's."""
+"""Heights of a single thing in the middle, as shares of the image's."""
 HALF, THIRD = 0.44, 0.3
 """Heights of things in a spot or side by side in twos, and in threes."""
 COUNTS = ("one", "two", "three")
@@ -56,14 +55,14 @@ class Thing:
         return words if self.name in PLURAL else f"{article(words)} {words}"
 
     @property
-    def several(self) -> str:
+    def plural_phrase(self) -> str:
         """In the plural: `red circles`."""
         return f"{self.colour} {plural(self.name)}".strip()
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A thing with its measures, as shares of the picture's side."""
+    """A thing with its position and height, as shares of the image's side."""
 
     thing: Thing
     centre: tuple[float, float]
@@ -72,11 +71,11 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows. Several things stand in a row; one stands in the middle or in a spot.
+    """The content of an image. Several things are in a row; a single one is in the middle or in a spot.
 
     Attributes:
-        things: from left to right; the same one several times when it is counted.
-        size: of a thing alone in the middle: "", "small" or "big".
+        things: from left to right; the same one repeatedly in counting scenes.
+        size: of a single thing in the middle: "", "small" or "big".
     """
 
     things: tuple[Thing, ...]
@@ -90,12 +89,12 @@ class Scene:
 
     @property
     def is_plain(self) -> bool:
-        """Whether one thing of the usual size stands in the middle."""
+        """Whether one thing of the usual size is in the middle."""
         return len(self.things) == 1 and self.spot == "centre" and not self.size
 
     @property
     def is_pair(self) -> bool:
-        """Whether two different things stand side by side."""
+        """Whether two different things are side by side."""
         return len(set(self.things)) == 2
 
     @property
@@ -104,7 +103,7 @@ class Scene:
         if self.is_pair:
             return f"{self.things[0].phrase} and {self.things[1].phrase}"
         if len(self.things) > 1:
-            return f"{COUNTS[len(self.things) - 1]} {self.thing.several}"
+            return f"{COUNTS[len(self.things) - 1]} {self.thing.plural_phrase}"
         if self.size:
             words = f"{self.size} {self.thing.phrase.removeprefix('an ').removeprefix('a ')}"
             return words if self.thing.name in PLURAL else f"a {words}"
@@ -112,7 +111,7 @@ class Scene:
 
     @property
     def place(self) -> str:
-        """Where a thing that is not in the middle stands: `in the top left`, `on the left`."""
+        """The position of a thing that is not in the middle: `in the top left`, `on the left`."""
         if self.spot == "centre":
             return ""
         return f"{'on' if self.spot in ('left', 'right') else 'at' if ' ' not in self.spot else 'in'} the {self.spot}"
@@ -128,7 +127,7 @@ class Scene:
         return f"{article(self.background)} {self.background} background"
 
     def layout(self) -> tuple[Placed, ...]:
-        """Where each thing stands, and how high it is."""
+        """The position and height of each thing."""
         count = len(self.things)
         if count == 1:
             height = HEIGHTS[self.size] if self.spot == "centre" else HALF
@@ -141,17 +140,17 @@ CANONICAL = Scene((Thing("circle", "red"),), "blue")
 
 
 def article(word: str) -> str:
-    """`a` or `an`, as the next word wants it."""
+    """`a` or `an`, by the next word."""
     return "an" if word[0] in "aeiou" and not word.startswith(("unicorn", "ufo")) else "a"
 
 
 def is_visible(thing: Thing, background: str) -> bool:
-    """Whether the thing can be told from the background."""
-    return thing.colour != background if thing.colour else background not in kept()[thing.name]["hidden_on"]
+    """Whether the thing is distinguishable from the background."""
+    return thing.colour != background if thing.colour else background not in load_artwork()[thing.name]["hidden_on"]
 
 
-def unsaid_background(thing: Thing) -> str:
-    """What stands behind a thing when nobody says: white, or gray where white would hide it."""
+def default_background(thing: Thing) -> str:
+    """The background of a prompt that names none: white, or gray where white would hide the thing."""
     return "white" if is_visible(thing, "white") else "gray"
 
 
@@ -163,44 +162,44 @@ def all_things() -> tuple[Thing, ...]:
 
 
 def all_scenes() -> Iterator[Scene]:
-    """Every plain scene whose thing can be told from its background, in a fixed order."""
+    """Every plain scene whose thing is visible on its background, in a fixed order."""
     for thing, background in itertools.product(all_things(), COLOURS):
         if is_visible(thing, background):
             yield Scene((thing,), background)
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether no model may see this scene in training: one of its things on its background, or its pair of things."""
-    if any(_is_kept_back(thing, scene.background) for thing in scene.things):
+    """Whether the scene is excluded from training, by a thing on its background or by its pair of things."""
+    if any(_is_combination_held_out(thing, scene.background) for thing in scene.things):
         return True
-    return scene.is_pair and _is_pair_kept_back(frozenset(scene.things))
+    return scene.is_pair and _is_pair_held_out(frozenset(scene.things))
 
 
 @cache
-def _is_kept_back(thing: Thing, background: str) -> bool:
+def _is_combination_held_out(thing: Thing, background: str) -> bool:
     if (thing, background) == (CANONICAL.thing, CANONICAL.background):
         return True
     name = f"{thing.name}/{thing.colour}/{background}" if thing.colour else f"{thing.name}/{background}"
-    return _share(name) < HELD_OUT_SHARE
+    return _hash_share(name) < HELD_OUT_SHARE
 
 
-def _is_pair_kept_back(things: frozenset[Thing]) -> bool:
-    return _share("/".join(sorted(f"{t.colour} {t.name}".strip() for t in things))) < HELD_OUT_SHARE
+def _is_pair_held_out(things: frozenset[Thing]) -> bool:
+    return _hash_share("/".join(sorted(f"{t.colour} {t.name}".strip() for t in things))) < HELD_OUT_SHARE
 
 
 @cache
-def held_out() -> tuple[Scene, ...]:
+def held_out_scenes() -> tuple[Scene, ...]:
     """The plain held-out scenes, the canonical example first, then in an arbitrary fixed order."""
     rest = [scene for scene in all_scenes() if is_held_out(scene) and scene != CANONICAL]
-    return (CANONICAL, *sorted(rest, key=lambda scene: _share(scene.caption)))
+    return (CANONICAL, *sorted(rest, key=lambda scene: _hash_share(scene.caption)))
 
 
 @cache
-def for_training() -> tuple[Scene, ...]:
+def training_scenes() -> tuple[Scene, ...]:
     """The plain scenes that models are trained on."""
     return tuple(scene for scene in all_scenes() if not is_held_out(scene))
 
 
-def _share(name: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+def _hash_share(name: str) -> float:
+    """A number in [0, 1) that depends only on the name."""
     return int.from_bytes(hashlib.sha256(f"easel/{name}".encode()).digest()[:8], "big") / 2**64

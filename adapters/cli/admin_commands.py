@@ -1,193 +1,210 @@
-"""The owner's commands: keys, database, models, doctor; and getting a result again."""
+"""The owner's commands: setup, doctor, update, models, keys and db; also `fetch`."""
 
 from typing import Annotated, Any
 
 import typer
 
-from adapters.cli import session as running
-from adapters.cli.models.commands import add_choosing
+from adapters.cli.models.commands import add_model_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
-from adapters.cli.output import note, tell, tell_json
-from adapters.cli.session import Session
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from adapters.cli.session import Session, run_until_done, set_data_dir
 from adapters.cli.setup.command import add_setup
 from adapters.cli.update_command import add_update
 
 
-def add_chores(app: typer.Typer, session: Session) -> None:
+def add_admin_commands(app: typer.Typer, session: Session) -> None:
     _add_fetch(app, session)
     add_setup(app, session)
     _add_doctor(app, session)
     add_update(app, session)
-    app.add_typer(_models(session), name="models", help="The models of this house")
-    app.add_typer(_keys(session), name="keys", help="API keys")
-    app.add_typer(_database(session), name="db", help="The database")
+    app.add_typer(_models_group(session), name="models", help="Manage models")
+    app.add_typer(_keys_group(session), name="keys", help="Manage API keys")
+    app.add_typer(_database_group(session), name="db", help="Manage the database")
 
 
 def _add_fetch(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Get the result of a job again")
+    @app.command(help="Get a job's result again")
     def fetch(
-        job: Annotated[str, typer.Argument(metavar="JOB", help="Its id, or the first 4 or more letters of it")],
-        out: Annotated[str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Where to write")] = None,
+        job: Annotated[str, typer.Argument(metavar="JOB", help="Job id, or its first 4 or more characters")],
+        out: Annotated[
+            str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")
+        ] = None,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
         from adapters.cli import job_commands
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(job_commands.fetch(session.composition, loaded, job, out, as_json))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(job_commands.fetch_result(session.composition, loaded, job, out, as_json))
 
 
 def _add_doctor(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Say in plain words what works here and what does not")
+    @app.command(help="Diagnose the installation")
     def doctor(
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.doctor.run import examine, show
+        from adapters.cli.doctor.run import print_checks, run_checks
 
-        running.use_data_dir(data_dir)
-        return show(examine(session.composition, config), as_json=as_json)
+        set_data_dir(data_dir)
+        return print_checks(run_checks(session.composition, config), as_json=as_json)
 
 
-def _models(session: Session) -> typer.Typer:
+def _models_group(session: Session) -> typer.Typer:
     models = make_group()
 
-    @models.command("list", help="What is configured, and for which commands")
+    @models.command("list", help="List installed models and presets")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.models.inspect import show_models
+        from adapters.cli.models.inspect import print_models
 
-        loaded = session.load(config, data_dir)
-        return show_models(loaded, as_json=as_json)
+        loaded = session.load_config(config, data_dir)
+        return print_models(loaded, as_json=as_json)
 
-    add_choosing(models, session)
+    add_model_commands(models, session)
     return models
 
 
 # ---------------------------------------------------------------- keys
 
 
-def _keys(session: Session) -> typer.Typer:
+def _keys_group(session: Session) -> typer.Typer:
     keys = make_group()
 
-    @keys.command(help="Make a key; it is shown this once")
+    @keys.command(help="Create an API key; it is shown only once")
     def create(
-        person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose; yours when not given")] = None,
-        admin: Annotated[bool, typer.Option("--admin", help="It may do what the owner may")] = False,
+        person: Annotated[str | None, typer.Option(metavar="NAME", help="Owner of the key (default: you)")] = None,
+        admin: Annotated[bool, typer.Option("--admin", help="Grant admin rights")] = False,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_keeper
+        from adapters.cli.client.open import open_admin_client
 
-        loaded = session.load(config, data_dir)
+        loaded = session.load_config(config, data_dir)
 
         async def work() -> int:
-            async with open_keeper(session.composition, loaded) as keeper:
-                key = await keeper.create_key(person, is_admin=admin)
+            async with open_admin_client(session.composition, loaded) as client:
+                key = await client.create_key(person, is_admin=admin)
             if as_json:
-                tell_json(key)
+                print_json(key)
             else:
-                tell(key["key"])
-                note(f"For {key['person']}. Keep it: it is not shown again. `keys revoke {key['prefix']}` ends it.")
+                print_line(key["key"])
+                print_note(
+                    f"API key of {key['person']}. Store it now: it is not shown again. "
+                    f"Revoke it with `{program_name()} keys revoke {key['prefix']}`."
+                )
             return 0
 
-        return running.run_until_done(work())
+        return run_until_done(work())
 
-    @keys.command("list", help="Every key, without its secret")
+    @keys.command("list", help="List the API keys, without their secrets")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_keeper
+        from adapters.cli.client.open import open_admin_client
 
-        loaded = session.load(config, data_dir)
+        loaded = session.load_config(config, data_dir)
 
         async def work() -> int:
-            async with open_keeper(session.composition, loaded) as keeper:
-                found = await keeper.keys()
-            _show_keys(found, as_json=as_json)
+            async with open_admin_client(session.composition, loaded) as client:
+                keys = await client.list_keys()
+            _print_keys(keys, as_json=as_json)
             return 0
 
-        return running.run_until_done(work())
+        return run_until_done(work())
 
-    @keys.command(help="End a key")
+    @keys.command(help="Revoke an API key")
     def revoke(
-        prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="What stands before the dot")],
+        prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The part of the key before the dot")],
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_keeper
+        from adapters.cli.client.open import open_admin_client
 
-        loaded = session.load(config, data_dir)
+        loaded = session.load_config(config, data_dir)
 
         async def work() -> int:
-            async with open_keeper(session.composition, loaded) as keeper:
-                key = await keeper.revoke_key(prefix.partition(".")[0])  # a whole key is understood, and not repeated
+            async with open_admin_client(session.composition, loaded) as client:
+                key = await client.revoke_key(prefix.partition(".")[0])  # a whole key is accepted, but never printed
             if as_json:
-                tell_json(key)
+                print_json(key)
             else:
-                tell(f"The key {key['prefix']} of {key['person']} is revoked.")
+                print_line(f"Revoked the key {key['prefix']} of {key['person']}.")
             return 0
 
-        return running.run_until_done(work())
+        return run_until_done(work())
 
     return keys
 
 
-def _show_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        tell_json({"keys": keys})
+        print_json({"keys": keys})
         return
     if not keys:
-        note("There are no keys. While there are none, only this machine may use the server.")
-    for key in keys:
-        made = key["created_at"][:10]
-        used = f"last used {key['last_used_at'][:10]}" if key["last_used_at"] else "never used"
-        more = ", admin" if key["admin"] else ""
-        ended = f", revoked {key['revoked_at'][:10]}" if key["revoked_at"] else ""
-        tell(f"{key['prefix']}  {key['person']}{more}  made {made}, {used}{ended}")
+        print_note("There are no API keys: the server accepts requests from this machine only.")
+        return
+    rows = [
+        (
+            key["prefix"],
+            key["person"],
+            "admin" if key["admin"] else "user",
+            key["created_at"][:10],
+            (key["last_used_at"] or "never")[:10],
+            f"revoked {key['revoked_at'][:10]}" if key["revoked_at"] else "active",
+        )
+        for key in keys
+    ]
+    print_table(("Prefix", "Person", "Role", "Created", "Last used", "Status"), rows)
 
 
 # ---------------------------------------------------------------- database
 
 
-def _database(session: Session) -> typer.Typer:
+def _database_group(session: Session) -> typer.Typer:
     database = make_group()
 
-    @database.command(help="Bring the database to this version's tables; starting the server does so too")
+    @database.command(
+        help="Upgrade the database to this version's schema; `serve` also does this",
+        short_help="Upgrade the database to this version's schema",
+    )
     def upgrade(config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.database import upgrade
+        from adapters.cli.database import upgrade_database
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(upgrade(session.composition, loaded))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(upgrade_database(session.composition, loaded))
 
-    @database.command(help="Look for damage")
+    @database.command(help="Check the database for damage")
     def check(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.database import check
+        from adapters.cli.database import check_database
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(check(session.composition, loaded, as_json=as_json))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(check_database(session.composition, loaded, as_json=as_json))
 
-    @database.command(help="Write a consistent copy, while the server may go on")
+    @database.command(help="Back up the database; works while the server is running")
     def backup(
-        path: Annotated[str, typer.Argument(metavar="PATH", help="A new file, or a folder for it")],
+        path: Annotated[str, typer.Argument(metavar="PATH", help="New file, or an existing folder")],
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.database import backup
+        from adapters.cli.database import backup_database
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(backup(session.composition, loaded, path))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(backup_database(session.composition, loaded, path))
 
-    @database.command(help="Put a copy in the place of the database, which is kept aside; the server must be stopped")
+    @database.command(
+        help="Restore a backup and keep the previous database; the server must be stopped",
+        short_help="Restore a backup; the server must be stopped",
+    )
     def restore(
-        file: Annotated[str, typer.Argument(metavar="FILE", help="What `db backup` wrote")],
+        file: Annotated[str, typer.Argument(metavar="FILE", help="Backup written by `db backup`")],
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.database import restore
+        from adapters.cli.database import restore_database
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(restore(session.composition, loaded, file))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(restore_database(session.composition, loaded, file))
 
     return database

@@ -1,4 +1,4 @@
-"""Builds the command line out of the commands there are, and runs it."""
+"""Builds the command line from the registered commands and runs it."""
 
 import inspect
 import os
@@ -10,71 +10,70 @@ from typing import Annotated, Any
 import typer
 
 from adapters.cli import error_output, output
-from adapters.cli import session as running
-from adapters.cli.admin_commands import add_chores
+from adapters.cli.admin_commands import add_admin_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
-from adapters.cli.ports import Composition
-from adapters.cli.session import Session
+from adapters.cli.ports import CompositionRoot
+from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Command
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.options import OptionSpec
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-_PICTURES = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
+_IMAGE_TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
 
 
-def run(composition: Composition, arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Whatever goes wrong is told in a sentence."""
+def run_cli(composition: CompositionRoot, arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Every error is reported as one sentence."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    output.never_fail_on_letters()
+    output.replace_unencodable()
     session = Session(composition)
-    command = typer.main.get_command(_build(session))
+    command = typer.main.get_command(_build_app(session))
     as_json = "--json" in given
     try:
-        code = command.main(args=given, prog_name=output.program(), standalone_mode=False)
+        code = command.main(args=given, prog_name=output.program_name(), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except UsageError as error:
-        return error_output.report(error_output.BadInput(explain_usage(error)), as_json=as_json)
+        return error_output.report_error(error_output.BadInput(explain_usage(error)), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return error_output.INTERRUPTED
-    except BrokenPipeError:  # whoever read us has enough
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error_output.FAILED
     except Exception as error:
-        return error_output.report(error, as_json=as_json, log_file=session.log_file)
+        return error_output.report_error(error, as_json=as_json, log_file=session.log_file)
 
 
-def build(composition: Composition) -> typer.Typer:
-    return _build(Session(composition))
+def build_cli(composition: CompositionRoot) -> typer.Typer:
+    return _build_app(Session(composition))
 
 
-def _build(session: Session) -> typer.Typer:
+def _build_app(session: Session) -> typer.Typer:
     app = make_group(
-        help="Easel: pictures and answers, on Discord, Telegram and the web.",
-        context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": _as_flag},
+        help="Easel: generate images and ask about them on Discord, Telegram and the web",
+        context_settings={"help_option_names": ["--help", "-h"], "token_normalize_func": _normalize_flag},
     )
-    app.callback()(_root)
+    app.callback()(_root_options)
     _add_serve(app, session)
-    for kind in COMMANDS.values():
-        _add_one_shot(app, session, kind)
-    add_chores(app, session)
+    for command_class in COMMANDS.values():
+        _add_job_command(app, session, command_class)
+    add_admin_commands(app, session)
     return app
 
 
-def _as_flag(token: str) -> str:
-    """`--guidance_scale` is `--guidance-scale`."""
+def _normalize_flag(token: str) -> str:
+    """`--guidance_scale` and `--guidance-scale` are the same option."""
     return token.replace("_", "-").lower()
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        output.tell(f"easel {_version()}")
+        output.print_line(f"easel {_version()}")
         raise typer.Exit(0)
 
 
 def _version() -> str:
-    """The clone's own: what was installed from it may be older."""
+    """The version of the clone; the installed metadata may be older."""
     import tomllib
     from importlib.metadata import version
 
@@ -84,25 +83,25 @@ def _version() -> str:
         return version("easel")
 
 
-def _root(
+def _root_options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and stop", is_eager=True, callback=_show_version)
+        bool, typer.Option("--version", help="Show the version and exit", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
     """Options before the command."""
 
 
 def _add_serve(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Start everything that is switched on, and stay until stopped")
+    @app.command(help="Run the server")
     def serve(
-        host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Where to listen; web.host")] = None,
-        port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Where to listen; web.port")] = None,
+        host: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Address to listen on (web.host)")] = None,
+        port: Annotated[str | None, typer.Option(metavar="NUMBER", help="Port to listen on (web.port)")] = None,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
         import asyncio
 
-        loaded = session.load(config, data_dir, console=True, web__host=host, web__port=port)
+        loaded = session.load_config(config, data_dir, console=True, web__host=host, web__port=port)
 
         async def serving() -> int:
             return await session.composition.serve(loaded)
@@ -113,65 +112,64 @@ def _add_serve(app: typer.Typer, session: Session) -> None:
 # ---------------------------------------------------------------- one-shot commands
 
 
-def _add_one_shot(app: typer.Typer, session: Session, kind: type[Command]) -> None:
-    """A function whose signature is the command's options; typer reads it like any other."""
+def _add_job_command(app: typer.Typer, session: Session, command_class: type[Command]) -> None:
+    """Add a function whose signature is built from the command's options, which typer reads as usual."""
 
-    def one_shot(**given: Any) -> int:
-        from adapters.cli.job_commands import ask, read_asked, read_pictures
+    def job_command(**given: Any) -> int:
+        from adapters.cli.job_commands import parse_request, read_images, run_jobs
 
-        typed = {spec.name: _as_list(spec, given[spec.name]) for spec in kind.specs if given[spec.name]}
-        pictures = (*filter(None, (given.get("picture"),)), *(given.get("image") or ()))
+        typed = {spec.name: _typed_values(spec, given[spec.name]) for spec in command_class.specs if given[spec.name]}
+        image_files = (*filter(None, (given.get("main_image"),)), *(given.get("image") or ()))
         mask = given.get("mask") or ""
-        asked = read_asked(
-            kind,
+        parsed = parse_request(
+            command_class,
             typed,
-            pictures,
+            image_files,
             mask=mask,
             out=given.get("out"),
             as_json=given["as_json"],
-            yes=given.get("yes", False),
+            is_confirmed=given.get("yes", False),
         )
-        loaded = session.load(given["config"], given["data_dir"])
-        bodies = read_pictures(asked, loaded)
-        return running.run_until_done(ask(session.composition, loaded, asked, bodies))
+        loaded = session.load_config(given["config"], given["data_dir"])
+        image_data = read_images(parsed, loaded)
+        return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))
 
-    parameters = _parameters(kind)
-    one_shot.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
-    one_shot.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
-    app.command(kind.name, help=kind.summary)(one_shot)
+    parameters = _command_parameters(command_class)
+    job_command.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    job_command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
+    app.command(command_class.name, help=_say_image(command_class.summary))(job_command)
 
 
-def _as_list(spec: OptionSpec, value: str | list[str]) -> list[str]:
-    """Every value of an option; several texts of the main one are one."""
+def _typed_values(spec: OptionSpec, value: str | list[str]) -> list[str]:
+    """Every value of an option; several texts of the main option are joined into one."""
     if isinstance(value, str):
         return [value]
     return [f" {spec.separator} ".join(value)] if spec.is_main else list(value)
 
 
-def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
-    makes_pictures = kind(values={}, images=()).task in _PICTURES
+def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]:
+    makes_images = command_class(values={}, images=()).task in _IMAGE_TASKS
     parameters = []
-    if kind.images_needed:
-        picture = typer.Argument(metavar="IMAGE", help="A picture's file, or - for stdin", show_default=False)
-        parameters.append(_parameter("picture", str, picture, inspect.Parameter.empty))
-    for spec in sorted(kind.specs, key=lambda spec: not spec.is_main):
-        parameters.append(_of_spec(spec))
-    if kind.images_allowed > kind.images_needed:
+    if command_class.images_needed:
+        main_image = typer.Argument(metavar="IMAGE", help="Image file, or - for stdin", show_default=False)
+        parameters.append(_parameter("main_image", str, main_image, inspect.Parameter.empty))
+    for spec in sorted(command_class.specs, key=lambda spec: not spec.is_main):
+        parameters.append(_option_parameter(spec))
+    if command_class.images_allowed > command_class.images_needed:
         what = (
-            "A further picture to refer to, where the model takes several"
-            if kind.images_needed
-            else "A picture to start from"
+            "Reference image, if the model supports several; repeatable"
+            if command_class.images_needed
+            else "Input image to start from"
         )
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
-    if kind.accepts_mask:
-        mask = typer.Option("--mask", metavar="FILE", help="What to make anew of that picture: white; black is kept")
+    if command_class.accepts_mask:
+        mask = typer.Option("--mask", metavar="FILE", help="Inpainting mask: white is regenerated, black is kept")
         parameters.append(_parameter("mask", str | None, mask, None))
-    if makes_pictures:
-        out = typer.Option(
-            "--out", "-o", metavar="DIR|FILE", help="Where to write; this folder when not given. Never overwrites"
-        )
-        yes = typer.Option("--yes", help="Make all of several {a|b} combinations without asking")
+    if makes_images:
+        what = "Output folder or file (default: the current folder); never overwrites"
+        out = typer.Option("--out", "-o", metavar="DIR|FILE", help=what)
+        yes = typer.Option("--yes", help="Generate all {a|b} combinations without confirmation")
         parameters += [_parameter("out", str | None, out, None), _parameter("yes", bool, yes, False)]
     as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JSON)
     parameters.append(as_json)
@@ -180,20 +178,34 @@ def _parameters(kind: type[Command]) -> list[inspect.Parameter]:
     return parameters
 
 
-def _of_spec(spec: OptionSpec) -> inspect.Parameter:
-    """Raw text: the grammar of `bot.options` reads it, as everywhere."""
+def _option_parameter(spec: OptionSpec) -> inspect.Parameter:
+    """Values stay raw text: the grammar of `bot.options` parses them, as on every platform."""
     if spec.is_main:
         metavar = spec.name.upper() + "..." * bool(spec.separator)
-        argument = typer.Argument(metavar=metavar, help=spec.help, show_default=False)
-        kind = list[str] if spec.separator else str
-        return _parameter(spec.name, kind, argument, inspect.Parameter.empty if spec.is_required else "")
+        argument = typer.Argument(metavar=metavar, help=_say_image(spec.help), show_default=False)
+        value_type = list[str] if spec.separator else str
+        return _parameter(spec.name, value_type, argument, inspect.Parameter.empty if spec.is_required else "")
     names = [f"--{name.replace('_', '-')}" for name in (spec.name, *spec.aliases)]
     metavar = {int: "NUMBER", float: "NUMBER", bool: "YES|NO"}.get(spec.kind, "TEXT")
-    limits = "" if spec.kind is str else f" ({spec.allowed})" if spec.allowed else ""
-    choices = f" ({', '.join(spec.choices)})" if spec.choices else ""
-    option = typer.Option(*names, metavar=metavar, help=f"{spec.help}{limits}{choices}", show_default=False)
+    option = typer.Option(*names, metavar=metavar, help=_option_help(spec), show_default=False)
     return _parameter(spec.name, list[str] | None, option, None)
 
 
-def _parameter(name: str, kind: Any, info: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+def _option_help(spec: OptionSpec) -> str:
+    """The help with its range or choices in parentheses, joined with a default that it already has there."""
+    allowed = f"one of {', '.join(spec.choices)}" if spec.choices else "" if spec.kind is str else spec.allowed
+    text = _say_image(spec.help)
+    if not allowed:
+        return text
+    has_default = "(default" in text and text.endswith(")")
+    return f"{text.removesuffix(')')}; {allowed})" if has_default else f"{text} ({allowed})"
+
+
+def _say_image(text: str) -> str:
+    """The help is shared with the chats, which say picture; the command line says image."""
+    return text.replace("a picture", "an image").replace("picture", "image")
+
+
+def _parameter(name: str, value_type: Any, info: Any, default: Any) -> inspect.Parameter:
+    annotation = Annotated[value_type, info]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -1,4 +1,4 @@
-"""`db upgrade`, `db check`, `db backup`, `db restore`."""
+"""`easel db upgrade`, `check`, `backup` and `restore`."""
 
 import sqlite3
 import time
@@ -6,85 +6,83 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.cli.error_output import FAILED, BadInput
-from adapters.cli.output import note, program, tell, tell_json
-from bot.runtime.lock import is_lent, read_holder
+from adapters.cli.output import print_json, print_line, print_note, program_name
+from bot.runtime.lock import is_delegated, read_holder
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Composition, Loaded
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
 
-SHOWN = 10
-"""Missing pictures that are named one by one."""
+MAX_LISTED = 10
+"""At most so many missing images are listed by name."""
 
 
-async def upgrade(composition: "Composition", loaded: "Loaded") -> int:
+async def upgrade_database(composition: "CompositionRoot", loaded: "LoadedConfig") -> int:
     async with composition.open_storage_only(loaded):
-        tell("The database has this version's tables.")
+        print_line("The database is up to date.")
     return 0
 
 
-async def check(composition: "Composition", loaded: "Loaded", *, as_json: bool) -> int:
-    """While a server works, what can be read beside it; otherwise the bookkeeping too."""
-    if read_holder(loaded.data_dir) is not None and not is_lent(loaded.data_dir):
-        from adapters.cli.doctor.data import database_problems, find_database
+async def check_database(composition: "CompositionRoot", loaded: "LoadedConfig", *, as_json: bool) -> int:
+    """Check the file while a server uses it; otherwise also the consistency of its records."""
+    if read_holder(loaded.data_dir) is not None and not is_delegated(loaded.data_dir):
+        from adapters.cli.doctor.data import find_database, find_database_problems
 
-        note("A server works on the database: looking beside it, without the bookkeeping.")
-        problems = database_problems(find_database(loaded.settings["storage"].url, loaded.data_dir))
+        print_note("A server is using the database: only the file is checked, not the consistency of its records.")
+        problems = find_database_problems(find_database(loaded.settings["storage"].url, loaded.data_dir))
     else:
-        async with composition.open_storage_only(loaded) as chores:
-            problems = await chores.maintenance.check()
+        async with composition.open_storage_only(loaded) as database:
+            problems = await database.maintenance.check()
     if as_json:
-        tell_json({"ok": not problems, "problems": problems})
+        print_json({"ok": not problems, "problems": problems})
     else:
-        for problem in problems or ["The database is well."]:
-            tell(problem)
+        for problem in problems or ["The database is intact."]:
+            print_line(problem)
     return FAILED if problems else 0
 
 
-async def backup(composition: "Composition", loaded: "Loaded", to: str) -> int:
-    from adapters.cli.client.open import open_keeper
+async def backup_database(composition: "CompositionRoot", loaded: "LoadedConfig", destination: str) -> int:
+    from adapters.cli.client.open import open_admin_client
 
-    path = _new_file(to)
-    async with open_keeper(composition, loaded) as keeper:
+    path = _new_file_path(destination)
+    async with open_admin_client(composition, loaded) as client:
         try:
-            await keeper.backup(path)
+            await client.backup_database(path)
         except (OSError, sqlite3.Error) as error:
             raise BadInput(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
-    tell(str(path))
+    print_line(str(path))
     return 0
 
 
-async def restore(composition: "Composition", loaded: "Loaded", source: str) -> int:
+async def restore_database(composition: "CompositionRoot", loaded: "LoadedConfig", source: str) -> int:
     from adapters.cli.doctor.data import find_database
 
     if find_database(loaded.settings["storage"].url, loaded.data_dir) is None:
-        raise BadInput("`db restore` is for SQLite, and storage.url names another kind: use that database's own tools.")
-    done = await composition.restore_database(loaded, _file(source))
-    tell(f"{done.database} is now what {source} holds, with this version's tables.")
-    if done.kept is not None:
-        note(f"The database of before lies in {done.kept}: `{program()} db restore` brings it back.")
-    for problem in done.problems:
-        note(problem)
-    for path in done.missing[:SHOWN]:
-        note(f"This picture is missing: {path}.")
-    if done.missing:
-        count = "1 picture" if len(done.missing) == 1 else f"{len(done.missing)} pictures"
-        note(
-            f"{count} that it names cannot be found: put them back into {loaded.data_dir / 'media'} from your own copy."
-        )
+        raise BadInput("`db restore` supports SQLite only: restore the database in storage.url with its own tools.")
+    report = await composition.restore_database(loaded, _absolute_path(source))
+    print_line(f"{report.database} was restored from {source} and upgraded to this version.")
+    if report.kept is not None:
+        print_note(f"The previous database is in {report.kept}; `{program_name()} db restore` brings it back.")
+    for problem in report.problems:
+        print_note(problem)
+    for path in report.missing[:MAX_LISTED]:
+        print_note(f"Missing image: {path}")
+    if report.missing:
+        count = "1 image" if len(report.missing) == 1 else f"{len(report.missing)} images"
+        print_note(f"{count} of the database not found: copy the files back into {loaded.data_dir / 'media'}.")
     return 0
 
 
-def _file(name: str) -> Path:
+def _absolute_path(name: str) -> Path:
     return Path(name).expanduser().absolute()
 
 
-def _new_file(to: str) -> Path:
+def _new_file_path(destination: str) -> Path:
     """Raises: BadInput."""
-    path = _file(to)
+    path = _absolute_path(destination)
     if path.is_dir():
         path /= time.strftime("easel-%Y%m%d-%H%M%S.db")
     if path.exists():
-        raise BadInput(f"{path} is there already: choose another name, or move it away.")
+        raise BadInput(f"{path} already exists: choose another name or move it.")
     if not path.parent.is_dir():
-        raise BadInput(f"There is no folder {path.parent} for the copy: make it first.")
+        raise BadInput(f"The folder {path.parent} does not exist: create it first.")
     return path

@@ -1,20 +1,20 @@
-"""Turns whatever went wrong into one sentence and an exit code; never a traceback."""
+"""Turns any error into one sentence and an exit code, never a traceback."""
 
 import os
 import secrets
 from pathlib import Path
 
-from adapters.cli.output import note, program, tell_json
+from adapters.cli.output import print_json, print_note, program_name
 from bot import errors
 from bot.error_texts import explain
 
 FAILED, BAD_USAGE, INTERRUPTED = 1, 2, 130
-_INPUT = {"invalid_option", "too_large", "unsupported_media", "config"}
-"""Codes of what the person typed or handed over; everything else failed on our side."""
+_INPUT_ERROR_CODES = {"invalid_option", "too_large", "unsupported_media", "config"}
+"""Codes of invalid input; any other error is a failure of the program."""
 
 
 class Failure(errors.EaselError):
-    """Something the command line itself, or the server it asked, has to say."""
+    """An error of the command line itself or of the server that it called."""
 
     def __init__(self, sentence: str, *, code: str = "failed", incident: str = "") -> None:
         super().__init__()
@@ -27,36 +27,36 @@ class Failure(errors.EaselError):
 
 
 class BadInput(Failure):
-    """A file, folder or flag that cannot be used as it is."""
+    """A file, folder or option that cannot be used."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, code="invalid_option")
 
 
-def report(error: BaseException, *, as_json: bool, log_file: Path | None = None) -> int:
-    """Say what went wrong on stderr (and in JSON on stdout); the exit code."""
-    error = _cause(error)
+def report_error(error: BaseException, *, as_json: bool, log_file: Path | None = None) -> int:
+    """Print the error on stderr (as JSON also on stdout) and return the exit code."""
+    error = _first_error(error)
     code, incident = getattr(error, "code", "internal"), getattr(error, "incident", "")
     if not isinstance(error, errors.EaselError):
         incident = secrets.token_hex(4)
-        code, log_file = "internal", _log(error, incident, log_file)
-    told = sentences(error, incident, log_file)
-    for sentence in told:
-        note(f"easel: {sentence}")
+        code, log_file = "internal", _log_error(error, incident, log_file)
+    lines = error_sentences(error, incident, log_file)
+    for sentence in lines:
+        print_note(f"easel: {sentence}")
     if as_json:
-        tell_json({"error": {"code": code, "message": " ".join(told), "incident": incident or None}})
-    return BAD_USAGE if code in _INPUT else FAILED
+        print_json({"error": {"code": code, "message": " ".join(lines), "incident": incident or None}})
+    return BAD_USAGE if code in _INPUT_ERROR_CODES else FAILED
 
 
-def _cause(error: BaseException) -> BaseException:
-    """The first error of ours inside a group of them, or the first at all."""
+def _first_error(error: BaseException) -> BaseException:
+    """The first EaselError in an exception group, or its first exception."""
     if not isinstance(error, BaseExceptionGroup):
         return error
     ours = error.subgroup(errors.EaselError)
-    return _cause((ours or error).exceptions[0])
+    return _first_error((ours or error).exceptions[0])
 
 
-def sentences(error: BaseException, incident: str = "", log_file: Path | None = None) -> list[str]:
+def error_sentences(error: BaseException, incident: str = "", log_file: Path | None = None) -> list[str]:
     match error:
         case errors.ConfigError():
             return list(error.problems)
@@ -65,13 +65,13 @@ def sentences(error: BaseException, incident: str = "", log_file: Path | None = 
         case errors.UserError():
             return [explain(error)]
         case errors.EaselError():
-            return [explain(error, incident=incident), f"`{program()} doctor` looks for the cause."]
-    where = f" {log_file} has the details." if log_file else ""
-    return [f"Something went wrong here (code {incident}).{where} `{program()} doctor` looks for the cause."]
+            return [explain(error, incident=incident), f"Run `{program_name()} doctor` to find the cause."]
+    where = f" Details are in {log_file}." if log_file else ""
+    return [f"Something went wrong (code {incident}).{where} Run `{program_name()} doctor` to find the cause."]
 
 
-def _log(error: BaseException, incident: str, log_file: Path | None) -> Path | None:
-    """Keep the traceback where the owner can find it, and nowhere else; the file, if there is one."""
+def _log_error(error: BaseException, incident: str, log_file: Path | None) -> Path | None:
+    """Write the traceback to the log file only, and return the file if it exists."""
     import structlog
 
     from bot.runtime.logs import LogsSettings, set_up_logging

@@ -1,4 +1,4 @@
-"""Pictures from and to files: the ones handed over, and where results go. Nothing is ever overwritten."""
+"""Reads input images from files and writes results to files. Nothing is ever overwritten."""
 
 import os
 import sys
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.cli.error_output import BadInput, Failure
-from adapters.cli.output import program
+from adapters.cli.output import program_name
 from bot.errors import TooLarge, UnsupportedMedia
 
 STDIN = "-"
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
-_OTHER_SUFFIXES = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
+_UNSUPPORTED_SUFFIXES = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
 
 
-def read_picture(name: str, max_mb: int) -> bytes:
-    """The bytes of a picture file, or of stdin for `-`; whether it is a picture is for others to say.
+def read_image_file(name: str, max_mb: int) -> bytes:
+    """Read an image file, or stdin for `-`. The content is not checked here.
 
     Raises: BadInput, TooLarge, UnsupportedMedia.
     """
@@ -27,11 +27,11 @@ def read_picture(name: str, max_mb: int) -> bytes:
             with open(name, "rb") as file:
                 data = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise BadInput(f"There is no file {name}.") from error
+        raise BadInput(f"{name} does not exist.") from error
     except IsADirectoryError as error:
-        raise BadInput(f"{name} is a folder: name a picture in it.") from error
+        raise BadInput(f"{name} is a folder: name an image file in it.") from error
     except (OSError, ValueError) as error:
-        raise BadInput(f"{name} cannot be read: {_why(error)}.") from error
+        raise BadInput(f"{name} cannot be read: {_reason_of(error)}.") from error
     if len(data) > limit:
         raise TooLarge(limit=max_mb, unit="MiB")
     if not data:
@@ -40,48 +40,48 @@ def read_picture(name: str, max_mb: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Target:
-    """Where results go: a folder, or one file there (numbered when there are several pictures)."""
+class OutputTarget:
+    """Where results are written: a folder, or one file in it (numbered when there are several images)."""
 
     folder: Path
     name: str = ""
 
-    def path(self, job_id: str, number: int, several: bool, media_type: str) -> Path:
+    def image_path(self, job_id: str, number: int, is_numbered: bool, media_type: str) -> Path:
         """`number` counts from 1."""
         suffix = SUFFIXES.get(media_type, ".bin")
         if not self.name:
             return self.folder / f"easel-{job_id}-{number}{suffix}"
-        wished = Path(self.name)
-        return self.folder / f"{wished.stem}{f'-{number}' if several else ''}{wished.suffix or suffix}"
+        wanted = Path(self.name)
+        return self.folder / f"{wanted.stem}{f'-{number}' if is_numbered else ''}{wanted.suffix or suffix}"
 
 
-def find_target(out: str | None) -> Target:
-    """What `--out` names, checked before anything is asked for. Raises: BadInput."""
+def resolve_target(out: str | None) -> OutputTarget:
+    """Check the `--out` option before any job is submitted. Raises: BadInput."""
     if out is None:
-        return _checked(Target(Path()), "This folder")
+        return _require_writable(OutputTarget(Path()), "The current folder")
     path = Path(out).expanduser()
     if path.is_dir():
-        return _checked(Target(path), str(path))
+        return _require_writable(OutputTarget(path), str(path))
     if out.endswith(("/", os.sep)):
-        raise BadInput(f"There is no folder {out} for the pictures: make it first.")
+        raise BadInput(f"The folder {out} does not exist: create it first.")
     if not path.parent.is_dir():
-        raise BadInput(f"There is no folder {path.parent} for the pictures: make it first.")
-    if path.suffix.lower() in _OTHER_SUFFIXES:
-        raise BadInput(f"Pictures are written as PNG: call the file {path.stem}.png.")
+        raise BadInput(f"The folder {path.parent} does not exist: create it first.")
+    if path.suffix.lower() in _UNSUPPORTED_SUFFIXES:
+        raise BadInput(f"Images are written as PNG: name the file {path.stem}.png.")
     if path.exists():
-        raise BadInput(f"{path} is there already: choose another name, or move it away.")
-    return _checked(Target(path.parent, path.name), str(path.parent))
+        raise BadInput(f"{path} already exists: choose another name or move it.")
+    return _require_writable(OutputTarget(path.parent, path.name), str(path.parent))
 
 
-def _checked(target: Target, shown: str) -> Target:
+def _require_writable(target: OutputTarget, label: str) -> OutputTarget:
     if not os.access(target.folder, os.W_OK | os.X_OK):
-        raise BadInput(f"{shown} cannot be written to: choose another place with --out.")
+        raise BadInput(f"{label} is not writable: choose another one with --out.")
     return target
 
 
-def save(path: Path, data: bytes, job_id: str) -> Path:
-    """Write a new file, or find the very same one written before. Raises: Failure, which says how to get it again."""
-    again = f"The picture is kept: `{program()} fetch {job_id} --out FOLDER` writes it elsewhere."
+def save_image(path: Path, data: bytes, job_id: str) -> Path:
+    """Write a new file, or accept an identical existing one. Raises: Failure, which says how to get it again."""
+    again = f"The image is not lost: `{program_name()} fetch {job_id} --out FOLDER` writes it to another folder."
     try:
         with open(path, "xb") as file:
             try:
@@ -93,13 +93,13 @@ def save(path: Path, data: bytes, job_id: str) -> Path:
     except FileExistsError as error:
         if path.is_file() and path.read_bytes() == data:
             return path
-        raise Failure(f"{path} is there already and was left as it is. {again}") from error
+        raise Failure(f"{path} already exists and was not overwritten. {again}") from error
     except OSError as error:
-        raise Failure(f"{path} could not be written: {_why(error)}. {again}", code="storage_full") from error
+        raise Failure(f"{path} could not be written: {_reason_of(error)}. {again}", code="storage_full") from error
     return path
 
 
-def _why(error: Exception) -> str:
-    """The system's own reason, as a part of a sentence."""
+def _reason_of(error: Exception) -> str:
+    """The operating system's reason, worded as part of a sentence."""
     reason = getattr(error, "strerror", None) or str(error)
     return reason[:1].lower() + reason[1:]

@@ -1,4 +1,4 @@
-"""One-shot commands: ask, wait, print. One for each entry of `bot.commands.COMMANDS`, with its own options."""
+"""One-shot commands, one for each entry of `bot.commands.COMMANDS`: submit, wait, print the result."""
 
 import asyncio
 import sys
@@ -8,251 +8,257 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.error_output import FAILED, BadInput, Failure
-from adapters.cli.image_files import Target, find_target, read_picture, save
-from adapters.cli.output import note, program, tell, tell_json
+from adapters.cli.image_files import OutputTarget, read_image_file, resolve_target, save_image
+from adapters.cli.output import print_json, print_line, print_note, program_name
 from bot.commands import Command
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.options import find_spec
-from bot.prompts.combinations import combinations
+from bot.prompts.combinations import expand_combinations
 
 if TYPE_CHECKING:
-    from adapters.cli.client.types import Caller, Order
-    from adapters.cli.ports import Composition, Loaded
+    from adapters.cli.client.types import JobClient, JobRequest
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
     from adapters.cli.views import JobBody
 
 CANCEL_WAIT_S = 15.0
-"""How long an interrupted command waits for its job to stop."""
+"""How long an interrupted command waits for its jobs to stop."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the person typed, checked as far as that goes without the house.
+class ParsedRequest:
+    """The typed command line, validated as far as possible without the models.
 
     Attributes:
-        options: checked values.
-        pictures: files of the pictures it is about.
-        has_mask: the last of them is the mask.
-        yes: several combinations need no confirmation.
+        options: validated values.
+        image_files: input images, "-" for stdin.
+        has_mask: the last image is the mask.
+        is_confirmed: several prompt combinations need no confirmation.
     """
 
-    kind: type[Command]
+    command_class: type[Command]
     options: dict[str, Any]
-    pictures: tuple[str, ...]
+    image_files: tuple[str, ...]
     has_mask: bool
-    target: Target
+    target: OutputTarget
     as_json: bool
-    yes: bool
+    is_confirmed: bool
 
     @property
     def roles(self) -> list[str]:
-        """Of each picture; what the command makes of it when empty."""
-        last = len(self.pictures) if self.has_mask else 0
-        return ["mask" if number == last else "" for number in range(1, len(self.pictures) + 1)]
+        """The role of each image; "" for the command's default."""
+        last = len(self.image_files) if self.has_mask else 0
+        return ["mask" if number == last else "" for number in range(1, len(self.image_files) + 1)]
 
 
-def read_asked(
-    kind: type[Command],
+def parse_request(
+    command_class: type[Command],
     typed: dict[str, list[str]],
-    pictures: tuple[str, ...],
+    image_files: tuple[str, ...],
     *,
     mask: str = "",
     out: str | None,
     as_json: bool,
-    yes: bool,
-) -> Asked:
+    is_confirmed: bool,
+) -> ParsedRequest:
     """Raises: InvalidOption, BadInput."""
     try:
         for name, values in typed.items():
             if len(values) > 1:
                 raise InvalidOption(name, "twice")
-        refs = [ImageRef("")] * len(pictures) + [ImageRef("", "mask")] * bool(mask)
-        command = kind.from_options({name: values[0] for name, values in typed.items()}, refs)
+        refs = [ImageRef("")] * len(image_files) + [ImageRef("", "mask")] * bool(mask)
+        command = command_class.from_options({name: values[0] for name, values in typed.items()}, refs)
     except InvalidOption as error:
-        error.option = _as_typed(kind, error.option)
+        error.option = _typed_name(command_class, error.option)
         raise
-    return Asked(
-        kind=kind,
+    return ParsedRequest(
+        command_class=command_class,
         options=dict(command.values),
-        pictures=(*pictures, *filter(None, [mask])),
+        image_files=(*image_files, *filter(None, [mask])),
         has_mask=bool(mask),
-        target=find_target(out),
+        target=resolve_target(out),
         as_json=as_json,
-        yes=yes,
+        is_confirmed=is_confirmed,
     )
 
 
-def _as_typed(kind: type[Command], name: str) -> str:
-    """`--guidance-scale` for `guidance_scale`; what stands without a flag keeps its name."""
+def _typed_name(command_class: type[Command], name: str) -> str:
+    """`--guidance-scale` for `guidance_scale`; a positional argument keeps its name."""
     with suppress(InvalidOption):
-        spec = find_spec(kind.specs, name)
+        spec = find_spec(command_class.specs, name)
         return spec.name if spec.is_main else f"--{spec.name.replace('_', '-')}"
     return name
 
 
-def read_pictures(asked: Asked, loaded: "Loaded") -> list[bytes]:
-    """Outside the event loop, where Ctrl-C still ends a wait for stdin.
+def read_images(request: ParsedRequest, loaded: "LoadedConfig") -> list[bytes]:
+    """Read the input images; called outside the event loop, where Ctrl-C interrupts reading stdin.
 
     Raises: BadInput, TooLarge, UnsupportedMedia.
     """
-    most = loaded.settings["images"].max_upload_mb
-    return [read_picture(name, most) for name in asked.pictures]
+    max_mb = loaded.settings["images"].max_upload_mb
+    return [read_image_file(name, max_mb) for name in request.image_files]
 
 
-async def ask(composition: "Composition", loaded: "Loaded", asked: Asked, pictures: list[bytes]) -> int:
-    """Hand in, follow, print; the exit code. An interruption cancels the jobs."""
-    from adapters.cli.client.open import open_caller
-    from adapters.cli.client.types import Order
+async def run_jobs(
+    composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, image_data: list[bytes]
+) -> int:
+    """Submit the jobs, follow them and print their results; returns the exit code. An interruption cancels them."""
+    from adapters.cli.client.open import open_job_client
+    from adapters.cli.client.types import JobRequest
 
-    async with open_caller(composition, loaded) as caller:
-        images = [await caller.upload(data) for data in pictures]
-        order = Order(
-            command=asked.kind.name, options=asked.options, images=tuple(zip(images, asked.roles, strict=True))
+    async with open_job_client(composition, loaded) as client:
+        images = [await client.upload_image(data) for data in image_data]
+        request = JobRequest(
+            command=parsed.command_class.name,
+            options=parsed.options,
+            images=tuple(zip(images, parsed.roles, strict=True)),
         )
-        ids = await caller.submit(order, await _confirm(caller, order, asked))
+        ids = await client.submit_jobs(request, await _confirm_price(client, request, parsed))
         try:
-            jobs = [await _follow(caller, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
+            jobs = [await _follow_job(client, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
         except asyncio.CancelledError:
-            await _cancel(caller, ids)
+            await _cancel_jobs(client, ids)
             raise
-        return await Answer(caller, asked.target, asked.as_json).give(jobs)
+        return await ResultPrinter(client, parsed.target, parsed.as_json).print_results(jobs)
 
 
-async def _confirm(caller: "Caller", order: "Order", asked: Asked) -> str | None:
-    """The quote of a prompt that stands for several, once the person has agreed. Raises: BadInput."""
-    if len(combinations(str(asked.options.get("prompt", "")))) < 2:
+async def _confirm_price(client: "JobClient", request: "JobRequest", parsed: ParsedRequest) -> str | None:
+    """The quote token for a prompt with several combinations, once the person has confirmed it. Raises: BadInput."""
+    if len(expand_combinations(str(parsed.options.get("prompt", "")))) < 2:
         return None
-    quoted = await caller.quote(order)
-    takes = f", about {quoted.eta_s:.0f} s" if quoted.eta_s is not None else ""
-    what = f"The prompt stands for {quoted.jobs} combinations{takes}."
-    if asked.yes:
-        note(what)
-        return quoted.quote
+    quote = await client.quote_price(request)
+    duration = f", about {quote.eta_s:.0f} s" if quote.eta_s is not None else ""
+    summary = f"The prompt has {quote.jobs} combinations{duration}."
+    if parsed.is_confirmed:
+        print_note(summary)
+        return quote.token
     if not sys.stdin.isatty():
-        raise BadInput(f"{what} Add --yes to make them all.")
-    if (await _type(f"{what} Make them all? [y/N] ")).strip().casefold() not in ("y", "yes"):
-        raise Failure("Nothing was asked for.", code="declined")
-    return quoted.quote
+        raise BadInput(f"{summary} Add --yes to generate them all.")
+    if (await _ask_terminal(f"{summary} Generate them all? [y/N] ")).strip().casefold() not in ("y", "yes"):
+        raise Failure("No job was submitted.", code="declined")
+    return quote.token
 
 
-async def _type(question: str) -> str:
-    """What the person types. Read by a thread that nobody waits for, so that Ctrl-C ends the question."""
+async def _ask_terminal(question: str) -> str:
+    """Ask a question and read a line in a daemon thread, so that Ctrl-C interrupts it."""
     sys.stderr.write(question)
     sys.stderr.flush()
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
 
-    def take(line: str) -> None:
+    def set_answer(line: str) -> None:
         if not answer.done():
             answer.set_result(line)
 
-    def read() -> None:
+    def read_line() -> None:
         line = sys.stdin.readline()
-        with suppress(RuntimeError):  # the loop is gone
-            loop.call_soon_threadsafe(take, line)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(set_answer, line)
 
-    threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=read_line, daemon=True).start()
     return await answer
 
 
-async def _follow(caller: "Caller", job_id: str, number: int, total: int) -> "JobBody":
-    from adapters.cli.progress import Progress
+async def _follow_job(client: "JobClient", job_id: str, number: int, total: int) -> "JobBody":
+    from adapters.cli.progress import JobProgressLine
 
     job: JobBody = {}
-    with Progress(prefix=f"{number}/{total}: " if total > 1 else "") as progress:
-        async for job in caller.follow(job_id):
+    with JobProgressLine(prefix=f"{number}/{total}: " if total > 1 else "") as progress:
+        async for job in client.follow_job(job_id):
             progress.show_job(job)
     return job
 
 
-async def _cancel(caller: "Caller", ids: list[str]) -> None:
-    """Best effort: what cannot be cancelled any more is finished and found in history."""
-    note("Cancelling ...")
+async def _cancel_jobs(client: "JobClient", ids: list[str]) -> None:
+    """Best effort: a job that can no longer be cancelled is finished and kept in the history."""
+    print_note("Cancelling ...")
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_WAIT_S):
             for job_id in ids:
                 with suppress(Exception):
-                    await caller.cancel(job_id)
+                    await client.cancel_job(job_id)
             for job_id in ids:
-                async for _ in caller.follow(job_id):
+                async for _ in client.follow_job(job_id):
                     pass
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Prints what came out: text, or the files it was written to, or all of it as JSON."""
+class ResultPrinter:
+    """Prints results: texts, or the paths of the written files, or everything as JSON."""
 
-    caller: "Caller"
-    target: Target
+    client: "JobClient"
+    target: OutputTarget
     as_json: bool
 
-    async def give(self, jobs: list["JobBody"]) -> int:
-        """The exit code: not 0 when any job or file failed."""
+    async def print_results(self, jobs: list["JobBody"]) -> int:
+        """Print all results; the exit code is not 0 if any job or file failed."""
         files: list[list[str]] = []
-        failed: list[Failure] = []
-        numbered = len(jobs) > 1 or any(len((job["result"] or {}).get("media", ())) > 1 for job in jobs)
+        failures: list[Failure] = []
+        is_numbered = len(jobs) > 1 or any(len((job["result"] or {}).get("media", ())) > 1 for job in jobs)
         for job in jobs:
             written: list[str] = []
             try:
-                self._check(job)
-                await self._write(job, written, numbered=numbered, before=sum(map(len, files)))
-                self._tell(job, written)
+                self._require_result(job)
+                await self._save_images(job, written, is_numbered=is_numbered, offset=sum(map(len, files)))
+                self._print_result(job, written)
             except Failure as error:
-                failed.append(error)
-                self._tell_files(written)
-                note(f"easel: {error.sentence}")
+                failures.append(error)
+                self._print_paths(written)
+                print_note(f"easel: {error.sentence}")
             files.append(written)
         if self.as_json:
-            self._tell_json(jobs, files, failed)
-        return FAILED if failed else 0
+            self._print_json(jobs, files, failures)
+        return FAILED if failures else 0
 
-    def _check(self, job: "JobBody") -> None:
+    def _require_result(self, job: "JobBody") -> None:
         from adapters.cli.views import DONE
 
         if job["state"] not in DONE or job["result"] is None:
             error = job["error"] or {"code": "failed", "message": f"The job ended: {job['state']}."}
             incident = error.get("incident") or ""
-            hint = f" `{program()} doctor` looks for the cause; the log has the rest." if incident else ""
+            hint = f" Run `{program_name()} doctor` to find the cause; the log has the details." if incident else ""
             raise Failure(error["message"] + hint, code=error["code"], incident=incident)
 
-    async def _write(self, job: "JobBody", written: list[str], *, numbered: bool, before: int) -> None:
+    async def _save_images(self, job: "JobBody", written: list[str], *, is_numbered: bool, offset: int) -> None:
         for number, media in enumerate(job["result"]["media"], 1):
-            shown = number + before if self.target.name else number
-            path = self.target.path(job["id"], shown, numbered, media["media_type"])
-            data = await self.caller.picture(media["id"])
-            written.append(str(await asyncio.to_thread(save, path, data, job["id"])))
+            file_number = number + offset if self.target.name else number
+            path = self.target.image_path(job["id"], file_number, is_numbered, media["media_type"])
+            data = await self.client.read_image(media["id"])
+            written.append(str(await asyncio.to_thread(save_image, path, data, job["id"])))
 
-    def _tell(self, job: "JobBody", written: list[str]) -> None:
+    def _print_result(self, job: "JobBody", written: list[str]) -> None:
         for hint in job["result"]["notes"]:
-            note(hint)
+            print_note(hint)
         if not written and not self.as_json:
-            tell(job["result"]["text"] or "")
-        self._tell_files(written)
+            print_line(job["result"]["text"] or "")
+        self._print_paths(written)
 
-    def _tell_files(self, written: list[str]) -> None:
+    def _print_paths(self, written: list[str]) -> None:
         if not self.as_json:
             for path in written:
-                tell(path)
+                print_line(path)
 
-    def _tell_json(self, jobs: list["JobBody"], files: list[list[str]], failed: list[Failure]) -> None:
+    def _print_json(self, jobs: list["JobBody"], files: list[list[str]], failures: list[Failure]) -> None:
         bodies = [{**job, "files": written} for job, written in zip(jobs, files, strict=True)]
         if len(bodies) == 1:
             body = bodies[0]
         else:
             body = {"batch": jobs[0]["batch"], "jobs": bodies, "files": [one for some in files for one in some]}
-        if failed and not body.get("error"):
-            body["error"] = {"code": failed[0].code, "message": failed[0].sentence, "incident": None}
-        tell_json(body)
+        if failures and not body.get("error"):
+            body["error"] = {"code": failures[0].code, "message": failures[0].sentence, "incident": None}
+        print_json(body)
 
 
-async def fetch(composition: "Composition", loaded: "Loaded", job_id: str, out: str | None, as_json: bool) -> int:
-    """Print again what a job made."""
-    from adapters.cli.client.open import open_caller
+async def fetch_result(
+    composition: "CompositionRoot", loaded: "LoadedConfig", job_id: str, out: str | None, as_json: bool
+) -> int:
+    """Write a job's result again."""
+    from adapters.cli.client.open import open_job_client
     from adapters.cli.views import FINAL
 
-    target = find_target(out)
-    async with open_caller(composition, loaded) as caller:
-        job = await caller.job(job_id)
+    target = resolve_target(out)
+    async with open_job_client(composition, loaded) as client:
+        job = await client.read_job(job_id)
         if job["state"] not in FINAL:
-            raise Failure(f"Job {job['id']} is {job['state']}: try again when it is done.", code="not_finished")
-        return await Answer(caller, target, as_json).give([job])
+            raise Failure(f"Job {job['id']} is {job['state']}: try again when it is finished.", code="not_finished")
+        return await ResultPrinter(client, target, as_json).print_results([job])

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the groups that commands are in."""
+"""Options shared by several commands, and the command groups."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 
 class QuickGroup(TyperGroup):
-    """A group whose `--help` is there at once: with no default, typer would import pydantic to read "not given"."""
+    """A group with a fast `--help`: without a default, typer would import pydantic to parse "not given"."""
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
@@ -20,7 +20,7 @@ class QuickGroup(TyperGroup):
 def make_group(**more: Any) -> typer.Typer:
     return typer.Typer(
         cls=QuickGroup,
-        rich_markup_mode=None,  # plain help is quick too, and reads well everywhere
+        rich_markup_mode=None,  # plain help is fast and readable in every terminal
         pretty_exceptions_enable=False,
         add_completion=False,
         **more,
@@ -28,10 +28,21 @@ def make_group(**more: Any) -> typer.Typer:
 
 
 CONFIG = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Read this settings file last", show_default=False)
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Extra settings file: overrides config.toml, overridden by EASEL_ variables",
+        show_default=False,
+    ),
 ]
 DATA_DIR = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Database, pictures, logs; EASEL_DATA_DIR", show_default=False),
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="Data directory: database, images, logs (EASEL_DATA_DIR)",
+        show_default=False,
+    ),
 ]
-JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead")]
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text")]

@@ -4,18 +4,18 @@ from typing import Any
 
 DISCORD = "https://discord.com/api/v10"
 TELEGRAM = "https://api.telegram.org/bot"
-_ANSWER_S = 10.0
+_TIMEOUT_S = 10.0
 
 
-def get(url: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Status and JSON; 0 when there was no answer. The URL may hold a token: it is never shown."""
+def fetch_json(url: str, headers: dict[str, str]) -> tuple[int, Any]:
+    """HTTP status and JSON body; status 0 without a response. The URL may contain a token and is never shown."""
     import httpx
 
     try:
-        with httpx.Client(timeout=_ANSWER_S) as client:
-            answer = client.get(url, headers=headers)
-            return answer.status_code, answer.json()
+        with httpx.Client(timeout=_TIMEOUT_S) as client:
+            response = client.get(url, headers=headers)
+            return response.status_code, response.json()
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
         return 0, None
     except ValueError:
-        return answer.status_code, None
+        return response.status_code, None

@@ -1,4 +1,4 @@
-"""What the command line needs of the composition root, which alone knows every room."""
+"""What the command line needs from the composition root, the only package that imports every other."""
 
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -7,32 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from bot.models import Models
+    from bot.models import ModelRegistry
     from bot.ports import Maintenance
-    from bot.settings import Secrets
+    from bot.settings import RenamedSetting, Secrets
     from bot.usecases import PeopleUseCases, UseCases
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """Settings, read and checked.
+class LoadedConfig:
+    """Validated settings.
 
     Attributes:
         settings: an instance of each section's dataclass, by section.
-        root: the clone; folders of models are relative to it.
-        files: the files that were read, weakest first.
+        root: the clone; model folders are relative to it.
+        files: the settings files that were read, lowest priority first.
+        renamed: settings that were read by an old name.
     """
 
     settings: Mapping[str, Any]
     secrets: "Secrets"
     data_dir: Path
-    models: "Models"
+    models: "ModelRegistry"
     root: Path
     files: tuple[Path, ...] = ()
+    renamed: "tuple[RenamedSetting, ...]" = ()
 
 
-class Chores(Protocol):
-    """The open database without a pool: for keys and the database's own commands."""
+class DatabaseAdmin(Protocol):
+    """An open database without a worker pool, for API keys and the `db` commands."""
 
     @property
     def people(self) -> "PeopleUseCases": ...
@@ -41,8 +43,8 @@ class Chores(Protocol):
     def maintenance(self) -> "Maintenance": ...
 
 
-class Restored(Protocol):
-    """What restoring did. `kept` is where the database of before lies; None: there was none."""
+class RestoreReport(Protocol):
+    """The result of a restore. `kept` is the backup of the previous database; None: there was none."""
 
     @property
     def database(self) -> Path: ...
@@ -52,36 +54,40 @@ class Restored(Protocol):
 
     @property
     def missing(self) -> tuple[Path, ...]:
-        """Files of pictures that the database names and that are not there."""
+        """Image files that the database refers to and that do not exist."""
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Bookkeeping that does not add up."""
+        """Inconsistent records."""
 
 
-class Composition(Protocol):
-    def load(self, config: Path | None) -> Loaded:
+class CompositionRoot(Protocol):
+    def load(self, config: Path | None) -> LoadedConfig:
         """Read the settings, with `config` as the last file. Raises: ConfigError."""
 
-    def serve(self, loaded: Loaded) -> Awaitable[int]:
-        """Run until a signal; the exit code. Raises: StartupError."""
+    def serve(self, loaded: LoadedConfig) -> Awaitable[int]:
+        """Run until a signal and return the exit code. Raises: StartupError."""
 
-    def open_application(self, loaded: Loaded, only_own: bool = True) -> "AbstractAsyncContextManager[UseCases]":
-        """The house, with the data lock taken and a dispatcher that runs what is submitted through it.
+    def open_application(
+        self, loaded: LoadedConfig, only_submitted: bool = True
+    ) -> "AbstractAsyncContextManager[UseCases]":
+        """Open the application with the data lock held and a dispatcher that runs the jobs submitted through it.
 
         Raises: StartupError, also when another process holds the lock.
         """
 
-    def open_storage_only(self, loaded: Loaded) -> AbstractAsyncContextManager[Chores]:
-        """The database, upgraded, with the data lock taken. Raises: StartupError."""
+    def open_storage_only(self, loaded: LoadedConfig) -> AbstractAsyncContextManager[DatabaseAdmin]:
+        """Open the database, upgraded to this version's schema, with the data lock held. Raises: StartupError."""
 
-    def restore_database(self, loaded: Loaded, source: Path) -> Awaitable[Restored]:
-        """Put a backup in the place of the database, with the data lock taken.
+    def restore_database(self, loaded: LoadedConfig, source: Path) -> Awaitable[RestoreReport]:
+        """Replace the database by a backup, with the data lock held.
 
-        Raises: StartupError, StorageFull, StorageBusy; nothing has changed then.
+        Raises: StartupError, StorageFull, StorageBusy; nothing has changed in that case.
         """
 
     def probe_devices(self) -> Mapping[str, Any]:
-        """What a short child process found: `{"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU",
-        "memory_mb": 16000}]}`; memory 0 when torch did not answer.
+        """Probe the devices in a short-lived child process.
+
+        Returns `{"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}`; memory is 0
+        when torch did not answer.
         """

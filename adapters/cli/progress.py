@@ -1,4 +1,4 @@
-"""How far a job is, on stderr: one line that changes on a terminal, a few lines elsewhere."""
+"""Progress on stderr: one line that is updated in place on a terminal, a few lines elsewhere."""
 
 import sys
 import time
@@ -6,12 +6,12 @@ from typing import Self, TextIO
 
 from adapters.cli.views import DONE, JobBody
 
-LINE_EVERY_S = 10.0
-"""Between two lines about the same state, where lines cannot change."""
+LINE_INTERVAL_S = 10.0
+"""Seconds between two lines about the same state, where lines cannot be updated in place."""
 
 
-class Line:
-    """Leaving the `with` block clears the line."""
+class ProgressLine:
+    """A status line; leaving the `with` block clears it."""
 
     def __init__(self, stream: TextIO | None = None, *, prefix: str = "") -> None:
         self._stream = stream or sys.stderr
@@ -28,13 +28,13 @@ class Line:
         if self._is_terminal and self._last:
             self._write("\r\x1b[K")
 
-    def show(self, words: str, *, kind: str) -> None:
-        """Where lines cannot change, one for each `kind`, and then one now and again."""
-        line = self._prefix + words
+    def show(self, text: str, *, kind: str) -> None:
+        """Update the line; without a terminal print one for each new `kind`, then one every LINE_INTERVAL_S."""
+        line = self._prefix + text
         if self._is_terminal:
             if line != self._last:
                 self._write(f"\r\x1b[K{line}")
-        elif kind != self._last_kind or (line != self._last and time.monotonic() - self._last_at >= LINE_EVERY_S):
+        elif kind != self._last_kind or (line != self._last and time.monotonic() - self._last_at >= LINE_INTERVAL_S):
             self._write(f"{line}\n")
             self._last_kind, self._last_at = kind, time.monotonic()
         self._last = line
@@ -44,24 +44,24 @@ class Line:
         self._stream.flush()
 
 
-class Progress(Line):
+class JobProgressLine(ProgressLine):
     def show_job(self, job: JobBody) -> None:
-        self.show(describe(job), kind=job["state"])
+        self.show(format_job_progress(job), kind=job["state"])
 
 
-def describe(job: JobBody) -> str:
-    """One line on where the job stands."""
+def format_job_progress(job: JobBody) -> str:
+    """The job's progress in one line."""
     left = f", about {max(1, round(job['eta_s']))} s left" if job.get("eta_s") is not None else ""
     state, progress = job["state"], job.get("progress")
-    if state == "queued" and (arrival := job.get("arrival")):
-        percent = f", {100 * arrival['done'] // arrival['total']} %" if arrival["total"] else ""
-        doing = "Downloading" if arrival["stage"] == "downloading" else "Getting ready"
-        return f"{doing} {arrival['title']}{percent}{left}."
+    if state == "queued" and (install := job.get("install_progress")):
+        percent = f", {100 * install['done'] // install['total']} %" if install["total"] else ""
+        activity = "Downloading" if install["stage"] == "downloading" else "Preparing"
+        return f"{activity} {install['title']}{percent}{left}."
     if state == "queued":
         position = job.get("position")
-        return f"Queued{f', number {position}' if position else ''}{left}."
+        return f"Queued{f' at position {position}' if position else ''}{left}."
     if state == "running" and progress and progress["steps"]:
         return f"Step {progress['step']} of {progress['steps']}{left}."
     if state == "running":
-        return f"Working{left}."
-    return "Done." if state in DONE else f"Ended: {state}."
+        return f"Running{left}."
+    return "Done." if state in DONE else f"Finished: {state}."

@@ -1,4 +1,4 @@
-"""What every command does first and last: load settings, set up the log, run until done or interrupted."""
+"""What every command does first and last: load the settings, set up logging, run until done or interrupted."""
 
 import asyncio
 import os
@@ -10,23 +10,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Composition, Loaded
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
 
 
 @dataclass
 class Session:
-    """One call of the program. `log_file` is known once the settings are loaded."""
+    """One invocation of the program. `log_file` is set when the settings are loaded."""
 
-    composition: "Composition"
+    composition: "CompositionRoot"
     log_file: Path | None = field(default=None, init=False)
 
-    def load(
+    def load_config(
         self, config: Path | None, data_dir: Path | None, *, console: bool = False, **settings: object
-    ) -> "Loaded":
-        """Settings and log; an option of the command line is the variable of the same name. Raises: ConfigError."""
-        from bot.runtime.logs import LogsSettings, set_up_logging
+    ) -> "LoadedConfig":
+        """Load the settings and set up logging; `settings` override the variables of the same name.
 
-        use_data_dir(data_dir)
+        Raises: ConfigError.
+        """
+        from bot.runtime.logs import LogsSettings, set_up_logging
+        from bot.settings import log_renamed_settings
+
+        set_data_dir(data_dir)
         for variable, value in settings.items():
             if value is not None:
                 os.environ[f"EASEL_{variable.upper()}"] = str(value)
@@ -39,17 +43,18 @@ class Session:
             name=name,
             console=sys.stderr if console else None,
         )
+        log_renamed_settings(loaded.renamed)
         self.log_file = loaded.data_dir / "logs" / f"{name}.log"
         return loaded
 
 
-def use_data_dir(data_dir: Path | None) -> None:
+def set_data_dir(data_dir: Path | None) -> None:
     if data_dir is not None:
         os.environ["EASEL_DATA_DIR"] = str(data_dir.expanduser().absolute())
 
 
 def run_until_done(work: Coroutine[Any, Any, int]) -> int:
-    """The exit code of `work`; 130 or 143 when a signal cancelled it and it has cleaned up."""
+    """Run `work` and return its exit code; 130 or 143 when a signal cancelled it and it has cleaned up."""
     return asyncio.run(_with_signals(work))
 
 
@@ -65,7 +70,7 @@ async def _with_signals(work: Coroutine[Any, Any, int]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         try:
             loop.add_signal_handler(number, stop, number)
-        except NotImplementedError:  # Windows: asyncio's own handling of Ctrl-C remains
+        except NotImplementedError:  # Windows: asyncio's own Ctrl-C handling applies
             break
     try:
         return await task

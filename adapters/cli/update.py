@@ -1,4 +1,4 @@
-"""`update`: fetches a newer Easel into its clone and, when any step of it fails, puts everything back as it was."""
+"""`easel update`: updates the clone to the latest version, and rolls back completely if any step fails."""
 
 import os
 import shutil
@@ -12,24 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.cli.error_output import Failure
-from adapters.cli.output import program
-from bot.runtime.durable_files import remove_beside, replace_database, sync
+from adapters.cli.output import program_name
+from bot.runtime.durable_files import fsync_path, remove_sidecars, replace_database
 from bot.runtime.lock import DataLock, read_holder
-from bot.runtime.update_journal import LENT_BY, Journal, read_journal, remove_journal, write_journal
+from bot.runtime.update_journal import DELEGATED_BY, UpdateJournal, read_journal, remove_journal, write_journal
 from bot.settings import SECRETS
 from bot.settings.places import DATA_DIR
 
 BACKUPS = "backups"
-KEPT = 5
-"""Backups of earlier updates that stay."""
+KEPT_BACKUPS = 5
+"""Number of backups from earlier updates to keep."""
 PACKAGES = ("pyproject.toml", "constraints.txt", "scripts/install.py")
-"""What changes the packages when it changes."""
-_SHOWN = 10
+"""A change of one of these files requires installing packages again."""
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Commands:
-    """What is run in the clone, by the new code. Each is a program with its arguments."""
+class UpdateCommands:
+    """Commands that run in the clone, with the new code. Each is a program with its arguments."""
 
     install: Sequence[str] = (sys.executable, "scripts/install.py")
     upgrade: Sequence[str] = (sys.executable, "main.py", "db", "upgrade")
@@ -37,8 +37,8 @@ class Commands:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
-    """What there is to fetch. `subjects`: of the commits, newest first."""
+class AvailableUpdate:
+    """The commits between the current and the latest version. `subjects`: newest first."""
 
     old: str
     new: str
@@ -46,144 +46,147 @@ class News:
 
 
 class StepFailed(Exception):
-    """`said`: the end of what the program wrote."""
+    """`output`: the last lines that the program wrote."""
 
-    def __init__(self, said: str) -> None:
-        super().__init__(said)
-        self.said = said
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
 
 
 class Updater:
-    """`database`: the SQLite file, there or not. `tell` takes one line at a time."""
+    """Updates a clone. `database`: the SQLite file, which may not exist. `report` receives one line at a time."""
 
     def __init__(
         self,
         root: Path,
         data_dir: Path,
         database: Path,
-        tell: Callable[[str], None],
-        commands: Commands | None = None,
+        report: Callable[[str], None],
+        commands: UpdateCommands | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.root, self.data_dir, self.database, self.tell = root, data_dir, database, tell
-        self.commands = commands or Commands()
-        self._environ = _clean(os.environ if environ is None else environ) | {DATA_DIR: str(data_dir)}
+        self.root, self.data_dir, self.database, self.report = root, data_dir, database, report
+        self.commands = commands or UpdateCommands()
+        self._environ = _child_environment(os.environ if environ is None else environ) | {DATA_DIR: str(data_dir)}
         self._handles: tuple[int, ...] = ()
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ check
 
-    def look(self) -> News:
-        """Ask where the clone came from. Raises: Failure, when this clone cannot be updated."""
+    def check_for_update(self) -> AvailableUpdate:
+        """Fetch from the upstream repository. Raises: Failure if this clone cannot be updated."""
         if shutil.which("git") is None:
-            raise Failure("git is not installed, and updates come through it: install git, then run this again.")
+            raise Failure("Updates need git, which is not installed: install git, then run this again.")
         if not (self.root / ".git").exists():
-            raise Failure(f"{self.root} is no git clone: updates come the way that this copy came.")
+            raise Failure(f"{self.root} is not a git clone: update this copy the way it was installed.")
         if self._git("status", "--porcelain", "--untracked-files=no"):
             raise Failure(
-                f"Files of the clone {self.root} were changed: `git status` shows them. Settings belong into "
-                f"{self.data_dir / 'config.toml'}; `git stash` puts the changes aside. Then run this again."
+                f"The clone {self.root} has local changes: `git status` shows them, `git stash` sets them aside. "
+                f"Settings belong in {self.data_dir / 'config.toml'}. Then run this again."
             )
         try:
             branch = self._git("rev-parse", "--abbrev-ref", "@{upstream}")
         except StepFailed as error:
             raise Failure(
-                "This branch follows no other one, so that nobody knows where new versions come from: "
-                "`git branch --set-upstream-to origin/main` says it, or `git switch main` goes to one that does."
+                "This branch has no upstream branch to update from: set it with "
+                "`git branch --set-upstream-to origin/main`, or use `git switch main`."
             ) from error
         try:
             self._git("fetch", "--quiet")
         except StepFailed as error:
-            raise Failure(f"What is new could not be fetched: {error.said}") from error
+            raise Failure(f"`git fetch` failed: {error.output}") from error
         if self._git("rev-list", "--count", "@{upstream}..HEAD") != "0":
-            raise Failure(
-                f"This clone has commits that {branch} has not: `git rebase` joins them. Then run this again."
-            )
+            raise Failure(f"This clone has commits that {branch} does not have: run `git rebase`, then run this again.")
         subjects = self._git("log", "--format=%s", "HEAD..@{upstream}").splitlines()
-        old, new = self._git("rev-parse", "HEAD"), self._git("rev-parse", "@{upstream}")
-        return News(old=old, new=new, subjects=tuple(subjects))
+        old, new = self._git("rev-parse", "HEAD", "@{upstream}").splitlines()
+        return AvailableUpdate(old=old, new=new, subjects=tuple(subjects))
 
-    # ------------------------------------------------------------ doing
+    # ------------------------------------------------------------ update
 
-    def run(self) -> News:
-        """Raises: Failure: everything is as before, unless it says otherwise. StartupError: somebody holds the lock."""
+    def run_update(self) -> AvailableUpdate:
+        """Update to the latest version.
+
+        Raises:
+            Failure: the update was rolled back, unless the sentence says otherwise.
+            StartupError: another process holds the lock.
+        """
         holder = read_holder(self.data_dir)
         if holder is not None:
             raise Failure(
-                f"A server runs (process {holder.pid}): stop it first, with systemd by `sudo systemctl stop easel`; "
+                f"A server is running (process {holder.pid}): stop it first (systemd: `sudo systemctl stop easel`), "
                 "then run this again."
             )
         with DataLock(self.data_dir, for_update=True) as lock:
-            self._environ[LENT_BY] = str(os.getpid())
+            self._environ[DELEGATED_BY] = str(os.getpid())
             self._handles = (lock.handle,) if lock.handle is not None and os.name == "posix" else ()
-            self._mend()
-            news = self.look()
-            if news.subjects:
-                self._take(news)
-            return news
+            self._finish_rollback()
+            update = self.check_for_update()
+            if update.subjects:
+                self._apply(update)
+            return update
 
-    def _mend(self) -> None:
+    def _finish_rollback(self) -> None:
         journal = read_journal(self.data_dir)
         if journal is not None:
-            self._undo(journal)
-            self.tell("An earlier update was cut short: everything is back as it was before it.")
+            self._roll_back(journal)
+            self.report("An earlier update was interrupted and has been rolled back.")
 
-    def _take(self, news: News) -> None:
-        changed = self._git("diff", "--name-only", news.old, news.new, "--", *PACKAGES)
-        self.tell("Backing up the database.")
-        journal = Journal(
+    def _apply(self, update: AvailableUpdate) -> None:
+        changed = self._git("diff", "--name-only", update.old, update.new, "--", *PACKAGES)
+        self.report("Backing up the database.")
+        journal = UpdateJournal(
             root=str(self.root),
-            old=news.old,
-            new=news.new,
+            old=update.old,
+            new=update.new,
             step="pull",
             reinstall=bool(changed),
             database=str(self.database),
-            backup=self._back_up(news.old),
+            backup=self._back_up_database(update.old),
         )
         write_journal(self.data_dir, journal)
         steps: list[tuple[str, str, Sequence[str]]] = [
-            ("pull", "Taking the new version.", ("git", "merge", "--quiet", "--ff-only", news.new))
+            ("pull", "Updating the code.", ("git", "merge", "--quiet", "--ff-only", update.new))
         ]
         if changed:
             steps.append(("install", "Installing packages; this may take minutes.", tuple(self.commands.install)))
         steps.append(("upgrade", "Upgrading the database.", tuple(self.commands.upgrade)))
-        steps.append(("smoke", "Looking whether it works.", tuple(self.commands.smoke)))
+        steps.append(("smoke", "Checking the new version.", tuple(self.commands.smoke)))
         for step, sentence, command in steps:
-            self.tell(sentence)
+            self.report(sentence)
             journal = replace(journal, step=step)
             write_journal(self.data_dir, journal)
             try:
                 self._run(command)
             except StepFailed as error:
-                self._undo(journal)
+                self._roll_back(journal)
                 raise Failure(
-                    f"The update failed at this step: {sentence} {error.said} Everything is as it was before.",
+                    f"The update failed at this step: {sentence} {error.output} It was rolled back completely.",
                     code="update_failed",
                 ) from error
             except KeyboardInterrupt:
-                self._undo(journal)
-                self.tell("Stopped. Everything is as it was before.")
+                self._roll_back(journal)
+                self.report("Interrupted. The update was rolled back completely.")
                 raise
         remove_journal(self.data_dir)
 
-    def _undo(self, journal: Journal) -> None:
-        """Raises: Failure, with the journal kept, so that the next `update` tries again."""
-        self.tell("Putting everything back as it was.")
+    def _roll_back(self, journal: UpdateJournal) -> None:
+        """Raises: Failure; the journal is kept, so the next `update` tries again."""
+        self.report("Rolling back.")
         try:
             self._git("reset", "--quiet", "--hard", journal.old)  # the tree was clean
             if journal.reinstall and journal.has_reached("install"):
                 self._run(tuple(self.commands.install))
             if journal.has_reached("upgrade"):
-                _put_back(journal)
+                _restore_database(journal)
         except (StepFailed, OSError) as error:
             raise Failure(
-                f"Putting everything back failed, too: {error} The old version is commit {journal.old}, the database "
-                f"of before is {journal.backup or 'not there'}. `{program()} update` tries it again.",
+                f"The rollback also failed: {error} The previous version is commit {journal.old}; the previous "
+                f"database: {journal.backup or 'none'}. `{program_name()} update` tries again.",
                 code="update_failed",
             ) from error
         remove_journal(self.data_dir)
 
-    def _back_up(self, commit: str) -> str:
-        """The copy; empty without a database. Old ones go."""
+    def _back_up_database(self, commit: str) -> str:
+        """Back up the database and delete old backups; returns the path, empty without a database."""
         if not self.database.exists():
             return ""
         folder = self.data_dir / BACKUPS
@@ -191,8 +194,8 @@ class Updater:
         copy = folder / time.strftime(f"before-update-%Y%m%d-%H%M%S-{commit[:8]}.db")
         with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
-        sync(copy)
-        for old in sorted(folder.glob("before-update-*.db"))[:-KEPT]:
+        fsync_path(copy)
+        for old in sorted(folder.glob("before-update-*.db"))[:-KEPT_BACKUPS]:
             old.unlink()
         return str(copy)
 
@@ -202,7 +205,7 @@ class Updater:
         return self._run(("git", *words))
 
     def _run(self, command: Sequence[str]) -> str:
-        """What it wrote to stdout. Raises: StepFailed."""
+        """Run a command and return its stdout. Raises: StepFailed."""
         try:
             done = subprocess.run(
                 command,
@@ -218,14 +221,14 @@ class Updater:
             raise StepFailed(f"{command[0]} could not be started: {error.strerror}.") from error
         if done.returncode:
             lines = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
-            raise StepFailed(" ".join(line.strip() for line in lines)[-600:] or f"It ended with {done.returncode}.")
+            raise StepFailed(" ".join(line.strip() for line in lines)[-600:] or f"Exit code {done.returncode}.")
         return done.stdout.strip()
 
 
-def _put_back(journal: Journal) -> None:
+def _restore_database(journal: UpdateJournal) -> None:
     database = Path(journal.database)
     if not journal.backup:
-        remove_beside(database)
+        remove_sidecars(database)
         database.unlink(missing_ok=True)
         return
     partial = database.with_name(f"{database.name}.partial")
@@ -234,15 +237,15 @@ def _put_back(journal: Journal) -> None:
     replace_database(database, partial)
 
 
-def _clean(environ: Mapping[str, str]) -> dict[str, str]:
-    """Without tokens, and without what would lead git elsewhere or make it ask."""
+def _child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Remove tokens and GIT_ variables, and keep git from prompting."""
     secret = {one for variable, (_, alias) in SECRETS.items() for one in (variable, alias)}
     secret |= {f"{name}_FILE" for name in secret}
     kept = {name: value for name, value in environ.items() if name not in secret and not name.startswith("GIT_")}
     return kept | {"GIT_TERMINAL_PROMPT": "0"}
 
 
-def shown(news: News) -> list[str]:
-    """The commits, a line each."""
-    more = len(news.subjects) - _SHOWN
-    return [f"  {subject}" for subject in news.subjects[:_SHOWN]] + ([f"  and {more} more"] if more > 0 else [])
+def format_commits(update: AvailableUpdate) -> list[str]:
+    """The commits, one line each."""
+    more = len(update.subjects) - _MAX_LISTED
+    return [f"  {subject}" for subject in update.subjects[:_MAX_LISTED]] + ([f"  and {more} more"] if more > 0 else [])

@@ -1,8 +1,8 @@
-"""Jobs and keys as JSON. A job is told as REST tells it, so that scripts see one shape everywhere."""
+"""Jobs and keys as JSON. Jobs have the same shape as in REST, so scripts see one format everywhere."""
 
 from typing import Any
 
-from adapters.web.views import job_json, moment
+from adapters.web.views import format_time, job_json
 from bot.jobs import JobState
 from bot.ports import ApiKey
 
@@ -21,7 +21,7 @@ def key_body(key: ApiKey) -> dict[str, Any]:
         "prefix": key.prefix,
         "person": key.person.name,
         "admin": key.is_admin,
-        "created_at": moment(key.created_at),
-        "last_used_at": moment(key.last_used_at),
-        "revoked_at": moment(key.revoked_at),
+        "created_at": format_time(key.created_at),
+        "last_used_at": format_time(key.last_used_at),
+        "revoked_at": format_time(key.revoked_at),
     }

@@ -1,8 +1,8 @@
 """Discord: slash commands, message menus, buttons and replies, through discord.py.
 
-What a person does becomes an event that is kept before it is answered (`intake`), is acted upon by a use case
-(`deeds`), and comes back as an ordinary message of the bot's (`reply`). The library is imported only when `Discord` is
-asked for.
+Every interaction or message becomes an event that is stored before it is acknowledged (`event_handler`), is handled by
+a use case (`actions`, `chat_commands`, `messages`), and is answered by an ordinary message of the bot (`delivery`). The
+library is imported only when `DiscordAdapter` is used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ __all__ = ["DiscordAdapter", "DiscordSettings"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Discord":
+    if name == "DiscordAdapter":
         from adapters.discord.adapter import DiscordAdapter
 
         return DiscordAdapter

@@ -1,7 +1,7 @@
-"""Keeps a connection to Discord, whatever happens to it, while the rest of the house runs.
+"""Keeps Easel connected to Discord; whatever happens to the connection, the rest of the server keeps running.
 
-An outage of hours, a first connect that fails, a refused token: none of them ends the process, and jobs that were
-asked for before go on. What is to be delivered waits in the outbox until there is a connection again.
+An outage of hours, a failed first connect, a refused token: none of them ends the process, and accepted jobs continue.
+Deliveries wait in the outbox until the connection is back.
 """
 
 import asyncio
@@ -24,22 +24,22 @@ from adapters.discord.settings import DiscordSettings
 from bot.errors import EaselError
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
-from bot.usecases import Surroundings
+from bot.usecases import AdapterContext
 
 log = structlog.get_logger()
 
 MIN_RECONNECT_S, MAX_RECONNECT_S = 1.0, 60.0
 READY_TIMEOUT_S = 600.0
-"""A connection that was not ready once in this time is begun anew."""
+"""A client that is not ready within this time is replaced."""
 GATEWAY_TIMEOUT_S = 20.0
 BAD_TOKEN_CODE = 4004
 TOKEN_REFUSED = (
-    "Discord refused the token (DISCORD_TOKEN): make a new one in the developer portal, under Bot, and start again. "
-    "Everything else runs on."
+    "Discord refused the token (DISCORD_TOKEN): create a new one in the developer portal, under Bot, and restart. "
+    "Everything else keeps running."
 )
 CONTENT_INTENT_REFUSED = (
-    "Discord does not allow the message content intent: switch it on in the developer portal, under Bot, or set "
-    "discord.message_content to false. Going on without it."
+    "Discord does not allow the message content intent: turn it on in the developer portal, under Bot, or set "
+    "discord.message_content to false. Continuing without it."
 )
 
 
@@ -50,7 +50,7 @@ class DiscordAdapter:
     first_wait_s = MIN_RECONNECT_S
     ready_s = READY_TIMEOUT_S
 
-    def __init__(self, settings: DiscordSettings, adapter_context: Surroundings) -> None:
+    def __init__(self, settings: DiscordSettings, adapter_context: AdapterContext) -> None:
         self._settings = settings
         self._adapter_context = adapter_context
         self.context = DiscordContext(settings, adapter_context)
@@ -63,9 +63,9 @@ class DiscordAdapter:
 
     # ------------------------------------------------------------ the adapter
 
-    async def run(self) -> None:
-        """Serve until cancelled. Returns when Discord refuses the token: the rest of the house goes on."""
-        token = self._adapter_context.secret_of("DISCORD_TOKEN")
+    async def serve(self) -> None:
+        """Serve until cancelled. Returns if Discord refuses the token: the rest of the server keeps running."""
+        token = self._adapter_context.read_secret("DISCORD_TOKEN")
         try:
             await self._keep_connected(token)
         finally:
@@ -91,13 +91,13 @@ class DiscordAdapter:
                 log.warning("Discord closed the connection", action="discord_closed", code=error.code)
             except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.warning("no connection to Discord", action="discord_away", error=type(error).__name__)
-            except Exception as error:  # the edge of a loop that must go on
+            except Exception as error:  # the boundary of a loop that must continue
                 log.error("the connection to Discord broke", action="discord_broke", exc_info=error)
             wait_s = self.first_wait_s if client.was_ready else min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
 
     async def _connect(self, client: EaselClient, token: str) -> None:
-        """Until the connection is lost for good. Raises what the library raises."""
+        """Returns when the connection is lost for good. Raises what the library raises."""
         helpers: list[asyncio.Task[None]] = []
         set_api_base(self._settings.api_base, await self._gateway_url(token))
         try:
@@ -117,7 +117,7 @@ class DiscordAdapter:
             await stop_heartbeats()
 
     async def _gateway_url(self, token: str) -> str:
-        """Another server's gateway; empty: Discord's. Never Discord's with a token for another server.
+        """The gateway of another server; empty: Discord's, which never gets a token meant for another server.
 
         Raises: aiohttp.ClientError, TimeoutError.
         """
@@ -135,7 +135,7 @@ class DiscordAdapter:
             return str((await answer.json())["url"])
 
     async def _resume_and_sync(self, client: EaselClient) -> None:
-        """What an earlier life left undone, then the commands."""
+        """Handle the events that the last process left, then sync the commands."""
         wait_s = self.first_wait_s
         while True:
             try:
@@ -144,38 +144,38 @@ class DiscordAdapter:
                     await sync_commands(client.tree)
                 return
             except EaselError as error:
-                log.warning("settling in at Discord has to wait", action="discord_settling", error=str(error))
-            except Exception as error:  # the edge of a loop that must go on
-                log.error("settling in at Discord failed", action="discord_settling", exc_info=error)
+                log.warning("resuming after the connect has to wait", action="discord_settling", error=str(error))
+            except Exception as error:  # the boundary of a loop that must continue
+                log.error("resuming after the connect failed", action="discord_settling", exc_info=error)
             wait_s = min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s)
 
     async def _close_unless_ready(self, client: EaselClient) -> None:
-        """The library tries a first connect for ever, one try inside the other; a new client starts over."""
+        """The library retries a first connect forever, each try nested in the last; a new client starts over."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.ready_s):
                 await client.wait_until_ready()
                 return
-        log.warning("Discord is not ready for too long, connecting anew", action="discord_not_ready")
+        log.warning("Discord was not ready in time; reconnecting", action="discord_not_ready")
         await client.close()
 
     def _notify_owner(self, sentence: str) -> None:
-        log.error("something about Discord needs its owner", action="discord_owner", sentence=sentence)
+        log.error("Discord needs the owner's attention", action="discord_owner", sentence=sentence)
         self._adapter_context.announce(sentence)
 
     # ------------------------------------------------------------ the platform
 
-    async def place(self, delivery: Delivery) -> str:
-        return await self._delivery.place(delivery)
+    async def post_placeholder(self, delivery: Delivery) -> str:
+        return await self._delivery.post_placeholder(delivery)
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        await self._delivery.progress(job, message_ref, progress)
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+        await self._delivery.show_progress(job, message_ref, progress)
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._delivery.edit(delivery, pictures)
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._delivery.edit_result(delivery, pictures)
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._delivery.send(delivery, pictures)
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._delivery.send_result(delivery, pictures)
 
-    async def tell_kept(self, delivery: Delivery) -> None:
-        await self._delivery.tell_kept(delivery)
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
+        await self._delivery.notify_undeliverable(delivery)

@@ -1,22 +1,21 @@
-"""What Discord suggests while people type: from memory, at most 25. Free text is allowed all the same."""
+"""Suggests values while people type: at most 25, from memory. Other values can still be typed."""
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import discord
 from discord.app_commands import Choice
 
+from adapters.discord.context import connection_of
 from adapters.discord.events import DiscordEvent
-from bot.chat.admin import ACTIONS, POLICIES, POLICY, names_of
-from bot.chat.texts import say_line
+from bot.chat.admin import model_names, suggested_actions
+from bot.chat.arguments import Suggestion
+from bot.chat.texts import format_job_line
 from bot.commands import COMMANDS
 from bot.errors import EaselError
-from bot.jobs import JobState
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelSpec
-
-if TYPE_CHECKING:
-    from adapters.discord.client import EaselClient
+from bot.usecases import Ticket
 
 MAX_CHOICES = 25
 MAX_NAME = 100
@@ -25,29 +24,27 @@ SIZE_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
 ANSWER_TIMEOUT_S = 2.0
 
 
-def chat_name(name: str, *others: str) -> str:
-    """What an option is called in chats: `negative` for `negative_prompt`."""
-    return {"negative_prompt": "negative", "guidance_scale": "guidance"}.get(name, name)
-
-
 def filter_matching(values: Iterable[str], current: str) -> list[str]:
-    """Those that have what was typed, beginnings first."""
+    """The values that contain the typed text, those that begin with it first."""
     typed = current.casefold().strip()
-    found = [value for value in values if typed in value.casefold()]
-    return sorted(found, key=lambda value: not value.casefold().startswith(typed))[:MAX_CHOICES]
+    matches = [value for value in values if typed in value.casefold()]
+    return sorted(matches, key=lambda value: not value.casefold().startswith(typed))[:MAX_CHOICES]
 
 
 def _choices(values: Iterable[str], current: str) -> list[Choice[str]]:
     return [Choice(name=value[:MAX_NAME], value=value[:MAX_NAME]) for value in filter_matching(values, current)]
 
 
-async def suggest_models(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
+async def suggest_models(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    """The installed models that can run the command."""
     command = interaction.command.name if interaction.command is not None else ""
-    if command == "admin":
-        return _choices(names_of(interaction.client.context.usecases.models), current)
     tasks = {TEXT_TO_IMAGE, IMAGE_TO_IMAGE} if command == "imagine" else _tasks_for(command)
-    names = [spec.name for spec in interaction.client.context.usecases.models if tasks & set(spec.tasks)]
+    names = [spec.name for spec in connection_of(interaction).context.usecases.models if tasks & set(spec.tasks)]
     return _choices(names, current)
+
+
+async def suggest_known_models(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    return _choices(model_names(connection_of(interaction).context.usecases.models), current)
 
 
 def _tasks_for(command: str) -> set[str]:
@@ -55,9 +52,9 @@ def _tasks_for(command: str) -> set[str]:
     return {kind(values={}).task} if kind is not None else set()
 
 
-async def suggest_sizes(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
+async def suggest_sizes(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
     wanted = getattr(interaction.namespace, "model", None)
-    known = interaction.client.context.usecases.models
+    known = connection_of(interaction).context.usecases.models
     spec = known.get(str(wanted)) if wanted else known.default_for(TEXT_TO_IMAGE)
     return _choices(_sizes_for(spec) if spec is not None else [], current)
 
@@ -73,37 +70,42 @@ def _sizes_for(spec: ModelSpec) -> list[str]:
     return [f"{wide}x{high}" for wide, high in ordered]
 
 
-async def suggest_aspects(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
+async def suggest_aspects(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
     return _choices(ASPECTS, current)
 
 
-async def suggest_styles(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
-    return _choices(interaction.client.context.usecases.styles, current)
+async def suggest_styles(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    return _choices(connection_of(interaction).context.usecases.styles, current)
 
 
-async def suggest_jobs(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
-    """One's own latest, those that can be cancelled for `cancel`."""
-    event = DiscordEvent(
-        key="", kind="", account_id=str(interaction.user.id), account_name=interaction.user.display_name
-    )
+async def suggest_jobs(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    """The person's own latest jobs."""
+    return _job_choices(await _recent_jobs(interaction), interaction, current)
+
+
+async def suggest_open_jobs(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    """Those that can be cancelled."""
+    tickets = [ticket for ticket in await _recent_jobs(interaction) if not ticket.job.state.is_final]
+    return _job_choices(tickets, interaction, current)
+
+
+async def _recent_jobs(interaction: discord.Interaction[Any]) -> list[Ticket]:
+    user = interaction.user
+    event = DiscordEvent(key="", kind="", account_id=str(user.id), account_name=user.display_name)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            tickets = await interaction.client.context.find_recent_jobs(event)
+            return await connection_of(interaction).context.find_recent_jobs(event)
     except (EaselError, TimeoutError):
         return []
-    is_cancel = interaction.command is not None and interaction.command.name == "cancel"
-    open_states = (JobState.QUEUED, JobState.RUNNING)
-    lines = {
-        say_line(ticket, str(interaction.locale)): ticket.job.id
-        for ticket in tickets
-        if not is_cancel or ticket.job.state in open_states
-    }
+
+
+def _job_choices(tickets: Iterable[Ticket], interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    lines = {format_job_line(ticket, str(interaction.locale)): ticket.job.id for ticket in tickets}
     return [Choice(name=line[:MAX_NAME], value=lines[line]) for line in filter_matching(lines, current)]
 
 
-async def suggest_actions(interaction: "discord.Interaction[EaselClient]", current: str) -> list[Choice[str]]:
-    what = getattr(interaction.namespace, "what", None)
-    return _choices(POLICIES if what == POLICY else ACTIONS, current)
+async def suggest_admin_actions(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+    return _choices(suggested_actions(getattr(interaction.namespace, "what", None)), current)
 
 
 AUTOCOMPLETERS: dict[str, Any] = {
@@ -111,7 +113,11 @@ AUTOCOMPLETERS: dict[str, Any] = {
     "size": suggest_sizes,
     "aspect": suggest_aspects,
     "style": suggest_styles,
-    "id": suggest_jobs,
-    "action": suggest_actions,
 }
-"""By the option's name."""
+"""By the option's name, for commands that ask for jobs."""
+CHAT_AUTOCOMPLETERS: dict[Suggestion, Any] = {
+    Suggestion.JOB: suggest_jobs,
+    Suggestion.OPEN_JOB: suggest_open_jobs,
+    Suggestion.MODEL: suggest_known_models,
+    Suggestion.ADMIN_ACTION: suggest_admin_actions,
+}

@@ -1,217 +1,99 @@
-"""Short answers that only their person sees: queue, history, settings and the like."""
+"""Chat commands on Discord: slash options in, an ephemeral message out. What they do is in `bot.chat`."""
 
-import asyncio
 import io
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
-from pathlib import Path
 
 import discord
-import structlog
 
 from adapters.discord import rendering, texts
-from adapters.discord.error_mapping import translate_errors
+from adapters.discord.events import DiscordEvent
+from adapters.discord.limits import ENVELOPE_BYTES, FILE_LIMIT, MAX_FILES, MIB, max_file_bytes
 from adapters.discord.responder import Responder
+from adapters.discord.views import build_confirm_view, build_view
 from bot.chat import texts as chat_texts
-from bot.chat.admin import Administration, Order
-from bot.error_texts import explain
-from bot.errors import Blocked, PictureGone, PlatformError, TooLarge
-from bot.jobs import Job, JobState, Media
+from bot.chat.arguments import SLASH
+from bot.chat.commands import CHAT_COMMANDS, answer_confirmation, run_chat_command
+from bot.chat.replies import ChatContext, ChatImage, ChatReply
+from bot.errors import TooLarge
+from bot.jobs import Media
 from bot.ports import Person
 
-log = structlog.get_logger()
 
-SHOWN = 10
-MAX_FILES = 10
-
-Chore = Callable[[Responder, Person], Awaitable[None]]
-
-
-async def run_chat_command(turn: Responder) -> None:
-    chore = CHORES.get(turn.event.name)
-    if chore is None:
-        await turn.reply(chat_texts.say_text(texts.UNKNOWN_COMMAND, turn.event.locale))
+async def run_command(responder: Responder) -> None:
+    """Raises: UserError."""
+    event = responder.event
+    if event.name not in CHAT_COMMANDS:
+        await responder.reply(chat_texts.format_text(texts.UNKNOWN_COMMAND, event.locale))
         return
-    await chore(turn, await turn.context.identify_person(turn.event))
+    reply = await run_chat_command(await _build_context(responder), event.name, event.options)
+    responder.context.forget_recent_jobs(event.account_id)
+    await _send_reply(responder, reply)
 
 
-def _given(turn: Responder, name: str) -> str:
-    return str(turn.event.options.get(name) or "").strip()
+async def press_confirmation(responder: Responder) -> None:
+    """The answer to a question with two buttons. Raises: UserError."""
+    reply = await answer_confirmation(await _build_context(responder), responder.event.name)
+    responder.context.forget_recent_jobs(responder.event.account_id)
+    if reply is not None:
+        await _send_reply(responder, reply)
+    await responder.delete_question()
 
 
-async def _help(turn: Responder, person: Person) -> None:
-    await turn.reply(chat_texts.say_help(turn.event.locale, "discord"))
-
-
-async def _models(turn: Responder, person: Person) -> None:
-    await turn.reply(chat_texts.say_models(turn.context.usecases.models, turn.event.locale))
-
-
-async def _admin(turn: Responder, person: Person) -> None:
-    event, options = turn.event, turn.event.options
-    order = Order(
-        what=_given(turn, "what").casefold(),
-        action=_given(turn, "action").casefold(),
-        name=_given(turn, "model").casefold(),
-        accepts=options.get("accept") is True,
-        edit_others=options.get("edit_others"),
-        locale=event.locale,
+async def _build_context(responder: Responder) -> ChatContext:
+    return ChatContext(
+        usecases=responder.usecases,
+        person=await responder.context.identify_person(responder.event),
+        origin=responder.event.origin(),
+        style=SLASH,
+        is_private=True,  # every answer to a command is ephemeral
+        max_file_bytes=_upload_limit(responder.event) - ENVELOPE_BYTES,
     )
-    administration = Administration(turn.context.usecases)
-    text = await administration.perform(
-        order, is_admin=event.is_admin, platform="discord", space_id=event.origin().space_id
-    )
-    await turn.reply(text)
 
 
-async def _queue(turn: Responder, person: Person) -> None:
-    page = turn.context.usecases.jobs.page
-    running, _ = await page(person, state=JobState.RUNNING, limit=SHOWN)
-    queued, _ = await page(person, state=JobState.QUEUED, limit=SHOWN)
-    await turn.reply(chat_texts.say_queue([*running, *queued], turn.event.locale))
+def _upload_limit(event: DiscordEvent) -> int:
+    return min(event.size_limit or FILE_LIMIT, FILE_LIMIT)
 
 
-async def _cancel(turn: Responder, person: Person) -> None:
-    ticket = await turn.context.usecases.jobs.get(person, _given(turn, "id"))
-    ticket = await turn.context.usecases.jobs.cancel(person, ticket.job.id)
-    await turn.reply(chat_texts.say_state(ticket, turn.event.locale))
+async def _send_reply(responder: Responder, reply: ChatReply) -> None:
+    locale = responder.locale
+    view = build_confirm_view(reply.confirm, locale) if reply.confirm else None
+    if reply.buttons:
+        view = build_view(reply.buttons, locale)
+    files = [*await _image_files(responder, reply), *(rendering.attach_file(one) for one in reply.files)]
+    if await responder.reply(reply.text, files=files, view=view) is None and files:
+        await responder.reply(reply.text, view=view)  # the text is accepted where the files are not
 
 
-async def _history(turn: Responder, person: Person) -> None:
-    q = _given(turn, "search")[:200]
-    tickets, following = await turn.context.usecases.jobs.page(person, q=q, limit=SHOWN)
-    text = chat_texts.say_history(tickets, turn.event.locale, has_more=following is not None, q=q)
-    await turn.reply(text)
+async def _image_files(responder: Responder, reply: ChatReply) -> list[discord.File]:
+    """As many as one message takes, each small enough."""
+    event, files = responder.event, []
+    limit = max_file_bytes(event.size_limit, len(reply.images))
+    for index, image in enumerate(reply.images[:MAX_FILES]):
+        media = await _fit(responder, image, limit)
+        if media is not None and reply.job is not None:
+            spoiler = image.is_spoiler or event.spoiler
+            files.append(rendering.build_file(reply.job, index, media, alt=image.alt, spoiler=spoiler))
+    return files
 
 
-async def _show(turn: Responder, person: Person) -> None:
-    ticket = await turn.context.usecases.jobs.get(person, _given(turn, "id"))
-    job = ticket.job
-    text = chat_texts.say_show(ticket, turn.event.locale)
-    pictures: list[Media] = []
-    if not await turn.context.usecases.moderation.may_show(turn.event.origin(), job):
-        await turn.reply(f"{text}\n{explain(Blocked('adult_here'), locale=turn.event.locale)}")
-        return
-    if job.result and job.result.media:
-        with suppress(PictureGone):
-            pictures = await turn.context.usecases.chat.original(person, job.id)
-    if not pictures:
-        await turn.reply(text)
-        return
-    fitting = [await _fit(turn, one, len(pictures)) for one in pictures[:MAX_FILES]]
-    files = _files(turn, job, [one for one in fitting if one is not None])
-    if await turn.reply(text, files=files) is None:  # it takes the words, if not the pictures
-        await turn.reply(text)
-
-
-async def _fit(turn: Responder, picture: Media, count: int) -> Media | None:
-    limit = rendering.max_file_bytes(turn.event.size_limit, count)
+async def _fit(responder: Responder, image: ChatImage, limit: int) -> Media | None:
     try:
-        return (await turn.context.usecases.media.fit(picture, limit))[0]
+        return (await responder.usecases.media.fit_bytes(image.media, limit))[0]
     except TooLarge:
         return None
 
 
-def _files(turn: Responder, job: Job, pictures: list[Media]) -> list[discord.File]:
-    spoiler = rendering.is_spoiler(job) or turn.event.spoiler
-    alt = str(job.options.get("prompt") or "")
-    return [rendering.build_file(job, index, one, alt=alt, spoiler=spoiler) for index, one in enumerate(pictures)]
-
-
-async def _quota(turn: Responder, person: Person) -> None:
-    jobs = turn.context.usecases.jobs
-    quota = await turn.context.usecases.people.quota(person, jobs.daily_s(person))
-    await turn.reply(chat_texts.say_quota(quota, turn.event.locale))
-
-
-async def _settings(turn: Responder, person: Person) -> None:
-    people = turn.context.usecases.people
-    option, value = _given(turn, "option"), _given(turn, "value")
-    if value and not option:
-        await turn.reply(chat_texts.say_text(texts.SETTING_NEEDS_OPTION, turn.event.locale))
-        return
-    if not option:
-        kept = await people.defaults(person)
-    elif value:
-        kept = await people.set_default(person, option, value)
-    else:
-        kept = await people.clear_default(person, option)
-    await turn.reply(chat_texts.say_settings(kept, turn.event.locale))
-
-
-async def _privacy(turn: Responder, person: Person) -> None:
-    match _given(turn, "what"):
-        case "export":
-            await _export(turn, person)
-        case "forget" if turn.event.options.get("confirm") is True:
-            await turn.context.usecases.people.forget(person)
-            turn.context.forget_recent_jobs(turn.event.account_id)
-            await turn.reply(chat_texts.say_text(chat_texts.FORGOTTEN, turn.event.locale))
-        case "forget":
-            asked = chat_texts.say_text(chat_texts.CONFIRM_FORGET, turn.event.locale)
-            await turn.reply(f"{asked} {chat_texts.say_text(texts.FORGET_FIRST, turn.event.locale)}")
-        case _:
-            await turn.reply(chat_texts.say_privacy(turn.event.locale))
-
-
-async def _export(turn: Responder, person: Person) -> None:
-    limit = min(turn.event.size_limit or rendering.FILE_LIMIT, rendering.FILE_LIMIT) - rendering.ENVELOPE_BYTES
-    path: Path = await turn.context.usecases.people.export(person, max_bytes=limit)
-    try:
-        file = discord.File(io.BytesIO(await asyncio.to_thread(path.read_bytes)), filename="easel.zip")
-        await turn.reply(chat_texts.say_text(chat_texts.EXPORTED, turn.event.locale), files=[file])
-    finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-CHORES: dict[str, Chore] = {
-    "admin": _admin,
-    "help": _help,
-    "models": _models,
-    "queue": _queue,
-    "cancel": _cancel,
-    "history": _history,
-    "show": _show,
-    "quota": _quota,
-    "settings": _settings,
-    "privacy": _privacy,
-}
-
-
-# ---------------------------------------------------------------- buttons that ask for no job
-
-
-async def send_original(turn: Responder, person: Person, job_id: str) -> None:
-    """The files as rendered; those that no message of ours can carry are told of."""
-    pictures = await turn.context.usecases.chat.original(person, job_id)
-    limit = turn.event.size_limit or rendering.FILE_LIMIT
-    fitting = [one for one in pictures if len(one.data) <= rendering.max_file_bytes(limit, len(pictures))]
-    largest = max(len(one.data) for one in pictures)
-    text = ""
-    if len(fitting) < len(pictures):
-        size = f"{largest / rendering.MIB:.0f}"
-        text = chat_texts.say_text(texts.TOO_LARGE_TO_SEND, turn.event.locale, size=size)
+async def send_original(responder: Responder, person: Person, job_id: str) -> None:
+    """The files as rendered, and a note about those that no message can carry. Raises: JobNotFound, PictureGone."""
+    event, chat = responder.event, responder.usecases.chat
+    pictures = await chat.read_originals(person, job_id)
+    limit = max_file_bytes(event.size_limit, len(pictures))
+    lines = [chat_texts.format_original(await chat.get_job(job_id), event.locale)]
+    if any(len(one.data) > limit for one in pictures):
+        size = f"{max(len(one.data) for one in pictures) / MIB:.0f}"
+        lines.append(chat_texts.format_text(texts.TOO_LARGE_TO_SEND, event.locale, size=size))
     files = [
-        discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=turn.event.spoiler)
-        for index, one in enumerate(fitting, 1)
+        discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=event.spoiler)
+        for index, one in enumerate(pictures, 1)
+        if len(one.data) <= limit
     ]
-    await turn.reply(text or job_id[:6], files=files)
-
-
-async def delete_messages(turn: Responder, refs: Iterable[str]) -> None:
-    """These, and the one that the button hung on, if need be by the interaction's token."""
-    for ref in {*refs, turn.event.target}:
-        try:
-            await _delete_message(turn, ref)
-        except PlatformError as error:
-            log.info("a message stays", action="message_stays", detail=error.detail)
-            if ref == turn.event.target and turn.delete_pressed_message is not None:
-                with suppress(PlatformError), translate_errors():
-                    await turn.delete_pressed_message()
-
-
-async def _delete_message(turn: Responder, ref: str) -> None:
-    channel, _, message = ref.partition(":")
-    client = turn.context.connected_client()
-    with translate_errors():
-        await client.get_partial_messageable(int(channel)).get_partial_message(int(message)).delete()
+    await responder.reply("\n".join(lines), files=files)

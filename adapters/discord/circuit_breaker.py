@@ -1,4 +1,4 @@
-"""Stops asking long before Discord stops listening: 10,000 refused requests in 10 minutes would ban the address."""
+"""Stops sending long before Discord would ban the address: it allows 10,000 refused requests in 10 minutes."""
 
 import time
 from collections import deque
@@ -14,12 +14,12 @@ log = structlog.get_logger()
 
 WINDOW_S = 600.0
 MAX_REFUSALS = 1000
-"""Refusals in that time, a tenth of what Discord bears."""
+"""Refusals in `WINDOW_S`: a tenth of Discord's limit."""
 COUNTED_STATUSES = (401, 403, 429)
 
 
 class CircuitBreaker:
-    """Counts refusals; while it is open nothing is sent."""
+    """Counts refusals; while it is open, nothing is sent."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, limit: int = MAX_REFUSALS) -> None:
         self._clock = clock
@@ -38,14 +38,14 @@ class CircuitBreaker:
             self._refused.popleft()
         is_open = len(self._refused) >= self._limit
         if is_open and not self._was_open:
-            log.error("Discord refused too many requests; nothing is sent for a while", action="discord_breaker_open")
+            log.error("Discord refused too many requests; sending is paused", action="discord_breaker_open")
         self._was_open = is_open
         if is_open:
             again_s = WINDOW_S - (now - self._refused[-self._limit])
             raise PlatformError("too many requests were refused", retry_after_s=max(1.0, again_s))
 
     def trace_config(self) -> aiohttp.TraceConfig:
-        """Sees every answer that the library gets."""
+        """Counts the status of every response that the library receives."""
         traced = aiohttp.TraceConfig()
 
         async def ended(_session: Any, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:

@@ -1,4 +1,4 @@
-"""The connection: what Discord tells us goes to the intake, and to nothing else."""
+"""The gateway connection: passes Discord's events to the event handler."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from adapters.discord.event_handler import EventHandler
 from adapters.discord.library_patches import cap_reconnect_wait
 from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import CatalogueTranslator
-from adapters.discord.views import JobButton
+from adapters.discord.views import OWN_BUTTONS, JobButton
 
 log = structlog.get_logger()
 
@@ -23,18 +23,20 @@ MESSAGE_TYPES = (discord.MessageType.default, discord.MessageType.reply)
 
 
 def build_intents(*, message_content: bool) -> discord.Intents:
-    """Servers, messages that are for us, private messages: none of them is privileged."""
+    """Servers, messages to the bot and private messages; the only privileged intent is message content."""
     return discord.Intents(guilds=True, guild_messages=True, dm_messages=True, message_content=message_content)
 
 
 def _is_not_voice_warning(record: logging.LogRecord) -> bool:
-    """Nobody speaks here: two warnings at every start would only worry the owner."""
+    """The bot uses no voice, so the library's two warnings at each start would only worry the owner."""
     return "voice will NOT" not in str(record.msg)
 
 
 class EaselClient(discord.AutoShardedClient):
-    """`identify_wait_s`: how long to wait before a session is begun anew, as Discord wants it; `guilds_wait_s`: for the
-    next server to be told of, before all are known."""
+    """Attributes:
+    identify_wait_s: the pause that Discord requires before a new session.
+    guilds_wait_s: the longest pause between two servers' events before the list counts as complete.
+    """
 
     identify_wait_s = 5.0
     guilds_wait_s = 2.0
@@ -70,7 +72,7 @@ class EaselClient(discord.AutoShardedClient):
         if not initial:
             await asyncio.sleep(self.identify_wait_s)
 
-    # ------------------------------------------------------------ what Discord tells
+    # ------------------------------------------------------------ events
 
     async def on_ready(self) -> None:
         self.was_ready = True
@@ -82,16 +84,16 @@ class EaselClient(discord.AutoShardedClient):
             cap_reconnect_wait(shard)
 
     async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
-        """Commands and our own buttons find their way by themselves; this is for what they leave out."""
+        """The library dispatches commands and the bot's own buttons; this handles modals and unknown buttons."""
         data: Any = interaction.data or {}
         custom_id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.modal_submit:
             await self.event_handler.on_modal_submit(interaction, custom_id)
-        elif interaction.type is discord.InteractionType.component and not custom_id.startswith("v1:"):
+        elif interaction.type is discord.InteractionType.component and not OWN_BUTTONS.match(custom_id):
             await self.event_handler.on_button(interaction, custom_id)
 
     async def on_message(self, message: discord.Message) -> None:
-        """Only people, and only what is for us: private, or a mention (a reply that pings is one)."""
+        """Only messages from people to the bot: private ones, and mentions (a pinging reply is one)."""
         if message.author.bot or message.webhook_id is not None or message.type not in MESSAGE_TYPES:
             return
         if message.guild is None or (self.user is not None and self.user in message.mentions):
@@ -102,7 +104,7 @@ class EaselClient(discord.AutoShardedClient):
 
 
 def application_owner_ids(client: discord.Client) -> frozenset[str]:
-    """Accounts that own the client's application: its owner, or those of its team that may change it."""
+    """Accounts that own the application: its owner, or the members of its team that may change it."""
     application = client.application
     if application is None:
         return frozenset()

@@ -1,4 +1,4 @@
-"""Tells Discord which commands there are, only when they changed: it allows few such tellings a day."""
+"""Registers the commands with Discord, only when they changed: it limits registrations per day."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,18 +21,18 @@ CommandPayload = Mapping[str, Any]
 
 
 async def sync_commands(tree: app_commands.CommandTree[Any]) -> bool:
-    """Whether they had to be told. Raises: PlatformError."""
+    """Returns whether the commands had to be registered. Raises: PlatformError."""
     with translate_errors():
         ours = await library_patches.command_payloads(tree)
         if _by_name(ours) == _by_name(await library_patches.fetch_commands(tree.client)):
             return False
         await tree.sync()
-    log.info("told Discord the commands", action="discord_commands_synced", count=len(ours))
+    log.info("registered the commands with Discord", action="discord_commands_synced", count=len(ours))
     return True
 
 
 def _by_name(commands: Iterable[CommandPayload]) -> dict[tuple[int, str], Any] | None:
-    """None: a server that is not quite Discord tells them in a way that cannot be read."""
+    """None: the response cannot be parsed, as a merely Discord-compatible server may send it."""
     try:
         return {(int(one.get("type") or 1), one["name"]): _normalize(one) for one in commands}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -41,7 +41,7 @@ def _by_name(commands: Iterable[CommandPayload]) -> dict[tuple[int, str], Any] |
 
 
 def _normalize(payload: CommandPayload) -> dict[str, Any]:
-    """A command, an option or a choice, without what Discord adds and leaves out by itself."""
+    """A command, option or choice without the fields that Discord adds or omits by itself."""
     permissions = payload.get("default_member_permissions")
     return {
         "type": payload.get("type"),

@@ -1,16 +1,15 @@
-"""What the rooms of this adapter share: the use cases, the present connection, and the files that hang on messages."""
+"""What the modules of this adapter share: the use cases, the current connection and the attachments of messages."""
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import Any, Protocol, cast
 
-import aiohttp
+import discord
 import structlog
 
+from adapters.discord.attachments import AttachmentFetcher, AttachmentUnavailable
 from adapters.discord.circuit_breaker import CircuitBreaker
 from adapters.discord.error_mapping import translate_errors
 from adapters.discord.event_parsing import attached_images
@@ -20,49 +19,37 @@ from adapters.discord.settings import DiscordSettings
 from bot.errors import PlatformError, TooLarge, UnsupportedMedia
 from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
-from bot.usecases import Surroundings, Ticket, UseCases
-
-if TYPE_CHECKING:
-    from adapters.discord.client import EaselClient
+from bot.usecases import AdapterContext, Ticket, UseCases
 
 log = structlog.get_logger()
 
-CDN_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
-FETCH_TIMEOUT_S = 30.0
-MAX_FETCHES = 8
-"""Files that are fetched at once; no more are in memory."""
-MAX_TRIES = 3
 CACHE_SIZE = 2000
 RECENT_JOBS, RECENT_JOBS_S = 25, 10.0
-
-
-class AttachmentUnavailable(Exception):
-    """The file could not be fetched: its link ran out, or Discord does not answer."""
 
 
 @dataclass
 class DiscordContext:
     settings: DiscordSettings
-    adapter_context: Surroundings
+    adapter_context: AdapterContext
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     rate_limiter: RateLimiter = field(default_factory=RateLimiter)
-    client: "EaselClient | None" = None
+    client: discord.Client | None = None
     now: Callable[[], float] = time.time
     owner_ids: frozenset[str] = frozenset()
-    """Of the application, as Discord told us."""
+    """The accounts that own the application, according to Discord."""
     menu_attachments: OrderedDict[str, tuple[AttachedFile, ...]] = field(default_factory=OrderedDict)
-    """Pictures of messages that somebody just opened a menu on."""
+    """Images of messages on which somebody just opened a message menu."""
     recent_jobs: OrderedDict[str, tuple[float, list[Ticket]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.progress_editors = ProgressEditors(self.rate_limiter, every_s=PROGRESS_INTERVAL_S)
-        self._fetching = asyncio.Semaphore(MAX_FETCHES)
+        self._fetcher = AttachmentFetcher(self.settings.api_base)
 
     @property
     def usecases(self) -> UseCases:
         return self.adapter_context.usecases
 
-    def connected_client(self) -> "EaselClient":
+    def connected_client(self) -> discord.Client:
         """The client, if requests can be made. Raises: PlatformError."""
         if self.client is None or self.client.user is None or self.client.is_closed():
             raise PlatformError("not connected to Discord")
@@ -70,20 +57,20 @@ class DiscordContext:
         return self.client
 
     async def identify_person(self, event: DiscordEvent) -> Person:
-        return await self.usecases.people.identify(PLATFORM, event.account_id, event.account_name)
+        return await self.usecases.people.identify_account(PLATFORM, event.account_id, event.account_name)
 
     def is_admin(self, account_id: str) -> bool:
-        """Whether the account may administer this house: the config says so, or it owns the application."""
+        """Whether the account is an admin of this server: by the config, or as an owner of the application."""
         return account_id in self.settings.admins or account_id in self.owner_ids
 
-    # ------------------------------------------------------------ for completions
+    # ------------------------------------------------------------ autocompletion
 
     async def find_recent_jobs(self, event: DiscordEvent) -> list[Ticket]:
-        """Their latest jobs, from memory for a few seconds: people type faster than databases are asked."""
+        """The person's latest jobs, cached for a few seconds: each keystroke of an autocompletion asks for them."""
         known = self.recent_jobs.get(event.account_id)
         if known is None or time.monotonic() - known[0] > RECENT_JOBS_S:
             person = await self.identify_person(event)
-            tickets, _ = await self.usecases.jobs.page(person, limit=RECENT_JOBS)
+            tickets, _ = await self.usecases.jobs.list_tickets(person, limit=RECENT_JOBS)
             known = self.recent_jobs[event.account_id] = (time.monotonic(), tickets)
             while len(self.recent_jobs) > CACHE_SIZE:
                 self.recent_jobs.popitem(last=False)
@@ -95,28 +82,28 @@ class DiscordContext:
     # ------------------------------------------------------------ files
 
     def remember_attachments(self, target: str, attachments: Sequence[AttachedFile]) -> None:
-        """A modal brings only words back: this is what they are about."""
+        """Remember what a modal will be about: its submission carries text only."""
         self.menu_attachments[target] = tuple(attachments)
         self.menu_attachments.move_to_end(target)
         while len(self.menu_attachments) > CACHE_SIZE:
             self.menu_attachments.popitem(last=False)
 
     async def upload_attachments(self, person: Person, attachments: Sequence[AttachedFile]) -> tuple[ImageRef, ...]:
-        """Fetch and keep them as the person's, at once: a link is never kept for later.
+        """Download the files and store them as the person's, immediately: links expire.
 
-        Raises: TooLarge, UnsupportedMedia, StorageFull, PictureLost.
+        Raises: TooLarge, UnsupportedMedia, StorageFull, AttachmentUnavailable.
         """
-        limit = self.usecases.media.settings.max_upload_mb
+        limit = self.usecases.media.max_upload_mb
         refs = []
         for one in attachments:
             if one.size > limit * 2**20:
                 raise TooLarge(limit=limit, unit="MiB")
             if not one.may_be_image:
                 raise UnsupportedMedia("not_a_picture")
-            async with self._fetching:
-                data = await self._fetch(one.url, limit * 2**20)
-                kept = await self.usecases.media.upload(person, data)
-                refs.append(ImageRef(kept.id, author=self._author(one)))
+            async with self._fetcher.slots:
+                data = await self._fetcher.fetch(one.url, limit * 2**20)
+                stored = await self.usecases.media.upload(person, data)
+                refs.append(ImageRef(stored.id, author=self._author(one)))
         return tuple(refs)
 
     def _author(self, picture: AttachedFile) -> str:
@@ -124,53 +111,47 @@ class DiscordContext:
         return BY_BOT if user is not None and picture.author == str(user.id) else picture.author
 
     async def find_attachments(self, target: str, *, can_be_empty: bool = False) -> tuple[AttachedFile, ...]:
-        """The pictures of a message that was chosen before, or that Discord shows us when asked.
+        """The images of a message on which a menu was opened, or that Discord returns on request.
 
-        Raises: PictureLost.
+        Raises: AttachmentUnavailable.
         """
         if target in self.menu_attachments:
             return self.menu_attachments[target]
         channel, _, message = target.partition(":")
-        found: tuple[AttachedFile, ...] = ()
+        images: tuple[AttachedFile, ...] = ()
         try:
             with translate_errors():
-                place = self.connected_client().get_partial_messageable(int(channel))
-                found = attached_images(await place.fetch_message(int(message)))
+                channel_ref = self.connected_client().get_partial_messageable(int(channel))
+                images = attached_images(await channel_ref.fetch_message(int(message)))
         except PlatformError as error:
             log.info("a message could not be read", action="message_unread", detail=error.detail)
-        if not found and not can_be_empty:
+        if not images and not can_be_empty:
             raise AttachmentUnavailable("the message shows no picture")
-        return found
+        return images
 
-    async def _fetch(self, url: str, most: int) -> bytes:
-        if not self._is_discord_url(url):
-            raise AttachmentUnavailable(f"not a link of Discord's: {urlsplit(url).hostname}")
-        for attempt in range(MAX_TRIES):
-            try:
-                return await self._fetch_once(url, most)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
-                await asyncio.sleep(0.5 * 2**attempt)
-        raise AttachmentUnavailable("no answer")
 
-    async def _fetch_once(self, url: str, most: int) -> bytes:
-        timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
-            session.get(url, allow_redirects=False) as answer,
-        ):
-            if answer.status >= 500:
-                answer.raise_for_status()
-            if answer.status != 200:
-                raise AttachmentUnavailable(f"status {answer.status}")
-            data = await answer.content.read(most + 1)
-            while len(data) <= most and not answer.content.at_eof():
-                data += await answer.content.read(most + 1 - len(data))
-        if len(data) > most:
-            raise TooLarge(limit=most / 2**20, unit="MiB")
-        return data
+class EventCallbacks(Protocol):
+    """What a connection calls when something happens on Discord."""
 
-    def _is_discord_url(self, url: str) -> bool:
-        parts = urlsplit(url)
-        ours = urlsplit(self.settings.api_base).hostname
-        return (parts.scheme == "https" and parts.hostname in CDN_HOSTS) or (bool(ours) and parts.hostname == ours)
+    async def on_slash_command(
+        self, interaction: discord.Interaction[Any], name: str, values: dict[str, Any]
+    ) -> None: ...
+
+    async def on_context_menu(
+        self, interaction: discord.Interaction[Any], name: str, message: discord.Message
+    ) -> None: ...
+
+    async def on_button(self, interaction: discord.Interaction[Any], custom_id: str) -> None: ...
+
+    async def on_unknown_command(self, interaction: discord.Interaction[Any], name: str, error: Exception) -> None: ...
+
+
+class Connection(Protocol):
+    """The client, as commands and buttons see it."""
+
+    context: DiscordContext
+    event_handler: EventCallbacks
+
+
+def connection_of(interaction: discord.Interaction[Any]) -> Connection:
+    return cast(Connection, interaction.client)

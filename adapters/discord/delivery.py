@@ -1,8 +1,8 @@
-"""Jobs become messages: placeholder, progress, result, each with its fallbacks.
+"""Delivers jobs as messages: placeholder, progress, result, each with its fallbacks.
 
-The message is an ordinary one of the bot's, so that it can be edited for as long as it takes and replies to it are
-heard. Where the bot may not post, the answer to the interaction is the message for as long as its token lives; then a
-private message; then /show.
+The message is an ordinary message of the bot: it can be edited at any time, and the bot receives the replies to it.
+Where the bot may not post, the answer to the interaction is used until its token expires, then a private message, then
+/show.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,10 @@ import structlog
 from adapters.discord import rendering, texts
 from adapters.discord.context import DiscordContext
 from adapters.discord.error_mapping import ContentRejected, EditLimitReached, FileTooLarge, NoAccess, translate_errors
-from adapters.discord.events import TOKEN_LIFETIME_S
+from adapters.discord.events import NOT_INSTALLED, TOKEN_LIFETIME_S
+from adapters.discord.limits import FILE_LIMIT
 from bot.chat import texts as chat_texts
+from bot.chat.arguments import SLASH
 from bot.errors import MessageGone, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
@@ -25,7 +27,7 @@ from bot.usecases import Ticket
 log = structlog.get_logger()
 
 SHRINK_FACTORS = (1.0, 0.8, 0.4, 0.1)
-"""Parts of the limit that are tried when Discord finds a file too large all the same."""
+"""Fractions of the limit that are tried in turn when Discord still rejects a file as too large."""
 MAX_NONCE = 25
 
 
@@ -37,9 +39,9 @@ class MessageDelivery:
 
     # ------------------------------------------------------------ the placeholder
 
-    async def place(self, delivery: Delivery) -> str:
+    async def post_placeholder(self, delivery: Delivery) -> str:
         job = delivery.job
-        ticket = await self._context.usecases.jobs.ticket(job)
+        ticket = await self._context.usecases.jobs.ticket_for(job)
         if job.origin.extra.get("missing"):
             if self._has_valid_token(job):
                 with suppress(NoAccess, MessageGone):
@@ -60,164 +62,167 @@ class MessageDelivery:
 
     async def _place_by_token(self, job: Job, ticket: Ticket) -> str:
         response = int(job.origin.extra["response"])
-        said = rendering.render_placeholder(self._context.usecases, ticket, extra_line=self._cannot_post(job))
+        content = rendering.render_placeholder(self._context.usecases, ticket, extra_line=self._cannot_post(job))
         with translate_errors():
-            await self._webhook(job).edit_message(response, **said)
+            await self._webhook(job).edit_message(response, **content)
         return f"{job.origin.chat_id}:{response}"
 
     def _cannot_post(self, job: Job) -> str:
-        missing = ", ".join(job.origin.extra.get("missing") or ["?"])
-        return chat_texts.say_text(texts.CANNOT_POST_HERE, job.origin.locale, missing=missing, id=job.id[:6])
+        missing = job.origin.extra.get("missing") or ["?"]
+        sentence = texts.NOT_A_MEMBER if NOT_INSTALLED in missing else texts.CANNOT_POST_HERE
+        show = SLASH.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
+        return chat_texts.format_text(sentence, job.origin.locale, missing=", ".join(missing), show=show)
 
     async def _delete_deferral(self, job: Job) -> None:
-        """The message stands in the channel, so nobody is thinking any more."""
+        """The message is in the channel, so "thinking" is no longer shown."""
         if not self._has_valid_token(job):
             return
         try:
             with translate_errors():
                 await self._webhook(job).delete_message(int(job.origin.extra["response"]))
         except PlatformError as error:
-            log.info("the deferral stays", action="deferral_stays", detail=error.detail)
+            log.info("a deferral could not be deleted", action="deferral_stays", detail=error.detail)
 
     # ------------------------------------------------------------ progress
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
         channel, message = _parse_ref(message_ref)
 
         async def show() -> None:
-            ticket = await self._context.usecases.jobs.ticket_at(job, progress)
-            said = rendering.render_progress(self._context.usecases, ticket, progress)
+            ticket = await self._context.usecases.jobs.ticket_with_progress(job, progress)
+            content = rendering.render_progress(self._context.usecases, ticket, progress)
             with translate_errors():
-                await self._edit_by_any_means(job, channel, message, **said)
+                await self._edit_by_any_means(job, channel, message, **content)
 
         self._context.progress_editors.schedule(self._rate_bucket(job, channel, message), message_ref, show)
 
     # ------------------------------------------------------------ the result
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         job = delivery.job
         assert delivery.message_ref is not None
         channel, message = _parse_ref(delivery.message_ref)
         await self._context.progress_editors.finish(self._rate_bucket(job, channel, message), delivery.message_ref)
 
-        async def put(**said: Any) -> None:
-            await self._edit_message(job, channel, message, **said)
+        async def edit(**content: Any) -> None:
+            await self._edit_message(job, channel, message, **content)
 
         try:
-            await self._deliver_result(job, pictures, put)
+            await self._deliver_result(job, pictures, edit)
         except EditLimitReached:
             return await self._send(delivery, pictures, reply_to=message)
         except NoAccess as error:
             raise MessageGone(error.detail) from error
         return delivery.message_ref
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._send(delivery, pictures)
 
-    async def tell_kept(self, delivery: Delivery) -> None:
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
         job = delivery.job
         assert delivery.message_ref is not None
         await self._edit_message(job, *_parse_ref(delivery.message_ref), **rendering.render_undeliverable(job))
 
-    async def _edit_message(self, job: Job, channel: int, message: int, **said: Any) -> None:
+    async def _edit_message(self, job: Job, channel: int, message: int, **content: Any) -> None:
         await self._wait_for_slot(self._rate_bucket(job, channel, message))
         with translate_errors():
-            await self._edit_by_any_means(job, channel, message, attachments=said.pop("files"), **said)
+            await self._edit_by_any_means(job, channel, message, attachments=content.pop("files"), **content)
 
     async def _send(self, delivery: Delivery, pictures: Sequence[Media], *, reply_to: int | None = None) -> str:
         """A new message: in the channel, else in private. Raises: Undeliverable."""
         job, refs = delivery.job, []
 
-        async def post(**said: Any) -> None:
-            refs.append(await self._post(job, nonce=delivery.nonce, reply_to=reply_to, **said))
+        async def post(**content: Any) -> None:
+            refs.append(await self._post(job, nonce=delivery.nonce, reply_to=reply_to, **content))
 
-        async def private(**said: Any) -> None:
-            refs.append(await self._post_privately(job, delivery.nonce, **said))
+        async def private(**content: Any) -> None:
+            refs.append(await self._post_privately(job, delivery.nonce, **content))
 
         if not job.origin.extra.get("missing"):
             try:
                 await self._deliver_result(job, pictures, post)
             except (NoAccess, MessageGone) as error:
-                log.info("the channel is closed to us", action="channel_closed", detail=error.detail)
+                log.info("no access to the channel", action="channel_closed", detail=error.detail)
         if not refs:
-            await self._deliver_result(
-                job, [] if job.is_adult else pictures, private
-            )  # not every reader of those is an adult
+            allowed = [] if job.is_adult else pictures  # a private chat may be a child's
+            await self._deliver_result(job, allowed, private)
         return str(refs[-1])
 
-    async def _deliver_result(self, job: Job, pictures: Sequence[Media], put: Any) -> None:
-        """Put the result; where Discord does not take it, a sentence that says where it is. Raises: PlatformError."""
+    async def _deliver_result(self, job: Job, pictures: Sequence[Media], write: Any) -> None:
+        """Write the result; if Discord rejects it, a sentence that says where it is. Raises: PlatformError."""
         try:
-            await self._deliver_shrinking(job, pictures, put)
+            await self._deliver_shrinking(job, pictures, write)
         except ContentRejected as error:
-            log.warning("a result was not taken", action="result_not_taken", detail=error.detail)
-            await put(**rendering.render_undeliverable(job))
+            log.warning("Discord rejected a result", action="result_not_taken", detail=error.detail)
+            await write(**rendering.render_undeliverable(job))
 
-    async def _deliver_shrinking(self, job: Job, pictures: Sequence[Media], put: Any) -> None:
-        """With smaller files as long as Discord finds them too large. Raises: PlatformError."""
-        limit = int(job.origin.extra.get("limit") or rendering.FILE_LIMIT)
-        for part in SHRINK_FACTORS:
+    async def _deliver_shrinking(self, job: Job, pictures: Sequence[Media], write: Any) -> None:
+        """Retry with smaller files while Discord rejects them as too large. Raises: PlatformError."""
+        limit = int(job.origin.extra.get("limit") or FILE_LIMIT)
+        for factor in SHRINK_FACTORS:
             try:
-                said = await rendering.render_result(self._context.usecases, job, pictures, limit=int(limit * part))
-                await put(**said)
+                content = await rendering.render_result(
+                    self._context.usecases, job, pictures, limit=int(limit * factor)
+                )
+                await write(**content)
             except FileTooLarge:
-                limit = min(limit, rendering.FILE_LIMIT)
+                limit = min(limit, FILE_LIMIT)
                 continue
             except TooLarge as error:
                 raise ContentRejected("no encoding is small enough") from error
             return
-        raise ContentRejected("Discord finds every encoding too large")
+        raise ContentRejected("Discord rejected every encoding as too large")
 
     # ------------------------------------------------------------ messages
 
-    async def _post(self, job: Job, *, nonce: str, reply_to: int | None = None, **said: Any) -> str:
-        """An ordinary message in the job's channel; returns its ref. Raises: NotHere, PlatformError."""
+    async def _post(self, job: Job, *, nonce: str, reply_to: int | None = None, **content: Any) -> str:
+        """Post an ordinary message in the job's channel; returns its ref. Raises: NoAccess, PlatformError."""
         client = self._context.connected_client()
         await self._wait_for_slot(job.origin.chat_id)
         channel = int(job.origin.chat_id)
         reply_to = reply_to or (int(job.origin.message_id) if job.origin.message_id else None)
         if reply_to is not None:
-            said["reference"] = discord.MessageReference(
+            content["reference"] = discord.MessageReference(
                 message_id=reply_to, channel_id=channel, fail_if_not_exists=False
             )
         with translate_errors():
             message = await client.get_partial_messageable(channel).send(
-                nonce=nonce[:MAX_NONCE], suppress_embeds=True, **said
+                nonce=nonce[:MAX_NONCE], suppress_embeds=True, **content
             )
         return f"{channel}:{message.id}"
 
-    async def _post_privately(self, job: Job, nonce: str, **said: Any) -> str:
-        """Raises: Undeliverable: the person takes no private messages; /show has the answer."""
+    async def _post_privately(self, job: Job, nonce: str, **content: Any) -> str:
+        """Raises: Undeliverable: the person accepts no private messages; /show has the answer."""
         client = self._context.connected_client()
         await self._wait_for_slot(f"dm:{job.origin.account_id}")
         try:
             with translate_errors():
                 user = discord.Object(int(job.origin.account_id))
                 channel = await client.create_dm(user)
-                message = await channel.send(nonce=nonce[:MAX_NONCE], suppress_embeds=True, **said)
+                message = await channel.send(nonce=nonce[:MAX_NONCE], suppress_embeds=True, **content)
         except (NoAccess, MessageGone) as error:
             raise Undeliverable(error.detail) from error
         return f"{channel.id}:{message.id}"
 
-    async def _edit_by_any_means(self, job: Job, channel: int, message: int, **said: Any) -> None:
+    async def _edit_by_any_means(self, job: Job, channel: int, message: int, **content: Any) -> None:
         client = self._context.connected_client()
         if self._uses_token(job, channel, message):
             if not self._has_valid_token(job):
                 raise NoAccess("the interaction is over")
-            await self._webhook(job).edit_message(message, **said)
+            await self._webhook(job).edit_message(message, **content)
             return
-        await client.get_partial_messageable(channel).get_partial_message(message).edit(**said)
+        await client.get_partial_messageable(channel).get_partial_message(message).edit(**content)
 
     async def _wait_for_slot(self, bucket: str) -> None:
         self._context.connected_client()
         await self._context.rate_limiter.wait_for_slot(bucket)
 
     def _rate_bucket(self, job: Job, channel: int, message: int) -> str:
-        """Which limit counts: the channel's, or that of the interaction."""
+        """The rate limit that applies: the channel's or the interaction's."""
         return f"token:{message}" if self._uses_token(job, channel, message) else str(channel)
 
     def _uses_token(self, job: Job, channel: int, message: int) -> bool:
-        """The message is the answer to an interaction, which only its token can edit."""
+        """Whether the message is the answer to an interaction, which only its token can edit."""
         return bool(job.origin.extra.get("missing")) and str(message) == str(job.origin.extra.get("response"))
 
     def _has_valid_token(self, job: Job) -> bool:

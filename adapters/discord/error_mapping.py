@@ -1,4 +1,4 @@
-"""What Discord refuses, and what that means for us."""
+"""Translates Discord's errors into Easel's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,31 +10,31 @@ from bot.errors import MessageGone, PlatformError, Undeliverable
 
 MESSAGE_GONE_CODE = 10008
 NO_ACCESS_CODES = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
-"""We may not, or it is closed to us: not here, but perhaps elsewhere."""
+"""Missing access or permission: not here, but perhaps elsewhere."""
 TOKEN_EXPIRED_CODES = (50027, 10015, 10062)
 EDIT_LIMIT_CODE = 30046
 TOO_LARGE_CODE = 40005
 
 
 class NoAccess(PlatformError):
-    """The place is closed to us: the next fallback."""
+    """The bot may not write there: take the next fallback."""
 
 
 class FileTooLarge(PlatformError):
-    """Smaller files may do."""
+    """Smaller files may be accepted."""
 
 
 class ContentRejected(Undeliverable):
-    """This content will never be taken; something plainer may be."""
+    """This content will never be accepted; something simpler may be."""
 
 
 class EditLimitReached(PlatformError):
-    """The message may not be edited again: a new one says it."""
+    """The message may not be edited again: post a new one."""
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Discord's and the network's errors as ours. Raises: PlatformError and its kinds."""
+    """Translate errors of Discord and the network. Raises: PlatformError or a subclass."""
     try:
         yield
     except discord.RateLimited as error:
@@ -65,7 +65,7 @@ def _to_platform_error(error: discord.HTTPException) -> PlatformError:
 
 
 def _retry_after_s(error: discord.HTTPException) -> float:
-    """As the answer asks; a minute when it does not say."""
+    """As the response asks; 60 s if it does not say."""
     try:
         return float(error.response.headers.get("Retry-After", 60))
     except ValueError:

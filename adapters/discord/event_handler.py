@@ -1,4 +1,4 @@
-"""The way in: what happened is kept, then acknowledged, then acted upon; each event once, over restarts, too."""
+"""Stores each event, acknowledges it, then handles it: exactly once, even across restarts."""
 
 import asyncio
 import secrets
@@ -10,7 +10,8 @@ import discord
 import structlog
 
 from adapters.discord import actions, event_parsing, texts
-from adapters.discord.context import AttachmentUnavailable, DiscordContext
+from adapters.discord.attachments import AttachmentUnavailable
+from adapters.discord.context import DiscordContext
 from adapters.discord.error_mapping import translate_errors
 from adapters.discord.events import PLATFORM, DiscordEvent, event_from_json
 from adapters.discord.modals import TextModal, encode_target
@@ -24,7 +25,7 @@ from bot.jobs import Job
 log = structlog.get_logger()
 
 SAVE_TIMEOUT_S = 2.0
-"""Of the 3 seconds that Discord waits for an answer."""
+"""Discord waits 3 seconds for an acknowledgement."""
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
 
@@ -35,12 +36,11 @@ class EventHandler:
         self._inbox = context.adapter_context.inbox
         self._tasks: set[asyncio.Task[None]] = set()
         self._active_keys: set[str] = set()
-        """Keys of events that this life works on."""
+        """Keys of events that this process is handling."""
 
-    # ------------------------------------------------------------ what people do
+    # ------------------------------------------------------------ callbacks
 
     async def on_slash_command(self, interaction: discord.Interaction[Any], name: str, values: dict[str, Any]) -> None:
-        """A slash command."""
         options = {
             key: one for key, one in values.items() if one is not None and not isinstance(one, discord.Attachment)
         }
@@ -52,13 +52,13 @@ class EventHandler:
         )
 
     async def on_context_menu(self, interaction: discord.Interaction[Any], name: str, message: discord.Message) -> None:
-        """A message menu. Asking and varying need words first."""
+        """Asking and varying open a form for the text first."""
         target = f"{interaction.channel_id}:{message.id}"
         job = await self._find_job(target)
         pictures = event_parsing.attached_images(message)
         locale = str(interaction.locale)
         if job is None and not pictures:
-            await self._reply_privately(interaction, chat_texts.say_text(chat_texts.NO_PICTURE, locale))
+            await self._reply_privately(interaction, chat_texts.format_text(chat_texts.NO_PICTURE, locale))
             return
         is_known = job is not None
         if name == texts.ASK_ABOUT or (name == texts.VARY_THIS and not is_known):
@@ -71,7 +71,7 @@ class EventHandler:
         await self._accept_event(event, interaction)
 
     async def on_button(self, interaction: discord.Interaction[Any], custom_id: str) -> None:
-        """A button."""
+        """Asking and editing open a form, unless the button is under an offer that answers a text."""
         button = parse_button(custom_id)
         message = interaction.message
         target = f"{message.channel.id}:{message.id}" if message is not None else ""
@@ -93,97 +93,97 @@ class EventHandler:
         return event_parsing.text_without_mention(message.content, client.user.id) if client and client.user else ""
 
     async def on_modal_submit(self, interaction: discord.Interaction[Any], custom_id: str) -> None:
-        """A modal's words."""
         text = event_parsing.modal_text(interaction)
         await self._accept_event(
             event_parsing.event_from_interaction(interaction, "modal", name=custom_id, text=text), interaction
         )
 
     async def on_message(self, message: discord.Message) -> None:
-        """A message that is for the bot."""
+        """A message to the bot."""
         client = self._context.client
         if client is not None and client.user is not None:
             await self._accept_event(event_parsing.event_from_message(message, client.user), None)
 
     async def on_unknown_command(self, interaction: discord.Interaction[Any], name: str, error: Exception) -> None:
-        """Discord knows a command, or an option of one, that we do not know (any more)."""
-        log.warning("a command was not understood", action="command_unknown", command=name[:40], error=str(error)[:200])
+        """Discord still lists a command or an option that no longer exists."""
+        log.warning("unknown command or option", action="command_unknown", command=name[:40], error=str(error)[:200])
         if not interaction.response.is_done():
             await self._reply_privately(
-                interaction, chat_texts.say_text(texts.UNKNOWN_COMMAND, str(interaction.locale))
+                interaction, chat_texts.format_text(texts.UNKNOWN_COMMAND, str(interaction.locale))
             )
 
-    # ------------------------------------------------------------ kept, acknowledged, acted upon
+    # ------------------------------------------------------------ store, acknowledge, handle
 
     async def _accept_event(self, event: DiscordEvent, interaction: discord.Interaction[Any] | None) -> None:
         event = replace(event, is_admin=self._context.is_admin(event.account_id))
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
-                is_new = await self._inbox.keep(PLATFORM, event.key, event.to_json())
+                is_new = await self._inbox.save_event(PLATFORM, event.key, event.to_json())
         except (UserError, TimeoutError) as error:
             refusal = StorageBusy() if isinstance(error, TimeoutError) else error
-            log.warning("an event could not be kept", action="event_not_kept", error=type(error).__name__)
+            log.warning("an event could not be stored", action="event_not_kept", error=type(error).__name__)
             if interaction is not None:
                 await self._reply_privately(interaction, explain(refusal, locale=event.locale))
             return
         if not is_new:
-            log.info("an event came again", action="event_replayed", key=event.key)
+            log.info("an event was received again", action="event_replayed", key=event.key)
             return
         self._active_keys.add(event.key)
-        turn = Responder(self._context, event) if interaction is None else await self._acknowledge(event, interaction)
-        self._start_task(turn)
+        responder = (
+            Responder(self._context, event) if interaction is None else await self._acknowledge(event, interaction)
+        )
+        self._start_task(responder)
 
     async def _acknowledge(self, event: DiscordEvent, interaction: discord.Interaction[Any]) -> Responder:
-        """Within the 3 seconds. An event that Discord gave up on meanwhile is acted upon all the same."""
-        is_hidden = event.can_post or not actions.creates_job(event)
-        stays = event.kind == "button" and is_hidden
+        """Within 3 seconds of the event; one that Discord has given up on is handled nevertheless."""
+        is_ephemeral = event.can_post or not actions.creates_job(event)
         try:
             with translate_errors():
                 async with asyncio.timeout(ACKNOWLEDGE_TIMEOUT_S):
-                    if stays:
+                    if event.kind == "button" and is_ephemeral:
                         await interaction.response.defer()
                         return Responder(
                             self._context, event, interaction.followup, interaction.delete_original_response
                         )
-                    answer = await interaction.response.defer(ephemeral=is_hidden, thinking=True)
+                    response = await interaction.response.defer(ephemeral=is_ephemeral, thinking=True)
         except (PlatformError, discord.InteractionResponded) as error:
             log.warning("an interaction was not acknowledged", action="not_acknowledged", error=str(error))
             return Responder(self._context, event)
-        known = answer.message_id if answer is not None else None
-        response = str(known or await self._fetch_response_id(interaction) or "")
-        return Responder(self._context, replace(event, response_id=response), interaction.followup)
+        known_id = response.message_id if response is not None else None
+        response_id = str(known_id or await self._fetch_response_id(interaction) or "")
+        return Responder(self._context, replace(event, response_id=response_id), interaction.followup)
 
     async def _fetch_response_id(self, interaction: discord.Interaction[Any]) -> int | None:
-        """The answer's id, where Discord did not tell it at once."""
+        """The id of the deferred answer, where the acknowledgement did not return it."""
         with suppress(PlatformError), translate_errors():
             return (await interaction.original_response()).id
         return None
 
-    def _start_task(self, turn: Responder) -> None:
-        task = asyncio.create_task(self._process(turn))
+    def _start_task(self, responder: Responder) -> None:
+        task = asyncio.create_task(self._process(responder))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _process(self, turn: Responder) -> None:
-        """A stop in the middle leaves the event waiting; anything else is its end."""
-        event = turn.event
+    async def _process(self, responder: Responder) -> None:
+        """If the server stops meanwhile, the event stays in the inbox; otherwise it is done."""
+        event = responder.event
         try:
-            await actions.handle_event(turn)
+            await actions.handle_event(responder)
         except UserError as error:
-            await turn.reply(explain(error, locale=event.locale))
+            await responder.reply(explain(error, locale=event.locale))
         except AttachmentUnavailable as error:
-            log.info("a picture was lost", action="picture_lost", detail=str(error))
-            await turn.reply(chat_texts.say_text(texts.IMAGE_UNAVAILABLE, event.locale))
-        except Exception as error:  # the edge of a loop that must go on
+            log.info("an attachment could not be fetched", action="picture_lost", detail=str(error))
+            await responder.reply(chat_texts.format_text(texts.IMAGE_UNAVAILABLE, event.locale))
+        except Exception as error:  # the boundary of a loop that must continue
             incident = secrets.token_hex(4)
             log.error("an event failed", action="event_failed", incident=incident, kind=event.kind, exc_info=error)
-            await turn.reply(explain(error, locale=event.locale, incident=incident))
+            await responder.reply(explain(error, locale=event.locale, incident=incident))
         await self._mark_done(event)
 
     async def _mark_done(self, event: DiscordEvent) -> None:
         while True:
             try:
-                await self._inbox.done(PLATFORM, event.key)
+                await self._inbox.mark_done(PLATFORM, event.key)
                 break
             except (StorageBusy, StorageFull):
                 await asyncio.sleep(RETRY_S)
@@ -192,13 +192,13 @@ class EventHandler:
     # ------------------------------------------------------------ after a restart
 
     async def resume(self) -> None:
-        """What an earlier life kept and did not finish."""
-        for key, kept in await self._inbox.waiting(PLATFORM):
+        """Handle the events that the last process stored and did not finish."""
+        for key, body in await self._inbox.pending_events(PLATFORM):
             if key in self._active_keys:
                 continue
             self._active_keys.add(key)
-            event = event_from_json(kept)
-            log.info("taking up an event again", action="event_taken_up", key=key, kind=event.kind)
+            event = event_from_json(body)
+            log.info("resuming an event", action="event_taken_up", key=key, kind=event.kind)
             try:
                 self._start_task(await resume_responder(self._context, event))
             except EaselError as error:
@@ -211,12 +211,12 @@ class EventHandler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._context.progress_editors.stop()
 
-    # ------------------------------------------------------------ answers that need no keeping
+    # ------------------------------------------------------------ responses without an event
 
     async def _find_job(self, target: str) -> Job | None:
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
-                return await self._context.usecases.chat.of_message(PLATFORM, target)
+                return await self._context.usecases.chat.job_of_message(PLATFORM, target)
         except (EaselError, TimeoutError):
             return None
 

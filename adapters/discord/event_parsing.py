@@ -1,13 +1,12 @@
-"""From the library's objects to events: what happened, where, and what we may do there."""
+"""Converts the library's objects to events: what happened, where, and what the bot may do there."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import discord
 
-from adapters.discord import texts
-from adapters.discord.events import AttachedFile, DiscordEvent
-from adapters.discord.rendering import FILE_LIMIT
+from adapters.discord.events import NOT_INSTALLED, AttachedFile, DiscordEvent
+from adapters.discord.limits import FILE_LIMIT
 
 CHANNEL_PERMISSIONS = {
     "view_channel": "View Channel",
@@ -17,7 +16,7 @@ CHANNEL_PERMISSIONS = {
 THREAD_PERMISSIONS = {**CHANNEL_PERMISSIONS, "send_messages_in_threads": "Send Messages in Threads"}
 del THREAD_PERMISSIONS["send_messages"]
 UNKNOWN_AUTHOR = "unknown"
-"""The author of a picture that might be anybody's."""
+"""The author of an image whose origin is not known."""
 
 
 def event_from_interaction(interaction: discord.Interaction[Any], kind: str, **more: Any) -> DiscordEvent:
@@ -45,19 +44,19 @@ def event_from_interaction(interaction: discord.Interaction[Any], kind: str, **m
 
 
 def missing_permissions(interaction: discord.Interaction[Any], *, is_thread: bool) -> tuple[str, ...]:
-    """Why the bot may not post its answer here itself; nothing: it may."""
+    """The permissions that the bot lacks to post its answer here; empty: it may post."""
     if interaction.context.private_channel:
-        return (texts.NOT_INSTALLED,)
+        return (NOT_INSTALLED,)
     if interaction.guild_id is None:
         return ()
     if interaction.is_user_integration() and not interaction.is_guild_integration():
-        return (texts.NOT_INSTALLED,)
+        return (NOT_INSTALLED,)
     needed = THREAD_PERMISSIONS if is_thread else CHANNEL_PERMISSIONS
     return tuple(title for name, title in needed.items() if not getattr(interaction.app_permissions, name))
 
 
 def _size_limit(interaction: discord.Interaction[Any], *, may_post: bool) -> int:
-    """What the bot's own messages may carry: the interaction's limit also counts its person's subscription."""
+    """The file limit of the bot's own messages; the interaction's also counts the person's subscription."""
     if not may_post:
         return interaction.filesize_limit
     guild = interaction.guild
@@ -70,7 +69,7 @@ def _is_nsfw(channel: Any) -> bool:
 
 
 def event_from_message(message: discord.Message, bot: discord.abc.User) -> DiscordEvent:
-    """A message that is for the bot: it mentions it, or is private."""
+    """From a private message, or one that mentions the bot."""
     guild, channel = message.guild, message.channel
     reference = message.reference
     target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
@@ -107,11 +106,11 @@ def text_without_mention(text: str, bot_id: int) -> str:
 
 
 def attached_images(message: discord.Message) -> tuple[AttachedFile, ...]:
-    """The pictures of a message, or of what it forwards: whose those are, Discord does not say."""
-    found = list(attached_files(message.attachments, str(message.author.id)))
+    """The images of a message and of those that it forwards, whose authors Discord does not name."""
+    images = list(attached_files(message.attachments, str(message.author.id)))
     for snapshot in message.message_snapshots:
-        found += attached_files(snapshot.attachments, UNKNOWN_AUTHOR)
-    return tuple(one for one in found if one.may_be_image)
+        images += attached_files(snapshot.attachments, UNKNOWN_AUTHOR)
+    return tuple(one for one in images if one.may_be_image)
 
 
 def attached_files(attachments: Iterable[discord.Attachment], author: str) -> Iterable[AttachedFile]:
@@ -127,7 +126,7 @@ def attached_files(attachments: Iterable[discord.Attachment], author: str) -> It
 
 
 def modal_text(interaction: discord.Interaction[Any]) -> str:
-    """What was written into the modal's one field, however it is nested."""
+    """The text of the modal's only field, at any nesting depth."""
     data: Any = interaction.data or {}
     return str(_find_value(data.get("components") or []))
 

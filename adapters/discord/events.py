@@ -1,20 +1,21 @@
-"""What a person did, in a form that survives a restart: all that is needed to act upon it and to answer."""
+"""An event in a form that survives a restart: everything needed to handle and to answer it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from adapters.discord import texts
 from bot.jobs import Origin
 
 PLATFORM = "discord"
+NOT_INSTALLED = "I am not a member here"
+"""Stored in `missing` where the bot is not a member. Not a sentence for people."""
 TOKEN_LIFETIME_S = 14 * 60
-"""An interaction's token lives 15 minutes; nothing is begun with it in the last one."""
+"""An interaction's token is valid for 15 minutes; nothing is started with it in the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttachedFile:
-    """A file that hangs on a message, not yet fetched. `author`: the account that posted it; see `ImageRef`."""
+    """A file attached to a message, not yet downloaded. `author`: the account that posted it; see `ImageRef`."""
 
     url: str
     filename: str = ""
@@ -33,13 +34,13 @@ class DiscordEvent:
     """One interaction or message.
 
     Attributes:
-        key: its name in the inbox.
+        key: its key in the inbox.
         kind: "command", "menu", "button", "modal" or "message".
-        name: the command's or menu's name; what a button or modal carries.
-        missing: what keeps the bot from posting in the channel; empty: it may.
-        target: the message that was pressed, chosen or replied to, `"<channel>:<message>"`.
-        text: what was written: a modal's answer, a message without its mention.
-        at: when, seconds since 1970.
+        name: the name of the command or menu, or the custom id of the button or modal.
+        missing: the permissions that the bot lacks to post in the channel; empty: it may post.
+        target: the message of the button or menu, or the one replied to: `"<channel>:<message>"`.
+        text: the text of the modal, or of the message without its mention.
+        at: Unix time in seconds.
     """
 
     key: str
@@ -72,12 +73,12 @@ class DiscordEvent:
 
     @property
     def age_restricted(self) -> bool:
-        """Only a server's own channel can be; of a place that the bot was not added to nothing is known."""
-        return self.nsfw and bool(self.guild_id) and texts.NOT_INSTALLED not in self.missing
+        """Only channels of servers that the bot is in: elsewhere it is not known."""
+        return self.nsfw and bool(self.guild_id) and NOT_INSTALLED not in self.missing
 
     @property
     def job_key(self) -> str:
-        """The idempotency key of whatever job this event asks for."""
+        """The idempotency key of the job that this event asks for."""
         return f"{PLATFORM}:{self.key}"
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +111,7 @@ class DiscordEvent:
 
 
 def event_from_json(body: Mapping[str, Any]) -> DiscordEvent:
-    """From what `to_json` wrote, perhaps by an older version."""
+    """From the output of `to_json`, possibly of an older version."""
     known = {one.name for one in fields(DiscordEvent)}
     values = {name: value for name, value in body.items() if name in known}
     values["pictures"] = tuple(AttachedFile(**one) for one in values.get("pictures", ()))

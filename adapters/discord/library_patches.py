@@ -1,4 +1,4 @@
-"""The only place that touches names of discord.py which its documentation does not promise."""
+"""The only module that uses undocumented names of discord.py."""
 
 import asyncio
 import threading
@@ -16,39 +16,39 @@ OFFICIAL_GATEWAY = DiscordWebSocket.DEFAULT_GATEWAY
 
 
 def set_api_base(api_base: str, gateway_url: str) -> None:
-    """Send everything to this server, else (both empty) to Discord itself. For the whole process."""
+    """Use this server for the whole process; both empty: Discord itself."""
     Route.BASE = api_base.rstrip("/") or OFFICIAL_API
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url) if gateway_url else OFFICIAL_GATEWAY
 
 
 def cap_reconnect_wait(shard: ShardInfo) -> None:
-    """At most a minute between two tries to connect again: the library waits up to 17."""
+    """At most a minute between two reconnects; the library waits up to 17."""
     back_off = getattr(shard._parent, "_backoff", None)
-    if back_off is not None:  # a connection that is only played has none
+    if back_off is not None:  # a fake connection has none
         back_off._max = 6
 
 
 async def stop_heartbeats(wait_s: float = 5.0) -> None:
-    """End the threads that keep this loop's connections alive.
+    """Stop the heartbeat threads of this loop's connections.
 
-    The library ends a connection's own when it closes it, but forgets one whose session had not begun yet.
+    The library stops a thread with its connection, but not if the session had not started yet.
     """
     loop = asyncio.get_running_loop()
-    beating = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
-    for thread in beating:
+    threads = [one for one in threading.enumerate() if isinstance(one, KeepAliveHandler) and one.ws.loop is loop]
+    for thread in threads:
         thread.stop()
-    for thread in beating:
+    for thread in threads:
         await asyncio.to_thread(thread.join, wait_s)
 
 
 async def fetch_commands(client: Client) -> list[Mapping[str, Any]]:
-    """What Discord was told: the library asks without translations, and reads contexts one too low (2.7.1)."""
+    """The registered commands; the library requests no translations and parses contexts off by one (2.7.1)."""
     route = Route("GET", "/applications/{application_id}/commands", application_id=client.application_id)
-    told: list[Mapping[str, Any]] = await client.http.request(route, params={"with_localizations": "true"})
-    return told
+    commands: list[Mapping[str, Any]] = await client.http.request(route, params={"with_localizations": "true"})
+    return commands
 
 
 async def command_payloads(tree: CommandTree[Any]) -> list[Mapping[str, Any]]:
-    """What Discord would be told."""
+    """The commands as they would be registered."""
     translator = tree.translator or Translator()
     return [await one.get_translated_payload(tree, translator) for one in tree.get_commands()]

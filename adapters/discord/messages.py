@@ -1,81 +1,87 @@
-"""Messages: replies to what the bot said, questions about pictures, mentions."""
+"""Handles messages to the bot: replies, questions about pictures, mentions."""
 
-from adapters.discord import actions, texts
+from adapters.discord import texts
 from adapters.discord.events import PLATFORM
-from adapters.discord.rendering import is_spoiler
+from adapters.discord.job_requests import settle_deferral, submit_job
 from adapters.discord.responder import Responder
 from adapters.discord.views import build_view
+from bot.chat import help_texts
 from bot.chat import texts as chat_texts
+from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
 from bot.chat.question_detector import is_question
 from bot.jobs import Job
 from bot.models import IMAGE_TEXT_TO_IMAGE
 
 
-async def handle_message(turn: Responder) -> None:
-    """A message's own pictures come first: whoever sends one along means that one."""
-    event = turn.event
+async def handle_message(responder: Responder) -> None:
+    """Attached pictures come first: a person who attaches one means that one."""
+    event = responder.event
     if event.options.get("own"):
-        await _handle_images(turn)
+        await _handle_images(responder)
         return
-    job = await turn.context.usecases.chat.of_message(PLATFORM, event.target) if event.target else None
+    job = await responder.usecases.chat.job_of_message(PLATFORM, event.target) if event.target else None
     if job is not None:
-        await _handle_reply_to_job(turn, job)
+        await _handle_reply_to_job(responder, job)
     elif event.pictures:
-        await _handle_images(turn)
+        await _handle_images(responder)
     elif event.target:
-        await _handle_hidden_image(turn)
+        await _handle_hidden_image(responder)
     else:
-        await turn.reply(chat_texts.say_text(chat_texts.HINT, event.locale))
+        await _reply_hint(responder)
 
 
-async def _handle_images(turn: Responder) -> None:
-    """Words ask, no words want to know what it is."""
-    event = turn.event
-    person = await turn.context.identify_person(event)
-    images = await turn.context.upload_attachments(person, event.pictures)
+async def _handle_images(responder: Responder) -> None:
+    """Text is a question; without text the pictures are captioned."""
+    event = responder.event
+    person = await responder.context.identify_person(event)
+    images = await responder.context.upload_attachments(person, event.pictures)
     if event.text:
-        await actions.submit_job(turn, person, "ask", {"question": event.text}, images)
+        await submit_job(responder, person, "ask", {"question": event.text}, images)
     else:
-        await actions.submit_job(turn, person, "caption", {}, images)
+        await submit_job(responder, person, "caption", {}, images)
 
 
-async def _handle_reply_to_job(turn: Responder, job: Job) -> None:
-    """To ask again about the same picture, at any depth; a wish about a picture of ours might mean two things."""
-    event = turn.event
-    if not await turn.context.usecases.chat.pictures_of(job):
-        await turn.reply(chat_texts.say_text(texts.NOTHING_TO_ASK_ABOUT, event.locale))
+async def _handle_reply_to_job(responder: Responder, job: Job) -> None:
+    """A question is asked about the job's picture, at any depth; other text may be a question or an edit."""
+    event = responder.event
+    if not await responder.usecases.chat.images_of(job):
+        await responder.reply(chat_texts.format_text(texts.NOTHING_TO_ASK_ABOUT, event.locale))
         return
     if not event.text:
-        await turn.reply(chat_texts.say_text(chat_texts.HINT, event.locale))
+        await _reply_hint(responder)
         return
-    made_pictures = job.result is not None and bool(job.result.media)
-    if made_pictures and not is_question(event.text):
-        await _offer_edit_or_ask(turn, job)
+    made_images = job.result is not None and bool(job.result.media)
+    if made_images and not is_question(event.text):
+        await _offer_edit_or_ask(responder, job)
         return
-    person = await turn.context.identify_person(event)
-    origin = event.origin(spoiler=is_spoiler(job))
-    tickets = await turn.context.usecases.chat.ask(person, origin, job.id, event.text, key=event.job_key)
-    await actions.settle_deferral(turn, tickets)
+    person = await responder.context.identify_person(event)
+    origin = event.origin(spoiler=job.is_spoiler)
+    tickets = await responder.usecases.chat.ask(person, origin, job.id, event.text, key=event.job_key)
+    await settle_deferral(responder, tickets)
 
 
-async def _offer_edit_or_ask(turn: Responder, job: Job) -> None:
-    """Edit or Ask; the words stand in the message that this one answers."""
-    can_edit = turn.context.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
+async def _reply_hint(responder: Responder) -> None:
+    await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
+
+
+async def _offer_edit_or_ask(responder: Responder, job: Job) -> None:
+    """Offer the Edit and Ask buttons; their text is the message replied to."""
+    can_edit = responder.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
     buttons = [Button("edit", job.id)] if can_edit else []
-    view = build_view([*buttons, Button("ask", job.id)], turn.event.locale)
-    said = chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK
-    await turn.reply(chat_texts.say_text(said, turn.event.locale), view=view)
+    view = build_view([*buttons, Button("ask", job.id)], responder.locale)
+    sentence = chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK
+    await responder.reply(chat_texts.format_text(sentence, responder.locale), view=view)
 
 
-async def _handle_hidden_image(turn: Responder) -> None:
-    """A reply to somebody else's message whose pictures Discord does not show to bots; or which has none."""
-    pictures = await turn.context.find_attachments(turn.event.target, can_be_empty=True)
+async def _handle_hidden_image(responder: Responder) -> None:
+    """A reply to another person's message: Discord hides its pictures from bots, or it has none."""
+    pictures = await responder.context.find_attachments(responder.event.target, can_be_empty=True)
     if pictures:
-        person = await turn.context.identify_person(turn.event)
-        images = await turn.context.upload_attachments(person, pictures)
-        question = {"question": turn.event.text} if turn.event.text else {}
-        await actions.submit_job(turn, person, "ask" if question else "caption", question, images)
+        person = await responder.context.identify_person(responder.event)
+        images = await responder.context.upload_attachments(person, pictures)
+        question = {"question": responder.event.text} if responder.event.text else {}
+        await submit_job(responder, person, "ask" if question else "caption", question, images)
         return
-    menu = chat_texts.say_text(texts.ASK_ABOUT, turn.event.locale)
-    await turn.reply(chat_texts.say_text(texts.IMAGE_HIDDEN, turn.event.locale, menu=menu))
+    menu = chat_texts.format_text(texts.ASK_ABOUT, responder.locale)
+    await responder.reply(chat_texts.format_text(texts.IMAGE_HIDDEN, responder.locale, menu=menu))

@@ -1,30 +1,31 @@
-"""The one modal: a field for words. What they are about stands in its id, so that a restart loses nothing."""
+"""The only modal: one text field. Its id says what the text is about, so a restart loses nothing."""
 
 import re
 
 import discord
 
-from bot.chat.texts import BUTTONS, HOW_TO_EDIT, WHAT_TO_ASK
+from adapters.discord import texts
+from bot.chat.texts import BUTTONS
 from bot.i18n import translator
 from bot.options import MAX_PROMPT
 
 MAX_QUESTION = 500
+MAX_LABEL = 45
 _TARGET = re.compile(r"menu:(ask|vary):(\d{1,20}:\d{1,20})")
 
 
 class TextModal(discord.ui.Modal):
     def __init__(self, custom_id: str, action: str, locale: str) -> None:
-        asked = WHAT_TO_ASK if action == "ask" else HOW_TO_EDIT
-        super().__init__(title=translator(locale)(BUTTONS[action])[:45], custom_id=custom_id, timeout=900)
+        super().__init__(title=translator(locale)(BUTTONS[action])[:MAX_LABEL], custom_id=custom_id, timeout=900)
         field: discord.ui.TextInput[TextModal] = discord.ui.TextInput(
             custom_id="words",
             style=discord.TextStyle.short if action == "ask" else discord.TextStyle.paragraph,
             max_length=MAX_QUESTION if action == "ask" else MAX_PROMPT,
         )
-        self.add_item(discord.ui.Label(text=translator(locale)(asked)[:45], component=field))
+        self.add_item(discord.ui.Label(text=translator(locale)(texts.FORM_LABELS[action])[:MAX_LABEL], component=field))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
-        """The intake hears of every submission itself, also of modals that an earlier life opened."""
+        """Nothing: the event handler receives every submission, also of modals opened before a restart."""
 
 
 def encode_target(action: str, target: str) -> str:
@@ -32,6 +33,6 @@ def encode_target(action: str, target: str) -> str:
 
 
 def parse_target(custom_id: str) -> tuple[str, str] | None:
-    """The action and the message that a menu's modal is about; None: it is not one."""
+    """The action and message of a modal that a message menu opened; None: it is another modal."""
     match = _TARGET.fullmatch(custom_id)
     return (match.group(1), match.group(2)) if match else None

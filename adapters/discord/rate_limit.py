@@ -1,7 +1,7 @@
-"""How fast we write: fewer requests than Discord allows, results before progress, one progress editor per channel.
+"""Limits the rate of requests below Discord's limits: results before progress, one progress editor per channel.
 
-Discord counts about 5 writes in 5 seconds per channel, edits included, and 50 requests a second over all. The library
-only learns of a limit when it was met; here it is not met.
+Discord allows about 5 writes in 5 seconds per channel, edits included, and 50 requests per second in total. The library
+only learns of a limit by exceeding it; this module stays below.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from bot.errors import PlatformError
 log = structlog.get_logger()
 
 WRITES_PER_WINDOW, WINDOW_S = 4, 5.5
-"""Writes of one channel in any such time: one less than Discord takes, and a little longer."""
+"""Writes per channel and window: one fewer than Discord allows, in a slightly longer window."""
 REQUESTS_PER_S = 40
-"""Requests in any second, of Discord's 50: answers to interactions are not counted there."""
+"""Of the 50 that Discord allows, which do not count answers to interactions."""
 PROGRESS_REQUESTS_PER_S = 20
-"""Progress only goes out while fewer were made in this second."""
+"""Progress is only shown while fewer requests were made in the last second."""
 PROGRESS_INTERVAL_S = 3.0
 MAX_WAIT_S = 2.5
-"""Whoever would wait longer comes back later, so that a busy channel holds up no other."""
+"""For a longer wait the caller retries later: a busy channel delays no other."""
 
 
 class RateLimiter:
-    """Hands out the moments at which requests may go out."""
+    """Hands out the times at which requests may be sent."""
 
     writes = WRITES_PER_WINDOW
     window_s = WINDOW_S
@@ -40,7 +40,7 @@ class RateLimiter:
         self._all_writes: deque[float] = deque()
 
     def _wait_s(self, channel: str) -> float:
-        """Until the next write in this channel may go out. Moments handed out already may lie ahead."""
+        """Seconds until the next write in this channel. Times already handed out may be in the future."""
         now = self._clock()
         times = self._writes_by_channel[channel]
         while times and now - times[0] >= self.window_s:
@@ -63,10 +63,10 @@ class RateLimiter:
             del self._writes_by_channel[name]
 
     async def wait_for_slot(self, channel: str) -> None:
-        """Wait until it is ours. Raises: PlatformError with how long, when that is too long to wait here."""
+        """Wait for a slot. Raises: PlatformError with `retry_after_s`, if the wait is longer than `MAX_WAIT_S`."""
         wait_s = self._wait_s(channel)
         if wait_s > MAX_WAIT_S:
-            raise PlatformError("too much is said in this channel", retry_after_s=wait_s)
+            raise PlatformError("the channel's rate limit is used up", retry_after_s=wait_s)
         at = self._clock() + wait_s
         self._writes_by_channel[channel].append(at)
         self._all_writes.append(at)
@@ -74,7 +74,7 @@ class RateLimiter:
             await asyncio.sleep(wait_s)
 
     def has_spare_capacity(self, channel: str) -> bool:
-        """Whether progress may go out now: half of the channel's writes stay for what matters more."""
+        """Whether progress may be shown now: half of the channel's writes are reserved for results."""
         is_quiet = self._wait_s(channel) <= 0 and len(self._writes_by_channel[channel]) <= self.writes // 2
         return is_quiet and len(self._all_writes) < PROGRESS_REQUESTS_PER_S
 
@@ -84,7 +84,7 @@ ShowProgress = Callable[[], Awaitable[None]]
 
 @dataclass
 class _ChannelEditor:
-    """One channel's: the latest progress of each of its messages, shown one after another."""
+    """The latest progress of each message of a channel, shown one after another."""
 
     pending: dict[str, ShowProgress] = field(default_factory=dict)
     current: str = ""
@@ -93,7 +93,7 @@ class _ChannelEditor:
 
 
 class ProgressEditors:
-    """Progress: best effort, latest wins, and never after a result."""
+    """Shows progress: best effort, the latest wins, never after a result."""
 
     def __init__(self, rate_limiter: RateLimiter, *, every_s: float = PROGRESS_INTERVAL_S) -> None:
         self._rate_limiter = rate_limiter
@@ -101,14 +101,14 @@ class ProgressEditors:
         self._editors: dict[str, _ChannelEditor] = {}
 
     def schedule(self, channel: str, message: str, show: ShowProgress) -> None:
-        """Show this as soon as there is room, unless something newer comes first."""
+        """Show this as soon as the limits allow, unless newer progress comes first."""
         editor = self._editors.setdefault(channel, _ChannelEditor())
         editor.pending[message] = show
         if editor.task is None:
             editor.task = asyncio.create_task(self._run_editor(channel, editor))
 
     async def finish(self, channel: str, message: str) -> None:
-        """Nothing of this message's progress arrives after this returns."""
+        """When this returns, no more progress of this message will be shown."""
         editor = self._editors.get(channel)
         if editor is None:
             return
@@ -119,7 +119,7 @@ class ProgressEditors:
     async def _run_editor(self, channel: str, editor: _ChannelEditor) -> None:
         try:
             while editor.pending:
-                while editor.pending and not self._rate_limiter.has_spare_capacity(channel):  # noqa: ASYNC110 - room comes with time
+                while editor.pending and not self._rate_limiter.has_spare_capacity(channel):  # noqa: ASYNC110
                     await asyncio.sleep(0.25)
                 if editor.pending:
                     await self._show_one(channel, editor)
@@ -131,14 +131,14 @@ class ProgressEditors:
 
     async def _show_one(self, channel: str, editor: _ChannelEditor) -> None:
         message = next(iter(editor.pending))
-        showing = editor.pending.pop(message)
+        show = editor.pending.pop(message)
         editor.current = message
         editor.is_idle.clear()
         try:
             with suppress(PlatformError):
                 await self._rate_limiter.wait_for_slot(channel)
-                await showing()
-        except Exception as error:  # the edge of a loop that must go on
+                await show()
+        except Exception as error:  # the boundary of a loop that must continue
             log.debug("progress was not shown", action="progress_failed", exc_info=error)
         finally:
             editor.current = ""

@@ -1,4 +1,4 @@
-"""The settings of the Discord adapter. They stand apart so that reading a config imports no Discord library."""
+"""The settings of the Discord adapter, apart from it so that reading a config imports no Discord library."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,12 +13,12 @@ class DiscordSettings:
     enabled: bool | Literal["auto"] = "auto"
     """Connect to Discord; "auto": when DISCORD_TOKEN is set."""
     api_base: str = ""
-    """Another Discord-compatible server: its REST address, `http://127.0.0.1:9041/api/v10`."""
+    """REST address of another Discord-compatible server: `http://127.0.0.1:9041/api/v10`."""
     gateway_url: str = ""
-    """Its gateway: `ws://127.0.0.1:9040/`; empty: what its REST says."""
+    """Gateway of that server: `ws://127.0.0.1:9040/`; empty: requested from `api_base`."""
     sync_commands: bool = True
-    """Tell Discord which commands there are, at the start, when they changed."""
+    """Register the commands with Discord at startup if they changed."""
     message_content: bool = False
-    """Ask for the privileged intent "message content", so that photos of others can be asked about by a reply."""
+    """Request the privileged intent "message content": replies to photos of other people can then ask about them."""
     admins: tuple[str, ...] = ()
-    """Accounts (their ids) that may administer this house, beside the application's owner and its team."""
+    """Account ids of this bot's admins, besides the application's owner and team."""

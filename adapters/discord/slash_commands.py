@@ -1,67 +1,48 @@
-"""The commands as Discord lists them: made from the core's own descriptions, so that there is one grammar."""
+"""Discord's slash commands and message menus, built from the core's declarations."""
 
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Optional
+from dataclasses import dataclass, field
+from typing import Any, Optional
 
 import discord
 from discord import app_commands
 
 from adapters.discord import autocomplete, texts
-from bot.chat.admin import WHATS
-from bot.chat.texts import HELP
+from adapters.discord.context import connection_of
+from bot.chat.arguments import OptionKind
+from bot.chat.commands import CHAT_COMMANDS
+from bot.chat.replies import ChatCommand
+from bot.chat.texts import public_option
 from bot.commands import COMMANDS, Command, Imagine
 from bot.i18n import N_
 from bot.options import OptionSpec
-from bot.usecases.people import DEFAULTS
 
-if TYPE_CHECKING:
-    from adapters.discord.client import EaselClient
-
-OPTION_NAMES = (
-    *("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "style"),
-    *("strength", "question"),
-)
-"""What options are called in chats; INTERFACES fixes them. Options without such a name are for other doors."""
 IMAGE_HELP = N_("The picture")
-MORE_IMAGES_HELP = N_("Another picture to refer to, where the model takes several")
+MORE_IMAGES_HELP = N_("Another reference picture, if the model supports several")
 CONFIRM_HELP = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
-SHORT: Mapping[str, tuple[tuple[str, Any, str], ...]] = {
-    "queue": (),
-    "cancel": (("id", str, N_("Which one: the beginning of its name will do")),),
-    "history": (("search", str | None, N_("Words from prompts, questions and answers")),),
-    "show": (("id", str, N_("Which one: the beginning of its name will do")),),
-    "quota": (),
-    "settings": (
-        ("option", str | None, N_("Which option; without a value it is cleared")),
-        ("value", str | None, N_("What it shall be from now on")),
-    ),
-    "models": (),
-    "privacy": (
-        ("what", str | None, N_("export: a copy of your data; forget: delete it")),
-        ("confirm", bool | None, N_("True: yes, delete everything kept of me")),
-    ),
-    "admin": (
-        ("what", str | None, N_("models: which there are; policy: what is shown in this server")),
-        ("action", str | None, N_("use, stop or remove a model; block, spoiler, allow or default for a policy")),
-        ("model", str | None, N_("Which model")),
-        ("accept", bool | None, N_("True: I have read the licence and accept it")),
-        ("edit_others", bool | None, N_("Whether pictures that somebody else posted may be edited")),
-    ),
-    "help": (),
-}
-"""Commands that are no jobs, and their options."""
-CHOICES = {
-    ("privacy", "what"): (N_("export"), N_("forget")),
-    ("settings", "option"): tuple(autocomplete.chat_name(name) for name in DEFAULTS),
-    ("admin", "what"): WHATS,
-}
-"""By command and option."""
 
 
-def build_tree(client: "EaselClient") -> "app_commands.CommandTree[EaselClient]":
+@dataclass
+class _Parameters:
+    """The options of one command in discord.py's form."""
+
+    parameters: list[inspect.Parameter] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
+    autocompleters: dict[str, Any] = field(default_factory=dict)
+    choices: dict[str, list[app_commands.Choice[str]]] = field(default_factory=dict)
+
+    def add(self, name: str, annotation: Any, help_text: str, *, is_required: bool = False) -> None:
+        default = inspect.Parameter.empty if is_required else None
+        kind = annotation if is_required else Optional[annotation]  # noqa: UP045 - made at run time
+        self.parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        )
+        self.descriptions[name] = help_text[:MAX_DESCRIPTION]
+
+
+def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
     tree = SlashCommandTree(
         client,
         allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
@@ -69,73 +50,60 @@ def build_tree(client: "EaselClient") -> "app_commands.CommandTree[EaselClient]"
     )
     for kind in COMMANDS.values():
         tree.add_command(_job_command(kind))
-    for name, options in SHORT.items():
-        tree.add_command(_chat_command(name, options))
+    for command in CHAT_COMMANDS.values():
+        if command.is_listed:
+            tree.add_command(_chat_command(command))
     for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS):
         tree.add_command(_context_menu(name))
     return tree
 
 
-class SlashCommandTree(app_commands.CommandTree["EaselClient"]):
-    async def on_error(
-        self, interaction: "discord.Interaction[EaselClient]", error: app_commands.AppCommandError, /
-    ) -> None:
-        """A command of an older version, mostly: it is answered like every other that we do not know."""
+class SlashCommandTree(app_commands.CommandTree[Any]):
+    async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /) -> None:
+        """Mostly a command of an older version, which Discord still lists."""
         data: Any = interaction.data or {}
         name = str(data.get("name", ""))
-        await interaction.client.event_handler.on_unknown_command(interaction, name, error)
+        await connection_of(interaction).event_handler.on_unknown_command(interaction, name, error)
 
 
-def _job_command(kind: type[Command]) -> "app_commands.Command[Any, ..., Any]":
-    parameters = []
-    words: dict[str, str] = {}
+def _job_command(kind: type[Command]) -> app_commands.Command[Any, ..., Any]:
+    made = _Parameters()
     for spec in kind.specs:
-        name = autocomplete.chat_name(spec.name, *spec.aliases)
-        if name in OPTION_NAMES or spec.is_required:
-            parameters.append(_parameter(name, _annotation(spec), is_required=spec.is_required))
-            words[name] = spec.help
+        name = public_option(spec.name)
+        if not spec.is_advanced:
+            made.add(name, _annotation(spec), spec.help, is_required=spec.is_required)
+            if name in autocomplete.AUTOCOMPLETERS:
+                made.autocompleters[name] = autocomplete.AUTOCOMPLETERS[name]
     if kind is Imagine:
-        parameters.append(_parameter("confirm", bool, is_required=False))
-        words["confirm"] = CONFIRM_HELP
+        made.add("confirm", bool, CONFIRM_HELP)
     if kind.images_allowed:
-        is_required = kind.images_needed > 0
-        parameters.append(_parameter("image", discord.Attachment, is_required=is_required))
-        words["image"] = IMAGE_HELP
+        made.add("image", discord.Attachment, IMAGE_HELP, is_required=kind.images_needed > 0)
     for number in range(2, kind.images_allowed + 1):
-        parameters.append(_parameter(f"image{number}", discord.Attachment, is_required=False))
-        words[f"image{number}"] = MORE_IMAGES_HELP
-    return _build_command(kind.name, kind.summary, parameters, words)
+        made.add(f"image{number}", discord.Attachment, MORE_IMAGES_HELP)
+    return _build_command(kind.name, kind.summary, made)
 
 
-def _chat_command(name: str, options: tuple[tuple[str, Any, str], ...]) -> "app_commands.Command[Any, ..., Any]":
-    parameters = [_parameter(one, kind, is_required=kind is str) for one, kind, _ in options]
-    return _build_command(name, HELP[name], parameters, {one: told for one, _, told in options})
+def _chat_command(command: ChatCommand) -> app_commands.Command[Any, ..., Any]:
+    made = _Parameters()
+    for option in command.options:
+        made.add(option.name, str if option.kind is OptionKind.TEXT else bool, option.help)
+        if option.suggests is not None:
+            made.autocompleters[option.name] = autocomplete.CHAT_AUTOCOMPLETERS[option.suggests]
+        if option.choices:
+            made.choices[option.name] = [app_commands.Choice(name=one, value=one) for one in option.choices]
+    return _build_command(command.name, command.help, made)
 
 
-def _build_command(
-    name: str, summary: str, parameters: list[inspect.Parameter], words: dict[str, str]
-) -> "app_commands.Command[Any, ..., Any]":
-    async def run(interaction: "discord.Interaction[EaselClient]", **values: Any) -> None:
-        await interaction.client.event_handler.on_slash_command(interaction, name, values)
+def _build_command(name: str, summary: str, made: _Parameters) -> app_commands.Command[Any, ..., Any]:
+    async def run(interaction: discord.Interaction[Any], **values: Any) -> None:
+        await connection_of(interaction).event_handler.on_slash_command(interaction, name, values)
 
     first = inspect.Parameter("interaction", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=discord.Interaction)
-    run.__signature__ = inspect.Signature([first, *parameters])  # type: ignore[attr-defined]
-    app_commands.describe(**{one: told[:MAX_DESCRIPTION] for one, told in words.items()})(run)
-    named = [parameter.name for parameter in parameters]
-    app_commands.autocomplete(**{one: how for one, how in autocomplete.AUTOCOMPLETERS.items() if one in named})(run)
-    choices = {
-        one: [app_commands.Choice(name=value, value=value) for value in CHOICES[name, one]]
-        for one in named
-        if (name, one) in CHOICES
-    }
-    app_commands.choices(**choices)(run)
+    run.__signature__ = inspect.Signature([first, *made.parameters])  # type: ignore[attr-defined]
+    app_commands.describe(**made.descriptions)(run)
+    app_commands.autocomplete(**made.autocompleters)(run)
+    app_commands.choices(**made.choices)(run)
     return app_commands.Command(name=name, description=summary[:MAX_DESCRIPTION], callback=run)
-
-
-def _parameter(name: str, annotation: Any, *, is_required: bool) -> inspect.Parameter:
-    default = inspect.Parameter.empty if is_required else None
-    kind = annotation if is_required else Optional[annotation]  # noqa: UP045 - made at run time
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
 
 
 def _annotation(spec: OptionSpec) -> Any:
@@ -152,8 +120,8 @@ def _bound(spec: OptionSpec, value: float | None) -> Any:
 
 
 def _context_menu(name: str) -> app_commands.ContextMenu:
-    async def run(interaction: "discord.Interaction[EaselClient]", message: discord.Message) -> None:
-        await interaction.client.event_handler.on_context_menu(interaction, name, message)
+    async def run(interaction: discord.Interaction[Any], message: discord.Message) -> None:
+        await connection_of(interaction).event_handler.on_context_menu(interaction, name, message)
 
     run.__annotations__ = {"interaction": discord.Interaction, "message": discord.Message}
     return app_commands.ContextMenu(name=name, callback=run)

@@ -1,23 +1,23 @@
-"""The buttons under messages. A button carries its job and nothing else, so those of last year work as today's do."""
+"""The buttons under messages. A button carries all that it needs in its id, so buttons of any age work."""
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import discord
 
+from adapters.discord.context import connection_of
 from bot.chat.buttons import Button
-from bot.chat.texts import say_button
-
-if TYPE_CHECKING:
-    from adapters.discord.client import EaselClient
+from bot.chat.replies import Confirmation
+from bot.chat.texts import format_button, format_text
 
 BUTTON_STYLES = {"cancel": discord.ButtonStyle.danger, "delete": discord.ButtonStyle.danger}
 BUTTONS_PER_ROW, MAX_ROWS = 5, 5
+OWN_BUTTONS = re.compile(r"(?s)(?:v1|own):.*")
 
 
-class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=r"(?s)v1:.*"):
-    """Any button of ours, by whatever process it was made; the core says whether it is a real one."""
+class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], template=OWN_BUTTONS):
+    """Any of the bot's buttons, of any age; the core checks what it carries."""
 
     def __init__(
         self, custom_id: str, label: str = "", style: discord.ButtonStyle = discord.ButtonStyle.secondary
@@ -30,8 +30,8 @@ class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], temp
     ) -> Self:
         return cls(match.group())
 
-    async def callback(self, interaction: "discord.Interaction[EaselClient]") -> None:  # type: ignore[override]
-        await interaction.client.event_handler.on_button(interaction, self.custom_id)
+    async def callback(self, interaction: discord.Interaction[Any]) -> None:
+        await connection_of(interaction).event_handler.on_button(interaction, self.custom_id)
 
 
 def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
@@ -39,7 +39,15 @@ def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
     view = discord.ui.View(timeout=None)
     for index, button in enumerate(list(buttons)[: BUTTONS_PER_ROW * MAX_ROWS]):
         style = BUTTON_STYLES.get(button.action, discord.ButtonStyle.secondary)
-        item = JobButton(button.encode(), say_button(button, locale)[:80], style)
+        item = JobButton(button.encode(), format_button(button, locale)[:80], style)
         item.row = index // BUTTONS_PER_ROW
         view.add_item(item)
+    return view
+
+
+def build_confirm_view(confirmation: Confirmation, locale: str) -> discord.ui.View:
+    view = discord.ui.View(timeout=None)
+    accept = format_text(confirmation.accept_label, locale)
+    view.add_item(JobButton(confirmation.accept, accept, discord.ButtonStyle.danger))
+    view.add_item(JobButton(confirmation.decline, format_text(confirmation.decline_label, locale)))
     return view

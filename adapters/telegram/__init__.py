@@ -1,6 +1,6 @@
-"""Telegram: messages become use cases, and what they say becomes messages.
+"""Telegram: messages become calls of use cases, and their results become messages.
 
-The chat library is imported only when `Telegram` is asked for, so reading the settings costs nothing.
+The chat library is imported only when `TelegramAdapter` is used, so reading the settings costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from adapters.telegram.settings import TelegramSettings
 
 if TYPE_CHECKING:
-    from adapters.telegram.adapter import Telegram
+    from adapters.telegram.adapter import TelegramAdapter
 
-__all__ = ["Telegram", "TelegramSettings"]
+__all__ = ["TelegramAdapter", "TelegramSettings"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Telegram":
-        from adapters.telegram.adapter import Telegram
+    if name == "TelegramAdapter":
+        from adapters.telegram.adapter import TelegramAdapter
 
-        return Telegram
+        return TelegramAdapter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The Telegram adapter: connects, takes updates, and is the platform that the outbox delivers through."""
+"""The Telegram adapter: connects, receives updates, and is the platform that the outbox delivers through."""
 
 import asyncio
 import hashlib
@@ -10,70 +10,71 @@ from pathlib import Path
 import structlog
 from telegram import Bot, BotCommand
 
-from adapters.telegram.attachments import Pictures
-from adapters.telegram.bot_api import Wire
-from adapters.telegram.bot_client import TokenRefused, build_bot, calls
-from adapters.telegram.context import NAME, Room
-from adapters.telegram.delivery import Replies
-from adapters.telegram.permissions import Rights
-from adapters.telegram.polling import REFUSED, Polling, back_off_s
-from adapters.telegram.rate_limit import Pace, Rates
-from adapters.telegram.responder import Speaker
+from adapters.telegram.attachments import PhotoUploads
+from adapters.telegram.bot_api import TelegramApi
+from adapters.telegram.bot_client import TokenRefused, build_bot, translate_errors
+from adapters.telegram.context import PLATFORM, TelegramContext
+from adapters.telegram.delivery import TelegramDelivery
+from adapters.telegram.permissions import ChatPermissions
+from adapters.telegram.polling import TOKEN_REFUSED, Polling, backoff_s
+from adapters.telegram.rate_limit import RateLimits, TelegramRateLimiter
+from adapters.telegram.responder import TelegramResponder
 from adapters.telegram.settings import TelegramSettings
-from adapters.telegram.text_limits import MAX_SUMMARY, cut
-from adapters.telegram.update_handler import ALBUM_S, Intake
+from adapters.telegram.text_limits import MAX_DESCRIPTION, truncate
+from adapters.telegram.update_handler import ALBUM_WAIT_S, UpdateHandler
 from bot.chat import texts as chat_texts
+from bot.chat.commands import command_menu
 from bot.errors import PlatformError, StartupError
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.runtime.lock import DataLock
-from bot.usecases import Surroundings
+from bot.usecases import AdapterContext
 
 log = structlog.get_logger()
-TOKEN = "TELEGRAM_BOT_TOKEN"
-SECRET = "EASEL_TELEGRAM__WEBHOOK_SECRET"
+TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"
+WEBHOOK_SECRET_VARIABLE = "EASEL_TELEGRAM__WEBHOOK_SECRET"
 LOCK_RETRY_S = 30.0
 
 
-class Telegram:
-    """Both an `Adapter` and a `Platform`. `rates` and `album_s` are for tests, which are in a hurry."""
+class TelegramAdapter:
+    """Both an `Adapter` and a `Platform`. `rate_limits` and `album_s`: shorter for tests."""
 
-    name = NAME
+    name = PLATFORM
 
     def __init__(
         self,
         settings: TelegramSettings,
-        surroundings: Surroundings,
+        adapter_context: AdapterContext,
         *,
-        rates: Rates | None = None,
-        album_s: float = ALBUM_S,
+        rate_limits: RateLimits | None = None,
+        album_s: float = ALBUM_WAIT_S,
     ) -> None:
         self._settings = settings
-        self._surroundings = surroundings
+        self._adapter_context = adapter_context
         self._album_s = album_s
-        self._token = surroundings.secret_of(TOKEN)
-        self._wire = Wire(build_bot(settings, self._token or "none"), Pace(rates))
-        usecases = surroundings.usecases
-        replies = Replies(self._wire, usecases, Rights(self._wire))
-        self._replies = replies
-        self._room = Room(
-            wire=self._wire,
+        self._token = adapter_context.read_secret(TOKEN_VARIABLE)
+        self._api = TelegramApi(build_bot(settings, self._token or "none"), TelegramRateLimiter(rate_limits))
+        usecases = adapter_context.usecases
+        replies = TelegramDelivery(self._api, usecases, ChatPermissions(self._api))
+        self._delivery = replies
+        self._context = TelegramContext(
+            api=self._api,
             usecases=usecases,
-            pictures=Pictures(self._wire, usecases),
-            replies=replies,
-            speaker=Speaker(self._wire),
+            photo_uploads=PhotoUploads(self._api, usecases),
+            delivery=replies,
+            responder=TelegramResponder(self._api),
             admins=frozenset(settings.admins),
         )
 
     def is_admin(self, account_id: str) -> bool:
-        return self._room.is_admin(account_id)
+        return self._context.is_admin(account_id)
 
     # ------------------------------------------------------------ the adapter
 
-    async def run(self) -> None:
+    async def serve(self) -> None:
         """Serve until cancelled. Raises: StartupError."""
         if not self._token:
-            self._surroundings.announce(f"Telegram: no token. Set {TOKEN}; @BotFather gives you one.")
+            self._adapter_context.announce(f"Telegram: no token. Set {TOKEN_VARIABLE}; @BotFather gives you one.")
             return
         self._check_settings()
         try:
@@ -82,45 +83,45 @@ class Telegram:
             raise group.exceptions[0] from None
 
     async def _serve(self) -> None:
-        async with self._only_one(), self._connected() as bot, asyncio.TaskGroup() as group:
-            group.create_task(self._set_menu(bot))
-            intake = Intake(self._room, self._surroundings.inbox, group, album_s=self._album_s)
+        async with self._hold_token_lock(), self._connect() as bot, asyncio.TaskGroup() as group:
+            group.create_task(self._set_commands(bot))
+            intake = UpdateHandler(self._context, self._adapter_context.inbox, group, album_s=self._album_s)
             await intake.resume()
-            self._surroundings.announce(f"Telegram: @{bot.username}, https://t.me/{bot.username}")
-            await self._take_updates(bot, intake)
+            self._adapter_context.announce(f"Telegram: @{bot.username}, https://t.me/{bot.username}")
+            await self._receive_updates(bot, intake)
 
     def _check_settings(self) -> None:
         if self._settings.mode == "webhook" and not self._settings.webhook_url:
             raise StartupError("The webhook needs its public address: set EASEL_TELEGRAM__WEBHOOK_URL.")
 
-    async def _take_updates(self, bot: Bot, intake: Intake) -> None:
+    async def _receive_updates(self, bot: Bot, intake: UpdateHandler) -> None:
         if self._settings.mode == "webhook":
-            from adapters.telegram.webhook import Webhook  # a web server only for whoever wants it
+            from adapters.telegram.webhook import Webhook  # imports a web server
 
-            secret = self._surroundings.secret_of(SECRET)
-            await Webhook(bot, intake, self._settings, secret, self._try_until_done).run()
+            secret = self._adapter_context.read_secret(WEBHOOK_SECRET_VARIABLE)
+            await Webhook(bot, intake, self._settings, secret, self._retry_until_done).run()
             return
-        await self._try_until_done(lambda: bot.delete_webhook(drop_pending_updates=False))
-        await Polling(bot, intake, self._surroundings.announce).run()
+        await self._retry_until_done(lambda: bot.delete_webhook(drop_pending_updates=False))
+        await Polling(bot, intake, self._adapter_context.announce).run()
 
     @asynccontextmanager
-    async def _only_one(self) -> AsyncIterator[None]:
-        """One poller a token on this machine, whatever data directory it has; elsewhere Telegram itself tells us."""
+    async def _hold_token_lock(self) -> AsyncIterator[None]:
+        """One poller per token on this machine, across data directories; Telegram reports pollers on other machines."""
         name = hashlib.sha256(self._token.encode()).hexdigest()[:16]
         lock = DataLock(Path(tempfile.gettempdir()) / f"easel-telegram-{name}")
-        is_said = False
+        is_announced = False
         while True:
             try:
                 await asyncio.to_thread(lock.acquire)
                 break
             except StartupError:
-                if not is_said:
-                    self._surroundings.announce(
-                        "Telegram: another Easel on this machine serves this bot; waiting for it."
+                if not is_announced:
+                    self._adapter_context.announce(
+                        "Telegram: another Easel on this machine serves this bot; waiting for it to stop."
                     )
-                is_said = True
+                is_announced = True
                 await asyncio.sleep(LOCK_RETRY_S)
-            except OSError:  # another user's, or a temporary directory that nobody may write to
+            except OSError:  # another user's lock, or a temporary directory without write access
                 yield
                 return
         try:
@@ -129,53 +130,55 @@ class Telegram:
             lock.release()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Bot]:
-        """Once Telegram knows the bot; it may be away for hours before that."""
-        bot = self._wire.bot
+    async def _connect(self) -> AsyncIterator[Bot]:
+        """Connect, for as long as it takes: Telegram may be down for hours."""
+        bot = self._api.bot
         try:
-            await self._try_until_done(bot.initialize)
+            await self._retry_until_done(bot.initialize)
             yield bot
         finally:
             await bot.shutdown()
 
-    async def _try_until_done(self, call: Callable[[], Awaitable[object]]) -> None:
-        tries, is_said = 0, False
+    async def _retry_until_done(self, call: Callable[[], Awaitable[object]]) -> None:
+        tries, is_announced = 0, False
         while True:
             try:
-                with calls():
+                with translate_errors():
                     await call()
                 return
             except PlatformError as error:
                 log.warning("Telegram cannot be reached", action="connect_failed", kind=type(error).__name__)
-                if isinstance(error, TokenRefused) and not is_said:
-                    self._surroundings.announce(REFUSED)
-                    is_said = True
-                await asyncio.sleep(error.retry_after_s or back_off_s(tries))
+                if isinstance(error, TokenRefused) and not is_announced:
+                    self._adapter_context.announce(TOKEN_REFUSED)
+                    is_announced = True
+                await asyncio.sleep(error.retry_after_s or backoff_s(tries))
                 tries += 1
 
-    async def _set_menu(self, bot: Bot) -> None:
-        """The commands, in each language there is. Best effort: a menu is a convenience."""
+    async def _set_commands(self, bot: Bot) -> None:
+        """Set the command menu in every language with a catalogue, best effort."""
         for language in ("", *(one for one in chat_texts.available_locales() if len(one) == 2)):
-            said = [BotCommand(name, cut(words, MAX_SUMMARY)) for name, words in chat_texts.menu(language or "en")]
+            commands = [
+                BotCommand(name, truncate(text, MAX_DESCRIPTION)) for name, text in command_menu(language or "en")
+            ]
             try:
-                with calls():
-                    await bot.set_my_commands(said, language_code=language or None)
+                with translate_errors():
+                    await bot.set_my_commands(commands, language_code=language or None)
             except PlatformError as error:
                 log.warning("the menu was not set", action="menu_failed", detail=error.detail)
 
     # ------------------------------------------------------------ the platform
 
-    async def place(self, delivery: Delivery) -> str:
-        return await self._replies.place(delivery)
+    async def post_placeholder(self, delivery: Delivery) -> str:
+        return await self._delivery.post_placeholder(delivery)
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        await self._replies.progress(job, message_ref, progress)
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+        await self._delivery.show_progress(job, message_ref, progress)
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._replies.edit(delivery, pictures)
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._delivery.edit_result(delivery, pictures)
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        return await self._replies.send(delivery, pictures)
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        return await self._delivery.send_result(delivery, pictures)
 
-    async def tell_kept(self, delivery: Delivery) -> None:
-        await self._replies.tell_kept(delivery)
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
+        await self._delivery.notify_undeliverable(delivery)

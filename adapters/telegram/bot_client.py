@@ -1,7 +1,6 @@
-"""The Bot API through python-telegram-bot, its refusals told apart.
+"""The Bot API client of python-telegram-bot, with its errors classified.
 
-Only this module knows the words of the Bot API's errors. None of its exceptions leaves the adapter's folder but as a
-`PlatformError`.
+Only this module matches the Bot API's error descriptions. Outside of the adapter its exceptions are `PlatformError`s.
 """
 
 import os
@@ -26,52 +25,52 @@ from telegram.error import (
 )
 from telegram.request import HTTPXRequest
 
-from adapters.telegram.rate_limit import Pace
+from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
 from bot.errors import MessageGone, PlatformError, Undeliverable
 
 API_BASE = "https://api.telegram.org/bot"
 FILE_BASE = "https://api.telegram.org/file/bot"
 CONNECTIONS = 16
-"""Enough for 27 messages a second that take half a second each; httpcore looks at each of them for each request."""
+"""Enough for 27 messages per second of 0.5 s each; httpcore scans all connections for each request."""
 REFUSED_RETRY_S = 60.0
-"""While the token is not taken: the owner may put it right."""
+"""Retry interval while the token is refused: the owner may fix it."""
 
 
 class NotModified(PlatformError):
-    """The message is already so: as good as done."""
+    """The message already has this content: counts as success."""
 
 
-class OtherKind(PlatformError):
-    """The message is a picture where a text was expected, or the other way round."""
+class WrongMessageKind(PlatformError):
+    """The message is a picture where a text was expected, or vice versa."""
 
 
-class Unfit(PlatformError):
-    """Telegram cannot take this as a photo."""
+class PhotoRejected(PlatformError):
+    """Telegram rejects this as a photo."""
 
 
-class TooBig(PlatformError):
-    """Telegram takes no file of this size."""
+class FileTooBig(PlatformError):
+    """The file exceeds Telegram's limit."""
 
 
-class ThreadGone(PlatformError):
+class TopicDeleted(PlatformError):
     """The forum topic was deleted."""
 
 
-class Unanswered(PlatformError):
-    """It may have been done: nobody answered."""
+class NoResponse(PlatformError):
+    """No response: the request may have been executed."""
 
 
-class Unreadable(Undeliverable):
-    """It was done, but the library could not read Telegram's answer: doing it again would show it again."""
+class UnreadableResponse(Undeliverable):
+    """Executed, but the library could not parse the response: a retry would post it twice."""
 
 
 class TokenRefused(PlatformError):
-    """The token is not (or no longer) a bot's."""
+    """The token is not, or no longer, a bot's."""
 
 
-class OtherPoller(PlatformError):
-    """Another program gets this bot's updates."""
+class PollingConflict(PlatformError):
+    """Another program receives this bot's updates."""
 
 
 class ChatMoved(PlatformError):
@@ -83,8 +82,8 @@ class ChatMoved(PlatformError):
 
 
 def build_bot(settings: TelegramSettings, token: str) -> Bot:
-    """Not yet connected. A server of our own on loopback is never asked through a proxy."""
-    os.environ.setdefault("PTB_TIMEDELTA", "true")  # the library's own switch to its coming types; without, it warns
+    """Not yet connected. A loopback server is never accessed through a proxy."""
+    os.environ.setdefault("PTB_TIMEDELTA", "true")  # the library's future types; it warns otherwise
     base = settings.api_base or API_BASE
     trust = {} if not _is_loopback(base) else {"trust_env": False}
     return Bot(
@@ -122,16 +121,16 @@ def _is_loopback(url: str) -> bool:
 
 # ---------------------------------------------------------------- errors
 
-_WORDS: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
+_ERROR_PHRASES: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
     (NotModified, ("message is not modified",)),
-    (OtherKind, ("there is no text in the message", "there is no caption in the message", "can't be edited to")),
+    (WrongMessageKind, ("there is no text in the message", "there is no caption in the message", "can't be edited to")),
     (MessageGone, ("message to edit not found", "message can't be edited", "message_id_invalid", "message to delete")),
-    (ThreadGone, ("message thread not found", "topic_deleted", "topic deleted")),
+    (TopicDeleted, ("message thread not found", "topic_deleted", "topic deleted")),
     (
-        Unfit,
+        PhotoRejected,
         ("photo_invalid_dimensions", "image_process_failed", "wrong type of the web page", "photo_ext_invalid"),
     ),
-    (TooBig, ("too large", "too big")),
+    (FileTooBig, ("too large", "too big")),
     (
         Undeliverable,
         (
@@ -154,50 +153,52 @@ _WORDS: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
 
 
 @contextmanager
-def calls(pace: Pace | None = None, chat: int = 0) -> Iterator[None]:
-    """What the library raises becomes ours; a flooded chat is left alone for as long as Telegram says.
+def translate_errors(rate_limiter: TelegramRateLimiter | None = None, chat: int = 0) -> Iterator[None]:
+    """Translate the library's errors, and pause a flooded chat for as long as Telegram asks.
 
-    Raises: PlatformError, or the most exact of its kinds.
+    Raises: PlatformError or its most specific subclass.
     """
     try:
         yield
     except RetryAfter as error:
         seconds = _seconds(error.retry_after)
-        if pace is not None:
-            pace.halt(chat, seconds)
+        if rate_limiter is not None:
+            rate_limiter.pause(chat, seconds)
         raise PlatformError("flood control", retry_after_s=seconds) from error
     except ChatMigrated as error:
         raise ChatMoved(error.new_chat_id) from error
     except Conflict as error:
-        raise OtherPoller(error.message) from error
+        raise PollingConflict(error.message) from error
     except Forbidden as error:
         raise Undeliverable(error.message) from error
     except InvalidToken as error:
         raise TokenRefused("the token was refused", retry_after_s=REFUSED_RETRY_S) from error
     except BadRequest as error:
-        raise _of_words(error.message) from error
+        raise _error_from_description(error.message) from error
     except (TimedOut, NetworkError) as error:
-        raise _of_network(error) from error
+        raise _error_from_network(error) from error
     except TelegramError as error:
         raise PlatformError(error.message) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Unreadable(f"an answer that cannot be read: {type(error).__name__}") from error
+        raise UnreadableResponse(f"a response that cannot be parsed: {type(error).__name__}") from error
 
 
 def _seconds(span: int | float | timedelta) -> float:
     return span.total_seconds() if isinstance(span, timedelta) else float(span)
 
 
-def _of_words(message: str) -> PlatformError:
+def _error_from_description(message: str) -> PlatformError:
     folded = message.casefold()
-    kind = next((kind for kind, words in _WORDS if any(word in folded for word in words)), PlatformError)
+    kind = next(
+        (kind for kind, phrases in _ERROR_PHRASES if any(phrase in folded for phrase in phrases)), PlatformError
+    )
     return kind(message)
 
 
-def _of_network(error: NetworkError) -> PlatformError:
+def _error_from_network(error: NetworkError) -> PlatformError:
     if "too large" in error.message.casefold():
-        return TooBig(error.message)
+        return FileTooBig(error.message)
     never_sent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
     if isinstance(error.__cause__, httpx.HTTPError) and not isinstance(error.__cause__, never_sent):
-        return Unanswered("no answer")
+        return NoResponse("no response")
     return PlatformError(type(error.__cause__ or error).__name__)

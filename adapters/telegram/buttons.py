@@ -1,6 +1,6 @@
-"""Presses of buttons. Each is answered, whatever it carried, so that no button keeps turning.
+"""Handles button presses. Each is answered, whatever it carries: no button keeps spinning.
 
-What a press carries may be forged, so a button that goes on from a job counts only under a message of that job.
+What a press carries may be forged, so a follow-up to a job is accepted only under a message of that job.
 """
 
 import base64
@@ -9,32 +9,41 @@ from dataclasses import dataclass
 import structlog
 from telegram import CallbackQuery, MaybeInaccessibleMessage, Message
 
-from adapters.telegram.bot_api import Spot, of_ref, ref_of, spot_of
-from adapters.telegram.bot_client import Unanswered
-from adapters.telegram.chat_commands import FORGET, KEEP
-from adapters.telegram.context import ASK, EDIT, NAME, OFFER, Room, origin_of
+from adapters.telegram.bot_api import ChatTarget, message_ref, parse_ref, reply_target
+from adapters.telegram.bot_client import NoResponse
+from adapters.telegram.chat_commands import build_chat_context
+from adapters.telegram.context import (
+    ASK_PROMPT,
+    EDIT_OR_ASK_OFFER,
+    EDIT_PROMPT,
+    PLATFORM,
+    TelegramContext,
+    build_origin,
+)
 from bot import error_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
-from bot.errors import MessageGone, NotYours, PlatformError, UserError
+from bot.chat.commands import answer_confirmation, is_confirmation
+from bot.chat.follow_ups import JOB_ACTIONS, delete_job, run_follow_up
+from bot.errors import MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
 from bot.ports import Person
 
 log = structlog.get_logger()
 MAX_DOCUMENT = 49 * 2**20
-NOTHING = Media(
+BLANK_IMAGE = Media(
     base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgCAAAAACH9iFYAAAAIUlEQVR42mM8wUAZYGIYNWDUgFEDRg0YNWDUgFEDhpkBAGTBAQhiTbZu"
         "AAAAAElFTkSuQmCC"
     ),
     "image/png",
 )
-"""What takes the place of a picture that Telegram lets nobody delete any more."""
+"""Replaces a picture that is too old for Telegram to delete."""
 
 
 @dataclass(frozen=True)
-class Press:
-    """A button pressed under `message`. `key` names the press for ever."""
+class ButtonPress:
+    """A button pressed under `message`. `key`: the idempotency key of the press."""
 
     query: CallbackQuery
     message: MaybeInaccessibleMessage
@@ -47,176 +56,176 @@ class Press:
         return f"{self.message.chat.id}:{self.message.message_id}"
 
     @property
-    def spot(self) -> Spot:
-        return Spot(self.message.chat.id, int(self.origin.thread_id or 0), self.message.message_id)
+    def target(self) -> ChatTarget:
+        return ChatTarget(self.message.chat.id, int(self.origin.thread_id or 0), self.message.message_id)
 
 
-class Buttons:
-    def __init__(self, room: Room) -> None:
-        self._room = room
-        self._chat = room.usecases.chat
+class ButtonHandler:
+    def __init__(self, context: TelegramContext) -> None:
+        self._context = context
+        self._chat = context.usecases.chat
 
-    async def press(self, query: CallbackQuery, key: str) -> None:
+    async def handle(self, query: CallbackQuery, key: str) -> None:
         """Raises: PlatformError and StorageBusy (to be tried again)."""
         locale = query.from_user.language_code or "en"
-        if query.message is None:  # under a message sent through inline mode, which we never do
-            await self._answer(query, chat_texts.say_text(chat_texts.BUTTON_OLD, locale), is_alert=True)
+        if query.message is None:  # under a message of inline mode, which Easel does not use
+            await self._answer(query, chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale), is_alert=True)
             return
-        press = await self._press(query, query.message, key, locale)
+        press = await self._build_press(query, query.message, key, locale)
         try:
-            words = await self._do(press, query.data or "", locale)
+            text = await self._run_action(press, query.data or "", locale)
         except UserError as error:
             await self._answer(query, error_texts.explain(error, locale=locale), is_alert=True)
         else:
-            await self._answer(query, words)
+            await self._answer(query, text)
 
-    async def _press(self, query: CallbackQuery, message: MaybeInaccessibleMessage, key: str, locale: str) -> Press:
-        spot, has_spoiler = Spot(message.chat.id, 0, message.message_id), False
+    async def _build_press(
+        self, query: CallbackQuery, message: MaybeInaccessibleMessage, key: str, locale: str
+    ) -> ButtonPress:
+        target, has_spoiler = ChatTarget(message.chat.id, 0, message.message_id), False
         if isinstance(message, Message):
-            spot, has_spoiler = spot_of(message), bool(message.has_media_spoiler)
-        origin = origin_of(
+            target, has_spoiler = reply_target(message), bool(message.has_media_spoiler)
+        origin = build_origin(
             message.chat,
-            spot,
+            target,
             str(query.from_user.id),
             locale,
             has_spoiler=has_spoiler,
-            is_admin=self._room.is_admin(str(query.from_user.id)),
+            is_admin=self._context.is_admin(str(query.from_user.id)),
         )
-        person = await self._room.person_of_user(query.from_user)
-        return Press(query, message, person, origin, f"{NAME}:{key}")
+        person = await self._context.identify_user(query.from_user)
+        return ButtonPress(query, message, person, origin, f"{PLATFORM}:{key}")
 
-    async def _answer(self, query: CallbackQuery, words: str = "", *, is_alert: bool = False) -> None:
-        """Telegram waits some seconds for it; afterwards nobody needs it any more."""
+    async def _answer(self, query: CallbackQuery, text: str = "", *, is_alert: bool = False) -> None:
+        """Best effort: Telegram accepts an answer only for some seconds."""
         try:
-            await self._room.wire.answer(query.id, words, is_alert=is_alert)
+            await self._context.api.answer_callback(query.id, text, is_alert=is_alert)
         except PlatformError as error:
             log.info("a press was not answered", action="press_unanswered", detail=error.detail)
 
-    # ------------------------------------------------------------ what each does
+    # ------------------------------------------------------------ actions
 
-    async def _do(self, press: Press, data: str, locale: str) -> str:
-        """Returns what pops up. Raises: UserError."""
-        if data in (FORGET, KEEP):
-            return await self._forget(press, data, locale)
+    async def _run_action(self, press: ButtonPress, data: str, locale: str) -> str:
+        """Returns the text that pops up. Raises: UserError."""
+        if is_confirmation(data):
+            return await self._answer_confirmation(press, data, locale)
         button = parse_button(data)
         if button is None:
-            return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
         match button.action:
             case "cancel":
-                return chat_texts.say_state(await self._chat.cancel(press.person, button.job_id), locale)
+                return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
             case "delete":
                 return await self._delete(press, button, locale)
-        job = await self._seen(press, button)
+        if button.is_example:
+            await run_follow_up(self._context.usecases, press.person, press.origin, button, press.key)
+            return ""
+        job = await self._find_job(press, button)
         if job is None:
-            return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
-        return await self._go_on(press, button, job, locale)
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        return await self._follow_up(press, button, job, locale)
 
-    async def _go_on(self, press: Press, button: Button, job: Job, locale: str) -> str:
-        person, origin, key = press.person, press.origin, press.key
+    async def _follow_up(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
         match button.action:
-            case "reroll":
-                await self._chat.reroll(person, origin, job.id, key=key)
-            case "vary":
-                await self._chat.vary(person, origin, job.id, key=key)
-            case "upscale":
-                await self._chat.upscale(person, origin, job.id, key=key)
-            case "pick":
-                await self._chat.pick(person, origin, job.id, button.number, key=key)
             case "original":
-                await self._original(press, job)
+                await self._send_originals(press, job)
             case "ask" | "edit":
-                await self._ask_back(press, button, job, locale)
+                await self._ask_or_edit(press, button, job, locale)
+            case action if action in JOB_ACTIONS:
+                await run_follow_up(self._context.usecases, press.person, press.origin, button, press.key)
             case _:
-                return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
+                return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
         return ""
 
-    async def _seen(self, press: Press, button: Button) -> Job | None:
-        """The button's job, if the message that it stands under is one of the job's."""
-        for purpose in ("", OFFER):
-            job = await self._chat.of_message(NAME, press.ref + purpose)
+    async def _find_job(self, press: ButtonPress, button: Button) -> Job | None:
+        """The button's job, if the message above the button is one of that job."""
+        for purpose in ("", EDIT_OR_ASK_OFFER):
+            job = await self._chat.job_of_message(PLATFORM, press.ref + purpose)
             if job is not None:
                 return job if job.id == button.job_id else None
         return None
 
     # ------------------------------------------------------------ asking and editing
 
-    async def _ask_back(self, press: Press, button: Button, job: Job, locale: str) -> str:
-        """Under an offer the words are there already: the message that it answers. Otherwise they are asked for."""
-        words = await self._words_offered(press)
-        if words:
-            go_on = self._chat.ask if button.action == "ask" else self._chat.edit
-            await go_on(press.person, press.origin, job.id, words, key=press.key)
-            await self._take_away(press.ref)
+    async def _ask_or_edit(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
+        """Under an offer the text is the message that it replies to; otherwise the person is asked for it."""
+        text = await self._offered_text(press)
+        if text:
+            follow_up = self._chat.ask if button.action == "ask" else self._chat.edit
+            await follow_up(press.person, press.origin, job.id, text, key=press.key)
+            await self._remove_message(press.ref)
             return ""
-        sentence, purpose = (chat_texts.WHAT_TO_ASK, ASK) if button.action == "ask" else (chat_texts.HOW_TO_EDIT, EDIT)
-        sent = await self._room.speaker.say(press.spot, chat_texts.say_text(sentence, locale))
+        sentence, purpose = (
+            (chat_texts.ASK_PROMPT, ASK_PROMPT) if button.action == "ask" else (chat_texts.EDIT_PROMPT, EDIT_PROMPT)
+        )
+        sent = await self._context.responder.reply(press.target, chat_texts.format_text(sentence, locale))
         if sent is not None:
-            await self._chat.note(job, NAME, ref_of(sent) + purpose)
+            await self._chat.remember_message(job, PLATFORM, message_ref(sent) + purpose)
         return ""
 
-    async def _words_offered(self, press: Press) -> str:
-        if await self._chat.of_message(NAME, press.ref + OFFER) is None or not isinstance(press.message, Message):
+    async def _offered_text(self, press: ButtonPress) -> str:
+        if await self._chat.job_of_message(PLATFORM, press.ref + EDIT_OR_ASK_OFFER) is None or not isinstance(
+            press.message, Message
+        ):
             return ""
-        asked = press.message.reply_to_message
-        return (asked.text or asked.caption or "") if asked is not None else ""
+        replied = press.message.reply_to_message
+        return (replied.text or replied.caption or "") if replied is not None else ""
 
     # ------------------------------------------------------------ originals
 
-    async def _original(self, press: Press, job: Job) -> None:
-        """The files as rendered; pressed again they are sent again, without being uploaded anew by anybody."""
+    async def _send_originals(self, press: ButtonPress, job: Job) -> None:
+        """The files as rendered."""
         files = []
-        for file in await self._chat.original(press.person, job.id):
-            fitting, _ = await self._room.usecases.media.fit(file, MAX_DOCUMENT)
+        for file in await self._chat.read_originals(press.person, job.id):
+            fitting, _ = await self._context.usecases.media.fit_bytes(file, MAX_DOCUMENT)
             files.append(fitting)
-        wire, name = self._room.wire, f"easel-{job.id}"
+        wire, name = self._context.api, f"easel-{job.id}"
 
         async def send() -> list[Message]:
             if len(files) == 1:
-                return [await wire.document(press.spot, files[0], name)]
-            return await wire.documents(press.spot, files, name)
+                return [await wire.send_document(press.target, files[0], name)]
+            return await wire.send_album(press.target, files, name)
 
-        for message in await self._room.speaker.deliver(press.spot.chat, send) or []:
-            await self._chat.note(job, NAME, ref_of(message))
+        for message in await self._context.responder.send_until_accepted(press.target.chat, send) or []:
+            await self._chat.remember_message(job, PLATFORM, message_ref(message))
 
-    # ------------------------------------------------------------ taking away
+    # ------------------------------------------------------------ deleting
 
-    async def _delete(self, press: Press, button: Button, locale: str) -> str:
-        job = await self._chat.of_message(NAME, press.ref)
-        if job is not None and job.id != button.job_id:
-            return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
-        if job is not None and job.owner != press.person.id:
-            raise NotYours(job.id)
-        refs = await self._chat.messages_of(button.job_id, NAME)
-        await self._chat.delete(press.person, button.job_id)
-        for ref in {press.ref, *(ref.partition("#")[0] for ref in refs)}:
-            await self._take_away(ref)
-        return chat_texts.say_text(chat_texts.DELETED, locale)
+    async def _delete(self, press: ButtonPress, button: Button, locale: str) -> str:
+        refs = await delete_job(self._context.usecases, press.person, PLATFORM, button, press.ref)
+        if refs is None:
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        for ref in {ref.partition("#")[0] for ref in refs}:
+            await self._remove_message(ref)
+        return chat_texts.format_text(chat_texts.DELETED, locale)
 
-    async def _take_away(self, ref: str) -> None:
-        """Delete the message; what is too old for that is emptied."""
-        wire = self._room.wire
+    async def _remove_message(self, ref: str) -> None:
+        """Delete the message; one that is too old for that is blanked."""
+        api = self._context.api
         try:
-            await wire.delete(ref)
-        except (MessageGone, Unanswered):
+            await api.delete_message(ref)
+        except (MessageGone, NoResponse):
             pass
         except PlatformError:
-            await self._empty(ref)
+            await self._blank_message(ref)
 
-    async def _empty(self, ref: str) -> None:
-        async def put() -> None:
-            await self._room.wire.edit_photo(ref, NOTHING, chat_texts.say_text(chat_texts.DELETED), None)
+    async def _blank_message(self, ref: str) -> None:
+        async def blank() -> None:
+            await self._context.api.edit_photo(ref, BLANK_IMAGE, chat_texts.format_text(chat_texts.DELETED), None)
 
-        await self._room.speaker.deliver(of_ref(ref)[0], put)
+        await self._context.responder.send_until_accepted(parse_ref(ref)[0], blank)
 
-    # ------------------------------------------------------------ one's own data
+    # ------------------------------------------------------------ confirmations
 
-    async def _forget(self, press: Press, data: str, locale: str) -> str:
-        """Only ever of whoever presses, and who was asked whether it is meant."""
-        asked = press.message.reply_to_message if isinstance(press.message, Message) else None
-        is_of_a_job = await self._chat.of_message(NAME, press.ref) is not None
-        if is_of_a_job or asked is None or asked.from_user is None or asked.from_user.id != press.query.from_user.id:
-            return chat_texts.say_text(chat_texts.BUTTON_OLD, locale)
-        if data == FORGET:
-            await self._room.usecases.people.forget(press.person)
-        await self._take_away(press.ref)
-        return chat_texts.say_text(chat_texts.FORGOTTEN, locale) if data == FORGET else ""
+    async def _answer_confirmation(self, press: ButtonPress, data: str, locale: str) -> str:
+        """Accepted only from the person who was asked, under the bot's reply to their message."""
+        question = press.message.reply_to_message if isinstance(press.message, Message) else None
+        asked = question.from_user if question is not None else None
+        is_of_a_job = await self._chat.job_of_message(PLATFORM, press.ref) is not None
+        if is_of_a_job or asked is None or asked.id != press.query.from_user.id:
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        is_private = press.message.chat.type == "private"
+        ctx = build_chat_context(self._context, press.person, press.origin, is_private=is_private)
+        reply = await answer_confirmation(ctx, data)
+        await self._remove_message(press.ref)
+        return reply.text if reply is not None else ""

@@ -1,55 +1,55 @@
-"""What everything that answers people shares: the wire, the use cases, who the bot is."""
+"""What the modules of this adapter share: the API client, the use cases, the bot's own account."""
 
 from dataclasses import dataclass
 
 from telegram import Chat, Message, User
 
-from adapters.telegram.attachments import Pictures
-from adapters.telegram.bot_api import Spot, Wire
-from adapters.telegram.delivery import Replies
+from adapters.telegram.attachments import PhotoUploads
+from adapters.telegram.bot_api import ChatTarget, TelegramApi
+from adapters.telegram.delivery import TelegramDelivery
 from adapters.telegram.message_parsing import author_of
-from adapters.telegram.responder import Speaker
+from adapters.telegram.responder import TelegramResponder
 from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import UseCases
 
-NAME = "telegram"
-EDIT, ASK, OFFER = "#edit", "#ask", "#offer"
-"""What a message of ours was for, noted with its reference: a reply to it is a wish, a question; or it asks which."""
+PLATFORM = "telegram"
+EDIT_PROMPT, ASK_PROMPT, EDIT_OR_ASK_OFFER = "#edit", "#ask", "#offer"
+"""Appended to the stored reference of a message of the bot: a reply to it is an edit, a question, or either."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    wire: Wire
+class TelegramContext:
+    api: TelegramApi
     usecases: UseCases
-    pictures: Pictures
-    replies: Replies
-    speaker: Speaker
+    photo_uploads: PhotoUploads
+    delivery: TelegramDelivery
+    responder: TelegramResponder
     admins: frozenset[str] = frozenset()
 
     @property
-    def me(self) -> User:
-        return self.wire.bot.bot
+    def bot_user(self) -> User:
+        return self.api.bot.bot
 
     def is_admin(self, account_id: str) -> bool:
-        """Whether the account may administer this house."""
+        """Whether the account is an admin of this bot."""
         return account_id in self.admins
 
-    async def person_of(self, message: Message) -> Person:
-        """Who speaks; a group's admin who hides behind the group is the group."""
+    async def identify_author(self, message: Message) -> Person:
+        """The author of a message; for an anonymous admin of a group it is the group."""
         if message.sender_chat is not None:
             name = message.sender_chat.effective_name or ""
         else:
             name = message.from_user.full_name if message.from_user else ""
-        return await self.usecases.people.identify(NAME, author_of(message), name)
+        return await self.usecases.people.identify_account(PLATFORM, author_of(message), name)
 
-    async def person_of_user(self, user: User) -> Person:
-        return await self.usecases.people.identify(NAME, str(user.id), user.full_name)
+    async def identify_user(self, user: User) -> Person:
+        return await self.usecases.people.identify_account(PLATFORM, str(user.id), user.full_name)
 
 
-def origin_of(
+def build_origin(
     chat: Chat,
-    spot: Spot,
+    target: ChatTarget,
     account: str,
     locale: str,
     *,
@@ -60,12 +60,12 @@ def origin_of(
 ) -> Origin:
     extra: dict[str, object] = {"spoiler": True} if has_spoiler else {}
     return Origin(
-        platform=NAME,
+        platform=PLATFORM,
         space_id=str(chat.id),
         account_id=account,
         chat_id=str(chat.id),
-        thread_id=str(spot.thread or ""),
-        message_id=str(spot.reply_to or ""),
+        thread_id=str(target.thread or ""),
+        message_id=str(target.reply_to or ""),
         reply_to_id=str(reply_to or ""),
         locale=locale,
         is_admin=is_admin,

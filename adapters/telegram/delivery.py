@@ -1,6 +1,6 @@
-"""Jobs as messages: the placeholder, which becomes the picture or the answer, and what stands in for it.
+"""Delivers jobs as messages: the placeholder, which becomes the picture or the answer, and the fallbacks.
 
-One message a job, edited in place: edits can be repeated freely, so a lost answer of Telegram's never shows twice.
+One message per job, edited in place: edits can be repeated safely, so a lost response never posts anything twice.
 """
 
 from collections.abc import Sequence
@@ -9,183 +9,212 @@ from dataclasses import dataclass, field
 
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
-from adapters.telegram.bot_api import Spot, Wire, of_ref, ref_of, spot_of_origin
-from adapters.telegram.bot_client import OtherKind, Unreadable
-from adapters.telegram.permissions import Rights
+from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, origin_target, parse_ref
+from adapters.telegram.bot_client import UnreadableResponse, WrongMessageKind
+from adapters.telegram.permissions import ChatPermissions
 from bot.chat import texts as chat_texts
-from bot.chat.buttons import Button, buttons_of
+from bot.chat.arguments import TYPED
+from bot.chat.buttons import Button, offered_buttons
+from bot.chat.follow_ups import needs_demo_hint
+from bot.chat.replies import ChatImage, Confirmation
 from bot.errors import Blocked, PlatformError, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 
 MAX_PHOTO = 10 * 2**20 - 2**12
-IN_A_ROW = 3
+BUTTONS_PER_ROW = 3
 
 
-def keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
-    """Up to three in a row; prompts to pick stand by themselves."""
+def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
+    """Up to three buttons per row; those that pick a prompt have rows of their own."""
     made = [
-        InlineKeyboardButton(chat_texts.say_button(button, locale), callback_data=button.encode()) for button in buttons
+        InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
+        for button in buttons
     ]
     picks = sum(button.action == "pick" for button in buttons)
     groups = [made[:picks], made[picks:]]
-    rows = [group[at : at + IN_A_ROW] for group in groups for at in range(0, len(group), IN_A_ROW)]
+    rows = [group[at : at + BUTTONS_PER_ROW] for group in groups for at in range(0, len(group), BUTTONS_PER_ROW)]
     return InlineKeyboardMarkup(rows) if rows else None
 
 
-@dataclass(frozen=True)
-class Replies:
-    """The platform as the outbox sees it. `_pictured` are placeholders that show a preview already."""
+def build_confirm_keyboard(confirmation: Confirmation, locale: str) -> InlineKeyboardMarkup:
+    buttons = (
+        (confirmation.accept_label, confirmation.accept),
+        (confirmation.decline_label, confirmation.decline),
+    )
+    row = [InlineKeyboardButton(chat_texts.format_text(label, locale), callback_data=data) for label, data in buttons]
+    return InlineKeyboardMarkup([row])
 
-    wire: Wire
+
+@dataclass(frozen=True)
+class TelegramDelivery:
+    """`bot.ports.Platform` for Telegram. `_photo_refs`: placeholders that already show a preview."""
+
+    api: TelegramApi
     usecases: UseCases
-    rights: Rights
-    _pictured: set[str] = field(default_factory=set)
+    permissions: ChatPermissions
+    _photo_refs: set[str] = field(default_factory=set)
 
     # ------------------------------------------------------------ the placeholder
 
-    async def place(self, delivery: Delivery) -> str:
+    async def post_placeholder(self, delivery: Delivery) -> str:
         job = delivery.job
-        spot, text = spot_of_origin(job.origin), await self._standing(job)
+        target, text = origin_target(job.origin), await self._placeholder_text(job)
         markup = self._buttons(job)
         try:
-            if not await self.rights.allow(spot.chat, job.command):
-                raise Undeliverable("no pictures there")
-            await self.wire.turn(spot.chat, delivery.nonce, is_urgent=True)
-            return ref_of(await self.wire.text(spot, text, markup))
+            if not await self.permissions.can_answer(target.chat, job.command):
+                raise Undeliverable("pictures are not allowed there")
+            await self.api.wait_for_slot(target.chat, delivery.nonce, is_urgent=True)
+            return message_ref(await self.api.send_text(target, text, markup))
         except Undeliverable as refused:
-            alone = _private(job, refused)
-            why = chat_texts.say_text(chat_texts.CANNOT_POST, job.origin.locale)
-            return ref_of(await self._said(alone, f"{why}\n{text}", markup, delivery, spot))
+            private = _private_target(job, refused)
+            show = TYPED.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
+            reason = chat_texts.format_text(chat_texts.CANNOT_POST, job.origin.locale, show=show)
+            return message_ref(await self._send_privately(private, f"{reason}\n{text}", markup, delivery, target))
 
-    async def _said(
-        self, alone: Spot, text: str, markup: InlineKeyboardMarkup | None, delivery: Delivery, spot: Spot
+    async def _send_privately(
+        self,
+        private: ChatTarget,
+        text: str,
+        markup: InlineKeyboardMarkup | None,
+        delivery: Delivery,
+        target: ChatTarget,
     ) -> Message:
-        """To the person alone; who never wrote to the bot hears it in the group, if words may be said there."""
+        """To the person in private; if they never wrote to the bot, to the group, if it accepts text."""
         try:
-            await self.wire.turn(alone.chat, delivery.nonce)
-            return await self.wire.text(alone, text, markup)
+            await self.api.wait_for_slot(private.chat, delivery.nonce)
+            return await self.api.send_text(private, text, markup)
         except Undeliverable:
-            await self.wire.turn(spot.chat, delivery.nonce)
-            return await self.wire.text(spot, text, markup)
+            await self.api.wait_for_slot(target.chat, delivery.nonce)
+            return await self.api.send_text(target, text, markup)
 
-    async def _standing(self, job: Job) -> str:
-        ticket = await self.usecases.jobs.ticket(job)
-        text = chat_texts.say_placeholder(ticket, job.origin.locale)
+    async def _placeholder_text(self, job: Job) -> str:
+        ticket = await self.usecases.jobs.ticket_for(job)
+        text = chat_texts.format_placeholder(ticket, job.origin.locale)
         if late_s := job.origin.extra.get("late_s"):
-            return f"{chat_texts.say_late(float(late_s), job.origin.locale)}\n{text}"
+            return f"{chat_texts.format_delay(float(late_s), job.origin.locale)}\n{text}"
         return text
 
     def _buttons(self, job: Job) -> InlineKeyboardMarkup | None:
-        return keyboard(buttons_of(job, self.usecases.models), job.origin.locale)
+        return build_keyboard(offered_buttons(job, self.usecases.models), job.origin.locale)
 
     # ------------------------------------------------------------ progress
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        """Shown when the chat has room for it, and otherwise not at all: the next step says more."""
-        chat, _ = of_ref(message_ref)
-        if not self.wire.pace.spare(chat):
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+        """Shown if the chat's limits allow it now, otherwise skipped: the next step says more."""
+        chat, _ = parse_ref(message_ref)
+        if not self.api.rate_limiter.try_progress(chat):
             return
-        ticket = await self.usecases.jobs.ticket_at(job, progress)
-        text = chat_texts.say_standing(ticket, progress, job.origin.locale)
+        ticket = await self.usecases.jobs.ticket_with_progress(job, progress)
+        text = chat_texts.format_status(ticket, progress, job.origin.locale)
         markup = self._buttons(ticket.job)
         if progress.preview:
             preview = Media(progress.preview, "image/jpeg")
-            self._pictured.add(message_ref)
-            await self.wire.edit_photo(message_ref, preview, text, markup, has_spoiler=is_hidden(job))
+            self._photo_refs.add(message_ref)
+            await self.api.edit_photo(message_ref, preview, text, markup, has_spoiler=job.is_spoiler)
         else:
-            await self._write(message_ref, text, markup)
+            await self._edit_text(message_ref, text, markup)
 
-    async def _write(self, message_ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
-        """Whatever it is by now: a text, or a picture that a text can stand under."""
-        first, second = self.wire.edit_text, self.wire.edit_caption
-        if message_ref in self._pictured:
+    async def _edit_text(self, message_ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
+        """Edit the text, or the caption if the message is a picture by now."""
+        first, second = self.api.edit_text, self.api.edit_caption
+        if message_ref in self._photo_refs:
             first, second = second, first
         try:
             await first(message_ref, text, markup)
-        except OtherKind:
+        except WrongMessageKind:
             await second(message_ref, text, markup)
 
     # ------------------------------------------------------------ the result
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         """Raises: MessageGone, Undeliverable, PlatformError."""
         assert delivery.message_ref is not None
         ref, job = delivery.message_ref, delivery.job
-        chat, _ = of_ref(ref)
-        shown, text = await self._shown(job, pictures)
-        await self.wire.turn(chat, delivery.nonce)
+        chat, _ = parse_ref(ref)
+        photo, text = await self._render(job, pictures)
+        await self.api.wait_for_slot(chat, delivery.nonce)
         try:
-            if shown is None and job.error is not None and job.error.code == Blocked.code:
-                ref = await self._withdraw(ref, job, text, delivery.nonce)
-            elif shown is None:
-                await self._write(ref, text, self._buttons(job))
+            if photo is None and job.error is not None and job.error.code == Blocked.code:
+                ref = await self._replace_with_text(ref, job, text, delivery.nonce)
+            elif photo is None:
+                await self._edit_text(ref, text, self._buttons(job))
             else:
-                await self.wire.edit_photo(ref, shown, text, self._buttons(job), has_spoiler=is_hidden(job))
+                await self.api.edit_photo(ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
         except Undeliverable as refused:
-            ref = await self._post(_private(job, refused), job, shown, text, delivery.nonce)
-        self._pictured.discard(delivery.message_ref)
+            ref = await self._post(_private_target(job, refused), job, photo, text, delivery.nonce)
+        self._photo_refs.discard(delivery.message_ref)
         return ref
 
-    async def _withdraw(self, ref: str, job: Job, text: str, key: str) -> str:
-        """Words where a preview may stand that nobody is to see: a picture of Telegram's never becomes words again."""
+    async def _replace_with_text(self, ref: str, job: Job, text: str, key: str) -> str:
+        """Replace a preview that must not be seen. A photo cannot become a text, so a new message may be needed."""
         try:
-            await self.wire.edit_text(ref, text, self._buttons(job))
-        except OtherKind:
-            told = await self._post(spot_of_origin(job.origin), job, None, text, key)
+            await self.api.edit_text(ref, text, self._buttons(job))
+        except WrongMessageKind:
+            new_ref = await self._post(origin_target(job.origin), job, None, text, key)
             with suppress(PlatformError):
-                await self.wire.delete(ref)
-            return told
+                await self.api.delete_message(ref)
+            return new_ref
         return ref
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         """Raises: Undeliverable, PlatformError."""
         job = delivery.job
-        shown, text = await self._shown(job, pictures)
+        photo, text = await self._render(job, pictures)
         try:
-            return await self._post(spot_of_origin(job.origin), job, shown, text, delivery.nonce)
+            return await self._post(origin_target(job.origin), job, photo, text, delivery.nonce)
         except Undeliverable as refused:
-            return await self._post(_private(job, refused), job, shown, text, delivery.nonce)
+            return await self._post(_private_target(job, refused), job, photo, text, delivery.nonce)
 
-    async def tell_kept(self, delivery: Delivery) -> None:
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
         assert delivery.message_ref is not None
-        chat, _ = of_ref(delivery.message_ref)
-        await self.wire.turn(chat, delivery.nonce)
-        await self._write(delivery.message_ref, chat_texts.say_kept(delivery.job, delivery.job.origin.locale), None)
+        chat, _ = parse_ref(delivery.message_ref)
+        await self.api.wait_for_slot(chat, delivery.nonce)
+        await self._edit_text(
+            delivery.message_ref, chat_texts.format_undeliverable(delivery.job, delivery.job.origin.locale), None
+        )
 
-    async def show(self, spot: Spot, job: Job, pictures: Sequence[Media]) -> str:
-        """A job once more, somewhere else, by whoever has the turn to write there. Raises: PlatformError."""
-        shown, text = await self._shown(job, pictures)
-        return await self._put(spot, job, shown, text)
+    async def send_images(
+        self,
+        target: ChatTarget,
+        images: Sequence[ChatImage],
+        text: str,
+        markup: InlineKeyboardMarkup | None,
+        locale: str,
+    ) -> str:
+        """Images outside of the outbox; the caller has waited for a slot. Raises: PlatformError."""
+        photo, caption = await self._combine([image.media for image in images], text, locale)
+        has_spoiler = any(image.is_spoiler for image in images)
+        return message_ref(await self.api.send_photo(target, photo, caption, markup, has_spoiler=has_spoiler))
 
-    async def _post(self, spot: Spot, job: Job, shown: Media | None, text: str, key: str) -> str:
-        await self.wire.turn(spot.chat, key)
-        return await self._put(spot, job, shown, text)
+    async def _post(self, target: ChatTarget, job: Job, photo: Media | None, text: str, key: str) -> str:
+        await self.api.wait_for_slot(target.chat, key)
+        return await self._send(target, job, photo, text)
 
-    async def _put(self, spot: Spot, job: Job, shown: Media | None, text: str) -> str:
-        if shown is None:
-            return ref_of(await self.wire.text(spot, text, self._buttons(job)))
-        return ref_of(await self.wire.photo(spot, shown, text, self._buttons(job), has_spoiler=is_hidden(job)))
+    async def _send(self, target: ChatTarget, job: Job, photo: Media | None, text: str) -> str:
+        if photo is None:
+            return message_ref(await self.api.send_text(target, text, self._buttons(job)))
+        return message_ref(
+            await self.api.send_photo(target, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
+        )
 
-    async def _shown(self, job: Job, pictures: Sequence[Media]) -> tuple[Media | None, str]:
-        """One picture of all, small enough, and the words under it."""
-        text = chat_texts.say_result(job, job.origin.locale)
-        if not pictures:
-            return None, text
-        shown, is_smaller = await self.usecases.media.fit(await self.usecases.media.grid(pictures), MAX_PHOTO)
-        smaller = chat_texts.say_text(chat_texts.SMALLER, job.origin.locale)
-        return shown, f"{text}\n{smaller}" if is_smaller else text
+    async def _render(self, job: Job, pictures: Sequence[Media]) -> tuple[Media | None, str]:
+        """The photo, if the job has pictures, and the text."""
+        locale = job.origin.locale
+        text = chat_texts.format_result(job, locale, with_demo_hint=await needs_demo_hint(self.usecases, job))
+        return await self._combine(pictures, text, locale) if pictures else (None, text)
+
+    async def _combine(self, pictures: Sequence[Media], text: str, locale: str) -> tuple[Media, str]:
+        """One photo of all the pictures, small enough, and its caption."""
+        sheet = await self.usecases.media.contact_sheet(pictures)
+        photo, is_smaller = await self.usecases.media.fit_bytes(sheet, MAX_PHOTO)
+        return photo, f"{text}\n{chat_texts.format_text(chat_texts.SMALLER, locale)}" if is_smaller else text
 
 
-def is_hidden(job: Job) -> bool:
-    """What was asked with a spoiler is answered with one, and so is what its chat wants hidden."""
-    return job.is_spoiler
-
-
-def _private(job: Job, refused: PlatformError) -> Spot:
-    """The asker's own chat, when a group will not have it. Raises: what was refused, if there is none other."""
+def _private_target(job: Job, refused: PlatformError) -> ChatTarget:
+    """The person's private chat, for a group that rejects the message. Raises: the refusal, if there is none."""
     account = int(job.origin.account_id)
-    if isinstance(refused, Unreadable) or account <= 0 or str(account) == job.origin.chat_id:
+    if isinstance(refused, UnreadableResponse) or account <= 0 or str(account) == job.origin.chat_id:
         raise refused
-    return Spot(account)
+    return ChatTarget(account)

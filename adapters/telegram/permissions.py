@@ -1,4 +1,4 @@
-"""What the bot may send in a group, so that a request that could never be answered there is told so at once."""
+"""What the bot may send in a group: a request that cannot be answered there is answered elsewhere immediately."""
 
 import time
 from collections.abc import Callable
@@ -6,45 +6,45 @@ from dataclasses import dataclass, field
 
 from telegram import ChatMemberAdministrator, ChatMemberRestricted
 
-from adapters.telegram.bot_api import Wire
-from adapters.telegram.bot_client import calls
+from adapters.telegram.bot_api import TelegramApi
+from adapters.telegram.bot_client import translate_errors
+from bot.commands import Answer, answer_of
 from bot.errors import PlatformError, Undeliverable
 
-REMEMBERED_S = 600.0
-TEXT_ONLY = frozenset({"caption", "ask", "describe", "match"})
+CACHE_S = 600.0
 
 
 @dataclass(frozen=True)
-class Rights:
-    """Asked of Telegram once in ten minutes for each group; when it does not answer, the best is assumed."""
+class ChatPermissions:
+    """Cached for ten minutes per group; if Telegram does not answer, everything is assumed to be allowed."""
 
-    wire: Wire
+    api: TelegramApi
     clock: Callable[[], float] = time.monotonic
     _known: dict[int, tuple[float, bool, bool]] = field(default_factory=dict)
 
-    async def allow(self, chat: int, command: str) -> bool:
+    async def can_answer(self, chat: int, command: str) -> bool:
         """Whether the answer to this command may be posted there."""
         if chat > 0:
             return True
         known = self._known.get(chat)
-        if known is None or known[0] < self.clock() - REMEMBERED_S:
-            known = self._known[chat] = (self.clock(), *await self._ask(chat))
+        if known is None or known[0] < self.clock() - CACHE_S:
+            known = self._known[chat] = (self.clock(), *await self._fetch_permissions(chat))
         _, may_write, may_show = known
-        return may_write and (may_show or command in TEXT_ONLY)
+        return may_write and (may_show or answer_of(command) is not Answer.IMAGES)
 
-    async def _ask(self, chat: int) -> tuple[bool, bool]:
+    async def _fetch_permissions(self, chat: int) -> tuple[bool, bool]:
         try:
-            with calls():
-                member = await self.wire.bot.get_chat_member(chat, self.wire.bot.id)
+            with translate_errors():
+                member = await self.api.bot.get_chat_member(chat, self.api.bot.id)
                 if isinstance(member, ChatMemberAdministrator):
                     return True, True
                 if isinstance(member, ChatMemberRestricted):
                     return member.can_send_messages, member.can_send_messages and member.can_send_photos
-                usual = (await self.wire.bot.get_chat(chat)).permissions
+                default = (await self.api.bot.get_chat(chat)).permissions
         except Undeliverable:
             return False, False
         except PlatformError:
             return True, True
-        if usual is None:
+        if default is None:
             return True, True
-        return usual.can_send_messages is not False, usual.can_send_photos is not False
+        return default.can_send_messages is not False, default.can_send_photos is not False

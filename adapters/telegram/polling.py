@@ -1,7 +1,7 @@
-"""Asks Telegram for updates, and keeps each one before the offset moves past it.
+"""Polls Telegram for updates, and stores each one before the offset moves past it.
 
-The offset is what acknowledges: an update that was not kept is asked for again. There is one poller a token; a second
-one anywhere makes Telegram refuse both in turns, which is said and waited out.
+The offset acknowledges: an update that was not stored is requested again. There is one poller per token; with a second
+one anywhere Telegram refuses both alternately, which is announced and waited out.
 """
 
 import asyncio
@@ -13,27 +13,27 @@ from typing import Any
 import structlog
 from telegram import Bot
 
-from adapters.telegram.bot_client import OtherPoller, TokenRefused, calls
-from adapters.telegram.update_handler import Intake
+from adapters.telegram.bot_client import PollingConflict, TokenRefused, translate_errors
+from adapters.telegram.update_handler import UpdateHandler
 from bot.errors import PlatformError, StorageBusy, StorageFull
 
 log = structlog.get_logger()
-ALLOWED = ("message", "callback_query")
-"""Edited messages are not among them: what was asked was asked."""
-POLL_S = 50
+ALLOWED_UPDATES = ("message", "callback_query")
+"""Without edited messages: a request does not change afterwards."""
+POLL_TIMEOUT_S = 50
 BATCH = 100
-LONGEST_WAIT_S = 60.0
-CONFLICT_SAID_S = 600.0
+MAX_WAIT_S = 60.0
+ANNOUNCE_INTERVAL_S = 600.0
 
-TAKEN = (
-    "Telegram: another program gets the updates of this bot's token, so this one waits. Stop the other one, "
-    "or make a token of its own with @BotFather."
+CONFLICT = (
+    "Telegram: another program receives the updates of this bot's token, so Easel waits. Stop the other program, "
+    "or create another token with @BotFather."
 )
-REFUSED = "Telegram refuses the token: check TELEGRAM_BOT_TOKEN. It is tried again every minute."
+TOKEN_REFUSED = "Telegram refused the token: check TELEGRAM_BOT_TOKEN. Easel retries every minute."
 
 
-def concerns_us(raw: Mapping[str, Any], me: int, name: str) -> bool:
-    """Whether an update may be for the bot. People's own talk in a group is not kept, not even for a moment."""
+def is_for_bot(raw: Mapping[str, Any], me: int, name: str) -> bool:
+    """Whether an update may be for the bot. Other people's conversation in a group is never stored."""
     if "callback_query" in raw:
         return True
     message = raw.get("message")
@@ -46,60 +46,64 @@ def concerns_us(raw: Mapping[str, Any], me: int, name: str) -> bool:
     return text.startswith("/") or f"@{name}".casefold() in text.casefold() or replied.get("from", {}).get("id") == me
 
 
-def back_off_s(tries: int) -> float:
-    return min(LONGEST_WAIT_S, 2.0 ** min(tries, 10)) * random.uniform(0.5, 1)
+def backoff_s(tries: int) -> float:
+    return min(MAX_WAIT_S, 2.0 ** min(tries, 10)) * random.uniform(0.5, 1)
 
 
 class Polling:
-    """`announce` tells the owner's terminal one line."""
+    """`announce` writes one line to the owner's terminal."""
 
-    def __init__(self, bot: Bot, intake: Intake, announce: Callable[[str], None], *, poll_s: int = POLL_S) -> None:
+    def __init__(
+        self, bot: Bot, update_handler: UpdateHandler, announce: Callable[[str], None], *, poll_s: int = POLL_TIMEOUT_S
+    ) -> None:
         self._bot = bot
-        self._intake = intake
+        self._update_handler = update_handler
         self._announce = announce
         self._poll_s = poll_s
-        self._said_at = -CONFLICT_SAID_S
+        self._announced_at = -ANNOUNCE_INTERVAL_S
 
     async def run(self) -> None:
         """Until cancelled."""
         offset, failures = 0, 0
         while True:
             try:
-                updates = await self._ask(offset)
-                await self._keep(updates)
+                updates = await self._fetch_updates(offset)
+                await self._save_updates(updates)
             except (PlatformError, StorageBusy, StorageFull) as error:
-                self._tell(error)
-                asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
-                await asyncio.sleep(asked_s or back_off_s(failures))
+                self._report(error)
+                requested_s = error.retry_after_s if isinstance(error, PlatformError) else None
+                await asyncio.sleep(requested_s or backoff_s(failures))
                 failures += 1
                 continue
             failures = 0
             if updates:
                 offset = updates[-1]["update_id"] + 1
 
-    async def _ask(self, offset: int) -> list[dict[str, Any]]:
-        """As they came: one that the library cannot read must not keep the others from us. Raises: PlatformError."""
+    async def _fetch_updates(self, offset: int) -> list[dict[str, Any]]:
+        """Unparsed: an update that the library cannot parse must not block the others. Raises: PlatformError."""
         parameters = {
             "offset": offset,
             "limit": BATCH,
             "timeout": self._poll_s,
-            "allowed_updates": json.dumps(ALLOWED),
+            "allowed_updates": json.dumps(ALLOWED_UPDATES),
         }
-        with calls():
-            # Under the method's usual name the library would parse all of them, or none.
-            found = await self._bot.do_api_request("get_Updates", parameters, read_timeout=self._poll_s + 10)
-        return list(found)
+        with translate_errors():
+            # By the usual name of the method, the library would parse all of them or none.
+            updates = await self._bot.do_api_request("get_Updates", parameters, read_timeout=self._poll_s + 10)
+        return list(updates)
 
-    async def _keep(self, updates: list[dict[str, Any]]) -> None:
-        """All of them, together; raises before the offset has moved."""
+    async def _save_updates(self, updates: list[dict[str, Any]]) -> None:
+        """Store all of them, or raise before the offset has moved."""
         name, me = self._bot.username, self._bot.id
-        await asyncio.gather(*(self._intake.keep(one) for one in updates if concerns_us(one, me, name)))
+        await asyncio.gather(*(self._update_handler.save_update(one) for one in updates if is_for_bot(one, me, name)))
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)
-        log.warning("no updates for now", action="polling_failed", code=code, kind=type(error).__name__)
+        log.warning("updates cannot be fetched", action="polling_failed", code=code, kind=type(error).__name__)
         now = asyncio.get_running_loop().time()
-        sentence = TAKEN if isinstance(error, OtherPoller) else REFUSED if isinstance(error, TokenRefused) else ""
-        if sentence and now > self._said_at + CONFLICT_SAID_S:
-            self._said_at = now
+        sentence = (
+            CONFLICT if isinstance(error, PollingConflict) else TOKEN_REFUSED if isinstance(error, TokenRefused) else ""
+        )
+        if sentence and now > self._announced_at + ANNOUNCE_INTERVAL_S:
+            self._announced_at = now
             self._announce(sentence)

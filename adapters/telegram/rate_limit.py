@@ -1,8 +1,7 @@
-"""How often the bot may write: about one message a second in a chat, 20 a minute in a group, 30 a second in all.
+"""Rate limits: about one message per second in a chat, 20 per minute in a group, 30 per second in total.
 
-Edits count like messages. Each chat has a budget of its own, so one that is flooded never holds up another. Whoever
-has to wait is told until when, and has that place in the chat's line when it comes back. Progress only uses what
-results will not need.
+Edits count like messages. Each chat has its own budget, so a flooded chat never delays another. A caller that has to
+wait is told for how long, and its slot is reserved. Progress only uses what results will not need.
 """
 
 import asyncio
@@ -10,159 +9,158 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-FORGET_S = 600.0
-"""A chat silent for so long is forgotten."""
-MISSED_S = 60.0
-"""A place in the line that nobody came for is free again."""
-EARLY_S = 0.02
+IDLE_S = 600.0
+"""A chat is dropped after this time without a message."""
+RESERVATION_S = 60.0
+"""A reservation that is not used expires after this time."""
+TOLERANCE_S = 0.02
 
 
 @dataclass(frozen=True)
-class Rate:
-    """At most `most` in any `span_s` seconds."""
+class RateLimit:
+    """At most `limit` messages in any `span_s` seconds."""
 
-    most: int
+    limit: int
     span_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
-    """Below what Telegram allows, because what leaves evenly may arrive in a bunch: `overall` by as much as delays of
-    a quarter of a second make of it.
+class RateLimits:
+    """Below what Telegram allows, because evenly sent messages may arrive in a burst: `overall` allows for delays of
+    a quarter of a second.
 
     Attributes:
-        kept: of a group's budget, what progress leaves for answers.
-        kept_overall: of what may leave in all, what everything else leaves for first answers: nobody waits long for
-            the word that they were heard.
-        progress_s, group_progress_s: progress is shown no more often than this.
+        reserved: messages of a group's budget that progress leaves for answers.
+        reserved_overall: messages of the total that are reserved for placeholders, so nobody waits long for one.
+        progress_s, group_progress_s: the minimum interval between two progress updates.
     """
 
-    chat: Rate = Rate(3, 3.2)
-    group: Rate = Rate(19, 62.0)
-    overall: Rate = Rate(27, 1.05)
-    kept: int = 8
-    kept_overall: int = 3
+    chat: RateLimit = RateLimit(3, 3.2)
+    group: RateLimit = RateLimit(19, 62.0)
+    overall: RateLimit = RateLimit(27, 1.05)
+    reserved: int = 8
+    reserved_overall: int = 3
     progress_s: float = 3.0
     group_progress_s: float = 15.0
 
 
 @dataclass
-class _Line:
-    """One chat: when it was written to, who waits, and how long it is closed."""
+class _ChatQueue:
+    """One chat: its recent messages, its reservations, and how long it is paused."""
 
-    rates: tuple[Rate, ...]
-    written: deque[float] = field(default_factory=deque)
-    places: dict[str, float] = field(default_factory=dict)
+    rates: tuple[RateLimit, ...]
+    sent_at: deque[float] = field(default_factory=deque)
+    reservations: dict[str, float] = field(default_factory=dict)
     closed_until: float = 0.0
     progress_at: float = -1e9
 
     def next_free(self, now: float, taken: list[float]) -> float:
-        """The first moment at which one more is allowed, given when others were and will be."""
+        """The first time at which one more message is allowed, given the times of the others."""
         free = max(now, self.closed_until)
         for rate in self.rates:
-            if len(taken) >= rate.most:
-                free = max(free, taken[-rate.most] + rate.span_s)
+            if len(taken) >= rate.limit:
+                free = max(free, taken[-rate.limit] + rate.span_s)
         return free
 
-    def ask(self, key: str, now: float) -> float:
-        """0: its turn; otherwise the seconds until the place in the line that it has from now on."""
-        place = self.places.get(key)
-        if place is not None and place > now + EARLY_S:
+    def wait_s(self, key: str, now: float) -> float:
+        """0: send now; otherwise the seconds until the slot that is reserved from now on."""
+        place = self.reservations.get(key)
+        if place is not None and place > now + TOLERANCE_S:
             return place - now
-        ahead = [] if place is not None else list(self.places.values())
-        free = self.next_free(now, sorted([*self.written, *ahead]))
-        if free <= now + EARLY_S:
+        ahead = [] if place is not None else list(self.reservations.values())
+        free = self.next_free(now, sorted([*self.sent_at, *ahead]))
+        if free <= now + TOLERANCE_S:
             return 0.0
-        others = [at for one, at in self.places.items() if one != key]
-        self.places[key] = max(free, self.next_free(now, sorted([*self.written, *others])))
-        return self.places[key] - now
+        others = [at for one, at in self.reservations.items() if one != key]
+        self.reservations[key] = max(free, self.next_free(now, sorted([*self.sent_at, *others])))
+        return self.reservations[key] - now
 
-    def count(self, key: str, now: float) -> None:
-        self.written.append(now)
-        self.places.pop(key, None)
+    def record(self, key: str, now: float) -> None:
+        self.sent_at.append(now)
+        self.reservations.pop(key, None)
 
-    def tidy(self, now: float) -> None:
+    def prune(self, now: float) -> None:
         longest = max(rate.span_s for rate in self.rates)
-        while self.written and self.written[0] < now - longest:
-            self.written.popleft()
-        for key in [key for key, at in self.places.items() if at < now - MISSED_S]:
-            del self.places[key]
+        while self.sent_at and self.sent_at[0] < now - longest:
+            self.sent_at.popleft()
+        for key in [key for key, at in self.reservations.items() if at < now - RESERVATION_S]:
+            del self.reservations[key]
 
 
-class Pace:
-    """`clock` is a monotonic one, seconds."""
+class TelegramRateLimiter:
+    """`clock`: monotonic, in seconds."""
 
-    def __init__(self, rates: Rates | None = None, clock: Callable[[], float] | None = None) -> None:
-        self._rates = rates or Rates()
+    def __init__(self, rates: RateLimits | None = None, clock: Callable[[], float] | None = None) -> None:
+        self._rates = rates or RateLimits()
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
-        self._lines: dict[int, _Line] = {}
+        self._queues: dict[int, _ChatQueue] = {}
         overall = self._rates.overall
-        self._urgent = _Line((overall,))
-        self._usual = _Line(
-            (Rate(max(1, overall.most - self._rates.kept_overall), overall.span_s),), self._urgent.written
+        self._urgent = _ChatQueue((overall,))
+        self._normal = _ChatQueue(
+            (RateLimit(max(1, overall.limit - self._rates.reserved_overall), overall.span_s),), self._urgent.sent_at
         )
 
-    def admit(self, chat: int, key: str, *, is_urgent: bool = False) -> float:
-        """0: write now, it is counted. Otherwise the seconds after which the same key will be let through."""
-        now, line = self._clock(), self._line(chat)
-        wait_s = line.ask(key, now)
+    def reserve(self, chat: int, key: str, *, is_urgent: bool = False) -> float:
+        """0: send now, it is counted. Otherwise the seconds after which the same key will be admitted."""
+        now, line = self._clock(), self._queue_of(chat)
+        wait_s = line.wait_s(key, now)
         if wait_s > 0:
             return wait_s
-        overall = self._urgent if is_urgent else self._usual
-        overall.tidy(now)
-        wait_s = overall.ask(f"{chat} {key}", now)
+        overall = self._urgent if is_urgent else self._normal
+        overall.prune(now)
+        wait_s = overall.wait_s(f"{chat} {key}", now)
         if wait_s > 0:
-            line.places[key] = now + wait_s  # whoever comes later to this chat stands behind
+            line.reservations[key] = now + wait_s  # later messages of this chat queue behind it
             return wait_s
-        line.count(key, now)
-        overall.count(f"{chat} {key}", now)
+        line.record(key, now)
+        overall.record(f"{chat} {key}", now)
         return 0.0
 
-    def spare(self, chat: int) -> bool:
-        """Whether progress may be shown now; if so it is counted."""
-        now, line = self._clock(), self._line(chat)
+    def try_progress(self, chat: int) -> bool:
+        """Whether progress may be shown now; if so, it is counted."""
+        now, line = self._clock(), self._queue_of(chat)
         pause = self._rates.group_progress_s if chat < 0 else self._rates.progress_s
         if (
-            line.places
-            or self._urgent.places
-            or self._usual.places
+            line.reservations
+            or self._urgent.reservations
+            or self._normal.reservations
             or now < line.closed_until
             or now < line.progress_at + pause
         ):
             return False
         usual, rarest = line.rates[0], line.rates[-1]
-        used = sum(at > now - rarest.span_s for at in line.written)
-        keep = self._rates.kept if chat < 0 else 1
-        if any(at > now - usual.span_s for at in line.written):
-            return False  # the next seconds belong to whoever asks next
-        self._urgent.tidy(now)
-        in_all = len(self._urgent.written)
-        if used + keep >= rarest.most or in_all >= self._rates.overall.most // 4:
+        used = sum(at > now - rarest.span_s for at in line.sent_at)
+        keep = self._rates.reserved if chat < 0 else 1
+        if any(at > now - usual.span_s for at in line.sent_at):
+            return False  # the next seconds are reserved for new requests
+        self._urgent.prune(now)
+        in_all = len(self._urgent.sent_at)
+        if used + keep >= rarest.limit or in_all >= self._rates.overall.limit // 4:
             return False
         line.progress_at = now
-        line.count("", now)
-        self._urgent.count("", now)
+        line.record("", now)
+        self._urgent.record("", now)
         return True
 
-    def halt(self, chat: int, seconds: float) -> None:
-        """Telegram said so; other chats go on."""
-        now, line = self._clock(), self._line(chat)
+    def pause(self, chat: int, seconds: float) -> None:
+        """Pause a chat, as Telegram asked; other chats continue."""
+        now, line = self._clock(), self._queue_of(chat)
         line.closed_until = max(line.closed_until, now + seconds)
-        for key in line.places:
-            line.places[key] = max(line.places[key], line.closed_until)
+        for key in line.reservations:
+            line.reservations[key] = max(line.reservations[key], line.closed_until)
 
-    def _line(self, chat: int) -> _Line:
+    def _queue_of(self, chat: int) -> _ChatQueue:
         now = self._clock()
-        if chat not in self._lines:
-            self._forget(now)
+        if chat not in self._queues:
+            self._drop_idle_chats(now)
             rates = (self._rates.chat, self._rates.group) if chat < 0 else (self._rates.chat,)
-            self._lines[chat] = _Line(rates)
-        self._lines[chat].tidy(now)
-        return self._lines[chat]
+            self._queues[chat] = _ChatQueue(rates)
+        self._queues[chat].prune(now)
+        return self._queues[chat]
 
-    def _forget(self, now: float) -> None:
-        """Lines in which nothing happens any more. Looked through only when a new chat comes."""
-        for chat, line in list(self._lines.items()):
-            last = line.written[-1] if line.written else -1e9
-            if not line.places and max(last, line.closed_until) < now - FORGET_S:
-                del self._lines[chat]
+    def _drop_idle_chats(self, now: float) -> None:
+        """Drop idle chats. Only scanned when a new chat appears."""
+        for chat, line in list(self._queues.items()):
+            last = line.sent_at[-1] if line.sent_at else -1e9
+            if not line.reservations and max(last, line.closed_until) < now - IDLE_S:
+                del self._queues[chat]

@@ -1,4 +1,4 @@
-"""Short answers: lists, refusals, questions back. A flood of requests gets silence rather than a flood of refusals."""
+"""Sends short replies: lists, refusals, questions. A flood of requests gets silence, not a flood of refusals."""
 
 import asyncio
 import itertools
@@ -10,67 +10,67 @@ from typing import TypeVar
 import structlog
 from telegram import InlineKeyboardMarkup, Message
 
-from adapters.telegram.bot_api import Spot, Wire
-from adapters.telegram.bot_client import TooBig, Unanswered
+from adapters.telegram.bot_api import ChatTarget, TelegramApi
+from adapters.telegram.bot_client import FileTooBig, NoResponse
 from bot.errors import MessageGone, PlatformError, Undeliverable
 
 log = structlog.get_logger()
-MOST_REFUSALS, IN_S = 8, 30.0
-"""How many times one person is refused (or given a hint) in so many seconds; what is beyond is left unsaid."""
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
+MAX_REFUSALS, REFUSAL_WINDOW_S = 8, 30.0
+"""Refusals and hints per person and window; further ones are not sent."""
+MIN_RETRY_S = 1.0
+MAX_RETRY_S = 60.0
 MAX_TRIES = 200
-"""At a minute each, some hours of Telegram being away."""
+"""At a minute each: some hours without Telegram."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Speaker:
-    wire: Wire
-    _numbers: "itertools.count[int]" = field(default_factory=itertools.count)
-    _refused: dict[str, deque[float]] = field(default_factory=dict)
+class TelegramResponder:
+    api: TelegramApi
+    _sequence: "itertools.count[int]" = field(default_factory=itertools.count)
+    _refusals: dict[str, deque[float]] = field(default_factory=dict)
 
-    async def say(
-        self, spot: Spot, text: str, markup: InlineKeyboardMarkup | None = None, *, refused: str = ""
+    async def reply(
+        self, target: ChatTarget, text: str, markup: InlineKeyboardMarkup | None = None, *, refused: str = ""
     ) -> Message | None:
-        """Until Telegram has it, however long it is away; None: nobody there can hear it.
+        """Send a reply, retrying for as long as Telegram is away; None: the chat cannot be reached.
 
-        `refused` is the account that is refused something: who asks for nonsense again and again hears no more of it.
+        `refused`: the account that the reply refuses something; after `MAX_REFUSALS` it gets none for a while.
         """
-        if refused and self._is_enough(f"{spot.chat} {refused}"):
-            log.info("a refusal was left unsaid", action="refusal_unsaid")
+        if refused and self._is_flooding(f"{target.chat} {refused}"):
+            log.info("a refusal was not sent", action="refusal_unsaid")
             return None
-        return await self.deliver(spot.chat, lambda: self.wire.text(spot, text, markup))
+        return await self.send_until_accepted(target.chat, lambda: self.api.send_text(target, text, markup))
 
-    def _is_enough(self, who: str) -> bool:
+    def _is_flooding(self, who: str) -> bool:
         now = asyncio.get_running_loop().time()
-        for one in [one for one, times in self._refused.items() if times[-1] < now - IN_S]:
-            del self._refused[one]
-        times = self._refused.setdefault(who, deque(maxlen=MOST_REFUSALS))
-        if len(times) == MOST_REFUSALS and times[0] > now - IN_S:
+        for one in [one for one, times in self._refusals.items() if times[-1] < now - REFUSAL_WINDOW_S]:
+            del self._refusals[one]
+        times = self._refusals.setdefault(who, deque(maxlen=MAX_REFUSALS))
+        if len(times) == MAX_REFUSALS and times[0] > now - REFUSAL_WINDOW_S:
             return True
         times.append(now)
         return False
 
-    async def deliver(self, chat: int, send: Callable[[], Awaitable[T]]) -> T | None:
-        """Send when it is its turn, again while Telegram surely has not got it, and once when it may have.
+    async def send_until_accepted(self, chat: int, send: Callable[[], Awaitable[T]]) -> T | None:
+        """Send in a free slot; retry while Telegram certainly did not get it, and once when it may have.
 
-        None: it never will be there. Raises: TooBig.
+        None: it cannot be delivered. Raises: FileTooBig.
         """
-        key, unanswered = f"say {next(self._numbers)}", 0
+        key, unanswered = f"say {next(self._sequence)}", 0
         for tries in range(MAX_TRIES):
             try:
-                await self.wire.turn(chat, key)
+                await self.api.wait_for_slot(chat, key)
                 return await send()
             except (Undeliverable, MessageGone) as error:
-                log.info("nobody there can hear it", action="unheard", detail=error.detail)
+                log.info("the chat cannot be reached", action="unheard", detail=error.detail)
                 return None
-            except TooBig:
+            except FileTooBig:
                 raise
             except PlatformError as error:
-                unanswered += isinstance(error, Unanswered)
+                unanswered += isinstance(error, NoResponse)
                 if unanswered > 1:
                     return None
-                wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tries, 10))
+                wait_s = min(MAX_RETRY_S, MIN_RETRY_S * 2.0 ** min(tries, 10))
                 await asyncio.sleep(wait_s if error.retry_after_s is None else error.retry_after_s)
         return None

@@ -1,4 +1,4 @@
-"""The settings of the Telegram adapter. They stand apart so that reading a config imports no chat library."""
+"""The settings of the Telegram adapter, apart from it so that reading a config imports no chat library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class TelegramSettings:
     api_base: str = ""
     """Another Bot API server, such as "http://127.0.0.1:8081/bot"; empty: Telegram's own."""
     file_base: str = ""
-    """Where that server serves files, such as "http://127.0.0.1:8081/file/bot"."""
+    """The address of that server's files, such as "http://127.0.0.1:8081/file/bot"."""
     mode: Literal["polling", "webhook"] = "polling"
-    """How updates come: asked for, or posted to `webhook_url`."""
+    """How updates arrive: polled, or posted to `webhook_url`."""
     webhook_url: str = ""
     """The public https address that Telegram posts updates to."""
     webhook_listen: str = "127.0.0.1"
-    """Address to take them at, usually behind a proxy that ends TLS."""
+    """Address to listen on, usually behind a proxy that terminates TLS."""
     webhook_port: int = 8443
-    """Port to take them at."""
+    """Port to listen on."""
     admins: tuple[str, ...] = ()
-    """Accounts (their ids) that may administer this house."""
+    """Account ids of this bot's admins."""

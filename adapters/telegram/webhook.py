@@ -1,4 +1,4 @@
-"""Takes updates that Telegram posts: the secret compared in constant time, the body bounded, kept, then 200."""
+"""Receives updates that Telegram posts: constant-time secret check, bounded body, stored, then status 200."""
 
 import asyncio
 import contextlib
@@ -15,32 +15,32 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from telegram import Bot
 
-from adapters.telegram.polling import ALLOWED, concerns_us
+from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot
 from adapters.telegram.settings import TelegramSettings
-from adapters.telegram.update_handler import Intake
+from adapters.telegram.update_handler import UpdateHandler
 from bot.errors import StartupError, StorageBusy, StorageFull
 
 log = structlog.get_logger()
 MAX_BODY = 2**20
-HEADER = "X-Telegram-Bot-Api-Secret-Token"
-CONNECTIONS = 40
+SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
+MAX_CONNECTIONS = 40
 
 
 class Webhook:
-    """`secret` empty: one is drawn, and Telegram is told of it. `keep_trying` does a call until it is done."""
+    """`secret` empty: a random one is registered with Telegram. `keep_trying` repeats a call until it succeeds."""
 
     def __init__(
         self,
         bot: Bot,
-        intake: Intake,
+        update_handler: UpdateHandler,
         settings: TelegramSettings,
         secret: str,
         keep_trying: Callable[[Callable[[], Awaitable[object]]], Awaitable[None]],
     ) -> None:
         self._bot = bot
-        self._intake = intake
+        self._update_handler = update_handler
         self._settings = settings
-        self._try = keep_trying
+        self._keep_trying = keep_trying
         self._secret = secret or secrets.token_urlsafe(32)
 
     async def run(self) -> None:
@@ -49,7 +49,7 @@ class Webhook:
         server = _Server(_config(self.app()))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            await self._try(self._tell_telegram)
+            await self._keep_trying(self._register)
             await asyncio.shield(serving)
         finally:
             server.should_exit = True
@@ -57,22 +57,22 @@ class Webhook:
                 await serving
             listener.close()
 
-    async def _tell_telegram(self) -> None:
+    async def _register(self) -> None:
         await self._bot.set_webhook(
             self._settings.webhook_url,
             secret_token=self._secret,
-            allowed_updates=ALLOWED,
-            max_connections=CONNECTIONS,
+            allowed_updates=ALLOWED_UPDATES,
+            max_connections=MAX_CONNECTIONS,
             drop_pending_updates=False,
         )
 
     def app(self) -> FastAPI:
         app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        app.add_api_route(urlsplit(self._settings.webhook_url).path or "/", self._take, methods=["POST"])
+        app.add_api_route(urlsplit(self._settings.webhook_url).path or "/", self._receive_update, methods=["POST"])
         return app
 
-    async def _take(self, request: Request) -> Response:
-        shown = request.headers.get(HEADER, "")
+    async def _receive_update(self, request: Request) -> Response:
+        shown = request.headers.get(SECRET_HEADER, "")
         if not hmac.compare_digest(shown.encode("utf-8", "replace"), self._secret.encode()):
             return Response(status_code=403)
         body = await _read(request)
@@ -81,12 +81,12 @@ class Webhook:
         raw = _parse(body)
         if raw is None:
             return Response(status_code=400)
-        if not concerns_us(raw, self._bot.id, self._bot.username):
+        if not is_for_bot(raw, self._bot.id, self._bot.username):
             return Response()
         try:
-            await self._intake.keep(raw)
+            await self._update_handler.save_update(raw)
         except (StorageBusy, StorageFull) as error:
-            log.warning("an update has to come again", action="webhook_refused", code=error.code)
+            log.warning("an update could not be stored", action="webhook_refused", code=error.code)
             return Response(status_code=503)
         return Response()
 
@@ -109,7 +109,7 @@ class Webhook:
 
 
 async def _read(request: Request) -> bytes | None:
-    """None: it is larger than any update, whatever its header says."""
+    """None: larger than any update, whatever its header says."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -127,7 +127,7 @@ def _parse(body: bytes) -> dict[str, Any] | None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: stopping is the caller's to decide."""
+    """uvicorn without its signal handlers: the caller stops it."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
-"""The page, REST and server-sent events.
+"""The page, the REST API and server-sent events.
 
-Nothing here decides anything: requests become use cases, and what they say becomes JSON. The web framework is
-imported only when `Web` is asked for, so reading the settings costs nothing.
+Requests are passed to use cases and their results become JSON; no decisions are made here. The web framework is
+imported only when `Web` is, so reading the settings costs nothing.
 """
 
 from typing import TYPE_CHECKING, Any

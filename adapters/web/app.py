@@ -1,4 +1,4 @@
-"""Puts the web adapter together: one FastAPI application over one house."""
+"""Builds the FastAPI application of the web adapter."""
 
 from typing import Any
 
@@ -6,31 +6,31 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from adapters.web import problems, routes_about, routes_admin, routes_internal, routes_jobs, routes_media, routes_page
-from adapters.web.context import House
-from adapters.web.middleware import Guard, Linger
+from adapters.web.context import WebContext
+from adapters.web.middleware import GuardMiddleware, LingeringCloseMiddleware
 from adapters.web.schemas import JobBody
 
 DESCRIPTION = (
-    "Ask for pictures, captions and answers. Every request becomes a job: POST it, follow its events, fetch its result."
+    "Generate images, captions and answers. Every request becomes a job: POST it, follow its events, get its result."
 )
 
 
-def build_app(house: House) -> FastAPI:
+def build_app(context: WebContext) -> FastAPI:
     app = FastAPI(title="Easel", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
-    app.state.house = house
-    problems.install(app)
-    for room in (routes_jobs, routes_media, routes_about, routes_admin, routes_internal, routes_page):
-        app.include_router(room.router)
+    app.state.context = context
+    problems.install_handlers(app)
+    for routes in (routes_jobs, routes_media, routes_about, routes_admin, routes_internal, routes_page):
+        app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
-    app.mount("/static", routes_page.FreshFiles(directory=routes_page.STATIC), name="static")
-    app.add_middleware(Guard, figures=house.figures)
-    app.add_middleware(Linger)
+    app.mount("/static", routes_page.RevalidatedFiles(directory=routes_page.STATIC), name="static")
+    app.add_middleware(GuardMiddleware, metrics=context.metrics)
+    app.add_middleware(LingeringCloseMiddleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's own, with the bodies that the routes read themselves."""
+    """FastAPI's schema, plus the request bodies that the routes parse themselves."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         body = JobBody.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -1,8 +1,9 @@
-"""Who is calling.
+"""Authenticates the caller.
 
-A key says who; the lock file's secret is the person at the keyboard. Without any key, a server that only this machine
-can reach takes every caller for that person, so it must refuse what a foreign web page can make a browser send: its
-own name resolved to loopback (DNS rebinding), a form or script of another origin, a proxy that passes others through.
+An API key identifies a person; the lock file's secret identifies the local person. While no key exists, a server that
+is reachable from this machine only treats every caller as the local person. It must therefore refuse requests that a
+foreign web page can make a browser send: a foreign name that resolves to loopback (DNS rebinding), a form or script of
+another origin, a proxy that forwards requests of others.
 """
 
 import hmac
@@ -12,7 +13,7 @@ from typing import Annotated
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from adapters.web.context import House, TheHouse
+from adapters.web.context import ContextDep, WebContext
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 
@@ -23,21 +24,21 @@ _OWN_SITES = {"same-origin", "none"}
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="`easel keys create` makes a key. While there is none, this machine needs none.",
+    description="Create a key with `easel keys create`. While no key exists, requests from this machine need none.",
 )
 
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local"; `is_admin`: who calls may administer this house."""
+    """`key` is the key's prefix, or "local"."""
 
     person: Person
     key: str
     is_admin: bool = False
 
 
-def bearer_of(request: Request) -> str | None:
-    """What follows `Bearer`; None without the header. Raises: Unauthorized for another scheme."""
+def read_bearer(request: Request) -> str | None:
+    """The bearer token; None without the header. Raises: Unauthorized: another scheme."""
     header = request.headers.get("authorization")
     if header is None:
         return None
@@ -47,30 +48,30 @@ def bearer_of(request: Request) -> str | None:
     return text.strip()
 
 
-def is_secret(house: House, text: str | None) -> bool:
-    secret = house.surroundings.secret
+def is_local_secret(context: WebContext, text: str | None) -> bool:
+    secret = context.adapter_context.secret
     return bool(text and secret) and hmac.compare_digest((text or "").encode(), secret.encode())
 
 
-async def the_caller(request: Request, house: TheHouse, _documented: Annotated[object, Security(bearer)]) -> Caller:
+async def get_caller(request: Request, context: ContextDep, _documented: Annotated[object, Security(bearer)]) -> Caller:
     """Raises: Unauthorized."""
-    people = house.usecases.people
-    text = bearer_of(request)
+    people = context.usecases.people
+    text = read_bearer(request)
     if text is not None:
-        if is_secret(house, text):
-            return Caller(await people.local(), LOCAL, is_admin=True)
+        if is_local_secret(context, text):
+            return Caller(await people.local_person(), LOCAL, is_admin=True)
         person, key = await people.authenticate(text)
         return Caller(person, key.prefix, is_admin=key.is_admin)
-    if await house.needs_key():
+    if await context.needs_key():
         raise Unauthorized
-    check_local(request, house)
-    return Caller(await people.local(), LOCAL, is_admin=True)
+    require_local_request(request, context)
+    return Caller(await people.local_person(), LOCAL, is_admin=True)
 
 
-def check_local(request: Request, house: House) -> None:
-    """Refuse what does not come straight from a program or page of this machine. Raises: Unauthorized."""
+def require_local_request(request: Request, context: WebContext) -> None:
+    """Accept only requests that come directly from a program or page on this machine. Raises: Unauthorized."""
     host = request.headers.get("host", "")
-    if _name_of(host) not in {"127.0.0.1", "localhost", "[::1]", _bracketed(house.settings.host)}:
+    if _host_name(host) not in {"127.0.0.1", "localhost", "[::1]", _bracketed(context.settings.host)}:
         raise Unauthorized("host")
     if any(name in _FORWARDING or name.startswith("x-forwarded-") for name in request.headers):
         raise Unauthorized("forwarded")
@@ -81,8 +82,8 @@ def check_local(request: Request, house: House) -> None:
         raise Unauthorized("origin")
 
 
-def _name_of(host: str) -> str:
-    """A Host header without its port, lower case."""
+def _host_name(host: str) -> str:
+    """A Host header without its port, in lower case."""
     name, colon, port = host.casefold().rpartition(":")
     return name if colon and port.isdecimal() else host.casefold()
 
@@ -91,17 +92,17 @@ def _bracketed(host: str) -> str:
     return f"[{host.casefold()}]" if ":" in host else host.casefold()
 
 
-TheCaller = Annotated[Caller, Depends(the_caller)]
+CallerDep = Annotated[Caller, Depends(get_caller)]
 
 
-def the_admin(caller: TheCaller) -> Caller:
-    """The person at the keyboard, or whoever has a key made with `--admin`. Raises: AdminsOnly."""
+def require_admin(caller: CallerDep) -> Caller:
+    """The local person, or the owner of a key created with `--admin`. Raises: AdminsOnly."""
     if not caller.is_admin:
         raise AdminsOnly
     return caller
 
 
-def the_keyboard(request: Request, house: TheHouse) -> None:
-    """Only for a program that can read the lock file. Raises: Unauthorized."""
-    if not is_secret(house, bearer_of(request)):
+def require_local_secret(request: Request, context: ContextDep) -> None:
+    """Accept only programs that can read the lock file. Raises: Unauthorized."""
+    if not is_local_secret(context, read_bearer(request)):
         raise Unauthorized

@@ -1,4 +1,4 @@
-"""Request bodies: read up to a limit, while it comes in, and refused by name where they are wrong."""
+"""Reads request bodies up to a size limit, and names the field that is invalid."""
 
 import difflib
 import json
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from adapters.web.problems import Refused
+from adapters.web.problems import RequestRefused
 from bot.errors import InvalidOption, TooLarge
 
 MAX_JSON = 256 * 1024
@@ -26,22 +26,22 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
     """The JSON body as `kind`. Raises: InvalidOption, Refused."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise Refused("unsupported_media", "Send JSON, with Content-Type: application/json.")
-    too_large = Refused("too_large", f"The request's body is too large: at most {MAX_JSON // 1024} KiB.")
-    raw = b"".join([chunk async for chunk in _limited(request, MAX_JSON, too_large)])
+        raise RequestRefused("unsupported_media", "Send JSON with Content-Type: application/json.")
+    too_large = RequestRefused("too_large", f"The request body is too large: at most {MAX_JSON // 1024} KiB.")
+    raw = b"".join([chunk async for chunk in _read_limited(request, MAX_JSON, too_large)])
     try:
-        content = json.loads(raw, object_pairs_hook=_once)
+        content = json.loads(raw, object_pairs_hook=_reject_duplicates)
     except (ValueError, RecursionError) as error:
-        raise InvalidOption("body", "body", allowed="it should be a JSON object") from error
+        raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
     if not isinstance(content, dict):
-        raise InvalidOption("body", "body", allowed="it should be a JSON object")
+        raise InvalidOption("body", "body", allowed="it must be a JSON object")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise _first_of(error, kind) from error
+        raise _to_invalid_option(error, kind) from error
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
@@ -50,8 +50,8 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _first_of(error: ValidationError, kind: type[BaseModel]) -> InvalidOption:
-    """pydantic's first complaint in our own words."""
+def _to_invalid_option(error: ValidationError, kind: type[BaseModel]) -> InvalidOption:
+    """pydantic's first error as an InvalidOption."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(str(part) for part in first["loc"] if part not in ("str", "ImageBody"))[:80]
     if first["type"] == "extra_forbidden":
@@ -65,22 +65,22 @@ def _first_of(error: ValidationError, kind: type[BaseModel]) -> InvalidOption:
 
 def read_idempotency_key(request: Request, caller_key: str) -> str | None:
     """`api:{key}:{Idempotency-Key}`; None without the header. Raises: InvalidOption."""
-    written = request.headers.get("idempotency-key")
-    if written is None:
+    header = request.headers.get("idempotency-key")
+    if header is None:
         return None
-    if not _IDEMPOTENCY_KEY.fullmatch(written):
+    if not _IDEMPOTENCY_KEY.fullmatch(header):
         raise InvalidOption("Idempotency-Key", "key_long", allowed="200")
-    return f"api:{caller_key}:{written}"
+    return f"api:{caller_key}:{header}"
 
 
 async def read_file(request: Request, max_bytes: int) -> bytes:
-    """The multipart field `file`, refused as soon as it is known to be too large. Raises: TooLarge, InvalidOption."""
+    """The multipart field `file`, refused as soon as it exceeds the limit. Raises: TooLarge, InvalidOption."""
     too_large = TooLarge(limit=max_bytes / 2**20, unit="MiB")
-    expected = InvalidOption("file", "body", allowed="send multipart/form-data with one picture in the field file")
+    expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
     if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
         raise expected
     parser = _InMemory(
-        request.headers, _limited(request, max_bytes + MULTIPART_EXTRA, too_large), max_files=1, max_fields=4
+        request.headers, _read_limited(request, max_bytes + MULTIPART_EXTRA, too_large), max_files=1, max_fields=4
     )
     parser.spool_max_size = max_bytes + MULTIPART_EXTRA
     try:
@@ -100,16 +100,16 @@ async def read_file(request: Request, max_bytes: int) -> bytes:
 
 
 class _InMemory(MultiPartParser):
-    """Never spools to disk: the limit is small, and the loop must not wait for a disk."""
+    """Never spools to disk: the limit is small, and the event loop must not wait for a disk."""
 
 
-async def _limited(request: Request, limit: int, error: Exception) -> AsyncGenerator[bytes, None]:
+async def _read_limited(request: Request, limit: int, error: Exception) -> AsyncGenerator[bytes, None]:
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise error
-    seen = 0
+    received = 0
     async for chunk in request.stream():
-        seen += len(chunk)
-        if seen > limit:
+        received += len(chunk)
+        if received > limit:
             raise error
         yield chunk

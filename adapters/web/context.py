@@ -1,4 +1,4 @@
-"""What every request of the web adapter may reach: the use cases, the settings, and whether we are closing."""
+"""The context of every request: the use cases, the settings, and whether the server is shutting down."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter
 
 from adapters.web.settings import WebSettings
-from bot.usecases import Surroundings, UseCases
+from bot.usecases import AdapterContext, UseCases
 
 
 def is_loopback(host: str) -> bool:
@@ -20,53 +20,53 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-class Figures:
-    """What `/metrics` counts itself. A registry of its own, so that two servers in one process do not mix."""
+class HttpMetrics:
+    """Counters of HTTP requests for `/metrics`, in a separate registry for each server in the process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "easel_http_requests",
-            "Answered requests",
+            "Completed HTTP requests",
             ["method", "route", "status"],
             registry=self.registry,
         )
 
 
 @dataclass(frozen=True)
-class House:
-    """`closing` is set when the server goes down: streams end, so that their clients come back to the next one."""
+class WebContext:
+    """`closing` is set at shutdown: streams end, and their clients reconnect to the next server."""
 
     settings: WebSettings
-    surroundings: Surroundings
-    max_upload: int
-    """Largest upload, bytes."""
+    adapter_context: AdapterContext
+    max_upload_bytes: int
+    """Maximum size of an upload, bytes."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    figures: Figures = field(default_factory=Figures)
+    metrics: HttpMetrics = field(default_factory=HttpMetrics)
 
     @property
     def usecases(self) -> UseCases:
-        return self.surroundings.usecases
+        return self.adapter_context.usecases
 
     @property
     def is_private(self) -> bool:
-        """Only this machine can reach it."""
+        """Whether the server is reachable from this machine only."""
         return is_loopback(self.settings.host)
 
     async def has_keys(self) -> bool:
-        """Asked anew each time: the first key locks the door at once, and revoking the last one opens it."""
-        return await self.usecases.people.people.has_keys()
+        """Never cached: the first key takes effect immediately, as does revoking the last one."""
+        return await self.usecases.people.has_keys()
 
     async def needs_key(self) -> bool:
         return not self.is_private or await self.has_keys()
 
 
-def the_house(request: Request) -> House:
-    house: House = request.app.state.house
-    return house
+def get_context(request: Request) -> WebContext:
+    context: WebContext = request.app.state.context
+    return context
 
 
-TheHouse = Annotated[House, Depends(the_house)]
+ContextDep = Annotated[WebContext, Depends(get_context)]
 
 
-__all__ = ["Figures", "House", "TheHouse", "WebSettings", "is_loopback", "the_house"]
+__all__ = ["ContextDep", "HttpMetrics", "WebContext", "WebSettings", "get_context", "is_loopback"]

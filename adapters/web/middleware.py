@@ -1,6 +1,6 @@
-"""What happens to every request, whatever its route: counted, guarded, and answered even when something breaks.
+"""Middleware for every request: metrics, security headers and a response even if a route fails.
 
-Plain ASGI, because Starlette's BaseHTTPMiddleware would hold back streams and disconnections.
+Plain ASGI, because Starlette's BaseHTTPMiddleware would delay streams and disconnections.
 """
 
 import asyncio
@@ -10,11 +10,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from adapters.web.context import Figures
-from adapters.web.problems import incident_of
+from adapters.web.context import HttpMetrics
+from adapters.web.problems import incident_problem
 
-LINGER_S = 3.0
-LINGER_BYTES = 64 * 2**20
+DRAIN_TIMEOUT_S = 3.0
+DRAIN_MAX_BYTES = 64 * 2**20
 _METHODS = {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 
 SECURITY_HEADERS = {
@@ -30,12 +30,12 @@ SECURITY_HEADERS = {
 }
 
 
-class Guard:
-    """Security headers, request figures, and a problem with an incident code in place of any traceback."""
+class GuardMiddleware:
+    """Adds security headers, counts requests, and replaces a traceback by a problem with an incident code."""
 
-    def __init__(self, app: ASGIApp, *, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: HttpMetrics) -> None:
         self._app = app
-        self._figures = figures
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,27 +57,27 @@ class Guard:
         try:
             await self._app(scope, receive, guarded)
         except ClientDisconnect:
-            pass  # nobody is there to be answered
-        except Exception as error:  # the edge: whatever a route did, the client gets an answer and the log the rest
-            problem = incident_of(error, f"{scope['method']} {_route_of(scope)}")
+            pass  # there is no client left to respond to
+        except Exception as error:  # the outermost handler: the client gets a response, the log the details
+            problem = incident_problem(error, f"{scope['method']} {_route_pattern(scope)}")
             if not status:
                 await problem(scope, receive, guarded)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._figures.requests.labels(method, _route_of(scope), str(status or 499)).inc()
+            self._metrics.requests.labels(method, _route_pattern(scope), str(status or 499)).inc()
 
 
-def _route_of(scope: Scope) -> str:
-    """The route's pattern, never the address itself: ids and search words stay out of figures and logs."""
+def _route_pattern(scope: Scope) -> str:
+    """The route's pattern, never the URL itself: ids and search terms must not appear in metrics and logs."""
     route = scope.get("route")
     return str(getattr(route, "path_format", None) or getattr(route, "path", None) or "other")
 
 
-class Linger:
-    """Lets a client that is still sending read its refusal.
+class LingeringCloseMiddleware:
+    """Lets a client that is still sending a body receive the response.
 
-    Closing at once would reset the connection and could take the answer with it, so what still comes in is thrown
-    away for a moment first, up to a limit.
+    Closing the connection immediately would reset it, and the response could be lost. The rest of the body is therefore
+    read and discarded first, up to a limit.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -95,32 +95,32 @@ class Linger:
             is_read = is_read or not message.get("more_body", False)
             return message
 
-        async def patient(message: Message) -> None:
+        async def send_after_drain(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_read:
                 MutableHeaders(scope=message)["Connection"] = "close"
             if message["type"] != "http.response.body" or message.get("more_body") or is_read:
                 await send(message)
                 return
             await send({**message, "more_body": True})
-            await _throw_away(watched, lambda: is_read)
+            await _drain_body(watched, lambda: is_read)
             await send({"type": "http.response.body", "body": b""})
 
-        await self._app(scope, watched, patient)
+        await self._app(scope, watched, send_after_drain)
 
 
 def _has_body(scope: Scope) -> bool:
     headers = dict(scope["headers"])
     if headers.get(b"expect", b"").lower() == b"100-continue":
-        return False  # the client waits for our word before it sends anything
+        return False  # the client sends nothing before it gets permission
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
-async def _throw_away(receive: Receive, is_read: Callable[[], bool]) -> None:
-    seen = 0
+async def _drain_body(receive: Receive, is_read: Callable[[], bool]) -> None:
+    received = 0
     try:
-        async with asyncio.timeout(LINGER_S):
-            while not is_read() and seen < LINGER_BYTES:
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while not is_read() and received < DRAIN_MAX_BYTES:
                 message = await receive()
-                seen += len(message.get("body", b""))
+                received += len(message.get("body", b""))
     except TimeoutError:
         return

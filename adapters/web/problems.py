@@ -1,6 +1,6 @@
-"""Refusals as `application/problem+json` (RFC 9457), each with a stable `code`.
+"""Errors as `application/problem+json` (RFC 9457), each with a stable `code`.
 
-What went wrong inside is logged under an incident id and never shown.
+Internal errors are logged under an incident id; their details are never sent to the client.
 """
 
 import json
@@ -21,33 +21,33 @@ from bot.error_texts import explain
 log = structlog.get_logger()
 
 CODES: Mapping[str, tuple[int, str]] = {
-    "invalid_option": (422, "An option is wrong"),
-    "quota_exceeded": (429, "Today's allowance is spent"),
+    "invalid_option": (422, "Invalid option"),
+    "quota_exceeded": (429, "Daily quota exceeded"),
     "queue_full": (429, "Too many unfinished jobs"),
     "not_found": (404, "Not found"),
-    "method_not_allowed": (405, "Not possible here"),
-    "idempotency_conflict": (409, "The key came before with another request"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "idempotency_conflict": (409, "Idempotency key used for another request"),
     "not_cancellable": (409, "Too late to cancel"),
     "too_large": (413, "Too large"),
-    "unsupported_media": (415, "Not a picture that is read here"),
-    "unauthorized": (401, "A key is needed"),
+    "unsupported_media": (415, "Unsupported media type"),
+    "unauthorized": (401, "API key required"),
     "blocked": (403, "Not allowed"),
-    "forbidden": (403, "For admins"),
-    "model_refused": (409, "The model is not taken"),
-    "download_failed": (502, "The model cannot be fetched"),
-    "storage_full": (507, "The disk is full"),
-    "storage_busy": (503, "The database is busy"),
-    "shutting_down": (503, "The server is restarting"),
-    "bad_request": (400, "The request cannot be read"),
-    "internal": (500, "Something went wrong"),
+    "forbidden": (403, "Admins only"),
+    "model_refused": (409, "Model cannot be used"),
+    "download_failed": (502, "Model download failed"),
+    "storage_full": (507, "Disk full"),
+    "storage_busy": (503, "Database busy"),
+    "shutting_down": (503, "Server restarting"),
+    "bad_request": (400, "Malformed request"),
+    "internal": (500, "Internal error"),
 }
-"""Every `code` with its status and title; `/docs` lists them."""
+"""Status and title of every `code`; listed on `/docs`."""
 
 MAX_DETAIL = 600
 
 
-class Refused(Exception):
-    """A refusal that only HTTP knows."""
+class RequestRefused(Exception):
+    """A request refused for a reason that exists only in HTTP."""
 
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -72,8 +72,8 @@ class Problem(Response):
         super().__init__(body, status, headers)
 
 
-def problem_of(error: errors.UserError) -> Problem:
-    """The problem that tells a client what it may know of `error`."""
+def to_problem(error: errors.UserError) -> Problem:
+    """The problem that describes `error` to the client."""
     code = error.code if error.code in CODES else "blocked"
     headers = {}
     retry_after_s = getattr(error, "retry_after_s", None)
@@ -81,14 +81,14 @@ def problem_of(error: errors.UserError) -> Problem:
         headers["Retry-After"] = str(max(1, int(retry_after_s)))
     if code == "unauthorized":
         headers["WWW-Authenticate"] = 'Bearer realm="Easel"'
-    return Problem(code, explain(error), headers=headers, **_details(error))
+    return Problem(code, explain(error), headers=headers, **_extra_fields(error))
 
 
-def _details(error: errors.UserError) -> dict[str, Any]:
+def _extra_fields(error: errors.UserError) -> dict[str, Any]:
     match error:
         case errors.InvalidOption():
-            known = {"allowed": error.allowed, "nearest": error.nearest}
-            return {"option": error.option, **{name: value for name, value in known.items() if value}}
+            hints = {"allowed": error.allowed, "nearest": error.nearest}
+            return {"option": error.option, **{name: value for name, value in hints.items() if value}}
         case errors.UnknownCommand():
             return {"option": "command", "allowed": ", ".join(error.known)}
         case errors.QuotaExceeded():
@@ -103,44 +103,44 @@ def _details(error: errors.UserError) -> dict[str, Any]:
     return {}
 
 
-def incident_of(error: BaseException, request_line: str) -> Problem:
-    """Log what happened with its traceback; the client gets the code that finds it."""
+def incident_problem(error: BaseException, request_line: str) -> Problem:
+    """Log the error with its traceback; the client gets the incident id that identifies it."""
     incident = secrets.token_hex(4)
     log.error("A request failed", action="web.failed", incident=incident, request=request_line, exc_info=error)
     sentence = explain(errors.EaselError(), incident=incident)
     return Problem("internal", sentence, instance=f"urn:easel:incident:{incident}", incident=incident)
 
 
-async def _on_refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+async def _on_request_refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestRefused)
     return Problem(error.code, error.sentence)
 
 
 async def _on_user_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.UserError)
-    return problem_of(error)
+    return to_problem(error)
 
 
 async def _on_http_error(_request: Request, error: Exception) -> Response:
-    """The framework's own: no such route, no such method."""
+    """The framework's own errors: unknown route, wrong method."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return Problem("not_found", "There is nothing at this address.")
+        return Problem("not_found", "There is no such URL.")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return Problem("method_not_allowed", "This address does not take this method.", headers=error.headers)
-    return Problem("bad_request", "The request cannot be read.")
+        return Problem("method_not_allowed", "This URL does not support this method.", headers=error.headers)
+    return Problem("bad_request", "The request is malformed.")
 
 
 async def _on_wrong_parameter(_request: Request, error: Exception) -> Response:
-    """A query or path parameter that the framework could not read."""
+    """An invalid query or path parameter."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     name = str(first["loc"][-1])
-    return problem_of(errors.InvalidOption(name, "body", allowed=str(first["msg"])))
+    return to_problem(errors.InvalidOption(name, "body", allowed=str(first["msg"])))
 
 
-def install(app: FastAPI) -> None:
-    app.add_exception_handler(Refused, _on_refused)
+def install_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(RequestRefused, _on_request_refused)
     app.add_exception_handler(errors.UserError, _on_user_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_wrong_parameter)

@@ -1,110 +1,114 @@
-"""`/api/v1/admin`: what only an admin may do: choose, fetch and remove models."""
+"""`/api/v1/admin`: installs, switches and removes models, for admins only."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from adapters.web.auth import the_admin
+from adapters.web.auth import require_admin
 from adapters.web.bodies import read_json
-from adapters.web.context import TheHouse
+from adapters.web.context import ContextDep, WebContext
 from adapters.web.schemas import AddModelBody, ProblemInfo, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
-from bot.usecases.model_views import addition_body, freed_body, installation_body, rows, spec_body, terms_body
-from bot.usecases.models import Installation
+from bot.usecases.model_views import addon_body, installation_body, model_rows, spec_body, terms_body, unload_body
+from bot.usecases.model_manager import Installation
 
 router = APIRouter(
     prefix="/api/v1/admin",
-    tags=["for admins"],
-    dependencies=[Depends(the_admin)],
+    tags=["admin"],
+    dependencies=[Depends(require_admin)],
     responses={"4XX": {"model": ProblemInfo}},
 )
 
 
 models_router = APIRouter(
     prefix="/api/v1/models",
-    tags=["for admins"],
-    dependencies=[Depends(the_admin)],
+    tags=["admin"],
+    dependencies=[Depends(require_admin)],
     responses={"4XX": {"model": ProblemInfo}},
 )
 
 
-@models_router.post("/release")
-async def release(house: TheHouse) -> dict[str, Any]:
-    """Unload every model that no job runs on, and give its memory back; the next job loads its own again."""
-    return freed_body(await house.usecases.choosing.release())
+@models_router.post("/release", include_in_schema=False)  # the old name
+@models_router.post("/unload")
+async def unload_models(context: ContextDep) -> dict[str, Any]:
+    """Unload every idle model and free its memory; the next job that needs it loads it again."""
+    return unload_body(await context.usecases.model_manager.unload_idle_models())
 
 
 @router.get("/models")
-async def models(house: TheHouse) -> dict[str, Any]:
-    """Every model and preset: whether it fits this machine, what it takes on the disk, how far it is on its way."""
-    using = house.usecases.choosing
-    found = rows(using, await using.fits(), await using.downloads.usage())
-    return {"models": found, "additions": [addition_body(one) for one in using.files.additions()]}
+async def list_all_models(context: ContextDep) -> dict[str, Any]:
+    """Every model and preset: whether it fits this machine, its disk usage and its installation progress."""
+    manager = context.usecases.model_manager
+    rows = model_rows(manager, await manager.estimate_fits(), await manager.downloads.disk_usage())
+    return {
+        "models": rows,
+        "additions": [addon_body(addon) for addon in context.usecases.catalogue.files.list_addons()],
+    }
 
 
 @router.get("/models/{name}/terms")
-async def terms(name: str, house: TheHouse) -> dict[str, Any]:
-    """Licences, bytes to fetch and how it would run here; asks the hub."""
-    return terms_body(await house.usecases.choosing.terms(name))
+async def get_terms(name: str, context: ContextDep) -> dict[str, Any]:
+    """Licences, download size and how the model would run on this machine; queries the hub."""
+    return terms_body(await context.usecases.model_manager.get_terms(name))
 
 
 @router.post("/models/{name}/use", status_code=202)
-async def use(name: str, request: Request, house: TheHouse) -> dict[str, Any]:
-    """Fetch, verify, try and switch to the model; it goes on by itself, and `GET /installation` says how far it is."""
+async def use_model(name: str, request: Request, context: ContextDep) -> dict[str, Any]:
+    """Install, verify, test and switch to the model, in the background; `GET /installation` reports the progress."""
     body = await read_json(request, UseModelBody)
-    begun = await house.usecases.choosing.use(
+    installation = await context.usecases.model_manager.use_model(
         name,
         tasks=body.tasks,
-        accepted=body.accept_licence,
-        anyway=body.anyway,
-        only_fetch=body.only_fetch,
+        licence_accepted=body.accept_licence,
+        force=body.force,
+        download_only=body.download_only,
     )
-    return installation_body(begun)
+    return installation_body(installation)
 
 
 @router.get("/models/{name}/installation")
-async def installation(name: str, house: TheHouse) -> dict[str, Any]:
+async def get_installation(name: str, context: ContextDep) -> dict[str, Any]:
     """The latest installation of the model since the server started."""
-    return installation_body(_installation(house, name))
+    return installation_body(_find_installation(context, name))
 
 
 @router.delete("/models/{name}/installation")
-async def stop(name: str, house: TheHouse) -> dict[str, Any]:
-    """Give it up; what was fetched stays for the next time."""
-    await house.usecases.choosing.stop(name)
-    return installation_body(_installation(house, name))
+async def cancel_installation(name: str, context: ContextDep) -> dict[str, Any]:
+    """Cancel the installation; partial files are kept for resuming."""
+    await context.usecases.model_manager.cancel_install(name)
+    return installation_body(_find_installation(context, name))
 
 
 @router.get("/models/{name}/installation/picture")
-async def trial_picture(name: str, house: TheHouse) -> Response:
-    """The picture that the model made when it was tried."""
-    for trial in _installation(house, name).trials:
-        if trial.picture is not None:
-            return Response(trial.picture.data, media_type=trial.picture.media_type)
+async def get_test_image(name: str, context: ContextDep) -> Response:
+    """The image that the model generated in its test."""
+    for test in _find_installation(context, name).smoke_tests:
+        if test.image is not None:
+            return Response(test.image.data, media_type=test.image.media_type)
     raise NotFound("picture", name)
 
 
 @router.post("/models", status_code=201)
-async def add(request: Request, house: TheHouse) -> dict[str, Any]:
-    """Make `org/name`, a folder or a file of the server's machine known."""
+async def add_model(request: Request, context: ContextDep) -> dict[str, Any]:
+    """Add a hub repository (`org/name`), or a folder or file on the server's machine."""
     body = await read_json(request, AddModelBody)
-    added = await house.usecases.catalogue.add(body.source, name=body.name, file=body.file)
+    added = await context.usecases.catalogue.add_model(body.source, name=body.name, file=body.file)
     if isinstance(added, ModelSpec):
         return {"model": spec_body(added)}
-    return {"addition": addition_body(added)}
+    return {"addition": addon_body(added)}
 
 
 @router.delete("/models/{name}")
-async def remove(name: str, house: TheHouse, keep_files: bool = False) -> dict[str, Any]:
-    """Take it away; `freed_bytes` of files that no other model needs are deleted."""
-    freed = await house.usecases.catalogue.remove(name, keeps_files=keep_files)
+async def remove_model(name: str, context: ContextDep, keep_files: bool = False) -> dict[str, Any]:
+    """Remove the model and its files, unless another model needs them; `freed_bytes` is their size."""
+    freed = await context.usecases.catalogue.remove_model(name, keeps_files=keep_files)
     return {"freed_bytes": freed}
 
 
-def _installation(house: Annotated[Any, "the house"], name: str) -> Installation:
-    using = house.usecases.choosing
-    found: Installation | None = using.standing(using.find(name).name)
-    if found is None:
+def _find_installation(context: WebContext, name: str) -> Installation:
+    manager = context.usecases.model_manager
+    installation = manager.status(manager.models.require(name).name)
+    if installation is None:
         raise NotFound("model", name)
-    return found
+    return installation

@@ -1,4 +1,4 @@
-"""`/api/v1/media`: bring a picture, get one back."""
+"""`/api/v1/media`: uploads and downloads of images."""
 
 import re
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from adapters.web.auth import TheCaller
+from adapters.web.auth import CallerDep
 from adapters.web.bodies import read_file
-from adapters.web.context import TheHouse
+from adapters.web.context import ContextDep
 from adapters.web.schemas import MediaInfo, ProblemInfo
 from adapters.web.views import MEDIA_URL, media_json
 from bot.errors import MediaNotFound
@@ -34,12 +34,12 @@ router = APIRouter(prefix="/api/v1", tags=["media"], responses={"4XX": {"model":
 
 
 @router.post("/media", status_code=201, response_model=MediaInfo, openapi_extra=_FILE)
-async def upload(request: Request, response: Response, house: TheHouse, caller: TheCaller) -> Any:
-    """Bring a picture: PNG, JPEG, WebP or GIF. It is kept upright and without its metadata."""
-    data = await read_file(request, house.max_upload)
-    picture = await house.usecases.media.upload(caller.person, data)
-    response.headers["Location"] = f"{MEDIA_URL}{picture.id}"
-    return media_json(picture)
+async def upload_image(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> Any:
+    """Upload a PNG, JPEG, WebP or GIF image. It is stored upright and without its metadata."""
+    data = await read_file(request, context.max_upload_bytes)
+    image = await context.usecases.media.upload(caller.person, data)
+    response.headers["Location"] = f"{MEDIA_URL}{image.id}"
+    return media_json(image)
 
 
 @router.get(
@@ -47,23 +47,23 @@ async def upload(request: Request, response: Response, house: TheHouse, caller: 
     response_class=Response,
     responses={200: {"content": {"image/png": {}, "image/jpeg": {}}}, 304: {"description": "Not modified"}},
 )
-async def download(media_id: str, request: Request, house: TheHouse, caller: TheCaller) -> Response:
-    """The bytes, if the caller owns them."""
+async def download_image(media_id: str, request: Request, context: ContextDep, caller: CallerDep) -> Response:
+    """The image's bytes, if the caller owns it."""
     if not _ID.fullmatch(media_id):
         raise MediaNotFound(media_id)
-    picture = await house.usecases.media.picture(caller.person, media_id)
+    image = await context.usecases.media.get_image(caller.person, media_id)
     headers = {
         "ETag": f'"{media_id}"',
         "Cache-Control": "private, max-age=31536000, immutable",
         "Vary": "Authorization",
         "X-Content-Type-Options": "nosniff",
-        "Content-Disposition": f'inline; filename="{file_name(media_id, picture.media_type)}"',
+        "Content-Disposition": f'inline; filename="{download_name(media_id, image.media_type)}"',
     }
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    media = await house.usecases.media.read(caller.person, media_id)
+    media = await context.usecases.media.read_media(caller.person, media_id)
     return Response(media.data, media_type=media.media_type, headers=headers)
 
 
-def file_name(media_id: str, media_type: str) -> str:
+def download_name(media_id: str, media_type: str) -> str:
     return f"easel-{media_id[:12]}.{SUFFIXES.get(media_type, 'bin')}"

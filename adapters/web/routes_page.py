@@ -1,29 +1,29 @@
-"""The page and what watches the process: `/`, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
+"""The page, the API docs and monitoring: `/`, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
 
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
-from adapters.web.context import House, TheHouse
+from adapters.web.context import ContextDep, WebContext
 from adapters.web.problems import CODES
 from bot.jobs import JobState
 from bot.usecases import Operations
 
-HERE = Path(__file__).parent
-STATIC = HERE / "static"
-templates = Jinja2Templates(HERE / "templates")
+FOLDER = Path(__file__).parent
+STATIC = FOLDER / "static"
+templates = Jinja2Templates(FOLDER / "templates")
 router = APIRouter(include_in_schema=False)
 _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
-class FreshFiles(StaticFiles):
-    """Asked again at each visit, so that an update of Easel is seen at once; unchanged files answer 304."""
+class RevalidatedFiles(StaticFiles):
+    """Browsers revalidate these files at each visit, so updates show immediately; unchanged files return 304."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -32,32 +32,32 @@ class FreshFiles(StaticFiles):
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
-async def page(request: Request, house: TheHouse) -> Response:
-    told = {"needs_key": await house.needs_key(), "max_upload_mb": house.max_upload // 2**20}
-    return templates.TemplateResponse(request, "page.html", told, headers=_NO_CACHE)
+async def get_page(request: Request, context: ContextDep) -> Response:
+    values = {"needs_key": await context.needs_key(), "max_upload_mb": context.max_upload_bytes // 2**20}
+    return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
 
 
 @router.get("/docs")
-async def docs(request: Request) -> Response:
+async def get_docs(request: Request) -> Response:
     return templates.TemplateResponse(request, "docs.html", {"codes": CODES}, headers=_NO_CACHE)
 
 
 @router.get("/favicon.ico")
-async def favicon() -> Response:
+async def get_favicon() -> Response:
     return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])
-async def healthz() -> dict[str, str]:
-    """The process answers."""
+async def get_healthz() -> dict[str, str]:
+    """The process is alive."""
     return {"status": "ok"}
 
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
-async def readyz(house: TheHouse) -> Response:
-    """The database answers and a worker is ready."""
-    checks = await house.usecases.operations.readiness()
-    is_ready = all(check.is_ok for check in checks) and not house.closing.is_set()
+async def get_readyz(context: ContextDep) -> Response:
+    """The database responds and a worker is ready."""
+    checks = await context.usecases.operations.check_readiness()
+    is_ready = all(check.is_ok for check in checks) and not context.closing.is_set()
     content = {
         "ready": is_ready,
         "checks": {
@@ -69,42 +69,42 @@ async def readyz(house: TheHouse) -> Response:
 
 
 @router.get("/metrics")
-async def metrics(house: TheHouse) -> Response:
-    """Figures only: no prompt, no name."""
-    text = generate_latest(house.figures.registry) + generate_latest(await _Snapshot.of(house))
+async def get_metrics(context: ContextDep) -> Response:
+    """Prometheus metrics, without prompts or names."""
+    text = generate_latest(context.metrics.registry) + generate_latest(await _MetricsSnapshot.take(context))
     return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
-class _Snapshot:
-    """The queue and the devices as they are now, as a registry that prometheus_client can write."""
+class _MetricsSnapshot:
+    """The current state of the queue and devices, as a registry for prometheus_client."""
 
-    def __init__(self, families: list[GaugeMetricFamily]) -> None:
+    def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> list[Metric]:
         return self._families
 
     @classmethod
-    async def of(cls, house: House) -> "_Snapshot":
-        operations: Operations = house.usecases.operations
-        counts = await operations.counts()
+    async def take(cls, context: WebContext) -> "_MetricsSnapshot":
+        operations: Operations = context.usecases.operations
+        counts = await operations.count_by_state()
         jobs = GaugeMetricFamily("easel_jobs", "Jobs by state", labels=["state"])
         for state in JobState:
             jobs.add_metric([state.value], counts.get(state, 0))
         return cls([jobs, *_device_families(operations)])
 
 
-def _device_families(operations: Operations) -> list[GaugeMetricFamily]:
-    is_ready = GaugeMetricFamily("easel_device_ready", "Whether the device takes jobs", labels=["device"])
+def _device_families(operations: Operations) -> list[Metric]:
+    is_ready = GaugeMetricFamily("easel_device_ready", "Whether the device accepts jobs", labels=["device"])
     running = GaugeMetricFamily("easel_device_running", "Jobs running on the device", labels=["device"])
-    restarts = GaugeMetricFamily("easel_device_restarts", "How often its process was started anew", labels=["device"])
-    memory = GaugeMetricFamily("easel_device_memory_bytes", "Memory its process uses", labels=["device"])
-    warm = GaugeMetricFamily("easel_model_warm", "Models loaded on the device", labels=["device", "model"])
+    restarts = CounterMetricFamily("easel_device_restarts", "Restarts of the worker process", labels=["device"])
+    memory = GaugeMetricFamily("easel_device_memory_bytes", "Memory used by the worker process", labels=["device"])
+    loaded = GaugeMetricFamily("easel_model_loaded", "Models loaded on the device", labels=["device", "model"])
     for status in operations.devices():
         is_ready.add_metric([status.device], float(status.state == "ready"))
         running.add_metric([status.device], status.running)
         restarts.add_metric([status.device], status.restarts)
         memory.add_metric([status.device], status.memory_mb * 2**20)
-        for model in status.warm:
-            warm.add_metric([status.device, model], 1.0)
-    return [is_ready, running, restarts, memory, warm]
+        for model in status.loaded:
+            loaded.add_metric([status.device, model], 1.0)
+    return [is_ready, running, restarts, memory, loaded]

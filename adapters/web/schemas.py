@@ -1,25 +1,25 @@
-"""The shapes of REST's bodies, as OpenAPI shows them. Unknown fields are refused."""
+"""Schemas of the REST bodies, as shown by OpenAPI. Unknown fields are refused."""
 
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 
-class _Asked(BaseModel):
+class _StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class ImageBody(_Asked):
-    id: str = Field(description="What POST /media answered, or a result's picture")
+class ImageBody(_StrictBody):
+    id: str = Field(description="The id from POST /media, or of a result's image")
     role: str | None = Field(None, description="init, mask, control or reference")
 
 
-class JobBody(_Asked):
+class JobBody(_StrictBody):
     command: str = Field(description="A name from GET /commands", examples=["imagine"])
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Named values; GET /commands lists them. What is left out comes from the model",
+        description="Option values; GET /commands lists them. Omitted options use the model's defaults",
         examples=[{"prompt": "a red circle on a blue background", "seed": 7}],
     )
     images: list[ImageBody | str] = Field(default_factory=list, description='"<id>" or {"id": "<id>", "role": "init"}')
@@ -28,18 +28,18 @@ class JobBody(_Asked):
 
     @field_validator("images", mode="before")
     @classmethod
-    def _named(cls, images: object) -> object:
+    def _as_objects(cls, images: object) -> object:
         if isinstance(images, list):
             return [{"id": image} if isinstance(image, str) else image for image in images]
         return images
 
 
-class NewKeyBody(_Asked):
+class NewKeyBody(_StrictBody):
     person: str | None = None
     admin: bool = False
 
 
-class BackupBody(_Asked):
+class BackupBody(_StrictBody):
     path: str
 
 
@@ -88,8 +88,11 @@ class ImageInfo(BaseModel):
     role: str
 
 
-class ArrivalInfo(BaseModel):
-    """How far the model is that a queued job waits for: `stage` is downloading, checking, loading or trying; bytes."""
+class InstallProgressInfo(BaseModel):
+    """Progress of installing the model that a queued job needs, in bytes.
+
+    `stage` is downloading, checking, loading or trying.
+    """
 
     title: str
     stage: str
@@ -108,7 +111,7 @@ class JobInfo(BaseModel):
     position: int | None
     eta_s: float | None
     progress: ProgressInfo | None
-    arrival: ArrivalInfo | None = None
+    install_progress: InstallProgressInfo | None = None
     result: ResultInfo | None
     error: ErrorInfo | None
     cost: float
@@ -129,7 +132,7 @@ class TicketInfo(BaseModel):
 
 
 class AcceptedInfo(TicketInfo):
-    """The first job; a prompt with several combinations also has `batch` and `jobs`."""
+    """The first job; for a prompt with several combinations also `batch` and `jobs`."""
 
     batch: str | None = None
     jobs: list[TicketInfo] | None = None
@@ -156,18 +159,18 @@ class QuotaInfo(BaseModel):
 
 
 class UseModelBody(BaseModel):
-    """`tasks`: what it becomes the default for; empty: all it can do. `anyway`: though it is not expected to fit."""
+    """`tasks`: it becomes the default for these; empty: for all it supports. `force`: even if it may not fit."""
 
     model_config = ConfigDict(extra="forbid")
 
     tasks: list[str] = []
     accept_licence: bool = False
-    anyway: bool = False
-    only_fetch: bool = False
+    force: bool = Field(False, validation_alias=AliasChoices("force", "anyway"))
+    download_only: bool = Field(False, validation_alias=AliasChoices("download_only", "only_fetch"))
 
 
 class AddModelBody(BaseModel):
-    """`source`: `org/name`, or a folder or file of the server's machine."""
+    """`source`: `org/name`, or a folder or file on the server's machine."""
 
     model_config = ConfigDict(extra="forbid")
 

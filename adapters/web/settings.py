@@ -1,4 +1,4 @@
-"""The settings of the web adapter. They stand apart so that reading a config imports no web framework."""
+"""The settings of the web adapter, in a module of their own so that reading them imports no web framework."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class WebSettings:
     bounds: ClassVar[Mapping[str, tuple[int, int]]] = {"port": (0, 65535)}
 
     enabled: bool = True
-    """Serve the page and REST. Without it, one-shot commands cannot go through the running server."""
+    """Serve the page and REST. If disabled, one-shot commands cannot use the running server."""
     host: str = "127.0.0.1"
-    """Where to listen. Anything but loopback is refused while no API key exists (`easel keys create`)."""
+    """Address to listen on. Any other than loopback requires an API key (`easel keys create`)."""
     port: int = 8000
-    """Where to listen; 0 picks a free port."""
+    """Port to listen on; 0 picks a free port."""

@@ -1,4 +1,4 @@
-"""What the core knows, as REST's JSON."""
+"""REST's JSON bodies, built from the core's objects."""
 
 import base64
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from typing import Any
 from bot.commands import COMMANDS, Command
 from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
-from bot.jobs import ImageRef, Job, JobState, Picture
-from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
+from bot.jobs import ImageRef, Job, JobState, StoredImage
+from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import Progress
-from bot.usecases import Event, Quota, Quote, Ticket
+from bot.usecases import JobEvent, Quota, Quote, Ticket
+from bot.usecases.model_views import install_progress_body
 
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
@@ -21,7 +22,7 @@ JOBS_URL = "/api/v1/jobs/"
 def job_json(ticket: Ticket) -> dict[str, Any]:
     """The body of `GET /jobs/{id}`."""
     job = ticket.job
-    progress = ticket.progress
+    progress, install = ticket.progress, install_progress_body(ticket.install_progress)
     return {
         "id": job.id,
         "command": job.command,
@@ -31,21 +32,21 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "position": ticket.position,
         "eta_s": ticket.eta_s,
         "progress": {"step": progress.step, "steps": progress.steps} if progress else None,
-        "arrival": {"title": ticket.title, **vars(ticket.arrival)} if ticket.arrival else None,
+        "install_progress": {"title": ticket.title, **install} if install else None,
         "result": _result_json(job),
         "error": error_json(job),
         "cost": job.cost,
         "parent": job.parent,
         "batch": job.batch,
         "cancel_requested": job.cancel_requested,
-        "created_at": moment(job.created_at),
-        "started_at": moment(job.started_at),
-        "finished_at": moment(job.finished_at),
+        "created_at": format_time(job.created_at),
+        "started_at": format_time(job.started_at),
+        "finished_at": format_time(job.finished_at),
     }
 
 
-def moment(when: datetime | None) -> str | None:
-    """As pydantic writes it, so that REST and its events say the same."""
+def format_time(when: datetime | None) -> str | None:
+    """ISO 8601 as pydantic writes it, so REST bodies and events have the same format."""
     return when.isoformat().replace("+00:00", "Z") if when else None
 
 
@@ -54,7 +55,7 @@ def _result_json(job: Job) -> dict[str, Any] | None:
     if result is None:
         return None
     return {
-        "media": [_result_media_json(picture) for picture in result.media],
+        "media": [_result_media_json(image) for image in result.media],
         "text": result.text,
         "seed": result.seed,
         "model": result.model,
@@ -65,20 +66,20 @@ def _result_json(job: Job) -> dict[str, Any] | None:
     }
 
 
-def _result_media_json(picture: Picture) -> dict[str, Any]:
+def _result_media_json(image: StoredImage) -> dict[str, Any]:
     return {
-        "id": picture.id,
-        "url": f"{MEDIA_URL}{picture.id}",
-        "media_type": picture.media_type,
-        "width": picture.width,
-        "height": picture.height,
-        "alt": picture.alt,
-        "spoiler": picture.is_spoiler,
+        "id": image.id,
+        "url": f"{MEDIA_URL}{image.id}",
+        "media_type": image.media_type,
+        "width": image.width,
+        "height": image.height,
+        "alt": image.alt,
+        "spoiler": image.is_spoiler,
     }
 
 
 def error_json(job: Job) -> dict[str, Any] | None:
-    """Why there is no result; being cancelled is a reason too."""
+    """Why there is no result, including a cancellation."""
     if job.error is not None:
         return {"code": job.error.code, "message": job.error.message, "incident": job.error.incident or None}
     if job.state is JobState.CANCELLED:
@@ -98,14 +99,14 @@ def ticket_json(ticket: Ticket) -> dict[str, Any]:
 
 
 def accepted_json(tickets: list[Ticket]) -> dict[str, Any]:
-    """The first job's fields; for a batch the others beside them."""
+    """The first job's fields; for a batch also all of its jobs."""
     first = ticket_json(tickets[0])
     if tickets[0].job.batch is None:
         return first
     return {**first, "batch": tickets[0].job.batch, "jobs": [ticket_json(ticket) for ticket in tickets]}
 
 
-def event_json(event: Event) -> Any:
+def event_json(event: JobEvent) -> Any:
     """The data of one server-sent event."""
     if event.kind == "progress":
         progress = event.ticket.progress
@@ -114,12 +115,12 @@ def event_json(event: Event) -> Any:
             "step": progress.step,
             "steps": progress.steps,
             "eta_s": event.ticket.eta_s,
-            "preview": _preview(progress),
+            "preview": _preview_url(progress),
         }
     return error_json(event.ticket.job) if event.kind == "error" else job_json(event.ticket)
 
 
-def _preview(progress: Progress) -> str | None:
+def _preview_url(progress: Progress) -> str | None:
     if not progress.preview:
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(progress.preview).decode('ascii')}"
@@ -135,22 +136,22 @@ def quota_json(quota: Quota) -> dict[str, Any]:
         "used": quota.used,
         "reserved": quota.reserved,
         "unit": "device-seconds",
-        "resets_at": moment(quota.resets_at),
+        "resets_at": format_time(quota.resets_at),
     }
 
 
-def media_json(picture: Picture) -> dict[str, Any]:
+def media_json(image: StoredImage) -> dict[str, Any]:
     return {
-        "id": picture.id,
-        "media_type": picture.media_type,
-        "width": picture.width,
-        "height": picture.height,
-        "parameters": dict(picture.parameters) if picture.parameters is not None else None,
+        "id": image.id,
+        "media_type": image.media_type,
+        "width": image.width,
+        "height": image.height,
+        "parameters": dict(image.parameters) if image.parameters is not None else None,
     }
 
 
-def command_json(command: type[Command], models: Models, styles: Sequence[str] = ()) -> dict[str, Any]:
-    tasks = _tasks_of(command)
+def command_json(command: type[Command], models: ModelRegistry, styles: Sequence[str] = ()) -> dict[str, Any]:
+    tasks = _command_tasks(command)
     options = [spec.describe() for spec in command.specs]
     for option in options:
         if option["name"] == "style":
@@ -158,6 +159,7 @@ def command_json(command: type[Command], models: Models, styles: Sequence[str] =
     return {
         "name": command.name,
         "summary": command.summary,
+        "answers": command.answers.value,
         "images": {
             "needed": command.images_needed,
             "allowed": command.images_allowed,
@@ -169,27 +171,27 @@ def command_json(command: type[Command], models: Models, styles: Sequence[str] =
     }
 
 
-def _tasks_of(command: type[Command]) -> list[str]:
-    """What its models must be able to do, without pictures and with as many as it takes."""
+def _command_tasks(command: type[Command]) -> list[str]:
+    """The tasks that its models must support, for every number of input images."""
     counts = range(command.images_needed, command.images_allowed + 1)
     images = [tuple(ImageRef("") for _ in range(count)) for count in counts]
     return list(dict.fromkeys(command(images=given).task for given in images))
 
 
-def model_json(spec: ModelSpec, models: Models, warm: frozenset[str]) -> dict[str, Any]:
-    """What can be asked of a model, with the range and default of each option that depends on it."""
-    commands = [command.name for command in COMMANDS.values() if set(_tasks_of(command)) & set(spec.tasks)]
+def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -> dict[str, Any]:
+    """A model's tasks and commands, with the range and default of each option that depends on it."""
+    commands = [command.name for command in COMMANDS.values() if set(_command_tasks(command)) & set(spec.tasks)]
     return {
         "name": spec.name,
         "tasks": list(spec.tasks),
         "commands": commands,
         "default_for": [task for task in spec.tasks if models.default_for(task) is spec],
         "repo": PurePath(spec.repo).name if PurePath(spec.repo).is_absolute() else spec.repo,
-        "revision": spec.form.get("revision") or spec.revision,
+        "revision": spec.capabilities.get("revision") or spec.revision,
         "licence": spec.licence,
         "demo": spec.demo,
         "note": DEMO_HINT if spec.demo else "",
-        "warm": spec.name in warm,
+        "loaded": spec.name in loaded,
         "max_images": spec.max_images,
         "options": _model_options(spec) if "imagine" in commands else _text_options(spec, commands),
     }

@@ -1,1 +1,1 @@
-"""What chat platforms share: texts, buttons, administration."""
+"""Shared by all chat platforms: commands, texts, buttons, administration."""

@@ -1,131 +1,118 @@
-"""`/admin` of the chats: one order in, one text out. Who is an admin, each adapter says."""
+"""/admin: models, what is shown in a place, and unloading. Each adapter says who is an admin."""
 
-import difflib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import Any
 
 from bot.chat import admin_texts
+from bot.chat.arguments import ChatOption, OptionKind, Suggestion, unknown_choice
+from bot.chat.replies import ChatContext, ChatReply
 from bot.errors import AdminsOnly, InvalidOption, ModelRefused
-from bot.models import Models
+from bot.i18n import N_
+from bot.models import ModelRegistry
 from bot.safety import Policy
-from bot.usecases import UseCases
 
-MODELS, POLICY, RELEASE = "models", "policy", "release"
-WHATS = (MODELS, POLICY, RELEASE)
-USE, STOP, REMOVE = "use", "stop", "remove"
-ACTIONS = (USE, STOP, REMOVE)
+MODELS, POLICY, UNLOAD = "models", "policy", "unload"
+SUBJECTS = (MODELS, POLICY, UNLOAD)
+USE, CANCEL, REMOVE = "use", "cancel", "remove"
+ACTIONS = (USE, CANCEL, REMOVE)
+OLD_NAMES = {"release": UNLOAD, "stop": CANCEL}
 DEFAULT = "default"
 POLICIES = (*(policy.value for policy in Policy), DEFAULT)
-ACCEPT = frozenset({"--accept", "\u2014accept"})
-EDIT_OTHERS = frozenset({"--edit-others", "--edit_others", "\u2014edit-others"})
-YES_NO = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+OPTIONS = (
+    ChatOption(
+        name="what",
+        help=N_("models: list or install them; policy: what may be shown here; unload: free memory"),
+        choices=SUBJECTS,
+        aliases=OLD_NAMES,
+    ),
+    ChatOption(
+        name="action",
+        help=N_("use, cancel or remove a model; block, spoiler, allow or default for a policy"),
+        suggests=Suggestion.ADMIN_ACTION,
+    ),
+    ChatOption(name="model", help=N_("Which model"), suggests=Suggestion.MODEL),
+    ChatOption(name="accept", help=N_("True: I have read the licence and accept it"), kind=OptionKind.FLAG),
+    ChatOption(name="edit_others", help=N_("Whether pictures posted by others may be edited"), kind=OptionKind.YES_NO),
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """`/admin models ACTION NAME --accept`, `/admin policy POLICY --edit-others yes` or `/admin release`, as options or
-    as it is typed.
-
-    `edit_others` is None where nothing was said.
-    """
-
-    what: str = ""
-    action: str = ""
-    name: str = ""
-    accepts: bool = False
-    edit_others: bool | None = None
-    locale: str = "en"
-
-    @classmethod
-    def read(cls, words: str, locale: str = "en") -> "Order":
-        """Raises: InvalidOption."""
-        named: list[str] = []
-        accepts, edit_others = False, None
-        parts = iter(words.casefold().replace("=", " ").split())
-        for part in parts:
-            if part in ACCEPT:
-                accepts = True
-            elif part in EDIT_OTHERS:
-                edit_others = _yes_or_no(next(parts, ""))
-            else:
-                named.append(part)
-        if len(named) > 3:
-            raise InvalidOption("admin", "choice", value=words, allowed="models use NAME, policy spoiler")
-        what, action, name = [*named, "", "", ""][:3]
-        return cls(what=what, action=action, name=name, accepts=accepts, edit_others=edit_others, locale=locale)
+def suggested_actions(subject: str | None) -> tuple[str, ...]:
+    return POLICIES if subject == POLICY else ACTIONS
 
 
-def _yes_or_no(word: str) -> bool:
-    if word not in YES_NO:
-        raise InvalidOption("edit-others", "choice", value=word, allowed="yes, no")
-    return YES_NO[word]
+def model_names(models: ModelRegistry) -> list[str]:
+    """Every name that the option `model` accepts."""
+    return [spec.name for spec in models.all_specs]
 
 
-def names_of(models: Models) -> list[str]:
-    """What `name` can be."""
-    return [spec.name for spec in models.known]
+async def run_admin_command(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
+    """Raises: UserError: AdminsOnly among them."""
+    if not ctx.origin.is_admin:
+        raise AdminsOnly
+    action = str(options.get("action", "")).casefold()
+    match options.get("what"):
+        case "policy":
+            text = await _change_policy(ctx, action, options.get("edit_others"))
+        case "unload":
+            text = admin_texts.format_unloaded(await ctx.usecases.model_manager.unload_idle_models(), ctx.locale)
+        case _:
+            text = await _manage_models(ctx, OLD_NAMES.get(action, action), options)
+    return ChatReply(text=text)
 
 
-@dataclass(frozen=True)
-class Administration:
-    usecases: UseCases = field(repr=False)
-
-    async def perform(self, order: Order, *, is_admin: bool, platform: str, space_id: str) -> str:
-        """Raises: UserError: AdminsOnly among them."""
-        if not is_admin:
-            raise AdminsOnly
-        if order.what not in ("", *WHATS):
-            raise _unknown("what", order.what, WHATS)
-        if order.what == POLICY:
-            return await self._policy(order, platform, space_id)
-        if order.what == RELEASE:
-            return admin_texts.say_freed(await self.usecases.choosing.release(), order.locale)
-        if not order.action:
-            return await self._models(order.locale)
-        if order.action not in ACTIONS:
-            raise _unknown("action", order.action, ACTIONS)
-        if not order.name:
-            raise InvalidOption("name", "missing")
-        match order.action:
-            case "use":
-                return await self._use(order)
-            case "stop":
-                await self.usecases.choosing.stop(order.name)
-                return await self._models(order.locale)
-        freed = await self.usecases.catalogue.remove(order.name)
-        return admin_texts.say_removed(order.name, freed, order.locale)
-
-    async def _models(self, locale: str) -> str:
-        using = self.usecases.choosing
-        failed = [one for spec in using.models.known if (one := using.standing(spec.name)) is not None]
-        return admin_texts.say_rows(using.models, await using.fits(), failed, using.files.additions(), locale)
-
-    async def _use(self, order: Order) -> str:
-        using = self.usecases.choosing
-        try:
-            begun = await using.use(order.name, accepted=order.accepts)
-        except ModelRefused as refused:
-            if refused.problem != "licence":
-                raise
-            return admin_texts.say_terms(await using.terms(order.name), order.locale)
-        return admin_texts.say_begun(begun, order.locale)
-
-    async def _policy(self, order: Order, platform: str, space_id: str) -> str:
-        moderation = self.usecases.moderation
-        if order.action not in ("", *POLICIES):
-            raise _unknown("policy", order.action, POLICIES)
-        if order.action or order.edit_others is not None:
-            rules = await moderation.set_policy(
-                is_admin=True,
-                platform=platform,
-                space_id=space_id,
-                policy=order.action or None,
-                edit_others=order.edit_others,
-            )
-        else:
-            rules = await moderation.describe(platform, space_id)
-        return admin_texts.say_policy(rules, order.locale)
+async def _manage_models(ctx: ChatContext, action: str, options: Mapping[str, Any]) -> str:
+    name = str(options.get("model", "")).casefold()
+    if action not in ("", *ACTIONS):
+        raise unknown_choice("action", action, ACTIONS)
+    if action and not name:
+        raise InvalidOption("model", "missing")
+    match action:
+        case "use":
+            return await _use_model(ctx, name, is_accepted=options.get("accept") is True)
+        case "remove":
+            freed = await ctx.usecases.catalogue.remove_model(name)
+            return admin_texts.format_removed(name, freed, ctx.locale)
+        case "cancel":
+            await ctx.usecases.model_manager.cancel_install(name)
+    return await _list_models(ctx)
 
 
-def _unknown(option: str, value: str, known: tuple[str, ...]) -> InvalidOption:
-    near = difflib.get_close_matches(value, known, 1)
-    return InvalidOption(option, "choice", value=value, allowed=", ".join(known), nearest=near[0] if near else "")
+async def _list_models(ctx: ChatContext) -> str:
+    manager = ctx.usecases.model_manager
+    installations = [one for spec in manager.models.all_specs if (one := manager.status(spec.name)) is not None]
+    return admin_texts.format_model_list(
+        manager.models,
+        await manager.estimate_fits(),
+        installations,
+        ctx.usecases.catalogue.list_addons(),
+        ctx.locale,
+        style=ctx.style,
+    )
+
+
+async def _use_model(ctx: ChatContext, name: str, *, is_accepted: bool) -> str:
+    manager = ctx.usecases.model_manager
+    try:
+        installation = await manager.use_model(name, licence_accepted=is_accepted)
+    except ModelRefused as refused:
+        if refused.problem != "licence":
+            raise
+        return admin_texts.format_terms(await manager.get_terms(name), ctx.locale, style=ctx.style)
+    return admin_texts.format_install_started(installation, ctx.locale, style=ctx.style)
+
+
+async def _change_policy(ctx: ChatContext, policy: str, edit_others: bool | None) -> str:
+    moderation, origin = ctx.usecases.moderation, ctx.origin
+    if policy not in ("", *POLICIES):
+        raise unknown_choice("policy", policy, POLICIES)
+    if policy or edit_others is not None:
+        rules = await moderation.set_policy(
+            is_admin=True,
+            platform=origin.platform,
+            space_id=origin.space_id,
+            policy=policy or None,
+            edit_others=edit_others,
+        )
+    else:
+        rules = await moderation.space_rules(origin.platform, origin.space_id)
+    return admin_texts.format_policy(rules, ctx.locale, style=ctx.style)

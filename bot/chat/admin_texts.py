@@ -1,39 +1,49 @@
-"""What an admin reads in a chat about models: lists, terms, and how far one is. Plain text."""
+"""What admins read in a chat about models: lists, terms and progress. Plain text."""
 
 from collections.abc import Sequence
 
-from bot.chat.texts import say_arrival, say_duration
+from bot import error_texts
+from bot.chat.arguments import TYPED, CommandStyle
+from bot.chat.texts import format_duration, format_install_progress
 from bot.i18n import N_, Translate, translator
-from bot.memory.fit import Fit
-from bot.models import Models, ModelSpec
-from bot.ports import Addition, Freed
-from bot.usecases.models import Installation, Terms
+from bot.memory.fit import FitEstimate
+from bot.models import ModelRegistry, ModelSpec
+from bot.ports import PromptAddon, UnloadResult
+from bot.usecases.model_manager import Installation, InstallTerms
 from bot.usecases.moderation import SpaceRules
 
-HOW_TO_USE = N_("Choose one with /admin models use NAME; give it up with stop, take it away with remove.")
-ACCEPT_FIRST = N_("To accept that and go on, send it again with the option accept (as a flag: --accept).")
+HOW_TO_USE = N_("To install one: {use}. Instead of use: cancel stops an installation, remove deletes a model.")
+ACCEPT_FIRST = N_("To accept these terms and install it: {accept}")
 
 
-def say_rows(
-    models: Models,
-    fits: dict[str, Fit],
+def format_model_list(
+    models: ModelRegistry,
+    fits: dict[str, FitEstimate],
     failed: Sequence[Installation],
-    additions: Sequence[Addition],
+    additions: Sequence[PromptAddon],
     locale: str = "en",
+    *,
+    style: CommandStyle = TYPED,
 ) -> str:
-    """Every model with what it does, then the presets with what they take."""
+    """Every installed model with its tasks, then the presets with their requirements."""
     say = translator(locale)
-    lines = [_in_use(models, spec, say) for spec in models]
-    lines += [say("To choose from:"), *(_preset(spec, fits.get(spec.name), say) for spec in models.presets)]
+    lines = [_format_installed(models, spec, say) for spec in models]
+    lines += [
+        say("Available to install:"),
+        *(_format_preset(spec, fits.get(spec.name), say) for spec in models.presets),
+    ]
     lines += [f"{one.name}: {one.kind} {one.family}".rstrip() for one in additions]
-    lines += [f"{one.spec.called}: {one.error}" for one in failed if one.error]
-    return "\n".join([*lines, say(HOW_TO_USE)])
+    lines += [f"{one.spec.display_name}: {one.error}" for one in failed if one.error]
+    use = style.write("admin", {"what": "models", "action": "use", "model": say("NAME")})
+    lines.append(say(HOW_TO_USE).format(use=use))
+    lines += [say(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
+    return "\n".join(lines)
 
 
-def _in_use(models: Models, spec: ModelSpec, say: Translate) -> str:
-    arrival = models.arrival(spec.name)
-    if arrival is not None:
-        return f"{spec.name}: {say_arrival(arrival, spec.called, say)}"
+def _format_installed(models: ModelRegistry, spec: ModelSpec, say: Translate) -> str:
+    progress = models.install_progress(spec.name)
+    if progress is not None:
+        return f"{spec.name}: {format_install_progress(progress, spec.display_name, say)}"
     tasks = [
         say("{task} (default)").format(task=say(task)) if models.default_for(task) is spec else say(task)
         for task in spec.tasks
@@ -41,77 +51,84 @@ def _in_use(models: Models, spec: ModelSpec, say: Translate) -> str:
     return f"{spec.name}: {', '.join(tasks)}"
 
 
-def _preset(spec: ModelSpec, fits: Fit | None, say: Translate) -> str:
-    told = [spec.called]
+def _format_preset(spec: ModelSpec, fits: FitEstimate | None, say: Translate) -> str:
+    told = [spec.display_name]
     if spec.download_mb:
         told.append(say("{size} GiB").format(size=f"{spec.download_mb / 1024:.1f}"))
     if fits is not None:
-        told.append(_place(fits, say))
+        told.append(_format_fit(fits, say))
     if not spec.commercial:
         told.append(say("not for commercial use"))
     return f"{spec.name}: {', '.join(told)}"
 
 
-def _place(fits: Fit, say: Translate) -> str:
+def _format_fit(fits: FitEstimate, say: Translate) -> str:
     if fits.place == "no":
         return say("does not fit")
     where = say("on the CPU") if fits.place == "cpu" else say("fits")
-    return f"{where}, {say_duration(fits.seconds, say)}" if fits.seconds else where
+    return f"{where}, {format_duration(fits.seconds, say)}" if fits.seconds else where
 
 
-def say_terms(terms: Terms, locale: str = "en") -> str:
-    """What has to be known before it is fetched, and how to accept it."""
+def format_terms(terms: InstallTerms, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    """What an admin should know before the download, and how to accept it."""
     say, spec = translator(locale), terms.spec
-    lines = [_preset(spec, terms.fits, say)]
-    if terms.missing:
+    lines = [_format_preset(spec, terms.fit, say)]
+    if terms.missing_bytes:
         lines.append(
-            say("{missing} GiB to fetch, {free} GiB are free.").format(
-                missing=f"{terms.missing / 2**30:.1f}", free=f"{terms.free / 2**30:.1f}"
+            say("{missing} GiB to download; {free} GiB are free.").format(
+                missing=f"{terms.missing_bytes / 2**30:.1f}", free=f"{terms.free_bytes / 2**30:.1f}"
             )
         )
     lines += [say("Licence: {licence}").format(licence=licence) for licence in terms.licences]
     lines += [spec.licence_url] if spec.licence_url else []
-    return "\n".join([*lines, say(ACCEPT_FIRST)])
+    options = {"what": "models", "action": "use", "model": spec.name}
+    return "\n".join([*lines, say(ACCEPT_FIRST).format(accept=style.write("admin", options, accept=True))])
 
 
-def say_begun(installation: Installation, locale: str = "en") -> str:
+def format_install_started(installation: Installation, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     say = translator(locale)
-    return say("{model} is being fetched and tried; /admin models says how far it is.").format(
-        model=installation.spec.called
+    return say("Downloading and testing {model}. To see its progress: {command}").format(
+        model=installation.spec.display_name, command=style.write("admin", {"what": "models"})
     )
 
 
-def say_removed(name: str, freed: int, locale: str = "en") -> str:
+def format_removed(name: str, freed: int, locale: str = "en") -> str:
     say = translator(locale)
     if not freed:
-        return say("{model} is removed.").format(model=name)
-    return say("{model} is removed, {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
+        return say("{model} is deleted.").format(model=name)
+    return say("{model} is deleted; {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
 
 
-def say_freed(freed: Freed, locale: str = "en") -> str:
+def format_unloaded(freed: UnloadResult, locale: str = "en") -> str:
     say = translator(locale)
     lines = []
     if freed.models:
-        unloaded = say("{models}: unloaded, {size} GiB are free again.")
-        lines.append(unloaded.format(models=", ".join(freed.models), size=f"{freed.freed_mb / 1024:.1f}"))
+        sentence = say("{models}: unloaded; {size} GiB are free again.")
+        lines.append(sentence.format(models=", ".join(freed.models), size=f"{freed.freed_mb / 1024:.1f}"))
     if freed.busy:
-        lines.append(say("At work, and still loaded: {models}.").format(models=", ".join(freed.busy)))
-    return "\n".join(lines) or say("No model was loaded.")
+        lines.append(say("Still loaded because jobs are running: {models}.").format(models=", ".join(freed.busy)))
+    return "\n".join(lines) or say("No models were loaded.")
 
 
-def say_policy(rules: SpaceRules, locale: str = "en") -> str:
-    """What holds in the place where it is asked."""
+def format_policy(rules: SpaceRules, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    """The rules of the place where the command was sent."""
     say = translator(locale)
-    lines = [say(POLICIES[rules.policy.value])]
-    lines.append(say(EDITS) if rules.edit_others else say(EDITS_NOT))
-    return "\n".join([*lines, say(HOW_TO_POLICY)])
+    policy = style.write("admin", {"what": "policy", "action": "spoiler"})
+    edits = style.write("admin", {"what": "policy"}, edit_others="yes")
+    return "\n".join(
+        [
+            say(POLICIES[rules.policy.value]),
+            say(EDITS) if rules.edit_others else say(EDITS_NOT),
+            say(HOW_TO_POLICY).format(policy=policy, edits=edits),
+        ]
+    )
 
 
 POLICIES = {
-    "block": N_("Sexual pictures are thrown away here."),
-    "spoiler": N_("Sexual pictures are hidden behind a click here, where the channel is for adults."),
-    "allow": N_("Sexual pictures are shown here, where the channel is for adults."),
+    "block": N_("Sexual pictures are deleted here."),
+    "spoiler": N_("Sexual pictures are hidden behind a click here, in channels for adults only."),
+    "allow": N_("Sexual pictures are shown here, in channels for adults only."),
 }
-EDITS = N_("Pictures that somebody else posted may be edited.")
-EDITS_NOT = N_("Pictures that somebody else posted may not be edited.")
-HOW_TO_POLICY = N_("Change it: /admin policy block, spoiler, allow or default; and the option edit-others yes or no.")
+EDITS = N_("Pictures posted by others may be edited.")
+EDITS_NOT = N_("Pictures posted by others may not be edited.")
+HOW_TO_POLICY = N_("To change this: {policy} (or block, allow, default), {edits} (or no).")

@@ -1,4 +1,4 @@
-"""Does a reply ask something? English words that begin a question, and the question mark of any script."""
+"""Detects questions: by the English words that begin one, and the question marks of all scripts."""
 
 import re
 
@@ -19,7 +19,7 @@ _CLOSERS = " .!\u2026\"')\u201d\u2019"
 
 
 def is_question(text: str) -> bool:
-    """Whether it reads like a question about a picture rather than a wish to change it."""
+    """Whether a text reads like a question about a picture rather than an instruction to edit it."""
     text = clean_text(text)
     ending = text.rstrip(_CLOSERS)
     if any(mark in text for mark in _MARKS):

@@ -1,68 +1,84 @@
-"""What a chat is told, as plain text without any markup: standing, answers, lists and help.
+"""What people read in a chat, as plain text without markup: states, answers, lists and hints.
 
-Adapters format nothing themselves; they only cut what is too long for their platform.
+Adapters add no wording of their own to these; they only cut what is too long for their platform. Examples of commands
+are written as the platform's people write them (`CommandStyle`).
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bot import error_texts
+from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.buttons import Button
+from bot.commands import Answer, answer_lines, answer_of
 from bot.errors import JobCancelled
 from bot.i18n import LOCALES, N_, Translate, translator
-from bot.jobs import Job, JobState
-from bot.models import ARRIVING, Arrival, Models
+from bot.jobs import BY_BOT, Job, JobState
+from bot.models import INSTALLING, InstallProgress
 from bot.options import clean_text
 from bot.ports import Progress
 from bot.usecases import Quota, Ticket
 
-SHOWN_ID = 6
-"""Characters of an id that people are shown; any unique beginning of 4 or more will do."""
-SHOWN_WORDS = 60
+SHORT_ID = 6
+"""Characters of an id that people are shown; commands accept any unique prefix of 4 or more."""
+MAX_LINE_TEXT = 60
+MAX_QUOTED_PROMPT = 80
+QUEUE_LINES = 20
 
 
-def say_state(ticket: Ticket, locale: str = "en") -> str:
-    """The placeholder: where the job stands and how long it will likely take."""
+# ---------------------------------------------------------------- jobs
+
+
+def format_state(ticket: Ticket, locale: str = "en") -> str:
+    """The placeholder: where the job is and how long it will likely take."""
     say, job = translator(locale), ticket.job
     match job.state:
-        case JobState.QUEUED if ticket.arrival is not None:
-            return _say_arriving(ticket, ticket.arrival, say)
-        case JobState.QUEUED if ticket.position:
-            stands = say("Queued, number {position}").format(position=ticket.position)
+        case JobState.QUEUED if ticket.install_progress is not None:
+            return _format_waiting_for_model(ticket, ticket.install_progress, say)
         case JobState.QUEUED:
-            stands = say("Queued")
+            return _format_queued(ticket, say)
+        case JobState.RUNNING if job.cancel_requested:
+            return say("Cancelling\u2026")
         case JobState.RUNNING:
-            return say_progress(ticket.progress, locale, eta_s=ticket.eta_s)
+            return format_progress(ticket.progress, locale, eta_s=ticket.eta_s)
         case JobState.RENDERED | JobState.DELIVERED:
             return say("Done.")
         case JobState.CANCELLED:
             return error_texts.explain(JobCancelled(), locale=locale)
-        case _:
-            return job.error.message if job.error else say("Failed.")
-    return f"{stands}, {say_duration(ticket.eta_s, say)}." if ticket.eta_s is not None else f"{stands}."
+    return job.error.message if job.error else say("Failed.")
 
 
-def _say_arriving(ticket: Ticket, arrival: Arrival, say: Translate) -> str:
-    """How far the model is that the job waits for, and the job's place."""
-    line = say_arrival(arrival, ticket.title, say)
+def _format_queued(ticket: Ticket, say: Translate) -> str:
+    place = _ordinal(ticket.position, say) if ticket.position else ""
+    if ticket.eta_s is None:
+        return say("In the queue: {place}.").format(place=place) if place else say("In the queue.")
+    left = format_duration(ticket.eta_s, say)
+    if not place:
+        return say("In the queue, {left} left.").format(left=left)
+    return say("In the queue: {place}, {left} left.").format(place=place, left=left)
+
+
+def _format_waiting_for_model(ticket: Ticket, progress: InstallProgress, say: Translate) -> str:
+    """How far the installation is that the job waits for, and the job's place."""
+    line = format_install_progress(progress, ticket.title, say)
     if not ticket.position:
         return line
-    place = say("You are {place}.").format(place=_ordinal(ticket.position, say))
+    place = say("You are {place} in the queue.").format(place=_ordinal(ticket.position, say))
     return f"{line} {place}"
 
 
-def say_arrival(arrival: Arrival, title: str, say: Translate) -> str:
-    """One line about a model on its way here."""
-    if arrival.stage == "checking":
+def format_install_progress(progress: InstallProgress, title: str, say: Translate) -> str:
+    """One line about a model that is being installed."""
+    if progress.stage == "checking":
         return say("Checking {model}.").format(model=title)
-    if arrival.stage != "downloading" or not arrival.total:
-        waits = say("Trying {model}.") if arrival.stage == "trying" else say("Getting {model} ready.")
-        return waits.format(model=title)
-    percent = min(100, 100 * arrival.done // arrival.total)
-    if arrival.eta_s is None:
-        return say("Downloading {model}, {percent} %.").format(model=title, percent=percent)
-    left = say_duration(arrival.eta_s, say)
-    return say("Downloading {model}, {percent} %, {left}.").format(model=title, percent=percent, left=left)
+    if progress.stage != "downloading" or not progress.total:
+        stage = say("Testing {model}.") if progress.stage == "trying" else say("Getting {model} ready.")
+        return stage.format(model=title)
+    percent = min(100, 100 * progress.done // progress.total)
+    if progress.eta_s is None:
+        return say("Downloading {model}: {percent} %.").format(model=title, percent=percent)
+    left = format_duration(progress.eta_s, say)
+    return say("Downloading {model}: {percent} %, {left} left.").format(model=title, percent=percent, left=left)
 
 
 def _ordinal(number: int, say: Translate) -> str:
@@ -77,27 +93,29 @@ def _ordinal(number: int, say: Translate) -> str:
     return say("{n}th").format(n=number)
 
 
-def say_standing(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
+def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
     """The placeholder at some progress: of the job, or of the model that it waits for."""
-    if progress.note == ARRIVING:
-        return say_state(ticket, locale)
-    return say_progress(progress, locale, eta_s=ticket.eta_s)
+    if progress.note == INSTALLING:
+        return format_state(ticket, locale)
+    return format_progress(progress, locale, eta_s=ticket.eta_s)
 
 
-def say_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:
+def format_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:
     """One line for the placeholder while the job runs."""
     say = translator(locale)
     if progress is None or not progress.steps:
-        return say("Working.")
+        return say("Working\u2026")
     if progress.note:
-        return say("Loading the model.")
-    percent = min(100, 100 * progress.step // progress.steps)
+        return say("Loading the model\u2026")
+    if progress.step >= progress.steps:
+        return say("Finishing\u2026")
+    percent = 100 * progress.step // progress.steps
     if eta_s is None:
         return say("Working: {percent} %.").format(percent=percent)
-    return say("Working: {percent} %, {left} left.").format(percent=percent, left=say_duration(eta_s, say))
+    return say("Working: {percent} %, {left} left.").format(percent=percent, left=format_duration(eta_s, say))
 
 
-def say_duration(seconds: float, say: Translate) -> str:
+def format_duration(seconds: float, say: Translate) -> str:
     if seconds < 90:
         return say("about {n} s").format(n=max(1, round(seconds)))
     if seconds < 5400:
@@ -105,183 +123,193 @@ def say_duration(seconds: float, say: Translate) -> str:
     return say("about {n} h").format(n=round(seconds / 3600))
 
 
-def say_result(job: Job, locale: str = "en") -> str:
+def format_result(job: Job, locale: str = "en", *, with_demo_hint: bool = False) -> str:
     """The final message's text: the answer, or what the picture was made from, then notes; or why there is none."""
     if job.result is None:
-        return say_state(Ticket(job=job), locale)
-    lines = [_answer(job, locale), *job.result.notes]
-    return "\n".join(line for line in lines if line)
+        return format_state(Ticket(job=job), locale)
+    demo_hint = error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT)
+    notes = [note for note in job.result.notes if note != demo_hint]
+    hints = [translator(locale)(error_texts.DEMO_HINT)] if with_demo_hint else []
+    return "\n".join(line for line in (_format_answer(job, locale), *notes, *hints) if line)
 
 
-def say_placeholder(ticket: Ticket, locale: str = "en") -> str:
-    """What stands there before the result: where the job stands; of one that is done already, the result's words.
+def format_placeholder(ticket: Ticket, locale: str = "en") -> str:
+    """The text before the result: the job's state; for a job that is already done, its result.
 
-    It is posted all the same, and edited: a crash may have posted it before, and only the same post is found again.
+    It is posted even then, and edited: a crash may have come after the post, and only the same post is found again.
     """
-    return say_result(ticket.job, locale) if ticket.job.result else say_state(ticket, locale)
+    return format_result(ticket.job, locale) if ticket.job.result else format_state(ticket, locale)
 
 
-def say_kept(job: Job, locale: str = "en") -> str:
-    """Instead of a result that could not be shown; in place of a failure, its own sentence."""
-    return say_text(KEPT, locale, id=job.id[:SHOWN_ID]) if job.result else say_result(job, locale)
+def format_undeliverable(job: Job, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    """Replaces a result that the platform does not accept; a failure keeps its own sentence."""
+    if not job.result:
+        return format_result(job, locale)
+    return format_text(UNDELIVERABLE, locale, show=style.write("show", {"id": job.id[:SHORT_ID]}))
 
 
-def _answer(job: Job, locale: str) -> str:
+def _format_answer(job: Job, locale: str) -> str:
     assert job.result is not None
     if job.result.text is None:
-        return _made_from(job, translator(locale))
-    lines = job.result.text.splitlines() or [""]
-    if job.command == "describe":
+        return _format_image_caption(job, translator(locale))
+    if answer_of(job.command) is Answer.LINES:
+        lines = answer_lines(job.command, job.result.text) or [""]
         return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
     question = job.options.get("question")
     return f"{question}\n{job.result.text}" if question else job.result.text
 
 
-def _made_from(job: Job, say: Translate) -> str:
+def _format_image_caption(job: Job, say: Translate) -> str:
     seed = job.result.seed if job.result else None
     prompt = clean_text(str(job.options.get("prompt", ""))) or say("A picture")
-    told = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
-    return told if seed is None else say("{told}, seed {seed}").format(told=told, seed=seed)
+    caption = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
+    return caption if seed is None else say("{caption}, seed {seed}").format(caption=caption, seed=seed)
 
 
-def say_line(ticket: Ticket, locale: str = "en") -> str:
-    """One job in one line: a short id that other commands take, what it was, and where it stands."""
+def format_job_line(ticket: Ticket, locale: str = "en") -> str:
+    """One job in one line: a short id that commands accept, the request, its source, and its state unless done."""
     job = ticket.job
-    words = clean_text(str(job.options.get("prompt") or job.options.get("question") or ""))
+    details = [_format_source(job, translator(locale))]
+    if job.state not in (JobState.RENDERED, JobState.DELIVERED):
+        details.append(format_state(ticket, locale))
+    line = f"{job.id[:SHORT_ID]}  {job.command} {_shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
+    shown = "; ".join(filter(None, details))
+    return f"{line} ({shown})" if shown else line
+
+
+def _request_text(job: Job) -> str:
+    """What was asked for and answered in words, else the size of the picture."""
+    text = clean_text(str(job.options.get("prompt") or job.options.get("question") or job.options.get("texts") or ""))
     if job.result and job.result.text:
-        words = f"{words} {job.result.text}".replace("\n", " ").strip()
-    if len(words) > SHOWN_WORDS:
-        words = words[: SHOWN_WORDS - 1].rstrip() + "\u2026"
-    state = "" if job.state in (JobState.RENDERED, JobState.DELIVERED) else f" ({say_state(ticket, locale)})"
-    return f"{job.id[:SHOWN_ID]}  {job.command} {words}".rstrip() + state
+        return clean_text(f"{text} {job.result.text}")
+    return text or (f"{job.options['width']}x{job.options['height']}" if "width" in job.options else "")
 
 
-def say_history(tickets: Sequence[Ticket], locale: str = "en", *, has_more: bool = False, q: str = "") -> str:
+def _shorten(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "\u2026"
+
+
+def _format_source(job: Job, say: Translate) -> str:
+    """The job or pictures that it was made from."""
+    if job.parent:
+        return say("from {id}").format(id=job.parent[:SHORT_ID])
+    if not any(image.author != BY_BOT for image in job.images):
+        return ""
+    return say("from {n} pictures").format(n=len(job.images)) if len(job.images) > 1 else say("from a picture")
+
+
+def format_history(
+    tickets: Sequence[Ticket], locale: str = "en", *, has_more: bool = False, q: str = "", style: CommandStyle = TYPED
+) -> str:
     say = translator(locale)
     if not tickets:
-        return say("Nothing of yours has these words.") if q else say("You have not asked for anything yet.")
-    lines = [say("Your latest, newest first. See one again with /show and its name.")]
-    lines += [say_line(ticket, locale) for ticket in tickets]
+        return say("None of your jobs contains these words.") if q else say("You have no jobs yet.")
+    show = style.write("show", {"id": say("ID")})
+    lines = [say("Your latest jobs, newest first. To see one again: {show}.").format(show=show)]
+    lines += [format_job_line(ticket, locale) for ticket in tickets]
     if has_more:
-        lines.append(say("There are more: search for words with /history WORDS."))
+        search = style.write("history", {"search": say("WORDS")})
+        lines.append(say("There are more. To search them: {search}.").format(search=search))
     return "\n".join(lines)
 
 
-def say_queue(tickets: Sequence[Ticket], locale: str = "en") -> str:
-    """The person's own unfinished jobs."""
+def format_queue(tickets: Sequence[Ticket], locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    """The person's own unfinished jobs, the next one first."""
     say = translator(locale)
     if not tickets:
-        return say("Nothing of yours is waiting.")
-    lines = [say_line(ticket, locale) for ticket in tickets]
-    return "\n".join([*lines, say("Cancel one with /cancel and its name.")])
+        return say("Your queue is empty.")
+    lines = [format_job_line(ticket, locale) for ticket in tickets[:QUEUE_LINES]]
+    if len(tickets) > QUEUE_LINES:
+        lines.append(say("\u2026 and {n} more.").format(n=len(tickets) - QUEUE_LINES))
+    return "\n".join([*lines, say("To cancel one: {cancel}.").format(cancel=style.write("cancel", {"id": say("ID")}))])
 
 
-def say_show(ticket: Ticket, locale: str = "en") -> str:
-    """One job in full: its name, its answer or standing, and what it was made with."""
+def format_job(ticket: Ticket, locale: str = "en") -> str:
+    """One job in full: its id, its source, its answer or state, and its model."""
     say, job = translator(locale), ticket.job
-    lines = [f"{job.id}  {job.command}", say_result(job, locale) if job.result else say_state(ticket, locale)]
+    heading = ", ".join(filter(None, (f"{job.id}  {job.command}", _format_source(job, say))))
+    lines = [heading, format_result(job, locale) if job.result else format_state(ticket, locale)]
     if job.result and job.result.model:
         lines.append(say("Model: {model}").format(model=job.result.model))
     return "\n".join(lines)
 
 
-def say_quota(quota: Quota, locale: str = "en") -> str:
+def format_original(job: Job, locale: str = "en") -> str:
+    """Beside the files as rendered: of what they are, their size and format."""
+    say, made = translator(locale), job.result.media if job.result else ()
+    prompt = _shorten(clean_text(str(job.options.get("prompt") or "")), MAX_QUOTED_PROMPT)
+    title = say("Original of \u201c{prompt}\u201d").format(prompt=prompt) if prompt else say("Original")
+    formats = dict.fromkeys(f"{one.width} x {one.height}, {one.media_type.partition('/')[2].upper()}" for one in made)
+    return ", ".join([title, *formats])
+
+
+# ---------------------------------------------------------------- a person's own figures and settings
+
+
+def format_quota(quota: Quota, locale: str = "en") -> str:
     say = translator(locale)
-    used = say("Used today: {used:g} device-seconds, {reserved:g} more reserved.").format(
-        used=round(quota.used, 1), reserved=round(quota.reserved, 1)
-    )
+    used = _format_seconds(quota.used)
     if quota.limit is None:
-        unlimited = say("There is no limit for you.")
-        return f"{used} {unlimited}"
-    left = max(0.0, quota.limit - quota.used - quota.reserved)
-    told = say("Left: {left:g} of {limit:g}. It starts anew at {time} UTC.").format(
-        left=round(left, 1), limit=quota.limit, time=f"{quota.resets_at:%H:%M}"
-    )
-    return f"{used} {told}"
+        lines = [say("You have used {used} s of compute today. You have no daily limit.").format(used=used)]
+    else:
+        sentence = say("You have used {used} of {limit} s of compute today. Resets at {time} UTC.")
+        lines = [sentence.format(used=used, limit=_format_seconds(quota.limit), time=f"{quota.resets_at:%H:%M}")]
+    if quota.reserved >= 0.05:
+        reserved = _format_seconds(quota.reserved)
+        lines.append(say("Your jobs in the queue reserve another {reserved} s.").format(reserved=reserved))
+    return " ".join(lines)
 
 
-def say_models(models: Models, locale: str = "en") -> str:
-    say = translator(locale)
-    lines = []
-    for spec in models:
-        tasks = ", ".join(say(task) for task in spec.tasks)
-        demo = say("demo")
-        lines.append(f"{spec.name}: {tasks} ({demo})" if spec.demo else f"{spec.name}: {tasks}")
-    return "\n".join(lines) or say("There are no models here yet.")
+def _format_seconds(seconds: float) -> str:
+    return f"{seconds:.1f}".removesuffix(".0")
 
 
-def say_settings(values: Mapping[str, Any], locale: str = "en") -> str:
+OPTION_NAMES: Mapping[str, str] = {"negative_prompt": "negative", "guidance_scale": "guidance"}
+"""Options that have another name in chats than in REST bodies."""
+
+
+def public_option(name: str) -> str:
+    """What people in chats call an option: `negative` for `negative_prompt`."""
+    return OPTION_NAMES.get(name, name)
+
+
+def format_settings(values: Mapping[str, Any], locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     say = translator(locale)
     if not values:
-        return say("You have no defaults of your own. Set one, for example: /settings steps 30")
-    lines = [f"{name}: {value}" for name, value in values.items()]
-    return "\n".join([say("Your own defaults:"), *lines])
+        example = style.write("settings", {"option": "steps", "value": "30"})
+        return say("You have no defaults of your own. To set one, for example: {example}").format(example=example)
+    lines = [f"{public_option(name)}: {value}" for name, value in values.items()]
+    clear = style.write("settings", {"option": next(map(public_option, values)), "value": "default"})
+    return "\n".join([say("Your defaults:"), *lines, say("To clear one: {clear}").format(clear=clear)])
 
 
-def say_help(locale: str = "en", platform: str = "") -> str:
-    """What can be asked here. It says that a bot makes the pictures."""
-    say = translator(locale)
-    lines = [say("Easel makes pictures from words and answers questions about pictures."), ""]
-    lines += [f"/{name}: {say(what)}" for name, what in HELP.items()]
-    how = HELP_FLAGS if platform == "telegram" else HELP_REPLY
-    return "\n".join([*lines, "", say(how), say(MADE_BY_A_BOT)])
+def format_privacy(locale: str = "en", *, style: CommandStyle = TYPED) -> str:
+    export, forget = (style.write("privacy", {"what": what}) for what in ("export", "forget"))
+    return format_text(PRIVACY, locale, export=export, forget=forget)
 
-
-def say_privacy(locale: str = "en") -> str:
-    return translator(locale)(PRIVACY)
-
-
-HELP: Mapping[str, str] = {
-    "imagine": N_("make pictures from a prompt"),
-    "caption": N_("say what is in a picture"),
-    "ask": N_("ask a question about a picture"),
-    "describe": N_("turn a picture into prompts"),
-    "match": N_("say how well texts fit a picture"),
-    "edit": N_("change a picture as you say"),
-    "upscale": N_("make a picture twice as large"),
-    "queue": N_("what of yours is waiting"),
-    "cancel": N_("cancel one of yours"),
-    "history": N_("what you asked for lately, or a search for words"),
-    "show": N_("see one of yours again"),
-    "quota": N_("what you have used today"),
-    "settings": N_("your own defaults"),
-    "models": N_("which models there are"),
-    "privacy": N_("your data: get it, or have it forgotten"),
-    "admin": N_("for admins: models, and what is shown here"),
-    "help": N_("this"),
-}
-"""What a chat can be asked, in the order in which it is shown. Menus of commands take these words, too."""
-
-HELP_FLAGS = N_(
-    "Write options as flags, for example: /imagine a fox --style ink --count 2 --aspect 3:2. "
-    "Reply to a picture with a question to ask about it."
-)
-HELP_REPLY = N_("Reply to a picture of mine with a question to ask about it.")
-MADE_BY_A_BOT = N_("All pictures here are made by a bot: nobody painted them, and they may be wrong.")
 
 PRIVACY = N_(
-    "Kept of you here: what you asked for, the pictures you sent and got, your defaults and what you used. "
-    "/privacy export sends you a copy. /privacy forget deletes it all and cancels what waits; it cannot be undone. "
+    "What I keep about you: your prompts and questions, the pictures you sent and got, your defaults and your usage. "
+    "{export} sends you a copy. {forget} deletes all of it and cancels your jobs; this cannot be undone. "
     "Messages in this chat stay until you delete them."
 )
-EXPORTED = N_("This is everything kept of you.")
-FORGOTTEN = N_("Done: everything kept of you here is deleted.")
-CONFIRM_FORGET = N_("This deletes your history, pictures and defaults for good. Are you sure?")
-SMALLER = N_("The file was made smaller to fit this chat; the Original button sends it as rendered.")
-KEPT = N_("The result could not be shown here. It is kept: see it with /show {id}.")
-EDIT_OR_ASK = N_("Shall I change the picture like that, or answer about it?")
-ONLY_ASK = N_("No model here changes pictures. Shall I answer about it?")
-BUTTON_OLD = N_("This button is not one of mine, or too old.")
+EXPORTED = N_("Here is everything I keep about you.")
+FORGOTTEN = N_("Done. Everything I kept about you is deleted.")
+CONFIRM_FORGET = N_("This permanently deletes your history, pictures and defaults. Are you sure?")
+SMALLER = N_("Shrunk to fit this chat; the Original button sends the full file.")
+UNDELIVERABLE = N_("I couldn't post the result here, but it's saved: {show}")
+EDIT_OR_ASK = N_("Should I edit the picture, or answer that as a question?")
+ONLY_ASK = N_("I can't edit pictures here. Was that a question about it?")
+BUTTON_EXPIRED = N_("This button no longer works.")
 DELETED = N_("Deleted.")
-NO_PICTURE = N_("There is no picture in that message.")
-HINT = N_("Write /imagine and what to draw, or send a photo with a question. /help tells everything.")
-PHOTO_HINT = N_("Nice. Reply to it with a question, or with /caption, /describe or /edit.")
-ONLY_PICTURES = N_("I read text and look at pictures only: send a photo, or a picture as a file.")
-WHAT_TO_ASK = N_("Reply to this with your question about the picture.")
-HOW_TO_EDIT = N_("Reply to this with what to change in the picture.")
-IN_PRIVATE = N_("That is between us: write it to me in a private chat.")
-TOO_LARGE_TO_SEND = N_("This is too large for a chat.")
-CANNOT_POST = N_("I may not post in this channel, so the answer comes as a private message or with /show.")
+NO_PICTURE = N_("That message has no picture.")
+ONLY_PICTURES = N_("I can only read text and look at pictures. Send a photo, or a picture as a file.")
+ASK_PROMPT = N_("Reply to this message with your question about the picture.")
+EDIT_PROMPT = N_("Reply to this message with what to change in the picture.")
+IN_PRIVATE = N_("For your privacy, send me that in a private chat.")
+TOO_LARGE_TO_SEND = N_("This file is too large for this chat.")
+CANNOT_POST = N_("I can't post in this chat, so you get the answer as a private message; {show} brings it, too.")
+SETTING_NEEDS_OPTION = N_("Choose the option that the value is for.")
 
 BUTTONS: Mapping[str, str] = {
     "cancel": N_("Cancel"),
@@ -295,22 +323,19 @@ BUTTONS: Mapping[str, str] = {
     "delete": N_("Delete"),
     "pick": N_("Imagine {number}"),
 }
+TRY_IT = N_("Try it")
 
 
-def say_button(button: Button, locale: str = "en") -> str:
-    return translator(locale)(BUTTONS[button.action]).format(number=button.number)
+def format_button(button: Button, locale: str = "en") -> str:
+    label = TRY_IT if button.is_example else BUTTONS[button.action]
+    return translator(locale)(label).format(number=button.number)
 
 
-def say_late(seconds: float, locale: str = "en") -> str:
-    """Before the answer to what was asked while nobody listened."""
+def format_delay(seconds: float, locale: str = "en") -> str:
+    """Precedes the answer to a request that came while the server was offline."""
     say = translator(locale)
-    return say("I was away, sorry: this was asked {ago} ago.").format(ago=say_duration(seconds, say))
-
-
-def menu(locale: str = "en") -> list[tuple[str, str]]:
-    """Every command with its few words, for a platform's menu."""
-    say = translator(locale)
-    return [(name, say(what)) for name, what in HELP.items()]
+    ago = format_duration(seconds, say)
+    return say("Sorry for the delay: you asked this {ago} ago, while I was offline.").format(ago=ago)
 
 
 def available_locales() -> list[str]:
@@ -318,6 +343,6 @@ def available_locales() -> list[str]:
     return ["en", *sorted({path.parent.parent.name for path in LOCALES.glob("*/LC_MESSAGES/easel.mo")} - {"en"})]
 
 
-def say_text(sentence: str, locale: str = "en", **figures: object) -> str:
-    """One of the sentences above or of an adapter's own: `say_text(DELETED, locale)`."""
-    return translator(locale)(sentence).format(**figures)
+def format_text(sentence: str, locale: str = "en", **values: object) -> str:
+    """One of the sentences above or of an adapter's own: `format_text(DELETED, locale)`."""
+    return translator(locale)(sentence).format(**values)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
-from bot.errors import InvalidOption
+from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
-from bot.jobs import ImageRef, Picture
-from bot.models import Models, ModelSpec
+from bot.jobs import ImageRef, StoredImage
+from bot.models import ModelRegistry, ModelSpec
 from bot.options import OptionSpec, parse_options, parse_text
 
 
@@ -60,7 +60,7 @@ class Command(ABC):
         """The Hub's tag of the task that a model must support."""
 
     @property
-    def needle(self) -> str:
+    def search_text(self) -> str:
         """What history search finds it by."""
         main = next(spec.name for spec in self.specs if spec.is_main)
         return str(self.values.get(main, ""))
@@ -95,17 +95,17 @@ class Command(ABC):
                 raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))
         return tuple(images)
 
-    def with_images(self, pictures: Sequence[Picture]) -> Self:
+    def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         """The command with its images measured: what it can do may depend on their size."""
         return self
 
-    def choose_model(self, models: Models) -> ModelSpec:
+    def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """The model asked for, or the task's default. Raises: InvalidOption."""
         wanted = self.values.get("model")
         able = models.names_for(self.task)
         spec = models.get(wanted) if wanted else models.default_for(self.task)
         if not able:
-            raise InvalidOption("model", "no_model", value=self.name)
+            raise NoModel(self.name, self.unavailable)
         if spec is None or self.task not in spec.tasks:
             near = difflib.get_close_matches(str(wanted), able, 1)
             allowed = ", ".join(able)

@@ -20,5 +20,5 @@ class Caption(VisionCommand):
         return IMAGE_TO_TEXT
 
     @property
-    def needle(self) -> str:
+    def search_text(self) -> str:
         return ""

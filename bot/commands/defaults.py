@@ -10,12 +10,14 @@ from typing import Any
 from bot.commands import Command
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
-from bot.models import Models
+from bot.models import ModelRegistry
 
 SIZES = ("size", "aspect", "width", "height")
 
 
-def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, aspect: float | None = None) -> Command:
+def apply_defaults(
+    command: Command, wishes: Mapping[str, Any], models: ModelRegistry, aspect: float | None = None
+) -> Command:
     """The command with as many of the wishes as fit it, its model and one another.
 
     A refusal of what was given stays to be raised by whoever goes on with the command.
@@ -38,8 +40,12 @@ def with_wishes(command: Command, wishes: Mapping[str, Any], models: Models, asp
             return candidate
 
 
-def again(
-    kind: type[Command], given: Mapping[str, Any], wishes: Mapping[str, Any], images: Sequence[ImageRef], models: Models
+def repeat_options(
+    kind: type[Command],
+    given: Mapping[str, Any],
+    wishes: Mapping[str, Any],
+    images: Sequence[ImageRef],
+    models: ModelRegistry,
 ) -> Mapping[str, Any]:
     """Options for a command that says what is given and wishes for what an earlier job had."""
-    return with_wishes(kind.from_options(given, images, is_album=True), wishes, models).values
+    return apply_defaults(kind.from_options(given, images, is_album=True), wishes, models).values

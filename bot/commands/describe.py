@@ -30,7 +30,7 @@ class Describe(VisionCommand):
         return IMAGE_TO_TEXT
 
     @property
-    def needle(self) -> str:
+    def search_text(self) -> str:
         return ""
 
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:

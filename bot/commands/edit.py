@@ -34,6 +34,7 @@ class Edit(Imagine):
             aliases=("image_guidance",),
             minimum=1,
             maximum=5,
+            is_advanced=True,
         ),
     )
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from bot.commands.base import Answer, Command
 from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.models import IMAGE_TO_IMAGE, SAMPLERS, TEXT_TO_IMAGE, ModelSpec
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
+from bot.samplers import SAMPLERS
 
 _SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
 _ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")
@@ -74,6 +75,7 @@ class Imagine(Command):
             help=N_("Width in pixels (default: the model's)"),
             minimum=8,
             maximum=4096,
+            is_advanced=True,
         ),
         OptionSpec(
             name="height",
@@ -81,6 +83,7 @@ class Imagine(Command):
             help=N_("Height in pixels (default: the model's)"),
             minimum=8,
             maximum=4096,
+            is_advanced=True,
         ),
         OptionSpec(
             name="size",
@@ -92,10 +95,7 @@ class Imagine(Command):
             name="aspect", kind=str, help=N_("Aspect ratio WIDTH:HEIGHT, at the model's pixel area"), maximum=20
         ),
         OptionSpec(
-            name="sampler",
-            kind=str,
-            help=N_("Sampler (default: the model's)"),
-            choices=SAMPLERS,
+            name="sampler", kind=str, help=N_("Sampler (default: the model's)"), choices=SAMPLERS, is_advanced=True
         ),
         OptionSpec(
             name="strength",

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from bot.commands.base import Answer, Command
 from bot.commands.imagine import Imagine
-from bot.errors import InvalidOption
+from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
-from bot.jobs import Picture
-from bot.models import IMAGE_TO_IMAGE, Models, ModelSpec
+from bot.jobs import StoredImage
+from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
 
 REFINE, RESIZE = "refine", "resize"
@@ -41,12 +41,13 @@ class Upscale(Command):
             is_required=False,
             default="",
         ),
-        OptionSpec(name="scale", kind=int, help=N_("Scale factor"), minimum=2, maximum=4, default=2),
+        OptionSpec(name="scale", kind=int, help=N_("Scale factor"), minimum=2, maximum=4, default=2, is_advanced=True),
         OptionSpec(
             name="method",
             kind=str,
             help=N_("Refine with a model, or only resize (default: refine if a model supports the size)"),
             choices=(REFINE, RESIZE),
+            is_advanced=True,
         ),
         OptionSpec(
             name="strength",
@@ -64,10 +65,10 @@ class Upscale(Command):
     def task(self) -> str:
         return IMAGE_TO_IMAGE
 
-    def with_images(self, pictures: Sequence[Picture]) -> Self:
+    def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         return replace(self, size=(pictures[0].width, pictures[0].height)) if pictures else self
 
-    def choose_model(self, models: Models) -> ModelSpec:
+    def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """A model that can refine at the target size, else any: resizing needs none, but a job always names one."""
         wanted = self.values.get("model")
         if wanted and models.get(wanted) is None:
@@ -75,7 +76,7 @@ class Upscale(Command):
         able = [spec for spec in models if self.can_refine(spec) and wanted in (None, "", spec.name)]
         chosen = next(iter(able), None) or models.get(wanted or "") or next(iter(models), None)
         if chosen is None:
-            raise InvalidOption("model", "no_model", value=self.name)
+            raise NoModel(self.name, self.unavailable)
         return chosen
 
     def can_refine(self, model: ModelSpec) -> bool:

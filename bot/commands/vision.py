@@ -11,7 +11,9 @@ from bot.models import ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
 GENERATION = (
-    OptionSpec(name="num_beams", kind=int, help=N_("Beam-search width"), minimum=1, maximum=8, default=1),
+    OptionSpec(
+        name="num_beams", kind=int, help=N_("Beam-search width"), minimum=1, maximum=8, default=1, is_advanced=True
+    ),
     OptionSpec(
         name="temperature",
         kind=float,
@@ -19,6 +21,7 @@ GENERATION = (
         minimum=0,
         maximum=2,
         default=0.0,
+        is_advanced=True,
     ),
     OptionSpec(
         name="top_p",
@@ -27,6 +30,7 @@ GENERATION = (
         minimum=0.01,
         maximum=1,
         default=1.0,
+        is_advanced=True,
     ),
     OptionSpec(
         name="min_new_tokens",
@@ -35,6 +39,7 @@ GENERATION = (
         minimum=0,
         maximum=256,
         default=0,
+        is_advanced=True,
     ),
     OptionSpec(
         name="max_new_tokens",
@@ -42,6 +47,7 @@ GENERATION = (
         help=N_("Maximum number of tokens (default: the model's)"),
         minimum=1,
         maximum=256,
+        is_advanced=True,
     ),
     OptionSpec(name="seed", kind=int, help=N_("Random seed for sampling"), minimum=0, maximum=MAX_SEED),
     OptionSpec(name="model", kind=str, help=N_("Model (default: the first that supports this)"), maximum=60),

@@ -1,11 +1,11 @@
-"""The parts that models are made of: which they are, and how large."""
+"""The components of models: their roles and sizes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Role(StrEnum):
-    """What a part does, and so how often it is needed."""
+class ComponentRole(StrEnum):
+    """What a component does, and thereby how often it is needed."""
 
     DENOISER = "denoiser"
     TEXT_ENCODER = "text_encoder"
@@ -15,28 +15,28 @@ class Role(StrEnum):
     OTHER = "other"
 
 
-def role_of(name: str) -> Role:
-    """By the name that Diffusers and Transformers give to a part."""
-    for role, starts in _NAMES.items():
+def component_role(name: str) -> ComponentRole:
+    """The role of a component by its name in Diffusers or Transformers."""
+    for role, starts in _NAME_PREFIXES.items():
         if name.startswith(starts):
             return role
-    return Role.OTHER
+    return ComponentRole.OTHER
 
 
-_NAMES = {
-    Role.DENOISER: ("unet", "transformer", "prior", "denoiser"),
-    Role.TEXT_ENCODER: ("text_encoder",),
-    Role.VAE: ("vae", "vqvae", "vqgan", "movq"),
-    Role.VISION: ("vision_model", "qformer"),
-    Role.LANGUAGE_MODEL: ("language_model",),
+_NAME_PREFIXES = {
+    ComponentRole.DENOISER: ("unet", "transformer", "prior", "denoiser"),
+    ComponentRole.TEXT_ENCODER: ("text_encoder",),
+    ComponentRole.VAE: ("vae", "vqvae", "vqgan", "movq"),
+    ComponentRole.VISION: ("vision_model", "qformer"),
+    ComponentRole.LANGUAGE_MODEL: ("language_model",),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A component. MiB: `size_mb` in the model's format on the device, `small_mb` in 8 bits (0: it has no such)."""
+class Component:
+    """A component. MiB: `size_mb` in its number format on the device, `quantized_mb` in 8 bits (0: not quantizable)."""
 
     name: str
-    role: Role
+    role: ComponentRole
     size_mb: int
-    small_mb: int = 0
+    quantized_mb: int = 0

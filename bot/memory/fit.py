@@ -1,15 +1,15 @@
-"""Pure: would a model run on this machine, and how quickly; and which presets suit it."""
+"""Pure: estimates whether and how fast a model runs on this machine, and recommends presets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from bot.memory import placement
-from bot.memory.components import Part, Role, role_of
-from bot.memory.placement import SPARE_MB, Place, Plan, Room, Wanted
+from bot.memory.components import Component, ComponentRole, component_role
+from bot.memory.placement import SPARE_MB, MemoryBudget, ModelRequirements, PlacementPlan, Residency
 from bot.models import (
+    IMAGE_TASKS,
     IMAGE_TO_TEXT,
-    PICTURE_TASKS,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
@@ -17,22 +17,22 @@ from bot.models import (
 )
 
 RAM_SPARE_MB = 2000
-"""Of the main memory, for the system and the other processes."""
-SLOWER = {Place.TURNS: 1.6, Place.STREAMED: 1.1, Place.PHASED: 1.1}
-"""How much longer a picture takes when parts come and go. Estimates."""
-CRAWL = 4.0
-"""The same when all weights pass through the device at every step."""
+"""RAM reserved for the system and other processes, MiB."""
+SLOWDOWN = {Residency.MODEL_OFFLOAD: 1.6, Residency.STREAMED: 1.1, Residency.ON_DEMAND: 1.1}
+"""Estimated slowdown per image from offloading."""
+GROUP_OFFLOAD_SLOWDOWN = 4.0
+"""The same when all weights are streamed through the device at every step."""
 ANSWER_TOKENS = 10
-"""Tokens of a usual answer."""
-SHARING = ("mps", "cpu")
-"""Kinds of devices whose memory is the machine's."""
-SMALLER = {Role.DENOISER: 0.6, Role.TEXT_ENCODER: 0.6, Role.LANGUAGE_MODEL: 0.6}
-"""What is left of a part in 8 bits: its embeddings and convolutions stay as they are. Estimates."""
+"""Tokens of a typical answer."""
+SHARED_MEMORY_KINDS = ("mps", "cpu")
+"""Kinds of devices that use the machine's RAM."""
+QUANTIZED_SHARE = {ComponentRole.DENOISER: 0.6, ComponentRole.TEXT_ENCODER: 0.6, ComponentRole.LANGUAGE_MODEL: 0.6}
+"""Estimated size of a component in 8 bits; its embeddings and convolutions are not quantized."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware:
-    """A machine. `devices`: (name, kind, MiB) of each, as torch finds them; memory 0: unknown. `can_quantize`: torchao
+class MachineSpec:
+    """A machine. `devices`: (name, kind, MiB) of each device that torch finds; 0 MiB: unknown. `can_quantize`: torchao
     is installed."""
 
     devices: tuple[tuple[str, str, int], ...]
@@ -43,144 +43,161 @@ class Hardware:
 
     @property
     def accelerator(self) -> tuple[str, str, int] | None:
-        """The one with the most memory; None on a machine that has but its CPU."""
-        found = [device for device in self.devices if device[1] != "cpu"]
-        return max(found, key=lambda device: device[2], default=None)
+        """The one with the most memory; None on a machine without any."""
+        accelerators = [device for device in self.devices if device[1] != "cpu"]
+        return max(accelerators, key=lambda device: device[2], default=None)
 
     @property
-    def room(self) -> Room:
-        """For plans."""
+    def memory_budget(self) -> MemoryBudget:
+        """The memory available to the planner."""
         _, kind, device_mb = self.accelerator or ("cpu", "cpu", 0)
         ram_mb = max(1, self.ram_mb - RAM_SPARE_MB + placement.RAM_SPARE_MB) if self.ram_mb else 0
-        return Room(kind=kind, device_mb=device_mb, ram_mb=ram_mb, can_quantize=self.can_quantize)
+        return MemoryBudget(kind=kind, device_mb=device_mb, ram_mb=ram_mb, can_quantize=self.can_quantize)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class FitEstimate:
     """How a model would run.
 
     Attributes:
-        place: "resident", "offload" (parts of it come to the device and go), "cpu" or "no".
-        seconds: for one picture or answer of the usual size, expected; 0: unknown.
-        words: what its place costs, in sentences; empty: nothing.
-        is_crawling: most of its weights are moved at every step.
-        lacks: what is short, in words; empty unless `place` is "no".
-        disk_mb: what is short on the disk for fetching it, MiB; 0: nothing.
+        place: "resident", "offload" (components are moved to the device and back), "cpu" or "no".
+        seconds: expected time for one image or answer of the default size; 0: unknown.
+        notes: the drawbacks of its placement, as sentences.
+        is_group_offloaded: most of its weights are moved at every step.
+        missing: the memory that is missing, as text; empty unless `place` is "no".
+        missing_mb: the amount of missing memory, MiB.
+        disk_mb: disk space missing for the download, MiB; 0: none.
     """
 
     place: str
     seconds: float = 0.0
-    words: tuple[str, ...] = ()
-    is_crawling: bool = False
-    lacks: str = ""
+    notes: tuple[str, ...] = ()
+    is_group_offloaded: bool = False
+    missing: str = ""
+    missing_mb: int = 0
     disk_mb: int = 0
 
 
 def can_quantize() -> bool:
-    """What makes 8-bit weights is installed."""
+    """Whether torchao, which makes 8-bit weights, is installed."""
     return find_spec("torchao") is not None
 
 
-def fit(spec: ModelSpec, hardware: Hardware) -> Fit:
-    """By the same plan as the loader's, which has the files at hand; unknown figures are taken for fitting."""
-    disk_mb = max(0, spec.download_mb - hardware.disk_free_mb)
-    wanted = wanted_of(spec, has_accelerator=hardware.accelerator is not None)
-    plan = placement.plan(wanted, hardware.room)
+def estimate_fit(spec: ModelSpec, machine: MachineSpec) -> FitEstimate:
+    """Uses the loader's planner, without the model's files; unknown figures are assumed to fit."""
+    disk_mb = max(0, spec.download_mb - machine.disk_free_mb)
+    wanted = model_requirements(spec, has_accelerator=machine.accelerator is not None)
+    plan = placement.best_plan(wanted, machine.memory_budget)
     if plan is None:
-        return Fit(place="no", lacks=_lacks(wanted, hardware), disk_mb=disk_mb)
-    return Fit(
-        place=_place(plan),
+        missing, missing_mb = _missing_memory(wanted, machine)
+        return FitEstimate(place="no", missing=missing, missing_mb=missing_mb, disk_mb=disk_mb)
+    return FitEstimate(
+        place=_placement_name(plan),
         seconds=_seconds(spec, plan),
-        words=plan.words if hardware.accelerator else (),
-        is_crawling=plan.is_crawling,
+        notes=plan.notes if machine.accelerator else (),
+        is_group_offloaded=plan.is_group_offloaded,
         disk_mb=disk_mb,
     )
 
 
-def wanted_of(spec: ModelSpec, *, has_accelerator: bool) -> Wanted:
-    """What is known of it without its files."""
-    is_picture_model = bool(PICTURE_TASKS & set(spec.tasks))
-    parts = tuple(_part(name, size_mb) for name, size_mb in spec.parts_mb.items())
-    parts = parts or _guessed_parts(spec, is_picture_model)
-    size_mb = sum(part.size_mb for part in parts)
+def model_requirements(spec: ModelSpec, *, has_accelerator: bool) -> ModelRequirements:
+    """The model's requirements, as far as they are known without its files."""
+    is_image_model = bool(IMAGE_TASKS & set(spec.tasks))
+    components = tuple(_component(name, size_mb) for name, size_mb in spec.components_mb.items())
+    components = components or _guessed_components(spec, is_image_model)
+    size_mb = sum(one.size_mb for one in components)
     need_mb = spec.ram_mb or spec.memory_mb
-    known = bool(spec.parts_mb)
-    half = ("bfloat16", max(0, need_mb - spec.work_mb - spec.decode_mb))
-    full = (("float32", 2 * size_mb),) if known and spec.dtype == "auto" else ()
-    return Wanted(
+    is_known = bool(spec.components_mb)
+    half = ("bfloat16", max(0, need_mb - spec.activation_mb - spec.vae_decode_mb))
+    full = (("float32", 2 * size_mb),) if is_known and spec.dtype == "auto" else ()
+    return ModelRequirements(
         name=spec.name,
-        parts=parts,
-        work_mb=spec.work_mb,
-        decode_mb=spec.decode_mb,
+        components=components,
+        activation_mb=spec.activation_mb,
+        vae_decode_mb=spec.vae_decode_mb,
         quantize=spec.quantize,
-        load_mb=need_mb,
-        cpu=() if has_accelerator and is_picture_model else (*full, half),
+        load_ram_mb=need_mb,
+        cpu_formats=() if has_accelerator and is_image_model else (*full, half),
     )
 
 
-def _part(name: str, size_mb: int) -> Part:
-    role = role_of(name)
-    return Part(name=name, role=role, size_mb=size_mb, small_mb=int(size_mb * SMALLER.get(role, 0)))
+def _component(name: str, size_mb: int) -> Component:
+    role = component_role(name)
+    return Component(name=name, role=role, size_mb=size_mb, quantized_mb=int(size_mb * QUANTIZED_SHARE.get(role, 0)))
 
 
-def _guessed_parts(spec: ModelSpec, is_picture_model: bool) -> tuple[Part, ...]:
-    """Of a model whose parts nobody told: as many as take turns by `offload_mb`, else one that cannot be divided."""
-    weights_mb = max(0, spec.memory_mb - spec.work_mb - spec.decode_mb)
+def _guessed_components(spec: ModelSpec, is_image_model: bool) -> tuple[Component, ...]:
+    """Components of a model without `components_mb`: as many as `offload_mb` implies, else a single one."""
+    weights_mb = max(0, spec.memory_mb - spec.activation_mb - spec.vae_decode_mb)
     largest_mb = spec.offload_mb
-    if not (is_picture_model and 0 < largest_mb < weights_mb):
-        role = Role.DENOISER if is_picture_model else Role.LANGUAGE_MODEL
-        return (Part(name="model", role=role, size_mb=weights_mb),)
+    if not (is_image_model and 0 < largest_mb < weights_mb):
+        role = ComponentRole.DENOISER if is_image_model else ComponentRole.LANGUAGE_MODEL
+        return (Component(name="model", role=role, size_mb=weights_mb),)
     encoders = -(-(weights_mb - largest_mb) // largest_mb)
     rest = tuple(
-        Part(name=f"text_encoder_{number}", role=Role.TEXT_ENCODER, size_mb=(weights_mb - largest_mb) // encoders)
+        Component(
+            name=f"text_encoder_{number}",
+            role=ComponentRole.TEXT_ENCODER,
+            size_mb=(weights_mb - largest_mb) // encoders,
+        )
         for number in range(encoders)
     )
-    vae = Part(name="vae", role=Role.VAE, size_mb=0)
-    return (Part(name="denoiser", role=Role.DENOISER, size_mb=largest_mb), *rest, vae)
+    vae = Component(name="vae", role=ComponentRole.VAE, size_mb=0)
+    return (Component(name="denoiser", role=ComponentRole.DENOISER, size_mb=largest_mb), *rest, vae)
 
 
-def _place(plan: Plan) -> str:
-    if Place.CPU in plan.places:
+def _placement_name(plan: PlacementPlan) -> str:
+    if Residency.CPU in plan.residencies:
         return "cpu"
-    return "resident" if plan.is_whole else "offload"
+    return "resident" if plan.is_fully_resident else "offload"
 
 
-def _seconds(spec: ModelSpec, plan: Plan) -> float:
+def _seconds(spec: ModelSpec, plan: PlacementPlan) -> float:
     if TEXT_TO_IMAGE in spec.tasks:
         steps = spec.steps
     else:
         steps = 1 if ZERO_SHOT_IMAGE_CLASSIFICATION in spec.tasks else min(ANSWER_TOKENS, spec.max_new_tokens)
-    step_s = (spec.cpu_step_s or spec.step_s) if Place.CPU in plan.places else spec.step_s
-    slower = CRAWL if plan.is_crawling else max(SLOWER.get(place, 1.0) for place in plan.places)
-    return round(spec.overhead_s + steps * step_s * slower, 1)
+    step_s = (spec.cpu_step_s or spec.step_s) if Residency.CPU in plan.residencies else spec.step_s
+    slowdown = (
+        GROUP_OFFLOAD_SLOWDOWN
+        if plan.is_group_offloaded
+        else max(SLOWDOWN.get(residency, 1.0) for residency in plan.residencies)
+    )
+    return round(spec.overhead_s + steps * step_s * slowdown, 1)
 
 
-def _lacks(wanted: Wanted, hardware: Hardware) -> str:
-    """The least that would do: of main memory, else of the device's."""
-    room, device = hardware.room, hardware.accelerator
-    least_mb = min(max(one.load_mb, one.ram_mb) for one in placement.plans(wanted, room))
-    if device is None or not room.has(0, least_mb):
-        return f"{gib(least_mb + RAM_SPARE_MB)} of memory, there are {gib(hardware.ram_mb)}"
-    need_mb = min(one.peak_mb for one in placement.plans(wanted, room) if Place.CPU not in one.places)
-    return f"{gib(need_mb + SPARE_MB)} on the device, {device[0]} has {gib(device[2])}"
+def _missing_memory(model: ModelRequirements, machine: MachineSpec) -> tuple[str, int]:
+    """The smallest unmet requirement as text, and the missing amount, MiB: of RAM, else of the device."""
+    budget, device = machine.memory_budget, machine.accelerator
+    least_mb = min(max(one.load_mb, one.ram_mb) for one in placement.all_plans(model, budget))
+    if device is None or not budget.fits(0, least_mb):
+        need_mb = least_mb + RAM_SPARE_MB
+        return (
+            f"{format_gib(need_mb)} of memory, this machine has {format_gib(machine.ram_mb)}",
+            need_mb - machine.ram_mb,
+        )
+    peak_mb = min(one.peak_mb for one in placement.all_plans(model, budget) if Residency.CPU not in one.residencies)
+    need_mb = peak_mb + SPARE_MB
+    return f"{format_gib(need_mb)} on the device, {device[0]} has {format_gib(device[2])}", need_mb - device[2]
 
 
-def gib(mb: int) -> str:
-    """MiB for people."""
+def format_gib(mb: int) -> str:
+    """MiB as text in GiB."""
     return f"{mb / 1024:.1f} GiB"
 
 
-def choose(presets: Iterable[ModelSpec], hardware: Hardware) -> dict[str, str | None]:
-    """The advice: `{"image": name, "vision": name}`, None where only the starter suits.
+def recommend_presets(presets: Iterable[ModelSpec], machine: MachineSpec) -> dict[str, str | None]:
+    """The recommended presets, `{"image": name, "vision": name}`; None: only the starter model is suitable.
 
-    Of what fits: the largest (larger ones draw and see better, as a rule), for pictures one that needs no more than a
-    minute each; what may be used for anything before what has a non-commercial licence. What cannot be fetched for
-    want of disk is no advice.
+    The largest model that fits (larger ones are usually better), for images one that takes at most a minute each;
+    models without licence restrictions first. A model that does not fit on the disk is not recommended.
     """
-    known = [(spec, fit(spec, hardware)) for spec in presets]
-    fitting = [(spec, how) for spec, how in known if how.place != "no" and not (how.disk_mb or how.is_crawling)]
-    image = [(spec, how) for spec, how in fitting if TEXT_TO_IMAGE in spec.tasks and how.seconds <= 60]
-    vision = [(spec, how) for spec, how in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]
+    estimates = [(spec, estimate_fit(spec, machine)) for spec in presets]
+    fitting = [
+        (spec, fit) for spec, fit in estimates if fit.place != "no" and not (fit.disk_mb or fit.is_group_offloaded)
+    ]
+    image = [(spec, fit) for spec, fit in fitting if TEXT_TO_IMAGE in spec.tasks and fit.seconds <= 60]
+    vision = [(spec, fit) for spec, fit in fitting if {IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} <= set(spec.tasks)]
     best_image = max(image, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
     best_vision = max(vision, key=lambda pair: (pair[0].commercial, pair[0].memory_mb), default=None)
     return {

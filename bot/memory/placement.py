@@ -1,7 +1,7 @@
-"""Pure: where each part of the models wanted warm lives, so that they fit and nothing is moved without need.
+"""Pure: plans where the components of the loaded models reside, to fit the memory with as little moving as possible.
 
-Parts are placed, not models: what fits stays on the device whole; text encoders, needed once for each prompt, are the
-first to leave it. Every figure is an estimate, but more memory never makes a plan worse.
+Components are placed, not models. Whatever fits stays on the device; text encoders, which are needed once per prompt,
+are offloaded first. All figures are estimates, but more memory never makes a plan worse.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,112 +10,123 @@ from enum import StrEnum
 from itertools import product
 
 from bot.i18n import N_
-from bot.memory.components import Part, Role
+from bot.memory.components import Component, ComponentRole
 
 SPARE_MB = 600
-"""Of a device's memory, for the driver and its allocator."""
+"""Device memory reserved for the driver and its allocator, MiB."""
 RAM_SPARE_MB = 500
-"""Of the main memory that is free, for what loading takes beside the weights."""
-SWAP = 8.0
-"""What a model costs that has to be loaded again when it is asked for, on the scale of `_COSTS`."""
-OWN_MEMORY = frozenset({"cuda", "rocm", "xpu"})
-"""Kinds of devices that have memory of their own; the others share the machine's."""
+"""Free RAM reserved for loading, beside the weights, MiB."""
+RELOAD_COST = 8.0
+"""The cost of having to reload a model when it is requested, on the scale of `_RESIDENCY_COSTS`."""
+DISCRETE_MEMORY_KINDS = frozenset({"cuda", "rocm", "xpu"})
+"""Kinds of devices with their own memory; the others share the machine's RAM."""
 EIGHT_BIT = "8bit"
-_TILED = 4
-"""A decode in tiles takes this part of what a whole one takes."""
-_STREAMED = 8
-"""Of a streamed part, one of so many is on the device at a time."""
+_TILE_SAVING = 4
+"""A tiled decode needs 1 / `_TILE_SAVING` of the memory of a whole one."""
+_STREAM_BLOCKS = 8
+"""A streamed component has 1 / `_STREAM_BLOCKS` of its weights on the device at a time."""
 
 
-class Place(StrEnum):
-    """RESIDENT: on the device. PHASED: comes whole for a prompt or picture and leaves. STREAMED: comes block by block
-    (group offload). TURNS: parts replace one another on the device (model offload). CPU: computes in main memory."""
+class Residency(StrEnum):
+    """Where a component resides.
+
+    RESIDENT: always on the device. ON_DEMAND: moved to the device for each prompt or image, then back to RAM. STREAMED:
+    moved block by block (group offload). MODEL_OFFLOAD: components replace one another on the device. CPU: computes in
+    RAM.
+    """
 
     RESIDENT = "resident"
-    PHASED = "phased"
+    ON_DEMAND = "on_demand"
     STREAMED = "streamed"
-    TURNS = "turns"
+    MODEL_OFFLOAD = "model_offload"
     CPU = "cpu"
 
 
-_COSTS = {Place.RESIDENT: 0.0, Place.PHASED: 2.0, Place.STREAMED: 5.0, Place.TURNS: 12.0, Place.CPU: 40.0}
-"""How much is lost by a place, on a scale where a decode in tiles costs 1. They order the plans, no more."""
-_TILING, _SMALL_ENCODER, _SMALL_CORE, _STREAMED_CORE = 1.0, 3.0, 6.0, 20.0
-_CORE = (Role.DENOISER, Role.LANGUAGE_MODEL)
+_RESIDENCY_COSTS = {
+    Residency.RESIDENT: 0.0,
+    Residency.ON_DEMAND: 2.0,
+    Residency.STREAMED: 5.0,
+    Residency.MODEL_OFFLOAD: 12.0,
+    Residency.CPU: 40.0,
+}
+"""Relative slowdown, on a scale where a tiled decode costs 1; only used to rank plans."""
+_TILING_COST, _QUANTIZED_ENCODER_COST, _QUANTIZED_CORE_COST, _GROUP_OFFLOAD_COST = 1.0, 3.0, 6.0, 20.0
+_PER_STEP_ROLES = (ComponentRole.DENOISER, ComponentRole.LANGUAGE_MODEL)
 """Needed at every step."""
-_AT_TIMES = (Role.TEXT_ENCODER, Role.VISION)
-"""Needed once for each prompt or picture."""
+_PER_PROMPT_ROLES = (ComponentRole.TEXT_ENCODER, ComponentRole.VISION)
+"""Needed once per prompt or image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A model to be placed.
+class ModelRequirements:
+    """The memory that a model needs.
 
     Attributes:
-        work_mb: what a step takes beside the weights.
-        decode_mb: what a decode takes beside them; it may run while another step does.
-        quantize: "auto" (8 bits rather than moving weights about), "none" or "8bit".
-        load_mb: main memory that loading takes; 0: that of all weights.
-        cpu: formats it may have on the CPU and main memory that it takes in each, MiB, the best first; empty: none.
+        activation_mb: activations of a step, beside the weights.
+        vae_decode_mb: activations of a decode, beside the weights; a decode may overlap with another step.
+        quantize: "auto" (8 bits rather than offloading), "none" or "8bit".
+        load_ram_mb: RAM needed for loading; 0: the size of all weights.
+        cpu_formats: number formats for the CPU, best first, each with the RAM that it needs, MiB; empty: none.
     """
 
     name: str
-    parts: tuple[Part, ...]
-    work_mb: int = 0
-    decode_mb: int = 0
+    components: tuple[Component, ...]
+    activation_mb: int = 0
+    vae_decode_mb: int = 0
     quantize: str = "auto"
-    load_mb: int = 0
-    cpu: tuple[tuple[str, int], ...] = ()
+    load_ram_mb: int = 0
+    cpu_formats: tuple[tuple[str, int], ...] = ()
 
     @property
     def size_mb(self) -> int:
-        return sum(part.size_mb for part in self.parts)
+        return sum(one.size_mb for one in self.components)
 
     @property
-    def loading_mb(self) -> int:
-        return self.load_mb or self.size_mb
+    def peak_load_mb(self) -> int:
+        return self.load_ram_mb or self.size_mb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """What there is. `device_mb`: the device's budget, 0: unknown, which is taken for enough; `ram_mb` likewise."""
+class MemoryBudget:
+    """The memory available on a device (`device_mb`) and in RAM (`ram_mb`), MiB; 0: unknown, assumed sufficient."""
 
     kind: str
     device_mb: int = 0
     ram_mb: int = 0
     can_quantize: bool = False
 
-    def has(self, device_mb: int, ram_mb: int) -> bool:
-        """Room for so much, and to spare. Nothing always finds room."""
-        return _holds(self.device_mb, device_mb, SPARE_MB) and _holds(self.ram_mb, ram_mb, RAM_SPARE_MB)
+    def fits(self, device_mb: int, ram_mb: int) -> bool:
+        """Whether this much fits with the reserve. A need of 0 always fits."""
+        return _has_headroom(self.device_mb, device_mb, SPARE_MB) and _has_headroom(self.ram_mb, ram_mb, RAM_SPARE_MB)
 
 
-def _holds(total_mb: int, need_mb: int, spare_mb: int) -> bool:
+def _has_headroom(total_mb: int, need_mb: int, spare_mb: int) -> bool:
     return not total_mb or not need_mb or need_mb + spare_mb <= total_mb
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
-    place: Place
-    is_small: bool = False
+class ComponentPlacement:
+    residency: Residency
+    is_quantized: bool = False
     """In 8 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How one model lives. MiB of the device: `resting_mb` always, `step_mb` more in a step, `decode_mb` in a decode.
+class PlacementPlan:
+    """The placement of one model. Device memory, MiB: `resident_mb` always, `step_mb` more during a step, `decode_mb`
+    more during a decode.
 
     Attributes:
-        seats: by the part's name.
-        ram_mb: main memory that it keeps; `load_mb` while it is loaded.
+        placements: by component name.
+        ram_mb: RAM in use; `load_mb` while it is being loaded.
         is_tiled: the decoder works in slices and tiles.
-        format: on the CPU, the number format to take; else "".
-        cost: what it loses; 0: nothing.
+        format: the number format on the CPU, else "".
+        cost: relative slowdown; 0: none.
     """
 
     model: str
-    seats: dict[str, Seat] = field(hash=False)
-    resting_mb: int = 0
+    placements: dict[str, ComponentPlacement] = field(hash=False)
+    resident_mb: int = 0
     step_mb: int = 0
     decode_mb: int = 0
     ram_mb: int = 0
@@ -126,242 +137,269 @@ class Plan:
 
     @property
     def peak_mb(self) -> int:
-        return self.resting_mb + self.step_mb + self.decode_mb
+        return self.resident_mb + self.step_mb + self.decode_mb
 
     @property
-    def places(self) -> frozenset[Place]:
-        return frozenset(seat.place for seat in self.seats.values())
+    def residencies(self) -> frozenset[Residency]:
+        return frozenset(one.residency for one in self.placements.values())
 
     @property
-    def is_whole(self) -> bool:
-        """Nothing is ever moved."""
-        return self.places <= {Place.RESIDENT}
+    def is_fully_resident(self) -> bool:
+        """No component is ever moved."""
+        return self.residencies <= {Residency.RESIDENT}
 
     @property
-    def is_crawling(self) -> bool:
-        """Most weights are moved again and again."""
-        return self.cost >= _STREAMED_CORE and Place.CPU not in self.places
+    def is_group_offloaded(self) -> bool:
+        """Most weights are moved at every step."""
+        return self.cost >= _GROUP_OFFLOAD_COST and Residency.CPU not in self.residencies
 
     @property
-    def words(self) -> tuple[str, ...]:
-        """What it costs, in sentences to be translated; empty: nothing."""
-        said = [_WORDS[place] for place in Place if place in self.places and place in _WORDS]
-        if self.is_crawling:
-            said = [CRAWLS]
-        said += [SMALL] if any(seat.is_small for seat in self.seats.values()) else []
-        return (*said, *((TILES,) if self.is_tiled else ()))
+    def notes(self) -> tuple[str, ...]:
+        """The drawbacks of the plan, as sentences to be translated."""
+        notes = [note for residency, note in _RESIDENCY_NOTES.items() if residency in self.residencies]
+        if self.is_group_offloaded:
+            notes = [GROUP_OFFLOAD_NOTE]
+        notes += [QUANTIZED_NOTE] if any(one.is_quantized for one in self.placements.values()) else []
+        return (*notes, *((TILING_NOTE,) if self.is_tiled else ()))
 
 
-_WORDS = {
-    Place.PHASED: N_("Parts that are needed once come to the device for each new prompt or picture and leave again."),
-    Place.STREAMED: N_("Its text encoder passes through the device for each new prompt, which takes about a second."),
-    Place.TURNS: N_("Its parts take turns on the device, which takes seconds for each picture."),
-    Place.CPU: N_("It runs on the CPU, which takes several times as long."),
+_RESIDENCY_NOTES = {
+    Residency.ON_DEMAND: N_(
+        "Components that are needed once per prompt or picture are moved to the device for it, then back to RAM."
+    ),
+    Residency.STREAMED: N_(
+        "Its text encoder is streamed through the device for each new prompt, which takes about a second."
+    ),
+    Residency.MODEL_OFFLOAD: N_(
+        "Its components are moved to the device one after another, which takes seconds for each picture."
+    ),
+    Residency.CPU: N_("It runs on the CPU, which takes several times as long."),
 }
-CRAWLS = N_("Its weights pass through the device at every step, which is slow.")
-SMALL = N_("Some of its weights are kept in 8 bits, which changes pictures and answers very little.")
-TILES = N_("Pictures are decoded in tiles, which takes a little longer.")
+GROUP_OFFLOAD_NOTE = N_("Its weights are streamed through the device at every step, which is slow.")
+QUANTIZED_NOTE = N_("Some of its weights are quantized to 8 bits, which changes pictures and answers very little.")
+TILING_NOTE = N_("Pictures are decoded in tiles, which takes a little longer.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seating:
-    """Plans of the models that are warm together, and the names of those that must be loaded when asked for."""
+class PlacementSet:
+    """Plans of the models that are loaded together, and the names of those that are loaded on request."""
 
-    plans: tuple[Plan, ...]
-    out: tuple[str, ...] = ()
-
-
-def plan(wanted: Wanted, room: Room) -> Plan | None:
-    """The best plan for the model alone; None: it cannot be had here."""
-    return next((one for one in plans(wanted, room) if fit_together([one], room)), None)
+    plans: tuple[PlacementPlan, ...]
+    unloaded: tuple[str, ...] = ()
 
 
-def plans(wanted: Wanted, room: Room) -> list[Plan]:
-    """Every way in which such a device can run it, whether it fits or not; the best first."""
-    return sorted(_all(wanted, room), key=lambda one: (one.cost, one.peak_mb, one.ram_mb))
+def best_plan(model: ModelRequirements, budget: MemoryBudget) -> PlacementPlan | None:
+    """The best plan for the model alone; None: it does not fit."""
+    return next((one for one in all_plans(model, budget) if fit_together([one], budget)), None)
 
 
-def seat(models: Sequence[Wanted], room: Room) -> Seating:
-    """The best seating of models, the most recently used first: what is used least is the first to go.
+def all_plans(model: ModelRequirements, budget: MemoryBudget) -> list[PlacementPlan]:
+    """All plans for running the model on such a device, whether they fit or not; the best first."""
+    return sorted(_enumerate_plans(model, budget), key=lambda one: (one.cost, one.peak_mb, one.ram_mb))
 
-    A model is rather made a little slower than loaded again each time, and rather loaded again than moved about at
-    every picture.
+
+def plan_together(models: Sequence[ModelRequirements], budget: MemoryBudget) -> PlacementSet:
+    """The best plans for several models, given in order of most recent use: the least recently used is unloaded first.
+
+    A slightly slower plan is preferred to reloading a model for each request, and reloading to offloading components
+    for each image.
     """
-    choices: list[list[Plan | None]] = [[*_useful(plans(one, room), room), None] for one in models]
-    alone = [choice[0].cost if choice[0] is not None else 0.0 for choice in choices]
-    best = min(_combinations(choices, room), key=lambda combination: _loss(combination, alone))
-    kept = tuple(one for one in best if one is not None)
-    out = [model for model, one in zip(models, best, strict=True) if one is None]
-    return Seating(plans=kept, out=tuple(model.name for model in out))
+    choices: list[list[PlacementPlan | None]] = [
+        [*_non_dominated(all_plans(one, budget), budget), None] for one in models
+    ]
+    minimum_costs = [choice[0].cost if choice[0] is not None else 0.0 for choice in choices]
+    best = min(_combinations(choices, budget), key=lambda combination: _total_cost(combination, minimum_costs))
+    plans = tuple(one for one in best if one is not None)
+    unloaded = tuple(model.name for model, one in zip(models, best, strict=True) if one is None)
+    return PlacementSet(plans=plans, unloaded=unloaded)
 
 
-def beside(newcomer: Wanted, others: Sequence[Plan], room: Room) -> Plan | None:
-    """The newcomer's best plan beside models that are loaded already and stay as they are; None: one should go, because
-    it would lose more by squeezing in than by that."""
-    alone = plan(newcomer, room)
-    if alone is None:
+def plan_beside(
+    model: ModelRequirements, loaded: Sequence[PlacementPlan], budget: MemoryBudget
+) -> PlacementPlan | None:
+    """The model's best plan beside loaded models that stay as they are; None: unloading one of them costs less than the
+    slower plan."""
+    best = best_plan(model, budget)
+    if best is None:
         return None
-    fitting = (one for one in plans(newcomer, room) if fit_together([one, *others], room))
-    return next((one for one in fitting if one.cost < alone.cost + SWAP), None)
+    fitting = (one for one in all_plans(model, budget) if fit_together([one, *loaded], budget))
+    return next((one for one in fitting if one.cost < best.cost + RELOAD_COST), None)
 
 
-def fit_together(seated: Iterable[Plan], room: Room) -> bool:
-    """Steps of different models never overlap; a decode may overlap with a step of another model."""
-    seated = list(seated)
-    step_mb = max((one.step_mb for one in seated), default=0)
-    decode_mb = max((one.decode_mb for one in seated), default=0)
-    resting_mb = sum(one.resting_mb for one in seated)
-    loading_mb = max((one.load_mb - one.ram_mb for one in seated), default=0)
-    return room.has(resting_mb + step_mb + decode_mb, sum(one.ram_mb for one in seated) + max(0, loading_mb))
+def fit_together(plans: Iterable[PlacementPlan], budget: MemoryBudget) -> bool:
+    """Whether the plans fit at the same time. Steps of different models never overlap; a decode may overlap with a
+    step."""
+    plans = list(plans)
+    step_mb = max((one.step_mb for one in plans), default=0)
+    decode_mb = max((one.decode_mb for one in plans), default=0)
+    resident_mb = sum(one.resident_mb for one in plans)
+    loading_mb = max((one.load_mb - one.ram_mb for one in plans), default=0)
+    return budget.fits(resident_mb + step_mb + decode_mb, sum(one.ram_mb for one in plans) + max(0, loading_mb))
 
 
-def _combinations(choices: Sequence[Sequence[Plan | None]], room: Room) -> Iterable[tuple[Plan | None, ...]]:
+def _combinations(
+    choices: Sequence[Sequence[PlacementPlan | None]], budget: MemoryBudget
+) -> Iterable[tuple[PlacementPlan | None, ...]]:
     for combination in product(*choices):
-        if fit_together((one for one in combination if one is not None), room):
+        if fit_together((one for one in combination if one is not None), budget):
             yield combination
 
 
-def _loss(combination: Sequence[Plan | None], alone: Sequence[float]) -> tuple[float, int]:
-    """`alone`: what each model costs by itself. What goes out weighs more the more recently it was used."""
-    swaps = [SWAP + (len(alone) - place) / 100 for place, one in enumerate(combination) if one is None]
-    costs = [least if one is None else one.cost for one, least in zip(combination, alone, strict=True)]
-    return sum(costs) + sum(swaps), len(swaps)
+def _total_cost(combination: Sequence[PlacementPlan | None], minimum_costs: Sequence[float]) -> tuple[float, int]:
+    """`minimum_costs`: of each model alone. Unloading a model costs more the more recently it was used."""
+    count = len(minimum_costs)
+    reloads = [RELOAD_COST + (count - index) / 100 for index, one in enumerate(combination) if one is None]
+    costs = [least if one is None else one.cost for one, least in zip(combination, minimum_costs, strict=True)]
+    return sum(costs) + sum(reloads), len(reloads)
 
 
-def _useful(ordered: list[Plan], room: Room) -> list[Plan]:
-    """Those that fit alone and take less of something than each better one."""
-    kept: list[Plan] = []
+def _non_dominated(ordered: list[PlacementPlan], budget: MemoryBudget) -> list[PlacementPlan]:
+    """Plans that fit alone and need less of some memory than each better plan."""
+    kept: list[PlacementPlan] = []
     for one in ordered:
-        sizes = _sizes(one)
-        is_better = all(any(a < b for a, b in zip(sizes, _sizes(other), strict=True)) for other in kept)
-        if is_better and fit_together([one], room):
+        sizes = _memory_sizes(one)
+        is_better = all(any(a < b for a, b in zip(sizes, _memory_sizes(other), strict=True)) for other in kept)
+        if is_better and fit_together([one], budget):
             kept.append(one)
     return kept
 
 
-def _sizes(one: Plan) -> tuple[int, ...]:
-    return one.resting_mb, one.step_mb, one.decode_mb, one.ram_mb, one.load_mb
+def _memory_sizes(one: PlacementPlan) -> tuple[int, ...]:
+    return one.resident_mb, one.step_mb, one.decode_mb, one.ram_mb, one.load_mb
 
 
 # ---------------------------------------------------------------- all plans of one model
 
 
-def _all(wanted: Wanted, room: Room) -> Iterable[Plan]:
-    if room.kind == "cpu":
-        yield from _on_cpu(wanted, 0.0)
+def _enumerate_plans(model: ModelRequirements, budget: MemoryBudget) -> Iterable[PlacementPlan]:
+    if budget.kind == "cpu":
+        yield from _cpu_plans(model, 0.0)
         return
-    shares = room.kind not in OWN_MEMORY
-    has_decoder = any(part.role is Role.VAE for part in wanted.parts)
+    shares_ram = budget.kind not in DISCRETE_MEMORY_KINDS
+    has_decoder = any(one.role is ComponentRole.VAE for one in model.components)
     tilings = (False, True) if has_decoder else (False,)
-    formats = list(_formats(wanted, room))
-    for (small_rare, small_core), is_tiled in product(formats, tilings):
-        for place in _places_of_the_rare(wanted, shares=shares, is_small=small_rare):
-            yield _laid_out(wanted, place, small_rare, small_core, is_tiled=is_tiled, shares=shares)
-    if shares:
+    quantizations = list(_quantization_choices(model, budget))
+    for (per_prompt, per_step), is_tiled in product(quantizations, tilings):
+        for residency in _per_prompt_residencies(model, shares_ram=shares_ram, is_quantized=per_prompt):
+            yield _component_plan(model, residency, per_prompt, per_step, is_tiled=is_tiled, shares_ram=shares_ram)
+    if shares_ram:
         return
     if not has_decoder:
-        yield from _on_cpu(wanted, _COSTS[Place.CPU])
-    elif (False, False) in formats:
-        yield from (_in_turns(wanted, is_tiled=is_tiled) for is_tiled in tilings)
-        yield _streamed(wanted)
+        yield from _cpu_plans(model, _RESIDENCY_COSTS[Residency.CPU])
+    elif (False, False) in quantizations:
+        yield from (_model_offload_plan(model, is_tiled=is_tiled) for is_tiled in tilings)
+        yield _group_offload_plan(model)
 
 
-def _places_of_the_rare(wanted: Wanted, *, shares: bool, is_small: bool) -> list[Place]:
-    """Only text encoders are streamed, and only in their own format."""
-    roles = {part.role for part in wanted.parts}
-    if shares or not roles & set(_AT_TIMES):
-        return [Place.RESIDENT]
-    streams = Role.TEXT_ENCODER in roles and not is_small
-    return [Place.RESIDENT, Place.PHASED, *([Place.STREAMED] if streams else [])]
+def _per_prompt_residencies(model: ModelRequirements, *, shares_ram: bool, is_quantized: bool) -> list[Residency]:
+    """Only text encoders are streamed, and only unquantized ones."""
+    roles = {one.role for one in model.components}
+    if shares_ram or not roles & set(_PER_PROMPT_ROLES):
+        return [Residency.RESIDENT]
+    can_stream = ComponentRole.TEXT_ENCODER in roles and not is_quantized
+    return [Residency.RESIDENT, Residency.ON_DEMAND, *([Residency.STREAMED] if can_stream else [])]
 
 
-def _formats(wanted: Wanted, room: Room) -> Iterable[tuple[bool, bool]]:
-    """Whether parts needed at times and those needed at every step are in 8 bits."""
-    can_shrink = room.can_quantize and wanted.quantize != "none"
-    if can_shrink and wanted.quantize == EIGHT_BIT:
+def _quantization_choices(model: ModelRequirements, budget: MemoryBudget) -> Iterable[tuple[bool, bool]]:
+    """Whether to quantize the components needed per prompt and those needed per step."""
+    can_quantize = budget.can_quantize and model.quantize != "none"
+    if can_quantize and model.quantize == EIGHT_BIT:
         return [(True, True)]
-    return [(False, False), (True, False), (False, True), (True, True)] if can_shrink else [(False, False)]
+    return [(False, False), (True, False), (False, True), (True, True)] if can_quantize else [(False, False)]
 
 
-def _laid_out(
-    wanted: Wanted, rarely: Place, small_rare: bool, small_core: bool, *, is_tiled: bool, shares: bool
-) -> Plan:
-    """What is needed at every step stays on the device; what is needed at times is where `rarely` says."""
-    seats: dict[str, Seat] = {}
-    resting_mb = coming_mb = ram_mb = 0
-    for part in wanted.parts:
-        is_rare = part.role in _AT_TIMES
-        wants_small = small_rare if is_rare else small_core and part.role in _CORE
-        is_small = wants_small and 0 < part.small_mb < part.size_mb
-        size_mb = part.small_mb if is_small else part.size_mb
-        place = rarely if is_rare else Place.RESIDENT
-        seats[part.name] = Seat(place=place, is_small=is_small)
-        if place is Place.RESIDENT:
-            resting_mb += size_mb
+def _component_plan(
+    model: ModelRequirements,
+    per_prompt: Residency,
+    quantize_per_prompt: bool,
+    quantize_per_step: bool,
+    *,
+    is_tiled: bool,
+    shares_ram: bool,
+) -> PlacementPlan:
+    """Components needed at every step stay on the device; `per_prompt` is the residency of those needed per prompt."""
+    placements: dict[str, ComponentPlacement] = {}
+    resident_mb = moved_mb = ram_mb = 0
+    for component in model.components:
+        is_per_prompt = component.role in _PER_PROMPT_ROLES
+        quantize = quantize_per_prompt if is_per_prompt else quantize_per_step and component.role in _PER_STEP_ROLES
+        is_quantized = quantize and 0 < component.quantized_mb < component.size_mb
+        size_mb = component.quantized_mb if is_quantized else component.size_mb
+        residency = per_prompt if is_per_prompt else Residency.RESIDENT
+        placements[component.name] = ComponentPlacement(residency=residency, is_quantized=is_quantized)
+        if residency is Residency.RESIDENT:
+            resident_mb += size_mb
         else:
             ram_mb += size_mb
-            coming_mb = max(coming_mb, size_mb if place is Place.PHASED else -(-size_mb // _STREAMED))
-    asked = wanted.quantize == EIGHT_BIT
-    cost = _COSTS[rarely] + _TILING * is_tiled
-    cost += 0 if asked else _SMALL_ENCODER * small_rare + _SMALL_CORE * small_core
-    return Plan(
-        model=wanted.name,
-        seats=seats,
-        resting_mb=resting_mb,
-        step_mb=wanted.work_mb + coming_mb,
-        decode_mb=_decode_mb(wanted, is_tiled),
-        ram_mb=resting_mb if shares else ram_mb,
-        load_mb=wanted.loading_mb,
+            moved_mb = max(moved_mb, size_mb if residency is Residency.ON_DEMAND else -(-size_mb // _STREAM_BLOCKS))
+    is_requested = model.quantize == EIGHT_BIT
+    cost = _RESIDENCY_COSTS[per_prompt] + _TILING_COST * is_tiled
+    if not is_requested:
+        cost += _QUANTIZED_ENCODER_COST * quantize_per_prompt + _QUANTIZED_CORE_COST * quantize_per_step
+    return PlacementPlan(
+        model=model.name,
+        placements=placements,
+        resident_mb=resident_mb,
+        step_mb=model.activation_mb + moved_mb,
+        decode_mb=_decode_peak_mb(model, is_tiled),
+        ram_mb=resident_mb if shares_ram else ram_mb,
+        load_mb=model.peak_load_mb,
         is_tiled=is_tiled,
         cost=cost,
     )
 
 
-def _in_turns(wanted: Wanted, *, is_tiled: bool) -> Plan:
-    """The largest part at a time, and never a decode beside a step."""
-    largest_mb = max((part.size_mb for part in wanted.parts), default=0)
-    return Plan(
-        model=wanted.name,
-        seats={part.name: Seat(place=Place.TURNS) for part in wanted.parts},
-        step_mb=largest_mb + max(wanted.work_mb, _decode_mb(wanted, is_tiled)),
-        ram_mb=wanted.size_mb,
-        load_mb=wanted.loading_mb,
+def _model_offload_plan(model: ModelRequirements, *, is_tiled: bool) -> PlacementPlan:
+    """One component on the device at a time; a decode never overlaps with a step."""
+    largest_mb = max((one.size_mb for one in model.components), default=0)
+    return PlacementPlan(
+        model=model.name,
+        placements={one.name: ComponentPlacement(residency=Residency.MODEL_OFFLOAD) for one in model.components},
+        step_mb=largest_mb + max(model.activation_mb, _decode_peak_mb(model, is_tiled)),
+        ram_mb=model.size_mb,
+        load_mb=model.peak_load_mb,
         is_tiled=is_tiled,
-        cost=_COSTS[Place.TURNS] + _TILING * is_tiled,
+        cost=_RESIDENCY_COSTS[Residency.MODEL_OFFLOAD] + _TILING_COST * is_tiled,
     )
 
 
-def _streamed(wanted: Wanted) -> Plan:
-    """Everything but the decoder passes through in blocks."""
-    stays = [part for part in wanted.parts if part.role in (Role.VAE, Role.OTHER)]
-    passing = [part for part in wanted.parts if part not in stays]
-    seats = {part.name: Seat(place=Place.RESIDENT if part in stays else Place.STREAMED) for part in wanted.parts}
-    block_mb = max((-(-part.size_mb // _STREAMED) for part in passing), default=0)
-    return Plan(
-        model=wanted.name,
-        seats=seats,
-        resting_mb=sum(part.size_mb for part in stays),
-        step_mb=block_mb + wanted.work_mb,
-        decode_mb=_decode_mb(wanted, is_tiled=True),
-        ram_mb=sum(part.size_mb for part in passing),
-        load_mb=wanted.loading_mb,
+def _group_offload_plan(model: ModelRequirements) -> PlacementPlan:
+    """Everything but the decoder is streamed in blocks."""
+    resident = [one for one in model.components if one.role in (ComponentRole.VAE, ComponentRole.OTHER)]
+    streamed = [one for one in model.components if one not in resident]
+    placements = {
+        one.name: ComponentPlacement(residency=Residency.RESIDENT if one in resident else Residency.STREAMED)
+        for one in model.components
+    }
+    block_mb = max((-(-one.size_mb // _STREAM_BLOCKS) for one in streamed), default=0)
+    return PlacementPlan(
+        model=model.name,
+        placements=placements,
+        resident_mb=sum(one.size_mb for one in resident),
+        step_mb=block_mb + model.activation_mb,
+        decode_mb=_decode_peak_mb(model, is_tiled=True),
+        ram_mb=sum(one.size_mb for one in streamed),
+        load_mb=model.peak_load_mb,
         is_tiled=True,
-        cost=_STREAMED_CORE + _TILING,
+        cost=_GROUP_OFFLOAD_COST + _TILING_COST,
     )
 
 
-def _on_cpu(wanted: Wanted, cost: float) -> Iterable[Plan]:
-    """In each of the formats; a decoder there works on the whole picture."""
-    for lost, (form, size_mb) in enumerate(wanted.cpu):
-        yield Plan(
-            model=wanted.name,
-            seats={part.name: Seat(place=Place.CPU, is_small=form == EIGHT_BIT) for part in wanted.parts},
-            ram_mb=size_mb + wanted.work_mb + wanted.decode_mb,
+def _cpu_plans(model: ModelRequirements, cost: float) -> Iterable[PlacementPlan]:
+    """One plan for each number format; on the CPU the decoder always works on the whole image."""
+    for rank, (number_format, size_mb) in enumerate(model.cpu_formats):
+        yield PlacementPlan(
+            model=model.name,
+            placements={
+                one.name: ComponentPlacement(residency=Residency.CPU, is_quantized=number_format == EIGHT_BIT)
+                for one in model.components
+            },
+            ram_mb=size_mb + model.activation_mb + model.vae_decode_mb,
             load_mb=size_mb,
-            format=form,
-            cost=cost + lost,
+            format=number_format,
+            cost=cost + rank,
         )
 
 
-def _decode_mb(wanted: Wanted, is_tiled: bool) -> int:
-    return -(-wanted.decode_mb // _TILED) if is_tiled else wanted.decode_mb
+def _decode_peak_mb(model: ModelRequirements, is_tiled: bool) -> int:
+    return -(-model.vae_decode_mb // _TILE_SAVING) if is_tiled else model.vae_decode_mb

@@ -1,4 +1,4 @@
-"""Gets one model here: fetches, verifies, loads and tries it. Who may have it is not decided here."""
+"""Downloads, verifies, loads and smoke-tests one model. Activation is decided elsewhere."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -9,43 +9,55 @@ from bot import error_texts
 from bot.commands import COMMANDS, Command
 from bot.errors import EaselError, EngineError, ModelRefused, StorageFull, UserError
 from bot.jobs import ImageRef, Media
-from bot.memory.fit import gib
+from bot.memory.fit import format_gib
 from bot.models import (
     IMAGE_TO_IMAGE,
-    Arrival,
+    InstallProgress,
     ModelSpec,
 )
-from bot.ports import Described, Done, Downloads, Listing, Measured, Pool, Progress, Task, TaskImage, Transfer, Wanted
+from bot.ports import (
+    DownloadProgress,
+    Downloads,
+    Measurement,
+    ModelCapabilities,
+    Pool,
+    Progress,
+    RepoListing,
+    RepoRef,
+    Task,
+    TaskImage,
+    TaskOutput,
+)
 
-TRIAL_SEED = 7
+SMOKE_TEST_SEED = 7
 
 
-def wanted_of(spec: ModelSpec) -> list[Wanted]:
-    """The repos that a model needs from a hub: its own, and those of its LoRAs."""
-    own = [Wanted(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
-    return [*own, *(Wanted(repo=lora) for lora in spec.loras)]
+def required_repos(spec: ModelSpec) -> list[RepoRef]:
+    """The hub repos that a model needs: its own and those of its LoRAs."""
+    own = [RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
+    return [*own, *(RepoRef(repo=lora) for lora in spec.loras)]
 
 
-async def fetched(downloads: Downloads, listing: Listing) -> AsyncGenerator[Transfer, None]:
-    """What `downloads.fetch` tells, and a full disk in the owner's words: it is where models go, not where jobs go.
+async def download_repo(downloads: Downloads, listing: RepoListing) -> AsyncGenerator[DownloadProgress, None]:
+    """The progress of `downloads.download`; a full disk is reported as the model cache's, not the queue's.
 
     Raises: DownloadFailed, ModelRefused.
     """
     try:
-        async with aclosing(downloads.fetch(listing)) as transfers:
-            async for transfer in transfers:
-                yield transfer
+        async with aclosing(downloads.download(listing)) as events:
+            async for progress in events:
+                yield progress
     except StorageFull as full:
-        detail = f"{gib(full.need_mb)} on the disk, {gib(full.free_mb)} are free"
-        raise ModelRefused(listing.wanted.repo, "disk", detail=detail) from full
+        detail = f"{format_gib(full.need_mb)} on the disk, {format_gib(full.free_mb)} are free"
+        raise ModelRefused(listing.ref.repo, "disk", detail=detail) from full
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What the model made when it was tried: a picture or a text, in `seconds` of device time."""
+class SmokeTest:
+    """The output of one test generation: an image or a text, in `seconds` of device time."""
 
     task: str
-    picture: Media | None = None
+    image: Media | None = None
     text: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
@@ -53,92 +65,92 @@ class Trial:
 
 @dataclass(kw_only=True)
 class Installer:
-    """Runs one installation. `tell` hears of every change of its standing."""
+    """Runs one installation. `on_progress` is called with each change."""
 
     downloads: Downloads
     pool: Pool
-    sample: Media
-    """A picture to ask about and to start from."""
-    tell: Callable[[Arrival], None]
-    learn: Callable[[Measured | Described], None] = lambda _event: None
+    sample_image: Media
+    """An input image for the tests."""
+    on_progress: Callable[[InstallProgress], None]
+    on_event: Callable[[Measurement | ModelCapabilities], None] = lambda _event: None
 
-    async def fetch(self, listings: Sequence[Listing]) -> None:
+    async def download(self, listings: Sequence[RepoListing]) -> None:
         """Raises: DownloadFailed, ModelRefused: the disk is full."""
-        total = sum(listing.total for listing in listings)
+        total = sum(listing.total_bytes for listing in listings)
         done = 0
         for listing in listings:
-            async with aclosing(fetched(self.downloads, listing)) as transfers:
-                async for transfer in transfers:
-                    left = total - done - transfer.done
-                    self.tell(
-                        Arrival(
-                            stage=transfer.stage,
-                            done=done + transfer.done,
+            async with aclosing(download_repo(self.downloads, listing)) as events:
+                async for progress in events:
+                    remaining = total - done - progress.done
+                    self.on_progress(
+                        InstallProgress(
+                            stage=progress.stage,
+                            done=done + progress.done,
                             total=total,
-                            rate=transfer.rate,
-                            eta_s=left / transfer.rate if transfer.rate else transfer.eta_s,
+                            rate=progress.rate,
+                            eta_s=remaining / progress.rate if progress.rate else progress.eta_s,
                         )
                     )
-            done += listing.total
+            done += listing.total_bytes
 
-    async def attempt(self, spec: ModelSpec) -> list[Trial]:
-        """One small job for each kind of thing that the model does. Raises: ModelRefused, with why it failed."""
-        made: list[Trial] = []
-        for command, task in _commands_of(spec):
-            self.tell(Arrival(stage="loading" if not made else "trying"))
+    async def run_smoke_tests(self, spec: ModelSpec) -> list[SmokeTest]:
+        """Run one small job for each kind of task that the model supports. Raises: ModelRefused, with the reason."""
+        passed: list[SmokeTest] = []
+        for command, task in _smoke_test_commands(spec):
+            self.on_progress(InstallProgress(stage="loading" if not passed else "trying"))
             try:
-                made.append(await self._try(spec, command, task))
+                passed.append(await self._run_smoke_test(spec, command, task))
             except EaselError as error:
-                raise ModelRefused(spec.called, "trial", detail=reason_of(error)) from error
-        return made
+                raise ModelRefused(spec.display_name, "trial", detail=failure_reason(error)) from error
+        return passed
 
-    async def _try(self, spec: ModelSpec, command: Command, task: str) -> Trial:
-        images = (TaskImage("init", self.sample),) if command.images else ()
-        run = Task(
+    async def _run_smoke_test(self, spec: ModelSpec, command: Command, task: str) -> SmokeTest:
+        images = (TaskImage("init", self.sample_image),) if command.images else ()
+        test = Task(
             id=f"trial-{spec.name}-{time.monotonic_ns()}",
             command=command.name,
             answers=command.answers.value,
             task=task,
             model=spec,
-            options=command.fill_options(spec, TRIAL_SEED),
+            options=command.fill_options(spec, SMOKE_TEST_SEED),
             images=images,
-            alone=True,
-            urgent=True,
+            is_exclusive=True,
+            is_urgent=True,
         )
-        done = await self._run(run)
-        picture = done.pictures[0].media if done.pictures else None
-        if picture is None and not (done.text or "").strip():
-            raise EngineError("it made nothing")
-        return Trial(task=task, picture=picture, text=done.text or "", seconds=done.seconds, notes=done.notes)
+        output = await self._run_task(test)
+        image = output.images[0].media if output.images else None
+        if image is None and not (output.text or "").strip():
+            raise EngineError("the output is empty")
+        return SmokeTest(task=task, image=image, text=output.text or "", seconds=output.seconds, notes=output.notes)
 
-    async def _run(self, task: Task) -> Done:
-        async with aclosing(self.pool.run(task)) as events:
+    async def _run_task(self, task: Task) -> TaskOutput:
+        async with aclosing(self.pool.run_task(task)) as events:
             async for event in events:
                 match event:
                     case Progress() if not event.note:
-                        self.tell(Arrival(stage="trying", done=event.step, total=event.steps))
-                    case Measured() | Described():
-                        self.learn(event)
-                    case Done():
+                        self.on_progress(InstallProgress(stage="trying", done=event.step, total=event.steps))
+                    case Measurement() | ModelCapabilities():
+                        self.on_event(event)
+                    case TaskOutput():
                         return event
         raise EngineError("the pool ended without a result")
 
 
-def _commands_of(spec: ModelSpec) -> list[tuple[Command, str]]:
-    """The smallest request of each task, those without a picture first."""
-    found = []
+def _smoke_test_commands(spec: ModelSpec) -> list[tuple[Command, str]]:
+    """The smallest request for each task; those without an input image come first."""
+    commands = []
     for task in spec.tasks:
         kind = next((kind for kind in COMMANDS.values() if task in kind.smoke_tests), None)
         if kind is None:
             continue
-        has_picture = kind.images_needed > 0 or task == IMAGE_TO_IMAGE
-        images = (ImageRef("0" * 64),) if has_picture else ()
-        found.append((kind(values=kind.smoke_test_values, images=images), task))
-    return sorted(found, key=lambda pair: bool(pair[0].images))
+        needs_image = kind.images_needed > 0 or task == IMAGE_TO_IMAGE
+        images = (ImageRef("0" * 64),) if needs_image else ()
+        commands.append((kind(values=kind.smoke_test_values, images=images), task))
+    return sorted(commands, key=lambda pair: bool(pair[0].images))
 
 
-def reason_of(error: BaseException) -> str:
-    """Why, in words for the owner: an engine's own detail, which strangers never read."""
+def failure_reason(error: BaseException) -> str:
+    """The reason as text for the owner; it includes an engine's detail, which other people never see."""
     detail = getattr(error, "detail", "")
     if isinstance(error, UserError) or not detail:
         return error_texts.explain(error).rstrip(".")

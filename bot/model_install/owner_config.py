@@ -1,4 +1,4 @@
-"""The owner's choice of models, in the settings file of the data directory; and what a stop broke off, beside it."""
+"""The owner's model settings in the data directory, and the list of pending installations next to them."""
 
 import contextlib
 import json
@@ -8,17 +8,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bot.models import Arrival, Models, ModelSpec
-from bot.ports import OnTheWay
+from bot.errors import ConfigError, ModelRefused
+from bot.models import InstallProgress, ModelRegistry, ModelSettings, ModelSpec
+from bot.ports import PendingInstall
 from bot.settings.overlay import Overlay
 from bot.settings.places import FILE_NAME
 
-ON_THE_WAY = "arriving.json"
+PENDING_FILE = "arriving.json"
+
+
+def write_config(write: Callable[[], None]) -> None:
+    """Call `write`, which changes the owner's file. Raises: ModelRefused, with the reason if it cannot be written."""
+    try:
+        write()
+    except OSError as error:
+        raise ModelRefused("config.toml", "unwritable", detail=error.strerror or str(error)) from error
+    except ConfigError as error:
+        raise ModelRefused("config.toml", "unwritable", detail=error.problems[0].rstrip(".")) from error
 
 
 @dataclass(frozen=True)
-class OwnersChoices:
-    """Implements `bot.ports.Choices`. `shipped`: reads the shipped settings of each model, by name."""
+class ModelConfigFile:
+    """Implements `bot.ports.OwnerModelConfig`. `shipped` reads the shipped settings of each model, by name."""
 
     data_dir: Path
     shipped: Callable[[], Mapping[str, ModelSpec]]
@@ -27,58 +38,60 @@ class OwnersChoices:
     def path(self) -> Path:
         return self.data_dir / FILE_NAME
 
-    def choose(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
+    def enable_model(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
         overlay = Overlay(self.path)
-        own: list[str] = []
-        for other, values in overlay.models().items():
-            had = values.get("default_for", [])
-            left = [task for task in had if task not in tasks]
+        own_tasks: list[str] = []
+        for other, values in overlay.model_tables().items():
+            before = values.get("default_for", [])
+            remaining = [task for task in before if task not in tasks]
             if other == name:
-                own = left
-            elif left != had:
-                overlay.set_model(other, {"default_for": left})
-        overlay.set_model(name, {**table, "default_for": [*tasks, *own]})
+                own_tasks = remaining
+            elif remaining != before:
+                overlay.set_model(other, {"default_for": remaining})
+        overlay.set_model(name, {**table, "default_for": [*tasks, *own_tasks]}, renamed=ModelSettings.renamed)
         overlay.save()
 
-    def forget(self, name: str) -> None:
+    def remove_model(self, name: str) -> None:
         overlay = Overlay(self.path)
         overlay.remove_model(name)
         overlay.save()
 
-    def preset(self, name: str) -> ModelSpec | None:
+    def shipped_preset(self, name: str) -> ModelSpec | None:
         return self.shipped().get(name)
 
-    # ------------------------------------------------------------ what is under way
+    # ------------------------------------------------------------ pending installations
 
-    def on_the_way(self) -> Sequence[OnTheWay]:
-        return [OnTheWay(name, tuple(tasks)) for name, tasks in self._noted().items()]
+    def pending_installs(self) -> Sequence[PendingInstall]:
+        return [PendingInstall(name, tuple(tasks)) for name, tasks in self._read_pending().items()]
 
-    def expect(self, models: Models) -> None:
-        """Before anything works: jobs that wait for a model on its way go on waiting."""
-        for broken in self.on_the_way():
-            spec = models.find(broken.name)
+    def restore_pending(self, models: ModelRegistry) -> None:
+        """At startup: register models that are being installed, for which queued jobs keep waiting."""
+        for pending in self.pending_installs():
+            spec = models.find(pending.name)
             if spec is None:
-                self.note_on_the_way(broken.name, None)
-            elif models.get(broken.name) is None:
-                models.put(replace(spec, enabled=True, default_for=()))
-                models.arrives(broken.name, Arrival(stage="downloading"))
+                self.set_pending_install(pending.name, None)
+            elif models.get(pending.name) is None:
+                models.add_model(replace(spec, enabled=True, default_for=()))
+                models.set_install_progress(pending.name, InstallProgress(stage="downloading"))
 
-    def note_on_the_way(self, name: str, tasks: Sequence[str] | None) -> None:
-        noted = self._noted()
+    def set_pending_install(self, name: str, tasks: Sequence[str] | None) -> None:
+        pending = self._read_pending()
         if tasks is not None:
-            noted[name] = list(tasks)
-        elif noted.pop(name, None) is None:
+            pending[name] = list(tasks)
+        elif pending.pop(name, None) is None:
             return
-        path = self.data_dir / ON_THE_WAY
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(noted), encoding="utf-8")
-        os.replace(fresh, path)
+        path = self.data_dir / PENDING_FILE
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(pending), encoding="utf-8")
+        os.replace(temporary, path)
 
-    def _noted(self) -> dict[str, list[str]]:
+    def _read_pending(self) -> dict[str, list[str]]:
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.data_dir / ON_THE_WAY).read_text(encoding="utf-8"))
-            if isinstance(found, dict):
+            pending = json.loads((self.data_dir / PENDING_FILE).read_text(encoding="utf-8"))
+            if isinstance(pending, dict):
                 return {
-                    str(name): [str(task) for task in tasks] for name, tasks in found.items() if isinstance(tasks, list)
+                    str(name): [str(task) for task in tasks]
+                    for name, tasks in pending.items()
+                    if isinstance(tasks, list)
                 }
         return {}

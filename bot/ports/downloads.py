@@ -1,4 +1,4 @@
-"""Fetching models from a hub: what a repo has, and its bytes."""
+"""Downloads from a model hub: repo listings and files."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What is wanted of a repo `org/name`, as in `ModelSettings`: `revision` (a commit or branch, "": the newest),
-    `variant` and `file`."""
+class RepoRef:
+    """A repo `org/name` with the `revision` (a commit or branch; "": the default branch), `variant` and `file` to use,
+    as in `ModelSettings`."""
 
     repo: str
     revision: str = ""
@@ -18,54 +18,55 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """`size` is bytes; `sha256` is empty where the hub names none. `is_here`: it is in the cache already, whole."""
+    """`size` is in bytes; `sha256` is empty if the hub gives none. `is_cached`: the complete file is in the cache."""
 
     path: str
     size: int
     sha256: str = ""
-    is_here: bool = False
+    is_cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
-    """What would be fetched for a `Wanted`.
+class RepoListing:
+    """The files that would be downloaded for a `RepoRef`.
 
     Attributes:
-        commit: 40 hex digits, the commit that will be fetched and recorded.
-        licence: what the hub says (its tag, such as "apache-2.0"); empty when it says nothing.
-        is_gated: its page asks people to accept something first.
-        refused: names of weights that are left out for their format, as long as there are safetensors instead.
-        kind: the class that the model's index or config names, such as "StableDiffusionPipeline", or that a whole model
-            in one file is of; empty when unknown.
-        variant: of the weights that were found, which may be another than wanted.
-        cache: the folder the files go to; `free` is how many bytes are free there.
+        commit: 40 hex digits; the commit that will be downloaded and recorded.
+        licence: the hub's licence tag, such as "apache-2.0"; empty if it has none.
+        is_gated: people have to accept terms on the repo's page first.
+        rejected_files: weights that are skipped because of their format; there are safetensors instead.
+        class_name: named by the model's index or config, such as "StableDiffusionPipeline", or identified from a
+            single-file model; empty if unknown.
+        variant: of the weights found; may differ from the requested one.
+        cache: the folder that the files are stored in; it has `free_bytes` of free space.
     """
 
-    wanted: Wanted
+    ref: RepoRef
     commit: str
     files: tuple[HubFile, ...]
     licence: str = ""
     is_gated: bool = False
-    refused: tuple[str, ...] = ()
-    kind: str = ""
+    rejected_files: tuple[str, ...] = ()
+    class_name: str = ""
     variant: str = ""
     cache: str = ""
-    free: int = 0
+    free_bytes: int = 0
 
     @property
-    def total(self) -> int:
-        """Bytes."""
+    def total_bytes(self) -> int:
+        """Size of all files, bytes."""
         return sum(file.size for file in self.files)
 
     @property
-    def missing(self) -> int:
-        """Bytes that are not here yet."""
-        return sum(file.size for file in self.files if not file.is_here)
+    def missing_bytes(self) -> int:
+        """Bytes that are not in the cache yet."""
+        return sum(file.size for file in self.files if not file.is_cached)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
-    """How far a fetch is: bytes of all files, of the total; bytes a second of late; seconds left, None: unknown.
+class DownloadProgress:
+    """Progress of a download over all its files: bytes `done` of `total`, recent `rate` in bytes per second, and
+    `eta_s` seconds left (None: unknown).
 
     `stage` is "downloading", then "checking" while hashes are compared.
     """
@@ -78,21 +79,21 @@ class Transfer:
 
 
 class Downloads(Protocol):
-    """The only way to a hub. Hugging Face's own variables are obeyed, and those for proxies."""
+    """The only access to a hub. It obeys Hugging Face's own environment variables and the proxy variables."""
 
-    async def look(self, wanted: Wanted) -> Listing:
-        """Ask the hub; nothing is fetched but names and sizes. Raises: DownloadFailed."""
+    async def inspect_repo(self, ref: RepoRef) -> RepoListing:
+        """List names and sizes without downloading any files. Raises: DownloadFailed."""
 
-    def fetch(self, listing: Listing) -> AsyncGenerator[Transfer, None]:
-        """Fetch and verify what is missing; ends when all of it is in the cache and right.
+    def download(self, listing: RepoListing) -> AsyncGenerator[DownloadProgress, None]:
+        """Download and verify the missing files; ends when all of them are in the cache and verified.
 
-        Closing the iterator stops it; what came already is kept, and the next fetch goes on from there.
+        Closing the iterator stops the download. Partial files are kept, and the next download resumes them.
 
         Raises: DownloadFailed, StorageFull.
         """
 
-    async def usage(self) -> dict[str, int]:
-        """Bytes on the disk of each repo in the cache."""
+    async def disk_usage(self) -> dict[str, int]:
+        """Size of each repo in the cache, bytes."""
 
-    async def remove(self, repo: str) -> int:
-        """Delete a repo from the cache; returns the bytes freed, 0 when it was not there."""
+    async def delete_repo(self, repo: str) -> int:
+        """Delete a repo from the cache; returns the bytes freed, 0 if it was not cached."""

@@ -1,22 +1,22 @@
-"""Pictures on disk, the outbox, what was measured, and the database's housekeeping."""
+"""Image files, the outbox, measurements, and database maintenance."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from bot.jobs import Job, Media, Picture
-from bot.ports.pool import Measured
+from bot.jobs import Job, Media, StoredImage
+from bot.ports.pool import Measurement
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepResult:
     files: int
     megabytes: float
 
 
 class MediaStore(Protocol):
-    async def add(
+    async def add_upload(
         self,
         owner: str,
         media: Media,
@@ -24,30 +24,30 @@ class MediaStore(Protocol):
         width: int,
         height: int,
         parameters: Mapping[str, Any] | None,
-    ) -> Picture:
-        """Keep an upload: file written and fsynced, then its rows. Raises: StorageFull."""
+    ) -> StoredImage:
+        """Store an upload: write and fsync the file, then insert its rows. Raises: StorageFull."""
 
-    async def write(self, media: Media) -> str:
-        """Write and fsync the file only; returns its id. The rows come with `JobStore.render`; until then the sweep
-        spares it for an hour."""
+    async def write_file(self, media: Media) -> str:
+        """Write and fsync the file only; returns its id. `JobStore.save_result` inserts the rows; until then the sweep
+        leaves the file alone for an hour."""
 
-    async def picture(self, media_id: str, owner: str) -> Picture:
-        """Raises: MediaNotFound (also when it belongs to others)."""
+    async def get_image(self, media_id: str, owner: str) -> StoredImage:
+        """Raises: MediaNotFound, also if it belongs to somebody else."""
 
-    async def read(self, media_id: str, owner: str | None) -> Media:
-        """The bytes. Owner None: for the house's own use. Raises: MediaNotFound."""
+    async def read_media(self, media_id: str, owner: str | None) -> Media:
+        """The bytes. Owner None: for internal use, without an ownership check. Raises: MediaNotFound."""
 
-    async def share(self, media_id: str, person_id: str) -> Picture:
-        """Make somebody's picture this person's too; nothing is copied. Raises: MediaNotFound (nobody has it)."""
+    async def share(self, media_id: str, person_id: str) -> StoredImage:
+        """Make this person a further owner of the image; nothing is copied. Raises: MediaNotFound: nobody owns it."""
 
-    async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> Swept:
-        """Forget pictures no job uses after `unused_s`, and the oldest beyond `keep_days` (0: for ever) and
-        `max_gb` (0: no limit); delete files without owner rows."""
+    async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
+        """Delete images that no job has used for `unused_s`, images older than `keep_days` (0: unlimited), the oldest
+        beyond `max_gb` (0: unlimited), and files without owner rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One outbox row that is due. `message_ref` is where the placeholder stands, if it was placed."""
+    """One outbox row that is due. `message_ref` refers to the placeholder message, if it was posted."""
 
     id: int
     job: Job
@@ -58,59 +58,60 @@ class Delivery:
 
     @property
     def nonce(self) -> str:
-        """Stable over retries and restarts, at most 25 characters."""
+        """Stable across retries and restarts; at most 25 characters."""
         return f"{self.job.id}{self.kind[0]}"
 
 
 class Outbox(Protocol):
-    async def due(self, limit: int = 50, *, besides: Collection[str] = ()) -> list[Delivery]:
-        """Pending rows whose time has come, oldest first, but for the jobs in `besides`; a result waits until its
+    async def due_deliveries(self, limit: int = 50, *, excluded_jobs: Collection[str] = ()) -> list[Delivery]:
+        """Pending rows that are due, oldest first, without those of `excluded_jobs`. A result waits until its
         placeholder is sent or given up."""
 
-    async def sent(self, delivery: Delivery, message_ref: str) -> None:
-        """The platform confirmed. For a result the job becomes delivered in the same transaction."""
+    async def mark_sent(self, delivery: Delivery, message_ref: str) -> None:
+        """The platform confirmed the message. For a result, the job becomes delivered in the same transaction."""
 
-    async def retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
-        """Not before `delay_s`. A wait that is nobody's failure is no try."""
+    async def schedule_retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
+        """Deliver it no earlier than in `delay_s`. `is_try` False: the wait does not count as a failed attempt."""
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
-        """Undeliverable: the job stays rendered and is found in history."""
+        """Mark it undeliverable. The job stays rendered and is listed in the history."""
 
-    async def is_owed(self, delivery: Delivery) -> bool:
-        """Whether it is still pending: its job may have been erased since it was found due."""
+    async def is_pending(self, delivery: Delivery) -> bool:
+        """Whether it still has to be sent: its job may have been erased in the meantime."""
 
     async def next_due_s(self) -> float | None: ...
 
-    async def note(self, job_id: str, platform: str, message_ref: str) -> None:
-        """A further message of the job (an original, an album's picture): replies to it are about the job. Whatever
-        `sent` names is noted by itself."""
+    async def remember_message(self, job_id: str, platform: str, message_ref: str) -> None:
+        """Register a further message of the job (an original, an image of an album), so that a reply to it refers to
+        the job. `mark_sent` registers its message itself."""
 
-    async def job_of(self, platform: str, message_ref: str) -> Job | None:
-        """The job that any of its messages belongs to, however old."""
+    async def find_job(self, platform: str, message_ref: str) -> Job | None:
+        """The job that this message belongs to, however old."""
 
-    async def messages_of(self, job_id: str, platform: str) -> list[str]:
-        """Where all its messages stand: what `sent` and `note` were told."""
+    async def message_refs(self, job_id: str, platform: str) -> list[str]:
+        """All messages of the job, from `mark_sent` and `remember_message`."""
 
-    async def followed(self) -> list[Delivery]:
-        """Placeholders that were sent and whose job is still open: somebody waits for its progress."""
+    async def watched(self) -> list[Delivery]:
+        """Sent placeholders of jobs that are still open: they show progress."""
 
 
-class Learned(Protocol):
-    """What the children measured and described, kept over restarts."""
+class MeasurementStore(Protocol):
+    """Measurements and model capabilities reported by the workers, kept across restarts."""
 
-    async def record(self, measured: Measured) -> None:
-        """A running mean per (device, model, dtype, shape, rows, what); later samples weigh at least 1/20."""
+    async def record_measurement(self, measurement: Measurement) -> None:
+        """Update the running mean per (device, model, dtype, shape, batch size, what); a new sample weighs at least
+        1/20."""
 
-    async def rates(self) -> list[Measured]: ...
+    async def load_measurements(self) -> list[Measurement]: ...
 
-    async def record_form(self, model: str, form: Mapping[str, Any]) -> None: ...
+    async def record_capabilities(self, model: str, capabilities: Mapping[str, Any]) -> None: ...
 
-    async def forms(self) -> Mapping[str, Mapping[str, Any]]: ...
+    async def load_capabilities(self) -> Mapping[str, Mapping[str, Any]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Healthy:
-    """One line of `doctor` and `/readyz`."""
+class HealthCheck:
+    """One result of `doctor` or `/readyz`."""
 
     name: str
     is_ok: bool
@@ -119,13 +120,13 @@ class Healthy:
 
 
 class Maintenance(Protocol):
-    """The database's own housekeeping."""
+    """Backup and integrity of the database."""
 
     async def backup(self, path: Path) -> None:
-        """An online copy, consistent, while writers go on. Raises: StorageFull."""
+        """Write a consistent copy while the database stays in use. Raises: StorageFull."""
 
     async def check(self) -> list[str]:
-        """Sentences about what is wrong; empty when all is well."""
+        """Problems found, as sentences; empty if there are none."""
 
     def free_mb(self) -> int:
-        """Free disk space where the data lies."""
+        """Free space on the disk of the data directory, MiB."""

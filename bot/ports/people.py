@@ -1,4 +1,4 @@
-"""People, their API keys, and what they used."""
+"""People, their API keys, and their usage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ class Person:
     is_local: bool = False
     is_admin: bool = False
     daily_s: float | None = None
-    """The person's own daily allowance; None: the house's (for the local person: unlimited)."""
+    """The person's own daily quota, device-seconds; None: the default quota (unlimited for the local person)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
-    """An API key without its secret; `prefix` names it."""
+    """An API key without its secret, identified by `prefix`."""
 
     prefix: str
     person: Person
@@ -29,29 +29,30 @@ class ApiKey:
 
 
 class People(Protocol):
-    async def local(self) -> Person:
-        """The person at the keyboard: the page without keys, the command line. Made on first use; is an admin."""
+    async def local_person(self) -> Person:
+        """The user of this machine: the command line, and the page while there are no keys. Created on first use; an
+        admin."""
 
-    async def identify(self, platform: str, account_id: str, name: str) -> Person:
-        """The person behind a platform account, made on first contact."""
+    async def identify_account(self, platform: str, account_id: str, name: str) -> Person:
+        """The person behind a platform account, created on first contact."""
 
-    async def by_name(self, name: str) -> Person:
-        """The person with this name, made if there is none (for `keys create --person`)."""
+    async def person_named(self, name: str) -> Person:
+        """The person with this name, created if there is none (for `keys create --person`)."""
 
-    async def settings(self, person_id: str) -> Mapping[str, Any]:
-        """The person's own defaults, by option name."""
+    async def get_settings(self, person_id: str) -> Mapping[str, Any]:
+        """The person's default options, by option name."""
 
     async def set_setting(self, person_id: str, name: str, value: Any) -> None: ...
 
     async def clear_setting(self, person_id: str, name: str) -> None:
-        """One that is not set is no mistake."""
+        """Does nothing if it is not set."""
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey: ...
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
-        """The key and its secret's SHA-256 hex; revoked ones are not found."""
+        """The key and the SHA-256 hex digest of its secret; None for a revoked key."""
 
-    async def keys(self) -> list[ApiKey]: ...
+    async def list_keys(self) -> list[ApiKey]: ...
 
     async def revoke_key(self, prefix: str) -> ApiKey:
         """Raises: NotFound."""
@@ -66,8 +67,8 @@ class Usage:
 
 
 class Ledger(Protocol):
-    async def usage(self, person_id: str, day: str) -> Usage:
+    async def daily_usage(self, person_id: str, day: str) -> Usage:
         """`day` is an ISO date, UTC."""
 
-    async def problems(self) -> list[str]:
-        """Sentences about every imbalance found; empty when reserve = capture + refund + open, always."""
+    async def find_imbalances(self) -> list[str]:
+        """Each imbalance as a sentence; empty if reserve = capture + refund + open for every person and day."""

@@ -1,4 +1,4 @@
-"""Ways to reach people."""
+"""Platforms: chats that results are delivered to, and adapters that the server runs."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -10,33 +10,34 @@ from bot.ports.pool import Progress
 
 @runtime_checkable
 class Platform(Protocol):
-    """One way to reach people. `reply.py` of each adapter turns jobs into messages."""
+    """A chat platform. `delivery.py` of each adapter turns jobs into messages."""
 
     name: str
 
-    async def place(self, delivery: Delivery) -> str:
+    async def post_placeholder(self, delivery: Delivery) -> str:
         """Post the placeholder; returns its message ref. Raises: PlatformError."""
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
-        """Best effort; never raises PlatformError that matters."""
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+        """Best effort: a PlatformError is ignored."""
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        """Turn the placeholder into the result; "not modified" is success. Raises: MessageGone, PlatformError."""
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        """Turn the placeholder into the result; "not modified" counts as success. Raises: MessageGone,
+        PlatformError."""
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
-        """The fallback: a new message with `delivery.nonce`. Raises: Undeliverable, PlatformError."""
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        """The fallback: post a new message with `delivery.nonce`. Raises: Undeliverable, PlatformError."""
 
-    async def tell_kept(self, delivery: Delivery) -> None:
-        """Say in the placeholder that the result is kept, and where: no picture, no buttons, nothing to refuse.
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
+        """Say in the placeholder where the result is stored. It has no picture and no buttons that could be rejected.
 
         Raises: MessageGone, PlatformError.
         """
 
 
 class Adapter(Protocol):
-    """A platform as the composition root sees it (`adapters.PLATFORMS`). Chat platforms are a `Platform` too."""
+    """An adapter as the composition root sees it (`adapters.PLATFORMS`). Chat adapters are also a `Platform`."""
 
     name: str
 
-    async def run(self) -> None:
-        """Serve until cancelled. Raises: StartupError (port taken, token refused), with a sentence."""
+    async def serve(self) -> None:
+        """Serve until cancelled. Raises: StartupError: the port is taken, or the token was rejected."""

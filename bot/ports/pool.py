@@ -1,4 +1,4 @@
-"""The inference pool: tasks in, progress and results out."""
+"""The inference pool: runs tasks and yields their progress and output."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from bot.jobs import Job, Media
 from bot.models import ModelSpec
 from bot.ports.queue import Offer
-from bot.ports.safety import Rules
+from bot.ports.safety import SafetyRules
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class TaskImage:
 
 
 @dataclass(frozen=True)
-class TaskAddition:
-    """A kept LoRA ("lora") or textual inversion ("inversion") that a prompt of the task names; `path` is its file."""
+class TaskAddon:
+    """An installed LoRA ("lora") or textual inversion ("inversion") named in a prompt of the task; `path` is its
+    file."""
 
     name: str
     kind: str
@@ -27,17 +28,17 @@ class TaskAddition:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One job as a device sees it; no person, no platform, no token.
+    """One job as a device sees it, without person, platform or token.
 
     Attributes:
         answers: what the command answers with (`bot.commands.Answer`).
         options: every option filled in, by its REST name (`steps`, `guidance_scale`, `seed`, ...).
-        additions: what its prompts may use of what is kept beside the models, and no more.
-        share: an opaque key of whom it is for, so that a device can be fair between people it does not know.
-        watched: somebody looks at its progress, so previews are worth making.
-        alone: run it on a device that runs nothing else, so that a crash tells whose it was.
-        urgent: nothing new is offered until it has a device; for the trial of a model.
-        rules: what pictures may come in and go out; None: they are not looked at.
+        addons: the LoRAs and textual inversions that its prompts may use.
+        fairness_key: an opaque key of the person, which lets a device share its time fairly between people.
+        wants_previews: somebody is watching its progress.
+        is_exclusive: run it on an otherwise idle device, where a crash can only be its own fault.
+        is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
+        rules: for its input and output images; None: they are not checked.
     """
 
     id: str
@@ -47,19 +48,19 @@ class Task:
     options: Mapping[str, Any]
     answers: str = "text"
     images: tuple[TaskImage, ...] = ()
-    additions: tuple[TaskAddition, ...] = ()
-    share: str = ""
-    watched: bool = False
-    alone: bool = False
-    urgent: bool = False
-    rules: Rules | None = None
+    addons: tuple[TaskAddon, ...] = ()
+    fairness_key: str = ""
+    wants_previews: bool = False
+    is_exclusive: bool = False
+    is_urgent: bool = False
+    rules: SafetyRules | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """`step` of `steps`; for text, tokens. `preview` is a small JPEG or None.
 
-    `used_s`: device-seconds used so far, as the pool knows; of passes that others shared only its part.
+    `used_s`: device-seconds used so far; of shared forward passes, only the task's share.
     """
 
     step: int
@@ -71,47 +72,47 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """`seconds` of one `what`: "step" (diffusion step) or "step_unguided" (one without guidance, about half as dear),
-    "token", "job" (a job beside its steps), "load", "pass".
+class Measurement:
+    """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
+    expensive), "token", "job" (a job's overhead beside its steps), "load", "pass".
 
-    A step or token is that of `rows` such jobs together, with all that it takes; a pass that of a batch of so many
-    rows, for the next child to know. `shape` is "WIDTHxHEIGHT" or "" for text.
+    A step or token is measured with `batch_size` such jobs running together; a forward pass with a batch of
+    `batch_size` rows, which calibrates the next worker. `shape` is "WIDTHxHEIGHT", or "" for text.
     """
 
     device: str
     model: str
     dtype: str
     shape: str
-    rows: int
+    batch_size: int
     what: str
     seconds: float
 
 
 def step_of(options: Mapping[str, Any]) -> str:
-    """What a diffusion step of a job with these options is called in `Measured.what`."""
+    """The `Measurement.what` of a denoising step with these options."""
     guidance = options.get("guidance_scale")
     return "step_unguided" if guidance is not None and float(guidance) <= 1 else "step"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """A loaded model's form: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`.
+class ModelCapabilities:
+    """What a loaded model supports: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`.
 
-    Also "rows", how many tasks it takes at once; 1 when it is missing.
+    Also "rows": the number of tasks that it can run concurrently; 1 if missing.
     """
 
     model: str
-    form: Mapping[str, Any]
+    capabilities: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rendered:
-    """One finished picture, encoded, with its metadata inside. `parameters` is the A1111 text.
+class RenderedImage:
+    """One finished image, encoded, with its metadata embedded. `parameters` is the A1111 text.
 
     Attributes:
-        nsfw: how likely it is sexual, 0 to 1; None: nobody looked.
-        is_spoiler, is_adult: see `Picture`; set once it was judged by the task's rules.
+        nsfw: the probability that it is sexual, 0 to 1; None: it was not checked.
+        is_spoiler, is_adult: see `StoredImage`; set when the task's rules are applied.
     """
 
     media: Media
@@ -124,10 +125,10 @@ class Rendered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
-    """The end of a task. `seconds` is device time used; of passes that others shared only its part."""
+class TaskOutput:
+    """The output of a task. `seconds` is device time used; of shared forward passes, only the task's share."""
 
-    pictures: tuple[Rendered, ...] = ()
+    images: tuple[RenderedImage, ...] = ()
     text: str | None = None
     revision: str = ""
     seconds: float = 0.0
@@ -136,73 +137,73 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceStatus:
-    """What `/readyz`, `/metrics` and `doctor` say of a device. `state`: starting, ready, restarting, stopped.
+    """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
-    `places`: how many tasks it has at once, at most; each model has a limit of its own.
+    `slots`: the maximum number of concurrent tasks; each model also has its own limit.
     """
 
     device: str
     state: str
-    warm: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
     running: int = 0
     restarts: int = 0
     memory_mb: int = 0
-    places: int = 1
+    slots: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Freed:
-    """What releasing memory gave back. `models`: those unloaded; `busy`: those that stay, because jobs run on them."""
+class UnloadResult:
+    """Result of unloading models. `models` were unloaded; `busy` ones stay loaded because jobs are running on them."""
 
     models: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     freed_mb: int = 0
 
 
-class Judge(Protocol):
-    """Says what pictures may come in and go out (`bot.usecases.Moderation`)."""
+class ModerationPolicy(Protocol):
+    """Decides which input and output images are allowed (implemented by `bot.usecases.Moderation`)."""
 
-    async def rules_of(self, job: Job, model: ModelSpec) -> Rules | None:
-        """For the job's task; None: its pictures need no looking at. Raises: StorageBusy."""
+    async def rules_for(self, job: Job, model: ModelSpec) -> SafetyRules | None:
+        """The rules for the job's task; None: its images need no check. Raises: StorageBusy."""
 
-    def heard(self, described: Described) -> None:
-        """A model was loaded, and what looks at its pictures with it, or not."""
+    def on_model_loaded(self, described: ModelCapabilities) -> None:
+        """Learn from a loaded model's capabilities whether the classifier was loaded too."""
 
-    def judged(self, done: Done, rules: Rules | None) -> Done:
-        """The result with each picture marked for what it is. Raises: Blocked."""
+    def apply_rules(self, done: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
+        """Mark each image of the output as the rules require. Raises: Blocked."""
 
 
 class Pool(Protocol):
-    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
-        """One for each device that can take a task now.
+    def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        """One offer for each device that can accept a task now.
 
-        `promised`: models of tasks that were claimed for a device and have not reached it, by the device's name.
+        `reserved`: models of tasks that were claimed for a device but have not been started, by device name.
         """
 
-    def run(self, task: Task) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
-        """Run a task on a device that offered its model; ends after `Done`. Closing the iterator cancels the task.
+    def run_task(self, task: Task) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+        """Run a task on a device that offered its model; ends after the `TaskOutput`. Closing the iterator cancels it.
 
-        Raises: JobCancelled (after `cancel`), Interrupted (draining), ModelUnavailable, OutOfMemory, EngineTimeout,
-        WorkerLost, InvalidOption (the model itself refused a value), Blocked (a picture could not be looked at, or
-        may not be worked on), EngineError.
+        Raises: JobCancelled (after `cancel_task`), Interrupted (draining), ModelUnavailable, OutOfMemory,
+        EngineTimeout, WorkerLost, InvalidOption (the model rejected a value), Blocked (an image could not be checked
+        or is not allowed), EngineError.
         """
 
-    def know(self, models: Sequence[ModelSpec]) -> None:
-        """Offer these models from now on; what runs goes on. A task may bring a model that is not offered."""
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
+        """Offer these models from now on; running tasks continue. A task may use a model that is not offered."""
 
-    def cancel(self, task_id: str) -> None:
-        """Stop at the next step; a task that does not run is ignored."""
+    def cancel_task(self, task_id: str) -> None:
+        """Stop it at the next step; a task that is not running is ignored."""
 
-    def watch(self, task_id: str, watched: bool) -> None:
-        """Make previews for it, or no longer."""
+    def set_previews(self, task_id: str, wanted: bool) -> None:
+        """Start or stop making previews for it."""
 
     async def wait_for_change(self) -> None:
-        """Returns when offers may have changed since the last call."""
+        """Return when offers may have changed since the last call."""
 
-    def statuses(self) -> list[DeviceStatus]: ...
+    def device_statuses(self) -> list[DeviceStatus]: ...
 
-    async def release(self) -> Freed:
-        """Unload every model that nothing runs on, and give its memory back to the device. The next job loads anew."""
+    async def unload_idle_models(self) -> UnloadResult:
+        """Unload every model that no task is using and free its device memory; its next job loads it again."""
 
     async def drain(self, deadline_s: float) -> None:
-        """Offer nothing more; let running tasks finish until the deadline, then interrupt them."""
+        """Stop offering; let running tasks finish until the deadline, then interrupt them."""

@@ -1,4 +1,4 @@
-"""Taking one's own things away: a copy of everything, one job, or the whole person."""
+"""Export and erasure of personal data: a copy of everything, one job, or the whole person."""
 
 from pathlib import Path
 from typing import Protocol
@@ -7,20 +7,20 @@ from bot.jobs import Job
 
 
 class Privacy(Protocol):
-    """The ledger stays balanced through all of it: jobs stay as empty rows that nobody finds."""
+    """The ledger stays balanced: erased jobs stay as empty rows that no query returns."""
 
-    async def export(self, person_id: str, *, max_bytes: int | None = None) -> Path:
-        """A zip of everything kept of the person: `everything.json` and the pictures, newest first, as far as
-        `max_bytes` goes. Whoever asked removes the file; what is left lying goes after a day. Raises: StorageFull."""
+    async def export_person(self, person_id: str, *, max_bytes: int | None = None) -> Path:
+        """Write a zip of all data stored about the person: `everything.json` and the images, newest first, within
+        `max_bytes`. The caller deletes the file; one that is left over is deleted after a day. Raises: StorageFull."""
 
-    async def tidy(self) -> None:
-        """Remove copies that nobody fetched for a day."""
+    async def delete_old_exports(self) -> None:
+        """Delete exports that are older than a day."""
 
-    async def erase(self, job_id: str, owner: str) -> Job:
-        """Cancel the job if it is open, and empty it: its words, its result, and the pictures that no other job of
-        the owner uses. Nothing of it is delivered any more. Returns the job as it was; twice is once.
-        Raises: JobNotFound."""
+    async def erase_job(self, job_id: str, owner: str) -> Job:
+        """Cancel the job if it is open, and erase its texts, its result, and the images that no other job of the owner
+        uses. Its pending messages are cancelled. Idempotent; returns the job as it was. Raises: JobNotFound."""
 
-    async def forget(self, person_id: str) -> list[Job]:
-        """Erase every job of the person, all pictures, settings, keys, accounts and their name. Returns the jobs that
-        were running: they must be interrupted, and whatever they still bring is thrown away."""
+    async def forget_person(self, person_id: str) -> list[Job]:
+        """Erase every job of the person, all images, settings, keys, accounts and their name. Returns the jobs that
+        were
+        running: the caller interrupts them, and their results are discarded."""

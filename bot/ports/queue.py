@@ -1,8 +1,8 @@
-"""The durable queue and the history of what was asked.
+"""The durable job queue and the job history.
 
-Every storage method, here and in the neighbouring modules, is one transaction, is safe to cancel (the work goes on in
-the writer task) and raises `StorageBusy` when another process holds the database's lock, `StorageFull` when the disk
-is full. Times are aware UTC datetimes. Durations are seconds.
+Every storage method, here and in the neighbouring modules, is one transaction, is safe to cancel (the writer task
+completes it) and raises `StorageBusy` if another process holds the database's lock, `StorageFull` if the disk is full.
+Times are aware UTC datetimes. Durations are in seconds.
 """
 
 import math
@@ -18,10 +18,10 @@ class NewJob:
     """A job about to be accepted.
 
     Attributes:
-        estimate_s: device-seconds it will likely use; moves the person's and the space's virtual time when claimed.
+        estimate_s: expected device-seconds; advances the virtual time of the person and the space when it is claimed.
         cost: device-seconds charged to the quota; 0 for demo models.
-        wants_delivery: it came through a chat platform, so outbox rows are written for it.
-        needle: text that history search finds it by (the prompt or question).
+        wants_delivery: it came through a chat platform, so it gets outbox rows.
+        search_text: the text indexed for history search (the prompt or question).
     """
 
     id: str
@@ -34,7 +34,7 @@ class NewJob:
     model: str
     cost: float
     estimate_s: float
-    needle: str = ""
+    search_text: str = ""
     parent: str | None = None
     batch: str | None = None
     wants_delivery: bool = False
@@ -42,7 +42,7 @@ class NewJob:
 
 @dataclass(frozen=True)
 class RequestKey:
-    """An idempotency key: `api:{key id}:{Idempotency-Key}`, ...; `body_hash` tells bodies apart."""
+    """An idempotency key: `api:{key id}:{Idempotency-Key}`, ...; `body_hash` identifies the request body."""
 
     key: str
     body_hash: str
@@ -50,55 +50,55 @@ class RequestKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one person may have at once. `daily_s` None: unlimited."""
+    """One person's limits, and `total_queued` for everybody. `daily_s` None: unlimited."""
 
     daily_s: float | None = None
     outstanding: int = 50
     running: int = 2
-    house_queued: int = 100_000
+    total_queued: int = 100_000
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptResult:
     jobs: tuple[Job, ...]
-    replayed: bool
-    """The key was seen before: these are the jobs of that first time."""
+    is_replay: bool
+    """The key was used before; these are its original jobs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What one device would take now.
+    """The jobs that one device can accept now.
 
     Attributes:
-        models: names of the models of which it takes at least one more job; `warm` are those of them already loaded.
-        full: models that have all the jobs they can have.
-        later: models that it would have to load, and cannot beside what it runs.
-        free: how many more jobs it can admit in all.
-        idle: it runs nothing, so a job that must run alone may go there.
-        settled_s: seconds since it last loaded a model; a swap waits until that has paid.
+        models: models that it can accept at least one more job for; those of them in `loaded` are already loaded.
+        full: models that already run their maximum number of jobs.
+        deferred: models that it can only load once the running jobs have ended.
+        free_slots: the total number of further jobs that it can accept.
+        is_idle: it runs nothing and can accept a job that needs an exclusive device.
+        since_load_s: seconds since it last loaded a model; a swap waits until the load has paid off.
     """
 
     device: str
     models: frozenset[str]
-    warm: frozenset[str] = frozenset()
+    loaded: frozenset[str] = frozenset()
     full: frozenset[str] = frozenset()
-    later: frozenset[str] = frozenset()
-    free: int = 1
-    idle: bool = True
-    settled_s: float = math.inf
+    deferred: frozenset[str] = frozenset()
+    free_slots: int = 1
+    is_idle: bool = True
+    since_load_s: float = math.inf
 
 
 @dataclass(frozen=True)
-class Renewed:
-    """Of the leases renewed: whose person asked to cancel, and which are ours no longer."""
+class LeaseRenewal:
+    """Of the leases to renew: jobs whose cancellation was requested, and claims that were lost."""
 
-    cancel: frozenset[str]
+    cancel_requested: frozenset[str]
     lost: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lane:
-    """One person's (or space's) standing in the queue. `vtime` is virtual device-seconds."""
+class FairShareLane:
+    """One person's (or space's) share of the queue. `vtime` is virtual time, device-seconds."""
 
     vtime: float
     backlog: int
@@ -106,48 +106,48 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class QueueView:
-    """Enough of the queue to say where a queued job stands (`bot.queue.fairness.position`).
+    """The part of the queue that determines a job's position (`bot.queue.fairness.queue_position`).
 
     Attributes:
-        own_ahead: jobs of the same person in the same space that come before it.
+        own_ahead: earlier jobs of the same person in the same space.
         person: that person's lane in the space; `people`: the other lanes of the space.
         space: the space's lane; `spaces`: all other spaces.
         mean_s: mean estimate of the queued jobs, device-seconds.
-        running: jobs running now; `own_running` are the person's, in all spaces.
+        running: number of running jobs; `own_running` are the person's, in all spaces.
     """
 
     own_ahead: int
-    person: Lane
-    people: tuple[Lane, ...]
-    space: Lane
-    spaces: tuple[Lane, ...]
+    person: FairShareLane
+    people: tuple[FairShareLane, ...]
+    space: FairShareLane
+    spaces: tuple[FairShareLane, ...]
     mean_s: float
     running: int
     own_running: int = 0
 
 
 class JobStore(Protocol):
-    """The durable queue. Every move between states checks the old state (`bot.jobs.TRANSITIONS`)."""
+    """The durable queue. Every state change checks the previous state (`bot.jobs.TRANSITIONS`)."""
 
-    async def accept(
+    async def accept_jobs(
         self,
         jobs: Sequence[NewJob],
         *,
         key: RequestKey | None,
         limits: Limits,
         quote: str | None = None,
-    ) -> Accepted:
-        """Take all jobs or none, in one transaction: idempotency key, outstanding limit, quota reserve (ledger row
+    ) -> AcceptResult:
+        """Accept all jobs or none, in one transaction: idempotency key, outstanding limit, quota reserve (a ledger row
         `reserve` for each job), job rows, input-media rows, search text, and for `wants_delivery` a placeholder
-        outbox row. Images must belong to the owner. All jobs have one owner.
+        outbox row. Images must belong to the owner. All jobs must have the same owner.
 
         Raises: QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound, StorageFull, StorageBusy.
         """
 
-    async def seen(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
-        """What the idempotency key was used for: its body's hash and the jobs, as they are now."""
+    async def find_request(self, key: str) -> tuple[str, tuple[Job, ...]] | None:
+        """The request that used this idempotency key: its body's hash and its jobs in their current state."""
 
-    async def claim(
+    async def claim_job(
         self,
         offer: Offer,
         *,
@@ -156,27 +156,26 @@ class JobStore(Protocol):
         swap_wait_s: float,
         only: frozenset[str] | None = None,
     ) -> Job | None:
-        """Move the fairest runnable queued job to running and return it; its `attempt` is the fencing token.
+        """Move the fairest runnable job from queued to running and return it; its `attempt` is the fencing token.
 
         Start-time fair queueing on two levels: the space with the lowest virtual time, in it the person with the
-        lowest, in that the oldest job; persons with `max_running` jobs running are passed over; jobs in back-off
-        (`not_before`) too. Jobs marked alone are only given to an idle offer, and go first. A job whose model is not
-        warm gives way to the fairest job of a warm model for `swap_wait_s` after it was queued, and as long after
-        the device's last load. If its model still has no place beside what runs, nothing is claimed, so that the
-        device runs dry for it. The cost does not grow with the number of queued jobs. `only`: consider just these
-        ids (one-shot commands).
+        lowest, then that person's oldest job. Persons with `max_running` running jobs and jobs in back-off
+        (`not_before`) are skipped. Jobs that need an exclusive device go first, but only to an idle offer. A job whose
+        model is not loaded yields to the fairest job of a loaded model for `swap_wait_s` after it was queued and after
+        the device's last load. If its model then still does not fit, nothing is claimed, and the device drains for it.
+        The cost does not depend on the number of queued jobs. `only`: consider only these ids (one-shot commands).
         """
 
-    async def renew(self, leases: Mapping[str, int], lease_s: float) -> Renewed:
-        """Prolong the leases `{job id: attempt}`."""
+    async def renew_leases(self, leases: Mapping[str, int], lease_s: float) -> LeaseRenewal:
+        """Extend the leases `{job id: attempt}`."""
 
-    async def render(self, job_id: str, attempt: int, result: Result) -> Job | None:
-        """Record the result: rendered (and delivered at once when the job wants no delivery), ledger `capture`,
-        output-media rows for the owner, search text, result outbox row, virtual times corrected by what was really
-        used. None: the claim is no longer ours, the result is discarded. If a cancel was requested meanwhile the
-        job becomes cancelled and is refunded instead."""
+    async def save_result(self, job_id: str, attempt: int, result: Result) -> Job | None:
+        """Save the result: rendered (and immediately delivered if the job wants no delivery), ledger `capture`,
+        output-media rows for the owner, search text, result outbox row, and virtual times corrected by the time used.
+        None: the claim was lost and the result is discarded. If a cancellation was requested in the meantime, the job
+        is cancelled and refunded instead."""
 
-    async def end(
+    async def end_job(
         self,
         job_id: str,
         attempt: int,
@@ -185,15 +184,15 @@ class JobStore(Protocol):
         *,
         used_s: float = 0.0,
     ) -> Job | None:
-        """Running to failed, dead or cancelled: ledger `refund`, outbox row, time used counts for fairness."""
+        """Running to failed, dead or cancelled: ledger `refund`, outbox row; time used counts towards fairness."""
 
-    async def stranded(self, models: Collection[str], limit: int) -> list[Job]:
-        """Queued jobs that wait for a model which is none of these, the oldest first."""
+    async def orphaned(self, models: Collection[str], limit: int) -> list[Job]:
+        """Queued jobs whose model is not one of these, oldest first."""
 
     async def fail_queued(self, job_id: str, error: JobError) -> Job | None:
-        """Queued to failed (its model cannot be had), with refund; None: it was not queued."""
+        """Queued to failed (its model is not available), with a refund; None: it was not queued."""
 
-    async def requeue(
+    async def requeue_job(
         self,
         job_id: str,
         attempt: int,
@@ -201,41 +200,45 @@ class JobStore(Protocol):
         crashed: bool,
         interrupted: bool,
         delay_s: float,
-        alone: bool,
+        exclusive: bool,
         used_s: float = 0.0,
     ) -> Job | None:
-        """Running back to queued, at the front of its person's line; counts one crash, one interruption, or else
-        one failure. Time used counts for fairness, up to the estimate. Not claimable before `delay_s`. `alone`: run it
-        only on an idle device. If a cancel was requested it is cancelled and refunded instead."""
+        """Running back to queued, at the front of its person's lane; counts one crash, one interruption, or else one
+        failure. Time used counts towards fairness, up to the estimate. It can be claimed again after `delay_s`.
+        `exclusive`: run it only on an idle device. If a cancellation was requested, it is cancelled and refunded
+        instead."""
 
-    async def recover(self, *, max_interruptions: int) -> int:
-        """At start, holding the lock: requeue every running job at once (cancelled ones are cancelled), counting an
-        interruption; those over the maximum fail. Returns how many were requeued."""
+    async def requeue_interrupted(self, *, max_interruptions: int) -> int:
+        """At startup, under the data lock: requeue every running job (or cancel it, if that was requested) and count an
+        interruption; those over the maximum fail. Returns the number of requeued jobs."""
 
-    async def rescue(self, *, max_interruptions: int) -> int:
-        """Requeue running jobs whose lease ran out."""
+    async def requeue_expired(self, *, max_interruptions: int) -> int:
+        """Requeue running jobs whose lease has expired; returns their number."""
 
     async def request_cancel(self, job_id: str, owner: str) -> Job:
-        """Queued: cancelled and refunded now. Running: `cancel_requested` is set. Twice is once.
+        """Queued: cancel and refund immediately. Running: set `cancel_requested`. Idempotent.
 
-        Raises: JobNotFound, NotCancellable (rendered or later, or already ended otherwise).
+        Raises: JobNotFound, NotCancellable: it is rendered, or has ended in another way.
         """
 
-    async def get(self, job_id: str, owner: str | None) -> Job:
-        """The job by its id or, with an owner, any unique prefix of 4 or more. Raises: JobNotFound."""
+    async def get_job(self, job_id: str, owner: str | None) -> Job:
+        """The job by its id or, with an owner, by a unique prefix of at least 4 characters. Raises: JobNotFound."""
+
+    async def has_earlier_result(self, job_id: str) -> bool:
+        """Whether an earlier job of the same space has a result."""
 
     async def queue_view(self, job_id: str) -> QueueView | None:
-        """None when the job is not queued."""
+        """None: the job is not queued."""
 
-    async def counts(self) -> Mapping[JobState, int]: ...
+    async def count_by_state(self) -> Mapping[JobState, int]: ...
 
     async def next_due_s(self) -> float | None:
-        """Seconds until the next backed-off queued job may be claimed; None: there is none."""
+        """Seconds until the next queued job in back-off can be claimed; None: there is none."""
 
 
 class History(Protocol):
-    async def page(
+    async def list_jobs(
         self, owner: str, *, state: JobState | None, q: str, before: str | None, limit: int
     ) -> tuple[list[Job], str | None]:
-        """The owner's jobs, newest first, and what to pass as `before` for more. `q` searches prompts, questions,
-        captions and answers, all words, prefixes allowed; no characters of `q` are special."""
+        """The owner's jobs, newest first, and the `before` of the next page. `q` searches prompts, questions, captions
+        and answers for all of its words or prefixes; none of its characters are special."""

@@ -1,17 +1,17 @@
-"""What a space allows, as kept, and as it travels with a task."""
+"""Image policies: as stored for a space, and as sent with a task."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What holds for the pictures of one task.
+class SafetyRules:
+    """The rules for the images of one task.
 
     Attributes:
-        policy: "block", "spoiler" or "allow", as it counts in that very channel.
-        threshold: the score from which on a picture is sexual.
-        may_be_unchecked: an admin asked, who may have pictures that nobody can look at.
+        policy: "block", "spoiler" or "allow", as it applies to the channel of the request.
+        threshold: an image with this score or a higher one counts as sexual.
+        may_be_unchecked: an admin asked, who may receive images that cannot be checked.
     """
 
     policy: str
@@ -20,26 +20,26 @@ class Rules:
 
     @property
     def may_preview(self) -> bool:
-        """Previews are not looked at, so they are only for where everything may be shown."""
+        """Previews are not checked, so they are only shown where everything is allowed."""
         return self.policy == "allow"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpacePolicy:
-    """What a space's admins chose. None: what the config says."""
+    """The settings of a space's admins. None: the config applies."""
 
     policy: str | None = None
     edit_others: bool | None = None
 
 
-class Spaces(Protocol):
-    async def policy(self, platform: str, space_id: str) -> SpacePolicy:
-        """Of a space that nobody has heard of, too."""
+class SpacePolicyStore(Protocol):
+    async def get_policy(self, platform: str, space_id: str) -> SpacePolicy:
+        """Also of an unknown space: everything None."""
 
     async def set_policy(self, platform: str, space_id: str, chosen: SpacePolicy) -> None:
-        """Takes the place of what was chosen before."""
+        """Replace the space's policy."""
 
 
-class Classifier(Protocol):
-    async def is_here(self) -> bool:
-        """Whether its files are, in a form that may be loaded."""
+class ClassifierStatus(Protocol):
+    async def is_installed(self) -> bool:
+        """Whether the classifier's files are on this machine, in a format that may be loaded."""

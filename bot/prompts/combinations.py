@@ -1,4 +1,4 @@
-"""`{a|b}` in a prompt: every combination, in the order in which a reader would write them out."""
+"""Combinations: `{a|b}` in a prompt makes one prompt per choice, in reading order."""
 
 import itertools
 import re
@@ -9,10 +9,10 @@ MAX_COMBINATIONS = 64
 _CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 
 
-def combinations(prompt: str) -> list[str]:
-    """All prompts that `prompt` stands for; itself alone when it has no `{a|b}`.
+def expand_combinations(prompt: str) -> list[str]:
+    """All combinations of the prompt's choices; only the prompt itself if it has no `{a|b}`.
 
-    Raises: InvalidOption when there are more than 64.
+    Raises: InvalidOption: there are more than 64.
     """
     pieces: list[list[str]] = []
     end = total = 0
@@ -26,4 +26,4 @@ def combinations(prompt: str) -> list[str]:
         if total > MAX_COMBINATIONS:
             raise InvalidOption("prompt", "combinations", allowed=str(MAX_COMBINATIONS))
     pieces.append([prompt[end:]])
-    return [re.sub(r" {2,}", " ", "".join(words)).strip() for words in itertools.product(*pieces)]
+    return [re.sub(r" {2,}", " ", "".join(parts)).strip() for parts in itertools.product(*pieces)]

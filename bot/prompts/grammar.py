@@ -1,15 +1,15 @@
-"""What a prompt may hold beside words: weights, breaks and LoRAs. Pure, and the same for core and engines.
+"""The prompt syntax: weights, breaks and LoRAs. Pure; shared by the core and the engines.
 
-The prompt of a job keeps all of it, as A1111's own parameters do, so that the text alone makes the picture again.
+A job's prompt keeps this syntax, as A1111's parameters do: the text alone reproduces the image.
 
-| written | read as |
+| written | meaning |
 |---|---|
-| `(cat:1.3)` | cat, weighed 1.3; `(cat)` is 1.1, `((cat))` 1.21, `[cat]` 1/1.1 |
-| `\\(cat\\)` | (cat): the brackets themselves |
-| `BREAK` | what follows begins another chunk of the text encoder |
-| `<lora:name:0.8>` | the kept LoRA at 0.8; `<lora:name>` is 1 |
+| `(cat:1.3)` | cat with weight 1.3; `(cat)` is 1.1, `((cat))` 1.21, `[cat]` 1/1.1 |
+| `\\(cat\\)` | (cat): literal brackets |
+| `BREAK` | starts a new chunk of the text encoder |
+| `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1 |
 
-A bracket without its partner stands for itself, as does a weight beyond `MAX_WEIGHT`: "(16:9)" is no emphasis of 9.
+An unmatched bracket is literal, as is a weight above `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9.
 """
 
 import re
@@ -27,8 +27,8 @@ _OPENS = {")": "(", "]": "["}
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Words that are weighed alike."""
+class WeightedText:
+    """Text with one weight."""
 
     text: str
     weight: float = 1.0
@@ -36,49 +36,49 @@ class Piece:
 
 @dataclass(frozen=True)
 class LoraTag:
-    """`<lora:name:weight>` as written; `weight` is None for what is no number."""
+    """`<lora:name:weight>`; `weight` is None if it is not a number."""
 
     name: str
     weight: float | None
 
 
-def lora_tags(prompt: str) -> list[LoraTag]:
-    """The LoRAs that the prompt names, in its order. Their weights are not checked."""
+def find_lora_tags(prompt: str) -> list[LoraTag]:
+    """The LoRA tags of the prompt, in order. Their weights are not checked."""
     return [LoraTag(found[1].strip(), _number(found[2])) for found in _LORA.finditer(prompt)]
 
 
 def without_loras(prompt: str) -> str:
-    """The prompt as a text encoder reads it. Without a tag it stays as it is, to the letter."""
+    """The prompt without LoRA tags, as a text encoder reads it; unchanged if it has none."""
     if not _LORA.search(prompt):
         return prompt
     return re.sub(r" {2,}", " ", _LORA.sub(" ", prompt)).strip()
 
 
-def chunks(prompt: str) -> list[list[Piece]]:
-    """The weighed pieces of the text on each side of a BREAK; at least one text, which may have no piece."""
-    texts: list[list[Piece]] = [[]]
-    for piece in _weighed(without_loras(prompt)):
+def parse_chunks(prompt: str) -> list[list[WeightedText]]:
+    """The weighted pieces of each text between BREAKs; at least one text, which may have no pieces."""
+    texts: list[list[WeightedText]] = [[]]
+    for piece in _parse_weights(without_loras(prompt)):
         first, *others = _BREAK.split(piece.text)
-        texts[-1] += [Piece(first, piece.weight)] if first else []
+        texts[-1] += [WeightedText(first, piece.weight)] if first else []
         for other in others:
-            texts.append([Piece(other, piece.weight)] if other else [])
+            texts.append([WeightedText(other, piece.weight)] if other else [])
     return texts
 
 
-def words_of(prompt: str) -> str:
-    """The words alone, for what reads no weights: other text encoders, moderation, alt texts."""
-    texts = ["".join(piece.text for piece in pieces).strip() for pieces in chunks(prompt)]
+def plain_text(prompt: str) -> str:
+    """The text without syntax, for models that support no weights, moderation and alt texts."""
+    texts = ["".join(piece.text for piece in pieces).strip() for pieces in parse_chunks(prompt)]
     return " ".join(text for text in texts if text)
 
 
 def has_weights(prompt: str) -> bool:
-    """Whether the prompt says more than words and LoRAs: what `words_of` leaves out."""
-    texts = chunks(prompt)
+    """Whether the prompt has weights or BREAKs, which `plain_text` removes."""
+    texts = parse_chunks(prompt)
     return len(texts) > 1 or any(piece.weight != 1 for piece in texts[0])
 
 
-def prompt_of(options: Mapping[str, Any], index: int = 0) -> str:
-    """The prompt of picture `index` of a job: wildcards give each picture its own."""
+def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
+    """The prompt of image `index` of a job: with wildcards each image has its own."""
     prompts: Sequence[str] = options.get("prompts") or ()
     return str(prompts[index] if index < len(prompts) else options["prompt"])
 
@@ -89,11 +89,11 @@ def _number(text: str | None) -> float | None:
     return float(text) if re.fullmatch(r"\s*[+-]?\d{0,4}\.?\d{1,6}\s*", text) else None
 
 
-def _weighed(text: str) -> list[Piece]:
-    """Each emphasis multiplies those around it, within 0 and `MAX_WEIGHT`; neighbours weighed alike are one piece."""
+def _parse_weights(text: str) -> list[WeightedText]:
+    """Nested emphases multiply, up to `MAX_WEIGHT`; neighbours with equal weights are merged."""
     tokens = list(_tokens(text))
     factors = _factors(tokens)
-    found: list[Piece] = []
+    found: list[WeightedText] = []
     current = [1.0]
     for index, token in enumerate(tokens):
         kind = _kind(token) if index in factors else ""
@@ -103,16 +103,16 @@ def _weighed(text: str) -> list[Piece]:
             current.pop()
         else:
             weight = min(MAX_WEIGHT, current[-1])
-            words = token[1:] if len(token) == 2 and token[0] == "\\" else token
+            text = token[1:] if len(token) == 2 and token[0] == "\\" else token
             if found and found[-1].weight == weight:
-                found[-1] = Piece(found[-1].text + words, weight)
+                found[-1] = WeightedText(found[-1].text + text, weight)
             else:
-                found.append(Piece(words, weight))
+                found.append(WeightedText(text, weight))
     return found
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Brackets, closing brackets with their weight, escapes, and the words between."""
+    """Brackets, closing brackets with their weight, escapes, and the text between."""
     end = 0
     for match in _TOKEN.finditer(text):
         is_weight = match[1] is not None
@@ -131,7 +131,7 @@ def _kind(token: str) -> str:
 
 
 def _factors(tokens: Sequence[str]) -> dict[int, float]:
-    """By the index of each bracket that has a partner: what it multiplies weights by. Others are words."""
+    """The factor of each matched bracket, by its index. Unmatched brackets are text."""
     factors: dict[int, float] = {}
     opened: list[int] = []
     for index, token in enumerate(tokens):

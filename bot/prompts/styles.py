@@ -1,38 +1,38 @@
-"""Styles: looks that the owner wrote down once, `[styles.NAME]` in the config."""
+"""Styles: the owner's prompt templates, `[styles.NAME]` in the config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-PLACE = "{prompt}"
+PROMPT_PLACEHOLDER = "{prompt}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {}
 
-    prompt: str = PLACE
-    """What is asked for; `{prompt}` is what the person wrote, which otherwise comes first."""
+    prompt: str = PROMPT_PLACEHOLDER
+    """Template of the prompt; `{prompt}` is the person's prompt, which otherwise comes first."""
     negative: str = ""
-    """What is kept out, for models that take a negative prompt."""
+    """Negative prompt, for models that support one."""
 
 
-def styled(style: StyleSettings, prompt: str) -> str:
-    """The prompt in the style."""
-    if PLACE in style.prompt:
-        return style.prompt.replace(PLACE, prompt)
-    return _joined(prompt, style.prompt)
+def apply_style(style: StyleSettings, prompt: str) -> str:
+    """The prompt with the style applied."""
+    if PROMPT_PLACEHOLDER in style.prompt:
+        return style.prompt.replace(PROMPT_PLACEHOLDER, prompt)
+    return _join(prompt, style.prompt)
 
 
-def styled_negative(style: StyleSettings, negative: str) -> str:
-    if PLACE in style.negative:
-        return style.negative.replace(PLACE, negative)
-    return _joined(negative, style.negative)
+def apply_negative_style(style: StyleSettings, negative: str) -> str:
+    if PROMPT_PLACEHOLDER in style.negative:
+        return style.negative.replace(PROMPT_PLACEHOLDER, negative)
+    return _join(negative, style.negative)
 
 
-def _joined(first: str, second: str) -> str:
+def _join(first: str, second: str) -> str:
     return ", ".join(part for part in (first.strip(), second.strip()) if part)
 
 
-NAMED: Mapping[str, type] = {"styles": StyleSettings}
-"""Sections of the config that hold a table for each name, beside `[models.NAME]`."""
+NAMED_SECTIONS: Mapping[str, type] = {"styles": StyleSettings}
+"""Config sections with one table per name, beside `[models.NAME]`."""

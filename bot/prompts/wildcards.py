@@ -1,7 +1,7 @@
-"""Wildcards: `__animal__` in a prompt is one line of `wildcards/animal.txt` in the data directory.
+"""Wildcards: `__animal__` in a prompt is replaced by a line of `wildcards/animal.txt` in the data directory.
 
-Which one, the seed says, so that the same seed gives the same prompt. Names come from listing the folder and nothing
-else: what a person writes is never made into a path.
+The seed determines the line, so the same seed gives the same prompt. Names are only matched against the folder's
+listing; input never becomes part of a path.
 """
 
 import difflib
@@ -14,10 +14,10 @@ from pathlib import Path
 from bot.errors import InvalidOption
 
 FOLDER = "wildcards"
-MOST_DRAWN = 64
-"""Wildcards that one prompt may draw, those of drawn lines among them."""
+MAX_DRAWS = 64
+"""Maximum number of draws per prompt, including wildcards in drawn lines."""
 MAX_DEPTH = 8
-"""How deep a drawn line may name wildcards again."""
+"""Maximum nesting depth of wildcards in drawn lines."""
 MAX_BYTES = 2**20
 _NAME = re.compile(r"__([A-Za-z0-9]+(?:[_\-/][A-Za-z0-9]+)*)__")
 _CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
@@ -31,16 +31,16 @@ def has_wildcards(prompt: str) -> bool:
     return _NAME.search(prompt) is not None
 
 
-def drawn(prompt: str, seed: int, lines: Lines, option: str = "prompt") -> str:
-    """The prompt with a line in place of each wildcard; `{a|b}` in a line is drawn likewise.
+def expand_wildcards(prompt: str, seed: int, lines: Lines, option: str = "prompt") -> str:
+    """Replace each wildcard by a line; `{a|b}` in a line is drawn the same way.
 
-    Raises: InvalidOption: a wildcard is unknown or empty, or they go on for ever.
+    Raises: InvalidOption: a wildcard is unknown or empty, or they are nested too deeply.
     """
-    return _Draw(seed, lines, option).expand(prompt, 0)
+    return _Expansion(seed, lines, option).expand(prompt, 0)
 
 
-class _Draw:
-    """One prompt's drawing. The n-th draw is the same whenever seed, n and the lines are."""
+class _Expansion:
+    """The expansion of one prompt. Seed, n and the lines determine the n-th draw."""
 
     def __init__(self, seed: int, lines: Lines, option: str) -> None:
         self._seed, self._lines, self._option = seed, lines, option
@@ -48,10 +48,10 @@ class _Draw:
 
     def expand(self, text: str, depth: int) -> str:
         if depth > MAX_DEPTH:
-            raise InvalidOption(self._option, "wildcards", allowed=str(MOST_DRAWN))
-        return _NAME.sub(lambda found: self._line(found[1], depth), text)
+            raise InvalidOption(self._option, "wildcards", allowed=str(MAX_DRAWS))
+        return _NAME.sub(lambda found: self._draw_line(found[1], depth), text)
 
-    def _line(self, name: str, depth: int) -> str:
+    def _draw_line(self, name: str, depth: int) -> str:
         lines = self._lines(name)
         if not lines:
             raise InvalidOption(self._option, "wildcard_empty", value=name)
@@ -59,27 +59,27 @@ class _Draw:
         line = _CHOICE.sub(lambda found: self._pick(found[1].split("|")).strip(), line)
         return self.expand(line, depth + 1)
 
-    def _pick(self, among: Sequence[str]) -> str:
+    def _pick(self, choices: Sequence[str]) -> str:
         self._count += 1
-        if self._count > MOST_DRAWN:
-            raise InvalidOption(self._option, "wildcards", allowed=str(MOST_DRAWN))
+        if self._count > MAX_DRAWS:
+            raise InvalidOption(self._option, "wildcards", allowed=str(MAX_DRAWS))
         digest = hashlib.sha256(f"{self._seed} {self._count}".encode()).digest()
-        return among[int.from_bytes(digest[:8]) % len(among)]
+        return choices[int.from_bytes(digest[:8]) % len(choices)]
 
 
 @dataclass
 class WildcardFolder:
-    """The `.txt` files below a folder, read again when they change. A line that begins with `#` is a comment."""
+    """The `.txt` files below a folder, re-read when they change. Lines starting with `#` are comments."""
 
     folder: Path | None = None
-    _kept: dict[Path, tuple[int, list[str]]] = field(default_factory=dict)
+    _cache: dict[Path, tuple[int, list[str]]] = field(default_factory=dict)
 
-    def names(self) -> list[str]:
-        """With `/` between a folder and a file in it."""
+    def list_names(self) -> list[str]:
+        """Names of all wildcards; subfolders are separated by `/`."""
         return sorted(self._files())
 
-    def lines(self, name: str, option: str = "prompt") -> Sequence[str]:
-        """Raises: InvalidOption, with the names nearest to one that there is not."""
+    def read_lines(self, name: str, option: str = "prompt") -> Sequence[str]:
+        """Raises: InvalidOption, with the most similar names."""
         files = self._files()
         path = files.get(name.casefold())
         if path is None:
@@ -87,7 +87,7 @@ class WildcardFolder:
             shown = near or sorted(files)[:_SHOWN]
             problem = "wildcard" if shown else "no_wildcards"
             raise InvalidOption(option, problem, value=name, allowed=", ".join(f"__{one}__" for one in shown))
-        return self._read(path)
+        return self._read_file(path)
 
     def _files(self) -> dict[str, Path]:
         if self.folder is None or not self.folder.is_dir():
@@ -99,16 +99,16 @@ class WildcardFolder:
                 found[name] = path
         return found
 
-    def _read(self, path: Path) -> list[str]:
+    def _read_file(self, path: Path) -> list[str]:
         try:
             about = path.stat()
-            kept = self._kept.get(path)
+            kept = self._cache.get(path)
             if kept is None or kept[0] != about.st_mtime_ns:
                 with path.open(encoding="utf-8-sig", errors="replace") as file:
                     text = file.read(MAX_BYTES)
                 lines = [line.strip() for line in text.splitlines()]
                 kept = (about.st_mtime_ns, [line for line in lines if line and not line.startswith("#")])
-                self._kept[path] = kept
+                self._cache[path] = kept
         except OSError:
             return []
         return kept[1]

@@ -1,7 +1,7 @@
-"""The outbox: placeholder, progress, result, with fallbacks and back-off.
+"""The outbox worker: delivers placeholders, progress and results, with fallbacks and back-off.
 
-Only this module sends results. A delivery is retried until the platform confirms or refuses for good; edits are
-repeated freely, new messages carry a nonce that is stable over restarts.
+Only this module sends results. A delivery is retried until the platform confirms or permanently rejects it; edits can
+be repeated, and new messages carry a nonce that is stable across restarts.
 """
 
 import asyncio
@@ -17,30 +17,30 @@ import structlog
 from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
 IDLE_CHECK_S = 10.0
 OVERDUE_CHECK_S = 1.0
-RETRY_RECORD_S = 2.0
-AT_ONCE = 20
-"""Deliveries under way on one platform; the pictures of no more than these are in memory."""
-CALL_S = 120.0
-"""A platform that has not answered by then has not confirmed."""
-PROGRESS_S = 5.0
-"""How long a result waits for progress that is on its way."""
-ABSENT_S = 600.0
-"""How long deliveries wait for a platform that does not run here."""
+STORAGE_RETRY_S = 2.0
+MAX_CONCURRENT = 20
+"""Maximum number of concurrent deliveries per platform, which also limits the images in memory."""
+CALL_TIMEOUT_S = 120.0
+"""A call without an answer after this time counts as unconfirmed."""
+PROGRESS_GRACE_S = 5.0
+"""How long a result waits for a progress update that is being sent."""
+OFFLINE_RETRY_S = 600.0
+"""How long deliveries wait for a platform that is not running."""
 MAX_TRIES = 600
-"""At two and a half minutes each on average, a day of a platform being down."""
-LAST_TRIES = MAX_TRIES + 30 * 24 * 4
-"""A month more, at a quarter of an hour each on average."""
+"""At two and a half minutes each on average, one day of a platform outage."""
+MAX_RESULT_TRIES = MAX_TRIES + 30 * 24 * 4
+"""Another month, at a quarter of an hour each on average."""
 
 
 def back_off_s(tries: int) -> float:
-    """Full jitter below min(300, 5 * 2^tries) seconds, after a day below half an hour.
+    """Full jitter up to min(300, 5 * 2^tries) seconds; after a day, up to half an hour.
 
     Source: AWS, "Exponential backoff and jitter".
     """
@@ -48,13 +48,13 @@ def back_off_s(tries: int) -> float:
     return random.uniform(0.5, longest)
 
 
-class Erased(Undeliverable):
-    """There is nothing to deliver any more."""
+class JobErased(Undeliverable):
+    """The job was erased; there is nothing left to deliver."""
 
 
 @dataclass(frozen=True)
-class Showing:
-    """Somebody's progress being shown; the lock is held while a step is on its way."""
+class ProgressView:
+    """Progress being shown in one message; the lock is held while an update is being sent."""
 
     task: asyncio.Task[None]
     lock: asyncio.Lock
@@ -64,64 +64,64 @@ class Showing:
 class Deliverer:
     outbox: Outbox
     media: MediaStore
-    events: Events
+    progress_bus: ProgressBus
     platforms: Mapping[str, Platform]
 
     _busy: set[str] = field(default_factory=set)
-    _woken: asyncio.Event = field(default_factory=asyncio.Event)
-    _shown: dict[str, Showing] = field(default_factory=dict)
-    _room: defaultdict[str, asyncio.Semaphore] = field(
-        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
+    _progress_views: dict[str, ProgressView] = field(default_factory=dict)
+    _slots: defaultdict[str, asyncio.Semaphore] = field(
+        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MAX_CONCURRENT))
     )
 
     def connect(self, adapters: Iterable[object]) -> None:
-        """Deliver through those of them that are chat platforms."""
+        """Deliver through the adapters that are chat platforms."""
         self.platforms = {**self.platforms, **{one.name: one for one in adapters if isinstance(one, Platform)}}
 
     def wake(self) -> None:
-        self._woken.set()
+        self._wakeup.set()
 
-    async def run(self) -> None:
-        """Until cancelled. What was not confirmed stays pending and goes out after the next start."""
+    async def run_forever(self) -> None:
+        """Run until cancelled. Unconfirmed deliveries stay pending and are sent after the next start."""
         async with asyncio.TaskGroup() as group:
-            await self._follow_again(group)
+            await self._resume_progress(group)
             while True:
-                self._woken.clear()
+                self._wakeup.clear()
                 try:
                     if await self._start_due(group):
                         continue
-                    idle_s = await self._idle_s()
-                except Exception as error:  # the edge of a loop that must go on
-                    log.warning("the outbox has to wait", action="outbox_failed", exc_info=error)
-                    idle_s = RETRY_RECORD_S
+                    idle_s = await self._idle_timeout_s()
+                except Exception as error:  # the loop must not end
+                    log.warning("outbox loop failed", action="outbox_failed", exc_info=error)
+                    idle_s = STORAGE_RETRY_S
                 with suppress(TimeoutError):
                     async with asyncio.timeout(idle_s):  # in Python 3.11, wait_for can swallow a cancel
-                        await self._woken.wait()
+                        await self._wakeup.wait()
 
-    async def _follow_again(self, group: asyncio.TaskGroup) -> None:
-        """Show progress where a placeholder stands already: before the last stop it was shown there, too."""
+    async def _resume_progress(self, group: asyncio.TaskGroup) -> None:
+        """Resume progress in placeholders that were sent before the last restart."""
         try:
-            for delivery in await self.outbox.followed():
+            for delivery in await self.outbox.watched():
                 platform = self.platforms.get(delivery.job.origin.platform)
                 if platform is not None and delivery.message_ref is not None:
-                    self._follow(platform, delivery.job, delivery.message_ref, group)
+                    self._start_progress(platform, delivery.job, delivery.message_ref, group)
         except Exception as error:  # progress is best effort
-            log.warning("progress is not shown again", action="follow_failed", exc_info=error)
+            log.warning("progress not resumed", action="follow_failed", exc_info=error)
 
     async def _start_due(self, group: asyncio.TaskGroup) -> bool:
-        """Start each due delivery whose job has none under way, so that a placeholder precedes its result.
+        """Start each due delivery whose job has no running one: a placeholder precedes its result.
 
-        Those under way are left out: one that ends while we look could still be found as due.
+        Jobs with a running delivery are excluded: one that ends during the query could still be returned as due.
         """
         started = False
-        for delivery in await self.outbox.due(besides=frozenset(self._busy)):
+        for delivery in await self.outbox.due_deliveries(excluded_jobs=frozenset(self._busy)):
             if delivery.job.id not in self._busy:
                 self._busy.add(delivery.job.id)
                 group.create_task(self._deliver(delivery, group))
                 started = True
         return started
 
-    async def _idle_s(self) -> float:
+    async def _idle_timeout_s(self) -> float:
         due = await self.outbox.next_due_s()
         if due is None:
             return IDLE_CHECK_S
@@ -131,132 +131,140 @@ class Deliverer:
         job = delivery.job
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
-                await self._try(delivery, group)
-            except Exception as error:  # the edge of a loop that must go on
+                await self._attempt(delivery, group)
+            except Exception as error:  # the loop must not end
                 log.error("delivery failed", action="delivery_failed", kind=delivery.kind, exc_info=error)
-                await self._try_later(delivery, type(error).__name__)
+                await self._retry_later(delivery, type(error).__name__)
             finally:
                 self._busy.discard(job.id)
-                self._woken.set()
+                self._wakeup.set()
 
-    async def _try_later(self, delivery: Delivery, reason: str) -> None:
-        """Whatever happens here, the delivery is not tried again at once."""
+    async def _retry_later(self, delivery: Delivery, reason: str) -> None:
+        """Schedule a retry; in any case it is not retried immediately."""
         delay_s = back_off_s(delivery.tries)
         try:
-            await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=reason))
-        except Exception as error:  # the edge of a loop that must go on
-            log.error("the outbox failed", action="outbox_failed", exc_info=error)
+            await self._retry_until_stored(lambda: self.outbox.schedule_retry(delivery, delay_s=delay_s, reason=reason))
+        except Exception as error:  # the loop must not end
+            log.error("retry not scheduled", action="outbox_failed", exc_info=error)
             await asyncio.sleep(delay_s)
 
-    async def _try(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
+    async def _attempt(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
         platform = self.platforms.get(delivery.job.origin.platform)
         if platform is None:
-            await self._record(
-                lambda: self.outbox.retry(delivery, delay_s=ABSENT_S, reason="the platform is off", is_try=False)
+            await self._retry_until_stored(
+                lambda: self.outbox.schedule_retry(
+                    delivery, delay_s=OFFLINE_RETRY_S, reason="the platform is off", is_try=False
+                )
             )
             return
         try:
-            async with self._room[platform.name]:
-                message_ref = await self._hand_over(platform, delivery)
-        except Erased as error:
+            async with self._slots[platform.name]:
+                message_ref = await self._send(platform, delivery)
+        except JobErased as error:
             await self._give_up(delivery, error)
             return
         except Undeliverable as error:
-            await self._tell_kept(platform, delivery)
+            await self._notify_undeliverable(platform, delivery)
             await self._give_up(delivery, error)
             return
         except (PlatformError, TimeoutError) as error:
             await self._postpone(platform, delivery, error)
             return
-        await self._record(lambda: self.outbox.sent(delivery, message_ref))
-        self.events.changed(delivery.job.id)
+        await self._retry_until_stored(lambda: self.outbox.mark_sent(delivery, message_ref))
+        self.progress_bus.publish_change(delivery.job.id)
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
-            self._follow(platform, delivery.job, message_ref, group)
+            self._start_progress(platform, delivery.job, message_ref, group)
 
-    async def _hand_over(self, platform: Platform, delivery: Delivery) -> str:
-        """Returns the message ref once the platform confirmed. Raises: PlatformError, TimeoutError.
+    async def _send(self, platform: Platform, delivery: Delivery) -> str:
+        """Send the message, unless its job was erased meanwhile; return the confirmed message ref.
 
-        What was erased meanwhile is not sent any more.
+        Raises: PlatformError, TimeoutError.
         """
         if delivery.kind == "placeholder":
-            async with asyncio.timeout(CALL_S):
-                return await platform.place(delivery)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                return await platform.post_placeholder(delivery)
         await self._stop_progress(delivery.job.id)
-        await self._check_owed(delivery)
-        pictures = await self._record(lambda: self._pictures(delivery.job))
-        async with asyncio.timeout(CALL_S):
+        await self._raise_if_erased(delivery)
+        pictures = await self._retry_until_stored(lambda: self._read_images(delivery.job))
+        async with asyncio.timeout(CALL_TIMEOUT_S):
             if delivery.message_ref is not None:
                 try:
-                    return await platform.edit(delivery, pictures)
+                    return await platform.edit_result(delivery, pictures)
                 except MessageGone:
-                    log.info("placeholder is gone, sending anew", action="placeholder_gone")
-                    await self._check_owed(delivery)  # it may be gone because its person deleted all of it
-            return await platform.send(delivery, pictures)
+                    log.info("placeholder is gone, sending a new message", action="placeholder_gone")
+                    await self._raise_if_erased(delivery)  # it may be gone because its owner erased the job
+            return await platform.send_result(delivery, pictures)
 
-    async def _check_owed(self, delivery: Delivery) -> None:
+    async def _raise_if_erased(self, delivery: Delivery) -> None:
         """Raises: Erased."""
-        if not await self._record(lambda: self.outbox.is_owed(delivery)):
-            raise Erased("the job was erased")
+        if not await self._retry_until_stored(lambda: self.outbox.is_pending(delivery)):
+            raise JobErased("the job was erased")
 
     async def _postpone(self, platform: Platform, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
-        """A wait that the platform asks for is no try: in a busy chat there may be hundreds."""
-        asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
-        if asked_s is None and await self._is_over(platform, delivery):
+        """Schedule a retry. A wait that the platform asked for does not count as a try: busy chats have hundreds."""
+        requested_s = error.retry_after_s if isinstance(error, PlatformError) else None
+        if requested_s is None and await self._should_give_up(platform, delivery):
             await self._give_up(delivery, error)
             return
-        delay_s = back_off_s(delivery.tries) if asked_s is None else max(0.5, asked_s)
+        delay_s = back_off_s(delivery.tries) if requested_s is None else max(0.5, requested_s)
         log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay_s, 1))
-        reason, is_try = _detail(error), asked_s is None
-        await self._record(lambda: self.outbox.retry(delivery, delay_s=delay_s, reason=reason, is_try=is_try))
+        reason, is_try = _detail(error), requested_s is None
+        await self._retry_until_stored(
+            lambda: self.outbox.schedule_retry(delivery, delay_s=delay_s, reason=reason, is_try=is_try)
+        )
 
-    async def _is_over(self, platform: Platform, delivery: Delivery) -> bool:
-        """After a day of trying a placeholder is left out; a result may still come, for a month, unless words do."""
+    async def _should_give_up(self, platform: Platform, delivery: Delivery) -> bool:
+        """A placeholder is given up after a day; a result after a month, or once the placeholder says where it is."""
         tries = delivery.tries + 1
         if tries < MAX_TRIES:
             return False
-        return delivery.kind == "placeholder" or tries >= LAST_TRIES or await self._tell_kept(platform, delivery)
+        return (
+            delivery.kind == "placeholder"
+            or tries >= MAX_RESULT_TRIES
+            or await self._notify_undeliverable(platform, delivery)
+        )
 
-    async def _tell_kept(self, platform: Platform, delivery: Delivery) -> bool:
-        """Whether the placeholder says now where the result is, for it must not be at work for ever."""
+    async def _notify_undeliverable(self, platform: Platform, delivery: Delivery) -> bool:
+        """Let the placeholder say where the result is stored; return whether it does."""
         if delivery.kind == "placeholder" or delivery.message_ref is None:
             return False
         try:
-            async with asyncio.timeout(CALL_S):
-                await platform.tell_kept(delivery)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await platform.notify_undeliverable(delivery)
         except (PlatformError, TimeoutError) as error:
-            log.info("the placeholder stays as it is", action="placeholder_stays", detail=_detail(error))
+            log.info("placeholder not updated", action="placeholder_stays", detail=_detail(error))
             return False
         return True
 
     async def _give_up(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=_detail(error))
-        await self._record(lambda: self.outbox.give_up(delivery, _detail(error)))
+        await self._retry_until_stored(lambda: self.outbox.give_up(delivery, _detail(error)))
 
-    async def _record(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Try until the database lets us: what the platform confirmed must not be posted again."""
+    async def _retry_until_stored(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Retry while the database is busy: a confirmed message must not be posted again."""
         while True:
             try:
                 return await write()
             except (StorageBusy, StorageFull) as error:
-                log.error("recording has to wait", action="record_waits", code=error.code)
-            await asyncio.sleep(RETRY_RECORD_S)
+                log.error("storing the delivery is delayed", action="record_waits", code=error.code)
+            await asyncio.sleep(STORAGE_RETRY_S)
 
-    async def _pictures(self, job: Job) -> list[Media]:
+    async def _read_images(self, job: Job) -> list[Media]:
         pictures = []
         for picture in job.result.media if job.result else ():
             with suppress(MediaNotFound):
-                pictures.append(await self.media.read(picture.id, None))
+                pictures.append(await self.media.read_media(picture.id, None))
         return pictures
 
     # ------------------------------------------------------------ progress: best effort, latest wins
 
-    def _follow(self, platform: Platform, job: Job, message_ref: str, group: asyncio.TaskGroup) -> None:
+    def _start_progress(self, platform: Platform, job: Job, message_ref: str, group: asyncio.TaskGroup) -> None:
         lock = asyncio.Lock()
         task = group.create_task(self._show_progress(platform, job, message_ref, lock))
-        self._shown[job.id] = Showing(task, lock)
+        self._progress_views[job.id] = ProgressView(task, lock)
 
     async def _show_progress(self, platform: Platform, job: Job, message_ref: str, lock: asyncio.Lock) -> None:
-        with self.events.follow(job.id) as follower:
+        with self.progress_bus.follow_job(job.id) as follower:
             while True:
                 _, progress = await follower.next()
                 if progress is not None:
@@ -265,18 +273,19 @@ class Deliverer:
 
     async def _show(self, platform: Platform, job: Job, message_ref: str, progress: Progress) -> None:
         try:
-            await platform.progress(job, message_ref, progress)
+            await platform.show_progress(job, message_ref, progress)
         except EaselError as error:
-            log.debug("progress was not shown", action="progress_failed", code=error.code)
-        except Exception as error:  # the edge of a loop that must go on
-            log.warning("progress was not shown", action="progress_failed", exc_info=error)
+            log.debug("progress not shown", action="progress_failed", code=error.code)
+        except Exception as error:  # the loop must not end
+            log.warning("progress not shown", action="progress_failed", exc_info=error)
 
     async def _stop_progress(self, job_id: str) -> None:
-        """Final beats progress: none may arrive after the result, so what is on its way arrives first."""
-        shown = self._shown.pop(job_id, None)
+        """Stop progress before the result is sent; an update that is being sent is awaited, as none may follow the
+        result."""
+        shown = self._progress_views.pop(job_id, None)
         if shown is not None:
             with suppress(TimeoutError):
-                async with asyncio.timeout(PROGRESS_S):
+                async with asyncio.timeout(PROGRESS_GRACE_S):
                     await shown.lock.acquire()
             shown.task.cancel()
             await asyncio.wait([shown.task])

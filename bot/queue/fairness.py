@@ -1,47 +1,48 @@
-"""Pure: where a queued job stands under two-level start-time fair queueing.
+"""Pure: a queued job's position under two-level start-time fair queueing.
 
-A person's k-th waiting job starts when everyone else in the space has caught up with virtual time
-`vtime + k * mean`; the same holds one level up, for spaces. Source: Goyal et al., "Start-time Fair Queueing", 1996.
+A person's k-th waiting job starts when everyone else in the space has reached virtual time `vtime + k * mean`; the same
+holds one level up, for spaces. Source: Goyal et al., "Start-time Fair Queueing", 1996.
 """
 
 import math
 from collections.abc import Iterable
 
-from bot.ports import Lane, QueueView
+from bot.ports import FairShareLane, QueueView
 
 
-def position(view: QueueView) -> int:
-    """How many queued jobs come before this one, plus one: 1 is next."""
+def queue_position(view: QueueView) -> int:
+    """The position of the job in the queue; 1 is next."""
     mean = max(view.mean_s, 1e-6)
-    in_space = view.own_ahead + _ahead(view.people, view.person.vtime + view.own_ahead * mean, mean)
-    return 1 + in_space + _ahead(view.spaces, view.space.vtime + in_space * mean, mean)
+    in_space = view.own_ahead + _jobs_before(view.people, view.person.vtime + view.own_ahead * mean, mean)
+    return 1 + in_space + _jobs_before(view.spaces, view.space.vtime + in_space * mean, mean)
 
 
-def _ahead(lanes: Iterable[Lane], start: float, mean: float) -> int:
-    """Jobs of other lanes that start before virtual time `start`; at equal times one's own goes first."""
+def _jobs_before(lanes: Iterable[FairShareLane], start: float, mean: float) -> int:
+    """Jobs of other lanes that start before virtual time `start`; at equal times the own job goes first."""
     return sum(min(lane.backlog, math.ceil((start - lane.vtime) / mean)) for lane in lanes if lane.vtime < start)
 
 
-def wait_s(view: QueueView, *, places: int, max_running: int, stretch: float = 1.0) -> float:
-    """Seconds until the job starts, if every job takes the mean.
+def wait_s(view: QueueView, *, slots: int, max_running: int, stretch: float = 1.0) -> float:
+    """Seconds until the job starts, assuming that every job takes the mean.
 
     Args:
-        places: how many jobs run at once in the whole house.
-        max_running: how many of them may be one person's.
-        stretch: how many times as long a job takes beside others as alone.
+        slots: number of jobs that run concurrently on all devices.
+        max_running: number of those that one person may have.
+        stretch: the duration of a job beside others, relative to its duration alone.
     """
-    anyone = _turns(position(view) - 1, view.running, places)
-    own = _turns(view.own_ahead, view.own_running, max_running)
+    anyone = _rounds(queue_position(view) - 1, view.running, slots)
+    own = _rounds(view.own_ahead, view.own_running, max_running)
     return max(anyone, own) * view.mean_s * stretch
 
 
-def _turns(ahead: int, running: int, places: int) -> float:
-    """How many times the length of a job passes before one of the places is free for whoever has so many ahead.
+def _rounds(ahead: int, running: int, slots: int) -> float:
+    """Number of job durations until a slot is free for a job with `ahead` jobs before it.
 
-    Jobs in a full house are at all stages, and end evenly one after another. Else they start now, together.
+    If all slots are in use, their jobs are at random stages and end at regular intervals. Otherwise they start now,
+    together.
     """
-    places = max(1, places, running)
-    to_end = ahead + running + 1 - places
+    slots = max(1, slots, running)
+    to_end = ahead + running + 1 - slots
     if to_end <= 0:
         return 0.0
-    return (to_end - 0.5) / places if running == places else float(math.ceil(to_end / places))
+    return (to_end - 0.5) / slots if running == slots else float(math.ceil(to_end / slots))

@@ -1,7 +1,4 @@
-"""What happens between a device's last step and the record: alt texts, files, and the result that names them.
-
-Also what needs no device at all: resizing.
-"""
+"""Post-processing of a task's output: alt texts, image files and the stored result. Also plain resizing."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,102 +10,104 @@ import structlog
 from bot import error_texts
 from bot.commands import Caption
 from bot.errors import EaselError
-from bot.jobs import ImageRef, Job, Media, Picture, Result
-from bot.models import IMAGE_TO_TEXT, Models, ModelSpec
+from bot.jobs import ImageRef, Job, Media, Result, StoredImage
+from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
-from bot.ports import Done, MediaStore, Pictures, Pool, Task, TaskImage
-from bot.prompts.grammar import prompt_of, words_of
+from bot.ports import ImageProcessor, MediaStore, Pool, Task, TaskImage, TaskOutput
+from bot.prompts.grammar import plain_text, prompt_at
 
 log = structlog.get_logger()
 
-CAPTION_S = 2.0
-"""How long a result waits, at most, for captions of its pictures."""
-LOOK_AGAIN_S = 0.05
+CAPTION_TIMEOUT_S = 2.0
+"""Maximum time that a result waits for captions of its images."""
+POLL_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finishing:
+class Postprocessor:
     media: MediaStore
     pool: Pool
-    pictures: Pictures
-    models: Models
+    image_processor: ImageProcessor
+    models: ModelRegistry
 
-    async def resize(self, task: Task, locale: str) -> Done:
-        """Only as large as asked for, without a model. Raises: UnsupportedMedia, EngineError."""
+    async def resize_image(self, task: Task, locale: str) -> TaskOutput:
+        """Resize without a model. Raises: UnsupportedMedia, EngineError."""
         width, height = int(task.options["width"]), int(task.options["height"])
-        made = await self.pictures.enlarge(task.images[0].media, width, height)
+        image = await self.image_processor.resize(task.images[0].media, width, height)
         say = error_texts.translator(locale)
         note = say("Only resized: no model here was to refine it at {width}x{height}.").format(
             width=width, height=height
         )
-        return Done(pictures=(made,), notes=(note,))
+        return TaskOutput(images=(image,), notes=(note,))
 
-    async def alts(self, job: Job, done: Done, *, share: str = "", may_wait: bool = True) -> list[str]:
-        """For each picture what the vision model sees, if it may and is loaded and free in time; else the prompt.
+    async def alt_texts(
+        self, job: Job, output: TaskOutput, *, fairness_key: str = "", may_wait: bool = True
+    ) -> list[str]:
+        """For each image a caption by the vision model, if it is loaded and has a free slot in time; else the prompt.
 
-        `share`: see `Task`.
+        `fairness_key`: see `Task`.
         """
         is_prompted = bool(job.options.get("prompt"))
-        prompts = [words_of(prompt_of(job.options, n)) if is_prompted else "" for n in range(len(done.pictures))]
+        prompts = [plain_text(prompt_at(job.options, n)) if is_prompted else "" for n in range(len(output.images))]
         if not may_wait:
             return prompts
-        captions = await self._captions(job, [made.media for made in done.pictures], share)
+        captions = await self._captions(job, [image.media for image in output.images], fairness_key)
         return [caption or prompt for caption, prompt in zip(captions, prompts, strict=True)]
 
-    async def keep(self, job: Job, done: Done, alts: Sequence[str]) -> Result:
-        """The files first, each fsynced; the rows come with `JobStore.render`. Raises: StorageFull."""
-        pictures = []
-        for made, alt in zip(done.pictures, alts, strict=True):
-            media_id = await self.media.write(made.media)
-            pictures.append(
-                Picture(
+    async def store_result(self, job: Job, output: TaskOutput, alts: Sequence[str]) -> Result:
+        """Write and fsync the image files; `JobStore.save_result` inserts the rows. Raises: StorageFull."""
+        images = []
+        for image, alt in zip(output.images, alts, strict=True):
+            media_id = await self.media.write_file(image.media)
+            images.append(
+                StoredImage(
                     id=media_id,
-                    media_type=made.media.media_type,
-                    width=made.width,
-                    height=made.height,
-                    size=len(made.media.data),
+                    media_type=image.media.media_type,
+                    width=image.width,
+                    height=image.height,
+                    size=len(image.media.data),
                     alt=alt,
-                    is_spoiler=made.is_spoiler,
-                    is_adult=made.is_adult,
+                    is_spoiler=image.is_spoiler,
+                    is_adult=image.is_adult,
                 )
             )
         model = self.models.get(job.model)
-        notes = tuple(error_texts.say_note(note, job.origin.locale) for note in done.notes)
+        notes = tuple(error_texts.say_note(note, job.origin.locale) for note in output.notes)
         demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if model and model.demo else ()
         return Result(
-            media=tuple(pictures),
-            text=done.text,
+            media=tuple(images),
+            text=output.text,
             seed=job.options.get("seed"),
             model=job.model,
-            revision=done.revision,
-            seconds=round(done.seconds, 3),
-            parameters=done.pictures[0].parameters if done.pictures else "",
+            revision=output.revision,
+            seconds=round(output.seconds, 3),
+            parameters=output.images[0].parameters if output.images else "",
             notes=(*notes, *demo),
         )
 
-    # ------------------------------------------------------------ captions: best effort, and never for long
+    # ------------------------------------------------------------ captions: best effort, with a time limit
 
-    async def _captions(self, job: Job, pictures: Sequence[Media], share: str) -> list[str]:
-        captions = [""] * len(pictures)
+    async def _captions(self, job: Job, images: Sequence[Media], fairness_key: str) -> list[str]:
+        captions = [""] * len(images)
         model = self.models.default_for(IMAGE_TO_TEXT)
-        if model is None or not any(model.name in status.warm for status in self.pool.statuses()):
+        if model is None or not any(model.name in status.loaded for status in self.pool.device_statuses()):
             return captions
         try:
-            async with asyncio.timeout(CAPTION_S):
-                for number, picture in enumerate(pictures):
-                    await self._wait_for_room(model)
-                    captions[number] = await self._caption(f"{job.id}.alt{number}", model, picture, share)
+            async with asyncio.timeout(CAPTION_TIMEOUT_S):
+                for number, image in enumerate(images):
+                    await self._wait_for_slot(model)
+                    captions[number] = await self._caption(f"{job.id}.alt{number}", model, image, fairness_key)
         except (TimeoutError, EaselError) as error:
             log.debug("no caption in time", action="caption_skipped", error=str(error))
-        except Exception as error:  # a result must not be lost for want of an alt text
+        except Exception as error:  # a missing alt text must not cost the result
             log.warning("captioning failed", action="caption_failed", exc_info=error)
         return captions
 
-    async def _wait_for_room(self, model: ModelSpec) -> None:
-        while not any(model.name in offer.warm for offer in self.pool.offers()):  # noqa: ASYNC110
-            await asyncio.sleep(LOOK_AGAIN_S)
+    async def _wait_for_slot(self, model: ModelSpec) -> None:
+        while not any(model.name in offer.loaded for offer in self.pool.list_offers()):  # noqa: ASYNC110
+            await asyncio.sleep(POLL_S)
 
-    async def _caption(self, task_id: str, model: ModelSpec, picture: Media, share: str) -> str:
+    async def _caption(self, task_id: str, model: ModelSpec, image: Media, fairness_key: str) -> str:
         options = Caption.from_options({}, (ImageRef(""),)).fill_options(model, 0)
         task = Task(
             id=task_id,
@@ -116,11 +115,11 @@ class Finishing:
             task=IMAGE_TO_TEXT,
             model=model,
             options=options,
-            images=(TaskImage("init", picture),),
-            share=share,
+            images=(TaskImage("init", image),),
+            fairness_key=fairness_key,
         )
-        async with aclosing(self.pool.run(task)) as events:
+        async with aclosing(self.pool.run_task(task)) as events:
             async for event in events:
-                if isinstance(event, Done):
+                if isinstance(event, TaskOutput):
                     return clean_text(event.text or "")
         return ""

@@ -1,13 +1,13 @@
-"""Pure: what a command costs, in device-seconds of the job alone with its model warm."""
+"""Pure: the price of a command in device-seconds: the job alone, with its model loaded."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bot.commands import Command
-from bot.cost_curve import Curve, Point
+from bot.cost_curve import CostCurve, CostPoint
 from bot.models import ModelSpec
-from bot.ports import Measured, step_of
+from bot.ports import Measurement, step_of
 
 _STEPS = ("step", "step_unguided")
 
@@ -17,61 +17,67 @@ class _Key(NamedTuple):
     model: str
     what: str
     shape: str
-    rows: int
+    batch_size: int
 
 
 class Rates:
-    """What was measured on the first device, with the config's figures for what never was.
+    """Rates measured on the first device, with the config's figures where nothing was measured.
 
-    `first_device` may answer "" while the hardware is still being found out: then any device's figures will do.
+    `first_device` may return "" while the hardware is being probed: then the figures of any device are used.
     """
 
-    def __init__(self, measured: Iterable[Measured] = (), first_device: Callable[[], str] = lambda: "") -> None:
+    def __init__(self, measured: Iterable[Measurement] = (), first_device: Callable[[], str] = lambda: "") -> None:
         self._first_device = first_device
         self._measured: dict[_Key, float] = {}
         for one in measured:
-            self.learn(one)
+            self.add_measurement(one)
 
-    def learn(self, measured: Measured) -> None:
-        """Impossible figures say nothing."""
-        is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0 and measured.rows >= 1
+    def add_measurement(self, measured: Measurement) -> None:
+        """Ignores impossible figures."""
+        is_sane = math.isfinite(measured.seconds) and measured.seconds >= 0 and measured.batch_size >= 1
         if is_sane and (measured.what not in _STEPS or _area(measured.shape)):
-            self._measured[_Key(measured.device, measured.model, measured.what, measured.shape, measured.rows)] = (
-                measured.seconds
-            )
+            self._measured[
+                _Key(measured.device, measured.model, measured.what, measured.shape, measured.batch_size)
+            ] = measured.seconds
 
     def step_s(self, model: ModelSpec, options: Mapping[str, Any], area: float, together: int = 1) -> float:
-        """Seconds in which each of so many such jobs makes one step.
+        """Seconds for one step of each of `together` such jobs.
 
-        Scaled by pixels from the nearest size measured. Guided steps and others are measured apart; where only the
-        other kind was, a guided one is taken for two rows without guidance, and never the other way round.
+        Scaled by pixels from the nearest measured size. Steps with and without guidance are measured separately; if
+        only the other kind was measured, a guided step counts as two rows without guidance, but not vice versa.
         """
         what = step_of(options)
-        known = next((kind for kind in (what, *_STEPS) if self._of(model, kind)), what)
-        rows = 2 * together if (what, known) == ("step", "step_unguided") else together
-        sizes = {_area(key.shape) for key in self._of(model, known)}
+        known = next((kind for kind in (what, *_STEPS) if self._measured_for(model, kind)), what)
+        batch_size = 2 * together if (what, known) == ("step", "step_unguided") else together
+        sizes = {_area(key.shape) for key in self._measured_for(model, known)}
         near = min(sizes, key=lambda size: (abs(size - area), size), default=float(model.width * model.height))
-        return self._shared_s(model, known, near, rows) * area / near
+        return self._batched_s(model, known, near, batch_size) * area / near
 
     def token_s(self, model: ModelSpec, together: int = 1) -> float:
-        """Seconds in which each of so many jobs makes one token."""
-        return self._shared_s(model, "token", 0.0, together)
+        """Seconds for one token of each of `together` jobs."""
+        return self._batched_s(model, "token", 0.0, together)
 
-    def _shared_s(self, model: ModelSpec, what: str, area: float, together: int) -> float:
-        found = {key.rows: seconds for key, seconds in self._of(model, what).items() if _area(key.shape) == area}
-        curve = Curve(Point(rows, seconds) for rows, seconds in (found or {1: self._expected_step_s(model)}).items())
-        if together > 1 and model.rows > 1:
-            return curve.shared_s(together)
+    def _batched_s(self, model: ModelSpec, what: str, area: float, together: int) -> float:
+        found = {
+            key.batch_size: seconds
+            for key, seconds in self._measured_for(model, what).items()
+            if _area(key.shape) == area
+        }
+        curve = CostCurve(
+            CostPoint(rows, seconds) for rows, seconds in (found or {1: self._expected_step_s(model)}).items()
+        )
+        if together > 1 and model.slots > 1:
+            return curve.batched_s(together)
         return together * found.get(1, curve.seconds(1))
 
     def _expected_step_s(self, model: ModelSpec) -> float:
-        """What the config says of such a device."""
+        """The config's figure for such a device."""
         return model.cpu_step_s if model.cpu_step_s and self._first_device() == "cpu" else model.step_s
 
     def overhead_s(self, model: ModelSpec) -> float:
-        return next(iter(self._of(model, "job").values()), model.overhead_s)
+        return next(iter(self._measured_for(model, "job").values()), model.overhead_s)
 
-    def _of(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
+    def _measured_for(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
         first = self._first_device()
         return {
             key: seconds
@@ -87,7 +93,7 @@ def _area(shape: str) -> float:
 
 
 def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
-    """Device-seconds the job will likely use."""
+    """Expected device-seconds of the job."""
     steps, area, count = command.work_units(options)
     if not area:
         return rates.overhead_s(model) + steps * rates.token_s(model)
@@ -95,9 +101,9 @@ def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
 
 
 def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, *, together: int) -> float:
-    """Seconds from the job's start to its end, where so many jobs run together, this one among them.
+    """Seconds from the job's start to its end, with `together` jobs running, including this one.
 
-    Its pictures share passes, too; what a job takes beside its steps, each takes in turn.
+    Its images share forward passes too; the overheads of jobs add up.
     """
     steps, area, count = command.work_units(options)
     rows = together - 1 + count
@@ -106,5 +112,5 @@ def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
 
 
 def price(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
-    """What the quota is charged, device-seconds to the millisecond; a demo model is free."""
+    """The charge to the quota, device-seconds to the millisecond; a demo model is free."""
     return 0.0 if model.demo else round(estimate_s(command, model, options, rates), 3)

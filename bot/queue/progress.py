@@ -1,6 +1,6 @@
-"""Progress, previews and "something changed", in memory: latest wins, nobody stores them.
+"""An in-memory bus for progress, previews and change notifications; only the latest progress is kept.
 
-A follower that is slow misses steps, never the end: what a job's end brought is read from the store.
+A slow follower may miss steps, but never the end: the final state is read from the storage.
 """
 
 import asyncio
@@ -12,38 +12,39 @@ from bot.ports import Progress
 
 
 class Follower:
-    """One watcher of one job."""
+    """A subscription to one job."""
 
     def __init__(self) -> None:
-        self._woken = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self._changed = asyncio.Event()
         self._progress: Progress | None = None
 
-    def put(self, progress: Progress | None) -> None:
+    def notify(self, progress: Progress | None) -> None:
         if progress is None:
             self._changed.set()
         else:
             self._progress = progress
-        self._woken.set()
+        self._wakeup.set()
 
     async def next(self) -> tuple[bool, Progress | None]:
-        """(the stored job changed, the latest progress since the last call or None). Waits for either."""
-        await self._woken.wait()
-        self._woken.clear()
+        """Wait for a change; return (whether the stored job changed, the latest progress since the last call or
+        None)."""
+        await self._wakeup.wait()
+        self._wakeup.clear()
         changed, progress = self._changed.is_set(), self._progress
         self._changed.clear()
         self._progress = None
         return changed, progress
 
-    async def rest(self, seconds: float) -> None:
-        """Let progress pass unseen for a while; a change of the stored job ends the rest at once."""
+    async def pause(self, seconds: float) -> None:
+        """Skip progress for a while; a change of the stored job ends the pause immediately."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):  # in Python 3.11, wait_for can swallow a cancel
                 await self._changed.wait()
 
 
-class Events:
-    """The switchboard between the dispatcher and whoever watches."""
+class ProgressBus:
+    """Connects the dispatcher with the followers of jobs."""
 
     def __init__(self) -> None:
         self._followers: defaultdict[str, set[Follower]] = defaultdict(set)
@@ -51,13 +52,13 @@ class Events:
         self.on_watched: Callable[[str, bool], None] = lambda _job_id, _watched: None
 
     @contextmanager
-    def follow(self, job_id: str) -> Iterator[Follower]:
+    def follow_job(self, job_id: str) -> Iterator[Follower]:
         follower = Follower()
         self._followers[job_id].add(follower)
         if len(self._followers[job_id]) == 1:
             self.on_watched(job_id, True)
         if job_id in self._latest:
-            follower.put(self._latest[job_id])
+            follower.notify(self._latest[job_id])
         try:
             yield follower
         finally:
@@ -69,16 +70,16 @@ class Events:
     def is_watched(self, job_id: str) -> bool:
         return bool(self._followers.get(job_id))
 
-    def progressed(self, job_id: str, progress: Progress) -> None:
+    def publish_progress(self, job_id: str, progress: Progress) -> None:
         self._latest[job_id] = progress
         for follower in self._followers.get(job_id, ()):
-            follower.put(progress)
+            follower.notify(progress)
 
-    def changed(self, job_id: str) -> None:
-        """The stored job is another now; what it looked like while it ran is forgotten."""
+    def publish_change(self, job_id: str) -> None:
+        """Announce that the stored job changed, and drop its latest progress."""
         self._latest.pop(job_id, None)
         for follower in self._followers.get(job_id, ()):
-            follower.put(None)
+            follower.notify(None)
 
-    def latest(self, job_id: str) -> Progress | None:
+    def latest_progress(self, job_id: str) -> Progress | None:
         return self._latest.get(job_id)

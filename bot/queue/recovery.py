@@ -1,4 +1,4 @@
-"""What is put right at start, before anything works: jobs that a stop or a change of the config left behind."""
+"""Startup recovery: requeues interrupted jobs and fails jobs whose model was removed from the config."""
 
 import asyncio
 
@@ -7,33 +7,33 @@ import structlog
 from bot import error_texts
 from bot.errors import ModelRemoved
 from bot.jobs import Job, JobError
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.ports import JobStore
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 500
-"""Jobs that are told of a missing model at a time."""
+BATCH_SIZE = 500
+"""Number of orphaned jobs that are failed at a time."""
 
 
-async def recover(store: JobStore, models: Models, *, max_interruptions: int) -> None:
-    """Requeue what was running; fail and refund what waits for a model that is no longer in the config.
+async def recover_jobs(store: JobStore, models: ModelRegistry, *, max_interruptions: int) -> None:
+    """Requeue running jobs; fail and refund queued jobs whose model is no longer in the config.
 
     The data directory's lock must be held.
     """
-    await store.recover(max_interruptions=max_interruptions)
-    await fail_stranded(store, models)
+    await store.requeue_interrupted(max_interruptions=max_interruptions)
+    await fail_orphaned_jobs(store, models)
 
 
-async def fail_stranded(store: JobStore, models: Models) -> None:
-    """Fail and refund what waits for a model that is not there and not on its way."""
+async def fail_orphaned_jobs(store: JobStore, models: ModelRegistry) -> None:
+    """Fail and refund queued jobs whose model is neither installed nor being installed."""
     names = [model.name for model in models]
-    while stranded := await store.stranded(names, AT_ONCE):
-        failed = await asyncio.gather(*(store.fail_queued(job.id, _reason(job)) for job in stranded))
+    while orphaned := await store.orphaned(names, BATCH_SIZE):
+        failed = await asyncio.gather(*(store.fail_queued(job.id, _reason(job)) for job in orphaned))
         log.warning(
-            "queued jobs have no model any more",
+            "queued jobs without a model failed",
             action="jobs_stranded",
-            models=sorted({job.model for job in stranded}),
+            models=sorted({job.model for job in orphaned}),
             count=len(failed),
         )
 

@@ -1,1 +1,1 @@
-"""What a running process needs: the data directory's lock, logs, shutdown, durable files."""
+"""Process infrastructure: the data directory's lock, logs, shutdown, durable files."""

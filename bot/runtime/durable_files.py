@@ -1,16 +1,16 @@
-"""Changes of files that survive a power cut. Blocking: call from a thread."""
+"""File changes that survive a power failure. Blocking: call from a thread."""
 
 import os
 import tempfile
 from pathlib import Path
 
-BESIDE = ("-wal", "-shm", "-journal")
-"""What SQLite keeps beside a database; it belongs to that very file."""
+SIDECAR_SUFFIXES = ("-wal", "-shm", "-journal")
+"""Suffixes of the files that SQLite keeps next to a database."""
 
 
-def sync(path: Path) -> None:
-    """Make a file, or a directory's entries, survive a power cut."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no directory, and keeps its entries by itself
+def fsync_path(path: Path) -> None:
+    """Flush a file, or a directory's entries, to disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open directories and flushes their entries itself
         return
     handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
@@ -19,34 +19,34 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write the file whole or not at all; until it is whole, nobody but its owner may read it. Raises: OSError."""
-    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace the file atomically; while it is being written only its owner can read it. Raises: OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(fresh, mode)
-        os.replace(fresh, path)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
     except BaseException:
-        Path(fresh).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    fsync_path(path.parent)
 
 
 def replace_database(database: Path, copy: Path) -> None:
-    """Put `copy`, a whole SQLite file in the same folder, in the place of `database`, which nobody may have open.
+    """Replace `database`, which must not be open, with `copy`, a complete SQLite file in the same folder.
 
-    What lies beside the old file goes first: SQLite would take its log for part of the new one.
+    The old database's sidecar files are deleted first: SQLite would apply its log to the new one.
     """
-    sync(copy)
-    remove_beside(database)
+    fsync_path(copy)
+    remove_sidecars(database)
     copy.replace(database)
-    sync(database.parent)
+    fsync_path(database.parent)
 
 
-def remove_beside(database: Path) -> None:
-    for ending in BESIDE:
+def remove_sidecars(database: Path) -> None:
+    for ending in SIDECAR_SUFFIXES:
         database.with_name(database.name + ending).unlink(missing_ok=True)
-    sync(database.parent)
+    fsync_path(database.parent)

@@ -1,8 +1,8 @@
-"""The lock on a data directory: exactly one process works on a database.
+"""The lock on a data directory: only one process works on a database.
 
-`easel.lock` holds the server's loopback URL and a local secret (mode 0600), so that one-shot commands can go through
-the server. The operating system frees the lock when its holder dies, however it dies; the content is then stale and
-is not believed. `easel update` holds the lock and lends it to the commands that it starts.
+`easel.lock` contains the server's loopback URL and a secret (mode 0600), which let one-shot commands go through the
+server. The operating system releases the lock when its holder dies; the content is then stale and ignored. `easel
+update` holds the lock and delegates it to the commands that it starts.
 """
 
 import json
@@ -16,16 +16,16 @@ from types import TracebackType
 from typing import Self
 
 from bot.errors import StartupError
-from bot.runtime.update_journal import LENT_BY, read_journal
+from bot.runtime.update_journal import DELEGATED_BY, read_journal
 
 FILE_NAME = "easel.lock"
 TRY_S = 0.3
-"""A reader holds the lock for an instant while it asks whether anybody does."""
+"""Time to retry: a reader holds the lock briefly while it checks for a holder."""
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who holds the lock. `url` is empty until the page is up, and for one-shot commands."""
+class LockHolder:
+    """The holder of the lock. `url` is empty until the page is ready, and for one-shot commands."""
 
     pid: int
     url: str
@@ -33,18 +33,18 @@ class Holder:
 
 
 class DataLock:
-    """Held from `acquire` to `release`; leaving the `with` block releases.
+    """Held from `acquire` to `release`; leaving the `with` block releases it.
 
-    A lock that was lent to this process is as good as its own. `for_update`: take it although an update was cut short.
+    A lock that was delegated to this process counts as its own. `for_update`: acquire it despite an interrupted update.
 
-    Raises (acquire): StartupError naming the holder, or an update that was cut short.
+    Raises (acquire): StartupError: another process holds it, or an update was interrupted.
     """
 
     def __init__(self, data_dir: Path, *, for_update: bool = False) -> None:
         self._path = data_dir / FILE_NAME
         self._handle: int | None = None
         self._for_update = for_update
-        self._is_lent = False
+        self._is_delegated = False
         self.secret = secrets.token_urlsafe(32)
 
     def __enter__(self) -> Self:
@@ -61,21 +61,21 @@ class DataLock:
 
     @property
     def handle(self) -> int | None:
-        """The open file, for children: where they inherit it, the lock stays taken until the last one has ended."""
+        """The open file. If child processes inherit it, the lock is held until the last of them has ended."""
         return self._handle
 
     def acquire(self) -> None:
-        self._is_lent = is_lent(self._path.parent)
-        if self._is_lent:
+        self._is_delegated = is_delegated(self._path.parent)
+        if self._is_delegated:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
         if not _try_lock_for(handle, TRY_S):
             os.close(handle)
-            raise StartupError(_taken(self._path.parent))
+            raise StartupError(_already_locked(self._path.parent))
         os.chmod(self._path, 0o600)
         self._handle = handle
-        self.publish("")
+        self.publish_url("")
         if not self._for_update:
             self._refuse_half_updated()
 
@@ -88,13 +88,13 @@ class DataLock:
         if journal is not None:
             self.release()
             raise StartupError(
-                "An update of Easel was cut short, and code and database may not fit together: run `python main.py "
-                f"update` in {journal.root}, which first puts everything back as it was."
+                "An update of Easel was interrupted, and code and database may not match: run `python main.py update` "
+                f"in {journal.root}, which first rolls the update back."
             )
 
-    def publish(self, url: str) -> None:
-        """Write who holds it, over the old content in one go: spaces cover what was longer."""
-        if self._is_lent:
+    def publish_url(self, url: str) -> None:
+        """Write the holder over the old content in one write; spaces cover the rest of a longer one."""
+        if self._is_delegated:
             return
         assert self._handle is not None
         content = json.dumps({"pid": os.getpid(), "url": url, "secret": self.secret}).encode()
@@ -108,21 +108,21 @@ class DataLock:
             self._handle = None
 
 
-def is_lent(data_dir: Path) -> bool:
-    """Whether the holder of the lock lends it to this process: it is named in LENT_BY, and its parent."""
-    lender = os.environ.get(LENT_BY, "")
-    if not lender.isdecimal():
+def is_delegated(data_dir: Path) -> bool:
+    """Whether the lock is delegated to this process: its holder is named in `DELEGATED_BY` and is its parent."""
+    delegator = os.environ.get(DELEGATED_BY, "")
+    if not delegator.isdecimal():
         return False
     holder = read_holder(data_dir)
-    return holder is not None and holder.pid == int(lender) and _is_parent(holder.pid)
+    return holder is not None and holder.pid == int(delegator) and _is_parent(holder.pid)
 
 
 def _is_parent(pid: int) -> bool:
-    return pid == os.getppid() or os.name == "nt"  # on Windows a venv's python.exe stands between
+    return pid == os.getppid() or os.name == "nt"  # on Windows a venv's python.exe is in between
 
 
-def read_holder(data_dir: Path) -> Holder | None:
-    """The living holder, or None when nobody holds the lock."""
+def read_holder(data_dir: Path) -> LockHolder | None:
+    """The current holder; None: the lock is free."""
     path = data_dir / FILE_NAME
     try:
         handle = os.open(path, os.O_RDWR)
@@ -133,19 +133,19 @@ def read_holder(data_dir: Path) -> Holder | None:
         while not _try_lock(handle):
             holder = _read(handle)
             if holder is not None or time.monotonic() > deadline:
-                return holder or Holder(0, "", "")
+                return holder or LockHolder(0, "", "")
             time.sleep(0.02)
         return None
     finally:
         os.close(handle)
 
 
-def _read(handle: int) -> Holder | None:
-    """None: the holder has not written yet, or the content is damaged."""
+def _read(handle: int) -> LockHolder | None:
+    """None: the holder has not written it yet, or the content is damaged."""
     os.lseek(handle, 0, os.SEEK_SET)
     try:
         content = json.loads(os.read(handle, 1 << 16))
-        return Holder(int(content["pid"]), str(content["url"]), str(content["secret"]))
+        return LockHolder(int(content["pid"]), str(content["url"]), str(content["secret"]))
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -159,11 +159,11 @@ def _try_lock_for(handle: int, seconds: float) -> bool:
     return True
 
 
-def _taken(data_dir: Path) -> str:
+def _already_locked(data_dir: Path) -> str:
     holder = read_holder(data_dir)
     who = f"process {holder.pid}" if holder and holder.pid else "another process"
     at = f" at {holder.url}" if holder and holder.url else ""
-    return f"Easel already works on {data_dir} ({who}{at}). Stop it first, or give this one its own EASEL_DATA_DIR."
+    return f"Easel is already running on {data_dir} ({who}{at}). Stop it, or set another EASEL_DATA_DIR."
 
 
 if sys.platform == "win32":

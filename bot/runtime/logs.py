@@ -1,8 +1,8 @@
-"""Sets up logging: one stream of events from structlog and from every library, without secrets.
+"""Logging: one stream of events from structlog and all libraries, without secrets.
 
-Each event is a plain sentence with a stable `action` and, where a job is worked on, its `job_id` (bound as a
-contextvar). What people write (prompts, questions, answers) is kept at DEBUG only. Secrets are blanked three times:
-in the event's values, in every handler's records, and in the finished line, tracebacks included.
+Each event is a plain sentence with a stable `action` and, during a job, its `job_id` (bound as a contextvar). User
+texts (prompts, questions, answers) are logged at DEBUG only. Secrets are redacted three times: in the event's values,
+in each handler's records, and in the finished line, including tracebacks.
 """
 
 import logging
@@ -20,7 +20,7 @@ from urllib.parse import quote
 import structlog
 
 HIDDEN = "[hidden]"
-QUIET = (
+QUIET_LOGGERS = (
     "httpx",
     "httpcore",
     "aiohttp",
@@ -34,11 +34,11 @@ QUIET = (
     "asyncio",
     "PIL",
 )
-"""Libraries that talk at INFO or DEBUG, some of them of whole URLs with tokens."""
-WRITTEN = frozenset(
+"""Libraries that log much at INFO or DEBUG, some of them URLs with tokens."""
+USER_TEXT_KEYS = frozenset(
     {"prompt", "negative_prompt", "question", "text", "texts", "caption", "answer", "options", "line", "q", "needle"}
 )
-"""Keys whose values people wrote."""
+"""Keys whose values are user texts."""
 _SHORTEST = 6
 
 
@@ -49,18 +49,18 @@ class LogsSettings:
     bounds: ClassVar[Mapping[str, tuple[float | None, float | None]]] = {"file_mb": (1, None)}
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """From this level on; prompts are written at debug only."""
+    """Minimum level; prompts are logged at debug only."""
     format: Literal["auto", "console", "json"] = "auto"
-    """Of the terminal: console on a terminal and JSON lines elsewhere, or always one of them."""
+    """Format on the terminal; auto: console on a terminal, JSON lines elsewhere."""
     file: bool = True
     """Also write JSON lines to `logs/` in the data directory."""
     file_mb: int = 10
-    """Size at which a log file is put aside, MiB."""
+    """Size at which a log file is rotated, MiB."""
     files: int = 5
-    """How many put aside are kept."""
+    """Number of rotated files to keep."""
 
 
-# ---------------------------------------------------------------- blanking
+# ---------------------------------------------------------------- redaction
 
 _SHAPES = re.compile(
     r"(?P<before>\bBearer\s+|://[^\s/:@]*:|/(?:webhooks|interactions)/\d+/)[^\s/@\"'\\]{6,}"
@@ -72,49 +72,49 @@ _SHAPES = re.compile(
 
 
 class Redactor:
-    """Blanks values it was told of, and whatever looks like a token."""
+    """Redacts known secrets, and everything that looks like a token."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._values: set[str] = set()
         self._known: re.Pattern[str] | None = None
-        self.add(*values)
+        self.add_secrets(*values)
 
-    def add(self, *values: str) -> None:
-        """Blank these too from now on, as they are and as they stand in a URL."""
+    def add_secrets(self, *values: str) -> None:
+        """Redact these values too, also URL-encoded."""
         long_enough = [value for value in values if len(value) >= _SHORTEST]
         self._values.update(long_enough, (quote(value, safe="") for value in long_enough))
         if self._values:
             self._known = re.compile("|".join(map(re.escape, sorted(self._values, key=len, reverse=True))))
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         if self._known:
             text = self._known.sub(HIDDEN, text)
         return _SHAPES.sub(lambda match: (match.group("before") or "") + HIDDEN, text)
 
-    def value(self, value: Any) -> Any:
-        """Text inside any nesting is blanked; objects are told by their blanked repr."""
+    def redact_value(self, value: Any) -> Any:
+        """Redact text at any nesting level; other objects become their redacted repr."""
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, bytes):
             return f"{len(value)} bytes"
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self.value(one) for key, one in value.items()}
+            return {self.redact_text(str(key)): self.redact_value(one) for key, one in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
-            return [self.value(one) for one in value]
-        return self.text(str(value) if isinstance(value, Path | BaseException) else repr(value))
+            return [self.redact_value(one) for one in value]
+        return self.redact_text(str(value) if isinstance(value, Path | BaseException) else repr(value))
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """As a structlog processor. `exc_info` becomes text later, and is blanked there."""
+        """The structlog processor. `exc_info` becomes text later and is redacted there."""
         return {
-            key: value if key == "exc_info" or key.startswith("_") else self.value(value)
+            key: value if key == "exc_info" or key.startswith("_") else self.redact_value(value)
             for key, value in event.items()
         }
 
 
 class RedactingFilter(logging.Filter):
-    """Blanks what a record says, for handlers whose formatter is not ours."""
+    """Redacts a record, for handlers with foreign formatters."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__()
@@ -122,45 +122,45 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.msg, str):
-            record.msg, record.args = self._redactor.text(_message_of(record)), None
+            record.msg, record.args = self._redactor.redact_text(_message_of(record)), None
         elif isinstance(record.msg, dict):
             record.msg = self._redactor(None, "", record.msg)
         else:
-            record.msg, record.args = self._redactor.text(str(record.msg)), None
+            record.msg, record.args = self._redactor.redact_text(str(record.msg)), None
         if record.exc_info and not record.exc_text and record.exc_info[0] is not None:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = self._redactor.text(record.exc_text)
+            record.exc_text = self._redactor.redact_text(record.exc_text)
         return True
 
 
 def _message_of(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except (TypeError, ValueError):  # somebody's arguments do not fit their format
+    except (TypeError, ValueError):  # the arguments do not match the format string
         return f"{record.msg} {record.args}"
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):
-    """The last word: the whole line is blanked, whatever came into it."""
+    """Redacts the finished line."""
 
     def __init__(self, redactor: Redactor, **more: Any) -> None:
         super().__init__(**more)
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.text(super().format(record))
+        return self._redactor.redact_text(super().format(record))
 
 
-def hide_what_people_wrote(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Prompts and answers are for DEBUG only."""
+def hide_user_text(_logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hide prompts and answers above DEBUG."""
     if method != "debug" and event.get("level") != "debug":
-        for key in WRITTEN & event.keys():
+        for key in USER_TEXT_KEYS & event.keys():
             event[key] = HIDDEN
     return event
 
 
-# ---------------------------------------------------------------- setting up
+# ---------------------------------------------------------------- setup
 
 
 def set_up_logging(
@@ -173,7 +173,7 @@ def set_up_logging(
 ) -> Redactor:
     """Send every event to `console` (None: nowhere) and to `logs/NAME.log` in the data directory.
 
-    Returns the redactor, so that secrets that come up later can be blanked too. May be called again.
+    Returns the redactor, which accepts further secrets. May be called again.
     """
     redactor = Redactor(secrets)
     shared: list[Any] = [
@@ -181,15 +181,15 @@ def set_up_logging(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        hide_what_people_wrote,
+        hide_user_text,
         redactor,
     ]
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     handlers = [*_console_handlers(console, settings, shared, redactor), *_file_handlers(settings, data_dir, name)]
     for handler in handlers:
         if handler.formatter is None:
-            handler.setFormatter(_lines(shared, redactor))
-    _take_over(handlers, level, redactor)
+            handler.setFormatter(_json_formatter(shared, redactor))
+    _install_handlers(handlers, level, redactor)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -220,7 +220,7 @@ def _console_handlers(
     return [handler]
 
 
-def _lines(shared: list[Any], redactor: Redactor) -> _Formatter:
+def _json_formatter(shared: list[Any], redactor: Redactor) -> _Formatter:
     return _Formatter(
         redactor,
         foreign_pre_chain=shared,
@@ -228,19 +228,19 @@ def _lines(shared: list[Any], redactor: Redactor) -> _Formatter:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
             redactor,
-            _in_order,
+            _order_keys,
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
     )
 
 
-def _in_order(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _order_keys(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     first = [key for key in ("timestamp", "level", "event", "action", "job_id") if key in event]
     return {key: event[key] for key in [*first, *event]}
 
 
 class _QuietFile(logging.handlers.RotatingFileHandler):
-    """A full disk must not fill the terminal as well."""
+    """Ignores write errors: a full disk must not flood the terminal."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -258,14 +258,14 @@ def _file_handlers(settings: LogsSettings, data_dir: Path | None, name: str) -> 
     folder = data_dir / "logs"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # the terminal still tells; `doctor` says what is wrong with the data directory
+    except OSError:  # the terminal still logs; `doctor` reports problems of the data directory
         return []
     most = settings.file_mb * 2**20
     return [_QuietFile(folder / f"{name}.log", maxBytes=most, backupCount=settings.files, encoding="utf-8", delay=True)]
 
 
-def _take_over(handlers: list[logging.Handler], level: int, redactor: Redactor) -> None:
-    """Everything goes through our handlers; those of others stay where they are, but blank too."""
+def _install_handlers(handlers: list[logging.Handler], level: int, redactor: Redactor) -> None:
+    """Route everything through our handlers; handlers of others stay, with redaction."""
     root = logging.getLogger()
     for old in [one for one in root.handlers if getattr(one, "is_easels", False)]:
         root.removeHandler(old)
@@ -274,15 +274,15 @@ def _take_over(handlers: list[logging.Handler], level: int, redactor: Redactor) 
         handler.is_easels = True  # type: ignore[attr-defined]
         root.addHandler(handler)
     root.setLevel(level)
-    for library in QUIET:
+    for library in QUIET_LOGGERS:
         logging.getLogger(library).setLevel(max(level, logging.WARNING))
     guard_handlers(redactor)
     logging.captureWarnings(True)
-    threading.excepthook = _log_thread
+    threading.excepthook = _log_thread_error
 
 
 def guard_handlers(redactor: Redactor) -> None:
-    """Put the filter on every handler there is, also those that libraries made."""
+    """Add the redacting filter to all handlers, including those of libraries."""
     loggers = [logging.getLogger(), *(one for one in logging.Logger.manager.loggerDict.values())]
     handlers = {handler for one in loggers if isinstance(one, logging.Logger) for handler in one.handlers}
     for handler in handlers:
@@ -291,6 +291,6 @@ def guard_handlers(redactor: Redactor) -> None:
         handler.addFilter(RedactingFilter(redactor))
 
 
-def _log_thread(args: threading.ExceptHookArgs) -> None:
+def _log_thread_error(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
         logging.getLogger("easel").error("a thread ended with an error", exc_info=args.exc_value)

@@ -1,7 +1,6 @@
-"""What an update of Easel is about to change, on disk before it changes: so that one that was killed can be undone.
+"""The journal of an update of Easel, written before each change, so that a killed update can be rolled back.
 
-While the file is there, code, packages and database may not fit together, and nobody takes the data lock but
-`easel update`.
+While the file exists, code, packages and database may not match, and only `easel update` can acquire the data lock.
 """
 
 import json
@@ -9,26 +8,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bot.errors import StartupError
-from bot.runtime.durable_files import sync, write_whole
+from bot.runtime.durable_files import fsync_path, write_atomically
 
 FILE_NAME = "update.json"
-LENT_BY = "EASEL_LOCK_LENT_BY"
-"""The variable with the process that holds the data lock and lends it to its children."""
+DELEGATED_BY = "EASEL_LOCK_LENT_BY"
+"""The variable with the id of the process that holds the data lock and delegates it to its children."""
 STEPS = ("pull", "install", "upgrade", "smoke")
-"""In the order in which they are done."""
+"""In order of execution."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Journal:
-    """One update on its way.
+class UpdateJournal:
+    """A running or interrupted update.
 
     Attributes:
         root: the clone.
         old, new: commits.
-        step: the step that is being done, one of STEPS.
-        reinstall: whether packages are installed anew.
+        step: the current step, one of STEPS.
+        reinstall: whether packages are reinstalled.
         database: the SQLite file.
-        backup: its copy; empty: there was no database.
+        backup: its backup; empty: there was no database.
     """
 
     root: str
@@ -43,26 +42,26 @@ class Journal:
         return STEPS.index(self.step) >= STEPS.index(step)
 
 
-def read_journal(data_dir: Path) -> Journal | None:
-    """None: no update was cut short. Raises: StartupError when the file cannot be understood."""
+def read_journal(data_dir: Path) -> UpdateJournal | None:
+    """None: no update was interrupted. Raises: StartupError: the file cannot be read."""
     path = data_dir / FILE_NAME
     try:
-        journal = Journal(**json.loads(path.read_text(encoding="utf-8")))
+        journal = UpdateJournal(**json.loads(path.read_text(encoding="utf-8")))
         journal.has_reached("pull")
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise StartupError(
-            f"{path}, the record of an update that was cut short, cannot be read. Put the clone on the commit that you "
-            "want, install its packages (python scripts/install.py), and delete that file."
+            f"{path}, the journal of an interrupted update, cannot be read. Check out the commit that you want, "
+            "install its packages (python scripts/install.py), and delete that file."
         ) from error
     return journal
 
 
-def write_journal(data_dir: Path, journal: Journal) -> None:
-    write_whole(data_dir / FILE_NAME, json.dumps(asdict(journal)))
+def write_journal(data_dir: Path, journal: UpdateJournal) -> None:
+    write_atomically(data_dir / FILE_NAME, json.dumps(asdict(journal)))
 
 
 def remove_journal(data_dir: Path) -> None:
     (data_dir / FILE_NAME).unlink(missing_ok=True)
-    sync(data_dir)
+    fsync_path(data_dir)

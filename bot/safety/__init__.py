@@ -1,15 +1,15 @@
-"""What may be asked for and shown: blocked words, scores of pictures, and what a space allows. Pure."""
+"""Content safety: blocked words, image scores, and the policies of spaces. Pure."""
 
-from bot.safety.policy import Policy, Rules, SafetySettings, Verdict, classifier_of, judged
+from bot.safety.policy import Policy, SafetyRules, SafetySettings, Verdict, apply_rules, classifier_spec
 from bot.safety.words import BlockedWords, read_words
 
 __all__ = [
     "BlockedWords",
     "Policy",
-    "Rules",
+    "SafetyRules",
     "SafetySettings",
     "Verdict",
-    "classifier_of",
-    "judged",
+    "apply_rules",
+    "classifier_spec",
     "read_words",
 ]

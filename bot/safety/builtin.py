@@ -1,6 +1,6 @@
-"""The few words that no space may combine: sexual content about minors. Owners add words of their own in the config.
+"""The built-in word lists against sexual content about minors. Owners can add words of their own in the config.
 
-A text is refused when it has one of `MINORS` and one of `SEXUAL`, or one of `ALWAYS`. `HARMLESS` phrases do not count.
+A text is refused if it has a word of `MINORS` and one of `SEXUAL`, or one of `ALWAYS`. `HARMLESS` phrases are ignored.
 """
 
 ALWAYS = ("lolicon", "shotacon", "jailbait", "child porn", "child pornography", "kiddie porn", "kinderporno")
@@ -31,7 +31,7 @@ HARMLESS = (
     "same sex", "single sex", "opposite sex", "sex education", "what sex is", "which sex is", "sex of the",
     "sex of this", "baby blue",
 )  # fmt: skip
-"""What a question about a photo may well say."""
+"""Phrases that are common in questions about a photo."""
 
 AGES = (
     "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",

@@ -1,7 +1,7 @@
-"""From a picture's score and its space's policy to what is shown. Nothing unknown is ever shown by mistake.
+"""Applies a space's policy to an image's score. An unchecked image is never shown by mistake.
 
-A score is how likely a picture is sexual, 0 to 1; None: nobody looked. Demo models have no rules: what they can draw
-needs no looking at.
+A score is the probability that an image is sexual, 0 to 1; None: it was not checked. Demo models have no rules, as
+their images need no check.
 """
 
 import math
@@ -13,15 +13,15 @@ from typing import ClassVar, Literal
 from bot.error_texts import UNCHECKED
 from bot.errors import Blocked
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
-from bot.ports.pool import Done, Rendered
-from bot.ports.safety import Rules as Rules
+from bot.ports.pool import RenderedImage, TaskOutput
+from bot.ports.safety import SafetyRules as SafetyRules
 
 PolicyName = Literal["block", "spoiler", "allow"]
 CLASSIFIER = "safety-classifier"
 
 
 class Policy(StrEnum):
-    """What becomes of a sexual picture: thrown away, shown after a click, or shown."""
+    """How sexual images are handled: discarded, hidden until clicked, or shown."""
 
     BLOCK = "block"
     SPOILER = "spoiler"
@@ -41,24 +41,24 @@ class SafetySettings:
     bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"threshold": (0, 1)}
 
     policy: PolicyName = "block"
-    """Of every space that has none of its own."""
+    """Default policy of all spaces."""
     local_policy: PolicyName = "allow"
-    """Of the owner's own page and command line."""
+    """Policy of the owner's own page and command line."""
     edit_others: bool = False
-    """Pictures that somebody else posted may be edited, where the space says nothing else."""
+    """Default for spaces: whether images posted by others may be edited."""
     classifier: str = "Falconsai/nsfw_image_detection"
-    """`org/name`, or a folder: what tells sexual pictures from others."""
+    """`org/name` or folder of the NSFW image classifier."""
     classifier_revision: str = ""
     classifier_licence: str = "Apache-2.0"
     threshold: float = 0.5
-    """The score from which on a picture is sexual."""
+    """An image with this score or a higher one counts as sexual."""
     blocked_words: tuple[str, ...] = ()
     blocked_words_file: str = ""
-    """One word or phrase a line; relative to the data directory."""
+    """A file with one word or phrase per line; relative to the data directory."""
 
 
-def classifier_of(settings: SafetySettings) -> ModelSpec:
-    """The classifier as a checkpoint like others: to be fetched, looked for and loaded."""
+def classifier_spec(settings: SafetySettings) -> ModelSpec:
+    """The classifier as a model, which can be downloaded, located and loaded like others."""
     return ModelSpec(
         name=CLASSIFIER,
         tasks=(IMAGE_CLASSIFICATION,),
@@ -68,10 +68,10 @@ def classifier_of(settings: SafetySettings) -> ModelSpec:
     )
 
 
-def verdict(rules: Rules, score: float | None) -> Verdict:
-    """What becomes of a picture with this score.
+def verdict(rules: SafetyRules, score: float | None) -> Verdict:
+    """How an image with this score is shown.
 
-    One that nobody looked at is an admin's alone, and hidden at first wherever not everything is allowed.
+    An unchecked image is only shown to admins, and hidden until clicked unless everything is allowed.
     """
     if score is None and rules.may_be_unchecked:
         return Verdict.SHOW if rules.policy == Policy.ALLOW else Verdict.SPOILER
@@ -84,25 +84,25 @@ def verdict(rules: Rules, score: float | None) -> Verdict:
     return Verdict.SPOILER if rules.policy == Policy.SPOILER else Verdict.BLOCK
 
 
-def judged(done: Done, rules: Rules | None) -> Done:
-    """The result with each picture marked for what it is. Raises: Blocked, when one of them may not be shown."""
-    if rules is None or not done.pictures:
-        return done
-    pictures = tuple(_marked(made, rules) for made in done.pictures)
-    unchecked = (UNCHECKED,) if any(made.nsfw is None for made in pictures) else ()
-    return replace(done, pictures=pictures, notes=(*done.notes, *unchecked))
+def apply_rules(output: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
+    """Mark each image of the output as the rules require. Raises: Blocked: one of them may not be shown."""
+    if rules is None or not output.images:
+        return output
+    images = tuple(_mark_image(image, rules) for image in output.images)
+    unchecked = (UNCHECKED,) if any(image.nsfw is None for image in images) else ()
+    return replace(output, images=images, notes=(*output.notes, *unchecked))
 
 
-def _marked(made: Rendered, rules: Rules) -> Rendered:
-    found = verdict(rules, made.nsfw)
-    if found is Verdict.BLOCK:
-        raise Blocked("nsfw" if _is_number(made.nsfw) else "unchecked")
-    is_adult = made.nsfw is None or made.nsfw >= rules.threshold
-    return replace(made, is_spoiler=found is Verdict.SPOILER, is_adult=is_adult)
+def _mark_image(image: RenderedImage, rules: SafetyRules) -> RenderedImage:
+    decision = verdict(rules, image.nsfw)
+    if decision is Verdict.BLOCK:
+        raise Blocked("nsfw" if _is_number(image.nsfw) else "unchecked")
+    is_adult = image.nsfw is None or image.nsfw >= rules.threshold
+    return replace(image, is_spoiler=decision is Verdict.SPOILER, is_adult=is_adult)
 
 
-def require_fit(rules: Rules | None, score: float | None) -> None:
-    """A picture to start from is held to the same rules as one that was made. Raises: Blocked."""
+def check_input_score(rules: SafetyRules | None, score: float | None) -> None:
+    """Apply the rules to an input image. Raises: Blocked."""
     if rules is not None and verdict(rules, score) is Verdict.BLOCK:
         raise Blocked("picture" if _is_number(score) else "unchecked")
 

@@ -1,11 +1,11 @@
-"""The settings of the core: queue, quota and pictures, as `[queue]`, `[quota]` and `[images]` in the config."""
+"""The settings of the core: `[queue]`, `[quota]`, `[images]` and `[retention]` in the config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 Bounds = Mapping[str, tuple[float | None, float | None]]
-"""Inclusive bounds of settings, by key; every other number must be at least 0."""
+"""Inclusive bounds of settings, by key; all other numbers must be at least 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,27 +16,27 @@ class QueueSettings:
     }
 
     max_outstanding: int = 50
-    """Unfinished jobs one person may have."""
+    """Maximum number of unfinished jobs per person."""
     max_running: int = 2
-    """Jobs of one person that may run at once."""
+    """Maximum number of concurrently running jobs per person."""
     max_queued: int = 100_000
-    """Queued jobs in the whole house."""
+    """Maximum number of queued jobs of all persons."""
     lease_s: float = 60.0
-    """A running job whose claim is not renewed for this long goes back to the queue."""
+    """A running job whose lease is not renewed for this long is requeued, seconds."""
     swap_wait_s: float = 20.0
-    """How long a job may wait behind jobs of an already loaded model, seconds."""
+    """How long a job may wait behind jobs of a model that is already loaded, seconds."""
     max_crashes: int = 3
-    """A job whose own process died this often while it ran alone is dead."""
+    """A job is dead after its process died this many times while running only this job."""
     max_interruptions: int = 10
-    """A job that restarts sent back this often fails."""
+    """A job fails after it was requeued by restarts this many times."""
     drain_s: float = 20.0
-    """At a stop, running jobs may finish for this long; the rest go back to the queue."""
+    """At shutdown, running jobs may finish within this time, seconds; the others are requeued."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaSettings:
     daily_device_seconds: float = 600.0
-    """One person's allowance per UTC day, device-seconds; 0: unlimited."""
+    """Quota per person and UTC day, device-seconds; 0: unlimited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +44,16 @@ class ImagesSettings:
     bounds: ClassVar[Bounds] = dict.fromkeys(("max_upload_mb", "max_megapixels"), (1, 100))
 
     max_upload_mb: int = 10
-    """Largest upload, MiB."""
+    """Maximum size of an upload, MiB."""
     max_megapixels: int = 16
-    """Largest picture, megapixels, from its header."""
+    """Maximum size of an image, megapixels, from its header."""
     max_unused_h: int = 24
-    """Uploads that no job uses go after this many hours."""
+    """Uploads that no job uses are deleted after this many hours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionSettings:
     days: int = 0
-    """Pictures older than this many days go; 0: kept for ever."""
+    """Images older than this many days are deleted; 0: never."""
     max_gb: float = 0.0
-    """Oldest pictures go beyond this many GiB; 0: no limit."""
+    """The oldest images beyond this many GiB are deleted; 0: no limit."""

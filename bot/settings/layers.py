@@ -1,31 +1,46 @@
-"""Puts settings together: files in order, then `EASEL_SECTION__KEY` variables.
+"""Merges settings: files in order, then `EASEL_SECTION__KEY` variables.
 
-Every value is checked where it stands, so that each problem names its own file or variable; all are told at once.
+Each value is checked where it is set, so every problem names its file or variable; all problems are reported together.
 """
 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigError
-from bot.runtime.update_journal import LENT_BY
+from bot.runtime.update_journal import DELEGATED_BY
 from bot.settings.places import DATA_DIR
 from bot.settings.secrets import SECRETS, SECRETS_FILE
-from bot.settings.values import Shape, show
+from bot.settings.values import SectionSchema, format_value
 
 PREFIX = "EASEL_"
 MODELS = "models"
 OTHER_VARIABLES = frozenset(
-    {DATA_DIR, LENT_BY, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
+    {DATA_DIR, DELEGATED_BY, "EASEL_REQUIRE_BROWSER", *SECRETS, *(f"{variable}_FILE" for variable in SECRETS)},
 )
-"""Variables with our prefix that are no settings: data, its lock, tests, and secrets."""
+"""Variables with our prefix that are not settings: data directory, lock, tests, and secrets."""
 OTHER_PREFIXES = ("EASEL_TEST_", "EASEL_BENCH_")
 
 _NAME = re.compile(r"[a-z0-9-]+")
-_MANY = 40
+_MAX_LISTED = 40
+
+
+@dataclass(frozen=True)
+class RenamedSetting:
+    """A setting that was read by its old name. `source`: the file, or the variable."""
+
+    source: str
+    old: str
+    new: str
+
+    @property
+    def sentence(self) -> str:
+        where = "" if self.source == self.old else f"{self.source}: "
+        return f"{where}{self.old} is now called {self.new}. The old name still works."
 
 
 def read_settings(
@@ -35,34 +50,55 @@ def read_settings(
     files: Sequence[Path],
     environ: Mapping[str, str],
     named: Mapping[str, type] | None = None,
+    on_renamed: Callable[[RenamedSetting], None] = lambda _renamed: None,
 ) -> dict[str, Any]:
-    """An instance of each section's dataclass, by section, and under `models` one `model_type` per model. `named`:
-    further sections like `models`, and the type of what they hold.
+    """An instance of each section's dataclass, by section, and under `models` one `model_type` per model. `named` are
+    further sections with one table per name, and the types of their tables.
 
-    A number may not be negative, unless the dataclass says otherwise in a class variable
-    `bounds = {"port": (0, 65535)}` (inclusive; None: no bound). A model that a later layer adds comes before those of
-    earlier layers, so the owner's own are the first that a task finds.
+    Numbers must not be negative, unless a class variable of the dataclass, `bounds = {"port": (0, 65535)}`, sets other
+    limits (inclusive; None: unlimited). Models of a later layer come before those of earlier layers, so the owner's
+    models are the first choice for a task.
+
+    A class variable `renamed = {"old_key": "new_key"}` keeps old names working; `on_renamed` is called once for each
+    one found. A file, or the environment, that sets both names is refused.
 
     Raises: ConfigError with every problem found.
     """
-    reader = _Reader(sections, {MODELS: model_type, **(named or {})})
+    reader = _Reader(sections, {MODELS: model_type, **(named or {})}, on_renamed)
     for path in files:
         reader.read_file(path)
     reader.read_environ(environ)
     return reader.build()
 
 
-class _Reader:
-    """Gathers checked values by table, `[section]` or `[models.NAME]` and its like, and problems as ready lines."""
+def log_renamed_settings(renamed: Iterable[RenamedSetting]) -> None:
+    """Warn of each setting that was read by an old name. Call it once, after logging is set up."""
+    import structlog
 
-    def __init__(self, sections: Mapping[str, type], named: Mapping[str, type]) -> None:
-        self._shapes = {name: Shape(kind) for name, kind in sections.items()}
-        self._named = {section: Shape(kind) for section, kind in named.items()}
+    log = structlog.get_logger(__name__)
+    for one in dict.fromkeys(renamed):
+        log.warning(
+            "a setting has a new name", action="setting_renamed", source=one.source, old_name=one.old, new_name=one.new
+        )
+
+
+class _Reader:
+    """Collects checked values by table, and problems as complete lines."""
+
+    def __init__(
+        self,
+        sections: Mapping[str, type],
+        named: Mapping[str, type],
+        on_renamed: Callable[[RenamedSetting], None],
+    ) -> None:
+        self._shapes = {name: SectionSchema(kind) for name, kind in sections.items()}
+        self._named = {section: SectionSchema(kind) for section, kind in named.items()}
         self._values: dict[str, dict[str, Any]] = {name: {} for name in sections}
         self._tables: dict[str, dict[str, dict[str, Any]]] = {section: {} for section in named}
         """By section, then by name."""
         self._sources: dict[tuple[str, str], str] = {}
         self._problems: list[str] = []
+        self._on_renamed = on_renamed
 
     # ------------------------------------------------------------ files
 
@@ -84,7 +120,7 @@ class _Reader:
         text = ""
         try:
             text = path.read_text(encoding="utf-8-sig")
-            return tomllib.loads(f"{text}\n")  # without the new line, an error at the end has no line number
+            return tomllib.loads(f"{text}\n")  # without a final newline, an error at the end has no line number
         except FileNotFoundError:
             self._problems.append(f"{path}: there is no such file.")
         except UnicodeDecodeError:
@@ -97,18 +133,30 @@ class _Reader:
             self._problems.append(f"{path}: {where}: this is not TOML: {what[:1].lower()}{what[1:]}.")
         return {}
 
-    def _read_table(self, source: str, section: str, table: Any, shape: Shape, into: dict[str, Any]) -> None:
+    def _read_table(self, source: str, section: str, table: Any, shape: SectionSchema, into: dict[str, Any]) -> None:
         if not isinstance(table, dict):
             self._problems.append(f"{source}: {section} must be a section: write [{section}] and its keys below it.")
             return
-        for key, value in table.items():
+        for written, value in table.items():
+            key = shape.renamed.get(written, written)
             if key not in shape.hints:
                 self._unknown(source, f"{section} has no key {key}", key, shape.hints)
                 continue
+            if key != written:
+                renamed = RenamedSetting(source, f"{section}.{written}", f"{section}.{key}")
+                self._accept_old_name(renamed, f"{source}: ", is_new_set=key in table)
             try:
-                into[key] = shape.read(key, value)
+                into[key] = shape.parse_value(key, value)
             except ValueError:
-                self._problems.append(f"{source}: {section}.{key} is {show(value)}, but must be {shape.allowed(key)}.")
+                allowed = shape.describe_allowed(key)
+                self._problems.append(f"{source}: {section}.{written} is {format_value(value)}, but must be {allowed}.")
+
+    def _accept_old_name(self, renamed: RenamedSetting, where: str, *, is_new_set: bool) -> None:
+        if is_new_set:
+            both = f"{renamed.old} is the old name of {renamed.new}, which is also set"
+            self._problems.append(f"{where}{both}: delete {renamed.old}.")
+        else:
+            self._on_renamed(renamed)
 
     def _read_named(self, source: str, section: str, name: str, values: Any, fresh: dict[str, dict[str, Any]]) -> None:
         if not _NAME.fullmatch(name):
@@ -125,12 +173,12 @@ class _Reader:
     # ------------------------------------------------------------ variables
 
     def read_environ(self, environ: Mapping[str, str]) -> None:
-        for variable, text in sorted(environ.items()):
+        for variable in sorted(environ):
             ours = variable.startswith(PREFIX) and variable not in OTHER_VARIABLES
             if ours and not variable.startswith(OTHER_PREFIXES):
-                self._read_variable(variable, text)
+                self._read_variable(variable, environ)
 
-    def _read_variable(self, variable: str, text: str) -> None:
+    def _read_variable(self, variable: str, environ: Mapping[str, str]) -> None:
         parts = variable.removeprefix(PREFIX).lower().split("__")
         name = parts[1].replace("_", "-") if len(parts) == 3 else ""
         if parts[0] in self._named and _NAME.fullmatch(name):
@@ -138,21 +186,29 @@ class _Reader:
             if name not in tables:
                 self._tables[section] = tables = {name: {}, **tables}
             self._sources.setdefault((section, name), variable)
-            self._take(variable, text, self._named[section], parts[2], tables[name])
+            self._set_from_variable(variable, environ, self._named[section], parts[2], tables[name])
         elif parts[0] in self._shapes and len(parts) == 2:
-            self._take(variable, text, self._shapes[parts[0]], parts[1], self._values[parts[0]])
+            self._set_from_variable(variable, environ, self._shapes[parts[0]], parts[1], self._values[parts[0]])
         else:
             self._unknown(variable, "no setting has this name", variable, self._variables())
 
-    def _take(self, variable: str, text: str, shape: Shape, key: str, into: dict[str, Any]) -> None:
+    def _set_from_variable(
+        self, variable: str, environ: Mapping[str, str], shape: SectionSchema, written: str, into: dict[str, Any]
+    ) -> None:
+        prefix = variable[: len(variable) - len(written)]
+        key = shape.renamed.get(written, written)
         if key not in shape.hints:
-            start = variable[: len(variable) - len(key)]
-            self._unknown(variable, "no setting has this name", variable, [start + one.upper() for one in shape.hints])
+            self._unknown(variable, "no setting has this name", variable, [prefix + one.upper() for one in shape.hints])
             return
+        if key != written:
+            new = prefix + key.upper()
+            self._accept_old_name(RenamedSetting(variable, variable, new), "", is_new_set=new in environ)
         try:
-            into[key] = shape.read_text(key, text)
+            into[key] = shape.parse_text(key, environ[variable])
         except ValueError:
-            self._problems.append(f"{variable} is {show(text)}, but must be {shape.allowed(key)}.")
+            self._problems.append(
+                f"{variable} is {format_value(environ[variable])}, but must be {shape.describe_allowed(key)}."
+            )
 
     def _variables(self) -> list[str]:
         tables = list(self._shapes.items())
@@ -160,7 +216,7 @@ class _Reader:
             tables += [(f"{section}__{name.replace('-', '_')}", self._named[section]) for name in named or ("name",)]
         return [f"{PREFIX}{table}__{key}".upper() for table, shape in tables for key in shape.hints]
 
-    # ------------------------------------------------------------ the end
+    # ------------------------------------------------------------ result
 
     def build(self) -> dict[str, Any]:
         self._check_missing()
@@ -188,13 +244,14 @@ class _Reader:
                 self._problems.append(f"{where}{section} lacks {', '.join(lacking)}.{hint}")
 
     def _unknown(self, source: str, what: str, name: str, known: Iterable[str]) -> None:
-        """A name nobody knows: the nearest known one, and all of them, or the sections when they are many."""
+        """Report an unknown name with the most similar known one, and all known ones, or the sections if there are
+        many."""
         known = list(known)
         near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
         hint = f" Did you mean {near[0]}?" if near else ""
         if re.search(r"token|secret|passw", name, re.IGNORECASE):
-            hint = f" Tokens are no settings: set {', '.join(SECRETS)} in the environment or in {SECRETS_FILE}."
-        if len(known) > _MANY:
+            hint = f" Tokens are not settings: set {', '.join(SECRETS)} in the environment or in {SECRETS_FILE}."
+        if len(known) > _MAX_LISTED:
             listed = f"Sections: {', '.join([*self._shapes, *self._named])}"
         else:
             listed = f"Known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Changes the owner's `config.toml` in the data directory, and keeps what else stands there, comments included."""
+"""Edits the owner's `config.toml` in the data directory; everything else in it, including comments, is kept."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,13 +11,15 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
 from bot.errors import ConfigError
-from bot.runtime.durable_files import write_whole
+from bot.runtime.durable_files import write_atomically
 
-HEADER = "Your own settings; they win over the config.toml beside main.py, which lists every one with its default."
+HEADER = (
+    "Your own settings; they override the config.toml next to main.py, which lists all settings with their defaults."
+)
 
 
 class Overlay:
-    """The file as it is now; nothing is written before `save`. Raises: ConfigError, when it is no TOML; OSError."""
+    """The file's current content; nothing is written before `save`. Raises: ConfigError: it is not TOML; OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -34,49 +36,56 @@ class Overlay:
         if not self._before:
             self._document.add(tomlkit.comment(HEADER))
 
-    def get(self, section: str, key: str) -> Any:
-        """The value that stands there; None without one."""
+    def get_value(self, section: str, key: str) -> Any:
+        """The current value; None: it is not set."""
         table = self._document.get(section)
         return table.get(key) if isinstance(table, Mapping) else None
 
-    def set(self, section: str, key: str, value: Any) -> None:
-        _put(self._table(self._document, section), key, value)
+    def set_value(self, section: str, key: str, value: Any) -> None:
+        _update_key(self._table(self._document, section), key, value)
 
-    def unset(self, section: str, key: str) -> None:
+    def remove_value(self, section: str, key: str) -> None:
         table = self._document.get(section)
         if isinstance(table, Table):
             table.pop(key, None)
 
-    def models(self) -> dict[str, dict[str, Any]]:
-        """Each model's table, as plain values."""
+    def model_tables(self) -> dict[str, dict[str, Any]]:
+        """The table of each model, as plain values."""
         found = self._document.unwrap().get("models", {})
         return {name: table for name, table in found.items() if isinstance(table, dict)}
 
-    def set_model(self, name: str, values: Mapping[str, Any]) -> None:
-        """These keys of `[models.NAME]`; its others stay."""
-        before = self.models()
-        wanted = {**before.get(name, {}), **{key: _plain(value) for key, value in values.items()}}
+    def set_model(self, name: str, values: Mapping[str, Any], *, renamed: Mapping[str, str] | None = None) -> None:
+        """Set these keys of `[models.NAME]` and keep its others, except the old names of these keys.
+
+        `renamed`: new name by old name.
+        """
+        before = self.model_tables()
+        replaced = {old for old, new in (renamed or {}).items() if new in values}
+        kept = {key: value for key, value in before.get(name, {}).items() if key not in replaced}
+        wanted = {**kept, **{key: _plain(value) for key, value in values.items()}}
         if not isinstance(self._document.get("models", tomlkit.table()), Table | OutOfOrderTableProxy):
-            self._write_models_anew(before)
+            self._rewrite_models(before)
         models = self._document.get("models")
         if models is None:
             models = tomlkit.table(is_super_table=True)
             self._document["models"] = models
         table = self._table(models, name)
+        for key in replaced:
+            table.pop(key, None)
         for key, value in values.items():
-            _put(table, key, value)
+            _update_key(table, key, value)
         if tomllib.loads(tomlkit.dumps(self._document)).get("models", {}).get(name) != wanted:
-            self._write_models_anew(before | {name: wanted})
+            self._rewrite_models(before | {name: wanted})
 
-    def _write_models_anew(self, tables: Mapping[str, dict[str, Any]]) -> None:
-        """In plain tables: the library cannot add to every way in which TOML lets them be written."""
+    def _rewrite_models(self, tables: Mapping[str, dict[str, Any]]) -> None:
+        """Write plain tables: tomlkit cannot add keys to every notation that TOML allows."""
         del self._document["models"]
-        made = tomlkit.table(is_super_table=True)
+        models = tomlkit.table(is_super_table=True)
         for name, values in tables.items():
             table = tomlkit.table()
             table.update(values)
-            made[name] = table
-        self._document["models"] = made
+            models[name] = table
+        self._document["models"] = models
 
     def remove_model(self, name: str) -> None:
         models = self._document.get("models")
@@ -89,7 +98,7 @@ class Overlay:
         return within[name]
 
     def save(self) -> None:
-        """Written whole or not at all; the last version stays beside it as `.bak`. Raises: OSError."""
+        """Write the file atomically; the previous version is kept next to it as `.bak`. Raises: OSError."""
         text = tomlkit.dumps(self._document)
         if text == self._before:
             return
@@ -97,15 +106,15 @@ class Overlay:
         mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o644
         if self._before:
             self._path.with_name(f"{self._path.name}.bak").write_text(self._before, encoding="utf-8")
-        write_whole(self._path, text, mode)
+        write_atomically(self._path, text, mode)
 
 
-def _put(table: Any, key: str, value: Any) -> None:
-    """A value that stands there already keeps its looks."""
-    found = table.get(key)
-    plain = found.unwrap() if hasattr(found, "unwrap") else found
+def _update_key(table: Any, key: str, value: Any) -> None:
+    """Set a value; one that does not change keeps its formatting."""
+    current = table.get(key)
+    plain = current.unwrap() if hasattr(current, "unwrap") else current
     wanted = _plain(value)
-    if found is None or plain != wanted or type(plain) is not type(wanted):
+    if current is None or plain != wanted or type(plain) is not type(wanted):
         table[key] = wanted
 
 

@@ -1,4 +1,4 @@
-"""Where settings and data lie."""
+"""Locations of settings, data and model caches."""
 
 import os
 from collections.abc import Mapping
@@ -11,50 +11,50 @@ DATA_DIR = "EASEL_DATA_DIR"
 
 
 def find_data_dir(environ: Mapping[str, str]) -> Path:
-    """`EASEL_DATA_DIR`, or the platform's own directory for data."""
+    """`EASEL_DATA_DIR`, or the platform's default data directory."""
     if chosen := environ.get(DATA_DIR):
         return Path(chosen).expanduser().absolute()
-    import platformdirs  # only where nothing was chosen: `--help` is quicker without
+    import platformdirs  # imported only if needed, which makes `--help` faster
 
     return Path(platformdirs.user_data_dir("easel", appauthor=False))
 
 
 def make_data_dir(environ: Mapping[str, str]) -> Path:
-    """The data directory, made (for its owner alone) when it is missing. Raises: ConfigError."""
+    """The data directory; created, accessible only by its owner, if it is missing. Raises: ConfigError."""
     path = find_data_dir(environ)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError([f"The data directory {path} is no folder: choose another with {DATA_DIR}."]) from error
+        raise ConfigError([f"The data directory {path} is not a folder: choose another with {DATA_DIR}."]) from error
     except OSError as error:
         why = error.strerror or "it failed"
         raise ConfigError(
-            [f"The data directory {path} cannot be made ({why}): choose another with {DATA_DIR}."]
+            [f"The data directory {path} cannot be created ({why}): choose another with {DATA_DIR}."]
         ) from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigError([f"The data directory {path} cannot be written: give it to this user, or set {DATA_DIR}."])
+        raise ConfigError([f"The data directory {path} is not writable: give this user access, or set {DATA_DIR}."])
     return path
 
 
 def settings_files(root: Path, data_dir: Path, config: Path | None) -> list[Path]:
-    """The files to read, weakest first: the defaults, the owner's overlay if there is one, and the one named."""
+    """The files to read, lowest priority first: the defaults, the owner's file if it exists, and `config`."""
     overlay = data_dir / FILE_NAME
     return [root / FILE_NAME, *([overlay] if overlay.exists() else []), *([config] if config else [])]
 
 
-def hub_cache() -> Path:
-    """Where Hugging Face's own variables say that its cache is."""
+def hub_cache_dir() -> Path:
+    """Hugging Face's cache, as set by its own variables."""
     if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(cache).expanduser()
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
     return Path(home).expanduser() / "hub"
 
 
-def hub_folder(repo: str) -> Path:
-    """Where that cache keeps `org/name`: `blobs`, `refs`, and a folder of each commit in `snapshots`."""
-    return hub_cache() / f"models--{repo.replace('/', '--')}"
+def hub_repo_dir(repo: str) -> Path:
+    """The folder of `org/name` in that cache: `blobs`, `refs`, and one folder per commit in `snapshots`."""
+    return hub_cache_dir() / f"models--{repo.replace('/', '--')}"
 
 
-def nearest_folder(path: Path, otherwise: Path = Path("/")) -> Path:
-    """The path itself, or the nearest folder above it that is there."""
+def nearest_existing_dir(path: Path, otherwise: Path = Path("/")) -> Path:
+    """The path itself, or the nearest parent folder that exists."""
     return next((folder for folder in (path, *path.parents) if folder.is_dir()), otherwise)

@@ -1,4 +1,4 @@
-"""The tokens: from the environment, from files that it names, or from `secrets.env` in the data directory."""
+"""Tokens from the environment, from files named there, or from `secrets.env` in the data directory."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.errors import ConfigError
-from bot.runtime.durable_files import write_whole
+from bot.runtime.durable_files import write_atomically
 
 SECRETS_FILE = "secrets.env"
 SECRETS: Mapping[str, tuple[str, str]] = {
@@ -15,15 +15,15 @@ SECRETS: Mapping[str, tuple[str, str]] = {
     "HF_TOKEN": ("hf_token", "HF_TOKEN"),
     "EASEL_TELEGRAM__WEBHOOK_SECRET": ("webhook_secret", "EASEL_TELEGRAM__WEBHOOK_SECRET"),
 }
-"""Each secret's variable, its field in `Secrets`, and its other name."""
+"""Each secret's variable, its field in `Secrets`, and its alias."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """The tokens; empty when not set. Shown without their values.
+    """The tokens; empty if not set. Their values are not part of the repr.
 
     Attributes:
-        sources: where each variable's value was found, for `doctor`.
+        sources: where each variable's value comes from, for `doctor`.
     """
 
     discord_token: str = field(default="", repr=False)
@@ -33,16 +33,16 @@ class Secrets:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> tuple[str, ...]:
-        """Every value that is set, for the log to blank."""
+        """All values that are set, to be redacted in logs."""
         return tuple(filter(None, (getattr(self, name) for name, _ in SECRETS.values())))
 
-    def of(self, variable: str) -> str:
-        """By its variable, such as "DISCORD_TOKEN"; empty when it is not set."""
+    def get(self, variable: str) -> str:
+        """A secret by its variable, such as "DISCORD_TOKEN"; empty if it is not set."""
         return str(getattr(self, SECRETS[variable][0]))
 
 
 def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
-    """From variables, else from the files that `..._FILE` variables name, else from `secrets.env` in `data_dir`.
+    """Read secrets from variables, else from files named by `..._FILE` variables, else from `secrets.env`.
 
     Raises: ConfigError, which never quotes a value.
     """
@@ -61,15 +61,16 @@ def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
 
 
 def write_secrets(data_dir: Path, values: Mapping[str, str]) -> Path:
-    """Set these variables in `secrets.env`, which only its owner may read; the file. An empty value takes one away.
+    """Set these variables in `secrets.env`, which only its owner can read; an empty value removes one.
 
-    Other lines stay. Written whole or not at all. Raises: OSError; ConfigError, when the file is not text.
+    Other lines stay. The file is written atomically and its path returned. Raises: OSError; ConfigError: it is not
+    text.
     """
     path = data_dir / SECRETS_FILE
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        lines = ["# Tokens: nobody but you may read this file."]
+        lines = ["# Tokens: only you may read this file."]
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: this is not text: move it away."]) from error
     for variable, value in values.items():
@@ -77,7 +78,7 @@ def write_secrets(data_dir: Path, values: Mapping[str, str]) -> Path:
         lines = [line for line in lines if _name_of(line) not in names]
         if value:
             lines.append(f"{variable}={value}")
-    write_whole(path, "\n".join(lines) + "\n")
+    write_atomically(path, "\n".join(lines) + "\n")
     return path
 
 
@@ -101,7 +102,7 @@ def _find_secret(
 
 
 def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
-    """`NAME=value` lines; quotes around values, `export` before names, and `#` lines are allowed."""
+    """Parse `NAME=value` lines; values may be quoted, names preceded by `export`; `#` starts a comment."""
     try:
         mode = path.stat().st_mode & 0o777
         lines = path.read_text(encoding="utf-8-sig").splitlines()

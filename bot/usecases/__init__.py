@@ -1,25 +1,25 @@
-"""All that adapters may call."""
+"""The use cases: everything that adapters may call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.ports import Inbox
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.media import MediaUseCases
-from bot.usecases.model_catalogue import CatalogueUseCases
-from bot.usecases.models import ModelUseCases
+from bot.usecases.model_catalogue import ModelCatalogue
+from bot.usecases.model_manager import ModelManager
 from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
-from bot.usecases.requests import Event, Quote, Request, Ticket
+from bot.usecases.requests import JobEvent, Quote, Request, Ticket
 
 
 @dataclass(frozen=True, kw_only=True)
 class UseCases:
-    """The house as its adapters see it."""
+    """All use cases, as adapters receive them."""
 
     jobs: JobUseCases
     chat: ChatUseCases
@@ -27,41 +27,42 @@ class UseCases:
     people: PeopleUseCases
     operations: Operations
     moderation: Moderation
-    models: Models
-    choosing: ModelUseCases
-    catalogue: CatalogueUseCases
+    models: ModelRegistry
+    model_manager: ModelManager
+    catalogue: ModelCatalogue
     styles: tuple[str, ...] = ()
-    """Names of the looks that `imagine` takes."""
+    """Names of the configured styles."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """What an adapter is given.
+class AdapterContext:
+    """What an adapter receives from the composition root.
 
     Attributes:
-        secret: the local secret of the lock file; a caller that shows it is the local person.
-        announce: tells the owner's terminal one line ("The page: http://127.0.0.1:8000/").
-        publish: writes the address into the lock file, so that one-shot commands find it.
-        inbox: keeps what a platform told us until it is handled.
-        secret_of: a secret by its variable ("DISCORD_TOKEN"); empty when it is not set.
+        secret: the secret of the lock file; a caller that presents it is the local person.
+        announce: prints one line on the owner's terminal ("The page: http://127.0.0.1:8000/").
+        publish_address: writes the server's address into the lock file, where one-shot commands find it.
+        inbox: stores platform events until they are handled.
+        read_secret: returns a secret by its variable ("DISCORD_TOKEN"); empty if it is not set.
     """
 
     usecases: UseCases
     data_dir: Path
     secret: str
     announce: Callable[[str], None]
-    publish: Callable[[str], None]
+    publish_address: Callable[[str], None]
     inbox: Inbox
-    secret_of: Callable[[str], str]
+    read_secret: Callable[[str], str]
 
 
 __all__ = [
-    "CatalogueUseCases",
+    "AdapterContext",
     "ChatUseCases",
-    "Event",
+    "JobEvent",
     "JobUseCases",
     "MediaUseCases",
-    "ModelUseCases",
+    "ModelCatalogue",
+    "ModelManager",
     "Moderation",
     "Operations",
     "PeopleUseCases",
@@ -69,7 +70,6 @@ __all__ = [
     "Quote",
     "Request",
     "SpaceRules",
-    "Surroundings",
     "Ticket",
     "UseCases",
 ]

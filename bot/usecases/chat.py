@@ -1,7 +1,7 @@
-"""What the buttons and replies of a chat ask for: the same again, a variation, a question about a job's picture.
+"""Follow-ups from a chat's buttons and replies: rerolls, variations, questions about a job's image.
 
-Whoever can see a message may go on from it. What comes of it is theirs and on their quota, and the pictures it needs
-become theirs too, without being uploaded again. Only the person whose job it is may cancel or delete it.
+Anyone who can see a job's message may follow up on it. The new job is theirs and charged to their quota, and they
+become owners of the images it needs without uploading them again. Only the job's owner may cancel or delete it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
-from bot.commands.defaults import again
-from bot.errors import InvalidOption, JobNotFound, MediaNotFound, NotYours, PictureGone
+from bot.commands.defaults import repeat_options
+from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
-from bot.models import IMAGE_TO_IMAGE, Models
+from bot.models import IMAGE_TO_IMAGE, ModelRegistry
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
-from bot.prompts.grammar import prompt_of
-from bot.prompts.resolver import as_asked
+from bot.prompts.grammar import prompt_at
+from bot.prompts.resolver import original_prompt
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.requests import Request, Ticket
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ChatUseCases:
-    """Every method that asks for a job takes the idempotency key of the event that it answers: the same event again
-    gives the same jobs, whatever has become of the earlier job and its pictures meanwhile.
+    """The methods that submit jobs accept the idempotency key of the event that they answer: a repeated event returns
+    the same jobs, even if the earlier job and its images are gone.
 
-    They raise what `JobUseCases.submit` does, JobNotFound, and PictureGone.
+    They raise like `JobUseCases.submit`, and JobNotFound and ImageGone.
     """
 
     jobs: JobUseCases
@@ -36,52 +36,54 @@ class ChatUseCases:
     media: MediaStore
     outbox: Outbox
     privacy: Privacy
-    models: Models
+    models: ModelRegistry
 
-    # ------------------------------------------------------------ going on from a job
+    # ------------------------------------------------------------ follow-ups
 
     async def reroll(self, person: Person, origin: Origin, job_id: str, *, key: str | None = None) -> list[Ticket]:
-        """The same options with a new seed, and so with other draws of its wildcards; for a failed job, another try."""
+        """Repeat a job with a new seed, which also draws new wildcards; also retries a failed job."""
 
         def build(job: Job) -> Request:
             kind = find_command(job.command)
             needed = {spec.name for spec in kind.specs if spec.is_required}
-            asked = as_asked(job.options)
-            given = {name: value for name, value in asked.items() if name in needed}
-            wishes = {name: value for name, value in asked.items() if name not in needed and name != "seed"}
-            images = authored(job)
-            options = again(kind, given, wishes, images, self.models)
-            return self._request(origin, job, kind.name, options, images)
+            original = original_prompt(job.options)
+            given = {name: value for name, value in original.items() if name in needed}
+            defaults = {name: value for name, value in original.items() if name not in needed and name != "seed"}
+            images = images_with_authors(job)
+            options = repeat_options(kind, given, defaults, images, self.models)
+            return self._new_request(origin, job, kind.name, options, images)
 
-        return await self._go_on(person, job_id, key, build)
+        return await self._follow_up(person, job_id, key, build)
 
     async def vary(
         self, person: Person, origin: Origin, job_id: str, *, number: int = 0, key: str | None = None
     ) -> list[Ticket]:
-        """Picture `number` (from 0) as the start of another, half way from it."""
+        """Make a variation of image `number` (from 0), at half the denoising strength."""
 
         def build(job: Job) -> Request:
             if self.models.default_for(IMAGE_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
-            images = (replace(_picture(job, number), role="init"),)
-            given = {"prompt": _prompt(job, number), "strength": VARY_STRENGTH}
-            options = again(Imagine, given, _without(job.options, "seed", "count", *given), images, self.models)
-            return self._request(origin, job, Imagine.name, options, images)
+            images = (replace(_image_at(job, number), role="init"),)
+            given = {"prompt": _prompt_at(job, number), "strength": VARY_STRENGTH}
+            options = repeat_options(
+                Imagine, given, _without(job.options, "seed", "count", *given), images, self.models
+            )
+            return self._new_request(origin, job, Imagine.name, options, images)
 
-        return await self._go_on(person, job_id, key, build)
+        return await self._follow_up(person, job_id, key, build)
 
     async def upscale(
         self, person: Person, origin: Origin, job_id: str, *, number: int = 0, key: str | None = None
     ) -> list[Ticket]:
-        """Picture `number` at twice its size, refined by the model that made it if that takes the size."""
+        """Enlarge image `number` to twice its size, refined by the model that made it if it supports the size."""
 
         def given(job: Job) -> Mapping[str, Any]:
             made = job.result.media[number : number + 1] if job.result else ()
-            own = self.models.get(job.model)
-            is_able = own is not None and Upscale(values={}).with_images(made).can_refine(own)
-            return {"prompt": _prompt(job, number)} | ({"model": job.model} if made and is_able else {})
+            own_model = self.models.get(job.model)
+            can_refine = own_model is not None and Upscale(values={}).with_images(made).can_refine(own_model)
+            return {"prompt": _prompt_at(job, number)} | ({"model": job.model} if made and can_refine else {})
 
-        return await self._about(person, origin, job_id, Upscale.name, given, number, key)
+        return await self._request_about_image(person, origin, job_id, Upscale.name, given, number, key)
 
     async def ask(
         self,
@@ -93,8 +95,10 @@ class ChatUseCases:
         number: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
-        """About the job's picture: the one it made, else the one that it was about itself."""
-        return await self._about(person, origin, job_id, "ask", lambda _job: {"question": question}, number, key)
+        """Ask about the job's image: its output, else its input."""
+        return await self._request_about_image(
+            person, origin, job_id, "ask", lambda _job: {"question": question}, number, key
+        )
 
     async def edit(
         self,
@@ -106,8 +110,10 @@ class ChatUseCases:
         number: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
-        """Change the job's picture as the instruction says. Raises: InvalidOption where no model here can."""
-        return await self._about(person, origin, job_id, "edit", lambda _job: {"prompt": instruction}, number, key)
+        """Edit the job's image by instruction. Raises: InvalidOption: no model can."""
+        return await self._request_about_image(
+            person, origin, job_id, "edit", lambda _job: {"prompt": instruction}, number, key
+        )
 
     async def pick(
         self, person: Person, origin: Origin, job_id: str, number: int, *, key: str | None = None
@@ -118,11 +124,11 @@ class ChatUseCases:
             lines = answer_lines(job.command, job.result.text) if job.result else []
             if not 1 <= number <= len(lines):
                 raise JobNotFound(job_id)
-            return self._request(origin, job, Imagine.name, {"prompt": lines[number - 1]}, (), use_defaults=True)
+            return self._new_request(origin, job, Imagine.name, {"prompt": lines[number - 1]}, (), use_defaults=True)
 
-        return await self._go_on(person, job_id, key, build)
+        return await self._follow_up(person, job_id, key, build)
 
-    async def _about(
+    async def _request_about_image(
         self,
         person: Person,
         origin: Origin,
@@ -132,26 +138,26 @@ class ChatUseCases:
         number: int,
         key: str | None,
     ) -> list[Ticket]:
-        """A command about one picture of the job."""
+        """Submit a command about one image of the job."""
 
         def build(job: Job) -> Request:
             kind = COMMANDS[command]
-            images = (replace(_picture(job, number), role=kind.roles[0]),)
-            return self._request(origin, job, command, given(job), images)
+            images = (replace(_image_at(job, number), role=kind.roles[0]),)
+            return self._new_request(origin, job, command, given(job), images)
 
-        return await self._go_on(person, job_id, key, build)
+        return await self._follow_up(person, job_id, key, build)
 
-    async def _go_on(
+    async def _follow_up(
         self, person: Person, job_id: str, key: str | None, build: Callable[[Job], Request]
     ) -> list[Ticket]:
-        if key is not None and (seen := await self.jobs.replayed(key)) is not None:
+        if key is not None and (seen := await self.jobs.find_replay(key)) is not None:
             return seen
-        request = build(await self.store.get(job_id, None))
+        request = build(await self.store.get_job(job_id, None))
         for image in request.images:
-            await _or_gone(self.media.share(image.id, person.id))
+            await _or_image_gone(self.media.share(image.id, person.id))
         return await self.jobs.submit(person, request, key=key)
 
-    def _request(
+    def _new_request(
         self,
         origin: Origin,
         job: Job,
@@ -171,91 +177,95 @@ class ChatUseCases:
             use_defaults=use_defaults,
         )
 
-    # ------------------------------------------------------------ looking
+    # ------------------------------------------------------------ jobs of a message
 
-    async def job(self, job_id: str) -> Job:
-        """For whoever can see its message. Raises: JobNotFound."""
-        return await self.store.get(job_id, None)
+    async def get_job(self, job_id: str) -> Job:
+        """Not restricted to its owner: for anyone who can see its message. Raises: JobNotFound."""
+        return await self.store.get_job(job_id, None)
 
-    async def of_message(self, platform: str, message_ref: str) -> Job | None:
+    async def is_first_result(self, job: Job) -> bool:
+        """No earlier job of the same chat or server has a result."""
+        return not await self.store.has_earlier_result(job.id)
+
+    async def job_of_message(self, platform: str, message_ref: str) -> Job | None:
         """The job that a message belongs to, however old."""
-        return await self.outbox.job_of(platform, message_ref)
+        return await self.outbox.find_job(platform, message_ref)
 
-    async def note(self, job: Job, platform: str, message_ref: str) -> None:
-        """Remember a further message of the job, so that replies to it are about it."""
-        await self.outbox.note(job.id, platform, message_ref)
+    async def remember_message(self, job: Job, platform: str, message_ref: str) -> None:
+        """Register a further message of the job, so that replies to it refer to the job."""
+        await self.outbox.remember_message(job.id, platform, message_ref)
 
-    async def messages_of(self, job_id: str, platform: str) -> list[str]:
-        """Where all of the job's messages stand, originals included; none of a job that was deleted."""
-        return await self.outbox.messages_of(job_id, platform)
+    async def message_refs(self, job_id: str, platform: str) -> list[str]:
+        """All messages of the job, including originals; none if it was deleted."""
+        return await self.outbox.message_refs(job_id, platform)
 
-    async def pictures_of(self, job: Job) -> tuple[ImageRef, ...]:
-        """The pictures it made, else those it was about."""
-        return pictures_of(job)
+    async def images_of(self, job: Job) -> tuple[ImageRef, ...]:
+        """Its output images, else its input images."""
+        return images_of_job(job)
 
-    async def pictures_for(self, person: Person, job_id: str) -> tuple[ImageRef, ...]:
-        """The same, as the person's own: to go on with in a command of theirs. Raises: JobNotFound, PictureGone."""
-        pictures = pictures_of(await self.store.get(job_id, None))
-        for image in pictures:
-            await _or_gone(self.media.share(image.id, person.id))
-        return pictures
+    async def share_images(self, person: Person, job_id: str) -> tuple[ImageRef, ...]:
+        """The same, with the person made an owner of them. Raises: JobNotFound, ImageGone."""
+        images = images_of_job(await self.store.get_job(job_id, None))
+        for image in images:
+            await _or_image_gone(self.media.share(image.id, person.id))
+        return images
 
-    async def original(self, person: Person, job_id: str) -> list[Media]:
-        """The files as rendered, for whoever can see the message. Raises: PictureGone."""
-        job = await self.store.get(job_id, None)
+    async def read_originals(self, person: Person, job_id: str) -> list[Media]:
+        """The output files, for anyone who can see the message. Raises: ImageGone."""
+        job = await self.store.get_job(job_id, None)
         made = job.result.media if job.result else ()
-        files = [await _or_gone(self.media.read(one.id, None)) for one in made]
+        files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in made]
         if not files:
-            raise PictureGone
+            raise ImageGone
         return files
 
-    # ------------------------------------------------------------ one's own
+    # ------------------------------------------------------------ own jobs
 
-    async def cancel(self, person: Person, job_id: str) -> Ticket:
+    async def cancel_job(self, person: Person, job_id: str) -> Ticket:
         """Raises: JobNotFound, NotYours, NotCancellable."""
-        job = await self.store.get(job_id, None)
+        job = await self.store.get_job(job_id, None)
         if job.owner != person.id:
             raise NotYours(job.id)
-        return await self.jobs.cancel(person, job.id)
+        return await self.jobs.cancel_job(person, job.id)
 
-    async def delete(self, person: Person, job_id: str) -> Job:
-        """Cancel it if it is open, and take it out of history and the kept pictures; the message is the adapter's.
+    async def delete_job(self, person: Person, job_id: str) -> Job:
+        """Cancel the job if it is open, and erase it with its images; the adapter deletes the message.
 
-        Returns the job as it was. Raises: JobNotFound, also when it is somebody else's.
+        Returns the job as it was. Raises: JobNotFound, also if it is somebody else's.
         """
-        job = await self.privacy.erase(job_id, person.id)
-        self.jobs.gone([job])
+        job = await self.privacy.erase_job(job_id, person.id)
+        self.jobs.on_erased([job])
         return job
 
 
-def pictures_of(job: Job) -> tuple[ImageRef, ...]:
+def images_of_job(job: Job) -> tuple[ImageRef, ...]:
     if job.result and job.result.media:
-        return tuple(ImageRef(picture.id, author=BY_BOT) for picture in job.result.media)
-    return authored(job)
+        return tuple(ImageRef(image.id, author=BY_BOT) for image in job.result.media)
+    return images_with_authors(job)
 
 
-def authored(job: Job) -> tuple[ImageRef, ...]:
-    """The pictures that the job was about, with who posted each: whoever goes on from it need not be that one."""
+def images_with_authors(job: Job) -> tuple[ImageRef, ...]:
+    """The job's input images, each with the account that posted it, which may differ from the next requester."""
     return tuple(replace(image, author=image.author or job.origin.account_id) for image in job.images)
 
 
-def _picture(job: Job, number: int) -> ImageRef:
-    pictures = pictures_of(job)
-    if not 0 <= number < len(pictures):
-        raise PictureGone
-    return pictures[number]
+def _image_at(job: Job, number: int) -> ImageRef:
+    images = images_of_job(job)
+    if not 0 <= number < len(images):
+        raise ImageGone
+    return images[number]
 
 
-def _prompt(job: Job, number: int) -> str:
-    return prompt_of(job.options, number) if "prompt" in job.options else ""
+def _prompt_at(job: Job, number: int) -> str:
+    return prompt_at(job.options, number) if "prompt" in job.options else ""
 
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
 
 
-async def _or_gone(getting: Awaitable[T]) -> T:
+async def _or_image_gone(reading: Awaitable[T]) -> T:
     try:
-        return await getting
+        return await reading
     except MediaNotFound as error:
-        raise PictureGone from error
+        raise ImageGone from error

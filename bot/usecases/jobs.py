@@ -1,7 +1,4 @@
-"""Asking for jobs, watching them, cancelling them.
-
-Nothing here answers before the database has committed.
-"""
+"""Submitting, following and cancelling jobs. Each call returns only after the database has committed."""
 
 import hashlib
 import hmac
@@ -13,29 +10,29 @@ from dataclasses import replace
 from typing import Any
 
 from bot.commands import Command, Imagine, Upscale
-from bot.commands.defaults import SIZES, with_wishes
+from bot.commands.defaults import SIZES, apply_defaults
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.jobs import Job, JobState, new_job_id
-from bot.models import ARRIVING, Models, ModelSpec
+from bot.models import INSTALLING, ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
-from bot.prompts.combinations import combinations
-from bot.prompts.resolver import Wording
-from bot.queue.eta import Forecasts
-from bot.queue.fairness import position
+from bot.prompts.combinations import expand_combinations
+from bot.prompts.resolver import PromptResolver
+from bot.queue.eta import EtaEstimator
+from bot.queue.fairness import queue_position
 from bot.queue.pricing import Rates, estimate_s, price
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases.moderation import Moderation
-from bot.usecases.requests import Event, Quote, Request, Ticket
+from bot.usecases.requests import JobEvent, Quote, Request, Ticket
 
 PREVIEW_INTERVAL_S = 0.5
-QUOTE_S = 900
-"""How long a quoted price is kept, whatever is measured meanwhile."""
+QUOTE_VALID_S = 900
+"""How long a quoted price stays valid."""
 
 
 class JobUseCases:
-    """`devices` says what works now; `wake` tells the dispatcher; `interrupt` stops a running job."""
+    """`devices` returns their status, `wake` wakes the dispatcher, and `interrupt` stops a running job."""
 
     def __init__(
         self,
@@ -44,9 +41,9 @@ class JobUseCases:
         history: History,
         media: MediaStore,
         people: People,
-        models: Models,
+        models: ModelRegistry,
         rates: Rates,
-        events: Events,
+        progress_bus: ProgressBus,
         moderation: Moderation,
         queue: QueueSettings,
         quota: QuotaSettings,
@@ -54,7 +51,7 @@ class JobUseCases:
         interrupt: Callable[[str], None],
         devices: Callable[[], Sequence[DeviceStatus]],
         secret: bytes,
-        wording: Wording | None = None,
+        prompt_resolver: PromptResolver | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -62,110 +59,112 @@ class JobUseCases:
         self._people = people
         self._models = models
         self._rates = rates
-        self._events = events
+        self._progress_bus = progress_bus
         self._moderation = moderation
         self._queue = queue
         self._quota = quota
         self._wake = wake
         self._interrupt = interrupt
-        self._forecasts = Forecasts(models, rates, devices, queue.max_running)
+        self._eta_estimator = EtaEstimator(models, rates, devices, queue.max_running)
         self._secret = secret
-        self._wording = wording or Wording()
+        self._prompt_resolver = prompt_resolver or PromptResolver()
         self.is_closing = False
 
-    # ------------------------------------------------------------ asking
+    # ------------------------------------------------------------ submitting
 
     async def submit(
         self, person: Person, request: Request, *, key: str | None = None, quote: str | None = None
     ) -> list[Ticket]:
-        """Accept the request's jobs (several when its prompt has `{a|b}`), all or none. Their place in the queue is
-        told where nobody else tells it.
+        """Accept all jobs of the request (several if its prompt has `{a|b}`) or none. The tickets have a position and
+        an ETA unless the request wants delivery.
 
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
         Blocked, StorageFull, StorageBusy, ShuttingDown.
         """
-        if key is not None and (seen := await self.replayed(key, body_hash(request))) is not None:
+        if key is not None and (seen := await self.find_replay(key, body_hash(request))) is not None:
             return seen
-        if quote is not None and (seen := await self._confirmed(person, request, quote)) is not None:
+        if quote is not None and (seen := await self._find_confirmed(person, request, quote)) is not None:
             return seen
         if self.is_closing:
             raise ShuttingDown
-        jobs = await self._plan(person, request)
+        jobs = await self._plan_jobs(person, request)
         if len(jobs) > 1 and quote is None and not request.is_confirmed:
-            raise _unconfirmed(request, jobs)
+            raise _confirmation_required(request, jobs)
         if quote is not None:
-            jobs = self._at_quoted_price(person, request, jobs, quote)
+            jobs = self._apply_quote(person, request, jobs, quote)
         request_key = RequestKey(key, body_hash(request)) if key is not None else None
-        accepted = await self._store.accept(jobs, key=request_key, limits=self._limits(person), quote=quote)
+        accepted = await self._store.accept_jobs(jobs, key=request_key, limits=self._limits(person), quote=quote)
         self._wake([job.id for job in accepted.jobs])
         if request.wants_delivery:
-            return [Ticket(job=job) for job in accepted.jobs]  # the placeholder says where it stands
-        return [await self._first_ticket(job) for job in accepted.jobs]
+            return [Ticket(job=job) for job in accepted.jobs]  # the placeholder will show the position
+        return [await self._initial_ticket(job) for job in accepted.jobs]
 
-    async def replayed(self, key: str, expected_hash: str | None = None) -> list[Ticket] | None:
-        """What the key was used for before, whatever has become of its pictures and model since; None: nothing.
+    async def find_replay(self, key: str, expected_hash: str | None = None) -> list[Ticket] | None:
+        """The jobs of an earlier request with this key, even if their images or model are gone; None: there is none.
 
-        Raises: IdempotencyConflict when the body was another, JobNotFound when the jobs were erased.
+        Raises: IdempotencyConflict: the bodies differ; JobNotFound: the jobs were erased.
         """
-        seen = await self._store.seen(key)
+        seen = await self._store.find_request(key)
         if seen is None:
             return None
         found_hash, jobs = seen
         if expected_hash is not None and found_hash != expected_hash:
             raise IdempotencyConflict(key)
         if not jobs:
-            raise JobNotFound("")  # erased since
-        return [await self._first_ticket(job) for job in jobs]
+            raise JobNotFound("")  # they were erased
+        return [await self._initial_ticket(job) for job in jobs]
 
-    async def _confirmed(self, person: Person, request: Request, quote: str) -> list[Ticket] | None:
-        """What the quote was confirmed for before, if it is this person's for this request."""
-        seen = await self._store.seen(f"quote:{quote}")
+    async def _find_confirmed(self, person: Person, request: Request, quote: str) -> list[Ticket] | None:
+        """The jobs that this quote was already used for, if it is the person's quote for this request."""
+        seen = await self._store.find_request(f"quote:{quote}")
         if seen is None:
             return None
         terms = quote.rpartition("-")[0]
-        is_theirs = _is_same(quote, self._sign(person, request, len(seen[1]), terms))
-        return [await self._first_ticket(job) for job in seen[1]] if is_theirs else None
+        is_valid = _is_equal(quote, self._sign_quote(person, request, len(seen[1]), terms))
+        return [await self._initial_ticket(job) for job in seen[1]] if is_valid else None
 
     async def quote(self, person: Person, request: Request) -> Quote:
-        """What the request costs if it is confirmed within `QUOTE_S`; nothing is reserved. Raises like `submit`."""
-        jobs = await self._plan(person, request)
+        """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""
+        jobs = await self._plan_jobs(person, request)
         cost = round(sum(job.cost for job in jobs), 3)
         return Quote(
             jobs=len(jobs),
             cost=cost,
-            eta_s=round(self._forecasts.all_in_s(jobs), 1),
-            quote=self._sign(
-                person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_S:.0f}-{cost:.3f}"
+            eta_s=round(self._eta_estimator.until_all_done_s(jobs), 1),
+            quote=self._sign_quote(
+                person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_VALID_S:.0f}-{cost:.3f}"
             ),
         )
 
-    async def _plan(self, person: Person, request: Request) -> list[NewJob]:
-        if request.parent is not None and request.is_parent_own:
-            await self._store.get(request.parent, person.id)
-        command = request.read()
-        pictures = [await self._media.picture(image.id, person.id) for image in command.images]
+    async def _plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
+        if request.parent is not None and request.requires_own_parent:
+            await self._store.get_job(request.parent, person.id)
+        command = request.to_command()
+        pictures = [await self._media.get_image(image.id, person.id) for image in command.images]
         command = command.with_images(pictures)
         aspect = pictures[0].width / pictures[0].height if pictures else None
         if request.use_defaults:
-            command = with_wishes(command, await self._defaults(person, command), self._models, aspect)
+            command = apply_defaults(command, await self._person_defaults(person, command), self._models, aspect)
         model = command.choose_model(self._models)
         seed = secrets.randbelow(MAX_SEED + 1)
-        each = _each_combination(command)
+        each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
-        filled = [(one, await self._options(one, model, seed, aspect)) for one in each]
-        await self._moderation.check(request.origin, model, filled)
+        filled = [(one, await self._resolve_options(one, model, seed, aspect)) for one in each]
+        await self._moderation.check_request(request.origin, model, filled)
         return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
 
-    async def _options(self, command: Command, model: ModelSpec, seed: int, aspect: float | None) -> dict[str, Any]:
-        """Every option with its value, and the prompts that will be drawn. A larger picture is one of an earlier
-        prompt, perhaps by another model: LoRAs that this one cannot take are left out there."""
+    async def _resolve_options(
+        self, command: Command, model: ModelSpec, seed: int, aspect: float | None
+    ) -> dict[str, Any]:
+        """All options with their values and the resolved prompts. An upscale repeats an earlier prompt, possibly of
+        another model, so LoRAs that do not fit its model are left out."""
         options = command.fill_options(model, seed, aspect)
-        return await self._wording.settled(options, model, must_fit=command.name != Upscale.name)
+        return await self._prompt_resolver.resolve(options, model, must_fit=command.name != Upscale.name)
 
-    async def _defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
-        """The person's own. A picture to start from keeps its aspect, whatever size they like."""
-        kept = await self._people.settings(person.id)
-        return {name: value for name, value in kept.items() if name not in SIZES} if command.images else kept
+    async def _person_defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
+        """The person's default options; without a size if there is an input image, which keeps its aspect ratio."""
+        defaults = await self._people.get_settings(person.id)
+        return {name: value for name, value in defaults.items() if name not in SIZES} if command.images else defaults
 
     def _new_job(
         self,
@@ -187,7 +186,7 @@ class JobUseCases:
             model=model.name,
             cost=price(command, model, options, self._rates),
             estimate_s=estimate_s(command, model, options, self._rates),
-            needle=command.needle,
+            search_text=command.search_text,
             parent=request.parent,
             batch=batch,
             wants_delivery=request.wants_delivery,
@@ -195,40 +194,40 @@ class JobUseCases:
 
     def _limits(self, person: Person) -> Limits:
         return Limits(
-            daily_s=self.daily_s(person),
+            daily_s=self.daily_allowance_s(person),
             outstanding=self._queue.max_outstanding,
             running=self._queue.max_running,
-            house_queued=self._queue.max_queued,
+            total_queued=self._queue.max_queued,
         )
 
-    def daily_s(self, person: Person) -> float | None:
-        """The person's allowance per day, device-seconds; None: unlimited."""
+    def daily_allowance_s(self, person: Person) -> float | None:
+        """The person's daily quota, device-seconds; None: unlimited."""
         if person.daily_s is not None:
             return person.daily_s
         return None if person.is_local else self._quota.daily_device_seconds or None
 
-    def _at_quoted_price(self, person: Person, request: Request, jobs: list[NewJob], quote: str) -> list[NewJob]:
-        """Raises: InvalidOption: the quote is of another person or request, or too old."""
+    def _apply_quote(self, person: Person, request: Request, jobs: list[NewJob], quote: str) -> list[NewJob]:
+        """Raises: InvalidOption: the quote belongs to another person or request, or has expired."""
         terms = quote.rpartition("-")[0]
-        if not _is_same(quote, self._sign(person, request, len(jobs), terms)):
+        if not _is_equal(quote, self._sign_quote(person, request, len(jobs), terms)):
             raise InvalidOption("quote", "quote")
         _, until, cost = terms.split("-")
         if time.time() > float(until):
             raise InvalidOption("quote", "quote")
         return [replace(job, cost=float(cost) / len(jobs)) for job in jobs]
 
-    def _sign(self, person: Person, request: Request, count: int, terms: str) -> str:
-        """Binds the terms, "unique name-valid until-cost", to the person and the request."""
+    def _sign_quote(self, person: Person, request: Request, count: int, terms: str) -> str:
+        """Bind the terms, "nonce-expiry-cost", to the person and the request."""
         text = json.dumps([person.id, body_hash(request), count, terms])
         return f"{terms}-{hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]}"
 
-    # ------------------------------------------------------------ watching
+    # ------------------------------------------------------------ following
 
-    async def get(self, person: Person, job_id: str) -> Ticket:
-        """By id or any unique prefix of 4 or more. Raises: JobNotFound."""
-        return await self.ticket(await self._store.get(job_id, person.id))
+    async def get_ticket(self, person: Person, job_id: str) -> Ticket:
+        """By id or a unique prefix of at least 4 characters. Raises: JobNotFound."""
+        return await self.ticket_for(await self._store.get_job(job_id, person.id))
 
-    async def page(
+    async def list_tickets(
         self,
         person: Person,
         *,
@@ -237,93 +236,95 @@ class JobUseCases:
         before: str | None = None,
         limit: int = 20,
     ) -> tuple[list[Ticket], str | None]:
-        jobs, following = await self._history.page(person.id, state=state, q=q, before=before, limit=limit)
-        return [await self.ticket(job) for job in jobs], following
+        jobs, following = await self._history.list_jobs(person.id, state=state, q=q, before=before, limit=limit)
+        return [await self.ticket_for(job) for job in jobs], following
 
-    async def ticket(self, job: Job) -> Ticket:
+    async def ticket_for(self, job: Job) -> Ticket:
         if job.state is JobState.RUNNING:
-            progress = self._events.latest(job.id)
-            return Ticket(job=job, progress=progress, eta_s=self._left_s(job, progress))
+            progress = self._progress_bus.latest_progress(job.id)
+            return Ticket(job=job, progress=progress, eta_s=self._remaining_s(job, progress))
         view = await self._store.queue_view(job.id) if job.state is JobState.QUEUED else None
         if view is None:
             return Ticket(job=job)
-        eta = self._forecasts.ends_in_s(job, view)
+        eta = self._eta_estimator.until_result_s(job, view)
         model = self._models.get(job.model)
-        arrival = self._models.arrival(job.model)
+        arrival = self._models.install_progress(job.model)
         if arrival is not None and model is not None:
             total = round(arrival.eta_s + eta, 1) if arrival.eta_s is not None else None
-            return Ticket(job=job, position=position(view), eta_s=total, arrival=arrival, title=model.called)
-        return Ticket(job=job, position=position(view), eta_s=round(eta, 1))
+            return Ticket(
+                job=job, position=queue_position(view), eta_s=total, install_progress=arrival, title=model.display_name
+            )
+        return Ticket(job=job, position=queue_position(view), eta_s=round(eta, 1))
 
-    async def ticket_at(self, job: Job, progress: Progress) -> Ticket:
-        """The ticket of a job that has just made this progress, whatever state it was read in."""
-        state = JobState.QUEUED if progress.note == ARRIVING else JobState.RUNNING
-        return await self.ticket(replace(job, state=state))
+    async def ticket_with_progress(self, job: Job, progress: Progress) -> Ticket:
+        """The ticket of a job that just made this progress; its stored state may be outdated."""
+        state = JobState.QUEUED if progress.note == INSTALLING else JobState.RUNNING
+        return await self.ticket_for(replace(job, state=state))
 
-    async def _first_ticket(self, job: Job) -> Ticket:
-        """The job is accepted: that its place in the queue cannot be read just now does not make it refused."""
+    async def _initial_ticket(self, job: Job) -> Ticket:
+        """A ticket for an accepted job; without a position if the database is busy, as the job stays accepted."""
         try:
-            return await self.ticket(job)
+            return await self.ticket_for(job)
         except StorageBusy:
             return Ticket(job=job)
 
-    def _left_s(self, job: Job, progress: Progress | None) -> float | None:
+    def _remaining_s(self, job: Job, progress: Progress | None) -> float | None:
         if progress is None or not progress.steps:
             return None
-        return round(self._forecasts.left_s(job, progress), 1)
+        return round(self._eta_estimator.remaining_s(job, progress), 1)
 
-    async def follow(self, person: Person, job_id: str) -> AsyncIterator[Event]:
-        """State at once, then progress (at most two a second) and each change, up to `result` or `error`.
+    async def follow_job(self, person: Person, job_id: str) -> AsyncIterator[JobEvent]:
+        """The current state, then progress (at most twice a second) and every change, up to `result` or `error`.
 
-        Raises: JobNotFound, before anything is yielded.
+        Raises: JobNotFound, before the first event.
         """
-        ticket = await self.get(person, job_id)
-        with self._events.follow(ticket.job.id) as follower:
-            ticket = await self.get(person, ticket.job.id)
-            yield Event(kind="state", ticket=ticket)
+        ticket = await self.get_ticket(person, job_id)
+        with self._progress_bus.follow_job(ticket.job.id) as follower:
+            ticket = await self.get_ticket(person, ticket.job.id)
+            yield JobEvent(kind="state", ticket=ticket)
             while not ticket.job.state.is_final:
                 changed, progress = await follower.next()
-                if changed or (progress is not None and progress.note == ARRIVING):
-                    ticket = await self.get(person, ticket.job.id)
+                if changed or (progress is not None and progress.note == INSTALLING):
+                    ticket = await self.get_ticket(person, ticket.job.id)
                     if not ticket.job.state.is_final:
-                        yield Event(kind="state", ticket=ticket)
+                        yield JobEvent(kind="state", ticket=ticket)
                 elif progress is not None:
-                    left = self._left_s(ticket.job, progress)
-                    yield Event(
+                    left = self._remaining_s(ticket.job, progress)
+                    yield JobEvent(
                         kind="progress",
                         ticket=replace(ticket, progress=progress, position=None, eta_s=left),
                     )
-                    await follower.rest(PREVIEW_INTERVAL_S)
+                    await follower.pause(PREVIEW_INTERVAL_S)
             succeeded = ticket.job.state in (JobState.RENDERED, JobState.DELIVERED)
-            yield Event(kind="result" if succeeded else "error", ticket=ticket)
+            yield JobEvent(kind="result" if succeeded else "error", ticket=ticket)
 
-    async def wait(self, person: Person, job_id: str) -> Job:
-        """The job once nothing more will be computed for it."""
-        async for event in self.follow(person, job_id):
+    async def wait_for_job(self, person: Person, job_id: str) -> Job:
+        """The job in its final state."""
+        async for event in self.follow_job(person, job_id):
             job = event.ticket.job
         return job
 
     # ------------------------------------------------------------ cancelling
 
-    async def cancel(self, person: Person, job_id: str) -> Ticket:
-        """Queued: now; running: at the next step. Raises: JobNotFound, NotCancellable."""
+    async def cancel_job(self, person: Person, job_id: str) -> Ticket:
+        """Queued: immediately; running: at the next step. Raises: JobNotFound, NotCancellable."""
         job = await self._store.request_cancel(job_id, person.id)
         if job.state is JobState.RUNNING:
             self._interrupt(job.id)
-        self._events.changed(job.id)
-        self._wake([])  # a chat is told at once, too
-        return await self.ticket(job)
+        self._progress_bus.publish_change(job.id)
+        self._wake([])  # its chat message is updated immediately
+        return await self.ticket_for(job)
 
-    def gone(self, jobs: Iterable[Job]) -> None:
-        """They were erased: those that run are stopped, and whoever follows them looks again."""
+    def on_erased(self, jobs: Iterable[Job]) -> None:
+        """Stop erased jobs that are running, and notify their followers."""
         for job in jobs:
             if job.state is JobState.RUNNING:
                 self._interrupt(job.id)
-            self._events.changed(job.id)
+            self._progress_bus.publish_change(job.id)
 
 
-def _unconfirmed(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
-    """Several pictures are priced and confirmed first: with a quote, or in a chat with a word."""
+def _confirmation_required(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
+    """Several images need a confirmation first: a quote, or in a chat a flag."""
     if not request.wants_delivery:
         return InvalidOption("quote", "needs_quote", value=len(jobs))
     cost = sum(job.cost for job in jobs)
@@ -332,22 +333,22 @@ def _unconfirmed(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:
     return InvalidOption("confirm", "needs_confirm", value=len(jobs), allowed=f"{cost:g}")
 
 
-def _is_same(given: str, right: str) -> bool:
-    """In constant time, whatever characters were given."""
-    return hmac.compare_digest(given.encode("utf-8", "replace"), right.encode())
+def _is_equal(given: str, expected: str) -> bool:
+    """Compare in constant time; `given` may have any characters."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
 
 
-def _each_combination(command: Command) -> list[Command]:
+def _expand_combinations(command: Command) -> list[Command]:
     if not isinstance(command, Imagine):
         return [command]
-    prompts = combinations(command.values["prompt"])
+    prompts = expand_combinations(command.values["prompt"])
     if not all(prompts):
         raise InvalidOption("prompt", "empty")
     return [replace(command, values={**command.values, "prompt": prompt}) for prompt in prompts]
 
 
 def body_hash(request: Request) -> str:
-    """SHA-256 hex over what was asked, independent of key order."""
+    """SHA-256 hex digest of the request, independent of key order."""
     body = {
         "command": request.command,
         "options": dict(request.options),

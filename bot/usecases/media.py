@@ -1,63 +1,68 @@
-"""Uploading pictures and getting them back."""
+"""Uploading and reading images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.errors import MediaNotFound, PictureGone, TooLarge
-from bot.jobs import Media, Picture
-from bot.ports import MediaStore, Person, Pictures
+from bot.errors import ImageGone, MediaNotFound, TooLarge
+from bot.jobs import Media, StoredImage
+from bot.ports import ImageProcessor, MediaStore, Person
 from bot.settings.core import ImagesSettings
 
 
 @dataclass(frozen=True)
 class MediaUseCases:
     store: MediaStore
-    pictures: Pictures
+    pictures: ImageProcessor
     settings: ImagesSettings
 
-    async def upload(self, person: Person, data: bytes) -> Picture:
-        """Clean the picture and keep it as the person's.
+    @property
+    def max_upload_mb(self) -> int:
+        """The largest upload, MiB."""
+        return self.settings.max_upload_mb
+
+    async def upload(self, person: Person, data: bytes) -> StoredImage:
+        """Sanitize an image and store it for the person.
 
         Raises: TooLarge, UnsupportedMedia, StorageFull.
         """
-        if len(data) > self.settings.max_upload_mb * 2**20:
-            raise TooLarge(limit=self.settings.max_upload_mb, unit="MiB")
-        clean = await self.pictures.clean(data)
-        return await self.store.add(
+        if len(data) > self.max_upload_mb * 2**20:
+            raise TooLarge(limit=self.max_upload_mb, unit="MiB")
+        sanitized = await self.pictures.sanitize(data)
+        return await self.store.add_upload(
             person.id,
-            clean.media,
-            width=clean.width,
-            height=clean.height,
-            parameters=clean.parameters,
+            sanitized.media,
+            width=sanitized.width,
+            height=sanitized.height,
+            parameters=sanitized.parameters,
         )
 
-    async def share(self, person: Person, media_id: str) -> Picture:
-        """Make a picture that is kept already the person's too: one that they can see in a chat.
+    async def share(self, person: Person, media_id: str) -> StoredImage:
+        """Make the person a further owner of a stored image that they can see in a chat.
 
-        Raises: PictureGone.
+        Raises: ImageGone.
         """
         try:
             return await self.store.share(media_id, person.id)
         except MediaNotFound as error:
-            raise PictureGone from error
+            raise ImageGone from error
 
-    async def fit(self, media: Media, max_bytes: int) -> tuple[Media, bool]:
-        """The picture in at most `max_bytes`: as it is, else WebP, JPEG, or smaller. True: it is not as rendered.
+    async def fit_bytes(self, media: Media, max_bytes: int) -> tuple[Media, bool]:
+        """The image in at most `max_bytes`: unchanged, else as WebP, JPEG, or smaller. True: it was changed.
 
-        What it says about itself stays inside. Raises: TooLarge when nothing helps.
+        Its metadata is kept. Raises: TooLarge: it cannot be made small enough.
         """
         if len(media.data) <= max_bytes:
             return media, False
-        return await self.pictures.shrink(media, max_bytes), True
+        return await self.pictures.fit_bytes(media, max_bytes), True
 
-    async def grid(self, pictures: Sequence[Media]) -> Media:
-        """All of them in one, two beside each other, as PNG; one alone stays as it is."""
-        return pictures[0] if len(pictures) == 1 else await self.pictures.grid(pictures)
+    async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
+        """All images in one PNG, in a grid; a single image is returned unchanged."""
+        return pictures[0] if len(pictures) == 1 else await self.pictures.contact_sheet(pictures)
 
-    async def picture(self, person: Person, media_id: str) -> Picture:
+    async def get_image(self, person: Person, media_id: str) -> StoredImage:
         """Raises: MediaNotFound."""
-        return await self.store.picture(media_id, person.id)
+        return await self.store.get_image(media_id, person.id)
 
-    async def read(self, person: Person, media_id: str) -> Media:
-        """Raises: MediaNotFound, also for what belongs to others."""
-        return await self.store.read(media_id, person.id)
+    async def read_media(self, person: Person, media_id: str) -> Media:
+        """Raises: MediaNotFound, also if it belongs to somebody else."""
+        return await self.store.read_media(media_id, person.id)

@@ -1,117 +1,149 @@
-"""Which models can be chosen: making more of them known, and taking them away with their files."""
+"""The catalogue of models: adding models and prompt add-ons, and removing them with their files."""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelRefused
-from bot.model_install.installer import fetched, wanted_of
-from bot.models import REPO, ModelSpec
-from bot.ports import Addition, Kind, Listing, Wanted
-from bot.queue.recovery import fail_stranded
-from bot.usecases.models import ModelUseCases
+from bot.model_install.installer import download_repo, required_repos
+from bot.model_install.owner_config import write_config
+from bot.models import REPO, ModelRegistry, ModelSpec
+from bot.ports import (
+    CheckpointInfo,
+    Downloads,
+    JobStore,
+    ModelFiles,
+    OwnerModelConfig,
+    Pool,
+    PromptAddon,
+    RepoListing,
+    RepoRef,
+)
+from bot.queue.recovery import fail_orphaned_jobs
 
-ADDITIONS = ("lora", "inversion")
+ADDON_KINDS = ("lora", "inversion")
 
 
-@dataclass(frozen=True)
-class CatalogueUseCases:
-    using: ModelUseCases
+@dataclass(frozen=True, kw_only=True)
+class ModelCatalogue:
+    """Adds and removes models and prompt add-ons.
 
-    async def add(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | Addition:
-        """Make `org/name`, a folder or a whole model in one file known, so that it can be used; copy and keep a LoRA or
-        a textual inversion.
+    Attributes:
+        cancel_install: cancels the model's installation, if one is running.
+        extra_repos: repos that every model except demos needs, such as the safety classifier.
+    """
 
-        `file`: which of the repo's. Of a model on a hub nothing is fetched but what it is.
+    files: ModelFiles
+    downloads: Downloads
+    registry: ModelRegistry
+    owner_config: OwnerModelConfig
+    pool: Pool
+    store: JobStore
+    wake: Callable[[Iterable[str]], None]
+    cancel_install: Callable[[str], Awaitable[None]]
+    extra_repos: Sequence[RepoRef] = ()
+
+    def list_addons(self) -> list[PromptAddon]:
+        """The installed LoRAs and textual inversions."""
+        return self.files.list_addons()
+
+    async def add_model(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | PromptAddon:
+        """Add a preset for `org/name`, a folder or a single-file model; copy a LoRA or textual inversion.
+
+        `file`: the file to use of a repo. A model on a hub is only inspected, not downloaded.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
-        path = await asyncio.to_thread(_existing, source)
+        path = await asyncio.to_thread(_existing_path, source)
         if path is not None:
-            kind = await self.using.files.recognise(path)
-            chosen = self._free_name(name or path.stem)
-            if kind.kind in ADDITIONS:
-                return await self.using.files.keep(path, kind, chosen)
-            return self._add(chosen, kind, str(path))
+            info = await self.files.identify(path)
+            new_name = self._free_name(name or path.stem)
+            if info.kind in ADDON_KINDS:
+                return await self.files.store_addon(path, info, new_name)
+            return self._add_preset(new_name, info, str(path))
         if not REPO.fullmatch(source):
             raise ModelRefused(source[:80], "no_file")
-        listing = await self.using.downloads.look(Wanted(repo=source, file=file))
-        chosen = self._free_name(name or source.rpartition("/")[2])
-        kind = self.using.files.of_class(listing.kind)
-        if not listing.kind:
-            return await self._add_addition(listing, chosen)
-        found = {"licence": listing.licence, "download_mb": round(listing.total / 2**20), "file": file}
-        return self._add(chosen, replace(kind, defaults={**kind.defaults, **found}), source)
+        listing = await self.downloads.inspect_repo(RepoRef(repo=source, file=file))
+        new_name = self._free_name(name or source.rpartition("/")[2])
+        info = self.files.identify_class(listing.class_name)
+        if not listing.class_name:
+            return await self._download_addon(listing, new_name)
+        known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20), "file": file}
+        return self._add_preset(new_name, replace(info, defaults={**info.defaults, **known}), source)
 
-    def _free_name(self, wished: str) -> str:
+    def _free_name(self, requested: str) -> str:
         """Raises: ModelRefused."""
-        name = re.sub(r"[^a-z0-9]+", "-", wished.casefold()).strip("-")
+        name = re.sub(r"[^a-z0-9]+", "-", requested.casefold()).strip("-")
         if not name:
-            raise ModelRefused(wished[:60], "name")
-        taken = {spec.name for spec in self.using.models.known}
-        if name in taken | {one.name for one in self.using.files.additions()}:
+            raise ModelRefused(requested[:60], "name")
+        taken = {spec.name for spec in self.registry.all_specs}
+        if name in taken | {addon.name for addon in self.files.list_addons()}:
             raise ModelRefused(name, "taken")
         return name
 
-    def _add(self, name: str, kind: Kind, repo: str) -> ModelSpec:
-        if not kind.tasks:
-            raise ModelRefused(name, "kind", detail=kind.class_name or kind.reason or "model of an unknown kind")
+    def _add_preset(self, name: str, info: CheckpointInfo, repo: str) -> ModelSpec:
+        if not info.tasks:
+            raise ModelRefused(name, "kind", detail=info.class_name or info.reason or "model of an unknown kind")
         table = {
-            "tasks": list(kind.tasks),
+            "tasks": list(info.tasks),
             "repo": repo,
-            **{key: value for key, value in kind.defaults.items() if value not in ("", None)},
-            **({"variant": kind.variant} if kind.variant else {}),
+            **{key: value for key, value in info.defaults.items() if value not in ("", None)},
+            **({"variant": info.variant} if info.variant else {}),
             "enabled": False,
         }
-        self.using.write(lambda: self.using.choices.choose(name, table, ()))
+        write_config(lambda: self.owner_config.enable_model(name, table, ()))
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
         spec = ModelSpec(name=name, **values)
-        self.using.models.offer(spec)
+        self.registry.add_preset(spec)
         return spec
 
-    async def _add_addition(self, listing: Listing, name: str) -> Addition:
-        async with aclosing(fetched(self.using.downloads, listing)) as transfers:
-            async for _ in transfers:
+    async def _download_addon(self, listing: RepoListing, name: str) -> PromptAddon:
+        async with aclosing(download_repo(self.downloads, listing)) as events:
+            async for _ in events:
                 pass
-        folder = self.using.files.cached(listing.wanted.repo, listing.commit)
-        found = [folder / file.path for file in listing.files if file.path.endswith(".safetensors")] if folder else []
-        if not found:
-            raise ModelRefused(listing.wanted.repo, "kind", detail="repo without one file to take")
-        kind = await self.using.files.recognise(found[0])
-        if kind.kind not in ADDITIONS:
-            raise ModelRefused(listing.wanted.repo, "kind", detail=kind.class_name or kind.kind)
-        return await self.using.files.keep(found[0], kind, name)
+        folder = self.files.cached_path(listing.ref.repo, listing.commit)
+        weights = [folder / file.path for file in listing.files if file.path.endswith(".safetensors")] if folder else []
+        if not weights:
+            raise ModelRefused(listing.ref.repo, "kind", detail="repo without one file to take")
+        info = await self.files.identify(weights[0])
+        if info.kind not in ADDON_KINDS:
+            raise ModelRefused(listing.ref.repo, "kind", detail=info.class_name or info.kind)
+        return await self.files.store_addon(weights[0], info, name)
 
-    async def remove(self, name: str, *, keeps_files: bool = False) -> int:
-        """Take a model away; jobs that wait for it are refunded. Of what was fetched, files that no other model needs
-        are deleted; folders of the owner's never are. Returns the bytes freed. Raises: ModelRefused, DownloadFailed.
+    async def remove_model(self, name: str, *, keeps_files: bool = False) -> int:
+        """Remove a model or add-on and refund the jobs that wait for it; returns the bytes freed.
+
+        Downloaded files that no other model needs are deleted; the owner's folders never are.
+
+        Raises: ModelRefused, DownloadFailed.
         """
-        if freed := await self.using.files.drop(name):
+        if freed := await self.files.delete_addon(name):
             return freed
-        spec = self.using.find(name)
-        if (found := self.using.standing(spec.name)) is not None and not found.is_over:
-            await self.using.stop(spec.name)
-        preset = self.using.choices.preset(spec.name)
+        spec = self.registry.require(name)
+        await self.cancel_install(spec.name)
+        preset = self.owner_config.shipped_preset(spec.name)
         if spec.demo or (preset is not None and preset.enabled):
-            raise ModelRefused(spec.called, "starter")
-        self.using.write(lambda: self.using.choices.forget(spec.name))
-        self.using.models.drop(spec.name, preset)
-        self.using.pool.know(self.using.models.ready())
-        await fail_stranded(self.using.store, self.using.models)
-        self.using.wake([])
-        if keeps_files:
-            return 0
-        kept = [one for other in self.using.models for one in wanted_of(other)]
-        needed = {one.repo for one in (*kept, *self.using.also)}
-        repos = {one.repo for one in wanted_of(spec) if not spec.is_local} - needed
-        return sum([await self.using.downloads.remove(repo) for repo in sorted(repos)])
+            raise ModelRefused(spec.display_name, "starter")
+        write_config(lambda: self.owner_config.remove_model(spec.name))
+        self.registry.remove_model(spec.name, preset)
+        self.pool.set_models(self.registry.installed())
+        await fail_orphaned_jobs(self.store, self.registry)
+        self.wake([])
+        return 0 if keeps_files else await self._delete_unused_repos(spec)
+
+    async def _delete_unused_repos(self, spec: ModelSpec) -> int:
+        still_needed = [ref for other in self.registry for ref in required_repos(other)]
+        needed = {ref.repo for ref in (*still_needed, *self.extra_repos)}
+        repos = {ref.repo for ref in required_repos(spec) if not spec.is_local} - needed
+        return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos)])
 
 
-def _existing(source: str) -> Path | None:
+def _existing_path(source: str) -> Path | None:
     path = Path(source).expanduser()
     return path.resolve() if path.exists() else None

@@ -1,31 +1,44 @@
-"""What an owner sees of models, as plain JSON values: the same on the page, over REST, on the command line."""
+"""JSON views of models for their owner, shared by the page, REST and the command line."""
 
 from typing import Any
 
-from bot.memory.fit import Fit
-from bot.models import Arrival, Models, ModelSpec
-from bot.ports import Addition, Freed
-from bot.usecases.models import Installation, ModelUseCases, Terms
+from bot.memory.fit import FitEstimate
+from bot.models import InstallProgress, ModelRegistry, ModelSpec
+from bot.ports import PromptAddon, UnloadResult
+from bot.usecases.model_manager import Installation, InstallTerms, ModelManager
 
 
-def arrival_body(arrival: Arrival | None) -> dict[str, Any] | None:
-    """Bytes, bytes a second, seconds; None for a model that is here."""
-    return None if arrival is None else vars(arrival)
-
-
-def fit_body(fits: Fit | None) -> dict[str, Any] | None:
-    if fits is None:
+def install_progress_body(progress: InstallProgress | None) -> dict[str, Any] | None:
+    """In bytes, bytes per second and seconds; None for an installed model."""
+    if progress is None:
         return None
-    return {"place": fits.place, "seconds": fits.seconds, "lacks": fits.lacks, "words": list(fits.words)}
+    return {
+        "stage": progress.stage,
+        "done": progress.done,
+        "total": progress.total,
+        "rate": progress.rate,
+        "eta_s": progress.eta_s,
+    }
+
+
+def fit_body(fit: FitEstimate) -> dict[str, Any]:
+    """`missing` describes the memory that is missing, `missing_mb` its amount, MiB."""
+    return {
+        "place": fit.place,
+        "seconds": fit.seconds,
+        "missing": fit.missing,
+        "missing_mb": fit.missing_mb,
+        "notes": list(fit.notes),
+    }
 
 
 def spec_body(spec: ModelSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
-        "title": spec.called,
+        "title": spec.display_name,
         "tasks": list(spec.tasks),
         "repo": spec.repo,
-        "revision": spec.form.get("revision") or spec.revision,
+        "revision": spec.capabilities.get("revision") or spec.revision,
         "licences": list(spec.licences or ((spec.licence,) if spec.licence else ())),
         "licence_url": spec.licence_url,
         "commercial": spec.commercial,
@@ -35,68 +48,68 @@ def spec_body(spec: ModelSpec) -> dict[str, Any]:
     }
 
 
-def rows(using: ModelUseCases, fits: dict[str, Fit], usage: dict[str, int]) -> list[dict[str, Any]]:
-    """Every model, then every preset. `usage`: bytes on the disk, by repo."""
-    models: Models = using.models
-    found = []
-    for spec in models.known:
-        installation = using.standing(spec.name)
-        found.append(
+def model_rows(manager: ModelManager, fits: dict[str, FitEstimate], usage: dict[str, int]) -> list[dict[str, Any]]:
+    """All models, then all presets. `usage`: disk usage by repo, bytes."""
+    models: ModelRegistry = manager.models
+    rows = []
+    for spec in models.all_specs:
+        installation = manager.status(spec.name)
+        rows.append(
             {
                 **spec_body(spec),
                 "default_for": [task for task in spec.tasks if models.default_for(task) is spec],
-                "arrival": arrival_body(models.arrival(spec.name)),
-                "fits": fit_body(fits.get(spec.name)),
+                "install_progress": install_progress_body(models.install_progress(spec.name)),
+                "fits": fit_body(fits[spec.name]) if spec.name in fits else None,
                 "disk_bytes": usage.get(spec.repo, 0),
                 "error": installation.error if installation else "",
             }
         )
-    return found
+    return rows
 
 
-def freed_body(freed: Freed) -> dict[str, Any]:
-    """`models` were unloaded, `busy` ones stay; MiB."""
-    return {"models": list(freed.models), "busy": list(freed.busy), "freed_mb": freed.freed_mb}
+def unload_body(unloaded: UnloadResult) -> dict[str, Any]:
+    """`models` were unloaded, `busy` ones are in use; `freed_mb` in MiB."""
+    return {"models": list(unloaded.models), "busy": list(unloaded.busy), "freed_mb": unloaded.freed_mb}
 
 
-def addition_body(addition: Addition) -> dict[str, Any]:
-    return {name: value for name, value in vars(addition).items() if name != "path"}
+def addon_body(addon: PromptAddon) -> dict[str, Any]:
+    return {name: value for name, value in vars(addon).items() if name != "path"}
 
 
-def terms_body(terms: Terms) -> dict[str, Any]:
-    """What is to be known before a model is fetched; bytes."""
-    refused = sorted({name for listing in terms.listings for name in listing.refused})
+def terms_body(terms: InstallTerms) -> dict[str, Any]:
+    """What an owner has to know before a download; sizes in bytes."""
+    rejected = sorted({name for listing in terms.listings for name in listing.rejected_files})
     return {
         **spec_body(terms.spec),
         "licences": list(terms.licences),
-        "must_accept": terms.must_accept,
+        "must_accept": terms.requires_licence,
         "gated": terms.is_gated,
-        "fits": fit_body(terms.fits),
-        "missing_bytes": terms.missing,
-        "total_bytes": sum(listing.total for listing in terms.listings),
-        "free_bytes": terms.free,
-        "refused": refused,
+        "fits": fit_body(terms.fit),
+        "missing_bytes": terms.missing_bytes,
+        "total_bytes": sum(listing.total_bytes for listing in terms.listings),
+        "free_bytes": terms.free_bytes,
+        "refused": rejected,
         "commit": terms.listings[0].commit if terms.listings else "",
     }
 
 
 def installation_body(installation: Installation) -> dict[str, Any]:
-    """How far it is; `trials` and `error` come with the end."""
+    """The state of an installation; `trials` and `error` are set at the end."""
     return {
         "name": installation.spec.name,
-        "title": installation.spec.called,
+        "title": installation.spec.display_name,
         "tasks": list(installation.tasks),
-        "arrival": arrival_body(None if installation.is_over else installation.arrival),
-        "is_over": installation.is_over,
+        "install_progress": install_progress_body(None if installation.is_finished else installation.progress),
+        "is_over": installation.is_finished,
         "error": installation.error,
         "trials": [
             {
-                "task": trial.task,
-                "text": trial.text,
-                "seconds": trial.seconds,
-                "notes": list(trial.notes),
-                "has_picture": trial.picture is not None,
+                "task": test.task,
+                "text": test.text,
+                "seconds": test.seconds,
+                "notes": list(test.notes),
+                "has_picture": test.image is not None,
             }
-            for trial in installation.trials
+            for test in installation.smoke_tests
         ],
     }

@@ -1,4 +1,4 @@
-"""Is the house well, and its owner's chores: readiness, figures, backup, check."""
+"""Operations: readiness, statistics, backup and database checks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bot.errors import EaselError
 from bot.jobs import JobState
-from bot.ports import DeviceStatus, Healthy, JobStore, Maintenance
+from bot.ports import DeviceStatus, HealthCheck, JobStore, Maintenance
 
 
 @dataclass(frozen=True)
@@ -15,39 +15,39 @@ class Operations:
     maintenance: Maintenance
     devices: Callable[[], Sequence[DeviceStatus]]
 
-    async def readiness(self) -> list[Healthy]:
-        """Whether the database answers and a worker is there."""
-        return [await self._database(), self._workers()]
+    async def check_readiness(self) -> list[HealthCheck]:
+        """Whether the database responds and a worker is ready."""
+        return [await self._check_storage(), self._check_workers()]
 
-    async def _database(self) -> Healthy:
+    async def _check_storage(self) -> HealthCheck:
         try:
-            counts = await self.store.counts()
+            counts = await self.store.count_by_state()
         except EaselError as error:
-            return Healthy(
+            return HealthCheck(
                 name="database",
                 is_ok=False,
-                sentence=f"The database does not answer ({error.code}).",
+                sentence=f"The database does not respond ({error.code}).",
             )
-        return Healthy(
+        return HealthCheck(
             name="database",
             is_ok=True,
-            sentence="The database answers.",
+            sentence="The database responds.",
             details={str(state): count for state, count in counts.items()},
         )
 
-    def _workers(self) -> Healthy:
+    def _check_workers(self) -> HealthCheck:
         states = {status.device: status.state for status in self.devices()}
         is_ok = any(state == "ready" for state in states.values())
         sentence = "A worker is ready." if is_ok else "No worker is ready yet."
-        return Healthy(name="workers", is_ok=is_ok, sentence=sentence, details=states)
+        return HealthCheck(name="workers", is_ok=is_ok, sentence=sentence, details=states)
 
-    async def counts(self) -> Mapping[JobState, int]:
-        return await self.store.counts()
+    async def count_by_state(self) -> Mapping[JobState, int]:
+        return await self.store.count_by_state()
 
-    async def backup(self, path: Path) -> None:
+    async def backup_database(self, path: Path) -> None:
         """Raises: StorageFull."""
         await self.maintenance.backup(path)
 
-    async def check(self) -> list[str]:
-        """Sentences about what is wrong with the database; empty when all is well."""
+    async def check_database(self) -> list[str]:
+        """Problems of the database, as sentences; empty if there are none."""
         return await self.maintenance.check()

@@ -1,4 +1,4 @@
-"""Who is asking, what they may use today, and API keys."""
+"""People: identity, default options, personal data, quota and API keys."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ from typing import Any
 from bot.commands import Imagine
 from bot.errors import InvalidOption, Unauthorized
 from bot.jobs import ImageRef, Job
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.options import clean_text, find_spec
 from bot.ports import ApiKey, Ledger, People, Person, Privacy
 
@@ -36,38 +36,38 @@ def next_day(now: datetime) -> datetime:
     return (now.astimezone(UTC) + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-DEFAULTS = (
+DEFAULT_OPTIONS = (
     "model", "size", "aspect", "steps", "guidance_scale", "negative_prompt", "count", "strength",
 )  # fmt: skip
-"""The options of `imagine` that a person may have defaults of their own for."""
+"""The options of `imagine` that people can set defaults for."""
 
 
 @dataclass(frozen=True)
 class PeopleUseCases:
-    """`stop` is told which jobs were forgotten while they ran."""
+    """`on_forgotten` receives the jobs that were running when their owner was forgotten."""
 
     people: People
     ledger: Ledger
     privacy: Privacy
-    models: Models
-    stop: Callable[[Iterable[Job]], None] = lambda _jobs: None
+    models: ModelRegistry
+    on_forgotten: Callable[[Iterable[Job]], None] = lambda _jobs: None
 
-    async def local(self) -> Person:
-        return await self.people.local()
+    async def local_person(self) -> Person:
+        return await self.people.local_person()
 
-    async def identify(self, platform: str, account_id: str, name: str) -> Person:
-        """The person behind a platform's account, made on first contact."""
-        return await self.people.identify(platform, account_id, clean_text(name)[:MAX_NAME])
+    async def identify_account(self, platform: str, account_id: str, name: str) -> Person:
+        """The person behind a platform account, created on first contact."""
+        return await self.people.identify_account(platform, account_id, clean_text(name)[:MAX_NAME])
 
-    # ------------------------------------------------------------ one's own defaults
+    # ------------------------------------------------------------ default options
 
-    async def defaults(self, person: Person) -> Mapping[str, Any]:
-        """By option name, in the order of `DEFAULTS`."""
-        kept = await self.people.settings(person.id)
-        return {name: kept[name] for name in DEFAULTS if name in kept}
+    async def get_defaults(self, person: Person) -> Mapping[str, Any]:
+        """By option name, in the order of `DEFAULT_OPTIONS`."""
+        stored = await self.people.get_settings(person.id)
+        return {name: stored[name] for name in DEFAULT_OPTIONS if name in stored}
 
     async def set_default(self, person: Person, name: str, value: Any) -> Mapping[str, Any]:
-        """Checked like the option itself; a size and an aspect take each other's place. Returns all defaults.
+        """Validated like the option itself; size and aspect replace each other. Returns all defaults.
 
         Raises: InvalidOption.
         """
@@ -75,58 +75,71 @@ class PeopleUseCases:
         checked = spec.parse(value, name)
         if checked == "":
             raise InvalidOption(name, "no_value")
-        probe = Imagine(values={"prompt": "x", spec.name: checked}, images=_ANY if spec.name == "strength" else ())
+        probe = Imagine(
+            values={"prompt": "x", spec.name: checked}, images=_ANY_IMAGE if spec.name == "strength" else ()
+        )
         probe.fill_options(probe.choose_model(self.models), 0)
         for other in {"size", "aspect"} - {spec.name} if spec.name in ("size", "aspect") else ():
             await self.people.clear_setting(person.id, other)
         await self.people.set_setting(person.id, spec.name, checked)
-        return await self.defaults(person)
+        return await self.get_defaults(person)
 
     async def clear_default(self, person: Person, name: str) -> Mapping[str, Any]:
-        """Returns what is left. Raises: InvalidOption."""
+        """Returns the remaining defaults. Raises: InvalidOption."""
         await self.people.clear_setting(person.id, find_spec(_DEFAULT_SPECS, name).name)
-        return await self.defaults(person)
+        return await self.get_defaults(person)
 
-    # ------------------------------------------------------------ one's own data
+    # ------------------------------------------------------------ personal data
 
-    async def export(self, person: Person, *, max_bytes: int | None = None) -> Path:
-        """A zip of everything kept of the person; whoever asked removes it. With `max_bytes`, the newest pictures
-        that fit. Raises: StorageFull."""
-        return await self.privacy.export(person.id, max_bytes=max_bytes)
+    async def export_person(self, person: Person, *, max_bytes: int | None = None) -> Path:
+        """A zip of all data stored about the person, which the caller deletes. With `max_bytes`, it has the newest
+        images that fit. Raises: StorageFull."""
+        return await self.privacy.export_person(person.id, max_bytes=max_bytes)
 
-    async def forget(self, person: Person) -> None:
-        """Cancel their open jobs, delete everything, and keep the books without a name."""
-        self.stop(await self.privacy.forget(person.id))
+    async def forget_person(self, person: Person) -> None:
+        """Cancel the person's open jobs and erase all their data; the ledger stays, anonymized."""
+        self.on_forgotten(await self.privacy.forget_person(person.id))
 
     # ------------------------------------------------------------ quota and keys
 
-    async def quota(self, person: Person, limit: float | None) -> Quota:
+    async def get_quota(self, person: Person, limit: float | None) -> Quota:
         now = datetime.now(UTC)
-        usage = await self.ledger.usage(person.id, now.date().isoformat())
+        usage = await self.ledger.daily_usage(person.id, now.date().isoformat())
         return Quota(limit=limit, used=usage.used, reserved=usage.reserved, resets_at=next_day(now))
 
     async def create_key(self, name: str | None, *, is_admin: bool) -> tuple[ApiKey, str]:
-        """A new key and its text `prefix.secret`, which is shown this once. Without a name it is the local person's.
+        """Create a key; returns it and its text `prefix.secret`, which is not stored. Without a name it is the local
+        person's.
 
         Raises: InvalidOption.
         """
-        person = await self.people.local() if name is None else await self.people.by_name(_check_name(name))
+        person = await self.people.local_person() if name is None else await self.people.person_named(_check_name(name))
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        key = await self.people.add_key(prefix, _hash(secret), person, is_admin)
+        key = await self.people.add_key(prefix, _hash_secret(secret), person, is_admin)
         return key, f"{prefix}.{secret}"
 
+    async def has_keys(self) -> bool:
+        return await self.people.has_keys()
+
+    async def list_keys(self) -> list[ApiKey]:
+        return await self.people.list_keys()
+
+    async def revoke_key(self, prefix: str) -> ApiKey:
+        """Raises: NotFound."""
+        return await self.people.revoke_key(prefix)
+
     async def authenticate(self, text: str) -> tuple[Person, ApiKey]:
-        """Takes the same time for unknown prefixes and wrong secrets. Raises: Unauthorized."""
+        """Takes equally long for unknown prefixes and wrong secrets. Raises: Unauthorized."""
         prefix, _, secret = text.partition(".")
         found = await self.people.find_key(prefix) if _PREFIX.fullmatch(prefix) else None
         expected = found[1] if found else _NOBODY
-        if not hmac.compare_digest(_hash(secret), expected) or found is None:
+        if not hmac.compare_digest(_hash_secret(secret), expected) or found is None:
             raise Unauthorized
         return found[0].person, found[0]
 
 
-_DEFAULT_SPECS = tuple(spec for spec in Imagine.specs if spec.name in DEFAULTS)
-_ANY = (ImageRef("0" * 64),)
+_DEFAULT_SPECS = tuple(spec for spec in Imagine.specs if spec.name in DEFAULT_OPTIONS)
+_ANY_IMAGE = (ImageRef("0" * 64),)
 
 
 def _check_name(name: str) -> str:
@@ -136,5 +149,5 @@ def _check_name(name: str) -> str:
     return name
 
 
-def _hash(secret: str) -> str:
+def _hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""What is asked for, and what is told of it: requests, tickets, quotes, events."""
+"""Requests, and the answers to them: tickets, quotes, job events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from typing import Any
 
 from bot.commands import Command, find_command
 from bot.jobs import ImageRef, Job, Origin
-from bot.models import Arrival
+from bot.models import InstallProgress
 from bot.ports import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asks for, as any adapter brings it.
+    """A person's request, from any adapter.
 
     Attributes:
         command: the command's name.
-        options: named values as they came; or `line`: a typed line with `--flags`.
-        wants_delivery: the answer goes back through a chat platform's message.
-        is_confirmed: the person knows how many pictures `{a|b}` in the prompt makes, and wants them; a chat's quote.
-        is_parent_own: the parent must be a job of the person's own; a chat shows those of others, too.
-        use_defaults: the person's own defaults fill in what was not said, as far as the model takes them.
+        options: named values, not yet validated; or `line`: a typed line with `--flags`.
+        wants_delivery: the answer is delivered as a message on a chat platform.
+        is_confirmed: the person confirmed the number of images that `{a|b}` in the prompt makes.
+        requires_own_parent: the parent must be the person's own job; in a chat, jobs of others are visible too.
+        use_defaults: apply the person's default options, as far as the model supports them.
     """
 
     origin: Origin
@@ -31,10 +31,10 @@ class Request:
     parent: str | None = None
     wants_delivery: bool = False
     use_defaults: bool = False
-    is_parent_own: bool = False
+    requires_own_parent: bool = False
     is_confirmed: bool = False
 
-    def read(self) -> Command:
+    def to_command(self) -> Command:
         kind, is_chat = find_command(self.command), self.wants_delivery
         if self.line is None:
             return kind.from_options(self.options, self.images, is_album=is_chat)
@@ -43,13 +43,14 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """A job with what is known of its waiting. None: unknown or over. `arrival`: of the model it waits for, `title`."""
+    """A job with its position and ETA; None: unknown, or it is not waiting. `install_progress` is that of the model
+    called `title` that the job waits for."""
 
     job: Job
     position: int | None = None
     eta_s: float | None = None
     progress: Progress | None = None
-    arrival: Arrival | None = None
+    install_progress: InstallProgress | None = None
     title: str = ""
 
 
@@ -62,8 +63,8 @@ class Quote:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Event:
-    """What a follower is told. `kind`: state, progress, result or error."""
+class JobEvent:
+    """A change of a followed job. `kind`: state, progress, result or error."""
 
     kind: str
     ticket: Ticket

@@ -1,6 +1,6 @@
-"""What a model's folder or file is, by its descriptions and headers alone. Imports no torch, loads nothing.
+"""Identifies a model's folder or file by its configs and headers alone. Imports no torch and loads no weights.
 
-Everything here comes from strangers: sizes are bounded before anything is read, and what could run code is refused.
+All input is untrusted: sizes are limited before anything is read, and files that could run code are refused.
 """
 
 import json
@@ -18,15 +18,15 @@ from bot.models import (
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
-from bot.ports import Kind
-from inference.checkpoints.file_filter import CONFIG, INDEX, kind_of, variant_of
+from bot.ports import CheckpointInfo
+from inference.checkpoints.file_filter import CONFIG, INDEX, class_name_of, variant_of
 
-_MAX_JSON = 8 * 2**20
-_MAX_HEADER = 100 * 2**20
-_LFS = b"version https://git-lfs"
-_CODE = (".py", ".pyc", ".so")
-_BOTH = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
-_SEES = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
+_MAX_JSON_BYTES = 8 * 2**20
+_MAX_HEADER_BYTES = 100 * 2**20
+_LFS_POINTER = b"version https://git-lfs"
+_CODE_SUFFIXES = (".py", ".pyc", ".so")
+_IMAGE_TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+_VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 _SD: Mapping[str, Any] = {"width": 512, "height": 512, "max_size": 1024, "steps": 25, "guidance_scale": 7.0}
 _XL: Mapping[str, Any] = {"width": 1024, "height": 1024, "max_size": 1536, "steps": 30, "guidance_scale": 6.0}
 _KLEIN: Mapping[str, Any] = {
@@ -37,148 +37,159 @@ _ZIMAGE: Mapping[str, Any] = {**_KLEIN, "steps": 9, "guidance_scale": 0.0}
 _LCM: Mapping[str, Any] = {**_SD, "steps": 6, "guidance_scale": 8.0, "takes_negative": False}
 
 PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
-    "StableDiffusionPipeline": ("sd15", _BOTH, _SD),
-    "LatentConsistencyModelPipeline": ("sd15", _BOTH, _LCM),
-    "StableDiffusionXLPipeline": ("sdxl", _BOTH, _XL),
+    "StableDiffusionPipeline": ("sd15", _IMAGE_TASKS, _SD),
+    "LatentConsistencyModelPipeline": ("sd15", _IMAGE_TASKS, _LCM),
+    "StableDiffusionXLPipeline": ("sdxl", _IMAGE_TASKS, _XL),
     "Flux2KleinPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), {**_KLEIN, "max_images": 4}),
-    "ZImagePipeline": ("z-image", _BOTH, _ZIMAGE),
+    "ZImagePipeline": ("z-image", _IMAGE_TASKS, _ZIMAGE),
     "StableDiffusionInstructPix2PixPipeline": ("pix2pix", (IMAGE_TEXT_TO_IMAGE,), {**_SD, "max_size": 768}),
 }
-"""Pipelines that were tried: their family, tasks, and settings that suit them."""
+"""Tested pipelines: family, tasks and suitable settings by class name."""
 
-_SEEING = {
-    "Blip2ForConditionalGeneration": ("blip2", _SEES),
+_VISION_CLASSES = {
+    "Blip2ForConditionalGeneration": ("blip2", _VISION_TASKS),
     "Blip2ForImageTextRetrieval": ("blip2", (ZERO_SHOT_IMAGE_CLASSIFICATION,)),
 }
 
 
-def of_class(class_name: str) -> Kind:
-    """By the name that an index or config gives."""
+def identify_class(class_name: str) -> CheckpointInfo:
+    """Identify a model by the class name in its index or config."""
     if class_name in PIPELINES:
         family, tasks, defaults = PIPELINES[class_name]
-        return Kind(kind="diffusers", class_name=class_name, family=family, tasks=tasks, defaults=dict(defaults))
-    if class_name in _SEEING:
-        family, tasks = _SEEING[class_name]
-        return Kind(kind="blip2", class_name=class_name, family=family, tasks=tasks)
+        return CheckpointInfo(
+            kind="diffusers", class_name=class_name, family=family, tasks=tasks, defaults=dict(defaults)
+        )
+    if class_name in _VISION_CLASSES:
+        family, tasks = _VISION_CLASSES[class_name]
+        return CheckpointInfo(kind="blip2", class_name=class_name, family=family, tasks=tasks)
     if class_name.endswith("ForImageClassification"):
-        return Kind(kind="classifier", class_name=class_name)
+        return CheckpointInfo(kind="classifier", class_name=class_name)
     if class_name.endswith("Pipeline"):
-        # What AutoPipeline knows besides: text to image, tried when it is loaded.
-        return Kind(kind="diffusers", class_name=class_name, tasks=(TEXT_TO_IMAGE,), defaults=dict(_SD))
-    return Kind(kind="unknown", class_name=class_name, reason=class_name or "it does not say what it is")
+        # Another pipeline that AutoPipeline may know as text-to-image: loading it will tell.
+        return CheckpointInfo(kind="diffusers", class_name=class_name, tasks=(TEXT_TO_IMAGE,), defaults=dict(_SD))
+    return CheckpointInfo(kind="unknown", class_name=class_name, reason=class_name or "it names no class")
 
 
-def recognise(path: Path) -> Kind:
-    """A folder in Diffusers' or Transformers' layout, or one `.safetensors` file.
+def identify_path(path: Path) -> CheckpointInfo:
+    """Identify a folder in Diffusers' or Transformers' layout, or one `.safetensors` file.
 
-    Raises: ModelRefused: it is damaged, could run code, or holds no safetensors.
+    Raises: ModelRefused: it is damaged, could run code, or contains no safetensors.
     """
-    return _of_file(path) if path.is_file() else _of_folder(path)
+    return _identify_file(path) if path.is_file() else _identify_folder(path)
 
 
-def _of_folder(folder: Path) -> Kind:
-    index, config = _json(folder / INDEX), _json(folder / CONFIG)
+def _identify_folder(folder: Path) -> CheckpointInfo:
+    index, config = _read_json(folder / INDEX), _read_json(folder / CONFIG)
     if index is None and config is None:
         raise ModelRefused(str(folder), "damaged", detail=f"it has neither {INDEX} nor {CONFIG}")
-    if code := next((one.name for one in folder.rglob("*") if one.suffix in _CODE), ""):
-        raise ModelRefused(str(folder), "damaged", detail=f"it brings code of its own ({code}), which is refused")
-    weights = [one for one in folder.rglob("*.safetensors") if one.is_file()]
+    if code := next((path.name for path in folder.rglob("*") if path.suffix in _CODE_SUFFIXES), ""):
+        raise ModelRefused(str(folder), "damaged", detail=f"it contains code ({code}), which is refused")
+    weights = [path for path in folder.rglob("*.safetensors") if path.is_file()]
     if not weights:
-        raise ModelRefused(str(folder), "damaged", detail="it holds no safetensors, and nothing else is loaded")
-    for one in weights:
-        _header(one)
-    found = of_class(kind_of(index, config))
-    size = sum(one.stat().st_size for one in weights)
-    variants = {variant_of(one.name) for one in weights}
+        raise ModelRefused(str(folder), "damaged", detail="it contains no safetensors; other formats are not loaded")
+    for path in weights:
+        _read_shapes(path)
+    info = identify_class(class_name_of(index, config))
+    size = sum(path.stat().st_size for path in weights)
+    variants = {variant_of(path.name) for path in weights}
     variant = "" if "" in variants else max(variants)
-    return _with(found, size, variant)
+    return _with_size(info, size, variant)
 
 
-def _with(kind: Kind, size: int, variant: str = "") -> Kind:
-    return Kind(**{**vars(kind), "size_mb": -(-size // 2**20), "variant": variant})
+def _with_size(info: CheckpointInfo, size: int, variant: str = "") -> CheckpointInfo:
+    return CheckpointInfo(**{**vars(info), "size_mb": -(-size // 2**20), "variant": variant})
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """None when it is not there. Raises: ModelRefused."""
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """None when the file does not exist. Raises: ModelRefused."""
     try:
-        if path.stat().st_size > _MAX_JSON:
-            raise ModelRefused(str(path), "damaged", detail="it is far too long")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise ModelRefused(str(path), "damaged", detail="it is too large")
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ModelRefused(str(path), "damaged", detail="it is not readable JSON") from error
-    return found if isinstance(found, dict) else {}
+        raise ModelRefused(str(path), "damaged", detail="it is not valid JSON") from error
+    return value if isinstance(value, dict) else {}
 
 
-def _header(path: Path) -> dict[str, list[int]]:
+def _read_shapes(path: Path) -> dict[str, list[int]]:
     """Each tensor's shape. Raises: ModelRefused."""
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
-            if file.read(len(_LFS)) == _LFS:
-                raise ModelRefused(path.name, "damaged", detail="it is only a pointer: fetch it with `git lfs pull`")
+            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+                raise ModelRefused(path.name, "damaged", detail="it is a Git LFS pointer: run `git lfs pull`")
             file.seek(0)
             (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, _MAX_HEADER):
-                raise ModelRefused(path.name, "damaged", detail="it is cut short, or no safetensors file")
+            if length > min(size - 8, _MAX_HEADER_BYTES):
+                raise ModelRefused(path.name, "damaged", detail="it is truncated, or not a safetensors file")
             header = json.loads(file.read(length))
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
         ends = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
         shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelRefused(path.name, "damaged", detail="it is no safetensors file") from error
+        raise ModelRefused(path.name, "damaged", detail="it is not a safetensors file") from error
     if 8 + length + ends != size:
-        raise ModelRefused(path.name, "damaged", detail="it is cut short")
+        raise ModelRefused(path.name, "damaged", detail="it is truncated")
     return shapes
 
 
-def _of_file(path: Path) -> Kind:
+def _identify_file(path: Path) -> CheckpointInfo:
     if path.suffix != ".safetensors":
-        raise ModelRefused(path.name, "damaged", detail="only .safetensors files are loaded")
-    return _with(of_shapes(_header(path)), path.stat().st_size)
+        raise ModelRefused(path.name, "damaged", detail="only .safetensors files can be loaded")
+    return _with_size(identify_shapes(_read_shapes(path)), path.stat().st_size)
 
 
-def of_shapes(shapes: Mapping[str, list[int]]) -> Kind:
-    """One file, by the shapes of its tensors."""
+def identify_shapes(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
+    """Identify one file by the shapes of its tensors."""
     if _is_lora(shapes):
-        return Kind(kind="lora", family=_lora_family(shapes))
+        return CheckpointInfo(kind="lora", family=_lora_family(shapes))
     if _is_inversion(shapes):
-        return Kind(kind="inversion", family="sdxl" if "clip_g" in shapes else _WIDTHS.get(_width(shapes), ""))
-    family = _single_family(shapes)
-    if family not in _WHOLE:
-        return Kind(
-            kind="unknown", family=family, reason=f"single file of {_FAMILIES.get(family, 'an unknown family')}"
+        return CheckpointInfo(
+            kind="inversion",
+            family="sdxl" if "clip_g" in shapes else _FAMILY_BY_WIDTH.get(_embedding_width(shapes), ""),
         )
-    channels = shapes.get(_FIRST, [])[1:2]
-    if channels not in ([], [_LATENTS]):
-        return Kind(kind="unknown", family=family, reason="model for inpainting, or of pictures to start from")
-    tasks, defaults = PIPELINES[_WHOLE[family]][1:]
-    return Kind(kind="single-file", class_name=_WHOLE[family], family=family, tasks=tasks, defaults=dict(defaults))
+    family = _checkpoint_family(shapes)
+    if family not in _SINGLE_FILE_PIPELINES:
+        return CheckpointInfo(
+            kind="unknown", family=family, reason=f"single file of {_FAMILY_NAMES.get(family, 'an unknown family')}"
+        )
+    channels = shapes.get(_FIRST_LAYER, [])[1:2]
+    if channels not in ([], [_LATENT_CHANNELS]):
+        return CheckpointInfo(kind="unknown", family=family, reason="model for inpainting or image editing")
+    tasks, defaults = PIPELINES[_SINGLE_FILE_PIPELINES[family]][1:]
+    return CheckpointInfo(
+        kind="single-file",
+        class_name=_SINGLE_FILE_PIPELINES[family],
+        family=family,
+        tasks=tasks,
+        defaults=dict(defaults),
+    )
 
 
-_WHOLE = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
-"""Families whose whole models are loaded from one file: their pipelines."""
-_FAMILIES = {"sd21": "Stable Diffusion 2"}
-_FIRST, _LATENTS = "model.diffusion_model.input_blocks.0.0.weight", 4
-_WIDTHS = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
-"""Of a text encoder's words, by family."""
-_MOST_VECTORS = 75
-"""Of an inversion: what a prompt has room for."""
-_CONTEXT = "attn2.to_k.weight"
+_SINGLE_FILE_PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
+"""Pipelines of the families whose complete models can be loaded from one file."""
+_FAMILY_NAMES = {"sd21": "Stable Diffusion 2"}
+_FIRST_LAYER, _LATENT_CHANNELS = "model.diffusion_model.input_blocks.0.0.weight", 4
+_FAMILY_BY_WIDTH = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
+"""By the width of a text encoder's embeddings."""
+_MAX_VECTORS = 75
+"""Vectors of a textual inversion: as many tokens as fit in a prompt."""
+_CROSS_ATTENTION_KEY = "attn2.to_k.weight"
 
 
-def _width(shapes: Mapping[str, list[int]]) -> int:
+def _embedding_width(shapes: Mapping[str, list[int]]) -> int:
     first = next(iter(shapes.values()))
     return first[-1] if first else 0
 
 
 def _is_inversion(shapes: Mapping[str, list[int]]) -> bool:
-    """As A1111 saves them, or as Diffusers does: a few vectors for one word of any name."""
+    """In the format of A1111, or of Diffusers: a few vectors for one token of any name."""
     if {"emb_params", "clip_l", "clip_g"} & set(shapes):
         return True
     (shape,) = shapes.values() if len(shapes) == 1 else ([],)
-    return 1 <= len(shape) <= 2 and shape[-1] in _WIDTHS and (len(shape) == 1 or shape[0] <= _MOST_VECTORS)
+    return 1 <= len(shape) <= 2 and shape[-1] in _FAMILY_BY_WIDTH and (len(shape) == 1 or shape[0] <= _MAX_VECTORS)
 
 
 def _is_lora(shapes: Mapping[str, list[int]]) -> bool:
@@ -187,7 +198,7 @@ def _is_lora(shapes: Mapping[str, list[int]]) -> bool:
 
 
 def _lora_family(shapes: Mapping[str, list[int]]) -> str:
-    """By how wide the words are that its cross attention reads."""
+    """By the width of the text embeddings that its cross attention reads."""
     if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in shapes):
         return "sdxl"
     downs = (".lora_down.", ".lora_A.", ".lora.down.")
@@ -198,11 +209,11 @@ def _lora_family(shapes: Mapping[str, list[int]]) -> str:
     return ""
 
 
-def _single_family(shapes: Mapping[str, list[int]]) -> str:
-    """The original layout of Stable Diffusion's checkpoints, by the width of the words that its first block reads."""
+def _checkpoint_family(shapes: Mapping[str, list[int]]) -> str:
+    """Of Stable Diffusion's original layout, by the width of the text embeddings that the first block reads."""
     if "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight" in shapes:
         return "sdxl"
     for name, shape in shapes.items():
-        if name.startswith("model.diffusion_model.") and name.endswith(_CONTEXT) and len(shape) == 2:
+        if name.startswith("model.diffusion_model.") and name.endswith(_CROSS_ATTENTION_KEY) and len(shape) == 2:
             return {768: "sd15", 1024: "sd21", 2048: "sdxl"}.get(shape[1], "")
     return ""

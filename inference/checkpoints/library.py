@@ -1,4 +1,4 @@
-"""Models on this machine's disk: what they are, and the LoRAs and inversions that are kept beside the database.
+"""Identifies models on this machine's disk, and stores LoRAs and textual inversions in the data directory.
 
 Implements `bot.ports.ModelFiles`. Imports no torch.
 """
@@ -11,57 +11,59 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bot.errors import ModelRefused, StorageFull
-from bot.ports import Addition, Kind
-from bot.settings import hub_folder
+from bot.ports import CheckpointInfo, PromptAddon
+from bot.settings import hub_repo_dir
 from inference.checkpoints import identify
 
 FOLDERS = {"lora": "loras", "inversion": "embeddings"}
-_RESERVE = 256 * 2**20
+_RESERVE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class ModelFiles:
+class ModelLibrary:
     data_dir: Path
 
-    async def recognise(self, path: Path) -> Kind:
-        return await asyncio.to_thread(identify.recognise, path)
+    async def identify(self, path: Path) -> CheckpointInfo:
+        return await asyncio.to_thread(identify.identify_path, path)
 
-    def of_class(self, class_name: str) -> Kind:
-        return identify.of_class(class_name)
+    def identify_class(self, class_name: str) -> CheckpointInfo:
+        return identify.identify_class(class_name)
 
-    async def keep(self, path: Path, kind: Kind, name: str) -> Addition:
-        return await asyncio.to_thread(self._keep, path, kind, name)
+    async def store_addon(self, path: Path, kind: CheckpointInfo, name: str) -> PromptAddon:
+        return await asyncio.to_thread(self._store_file, path, kind, name)
 
-    def _keep(self, path: Path, kind: Kind, name: str) -> Addition:
+    def _store_file(self, path: Path, kind: CheckpointInfo, name: str) -> PromptAddon:
         folder = self.data_dir / FOLDERS[kind.kind]
         folder.mkdir(parents=True, exist_ok=True)
         size, free = path.stat().st_size, shutil.disk_usage(folder).free
-        if free < size + _RESERVE:
-            raise StorageFull(free_mb=free // 2**20, need_mb=(size + _RESERVE) // 2**20)
-        kept = folder / f"{name}.safetensors"
-        if kept.exists():
+        if free < size + _RESERVE_BYTES:
+            raise StorageFull(free_mb=free // 2**20, need_mb=(size + _RESERVE_BYTES) // 2**20)
+        target = folder / f"{name}.safetensors"
+        if target.exists():
             raise ModelRefused(name, "taken")
-        fresh = kept.with_suffix(".new")
+        partial = target.with_suffix(".new")
         try:
-            shutil.copyfile(path, fresh)
-            about = json.dumps({"family": kind.family, "kind": kind.kind})
-            kept.with_suffix(".json").write_text(about, encoding="utf-8")
-            os.replace(fresh, kept)
+            shutil.copyfile(path, partial)
+            sidecar = json.dumps({"family": kind.family, "kind": kind.kind})
+            target.with_suffix(".json").write_text(sidecar, encoding="utf-8")
+            os.replace(partial, target)
         finally:
-            fresh.unlink(missing_ok=True)
-        return Addition(name=name, kind=kind.kind, family=kind.family, size=size, path=str(kept))
+            partial.unlink(missing_ok=True)
+        return PromptAddon(name=name, kind=kind.kind, family=kind.family, size=size, path=str(target))
 
-    def additions(self) -> list[Addition]:
+    def list_addons(self) -> list[PromptAddon]:
         return [
-            Addition(name=path.stem, kind=kind, family=_family(path), size=path.stat().st_size, path=str(path))
+            PromptAddon(
+                name=path.stem, kind=kind, family=_stored_family(path), size=path.stat().st_size, path=str(path)
+            )
             for kind, folder in FOLDERS.items()
             for path in sorted((self.data_dir / folder).glob("*.safetensors"))
         ]
 
-    async def drop(self, name: str) -> int:
-        return await asyncio.to_thread(self._drop, name)
+    async def delete_addon(self, name: str) -> int:
+        return await asyncio.to_thread(self._delete_files, name)
 
-    def _drop(self, name: str) -> int:
+    def _delete_files(self, name: str) -> int:
         freed = 0
         for folder in FOLDERS.values():
             for path in (self.data_dir / folder).glob("*.safetensors"):
@@ -71,14 +73,14 @@ class ModelFiles:
                     path.with_suffix(".json").unlink(missing_ok=True)
         return freed
 
-    def cached(self, repo: str, revision: str) -> Path | None:
-        folder = hub_folder(repo) / "snapshots" / revision
+    def cached_path(self, repo: str, revision: str) -> Path | None:
+        folder = hub_repo_dir(repo) / "snapshots" / revision
         return folder if folder.is_dir() else None
 
 
-def _family(path: Path) -> str:
+def _stored_family(path: Path) -> str:
     try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        return str(about["family"])
+        sidecar = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return str(sidecar["family"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""

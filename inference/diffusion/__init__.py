@@ -1,1 +1,1 @@
-"""Diffusers pipelines as engines: text to image, image to image."""
+"""The engine for Diffusers pipelines: text-to-image, image-to-image, inpainting and editing."""

@@ -1,8 +1,8 @@
-"""Makes one forward pass of several rows' calls of a denoiser, and gives each row its part of the output.
+"""Batching rules: merge the denoiser calls of several sequences into one forward pass and split its output again.
 
-The generic rule suits every denoiser whose batch is the first dimension of its tensors: those with the batch's length
-are joined, a timestep without a dimension is repeated, and whatever else there is must be equal. A family that is
-different says so in a `Merge` of its own. Only denoisers named in `MERGES` are merged; others are called one at a time.
+The generic rule fits every denoiser whose tensors have the batch as their first dimension: tensors of the batch's
+length are concatenated, a scalar timestep is expanded, and all other arguments must be equal. A family that differs
+has its own `BatchingRule`. Only denoisers named in `BATCHING_RULES` are batched; others are called one at a time.
 """
 
 import hashlib
@@ -13,133 +13,133 @@ from typing import Any, Protocol
 
 import torch
 
-from inference.diffusion.coroutines import Call
+from inference.diffusion.coroutines import ModuleCall
 
-TIMES = frozenset({"timestep", "t"})
-"""Arguments that say how noisy a row is: one number for a call is one number for each of its rows."""
+TIMESTEP_ARGUMENTS = frozenset({"timestep", "t"})
+"""Arguments that hold the timestep: a single number in a call applies to each of its rows."""
 
 
-class Merge(Protocol):
-    """How calls of one kind of denoiser share a pass."""
+class BatchingRule(Protocol):
+    """How calls of one denoiser class share a forward pass."""
 
-    def arguments(self, call: Call) -> Mapping[str, Any]:
+    def bind_arguments(self, call: ModuleCall) -> Mapping[str, Any]:
         """The call's arguments by name."""
 
-    def rows(self, arguments: Mapping[str, Any]) -> int:
-        """How many rows of the batch the call is: 2 with classifier-free guidance, else 1."""
+    def count_rows(self, arguments: Mapping[str, Any]) -> int:
+        """Batch rows of the call: 2 with classifier-free guidance, else 1."""
 
-    def tokens(self, arguments: Mapping[str, Any]) -> int:
-        """What the call costs: latent cells (or patches) of all its rows, and words where they are as dear."""
+    def count_tokens(self, arguments: Mapping[str, Any]) -> int:
+        """Cost of the call: latent cells (or patches) of all its rows, plus prompt tokens where they cost as much."""
 
-    def key(self, arguments: Mapping[str, Any]) -> Hashable:
-        """Calls with the same key may share a pass."""
+    def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
+        """Calls with the same key may share a forward pass."""
 
-    def join(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The arguments of the pass."""
+    def merge_calls(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The arguments of the shared forward pass."""
 
-    def split(self, output: Any, rows: Sequence[int]) -> list[Any]:
+    def split_output(self, output: Any, rows: Sequence[int]) -> list[Any]:
         """Each call's part of the output."""
 
 
-class ByBatch:
-    """The generic rule. `main` is the argument whose first dimension is the batch."""
+class GenericBatching:
+    """The generic rule. `batch_argument`: the argument whose first dimension is the batch."""
 
-    main = "sample"
+    batch_argument = "sample"
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._signature = inspect.signature(module.forward)
 
-    def arguments(self, call: Call) -> Mapping[str, Any]:
+    def bind_arguments(self, call: ModuleCall) -> Mapping[str, Any]:
         return self._signature.bind(*call.args, **call.kwargs).arguments
 
-    def rows(self, arguments: Mapping[str, Any]) -> int:
-        return len(arguments[self.main])
+    def count_rows(self, arguments: Mapping[str, Any]) -> int:
+        return len(arguments[self.batch_argument])
 
-    def tokens(self, arguments: Mapping[str, Any]) -> int:
-        sample: torch.Tensor = arguments[self.main]
+    def count_tokens(self, arguments: Mapping[str, Any]) -> int:
+        sample: torch.Tensor = arguments[self.batch_argument]
         return int(sample.shape[0] * sample[0, 0].numel())
 
-    def key(self, arguments: Mapping[str, Any]) -> Hashable:
-        rows = self.rows(arguments)
-        return tuple((name, self.part_of_key(name, value, rows)) for name, value in sorted(arguments.items()))
+    def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
+        rows = self.count_rows(arguments)
+        return tuple((name, self.argument_key(name, value, rows)) for name, value in sorted(arguments.items()))
 
-    def part_of_key(self, name: str, value: Any, rows: int) -> Hashable:
-        """What must be equal for one argument."""
+    def argument_key(self, name: str, value: Any, rows: int) -> Hashable:
+        """What must be equal in one argument."""
         if isinstance(value, torch.Tensor):
-            if name in TIMES:
-                return "times"
+            if name in TIMESTEP_ARGUMENTS:
+                return "timestep"
             if value.dim() and value.shape[0] == rows:
                 return ("rows", tuple(value.shape[1:]), value.dtype, str(value.device))
-            return ("same", tuple(value.shape), digest(value))
+            return ("equal", tuple(value.shape), tensor_digest(value))
         if isinstance(value, Mapping):
-            return tuple((key, self.part_of_key(key, inner, rows)) for key, inner in sorted(value.items()))
+            return tuple((key, self.argument_key(key, inner, rows)) for key, inner in sorted(value.items()))
         if isinstance(value, list | tuple):
-            return tuple(self.part_of_key(name, inner, rows) for inner in value)
-        return value if isinstance(value, Hashable) else ("alone", id(value))
+            return tuple(self.argument_key(name, inner, rows) for inner in value)
+        return value if isinstance(value, Hashable) else ("unbatchable", id(value))
 
-    def join(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        rows = [self.rows(call) for call in calls]
-        return {name: self.joined(name, [call[name] for call in calls], rows) for name in calls[0]}
+    def merge_calls(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        rows = [self.count_rows(call) for call in calls]
+        return {name: self.merge_argument(name, [call[name] for call in calls], rows) for name in calls[0]}
 
-    def joined(self, name: str, values: Sequence[Any], rows: Sequence[int]) -> Any:
-        """One argument of the pass."""
+    def merge_argument(self, name: str, values: Sequence[Any], rows: Sequence[int]) -> Any:
+        """One argument of the shared forward pass."""
         first = values[0]
         if isinstance(first, torch.Tensor):
-            if name in TIMES:
-                return torch.cat([each(value, count) for value, count in zip(values, rows, strict=True)])
+            if name in TIMESTEP_ARGUMENTS:
+                return torch.cat([expand_timestep(value, count) for value, count in zip(values, rows, strict=True)])
             if first.dim() and first.shape[0] == rows[0]:
                 return torch.cat(list(values))
         elif isinstance(first, Mapping):
-            return {key: self.joined(key, [value[key] for value in values], rows) for key in first}
+            return {key: self.merge_argument(key, [value[key] for value in values], rows) for key in first}
         elif isinstance(first, list | tuple):
-            parts = [self.joined(name, list(inner), rows) for inner in zip(*values, strict=True)]
-            return type(first)(parts)
+            items = [self.merge_argument(name, list(inner), rows) for inner in zip(*values, strict=True)]
+            return type(first)(items)
         return first
 
-    def split(self, output: Any, rows: Sequence[int]) -> list[Any]:
+    def split_output(self, output: Any, rows: Sequence[int]) -> list[Any]:
         """Raises: TypeError: the output is neither a tensor nor a tuple or list of them."""
-        return parts(output, rows)
+        return split_output(output, rows)
 
 
-class OfUNet(ByBatch):
-    """Stable Diffusion 1.x, 2.x and XL. Added conditions (sizes, pooled texts) are joined like everything else."""
+class UNetBatching(GenericBatching):
+    """Stable Diffusion 1.x, 2.x and XL. Added conditions (sizes, pooled embeddings) are concatenated like the rest."""
 
 
-MERGES: Mapping[str, str] = {
-    "UNet2DConditionModel": "inference.diffusion.batching:OfUNet",
-    "Flux2Transformer2DModel": "inference.diffusion.batching_flow:OfFlux2",
-    "ZImageTransformer2DModel": "inference.diffusion.batching_flow:OfZImage",
+BATCHING_RULES: Mapping[str, str] = {
+    "UNet2DConditionModel": "inference.diffusion.batching:UNetBatching",
+    "Flux2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
+    "ZImageTransformer2DModel": "inference.diffusion.batching_flow:ZImageBatching",
 }
-"""Import paths by the denoiser's class name."""
+"""Import paths by denoiser class name."""
 
 
-def merge_for(denoiser: torch.nn.Module) -> Merge | None:
-    """How this denoiser's calls are merged; None: they are not."""
-    path = MERGES.get(type(denoiser).__name__)
+def batching_rule_for(denoiser: torch.nn.Module) -> BatchingRule | None:
+    """The rule for this denoiser; None: its calls are not batched."""
+    path = BATCHING_RULES.get(type(denoiser).__name__)
     if path is None:
         return None
     module, _, name = path.partition(":")
-    merge: Merge = getattr(import_module(module), name)(denoiser)
-    return merge
+    rule: BatchingRule = getattr(import_module(module), name)(denoiser)
+    return rule
 
 
-def each(value: torch.Tensor, rows: int) -> torch.Tensor:
-    """The timestep of each row, (rows,), of one for all of them or of one each."""
+def expand_timestep(value: torch.Tensor, rows: int) -> torch.Tensor:
+    """The timestep of each row, (rows,), from one for all rows or one per row."""
     return value.reshape(-1).expand(rows) if value.numel() == 1 else value
 
 
-def digest(value: torch.Tensor) -> str:
-    """Names a tensor by its values."""
+def tensor_digest(value: torch.Tensor) -> str:
+    """SHA-256 of a tensor's values."""
     return hashlib.sha256(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def parts(output: Any, rows: Sequence[int]) -> list[Any]:
-    """The output cut along its first dimension, tuples and lists of tensors piece by piece.
+def split_output(output: Any, rows: Sequence[int]) -> list[Any]:
+    """Split the output along its first dimension; tuples and lists of tensors element by element.
 
     Raises: TypeError: it is neither a tensor nor a tuple or list of them.
     """
     if isinstance(output, torch.Tensor):
         return list(output.split(list(rows)))
     if isinstance(output, tuple | list):
-        return [type(output)(pieces) for pieces in zip(*(parts(piece, rows) for piece in output), strict=True)]
-    raise TypeError(f"a model gave a {type(output).__name__}")
+        return [type(output)(pieces) for pieces in zip(*(split_output(piece, rows) for piece in output), strict=True)]
+    raise TypeError(f"the model returned a {type(output).__name__}")

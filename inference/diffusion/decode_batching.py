@@ -1,7 +1,7 @@
-"""Decodes of several pictures in one call: those of small pictures cost mostly overhead.
+"""Batches the VAE decodes of small images, whose cost is mostly overhead.
 
-Large ones gain nothing by company and would take its memory at once, so a call holds no more latent cells than one
-picture of 512 pixels has.
+Large images gain nothing from batching and would need their memory at the same time, so a call holds at most as many
+latent cells as one image of 512 x 512 pixels.
 """
 
 from collections.abc import Sequence
@@ -9,47 +9,47 @@ from typing import Any
 
 import torch
 
-from inference.diffusion.batching import parts
-from inference.diffusion.coroutines import Call
+from inference.diffusion.batching import split_output
+from inference.diffusion.coroutines import ModuleCall
 
-CELLS = 64 * 64
-"""Latent cells of one call, unless one picture has more."""
-MERGED = frozenset({"AutoencoderKL", "AutoencoderKLFlux2"})
-"""Decoders that treat each row by itself and draw nothing at random."""
+MAX_LATENT_CELLS = 64 * 64
+"""Latent cells of one call, unless a single image has more."""
+BATCHABLE_DECODERS = frozenset({"AutoencoderKL", "AutoencoderKLFlux2"})
+"""Decoders that are deterministic and treat each batch row independently."""
 
 
-def together(decoder: Any, calls: Sequence[Call]) -> int:
-    """How many of the calls, from the first on, make one; at least 1."""
+def batchable_prefix(decoder: Any, calls: Sequence[ModuleCall]) -> int:
+    """How many calls, from the first on, can be one; at least 1."""
     first = calls[0]
-    if type(decoder).__name__ not in MERGED or not _is_plain(first):
+    if type(decoder).__name__ not in BATCHABLE_DECODERS or not _is_batchable(first):
         return 1
     latents: torch.Tensor = first.args[0]
-    limit = max(1, CELLS // latents[:, 0].numel())
-    alike = 1
-    while alike < min(limit, len(calls)) and _is_like(first, calls[alike]):
-        alike += 1
-    return alike
+    limit = max(1, MAX_LATENT_CELLS // latents[:, 0].numel())
+    count = 1
+    while count < min(limit, len(calls)) and _has_same_shape(first, calls[count]):
+        count += 1
+    return count
 
 
-def join(calls: Sequence[Call]) -> Call:
-    """One call for several that `together` allows."""
+def batch_calls(calls: Sequence[ModuleCall]) -> ModuleCall:
+    """One call for several that `batchable_prefix` allows."""
     first = calls[0]
-    return Call(first.component, first.method, (torch.cat([call.args[0] for call in calls]),), first.kwargs)
+    return ModuleCall(first.component, first.method, (torch.cat([call.args[0] for call in calls]),), first.kwargs)
 
 
-def split(answer: Any, calls: Sequence[Call]) -> list[Any]:
-    """Each call's part of the answer of `join`'s."""
-    return parts(answer, [len(call.args[0]) for call in calls])
+def unbatch_output(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
+    """Each call's part of the output of the batched call."""
+    return split_output(output, [len(call.args[0]) for call in calls])
 
 
-def _is_plain(call: Call) -> bool:
+def _is_batchable(call: ModuleCall) -> bool:
     return len(call.args) == 1 and call.args[0].ndim == 4 and call.kwargs.get("return_dict") is False
 
 
-def _is_like(one: Call, other: Call) -> bool:
+def _has_same_shape(one: ModuleCall, other: ModuleCall) -> bool:
     ours, theirs = one.args[0], other.args[0] if other.args else None
     return (
-        _is_plain(other)
+        _is_batchable(other)
         and isinstance(theirs, torch.Tensor)
         and (theirs.shape[1:], theirs.dtype, theirs.device) == (ours.shape[1:], ours.dtype, ours.device)
     )

@@ -1,7 +1,7 @@
-"""Decodes finished latents beside the step loop, so that others' pictures need not wait for it.
+"""Decodes finished latents in a separate thread, so denoising of other images does not wait for the VAE.
 
-One thread, and on graphics cards one stream; small pictures that wait together are decoded together. Where parts take
-turns on the device there is no beside: then the caller decodes between two steps.
+One thread with its own CUDA stream; small images that wait at the same time are batched. Not used with model offload,
+where components evict each other from the device: there the caller decodes between two steps.
 """
 
 import threading
@@ -13,113 +13,120 @@ from typing import Any
 
 import torch
 
-from inference.diffusion.coroutines import Call
-from inference.diffusion.decode_batching import join, split
-from inference.diffusion.sequence import Picture
+from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.decode_batching import batch_calls, unbatch_output
+from inference.diffusion.sequence import ImageSequence
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """What came of it: the answer to the picture's call or an error, and the device-seconds it took."""
+class DecodeResult:
+    """The output of a sequence's decode call or its error, and the device-seconds used."""
 
-    picture: Picture
-    answer: Any
+    sequence: ImageSequence
+    output: Any
     error: Exception | None
     seconds: float
 
 
-class Aside:
-    """`perform` makes a call; `together` says how many of some calls, from the first on, one call can stand for.
-    `threads`: how many of the CPU's this may use; 0: as many as torch likes."""
+class DecodeThread:
+    """Args:
+    execute: makes a call.
+    batchable_prefix: how many of these calls, from the first on, can be batched.
+    threads: CPU threads to use; 0: torch's default.
+    """
 
     def __init__(
         self,
-        perform: Callable[[Call], Any],
+        execute: Callable[[ModuleCall], Any],
         device: torch.device,
         *,
-        together: Callable[[Sequence[Call]], int],
+        batchable_prefix: Callable[[Sequence[ModuleCall]], int],
         threads: int = 0,
     ) -> None:
-        self._perform = perform
-        self._together = together
+        self._execute = execute
+        self._batchable_prefix = batchable_prefix
         self._device = device
         self._threads = threads
-        self._todo: SimpleQueue[list[Picture] | None] = SimpleQueue()
-        self._gathered: list[Picture] = []
-        self._done: SimpleQueue[Decoded] = SimpleQueue()
+        self._batches: SimpleQueue[list[ImageSequence] | None] = SimpleQueue()
+        self._unflushed: list[ImageSequence] = []
+        self._results: SimpleQueue[DecodeResult] = SimpleQueue()
         self.pending = 0
-        threading.Thread(target=self._serve, name="decode", daemon=True).start()
+        threading.Thread(target=self._run, name="decode", daemon=True).start()
 
-    def put(self, picture: Picture) -> None:
-        """The picture's call is a decode, to be done after the next `send`."""
+    def submit(self, sequence: ImageSequence) -> None:
+        """Queue the sequence's decode call; it starts at the next `flush`."""
         self.pending += 1
-        self._gathered.append(picture)
+        self._unflushed.append(sequence)
 
-    def send(self) -> None:
-        """Begin with what was put: pictures that end with the same step are there together."""
-        if self._gathered:
+    def flush(self) -> None:
+        """Start decoding the queued sequences: those that finish in the same step can be batched."""
+        if self._unflushed:
             if self._device.type == "cuda":
-                torch.cuda.current_stream(self._device).synchronize()  # their latents are there
-            self._todo.put(self._gathered)
-            self._gathered = []
+                torch.cuda.current_stream(self._device).synchronize()  # the latents must be complete
+            self._batches.put(self._unflushed)
+            self._unflushed = []
 
-    def take(self, wait_s: float = 0.0) -> list[Decoded]:
-        """What is done. `wait_s`: how long to wait for the first, when any is pending."""
-        done: list[Decoded] = []
+    def collect(self, wait_s: float = 0.0) -> list[DecodeResult]:
+        """Finished decodes. `wait_s`: how long to wait for the first one, if any is pending."""
+        results: list[DecodeResult] = []
         while self.pending:
             try:
-                done.append(self._done.get(timeout=wait_s) if wait_s and not done else self._done.get_nowait())
+                is_first = wait_s and not results
+                results.append(self._results.get(timeout=wait_s) if is_first else self._results.get_nowait())
             except Empty:
                 break
             self.pending -= 1
-        return done
+        return results
 
     def close(self) -> None:
-        self.send()
-        self._todo.put(None)
+        self.flush()
+        self._batches.put(None)
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
         with torch.no_grad():
-            while (waiting := self._todo.get()) is not None:
+            while (waiting := self._batches.get()) is not None:
                 while waiting:
-                    self._decode_some(waiting)
+                    self._decode_next_batch(waiting)
                 del waiting
 
-    def _decode_some(self, waiting: list[Picture]) -> None:
-        """The first, and those that can share its call, are taken away and decoded."""
-        known: list[Call] = []
-        for picture in waiting:
-            if picture.call is None:  # it was stopped while it waited
+    def _decode_next_batch(self, waiting: list[ImageSequence]) -> None:
+        """Remove the first sequence, and those that can be batched with it, and decode them."""
+        calls: list[ModuleCall] = []
+        for sequence in waiting:
+            if sequence.pending_call is None:  # cancelled while it waited
                 break
-            known.append(picture.call)
-        count = self._together(known) if known else 1
-        taken, waiting[:] = waiting[:count], waiting[count:]
-        for decoded in self._decode(taken, known[:count]):
-            self._done.put(decoded)
+            calls.append(sequence.pending_call)
+        count = self._batchable_prefix(calls) if calls else 1
+        batch, waiting[:] = waiting[:count], waiting[count:]
+        for result in self._decode(batch, calls[:count]):
+            self._results.put(result)
 
-    def _decode(self, pictures: Sequence[Picture], calls: Sequence[Call]) -> list[Decoded]:
+    def _decode(self, sequences: Sequence[ImageSequence], calls: Sequence[ModuleCall]) -> list[DecodeResult]:
         started = time.monotonic()
         if not calls:
-            return [Decoded(picture, None, None, 0.0) for picture in pictures]
+            return [DecodeResult(sequence, None, None, 0.0) for sequence in sequences]
         try:
-            answers = [self._on_own_stream(calls[0])] if len(calls) == 1 else self._shared(calls)
+            outputs = [self._on_own_stream(calls[0])] if len(calls) == 1 else self._decode_batched(calls)
         except Exception as error:
-            if len(calls) > 1:  # one of them, or all of them are too much: each alone
-                return [one for pair in zip(pictures, calls, strict=True) for one in self._decode(pair[:1], pair[1:])]
-            return [Decoded(pictures[0], None, error, time.monotonic() - started)]
-        each = (time.monotonic() - started) / len(calls)
-        return [Decoded(picture, answer, None, each) for picture, answer in zip(pictures, answers, strict=True)]
+            if len(calls) > 1:  # one is faulty, or together they need too much memory: retry one by one
+                alone = zip(sequences, calls, strict=True)
+                return [result for sequence, call in alone for result in self._decode([sequence], [call])]
+            return [DecodeResult(sequences[0], None, error, time.monotonic() - started)]
+        each_s = (time.monotonic() - started) / len(calls)
+        return [
+            DecodeResult(sequence, output, None, each_s) for sequence, output in zip(sequences, outputs, strict=True)
+        ]
 
-    def _shared(self, calls: Sequence[Call]) -> list[Any]:
-        return split(self._on_own_stream(join(calls)), calls)
+    def _decode_batched(self, calls: Sequence[ModuleCall]) -> list[Any]:
+        return unbatch_output(self._on_own_stream(batch_calls(calls)), calls)
 
-    def _on_own_stream(self, call: Call) -> Any:
+    def _on_own_stream(self, call: ModuleCall) -> Any:
         if self._device.type != "cuda":
-            return self._perform(call)
+            return self._execute(call)
         stream = torch.cuda.Stream(self._device)
         with torch.cuda.stream(stream):
-            answer = self._perform(call)
+            output = self._execute(call)
         stream.synchronize()
-        return answer
+        return output

@@ -1,4 +1,4 @@
-"""What prompts and pictures to refer to mean to a model, kept: the same ones are encoded once, whoever brings them."""
+"""Caches prompt and reference-image embeddings: equal inputs are encoded once for all users."""
 
 import threading
 from collections import OrderedDict
@@ -8,69 +8,70 @@ from typing import Any
 
 import torch
 
-from inference.diffusion.batching import digest
+from inference.diffusion.batching import tensor_digest
 
 LIMIT_MB = 128
 
 
-class Conditions:
-    """Answers of one pipeline's `encode_prompt`, and of FLUX.2's encoder of pictures, which draws nothing at random.
-    The least recently used of them goes first.
+class EmbeddingCache:
+    """LRU cache of the outputs of `encode_prompt`, and of FLUX.2's image encoder, which is deterministic.
 
-    `limit_mb`: of the tensors kept, MiB.
+    `limit_mb`: size of the cached tensors, MiB.
     """
 
     def __init__(self, limit_mb: int = LIMIT_MB) -> None:
         self._limit = limit_mb * 2**20
-        self._kept: OrderedDict[Any, Any] = OrderedDict()
+        self._entries: OrderedDict[Any, Any] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def replacing(self, pipeline: Any, more: Any = None) -> Mapping[str, Callable[..., Any]]:
-        """For `suspending.Held.replaced`. `more`: what else the answer depends on, such as adapters."""
+    def cached_methods(self, pipeline: Any, loras: Any = None) -> Mapping[str, Callable[..., Any]]:
+        """For `InterceptedCalls.overrides`. `loras`: the active ones, which prompt embeddings depend on."""
         name = type(pipeline).__name__
-        replaced: dict[str, Callable[..., Any]] = {}
-        read, see = (getattr(pipeline, method, None) for method in ("encode_prompt", "_encode_vae_image"))
-        if read is not None:
-            replaced["encode_prompt"] = lambda *args, **kwargs: self._answer(
-                _plain((name, args, kwargs, more)), partial(read, *args, **kwargs)
+        methods: dict[str, Callable[..., Any]] = {}
+        encode_prompt = getattr(pipeline, "encode_prompt", None)
+        encode_image = getattr(pipeline, "_encode_vae_image", None)
+        if encode_prompt is not None:
+            methods["encode_prompt"] = lambda *args, **kwargs: self._get_or_encode(
+                _hashable_key((name, args, kwargs, loras)), partial(encode_prompt, *args, **kwargs)
             )
-        if see is not None and hasattr(pipeline, "_unpack_latents_with_ids"):
-            replaced["_encode_vae_image"] = lambda image, generator=None: self._answer(
-                _plain((name, digest(image), tuple(image.shape), image.dtype)), partial(see, image, generator)
+        if encode_image is not None and hasattr(pipeline, "_unpack_latents_with_ids"):
+            methods["_encode_vae_image"] = lambda image, generator=None: self._get_or_encode(
+                _hashable_key((name, tensor_digest(image), tuple(image.shape), image.dtype)),
+                partial(encode_image, image, generator),
             )
-        return replaced
+        return methods
 
     def clear(self) -> None:
         with self._lock:
-            self._kept.clear()
+            self._entries.clear()
             self._bytes = 0
 
-    def _answer(self, key: Any, encode: Callable[[], Any]) -> Any:
+    def _get_or_encode(self, key: Any, encode: Callable[[], Any]) -> Any:
         if key is None:
             return encode()
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        answer = encode()
-        self._keep(key, answer)
-        return answer
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        embeddings = encode()
+        self._store(key, embeddings)
+        return embeddings
 
-    def _keep(self, key: Any, answer: Any) -> None:
-        size = _bytes(answer)
+    def _store(self, key: Any, embeddings: Any) -> None:
+        size = _count_bytes(embeddings)
         with self._lock:
-            if size > self._limit or key in self._kept:
+            if size > self._limit or key in self._entries:
                 return
-            self._kept[key] = answer
+            self._entries[key] = embeddings
             self._bytes += size
             while self._bytes > self._limit:
-                _, oldest = self._kept.popitem(last=False)
-                self._bytes -= _bytes(oldest)
+                _, oldest = self._entries.popitem(last=False)
+                self._bytes -= _count_bytes(oldest)
 
 
-def _plain(value: Any) -> Any:
-    """The value as something to look up; None when it holds what cannot be told apart by its looks, such as tensors."""
+def _hashable_key(value: Any) -> Any:
+    """A key equal for equal arguments; None if they hold values without a cheap equality, such as tensors."""
     if value is None:
         return "none"
     if isinstance(value, str | int | float | bool | torch.device | torch.dtype):
@@ -78,15 +79,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         value = sorted(value.items())
     if isinstance(value, list | tuple):
-        parts = tuple(_plain(part) for part in value)
+        parts = tuple(_hashable_key(part) for part in value)
         return None if None in parts else parts
     return None
 
 
-def _bytes(value: Any) -> int:
-    """Of all tensors in it."""
+def _count_bytes(value: Any) -> int:
+    """Of all tensors in the value."""
     if isinstance(value, torch.Tensor):
         return value.numel() * value.element_size()
     if isinstance(value, list | tuple):
-        return sum(_bytes(part) for part in value)
+        return sum(_count_bytes(part) for part in value)
     return 0

@@ -1,8 +1,9 @@
-"""Diffusion pipelines as an engine that makes many people's pictures at once.
+"""The diffusion engine: many images in flight, batched step by step.
 
-Every picture, also each of several of one task, is a run of the stock pipeline of its own, held at the calls of its
-denoiser (`suspending.py`); calls that fit share a pass (`batch.py`), and finished latents are decoded beside the loop
-(`aside.py`). So picture k of four is the picture that its seed makes alone, to within a level of 8 bits.
+Each image, including each of several in one task, is its own run of the stock pipeline, suspended at its denoiser
+calls (`coroutines.py`). Compatible calls share a forward pass (`step_loop.py`); finished latents are decoded in a
+separate thread (`decode_thread.py`). Image k of four therefore equals the image its seed gives alone, to within one
+8-bit level.
 """
 
 import itertools
@@ -17,57 +18,56 @@ import torch
 from bot.error_texts import PICTURE_BLANKED
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
-from bot.ports import Measured, Task, step_of
-from inference.checkpoints.resolve import folder_of, revision_of
+from bot.ports import Measurement, Task, step_of
+from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion import decode_batching
-from inference.diffusion.batching import Merge, merge_for
-from inference.diffusion.coroutines import Call, Held, holding, suspend
-from inference.diffusion.decode_thread import Aside, Decoded
-from inference.diffusion.embedding_cache import Conditions
-from inference.diffusion.loader import load_pipeline, load_tiny, takes
-from inference.diffusion.lora import Adapters, family_of, loras_of
-from inference.diffusion.pipeline_call import SEEDS, options_of, render
-from inference.diffusion.pipeline_variants import FROM_PICTURE, WITH_MASK, sibling
-from inference.diffusion.previews import Previewer, decoder_of
-from inference.diffusion.prompt_cache import Speaker
+from inference.diffusion.batching import BatchingRule, batching_rule_for
+from inference.diffusion.coroutines import InterceptedCalls, ModuleCall, suspend, with_proxies
+from inference.diffusion.decode_thread import DecodeResult, DecodeThread
+from inference.diffusion.embedding_cache import EmbeddingCache
+from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
+from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
+from inference.diffusion.pipeline_call import SEED_COUNT, generate, supported_options
+from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
+from inference.diffusion.previews import Previewer, preview_decoder
+from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.samplers import Samplers
-from inference.diffusion.sequence import Made as Pixels
-from inference.diffusion.sequence import Picture
-from inference.diffusion.step_loop import Batch, shape_of
-from inference.engine.base import EngineEvent, Failed, Made, Over, Reading, Step
-from inference.ipc.messages import Finished, RawPicture
-from inference.memory.offload import placement_of
+from inference.diffusion.sequence import ImageOutput, ImageSequence
+from inference.diffusion.step_loop import StepLoop, shape_key
+from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
+from inference.ipc.messages import RawImage, TaskResult
+from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_name
 
 DENOISERS = ("unet", "transformer")
-"""Components that are called at each step, by the names that Diffusers' pipelines give them."""
-ROWS = 16
-"""Tasks that are in flight at once; a pass takes as many of their rows as pay."""
+"""Components called at each step, by their names in Diffusers pipelines."""
+MAX_TASKS = 16
+"""Tasks in flight at the same time; the cost model decides how many of their rows share a pass."""
 DECODE_WAIT_S = 0.05
-"""How long one step waits for a decode when there is nothing else to do: newcomers and cancels are heard in between."""
-PAUSE = "a step without a denoiser of its own"
+"""How long one step waits for a decode if there is no denoising to do; new tasks and cancellations come in between."""
+STEP_BOUNDARY = "step boundary"
+"""Component name of the call that suspends a pipeline without a known denoiser after each step."""
 
 
 @dataclass
-class _Admitted:
-    """A task.
-
-    Attributes:
-        pictures: those not ended yet; `made` counts those that are, and `steps` theirs.
-        told: the step that was told last.
+class _RunningTask:
+    """Attributes:
+    sequences: the task's images that are not finished.
+    finished_images, finished_steps: how many are finished, and their steps.
+    reported_step: the last step that an event reported.
     """
 
     task: Task
-    watched: bool
-    pictures: list[Picture] = field(default_factory=list)
+    has_previews: bool
+    sequences: list[ImageSequence] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    made: int = 0
-    steps: int = 0
-    told: int = 0
+    finished_images: int = 0
+    finished_steps: int = 0
+    reported_step: int = 0
 
     @property
-    def count(self) -> int:
-        return self.made + len(self.pictures)
+    def image_count(self) -> int:
+        return self.finished_images + len(self.sequences)
 
 
 class DiffusionEngine:
@@ -75,323 +75,327 @@ class DiffusionEngine:
         self._model = model
         self._pipelines: dict[str, Any] = {}
         self._samplers: Samplers | None = None
-        self._form: dict[str, Any] = {}
-        self._tasks: dict[str, _Admitted] = {}
-        self._waiting: list[Picture] = []
-        self._order = itertools.count()
+        self._capabilities: dict[str, Any] = {}
+        self._tasks: dict[str, _RunningTask] = {}
+        self._new_sequences: list[ImageSequence] = []
+        self._arrivals = itertools.count()
         self._events: list[EngineEvent] = []
-        self._where: torch.device | None = None
-        """Where pipelines compute, once it was asked."""
-        self._ended: dict[str, Picture] = {}
-        """The last picture of each task that ended in the last step."""
+        self._execution_device: torch.device | None = None
+        """Where the pipelines compute; None until it is first needed."""
+        self._last_sequences: dict[str, ImageSequence] = {}
+        """The last image of each task that ended in the last step."""
 
     @property
-    def free_rows(self) -> int:
-        return max(0, ROWS - len(self._tasks))
+    def free_slots(self) -> int:
+        return max(0, MAX_TASKS - len(self._tasks))
 
     @property
-    def form(self) -> Mapping[str, Any]:
-        return self._form
+    def capabilities(self) -> Mapping[str, Any]:
+        return self._capabilities
 
-    def load(self, device: str) -> None:
-        folder = folder_of(self._model)
+    def load_model(self, device: str) -> None:
+        folder = model_path(self._model)
         pipeline = load_pipeline(self._model, folder, device)
         self._pipelines = {"": pipeline}
         self._samplers = Samplers(pipeline.scheduler)
-        self._conditions = Conditions()
-        self._speaker = Speaker(pipeline, Adapters(pipeline))
-        self._see = decoder_of(pipeline, folder, load_tiny(self._model, device))
+        self._embedding_cache = EmbeddingCache()
+        self._conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
+        self._preview_decoder = preview_decoder(pipeline, folder, load_tiny_autoencoder(self._model, device))
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
-        self._merge: Merge | None = merge_for(denoiser) if denoiser is not None else None
-        where = torch.device(device)
-        self._batch = Batch(denoiser, self._merge, where, self._speaker.adapters)
-        self._aside = (
+        self._batching_rule: BatchingRule | None = batching_rule_for(denoiser) if denoiser is not None else None
+        step_device = torch.device(device)
+        self._step_loop = StepLoop(denoiser, self._batching_rule, step_device, self._conditioner.loras)
+        self._decode_thread = (
             None
-            if _takes_turns(pipeline)
-            else Aside(self._perform, where, together=partial(decode_batching.together, getattr(pipeline, "vae", None)))
+            if _uses_model_offload(pipeline)
+            else DecodeThread(
+                self._execute,
+                step_device,
+                batchable_prefix=partial(decode_batching.batchable_prefix, getattr(pipeline, "vae", None)),
+            )
         )
-        self._form = {
+        self._capabilities = {
             "samplers": list(self._samplers.names),
-            "options": options_of(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
-            "revision": revision_of(self._model, folder),
-            "family": family_of(pipeline),
+            "options": supported_options(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
+            "revision": model_revision(self._model, folder),
+            "family": base_model_family(pipeline),
             "dtype": dtype_name(pipeline.dtype),
-            "rows": ROWS,
+            "rows": MAX_TASKS,
         }
 
-    def know(self, rates: Sequence[Measured]) -> None:
-        self._batch.know(rates)
+    def load_costs(self, measurements: Sequence[Measurement]) -> None:
+        self._step_loop.load_costs(measurements)
 
-    def admit(self, task: Task) -> None:
+    def add_task(self, task: Task) -> None:
         assert self._samplers is not None
-        self._samplers.require(_sampler(task))
-        admitted = _Admitted(task, task.watched)
-        admitted.notes += self._speaker.notes(task, is_demo=self._model.demo)
+        self._samplers.resolve_name(_sampler_name(task))
+        running = _RunningTask(task, task.wants_previews)
+        running.notes += self._conditioner.prompt_notes(task, is_demo=self._model.demo)
         for index in range(int(task.options.get("count", 1))):
-            seed = (int(task.options["seed"]) + index) % SEEDS
-            previewer = Previewer(self._see, time.monotonic)
-            admitted.pictures.append(
-                Picture(
+            seed = (int(task.options["seed"]) + index) % SEED_COUNT
+            previewer = Previewer(self._preview_decoder, time.monotonic)
+            running.sequences.append(
+                ImageSequence(
                     task=task,
                     index=index,
                     seed=seed,
-                    order=next(self._order),
+                    arrival=next(self._arrivals),
                     previewer=previewer,
                     denoiser=self._denoiser,
-                    loras=loras_of(task, index),
+                    loras=requested_loras(task, index),
                 )
             )
-        self._tasks[task.id] = admitted
-        self._waiting += admitted.pictures
+        self._tasks[task.id] = running
+        self._new_sequences += running.sequences
 
     def step(self) -> Sequence[EngineEvent]:
-        self._ended.clear()
+        self._last_sequences.clear()
         with torch.no_grad():
-            self._begin_waiting()
-            self._hear_decoded(0.0 if len(self._batch) else DECODE_WAIT_S)
-            if len(self._batch):
-                for picture in self._batch.step(self._fail):
-                    self._count(picture)
-                    self._go_on(picture)
-            if self._aside is not None:
-                self._aside.send()
-            self._tell_steps()
+            self._start_new_sequences()
+            self._collect_decoded(0.0 if len(self._step_loop) else DECODE_WAIT_S)
+            if len(self._step_loop):
+                for sequence in self._step_loop.run_pass(self._fail_task):
+                    self._count_step(sequence)
+                    self._advance(sequence)
+            if self._decode_thread is not None:
+                self._decode_thread.flush()
+            self._report_steps()
         events, self._events = self._events, []
         return events
 
-    def used(self) -> Mapping[str, float]:
-        return self._batch.take_spent()
+    def take_usage(self) -> Mapping[str, float]:
+        return self._step_loop.take_usage()
 
-    def readings(self, task: Task) -> Sequence[Reading]:
-        """Passes are told in rows of one picture without guidance; steps in tasks like this one, as far as passes of
-        that size were measured."""
-        costs, picture = self._batch.costs(shape_of(task.options)), self._ended.get(task.id)
-        if costs is None or picture is None:
+    def cost_samples(self, task: Task) -> Sequence[CostSample]:
+        """Passes by rows of an unguided image; steps by tasks like this one, up to the largest pass measured."""
+        costs, sequence = self._step_loop.cost_model(shape_key(task.options)), self._last_sequences.get(task.id)
+        if costs is None or sequence is None:
             return []
-        row, whole, measured = picture.tokens // picture.rows, picture.tokens, costs.measured()
-        found = [Reading(what="pass", rows=round(at.size / row), seconds=at.seconds) for at in measured]
-        for together in (1, 2, 4, 8, 16):
-            seconds = costs.seconds(together * whole)
-            if seconds is not None and (together == 1 or together * whole <= measured[-1].size):
-                found.append(Reading(what=step_of(task.options), rows=together, seconds=seconds))
-        return found
+        row_tokens, measured = sequence.tokens // sequence.rows, costs.measured_points()
+        samples = [
+            CostSample(what="pass", batch_size=round(at.size / row_tokens), seconds=at.seconds) for at in measured
+        ]
+        for tasks in (1, 2, 4, 8, 16):
+            tokens = tasks * sequence.tokens
+            seconds = costs.predict_seconds(tokens)
+            if seconds is not None and (tasks == 1 or tokens <= measured[-1].size):
+                samples.append(CostSample(what=step_of(task.options), batch_size=tasks, seconds=seconds))
+        return samples
 
-    def cancel(self, task_id: str) -> None:
-        admitted = self._tasks.pop(task_id, None)
-        for picture in admitted.pictures if admitted is not None else ():
-            self._batch.drop(picture)
-            if picture in self._waiting:
-                self._waiting.remove(picture)
-            picture.stop()
+    def cancel_task(self, task_id: str) -> None:
+        running = self._tasks.pop(task_id, None)
+        for sequence in running.sequences if running is not None else ():
+            self._step_loop.remove_sequence(sequence)
+            if sequence in self._new_sequences:
+                self._new_sequences.remove(sequence)
+            sequence.close()
 
-    def watch(self, task_id: str, watched: bool) -> None:
+    def set_previews(self, task_id: str, is_enabled: bool) -> None:
         if task_id in self._tasks:
-            self._tasks[task_id].watched = watched
+            self._tasks[task_id].has_previews = is_enabled
 
-    def save_memory(self) -> str | None:
-        placement = placement_of(self._pipelines[""])
-        if self._aside is not None:
-            self._aside.send()
-        while self._aside is not None and self._aside.pending:
-            self._hear_decoded(DECODE_WAIT_S)  # nothing is moved while it computes
-        rung = placement.save() if placement is not None else None
-        self._where = None
-        if self._aside is not None and _takes_turns(self._pipelines[""]):
-            self._aside.close()
-            self._aside = None
-        return rung
+    def reduce_memory(self) -> str | None:
+        offloader = offloader_of(self._pipelines[""])
+        if self._decode_thread is not None:
+            self._decode_thread.flush()
+        while self._decode_thread is not None and self._decode_thread.pending:
+            self._collect_decoded(DECODE_WAIT_S)  # modules must not move while they compute
+        level = offloader.use_less_memory() if offloader is not None else None
+        self._execution_device = None
+        if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
+            self._decode_thread.close()
+            self._decode_thread = None
+        return level
 
-    def unload(self) -> None:
+    def unload_model(self) -> None:
         for task_id in list(self._tasks):
-            self.cancel(task_id)
-        if self._pipelines and self._aside is not None:
-            self._aside.close()
+            self.cancel_task(task_id)
+        if self._pipelines and self._decode_thread is not None:
+            self._decode_thread.close()
         self._pipelines.clear()
-        self._samplers = self._where = None
-        self.__dict__.pop("_batch", None)
-        self.__dict__.pop("_conditions", None)
-        self.__dict__.pop("_speaker", None)
-        self.__dict__.pop("_aside", None)
+        self._samplers = self._execution_device = None
+        for name in ("_step_loop", "_embedding_cache", "_conditioner", "_decode_thread"):
+            self.__dict__.pop(name, None)
 
-    # ------------------------------------------------------------ one picture's way
+    # ------------------------------------------------------------ one image from start to end
 
-    def _begin_waiting(self) -> None:
-        """Newcomers come to their first pass: their words and pictures are encoded."""
-        waiting, self._waiting = self._waiting, []
-        began = time.monotonic()
-        self._speaker.prepare([(picture.task, picture.index) for picture in waiting])
-        each_s = (time.monotonic() - began) / max(1, len(waiting))
-        for picture in waiting:
+    def _start_new_sequences(self) -> None:
+        """Run new images up to their first pass: their prompts and input images are encoded."""
+        new, self._new_sequences = self._new_sequences, []
+        warm_up_started = time.monotonic()
+        self._conditioner.warm_up([(sequence.task, sequence.index) for sequence in new])
+        warm_up_share_s = (time.monotonic() - warm_up_started) / max(1, len(new))
+        for sequence in new:
             started = time.monotonic()
             try:
-                picture.begin(self._make, self._merge)
-            except Exception as error:  # it is this picture's own
-                self._fail(picture, error)
+                sequence.start(self._generate, self._batching_rule)
+            except Exception as error:  # only this image fails
+                self._fail_task(sequence, error)
             else:
-                self._batch.add(picture)
-                self._go_on(picture)
+                self._step_loop.add_sequence(sequence)
+                self._advance(sequence)
             finally:
-                self._batch.spent[picture.task.id] += each_s + time.monotonic() - started
+                self._step_loop.usage_s[sequence.task.id] += warm_up_share_s + time.monotonic() - started
 
-    def _go_on(self, picture: Picture) -> None:
-        """To the next pass, to be decoded, or to its end."""
-        while picture.call is not None and picture.call.component != self._denoiser:
-            if picture.call.method == "decode" and self._aside is not None:
-                self._batch.drop(picture)
-                self._aside.put(picture)
+    def _advance(self, sequence: ImageSequence) -> None:
+        """Run it to its next denoiser pass, to its decode, or to its end."""
+        while sequence.pending_call is not None and sequence.pending_call.component != self._denoiser:
+            if sequence.pending_call.method == "decode" and self._decode_thread is not None:
+                self._step_loop.remove_sequence(sequence)
+                self._decode_thread.submit(sequence)
                 return
-            if picture.call.component == PAUSE:
+            if sequence.pending_call.component == STEP_BOUNDARY:
                 return
-            self._answer(picture)
-        if picture.made is not None:
-            self._batch.drop(picture)
-            self._end(picture, picture.made)
+            self._execute_pending(sequence)
+        if sequence.output is not None:
+            self._step_loop.remove_sequence(sequence)
+            self._finish_sequence(sequence, sequence.output)
 
-    def _count(self, picture: Picture) -> None:
-        """The step of a pipeline that does not tell of its steps."""
-        if "callback_on_step_end" not in takes(self._pipeline(picture.task)):
-            steps = max(picture.step + 1, int(picture.task.options["steps"]))
-            picture.note(picture.step + 1, steps, None)
+    def _count_step(self, sequence: ImageSequence) -> None:
+        """Record the step of a pipeline that has no step callback."""
+        if "callback_on_step_end" not in call_parameters(self._pipeline_for(sequence.task)):
+            steps = max(sequence.step + 1, int(sequence.task.options["steps"]))
+            sequence.record_step(sequence.step + 1, steps, None)
 
-    def _answer(self, picture: Picture) -> None:
-        """Make its call here and now."""
-        assert picture.call is not None
+    def _execute_pending(self, sequence: ImageSequence) -> None:
+        """Make its pending call now, unbatched."""
+        assert sequence.pending_call is not None
         try:
-            picture.resume(self._perform(picture.call))
-        except Exception as error:  # it is this picture's own
-            self._batch.drop(picture)
-            self._fail(picture, error)
+            sequence.resume(self._execute(sequence.pending_call))
+        except Exception as error:  # only this image fails
+            self._step_loop.remove_sequence(sequence)
+            self._fail_task(sequence, error)
 
-    def _hear_decoded(self, wait_s: float = 0.0) -> None:
-        if self._aside is None:
+    def _collect_decoded(self, wait_s: float = 0.0) -> None:
+        if self._decode_thread is None:
             return
-        for decoded in self._aside.take(wait_s):
-            self._decoded(decoded)
+        for result in self._decode_thread.collect(wait_s):
+            self._on_decoded(result)
 
-    def _decoded(self, decoded: Decoded) -> None:
-        picture = decoded.picture
-        if picture.call is None:
+    def _on_decoded(self, result: DecodeResult) -> None:
+        sequence = result.sequence
+        if sequence.pending_call is None:
             return  # cancelled meanwhile
-        self._batch.spent[picture.task.id] += decoded.seconds
+        self._step_loop.usage_s[sequence.task.id] += result.seconds
         try:
-            if decoded.error is not None:
-                picture.fail(decoded.error)
+            if result.error is not None:
+                sequence.throw(result.error)
             else:
-                picture.resume(decoded.answer)
-        except Exception as error:  # it is this picture's own
-            self._fail(picture, error)
+                sequence.resume(result.output)
+        except Exception as error:  # only this image fails
+            self._fail_task(sequence, error)
         else:
-            self._go_on(picture)
+            self._advance(sequence)
 
-    def _perform(self, call: Call) -> Any:
-        """Make a call that is not a pass of the denoiser."""
+    def _execute(self, call: ModuleCall) -> Any:
+        """Make a call that is not a denoiser pass."""
         module = getattr(self._pipelines[""], call.component)
-        if call.method == "decode":  # a decoder kept in full precision takes latents of half
-            call = Call(call.component, call.method, (call.args[0].to(module.dtype), *call.args[1:]), call.kwargs)
-        return call.perform(module)
+        if call.method == "decode":  # a float32 decoder gets the pipeline's half-precision latents
+            call = ModuleCall(call.component, call.method, (call.args[0].to(module.dtype), *call.args[1:]), call.kwargs)
+        return call.execute(module)
 
-    def _end(self, picture: Picture, pixels: Pixels) -> None:
-        admitted = self._tasks[picture.task.id]
-        admitted.pictures.remove(picture)
-        admitted.made += 1
-        admitted.steps += picture.steps
-        array, was_blanked = pixels
-        if was_blanked and PICTURE_BLANKED not in admitted.notes:
-            admitted.notes.append(PICTURE_BLANKED)
-        self._events.append(Made(task_id=picture.task.id, picture=self._raw(picture, array, was_blanked)))
-        if not admitted.pictures:
-            del self._tasks[picture.task.id]
-            self._ended[picture.task.id] = picture
-            finished = Finished(notes=tuple(admitted.notes), revision=self._form["revision"])
-            self._events.append(Over(task_id=picture.task.id, finished=finished))
+    def _finish_sequence(self, sequence: ImageSequence, output: ImageOutput) -> None:
+        running = self._tasks[sequence.task.id]
+        running.sequences.remove(sequence)
+        running.finished_images += 1
+        running.finished_steps += sequence.steps
+        pixels, was_blanked = output
+        if was_blanked and PICTURE_BLANKED not in running.notes:
+            running.notes.append(PICTURE_BLANKED)
+        self._events.append(ImageReady(task_id=sequence.task.id, image=self._raw_image(sequence, pixels, was_blanked)))
+        if not running.sequences:
+            del self._tasks[sequence.task.id]
+            self._last_sequences[sequence.task.id] = sequence
+            result = TaskResult(notes=tuple(running.notes), revision=self._capabilities["revision"])
+            self._events.append(TaskDone(task_id=sequence.task.id, result=result))
 
-    def _fail(self, picture: Picture, error: Exception) -> None:
-        """One picture that fails ends its task."""
-        if picture.task.id not in self._tasks:
-            return  # another of its pictures did
-        self.cancel(picture.task.id)
-        self._events.append(Failed(task_id=picture.task.id, error=error))
+    def _fail_task(self, sequence: ImageSequence, error: Exception) -> None:
+        """One failed image ends its task."""
+        if sequence.task.id not in self._tasks:
+            return  # another of its images failed first
+        self.cancel_task(sequence.task.id)
+        self._events.append(TaskFailed(task_id=sequence.task.id, error=error))
 
-    # ------------------------------------------------------------ inside of a picture's run
+    # ------------------------------------------------------------ inside a pipeline coroutine
 
-    def _make(self, picture: Picture) -> Pixels:
-        """Runs in the picture's greenlet."""
+    def _generate(self, sequence: ImageSequence) -> ImageOutput:
+        """Runs in the sequence's greenlet."""
         assert self._samplers is not None
-        pipeline = self._pipeline(picture.task)
-        said = self._speaker.say(picture.task, picture.index)
-        self._speaker.adapters.apply(picture.loras)
-        replaced = {
-            "scheduler": self._samplers.make(_sampler(picture.task)),
-            **self._conditions.replacing(pipeline, picture.loras),
+        pipeline = self._pipeline_for(sequence.task)
+        prompt_arguments = self._conditioner.conditioning_for(sequence.task, sequence.index)
+        self._conditioner.loras.apply(sequence.loras)
+        overrides = {
+            "scheduler": self._samplers.create_scheduler(_sampler_name(sequence.task)),
+            **self._embedding_cache.cached_methods(pipeline, sequence.loras),
         }
         methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
         if getattr(pipeline, "vae", None) is not None:
             methods["vae"] = ("decode",)
-        if self._where is None:
-            self._where = pipeline._execution_device
-        own = holding(pipeline, Held(methods=methods, replaced=replaced, device=self._where))
+        if self._execution_device is None:
+            self._execution_device = pipeline._execution_device
+        intercepted = InterceptedCalls(methods=methods, overrides=overrides, device=self._execution_device)
 
         def on_step(step: int, steps: int, latents: Any) -> None:
-            picture.note(step, steps, latents)
+            sequence.record_step(step, steps, latents)
             if not self._denoiser:
-                suspend(Call(PAUSE, "", (), {}))
+                suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 
-        return render(own, picture.task, picture.seed, on_step, said)
+        proxied = with_proxies(pipeline, intercepted)
+        return generate(proxied, sequence.task, sequence.seed, on_step, prompt_arguments)
 
-    def _pipeline(self, task: Task) -> Any:
-        """The pipeline from words, from a picture, or from a picture and a mask."""
+    def _pipeline_for(self, task: Task) -> Any:
+        """The text-to-image, image-to-image or inpainting pipeline."""
         roles = {image.role for image in task.images}
-        kind = WITH_MASK if WITH_MASK in roles else FROM_PICTURE if task.task == IMAGE_TO_IMAGE else ""
+        kind = WITH_MASK if WITH_MASK in roles else FROM_IMAGE if task.task == IMAGE_TO_IMAGE else ""
         if kind not in self._pipelines:
             try:
-                self._pipelines[kind] = sibling(self._pipelines[""], kind)
+                self._pipelines[kind] = pipeline_variant(self._pipelines[""], kind)
             except ValueError as error:  # Diffusers has no such pipeline for the family
                 raise InvalidOption(kind, "model_lacks", value=self._model.name) from error
             self._pipelines[kind].set_progress_bar_config(disable=True)
         return self._pipelines[kind]
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ events
 
-    def _tell_steps(self) -> None:
-        """One event for each task that is in flight and got on."""
-        told: list[EngineEvent] = []
-        for task_id, admitted in self._tasks.items():
-            each = max((picture.steps for picture in admitted.pictures), default=0)
-            step = admitted.steps + sum(picture.step for picture in admitted.pictures)
-            if each and step > admitted.told:
-                admitted.told = step
-                told.append(
-                    Step(task_id=task_id, step=step, steps=each * admitted.count, preview=self._preview(admitted))
-                )
-        self._events = told + self._events
+    def _report_steps(self) -> None:
+        """One event for each task in flight that has advanced."""
+        reports: list[EngineEvent] = []
+        for task_id, running in self._tasks.items():
+            steps_each = max((sequence.steps for sequence in running.sequences), default=0)
+            step = running.finished_steps + sum(sequence.step for sequence in running.sequences)
+            if steps_each and step > running.reported_step:
+                running.reported_step = step
+                steps = steps_each * running.image_count
+                reports.append(StepDone(task_id=task_id, step=step, steps=steps, preview=self._preview_of(running)))
+        self._events = reports + self._events
 
-    def _preview(self, admitted: _Admitted) -> bytes | None:
-        """Of the first picture that is not made yet."""
-        if not admitted.watched:
+    def _preview_of(self, running: _RunningTask) -> bytes | None:
+        """A preview of the first unfinished image."""
+        if not running.has_previews:
             return None
-        picture = admitted.pictures[0]
-        return picture.previewer.make(picture.latents)
+        sequence = running.sequences[0]
+        return sequence.previewer.make_preview(sequence.latents)
 
-    def _raw(self, picture: Picture, pixels: Any, was_blanked: bool) -> RawPicture:
+    def _raw_image(self, sequence: ImageSequence, pixels: Any, was_blanked: bool) -> RawImage:
         assert self._samplers is not None
-        return RawPicture(
-            index=picture.index,
+        return RawImage(
+            index=sequence.index,
             width=pixels.shape[1],
             height=pixels.shape[0],
             pixels=pixels.tobytes(),
-            seed=picture.seed,
-            sampler=_sampler(picture.task) or self._samplers.own,
-            revision=self._form["revision"],
+            seed=sequence.seed,
+            sampler=_sampler_name(sequence.task) or self._samplers.default,
+            revision=self._capabilities["revision"],
             nsfw=1.0 if was_blanked else None,
         )
 
 
-def _sampler(task: Task) -> str:
+def _sampler_name(task: Task) -> str:
     return str(task.options.get("sampler", ""))
 
 
-def _takes_turns(pipeline: Any) -> bool:
-    """Whether its parts send one another away, so that no two may compute at once."""
-    placement = placement_of(pipeline)
-    return placement is not None and placement.takes_turns
+def _uses_model_offload(pipeline: Any) -> bool:
+    """Whether its components evict each other from the device, so no two may compute at the same time."""
+    offloader = offloader_of(pipeline)
+    return offloader is not None and offloader.uses_model_offload

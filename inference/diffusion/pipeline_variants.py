@@ -1,7 +1,7 @@
-"""A family's pipelines: from words, from a picture, and from a picture with a mask.
+"""A family's text-to-image, image-to-image and inpainting pipelines.
 
-Diffusers' AutoPipeline knows them of every family, and imports every pipeline that there is to know them, which takes
-a second of a start. The usual families are named here, and it is asked for the others.
+Diffusers' AutoPipeline knows them for every family, but imports all pipelines, which takes a second of the start-up
+time. The usual families are therefore listed here, and AutoPipeline is used for the others.
 """
 
 import inspect
@@ -10,32 +10,32 @@ from typing import Any
 
 import diffusers
 
-FROM_PICTURE, WITH_MASK = "init", "mask"
+FROM_IMAGE, WITH_MASK = "init", "mask"
 _KNOWN: Mapping[str, Mapping[str, str]] = {
     "StableDiffusionPipeline": {
-        FROM_PICTURE: "StableDiffusionImg2ImgPipeline",
+        FROM_IMAGE: "StableDiffusionImg2ImgPipeline",
         WITH_MASK: "StableDiffusionInpaintPipeline",
     },
     "StableDiffusionXLPipeline": {
-        FROM_PICTURE: "StableDiffusionXLImg2ImgPipeline",
+        FROM_IMAGE: "StableDiffusionXLImg2ImgPipeline",
         WITH_MASK: "StableDiffusionXLInpaintPipeline",
     },
 }
-_AUTO = {FROM_PICTURE: "AutoPipelineForImage2Image", WITH_MASK: "AutoPipelineForInpainting"}
+_AUTO = {FROM_IMAGE: "AutoPipelineForImage2Image", WITH_MASK: "AutoPipelineForInpainting"}
 
 
-def from_words(class_name: str) -> Any:
-    """What loads a folder whose index names this class, as a pipeline from words."""
+def text_to_image_class(class_name: str) -> Any:
+    """The class that loads a folder whose index names this class as a text-to-image pipeline."""
     return getattr(diffusers, class_name if class_name in _KNOWN else "AutoPipelineForText2Image")
 
 
-def sibling(pipeline: Any, kind: str) -> Any:
-    """The pipeline of this kind, of the same parts. Raises: ValueError: Diffusers has none for the family."""
+def pipeline_variant(pipeline: Any, kind: str) -> Any:
+    """The pipeline of this kind with the same components. Raises: ValueError: Diffusers has none for the family."""
     name = _KNOWN.get(type(pipeline).__name__, {}).get(kind)
     if name is None:
         return getattr(diffusers, _AUTO[kind]).from_pipe(pipeline)
-    made = getattr(diffusers, name)
-    takes = inspect.signature(made.__init__).parameters
-    parts = {part: module for part, module in pipeline.components.items() if part in takes}
-    said = {key: pipeline.config[key] for key in takes if key in pipeline.config and key not in parts}
-    return made(**parts, **said)
+    variant = getattr(diffusers, name)
+    accepted = inspect.signature(variant.__init__).parameters
+    components = {part: module for part, module in pipeline.components.items() if part in accepted}
+    config = {key: pipeline.config[key] for key in accepted if key in pipeline.config and key not in components}
+    return variant(**components, **config)

@@ -1,4 +1,4 @@
-"""What the prompts of tasks say to a pipeline, remembered: the same words are read once, whoever brings them."""
+"""Encodes the prompts of tasks with a cache: equal prompts are encoded once for all users."""
 
 import contextlib
 from collections import OrderedDict
@@ -9,136 +9,151 @@ from typing import Any
 import torch
 
 from bot.ports import Task
-from bot.prompts.grammar import prompt_of, words_of
-from inference.diffusion.clip_encoding import Conditioning, Wish, encode, encode_all, reads_weights
-from inference.diffusion.lora import Adapters, LoraSet, loras_of
-from inference.diffusion.textual_inversion import inversions_of, read_vectors
+from bot.prompts.grammar import plain_text, prompt_at
+from inference.diffusion.clip_encoding import (
+    PromptEmbeds,
+    PromptRequest,
+    encode_batch,
+    encode_prompt,
+    supports_prompt_weights,
+)
+from inference.diffusion.lora import LoraManager, LoraSet, requested_loras
+from inference.diffusion.textual_inversion import load_vectors, requested_inversions
 from inference.engine.tokenizer_notes import prompt_notes
 
 _MB = 2**20
 
 
 class PromptEncoder:
-    """`encode` with a memory: whoever asks for the same words again gets the same tensors.
+    """`clip_encoding.encode_prompt` with an LRU cache.
 
-    All calls come from one thread. `limit_mb`: of what is remembered, MiB.
+    Not thread-safe: all calls come from one thread. `limit_mb`: size of the cached tensors, MiB.
     """
 
-    def __init__(self, pipeline: Any, limit_mb: float = 64, adapters: Adapters | None = None) -> None:
+    def __init__(self, pipeline: Any, limit_mb: float = 64, loras: LoraManager | None = None) -> None:
         self._pipeline = pipeline
         self._limit = int(limit_mb * _MB)
-        self._adapters = adapters
-        self._kept: OrderedDict[Any, Conditioning] = OrderedDict()
-        self._size = 0
+        self._loras = loras
+        self._entries: OrderedDict[Any, PromptEmbeds] = OrderedDict()
+        self._nbytes = 0
         self._vectors: dict[tuple[str, int], Mapping[int, torch.Tensor]] = {}
 
-    def conditioning(
+    def encode_prompt(
         self,
         prompt: str,
-        negative: str,
-        wants_negative: bool,
+        negative_prompt: str,
+        uses_guidance: bool,
         *,
         loras: LoraSet = (),
         inversions: Mapping[str, str] | None = None,
-    ) -> Conditioning:
+    ) -> PromptEmbeds:
         """Args:
-            loras: applied to the text encoders, too, before they read.
-            inversions: files by the word that calls them.
+            loras: also applied to the text encoders before they encode.
+            inversions: files by trigger word.
 
         Raises: InvalidOption: a LoRA or an inversion does not fit.
         """
         files = tuple(sorted((word, path, Path(path).stat().st_mtime_ns) for word, path in (inversions or {}).items()))
-        key = _key(prompt, negative, wants_negative, loras, files)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        if self._adapters is not None:
-            self._adapters.apply(loras)
-        vectors = {word: self._read(path, changed_at) for word, path, changed_at in files}
-        made = encode(self._pipeline, prompt, negative, wants_negative=wants_negative, vectors=vectors)
-        self._keep(key, made)
-        return made
+        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files)
+        if key in self._entries:
+            self._entries.move_to_end(key)
+            return self._entries[key]
+        if self._loras is not None:
+            self._loras.apply(loras)
+        vectors = {word: self._load_vectors(path, modified_at) for word, path, modified_at in files}
+        embeds = encode_prompt(self._pipeline, prompt, negative_prompt, uses_guidance=uses_guidance, vectors=vectors)
+        self._store(key, embeds)
+        return embeds
 
-    def prepare(self, wishes: Sequence[Wish]) -> None:
-        """Read at once what several people are about to ask for; for those without LoRAs and inversions."""
-        asked = {_key(one.prompt, one.negative, one.wants_negative): one for one in wishes}
-        missing = {key: one for key, one in asked.items() if key not in self._kept}
+    def warm_up(self, requests: Sequence[PromptRequest]) -> None:
+        """Encode several prompts without LoRAs and inversions in one batch, for the next calls."""
+        wanted = {_cache_key(one.prompt, one.negative_prompt, one.uses_guidance): one for one in requests}
+        missing = {key: request for key, request in wanted.items() if key not in self._entries}
         if len(missing) < 2:
             return
-        if self._adapters is not None:
-            self._adapters.apply(())
-        for key, made in zip(missing, encode_all(self._pipeline, list(missing.values())), strict=True):
-            self._keep(key, made)
+        if self._loras is not None:
+            self._loras.apply(())
+        for key, embeds in zip(missing, encode_batch(self._pipeline, list(missing.values())), strict=True):
+            self._store(key, embeds)
 
     def clear(self) -> None:
-        self._kept.clear()
+        self._entries.clear()
         self._vectors.clear()
-        self._size = 0
+        self._nbytes = 0
 
     @property
-    def size(self) -> int:
-        """Bytes of what is remembered."""
-        return self._size
+    def nbytes(self) -> int:
+        """Size of the cached embeddings."""
+        return self._nbytes
 
-    def _keep(self, key: Any, made: Conditioning) -> None:
-        if made.size > self._limit:
+    def _store(self, key: Any, embeds: PromptEmbeds) -> None:
+        if embeds.nbytes > self._limit:
             return
-        self._kept[key] = made
-        self._size += made.size
-        while self._size > self._limit:
-            _, oldest = self._kept.popitem(last=False)
-            self._size -= oldest.size
+        self._entries[key] = embeds
+        self._nbytes += embeds.nbytes
+        while self._nbytes > self._limit:
+            _, oldest = self._entries.popitem(last=False)
+            self._nbytes -= oldest.nbytes
 
-    def _read(self, path: str, changed_at: int) -> Mapping[int, torch.Tensor]:
-        if (path, changed_at) not in self._vectors:
-            self._vectors[path, changed_at] = read_vectors(Path(path))
-        return self._vectors[path, changed_at]
-
-
-def _key(prompt: str, negative: str, wants_negative: bool, loras: LoraSet = (), files: tuple[Any, ...] = ()) -> Any:
-    """What the answer depends on."""
-    return (prompt, negative if wants_negative else None, loras, files)
+    def _load_vectors(self, path: str, modified_at: int) -> Mapping[int, torch.Tensor]:
+        if (path, modified_at) not in self._vectors:
+            self._vectors[path, modified_at] = load_vectors(Path(path))
+        return self._vectors[path, modified_at]
 
 
-class Speaker:
-    """What a task's prompts say to a pipeline, as arguments of its call; whatever text encoder it has."""
+def _cache_key(
+    prompt: str, negative_prompt: str, uses_guidance: bool, loras: LoraSet = (), files: tuple[Any, ...] = ()
+) -> Any:
+    """Everything the embeddings depend on."""
+    return (prompt, negative_prompt if uses_guidance else None, loras, files)
 
-    def __init__(self, pipeline: Any, adapters: Adapters) -> None:
-        self.adapters = adapters
+
+class PromptConditioner:
+    """Turns a task's prompts into arguments of a pipeline's call, for any text encoder."""
+
+    def __init__(self, pipeline: Any, loras: LoraManager) -> None:
+        self.loras = loras
         self._pipeline = pipeline
-        self._encoder = PromptEncoder(pipeline, adapters=adapters) if reads_weights(pipeline) else None
+        self._encoder = PromptEncoder(pipeline, loras=loras) if supports_prompt_weights(pipeline) else None
 
-    def say(self, task: Task, index: int) -> dict[str, Any]:
-        """For picture `index`. Raises: InvalidOption: what a prompt names does not fit."""
-        wish = _wish(task, index)
+    def conditioning_for(self, task: Task, index: int) -> dict[str, Any]:
+        """For image `index`. Raises: InvalidOption: a LoRA or inversion of the prompt does not fit."""
+        request = _prompt_request(task, index)
         if self._encoder is None:
-            return {"prompt": words_of(wish.prompt), "negative_prompt": words_of(wish.negative) or None}
-        said = self._encoder.conditioning(
-            wish.prompt,
-            wish.negative,
-            wish.wants_negative,
-            loras=loras_of(task, index),
-            inversions=inversions_of(task),
+            return {
+                "prompt": plain_text(request.prompt),
+                "negative_prompt": plain_text(request.negative_prompt) or None,
+            }
+        embeds = self._encoder.encode_prompt(
+            request.prompt,
+            request.negative_prompt,
+            request.uses_guidance,
+            loras=requested_loras(task, index),
+            inversions=requested_inversions(task),
         )
-        return dict(said.arguments())
+        return dict(embeds.pipeline_arguments())
 
-    def prepare(self, pictures: Sequence[tuple[Task, int]]) -> None:
-        """Several pictures, tasks with their indices, will be said next; what goes wrong will be told then."""
-        if self._encoder is None or len(pictures) < 2:
+    def warm_up(self, images: Sequence[tuple[Task, int]]) -> None:
+        """Encode the prompts of several images, tasks with indices, in one batch; errors come in `conditioning_for`."""
+        if self._encoder is None or len(images) < 2:
             return
-        plain = [(task, index) for task, index in pictures if not loras_of(task, index) and not inversions_of(task)]
+        plain = [
+            (task, index)
+            for task, index in images
+            if not requested_loras(task, index) and not requested_inversions(task)
+        ]
         with contextlib.suppress(Exception):
-            self._encoder.prepare([_wish(task, index) for task, index in plain])
+            self._encoder.warm_up([_prompt_request(task, index) for task, index in plain])
 
-    def notes(self, task: Task, *, is_demo: bool) -> tuple[str, ...]:
-        """Sentences for the person."""
-        is_read_whole = self._encoder is not None
-        return prompt_notes(self._pipeline, prompt_of(task.options), is_demo=is_demo, is_read_whole=is_read_whole)
+    def prompt_notes(self, task: Task, *, is_demo: bool) -> tuple[str, ...]:
+        """Sentences for the user."""
+        is_read_in_full = self._encoder is not None
+        return prompt_notes(self._pipeline, prompt_at(task.options), is_demo=is_demo, is_read_in_full=is_read_in_full)
 
 
-def _wish(task: Task, index: int) -> Wish:
-    return Wish(
-        prompt=prompt_of(task.options, index),
-        negative=str(task.options.get("negative_prompt") or ""),
-        wants_negative=float(task.options.get("guidance_scale", 0)) > 1,
+def _prompt_request(task: Task, index: int) -> PromptRequest:
+    return PromptRequest(
+        prompt=prompt_at(task.options, index),
+        negative_prompt=str(task.options.get("negative_prompt") or ""),
+        uses_guidance=float(task.options.get("guidance_scale", 0)) > 1,
     )

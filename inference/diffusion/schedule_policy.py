@@ -1,78 +1,80 @@
-"""Pure: which rows step next. A row is one picture being made.
+"""Scheduling policy of the step loop: which image sequences share the next pass. Pure.
 
-Nobody's second picture goes before somebody's first; among equals the shortest remaining goes first, and every pass
-that a row waits counts like a step that it has made. A row that waited `PATIENCE` passes goes before all others, the
-longest waiting first, so with N rows in flight none waits more than PATIENCE + N passes, whoever comes.
+Every user's first image goes before anyone's second; then the shortest remaining time goes first, with each pass
+waited counting as a step done. A sequence that waited `MAX_WAIT_PASSES` goes before all others, longest wait first,
+so with N sequences in flight none waits more than MAX_WAIT_PASSES + N passes, whatever else arrives.
 
-Source of the order: shortest remaining time first (Schrage 1968), with ageing against its starving of long jobs.
+Source: shortest remaining time first (Schrage 1968), with ageing to keep long jobs from starving.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-PATIENCE = 16
-"""Passes."""
+MAX_WAIT_PASSES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """A row that could step.
+class WaitingSequence:
+    """A sequence that is ready for its next pass.
 
     Attributes:
-        share: whose it is.
-        key: rows with the same key may share a pass.
-        tokens: what its part of a pass costs.
-        steps_left: how many passes it needs yet.
-        waited: passes made without it since its last.
-        order: rises with each row that comes.
+        owner: fairness key of the user.
+        batch_key: sequences with the same key may share a pass.
+        tokens: cost of its part of a pass.
+        steps_left: passes it still needs.
+        passes_waited: passes made without it since its last one.
+        arrival: increases with each new sequence.
     """
 
     id: Hashable
-    share: str
-    key: Hashable
+    owner: str
+    batch_key: Hashable
     tokens: int
     steps_left: int
-    waited: int
-    order: int
+    passes_waited: int
+    arrival: int
 
 
-def choose(rows: Iterable[Waiting], cap: Callable[[Sequence[Waiting]], int]) -> list[Waiting]:
-    """The rows of the next pass: all of one key, at least one, else no more tokens than the cap.
+def select_batch(
+    sequences: Iterable[WaitingSequence], max_tokens: Callable[[Sequence[WaitingSequence]], int]
+) -> list[WaitingSequence]:
+    """The sequences of the next pass: all with one key, at least one, otherwise within the token budget.
 
-    `cap` is asked with all rows of that key, the one whose turn it is in front.
+    `max_tokens` gets all sequences of that key, in scheduling order.
     """
-    ranked = rank(list(rows))
-    rivals = [row for row in ranked if row.key == ranked[0].key]
-    cap_tokens = cap(rivals) if rivals else 0
-    chosen: list[Waiting] = []
+    ordered = order_sequences(list(sequences))
+    candidates = [sequence for sequence in ordered if sequence.batch_key == ordered[0].batch_key]
+    budget = max_tokens(candidates) if candidates else 0
+    batch: list[WaitingSequence] = []
     tokens = 0
-    for row in rivals:
-        if not chosen or tokens + row.tokens <= cap_tokens:
-            chosen.append(row)
-            tokens += row.tokens
-    return chosen
+    for sequence in candidates:
+        if not batch or tokens + sequence.tokens <= budget:
+            batch.append(sequence)
+            tokens += sequence.tokens
+    return batch
 
 
-def rank(rows: Sequence[Waiting]) -> list[Waiting]:
-    """The rows, the one that should step first in front."""
-    tiers = _tiers(rows)
+def order_sequences(sequences: Sequence[WaitingSequence]) -> list[WaitingSequence]:
+    """In scheduling order, the next one first."""
+    ranks = _ranks_within_owner(sequences)
 
-    def place(row: Waiting) -> tuple[int, int, int, int]:
-        if row.waited >= PATIENCE:
-            return (0, 0, -row.waited, row.order)
-        return (1, tiers[row.id], (row.steps_left - row.waited) * row.tokens, row.order)
+    def priority(sequence: WaitingSequence) -> tuple[int, int, int, int]:
+        if sequence.passes_waited >= MAX_WAIT_PASSES:
+            return (0, 0, -sequence.passes_waited, sequence.arrival)
+        remaining = (sequence.steps_left - sequence.passes_waited) * sequence.tokens
+        return (1, ranks[sequence.id], remaining, sequence.arrival)
 
-    return sorted(rows, key=place)
+    return sorted(sequences, key=priority)
 
 
-def _tiers(rows: Sequence[Waiting]) -> dict[Hashable, int]:
-    """Each row's place among those of its person, the nearest to its end first."""
-    of_share: dict[str, list[Waiting]] = defaultdict(list)
-    for row in rows:
-        of_share[row.share].append(row)
-    return {
-        row.id: place
-        for mine in of_share.values()
-        for place, row in enumerate(sorted(mine, key=lambda row: (row.steps_left * row.tokens, row.order)))
-    }
+def _ranks_within_owner(sequences: Sequence[WaitingSequence]) -> dict[Hashable, int]:
+    """Each sequence's rank among those of its owner, the one closest to its end first."""
+    by_owner: dict[str, list[WaitingSequence]] = defaultdict(list)
+    for sequence in sequences:
+        by_owner[sequence.owner].append(sequence)
+    ranks: dict[Hashable, int] = {}
+    for owned in by_owner.values():
+        owned.sort(key=lambda sequence: (sequence.steps_left * sequence.tokens, sequence.arrival))
+        ranks |= {sequence.id: rank for rank, sequence in enumerate(owned)}
+    return ranks

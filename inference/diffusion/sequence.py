@@ -1,4 +1,4 @@
-"""One picture being made: a stock pipeline's run, held between two passes of its denoiser."""
+"""One image in flight: a stock pipeline's coroutine, suspended between two denoiser passes."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -7,87 +7,87 @@ from typing import Any
 import numpy
 
 from bot.ports import Task
-from inference.diffusion.batching import Merge
-from inference.diffusion.coroutines import Call, Returned, Run
+from inference.diffusion.batching import BatchingRule
+from inference.diffusion.coroutines import ModuleCall, PipelineCoroutine, Returned
 from inference.diffusion.lora import LoraSet
 from inference.diffusion.previews import Previewer
 
-Made = tuple[numpy.ndarray, bool]
-"""The picture, uint8 RGB, (height, width, 3), and whether the model's own filter blanked it."""
+ImageOutput = tuple[numpy.ndarray, bool]
+"""The image, uint8 RGB, (height, width, 3), and whether the model's own safety filter blanked it."""
 
 
 @dataclass(eq=False, kw_only=True)
-class Picture:
-    """Picture `index` of a task.
+class ImageSequence:
+    """Image `index` of a task.
 
     Attributes:
-        order: rises with each picture that is begun.
-        call: what it waits for; None before its start and after its end.
-        step: of `steps` made, as the pipeline itself counts them.
-        waited: passes made without it since its last.
-        latents: those after the last step, as the pipeline has them.
-        denoiser: the name of the component whose calls are its passes.
-        loras: those that the denoiser computes with.
-        arguments: of its next pass, by name; `key`, `rows` and `tokens` are what its `Merge` says of them. A picture
-        whose
-            passes are not merged has a key of its own.
+        arrival: increases with each image that starts.
+        pending_call: the call that waits for its output; None before the start and after the end.
+        step: the last of `steps`, as the pipeline counts them.
+        passes_waited: passes made without it since its last one.
+        latents: after the last step, in the pipeline's layout.
+        denoiser: name of the component whose calls are its passes.
+        loras: active during its denoiser passes.
+        call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from its `BatchingRule`. A
+            sequence that is not batched has a unique key.
     """
 
     task: Task
     index: int
     seed: int
-    order: int
+    arrival: int
     previewer: Previewer
-    call: Call | None = None
+    pending_call: ModuleCall | None = None
     step: int = 0
     steps: int = 0
-    waited: int = 0
+    passes_waited: int = 0
     latents: Any = None
-    made: Made | None = None
+    output: ImageOutput | None = None
     denoiser: str = ""
     loras: LoraSet = ()
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    key: Hashable = None
+    call_arguments: Mapping[str, Any] = field(default_factory=dict)
+    batch_key: Hashable = None
     rows: int = 1
     tokens: int = 1
-    _run: Run | None = None
-    _merge: Merge | None = None
+    _coroutine: PipelineCoroutine | None = None
+    _batching_rule: BatchingRule | None = None
 
-    def begin(self, function: Callable[["Picture"], Made], merge: Merge | None) -> None:
-        """Up to the first call that is held. Raises: what the pipeline raises."""
-        self._merge, self.key = merge, id(self)
-        self._run = Run(lambda: function(self))
-        self._heard(self._run.resume())
+    def start(self, function: Callable[["ImageSequence"], ImageOutput], batching_rule: BatchingRule | None) -> None:
+        """Run to the first intercepted call. Raises: what the pipeline raises."""
+        self._batching_rule, self.batch_key = batching_rule, id(self)
+        self._coroutine = PipelineCoroutine(lambda: function(self))
+        self._on_outcome(self._coroutine.resume())
 
-    def resume(self, answer: Any) -> None:
-        """Give the answer to its call and go on to the next. Raises: what the pipeline raises."""
-        assert self._run is not None
-        self._heard(self._run.resume(answer))
+    def resume(self, output: Any) -> None:
+        """Pass in the output of the pending call and run to the next one. Raises: what the pipeline raises."""
+        assert self._coroutine is not None
+        self._on_outcome(self._coroutine.resume(output))
 
-    def fail(self, error: Exception) -> None:
-        """Let its call raise. Raises: what the pipeline makes of it."""
-        assert self._run is not None
-        self._heard(self._run.fail(error))
+    def throw(self, error: Exception) -> None:
+        """Raise this error from the pending call. Raises: what the pipeline raises then."""
+        assert self._coroutine is not None
+        self._on_outcome(self._coroutine.throw(error))
 
-    def stop(self) -> None:
-        if self._run is not None:
-            self._run.stop()
-        self._run = self.call = None
+    def close(self) -> None:
+        if self._coroutine is not None:
+            self._coroutine.close()
+        self._coroutine = self.pending_call = None
 
-    def note(self, step: int, steps: int, latents: Any) -> None:
-        """The pipeline made a step."""
+    def record_step(self, step: int, steps: int, latents: Any) -> None:
+        """The pipeline has completed a step."""
         self.step, self.steps, self.latents = step, steps, latents
 
     @property
     def steps_left(self) -> int:
         return max(1, (self.steps or int(self.task.options.get("steps", 1))) - self.step)
 
-    def _heard(self, outcome: Call | Returned) -> None:
+    def _on_outcome(self, outcome: ModuleCall | Returned) -> None:
         if isinstance(outcome, Returned):
-            self.made, self.call, self._run = outcome.value, None, None
+            self.output, self.pending_call, self._coroutine = outcome.value, None, None
             return
-        self.call = outcome
-        if self._merge is not None and outcome.component == self.denoiser:
-            self.arguments = self._merge.arguments(outcome)
-            self.key = (self.loras, self._merge.key(self.arguments))
-            self.rows, self.tokens = self._merge.rows(self.arguments), self._merge.tokens(self.arguments)
+        self.pending_call = outcome
+        if self._batching_rule is not None and outcome.component == self.denoiser:
+            self.call_arguments = self._batching_rule.bind_arguments(outcome)
+            self.batch_key = (self.loras, self._batching_rule.batch_key(self.call_arguments))
+            self.rows = self._batching_rule.count_rows(self.call_arguments)
+            self.tokens = self._batching_rule.count_tokens(self.call_arguments)

@@ -1,7 +1,7 @@
-"""The step loop: pictures of different people share the passes of one denoiser.
+"""The step loop: continuous batching of images through one denoiser.
 
-A pass that runs out of memory is made again with fewer rows, and from then on passes stay that small: what went wrong
-is nobody's loss, because a pass changes nothing but its output.
+A pass that runs out of memory is repeated with fewer rows, and later passes stay that small. No image is lost, because
+a forward pass has no side effects.
 """
 
 import time
@@ -11,180 +11,192 @@ from typing import Any
 
 import torch
 
-from bot.cost_curve import Point
-from bot.ports import Measured
-from inference.diffusion.batching import Merge
-from inference.diffusion.coroutines import Call
-from inference.diffusion.lora import Adapters
-from inference.diffusion.schedule_policy import Waiting, choose
-from inference.diffusion.sequence import Picture
-from inference.engine.cost_model import CostTable
+from bot.cost_curve import CostPoint
+from bot.ports import Measurement
+from inference.diffusion.batching import BatchingRule
+from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.lora import LoraManager
+from inference.diffusion.schedule_policy import WaitingSequence, select_batch
+from inference.diffusion.sequence import ImageSequence
+from inference.engine.cost_model import PassCostModel
 from inference.engine.error_mapping import is_out_of_memory
 
-Fail = Callable[[Picture, Exception], None]
+OnFailure = Callable[[ImageSequence, Exception], None]
 
 
-class Batch:
-    """Pictures that were begun and not yet decoded.
+class StepLoop:
+    """Images that have started and are not yet decoded.
 
     Attributes:
-        spent: device-seconds by task since they were last taken.
-        limit: rows of one pass, at most; 0: as many as pay.
+        usage_s: device-seconds by task since the last `take_usage`.
+        max_rows: rows of one pass, at most; 0: the cost model decides.
     """
 
     def __init__(
-        self, denoiser: torch.nn.Module | None, merge: Merge | None, device: torch.device, adapters: Adapters
+        self,
+        denoiser: torch.nn.Module | None,
+        batching_rule: BatchingRule | None,
+        device: torch.device,
+        loras: LoraManager,
     ) -> None:
         self._denoiser = denoiser
-        self._merge = merge
+        self._batching_rule = batching_rule
         self._device = device
-        self._adapters = adapters
-        self._pictures: list[Picture] = []
-        self._shapes: dict[str, CostTable] = {}
-        self._known: dict[str, list[Measured]] = defaultdict(list)
-        self.spent: dict[str, float] = defaultdict(float)
-        self.limit = 0
+        self._loras = loras
+        self._sequences: list[ImageSequence] = []
+        self._cost_models: dict[str, PassCostModel] = {}
+        self._loaded_costs: dict[str, list[Measurement]] = defaultdict(list)
+        self.usage_s: dict[str, float] = defaultdict(float)
+        self.max_rows = 0
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._sequences)
 
-    def add(self, picture: Picture) -> None:
-        self._pictures.append(picture)
+    def add_sequence(self, sequence: ImageSequence) -> None:
+        self._sequences.append(sequence)
 
-    def drop(self, picture: Picture) -> None:
-        if picture in self._pictures:
-            self._pictures.remove(picture)
+    def remove_sequence(self, sequence: ImageSequence) -> None:
+        if sequence in self._sequences:
+            self._sequences.remove(sequence)
 
-    def take_spent(self) -> dict[str, float]:
-        spent, self.spent = dict(self.spent), defaultdict(float)
-        return spent
+    def take_usage(self) -> dict[str, float]:
+        usage_s, self.usage_s = dict(self.usage_s), defaultdict(float)
+        return usage_s
 
-    def know(self, rates: Sequence[Measured]) -> None:
-        """What earlier processes measured: passes by shape and rows of the batch."""
+    def load_costs(self, rates: Sequence[Measurement]) -> None:
+        """Pass costs that earlier processes measured, by shape and batch rows."""
         for rate in rates:
             if rate.what == "pass":
-                self._known[rate.shape].append(rate)
+                self._loaded_costs[rate.shape].append(rate)
 
-    def costs(self, shape: str) -> CostTable | None:
-        """Seconds of a pass of such pictures by its tokens; None before the first."""
-        return self._shapes.get(shape)
+    def cost_model(self, shape: str) -> PassCostModel | None:
+        """Seconds of a pass of this image shape by its tokens; None before the first."""
+        return self._cost_models.get(shape)
 
     # ------------------------------------------------------------ one pass
 
-    def step(self, fail: Fail) -> list[Picture]:
-        """One pass for those whose turn it is; returns them, each at its next call or at its end.
+    def run_pass(self, on_failure: OnFailure) -> list[ImageSequence]:
+        """Make one pass for the scheduled batch; returns its sequences, each at its next call or at its end.
 
-        A picture whose part goes wrong is handed to `fail` and is no longer here.
+        A sequence that fails is passed to `on_failure` and removed.
         """
-        chosen = self._choose()
+        batch = self._schedule()
         while True:
             started = time.monotonic()
             try:
-                answers = self._pass(chosen)
+                outputs = self._forward(batch)
                 break
             except Exception as error:
-                if len(chosen) == 1:
-                    self._fail(chosen[0], error, fail)
+                if len(batch) == 1:
+                    self._drop_failed(batch[0], error, on_failure)
                     return []
-                chosen = self._fewer(chosen, error)
-        self._book(chosen, time.monotonic() - started)
-        return self._resume(chosen, answers, fail)
+                batch = self._smaller_batch(batch, error)
+        self._charge(batch, time.monotonic() - started)
+        return self._resume_sequences(batch, outputs, on_failure)
 
-    def _choose(self) -> list[Picture]:
-        waiting: dict[Hashable, Picture] = {id(picture): picture for picture in self._pictures}
-        rows = [
-            Waiting(
-                id=name,
-                share=picture.task.share or picture.task.id,
-                key=picture.key,
-                tokens=picture.tokens,
-                steps_left=picture.steps_left,
-                waited=picture.waited,
-                order=picture.order,
+    def _schedule(self) -> list[ImageSequence]:
+        by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in self._sequences}
+        waiting = [
+            WaitingSequence(
+                id=sequence_id,
+                owner=sequence.task.fairness_key or sequence.task.id,
+                batch_key=sequence.batch_key,
+                tokens=sequence.tokens,
+                steps_left=sequence.steps_left,
+                passes_waited=sequence.passes_waited,
+                arrival=sequence.arrival,
             )
-            for name, picture in waiting.items()
+            for sequence_id, sequence in by_id.items()
         ]
-        return [waiting[row.id] for row in choose(rows, lambda rivals: self._cap(waiting[rivals[0].id], rivals))]
 
-    def _cap(self, first: Picture, rivals: Sequence[Waiting]) -> int:
-        """Tokens of a pass with this picture: as many as pay, of what waits."""
-        limit = sum(row.tokens for row in rivals)
-        if self.limit:
-            limit = min(limit, self.limit * max(1, first.tokens // first.rows))
-        return self._table(first).cap(limit, max(row.tokens for row in rivals))
+        def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
+            return self._max_tokens(by_id[candidates[0].id], candidates)
 
-    def _table(self, picture: Picture) -> CostTable:
-        """What passes like this picture's cost, by tokens."""
-        shape = shape_of(picture.task.options)
-        if shape not in self._shapes:
-            row = picture.tokens / picture.rows
-            known = self._known.pop(shape, ())
-            self._shapes[shape] = CostTable(Point(rate.rows * row, rate.seconds) for rate in known)
-        return self._shapes[shape]
+        return [by_id[selected.id] for selected in select_batch(waiting, max_tokens)]
 
-    def _pass(self, chosen: Sequence[Picture]) -> list[Any]:
-        """Each picture's answer."""
-        self._adapters.apply(chosen[0].loras)
+    def _max_tokens(self, first: ImageSequence, candidates: Sequence[WaitingSequence]) -> int:
+        """Tokens of a pass with the first of these candidates, as the cost model and memory allow."""
+        limit = sum(candidate.tokens for candidate in candidates)
+        if self.max_rows:
+            limit = min(limit, self.max_rows * max(1, first.tokens // first.rows))
+        return self._cost_model_for(first).best_size(limit, max(candidate.tokens for candidate in candidates))
+
+    def _cost_model_for(self, sequence: ImageSequence) -> PassCostModel:
+        """Costs of passes of this image's shape, by tokens."""
+        shape = shape_key(sequence.task.options)
+        if shape not in self._cost_models:
+            row_tokens = sequence.tokens / sequence.rows
+            loaded = self._loaded_costs.pop(shape, ())
+            points = (CostPoint(rate.batch_size * row_tokens, rate.seconds) for rate in loaded)
+            self._cost_models[shape] = PassCostModel(points)
+        return self._cost_models[shape]
+
+    def _forward(self, batch: Sequence[ImageSequence]) -> list[Any]:
+        """The denoiser's output for each sequence."""
+        self._loras.apply(batch[0].loras)
         if self._denoiser is None:
-            return [None for _ in chosen]  # it is only held; what it computes, it computes itself
-        if len(chosen) == 1 or self._merge is None:
-            answers = [_call(picture).perform(self._denoiser) for picture in chosen]
+            return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
+        if len(batch) == 1 or self._batching_rule is None:
+            outputs = [_pending_call(sequence).execute(self._denoiser) for sequence in batch]
         else:
-            arguments = self._merge.join([picture.arguments for picture in chosen])
-            answers = self._merge.split(self._denoiser(**arguments), [picture.rows for picture in chosen])
+            merged = self._batching_rule.merge_calls([sequence.call_arguments for sequence in batch])
+            rows = [sequence.rows for sequence in batch]
+            outputs = self._batching_rule.split_output(self._denoiser(**merged), rows)
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "xpu":
             torch.xpu.synchronize(self._device)
-        return answers
+        return outputs
 
-    def _fewer(self, chosen: list[Picture], error: Exception) -> list[Picture]:
-        """Which of them to try again after the error: half when memory ran out, and no pass has more rows from now on;
-        else one, and these share no pass any more, so that only the guilty one fails."""
+    def _smaller_batch(self, batch: list[ImageSequence], error: Exception) -> list[ImageSequence]:
+        """The part of the batch to retry after the error: half of it when out of memory, which then limits all passes;
+        else one sequence, and the others run unbatched, so only the faulty one fails."""
         if not is_out_of_memory(error):
-            for picture in chosen:
-                picture.key = id(picture)
-            return chosen[:1]
-        error.__traceback__ = None  # its frames hold what there was no room for
-        half = chosen[: len(chosen) // 2]
-        self.limit = max(1, sum(picture.rows for picture in half))
+            for sequence in batch:
+                sequence.batch_key = id(sequence)
+            return batch[:1]
+        error.__traceback__ = None  # its frames hold the tensors that did not fit
+        half = batch[: len(batch) // 2]
+        self.max_rows = max(1, sum(sequence.rows for sequence in half))
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         return half
 
-    def _book(self, chosen: Sequence[Picture], seconds: float) -> None:
-        tokens = sum(picture.tokens for picture in chosen)
-        for picture in chosen:
-            self.spent[picture.task.id] += seconds * picture.tokens / tokens
-        self._table(chosen[0]).learn(tokens, seconds)
+    def _charge(self, batch: Sequence[ImageSequence], seconds: float) -> None:
+        tokens = sum(sequence.tokens for sequence in batch)
+        for sequence in batch:
+            self.usage_s[sequence.task.id] += seconds * sequence.tokens / tokens
+        self._cost_model_for(batch[0]).record_pass(tokens, seconds)
 
-    def _resume(self, chosen: Sequence[Picture], answers: Sequence[Any], fail: Fail) -> list[Picture]:
+    def _resume_sequences(
+        self, batch: Sequence[ImageSequence], outputs: Sequence[Any], on_failure: OnFailure
+    ) -> list[ImageSequence]:
         stepped = []
-        for picture in self._pictures:
-            picture.waited += 1
-        for picture, answer in zip(chosen, answers, strict=True):
-            picture.waited = 0
-            if picture.call is None:
-                continue  # another picture of its task went wrong
+        for sequence in self._sequences:
+            sequence.passes_waited += 1
+        for sequence, output in zip(batch, outputs, strict=True):
+            sequence.passes_waited = 0
+            if sequence.pending_call is None:
+                continue  # another image of its task failed
             started = time.monotonic()
             try:
-                picture.resume(answer)
-                stepped.append(picture)
-            except Exception as error:  # it is this picture's own
-                self._fail(picture, error, fail)
+                sequence.resume(output)
+                stepped.append(sequence)
+            except Exception as error:  # only this image fails
+                self._drop_failed(sequence, error, on_failure)
             finally:
-                self.spent[picture.task.id] += time.monotonic() - started
+                self.usage_s[sequence.task.id] += time.monotonic() - started
         return stepped
 
-    def _fail(self, picture: Picture, error: Exception, fail: Fail) -> None:
-        self.drop(picture)
-        fail(picture, error)
+    def _drop_failed(self, sequence: ImageSequence, error: Exception, on_failure: OnFailure) -> None:
+        self.remove_sequence(sequence)
+        on_failure(sequence, error)
 
 
-def _call(picture: Picture) -> Call:
-    assert picture.call is not None
-    return picture.call
+def _pending_call(sequence: ImageSequence) -> ModuleCall:
+    assert sequence.pending_call is not None
+    return sequence.pending_call
 
 
-def shape_of(options: Mapping[str, Any]) -> str:
+def shape_key(options: Mapping[str, Any]) -> str:
     return "{width}x{height}".format_map(options)

@@ -1,7 +1,7 @@
-"""Textual inversions: vectors that were learned for a word, put where a text encoder would look the word up.
+"""Textual inversions: learned vectors that replace the token embeddings of a trigger word.
 
-Neither tokenizer nor encoder is changed: added tokens would match inside other words, and would be taken for the end of
-the text where the pooled output is found by the largest id.
+Tokenizer and encoder stay unchanged: added tokens would match inside other words, and encoders that find the pooled
+output at the largest id would mistake them for the end token.
 """
 
 import re
@@ -16,54 +16,54 @@ from safetensors.torch import load_file
 from bot.errors import InvalidOption
 from bot.ports import Task
 
-Vectors = Mapping[str, Mapping[int, torch.Tensor]]
-"""By word, then by width: (vectors, width). SDXL's inversions have one width for each encoder."""
-MOST_VECTORS = 75
+InversionVectors = Mapping[str, Mapping[int, torch.Tensor]]
+"""By trigger word, then by width: (vectors, width). SDXL's inversions have one width per encoder."""
+MAX_VECTORS = 75
 
 
-def inversions_of(task: Task) -> Mapping[str, str]:
-    """Files by the word that calls them."""
-    return {one.name: one.path for one in task.additions if one.kind == "inversion"}
+def requested_inversions(task: Task) -> Mapping[str, str]:
+    """Files by trigger word."""
+    return {one.name: one.path for one in task.addons if one.kind == "inversion"}
 
 
-def read_vectors(path: Path) -> Mapping[int, torch.Tensor]:
-    """By width. A1111's `emb_params`, SDXL's `clip_l` and `clip_g`, or Diffusers' one tensor under any name.
+def load_vectors(path: Path) -> Mapping[int, torch.Tensor]:
+    """By width. A1111's `emb_params`, SDXL's `clip_l` and `clip_g`, or Diffusers' single tensor under any name.
 
-    Raises: InvalidOption: it is no inversion.
+    Raises: InvalidOption: not a textual inversion.
     """
     try:
         tensors = [tensor for tensor in load_file(path).values() if 1 <= tensor.ndim <= 2]
-    except Exception as error:  # it was looked at when it came here; since then anything may have happened to it
+    except Exception as error:  # it was checked when it was added, but the file may have changed since
         raise InvalidOption("prompt", "addition_broken", value=path.stem) from error
     flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
-    if not flat or any(len(tensor) > MOST_VECTORS for tensor in flat):
+    if not flat or any(len(tensor) > MAX_VECTORS for tensor in flat):
         raise InvalidOption("prompt", "addition_broken", value=path.stem)
     return {int(tensor.shape[-1]): tensor for tensor in flat}
 
 
-def split(text: str, vectors: Vectors, width: int) -> Iterator[str | torch.Tensor]:
-    """The text with each word that has vectors of this width replaced by them: (vectors, width)."""
-    known = {word.casefold(): found[width] for word, found in vectors.items() if width in found}
-    if not known:
+def split_at_trigger_words(text: str, vectors: InversionVectors, width: int) -> Iterator[str | torch.Tensor]:
+    """The text with each trigger word replaced by its vectors of this width, (vectors, width), if it has any."""
+    by_word = {word.casefold(): by_width[width] for word, by_width in vectors.items() if width in by_width}
+    if not by_word:
         yield text
         return
-    words = "|".join(re.escape(word) for word in sorted(known, key=len, reverse=True))
+    words = "|".join(re.escape(word) for word in sorted(by_word, key=len, reverse=True))
     for part in re.split(rf"(?<![\w-])({words})(?![\w-])", text, flags=re.IGNORECASE):
         if part:
-            yield known.get(part.casefold(), part)
+            yield by_word.get(part.casefold(), part)
 
 
 @contextmanager
-def speaking(encoder: Any, places: Mapping[tuple[int, int], torch.Tensor]) -> Iterator[None]:
-    """Within it, the encoder finds these vectors at (row, token) in place of what the ids there mean."""
+def inject_vectors(encoder: Any, vectors: Mapping[tuple[int, int], torch.Tensor]) -> Iterator[None]:
+    """Within it, the encoder's token embeddings at these (row, token) positions are these vectors."""
 
-    def put(_module: Any, _args: Any, found: torch.Tensor) -> torch.Tensor:
-        spoken = found.clone()
-        for place, vector in places.items():
-            spoken[place] = vector.to(spoken)
-        return spoken
+    def replace(_module: Any, _args: Any, embeddings: torch.Tensor) -> torch.Tensor:
+        replaced = embeddings.clone()
+        for position, vector in vectors.items():
+            replaced[position] = vector.to(replaced)
+        return replaced
 
-    handle = encoder.get_input_embeddings().register_forward_hook(put) if places else None
+    handle = encoder.get_input_embeddings().register_forward_hook(replace) if vectors else None
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""What an engine is, and what every engine shares. No torch."""
+"""The interface of engines and the code that all engines share. Imports no torch."""

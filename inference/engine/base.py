@@ -1,7 +1,7 @@
-"""What an engine is, and which engine does which task.
+"""The interface of engines, and the registry of engines by task.
 
-An engine runs one model in steps, so that a device can give every step to whoever should have it.
-A new kind of model is one more file and one more line in `ENGINES`.
+An engine runs one model in steps, which lets a device schedule every step anew. A new kind of model is one more file
+and one more line in `ENGINES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
-from bot.ports import Measured, Task
-from inference.ipc.messages import Finished, RawPicture
+from bot.ports import Measurement, Task
+from inference.ipc.messages import RawImage, TaskResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """`task_id` is now `step` of `steps` far (tokens, for text). `preview`: a small JPEG."""
+class StepDone:
+    """The task has finished `step` of `steps` (tokens, for text). `preview`: a small JPEG."""
 
     task_id: str
     step: int
@@ -34,39 +34,39 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """One picture of the task is ready."""
+class ImageReady:
+    """One image of the task is ready."""
 
     task_id: str
-    picture: RawPicture
+    image: RawImage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Over:
-    """The task is done and no longer admitted."""
+class TaskDone:
+    """The task is done and has left the engine."""
 
     task_id: str
-    finished: Finished
+    result: TaskResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failed:
-    """The task went wrong, alone, and is no longer admitted."""
+class TaskFailed:
+    """This task alone failed and has left the engine."""
 
     task_id: str
     error: Exception
 
 
-EngineEvent = Step | Made | Over | Failed
+EngineEvent = StepDone | ImageReady | TaskDone | TaskFailed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """What a pass costs: `seconds` of one "step" or "token" of `rows` such tasks together; or of one "pass" of so many
-    rows of the batch, for the next process to know."""
+class CostSample:
+    """The measured cost of `batch_size` tasks that run together: `seconds` of one "step" or "token"; or of one "pass"
+    of so many batch rows, from which the next process starts."""
 
     what: str
-    rows: int
+    batch_size: int
     seconds: float
 
 
@@ -74,45 +74,45 @@ class Engine(Protocol):
     """One model on one device. All calls come from one thread."""
 
     @property
-    def free_rows(self) -> int:
-        """How many more tasks it would admit now."""
+    def free_slots(self) -> int:
+        """Number of further tasks it accepts now."""
 
     @property
-    def form(self) -> Mapping[str, Any]:
-        """After `load`: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`."""
+    def capabilities(self) -> Mapping[str, Any]:
+        """After `load_model`: `{"samplers": [...], "options": [...], "revision": "...", "dtype": "..."}`."""
 
-    def load(self, device: str) -> None:
+    def load_model(self, device: str) -> None:
         """Raises: ModelUnavailable, OutOfMemory."""
 
-    def know(self, rates: Sequence[Measured]) -> None:
-        """What earlier processes measured of this model on this device, in this number format: their `readings`."""
+    def load_costs(self, measurements: Sequence[Measurement]) -> None:
+        """Start from the `cost_samples` of earlier processes, of this model on this device in this number format."""
 
-    def admit(self, task: Task) -> None:
-        """Begin a task at the next step. Raises: InvalidOption, EngineError."""
+    def add_task(self, task: Task) -> None:
+        """Run the task from the next step on. Raises: InvalidOption, EngineError."""
 
     def step(self) -> Sequence[EngineEvent]:
-        """Compute one step for admitted tasks, as many as it likes. What it raises ends all of them."""
+        """Compute one step of any number of its tasks. An exception ends all of them."""
 
-    def used(self) -> Mapping[str, float]:
-        """Device-seconds by task since it was last asked; a shared pass is split among those who share it."""
+    def take_usage(self) -> Mapping[str, float]:
+        """Device-seconds by task since the last call; a shared pass is split among its tasks."""
 
-    def readings(self, task: Task) -> Sequence[Reading]:
-        """What it learned of the cost of such tasks; nothing, when it runs one at a time."""
+    def cost_samples(self, task: Task) -> Sequence[CostSample]:
+        """What it measured of tasks like this one; empty for an engine that runs one task at a time."""
 
-    def cancel(self, task_id: str) -> None:
-        """Drop the task now; nothing more is heard of it."""
+    def cancel_task(self, task_id: str) -> None:
+        """Drop the task now; it has no further events."""
 
-    def watch(self, task_id: str, watched: bool) -> None:
-        """Somebody looks at its previews, or no longer."""
+    def set_previews(self, task_id: str, is_enabled: bool) -> None:
+        """Make previews of the task's images, or stop making them."""
 
-    def save_memory(self) -> str | None:
-        """A task ran out of memory: be slower but smaller from now on, by one more rung.
+    def reduce_memory(self) -> str | None:
+        """Go down one fallback level after a task ran out of memory: slower, but with less memory, from now on.
 
-        Returns the rung's name, such as "rows", "tiled" or "turns"; None: nothing is left to make smaller.
+        Returns the level's name, such as "rows", "tiled" or "model_offload"; None: there is no further level.
         """
 
-    def unload(self) -> None:
-        """Give back all memory."""
+    def unload_model(self) -> None:
+        """Free all memory."""
 
 
 ENGINES: Mapping[str, str] = {
@@ -126,16 +126,18 @@ ENGINES: Mapping[str, str] = {
 """Import paths by task, because importing an engine means importing torch."""
 
 
-def build(model: ModelSpec) -> Engine:
+def build_engine(model: ModelSpec) -> Engine:
     """The engine for a model, not loaded yet. Raises: ModelUnavailable."""
     paths = {ENGINES[task] for task in model.tasks if task in ENGINES}
     if len(paths) != 1:
-        raise ModelUnavailable(model.name, f"no one engine does {', '.join(model.tasks) or 'nothing'}")
-    engine: Engine = find(paths.pop())(model)
+        raise ModelUnavailable(
+            model.name, f"no single engine supports {', '.join(model.tasks) or 'a model without tasks'}"
+        )
+    engine: Engine = import_object(paths.pop())(model)
     return engine
 
 
-def find(path: str) -> Any:
-    """The thing at an import path "module:name"."""
+def import_object(path: str) -> Any:
+    """The object at an import path "module:name"."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)

@@ -1,35 +1,35 @@
-"""What a model's tokenizers make of a prompt: too long, or words they never met."""
+"""Notes on a prompt from a model's tokenizers: that it is too long, or which of its words are unknown."""
 
 import re
+from itertools import islice
 from typing import Any
 
 from bot.error_texts import PROMPT_TOO_LONG, UNKNOWN_WORDS, WEIGHTS_UNREAD
-from bot.prompts.grammar import has_weights, words_of
+from bot.prompts.grammar import has_weights, plain_text
 
-_LONGEST = 512
-"""Tokens; tokenizers without a limit of their own say 10 to the 30th."""
-_MOST_NAMED = 6
-_SMALL = frozenset(
+_MAX_TOKENS = 512
+"""Tokenizers without a limit report 10 to the power of 30."""
+_MAX_WORDS = 6
+_STOPWORDS = frozenset(
     """
     a an the this that these those some any my your his her our their its i you he she we they me him us them it
     and or of in on at by to for from with into onto as is are be there here please very so just
-    """.split()  # noqa: SIM905 - sixty quoted words hide what the list is
+    """.split()  # noqa: SIM905 - sixty quoted words would hide what the list is
 )
-"""Words that name nothing: whether a model knows them tells a person nothing."""
-TOO_LONG = PROMPT_TOO_LONG
+"""Words without content: not worth a note when a model does not know them."""
 
 
-def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_whole: bool = False) -> tuple[str, ...]:
+def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_in_full: bool = False) -> tuple[str, ...]:
     """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words.
 
-    `is_read_whole`: weights and what is beyond the encoder's length count, too.
+    `is_read_in_full`: the encoder supports prompt weights and prompts beyond its length.
     """
-    words = words_of(prompt)
+    words = plain_text(prompt)
     tokenizers = [t for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, name, None))]
     notes = []
-    if not is_read_whole and tokenizers and all(_is_cut(tokenizer, words) for tokenizer in tokenizers):
-        notes.append(TOO_LONG)
-    if not is_read_whole and has_weights(prompt):
+    if not is_read_in_full and tokenizers and all(_is_truncated(tokenizer, words) for tokenizer in tokenizers):
+        notes.append(PROMPT_TOO_LONG)
+    if not is_read_in_full and has_weights(prompt):
         notes.append(WEIGHTS_UNREAD)
     if tokenizers:
         notes += question_notes(tokenizers[0], words, is_demo=is_demo)
@@ -37,24 +37,24 @@ def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_whole: bo
 
 
 def question_notes(tokenizer: Any, question: str, *, is_demo: bool) -> tuple[str, ...]:
-    """What a demo model does not know of a text; other models' vocabularies know everything."""
+    """The words that a demo model does not know; the vocabularies of other models are complete."""
     words = unknown_words(tokenizer, question) if is_demo else []
     return (UNKNOWN_WORDS.format(words=", ".join(words)),) if words else ()
 
 
 def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
-    """The first few words of the prompt that the tokenizer has no token for, each once."""
+    """The first few distinct words of the prompt for which the tokenizer has no token."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.bos_token_id):
-        return []  # a byte-level vocabulary knows everything; CLIP's unknown token is its end token
+        return []  # a byte-level vocabulary has no unknown words; CLIP's unknown token is its end token
     words: dict[str, str] = {}
     for word in re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", prompt):
         words.setdefault(word.casefold(), word)
-    telling = (word for folded, word in words.items() if folded not in _SMALL)
-    strange = (word for word in telling if unknown in tokenizer(word, add_special_tokens=False).input_ids)
-    return [word for word, _ in zip(strange, range(_MOST_NAMED), strict=False)]
+    candidates = (word for folded, word in words.items() if folded not in _STOPWORDS)
+    unknown_ones = (word for word in candidates if unknown in tokenizer(word, add_special_tokens=False).input_ids)
+    return list(islice(unknown_ones, _MAX_WORDS))
 
 
-def _is_cut(tokenizer: Any, prompt: str) -> bool:
-    limit = min(tokenizer.model_max_length, _LONGEST)
+def _is_truncated(tokenizer: Any, prompt: str) -> bool:
+    limit = min(tokenizer.model_max_length, _MAX_TOKENS)
     return len(tokenizer(prompt, truncation=False).input_ids) > limit

@@ -1,7 +1,6 @@
-"""What the hardware has, found out without importing torch here.
+"""Finds the devices of this machine without importing torch.
 
-Most machines without a graphics card show that at once; only where there may be one does a short child process ask
-torch.
+On most machines without a graphics card, file names are enough; otherwise a short-lived child process asks torch.
 """
 
 import asyncio
@@ -18,17 +17,16 @@ from pathlib import Path
 import structlog
 
 from bot.errors import ConfigError
-from inference.ipc.environment import clean_environment
-from inference.ipc.process import ROOT
+from inference.ipc.environment import ROOT, clean_environment
 
 _log = structlog.get_logger("inference")
-_PROBE_S = 60.0
-_NAMES = ("cuda", "mps", "xpu", "cpu")
-"""What torch calls devices; AMD's cards too are "cuda" to it."""
-_KINDS = ("cuda", "rocm", "mps", "xpu", "cpu")
-"""In the order in which "auto" takes them."""
+_PROBE_TIMEOUT_S = 60.0
+_TORCH_KINDS = ("cuda", "mps", "xpu", "cpu")
+"""torch's names of device types; AMD's cards are "cuda" as well."""
+_AUTO_ORDER = ("cuda", "rocm", "mps", "xpu", "cpu")
+"""Kinds of devices in the order of preference for "auto"."""
 _DEVICE_NODES = ("nvidia[0-9]*", "nvidiactl", "dxg", "kfd", "dri/renderD*")
-"""Under /dev on Linux: NVIDIA, WSL's graphics, AMD's compute, any graphics card that renders."""
+"""Under /dev on Linux: NVIDIA, WSL's GPU, AMD's compute driver, any card with a render node."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +37,13 @@ class DevicesSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware:
-    """One device. `kind`: "cuda" (NVIDIA), "rocm" (AMD), "xpu" (Intel), "mps" (Apple) or "cpu".
+class DeviceInfo:
+    """One device.
 
-    `memory_mb`: its own memory or, where it shares the machine's, what it may take of that; MiB, 0: unknown.
-    `bfloat16`: computes in it by itself; older cards imitate it.
+    Attributes:
+        kind: "cuda" (NVIDIA), "rocm" (AMD), "xpu" (Intel), "mps" (Apple) or "cpu".
+        memory_mb: its own memory or, where it shares the machine's, the part it may use; MiB, 0: unknown.
+        bfloat16: native support; older cards emulate it.
     """
 
     name: str
@@ -56,27 +56,27 @@ class Hardware:
 async def configured_devices(settings: DevicesSettings) -> list[str]:
     """The names of the devices to use; never empty.
 
-    Raises: ConfigError, when a name is none that torch could know.
+    Raises: ConfigError, when torch has no device of that name.
     """
     if settings.use != "auto":
         names = [settings.use] if isinstance(settings.use, str) else list(settings.use)
-        _check(names)
+        _check_names(names)
         return names
-    if is_surely_without_accelerator():
+    if has_no_accelerator():
         return ["cpu"]
-    return choose(await probe())
+    return choose_devices(await probe_devices())
 
 
-def choose(found: Sequence[Hardware]) -> list[str]:
-    """All NVIDIA cards, else the others of the best kind there is."""
-    for kind in _KINDS:
-        if names := [device.name for device in found if device.kind == kind]:
+def choose_devices(devices: Sequence[DeviceInfo]) -> list[str]:
+    """All devices of the first kind in `_AUTO_ORDER` that the machine has."""
+    for kind in _AUTO_ORDER:
+        if names := [device.name for device in devices if device.kind == kind]:
             return names
     return ["cpu"]
 
 
-async def probe() -> list[Hardware]:
-    """Ask torch, in a child process. Takes seconds; only the CPU is found when the child fails."""
+async def probe_devices() -> list[DeviceInfo]:
+    """Ask torch in a child process, which takes seconds. Returns only the CPU when the child fails."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -88,20 +88,20 @@ async def probe() -> list[Hardware]:
         env=clean_environment(os.environ),
     )
     try:
-        async with asyncio.timeout(_PROBE_S):
-            said, _ = await process.communicate()
-        return [Hardware(**device) for device in json.loads(said)]
+        async with asyncio.timeout(_PROBE_TIMEOUT_S):
+            output, _ = await process.communicate()
+        return [DeviceInfo(**device) for device in json.loads(output)]
     except (TimeoutError, ValueError, TypeError) as error:
-        _log.warning("The hardware could not be looked at", action="probe_failed", problem=repr(error))
-        return [Hardware(name="cpu", kind="cpu")]
+        _log.warning("The hardware could not be inspected", action="probe_failed", problem=repr(error))
+        return [DeviceInfo(name="cpu", kind="cpu")]
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
 
 
-def is_surely_without_accelerator(dev: Path = Path("/dev")) -> bool:
-    """True when a look at file names already tells that torch has nothing but the CPU here."""
+def has_no_accelerator(dev: Path = Path("/dev")) -> bool:
+    """True when file names are enough to tell that torch can only use the CPU here."""
     with contextlib.suppress(PackageNotFoundError):
         if version("torch").endswith("+cpu"):
             return True
@@ -110,15 +110,18 @@ def is_surely_without_accelerator(dev: Path = Path("/dev")) -> bool:
     return platform.system() == "Darwin" and platform.machine() != "arm64"
 
 
-def _check(names: Sequence[str]) -> None:
-    wrong = [name for name in names if not _is_device(name)]
+def _check_names(names: Sequence[str]) -> None:
+    wrong = [name for name in names if not _is_device_name(name)]
     if wrong or not names:
         raise ConfigError(
-            [f'devices.use: {name!r} is no device; use "auto", "cpu", "mps", "cuda:0", "xpu:0", ...' for name in wrong]
+            [
+                f'devices.use: {name!r} is not a device; use "auto", "cpu", "mps", "cuda:0", "xpu:0", ...'
+                for name in wrong
+            ]
             or ["devices.use: the list is empty"]
         )
 
 
-def _is_device(name: str) -> bool:
+def _is_device_name(name: str) -> bool:
     kind, colon, index = name.partition(":")
-    return kind in _NAMES and (not colon or index.isdigit())
+    return kind in _TORCH_KINDS and (not colon or index.isdigit())

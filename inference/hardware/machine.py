@@ -1,4 +1,4 @@
-"""What this machine has, for saying which models would fit."""
+"""The machine's devices, memory and disk, to estimate which models fit."""
 
 import asyncio
 import shutil
@@ -7,28 +7,28 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from bot.memory.fit import Hardware, can_quantize
-from bot.settings import hub_cache, nearest_folder
+from bot.memory.fit import MachineSpec, can_quantize
+from bot.settings import hub_cache_dir, nearest_existing_dir
 from inference.hardware import devices
 
 _MB = 2**20
 
 
 @dataclass
-class Machine:
-    """Its devices are asked for once, which may take a child process seconds; memory and disk each time."""
+class MachineProbe:
+    """Devices are probed once, which can take a child process seconds; memory and disk on every call."""
 
     data_dir: Path
-    _devices: list[devices.Hardware] | None = None
+    _devices: list[devices.DeviceInfo] | None = None
 
-    async def __call__(self) -> Hardware:
-        """Devices, memory, and the disk that models go to."""
+    async def __call__(self) -> MachineSpec:
+        """Devices, memory, and the disk of the model cache."""
         if self._devices is None:
-            sure = devices.is_surely_without_accelerator()
-            self._devices = [devices.Hardware(name="cpu", kind="cpu")] if sure else await devices.probe()
+            cpu = devices.DeviceInfo(name="cpu", kind="cpu")
+            self._devices = [cpu] if devices.has_no_accelerator() else await devices.probe_devices()
         memory = psutil.virtual_memory()
-        disk = await asyncio.to_thread(shutil.disk_usage, nearest_folder(hub_cache(), self.data_dir))
-        return Hardware(
+        disk = await asyncio.to_thread(shutil.disk_usage, nearest_existing_dir(hub_cache_dir(), self.data_dir))
+        return MachineSpec(
             devices=tuple((device.name, device.kind, device.memory_mb) for device in self._devices),
             ram_mb=int(memory.total // _MB),
             free_ram_mb=int(memory.available // _MB),

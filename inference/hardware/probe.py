@@ -1,6 +1,6 @@
-"""Asks torch what the hardware has and prints it as JSON: `python -m inference.hardware.probe`.
+"""Prints the devices that torch finds, as JSON: `python -m inference.hardware.probe`.
 
-A short process of its own, so that whoever wants to know need not import torch.
+A short-lived process of its own, because the parent must not import torch.
 """
 
 import json
@@ -8,26 +8,26 @@ import sys
 from typing import Any
 
 
-def look() -> list[dict[str, Any]]:
-    """Every device that torch can compute on, best first: name, kind, title, memory in MiB (0: unknown),
-    and whether it computes in bfloat16 by itself.
+def list_devices() -> list[dict[str, Any]]:
+    """Every device that torch can use, the best first: name, kind, title, memory in MiB (0: unknown), and whether it
+    supports bfloat16 natively.
     """
     import torch
 
-    found: list[dict[str, Any]] = []
+    devices: list[dict[str, Any]] = []
     for family in ("cuda", "xpu"):
         backend = getattr(torch, family, None)
         for index in range(backend.device_count() if backend and backend.is_available() else 0):
-            found.append(_card(torch, family, index))
+            devices.append(_describe_gpu(torch, family, index))
     if torch.backends.mps.is_available():
         memory_mb = torch.mps.recommended_max_memory() // 2**20 or _ram_mb()
-        found.insert(0, {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": memory_mb})
-    found.append({"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": _ram_mb()})
-    return found
+        devices.insert(0, {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": memory_mb})
+    devices.append({"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": _ram_mb()})
+    return devices
 
 
-def _card(torch: Any, family: str, index: int) -> dict[str, Any]:
-    """A card with memory of its own. torch calls AMD's cards cuda too."""
+def _describe_gpu(torch: Any, family: str, index: int) -> dict[str, Any]:
+    """A card with its own memory. torch calls AMD's cards "cuda" as well."""
     properties = getattr(torch, family).get_device_properties(index)
     is_amd = family == "cuda" and bool(torch.version.hip)
     return {
@@ -46,4 +46,4 @@ def _ram_mb() -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(look()))
+    sys.stdout.write(json.dumps(list_devices()))

@@ -1,4 +1,4 @@
-"""The parent's side of downloads: starts a child for each order and passes on what it says."""
+"""The parent's side of downloads: starts a child for each request and relays its messages."""
 
 import asyncio
 import os
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bot.errors import DownloadFailed, EaselError
-from bot.ports import Listing, Transfer, Wanted
-from bot.settings import hub_cache, hub_folder
+from bot.ports import DownloadProgress, RepoListing, RepoRef
+from bot.settings import hub_cache_dir, hub_repo_dir
 from inference.ipc import messages
 from inference.ipc.environment import clean_environment
 from inference.ipc.process import ChildProcess
@@ -24,46 +24,49 @@ _NETWORK = re.compile(
 
 
 def network_environment(environ: Mapping[str, str], token: str) -> dict[str, str]:
-    """What the download child may see: what every child sees, the network's variables, and the token."""
-    kept = clean_environment(environ) | {name: value for name, value in environ.items() if _NETWORK.fullmatch(name)}
+    """The download child's variables: those of every child, the network settings, and the token."""
+    allowed = clean_environment(environ) | {name: value for name, value in environ.items() if _NETWORK.fullmatch(name)}
     if not environ.get("HF_HUB_OFFLINE"):
-        del kept["HF_HUB_OFFLINE"]
-    # The bytes are fetched by range and resumed, which xet's own protocol does not do over a restart.
-    kept["HF_HUB_DISABLE_XET"] = "1"
-    return kept | ({"HF_TOKEN": token} if token else {})
+        del allowed["HF_HUB_OFFLINE"]
+    # Files are downloaded by range and resumed; Xet's protocol cannot resume after a restart.
+    allowed["HF_HUB_DISABLE_XET"] = "1"
+    return allowed | ({"HF_TOKEN": token} if token else {})
 
 
 @dataclass
-class HubDownloads:
+class HubClient:
     """Implements `bot.ports.Downloads`."""
 
     token: str = field(default="", repr=False)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
-    patience: messages.Patience = field(default_factory=messages.Patience)
-    _busy: set[str] = field(default_factory=set)
+    retry_policy: messages.RetryPolicy = field(default_factory=messages.RetryPolicy)
+    _downloading: set[str] = field(default_factory=set)
 
-    async def look(self, wanted: Wanted) -> Listing:
-        async with self._child(wanted.repo) as child:
-            child.post(messages.Look(wanted))
-            listing = _checked(wanted.repo, await _next(child, wanted.repo))
-        assert isinstance(listing, Listing)
+    async def inspect_repo(self, ref: RepoRef) -> RepoListing:
+        async with self._start_child(ref.repo) as child:
+            child.send(messages.InspectRepo(ref))
+            listing = _raise_if_failed(ref.repo, await _receive(child, ref.repo))
+        assert isinstance(listing, RepoListing)
         return listing
 
-    async def fetch(self, listing: Listing) -> AsyncGenerator[Transfer, None]:
-        repo = listing.wanted.repo
-        if repo in self._busy:
+    async def download(self, listing: RepoListing) -> AsyncGenerator[DownloadProgress, None]:
+        repo = listing.ref.repo
+        if repo in self._downloading:
             raise DownloadFailed(repo, "twice")
-        self._busy.add(repo)
+        self._downloading.add(repo)
         try:
-            async with self._child(repo) as child:
-                child.post(messages.Fetch(listing, self.patience))
-                while not isinstance(said := _checked(repo, await _next(child, repo)), messages.Fetched):
-                    yield said
+            async with self._start_child(repo) as child:
+                child.send(messages.DownloadRepo(listing, self.retry_policy))
+                while True:
+                    message = _raise_if_failed(repo, await _receive(child, repo))
+                    if isinstance(message, messages.DownloadDone):
+                        return
+                    yield message
         finally:
-            self._busy.discard(repo)
+            self._downloading.discard(repo)
 
     @asynccontextmanager
-    async def _child(self, repo: str) -> AsyncGenerator[ChildProcess, None]:
+    async def _start_child(self, repo: str) -> AsyncGenerator[ChildProcess, None]:
         environ = network_environment(self.environ, self.token)
         try:
             child = await ChildProcess.start("downloads", "inference.hub.worker", environ=environ)
@@ -74,42 +77,43 @@ class HubDownloads:
         finally:
             await child.close()
 
-    async def usage(self) -> dict[str, int]:
-        return await asyncio.to_thread(_usage)
+    async def disk_usage(self) -> dict[str, int]:
+        return await asyncio.to_thread(_cache_usage)
 
-    async def remove(self, repo: str) -> int:
-        return await asyncio.to_thread(_remove, repo)
+    async def delete_repo(self, repo: str) -> int:
+        return await asyncio.to_thread(_delete_repo, repo)
 
 
-async def _next(child: ChildProcess, repo: str) -> Any:
+async def _receive(child: ChildProcess, repo: str) -> Any:
     try:
-        said = await child.receive()
-    except messages.BadFrame:
-        said = None
-    if said is None:
+        message = await child.receive()
+    except messages.ProtocolError:
+        message = None
+    if message is None:
         raise DownloadFailed(repo, "broken")
-    return said
+    return message
 
 
-def _checked(repo: str, said: Any) -> Any:
-    if isinstance(said, messages.Failure):
-        error: EaselError = messages.unpack_error(said)
+def _raise_if_failed(repo: str, message: Any) -> Any:
+    if isinstance(message, messages.PackedError):
+        error: EaselError = messages.unpack_error(message)
         raise error
-    return said
+    return message
 
 
-def _usage() -> dict[str, int]:
-    found = {}
-    for folder in hub_cache().glob("models--*"):
+def _cache_usage() -> dict[str, int]:
+    sizes = {}
+    for folder in hub_cache_dir().glob("models--*"):
         repo = folder.name.removeprefix("models--").replace("--", "/", 1)
-        found[repo] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return found
+        files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+        sizes[repo] = sum(path.stat().st_size for path in files)
+    return sizes
 
 
-def _remove(repo: str) -> int:
-    folder = hub_folder(repo)
+def _delete_repo(repo: str) -> int:
+    folder = hub_repo_dir(repo)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo) or not folder.is_dir():
         return 0
-    freed = _usage().get(repo, 0)
+    freed = _cache_usage().get(repo, 0)
     shutil.rmtree(folder)
     return freed

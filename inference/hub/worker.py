@@ -1,49 +1,50 @@
-"""The download child: the only process that talks to a hub and that sees `HF_TOKEN`. Imports no torch.
+"""The download worker: the only process that connects to a hub and that has `HF_TOKEN`. Imports no torch.
 
-Run as `python -m inference.hub.worker PARENT_PID`. One order, then its answer; it ends with its parent.
+Run as `python -m inference.hub.worker PARENT_PID`. It handles one request, and ends with its parent.
 """
 
 import os
 import sys
 
 from bot.errors import DownloadFailed, EaselError
-from bot.ports import Listing
+from bot.ports import RepoListing
 from inference.ipc import child, messages
 
 
-def answer(line: child.Line, order: object) -> object:
-    from inference.hub import listing, transfer  # read the environment when it is imported
+def handle_request(pipes: child.PipeConnection, request: object) -> object:
+    from inference.hub import listing, transfer  # the library reads the environment at import
 
     token = os.environ.get("HF_TOKEN", "")
     try:
-        match order:
-            case messages.Look(wanted):
-                return listing.look(wanted, token)
-            case messages.Fetch(found, patience):
-                transfer.fetch(found, token, patience, line.send)
-                return messages.Fetched()
+        match request:
+            case messages.InspectRepo(ref):
+                return listing.inspect_repo(ref, token)
+            case messages.DownloadRepo(repo_listing, retry_policy):
+                transfer.download(repo_listing, token, retry_policy, pipes.send)
+                return messages.DownloadDone()
     except EaselError as error:
         return messages.pack_error(error)
     except Exception as error:
-        child.log("error", "A download failed", problem=f"{type(error).__name__}: {child.trace(error)[-2000:]}")
-        return messages.pack_error(DownloadFailed(_repo_of(order), "broken"))
+        problem = f"{type(error).__name__}: {child.format_traceback(error)[-2000:]}"
+        child.log("error", "A download failed", problem=problem)
+        return messages.pack_error(DownloadFailed(_repo_of(request), "broken"))
     return messages.pack_error(DownloadFailed("", "broken"))
 
 
-def _repo_of(order: object) -> str:
-    match order:
-        case messages.Look(wanted) | messages.Fetch(Listing(wanted=wanted), _):
-            return wanted.repo
+def _repo_of(request: object) -> str:
+    match request:
+        case messages.InspectRepo(ref) | messages.DownloadRepo(RepoListing(ref=ref), _):
+            return ref.repo
     return ""
 
 
 def main() -> None:
-    parent = int(sys.argv[1])
-    line = child.take_line()
-    child.settle(parent, niceness=5)
-    order = line.receive()
-    if order is not None:
-        line.send(answer(line, order))
+    parent_pid = int(sys.argv[1])
+    pipes = child.open_pipes()
+    child.detach_from_terminal(parent_pid, nice=5)
+    request = pipes.receive()
+    if request is not None:
+        pipes.send(handle_request(pipes, request))
     os._exit(0)
 
 

@@ -1,1 +1,1 @@
-"""Sanitises, encodes and resizes images, in a child process of its own."""
+"""Sanitizes, encodes and resizes images, in a child process of its own."""

@@ -1,7 +1,6 @@
-"""Makes an uploaded picture safe. Runs only in the picture child, whose memory and time are limited.
+"""Sanitizes an uploaded image. Runs only in the image worker, whose memory and time are limited.
 
-The header decides before anything is decoded. What comes out is a new image that shares nothing with the
-upload but its pixels.
+The header is checked before anything is decoded. The result is a new image that shares only its pixels with the upload.
 """
 
 import io
@@ -12,14 +11,14 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bot.errors import TooLarge, UnsupportedMedia
 from inference.images.metadata import XMP_KEYWORD, comment_text
-from inference.images.metadata_reader import MAX_TEXT, Recipe, read_recipe
-from inference.ipc.messages import CleanReply, CleanRequest
+from inference.images.metadata_reader import MAX_TEXT, GenerationMetadata, parse_generation_metadata
+from inference.ipc.messages import SanitizeReply, SanitizeRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _JPEG_QUALITY = 95
 _USER_COMMENT = 0x9286
 
-_OTHER_KINDS = (
+_UNSUPPORTED_FORMATS = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"BM", "BMP"),
@@ -32,42 +31,42 @@ _OTHER_KINDS = (
     (b"\0\0\0\x0cJXL ", "JPEG XL"),
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
 )
-"""How files begin that people take for pictures but that are not read here."""
-_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
+"""First bytes of formats that are not supported but may be uploaded as images."""
+_FTYP_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
 
 
-def clean(request: CleanRequest) -> CleanReply:
-    """The first frame, upright, 8-bit RGB or RGBA, without metadata; JPEG stays JPEG, the rest is PNG.
+def sanitize(request: SanitizeRequest) -> SanitizeReply:
+    """The first frame, upright, as 8-bit RGB or RGBA without metadata; JPEG stays JPEG, other formats become PNG.
 
     Raises: UnsupportedMedia, TooLarge.
     """
     if not request.data:
         raise UnsupportedMedia("empty")
     with warnings.catch_warnings():
-        # Bombs are errors. The rest is about odd metadata and odd multi-picture files, which phones write every day.
+        # Decompression bombs are errors. Other warnings are about odd metadata and multi-picture files of phones.
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         megapixels = round(request.max_pixels / 1e6)
-        image = _opened(request.data, megapixels)
+        image = _open_header(request.data, megapixels)
         if image.width * image.height > request.max_pixels:
             raise TooLarge(limit=megapixels, unit="megapixels")
         try:
-            kind = image.format
-            fresh = _upright(image)
-            recipe = _recipe(image)
+            source_format = image.format
+            upright = _to_upright_rgb(image)
+            metadata = _read_metadata(image)
         except MemoryError:
             raise TooLarge(limit=megapixels, unit="megapixels") from None
-        except Exception as error:  # decoders raise nearly anything for bytes that are wrong
+        except Exception as error:  # decoders can raise anything for damaged data
             raise UnsupportedMedia("damaged", found=image.format or "") from error
-        return _reply(fresh, "JPEG" if kind in ("JPEG", "MPO") else "PNG", recipe)
+        return _encode_reply(upright, "JPEG" if source_format in ("JPEG", "MPO") else "PNG", metadata)
 
 
-def _opened(data: bytes, megapixels: int) -> Image.Image:
-    """The header read, no pixel decoded."""
+def _open_header(data: bytes, megapixels: int) -> Image.Image:
+    """Read the header; no pixel is decoded."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise _refusal(data) from error
+        raise _refusal_for(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge(limit=megapixels, unit="megapixels") from error
     except Exception as error:
@@ -77,14 +76,14 @@ def _opened(data: bytes, megapixels: int) -> Image.Image:
     return image
 
 
-def _refusal(data: bytes) -> UnsupportedMedia:
-    """Why bytes that are none of `FORMATS` are refused."""
+def _refusal_for(data: bytes) -> UnsupportedMedia:
+    """The error for bytes in none of `FORMATS`."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
-        return UnsupportedMedia("format", found=_BRANDS[data[8:12]])
+    if data[4:8] == b"ftyp" and data[8:12] in _FTYP_BRANDS:
+        return UnsupportedMedia("format", found=_FTYP_BRANDS[data[8:12]])
     if b"<svg" in start.lower():
         return UnsupportedMedia("format", found="SVG")
-    for magic, name in _OTHER_KINDS:
+    for magic, name in _UNSUPPORTED_FORMATS:
         if data.startswith(magic) or start.startswith(magic):
             return UnsupportedMedia("format", found=name)
     for magic in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF"):
@@ -93,27 +92,27 @@ def _refusal(data: bytes) -> UnsupportedMedia:
     return UnsupportedMedia("not_a_picture")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _to_upright_rgb(image: Image.Image) -> Image.Image:
     image.seek(0)
     image.load()
-    turned = _turned(_eight_bit(image))
-    mode = "RGBA" if _has_alpha(turned) else "RGB"
-    pixels = turned.convert(mode)
-    fresh = Image.new(mode, pixels.size)
-    fresh.paste(pixels)
-    return fresh
+    upright = _apply_exif_orientation(_to_eight_bit(image))
+    mode = "RGBA" if _has_alpha(upright) else "RGB"
+    pixels = upright.convert(mode)
+    clean = Image.new(mode, pixels.size)
+    clean.paste(pixels)
+    return clean
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """As EXIF says that the camera was held; as it lies when EXIF is rubbish."""
+def _apply_exif_orientation(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF orientation says; unchanged if the EXIF data is damaged."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:
         return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bit; `convert` alone would cut every light value off at white."""
+def _to_eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bit; `convert` alone would clip all light values to white."""
     if not image.mode.startswith("I"):
         return image
     grey = image.point(lambda value: value * (1 / 256)).convert("L")
@@ -125,32 +124,32 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def _reply(image: Image.Image, kind: str, recipe: Recipe | None) -> CleanReply:
+def _encode_reply(image: Image.Image, image_format: str, metadata: GenerationMetadata | None) -> SanitizeReply:
     out = io.BytesIO()
-    if kind == "JPEG":
+    if image_format == "JPEG":
         image.convert("RGB").save(out, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     else:
         image.save(out, "PNG")
-    return CleanReply(
+    return SanitizeReply(
         data=out.getvalue(),
-        media_type=f"image/{kind.lower()}",
+        media_type=f"image/{image_format.lower()}",
         width=image.width,
         height=image.height,
-        parameters=recipe,
+        parameters=metadata,
     )
 
 
-# ---------------------------------------------------------------- what it says of itself
+# ---------------------------------------------------------------- metadata
 
 
-def _recipe(image: Image.Image) -> Recipe | None:
-    """Never raises: a picture is worth keeping even if what it says is rubbish."""
+def _read_metadata(image: Image.Image) -> GenerationMetadata | None:
+    """Never raises: an image with damaged metadata is still accepted."""
     try:
         texts = {name: _as_text(value) for name, value in image.info.items() if isinstance(name, str)}
         xmp = texts.get("xmp") or texts.get(XMP_KEYWORD, "")
         parameters = texts.get("parameters") or _user_comment(image)
         easel, comfyui = texts.get("easel", ""), texts.get("prompt", "")
-        return read_recipe(easel=easel, xmp=xmp, parameters=parameters, comfyui=comfyui)
+        return parse_generation_metadata(easel=easel, xmp=xmp, parameters=parameters, comfyui=comfyui)
     except Exception:
         return None
 

@@ -1,7 +1,7 @@
-"""What every picture made here says of itself, in every encoding.
+"""The metadata of every generated image, in every encoding.
 
-Three things travel with the pixels: the text that A1111 introduced and many tools read, Easel's own JSON, which
-gives the exact command back, and the IPTC's word that an algorithm made it.
+Three things are stored with the pixels: the text format of AUTOMATIC1111, which many tools read; Easel's own JSON,
+which restores the exact command; and the IPTC source type for generated media.
 """
 
 import json
@@ -12,40 +12,40 @@ from xml.sax.saxutils import escape, quoteattr
 
 from bot.models import IMAGE_TO_IMAGE
 from bot.ports import Task
-from bot.prompts.grammar import prompt_of
-from inference.ipc.messages import RawPicture
+from bot.prompts.grammar import prompt_at
+from inference.ipc.messages import RawImage
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC NewsCodes, Digital Source Type: created by a model trained on sampled content."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
-"""The iTXt keyword under which PNG files carry XMP."""
+"""The iTXt keyword for XMP in PNG files."""
 _UNICODE = b"UNICODE\0"
 
 
-def software() -> str:
+def software_name() -> str:
     try:
         return f"Easel {version('easel')}"
     except PackageNotFoundError:
         return "Easel 0.1.0"
 
 
-def about(task: Task, picture: RawPicture) -> tuple[str, str]:
-    """The A1111 text and Easel's JSON of one picture; each makes this one picture again."""
-    own = {name: value for name, value in task.options.items() if name not in ("prompts", "asked")}
-    if "prompt" in own:
-        own["prompt"] = prompt_of(task.options, picture.index)
-    options = own | {"count": 1, "seed": picture.seed, "model": task.model.name}
-    if picture.sampler:
-        options["sampler"] = picture.sampler
+def generation_metadata(task: Task, image: RawImage) -> tuple[str, str]:
+    """The A1111 text and Easel's JSON of one image; each reproduces this one image."""
+    options = {name: value for name, value in task.options.items() if name not in ("prompts", "asked")}
+    if "prompt" in options:
+        options["prompt"] = prompt_at(task.options, image.index)
+    options |= {"count": 1, "seed": image.seed, "model": task.model.name}
+    if image.sampler:
+        options["sampler"] = image.sampler
     has_strength = task.task == IMAGE_TO_IMAGE
-    size = (picture.width, picture.height)
+    size = (image.width, image.height)
     easel = {
         "easel": 1,
         "command": task.command,
         "options": options,
-        "model_revision": picture.revision,
+        "model_revision": image.revision,
     }
-    # ASCII only: it must pass through XML and PNG unharmed whatever the prompt holds.
+    # ASCII only: any prompt must survive XML and PNG unchanged.
     return a1111_text(options, size, has_strength=has_strength), json.dumps(easel)
 
 
@@ -59,7 +59,7 @@ def a1111_text(options: Mapping[str, Any], size: tuple[int, int], *, has_strengt
         "Size": f"{size[0]}x{size[1]}",
         "Model": options.get("model"),
         "Denoising strength": options.get("strength") if has_strength else None,
-        "Version": software(),
+        "Version": software_name(),
     }
     negative = str(options.get("negative_prompt") or "")
     lines = [str(options.get("prompt", ""))]
@@ -80,7 +80,7 @@ def xmp_packet(easel: str) -> str:
         ' xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
         ' xmlns:easel="urn:easel:1/"'
-        f" xmp:CreatorTool={quoteattr(software())}"
+        f" xmp:CreatorTool={quoteattr(software_name())}"
         f" Iptc4xmpExt:DigitalSourceType={quoteattr(SOURCE_TYPE)}>"
         f"<easel:request>{escape(easel)}</easel:request>"
         "</rdf:Description></rdf:RDF></x:xmpmeta>"
@@ -89,12 +89,12 @@ def xmp_packet(easel: str) -> str:
 
 
 def user_comment(text: str) -> bytes:
-    """The value of EXIF's UserComment, as A1111 writes it: a code word, then UTF-16, big-endian."""
+    """The value of EXIF's UserComment, as A1111 writes it: a character code, then UTF-16, big-endian."""
     return _UNICODE + text.encode("utf-16-be")
 
 
 def comment_text(value: bytes) -> str:
-    """Read a UserComment that anybody wrote; "" when it is no text."""
+    """The text of a UserComment from any program; "" when it is not text."""
     code, body = value[:8], value[8:]
     if code == _UNICODE:
         body = body[: len(body) // 2 * 2]
@@ -106,11 +106,11 @@ def comment_text(value: bytes) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A value as A1111 writes it: as JSON when it would be taken for several."""
+    """A value as A1111 writes it: as JSON when it contains separators."""
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(c in text for c in ',:\n"') else text
+    return json.dumps(text, ensure_ascii=False) if any(separator in text for separator in ',:\n"') else text
 
 
 def _encodable(text: str) -> str:
-    """Without NUL, which ends a text chunk, and lone surrogates, which no encoding takes."""
+    """Without NUL, which ends a text chunk, and lone surrogates, which cannot be encoded."""
     return text.replace("\0", "").encode("utf-8", errors="replace").decode("utf-8")

@@ -1,6 +1,6 @@
-"""Makes kept pictures smaller to send, or larger to look at. Runs only in the picture child.
+"""Re-encodes stored images to fit a size limit, or resizes them. Runs only in the image worker.
 
-What a picture says of itself goes along; one that says nothing, such as a photo, is not made to say anything.
+Generation metadata is kept; an image without any, such as a photo, gets none.
 """
 
 import io
@@ -8,27 +8,27 @@ import io
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bot.errors import TooLarge, UnsupportedMedia
-from inference.images.encode import USER_COMMENT, save
+from inference.images.encode import USER_COMMENT, save_image
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
-from inference.ipc.messages import EncodeReply, EnlargeRequest, ShrinkRequest
+from inference.ipc.messages import EncodeReply, FitBytesRequest, ResizeRequest
 
-_LADDER = (("webp", 92), ("jpeg", 92), ("webp", 85), ("jpeg", 85))
-"""Formats and qualities to try at full size; after that, the picture itself gets smaller."""
-_SMALLER = 0.8
-_SMALLEST = 64
-"""Pixels of the longer side below which nothing is gained."""
+_ENCODINGS = (("webp", 92), ("jpeg", 92), ("webp", 85), ("jpeg", 85))
+"""Formats and qualities to try at full size, before the image is scaled down."""
+_SHRINK_FACTOR = 0.8
+_MIN_SIDE = 64
+"""Pixels: an image is not scaled down below this longer side."""
 
 
-def shrink(request: ShrinkRequest) -> EncodeReply:
+def fit_bytes(request: FitBytesRequest) -> EncodeReply:
     """The best encoding that fits. Raises: TooLarge, UnsupportedMedia."""
-    image = _opened(request.data)
-    parameters, easel, is_generated = said_by(image)
+    image = _open_image(request.data)
+    parameters, easel, is_generated = read_own_metadata(image)
     pixels = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB")
     scale = 1.0
     while True:
-        for image_format, quality in _LADDER if scale == 1 else _LADDER[2:]:
-            reply = save(
+        for image_format, quality in _ENCODINGS if scale == 1 else _ENCODINGS[2:]:
+            reply = save_image(
                 pixels if image_format == "webp" else _on_white(pixels),
                 image_format,
                 parameters,
@@ -38,28 +38,28 @@ def shrink(request: ShrinkRequest) -> EncodeReply:
             )
             if len(reply.data) <= request.max_bytes:
                 return reply
-        scale *= _SMALLER
+        scale *= _SHRINK_FACTOR
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        if max(size) < _SMALLEST:
+        if max(size) < _MIN_SIDE:
             raise TooLarge(limit=round(request.max_bytes / 2**20, 2), unit="MiB")
         pixels = pixels.resize(size, Image.Resampling.LANCZOS)
 
 
-def enlarge(request: EnlargeRequest) -> EncodeReply:
-    """PNG at the size asked for. Raises: UnsupportedMedia."""
-    image = _opened(request.data)
-    parameters, easel, is_generated = said_by(image)
-    larger = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB").resize(
+def resize_image(request: ResizeRequest) -> EncodeReply:
+    """PNG at the requested size. Raises: UnsupportedMedia."""
+    image = _open_image(request.data)
+    parameters, easel, is_generated = read_own_metadata(image)
+    resized = image.convert("RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB").resize(
         (request.width, request.height), Image.Resampling.LANCZOS
     )
     if parameters:
         factor = request.width / image.width
         parameters += f", Postprocess upscale by: {factor:.3g}, Postprocess upscaler: Lanczos"
-    return save(larger, "png", parameters, easel, is_generated=is_generated)
+    return save_image(resized, "png", parameters, easel, is_generated=is_generated)
 
 
-def said_by(image: Image.Image) -> tuple[str, str, bool]:
-    """What our own encodings wrote: A1111's text, Easel's JSON, and whether it calls itself generated."""
+def read_own_metadata(image: Image.Image) -> tuple[str, str, bool]:
+    """The metadata that Easel writes: A1111's text, Easel's JSON, and whether the image is marked as generated."""
     info = {name: _text(value) for name, value in image.info.items() if isinstance(name, str)}
     xmp = info.get("xmp") or info.get(XMP_KEYWORD, "")
     comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(USER_COMMENT)
@@ -68,7 +68,7 @@ def said_by(image: Image.Image) -> tuple[str, str, bool]:
     return parameters, easel, bool(parameters or easel or "trainedAlgorithmicMedia" in xmp)
 
 
-def _opened(data: bytes) -> Image.Image:
+def _open_image(data: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
         image.load()
@@ -80,9 +80,9 @@ def _opened(data: bytes) -> Image.Image:
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode != "RGBA":
         return image
-    paper = Image.new("RGB", image.size, "white")
-    paper.paste(image, mask=image.getchannel("A"))
-    return paper
+    background = Image.new("RGB", image.size, "white")
+    background.paste(image, mask=image.getchannel("A"))
+    return background
 
 
 def _text(value: object) -> str:

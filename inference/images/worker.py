@@ -1,7 +1,7 @@
-"""The picture child: decodes what strangers sent, so that nothing they send can harm the house.
+"""The image worker: decodes untrusted images in a process of its own, to protect the server.
 
-Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S`. Without torch; small; with limits on
-memory and, for each request, on processor time. It says Ready; then each request gets one reply.
+Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S`. Small, without torch, with a limit on memory and,
+for each request, on processor time. It sends Ready, then one reply to each request.
 """
 
 import contextlib
@@ -14,29 +14,29 @@ from inference.images import decode, encode, resize
 from inference.ipc import child, messages
 
 
-def answer(request: Any) -> Any:
-    """The reply to a request, or the failure to send instead."""
+def handle_request(request: Any) -> Any:
+    """The reply to a request, or its error."""
     try:
         match request:
-            case messages.CleanRequest():
-                return decode.clean(request)
+            case messages.SanitizeRequest():
+                return decode.sanitize(request)
             case messages.EncodeRequest():
-                return encode.encode(request)
-            case messages.GridRequest():
-                return encode.grid(request)
-            case messages.ShrinkRequest():
-                return resize.shrink(request)
-            case messages.EnlargeRequest():
-                return resize.enlarge(request)
-        raise EngineError(detail=f"{type(request).__name__} is no request")
+                return encode.encode_image(request)
+            case messages.ContactSheetRequest():
+                return encode.contact_sheet(request)
+            case messages.FitBytesRequest():
+                return resize.fit_bytes(request)
+            case messages.ResizeRequest():
+                return resize.resize_image(request)
+        raise EngineError(detail=f"{type(request).__name__} is not a request")
     except EaselError as error:
         return messages.pack_error(error)
     except Exception as error:
-        return messages.pack_error(EngineError(detail=child.trace(error)))
+        return messages.pack_error(EngineError(detail=child.format_traceback(error)))
 
 
 def limit_memory(memory_mb: int) -> None:
-    """Where the system can: macOS and Windows ignore or lack the limit."""
+    """Only where the system supports it: macOS ignores the limit, Windows has none."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -45,7 +45,7 @@ def limit_memory(memory_mb: int) -> None:
 
 
 def limit_cpu(cpu_s: int) -> None:
-    """The kernel ends this process when it computes longer than that from now on."""
+    """The kernel ends this process when it uses more processor time than this from now on."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -55,14 +55,14 @@ def limit_cpu(cpu_s: int) -> None:
 
 
 def main() -> None:
-    parent, memory_mb, cpu_s = (int(text) for text in sys.argv[1:4])
-    line = child.take_line()
-    child.settle(parent, niceness=0)
+    parent_pid, memory_mb, cpu_s = (int(text) for text in sys.argv[1:4])
+    pipes = child.open_pipes()
+    child.detach_from_terminal(parent_pid, nice=0)
     limit_memory(memory_mb)
-    line.send(messages.Ready(slots=1))
-    while (request := line.receive()) is not None:
+    pipes.send(messages.Ready(slots=1))
+    while (request := pipes.receive()) is not None:
         limit_cpu(cpu_s)
-        line.send(answer(request))
+        pipes.send(handle_request(request))
         del request
     os._exit(0)
 

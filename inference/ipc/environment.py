@@ -1,10 +1,14 @@
-"""The environment of a child process: what torch and Hugging Face need, and no secret.
+"""The environment of a child process: the variables that torch and Hugging Face need, without secrets.
 
-An allow-list, and from that everything is left out that looks like a secret.
+An allow-list, from which every name that looks like a secret is removed.
 """
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The clone. Children start here and find the same packages and relative model folders."""
 
 _ALLOWED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|SYSTEMDRIVE|WINDIR"
@@ -22,7 +26,7 @@ _FIXED = {
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    # Their warnings quote prompts.
+    # Their warnings can quote prompts.
     "TRANSFORMERS_VERBOSITY": "error",
     "DIFFUSERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
@@ -32,8 +36,8 @@ _FIXED = {
 
 
 def clean_environment(environ: Mapping[str, str], threads: int = 0) -> dict[str, str]:
-    """What of `environ` a child may see, and our own additions. `threads` 0: the libraries' default."""
-    kept = {name: value for name, value in environ.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
+    """The variables of `environ` that a child may see, and our own. `threads` 0: the libraries' default."""
+    allowed = {name: value for name, value in environ.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
     if threads:
-        kept |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return kept | _FIXED
+        allowed |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    return allowed | _FIXED

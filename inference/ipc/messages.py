@@ -1,7 +1,7 @@
-"""What parent and child say to each other: frozen dataclasses in length-prefixed frames.
+"""The messages between parent and child: frozen dataclasses in length-prefixed frames.
 
-Frames are pickled, but only the classes named here can be unpickled: a child that went bad cannot
-make its parent run anything. Errors travel as a class name and plain fields.
+Frames are pickled, but only dataclasses of this module and of the core can be unpickled: a compromised child cannot
+make its parent run code. Errors are sent as a class name and plain fields.
 """
 
 import io
@@ -16,63 +16,68 @@ import bot.models
 import bot.ports
 from bot import errors
 from bot.models import ModelSpec
-from bot.ports import Described, Listing, Measured, Progress, Task, Wanted
+from bot.ports import Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
 
-MAX_FRAME = 512 * 2**20
-"""Bytes. Nothing that Easel sends is near it; a longer frame is noise."""
+MAX_FRAME_BYTES = 512 * 2**20
+"""Bytes. Easel sends nothing near this size; a longer frame is refused."""
 
 _LENGTH = struct.Struct(">I")
 HEADER_SIZE = _LENGTH.size
 
 
-class BadFrame(Exception):
-    """The bytes are no message: the other side is broken or is not Easel."""
+class ProtocolError(Exception):
+    """The bytes are not a message: the other side is broken or is not Easel."""
 
 
 # ---------------------------------------------------------------- to the child
 
 
 @dataclass(frozen=True, kw_only=True)
-class Begin:
-    """The first message. `engines` is the import path of the factory, "module:function"; `checker` that of what makes
-    `inference.safety.checker.Scores` of the classifier. `rates`: what was measured on this device before.
+class Init:
+    """The first message.
+
+    Attributes:
+        engine_factory: import path of a function that makes an engine for a model, "module:function".
+        classifier_factory: import path of a function that loads the classifier as an
+            `inference.safety.checker.ImageScorer`.
+        measurements: measured on this device by earlier processes.
     """
 
     device: str
-    engines: str
+    engine_factory: str
     classifier: ModelSpec | None = None
-    checker: str = ""
+    classifier_factory: str = ""
     threads: int = 0
-    max_warm: int = 4
-    warm_memory_mb: int = 0
-    silence_s: float = 30.0
-    rates: tuple[Measured, ...] = ()
+    max_loaded_models: int = 4
+    loaded_models_mb: int = 0
+    heartbeat_timeout_s: float = 30.0
+    measurements: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
-class Run:
+class StartTask:
     task: Task
 
 
 @dataclass(frozen=True)
-class Cancel:
+class CancelTask:
     task_id: str
 
 
 @dataclass(frozen=True)
-class Watch:
+class SetPreviews:
     task_id: str
-    watched: bool
+    is_enabled: bool
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadModel:
     model: ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
-    """Give the memory of these models back, or, with none named, of all that nothing runs on."""
+class UnloadModels:
+    """Unload these models, or, if none is named, all models that no task runs on."""
 
     models: tuple[str, ...] = ()
 
@@ -83,101 +88,102 @@ class Shutdown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How a download bears with its hub: seconds without a byte, tries without progress, and the waits between."""
+class RetryPolicy:
+    """When a download gives up: seconds without a byte, attempts without progress, and the delays between them."""
 
-    stall_s: float = 60.0
-    tries: int = 6
-    pause_s: float = 1.0
-    most_s: float = 120.0
-
-
-@dataclass(frozen=True)
-class Look:
-    wanted: Wanted
+    stall_timeout_s: float = 60.0
+    max_attempts: int = 6
+    backoff_s: float = 1.0
+    max_backoff_s: float = 120.0
 
 
 @dataclass(frozen=True)
-class Fetch:
-    listing: Listing
-    patience: Patience
+class InspectRepo:
+    ref: RepoRef
+
+
+@dataclass(frozen=True)
+class DownloadRepo:
+    listing: RepoListing
+    retry_policy: RetryPolicy
 
 
 # ---------------------------------------------------------------- from the child
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """All of it is there and right."""
+class DownloadDone:
+    """All files are in the cache and verified."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The child runs. `slots`: how many tasks it takes at once."""
+    """The child runs. `slots`: number of tasks it runs concurrently."""
 
     slots: int
 
 
 @dataclass(frozen=True)
-class Beat:
-    """The child lives. `memory_mb`: what it holds, MiB (on the device where that has its own)."""
+class Heartbeat:
+    """The child is alive. `memory_mb`: memory it uses, MiB: the device's, where the device has its own, else RAM."""
 
     memory_mb: int
 
 
 @dataclass(frozen=True)
-class Received:
-    """From now on the task is this child's business, and its death the task's risk."""
+class TaskAccepted:
+    """The child has received the task: if it crashes from now on, the task can be the cause."""
 
     task_id: str
 
 
 @dataclass(frozen=True)
-class Loading:
+class ModelLoading:
     model: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """Loading ended, well or not. `warm`: the models that are loaded now."""
+class ModelLoaded:
+    """Loading succeeded or failed. `loaded_models`: all models that are loaded now."""
 
     model: str
-    warm: tuple[str, ...]
-    described: Described | None = None
-    measured: Measured | None = None
-    failure: "Failure | None" = None
+    loaded_models: tuple[str, ...]
+    capabilities: ModelCapabilities | None = None
+    measurement: Measurement | None = None
+    failure: "PackedError | None" = None
 
 
 @dataclass(frozen=True)
-class Worn:
-    """The child takes nothing more and ends when it is idle: memory ran out for good, and a new one would do better."""
+class RestartRequested:
+    """The child accepts no more tasks and ends when it is idle: it is out of memory and needs a restart."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Released:
-    """These models are unloaded; `warm`: those that still are loaded; `freed_mb`: of the device, else of RAM."""
+class ModelsUnloaded:
+    """These models were unloaded. `loaded_models`: those that still are; `freed_mb`: of the device, else of RAM."""
 
     models: tuple[str, ...]
-    warm: tuple[str, ...]
+    loaded_models: tuple[str, ...]
     freed_mb: int
 
 
 @dataclass(frozen=True)
-class Started:
-    """The task's device time begins."""
+class TaskStarted:
+    """The task's device time starts."""
 
     task_id: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class RawPicture:
-    """One picture as computed. `pixels`: RGB, 8 bit, height x width x 3 bytes.
+class RawImage:
+    """One image as computed.
 
     Attributes:
-        seed: the one that makes this picture alone.
-        sampler: what was really used, Easel's name; "" when the engine has none.
-        revision: which weights made it.
-        nsfw: how likely it is sexual, 0 to 1; None: nobody looked.
+        pixels: RGB, 8 bit, height x width x 3 bytes.
+        seed: generates this image alone.
+        sampler: the one that was used, by Easel's name; "" when the engine has none.
+        revision: of the weights.
+        nsfw: the probability that it is sexual, 0 to 1; None: not checked.
     """
 
     index: int
@@ -191,52 +197,52 @@ class RawPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """Something about a task; `used_s`: device-seconds it used so far."""
+class TaskEvent:
+    """An event of a running task. `used_s`: device-seconds it has used so far."""
 
     task_id: str
-    event: Progress | Measured | RawPicture
+    event: Progress | Measurement | RawImage
     used_s: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
+class TaskResult:
     text: str | None = None
     notes: tuple[str, ...] = ()
     revision: str = ""
 
 
 @dataclass(frozen=True)
-class Stopped:
+class Cancelled:
     """The task was cancelled."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """An EaselError on its way: class name in `bot.errors` and its fields."""
+class PackedError:
+    """A serialized EaselError: its class name in `bot.errors` and its fields."""
 
     name: str
     fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class TaskEnded:
     task_id: str
-    outcome: Finished | Stopped | Failure
+    outcome: TaskResult | Cancelled | PackedError
     used_s: float
 
 
-# ---------------------------------------------------------------- pictures
+# ---------------------------------------------------------------- images
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanRequest:
+class SanitizeRequest:
     data: bytes
     max_pixels: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanReply:
+class SanitizeReply:
     data: bytes
     media_type: str
     width: int
@@ -257,10 +263,10 @@ class EncodeRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridRequest:
-    """Encoded pictures to lay out on one sheet, `columns` wide (0: as square as it goes)."""
+class ContactSheetRequest:
+    """Encoded images to lay out on one sheet of `columns` columns (0: as square as possible)."""
 
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     columns: int = 0
     image_format: str = "png"
     parameters: str = ""
@@ -268,15 +274,15 @@ class GridRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShrinkRequest:
-    """One of our own pictures, to be encoded in at most `max_bytes`."""
+class FitBytesRequest:
+    """An image of ours, to be encoded in at most `max_bytes`."""
 
     data: bytes
     max_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnlargeRequest:
+class ResizeRequest:
     data: bytes
     width: int
     height: int
@@ -284,7 +290,7 @@ class EnlargeRequest:
 
 @dataclass(frozen=True)
 class EncodeReply:
-    """`parameters`: the A1111 text that the file holds."""
+    """`parameters`: the A1111 text in the file."""
 
     data: bytes
     media_type: str
@@ -296,82 +302,82 @@ class EncodeReply:
 # ---------------------------------------------------------------- frames
 
 
-def _known(*modules: Any) -> dict[tuple[str, str], type]:
-    found = {}
+def _dataclasses_in(*modules: Any) -> dict[tuple[str, str], type]:
+    classes = {}
     for module in modules:
-        for name, thing in vars(module).items():
-            if isinstance(thing, type) and is_dataclass(thing):
-                found[(thing.__module__, name)] = thing
-    return found
+        for name, value in vars(module).items():
+            if isinstance(value, type) and is_dataclass(value):
+                classes[(value.__module__, name)] = value
+    return classes
 
 
-_CLASSES = _known(bot.jobs, bot.models, bot.ports)
+_ALLOWED_CLASSES = _dataclasses_in(bot.jobs, bot.models, bot.ports)
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> type:
-        found = _CLASSES.get((module, name)) or _own(module, name)
-        if found is None:
-            raise BadFrame(f"{module}.{name} is no message")
-        return found
+        allowed = _ALLOWED_CLASSES.get((module, name)) or _message_class(module, name)
+        if allowed is None:
+            raise ProtocolError(f"{module}.{name} is not a message")
+        return allowed
 
 
-def _own(module: str, name: str) -> type | None:
-    thing = globals().get(name) if module == __name__ else None
-    return thing if isinstance(thing, type) and is_dataclass(thing) else None
+def _message_class(module: str, name: str) -> type | None:
+    value = globals().get(name) if module == __name__ else None
+    return value if isinstance(value, type) and is_dataclass(value) else None
 
 
-def encode(message: object) -> bytes:
+def encode_frame(message: object) -> bytes:
     """The message as one frame: four bytes of length, big-endian, then the pickle."""
     body = pickle.dumps(message, protocol=5)
     return _LENGTH.pack(len(body)) + body
 
 
 def body_length(header: bytes) -> int:
-    """Raises: BadFrame."""
+    """Raises: ProtocolError."""
     (length,) = _LENGTH.unpack(header)
-    if length > MAX_FRAME:
-        raise BadFrame(f"a frame of {length} bytes")
+    if length > MAX_FRAME_BYTES:
+        raise ProtocolError(f"a frame of {length} bytes")
     return int(length)
 
 
-def decode(body: bytes) -> Any:
-    """Raises: BadFrame."""
+def decode_body(body: bytes) -> Any:
+    """Raises: ProtocolError."""
     try:
         return _Unpickler(io.BytesIO(body)).load()
-    except BadFrame:
+    except ProtocolError:
         raise
-    except Exception as error:  # a broken pickle raises nearly anything
-        raise BadFrame(f"{type(error).__name__}") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ProtocolError(f"{type(error).__name__}") from error
 
 
-def read(stream: BinaryIO) -> Any | None:
-    """The next message of a blocking stream; None when it ended.
+def read_message(stream: BinaryIO) -> Any | None:
+    """The next message of a blocking stream; None at its end.
 
-    Raises: BadFrame.
+    Raises: ProtocolError.
     """
     header = stream.read(HEADER_SIZE)
     if len(header) < HEADER_SIZE:
         return None
     length = body_length(header)
     body = stream.read(length)
-    return decode(body) if len(body) == length else None
+    return decode_body(body) if len(body) == length else None
 
 
 # ---------------------------------------------------------------- errors
 
 
-def pack_error(error: errors.EaselError) -> Failure:
-    return Failure(type(error).__name__, {k: v for k, v in vars(error).items() if _is_plain(v)})
+def pack_error(error: errors.EaselError) -> PackedError:
+    return PackedError(type(error).__name__, {k: v for k, v in vars(error).items() if _is_plain(v)})
 
 
-def unpack_error(failure: Failure) -> errors.EaselError:
-    """The same error again; one of a class that `bot.errors` lacks becomes an EngineError."""
-    kind = getattr(errors, failure.name, None)
-    if not (isinstance(kind, type) and issubclass(kind, errors.EaselError)):
-        return errors.EngineError(detail=f"{failure.name}: {dict(failure.fields)}")
-    error = kind.__new__(kind)
-    vars(error).update(failure.fields)
+def unpack_error(packed: PackedError) -> errors.EaselError:
+    """The original error; one whose class is not in `bot.errors` becomes an EngineError."""
+    cls = getattr(errors, packed.name, None)
+    if not (isinstance(cls, type) and issubclass(cls, errors.EaselError)):
+        return errors.EngineError(detail=f"{packed.name}: {dict(packed.fields)}")
+    error = cls.__new__(cls)
+    vars(error).update(packed.fields)
     return error
 
 

@@ -1,50 +1,48 @@
-"""A child process seen from the parent: started clean, spoken to in messages, killed for certain.
+"""The parent's handle of a child process: starts it with a clean environment, exchanges messages, makes sure it ends.
 
-Only asyncio and the standard library: nothing here blocks the event loop for longer than a fork.
+Nothing here blocks the event loop for longer than a fork.
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import structlog
 
 from inference.ipc import messages
-from inference.ipc.environment import clean_environment
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The clone. Children start here, so that they find the same packages and relative model folders."""
+from inference.ipc.environment import ROOT, clean_environment
 
 _log = structlog.get_logger("inference")
 _LEVELS = frozenset({"debug", "info", "warning", "error"})
-_DEATH_S = 10.0
-_DUMP = ("Fatal Python error", "Timeout (")
-_FRAMES_EACH = 6
+_ACTION = re.compile(r"[a-z_]{1,40}")
+_KILL_TIMEOUT_S = 10.0
+_TRACE_STARTS = ("Fatal Python error", "Timeout (")
+_FRAMES_PER_THREAD = 6
 
 
-class LastWords:
-    """The native traceback that a dying or hung child leaves on stderr: the innermost frames of each thread.
+class CrashTrace:
+    """The native traceback that a crashed or hung child writes to stderr: the innermost frames of each thread.
 
-    Nothing else of its raw output is kept, because that might quote a prompt.
+    Other raw output is dropped, because it could quote a prompt.
     """
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._frames = 0
 
-    def note(self, line: str) -> None:
-        if line.startswith(_DUMP):
+    def add_line(self, line: str) -> None:
+        if line.startswith(_TRACE_STARTS):
             self._lines = [line]
         elif line.startswith(("Thread 0x", "Current thread 0x")):
             self._frames = 0
             self._lines.append(line)
-        elif line.startswith('  File "') and self._lines and self._frames < _FRAMES_EACH:
+        elif line.startswith('  File "') and self._lines and self._frames < _FRAMES_PER_THREAD:
             self._frames += 1
             self._lines.append(line)
 
@@ -53,21 +51,24 @@ class LastWords:
 
 
 class ChildProcess:
-    """One running `python -m MODULE`. Use `start`; `close` it in the end."""
+    """One running `python -m MODULE`. Create it with `start` and `close` it."""
+
+    spawn: ClassVar[Callable[..., Awaitable[asyncio.subprocess.Process]]] = asyncio.create_subprocess_exec
+    """Creates the process; tests put a fork of one that has imported torch in its place."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name = name
         self._process = process
-        self._last_words = LastWords()
-        self._logs = asyncio.create_task(self._copy_log(), name=f"log of {name}")
+        self._crash_trace = CrashTrace()
+        self._log_task = asyncio.create_task(self._copy_log(), name=f"log of {name}")
 
     @classmethod
     async def start(
         cls, name: str, module: str, *args: str, threads: int = 0, environ: Mapping[str, str] | None = None
     ) -> Self:
-        """`environ`: all that it sees; a clean one, when not given. Raises: OSError."""
+        """`environ`: its whole environment; by default a clean copy of ours. Raises: OSError."""
         group = {"process_group": 0} if os.name == "posix" else {}
-        process = await asyncio.create_subprocess_exec(
+        process = await cls.spawn(
             sys.executable,
             "-m",
             module,
@@ -79,7 +80,7 @@ class ChildProcess:
             limit=2**20,
             cwd=ROOT,
             env=dict(environ) if environ is not None else clean_environment(os.environ, threads),
-            **group,  # type: ignore[arg-type]
+            **group,
         )
         return cls(name, process)
 
@@ -88,18 +89,18 @@ class ChildProcess:
         return self._process.pid
 
     @property
-    def last_words(self) -> str:
-        """The end of the native traceback it left on stderr, if any."""
-        return str(self._last_words)
+    def crash_trace(self) -> str:
+        """The end of the native traceback on its stderr, if any."""
+        return str(self._crash_trace)
 
-    def post(self, message: object) -> None:
-        """Send without waiting; a message to a dead child is dropped, its death is told elsewhere."""
+    def send(self, message: object) -> None:
+        """Send without waiting; a message to a dead child is dropped, as `receive` reports its end."""
         stream = self._process.stdin
         if stream is not None and not stream.is_closing() and self._process.returncode is None:
-            stream.write(messages.encode(message))
+            stream.write(messages.encode_frame(message))
 
     async def receive(self) -> Any | None:
-        """The child's next message, or None when there will be none any more.
+        """The child's next message, or None after its last one.
 
         Raises: BadFrame.
         """
@@ -109,7 +110,7 @@ class ChildProcess:
             body = await self._process.stdout.readexactly(messages.body_length(header))
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        return messages.decode(body)
+        return messages.decode_body(body)
 
     def kill(self) -> None:
         """Not through asyncio: its `kill` first asks for the exit status, which the child watcher would then miss."""
@@ -118,26 +119,26 @@ class ChildProcess:
                 os.kill(self._process.pid, signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
 
     async def close(self, grace_s: float = 0.0) -> int:
-        """Let it end by itself within `grace_s`, then kill it. Returns its exit status."""
+        """Wait up to `grace_s` for it to end by itself, then kill it. Returns its exit status."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            if not await self._ends_within(max(grace_s, 0.001)):
+            if not await self._exits_within(max(grace_s, 0.001)):
                 self.kill()
-                # One that hangs in a driver cannot be killed; its tasks must hear of it all the same.
-                await self._ends_within(_DEATH_S)
+                # A process that hangs in a driver cannot be killed; its tasks must end nevertheless.
+                await self._exits_within(_KILL_TIMEOUT_S)
         except asyncio.CancelledError:
             self.kill()
-            await self._ends_within(_DEATH_S)  # else nobody reaps it
-            self._logs.cancel()
+            await self._exits_within(_KILL_TIMEOUT_S)  # otherwise it stays a zombie
+            self._log_task.cancel()
             raise
         finally:
             self.kill()
-        await asyncio.wait([self._logs], timeout=1.0)
-        self._logs.cancel()
+        await asyncio.wait([self._log_task], timeout=1.0)
+        self._log_task.cancel()
         return self._process.returncode or 0
 
-    async def _ends_within(self, seconds: float) -> bool:
+    async def _exits_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._process.wait()
@@ -148,23 +149,23 @@ class ChildProcess:
         while True:
             try:
                 line = await self._process.stderr.readline()
-            except ValueError:  # a line over the limit: asyncio dropped it
+            except ValueError:  # asyncio dropped a line over the limit
                 continue
             if not line:
                 return
-            self._note(line.decode(errors="replace").rstrip())
+            self._log_line(line.decode(errors="replace").rstrip())
 
-    def _note(self, line: str) -> None:
-        self._last_words.note(line)
-        fields = _parsed(line)
+    def _log_line(self, line: str) -> None:
+        self._crash_trace.add_line(line)
+        fields = _parse_log_line(line)
         level = str(fields.pop("level", "debug"))
         event = str(fields.pop("event", line))
-        fields.pop("action", None)
+        action = str(fields.pop("action", ""))
         log = getattr(_log, level if level in _LEVELS else "debug")
-        log(event, action="child_says", child=self.name, **fields)
+        log(event, action=action if _ACTION.fullmatch(action) else "child_says", child=self.name, **fields)
 
 
-def _parsed(line: str) -> dict[str, Any]:
+def _parse_log_line(line: str) -> dict[str, Any]:
     if not line.startswith("{"):
         return {}
     with contextlib.suppress(ValueError):

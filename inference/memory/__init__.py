@@ -1,1 +1,1 @@
-"""Where a model's components live, and in which number format."""
+"""Where a model's components are placed, and in which number format."""

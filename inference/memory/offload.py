@@ -1,7 +1,7 @@
-"""Puts the parts of a loaded model where its plan says, by Diffusers' and Accelerate's own means.
+"""Places the components of a loaded model as its plan says, with Diffusers' and Accelerate's offloading.
 
-A part that comes and goes does so by a hook around its forward pass, so whoever calls it need not know; `placed` keeps
-it there for several calls. When memory runs out all the same, `save` goes one rung down.
+A hook around its forward pass moves an offloaded component to the device and back, invisibly to callers;
+`kept_on_device` keeps it there for several calls. If memory runs out, `use_less_memory` goes down one fallback level.
 """
 
 import contextlib
@@ -14,132 +14,136 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from accelerate.utils import send_to_device
 from diffusers.hooks import HookRegistry, apply_group_offloading
 
-from bot.memory.components import Role, role_of
-from bot.memory.placement import OWN_MEMORY, Place, Plan
-from inference.memory.planner import Choice, kind_of
+from bot.memory.components import ComponentRole, component_role
+from bot.memory.placement import DISCRETE_MEMORY_KINDS, PlacementPlan, Residency
+from inference.memory.planner import MemoryPlan, device_kind
 
-TILED, PHASED, STREAMED, TURNS, CRAWLING = "tiled", "phased", "streamed", "turns", "crawling"
-"""Rungs of the ladder, as the log names them."""
+TILED, ON_DEMAND, STREAMED = "tiled", "on_demand", "streamed"
+MODEL_OFFLOAD, GROUP_OFFLOAD = "model_offload", "group_offload"
+"""Fallback levels, by their names in the log."""
 _GROUP_HOOK = "group_offloading"
-_BLOCKS = 1
+_BLOCKS_PER_GROUP = 1
 """Blocks of a streamed denoiser that are on the device at a time."""
 
 
-class Placement:
-    """Where the parts of one model are. `whole`: the pipeline, or the model that the parts belong to."""
+class ComponentOffloader:
+    """Places and moves the components of one model. `model`: the pipeline, or the module they belong to."""
 
-    def __init__(self, whole: Any, parts: Mapping[str, torch.nn.Module], choice: Choice, device: str) -> None:
-        self.plan = choice.plan
-        self._more = choice.more
-        self._whole = whole
-        self._parts = parts
-        self._device = torch.device("cpu") if Place.CPU in choice.plan.places else torch.device(device)
-        self._kind = kind_of(device)
-        self._put(choice.plan)
+    def __init__(self, model: Any, components: Mapping[str, torch.nn.Module], plan: MemoryPlan, device: str) -> None:
+        self.plan = plan.plan
+        self._fallbacks = plan.fallbacks
+        self._model = model
+        self._components = components
+        self._device = torch.device("cpu") if Residency.CPU in plan.plan.residencies else torch.device(device)
+        self._kind = device_kind(device)
+        self._apply_plan(plan.plan)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device it computes on."""
         return self._device
 
     @property
-    def takes_turns(self) -> bool:
-        """No two of its parts may compute at once: each sends the one before it away."""
-        return Place.TURNS in self.plan.places
+    def uses_model_offload(self) -> bool:
+        """Its components must not compute concurrently: each offloads the previous one."""
+        return Residency.MODEL_OFFLOAD in self.plan.residencies
 
     @contextlib.contextmanager
-    def placed(self, name: str) -> Iterator[None]:
-        """Keep a part that comes and goes on the device for all calls inside; does nothing for any other."""
-        hook = getattr(self._parts.get(name), "_hf_hook", None)
-        if not isinstance(hook, Visit):
+    def kept_on_device(self, name: str) -> Iterator[None]:
+        """Keep an on-demand component on the device during the block; no effect on other components."""
+        hook = getattr(self._components.get(name), "_hf_hook", None)
+        if not isinstance(hook, OffloadHook):
             yield
             return
-        hook.stays += 1
+        hook.holders += 1
         try:
             yield
         finally:
-            hook.stays -= 1
-            hook.leave(self._parts[name])
+            hook.holders -= 1
+            hook.offload(self._components[name])
 
-    def save(self) -> str | None:
-        """Memory ran out: take less of it from now on. Returns the rung that was taken; None: there is none left."""
-        if Place.CPU in self.plan.places and not self.plan.is_tiled and tile(self._parts):
+    def use_less_memory(self) -> str | None:
+        """Go down one fallback level after memory ran out. Returns its name; None: there is no further level."""
+        if Residency.CPU in self.plan.residencies and not self.plan.is_tiled and enable_vae_tiling(self._components):
             self.plan = replace(self.plan, is_tiled=True)
             return TILED
-        for plan in self._more:
-            rung = _rung(self.plan, plan)
-            if rung is not None:
-                self._clear(plan)
-                self._put(plan)
-                self._more = tuple(one for one in self._more if one.cost > plan.cost and one.peak_mb < plan.peak_mb)
-                return rung
+        for plan in self._fallbacks:
+            level = _fallback_level(self.plan, plan)
+            if level is not None:
+                self._remove_hooks(plan)
+                self._apply_plan(plan)
+                remaining = (one for one in self._fallbacks if one.cost > plan.cost and one.peak_mb < plan.peak_mb)
+                self._fallbacks = tuple(remaining)
+                return level
         return None
 
-    # ------------------------------------------------------------ putting
+    # ------------------------------------------------------------ placing
 
-    def _put(self, plan: Plan) -> None:
+    def _apply_plan(self, plan: PlacementPlan) -> None:
         self.plan = plan
         if plan.is_tiled:
-            tile(self._parts)
-        if Place.TURNS in plan.places:
-            self._whole.enable_model_cpu_offload(device=self._device)
+            enable_vae_tiling(self._components)
+        if Residency.MODEL_OFFLOAD in plan.residencies:
+            self._model.enable_model_cpu_offload(device=self._device)
             return
-        for name, part in self._parts.items():
-            self._seat(name, part, plan.seats[name].place if name in plan.seats else Place.RESIDENT)
-        self._put_rest()
+        for name, component in self._components.items():
+            self._place(
+                name, component, plan.placements[name].residency if name in plan.placements else Residency.RESIDENT
+            )
+        self._place_other_tensors()
 
-    def _put_rest(self) -> None:
-        """What belongs to the model and to none of its parts, such as BLIP-2's query tokens."""
-        if not isinstance(self._whole, torch.nn.Module):
+    def _place_other_tensors(self) -> None:
+        """Tensors of the model outside its components, such as BLIP-2's query tokens."""
+        if not isinstance(self._model, torch.nn.Module):
             return
-        known = {id(one) for part in self._parts.values() for one in (*part.parameters(), *part.buffers())}
-        for one in (*self._whole.parameters(), *self._whole.buffers()):
-            if id(one) not in known:
-                one.data = one.data.to(self._device)
+        placed = {id(tensor) for component in self._components.values() for tensor in _tensors_of(component)}
+        for tensor in _tensors_of(self._model):
+            if id(tensor) not in placed:
+                tensor.data = tensor.data.to(self._device)
 
-    def _seat(self, name: str, part: torch.nn.Module, place: Place) -> None:
-        is_streamed = _is_streamed(part)
-        if place is Place.PHASED:
-            add_hook_to_module(part, Visit(self._device))
-        elif place is Place.STREAMED and not is_streamed:
-            self._stream(name, part)
+    def _place(self, name: str, component: torch.nn.Module, place: Residency) -> None:
+        is_streamed = _is_streamed(component)
+        if place is Residency.ON_DEMAND:
+            add_hook_to_module(component, OffloadHook(self._device))
+        elif place is Residency.STREAMED and not is_streamed:
+            self._stream(name, component)
         elif not is_streamed:
-            part.to(self._device)
+            component.to(self._device)
 
-    def _stream(self, name: str, part: torch.nn.Module) -> None:
-        """A denoiser by its blocks; a text encoder, whose blocks lie deeper, by its layers."""
-        by_blocks = role_of(name) is Role.DENOISER
+    def _stream(self, name: str, component: torch.nn.Module) -> None:
+        """Stream a denoiser by blocks; a text encoder, whose blocks are nested deeper, by layers."""
+        by_blocks = component_role(name) is ComponentRole.DENOISER
         apply_group_offloading(
-            part,
+            component,
             onload_device=self._device,
             offload_device=torch.device("cpu"),
             offload_type="block_level" if by_blocks else "leaf_level",
-            num_blocks_per_group=_BLOCKS if by_blocks else None,
-            use_stream=self._device.type in OWN_MEMORY,
+            num_blocks_per_group=_BLOCKS_PER_GROUP if by_blocks else None,
+            use_stream=self._device.type in DISCRETE_MEMORY_KINDS,
         )
 
-    def _clear(self, following: Plan) -> None:
-        """Take away the hooks that the following plan does not want."""
-        for part in self._parts.values():
-            if hasattr(part, "_hf_hook"):
-                remove_hook_from_module(part, recurse=True)
-        if isinstance(self._whole, torch.nn.Module):
+    def _remove_hooks(self, following: PlacementPlan) -> None:
+        """Remove all hooks and move what the following plan offloads to RAM."""
+        for component in self._components.values():
+            if hasattr(component, "_hf_hook"):
+                remove_hook_from_module(component, recurse=True)
+        if isinstance(self._model, torch.nn.Module):
             return
-        if Place.TURNS in self.plan.places:
-            self._whole.remove_all_hooks()
-            self._whole._all_hooks = []
-        if not following.is_whole:
-            for name, part in self._parts.items():
-                if following.seats[name].place is not Place.RESIDENT and not _is_streamed(part):
-                    part.to("cpu")
+        if Residency.MODEL_OFFLOAD in self.plan.residencies:
+            self._model.remove_all_hooks()
+            self._model._all_hooks = []
+        if not following.is_fully_resident:
+            for name, component in self._components.items():
+                if following.placements[name].residency is not Residency.RESIDENT and not _is_streamed(component):
+                    component.to("cpu")
 
 
-class Visit(ModelHook):
-    """Brings a module to the device for its forward pass, and back to main memory after it."""
+class OffloadHook(ModelHook):
+    """Moves a module to the device for its forward pass, then back to RAM, unless it is held there."""
 
     def __init__(self, device: torch.device) -> None:
         self.execution_device = device
-        self.stays = 0
+        self.holders = 0
 
     def init_hook(self, module: torch.nn.Module) -> torch.nn.Module:
         return module.to("cpu")
@@ -149,54 +153,62 @@ class Visit(ModelHook):
         return send_to_device(args, self.execution_device), send_to_device(kwargs, self.execution_device)
 
     def post_forward(self, module: torch.nn.Module, output: Any) -> Any:
-        self.leave(module)
+        self.offload(module)
         return output
 
-    def leave(self, module: torch.nn.Module) -> None:
-        if not self.stays:
+    def offload(self, module: torch.nn.Module) -> None:
+        if not self.holders:
             module.to("cpu")
 
 
-def tile(parts: Mapping[str, Any]) -> bool:
-    """Let decoders work in slices and tiles; False when none can."""
-    found = False
-    for part in parts.values():
+def enable_vae_tiling(components: Mapping[str, Any]) -> bool:
+    """Let decoders work in slices and tiles; False if none supports it."""
+    is_supported = False
+    for component in components.values():
         for name in ("enable_slicing", "enable_tiling"):
-            if hasattr(part, name):
-                getattr(part, name)()
-                found = True
-    return found
+            if hasattr(component, name):
+                getattr(component, name)()
+                is_supported = True
+    return is_supported
 
 
-def placement_of(model: Any) -> Placement | None:
-    """Of what a loader returned, or a copy of it."""
-    found = getattr(model, "placement", None)
-    return found if isinstance(found, Placement) else None
+def offloader_of(model: Any) -> ComponentOffloader | None:
+    """The offloader that a loader attached to the model."""
+    offloader = getattr(model, "offloader", None)
+    return offloader if isinstance(offloader, ComponentOffloader) else None
 
 
-def parts_of(pipeline: Any) -> dict[str, torch.nn.Module]:
+def components_of(pipeline: Any) -> dict[str, torch.nn.Module]:
     """A pipeline's components that have weights."""
-    return {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    return {name: one for name, one in pipeline.components.items() if isinstance(one, torch.nn.Module)}
 
 
-def _rung(now: Plan, then: Plan) -> str | None:
-    """What the step from one plan to another is called; None: it cannot be taken while the model is loaded."""
-    if {name for name, seat in now.seats.items() if seat.is_small} != {
-        name for name, seat in then.seats.items() if seat.is_small
+def _fallback_level(current: PlacementPlan, following: PlacementPlan) -> str | None:
+    """The name of the change from one plan to another; None: not possible while the model is loaded."""
+    if {name for name, placement in current.placements.items() if placement.is_quantized} != {
+        name for name, placement in following.placements.items() if placement.is_quantized
     }:
         return None
-    if Place.STREAMED in now.places and then.places & {Place.TURNS, Place.PHASED}:
+    if Residency.STREAMED in current.residencies and following.residencies & {
+        Residency.MODEL_OFFLOAD,
+        Residency.ON_DEMAND,
+    }:
         return None
-    if Place.CPU in then.places or (now.is_tiled and not then.is_tiled):
+    if Residency.CPU in following.residencies or (current.is_tiled and not following.is_tiled):
         return None
-    if then.is_crawling:
-        return CRAWLING
-    order = ((Place.TURNS, TURNS), (Place.STREAMED, STREAMED), (Place.PHASED, PHASED))
-    moved = [name for place, name in order if place in then.places - now.places]
-    return moved[0] if moved else TILED if then.is_tiled and not now.is_tiled else None
+    if following.is_group_offloaded:
+        return GROUP_OFFLOAD
+    order = ((Residency.MODEL_OFFLOAD, MODEL_OFFLOAD), (Residency.STREAMED, STREAMED), (Residency.ON_DEMAND, ON_DEMAND))
+    changes = [level for place, level in order if place in following.residencies - current.residencies]
+    return changes[0] if changes else TILED if following.is_tiled and not current.is_tiled else None
 
 
-def _is_streamed(part: torch.nn.Module) -> bool:
-    registry: HookRegistry | None = getattr(part, "_diffusers_hook", None)
-    hooks = [registry, *(getattr(one, "_diffusers_hook", None) for one in part.modules())]
-    return any(one is not None and one.get_hook(_GROUP_HOOK) is not None for one in hooks)
+def _tensors_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+def _is_streamed(component: torch.nn.Module) -> bool:
+    registry: HookRegistry | None = getattr(component, "_diffusers_hook", None)
+    registries = [registry, *(getattr(module, "_diffusers_hook", None) for module in component.modules())]
+    return any(one is not None and one.get_hook(_GROUP_HOOK) is not None for one in registries)

@@ -1,4 +1,4 @@
-"""Which plan a model about to be loaded gets, by its files and by the memory that is free now."""
+"""Chooses the memory plan of a model that is about to be loaded, by its files and the free memory."""
 
 import json
 import math
@@ -13,82 +13,83 @@ import torch
 
 from bot.errors import ModelUnavailable, OutOfMemory
 from bot.memory import placement
-from bot.memory.components import Part, role_of
-from bot.memory.fit import can_quantize, gib
-from bot.memory.placement import EIGHT_BIT, Plan, Room, Wanted
-from bot.models import PICTURE_TASKS, ModelSpec
+from bot.memory.components import Component, component_role
+from bot.memory.fit import can_quantize, format_gib
+from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
+from bot.models import IMAGE_TASKS, ModelSpec
 from inference.checkpoints.file_filter import variant_of
 
 _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
-_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
-"""Of one number as safetensors name its format; every other takes one."""
-SMALLEST_LAYER = 2**14
-"""Weights of a layer below which 8 bits are not worth it."""
-UNSHRUNK = ("embed", "shared", "lm_head", "wte", "norm", "proj_out")
-"""Layers that stay as they are, by words in their names: embeddings are looked up, and what comes last is precise."""
+_BYTES_BY_FORMAT = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
+"""Bytes per number by its safetensors format; all other formats have one byte."""
+MIN_LAYER_WEIGHTS = 2**14
+"""Smaller layers are not quantized, as that would save little."""
+NOT_QUANTIZED = ("embed", "shared", "lm_head", "wte", "norm", "proj_out")
+"""Parts of the names of layers that are not quantized: embeddings are lookups, and output layers need precision."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """`plan`, and `more`: the plans that take less of the device, for when memory runs out all the same."""
+class MemoryPlan:
+    """`plan`, and `fallbacks`: plans that use less device memory, in case memory runs out nevertheless."""
 
-    plan: Plan
-    more: tuple[Plan, ...] = ()
+    plan: PlacementPlan
+    fallbacks: tuple[PlacementPlan, ...] = ()
 
 
-def choose(model: ModelSpec, folder: Path, dtype: Any, device: str) -> Choice:
-    """The best plan that fits what is free; of what the device cannot hold, the one that takes least of it.
+def choose_plan(model: ModelSpec, folder: Path, dtype: Any, device: str) -> MemoryPlan:
+    """The best plan that fits the free memory; if none fits, the one that uses the least device memory.
 
-    Raises: OutOfMemory: the machine has too little main memory. ModelUnavailable: 8 bits are asked for and torchao is
-    not installed.
+    Raises: OutOfMemory: there is too little RAM. ModelUnavailable: 8 bits are configured and torchao is not installed.
     """
     if model.quantize == EIGHT_BIT and not can_quantize():
         raise ModelUnavailable(model.name, "quantize = '8bit' needs torchao: install Easel with the extra `quant`")
-    room = room_of(device)
-    wanted = wanted_of(model, folder, dtype, has_accelerator=room.kind != "cpu")
-    every = placement.plans(wanted, room)
-    loadable = [one for one in every if room.has(0, max(one.ram_mb, one.load_mb))]
+    budget = free_memory_budget(device)
+    needs = memory_needs(model, folder, dtype, has_accelerator=budget.kind != "cpu")
+    candidates = placement.all_plans(needs, budget)
+    loadable = [plan for plan in candidates if budget.fits(0, max(plan.ram_mb, plan.load_mb))]
     if not loadable:
-        least_mb = min(max(one.ram_mb, one.load_mb) for one in every) + placement.RAM_SPARE_MB
-        raise OutOfMemory(f"loading it takes {gib(least_mb)} of main memory, {gib(room.ram_mb)} are free")
-    plan = placement.plan(wanted, room) or min(loadable, key=lambda one: (one.peak_mb, one.cost))
-    return Choice(plan, tuple(one for one in loadable if one.cost > plan.cost and one.peak_mb < plan.peak_mb))
+        least_mb = min(max(plan.ram_mb, plan.load_mb) for plan in candidates) + placement.RAM_SPARE_MB
+        raise OutOfMemory(f"loading it needs {format_gib(least_mb)} of RAM, {format_gib(budget.ram_mb)} are free")
+    best = placement.best_plan(needs, budget) or min(loadable, key=lambda plan: (plan.peak_mb, plan.cost))
+    fallbacks = (plan for plan in loadable if plan.cost > best.cost and plan.peak_mb < best.peak_mb)
+    return MemoryPlan(best, tuple(fallbacks))
 
 
-# ---------------------------------------------------------------- what there is
+# ---------------------------------------------------------------- available memory
 
 
-def room_of(device: str) -> Room:
-    """What is free now."""
-    kind = kind_of(device)
-    return Room(kind=kind, device_mb=free_mb(device), ram_mb=main_memory_mb(), can_quantize=can_quantize())
+def free_memory_budget(device: str) -> MemoryBudget:
+    """The memory that is free now."""
+    kind = device_kind(device)
+    return MemoryBudget(kind=kind, device_mb=free_device_mb(device), ram_mb=free_ram_mb(), can_quantize=can_quantize())
 
 
-def whole_room(device: str) -> Room:
-    """What this process could have if it gave everything back."""
-    room = room_of(device)
+def total_memory_budget(device: str) -> MemoryBudget:
+    """The memory that would be free if this process freed all of its own."""
+    budget = free_memory_budget(device)
     own_mb = int(psutil.Process().memory_info().rss // _MB)
-    ram_mb = min(room.ram_mb + own_mb, int(psutil.virtual_memory().total // _MB))
-    return replace(room, device_mb=room.device_mb + allocated_mb(device) if room.device_mb else 0, ram_mb=ram_mb)
+    ram_mb = min(budget.ram_mb + own_mb, int(psutil.virtual_memory().total // _MB))
+    device_mb = budget.device_mb + allocated_mb(device) if budget.device_mb else 0
+    return replace(budget, device_mb=device_mb, ram_mb=ram_mb)
 
 
 def allocated_mb(device: str) -> int:
-    """What tensors of this process take of the device's own memory, MiB."""
+    """Device memory in use by tensors of this process, MiB; 0 where the device has no memory of its own."""
     kind = device.partition(":")[0]
     if kind in ("cuda", "xpu"):
         return int(getattr(torch, kind).memory_allocated(device) // _MB)
     return int(torch.mps.current_allocated_memory() // _MB) if kind == "mps" else 0
 
 
-def kind_of(device: str) -> str:
-    """ "cuda", "rocm", "xpu", "mps" or "cpu"; torch calls AMD's cards cuda too."""
+def device_kind(device: str) -> str:
+    """ "cuda", "rocm", "xpu", "mps" or "cpu"; torch calls AMD's cards "cuda" as well."""
     kind = device.partition(":")[0]
     return "rocm" if kind == "cuda" and torch.version.hip else kind
 
 
-def free_mb(device: str) -> int:
-    """Free memory of the device, with what this process keeps and does not use, MiB; 0: it does not say."""
+def free_device_mb(device: str) -> int:
+    """Free device memory, including what this process has reserved but not allocated, MiB; 0: unknown."""
     kind = device.partition(":")[0]
     if kind in ("cuda", "xpu"):
         backend = getattr(torch, kind)
@@ -99,122 +100,127 @@ def free_mb(device: str) -> int:
     return 0
 
 
-def main_memory_mb(cgroup: Path = _CGROUP) -> int:
-    """Main memory that is free for this process, MiB: the machine's, or less where it runs in a container."""
+def free_ram_mb(cgroup: Path = _CGROUP) -> int:
+    """RAM available to this process, MiB: the machine's, or less in a container with a limit."""
     available = int(psutil.virtual_memory().available)
     try:
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
         counts = (cgroup / "memory.stat").read_text().split()
         cached = int(counts[counts.index("inactive_file") + 1])
-    except (OSError, ValueError):  # no container, or "max": no limit
+    except (OSError, ValueError):  # not in a container, or "max": no limit
         return available // _MB
     return min(available, max(0, limit - used + cached)) // _MB
 
 
-# ---------------------------------------------------------------- what a model takes
+# ---------------------------------------------------------------- a model's requirements
 
 
-def wanted_of(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator: bool) -> Wanted:
-    """By what lies on the disk, in the formats that it may be loaded in."""
-    weights = weights_of(model, folder)
-    wide = _bytes_of(dtype)
+def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator: bool) -> ModelRequirements:
+    """By the files on the disk, in the number formats the model can be loaded in."""
+    weights = count_weights(model, folder)
+    width = _bytes_per_weight(dtype)
     parts = tuple(
-        Part(name=name, role=role_of(name), size_mb=one.size_mb(wide), small_mb=one.small_mb(wide))
-        for name, one in weights.items()
+        Component(
+            name=name, role=component_role(name), size_mb=counts.size_mb(width), quantized_mb=counts.quantized_mb(width)
+        )
+        for name, counts in weights.items()
     )
-    total = {form: sum(one.size_mb(_bytes_of(form)) for one in weights.values()) for form in _cpu_formats(model, dtype)}
-    cpu = tuple((str(form).removeprefix("torch."), size_mb) for form, size_mb in total.items())
+    total_mb = {
+        cpu_dtype: sum(counts.size_mb(_bytes_per_weight(cpu_dtype)) for counts in weights.values())
+        for cpu_dtype in _cpu_dtypes(model, dtype)
+    }
+    cpu = tuple((str(cpu_dtype).removeprefix("torch."), size_mb) for cpu_dtype, size_mb in total_mb.items())
     if model.quantize == EIGHT_BIT:
-        cpu = ((EIGHT_BIT, sum(part.small_mb or part.size_mb for part in parts)),)
-    is_picture_model = bool(PICTURE_TASKS & set(model.tasks))
-    return Wanted(
+        cpu = ((EIGHT_BIT, sum(part.quantized_mb or part.size_mb for part in parts)),)
+    is_picture_model = bool(IMAGE_TASKS & set(model.tasks))
+    return ModelRequirements(
         name=model.name,
-        parts=parts,
-        work_mb=model.work_mb,
-        decode_mb=model.decode_mb,
+        components=parts,
+        activation_mb=model.activation_mb,
+        vae_decode_mb=model.vae_decode_mb,
         quantize=model.quantize,
-        cpu=() if has_accelerator and is_picture_model else cpu,
+        cpu_formats=() if has_accelerator and is_picture_model else cpu,
     )
 
 
 @dataclass
-class Weights:
-    """Numbers of one part: `all` of them, and those `shrinkable` to 8 bits."""
+class WeightCounts:
+    """Number of a component's weights: `total`, and `quantizable` to 8 bits."""
 
-    all: int = 0
-    shrinkable: int = 0
+    total: int = 0
+    quantizable: int = 0
 
-    def size_mb(self, wide: int) -> int:
-        """In a format of so many bytes a number."""
-        return math.ceil(self.all * wide / _MB)
+    def size_mb(self, bytes_each: int) -> int:
+        """Size with `bytes_each` bytes per weight."""
+        return math.ceil(self.total * bytes_each / _MB)
 
-    def small_mb(self, wide: int) -> int:
-        """In 8 bits; 0: it has no layers to shrink."""
-        return math.ceil((self.shrinkable + (self.all - self.shrinkable) * wide) / _MB) if self.shrinkable else 0
+    def quantized_mb(self, bytes_each: int) -> int:
+        """Size after quantization to 8 bits; 0: no layer can be quantized."""
+        if not self.quantizable:
+            return 0
+        return math.ceil((self.quantizable + (self.total - self.quantizable) * bytes_each) / _MB)
 
 
-def weights_of(model: ModelSpec, folder: Path) -> dict[str, Weights]:
-    """Of each part: a folder of a pipeline, or what a name in the file of a single model begins with."""
+def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
+    """By component: a folder of a pipeline, or, in a single file, the prefix of the tensors' names."""
     is_pipeline = (folder / "model_index.json").exists()
-    found: dict[str, Weights] = {}
+    counts: dict[str, WeightCounts] = {}
     files = [folder] if folder.is_file() else folder.glob("*/*.safetensors" if is_pipeline else "*.safetensors")
-    for file in _files_of(model, files):
-        for name, (_, shape) in _tensors(file).items():
-            part = file.parent.name if is_pipeline else _part_of(name)
-            numbers = math.prod(shape)
-            weights = found.setdefault(part, Weights())
-            weights.all += numbers
-            weights.shrinkable += numbers if is_shrinkable(name, shape) else 0
-    return found
+    for file in _variant_files(model, files):
+        for name, (_, shape) in _tensor_headers(file).items():
+            component = counts.setdefault(file.parent.name if is_pipeline else _component_of(name), WeightCounts())
+            weights = math.prod(shape)
+            component.total += weights
+            component.quantizable += weights if is_quantizable(name, shape) else 0
+    return counts
 
 
-def is_shrinkable(name: str, shape: Iterable[int]) -> bool:
-    """A layer's matrix that 8 bits are worth for."""
+def is_quantizable(name: str, shape: Iterable[int]) -> bool:
+    """Whether the tensor is a layer's matrix that is worth quantizing to 8 bits."""
     sides = list(shape)
-    is_large = len(sides) == 2 and math.prod(sides) >= SMALLEST_LAYER
-    return is_large and not any(word in name.lower() for word in UNSHRUNK)
+    is_large = len(sides) == 2 and math.prod(sides) >= MIN_LAYER_WEIGHTS
+    return is_large and not any(word in name.lower() for word in NOT_QUANTIZED)
 
 
-_IN_ONE_FILE = {
+_COMPONENT_BY_PREFIX = {
     "diffusion_model": "unet",
     "first_stage_model": "vae",
     "cond_stage_model": "text_encoder",
     "conditioner": "text_encoder",
 }
-"""Parts of a whole model in one file, and what Diffusers calls them."""
+"""Diffusers' names of the components in a single-file checkpoint."""
 
 
-def _part_of(name: str) -> str:
+def _component_of(name: str) -> str:
     words = name.split(".")
-    part = words[1] if words[0] == "model" and len(words) > 2 else words[0]
-    return _IN_ONE_FILE.get(part, part)
+    prefix = words[1] if words[0] == "model" and len(words) > 2 else words[0]
+    return _COMPONENT_BY_PREFIX.get(prefix, prefix)
 
 
-def _files_of(model: ModelSpec, files: Iterable[Path]) -> list[Path]:
-    """In each folder those of the model's variant, or all."""
+def _variant_files(model: ModelSpec, files: Iterable[Path]) -> list[Path]:
+    """In each folder the files of the model's variant; all files where there are none of it."""
     by_folder: dict[Path, list[Path]] = {}
     for file in sorted(files):
         by_folder.setdefault(file.parent, []).append(file)
-    return [
-        one
-        for some in by_folder.values()
-        for one in ([file for file in some if variant_of(file.name) == model.variant] or some)
-    ]
+    selected: list[Path] = []
+    for siblings in by_folder.values():
+        selected += [file for file in siblings if variant_of(file.name) == model.variant] or siblings
+    return selected
 
 
-def _tensors(file: Path) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+def _tensor_headers(file: Path) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     """Format and shape of each tensor, by the file's header."""
-    with file.open("rb") as opened:
-        (length,) = struct.unpack("<Q", opened.read(8))
-        header = json.loads(opened.read(length))
-    return {name: (one["dtype"], tuple(one["shape"])) for name, one in header.items() if name != "__metadata__"}
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length))
+    return {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
 
 
-def _cpu_formats(model: ModelSpec, dtype: Any) -> list[Any]:
-    """The best first. What the owner chose is kept; else what computes quickest there, else what takes less."""
+def _cpu_dtypes(model: ModelSpec, dtype: Any) -> list[Any]:
+    """The owner's choice; otherwise the fastest on a CPU first, then the smaller one."""
     return [torch.float32, torch.bfloat16] if model.dtype == "auto" else [dtype]
 
 
-def _bytes_of(dtype: Any) -> int:
+def _bytes_per_weight(dtype: Any) -> int:
     return int(torch.empty((), dtype=dtype).element_size())

@@ -1,11 +1,11 @@
-"""Which number format a model computes in on which device."""
+"""Chooses the number format in which a model computes on a device."""
 
 import functools
 
 import torch
 
 from bot.errors import ModelUnavailable
-from bot.memory.placement import Plan
+from bot.memory.placement import PlacementPlan
 from bot.models import ModelSpec
 from inference.engine.error_mapping import is_out_of_memory
 
@@ -17,12 +17,12 @@ _DTYPES = {
     "bf16": torch.bfloat16,
     "bfloat16": torch.bfloat16,
 }
-HALF = (torch.bfloat16, torch.float16)
-"""In the order in which "auto" tries them: bfloat16 does not overflow."""
+HALF_DTYPES = (torch.bfloat16, torch.float16)
+"""In the order that "auto" tries them: bfloat16 does not overflow."""
 
 
 def dtype_for(model: ModelSpec, device: str) -> torch.dtype:
-    """The configured one; "auto": half precision where the device computes in it, full precision on CPU and Apple's.
+    """The configured dtype; "auto": half precision where the device supports it, full precision on CPU and Apple GPUs.
 
     Raises: ModelUnavailable.
     """
@@ -34,27 +34,27 @@ def dtype_for(model: ModelSpec, device: str) -> torch.dtype:
             raise ModelUnavailable(model.name, f"dtype {model.dtype!r} is none of: auto, {known}") from None
     if device.partition(":")[0] in ("cpu", "mps"):
         return torch.float32
-    return best_half(device) or torch.float32
+    return best_half_dtype(device) or torch.float32
 
 
 @functools.cache
-def best_half(device: str) -> torch.dtype | None:
-    """The first half-precision format that the device computes in, found out by computing; None: none.
+def best_half_dtype(device: str) -> torch.dtype | None:
+    """The first half-precision format in which the device computes correctly, by trial; None: none.
 
-    Cards older than Ampere only imitate bfloat16, slowly; that is passed over.
+    Cards older than Ampere emulate bfloat16 slowly, which is not used.
     """
     if device.startswith("cuda") and not torch.version.hip and torch.cuda.get_device_capability(device)[0] < 8:
         candidates: tuple[torch.dtype, ...] = (torch.float16,)
     else:
-        candidates = HALF
-    return next((dtype for dtype in candidates if computes(dtype, device)), None)
+        candidates = HALF_DTYPES
+    return next((dtype for dtype in candidates if can_compute(dtype, device)), None)
 
 
 @torch.no_grad()
-def computes(dtype: torch.dtype, device: str) -> bool:
-    """Whether a small product and a small convolution come out as they should, without NaN.
+def can_compute(dtype: torch.dtype, device: str) -> bool:
+    """Whether a small product and a small convolution are correct and without NaN.
 
-    Raises: RuntimeError: the device's memory is full, which says nothing about the format.
+    Raises: RuntimeError: the device's memory is full, which is no statement about the format.
     """
     try:
         numbers = torch.linspace(-1, 1, 256, device=device, dtype=dtype).reshape(16, 16)
@@ -69,8 +69,8 @@ def computes(dtype: torch.dtype, device: str) -> bool:
         return False
 
 
-def dtype_on_cpu(plan: Plan, dtype: torch.dtype) -> torch.dtype:
-    """What main memory has room for, where the plan is to compute there; else the dtype."""
+def planned_dtype(plan: PlacementPlan, dtype: torch.dtype) -> torch.dtype:
+    """The plan's format, if it computes on the CPU; otherwise the dtype."""
     return _DTYPES.get(plan.format, dtype)
 
 

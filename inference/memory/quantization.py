@@ -1,7 +1,6 @@
-"""Weights in 8 bits, by torchao, which is optional: half of the memory, for a little of the precision.
+"""Weights in 8 bits, with torchao, which is optional: half the memory for a small loss of precision.
 
-Each output channel of a layer's matrix gets a scale of its own; activations stay as they are, so that it runs on every
-device.
+Each output channel of a layer's matrix has its own scale. Activations are not quantized, which works on every device.
 """
 
 import logging
@@ -11,35 +10,35 @@ from typing import Any
 
 import torch
 
-from bot.memory.placement import Plan
-from inference.memory.planner import is_shrinkable
+from bot.memory.placement import PlacementPlan
+from inference.memory.planner import is_quantizable
 
-_LOUD = ("torchao", "torch.utils._pytree")
-"""Loggers that say at import which of torchao's kernels for other purposes are missing."""
+_NOISY_LOGGERS = ("torchao", "torch.utils._pytree")
+"""Loggers that at import report missing torchao kernels which are not used here."""
 
 
-def shrink(module: torch.nn.Module) -> int:
-    """Put the weights of its large layers into 8 bits, in place; returns how many layers that were.
+def quantize_module(module: torch.nn.Module) -> int:
+    """Quantize the weights of its large layers to 8 bits, in place; returns the number of layers.
 
     Raises: ImportError: torchao is not installed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in _LOUD:
+        for name in _NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-        chosen = {name for name, layer in module.named_modules() if _is_worth_it(name, layer)}
-        quantize_(module, Int8WeightOnlyConfig(version=2), filter_fn=lambda _, name: name in chosen)
-    return len(chosen)
+        names = {name for name, layer in module.named_modules() if _is_quantizable_layer(name, layer)}
+        quantize_(module, Int8WeightOnlyConfig(version=2), filter_fn=lambda _, name: name in names)
+    return len(names)
 
 
-def shrink_seats(parts: Mapping[str, torch.nn.Module], plan: Plan) -> None:
-    """Those parts that the plan wants in 8 bits. LoRAs must be part of the weights already."""
-    for name, seat in plan.seats.items():
-        if seat.is_small and name in parts:
-            shrink(parts[name])
+def quantize_planned(components: Mapping[str, torch.nn.Module], plan: PlacementPlan) -> None:
+    """Quantize the components that the plan has in 8 bits. LoRAs must be fused into the weights before."""
+    for name, placement in plan.placements.items():
+        if placement.is_quantized and name in components:
+            quantize_module(components[name])
 
 
-def _is_worth_it(name: str, layer: Any) -> bool:
-    return isinstance(layer, torch.nn.Linear) and is_shrinkable(name, layer.weight.shape)
+def _is_quantizable_layer(name: str, layer: Any) -> bool:
+    return isinstance(layer, torch.nn.Linear) and is_quantizable(name, layer.weight.shape)

@@ -1,4 +1,4 @@
-"""Decides what more a device takes beside what it has. Pure."""
+"""How many more tasks a device can run, and of which models. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,43 +9,44 @@ from inference.settings import PoolSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
-    """What a device has.
+class DeviceCapacity:
+    """A device's models and tasks.
 
     Attributes:
-        models: those it may run, by name.
-        tasks: how many tasks of each model it runs, or was promised.
-        rows: how many tasks of a model it takes at once; 1 while it has not described itself.
-        is_closed: a task must be alone there.
+        models: the models it can run, by name.
+        tasks: number of tasks that run or are reserved, by model.
+        loaded: the models that are loaded.
+        slots: number of tasks a model runs concurrently; 1 until the model has reported its capabilities.
+        is_exclusive: it runs a task that must be alone.
     """
 
     settings: PoolSettings
     models: Mapping[str, ModelSpec]
     tasks: Counter[str] = field(default_factory=Counter)
-    warm: frozenset[str] = frozenset()
-    rows: Mapping[str, int] = field(default_factory=dict)
-    is_closed: bool = False
+    loaded: frozenset[str] = frozenset()
+    slots: Mapping[str, int] = field(default_factory=dict)
+    is_exclusive: bool = False
 
-    def with_promised(self, names: Iterable[str]) -> "Room":
+    def with_reserved(self, names: Iterable[str]) -> "DeviceCapacity":
         return replace(self, tasks=self.tasks + Counter(names))
 
     @property
-    def free(self) -> int:
-        """How many more tasks in all. While a model loads, nothing else moves, so it is better queued elsewhere."""
-        is_loading = any(count and name not in self.warm for name, count in self.tasks.items())
-        return 0 if self.is_closed or is_loading else max(0, self.settings.max_tasks - self.tasks.total())
+    def free_slots(self) -> int:
+        """Number of further tasks, of any model. None while a model loads, because that blocks all other tasks."""
+        is_loading = any(count and name not in self.loaded for name, count in self.tasks.items())
+        return 0 if self.is_exclusive or is_loading else max(0, self.settings.max_tasks - self.tasks.total())
 
-    def of(self, model: ModelSpec) -> int:
-        """How many more tasks of this model it takes now."""
-        if not self.may_load(model):
+    def slots_for(self, model: ModelSpec) -> int:
+        """Number of further tasks of this model."""
+        if not self.can_load(model):
             return 0
-        return max(0, min(self.free, self.rows.get(model.name, 1) - self.tasks[model.name]))
+        return max(0, min(self.free_slots, self.slots.get(model.name, 1) - self.tasks[model.name]))
 
-    def may_load(self, model: ModelSpec) -> bool:
-        """Whether it holds the model beside those in use; what is not in use can be dropped for it."""
+    def can_load(self, model: ModelSpec) -> bool:
+        """Whether the model fits beside those in use; models that are not in use can be evicted for it."""
         in_use = {name for name, count in self.tasks.items() if count}
-        if not in_use or model.name in self.warm | in_use:
+        if not in_use or model.name in self.loaded | in_use:
             return True
         memory_mb = model.memory_mb + sum(self.models[name].memory_mb for name in in_use if name in self.models)
-        limit_mb = self.settings.warm_memory_mb
-        return len(in_use) < self.settings.max_warm and (not limit_mb or memory_mb <= limit_mb)
+        limit_mb = self.settings.loaded_models_mb
+        return len(in_use) < self.settings.max_loaded_models and (not limit_mb or memory_mb <= limit_mb)

@@ -1,63 +1,63 @@
-"""Gives a device's memory back: at once when somebody says so, and of models that nobody used for long."""
+"""Unloads a device's models: all idle ones on request, and each that was not used for a given time."""
 
 import asyncio
 from collections.abc import Callable, Collection
 
 import structlog
 
-from bot.ports import Freed
+from bot.ports import UnloadResult
 from inference.ipc import messages
 
 _log = structlog.get_logger("inference")
-ANSWER_S = 60.0
-"""What somebody waits for a child that loads a model just then."""
-Post = Callable[[messages.Release], None]
+UNLOAD_TIMEOUT_S = 60.0
+"""How long a request waits for a child that is loading a model."""
+Send = Callable[[messages.UnloadModels], None]
 
 
-class Idleness:
-    """What one device's models were last used for, and who waits for them to be released.
+class IdleTracker:
+    """When each model of a device was last used, and the pending requests to unload idle models.
 
-    `after_s`: a model that nobody used for so long is unloaded; 0: never. Times are monotonic seconds.
+    `after_s`: a model that was not used for this long is unloaded; 0: never. Times are monotonic seconds.
     """
 
     def __init__(self, after_s: float) -> None:
         self._after_s = after_s
         self._used_at: dict[str, float] = {}
-        self._waiting: list[asyncio.Future[Freed]] = []
+        self._requests: list[asyncio.Future[UnloadResult]] = []
 
-    def used(self, model: str, now: float) -> None:
+    def mark_used(self, model: str, now: float) -> None:
         self._used_at[model] = now
 
-    def stale(self, warm: Collection[str], running: Collection[str], now: float) -> tuple[str, ...]:
-        """Models to be unloaded for want of use. What has just come counts as used."""
-        self._used_at = {name: self._used_at.get(name, now) for name in warm}
+    def idle_models(self, loaded: Collection[str], running: Collection[str], now: float) -> tuple[str, ...]:
+        """The models to unload because they were not used. A newly loaded model counts as used."""
+        self._used_at = {name: self._used_at.get(name, now) for name in loaded}
         for name in running:
             if name in self._used_at:
                 self._used_at[name] = now
         if not self._after_s:
             return ()
-        found = tuple(name for name, used_at in self._used_at.items() if now - used_at >= self._after_s)
-        for name in found:
-            self._used_at[name] = now  # said once, not at each look
-        return found
+        idle = tuple(name for name, used_at in self._used_at.items() if now - used_at >= self._after_s)
+        for name in idle:
+            self._used_at[name] = now  # returned once, not on every call
+        return idle
 
-    async def release(self, post: Post) -> Freed:
-        """Have the child unload all that nothing runs on. Nothing is freed by a child that dies or loads for long."""
-        waiting: asyncio.Future[Freed] = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiting)
-        post(messages.Release())
+    async def request_unload(self, send: Send) -> UnloadResult:
+        """Let the child unload all idle models. The result is empty if the child exits or takes too long."""
+        request: asyncio.Future[UnloadResult] = asyncio.get_running_loop().create_future()
+        self._requests.append(request)
+        send(messages.UnloadModels())
         try:
-            async with asyncio.timeout(ANSWER_S):
-                return await waiting
+            async with asyncio.timeout(UNLOAD_TIMEOUT_S):
+                return await request
         except TimeoutError:
-            return Freed()
+            return UnloadResult()
         finally:
-            self._waiting.remove(waiting)
+            self._requests.remove(request)
 
-    def released(self, freed: Freed) -> None:
-        """The child did it, or is gone."""
-        if freed.models:
-            _log.info("Models were unloaded", action="released", models=list(freed.models), mb=freed.freed_mb)
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(freed)
+    def on_unloaded(self, result: UnloadResult) -> None:
+        """The child has unloaded models, or has exited."""
+        if result.models:
+            _log.info("Models were unloaded", action="released", models=list(result.models), mb=result.freed_mb)
+        for request in self._requests:
+            if not request.done():
+                request.set_result(result)

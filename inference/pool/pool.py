@@ -1,11 +1,12 @@
-"""Runs tasks on the devices' child processes; implements `bot.ports.Pool`.
+"""Runs tasks on the worker processes of the devices; implements `bot.ports.Pool`.
 
-There is no queue here: a task is taken only by a device that has room for it, and waiting is the job
-table's work. This process never imports torch.
+The pool has no queue: a device accepts a task only if it has a free slot, and waiting jobs stay in the job table. This
+process never imports torch.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, Self
@@ -13,210 +14,246 @@ from typing import Protocol, Self
 from bot.errors import EaselError, Interrupted, JobCancelled, WorkerLost
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import Described, DeviceStatus, Done, Freed, Measured, Offer, Progress, Rendered, Task
-from inference.images.metadata import about
-from inference.ipc.messages import Finished, RawPicture
-from inference.pool.signal import Changes
-from inference.pool.supervisor import Device, plain, plain_model
-from inference.pool.watchdog import Running
+from bot.ports import (
+    DeviceStatus,
+    Measurement,
+    ModelCapabilities,
+    Offer,
+    Progress,
+    RenderedImage,
+    Task,
+    TaskOutput,
+    UnloadResult,
+)
+from inference.images.metadata import generation_metadata
+from inference.ipc.messages import RawImage, TaskResult
+from inference.pool.signal import ChangeSignal
+from inference.pool.supervisor import WorkerSupervisor
+from inference.pool.watchdog import TaskHandle
 from inference.settings import PoolSettings as PoolSettings
 
-_PLACE_WAIT_S = 60.0
-CHECKER = "inference.safety.nsfw_classifier:NsfwClassifier"
-Devices = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
-"""Device names, or how to find them out; the latter happens while the server already answers."""
+_PLACEMENT_TIMEOUT_S = 60.0
+CLASSIFIER_FACTORY = "inference.safety.nsfw_classifier:NsfwClassifier"
+DeviceNames = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
+"""Device names, or a function that finds them while the server already answers."""
 
 
-class Encoder(Protocol):
-    async def encode(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
-        """RGB to a picture file with its metadata. Raises: EngineError."""
+class ResultEncoder(Protocol):
+    async def encode_image(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
+        """Encode RGB pixels as an image file with its metadata. Raises: EngineError."""
 
 
 class DevicePool:
-    """Use as an async context manager; on leaving, tasks that still run are interrupted."""
+    """Use as an async context manager; on exit, running tasks are interrupted."""
 
     def __init__(
         self,
         settings: PoolSettings,
-        devices: Devices,
+        devices: DeviceNames,
         models: Sequence[ModelSpec],
-        pictures: Encoder,
+        encoder: ResultEncoder,
         *,
-        engines: str = "inference.engine.base:build",
+        engine_factory: str = "inference.engine.base:build_engine",
         classifier: ModelSpec | None = None,
-        checker: str = CHECKER,
-        rates: Iterable[Measured] = (),
+        classifier_factory: str = CLASSIFIER_FACTORY,
+        measurements: Iterable[Measurement] = (),
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`rates`: what was measured before, on whatever device."""
+        """
+        Args:
+            measurements: earlier ones, of any device.
+            clock: seconds, for every time limit.
+            sleep: waits before a crashed worker is restarted.
+        """
         self._settings = settings
-        self._names = devices
+        self._clock = clock
+        self._sleep = sleep
+        self._device_names = devices
         self._models = tuple(models)
-        self._pictures = pictures
-        self._engines = engines
+        self._encoder = encoder
+        self._engine_factory = engine_factory
         self._classifier = classifier
-        self._checker = checker
-        self._rates = tuple(rates)
-        self._devices: list[Device] = []
-        self._open: dict[str, bool] = {}
-        self._placing: dict[str, Task] = {}
-        self._changes = Changes()
+        self._classifier_factory = classifier_factory
+        self._measurements = tuple(measurements)
+        self._devices: list[WorkerSupervisor] = []
+        self._is_cancelled: dict[str, bool] = {}
+        self._unplaced: dict[str, Task] = {}
+        self._changes = ChangeSignal()
         self._is_draining = False
-        self._main: asyncio.Task[None] | None = None
+        self._main_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        if not callable(self._names):
-            self._devices = [self._device(name) for name in self._names]
-        self._main = asyncio.create_task(self._serve(), name="pool")
+        if not callable(self._device_names):
+            self._devices = [self._supervisor(name) for name in self._device_names]
+        self._main_task = asyncio.create_task(self._run_devices(), name="pool")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._is_draining = True
         for device in self._devices:
-            for task_id in self._open:
-                device.cancel(task_id, Interrupted())
-        if self._main is not None:
-            self._main.cancel()
+            for task_id in self._is_cancelled:
+                device.cancel_task(task_id, Interrupted())
+        if self._main_task is not None:
+            self._main_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._main
+                await self._main_task
 
-    async def _serve(self) -> None:
-        if callable(self._names):
-            self._devices = [self._device(name) for name in await self._names()]
+    async def _run_devices(self) -> None:
+        if callable(self._device_names):
+            self._devices = [self._supervisor(name) for name in await self._device_names()]
         async with asyncio.TaskGroup() as group:
             for device in self._devices:
-                group.create_task(device.serve(), name=f"device {device.name}")
+                group.create_task(device.run_forever(), name=f"device {device.name}")
 
-    def _device(self, name: str) -> Device:
-        return Device(
+    def _supervisor(self, name: str) -> WorkerSupervisor:
+        return WorkerSupervisor(
             name,
             self._settings,
             self._models,
-            self._engines,
-            self._changes.note,
+            self._engine_factory,
+            self._changes.notify,
             classifier=self._classifier,
-            checker=self._checker,
-            rates=self._rates,
+            classifier_factory=self._classifier_factory,
+            measurements=self._measurements,
+            clock=self._clock,
+            sleep=self._sleep,
         )
 
     # ------------------------------------------------------------ bot.ports.Pool
 
-    def know(self, models: Sequence[ModelSpec]) -> None:
-        self._models = tuple(plain_model(model) for model in models)
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
+        self._models = tuple(model_to_wire(model) for model in models)
         for device in self._devices:
-            device.know(self._models)
-        self._changes.note()
+            device.set_models(self._models)
+        self._changes.notify()
 
-    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
-        placing = [task.model.name for task in self._placing.values()]
-        if self._is_draining or any(task.urgent or task.alone for task in self._placing.values()):
+    def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        unplaced = [task.model.name for task in self._unplaced.values()]
+        if self._is_draining or any(task.is_urgent or task.is_exclusive for task in self._unplaced.values()):
             return []
-        named = promised or {}
-        offers = (device.offer([*named.get(device.name, ()), *placing]) for device in self._devices)
+        reserved = reserved or {}
+        offers = (device.offer([*reserved.get(device.name, ()), *unplaced]) for device in self._devices)
         return [offer for offer in offers if offer is not None]
 
-    def statuses(self) -> list[DeviceStatus]:
+    def device_statuses(self) -> list[DeviceStatus]:
         return [device.status() for device in self._devices]
 
-    def cancel(self, task_id: str) -> None:
-        if task_id in self._open:
-            self._open[task_id] = True
+    def cancel_task(self, task_id: str) -> None:
+        if task_id in self._is_cancelled:
+            self._is_cancelled[task_id] = True
         for device in self._devices:
-            device.cancel(task_id)
+            device.cancel_task(task_id)
 
-    def watch(self, task_id: str, watched: bool) -> None:
+    def set_previews(self, task_id: str, wanted: bool) -> None:
         for device in self._devices:
-            device.watch(task_id, watched)
+            device.set_previews(task_id, wanted)
 
-    async def release(self) -> Freed:
-        every = await asyncio.gather(*(device.release() for device in self._devices))
-        return Freed(
-            models=tuple(dict.fromkeys(name for one in every for name in one.models)),
-            busy=tuple(dict.fromkeys(name for one in every for name in one.busy)),
-            freed_mb=sum(one.freed_mb for one in every),
+    async def unload_idle_models(self) -> UnloadResult:
+        results = await asyncio.gather(*(device.unload_idle_models() for device in self._devices))
+        return UnloadResult(
+            models=tuple(dict.fromkeys(name for result in results for name in result.models)),
+            busy=tuple(dict.fromkeys(name for result in results for name in result.busy)),
+            freed_mb=sum(result.freed_mb for result in results),
         )
 
     async def wait_for_change(self) -> None:
-        await self._changes.news()
+        await self._changes.wait_for_change()
 
-    async def run(self, task: Task) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
-        self._open[task.id] = False
+    async def run_task(
+        self, task: Task
+    ) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+        self._is_cancelled[task.id] = False
         try:
-            device, running = await self._place(plain(task))
+            device, handle = await self._place_task(to_wire(task))
             try:
-                async with contextlib.aclosing(self._follow(running)) as events:
+                async with contextlib.aclosing(self._stream_events(handle)) as events:
                     async for event in events:
                         yield event
             finally:
-                if not running.is_over:
-                    device.cancel(task.id, JobCancelled())
+                if not handle.is_finished:
+                    device.cancel_task(task.id, JobCancelled())
         finally:
-            self._open.pop(task.id, None)
-            self._changes.note()
+            self._is_cancelled.pop(task.id, None)
+            self._changes.notify()
 
     async def drain(self, deadline_s: float) -> None:
         self._is_draining = True
-        self._changes.note()
+        self._changes.notify()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
-                await self._changes.until(lambda: not self._open)
+                await self._changes.wait_until(lambda: not self._is_cancelled)
         for device in self._devices:
-            for task_id in list(self._open):
-                device.cancel(task_id, Interrupted())
+            for task_id in list(self._is_cancelled):
+                device.cancel_task(task_id, Interrupted())
 
     # ------------------------------------------------------------ one task
 
-    async def _follow(self, running: Running) -> AsyncGenerator[Progress | Measured | Described | Done, None]:
-        pictures: dict[int, Rendered] = {}  # a task that began again makes its first pictures again
+    async def _stream_events(
+        self, handle: TaskHandle
+    ) -> AsyncGenerator[Progress | Measurement | ModelCapabilities | TaskOutput, None]:
+        images: dict[int, RenderedImage] = {}  # a retried task generates its first images again
         while True:
-            match await running.events.get():
+            match await handle.events.get():
                 case EaselError() as error:
                     raise error
-                case RawPicture() as picture:
-                    if picture.index not in pictures:
-                        pictures[picture.index] = await self._encode(running.task, picture)
-                case Finished() as end:
-                    yield Done(
-                        pictures=tuple(pictures[index] for index in sorted(pictures)),
-                        text=end.text,
-                        revision=end.revision,
-                        seconds=running.used_s,
-                        notes=end.notes,
+                case RawImage() as image:
+                    if image.index not in images:
+                        images[image.index] = await self._encode_image(handle.task, image)
+                case TaskResult() as result:
+                    yield TaskOutput(
+                        images=tuple(images[index] for index in sorted(images)),
+                        text=result.text,
+                        revision=result.revision,
+                        seconds=handle.used_s,
+                        notes=result.notes,
                     )
                     return
                 case Progress() as progress:
-                    yield replace(progress, used_s=running.used_s)
+                    yield replace(progress, used_s=handle.used_s)
                 case event:
                     yield event
 
-    async def _encode(self, task: Task, picture: RawPicture) -> Rendered:
-        parameters, easel = about(task, picture)
-        media = await self._pictures.encode(
-            picture.pixels, picture.width, picture.height, parameters=parameters, easel=easel
+    async def _encode_image(self, task: Task, image: RawImage) -> RenderedImage:
+        parameters, easel = generation_metadata(task, image)
+        media = await self._encoder.encode_image(
+            image.pixels, image.width, image.height, parameters=parameters, easel=easel
         )
-        return Rendered(
-            media=media, width=picture.width, height=picture.height, parameters=parameters, nsfw=picture.nsfw
+        return RenderedImage(
+            media=media, width=image.width, height=image.height, parameters=parameters, nsfw=image.nsfw
         )
 
-    async def _place(self, task: Task) -> tuple[Device, Running]:
-        """Put the task on a device: one with its model warm, else the one that has least to do."""
-        self._placing[task.id] = task
+    async def _place_task(self, task: Task) -> tuple[WorkerSupervisor, TaskHandle]:
+        """Start the task on a device: one that has its model loaded, otherwise the least busy one."""
+        self._unplaced[task.id] = task
         try:
-            async with asyncio.timeout(self._settings.job_timeout_s if task.urgent else _PLACE_WAIT_S):
-                await self._changes.until(lambda: self._must_stop(task) or bool(self._devices_for(task)))
+            async with asyncio.timeout(self._settings.job_timeout_s if task.is_urgent else _PLACEMENT_TIMEOUT_S):
+                await self._changes.wait_until(lambda: self._must_stop(task) or bool(self._devices_with_room_for(task)))
         except TimeoutError:
-            raise WorkerLost(alone=False, detail="no device had room for it") from None
+            raise WorkerLost(was_alone=False, detail="no device had a free slot") from None
         finally:
-            del self._placing[task.id]
-            if task.urgent or task.alone:
-                self._changes.note()
+            del self._unplaced[task.id]
+            if task.is_urgent or task.is_exclusive:
+                self._changes.notify()
         if self._must_stop(task):
             raise Interrupted if self._is_draining else JobCancelled
         model = task.model.name
-        device = min(self._devices_for(task), key=lambda device: (not device.has_warm(model), device.load))
-        return device, device.run(task)
+        device = min(
+            self._devices_with_room_for(task), key=lambda device: (not device.has_loaded(model), device.task_count)
+        )
+        return device, device.start_task(task)
 
-    def _devices_for(self, task: Task) -> list[Device]:
-        return [device for device in self._devices if device.has_room_for(task)]
+    def _devices_with_room_for(self, task: Task) -> list[WorkerSupervisor]:
+        return [device for device in self._devices if device.can_run(task)]
 
     def _must_stop(self, task: Task) -> bool:
-        return self._is_draining or self._open[task.id]
+        return self._is_draining or self._is_cancelled[task.id]
+
+
+def to_wire(task: Task) -> Task:
+    """The task with plain dicts, the only mappings that can be sent to a child."""
+    return replace(task, options=dict(task.options), model=model_to_wire(task.model))
+
+
+def model_to_wire(model: ModelSpec) -> ModelSpec:
+    return replace(model, capabilities=dict(model.capabilities))

@@ -1,400 +1,391 @@
-"""Keeps one device's child alive, and knows what it runs.
+"""Keeps one device's worker process running and tracks its tasks.
 
-The child may die at any moment for any reason; then every task it had ends with an error that says
-whether the task was alone in it, and the next child starts after a wait that grows with each crash.
+The child can exit at any moment; then each of its tasks ends with an error that says whether the task ran alone, and
+the next child starts after a delay that grows with each crash.
 """
 
 import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
 
 from bot.errors import EaselError, EngineTimeout, Interrupted, JobCancelled, ModelUnavailable, WorkerLost
-from bot.models import ModelSpec, rows_of
-from bot.ports import Described, DeviceStatus, Freed, Measured, Offer, Progress, Task
+from bot.models import ModelSpec, slots_of
+from bot.ports import DeviceStatus, Measurement, ModelCapabilities, Offer, Progress, Task, UnloadResult
 from inference.ipc import messages
+from inference.ipc.messages import RawImage
 from inference.ipc.process import ChildProcess
-from inference.pool.capacity import Room
-from inference.pool.idle_unload import Idleness
-from inference.pool.watchdog import Hung, Running, TimeUp, Watchdog, last_step
+from inference.pool.capacity import DeviceCapacity
+from inference.pool.idle_unload import IdleTracker
+from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
 _log = structlog.get_logger("inference")
-_STEADY_S = 60.0
-"""A child that lived this long was fine: the back-off starts anew."""
-_GOODBYE_S = 2.0
+_STABLE_AFTER_S = 60.0
+"""The restart delay is reset after a child has run this long."""
+_SHUTDOWN_GRACE_S = 2.0
 
 
-class Device:
-    """One device and its child process. `changed` is called whenever its offer may have changed."""
+class WorkerSupervisor:
+    """One device and its child process. `on_change` is called whenever its offer can have changed."""
 
     def __init__(
         self,
         name: str,
         settings: PoolSettings,
         models: Sequence[ModelSpec],
-        engines: str,
-        changed: Callable[[], None],
+        engine_factory: str,
+        on_change: Callable[[], None],
         *,
         classifier: ModelSpec | None = None,
-        checker: str = "",
-        rates: Iterable[Measured] = (),
+        classifier_factory: str = "",
+        measurements: Iterable[Measurement] = (),
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.name = name
         self._settings = settings
         self._models = tuple(models)
-        self._engines = engines
+        self._engine_factory = engine_factory
         self._classifier = classifier
-        self._checker = checker
-        self._changed = changed
+        self._classifier_factory = classifier_factory
+        self._on_change = on_change
+        self._clock = clock
+        self._sleep = sleep
         self._child: ChildProcess | None = None
-        self._watchdog = Watchdog(settings, time.monotonic())
-        self._running: dict[str, Running] = {}
-        self._owed: list[Described | Measured] = []
-        self._warm: tuple[str, ...] = ()
-        self._rows: dict[str, int] = {}
-        self._rates: dict[Measured, Measured] = {}
-        for rate in rates:
-            self._learn(rate)
+        self._watchdog = Watchdog(settings, clock())
+        self._running: dict[str, TaskHandle] = {}
+        self._pending_events: list[ModelCapabilities | Measurement] = []
+        self._loaded_models: tuple[str, ...] = ()
+        self._slots: dict[str, int] = {}
+        self._measurements: dict[Measurement, Measurement] = {}
+        for measurement in measurements:
+            self._record_measurement(measurement)
         self._loaded_at = -math.inf
         self._memory_mb = 0
         self._restarts = 0
         self._state = "starting"
         self._is_stopping = False
         self._may_warm_up = settings.warm_up
-        self._did_well = False
-        self._idleness = Idleness(settings.idle_unload_s)
+        self._has_completed_a_task = False
+        self._idle = IdleTracker(settings.idle_unload_s)
 
-    # ------------------------------------------------------------ what others ask
+    # ------------------------------------------------------------ state and commands
 
     @property
     def pid(self) -> int | None:
         return self._child.pid if self._child else None
 
-    def offer(self, promised: Iterable[str] = ()) -> Offer | None:
-        """What it would take beside what it runs and was promised; None: nothing."""
-        room = self._room().with_promised(promised)
-        names = frozenset(model.name for model in self._models if room.of(model))
+    def offer(self, reserved: Iterable[str] = ()) -> Offer | None:
+        """The further tasks it can run beside the running and reserved ones; None: no more."""
+        capacity = self._capacity().with_reserved(reserved)
+        names = frozenset(model.name for model in self._models if capacity.slots_for(model))
         if self._state != "ready" or not names:
             return None
-        later = frozenset(model.name for model in self._models if not room.may_load(model))
+        deferred = frozenset(model.name for model in self._models if not capacity.can_load(model))
         return Offer(
             device=self.name,
             models=names,
-            warm=names & room.warm,
-            full=frozenset(room.models) - names - later,
-            later=later,
-            free=room.free,
-            idle=not room.tasks.total(),
-            settled_s=time.monotonic() - self._loaded_at,
+            loaded=names & capacity.loaded,
+            full=frozenset(capacity.models) - names - deferred,
+            deferred=deferred,
+            free_slots=capacity.free_slots,
+            is_idle=not capacity.tasks.total(),
+            since_load_s=self._clock() - self._loaded_at,
         )
 
-    def has_room_for(self, task: Task) -> bool:
-        room = self._room()
-        is_idle = not room.tasks.total()
-        return self._state == "ready" and room.of(task.model) > 0 and (is_idle or not task.alone)
+    def can_run(self, task: Task) -> bool:
+        capacity = self._capacity()
+        is_idle = not capacity.tasks.total()
+        return self._state == "ready" and capacity.slots_for(task.model) > 0 and (is_idle or not task.is_exclusive)
 
     @property
-    def load(self) -> int:
-        """How many tasks it has."""
+    def task_count(self) -> int:
         return len(self._running)
 
-    def has_warm(self, model: str) -> bool:
-        return model in self._warm
+    def has_loaded(self, model: str) -> bool:
+        return model in self._loaded_models
 
-    def _room(self) -> Room:
-        running = [running.task for running in self._running.values()]
-        return Room(
+    def _capacity(self) -> DeviceCapacity:
+        tasks = [handle.task for handle in self._running.values()]
+        return DeviceCapacity(
             settings=self._settings,
-            models={model.name: model for model in (*(task.model for task in running), *self._models)},
-            tasks=Counter(task.model.name for task in running),
-            warm=frozenset(self._warm),
-            rows=self._rows,
-            is_closed=any(task.alone for task in running),
+            models={model.name: model for model in (*(task.model for task in tasks), *self._models)},
+            tasks=Counter(task.model.name for task in tasks),
+            loaded=frozenset(self._loaded_models),
+            slots=self._slots,
+            is_exclusive=any(task.is_exclusive for task in tasks),
         )
 
     def status(self) -> DeviceStatus:
         return DeviceStatus(
             device=self.name,
             state=self._state,
-            warm=self._warm,
+            loaded=self._loaded_models,
             running=len(self._running),
             restarts=self._restarts,
             memory_mb=self._memory_mb,
-            places=self._settings.max_tasks,
+            slots=self._settings.max_tasks,
         )
 
-    def run(self, task: Task) -> Running:
-        """Give the task to the child; only after an `offer`."""
+    def start_task(self, task: Task) -> TaskHandle:
+        """Send the task to the child; only after `can_run`."""
         assert self._child is not None
-        running = Running(task)
-        self._running[task.id] = running
-        for owed in self._owed:
-            running.tell(owed)
-        self._owed.clear()
-        if task.model.name not in self._warm:
-            running.tell(Progress(step=0, steps=_steps(task), note="loading"))
-        self._child.post(messages.Run(task))
-        self._changed()
-        return running
+        handle = TaskHandle(task)
+        self._running[task.id] = handle
+        for event in self._pending_events:
+            handle.put_event(event)
+        self._pending_events.clear()
+        if task.model.name not in self._loaded_models:
+            handle.put_event(Progress(step=0, steps=_expected_steps(task), note="loading"))
+        self._child.send(messages.StartTask(task))
+        self._on_change()
+        return handle
 
-    def cancel(self, task_id: str, reason: EaselError | None = None) -> None:
-        """Stop a task at its next step. With a `reason`, or before it began, whoever runs it hears it at once."""
-        running = self._running.get(task_id)
-        if running is None:
+    def cancel_task(self, task_id: str, reason: EaselError | None = None) -> None:
+        """Stop a task at its next step. With a `reason`, or before it started, its events end immediately."""
+        handle = self._running.get(task_id)
+        if handle is None:
             return
         if self._child is not None:
-            self._child.post(messages.Cancel(task_id))
-        if reason is not None or running.started_at is None:
-            running.tell(reason or JobCancelled())
+            self._child.send(messages.CancelTask(task_id))
+        if reason is not None or handle.started_at is None:
+            handle.put_event(reason or JobCancelled())
 
-    def know(self, models: Sequence[ModelSpec]) -> None:
-        """Offer these from now on."""
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
+        """Offer these models from now on."""
         self._models = tuple(models)
 
-    async def release(self) -> Freed:
-        """Give back the memory of every model that nothing runs on."""
+    async def unload_idle_models(self) -> UnloadResult:
         if self._child is None or self._state != "ready":
-            return Freed()
-        return await self._idleness.release(self._child.post)
+            return UnloadResult()
+        return await self._idle.request_unload(self._child.send)
 
-    def watch(self, task_id: str, watched: bool) -> None:
+    def set_previews(self, task_id: str, is_enabled: bool) -> None:
         if task_id in self._running and self._child is not None:
-            self._child.post(messages.Watch(task_id, watched))
+            self._child.send(messages.SetPreviews(task_id, is_enabled))
 
-    # ------------------------------------------------------------ the child's lives
+    # ------------------------------------------------------------ starting and monitoring the child
 
-    async def serve(self) -> None:
-        """Start the child and start it again whenever it dies. Cancel to end it."""
+    async def run_forever(self) -> None:
+        """Start the child, and restart it whenever it exits. Cancel to end it."""
         backoff_s = self._settings.restart_backoff_s
         try:
             while True:
-                born = time.monotonic()
-                self._lose(await self._live())
-                if self._did_well or time.monotonic() - born > _STEADY_S:
+                started_at = self._clock()
+                self._on_exit(await self._run_once())
+                if self._has_completed_a_task or self._clock() - started_at > _STABLE_AFTER_S:
                     backoff_s = self._settings.restart_backoff_s
-                await asyncio.sleep(backoff_s)
+                await self._sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, self._settings.restart_backoff_max_s)
         finally:
             self._is_stopping = True
             self._state = "stopped"
-            self._lose(Hung("the pool closed"))
+            self._on_exit(Hung("the pool closed"))
 
-    async def _live(self) -> Hung:
-        """One child from its birth to its death; returns why it died."""
-        self._did_well = False
-        self._watchdog = Watchdog(self._settings, time.monotonic())
-        threads, niceness = self._settings.threads, str(self._settings.niceness)
+    async def _run_once(self) -> Hung:
+        """Run one child until it exits; returns the reason."""
+        self._has_completed_a_task = False
+        self._watchdog = Watchdog(self._settings, self._clock())
+        threads, nice = self._settings.threads, str(self._settings.nice)
         try:
-            child = await ChildProcess.start(self.name, "inference.worker", niceness, threads=threads)
+            child = await ChildProcess.start(self.name, "inference.worker", nice, threads=threads)
         except OSError as error:
             return Hung(f"the child did not start: {error}")
         self._child = child
-        child.post(self._begin())
+        child.send(self._init_message())
         try:
-            hung = await self._attend(child)
-        except Exception as error:  # our own mistake must not end the device for ever
-            _log.exception("Attending a child failed", action="child_attend", device=self.name)
-            hung = Hung(f"attending it failed: {error!r}")
+            hung = await self._monitor(child)
+        except Exception as error:  # a bug of ours must not end the device for good
+            _log.exception("Monitoring a child failed", action="child_attend", device=self.name)
+            hung = Hung(f"monitoring it failed: {error!r}")
         finally:
             self._child = None
-            status = await child.close(_GOODBYE_S if self._is_stopping else 0.0)
+            status = await child.close(_SHUTDOWN_GRACE_S if self._is_stopping else 0.0)
         detail = f"exit status {status}" if hung is None else hung.reason
-        words = f"{detail}\n{child.last_words}".strip()
-        return Hung(words, stuck_load=hung.stuck_load if hung else "")
+        reason = f"{detail}\n{child.crash_trace}".strip()
+        return Hung(reason, stuck_model=hung.stuck_model if hung else "")
 
-    def _begin(self) -> messages.Begin:
-        return messages.Begin(
+    def _init_message(self) -> messages.Init:
+        return messages.Init(
             device=self.name,
-            engines=self._engines,
+            engine_factory=self._engine_factory,
             classifier=self._classifier,
-            checker=self._checker,
+            classifier_factory=self._classifier_factory,
             threads=self._settings.threads,
-            max_warm=self._settings.max_warm,
-            warm_memory_mb=self._settings.warm_memory_mb,
-            silence_s=self._settings.silence_s,
-            rates=tuple(self._rates.values()),
+            max_loaded_models=self._settings.max_loaded_models,
+            loaded_models_mb=self._settings.loaded_models_mb,
+            heartbeat_timeout_s=self._settings.heartbeat_timeout_s,
+            measurements=tuple(self._measurements.values()),
         )
 
-    def _learn(self, measured: Measured) -> None:
-        """The next child starts with what this one found last."""
-        if measured.device == self.name:
-            self._rates[replace(measured, seconds=0.0)] = measured
+    def _record_measurement(self, measurement: Measurement) -> None:
+        """Keep the latest of its kind for the next child."""
+        if measurement.device == self.name:
+            self._measurements[replace(measurement, seconds=0.0)] = measurement
 
-    async def _attend(self, child: ChildProcess) -> Hung | None:
-        """Listen and watch until the child ended (None) or must be killed."""
-        watching = asyncio.create_task(self._watch(child))
-        listening = asyncio.create_task(self._listen(child))
+    async def _monitor(self, child: ChildProcess) -> Hung | None:
+        """Read messages and check for hangs until the child has exited (None) or must be killed."""
+        watching = asyncio.create_task(self._watch_for_hangs(child))
+        reading = asyncio.create_task(self._read_messages(child))
         try:
-            await asyncio.wait({watching, listening}, return_when=asyncio.FIRST_COMPLETED)
-            return watching.result() if watching.done() else listening.result()
+            await asyncio.wait({watching, reading}, return_when=asyncio.FIRST_COMPLETED)
+            return watching.result() if watching.done() else reading.result()
         except asyncio.CancelledError:
             self._is_stopping = True
-            child.post(messages.Shutdown())
+            child.send(messages.Shutdown())
             raise
         finally:
-            for task in (watching, listening):
+            for task in (watching, reading):
                 task.cancel()
-            await asyncio.gather(watching, listening, return_exceptions=True)
+            await asyncio.gather(watching, reading, return_exceptions=True)
 
-    async def _watch(self, child: ChildProcess) -> Hung:
+    async def _watch_for_hangs(self, child: ChildProcess) -> Hung:
         while True:
             await asyncio.sleep(self._watchdog.tick_s)
-            in_use = {running.task.model.name for running in self._running.values()}
-            if stale := self._idleness.stale(self._warm, in_use, time.monotonic()):
-                child.post(messages.Release(models=stale))
-            match self._watchdog.check(time.monotonic(), list(self._running.values())):
+            in_use = {handle.task.model.name for handle in self._running.values()}
+            now = self._clock()
+            if idle := self._idle.idle_models(self._loaded_models, in_use, now):
+                child.send(messages.UnloadModels(models=idle))
+            match self._watchdog.check(now, list(self._running.values())):
                 case Hung() as hung:
                     return hung
-                case TimeUp(running):
-                    running.must_end_by = time.monotonic() + self._settings.cancel_grace_s
-                    child.post(messages.Cancel(running.task.id))
+                case TimedOut(handle):
+                    handle.stop_deadline = now + self._settings.cancel_grace_s
+                    child.send(messages.CancelTask(handle.task.id))
                 case None:
                     pass
 
-    def _lose(self, hung: Hung) -> None:
-        """The child is gone: end its tasks, prepare the next life."""
+    def _on_exit(self, hung: Hung) -> None:
+        """The child has exited: end its tasks and reset the state for the next one."""
         is_alone = len(self._running) == 1
-        for running in self._running.values():
-            running.tell(self._loss(running, hung, is_alone))
+        for handle in self._running.values():
+            handle.put_event(self._error_for(handle, hung, is_alone))
         was_loading = self._watchdog.loading
         self._running.clear()
-        self._idleness.released(Freed())
-        self._warm, self._memory_mb = (), 0
-        self._rows.clear()
+        self._idle.on_unloaded(UnloadResult())
+        self._loaded_models, self._memory_mb = (), 0
+        self._slots.clear()
         if not self._is_stopping:
             self._state = "restarting"
             self._restarts += 1
             self._may_warm_up = self._settings.warm_up and not was_loading
-            _log.error(
-                "The child process ended",
-                action="child_lost",
-                device=self.name,
-                reason=hung.reason,
-                loading=was_loading,
-            )
-        self._changed()
+            details = {"device": self.name, "reason": hung.reason, "loading": was_loading}
+            _log.error("The child process ended", action="child_lost", **details)
+        self._on_change()
 
-    def _loss(self, running: Running, hung: Hung, is_alone: bool) -> EaselError:
+    def _error_for(self, handle: TaskHandle, hung: Hung, is_alone: bool) -> EaselError:
         if self._is_stopping:
             return Interrupted()
-        if running.must_end_by is not None:
+        if handle.stop_deadline is not None:
             return EngineTimeout(self._settings.job_timeout_s, hung.reason)
-        if hung.stuck_load == running.task.model.name:
-            return ModelUnavailable(hung.stuck_load, hung.reason)
-        return WorkerLost(alone=is_alone and running.is_received, detail=hung.reason)
+        if hung.stuck_model == handle.task.model.name:
+            return ModelUnavailable(hung.stuck_model, hung.reason)
+        return WorkerLost(was_alone=is_alone and handle.is_accepted, detail=hung.reason)
 
-    # ------------------------------------------------------------ what the child says
+    # ------------------------------------------------------------ the child's messages
 
-    async def _listen(self, child: ChildProcess) -> Hung | None:
+    async def _read_messages(self, child: ChildProcess) -> Hung | None:
         while True:
             try:
                 message = await child.receive()
-            except messages.BadFrame as error:
-                return Hung(f"the child sent noise: {error}")
+            except messages.ProtocolError as error:
+                return Hung(f"the child broke the protocol: {error}")
             if message is None:
                 return None
-            self._watchdog.heard(time.monotonic())
-            self._hear(child, message)
+            self._watchdog.on_message(self._clock())
+            self._handle_message(child, message)
 
-    def _hear(self, child: ChildProcess, message: object) -> None:
-        now = time.monotonic()
+    def _handle_message(self, child: ChildProcess, message: object) -> None:
+        now = self._clock()
         match message:
-            case messages.Beat(memory_mb):
+            case messages.Heartbeat(memory_mb):
                 self._memory_mb = memory_mb
-            case messages.Told(task_id=task_id, event=event, used_s=used_s):
-                if running := self._running.get(task_id):
-                    if isinstance(event, Measured):
-                        self._learn(event)
-                    others = last_step(self._running.values())
-                    running.report(now, used_s, stepped=not isinstance(event, Measured), others_stepped_at=others)
-                    running.tell(event)
-            case messages.Ended(task_id=task_id, outcome=outcome, used_s=used_s):
-                if running := self._running.pop(task_id, None):
-                    running.report(now, used_s, stepped=False)
-                    running.tell(self._end(running, outcome))
-                    self._changed()
-            case messages.Received(task_id) if task_id in self._running:
-                self._running[task_id].is_received = True
-            case messages.Started(task_id) if task_id in self._running:
-                self._running[task_id].start(now)
-            case messages.Loading(model):
-                self._watchdog.load_began(model, now)
-            case messages.Loaded():
-                self._loaded(message)
-            case messages.Released():
-                self._released(message)
-            case messages.Worn():
+            case messages.TaskEvent(task_id=task_id, event=event, used_s=used_s) if task_id in self._running:
+                self._on_task_event(self._running[task_id], event, used_s)
+            case messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s):
+                if handle := self._running.pop(task_id, None):
+                    handle.record_usage(now, used_s, has_stepped=False)
+                    handle.put_event(self._outcome_of(handle, outcome))
+                    self._on_change()
+            case messages.TaskAccepted(task_id) if task_id in self._running:
+                self._running[task_id].is_accepted = True
+            case messages.TaskStarted(task_id) if task_id in self._running:
+                self._running[task_id].mark_started(now)
+            case messages.ModelLoading(model):
+                self._watchdog.on_load_started(model, now)
+            case messages.ModelLoaded():
+                self._on_model_loaded(message)
+            case messages.ModelsUnloaded():
+                self._on_models_unloaded(message)
+            case messages.RestartRequested():
                 self._state = "restarting"
-                _log.warning("Memory ran out: the child process starts anew", action="child_worn", device=self.name)
-                self._changed()
+                _log.warning("Memory ran out: the child process will restart", action="child_worn", device=self.name)
+                self._on_change()
             case messages.Ready():
-                self._ready(child)
+                self._on_ready(child)
 
-    def _ready(self, child: ChildProcess) -> None:
+    def _on_task_event(self, handle: TaskHandle, event: Progress | Measurement | RawImage, used_s: float) -> None:
+        if isinstance(event, Measurement):
+            self._record_measurement(event)
+        has_stepped = not isinstance(event, Measurement)
+        others_step_at = latest_step_at(self._running.values())
+        handle.record_usage(self._clock(), used_s, has_stepped=has_stepped, others_step_at=others_step_at)
+        handle.put_event(event)
+
+    def _on_ready(self, child: ChildProcess) -> None:
         self._state = "ready"
-        self._watchdog.is_up()
+        self._watchdog.mark_ready()
         _log.info("The child process is ready", action="child_ready", device=self.name, pid=child.pid)
         if self._may_warm_up and self._models:
-            child.post(messages.Load(self._models[0]))
-        self._changed()
+            child.send(messages.LoadModel(self._models[0]))
+        self._on_change()
 
-    def _loaded(self, message: messages.Loaded) -> None:
-        now = time.monotonic()
-        self._watchdog.load_ended(now, self._running.values())
-        self._warm = message.warm
-        if message.described is not None:
+    def _on_model_loaded(self, message: messages.ModelLoaded) -> None:
+        now = self._clock()
+        self._watchdog.on_load_ended(now, self._running.values())
+        self._loaded_models = message.loaded_models
+        if message.capabilities is not None:
             self._loaded_at = now
-            self._rows[message.model] = rows_of(message.described.form)
-        owed = [event for event in (message.described, message.measured) if event is not None]
-        waiting = [r for r in self._running.values() if r.task.model.name == message.model]
+            self._slots[message.model] = slots_of(message.capabilities.capabilities)
+        events = [event for event in (message.capabilities, message.measurement) if event is not None]
+        waiting = [handle for handle in self._running.values() if handle.task.model.name == message.model]
         if waiting:
-            for event in owed:
-                waiting[0].tell(event)
+            for event in events:
+                waiting[0].put_event(event)
         else:
-            self._owed.extend(owed)
+            self._pending_events.extend(events)
         if message.failure is not None:
-            _log.warning(
-                "A model could not be loaded",
-                action="load_failed",
-                device=self.name,
-                model=message.model,
-                problem=str(messages.unpack_error(message.failure)),
-            )
-        self._changed()
+            problem = str(messages.unpack_error(message.failure))
+            details = {"device": self.name, "model": message.model, "problem": problem}
+            _log.warning("A model could not be loaded", action="load_failed", **details)
+        self._on_change()
 
-    def _released(self, message: messages.Released) -> None:
-        self._warm = message.warm
-        self._idleness.released(Freed(models=message.models, busy=message.warm, freed_mb=message.freed_mb))
-        self._changed()
+    def _on_models_unloaded(self, message: messages.ModelsUnloaded) -> None:
+        self._loaded_models = message.loaded_models
+        self._idle.on_unloaded(
+            UnloadResult(models=message.models, busy=message.loaded_models, freed_mb=message.freed_mb)
+        )
+        self._on_change()
 
-    def _end(self, running: Running, outcome: object) -> messages.Finished | EaselError:
-        self._did_well = True
+    def _outcome_of(self, handle: TaskHandle, outcome: object) -> messages.TaskResult | EaselError:
+        self._has_completed_a_task = True
         match outcome:
-            case messages.Finished():
+            case messages.TaskResult():
                 return outcome
-            case messages.Failure():
+            case messages.PackedError():
                 return messages.unpack_error(outcome)
-        if running.must_end_by is not None:
+        if handle.stop_deadline is not None:
             return EngineTimeout(self._settings.job_timeout_s)
         return JobCancelled()
 
 
-def plain(task: Task) -> Task:
-    """The task with ordinary dicts, which is all that the protocol lets through."""
-    return replace(task, options=dict(task.options), model=plain_model(task.model))
-
-
-def plain_model(model: ModelSpec) -> ModelSpec:
-    return replace(model, form=dict(model.form))
-
-
-def _steps(task: Task) -> int:
-    """How many steps it will report, as far as its options tell."""
+def _expected_steps(task: Task) -> int:
+    """Number of steps the task will report, by its options."""
     if "steps" in task.options:
         return int(task.options["steps"]) * int(task.options.get("count", 1))
     return int(task.options.get("max_new_tokens", task.model.max_new_tokens))

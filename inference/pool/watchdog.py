@@ -1,6 +1,6 @@
-"""Decides from what a child said, and when, whether something in it hangs.
+"""Decides from the time of a child's messages whether the child or one of its tasks hangs.
 
-Pure: times are given, nothing is killed here. All times are monotonic seconds.
+Pure: times are arguments, and nothing is killed here. All times are monotonic seconds.
 """
 
 import asyncio
@@ -9,155 +9,158 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bot.errors import EaselError
-from bot.ports import Described, Measured, Progress, Task
-from inference.ipc.messages import Finished, RawPicture
-from inference.settings import STEP_PATIENCE, PoolSettings
+from bot.ports import Measurement, ModelCapabilities, Progress, Task
+from inference.ipc.messages import RawImage, TaskResult
+from inference.settings import SLOW_STEP_FACTOR, PoolSettings
 
-RunEvent = Progress | Measured | Described | RawPicture | Finished | EaselError
+HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | TaskResult | EaselError
 
 
 @dataclass
-class Running:
-    """One task in a child, as the parent sees it.
+class TaskHandle:
+    """The parent's record of one task in a child.
 
     Attributes:
-        is_over: whoever ran it has been told the end; the child may still be busy with it.
-        used_s: device-seconds the child reported, at `reported_at`.
-        stepped_at: when it last advanced; None before its first step.
-        must_end_by: its time was up and it was told to stop; later than this its child is killed.
+        is_accepted: the child has received it.
+        is_over: its last event was put; the child may still be busy with it.
+        used_s: device-seconds that the child reported at `reported_at`.
+        last_step_at: time of its last step; None before the first.
+        slowest_step_s: seconds of its slowest step.
+        stop_deadline: set when its time is up and it was told to stop; after that its child is killed.
     """
 
     task: Task
-    events: "asyncio.Queue[RunEvent]" = field(default_factory=asyncio.Queue)
-    is_received: bool = False
-    is_over: bool = False
+    events: "asyncio.Queue[HandleEvent]" = field(default_factory=asyncio.Queue)
+    is_accepted: bool = False
+    is_finished: bool = False
     started_at: float | None = None
     used_s: float = 0.0
     reported_at: float = 0.0
-    stepped_at: float | None = None
+    last_step_at: float | None = None
     slowest_step_s: float = 0.0
-    must_end_by: float | None = None
+    stop_deadline: float | None = None
 
-    def tell(self, event: RunEvent) -> None:
-        """Pass an event on; an end (`Finished` or an error) is the last."""
-        if not self.is_over:
-            self.is_over = isinstance(event, Finished | EaselError)
+    def put_event(self, event: HandleEvent) -> None:
+        """Queue an event for the task's reader; a result or an error is the last."""
+        if not self.is_finished:
+            self.is_finished = isinstance(event, TaskResult | EaselError)
             self.events.put_nowait(event)
 
-    def start(self, now: float) -> None:
+    def mark_started(self, now: float) -> None:
         self.started_at = self.reported_at = now
 
-    def report(self, now: float, used_s: float, *, stepped: bool, others_stepped_at: float = -math.inf) -> None:
-        """`others_stepped_at`: the last step of any task beside it; before that it had to wait for its turn."""
+    def record_usage(self, now: float, used_s: float, *, has_stepped: bool, others_step_at: float = -math.inf) -> None:
+        """`others_step_at`: time of the last step of any other task; until then it waited for its turn."""
         self.used_s, self.reported_at = used_s, now
-        if stepped:
-            since = self.started_at if self.stepped_at is None else self.stepped_at
+        if has_stepped:
+            since = self.started_at if self.last_step_at is None else self.last_step_at
             if since is not None:
-                self.slowest_step_s = max(self.slowest_step_s, now - max(since, others_stepped_at))
-            self.stepped_at = now
+                self.slowest_step_s = max(self.slowest_step_s, now - max(since, others_step_at))
+            self.last_step_at = now
 
-    def was_held_up(self, since: float, now: float) -> None:
-        """The device did something else meanwhile: that is no time of this task's."""
+    def exclude_delay(self, since: float, now: float) -> None:
+        """Do not count the time since `since`, in which the device did something else."""
         self.reported_at += now - max(since, self.reported_at)
-        if self.stepped_at is not None:
-            self.stepped_at += now - max(since, self.stepped_at)
+        if self.last_step_at is not None:
+            self.last_step_at += now - max(since, self.last_step_at)
 
     def device_s(self, now: float) -> float:
-        """Device time used so far; 0 while it waits or its model loads."""
+        """Device-seconds used so far; 0 while it waits or its model loads."""
         return 0.0 if self.started_at is None else self.used_s + now - self.reported_at
 
 
-def last_step(running: Iterable[Running]) -> float:
-    """When any of them stepped last; before all time, when none did."""
-    return max((one.stepped_at for one in running if one.stepped_at is not None), default=-math.inf)
+def latest_step_at(running: Iterable[TaskHandle]) -> float:
+    """Time of the last step of any of them; minus infinity if there was none."""
+    return max((handle.last_step_at for handle in running if handle.last_step_at is not None), default=-math.inf)
 
 
 @dataclass(frozen=True)
-class TimeUp:
-    """Tell the task to stop."""
+class TimedOut:
+    """The task's time is up: tell it to stop."""
 
-    running: Running
+    handle: TaskHandle
 
 
 @dataclass(frozen=True)
 class Hung:
-    """Kill the child. `stuck_load`: the model whose loading did it."""
+    """The child must be killed. `stuck_model`: the model whose loading hangs."""
 
     reason: str
-    stuck_load: str = ""
+    stuck_model: str = ""
 
 
 class Watchdog:
-    """Watches one child's life. Call `check` every `tick_s`."""
+    """Watches one child. Call `check` every `tick_s`."""
 
     def __init__(self, settings: PoolSettings, now: float) -> None:
         self._settings = settings
-        self._heard_at = now
+        self._last_message_at = now
         self._checked_at = now
-        self._is_up = False
+        self._is_ready = False
         self.loading = ""
         self._loading_since = now
 
     @property
     def tick_s(self) -> float:
         shortest = (
-            self._settings.silence_s,
-            self._settings.step_silence_s,
+            self._settings.heartbeat_timeout_s,
+            self._settings.step_timeout_s,
             self._settings.cancel_grace_s,
         )
         return min(1.0, max(0.02, min(shortest) / 5))
 
-    def heard(self, now: float) -> None:
-        self._heard_at = now
+    def on_message(self, now: float) -> None:
+        self._last_message_at = now
 
-    def is_up(self) -> None:
-        self._is_up = True
+    def mark_ready(self) -> None:
+        self._is_ready = True
 
-    def load_began(self, model: str, now: float) -> None:
+    def on_load_started(self, model: str, now: float) -> None:
         self.loading, self._loading_since = model, now
 
-    def load_ended(self, now: float, running: Iterable[Running]) -> None:
+    def on_load_ended(self, now: float, running: Iterable[TaskHandle]) -> None:
         if self.loading:
-            for one in running:
-                one.was_held_up(self._loading_since, now)
+            for handle in running:
+                handle.exclude_delay(self._loading_since, now)
         self.loading = ""
 
-    def check(self, now: float, running: list[Running]) -> Hung | TimeUp | None:
-        """The most urgent thing that is wrong."""
+    def check(self, now: float, running: list[TaskHandle]) -> Hung | TimedOut | None:
+        """The most urgent problem, or None."""
         if now - self._checked_at > 5 * self.tick_s + 1.0:
-            self._forgive(now, running)
+            self._extend_deadlines(now, running)
         self._checked_at = now
-        return self._silent(now) or (None if self.loading else self._stuck(now, running))
+        return self._check_heartbeat(now) or (None if self.loading else self._check_tasks(now, running))
 
-    def _forgive(self, now: float, running: list[Running]) -> None:
-        """We ourselves were held up (stopped, swapped out): what the child said is still unread."""
-        self._heard_at = now
-        for one in running:
-            if one.stepped_at is not None:
-                one.stepped_at = now
+    def _extend_deadlines(self, now: float, running: list[TaskHandle]) -> None:
+        """This process itself was stopped or swapped out: the child's messages are still unread."""
+        self._last_message_at = now
+        for handle in running:
+            if handle.last_step_at is not None:
+                handle.last_step_at = now
 
-    def _silent(self, now: float) -> Hung | None:
+    def _check_heartbeat(self, now: float) -> Hung | None:
         settings = self._settings
-        is_slow = bool(self.loading) or not self._is_up
-        limit_s = max(settings.load_silence_s, settings.silence_s) if is_slow else settings.silence_s
-        if now - self._heard_at > limit_s:
-            return Hung(f"silent for {limit_s:g} s")
+        limit_s = settings.heartbeat_timeout_s
+        if self.loading or not self._is_ready:
+            limit_s = max(settings.load_heartbeat_timeout_s, limit_s)
+        if now - self._last_message_at > limit_s:
+            return Hung(f"no heartbeat for {limit_s:g} s")
         if self.loading and now - self._loading_since > settings.load_timeout_s:
-            return Hung(f"loading took over {settings.load_timeout_s:g} s", stuck_load=self.loading)
+            return Hung(f"loading took over {settings.load_timeout_s:g} s", stuck_model=self.loading)
         return None
 
-    def _stuck(self, now: float, running: list[Running]) -> Hung | TimeUp | None:
+    def _check_tasks(self, now: float, running: list[TaskHandle]) -> Hung | TimedOut | None:
         settings = self._settings
-        for one in running:
-            if one.must_end_by is not None and now > one.must_end_by:
+        for handle in running:
+            if handle.stop_deadline is not None and now > handle.stop_deadline:
                 return Hung("a job did not stop when its time was up")
-        stepped_at = last_step(running)
-        slowest_s = max((one.slowest_step_s for one in running), default=0.0)
-        patience_s = max(settings.step_silence_s, STEP_PATIENCE * slowest_s)
-        if stepped_at > -math.inf and now - stepped_at > patience_s:
-            return Hung(f"no step for {patience_s:.0f} s")
-        for one in running:
-            is_late = one.device_s(now) > settings.job_timeout_s
-            if is_late and one.must_end_by is None and not one.is_over:
-                return TimeUp(one)
+        stepped_at = latest_step_at(running)
+        slowest_s = max((handle.slowest_step_s for handle in running), default=0.0)
+        limit_s = max(settings.step_timeout_s, SLOW_STEP_FACTOR * slowest_s)
+        if stepped_at > -math.inf and now - stepped_at > limit_s:
+            return Hung(f"no step for {limit_s:.0f} s")
+        for handle in running:
+            is_late = handle.device_s(now) > settings.job_timeout_s
+            if is_late and handle.stop_deadline is None and not handle.is_finished:
+                return TimedOut(handle)
         return None

@@ -1,6 +1,6 @@
-"""The classifier that tells sexual pictures from others: any image classifier of the Hub whose labels say so.
+"""The classifier of adult content: any image classifier of the Hub with suitable labels.
 
-It runs on the CPU, where it takes a fraction of a second and none of the device's memory.
+It runs on the CPU, where it needs a fraction of a second and no device memory.
 """
 
 import torch
@@ -9,42 +9,44 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
-from inference.checkpoints.resolve import folder_of, require_safetensors
+from inference.checkpoints.resolve import model_path, require_safetensors
 
-ADULT = frozenset({"nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"})
-HARMLESS = frozenset({"normal", "sfw", "safe", "neutral", "drawing", "drawings"})
+ADULT_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"})
+SAFE_LABELS = frozenset({"normal", "sfw", "safe", "neutral", "drawing", "drawings"})
 
 
 class NsfwClassifier:
-    """`inference.safety.checker.Scores`. Loading it tries it once.
+    """Implements `inference.safety.checker.ImageScorer`. Creating it scores one test image.
 
-    Raises: ModelUnavailable: its files, its labels or its scores are not what they should be; what Transformers raises.
+    Raises: ModelUnavailable: its files, labels or scores are not usable; errors of Transformers.
     """
 
     def __init__(self, classifier: ModelSpec) -> None:
-        folder = folder_of(classifier)
+        folder = model_path(classifier)
         require_safetensors(classifier, folder)
-        local = {"local_files_only": True, "trust_remote_code": False}
-        self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **local)
+        options = {"local_files_only": True, "trust_remote_code": False}
+        self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
         self._model = AutoModelForImageClassification.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, **local
+            folder, use_safetensors=True, dtype=torch.float32, **options
         ).eval()
-        self._adult = _adult_columns(classifier, self._model.config.id2label)
+        self._adult_indices = _adult_label_indices(classifier, self._model.config.id2label)
         score = self(Image.new("RGB", (64, 64), "gray"))
         if not 0 <= score <= 1:
-            raise ModelUnavailable(classifier.name, f"it gives {score} for a grey picture")
+            raise ModelUnavailable(classifier.name, f"its score of a grey image is {score}")
 
     def __call__(self, image: Image.Image) -> float:
         inputs = self._processor(images=image, return_tensors="pt")
         with torch.inference_mode():
-            chances = self._model(**inputs).logits[0].float().softmax(-1)
-        return min(1.0, chances[self._adult].sum().item()) if chances.isfinite().all() else float("nan")
+            probabilities = self._model(**inputs).logits[0].float().softmax(-1)
+        if not probabilities.isfinite().all():
+            return float("nan")
+        return min(1.0, probabilities[self._adult_indices].sum().item())
 
 
-def _adult_columns(classifier: ModelSpec, labels: dict[int, str]) -> list[int]:
-    """Which of the model's labels mean a sexual picture. Raises: ModelUnavailable, when some label is unknown."""
-    plain = {index: label.casefold().strip() for index, label in labels.items()}
-    adult = [index for index, label in plain.items() if label in ADULT]
-    if not adult or len(adult) == len(plain) or not set(plain.values()) <= ADULT | HARMLESS:
+def _adult_label_indices(classifier: ModelSpec, labels: dict[int, str]) -> list[int]:
+    """Indices of the labels for sexual images. Raises: ModelUnavailable: a label is unknown, or all are of one kind."""
+    names = {index: label.casefold().strip() for index, label in labels.items()}
+    adult = [index for index, name in names.items() if name in ADULT_LABELS]
+    if not adult or len(adult) == len(names) or not set(names.values()) <= ADULT_LABELS | SAFE_LABELS:
         raise ModelUnavailable(classifier.name, f"its labels are {', '.join(map(str, labels.values()))}")
     return adult

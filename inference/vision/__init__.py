@@ -1,1 +1,1 @@
-"""BLIP-2 as an engine: captions and answers."""
+"""BLIP-2 engines: captions, answers and image-text matching."""

@@ -1,5 +1,7 @@
-"""Texts that only `generate` can write: searches with beams, and models that no batch knows. One after another, each
-held at every token, so that the batch goes on between."""
+"""Texts that need Transformers' `generate`: beam searches, and language models that the batch does not support.
+
+They run one after another, each suspended at every token, so the batch decodes in between.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,80 +10,80 @@ from typing import Any
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList
 
-from inference.vision.callback_stepper import Bridge, Pause, Paused
+from inference.vision.callback_stepper import CallbackStepper, Pause, Paused
 
 
 @dataclass(kw_only=True, eq=False)
-class Search:
+class BeamSearch:
     """Attributes:
-    owner, place: the task it is for, and which of the task's texts.
+    index: of the text in its request's round.
     embeds: the prompt, (tokens, width of the model).
-    ids: its tokens, which a decoder-only model repeats before what it writes.
+    prompt_ids: its tokens, which a decoder-only model repeats before its output.
     arguments: of `generate`.
-    written: ids of each text, once it is done.
+    outputs: token ids of each text, once it is finished.
     """
 
-    owner: str
-    place: int
+    task_id: str
+    index: int
     embeds: torch.Tensor
-    ids: list[int]
+    prompt_ids: list[int]
     arguments: Mapping[str, Any]
     seed: int
-    made: int = 0
-    written: list[list[int]] = field(default_factory=list)
+    token_count: int = 0
+    outputs: list[list[int]] = field(default_factory=list)
 
 
-class Searches:
+class BeamSearches:
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._bridge = Bridge()
-        self.current: Search | None = None
+        self._stepper = CallbackStepper()
+        self.current: BeamSearch | None = None
 
-    def begin(self, search: Search) -> None:
-        """There is none at this time."""
+    def start(self, search: BeamSearch) -> None:
+        """Only while no other search is running."""
         self.current = search
-        self._bridge.start(lambda pause: self._write(search, pause))
+        self._stepper.start(lambda pause: self._generate(search, pause))
 
-    def advance(self) -> Search | None:
-        """By one token. Returns the search when it is done."""
+    def advance(self) -> BeamSearch | None:
+        """Generate one token. Returns the search once it is finished."""
         assert self.current is not None
-        if isinstance(self._bridge.advance(), Paused):
-            self.current.made += 1
+        if isinstance(self._stepper.advance(), Paused):
+            self.current.token_count += 1
             return None
-        done, self.current = self.current, None
-        return done
+        finished, self.current = self.current, None
+        return finished
 
-    def drop(self, owner: str) -> None:
-        if self.current is not None and self.current.owner == owner:
+    def cancel_task(self, task_id: str) -> None:
+        if self.current is not None and self.current.task_id == task_id:
             self.clear()
 
     def clear(self) -> None:
         self.current = None
-        self._bridge.stop()
+        self._stepper.stop()
 
     def close(self) -> None:
         self.current = None
-        self._bridge.close()
+        self._stepper.close()
 
     @torch.inference_mode()
-    def _write(self, search: Search, pause: Pause) -> None:
+    def _generate(self, search: BeamSearch, pause: Pause) -> None:
         torch.manual_seed(search.seed)
         embeds = search.embeds[None]
-        is_apart = self._model.config.is_encoder_decoder
-        repeated = {} if is_apart else {"input_ids": torch.tensor([search.ids], device=embeds.device)}
-        made = self._model.generate(
+        is_encoder_decoder = self._model.config.is_encoder_decoder
+        repeated = {} if is_encoder_decoder else {"input_ids": torch.tensor([search.prompt_ids], device=embeds.device)}
+        generated = self._model.generate(
             inputs_embeds=embeds,
             attention_mask=torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device),
             **repeated,
             **search.arguments,
-            stopping_criteria=StoppingCriteriaList([_EachToken(pause)]),
+            stopping_criteria=StoppingCriteriaList([_PauseAtEachToken(pause)]),
         )
-        before = 0 if is_apart else len(search.ids)
-        search.written = [ids[before:] for ids in made.tolist()]
+        start = 0 if is_encoder_decoder else len(search.prompt_ids)
+        search.outputs = [token_ids[start:] for token_ids in generated.tolist()]
 
 
-class _EachToken(StoppingCriteria):
-    """Hands over control after each token; being stopped there raises out of `generate`."""
+class _PauseAtEachToken(StoppingCriteria):
+    """Suspends `generate` after each token; stopping it there raises out of `generate`."""
 
     def __init__(self, pause: Pause) -> None:
         self._pause = pause

@@ -1,8 +1,7 @@
-"""Turns a call that reports through callbacks into one that advances step by step.
+"""Turns a function with step callbacks, such as Transformers' `generate`, into one that is advanced step by step.
 
-Diffusers' pipelines and Transformers' `generate` call back at each step. The bridge runs them in one
-thread of its own and holds that thread at each callback until `advance` is called again, so only one of the
-two threads ever runs. The thread is kept: torch keeps a team of workers for each thread that calls it.
+The function runs in its own thread, which is blocked in each callback until the next `advance`, so only one of the two
+threads runs at a time. The thread is reused, because torch keeps a worker pool for each thread that calls it.
 """
 
 import threading
@@ -12,11 +11,11 @@ from queue import SimpleQueue
 from typing import Any
 
 Pause = Callable[[Any], None]
-"""Called from inside: hands a value out and waits. Raises: Stop."""
+"""Called in the callback: passes a value to `advance` and waits for the next one. Raises: StopCall."""
 
 
-class Stop(BaseException):
-    """Ends the call from inside; not an Exception, so that no library swallows it."""
+class StopCall(BaseException):
+    """Ends the call from its callback; not an Exception, so no library catches it."""
 
 
 @dataclass(frozen=True)
@@ -25,64 +24,64 @@ class Paused:
 
 
 @dataclass(frozen=True)
-class Returned:
+class Completed:
     value: Any
 
 
-class Bridge:
+class CallbackStepper:
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[Pause], Any] | None] = SimpleQueue()
-        self._go: SimpleQueue[bool] = SimpleQueue()
-        self._out: SimpleQueue[Paused | Returned | BaseException] = SimpleQueue()
-        self._waiting: Callable[[Pause], Any] | None = None
-        self._is_inside = False
-        threading.Thread(target=self._serve, name="compute", daemon=True).start()
+        self._resume: SimpleQueue[bool] = SimpleQueue()
+        self._outcomes: SimpleQueue[Paused | Completed | BaseException] = SimpleQueue()
+        self._next_call: Callable[[Pause], Any] | None = None
+        self._is_running = False
+        threading.Thread(target=self._run, name="compute", daemon=True).start()
 
     def start(self, call: Callable[[Pause], Any]) -> None:
-        """Make `call(pause)` the call to advance; it begins with the first `advance`."""
+        """Make `call(pause)` the call to advance; it starts with the first `advance`."""
         self.stop()
-        self._waiting = call
+        self._next_call = call
 
-    def advance(self) -> Paused | Returned:
-        """Run until the next pause or the end. Raises what the call raises."""
-        if self._waiting is not None:
-            self._calls.put(self._waiting)
-            self._waiting, self._is_inside = None, True
-        elif self._is_inside:
-            self._go.put(True)
+    def advance(self) -> Paused | Completed:
+        """Run to the next pause or to the end. Raises what the call raises."""
+        if self._next_call is not None:
+            self._calls.put(self._next_call)
+            self._next_call, self._is_running = None, True
+        elif self._is_running:
+            self._resume.put(True)
         else:
-            raise RuntimeError("there is nothing to advance")
-        outcome = self._out.get()
+            raise RuntimeError("no call to advance")
+        outcome = self._outcomes.get()
         if isinstance(outcome, Paused):
             return outcome
-        self._is_inside = False
+        self._is_running = False
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
     def stop(self) -> None:
-        """End the call where it stands; does nothing when there is none."""
-        self._waiting = None
-        if self._is_inside:
-            self._go.put(False)
-            self._is_inside = False
-            self._out.get()
+        """End the call at its current pause; does nothing without a call."""
+        self._next_call = None
+        if self._is_running:
+            self._resume.put(False)
+            self._is_running = False
+            self._outcomes.get()
 
     def close(self) -> None:
         self.stop()
         self._calls.put(None)
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         while (call := self._calls.get()) is not None:
             try:
-                outcome: Returned | BaseException = Returned(call(self._pause))
+                outcome: Completed | BaseException = Completed(call(self._pause))
             except BaseException as error:
                 outcome = error
             del call
-            self._out.put(outcome)
+            self._outcomes.put(outcome)
             del outcome
 
     def _pause(self, value: Any) -> None:
-        self._out.put(Paused(value))
-        if not self._go.get():
-            raise Stop
+        self._outcomes.put(Paused(value))
+        if not self._resume.get():
+            raise StopCall

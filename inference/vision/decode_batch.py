@@ -1,54 +1,53 @@
-"""The texts that are written together: all of them advance by one token at a time, newcomers join between tokens."""
+"""The decoding batch: all its sequences advance by one token per pass, and new ones join between passes."""
 
 from collections.abc import Sequence
 
 import torch
 
-from inference.vision.kv_cache import joined, narrowed
-from inference.vision.language_model import Language, State
-from inference.vision.sequence import Row, choose
+from inference.vision.kv_cache import concat, keep_rows
+from inference.vision.language_model import CacheState, LanguageModel
+from inference.vision.sequence import TextSequence, next_tokens
 
 
-class Batch:
-    def __init__(self, language: Language) -> None:
-        self._language = language
-        self._state: State = ()
-        self.rows: list[Row] = []
+class DecodeBatch:
+    def __init__(self, language_model: LanguageModel) -> None:
+        self._language_model = language_model
+        self._caches: CacheState = ()
+        self.sequences: list[TextSequence] = []
 
-    def join(self, rows: Sequence[Row], prompts: Sequence[torch.Tensor]) -> list[Row]:
-        """Read the prompts (tokens, width) together; each row has its first token then. Returns what is done."""
-        state, scores = self._language.read(prompts)
-        self._take(rows, scores)
-        self._state = tuple(map(joined, self._state, state)) if self.rows else state
-        self.rows += rows
-        return self._without_done()
+    def prefill(self, sequences: Sequence[TextSequence], prompts: Sequence[torch.Tensor]) -> list[TextSequence]:
+        """Prefill the prompts, (tokens, width), in one pass and sample each first token. Returns finished sequences."""
+        caches, logits = self._language_model.prefill(prompts)
+        self._append_tokens(sequences, logits)
+        self._caches = tuple(map(concat, self._caches, caches)) if self.sequences else caches
+        self.sequences += sequences
+        return self._pop_finished()
 
-    def write(self) -> list[Row]:
-        """One token for every row. Returns what is done, which is no longer here."""
-        scores = self._language.write(self._state, [row.ids[-1] for row in self.rows])
-        self._take(self.rows, scores)
-        return self._without_done()
+    def decode(self) -> list[TextSequence]:
+        """One token for every sequence. Returns finished sequences, which have left the batch."""
+        logits = self._language_model.decode(self._caches, [sequence.token_ids[-1] for sequence in self.sequences])
+        self._append_tokens(self.sequences, logits)
+        return self._pop_finished()
 
-    def drop(self, owner: str) -> None:
-        """Forget the rows of a task."""
-        self._keep([row for row in self.rows if row.owner != owner])
+    def remove_task(self, task_id: str) -> None:
+        self._retain([sequence for sequence in self.sequences if sequence.task_id != task_id])
 
     def clear(self) -> None:
-        self.rows, self._state = [], ()
+        self.sequences, self._caches = [], ()
 
-    def _take(self, rows: Sequence[Row], scores: torch.Tensor) -> None:
-        for row, token in zip(rows, choose(rows, scores), strict=True):
-            row.take(token)
+    def _append_tokens(self, sequences: Sequence[TextSequence], logits: torch.Tensor) -> None:
+        for sequence, token in zip(sequences, next_tokens(sequences, logits), strict=True):
+            sequence.append_token(token)
 
-    def _without_done(self) -> list[Row]:
-        done = [row for row in self.rows if row.is_done]
-        self._keep([row for row in self.rows if not row.is_done])
-        return done
+    def _pop_finished(self) -> list[TextSequence]:
+        finished = [sequence for sequence in self.sequences if sequence.is_finished]
+        self._retain([sequence for sequence in self.sequences if not sequence.is_finished])
+        return finished
 
-    def _keep(self, rows: list[Row]) -> None:
-        if len(rows) == len(self.rows):
+    def _retain(self, sequences: list[TextSequence]) -> None:
+        if len(sequences) == len(self.sequences):
             return
-        staying = set(map(id, rows))
-        places = [number for number, row in enumerate(self.rows) if id(row) in staying]
-        self._state = tuple(narrowed(past, places) for past in self._state) if places else ()
-        self.rows = rows
+        retained = set(map(id, sequences))
+        rows = [row for row, sequence in enumerate(self.sequences) if id(sequence) in retained]
+        self._caches = tuple(keep_rows(cache, rows) for cache in self._caches) if rows else ()
+        self.sequences = sequences

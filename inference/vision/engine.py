@@ -1,7 +1,7 @@
-"""BLIP-2 as an engine: captions and answers of many tasks, written together one token at a time.
+"""The BLIP-2 engine: captions and answers with continuous batching.
 
-Each step writes one token for every text in the batch, lets newcomers in, and advances the search with beams if there
-is one. Whoever has no text on its way comes first; a second one of the same task takes a row that nobody else wants.
+Each step decodes one token for every sequence in the batch, advances the current beam search, and starts new texts.
+Tasks without a running text start first; further texts of a task only use sequences that are free.
 """
 
 import time
@@ -14,299 +14,309 @@ import torch
 
 from bot.errors import EngineError
 from bot.models import ModelSpec
-from bot.ports import Measured, Task
-from inference.checkpoints.resolve import folder_of, revision_of
-from inference.engine.base import EngineEvent, Over, Reading, Step
-from inference.engine.cost_model import CostTable
+from bot.ports import Measurement, Task
+from inference.checkpoints.resolve import model_path, model_revision
+from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
+from inference.engine.cost_model import PassCostModel
 from inference.engine.tokenizer_notes import question_notes
-from inference.ipc.messages import Finished
-from inference.memory.offload import placement_of
+from inference.ipc.messages import TaskResult
+from inference.memory.offload import offloader_of
 from inference.memory.precision import dtype_name
-from inference.vision.beam_search import Search, Searches
-from inference.vision.decode_batch import Batch
-from inference.vision.feature_cache import Kept
-from inference.vision.generation_plan import Wish, prompt_of, tidy
-from inference.vision.image_encoder import Looks
-from inference.vision.language_model import language_for
+from inference.vision.beam_search import BeamSearch, BeamSearches
+from inference.vision.decode_batch import DecodeBatch
+from inference.vision.feature_cache import FeatureCache
+from inference.vision.generation_plan import TextSpec, first_line, prompt_for
+from inference.vision.image_encoder import ImageEncoder
+from inference.vision.language_model import language_model_for
 from inference.vision.loader import load_blip
-from inference.vision.prompt_ids import Prompts
-from inference.vision.request import Teller
-from inference.vision.sequence import Row, generation, is_sampling, warpers
+from inference.vision.prompt_ids import PromptBuilder
+from inference.vision.request import VisionRequest
+from inference.vision.sequence import TextSequence, generation_arguments, is_sampling, logits_warpers_for
 
-ROWS = 16
-"""Texts that are written together. Writing is bound by reading the weights, so more cost little; what newcomers cost
-is bounded by `NEWCOMERS`."""
-NEWCOMERS = 4
-"""Texts that begin in one step, because looking at pictures takes as long as many tokens and others wait for it."""
+MAX_SEQUENCES = 16
+"""Texts in the batch. Decoding is bound by reading the weights, so more sequences cost little; the cost of starting
+texts is bounded by `MAX_NEW_PER_STEP`."""
+MAX_NEW_PER_STEP = 4
+"""Texts that start in one step: encoding an image takes as long as many tokens, for which all others wait."""
 _OPTIONS = ["question", "num_beams", "temperature", "top_p", "min_new_tokens", "max_new_tokens", "seed"]
+
+_NewText = tuple[VisionRequest, int, TextSpec]
+"""A text that starts: its request, its index in the request's round, and what to generate."""
 
 
 class VisionEngine:
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
-        self._form: dict[str, Any] = {}
-        self._rows, self._newcomers = ROWS, NEWCOMERS
-        self._tellers: dict[str, Teller] = {}
-        self._used: dict[str, float] = {}
-        self._begun: dict[str, float] = {}
-        self._costs = CostTable()
+        self._capabilities: dict[str, Any] = {}
+        self._max_sequences, self._max_new_per_step = MAX_SEQUENCES, MAX_NEW_PER_STEP
+        self._requests: dict[str, VisionRequest] = {}
+        self._usage: dict[str, float] = {}
+        self._prefill_seconds: dict[str, float] = {}
+        self._cost_model = PassCostModel()
 
     @property
-    def free_rows(self) -> int:
-        return max(0, self._rows - len(self._tellers))
+    def free_slots(self) -> int:
+        return max(0, self._max_sequences - len(self._requests))
 
     @property
-    def form(self) -> Mapping[str, Any]:
-        return self._form
+    def capabilities(self) -> Mapping[str, Any]:
+        return self._capabilities
 
-    def load(self, device: str) -> None:
-        folder = folder_of(self._model)
+    def load_model(self, device: str) -> None:
+        folder = model_path(self._model)
         self._blip, self._processor = load_blip(self._model, folder, device)
-        language = language_for(self._blip.language_model)
-        self._batch = Batch(language) if language else None
-        self._rows = ROWS if language else 1
-        self._searches = Searches(self._blip.language_model)
-        self._prompts = Prompts(self._blip, self._processor)
-        revision = revision_of(self._model, folder)
-        self._looks = Looks(
-            partial(see, self._blip),
+        language_model = language_model_for(self._blip.language_model)
+        self._batch = DecodeBatch(language_model) if language_model else None
+        self._max_sequences = MAX_SEQUENCES if language_model else 1
+        self._beam_searches = BeamSearches(self._blip.language_model)
+        self._prompt_builder = PromptBuilder(self._blip, self._processor)
+        revision = model_revision(self._model, folder)
+        self._image_encoder = ImageEncoder(
+            partial(encode_query_tokens, self._blip),
             self._processor.image_processor,
             revision,
-            Kept(self._model.seen_mb * 2**20),
+            FeatureCache(self._model.image_cache_mb * 2**20),
             self._blip.device,
             self._blip.dtype,
         )
-        self._form = {
+        self._capabilities = {
             "samplers": [],
             "options": _OPTIONS,
             "revision": revision,
             "dtype": dtype_name(self._blip.dtype),
-            "rows": self._rows,
+            "rows": self._max_sequences,
             "attention": self._blip.config._attn_implementation,
         }
 
-    def admit(self, task: Task) -> None:
+    def add_task(self, task: Task) -> None:
         if not task.images:
-            raise EngineError(detail="a vision task without a picture")
-        with self._charged([task.id], self._begun):
-            text = prompt_of(task, self._model)
-            words = self._prompts.words(text)
-            limit = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
-            room = self._prompts.room(words, text)
-            looks = [self._looks.prepare(image.media) for image in task.images]
-            self._tellers[task.id] = Teller(task, words, looks, limit if room is None else min(limit, room))
+            raise EngineError(detail="a vision task without an image")
+        with self._charge_time([task.id], self._prefill_seconds):
+            text = prompt_for(task, self._model)
+            prompt_ids = self._prompt_builder.tokenize(text)
+            max_tokens = int(task.options.get("max_new_tokens", self._model.max_new_tokens))
+            remaining = self._prompt_builder.remaining_tokens(prompt_ids, text)
+            if remaining is not None:
+                max_tokens = min(max_tokens, remaining)
+            images = [self._image_encoder.preprocess(image.media) for image in task.images]
+            self._requests[task.id] = VisionRequest(task, prompt_ids, images, max_tokens)
 
     @torch.inference_mode()
     def step(self) -> Sequence[EngineEvent]:
         try:
             return self._step()
         except BaseException:
-            self._forget()  # whatever a failed pass left behind is no state to go on from
+            self._reset()  # the caches of a failed pass are inconsistent
             raise
 
-    def cancel(self, task_id: str) -> None:
-        self._begun.pop(task_id, None)
-        if self._tellers.pop(task_id, None) is not None:
-            self._searches.drop(task_id)
+    def cancel_task(self, task_id: str) -> None:
+        self._prefill_seconds.pop(task_id, None)
+        if self._requests.pop(task_id, None) is not None:
+            self._beam_searches.cancel_task(task_id)
             if self._batch is not None:
-                self._batch.drop(task_id)
+                self._batch.remove_task(task_id)
 
-    def watch(self, task_id: str, watched: bool) -> None:
+    def set_previews(self, task_id: str, is_enabled: bool) -> None:
         """Text has no previews."""
 
-    def used(self) -> Mapping[str, float]:
-        """Device-seconds by task since the last call. A pass is shared by its rows; reading a picture and a prompt is
-        paid by whoever brought them."""
-        used, self._used = self._used, {}
-        return used
+    def take_usage(self) -> Mapping[str, float]:
+        """Device-seconds by task since the last call. A decoding pass is split among its sequences; encoding an image
+        and a prompt is charged to its own task."""
+        usage, self._usage = self._usage, {}
+        return usage
 
-    def readings(self, task: Task) -> Sequence[Reading]:
-        """Seconds of one token at so many rows, of the last times; and what the task's beginning took."""
-        found = []
+    def cost_samples(self, task: Task) -> Sequence[CostSample]:
+        """Seconds of one token by batch size, and of the task's prefill."""
+        samples = []
         for rows in (1, 2, 4, 8, 16):
-            seconds = self._costs.seconds(rows)
+            seconds = self._cost_model.predict_seconds(rows)
             if seconds is not None:
-                found.append(Reading(what="token", rows=rows, seconds=seconds))
-        begun = self._begun.pop(task.id, None)
-        return [*found, Reading(what="job", rows=1, seconds=begun)] if found and begun is not None else found
+                samples.append(CostSample(what="token", batch_size=rows, seconds=seconds))
+        prefill_s = self._prefill_seconds.pop(task.id, None)
+        if samples and prefill_s is not None:
+            samples.append(CostSample(what="job", batch_size=1, seconds=prefill_s))
+        return samples
 
-    def learned(self) -> list[tuple[int, float]]:
-        """Rows and the mean seconds of one token of all of them, as they were measured."""
-        return [(round(point.size), point.seconds) for point in self._costs.measured()]
+    def token_costs(self) -> list[tuple[int, float]]:
+        """Measured batch sizes and the mean seconds of one decoding pass at each."""
+        return [(round(point.size), point.seconds) for point in self._cost_model.measured_points()]
 
-    def know(self, rates: Sequence[Measured]) -> None:
-        """It needs to know nothing: whoever is here is served together."""
+    def load_costs(self, measurements: Sequence[Measurement]) -> None:
+        """Not needed: all running texts share each pass."""
 
-    def save_memory(self) -> str | None:
-        """Half as many rows, one newcomer at a time, and nothing kept of pictures seen; then less of the device."""
-        if self._rows > 1:
-            self._rows, self._newcomers = self._rows // 2, 1
-            self._looks.kept.clear()
+    def reduce_memory(self) -> str | None:
+        """First half the sequences, one new text per step and an empty image cache; then less device memory."""
+        if self._max_sequences > 1:
+            self._max_sequences, self._max_new_per_step = self._max_sequences // 2, 1
+            self._image_encoder.cache.clear()
             return "rows"
-        placement = placement_of(self._blip)
-        return placement.save() if placement is not None else None
+        offloader = offloader_of(self._blip)
+        return offloader.use_less_memory() if offloader is not None else None
 
-    def unload(self) -> None:
-        self._forget()
-        self._tellers.clear()
-        self._searches.close()
-        self._looks.kept.clear()
-        del self._blip, self._processor, self._prompts, self._looks, self._batch, self._searches
+    def unload_model(self) -> None:
+        self._reset()
+        self._requests.clear()
+        self._beam_searches.close()
+        self._image_encoder.cache.clear()
+        del self._blip, self._processor, self._prompt_builder, self._image_encoder, self._batch, self._beam_searches
 
     # ------------------------------------------------------------ one step
 
     def _step(self) -> list[EngineEvent]:
         advanced: dict[str, None] = {}
-        if self._batch is not None and self._batch.rows:
-            advanced |= self._write(self._batch)
-        if self._searches.current is not None:
-            advanced |= self._search()
-        if newcomers := self._choose():
-            advanced |= self._begin(newcomers)
-        return [event for task_id in advanced for event in self._events(task_id)]
+        if self._batch is not None and self._batch.sequences:
+            advanced |= self._decode_tokens(self._batch)
+        if self._beam_searches.current is not None:
+            advanced |= self._advance_search()
+        if new_texts := self._schedule_new():
+            advanced |= self._prefill(new_texts)
+        return [event for task_id in advanced for event in self._events_for(task_id)]
 
-    def _write(self, batch: Batch) -> dict[str, None]:
-        rows = list(batch.rows)
+    def _decode_tokens(self, batch: DecodeBatch) -> dict[str, None]:
+        sequences = list(batch.sequences)
         started = time.monotonic()
-        with self._charged([row.owner for row in rows]):
-            done = batch.write()
-        self._costs.learn(len(rows), time.monotonic() - started)
-        return self._heard(rows, done)
+        with self._charge_time([sequence.task_id for sequence in sequences]):
+            finished = batch.decode()
+        self._cost_model.record_pass(len(sequences), time.monotonic() - started)
+        return self._update_requests(sequences, finished)
 
-    def _search(self) -> dict[str, None]:
-        search = self._searches.current
+    def _advance_search(self) -> dict[str, None]:
+        search = self._beam_searches.current
         assert search is not None
-        with self._charged([search.owner]):
-            done = self._searches.advance()
-        teller = self._tellers[search.owner]
-        if done is None:
-            teller.advances(search.place, search.made)
+        with self._charge_time([search.task_id]):
+            is_finished = self._beam_searches.advance() is not None
+        request = self._requests[search.task_id]
+        if is_finished:
+            request.on_text(search.index, [self._decode_text(token_ids) for token_ids in search.outputs])
         else:
-            teller.hears(search.place, [self._text(ids) for ids in search.written])
-        return {search.owner: None}
+            request.on_tokens(search.index, search.token_count)
+        return {search.task_id: None}
 
-    def _begin(self, newcomers: list[tuple[Teller, int, Wish]]) -> dict[str, None]:
-        """Look at the newcomers' pictures together, then read their prompts together."""
-        rows: list[Row] = []
+    def _prefill(self, new_texts: list[_NewText]) -> dict[str, None]:
+        """Encode the new texts' images in one batch, then prefill their prompts in one batch."""
+        sequences: list[TextSequence] = []
         prompts: list[torch.Tensor] = []
-        with self._charged([teller.task.id for teller, _, _ in newcomers], self._begun):
-            seen = self._looks.see([teller.looks[wish.picture] for teller, _, wish in newcomers])
-            for (teller, place, wish), (picture,) in zip(newcomers, seen, strict=True):
-                embeds = self._prompts.embeds(picture, teller.words)
-                if self._is_search(wish):
-                    self._searches.begin(self._search_of(teller, place, wish, embeds))
+        with self._charge_time([request.task.id for request, _, _ in new_texts], self._prefill_seconds):
+            features = self._image_encoder.encode([request.images[spec.image_index] for request, _, spec in new_texts])
+            for (request, index, spec), (image_features,) in zip(new_texts, features, strict=True):
+                embeds = self._prompt_builder.embed(image_features, request.prompt_ids)
+                if self._is_search(spec):
+                    self._beam_searches.start(self._search_for(request, index, spec, embeds))
                 else:
-                    rows.append(self._row_of(teller, place, wish))
+                    sequences.append(self._sequence_for(request, index, spec))
                     prompts.append(embeds)
-            done = self._batch.join(rows, prompts) if self._batch is not None and rows else []
-        return self._heard(rows, done)
+            finished = self._batch.prefill(sequences, prompts) if self._batch is not None and sequences else []
+        return self._update_requests(sequences, finished)
 
-    def _choose(self) -> list[tuple[Teller, int, Wish]]:
-        """Who begins a text in this step."""
-        writing = [row.owner for row in self._batch.rows] if self._batch is not None else []
-        is_searching = self._searches.current is not None
-        chosen: list[tuple[Teller, int, Wish]] = []
-        while len(chosen) < self._newcomers:
-            able = [one for one in self._tellers.values() if one.waiting and not (is_searching and self._needs(one))]
-            if not able:
+    def _schedule_new(self) -> list[_NewText]:
+        """The texts that start in this step."""
+        running = [sequence.task_id for sequence in self._batch.sequences] if self._batch is not None else []
+        is_searching = self._beam_searches.current is not None
+        new_texts: list[_NewText] = []
+        while len(new_texts) < self._max_new_per_step:
+            ready = [
+                request
+                for request in self._requests.values()
+                if request.pending and not (is_searching and self._needs_search(request))
+            ]
+            if not ready:
                 break
-            teller = min(able, key=lambda one: writing.count(one.task.id))
-            if writing.count(teller.task.id) and len(writing) >= self._rows:
+            request = min(ready, key=lambda one: running.count(one.task.id))
+            if running.count(request.task.id) and len(running) >= self._max_sequences:
                 break
-            place, wish = teller.waiting.popleft()
-            chosen.append((teller, place, wish))
-            writing.append(teller.task.id)
-            is_searching = is_searching or self._is_search(wish)
-        return chosen
+            index, spec = request.pending.popleft()
+            new_texts.append((request, index, spec))
+            running.append(request.task.id)
+            is_searching = is_searching or self._is_search(spec)
+        return new_texts
 
-    def _needs(self, teller: Teller) -> bool:
-        return self._is_search(teller.waiting[0][1])
+    def _needs_search(self, request: VisionRequest) -> bool:
+        return self._is_search(request.pending[0][1])
 
-    def _is_search(self, wish: Wish) -> bool:
-        return self._batch is None or wish.beams > 1
+    def _is_search(self, spec: TextSpec) -> bool:
+        return self._batch is None or spec.num_beams > 1
 
     # ------------------------------------------------------------ texts
 
-    def _row_of(self, teller: Teller, place: int, wish: Wish) -> Row:
-        is_drawn = is_sampling(wish.options)
+    def _sequence_for(self, request: VisionRequest, index: int, spec: TextSpec) -> TextSequence:
         config = self._blip.language_model.generation_config
-        ends = config.eos_token_id
-        return Row(
-            owner=teller.task.id,
-            place=place,
-            most=teller.limit,
-            least=generation(wish.options, teller.limit)["min_new_tokens"],
-            ends=frozenset(ends if isinstance(ends, list) else [] if ends is None else [ends]),
-            generator=torch.Generator().manual_seed(wish.seed) if is_drawn else None,
-            warpers=warpers(wish.options, config.top_k),
-            has_ended=self._has_line,
+        eos = config.eos_token_id
+        return TextSequence(
+            task_id=request.task.id,
+            index=index,
+            max_tokens=request.max_tokens,
+            min_tokens=generation_arguments(spec.options, request.max_tokens)["min_new_tokens"],
+            stop_token_ids=frozenset(eos if isinstance(eos, list) else [] if eos is None else [eos]),
+            generator=torch.Generator().manual_seed(spec.seed) if is_sampling(spec.options) else None,
+            logits_warpers=logits_warpers_for(spec.options, config.top_k),
+            should_stop=self._has_complete_line,
         )
 
-    def _search_of(self, teller: Teller, place: int, wish: Wish, embeds: torch.Tensor) -> Search:
-        several = {"num_return_sequences": wish.texts} if wish.texts > 1 else {}
-        return Search(
-            owner=teller.task.id,
-            place=place,
+    def _search_for(self, request: VisionRequest, index: int, spec: TextSpec, embeds: torch.Tensor) -> BeamSearch:
+        several = {"num_return_sequences": spec.return_count} if spec.return_count > 1 else {}
+        return BeamSearch(
+            task_id=request.task.id,
+            index=index,
             embeds=embeds,
-            ids=self._prompts.ids(teller.words),
-            arguments=generation(wish.options, teller.limit) | several,
-            seed=wish.seed,
+            prompt_ids=self._prompt_builder.with_image_tokens(request.prompt_ids),
+            arguments=generation_arguments(spec.options, request.max_tokens) | several,
+            seed=spec.seed,
         )
 
-    def _heard(self, rows: Sequence[Row], done: Sequence[Row]) -> dict[str, None]:
-        for row in rows:
-            teller = self._tellers[row.owner]
-            if row in done:
-                teller.hears(row.place, [self._text(row.ids)])
+    def _update_requests(self, sequences: Sequence[TextSequence], finished: Sequence[TextSequence]) -> dict[str, None]:
+        for sequence in sequences:
+            request = self._requests[sequence.task_id]
+            if sequence in finished:
+                request.on_text(sequence.index, [self._decode_text(sequence.token_ids)])
             else:
-                teller.advances(row.place, len(row.ids))
-        return dict.fromkeys(row.owner for row in rows)
+                request.on_tokens(sequence.index, len(sequence.token_ids))
+        return dict.fromkeys(sequence.task_id for sequence in sequences)
 
-    def _text(self, ids: Sequence[int]) -> str:
-        return tidy(self._processor.tokenizer.decode(ids, skip_special_tokens=True))
+    def _decode_text(self, token_ids: Sequence[int]) -> str:
+        return first_line(self._processor.tokenizer.decode(token_ids, skip_special_tokens=True))
 
-    def _has_line(self, ids: Sequence[int]) -> bool:
-        """Only the first line is shown: what comes after it need not be written."""
+    def _has_complete_line(self, token_ids: Sequence[int]) -> bool:
+        """Only the first line is used: generation can stop after it."""
         decode = self._processor.tokenizer.decode
-        return "\n" in decode(ids[-1:]) and "\n" in decode(ids, skip_special_tokens=True).lstrip()
+        return "\n" in decode(token_ids[-1:]) and "\n" in decode(token_ids, skip_special_tokens=True).lstrip()
 
-    # ------------------------------------------------------------ what is told
+    # ------------------------------------------------------------ events
 
-    def _events(self, task_id: str) -> Iterator[EngineEvent]:
-        teller = self._tellers[task_id]
-        yield Step(task_id=task_id, step=teller.step, steps=teller.steps)
-        if teller.lines is not None:
-            del self._tellers[task_id]
-            yield Over(task_id=task_id, finished=self._finished(teller))
+    def _events_for(self, task_id: str) -> Iterator[EngineEvent]:
+        request = self._requests[task_id]
+        yield StepDone(task_id=task_id, step=request.step, steps=request.steps)
+        if request.lines is not None:
+            del self._requests[task_id]
+            yield TaskDone(task_id=task_id, result=self._task_result(request))
 
-    def _finished(self, teller: Teller) -> Finished:
-        question = str(teller.task.options.get("question", ""))
+    def _task_result(self, request: VisionRequest) -> TaskResult:
+        question = str(request.task.options.get("question", ""))
         notes = question_notes(self._processor.tokenizer, question, is_demo=self._model.demo)
-        return Finished(text="\n".join(teller.lines or ()), notes=notes, revision=self._form["revision"])
+        return TaskResult(text="\n".join(request.lines or ()), notes=notes, revision=self._capabilities["revision"])
 
     @contextmanager
-    def _charged(self, owners: Sequence[str], also: dict[str, float] | None = None) -> Iterator[None]:
-        """What is done meanwhile is paid by the owners in equal parts, by as many as each has. `also`: an account that
-        gets the same."""
+    def _charge_time(self, task_ids: Sequence[str], extra_account: dict[str, float] | None = None) -> Iterator[None]:
+        """Charge the time of the block in equal parts to these tasks, a repeated one several times. `extra_account`: is
+        charged the same."""
         started = time.monotonic()
         try:
             yield
         finally:
-            part = (time.monotonic() - started) / len(owners)
-            for account in (self._used,) if also is None else (self._used, also):
-                for owner in owners:
-                    account[owner] = account.get(owner, 0.0) + part
+            share_s = (time.monotonic() - started) / len(task_ids)
+            for account in (self._usage,) if extra_account is None else (self._usage, extra_account):
+                for task_id in task_ids:
+                    account[task_id] = account.get(task_id, 0.0) + share_s
 
-    def _forget(self) -> None:
-        self._searches.clear()
+    def _reset(self) -> None:
+        self._beam_searches.clear()
         if self._batch is not None:
             self._batch.clear()
 
 
-def see(blip: Any, pixels: torch.Tensor) -> tuple[torch.Tensor]:
-    """Query tokens as the language model reads them, (pictures, queries, its width)."""
-    images = blip.vision_model(pixel_values=pixels).last_hidden_state
-    queries = blip.query_tokens.expand(len(images), -1, -1)
-    mask = torch.ones(images.shape[:-1], dtype=torch.long, device=images.device)
-    found = blip.qformer(query_embeds=queries, encoder_hidden_states=images, encoder_attention_mask=mask)
-    return (blip.language_projection(found.last_hidden_state.to(images.dtype)),)
+def encode_query_tokens(blip: Any, pixels: torch.Tensor) -> tuple[torch.Tensor]:
+    """The Q-Former's query tokens, projected for the language model, (images, queries, its width)."""
+    patches = blip.vision_model(pixel_values=pixels).last_hidden_state
+    queries = blip.query_tokens.expand(len(patches), -1, -1)
+    mask = torch.ones(patches.shape[:-1], dtype=torch.long, device=patches.device)
+    output = blip.qformer(query_embeds=queries, encoder_hidden_states=patches, encoder_attention_mask=mask)
+    return (blip.language_projection(output.last_hidden_state.to(patches.dtype)),)

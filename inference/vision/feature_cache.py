@@ -1,47 +1,47 @@
-"""What was seen in pictures, kept for the next time somebody asks about one: bounded, least recently used out."""
+"""LRU cache of image features for follow-up questions, bounded in bytes."""
 
 from collections import OrderedDict
 
 import torch
 
-Found = tuple[torch.Tensor, ...]
+Features = tuple[torch.Tensor, ...]
 
 
-class Kept:
-    """Tensors by key. `limit_bytes`: what all of them may take together."""
+class FeatureCache:
+    """`limit_bytes`: size of all cached tensors together."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
-        self._found: OrderedDict[str, Found] = OrderedDict()
-        self._bytes = 0
+        self._entries: OrderedDict[str, Features] = OrderedDict()
+        self._nbytes = 0
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._entries)
 
     @property
-    def bytes(self) -> int:
-        return self._bytes
+    def nbytes(self) -> int:
+        return self._nbytes
 
-    def get(self, key: str) -> Found | None:
-        found = self._found.get(key)
-        if found is not None:
-            self._found.move_to_end(key)
-        return found
+    def get(self, key: str) -> Features | None:
+        features = self._entries.get(key)
+        if features is not None:
+            self._entries.move_to_end(key)
+        return features
 
-    def put(self, key: str, found: Found) -> None:
-        """What is larger than all that may be kept is not."""
-        if key in self._found:
-            self._bytes -= _size(self._found.pop(key))
-        self._found[key] = found
-        self._bytes += _size(found)
-        while self._bytes > self._limit:
-            _, oldest = self._found.popitem(last=False)
-            self._bytes -= _size(oldest)
+    def put(self, key: str, features: Features) -> None:
+        """Features larger than the limit are not cached."""
+        if key in self._entries:
+            self._nbytes -= _count_bytes(self._entries.pop(key))
+        self._entries[key] = features
+        self._nbytes += _count_bytes(features)
+        while self._nbytes > self._limit:
+            _, oldest = self._entries.popitem(last=False)
+            self._nbytes -= _count_bytes(oldest)
 
     def clear(self) -> None:
-        self._found.clear()
-        self._bytes = 0
+        self._entries.clear()
+        self._nbytes = 0
 
 
-def _size(found: Found) -> int:
-    return sum(one.untyped_storage().nbytes() for one in found)
+def _count_bytes(features: Features) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in features)

@@ -1,7 +1,7 @@
-"""What a task wants to have written about its pictures, round by round. Pure.
+"""Which texts to generate for a task, round by round. Pure.
 
-A tale is a generator: it yields the texts it wishes for, all of which may be written at the same time, is sent what
-came out, and returns the lines of its answer.
+A plan is a generator: it yields the specs of a round, all of which may be generated at the same time, is sent the
+resulting texts, and returns the lines of the task's answer.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -12,102 +12,104 @@ from bot.models import VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import Task
 
-DRAWS = 2
-"""Tries for each caption of `describe`."""
+ATTEMPTS_PER_CAPTION = 2
+"""Samples for each requested caption of `describe`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """One text, or the `texts` likeliest ones of a search.
+class TextSpec:
+    """One text, or the `return_count` most likely ones of a beam search.
 
     Attributes:
-        picture: which of the task's.
-        seed: draws its words, where words are drawn.
+        image_index: which of the task's images.
+        seed: of the sampling, if any.
     """
 
     options: Mapping[str, Any]
-    picture: int = 0
+    image_index: int = 0
     seed: int = 0
-    texts: int = 1
+    return_count: int = 1
 
     @property
-    def beams(self) -> int:
+    def num_beams(self) -> int:
         return int(self.options.get("num_beams", 1))
 
 
-Tale = Generator[Sequence[Wish], Sequence[Sequence[str]], list[str]]
-"""Sent: for each wish in its order, what was written."""
+GenerationPlan = Generator[Sequence[TextSpec], Sequence[Sequence[str]], list[str]]
+"""Is sent the texts of each spec, in their order."""
 
 
-def tale_of(task: Task) -> Tale:
-    return _description(task) if task.answers == "lines" else _answers(task)
+def plan_for(task: Task) -> GenerationPlan:
+    return _plan_description(task) if task.answers == "lines" else _plan_answers(task)
 
 
-def texts_of(task: Task) -> int:
-    """How many texts its answer has, as far as is known before."""
+def expected_text_count(task: Task) -> int:
+    """How many texts the answer will have, as far as is known in advance."""
     return int(task.options.get("count", 1)) if task.answers == "lines" else len(task.images)
 
 
-def _seed(task: Task, number: int) -> int:
-    """Text `number` is drawn as it would be alone with the seed that many further on."""
+def _seed_for(task: Task, number: int) -> int:
+    """Text `number` is sampled like a single text with seed + number."""
     return (int(task.options.get("seed", 0)) + number) % (MAX_SEED + 1)
 
 
-def _answers(task: Task) -> Tale:
-    """One for each picture, numbered when there are several."""
-    numbers = range(len(task.images))
-    written = yield [Wish(options=task.options, picture=number, seed=_seed(task, number)) for number in numbers]
-    lines = [text for texts in written for text in texts]
+def _plan_answers(task: Task) -> GenerationPlan:
+    """One line for each image, numbered if there are several."""
+    generated = yield [
+        TextSpec(options=task.options, image_index=index, seed=_seed_for(task, index))
+        for index in range(len(task.images))
+    ]
+    lines = [text for texts in generated for text in texts]
     return lines if len(lines) == 1 else [f"{number}. {line}" for number, line in enumerate(lines, 1)]
 
 
-def _description(task: Task) -> Tale:
-    """Different captions: the likeliest, then drawn ones; of a model that is too sure of itself to draw any other,
-    the next likeliest. Fewer where it has no more to say."""
+def _plan_description(task: Task) -> GenerationPlan:
+    """Distinct captions: the most likely one, then sampled ones; if sampling finds too few, the best of a beam search.
+    May return fewer than requested."""
     count = int(task.options.get("count", 1))
-    lines = _Different()
-    tried = 0
-    while tried < count * DRAWS and len(lines.found) < count:
-        fewest = min(count - len(lines.found), count * DRAWS - tried)
-        written = yield [_attempt(task, attempt) for attempt in range(tried, tried + fewest)]
-        lines.add(written)
-        tried += fewest
-    if len(lines.found) < count:
+    captions = _DistinctLines()
+    attempts = 0
+    while attempts < count * ATTEMPTS_PER_CAPTION and len(captions.lines) < count:
+        missing = min(count - len(captions.lines), count * ATTEMPTS_PER_CAPTION - attempts)
+        captions.add_texts((yield [_attempt_spec(task, attempt) for attempt in range(attempts, attempts + missing)]))
+        attempts += missing
+    if len(captions.lines) < count:
         beams = 2 * count
         options = {**task.options, "temperature": 0.0, "top_p": 1.0, "num_beams": beams}
-        lines.add((yield [Wish(options=options, texts=beams)]))
-    return list(lines.found.values())[:count]
+        captions.add_texts((yield [TextSpec(options=options, return_count=beams)]))
+    return list(captions.lines.values())[:count]
 
 
-def _attempt(task: Task, attempt: int) -> Wish:
-    """The first is as asked for."""
-    return Wish(options=livelier(task.options, attempt) if attempt else task.options, seed=_seed(task, attempt))
+def _attempt_spec(task: Task, attempt: int) -> TextSpec:
+    """The first attempt uses the requested options."""
+    options = diversify(task.options, attempt) if attempt else task.options
+    return TextSpec(options=options, seed=_seed_for(task, attempt))
 
 
 @dataclass
-class _Different:
-    found: dict[str, str] = field(default_factory=dict)
+class _DistinctLines:
+    lines: dict[str, str] = field(default_factory=dict)
 
-    def add(self, written: Sequence[Sequence[str]]) -> None:
-        for line in (line for lines in written for line in lines if line):
-            self.found.setdefault(line.casefold().rstrip(" .!"), line)
+    def add_texts(self, generated: Sequence[Sequence[str]]) -> None:
+        for line in (text for texts in generated for text in texts if text):
+            self.lines.setdefault(line.casefold().rstrip(" .!"), line)
 
 
-def livelier(options: Mapping[str, Any], attempt: int) -> dict[str, Any]:
-    """Options that draw words at random, for captions other than the likeliest: more so each time, because a model
-    that is sure of itself says the same again and again."""
-    warmth = float(options.get("temperature", 0.0)) or 0.8
-    temperature = min(2.0, warmth + 0.1 * attempt)
+def diversify(options: Mapping[str, Any], attempt: int) -> dict[str, Any]:
+    """Sampling options for captions other than the most likely one: hotter with each attempt, because a confident model
+    repeats itself."""
+    base_temperature = float(options.get("temperature", 0.0)) or 0.8
+    temperature = min(2.0, base_temperature + 0.1 * attempt)
     return {**options, "num_beams": 1, "temperature": temperature, "top_p": min(1.0, 0.9 + 0.01 * attempt)}
 
 
-def prompt_of(task: Task, model: ModelSpec) -> str | None:
-    """What the language model reads; None for a plain caption."""
+def prompt_for(task: Task, model: ModelSpec) -> str | None:
+    """The text prompt of the language model; None for a plain caption."""
     if task.task == VISUAL_QUESTION_ANSWERING:
         return model.question_template.replace("{question}", str(task.options["question"]).strip())
     return str(task.options.get("prompt") or "").strip() or None
 
 
-def tidy(text: str) -> str:
-    """The first line that says something."""
+def first_line(text: str) -> str:
+    """The first line that is not blank."""
     return next((line.strip() for line in text.splitlines() if line.strip()), "")

@@ -1,6 +1,6 @@
-"""Pictures as a model sees them: looked at once, in batches, and kept by their content.
+"""Encodes images in batches, and caches their features by content.
 
-The question reaches only the language model, so whoever asks again about a picture needs no second look.
+The question only reaches the language model, so follow-up questions about an image reuse its features.
 """
 
 import hashlib
@@ -13,56 +13,63 @@ import torch
 from PIL import Image
 
 from bot.jobs import Media
-from inference.vision.feature_cache import Found, Kept
+from inference.vision.feature_cache import FeatureCache, Features
 
-See = Callable[[torch.Tensor], Found]
-"""Pixels (pictures, 3, side, side) to tensors whose first dimension is the pictures."""
+EncodeImages = Callable[[torch.Tensor], Features]
+"""Pixels (images, 3, side, side) to tensors whose first dimension is the images."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """A picture to be looked at: its pixels (1, 3, side, side), or what was seen the last time."""
+class ImageInput:
+    """An image to encode: its pixels, (1, 3, side, side), or its cached features."""
 
     key: str
     pixels: torch.Tensor | None
-    found: Found | None = None
+    features: Features | None = None
 
 
-class Looks:
+class ImageEncoder:
     """Args:
-    see: the model's own way from pixels to what is kept.
-    images: its image processor.
+    encode: the model's forward pass from pixels to features.
+    image_processor: the model's.
     revision: of the model; part of every key.
-    kept: where what was seen is kept.
+    cache: of the features.
     """
 
     def __init__(
-        self, see: See, images: Any, revision: str, kept: Kept, device: torch.device, dtype: torch.dtype
+        self,
+        encode: EncodeImages,
+        image_processor: Any,
+        revision: str,
+        cache: FeatureCache,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
-        self._see = see
-        self._images = images
+        self._encode = encode
+        self._image_processor = image_processor
         self._revision = revision
         self._device = device
         self._dtype = dtype
-        self.kept = kept
+        self.cache = cache
 
-    def prepare(self, media: Media) -> Look:
-        """Read the picture, unless it is known. Raises what Pillow raises."""
+    def preprocess(self, media: Media) -> ImageInput:
+        """Decode and preprocess the image, unless its features are cached. Raises what Pillow raises."""
         key = f"{self._revision}/{hashlib.sha256(media.data).hexdigest()}"
-        found = self.kept.get(key)
-        if found is not None:
-            return Look(key, None, found)
+        features = self.cache.get(key)
+        if features is not None:
+            return ImageInput(key, None, features)
         image = Image.open(io.BytesIO(media.data)).convert("RGB")
-        return Look(key, self._images(images=image, return_tensors="pt")["pixel_values"])
+        return ImageInput(key, self._image_processor(images=image, return_tensors="pt")["pixel_values"])
 
-    def see(self, looks: Sequence[Look]) -> list[Found]:
-        """What is seen in each, every tensor without the dimension of pictures. One pass for all that are new."""
-        known = {look.key: found for look in looks if (found := look.found or self.kept.get(look.key)) is not None}
-        new = {look.key: look.pixels for look in looks if look.key not in known}
+    def encode(self, inputs: Sequence[ImageInput]) -> list[Features]:
+        """Features of each image, without the batch dimension. One pass for all that are not cached."""
+        cached = {image.key: image.features or self.cache.get(image.key) for image in inputs}
+        features = {key: value for key, value in cached.items() if value is not None}
+        new = {image.key: image.pixels for image in inputs if image.key not in features}
         if new:
             pixels = torch.cat([one for one in new.values() if one is not None]).to(self._device, self._dtype)
-            seen = self._see(pixels)
-            for number, key in enumerate(new):
-                known[key] = tuple(one[number].clone() for one in seen)
-                self.kept.put(key, known[key])
-        return [known[look.key] for look in looks]
+            outputs = self._encode(pixels)
+            for row, key in enumerate(new):
+                features[key] = tuple(output[row].clone() for output in outputs)
+                self.cache.put(key, features[key])
+        return [features[image.key] for image in inputs]

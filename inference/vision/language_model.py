@@ -1,7 +1,7 @@
-"""How BLIP-2's two kinds of language model read prompts and write one token for many texts at once.
+"""Batched prefill and decoding for BLIP-2's two kinds of language model.
 
-The models' own forward passes do the work; here is only what they must be told when rows of different lengths share
-one pass.
+The models' own forward passes do the work; this module supplies the masks, positions and caches that rows of different
+lengths need in one pass.
 """
 
 from collections.abc import Sequence
@@ -12,56 +12,56 @@ from torch.nn.functional import pad
 from transformers import DynamicCache, EncoderDecoderCache, GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 
-from inference.vision.kv_cache import Past, left_mask
+from inference.vision.kv_cache import KVCache, left_padding_mask
 
-State = tuple[Past, ...]
-"""What a batch remembers: of its own tokens, and, with an encoder, of what that read."""
+CacheState = tuple[KVCache, ...]
+"""The decoder's own cache and, with an encoder, the cross-attention cache."""
 
-_KNOWN = ("opt", "t5")
-"""Language models whose positions and masks were checked row by row."""
-_USUAL = frozenset(
+_BATCHABLE_MODEL_TYPES = ("opt", "t5")
+"""Language models whose positions and masks are tested row by row."""
+_BATCHABLE_SETTINGS = frozenset(
     """
     _from_model_config transformers_version use_cache output_attentions output_hidden_states max_length max_new_tokens
     bos_token_id eos_token_id pad_token_id decoder_start_token_id do_sample temperature top_p top_k num_beams
     """.split()  # noqa: SIM905 - sixteen quoted words hide what the list is
 )
-"""What a model's generation config may say and still be written in a batch; anything else is left to `generate`."""
+"""Settings of a generation config that the batch supports; models with any other setting use `generate`."""
 
 
-class Language(Protocol):
+class LanguageModel(Protocol):
     """All tensors are on the model's device."""
 
-    def read(self, prompts: Sequence[torch.Tensor]) -> tuple[State, torch.Tensor]:
-        """Read prompts of any lengths, each (tokens, width of the model). Returns what to remember, and the scores of
-        the first word of each, (rows, words)."""
+    def prefill(self, prompts: Sequence[torch.Tensor]) -> tuple[CacheState, torch.Tensor]:
+        """Prefill prompts of any lengths, each (tokens, width of the model). Returns the caches, and the logits of the
+        first token of each, (rows, vocabulary)."""
 
-    def write(self, state: State, tokens: Sequence[int]) -> torch.Tensor:
-        """Append a token to each row; `state` remembers it. Returns the scores of the next, (rows, words)."""
+    def decode(self, state: CacheState, tokens: Sequence[int]) -> torch.Tensor:
+        """Append a token to each row of `state`, in place. Returns the logits of the next, (rows, vocabulary)."""
 
 
-def language_for(model: Any) -> Language | None:
-    """None: only `generate` knows how to write with this model."""
-    if model.config.model_type not in _KNOWN or not is_usual(model.generation_config):
+def language_model_for(model: Any) -> LanguageModel | None:
+    """None: the model needs `generate`."""
+    if model.config.model_type not in _BATCHABLE_MODEL_TYPES or not is_batchable(model.generation_config):
         return None
     return EncoderDecoder(model) if model.config.is_encoder_decoder else DecoderOnly(model)
 
 
-def is_usual(config: GenerationConfig) -> bool:
-    """Whether the model asks for nothing but what a batch gives every row, such as a penalty for repeating."""
-    return {name for name, value in config.to_diff_dict().items() if value is not None} <= _USUAL
+def is_batchable(config: GenerationConfig) -> bool:
+    """Whether the config only uses settings that the batch supports; a repetition penalty, for example, is not one."""
+    return {name for name, value in config.to_diff_dict().items() if value is not None} <= _BATCHABLE_SETTINGS
 
 
 class DecoderOnly:
-    """OPT. Its positions are learned, so each row counts its own."""
+    """OPT. Its positions are learned, so each row has its own position ids."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def read(self, prompts: Sequence[torch.Tensor]) -> tuple[State, torch.Tensor]:
-        embeds, lengths = _stacked(prompts)
-        mask = left_mask(lengths, embeds.shape[1], embeds.device)
+    def prefill(self, prompts: Sequence[torch.Tensor]) -> tuple[CacheState, torch.Tensor]:
+        embeds, lengths = _stack_left_padded(prompts)
+        mask = left_padding_mask(lengths, embeds.shape[1], embeds.device)
         cache = DynamicCache(config=self._model.config)
-        made = self._model(
+        output = self._model(
             inputs_embeds=embeds,
             attention_mask=mask,
             position_ids=(mask.cumsum(1) - 1).clamp(min=0),
@@ -69,64 +69,70 @@ class DecoderOnly:
             use_cache=True,
             logits_to_keep=1,
         )
-        return (Past(cache, lengths),), made.logits[:, -1]
+        return (KVCache(cache, lengths),), output.logits[:, -1]
 
-    def write(self, state: State, tokens: Sequence[int]) -> torch.Tensor:
-        (past,) = state
-        made = self._model(
-            input_ids=torch.tensor(tokens, device=past.device)[:, None],
-            attention_mask=past.mask(more=1),
-            position_ids=torch.tensor(past.lengths, device=past.device)[:, None],
-            past_key_values=past.cache,
+    def decode(self, state: CacheState, tokens: Sequence[int]) -> torch.Tensor:
+        (cache,) = state
+        output = self._model(
+            input_ids=torch.tensor(tokens, device=cache.device)[:, None],
+            attention_mask=cache.attention_mask(extra_columns=1),
+            position_ids=torch.tensor(cache.lengths, device=cache.device)[:, None],
+            past_key_values=cache.cache,
             use_cache=True,
         )
-        past.lengths = [length + 1 for length in past.lengths]
-        scores: torch.Tensor = made.logits[:, -1]
-        return scores
+        cache.lengths = [length + 1 for length in cache.lengths]
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
 
 class EncoderDecoder:
-    """Flan-T5. Its positions are distances, which padding at the left leaves as they are."""
+    """Flan-T5. Its positions are relative, so left padding does not change them."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def read(self, prompts: Sequence[torch.Tensor]) -> tuple[State, torch.Tensor]:
-        embeds, lengths = _stacked(prompts)
-        mask = left_mask(lengths, embeds.shape[1], embeds.device)
-        seen = self._model.get_encoder()(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
+    def prefill(self, prompts: Sequence[torch.Tensor]) -> tuple[CacheState, torch.Tensor]:
+        embeds, lengths = _stack_left_padded(prompts)
+        mask = left_padding_mask(lengths, embeds.shape[1], embeds.device)
+        encoded = self._model.get_encoder()(inputs_embeds=embeds, attention_mask=mask).last_hidden_state
         own, cross = DynamicCache(), DynamicCache()
         start = torch.full((len(prompts), 1), self._model.config.decoder_start_token_id, device=embeds.device)
-        made = self._decode(start, None, EncoderDecoderCache(own, cross), seen, mask)
-        return (Past(own, [1] * len(prompts)), Past(cross, lengths)), made
+        logits = self._forward(start, None, EncoderDecoderCache(own, cross), encoded, mask)
+        return (KVCache(own, [1] * len(prompts)), KVCache(cross, lengths)), logits
 
-    def write(self, state: State, tokens: Sequence[int]) -> torch.Tensor:
+    def decode(self, state: CacheState, tokens: Sequence[int]) -> torch.Tensor:
         own, cross = state
         ids = torch.tensor(tokens, device=own.device)[:, None]
-        # The decoder has its keys and values of what the encoder saw; of this it reads only the shape.
-        seen = torch.zeros((), dtype=self._model.dtype, device=own.device)
-        seen = seen.expand(len(tokens), cross.width, self._model.config.d_model)
-        scores = self._decode(ids, own.mask(more=1), EncoderDecoderCache(own.cache, cross.cache), seen, cross.mask())
+        # The cross-attention keys and values are cached; only the shape of the encoder's output is used.
+        encoded = torch.zeros((), dtype=self._model.dtype, device=own.device)
+        encoded = encoded.expand(len(tokens), cross.width, self._model.config.d_model)
+        caches = EncoderDecoderCache(own.cache, cross.cache)
+        logits = self._forward(ids, own.attention_mask(extra_columns=1), caches, encoded, cross.attention_mask())
         own.lengths = [length + 1 for length in own.lengths]
-        return scores
+        return logits
 
-    def _decode(
-        self, ids: torch.Tensor, own_mask: torch.Tensor | None, cache: Any, seen: torch.Tensor, mask: torch.Tensor
+    def _forward(
+        self,
+        ids: torch.Tensor,
+        own_mask: torch.Tensor | None,
+        cache: Any,
+        encoded: torch.Tensor,
+        cross_mask: torch.Tensor,
     ) -> torch.Tensor:
-        made = self._model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=seen),
-            attention_mask=mask,
+        output = self._model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            attention_mask=cross_mask,
             decoder_input_ids=ids,
             decoder_attention_mask=own_mask,
             past_key_values=cache,
             use_cache=True,
         )
-        scores: torch.Tensor = made.logits[:, -1]
-        return scores
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits
 
 
-def _stacked(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
-    """Prompts padded at the left, (rows, tokens of the longest, width), and the length of each."""
+def _stack_left_padded(prompts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[int]]:
+    """Left-padded prompts, (rows, tokens of the longest, width), and the length of each."""
     lengths = [len(prompt) for prompt in prompts]
     longest = max(lengths)
     return torch.stack([pad(prompt, (0, 0, longest - len(prompt), 0)) for prompt in prompts]), lengths

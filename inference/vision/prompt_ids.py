@@ -1,4 +1,4 @@
-"""What the language model of a BLIP-2 reads: the picture's tokens, then words."""
+"""Builds the input of BLIP-2's language model: image tokens, then prompt tokens."""
 
 from typing import Any
 
@@ -7,40 +7,41 @@ import torch
 from bot.errors import InvalidOption
 
 
-class Prompts:
-    """Prompts of one model, as its own `generate` makes them."""
+class PromptBuilder:
+    """Builds the prompts of one model as its own `generate` does."""
 
     def __init__(self, blip: Any, processor: Any) -> None:
         self._blip = blip
         self._tokenizer = processor.tokenizer
-        self._image = int(blip.config.image_token_index)
-        self._queries = int(blip.config.num_query_tokens)
+        self._image_token = int(blip.config.image_token_index)
+        self._query_count = int(blip.config.num_query_tokens)
 
-    def words(self, text: str | None) -> list[int]:
-        """Ids of the words. A token for a picture that somebody typed is none: it stands for no picture."""
+    def tokenize(self, text: str | None) -> list[int]:
+        """Token ids of the text. An image token typed by the user is dropped, because no image belongs to it."""
         if text is None:
             start = self._blip.config.text_config.bos_token_id
             return [] if start is None else [int(start)]
-        return [token for token in self._tokenizer(text).input_ids if token != self._image]
+        return [token for token in self._tokenizer(text).input_ids if token != self._image_token]
 
-    def ids(self, words: list[int]) -> list[int]:
-        return [self._image] * self._queries + words
+    def with_image_tokens(self, prompt_ids: list[int]) -> list[int]:
+        return [self._image_token] * self._query_count + prompt_ids
 
-    def embeds(self, seen: torch.Tensor, words: list[int]) -> torch.Tensor:
-        """`seen`: the picture, (queries, width of the model). Returns (tokens, width)."""
-        read = self._blip.get_input_embeddings()(torch.tensor(words, dtype=torch.long, device=seen.device))
-        return torch.cat([seen.to(read.dtype), read])
+    def embed(self, image_features: torch.Tensor, prompt_ids: list[int]) -> torch.Tensor:
+        """`image_features`: (queries, width of the model). Returns (tokens, width)."""
+        ids = torch.tensor(prompt_ids, dtype=torch.long, device=image_features.device)
+        embeds = self._blip.get_input_embeddings()(ids)
+        return torch.cat([image_features.to(embeds.dtype), embeds])
 
-    def room(self, words: list[int], text: str | None) -> int | None:
-        """How many tokens may follow; None: any number. Raises: InvalidOption: none."""
+    def remaining_tokens(self, prompt_ids: list[int], text: str | None) -> int | None:
+        """How many tokens may follow the prompt; None: unlimited. Raises: InvalidOption: none."""
         config = self._blip.language_model.config
         if config.is_encoder_decoder:
             return None
-        longest = getattr(config, "max_position_embeddings", None)
-        if longest is None:
+        max_length = getattr(config, "max_position_embeddings", None)
+        if max_length is None:
             return None
-        room = int(longest) - self._queries - len(words)
-        if room < 1:
-            fits = max(1, len(text or "") * (len(words) + room - 1) // len(words))
-            raise InvalidOption("question", "long", value=len(text or ""), allowed=str(fits))
-        return room
+        remaining = int(max_length) - self._query_count - len(prompt_ids)
+        if remaining < 1:
+            allowed = max(1, len(text or "") * (len(prompt_ids) + remaining - 1) // len(prompt_ids))
+            raise InvalidOption("question", "long", value=len(text or ""), allowed=str(allowed))
+        return remaining

@@ -1,66 +1,65 @@
-"""A task of the vision engine on its way: which of its texts wait, how far the others are."""
+"""A task of the vision engine in flight: which of its texts are pending, and the progress of the others."""
 
 from collections import deque
 from collections.abc import Sequence
 
 from bot.ports import Task
-from inference.vision.generation_plan import Wish, tale_of, texts_of
-from inference.vision.image_encoder import Look
+from inference.vision.generation_plan import TextSpec, expected_text_count, plan_for
+from inference.vision.image_encoder import ImageInput
 
 
-class Teller:
-    """Runs the task's tale, round by round.
+class VisionRequest:
+    """Runs the task's generation plan, round by round.
 
     Attributes:
-        words: ids of the prompt without the picture.
-        looks: the task's pictures.
-        limit: tokens of one text.
-        waiting: texts of this round that nobody writes yet, with their places in the round.
+        prompt_ids: token ids of the prompt, without image tokens.
+        max_tokens: of one text.
+        pending: texts of this round that have not started, with their indices in the round.
         lines: the answer, once it is complete.
     """
 
-    def __init__(self, task: Task, words: list[int], looks: Sequence[Look], limit: int) -> None:
+    def __init__(self, task: Task, prompt_ids: list[int], images: Sequence[ImageInput], max_tokens: int) -> None:
         self.task = task
-        self.words = words
-        self.looks = looks
-        self.limit = limit
-        self.waiting: deque[tuple[int, Wish]] = deque()
+        self.prompt_ids = prompt_ids
+        self.images = images
+        self.max_tokens = max_tokens
+        self.pending: deque[tuple[int, TextSpec]] = deque()
         self.lines: list[str] | None = None
-        self.steps = texts_of(task) * limit
-        self._told = 0
-        self._before = 0
-        self._made: dict[int, int] = {}
-        self._written: dict[int, Sequence[str]] = {}
-        self._wishes = 0
-        self._tale = tale_of(task)
-        self._wish(next(self._tale))
+        self.steps = expected_text_count(task) * max_tokens
+        self._reported = 0
+        self._earlier_tokens = 0
+        self._tokens: dict[int, int] = {}
+        self._texts: dict[int, Sequence[str]] = {}
+        self._round_size = 0
+        self._plan = plan_for(task)
+        self._start_round(next(self._plan))
 
     @property
     def step(self) -> int:
-        """Tokens written, of `steps`: a text that ends early counts in full, tries that led nowhere not at all."""
-        made = self._before + sum(self._made.values())
-        self._told = max(self._told, min(made, self.steps))
-        return self._told
+        """Tokens generated, of `steps`: a text that ends early counts in full, attempts beyond `steps` do not count."""
+        tokens = self._earlier_tokens + sum(self._tokens.values())
+        self._reported = max(self._reported, min(tokens, self.steps))
+        return self._reported
 
-    def advances(self, place: int, made: int) -> None:
-        self._made[place] = min(made, self.limit)
+    def on_tokens(self, index: int, count: int) -> None:
+        self._tokens[index] = min(count, self.max_tokens)
 
-    def hears(self, place: int, texts: Sequence[str]) -> None:
-        """A text, or the texts of a search, is complete; with the last of a round, the next round begins."""
-        self._made[place] = self.limit
-        self._written[place] = texts
-        if len(self._written) == self._wishes:
-            self._next_round()
+    def on_text(self, index: int, texts: Sequence[str]) -> None:
+        """A text is complete, or the texts of a beam search; after the last of a round, the next round starts."""
+        self._tokens[index] = self.max_tokens
+        self._texts[index] = texts
+        if len(self._texts) == self._round_size:
+            self._finish_round()
 
-    def _next_round(self) -> None:
-        self._before += sum(self._made.values())
-        written = [self._written[place] for place in range(self._wishes)]
-        self._made, self._written = {}, {}
+    def _finish_round(self) -> None:
+        self._earlier_tokens += sum(self._tokens.values())
+        generated = [self._texts[index] for index in range(self._round_size)]
+        self._tokens, self._texts = {}, {}
         try:
-            self._wish(self._tale.send(written))
+            self._start_round(self._plan.send(generated))
         except StopIteration as end:
             self.lines = end.value
 
-    def _wish(self, wishes: Sequence[Wish]) -> None:
-        self._wishes = len(wishes)
-        self.waiting.extend(enumerate(wishes))
+    def _start_round(self, specs: Sequence[TextSpec]) -> None:
+        self._round_size = len(specs)
+        self.pending.extend(enumerate(specs))

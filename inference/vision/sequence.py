@@ -1,4 +1,4 @@
-"""One text on its way: what it may be, which word comes next, and when it ends."""
+"""One text in flight: its limits, the choice of its next token, and when it ends."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,73 +7,74 @@ from typing import Any
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-TOP_K = 50
-"""What `generate` draws from when the model says nothing else."""
+DEFAULT_TOP_K = 50
+"""Transformers' default, for models without a setting of their own."""
 
 
 @dataclass(kw_only=True, eq=False)
-class Row:
-    """A text that is written in a batch.
+class TextSequence:
+    """A text in the decoding batch.
 
     Attributes:
-        owner, place: the task it is for, and which of the task's texts it is.
-        most, least: tokens, without the prompt's.
-        ends: tokens that end it.
-        generator: draws its words; None: always the likeliest.
-        warpers: what the scores go through before a word is drawn.
-        has_ended: whether the ids so far end a text, by more than their last.
+        index: of the text in its request's round.
+        max_tokens, min_tokens: without the prompt's.
+        generator: for sampling; None: greedy.
+        logits_warpers: applied to the logits before sampling.
+        should_stop: whether the tokens so far are a complete text, besides `stop_token_ids`.
     """
 
-    owner: str
-    place: int = 0
-    most: int
-    least: int = 0
-    ends: frozenset[int] = frozenset()
+    task_id: str
+    index: int = 0
+    max_tokens: int
+    min_tokens: int = 0
+    stop_token_ids: frozenset[int] = frozenset()
     generator: torch.Generator | None = None
-    warpers: tuple[Any, ...] = ()
-    has_ended: Callable[[Sequence[int]], bool] = lambda _ids: False
-    ids: list[int] = field(default_factory=list)
-    is_done: bool = False
+    logits_warpers: tuple[Any, ...] = ()
+    should_stop: Callable[[Sequence[int]], bool] = lambda _ids: False
+    token_ids: list[int] = field(default_factory=list)
+    is_finished: bool = False
 
     @property
-    def must_go_on(self) -> bool:
-        return len(self.ids) < self.least
+    def is_below_min(self) -> bool:
+        return len(self.token_ids) < self.min_tokens
 
-    def take(self, token: int) -> None:
-        self.ids.append(token)
-        self.is_done = token in self.ends or len(self.ids) >= self.most or self.has_ended(self.ids)
+    def append_token(self, token: int) -> None:
+        self.token_ids.append(token)
+        self.is_finished = (
+            token in self.stop_token_ids or len(self.token_ids) >= self.max_tokens or self.should_stop(self.token_ids)
+        )
 
-    def draw(self, scores: torch.Tensor) -> int:
-        """From scores (1, words), as `generate` draws with the same generator on a CPU."""
-        for warp in self.warpers:
-            scores = warp(None, scores)
-        chances = scores.softmax(dim=-1).cpu()
-        return int(torch.multinomial(chances, num_samples=1, generator=self.generator))
+    def sample(self, logits: torch.Tensor) -> int:
+        """From logits (1, vocabulary), like `generate` with the same generator on a CPU."""
+        for warp in self.logits_warpers:
+            logits = warp(None, logits)
+        probabilities = logits.softmax(dim=-1).cpu()
+        return int(torch.multinomial(probabilities, num_samples=1, generator=self.generator))
 
 
-def choose(rows: Sequence[Row], scores: torch.Tensor) -> list[int]:
-    """The next token of each row; `scores`: (rows, words)."""
-    scores = scores.to(torch.float32, copy=True)
-    for number, row in enumerate(rows):
-        if row.must_go_on and row.ends:
-            scores[number, list(row.ends)] = -torch.inf
-    likeliest: list[int] = scores.argmax(dim=-1).tolist()
+def next_tokens(sequences: Sequence[TextSequence], logits: torch.Tensor) -> list[int]:
+    """The next token of each sequence; `logits`: (rows, vocabulary)."""
+    logits = logits.to(torch.float32, copy=True)
+    for row, sequence in enumerate(sequences):
+        if sequence.is_below_min and sequence.stop_token_ids:
+            logits[row, list(sequence.stop_token_ids)] = -torch.inf
+    greedy: list[int] = logits.argmax(dim=-1).tolist()
     return [
-        likeliest[number] if row.generator is None else row.draw(scores[number : number + 1])
-        for number, row in enumerate(rows)
+        greedy[row] if sequence.generator is None else sequence.sample(logits[row : row + 1])
+        for row, sequence in enumerate(sequences)
     ]
 
 
 def is_sampling(options: Mapping[str, Any]) -> bool:
-    """Words are drawn at random above a temperature of 0, and when `top_p` leaves some out."""
+    """Above a temperature of 0, and with `top_p` below 1."""
     return float(options.get("temperature", 0.0)) > 0 or float(options.get("top_p", 1.0)) < 1
 
 
-def generation(options: Mapping[str, Any], limit: int) -> dict[str, Any]:
+def generation_arguments(options: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
     """Easel's options as arguments of `generate`."""
     arguments: dict[str, Any] = {
-        "max_new_tokens": limit,
-        "min_new_tokens": min(int(options.get("min_new_tokens", 0)), limit),
+        "max_new_tokens": max_tokens,
+        "min_new_tokens": min(int(options.get("min_new_tokens", 0)), max_tokens),
         "num_beams": int(options.get("num_beams", 1)),
         "do_sample": is_sampling(options),
     }
@@ -83,16 +84,16 @@ def generation(options: Mapping[str, Any], limit: int) -> dict[str, Any]:
     return arguments
 
 
-def warpers(options: Mapping[str, Any], top_k: int | None) -> tuple[Any, ...]:
-    """What `generate` warps scores with, in its order. `top_k`: of the model's own generation config."""
+def logits_warpers_for(options: Mapping[str, Any], top_k: int | None) -> tuple[Any, ...]:
+    """The warpers of `generate`, in its order. `top_k`: of the model's own generation config."""
     if not is_sampling(options):
         return ()
-    asked = generation(options, 1)
-    found: list[Any] = []
-    if asked["temperature"] != 1.0:
-        found.append(TemperatureLogitsWarper(asked["temperature"]))
+    arguments = generation_arguments(options, 1)
+    warpers: list[Any] = []
+    if arguments["temperature"] != 1.0:
+        warpers.append(TemperatureLogitsWarper(arguments["temperature"]))
     if top_k != 0:
-        found.append(TopKLogitsWarper(top_k=top_k or TOP_K))
-    if asked["top_p"] < 1.0:
-        found.append(TopPLogitsWarper(top_p=asked["top_p"]))
-    return tuple(found)
+        warpers.append(TopKLogitsWarper(top_k=top_k or DEFAULT_TOP_K))
+    if arguments["top_p"] < 1.0:
+        warpers.append(TopPLogitsWarper(top_p=arguments["top_p"]))
+    return tuple(warpers)

@@ -1,8 +1,8 @@
-"""The main loop of a device's child process: loads models, admits tasks, steps engines, reports.
+"""The main loop of a device's child process: loads models, starts tasks, steps engines, reports.
 
-Run as `python -m inference.worker PARENT_PID NICENESS`. It knows nothing of chat. Orders arrive in a
-thread while it computes and are obeyed between steps; its heart beats in another, so silence means that the
-process is stopped or that something holds the interpreter.
+Run as `python -m inference.worker PARENT_PID NICE`. It knows nothing of chat. A thread receives messages during
+computation; they are handled between steps. Another thread sends heartbeats: if these stop, the process is stopped or
+something holds the interpreter's lock.
 """
 
 import faulthandler
@@ -19,75 +19,75 @@ from typing import Any
 
 from bot.errors import Blocked
 from bot.models import ModelSpec
-from bot.ports import Measured, Progress, Task, step_of
-from inference.engine.base import Engine, Failed, Made, Over, Reading, Step, find
-from inference.engine.error_mapping import is_out_of_memory, task_fault
+from bot.ports import Measurement, Progress, Task, step_of
+from inference.engine.base import CostSample, Engine, ImageReady, StepDone, TaskDone, TaskFailed, import_object
+from inference.engine.error_mapping import is_out_of_memory, to_task_error
 from inference.ipc import child, messages
-from inference.safety.checker import Checker
-from inference.worker.admission import Turns
-from inference.worker.model_cache import Shelf, memory_mb, room_by_torch
+from inference.safety.checker import SafetyChecker
+from inference.worker.admission import AdmissionQueue
+from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
 
-BEAT_S = 1.0
+HEARTBEAT_S = 1.0
 
 
 @dataclass
-class Admitted:
-    """A task in an engine. `steps_s`: device-seconds from each step that was told to the next."""
+class RunningTask:
+    """A task in an engine. `step_times_s`: device-seconds between the steps that were reported."""
 
     task: Task
     shape: str = ""
     used_s: float = 0.0
-    told_s: float = 0.0
-    steps_s: list[float] = field(default_factory=list)
+    reported_s: float = 0.0
+    step_times_s: list[float] = field(default_factory=list)
 
-    def stepped(self) -> None:
-        self.steps_s.append(self.used_s - self.told_s)
-        self.told_s = self.used_s
+    def record_step(self) -> None:
+        self.step_times_s.append(self.used_s - self.reported_s)
+        self.reported_s = self.used_s
 
     @property
     def step_s(self) -> float:
-        """A typical step, as far as it was this task's: not the first, which warms up."""
-        steady = self.steps_s[1:] or self.steps_s
+        """The median of this task's share of a step, without the first step, which warms up."""
+        steady = self.step_times_s[1:] or self.step_times_s
         return median(steady) if steady else 0.0
 
     @property
-    def rest_s(self) -> float:
-        """What the task took beside its steps, for each of its results.
+    def overhead_s(self) -> float:
+        """Device-seconds outside steps, per result.
 
-        Beside its own part of them: alone a step costs more than a part of a shared one.
+        Measured against the task's own share of its steps: a step alone costs more than a share of a shared one.
         """
-        return max(0.0, self.used_s - self.step_s * len(self.steps_s)) / int(self.task.options.get("count", 1))
+        return max(0.0, self.used_s - self.step_s * len(self.step_times_s)) / int(self.task.options.get("count", 1))
 
 
-class Worker:
+class WorkerLoop:
     """Serves one device. `inbox` holds the parent's messages."""
 
-    def __init__(self, line: child.Line, begin: messages.Begin, inbox: "SimpleQueue[Any]") -> None:
-        self._line = line
-        self._begin = begin
+    def __init__(self, pipes: child.PipeConnection, init: messages.Init, inbox: "SimpleQueue[Any]") -> None:
+        self._pipes = pipes
+        self._init = init
         self._inbox = inbox
-        self._checker = Checker(begin.classifier, lambda spec: find(begin.checker)(spec))
-        room = room_by_torch(begin.device)
-        self._shelf = Shelf(find(begin.engines), begin, line, self._checker, room=room)
-        self._turns = Turns()
+        self._checker = SafetyChecker(init.classifier, lambda spec: import_object(init.classifier_factory)(spec))
+        budget = torch_memory_budget(init.device)
+        self._models = ModelCache(import_object(init.engine_factory), init, pipes, self._checker, memory_budget=budget)
+        self._admission = AdmissionQueue()
         self._waiting: deque[Task] = deque()
-        self._admitted: dict[str, Admitted] = {}
-        self._spent: dict[str, float] = {}
-        """Device-seconds of tasks that begin once more."""
+        self._running: dict[str, RunningTask] = {}
+        self._used_before_retry_s: dict[str, float] = {}
+        """Device-seconds that tasks which start again have used before."""
 
-    def serve(self) -> None:
-        """Until the parent says Shutdown, or a new process would do better."""
-        self._line.send(messages.Ready(slots=1))
-        while self._obey() and not (self._shelf.is_worn_out and self._is_idle()):
-            self._admit()
-            for engine, tasks in self._busy():
-                self._step(engine, tasks)
+    def run_until_shutdown(self) -> None:
+        """Run until the parent sends Shutdown, or until the process is idle and needs a restart."""
+        self._pipes.send(messages.Ready(slots=1))
+        while self._drain_inbox() and not (self._models.needs_restart and self._is_idle()):
+            self._start_ready_tasks()
+            for engine, tasks in self._busy_engines():
+                self._step_engine(engine, tasks)
 
-    # ------------------------------------------------------------ orders
+    # ------------------------------------------------------------ messages
 
-    def _obey(self) -> bool:
-        """Take every order there is; wait for one when there is nothing to compute."""
-        must_wait = self._is_idle() and not self._shelf.is_worn_out
+    def _drain_inbox(self) -> bool:
+        """Handle all messages; wait for one when there is nothing to compute. False: Shutdown."""
+        must_wait = self._is_idle() and not self._models.needs_restart
         while True:
             try:
                 message = self._inbox.get(block=must_wait)
@@ -96,219 +96,222 @@ class Worker:
             must_wait = False
             if isinstance(message, messages.Shutdown):
                 return False
-            self._take(message)
+            self._handle(message)
 
-    def _take(self, message: Any) -> None:
+    def _handle(self, message: Any) -> None:
         match message:
-            case messages.Run(task):
+            case messages.StartTask(task):
                 self._waiting.append(task)
-            case messages.Cancel(task_id):
-                self._cancel(task_id)
-            case messages.Watch(task_id, watched) if task_id in self._admitted:
-                rules = self._admitted[task_id].task.rules
-                self._engine_of(task_id).watch(task_id, watched and (rules is None or rules.may_preview))
-            case messages.Release(models=names):
-                self._shelf.release(names, busy=self._models_in_use())
-            case messages.Load(model) if not self._waiting:
-                self._shelf.load(model, busy=self._models_in_use())
+            case messages.CancelTask(task_id):
+                self._cancel_task(task_id)
+            case messages.SetPreviews(task_id, is_enabled) if task_id in self._running:
+                rules = self._running[task_id].task.rules
+                self._engine_for(task_id).set_previews(task_id, is_enabled and (rules is None or rules.may_preview))
+            case messages.UnloadModels(models=names):
+                self._models.unload(names, busy=self._models_in_use())
+            case messages.LoadModel(model) if not self._waiting:
+                self._models.load_model(model, busy=self._models_in_use())
 
-    def _cancel(self, task_id: str) -> None:
+    def _cancel_task(self, task_id: str) -> None:
         for task in list(self._waiting):
             if task.id == task_id:
                 self._waiting.remove(task)
-                self._line.send(
-                    messages.Ended(task_id=task_id, outcome=messages.Stopped(), used_s=self._spent.pop(task_id, 0.0))
+                self._pipes.send(
+                    messages.TaskEnded(
+                        task_id=task_id,
+                        outcome=messages.Cancelled(),
+                        used_s=self._used_before_retry_s.pop(task_id, 0.0),
+                    )
                 )
-        if task_id in self._admitted:
-            self._engine_of(task_id).cancel(task_id)
-            self._end(task_id, messages.Stopped())
+        if task_id in self._running:
+            self._engine_for(task_id).cancel_task(task_id)
+            self._end_task(task_id, messages.Cancelled())
 
-    # ------------------------------------------------------------ admitting
+    # ------------------------------------------------------------ starting tasks
 
-    def _admit(self) -> None:
-        ready, held = self._turns.sort(self._waiting, self._can_load, now=time.monotonic())
+    def _start_ready_tasks(self) -> None:
+        ready, held = self._admission.split_ready(self._waiting, self._can_load, now=time.monotonic())
         self._waiting = deque([*ready, *held])
         for _ in range(len(ready)):
             task = self._waiting.popleft()
-            failure = self._shelf.load(task.model, busy=self._models_in_use())
+            failure = self._models.load_model(task.model, busy=self._models_in_use())
             if failure is not None:
-                self._line.send(messages.Ended(task_id=task.id, outcome=failure, used_s=0.0))
-            elif not self._is_still_wanted(task):
+                self._pipes.send(messages.TaskEnded(task_id=task.id, outcome=failure, used_s=0.0))
+            elif not self._is_still_waiting(task):
                 return
-            elif self._shelf[task.model.name].free_rows > 0:
-                self._begin_task(task)
+            elif self._models[task.model.name].free_slots > 0:
+                self._start_task(task)
             else:
                 self._waiting.append(task)
 
-    def _is_still_wanted(self, task: Task) -> bool:
-        """Loading takes long: look at what was ordered meanwhile, before computing."""
+    def _is_still_waiting(self, task: Task) -> bool:
+        """Handle the messages that arrived while the model was loading: the task may have been cancelled."""
         self._waiting.appendleft(task)
         while not self._inbox.empty():
             message = self._inbox.get()
             if isinstance(message, messages.Shutdown):
                 self._inbox.put(message)
                 return False
-            self._take(message)
-        is_wanted = any(task is waiting for waiting in self._waiting)
-        if is_wanted:
+            self._handle(message)
+        is_waiting = any(task is other for other in self._waiting)
+        if is_waiting:
             self._waiting.remove(task)
-        return is_wanted
+        return is_waiting
 
-    def _begin_task(self, task: Task) -> None:
+    def _start_task(self, task: Task) -> None:
         shape = "{width}x{height}".format_map(task.options) if "width" in task.options else ""
-        spent_s = self._spent.pop(task.id, 0.0)
-        self._admitted[task.id] = Admitted(task, shape, used_s=spent_s, told_s=spent_s)
-        self._line.send(messages.Started(task.id))
+        used_s = self._used_before_retry_s.pop(task.id, 0.0)
+        self._running[task.id] = RunningTask(task, shape, used_s=used_s, reported_s=used_s)
+        self._pipes.send(messages.TaskStarted(task.id))
         try:
-            self._checker.look_at_inputs(task)
-            self._shelf[task.model.name].admit(task)
+            self._checker.check_inputs(task)
+            self._models[task.model.name].add_task(task)
         except Exception as error:
-            self._fail([task.id], error)
+            self._fail_tasks([task.id], error)
 
     # ------------------------------------------------------------ computing
 
-    def _busy(self) -> list[tuple[Engine, list[str]]]:
-        """The engines with admitted tasks."""
+    def _busy_engines(self) -> list[tuple[Engine, list[str]]]:
+        """The engines that have tasks, with the ids of these."""
         by_model: dict[str, list[str]] = {}
-        for task_id, admitted in self._admitted.items():
-            by_model.setdefault(admitted.task.model.name, []).append(task_id)
-        return [(self._shelf[name], tasks) for name, tasks in by_model.items()]
+        for task_id, running in self._running.items():
+            by_model.setdefault(running.task.model.name, []).append(task_id)
+        return [(self._models[name], tasks) for name, tasks in by_model.items()]
 
-    def _step(self, engine: Engine, tasks: list[str]) -> None:
+    def _step_engine(self, engine: Engine, tasks: list[str]) -> None:
         started = time.monotonic()
         try:
             events = engine.step()
         except Exception as error:
-            self._spend({task_id: (time.monotonic() - started) / len(tasks) for task_id in tasks})
-            self._fail(tasks, error)
+            self._charge({task_id: (time.monotonic() - started) / len(tasks) for task_id in tasks})
+            self._fail_tasks(tasks, error)
             return
-        self._spend(engine.used())
+        self._charge(engine.take_usage())
         for event in events:
-            admitted = self._admitted.get(event.task_id)
-            if isinstance(event, Failed):
-                self._fail([event.task_id], event.error)
-            elif admitted is not None:
+            running = self._running.get(event.task_id)
+            if isinstance(event, TaskFailed):
+                self._fail_tasks([event.task_id], event.error)
+            elif running is not None:
                 try:
-                    self._tell(admitted, event)
+                    self._report(running, event)
                 except Blocked as error:
-                    self._fail([event.task_id], error)
+                    self._fail_tasks([event.task_id], error)
 
-    def _spend(self, used: Mapping[str, float]) -> None:
+    def _charge(self, used: Mapping[str, float]) -> None:
         for task_id, seconds in used.items():
-            if task_id in self._admitted:
-                self._admitted[task_id].used_s += seconds
+            if task_id in self._running:
+                self._running[task_id].used_s += seconds
 
-    def _tell(self, admitted: Admitted, event: Step | Made | Over) -> None:
+    def _report(self, running: RunningTask, event: StepDone | ImageReady | TaskDone) -> None:
         task_id = event.task_id
         match event:
-            case Step():
-                admitted.stepped()
-                rules = admitted.task.rules
+            case StepDone():
+                running.record_step()
+                rules = running.task.rules
                 preview = event.preview if rules is None or rules.may_preview else None
-                told: Any = Progress(step=event.step, steps=event.steps, preview=preview)
-            case Made():
-                told = self._checker.checked(admitted.task, event.picture)
-            case Over():
-                for measured in self._measured(admitted):
-                    self._send(task_id, measured)
-                self._end(task_id, event.finished)
-                return
-        self._send(task_id, told)
+                self._send_event(task_id, Progress(step=event.step, steps=event.steps, preview=preview))
+            case ImageReady():
+                self._send_event(task_id, self._checker.score_output(running.task, event.image))
+            case TaskDone():
+                for measurement in self._measurements_of(running):
+                    self._send_event(task_id, measurement)
+                self._end_task(task_id, event.result)
 
-    def _send(self, task_id: str, event: Any) -> None:
-        used_s = self._admitted[task_id].used_s
-        self._line.send(messages.Told(task_id=task_id, event=event, used_s=used_s))
+    def _send_event(self, task_id: str, event: Any) -> None:
+        used_s = self._running[task_id].used_s
+        self._pipes.send(messages.TaskEvent(task_id=task_id, event=event, used_s=used_s))
 
-    def _measured(self, admitted: Admitted) -> list[Measured]:
-        """What the task's engine learned of such tasks, and what this one took beside its steps."""
-        task = admitted.task
-        readings = list(self._engine_of(task.id).readings(task)) or _typical(admitted)
-        if not readings:
+    def _measurements_of(self, running: RunningTask) -> list[Measurement]:
+        """The engine's cost samples for such tasks, and this task's time outside steps."""
+        task = running.task
+        samples = list(self._engine_for(task.id).cost_samples(task)) or _typical_step(running)
+        if not samples:
             return []
-        has_rest = any(one.what == "job" for one in readings)
+        if not any(sample.what == "job" for sample in samples):
+            samples.append(CostSample(what="job", batch_size=1, seconds=running.overhead_s))
         return [
-            Measured(
-                device=self._begin.device,
+            Measurement(
+                device=self._init.device,
                 model=task.model.name,
-                dtype=self._shelf.dtype(task.model.name),
-                shape=admitted.shape,
-                rows=one.rows,
-                what=one.what,
-                seconds=one.seconds,
+                dtype=self._models.dtype_of(task.model.name),
+                shape=running.shape,
+                batch_size=sample.batch_size,
+                what=sample.what,
+                seconds=sample.seconds,
             )
-            for one in [*readings, *([] if has_rest else [Reading(what="job", rows=1, seconds=admitted.rest_s)])]
+            for sample in samples
         ]
 
     # ------------------------------------------------------------ ending
 
-    def _fail(self, tasks: list[str], error: Exception) -> None:
-        model = self._admitted[tasks[0]].task.model.name
-        faults = {task_id: task_fault(error, self._admitted[task_id].task) for task_id in tasks}
+    def _fail_tasks(self, tasks: list[str], error: Exception) -> None:
+        model = self._running[tasks[0]].task.model.name
+        errors = {task_id: to_task_error(error, self._running[task_id].task) for task_id in tasks}
         for task_id in tasks:
-            self._engine_of(task_id).cancel(task_id)
+            self._engine_for(task_id).cancel_task(task_id)
         if is_out_of_memory(error):
-            error.__traceback__ = None  # its frames hold what there was no room for
-            others = [one.task.model.name for name, one in self._admitted.items() if name not in tasks]
-            if self._shelf.ease(model, busy=frozenset(others)) is not None:
-                self._begin_again(tasks)
+            error.__traceback__ = None  # its frames hold the tensors that filled the memory
+            others = [running.task.model.name for task_id, running in self._running.items() if task_id not in tasks]
+            if self._models.reduce_memory(model, busy=frozenset(others)) is not None:
+                self._retry_tasks(tasks)
                 return
-        for task_id, fault in faults.items():
-            self._end(task_id, messages.pack_error(fault))
+        for task_id, task_error in errors.items():
+            self._end_task(task_id, messages.pack_error(task_error))
 
-    def _begin_again(self, tasks: list[str]) -> None:
-        """From the first step, before all that waits; the time used counts on."""
+    def _retry_tasks(self, tasks: list[str]) -> None:
+        """Put the tasks back at the head of the queue, to start from their first step; the time used still counts."""
         for task_id in reversed(tasks):
-            admitted = self._admitted.pop(task_id)
-            self._spent[task_id] = admitted.used_s
-            self._waiting.appendleft(admitted.task)
+            running = self._running.pop(task_id)
+            self._used_before_retry_s[task_id] = running.used_s
+            self._waiting.appendleft(running.task)
 
-    def _end(self, task_id: str, outcome: Any) -> None:
-        used_s = self._admitted.pop(task_id).used_s
-        self._line.send(messages.Ended(task_id=task_id, outcome=outcome, used_s=used_s))
+    def _end_task(self, task_id: str, outcome: Any) -> None:
+        used_s = self._running.pop(task_id).used_s
+        self._pipes.send(messages.TaskEnded(task_id=task_id, outcome=outcome, used_s=used_s))
 
-    def _engine_of(self, task_id: str) -> Engine:
-        return self._shelf[self._admitted[task_id].task.model.name]
+    def _engine_for(self, task_id: str) -> Engine:
+        return self._models[self._running[task_id].task.model.name]
 
     def _is_idle(self) -> bool:
-        return not self._admitted and not self._waiting
+        return not self._running and not self._waiting
 
     def _can_load(self, model: ModelSpec) -> bool:
-        return self._shelf.can_load(model, busy=self._models_in_use())
+        return self._models.can_load(model, busy=self._models_in_use())
 
     def _models_in_use(self) -> frozenset[str]:
-        return frozenset(admitted.task.model.name for admitted in self._admitted.values())
+        return frozenset(running.task.model.name for running in self._running.values())
 
 
-def _typical(admitted: Admitted) -> list[Reading]:
-    """For a task whose engine learns nothing."""
-    is_text = admitted.task.task.endswith(("-to-text", "answering"))
-    what = "token" if is_text else step_of(admitted.task.options)
-    return [Reading(what=what, rows=1, seconds=admitted.step_s)] if admitted.steps_s else []
+def _typical_step(running: RunningTask) -> list[CostSample]:
+    """For a task whose engine has no cost samples."""
+    is_text = running.task.task.endswith(("-to-text", "answering"))
+    what = "token" if is_text else step_of(running.task.options)
+    return [CostSample(what=what, batch_size=1, seconds=running.step_s)] if running.step_times_s else []
 
 
-def _beat(line: child.Line, begin: messages.Begin) -> None:
-    """Say every second that we live; if that stops, write down where everything hangs."""
+def _heartbeat(pipes: child.PipeConnection, init: messages.Init) -> None:
+    """Send a heartbeat every second; if they stop, faulthandler writes the traceback of every thread to stderr."""
     while True:
-        faulthandler.dump_traceback_later(begin.silence_s * 0.7)
-        line.send(messages.Beat(memory_mb(begin.device)))
-        time.sleep(min(BEAT_S, begin.silence_s / 4))
+        faulthandler.dump_traceback_later(init.heartbeat_timeout_s * 0.7)
+        pipes.send(messages.Heartbeat(used_memory_mb(init.device)))
+        time.sleep(min(HEARTBEAT_S, init.heartbeat_timeout_s / 4))
 
 
 def main() -> None:
-    parent, niceness = int(sys.argv[1]), int(sys.argv[2])
-    line = child.take_line()
-    child.settle(parent, niceness)
-    begin = line.receive()
-    if not isinstance(begin, messages.Begin):
+    parent_pid, nice = int(sys.argv[1]), int(sys.argv[2])
+    pipes = child.open_pipes()
+    child.detach_from_terminal(parent_pid, nice)
+    init = pipes.receive()
+    if not isinstance(init, messages.Init):
         os._exit(0)
     inbox: SimpleQueue[Any] = SimpleQueue()
 
-    def take(message: Any) -> None:
-        if isinstance(message, messages.Run):
-            line.send(messages.Received(message.task.id))
+    def handle(message: Any) -> None:
+        if isinstance(message, messages.StartTask):
+            pipes.send(messages.TaskAccepted(message.task.id))
         inbox.put(message)
 
-    child.listen(line, take)
-    threading.Thread(target=_beat, args=(line, begin), name="heart", daemon=True).start()
-    Worker(line, begin, inbox).serve()
-    os._exit(0)  # engines' threads and their libraries' exit handlers are not worth waiting for
+    child.start_reader(pipes, handle)
+    threading.Thread(target=_heartbeat, args=(pipes, init), name="heartbeat", daemon=True).start()
+    WorkerLoop(pipes, init, inbox).run_until_shutdown()
+    os._exit(0)  # do not wait for the threads of engines and the exit handlers of their libraries

@@ -1,8 +1,8 @@
-"""The models a device keeps loaded: as many as its memory holds, the least recently used of them goes first.
+"""The cache of loaded models: as many as the device's memory holds; the least recently used is evicted first.
 
-When memory runs out while computing there is a ladder to go down: other models go, then the engine takes less (smaller
-passes, tiled decodes, parts that come and go), and at the bottom the process is worn out and should start anew. What
-was learned so stays known for the life of this process.
+When memory runs out during computation, the cache goes down a list of fallback levels: it unloads other models, then
+the engine uses less memory (smaller passes, tiled decodes, offloaded components), and at the end the process needs a
+restart. A model's level is remembered for the lifetime of the process.
 """
 
 import gc
@@ -13,236 +13,242 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bot.memory import placement
-from bot.memory.fit import wanted_of
-from bot.memory.placement import Plan, Room
+from bot.memory.fit import model_requirements
+from bot.memory.placement import MemoryBudget, PlacementPlan
 from bot.models import ModelSpec
-from bot.ports import Described, Measured
+from bot.ports import Measurement, ModelCapabilities
 from inference.engine.base import Engine
-from inference.engine.error_mapping import is_out_of_memory, load_fault
+from inference.engine.error_mapping import is_out_of_memory, to_load_error
 from inference.ipc import child, messages
-from inference.safety.checker import Checker
+from inference.safety.checker import SafetyChecker
 
-OTHERS = "others"
-"""The first rung: models that nothing runs on are unloaded."""
-ALONE = Plan(model="", seats={})
-"""Of a model of which nothing is known."""
+OTHER_MODELS = "others"
+"""The first fallback level: models without running tasks are unloaded."""
+NO_PLAN = PlacementPlan(model="", placements={})
+"""The plan of a model while the memory budget is unknown."""
 
 
 @dataclass(frozen=True)
-class _Book:
-    """A loaded model. `plan`: the estimate by which it was given room."""
+class CachedModel:
+    """A loaded model. `plan`: the estimate of its memory."""
 
     spec: ModelSpec
     engine: Engine
-    plan: Plan
+    plan: PlacementPlan
 
 
-def no_room() -> Room | None:
-    """Where nothing is known of the device's memory."""
+def unknown_budget() -> MemoryBudget | None:
+    """The budget of a device whose memory is unknown."""
     return None
 
 
-class Shelf:
-    """Loads engines by model. Every load is announced before and after, so that the parent can time it.
+class ModelCache:
+    """Loads engines by model. Reports the start and the end of every load, for the parent's time limit.
 
-    `room`: the memory that all models together may have; None: unknown.
+    `memory_budget`: returns the memory that all models together may use; None: unknown.
     """
 
     def __init__(
         self,
-        build: Callable[[ModelSpec], Engine],
-        begin: messages.Begin,
-        line: child.Line,
-        checker: Checker,
+        build_engine: Callable[[ModelSpec], Engine],
+        init: messages.Init,
+        pipes: child.PipeConnection,
+        checker: SafetyChecker,
         *,
-        room: Callable[[], Room | None] = no_room,
+        memory_budget: Callable[[], MemoryBudget | None] = unknown_budget,
     ) -> None:
-        self._build = build
+        self._build_engine = build_engine
         self._checker = checker
-        self._begin = begin
-        self._line = line
-        self._room = room
-        self._books: OrderedDict[str, _Book] = OrderedDict()
-        self._taken: Counter[str] = Counter()
-        self.is_worn_out = False
-        """Memory ran out and nothing could be made smaller: a new process would do better."""
+        self._init = init
+        self._pipes = pipes
+        self._memory_budget = memory_budget
+        self._cached: OrderedDict[str, CachedModel] = OrderedDict()
+        self._reductions: Counter[str] = Counter()
+        self.needs_restart = False
+        """Memory ran out at the last fallback level."""
 
     def __getitem__(self, name: str) -> Engine:
-        return self._books[name].engine
+        return self._cached[name].engine
 
     def __contains__(self, name: object) -> bool:
-        return name in self._books
+        return name in self._cached
 
-    def dtype(self, name: str) -> str:
-        return str(self[name].form.get("dtype", ""))
+    def dtype_of(self, name: str) -> str:
+        return str(self[name].capabilities.get("dtype", ""))
 
     # ------------------------------------------------------------ loading
 
     def can_load(self, model: ModelSpec, *, busy: frozenset[str]) -> bool:
-        """It is loaded, or has room once models that are not busy are gone; when nothing is busy there is no better
-        time."""
-        if model.name in self._books or not busy:
+        """Whether the model is loaded or fits beside the busy models. If nothing is busy, waiting would not help."""
+        if model.name in self._cached or not busy:
             return True
-        kept = [book for name, book in self._books.items() if name in busy]
-        return self._fits(model, kept)
+        return self._fits(model, [cached for name, cached in self._cached.items() if name in busy])
 
-    def load(self, model: ModelSpec, *, busy: frozenset[str]) -> messages.Failure | None:
-        """Have the model loaded. Models that are `busy` stay. Returns why it cannot be had, or None."""
-        if model.name in self._books:
-            if _is_same(self._books[model.name].spec, model) or model.name in busy:
-                self._books.move_to_end(model.name)
+    def load_model(self, model: ModelSpec, *, busy: frozenset[str]) -> messages.PackedError | None:
+        """Load the model, unless it is loaded already. Busy models stay. Returns the error if it cannot be loaded."""
+        if model.name in self._cached:
+            if _has_same_spec(self._cached[model.name].spec, model) or model.name in busy:
+                self._cached.move_to_end(model.name)
                 return None
-            self._drop(model.name)  # its settings are others now: another revision, for example
-        self._line.send(messages.Loading(model.name))
-        self._evict_for(model, busy)
+            self._unload_model(model.name)  # its settings have changed: another revision, for example
+        self._pipes.send(messages.ModelLoading(model.name))
+        self._evict_until_fits(model, busy)
         started = time.monotonic()
         try:
-            engine = self._made(model, busy)
-            checker = self._checker.prepare(model)
+            engine = self._load_or_evict(model, busy)
+            checker = self._checker.load_for(model)
         except Exception as error:
-            return self._failed(model, error)
-        self._books[model.name] = _Book(model, engine, self._estimate(model, list(self._books.values())))
-        for _ in range(self._taken[model.name]):
-            engine.save_memory()
-        self._loaded(model, engine, checker, time.monotonic() - started)
+            return self._report_failed(model, error)
+        self._cached[model.name] = CachedModel(model, engine, self._estimate_plan(model, list(self._cached.values())))
+        for _ in range(self._reductions[model.name]):
+            engine.reduce_memory()
+        self._report_loaded(model, engine, checker, time.monotonic() - started)
         return None
 
-    def _made(self, model: ModelSpec, busy: frozenset[str]) -> Engine:
-        """A loaded engine; when memory runs out while other models could go, they go and it is tried once more."""
+    def _load_or_evict(self, model: ModelSpec, busy: frozenset[str]) -> Engine:
+        """A loaded engine. If memory runs out, idle models are unloaded and loading is tried once more."""
         try:
             return self._load_engine(model)
         except Exception as error:
-            if not (is_out_of_memory(error) and self._drop_idle(busy)):
+            if not (is_out_of_memory(error) and self._unload_idle(busy)):
                 raise
-            child.log("warning", "Memory ran out while a model was loaded: the others went", model=model.name)
+            child.log("warning", "Memory ran out while a model was loaded: idle models were unloaded", model=model.name)
         return self._load_engine(model)
 
     def _load_engine(self, model: ModelSpec) -> Engine:
-        engine = self._build(model)
-        engine.load(self._begin.device)
-        engine.know(self._rates_of(model, str(engine.form.get("dtype", ""))))
+        engine = self._build_engine(model)
+        engine.load_model(self._init.device)
+        engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine
 
-    def _loaded(self, model: ModelSpec, engine: Engine, checker: str, seconds: float) -> None:
-        measured = Measured(
-            device=self._begin.device,
+    def _report_loaded(self, model: ModelSpec, engine: Engine, checker: str, seconds: float) -> None:
+        measurement = Measurement(
+            device=self._init.device,
             model=model.name,
-            dtype=str(engine.form.get("dtype", "")),
+            dtype=str(engine.capabilities.get("dtype", "")),
             shape="",
-            rows=1,
+            batch_size=1,
             what="load",
             seconds=seconds,
         )
-        described = Described(model=model.name, form=dict(engine.form) | ({"checker": checker} if checker else {}))
-        self._line.send(
-            messages.Loaded(
+        capabilities = ModelCapabilities(
+            model=model.name, capabilities=dict(engine.capabilities) | ({"checker": checker} if checker else {})
+        )
+        self._pipes.send(
+            messages.ModelLoaded(
                 model=model.name,
-                warm=tuple(self._books),
-                described=described,
-                measured=measured,
+                loaded_models=tuple(self._cached),
+                capabilities=capabilities,
+                measurement=measurement,
             )
         )
 
-    def _failed(self, model: ModelSpec, error: Exception) -> messages.Failure:
-        failure = messages.pack_error(load_fault(error, model.name))
+    def _report_failed(self, model: ModelSpec, error: Exception) -> messages.PackedError:
+        failure = messages.pack_error(to_load_error(error, model.name))
         error.__traceback__ = None  # its frames hold what was loaded so far
         free_memory()
-        self._line.send(messages.Loaded(model=model.name, warm=tuple(self._books), failure=failure))
+        self._pipes.send(messages.ModelLoaded(model=model.name, loaded_models=tuple(self._cached), failure=failure))
         return failure
 
-    def _rates_of(self, model: ModelSpec, dtype: str) -> list[Measured]:
-        return [rate for rate in self._begin.rates if (rate.model, rate.dtype) == (model.name, dtype)]
+    def _measurements_of(self, model: ModelSpec, dtype: str) -> list[Measurement]:
+        return [one for one in self._init.measurements if (one.model, one.dtype) == (model.name, dtype)]
 
     # ------------------------------------------------------------ when memory runs out
 
-    def ease(self, name: str, *, busy: frozenset[str]) -> str | None:
-        """Memory ran out on a model. Returns the rung that was taken, and its tasks may be tried again at once; None:
-        there is none left, and its tasks end. `busy`: other models that have tasks."""
-        rung = OTHERS if self._drop_idle(busy | {name}) else self[name].save_memory()
+    def reduce_memory(self, name: str, *, busy: frozenset[str]) -> str | None:
+        """Go down one fallback level after memory ran out on a model. `busy`: other models that have tasks.
+
+        Returns the level, at which the model's tasks can be retried; None: there is no further level, and they fail.
+        """
+        level = OTHER_MODELS if self._unload_idle(busy | {name}) else self[name].reduce_memory()
         free_memory()
-        if rung is None:
-            self.is_worn_out = True
-            self._line.send(messages.Worn())
-        elif rung != OTHERS:
-            self._taken[name] += 1
-        child.log("warning", "Memory ran out", model=name, rung=rung or "a new process")
-        self._line.send(messages.Loaded(model=name, warm=tuple(self._books)))
-        return rung
+        if level is None:
+            self.needs_restart = True
+            self._pipes.send(messages.RestartRequested())
+        elif level != OTHER_MODELS:
+            self._reductions[name] += 1
+        child.log("warning", "Memory ran out", model=name, fallback=level or "restart")
+        self._pipes.send(messages.ModelLoaded(model=name, loaded_models=tuple(self._cached)))
+        return level
 
-    def release(self, names: tuple[str, ...], *, busy: frozenset[str]) -> None:
-        """Unload these models, or all, but for the busy ones; and tell the parent."""
-        before_mb = memory_mb(self._begin.device)
-        dropped = tuple(name for name in self._books if name not in busy and (name in names or not names))
-        for name in dropped:
-            self._drop(name)
+    def unload(self, names: tuple[str, ...], *, busy: frozenset[str]) -> None:
+        """Unload these models, or all if none is named, except busy ones, and report it."""
+        before_mb = used_memory_mb(self._init.device)
+        unloaded = tuple(name for name in self._cached if name not in busy and (name in names or not names))
+        for name in unloaded:
+            self._unload_model(name)
         free_memory()
-        freed_mb = max(0, before_mb - memory_mb(self._begin.device))
-        self._line.send(messages.Released(models=dropped, warm=tuple(self._books), freed_mb=freed_mb))
+        freed_mb = max(0, before_mb - used_memory_mb(self._init.device))
+        self._pipes.send(messages.ModelsUnloaded(models=unloaded, loaded_models=tuple(self._cached), freed_mb=freed_mb))
 
-    # ------------------------------------------------------------ making room
+    # ------------------------------------------------------------ eviction
 
-    def _evict_for(self, model: ModelSpec, busy: frozenset[str]) -> None:
-        """Drop the least recently used until one more model fits the limits."""
-        for name in list(self._books):
-            if self._fits(model, list(self._books.values())):
+    def _evict_until_fits(self, model: ModelSpec, busy: frozenset[str]) -> None:
+        """Unload the least recently used models until one more fits the limits."""
+        for name in list(self._cached):
+            if self._fits(model, list(self._cached.values())):
                 return
             if name not in busy:
-                self._drop(name)
+                self._unload_model(name)
 
-    def _fits(self, model: ModelSpec, beside: list[_Book]) -> bool:
-        memory_mb = model.memory_mb + sum(book.spec.memory_mb for book in beside)
-        limit_mb = self._begin.warm_memory_mb
-        is_within = len(beside) < max(1, self._begin.max_warm) and (not limit_mb or memory_mb <= limit_mb)
-        return is_within and (not beside or self._plan(model, beside) is not None)
+    def _fits(self, model: ModelSpec, beside: list[CachedModel]) -> bool:
+        memory_mb = model.memory_mb + sum(cached.spec.memory_mb for cached in beside)
+        limit_mb = self._init.loaded_models_mb
+        is_within = len(beside) < max(1, self._init.max_loaded_models) and (not limit_mb or memory_mb <= limit_mb)
+        return is_within and (not beside or self._plan_beside(model, beside) is not None)
 
-    def _plan(self, model: ModelSpec, beside: list[_Book]) -> Plan | None:
-        """By the config; the loader looks again, at the files. None: something should go."""
-        room = self._room()
-        if room is None:
-            return ALONE
-        wanted = wanted_of(model, has_accelerator=room.kind != "cpu")
-        return placement.beside(wanted, [book.plan for book in beside], room)
+    def _plan_beside(self, model: ModelSpec, beside: list[CachedModel]) -> PlacementPlan | None:
+        """By the model's settings; the loader plans again, by its files. None: it does not fit."""
+        budget = self._memory_budget()
+        if budget is None:
+            return NO_PLAN
+        needs = model_requirements(model, has_accelerator=budget.kind != "cpu")
+        return placement.plan_beside(needs, [cached.plan for cached in beside], budget)
 
-    def _estimate(self, model: ModelSpec, beside: list[_Book]) -> Plan:
-        """For a model that is loaded now, whatever the estimates say."""
-        room = self._room()
-        if room is None:
-            return ALONE
-        wanted = wanted_of(model, has_accelerator=room.kind != "cpu")
-        return self._plan(model, beside) or placement.plan(wanted, room) or placement.plans(wanted, room)[-1]
+    def _estimate_plan(self, model: ModelSpec, beside: list[CachedModel]) -> PlacementPlan:
+        """For a model that is loaded, even if by the estimates it does not fit."""
+        budget = self._memory_budget()
+        if budget is None:
+            return NO_PLAN
+        needs = model_requirements(model, has_accelerator=budget.kind != "cpu")
+        return (
+            self._plan_beside(model, beside)
+            or placement.best_plan(needs, budget)
+            or placement.all_plans(needs, budget)[-1]
+        )
 
-    def _drop_idle(self, busy: frozenset[str]) -> bool:
-        """Unload all but the busy ones; False: there were no others."""
-        idle = [name for name in self._books if name not in busy]
+    def _unload_idle(self, busy: frozenset[str]) -> bool:
+        """Unload all models that are not busy; False: there were none."""
+        idle = [name for name in self._cached if name not in busy]
         for name in idle:
-            self._drop(name)
+            self._unload_model(name)
         return bool(idle)
 
-    def _drop(self, name: str) -> None:
-        self._books.pop(name).engine.unload()
+    def _unload_model(self, name: str) -> None:
+        self._cached.pop(name).engine.unload_model()
         free_memory()
 
 
-def _is_same(loaded: ModelSpec, wanted: ModelSpec) -> bool:
-    """Whatever it has said of itself since."""
-    return replace(loaded, form={}) == replace(wanted, form={})
+def _has_same_spec(first: ModelSpec, second: ModelSpec) -> bool:
+    """Ignores the capabilities that were reported since."""
+    return replace(first, capabilities={}) == replace(second, capabilities={})
 
 
-def room_by_torch(device: str) -> Callable[[], Room | None]:
-    """For `Shelf`: what torch says, once some engine has imported it."""
+def torch_memory_budget(device: str) -> Callable[[], MemoryBudget | None]:
+    """A `memory_budget` for `ModelCache`: torch's figures once an engine has imported torch, unknown before."""
 
-    def room() -> Room | None:
+    def budget() -> MemoryBudget | None:
         if "torch" not in sys.modules:
             return None
-        from inference.memory.planner import whole_room
+        from inference.memory.planner import total_memory_budget
 
-        return whole_room(device)
+        return total_memory_budget(device)
 
-    return room
+    return budget
 
 
-def memory_mb(device: str) -> int:
-    """What this process holds, MiB: on the device when it has its own memory, else in RAM."""
+def used_memory_mb(device: str) -> int:
+    """Memory that this process uses, MiB: on the device, where that has its own memory, else RAM."""
     torch, kind = sys.modules.get("torch"), device.partition(":")[0]
     if torch is not None and kind in ("cuda", "xpu"):
         return int(getattr(torch, kind).memory_reserved(device) // 2**20)
@@ -254,7 +260,7 @@ def memory_mb(device: str) -> int:
 
 
 def free_memory() -> None:
-    """Give back what nobody refers to any more, also to the device."""
+    """Collect garbage and return cached device memory to the device."""
     gc.collect()
     torch = sys.modules.get("torch")
     for kind in ("cuda", "xpu", "mps"):

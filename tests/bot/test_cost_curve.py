@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bot.cost_curve import FIXED_PART, Curve, Point
+from bot.cost_curve import FIXED_SHARE, CostCurve, CostPoint
 
-MEASURED = Curve([Point(1, 1.0), Point(2, 1.2), Point(4, 1.6), Point(8, 3.2)])
+MEASURED = CostCurve([CostPoint(1, 1.0), CostPoint(2, 1.2), CostPoint(4, 1.6), CostPoint(8, 3.2)])
 
 points = st.lists(
     st.builds(
-        Point,
+        CostPoint,
         size=st.integers(1, 10_000).map(float),
         seconds=st.floats(1e-4, 1e3),
         samples=st.integers(1, 100).map(float),
@@ -34,46 +34,46 @@ def test_beyond_the_largest_it_goes_on_as_over_the_last_doubling():
 
 
 def test_below_the_smallest_it_goes_on_as_over_the_first_doubling():
-    assert Curve([Point(2, 1.0), Point(4, 1.5)]).seconds(1) == pytest.approx(0.75)
+    assert CostCurve([CostPoint(2, 1.0), CostPoint(4, 1.5)]).seconds(1) == pytest.approx(0.75)
 
 
 def test_one_size_tells_of_others_by_a_fixed_part():
-    curve = Curve([Point(4, 1.0)])
+    curve = CostCurve([CostPoint(4, 1.0)])
 
-    assert curve.seconds(8) == pytest.approx(FIXED_PART + 2 * (1 - FIXED_PART))
-    assert curve.seconds(1) == pytest.approx(FIXED_PART + (1 - FIXED_PART) / 4)
+    assert curve.seconds(8) == pytest.approx(FIXED_SHARE + 2 * (1 - FIXED_SHARE))
+    assert curve.seconds(1) == pytest.approx(FIXED_SHARE + (1 - FIXED_SHARE) / 4)
 
 
 def test_what_falls_is_averaged_by_how_often_it_was_seen():
-    curve = Curve([Point(1, 1.3, samples=1), Point(2, 1.0, samples=2), Point(4, 2.0)])
+    curve = CostCurve([CostPoint(1, 1.3, samples=1), CostPoint(2, 1.0, samples=2), CostPoint(4, 2.0)])
 
     assert curve.seconds(1) == curve.seconds(2) == pytest.approx(1.1)
     assert curve.seconds(4) == 2.0
 
 
 def test_many_rows_take_turns_in_passes_of_the_size_that_pays():
-    curve = Curve([Point(1, 1.0), Point(4, 2.0), Point(8, 8.0)])
+    curve = CostCurve([CostPoint(1, 1.0), CostPoint(4, 2.0), CostPoint(8, 8.0)])
 
-    assert curve.shared_s(4) == 2.0
-    assert curve.shared_s(8) == 4.0
-    assert curve.shared_s(16) == 8.0
+    assert curve.batched_s(4) == 2.0
+    assert curve.batched_s(8) == 4.0
+    assert curve.batched_s(16) == 8.0
 
 
 def test_rows_are_not_cut_to_make_smaller_passes():
-    falling = Curve([Point(1, 1.0), Point(2, 4.0)])
+    falling = CostCurve([CostPoint(1, 1.0), CostPoint(2, 4.0)])
 
-    assert falling.shared_s(4, row=2) == 8.0
+    assert falling.batched_s(4, row=2) == 8.0
 
 
 def test_a_curve_without_a_point_is_refused():
     with pytest.raises(ValueError, match="a point"):
-        Curve([])
+        CostCurve([])
 
 
 @settings(max_examples=50)
 @given(points, st.lists(st.floats(0.5, 20_000), min_size=2, max_size=20))
 def test_more_never_costs_less_and_nothing_is_free(measured, sizes):
-    curve = Curve(measured)
+    curve = CostCurve(measured)
     costs = [curve.seconds(size) for size in sorted(sizes)]
 
     assert all(cost > 0 for cost in costs)
@@ -83,6 +83,6 @@ def test_more_never_costs_less_and_nothing_is_free(measured, sizes):
 @settings(max_examples=50)
 @given(points, st.integers(1, 200))
 def test_sharing_is_never_slower_than_one_pass_for_all(measured, size):
-    curve = Curve(measured)
+    curve = CostCurve(measured)
 
-    assert curve.shared_s(size) <= curve.seconds(size) + 1e-9
+    assert curve.batched_s(size) <= curve.seconds(size) + 1e-9

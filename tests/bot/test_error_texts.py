@@ -17,11 +17,11 @@ KINDS = {
     name: kind for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, EaselError)
 }  # fmt: skip
 ARGUMENTS = {
-    "option": "steps", "problem": "range", "value": 99, "allowed": "1 to 50",
+    "command": "ask", "option": "steps", "problem": "range", "value": 99, "allowed": "1 to 50",
     "name": "owl", "known": ("imagine", "ask"), "limit": 20.0, "left": 3.0,
     "cost": 5.0, "resets_at": NOON, "retry_after_s": 7, "kind": "job", "job_id": "abcd", "media_id": "0f", "state":
     "rendered", "key": "k", "unit": "MiB", "reason": "words", "model": "fox", "limit_s": 9.0,
-    "alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
+    "was_alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
     "repo": "org/fox", "url": "http://hub/org/fox",
 }  # fmt: skip
 PROBLEM_OF = {
@@ -133,9 +133,7 @@ def test_a_mistyped_option_is_answered_with_the_nearest():
     with pytest.raises(InvalidOption) as refused:
         Imagine.from_text("a fox --stpes 3")
 
-    assert error_texts.explain(refused.value).startswith(
-        "Unknown option stpes. Did you mean steps? Options: prompt,"
-    )
+    assert error_texts.explain(refused.value).startswith("Unknown option stpes. Did you mean steps? Options: prompt,")
 
 
 def test_an_unknown_language_falls_back_to_english():

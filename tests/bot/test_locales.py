@@ -11,19 +11,23 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from bot import error_texts, errors, i18n
+from bot.chat import help_texts
 from bot.chat import texts as chat_texts
-from bot.chat.buttons import ACTIONS, Button
+from bot.chat.arguments import SLASH, TYPED
+from bot.chat.buttons import ACTIONS, EXAMPLES_ID, Button
+from bot.chat.commands import CHAT_COMMANDS, command_menu
 from bot.commands import COMMANDS
 from bot.errors import InvalidOption
-from bot.jobs import JobError, JobState, Result
-from bot.models import TASKS, Models
+from bot.jobs import JobError, JobState, Result, StoredImage
+from bot.models import TASKS, ModelRegistry
 from bot.ports import Progress
 from bot.usecases import Quota, Ticket
-from scripts.locales import TEMPLATE, collected
+from scripts.locales import TEMPLATE, collect_messages
 from tests.bot.test_error_texts import KINDS, make_error
 from tests.fakes import make_job, make_model
 
 DONE = JobState.DELIVERED
+PICTURE = StoredImage(id="7", media_type="image/png", width=8, height=8)
 JOBS = [
     *(make_job(state=state) for state in JobState),
     make_job(state=DONE, result=Result(seed=7, notes=("7",))),
@@ -41,7 +45,7 @@ TICKETS += [
 TICKETS.append(Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4, note="loading")))
 CONSTANTS = [
     value
-    for module in (error_texts, chat_texts)
+    for module in (error_texts, chat_texts, help_texts)
     for name, value in vars(module).items()
     if name.isupper() and isinstance(value, str) and " " in value
 ]
@@ -55,7 +59,12 @@ _WITH_NAMES = {
 
 def everything_said(locale):
     """Whatever can be said, with figures for names."""
-    yield from (error_texts.explain(make_error(name), locale=locale) for name in KINDS if name not in _WITH_NAMES)
+    yield from (
+        error_texts.explain(make_error(name), locale=locale) for name in KINDS if name not in (*_WITH_NAMES, "NoModel")
+    )
+    yield from (
+        error_texts.explain(errors.NoModel(kind.name, kind.unavailable), locale=locale) for kind in COMMANDS.values()
+    )
     yield from (
         error_texts.explain(errors.Blocked(reason, detail="7"), locale=locale) for reason in error_texts.BLOCKED
     )
@@ -75,37 +84,50 @@ def everything_said(locale):
         for one in error_texts.MEDIA_PROBLEMS
     )
     yield from (error_texts.explain(errors.Unauthorized(one), locale=locale) for one in error_texts.UNAUTHORIZED)
-    yield error_texts.explain(errors.QueueFull(limit=3, retry_after_s=4, whole_house=True), locale=locale)
+    yield error_texts.explain(errors.QueueFull(limit=3, retry_after_s=4, is_global=True), locale=locale)
     yield error_texts.explain(errors.TooLarge(limit=16, unit="megapixels"), locale=locale)
     yield from (
         error_texts.explain(errors.NotFound(kind, "7"), locale=locale) for kind in ("job", "picture", "key", "person")
     )
     yield from (error_texts.explain(errors.NotCancellable("7", state), locale=locale) for state in JobState)
     yield error_texts.explain(KeyError(), locale=locale)
-    yield from (error_texts.say_note(note, locale) for note in (error_texts.PROMPT_TOO_LONG, "The model does not know these words: 7"))
+    yield from (
+        error_texts.say_note(note, locale)
+        for note in (error_texts.PROMPT_TOO_LONG, "The model does not know these words: 7")
+    )
     yield from _chat(locale)
 
 
 def _chat(locale):
     for ticket in TICKETS:
-        yield chat_texts.say_state(ticket, locale)
-        yield chat_texts.say_result(ticket.job, locale)
-        yield chat_texts.say_show(ticket, locale)
-        yield chat_texts.say_line(ticket, locale)
+        yield chat_texts.format_state(ticket, locale)
+        yield chat_texts.format_result(ticket.job, locale)
+        yield chat_texts.format_job(ticket, locale)
+        yield chat_texts.format_job_line(ticket, locale)
     for some in ([], TICKETS):
-        yield chat_texts.say_history(some, locale)
-        yield chat_texts.say_history(some, locale, has_more=True, q="7")
-        yield chat_texts.say_queue(some, locale)
+        yield chat_texts.format_history(some, locale)
+        yield chat_texts.format_history(some, locale, has_more=True, q="7")
+        yield chat_texts.format_queue(some, locale)
     quota = Quota(limit=None, used=1.0, reserved=2.0, resets_at=datetime(2026, 1, 2, tzinfo=UTC))
-    yield from (chat_texts.say_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
-    yield from (chat_texts.say_models(Models(specs), locale) for specs in ({}, {"7": make_model(name="7", demo=True)}))
-    yield from (chat_texts.say_settings(values, locale) for values in ({}, {"7": 8}))
-    yield from (chat_texts.say_help(locale, platform) for platform in ("", "discord", "telegram"))
-    yield chat_texts.say_privacy(locale)
-    yield chat_texts.say_late(7.0, locale)
-    yield from (chat_texts.say_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
-    yield from (what for _, what in chat_texts.menu(locale))
-    yield from (chat_texts.say_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
+    yield from (chat_texts.format_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
+    yield from (
+        help_texts.format_models(ModelRegistry(specs), locale) for specs in ({}, {"7": make_model(name="7", demo=True)})
+    )
+    yield from (chat_texts.format_settings(values, locale) for values in ({}, {"7": 8}))
+    yield from (help_texts.format_help(command_menu(locale), locale, style=style) for style in (TYPED, SLASH))
+    yield help_texts.format_welcome(locale)
+    for models in (ModelRegistry({}), ModelRegistry({"fox": make_model(tasks=TASKS)})):
+        yield help_texts.format_hint(models, locale)
+        yield help_texts.format_photo_hint(models, locale)
+    yield chat_texts.format_original(make_job(result=Result(media=(PICTURE,))), locale)
+    yield chat_texts.format_original(make_job(options={}, result=Result(media=(PICTURE,))), locale)
+    yield chat_texts.format_undeliverable(make_job(result=Result()), locale)
+    yield chat_texts.format_privacy(locale)
+    yield chat_texts.format_delay(7.0, locale)
+    yield from (chat_texts.format_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
+    yield chat_texts.format_button(Button("pick", EXAMPLES_ID, 1), locale)
+    yield from (i18n.translator(locale)(option.help) for one in CHAT_COMMANDS.values() for option in one.options)
+    yield from (chat_texts.format_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
     say = i18n.translator(locale)
     yield from (say(kind.summary) for kind in COMMANDS.values())
     yield from (say(spec.help) for kind in COMMANDS.values() for spec in kind.specs)
@@ -119,7 +141,7 @@ def in_template():
 
 def test_the_template_has_what_the_code_says_now():
     """After changing a sentence: `make locales`."""
-    assert in_template() == {message.id for message in collected() if message.id}
+    assert in_template() == {message.id for message in collect_messages() if message.id}
 
 
 def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
@@ -163,7 +185,8 @@ def xx(tmp_path, monkeypatch):
 
 
 DATA = re.compile(
-    r"/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC"
+    r"/settings \w+ default|/privacy \w+|/show [a-z2-7]{6}|\ba (?:red fox|green apple)\b|--style ink|--\w+|\bPNG\b"
+    r"|/\w+|[a-z2-7]{6,16}  \w+|\ba fox\b|\d+x\d+|\bimagine\b|\bowl\b|\bask\b|\babcd\b|\bfox\b|UTC"
     r"|The port is taken|\bsteps\b|\bupscale\b|\(internal\)"
 )
 """What is no sentence: commands, ids, and the words of the test's own jobs and errors."""
@@ -177,7 +200,7 @@ def test_a_catalogue_changes_everything_that_people_read(xx):
 
 @pytest.mark.parametrize("written", ["xx", "XX", "xx-YY", "xx_YY", "xx-Latn-YY"])
 def test_a_platforms_name_for_a_language_finds_its_catalogue(xx, written):
-    assert "\u0436" in chat_texts.say_privacy(written)
+    assert "\u0436" in chat_texts.format_privacy(written)
 
 
 def test_a_language_that_has_a_catalogue_is_available(xx):
@@ -186,7 +209,7 @@ def test_a_language_that_has_a_catalogue_is_available(xx):
 
 @pytest.mark.parametrize("locale", ["../xx", "xx/../xx", "", "x", "xx\0", "xx-" + "y" * 999])
 def test_a_locale_never_becomes_a_path(xx, locale):
-    assert chat_texts.say_privacy(locale) == chat_texts.PRIVACY
+    assert chat_texts.format_privacy(locale) == chat_texts.format_privacy("en")
 
 
 def test_gettext_is_what_reads_them(xx):

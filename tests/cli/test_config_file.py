@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.models import ModelSettings
-from bot.prompts.styles import NAMED
+from bot.prompts.styles import NAMED_SECTIONS
 from bot.settings import read_settings
 from composition.settings import settings_sections
 
@@ -23,7 +23,9 @@ UNITS = (
 
 
 def read_shipped():
-    return read_settings(SECTIONS, model_type=ModelSettings, named=NAMED, files=[ROOT / "config.toml"], environ={})
+    return read_settings(
+        SECTIONS, model_type=ModelSettings, named=NAMED_SECTIONS, files=[ROOT / "config.toml"], environ={}
+    )
 
 
 def table_of(section):
@@ -39,7 +41,7 @@ def test_each_section_names_every_setting_with_its_default(section):
 
 
 def test_nothing_else_is_in_it():
-    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models", *NAMED}
+    assert set(tomllib.loads(TEXT)) == {*SECTIONS, "models", *NAMED_SECTIONS}
 
 
 def test_one_model_shows_every_key_that_a_model_can_have():
@@ -66,7 +68,7 @@ def test_each_setting_says_its_unit_or_what_it_may_be(line):
 def test_it_runs_as_shipped():
     settings = read_shipped()
 
-    named = {name: settings[name] for name in ("models", *NAMED)}
+    named = {name: settings[name] for name in ("models", *NAMED_SECTIONS)}
     assert settings == {name: kind() for name, kind in SECTIONS.items()} | named
     assert [name for name, one in settings["models"].items() if one.enabled] == STARTERS
 
@@ -98,7 +100,7 @@ def test_a_preset_says_what_it_takes_and_under_which_licence(name):
     assert preset.title
     assert preset.licence
     assert preset.licence_url == f"https://huggingface.co/{preset.repo}"
-    assert 0 < max(preset.parts_mb.values()) < preset.memory_mb
+    assert 0 < max(preset.components_mb.values()) < preset.memory_mb
     assert min(preset.download_mb, preset.ram_mb, preset.step_s, preset.cpu_step_s) > 0
     if "text-to-image" in preset.tasks:
         assert preset.steps <= preset.max_steps

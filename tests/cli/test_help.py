@@ -1,4 +1,4 @@
-"""The real program in processes of its own: what `--help` imports, what wrong settings say, how a signal ends it."""
+"""The real program: what `--help` imports, how invalid settings are reported, how a signal ends it."""
 
 import os
 import re
@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.cli import run_cli
+from composition.local import Composition
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "uvicorn", "pydantic", "httpx", "structlog", "PIL",
+    "rich",
 )  # fmt: skip
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
@@ -23,25 +27,34 @@ COMMANDS: tuple[list[str], ...] = (
 
 @pytest.fixture
 def environ(tmp_path):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EASEL_")}
-    return {**kept, "EASEL_DATA_DIR": str(tmp_path / "data")}
+    return {**os.environ, "EASEL_DATA_DIR": str(tmp_path / "data")}
 
 
-def easel(environ, *words):
-    command = [sys.executable, str(ROOT / "main.py"), *words]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+@pytest.fixture
+def easel(monkeypatch, capsys, environ):
+    """The real composition in this process, so that a wrong setting does not cost the start of another one."""
+    monkeypatch.setattr("sys.argv", ["easel"])
+
+    def run_command(*words, **variables):
+        for name, value in {**environ, **variables}.items():
+            monkeypatch.setenv(name, value)
+        code = run_cli(Composition(), words)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_command
 
 
 def test_help_of_no_command_imports_anything_heavy(environ):
-    """One process for all: what one imports, the next would find imported."""
+    """One process for all: a module imported by one command would be found by the next."""
     code = f"""
-import sys
+import sys, time
 sys.path.insert(0, {str(ROOT)!r})
 sys.argv = ["easel"]
 from composition.local import Composition
-from adapters.cli import run
+from adapters.cli import run_cli
 for words in {COMMANDS!r}:
-    assert run(Composition(), [*words, "--help"]) == 0, words
+    assert run_cli(Composition(), [*words, "--help"]) == 0, words
     print("HEAVY", [name for name in {HEAVY!r} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
@@ -51,44 +64,46 @@ for words in {COMMANDS!r}:
     assert not Path(environ["EASEL_DATA_DIR"]).exists()
 
 
-def test_wrong_settings_are_one_line_each_with_what_is_allowed(environ, tmp_path):
+def test_invalid_settings_are_one_line_each_with_the_allowed_values(easel, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "config.toml").write_text(
         "[quue]\nmax_running = 1\n\n[queue]\nmax_runing = 1\nlease_s = 'x'\n"
     )
 
-    done = easel({**environ, "EASEL_WEB__PORT": "abc"}, "keys", "list")
+    code, out, err = easel("keys", "list", EASEL_WEB__PORT="abc")
 
-    assert (done.returncode, done.stdout) == (2, "")
-    one, two, three, four = done.stderr.splitlines()
+    assert (code, out) == (2, "")
+    one, two, three, four = err.splitlines()
     assert "there is no section [quue]. Did you mean queue?" in one
     assert "queue has no key max_runing. Did you mean max_running?" in two
     assert "queue.lease_s is \u201cx\u201d, but must be a number of at least 5." in three
     assert "EASEL_WEB__PORT is \u201cabc\u201d, but must be a whole number" in four
 
 
-def test_a_malformed_file_is_told_with_its_line(environ, tmp_path):
+def test_a_malformed_file_is_reported_with_the_line(easel, tmp_path):
     (tmp_path / "mine.toml").write_text("[web]\nport = \n")
 
-    done = easel(environ, "keys", "list", "--config", str(tmp_path / "mine.toml"))
+    code, _, err = easel("keys", "list", "--config", str(tmp_path / "mine.toml"))
 
-    assert done.returncode == 2
-    assert "mine.toml: line 2" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == 2
+    assert "mine.toml: line 2" in err
+    assert "Traceback" not in err
 
 
-def test_a_data_directory_that_cannot_be_made_is_told(environ, tmp_path):
+def test_a_data_directory_that_cannot_be_created_is_reported(easel, tmp_path):
     (tmp_path / "file").touch()
 
-    done = easel({**environ, "EASEL_DATA_DIR": str(tmp_path / "file" / "data")}, "keys", "list")
+    code, out, err = easel("keys", "list", EASEL_DATA_DIR=str(tmp_path / "file" / "data"))
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.count("\n") == 1
-    assert "EASEL_DATA_DIR" in done.stderr
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "EASEL_DATA_DIR" in err
 
 
 def test_a_new_data_directory_is_for_its_owner_alone(environ):
-    done = easel(environ, "models", "list")
+    """Starts main.py itself."""
+    command = [sys.executable, str(ROOT / "main.py"), "models", "list"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
     assert Path(environ["EASEL_DATA_DIR"]).stat().st_mode & 0o777 == 0o700
@@ -102,9 +117,9 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 sys.argv = ["easel"]
 from pathlib import Path
-from adapters.cli import run
+from adapters.cli import run_cli
 from tests.cli.app_fixture import TestComposition
-sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--steps", "50"]))
+sys.exit(run_cli(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--steps", "50"]))
 """
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -116,7 +131,7 @@ sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--st
     )
     assert process.stderr is not None
     try:
-        while not (line := process.stderr.readline()).startswith(("Working", "Step")):
+        while not (line := process.stderr.readline()).startswith(("Running", "Step")):
             assert line, "the command ended"
         time.sleep(0.2)
         process.send_signal(number)
@@ -130,9 +145,23 @@ sys.exit(run(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--st
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
-def test_a_reader_that_has_enough_is_no_error(environ):
+def test_a_reader_that_closes_the_pipe_is_no_error(environ, tmp_path):
+    """`doctor` without torch; it prints more when `head` has ended."""
+    program = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from adapters.cli import run_cli
+from tests.cli.app_fixture import TestComposition
+class SlowComposition(TestComposition):
+    def probe_devices(self):
+        time.sleep(0.3)
+        return super().probe_devices()
+sys.exit(run_cli(SlowComposition(Path({str(tmp_path)!r})), ["doctor"]))
+"""
+    (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
-        f"{sys.executable} {ROOT / 'main.py'} doctor | head -n 1",
+        f"{sys.executable} {tmp_path / 'program.py'} | head -n 1",
         shell=True,
         env={**environ, "PYTHONUNBUFFERED": "1"},
         capture_output=True,
@@ -140,5 +169,6 @@ def test_a_reader_that_has_enough_is_no_error(environ):
         timeout=60,
     )
 
+    assert done.stdout == "programs\n"
     assert "Traceback" not in done.stderr
     assert "Exception" not in done.stderr

@@ -1,4 +1,4 @@
-"""Wrong command lines: one sentence on stderr, nothing on stdout, exit code 2."""
+"""Usage errors: one sentence on stderr, nothing on stdout, exit code 2."""
 
 import json
 
@@ -12,10 +12,10 @@ from bot.errors import ConfigError
     ("words", "sentence"),
     [
         (["imagine", "a fox", "--stesp", "5"], "There is no option --stesp. Did you mean --steps?"),
-        (["imagine", "a fox", "--zzzz", "5"], "There is no option --zzzz. `easel imagine --help` lists them."),
-        (["imagine"], "PROMPT is missing: `easel imagine --help` shows how."),
-        (["ask", "fox.png"], "QUESTION is missing: `easel ask --help` shows how."),
-        (["match", "fox.png"], "TEXTS... is missing: `easel match --help` shows how."),
+        (["imagine", "a fox", "--zzzz", "5"], "There is no option --zzzz. `easel imagine --help` lists the options."),
+        (["imagine"], "PROMPT is missing. See `easel imagine --help`."),
+        (["ask", "fox.png"], "QUESTION is missing. See `easel ask --help`."),
+        (["match", "fox.png"], "TEXTS... is missing. See `easel match --help`."),
         (["imagine", "a fox", "--steps"], "--steps needs a value."),
         (["imagine", "a fox", "--steps", "many"], "--steps is \u201cmany\u201d, but must be a whole number."),
         (["imagine", "a fox", "--steps", "0"], "--steps is 0, but must be 1 to 150."),
@@ -26,33 +26,33 @@ from bot.errors import ConfigError
         (["imagine", "x" * 2001], "prompt has 2001 characters; the limit is 2000. Please shorten it."),
         (["imagine", "a fox", "--image", "a", "--image", "b"], "2 pictures are too many; the limit here is 1."),
         (["edit", "a", "blue", *["--image", "b"] * 4], "5 pictures are too many; the limit here is 4."),
-        (["imagine", "a", "fox"], "`easel imagine --help` shows how."),
+        (["imagine", "a", "fox"], "See `easel imagine --help`."),
         (["imagin"], "There is no command imagin. Did you mean imagine?"),
         (["keys", "creat"], "There is no command creat. Did you mean create?"),
-        (["keys"], "Which command? `easel keys --help` lists them."),
-        ([], "Which command? `easel --help` lists them."),
+        (["keys"], "A command is missing. `easel keys --help` lists them."),
+        ([], "A command is missing. `easel --help` lists them."),
         (["keys", "create", "--persn", "Ann"], "There is no option --persn. Did you mean --person?"),
     ],
 )
-def test_a_wrong_command_line_is_told_in_one_sentence(call, words, sentence):
-    said = call(*words)
+def test_a_usage_error_is_one_sentence(call, words, sentence):
+    result = call(*words)
 
-    assert (said.code, said.out) == (2, "")
-    assert said.err.startswith("easel: ")
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("easel: ")
+    assert sentence in result.err
+    assert result.err.count("\n") == 1
 
 
-def test_a_wrong_command_line_is_json_where_json_was_asked_for(call):
-    said = call("imagine", "a fox", "--steps", "many", "--json")
+def test_a_usage_error_is_json_with_the_json_option(call):
+    result = call("imagine", "a fox", "--steps", "many", "--json")
 
-    assert said.code == 2
-    assert json.loads(said.out)["error"]["code"] == "invalid_option"
+    assert result.code == 2
+    assert json.loads(result.out)["error"]["code"] == "invalid_option"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_all_its_options_by_all_their_names(call, name):
-    said = call(name, "--help")
+    result = call(name, "--help")
 
     flags = {
         f"--{one.replace('_', '-')}"
@@ -60,34 +60,34 @@ def test_every_command_has_all_its_options_by_all_their_names(call, name):
         if not spec.is_main
         for one in (spec.name, *spec.aliases)
     }
-    assert said.code == 0
-    assert [flag for flag in flags if flag not in said.out] == []
+    assert result.code == 0
+    assert [flag for flag in flags if flag not in result.out] == []
 
 
 @pytest.mark.parametrize(
     "words",
     [["--negative", "dark"], ["--negative-prompt", "dark"], ["--negative_prompt", "dark"], ["--NEGATIVE", "dark"]],
 )
-def test_an_option_goes_by_all_its_names(call, words):
-    said = call("imagine", "a fox", "--json", *words)
+def test_an_option_is_accepted_by_all_its_names(call, words):
+    result = call("imagine", "a fox", "--json", *words)
 
-    assert json.loads(said.out)["options"]["negative_prompt"] == "dark"
+    assert json.loads(result.out)["options"]["negative_prompt"] == "dark"
 
 
 def test_a_prompt_may_begin_with_dashes_after_two_dashes(call):
-    said = call("imagine", "--json", "--", "--a fox")
+    result = call("imagine", "--json", "--", "--a fox")
 
-    assert json.loads(said.out)["options"]["prompt"] == "--a fox"
+    assert json.loads(result.out)["options"]["prompt"] == "--a fox"
 
 
 def test_the_version_is_one_line(call):
-    said = call("--version")
+    result = call("--version")
 
-    assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("easel 0.")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("easel 0.")
 
 
-def test_the_version_is_that_of_the_clone_and_not_what_was_installed_from_it(call, tmp_path, monkeypatch):
+def test_the_version_is_that_of_the_clone_not_of_the_installed_package(call, tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "9.8.7"\n')
     monkeypatch.setattr("adapters.cli.app.PROJECT", tmp_path / "pyproject.toml")
 
@@ -101,13 +101,13 @@ def test_without_a_clone_the_version_is_that_of_the_package(call, tmp_path, monk
     assert call("--version").out == "easel 9.8.6\n"
 
 
-def test_wrong_settings_are_one_line_each_and_bad_usage(call, composition):
+def test_invalid_settings_are_one_line_each_and_bad_usage(call, composition):
     composition.failures["load"] = ConfigError(["config.toml: one is wrong.", "EASEL_X: two is wrong."])
 
-    said = call("imagine", "a fox")
+    result = call("imagine", "a fox")
 
-    assert said.code == 2
-    assert said.err.splitlines() == ["easel: config.toml: one is wrong.", "easel: EASEL_X: two is wrong."]
+    assert result.code == 2
+    assert result.err.splitlines() == ["easel: config.toml: one is wrong.", "easel: EASEL_X: two is wrong."]
 
 
 def test_options_of_serve_are_the_variables_of_the_same_name(call, composition, monkeypatch, tmp_path):
@@ -116,11 +116,11 @@ def test_options_of_serve_are_the_variables_of_the_same_name(call, composition, 
     for name in ("EASEL_WEB__HOST", "EASEL_WEB__PORT"):
         monkeypatch.setenv(name, "before")
 
-    said = call(
+    result = call(
         "serve", "--host", "127.0.0.2", "--port", "0", "--data-dir", str(tmp_path), "--config", str(tmp_path / "a.toml")
     )
 
-    assert said.code == 0
+    assert result.code == 0
     assert (os.environ["EASEL_WEB__HOST"], os.environ["EASEL_WEB__PORT"]) == ("127.0.0.2", "0")
     assert os.environ["EASEL_DATA_DIR"] == str(tmp_path)
     assert composition.configs == [tmp_path / "a.toml"]

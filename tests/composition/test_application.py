@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.registry import is_on
+from adapters.registry import is_enabled
 from bot.errors import StartupError
 from bot.jobs import JobState
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.runtime.lock import DataLock
 from bot.usecases import Request
 from composition.application import open_application
@@ -18,14 +18,14 @@ from tests.storage.factories import accept, make_origin
 
 async def test_at_start_jobs_of_a_model_that_was_taken_away_are_failed(tmp_path):
     loaded = load_settings(environ={"EASEL_DATA_DIR": str(tmp_path)})
-    loaded = replace(loaded, models=Models({}))
+    loaded = replace(loaded, models=ModelRegistry({}))
     async with open_storage(loaded.settings["storage"], tmp_path) as storage:
-        ann = await storage.people.identify("web", "ann", "Ann")
+        ann = await storage.people.identify_account("web", "ann", "Ann")
         [job] = await accept(storage, ann)
 
     with DataLock(tmp_path) as lock:
         async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
-            assert (await house.storage.jobs.get(job.id, ann.id)).state is JobState.FAILED
+            assert (await house.storage.jobs.get_job(job.id, ann.id)).state is JobState.FAILED
 
 
 TOKENS = {"discord": "DISCORD_TOKEN", "telegram": "TELEGRAM_BOT_TOKEN"}
@@ -43,7 +43,7 @@ def load(tmp_path, **environ):
 def test_a_chat_is_on_when_its_token_is_set_unless_said_otherwise(tmp_path, name, variable, enabled, token, expected):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": enabled, variable: token})
 
-    assert is_on(loaded, name) is expected
+    assert is_enabled(loaded, name) is expected
 
 
 @pytest.mark.parametrize("name", TOKENS)
@@ -51,18 +51,18 @@ def test_a_chat_that_is_switched_on_without_a_token_is_told_of(tmp_path, name):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": "true"})
 
     with pytest.raises(StartupError, match=TOKENS[name]):
-        is_on(loaded, name)
+        is_enabled(loaded, name)
 
 
 def test_the_page_needs_no_token(tmp_path):
-    assert is_on(load(tmp_path), "web")
-    assert not is_on(load(tmp_path, EASEL_WEB__ENABLED="false"), "web")
+    assert is_enabled(load(tmp_path), "web")
+    assert not is_enabled(load(tmp_path, EASEL_WEB__ENABLED="false"), "web")
 
 
 def test_the_webhooks_secret_is_no_setting(tmp_path):
     loaded = load(tmp_path, EASEL_TELEGRAM__WEBHOOK_SECRET="hush")
 
-    assert loaded.secrets.of("EASEL_TELEGRAM__WEBHOOK_SECRET") == "hush"
+    assert loaded.secrets.get("EASEL_TELEGRAM__WEBHOOK_SECRET") == "hush"
     assert "hush" in loaded.secrets.values()
     assert "hush" not in repr(loaded)
 
@@ -71,7 +71,7 @@ async def test_a_house_forgets_people_and_stops_what_runs_for_them(tmp_path):
     loaded = load(tmp_path)
     with DataLock(tmp_path) as lock:
         async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
-            ann = await house.usecases.people.identify("discord", "1", "Ann")
+            ann = await house.usecases.people.identify_account("discord", "1", "Ann")
             request = Request(
                 origin=make_origin(platform="discord"),
                 command="imagine",
@@ -79,8 +79,8 @@ async def test_a_house_forgets_people_and_stops_what_runs_for_them(tmp_path):
                 wants_delivery=True,
             )
             await house.usecases.jobs.submit(ann, request)
-            await house.usecases.people.forget(ann)
-            history, _ = await house.usecases.jobs.page(ann)
+            await house.usecases.people.forget_person(ann)
+            history, _ = await house.usecases.jobs.list_tickets(ann)
 
             assert history == []
-            assert await house.storage.ledger.problems() == []
+            assert await house.storage.ledger.find_imbalances() == []

@@ -47,7 +47,7 @@ def _rounds(engine: str, number: int, kills: int, seed: int) -> Iterator[Round]:
                 wave=6,
                 loaded_when="run",
                 open_s=10,
-                silence_s=300,
+                idle_timeout_s=300,
             )
 
 
@@ -64,7 +64,7 @@ def _parse() -> argparse.Namespace:
 
 def _line(one: Round, folder: Path) -> str:
     verdict = one.verdict
-    moments = "; ".join(life.moment for life in one.lives[:-1])
+    moments = "; ".join(generation.moment for generation in one.generations[:-1])
     states = ", ".join(f"{count} {state}" for state, count in sorted(verdict.states.items()))
     line = f"{one.engine} {one.seed}: {one.seconds:.1f} s, {verdict.accepted} accepted: {states}. Killed {moments}."
     return line if verdict.is_sound else f"{line}\nFAULTS, see {folder}:\n{verdict}"
@@ -95,13 +95,13 @@ def _figures(engine: str, rounds: list[Round]) -> list[object]:
     return [
         engine,
         len(rounds),
-        sum(len(one.lives) - 1 for one in rounds),
+        sum(len(one.generations) - 1 for one in rounds),
         sum(verdict.accepted for verdict in verdicts),
         sum(verdict.delivered for verdict in verdicts),
         *(sum(number for kind, number in faults if kind in kinds) for kinds in KINDS.values()),
         sum(number for kind, number in faults if kind not in named),
         sum(verdict.repeats for verdict in verdicts),
-        f"{max(life.gone_s or 0.0 for one in rounds for life in one.lives):.1f} s",
+        f"{max(generation.gone_s or 0.0 for one in rounds for generation in one.generations):.1f} s",
         round(sum(one.seconds for one in rounds)),
     ]
 

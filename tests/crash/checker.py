@@ -1,6 +1,6 @@
-"""Judges what is on disk: the victims' log, the chat server's log and the database, read with plain sqlite3.
+"""Checks the files of a round: the servers' log, the chat server's log and the database, read with plain sqlite3.
 
-It shares no code with what it judges but the names of states; it never writes.
+It shares only the names of states with the code under test, and never writes.
 """
 
 import hashlib
@@ -26,15 +26,15 @@ DATABASE = "easel.db"
 
 @dataclass
 class Verdict:
-    """What was found: sentences by kind of fault, and figures."""
+    """The result: sentences by kind of fault, and figures."""
 
     faults: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     accepted: int = 0
     delivered: int = 0
     strays: int = 0
-    """Placeholders that nobody will ever turn into a result."""
+    """Placeholders that will never become a result."""
     repeats: int = 0
-    """Results sent anew to a chat without nonces because nobody knew whether they had arrived."""
+    """Results sent again to a chat without nonces because their delivery was unconfirmed."""
     captured: int = 0
     """Microseconds charged."""
     states: Counter[str] = field(default_factory=Counter)
@@ -48,14 +48,14 @@ class Verdict:
 
 
 def check(folder: Path, *, kills: int = 0, is_over: bool = True) -> Verdict:
-    """`is_over`: everything was given the time to end; else only what must be true at every moment."""
+    """`is_over`: all work had time to end; else only the invariants that must always hold are checked."""
     with closing(sqlite3.connect(f"file:{folder / 'data' / DATABASE}?mode=ro", uri=True)) as database:
         database.row_factory = sqlite3.Row
         return _Check(folder, database, kills, is_over).run()
 
 
 def has_database(folder: Path) -> bool:
-    """A life may end before the tables were there."""
+    """A generation may end before the tables were created."""
     path = folder / "data" / DATABASE
     if not path.exists():
         return False
@@ -119,25 +119,25 @@ class _Check:
             self._fault("damage", f"a row of {row[0]} points nowhere")
 
     def _check_accepted(self) -> None:
-        """Who was told that a job is accepted finds it, and one key means one job, then and now."""
-        told: dict[str, set[str]] = defaultdict(set)
+        """A job that was confirmed as accepted exists, and one key always means the same job."""
+        answered: dict[str, set[str]] = defaultdict(set)
         for line in self._events:
             if line["event"] == "accepted":
-                told[line["key"]].add(line["job"])
-        kept = {row["key"]: json.loads(row["jobs"]) for row in self._rows("SELECT key, jobs FROM inbox")}
-        for key, ids in told.items():
+                answered[line["key"]].add(line["job"])
+        stored = {row["key"]: json.loads(row["jobs"]) for row in self._rows("SELECT key, jobs FROM inbox")}
+        for key, ids in answered.items():
             for lost in ids - self._jobs.keys():
                 self._fault("lost", f"{key} was accepted as {lost}, which does not exist")
-            if len(ids) > 1 or ids != set(kept.get(key, ())):
-                self._fault("key", f"{key} was answered with {sorted(ids)} and is kept as {kept.get(key)}")
-        for key in self._plan.keys() - told.keys():
+            if len(ids) > 1 or ids != set(stored.get(key, ())):
+                self._fault("key", f"{key} was answered with {sorted(ids)} and is stored as {stored.get(key)}")
+        for key in self._plan.keys() - answered.keys():
             if self._is_over:
                 self._fault("lost", f"{key} was never answered")
-        keyed = Counter(job for jobs in kept.values() for job in jobs)
+        keyed = Counter(job for jobs in stored.values() for job in jobs)
         for job_id in self._jobs:
             if keyed[job_id] != 1:
                 self._fault("key", f"job {job_id} belongs to {keyed[job_id]} requests")
-        self._verdict.accepted = len(told)
+        self._verdict.accepted = len(answered)
 
     def _kinds(self) -> Iterator[tuple[sqlite3.Row, Planned]]:
         for row in self._rows("SELECT key, jobs FROM inbox"):
@@ -223,7 +223,7 @@ class _Check:
                 if (says_waits, says_runs) != (waits.pop(name, 0), runs.pop(name, 0)):
                     self._fault("counter", f"{table} of {name} says {says_waits} waiting and {says_runs} running")
             for name in waits.keys() | runs.keys():
-                self._fault("counter", f"{table} knows nothing of {name}")
+                self._fault("counter", f"{table} has no row of {name}")
 
     # ------------------------------------------------------------ results
 
@@ -242,7 +242,7 @@ class _Check:
                 self._fault("media", f"job {job_id} is {job['state']} without a result")
 
     def _check_runs(self) -> None:
-        """Nothing is computed for a job that has its result."""
+        """No job runs after it has its result."""
         for line in self._events:
             job = self._jobs.get(line.get("job", ""))
             if line["event"] == "run" and job is not None and job["finished_at"]:
@@ -264,12 +264,12 @@ class _Check:
         for job, planned in self._kinds():
             self._check_messages_of(job, planned, by_job.pop(job["id"], []))
         for job_id in by_job:
-            self._fault("lost", f"somebody was told of job {job_id}, which does not exist")
+            self._fault("lost", f"a message shows job {job_id}, which does not exist")
         unsure = self._kills + sum(not post["answered"] for post in self._posts)
         if self._verdict.strays > unsure:
-            self._fault("stray", f"{self._verdict.strays} placeholders stand for ever after {unsure} unsure calls")
+            self._fault("stray", f"{self._verdict.strays} orphaned placeholders after {unsure} unconfirmed calls")
         if self._verdict.repeats > unsure:
-            self._fault("duplicate", f"{self._verdict.repeats} repeated results after {unsure} unsure calls")
+            self._fault("duplicate", f"{self._verdict.repeats} repeated results after {unsure} unconfirmed calls")
 
     def _check_messages_of(self, job: sqlite3.Row, planned: Planned, messages: list[_Message]) -> None:
         name = f"job {job['id']} ({planned.kind}, {planned.platform})"
@@ -278,7 +278,7 @@ class _Check:
             self._fault("duplicate", f"{name} wants no messages and has {len(messages)}")
         is_reached = planned.is_delivered and fate(job["id"]) != "blocked"
         if self._is_over and is_reached and not shown:
-            self._fault("undelivered", f"{name} is {job['state']} and nobody was told")
+            self._fault("undelivered", f"{name} is {job['state']} and has no message")
         if job["state"] in OPEN and shown:
             self._fault("wrong message", f"{name} is {job['state']} and its result was shown")
         self._check_number(name, planned, messages, shown)
@@ -286,7 +286,7 @@ class _Check:
             self._check_content(name, job, message)
 
     def _check_number(self, name: str, planned: Planned, messages: list[_Message], shown: list[_Message]) -> None:
-        """One visible result; more only where a message without nonces had to be sent again."""
+        """One visible result; more only in a chat without nonces, where a message had to be sent again."""
         has_nonces = planned.platform == "nonces"
         if len(shown) > 1:
             if has_nonces or any(message.made_by != "send" for message in shown):
@@ -302,7 +302,7 @@ class _Check:
             self._fault("duplicate", f"{name} was sent with the nonces {sorted(nonces)}")
 
     def _check_content(self, name: str, job: sqlite3.Row, message: _Message) -> None:
-        """The last word is the result, the same each time, and what the database has."""
+        """The final content is the result, always the same, and equal to the database."""
         first = message.results[0]
         if message.contents[-1]["state"] in ("waiting", "running"):
             self._fault("wrong message", f"{name}: its result was overwritten by {message.contents[-1]}")
@@ -310,9 +310,9 @@ class _Check:
             self._fault("wrong message", f"{name}: its results differ: {message.results}")
         result = json.loads(job["result"] or "{}")
         error = json.loads(job["error"] or "{}")
-        kept = ([picture["id"] for picture in result.get("media", ())], result.get("text"), error.get("code"))
-        if (first["media"], first["text"], first["error"]) != kept:
-            self._fault("wrong message", f"{name}: shown was {first}, kept is {kept}")
+        stored = ([picture["id"] for picture in result.get("media", ())], result.get("text"), error.get("code"))
+        if (first["media"], first["text"], first["error"]) != stored:
+            self._fault("wrong message", f"{name}: shown was {first}, stored is {stored}")
 
     def _check_outbox(self) -> None:
         rows: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -330,4 +330,5 @@ class _Check:
         for line in self._events:
             if line["event"] == "audit":
                 for problem in line["problems"]:
-                    self._fault("audit", f"storage says at the {line['when']} of life {line['life']}: {problem}")
+                    where = f"at the {line['when']} of generation {line['generation']}"
+                    self._fault("audit", f"storage reports {where}: {problem}")

@@ -1,4 +1,4 @@
-"""Takes one protection away from a victim, to show that the crash test would notice: `--sabotage NAME`."""
+"""Removes one protection of a server, to show that the crash test detects it: `--inject NAME`."""
 
 import asyncio
 import hashlib
@@ -8,7 +8,7 @@ from typing import Any
 
 from bot.jobs import Media
 from bot.ports import Delivery
-from storage.accept import Acceptance
+from storage.accept import AcceptJobs
 from storage.database import Database
 from storage.jobs import SqlJobStore
 from storage.media import SqlMediaStore
@@ -24,10 +24,10 @@ class _Undone(Exception):
 
 def answer_first() -> None:
     """Requests are answered first and committed later."""
-    write = Database.write
+    write = Database.run_write
 
     async def write_later(self: Database, operation: Callable[..., Any]) -> Any:
-        if not isinstance(operation, Acceptance):
+        if not isinstance(operation, AcceptJobs):
             return await write(self, operation)
         answers = []
 
@@ -41,33 +41,33 @@ def answer_first() -> None:
             _do_later(lambda: write(self, operation))
         return answers[-1]
 
-    Database.write = write_later  # type: ignore[method-assign]
+    Database.run_write = write_later  # type: ignore[method-assign]
 
 
 def write_files_later() -> None:
-    """The rows of a picture come before its file."""
-    write = SqlMediaStore.write
+    """The rows of an image are written before its file."""
+    write = SqlMediaStore.write_file
 
     async def write_later(self: SqlMediaStore, media: Media) -> str:
         _do_later(lambda: write(self, media))
         return hashlib.sha256(media.data).hexdigest()
 
-    SqlMediaStore.write = write_later  # type: ignore[method-assign]
+    SqlMediaStore.write_file = write_later  # type: ignore[method-assign]
 
 
 def change_nonces() -> None:
-    """Each try has another nonce, and half of the calls stay unanswered."""
+    """Each attempt has another nonce, and half of the calls stay unanswered."""
     Delivery.nonce = property(lambda self: secrets.token_hex(8))  # type: ignore[method-assign, assignment]
     platform.NO_ANSWER = 0.5
 
 
 def forget_running() -> None:
-    """Jobs that ran when the server died are left to their leases."""
+    """Jobs that were running when the server died are not requeued at startup."""
 
     async def recover(self: SqlJobStore, *, max_interruptions: int) -> int:
         return 0
 
-    SqlJobStore.recover = recover  # type: ignore[method-assign]
+    SqlJobStore.requeue_interrupted = recover  # type: ignore[method-assign]
 
 
 def _do_later(work: Callable[[], Any]) -> None:
@@ -80,6 +80,6 @@ def _do_later(work: Callable[[], Any]) -> None:
     task.add_done_callback(_late.discard)
 
 
-SABOTAGES: dict[str, Callable[[], None]] = {
+INJECTIONS: dict[str, Callable[[], None]] = {
     work.__name__: work for work in (answer_first, write_files_later, change_nonces, forget_running)
 }

@@ -1,4 +1,5 @@
-"""One round: a fresh data directory, several lives that end by SIGKILL, a last one that ends by itself, a verdict."""
+"""One round: a fresh data directory, several servers ended by SIGKILL, a last one that ends by itself, and a
+verdict."""
 
 import random
 import shutil
@@ -11,16 +12,17 @@ from tests.crash import records
 from tests.crash.checker import Verdict, check, has_database
 from tests.crash.load import draw, save
 from tests.crash.points import AT_START, OFTEN, RARE
-from tests.crash.processes import Victim
+from tests.crash.processes import ServerProcess
+from tests.fork_server.client import REAL_START, Forks
 
 GONE_WITHIN_S = 5.0
-"""How long children may outlive their killed server."""
+"""Maximum time that child processes may outlive their killed server, seconds."""
 OUTPUT = "output.txt"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a life ends: at a named point, or seconds after it was born or had opened."""
+    """When a generation is killed: at a named point, or seconds after it was started or has opened."""
 
     point: str = ""
     times: int = 1
@@ -31,13 +33,13 @@ class Moment:
         return f"{self.point} x{self.times}" if self.point else f"{self.delay_s:.2f} s after {self.after}"
 
 
-def draw_moment(dice: random.Random, life: int, open_s: float) -> Moment:
-    """`open_s`: the longest useful time of a life under load."""
+def draw_moment(dice: random.Random, generation: int, open_s: float, start_s: tuple[float, float]) -> Moment:
+    """`open_s`: the maximum time of a generation under load. `start_s`: the range of times while it starts."""
     match dice.choices(("start", "starting", "time", "often", "rare"), (10, 10, 40, 30, 10))[0]:
         case "start":
-            return Moment(after="birth", delay_s=dice.uniform(0.3, 1.8))
+            return Moment(after="start", delay_s=dice.uniform(*start_s))
         case "starting":
-            name = dice.choice(AT_START) if life == 0 else "recover"
+            name = dice.choice(AT_START) if generation == 0 else "requeue_interrupted"
             return Moment(point=f"{dice.choice(('before', 'after'))} {name}")
         case "time":
             return Moment(after="load", delay_s=dice.uniform(0.0, open_s))
@@ -48,7 +50,7 @@ def draw_moment(dice: random.Random, life: int, open_s: float) -> Moment:
 
 
 @dataclass
-class Life:
+class Generation:
     moment: str
     lasted_s: float
     gone_s: float | None
@@ -60,11 +62,12 @@ class Round:
     """One seed's round.
 
     Attributes:
-        loaded_when: the event that a life under load begins with.
-        open_s: how long it may last from then on.
-        silence_s: a last life in which nothing happens for so long will never come to rest.
-        moments: instead of what would be drawn.
-        sabotage: a protection to take away.
+        loaded_when: the event after which a generation is under load.
+        open_s: how long it may run from then on.
+        idle_timeout_s: the last generation counts as stuck if nothing happens for this long.
+        moments: used instead of random ones.
+        injection: a protection to remove.
+        forks: starts the servers.
     """
 
     seed: int
@@ -72,91 +75,100 @@ class Round:
     wave: int = 8
     engine: str = "test"
     loaded_when: str = "open"
-    silence_s: float = 45.0
+    idle_timeout_s: float = 45.0
     open_s: float = 2.0
     moments: tuple[Moment, ...] = ()
-    sabotage: str = ""
-    lives: list[Life] = field(default_factory=list)
+    injection: str = ""
+    forks: Forks = REAL_START
+    generations: list[Generation] = field(default_factory=list)
     survivors: int = 0
     verdict: Verdict = field(default_factory=Verdict)
     seconds: float = 0.0
 
+    @property
+    def _start_s(self) -> tuple[float, float]:
+        """Seconds after its start in which a server imports, migrates and recovers; a forked one has already
+        imported."""
+        return (0.0, 0.6) if self.forks.program else (0.3, 1.8)
+
     def run(self, folder: Path) -> Verdict:
-        """Leaves everything in `folder`, to be looked at."""
+        """Leaves all files in `folder`, for inspection."""
         began = time.monotonic()
         dice = random.Random(f"round {self.seed}")
         save(draw(self.seed, waves=self.kills + 1, size=self.wave, engine=self.engine), folder)
-        for life in range(self.kills):
-            moment = self.moments[life] if life < len(self.moments) else draw_moment(dice, life, self.open_s)
-            self._live_until(folder, life, moment)
-            early = self._peek(folder, life + 1)
+        for generation in range(self.kills):
+            given = self.moments[generation : generation + 1]
+            moment = given[0] if given else draw_moment(dice, generation, self.open_s, self._start_s)
+            self._run_until(folder, generation, moment)
+            early = self._peek(folder, generation + 1)
             if not early.is_sound:
                 self.verdict = early
                 break
         else:
-            self._live_to_the_end(folder)
+            self._run_to_end(folder)
             self.verdict = self._judge(folder)
         self.seconds = time.monotonic() - began
         return self.verdict
 
-    def _start(self, folder: Path, life: int, *more: str) -> Victim:
-        arguments = ["-m", "tests.crash.crash_server", str(folder), "--life", str(life), "--seed", str(self.seed)]
-        arguments += ["--sabotage", self.sabotage] if self.sabotage else []
-        return Victim([*arguments, "--engine", self.engine, *more], folder / OUTPUT)
+    def _start(self, folder: Path, generation: int, *more: str) -> ServerProcess:
+        arguments = ["-m", "tests.crash.crash_server", str(folder)]
+        arguments += ["--generation", str(generation), "--seed", str(self.seed)]
+        arguments += ["--inject", self.injection] if self.injection else []
+        return ServerProcess([*arguments, "--engine", self.engine, *more], folder / OUTPUT, forks=self.forks)
 
-    def _live_until(self, folder: Path, life: int, moment: Moment) -> None:
+    def _run_until(self, folder: Path, generation: int, moment: Moment) -> None:
         began = time.monotonic()
-        victim = self._start(folder, life, "--point", moment.point, "--times", str(moment.times))
+        server = self._start(folder, generation, "--point", moment.point, "--times", str(moment.times))
         try:
-            if moment.after == "birth":
+            if moment.after == "start":
                 time.sleep(moment.delay_s)
             else:
-                self._wait_for(self.loaded_when, folder, victim, life)
-                self._sleep(victim, self.open_s + 1 if moment.point else moment.delay_s)
-            victim.kill()
-            gone_s = victim.wait_until_gone(GONE_WITHIN_S)
+                self._wait_for(self.loaded_when, folder, server, generation)
+                self._sleep(server, self.open_s + 1 if moment.point else moment.delay_s)
+            server.kill()
+            gone_s = server.wait_until_gone(GONE_WITHIN_S)
         finally:
-            victim.close()
+            server.close()
         self.survivors += gone_s is None
-        accepted = len(_lines(folder, life, "accepted"))
-        self.lives.append(Life(str(moment), time.monotonic() - began, gone_s, accepted))
+        accepted = len(_lines(folder, generation, "accepted"))
+        self.generations.append(Generation(str(moment), time.monotonic() - began, gone_s, accepted))
 
-    def _wait_for(self, event: str, folder: Path, victim: Victim, life: int) -> None:
+    def _wait_for(self, event: str, folder: Path, server: ServerProcess, generation: int) -> None:
         deadline = time.monotonic() + 60
-        while victim.is_alive() and not _lines(folder, life, event) and time.monotonic() < deadline:
+        while server.is_alive() and not _lines(folder, generation, event) and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def _sleep(self, victim: Victim, seconds: float) -> None:
+    def _sleep(self, server: ServerProcess, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while victim.is_alive() and time.monotonic() < deadline:
+        while server.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _live_to_the_end(self, folder: Path) -> None:
+    def _run_to_end(self, folder: Path) -> None:
         began = time.monotonic()
-        victim = self._start(folder, self.kills, "--last")
+        server = self._start(folder, self.kills, "--last")
         try:
-            status = self._wait_for_end(folder, victim)
-            gone_s = victim.wait_until_gone(GONE_WITHIN_S) if status is not None else 0.0
+            status = self._wait_for_end(folder, server)
+            gone_s = server.wait_until_gone(GONE_WITHIN_S) if status is not None else 0.0
         finally:
-            victim.close()
+            server.close()
         self.survivors += gone_s is None
         accepted = len(_lines(folder, self.kills, "accepted"))
-        self.lives.append(Life(f"its own end, exit {status}", time.monotonic() - began, gone_s, accepted))
+        self.generations.append(Generation(f"its own end, exit {status}", time.monotonic() - began, gone_s, accepted))
 
-    def _wait_for_end(self, folder: Path, victim: Victim) -> int | None:
-        """Its exit status; None: nothing happens any more."""
+    def _wait_for_end(self, folder: Path, server: ServerProcess) -> int | None:
+        """Its exit status; None: it is stuck."""
         size, changed_at = -1, time.monotonic()
-        while victim.is_alive():
+        while server.is_alive():
             time.sleep(0.05)
             now = sum(path.stat().st_size for path in folder.iterdir())
             if now != size:
                 size, changed_at = now, time.monotonic()
-            elif time.monotonic() - changed_at > self.silence_s:
+            elif time.monotonic() - changed_at > self.idle_timeout_s:
                 return None
-        return victim.wait(1)
+        return server.wait(1)
 
     def _peek(self, folder: Path, kills: int) -> Verdict:
-        """Look at a copy: opening the files themselves would do the next life's recovery for it."""
+        """Check a copy: opening the original files would run the next generation's recovery."""
         with tempfile.TemporaryDirectory(prefix="easel-crash-") as place:
             copy = Path(place) / "copy"
             shutil.copytree(folder, copy)
@@ -165,7 +177,7 @@ class Round:
     def _judge(self, folder: Path) -> Verdict:
         verdict = check(folder, kills=self.kills)
         if not _lines(folder, self.kills, "quiet"):
-            verdict.faults["unfinished"].append(f"the last life did not come to rest: {self.lives[-1].moment}")
+            verdict.faults["unfinished"].append(f"the last generation did not finish: {self.generations[-1].moment}")
         if self.survivors:
             verdict.faults["survivors"].append(f"children outlived {self.survivors} servers")
         return verdict
@@ -178,6 +190,6 @@ def _without_database(folder: Path) -> Verdict:
     return verdict
 
 
-def _lines(folder: Path, life: int, event: str) -> list[dict[str, object]]:
+def _lines(folder: Path, generation: int, event: str) -> list[dict[str, object]]:
     lines = records.read(folder / records.EVENTS)
-    return [line for line in lines if line["event"] == event and line.get("life") == life]
+    return [line for line in lines if line["event"] == event and line.get("generation") == generation]

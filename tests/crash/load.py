@@ -1,4 +1,4 @@
-"""What the victims are asked for: a plan drawn from a seed, in waves, one for each life."""
+"""The load: requests drawn from a seed, in waves, one for each generation."""
 
 import random
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ class Kind(StrEnum):
     FAIL = "fail"
     OOM = "oom"
     CRASH = "crash"
-    """Kills its child each time."""
+    """Kills its worker each time."""
     LOSE_CHILD = "lose-child"
-    """Somebody kills its child while it runs, once."""
+    """Its worker is killed once while it runs."""
     CANCEL_QUEUED = "cancel-queued"
     CANCEL_RUNNING = "cancel-running"
 
@@ -47,7 +47,7 @@ WORDS = {
     Kind.CANCEL_QUEUED: "a wolf sleep=0.03",
     Kind.CANCEL_RUNNING: "a bear sleep=0.04 steps=30",
 }
-"""Orders to the test engine."""
+"""Prompts with instructions to the test engine."""
 
 MIXES = {
     "test": {
@@ -64,14 +64,14 @@ MIXES = {
 }
 
 CHATS = ("nonces", "plain")
-"""A chat server that recognises nonces, as Discord's, and one that does not, as Telegram's."""
+"""A chat server that recognizes nonces, like Discord's, and one that does not, like Telegram's."""
 HERE = "web"
-"""The platform of jobs that are fetched, not delivered."""
+"""The platform of jobs that are polled, not delivered."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """One request: asked for in life `wave`, and again in each later one that finds it unanswered."""
+    """One request: sent in generation `wave`, and again in each later one that finds it unanswered."""
 
     key: str
     wave: int

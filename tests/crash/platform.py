@@ -27,7 +27,7 @@ BLOCKED = 0.03
 
 
 def fate(job_id: str) -> str:
-    """What people do to a job's messages: the same in every life."""
+    """What people do to a job's messages; the same in every generation."""
     drawn = random.Random(job_id).random()
     return "blocked" if drawn < BLOCKED else "gone" if drawn < BLOCKED + GONE else ""
 
@@ -41,26 +41,26 @@ class LoggedPlatform:
         posted = [line for line in records.read(folder / records.PLATFORM) if line["platform"] == name]
         self._by_nonce = {line["nonce"]: line["ref"] for line in posted if line.get("nonce")}
 
-    async def place(self, delivery: Delivery) -> str:
+    async def post_placeholder(self, delivery: Delivery) -> str:
         return await self._new("place", delivery, {"state": "waiting"})
 
-    async def send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._new("send", delivery, _content(delivery.job, pictures))
 
-    async def edit(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def edit_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         assert delivery.message_ref is not None
         self._check(delivery.job.id)
         if fate(delivery.job.id) == "gone":
-            raise MessageGone("somebody deleted it")
+            raise MessageGone("the message was deleted")
         await self._call("edit", delivery.job.id, delivery.message_ref, _content(delivery.job, pictures))
         return delivery.message_ref
 
-    async def tell_kept(self, delivery: Delivery) -> None:
+    async def notify_undeliverable(self, delivery: Delivery) -> None:
         assert delivery.message_ref is not None
         self._check(delivery.job.id)
         await self._call("edit", delivery.job.id, delivery.message_ref, {"state": "kept"})
 
-    async def progress(self, job: Job, message_ref: str, progress: Progress) -> None:
+    async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
         if not fate(job.id):
             await self._call("progress", job.id, message_ref, {"state": "running", "step": progress.step})
 
@@ -75,7 +75,7 @@ class LoggedPlatform:
 
     def _check(self, job_id: str) -> None:
         if fate(job_id) == "blocked":
-            raise Undeliverable("somebody blocked us")
+            raise Undeliverable("the bot was blocked")
 
     async def _call(self, call: str, job_id: str, ref: str, content: dict[str, Any], nonce: str = "") -> None:
         await asyncio.sleep(self._dice.expovariate(1 / SLOW_S) if self._dice.random() < 0.2 else 0)

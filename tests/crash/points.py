@@ -1,4 +1,4 @@
-"""Named moments in the life of a victim; at one of them, after so many times, its whole process group is killed."""
+"""Named points in a server's execution; at one of them, after a number of times, its process group is killed."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from storage.jobs import SqlJobStore
 from storage.media import SqlMediaStore
 from storage.outbox import SqlOutbox
 
-OFTEN = ("accept", "claim", "render", "write", "sent", "place", "edit")
-RARE = ("requeue", "request_cancel", "end", "retry", "send")
-AT_START = ("upgrade", "recover")
+OFTEN = ("accept_jobs", "claim_job", "save_result", "write_file", "mark_sent", "place", "edit")
+RARE = ("requeue_job", "request_cancel", "end_job", "schedule_retry", "send")
+AT_START = ("upgrade", "requeue_interrupted")
 
 
 class Points:
-    """`point`: such as "after render"; empty: live on."""
+    """`point`: such as "after save_result"; empty: never."""
 
     def __init__(self, point: str, times: int) -> None:
         self._point = point
@@ -29,12 +29,15 @@ class Points:
                 os.killpg(os.getpgrp(), signal.SIGKILL)
 
     def set(self) -> None:
-        """Lay the points around every change that storage makes."""
-        for name in ("accept", "claim", "render", "end", "requeue", "request_cancel", "recover"):
+        """Add points around every change that the storage makes."""
+        for name in (
+            *("accept_jobs", "claim_job", "save_result", "end_job", "requeue_job"),
+            *("request_cancel", "requeue_interrupted"),
+        ):
             self._surround(SqlJobStore, name)
-        for name in ("sent", "retry"):
+        for name in ("mark_sent", "schedule_retry"):
             self._surround(SqlOutbox, name)
-        self._surround(SqlMediaStore, "write")
+        self._surround(SqlMediaStore, "write_file")
         self._surround_upgrade()
 
     def _surround(self, owner: type, name: str) -> None:
@@ -50,11 +53,11 @@ class Points:
 
     def _surround_upgrade(self) -> None:
         """After it means before its commit."""
-        inner = migration.upgrade
+        inner = migration.run_migrations
 
         def surrounded(*args: Any, **named: Any) -> None:
             self.reach("before upgrade")
             inner(*args, **named)
             self.reach("after upgrade")
 
-        migration.upgrade = surrounded
+        migration.run_migrations = surrounded

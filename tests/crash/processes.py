@@ -1,9 +1,7 @@
-"""Processes by session: children of a victim may have groups of their own, but never another session."""
+"""Processes by session: children of a server may have groups of their own, but never another session."""
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,29 +9,23 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from composition.settings import ROOT
+from tests.fork_server import client
+from tests.fork_server.client import REAL_START, Forks
 
-SILENT = {"PYTHONDONTWRITEBYTECODE": "1"}
 
+class ServerProcess:
+    """A process in its own session, with its children. Its stdin stays open as long as this process runs."""
 
-class Victim:
-    """A process in a session of its own, and all that it started. Its stdin stays open as long as we live."""
-
-    def __init__(self, arguments: Sequence[str], output: Path, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], output: Path, environ: dict[str, str] | None = None, forks: Forks = REAL_START
+    ) -> None:
         with output.open("ab") as file:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                env={**os.environ, **(environ or {})},
-            )
+            env = {**os.environ, **(environ or {})}
+            self._process = client.start(arguments, forks, env=env, output=file, has_input=True)
         self.pid = self._process.pid
 
     def kill(self) -> None:
-        """SIGKILL to its whole process group. Its children with groups of their own must end by themselves."""
+        """Send SIGKILL to its process group. Children in other groups must end by themselves."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
@@ -49,11 +41,11 @@ class Victim:
         return self._process.wait(timeout_s)
 
     def family(self) -> list[int]:
-        """Living processes of its session."""
+        """Running processes of its session."""
         return [pid for pid in psutil.pids() if _is_member(pid, self.pid)]
 
     def wait_until_gone(self, within_s: float) -> float | None:
-        """Seconds until the last of the session was gone; None: somebody survived, and was killed now."""
+        """Seconds until the session's last process ended; None: some survived and were killed now."""
         began = time.monotonic()
         while family := self.family():
             if time.monotonic() - began > within_s:

@@ -1,4 +1,4 @@
-"""Append-only logs that survive the writer: each line is on disk before `write` returns."""
+"""Append-only logs that survive their writer: each line is on disk before `write` returns."""
 
 import json
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 EVENTS = "events.jsonl"
-"""What the victim did, as it says itself: born, open, accepted, cancel, run, quiet."""
+"""Events logged by the servers: started, open, accepted, cancel, run, quiet."""
 PLATFORM = "platform.jsonl"
-"""What the chat server received. It outlives every victim."""
+"""Calls received by the chat server; shared by all generations."""
 PLAN = "plan.jsonl"
 
 
@@ -23,7 +23,7 @@ class Log:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """All whole lines."""
+    """All complete lines."""
     if not path.exists():
         return []
     *lines, _torn = path.read_text().split("\n")

@@ -1,4 +1,4 @@
-"""The checker finds what it looks for: each test spoils one thing of a sound round."""
+"""The checker detects faults: each test spoils one thing of a sound round."""
 
 import shutil
 import sqlite3
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 
 class Remains:
-    """What a round left behind, to be spoiled."""
+    """The files of a round, to be spoiled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,7 +31,7 @@ class Remains:
 
     @property
     def job(self) -> str:
-        """A delivered picture that was shown by an edit, in the chat that knows nonces."""
+        """A delivered image that was shown by an edit, in the chat with nonces."""
         keys = {planned.key for planned in load(self.folder) if planned.kind is Kind.GOOD}
         events = records.read(self.folder / records.EVENTS)
         ids = {line["job"] for line in events if line["event"] == "accepted" and line["key"] in keys}
@@ -101,51 +101,51 @@ def test_a_sound_round_has_no_faults(remains):
         ("media", ["DELETE FROM media_owner"]),
     ],
 )
-def test_a_spoiled_database_is_noticed(remains, fault, statements):
+def test_a_spoiled_database_is_detected(remains, fault, statements):
     remains.execute(*statements)
 
     assert fault in remains.faults()
 
 
-def test_a_picture_that_is_gone_is_noticed(remains):
+def test_a_missing_image_is_detected(remains):
     media_id = remains.result()["content"]["media"][0]
     next((remains.folder / "data" / "media").rglob(f"{media_id}.*")).unlink()
 
     assert remains.faults() == {"media"}
 
 
-def test_a_picture_that_is_not_what_its_name_says_is_noticed(remains):
+def test_an_image_that_does_not_match_its_name_is_detected(remains):
     media_id = remains.result()["content"]["media"][0]
     next((remains.folder / "data" / "media").rglob(f"{media_id}.*")).write_bytes(b"torn")
 
     assert remains.faults() == {"media"}
 
 
-def test_a_result_shown_in_two_messages_is_noticed(remains):
+def test_a_result_shown_in_two_messages_is_detected(remains):
     remains.post(call="send", ref="another")
 
     assert remains.faults() == {"duplicate"}
 
 
-def test_a_placeholder_that_nobody_needed_is_noticed(remains):
+def test_a_superfluous_placeholder_is_detected(remains):
     remains.post(call="place", ref="another", content={"state": "waiting"})
 
     assert remains.faults() == {"stray"}
 
 
-def test_progress_over_a_result_is_noticed(remains):
+def test_progress_over_a_result_is_detected(remains):
     remains.post(call="progress", content={"state": "running", "step": 3})
 
     assert remains.faults() == {"wrong message"}
 
 
-def test_another_result_than_the_stored_one_is_noticed(remains):
+def test_another_result_than_the_stored_one_is_detected(remains):
     remains.post(content=remains.result()["content"] | {"media": ["0" * 64]})
 
     assert remains.faults() == {"wrong message"}
 
 
-def test_a_result_shown_to_somebody_who_fetches_it_is_noticed(remains):
+def test_a_message_for_a_job_without_delivery_is_detected(remains):
     remains.post(job=next(iter(_undelivered(remains))), ref="another", nonce="")
 
     assert "duplicate" in remains.faults()
@@ -157,7 +157,7 @@ def _undelivered(remains):
     return [line["job"] for line in events if line["event"] == "accepted" and line["key"] in keys]
 
 
-def test_a_job_that_was_never_told_to_anybody_is_noticed(remains):
+def test_a_job_without_any_message_is_detected(remains):
     kept = [post for post in remains.posts() if post["job"] != remains.job]
     job = remains.job
     (remains.folder / records.PLATFORM).unlink()
@@ -167,32 +167,32 @@ def test_a_job_that_was_never_told_to_anybody_is_noticed(remains):
     assert remains.faults() == {"undelivered"}, job
 
 
-def test_a_second_job_for_the_same_key_is_noticed(remains):
+def test_a_second_job_for_the_same_key_is_detected(remains):
     line = next(line for line in records.read(remains.folder / records.EVENTS) if line["event"] == "accepted")
     remains.note(**line | {"job": "aaaaaaaaaaaaaaaa"})
 
     assert remains.faults() == {"lost", "key"}
 
 
-def test_a_request_that_never_got_an_answer_is_noticed(remains):
+def test_a_request_that_never_got_an_answer_is_detected(remains):
     records.note(remains.folder / records.PLAN, **vars(load(remains.folder)[0]) | {"key": "test:forgotten"})
 
     assert remains.faults() == {"lost"}
 
 
-def test_a_job_computed_again_after_its_end_is_noticed(remains):
-    remains.note(event="run", job=remains.job, life=1, at=4e9)
+def test_a_job_computed_again_after_its_end_is_detected(remains):
+    remains.note(event="run", job=remains.job, generation=1, at=4e9)
 
     assert remains.faults() == {"rerun"}
 
 
-def test_what_storage_finds_wrong_itself_is_noticed(remains):
-    remains.note(event="audit", when="start", life=0, problems=["The books do not balance."])
+def test_a_problem_found_by_the_storages_own_audit_is_detected(remains):
+    remains.note(event="audit", when="start", generation=0, problems=["The books do not balance."])
 
     assert remains.faults() == {"audit"}
 
 
-def test_a_confirmed_cancel_that_did_not_happen_is_noticed(remains):
+def test_a_confirmed_cancellation_that_did_not_happen_is_detected(remains):
     job = next(
         line["job"]
         for line in records.read(remains.folder / records.EVENTS)

@@ -1,4 +1,4 @@
-"""Without one of its protections the house fails the crash test: so the crash test tests them."""
+"""Without any one of its protections Easel fails the crash test, which shows that the crash test covers them."""
 
 import pytest
 
@@ -8,16 +8,28 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
-    ("sabotage", "moment", "faults"),
+    ("injection", "moment", "faults"),
     [
-        ("answer_first", Moment("after accept", times=6), {"lost"}),
-        ("write_files_later", Moment("after render"), {"media"}),
-        ("change_nonces", Moment("after place", times=2), {"stray", "duplicate"}),  # whichever call stays unanswered
-        ("forget_running", Moment("before render"), {"unfinished"}),
+        ("answer_first", Moment("after accept_jobs", times=6), {"lost"}),
+        ("write_files_later", Moment("after save_result"), {"media"}),
+        (
+            "change_nonces",
+            Moment("after place", times=2),
+            {"stray", "duplicate"},
+        ),  # depending on the call that stays unanswered
+        ("forget_running", Moment("before save_result"), {"unfinished"}),
     ],
 )
-def test_a_house_without_this_protection_fails(tmp_path, sabotage, moment, faults):
-    one = Round(seed=3, kills=1, moments=(moment,), sabotage=sabotage, open_s=10, silence_s=8)
+def test_without_this_protection_the_crash_test_fails(tmp_path, server_forks, injection, moment, faults):
+    one = Round(
+        seed=3,
+        kills=1,
+        moments=(moment,),
+        injection=injection,
+        open_s=10,
+        idle_timeout_s=8,
+        forks=server_forks,
+    )
 
     verdict = one.run(tmp_path)
 

@@ -1,4 +1,4 @@
-"""SIGTERM: what runs may finish within the deadline or goes back to the queue, and nobody is left behind."""
+"""SIGTERM: running jobs finish within the deadline or are requeued, and no process is left behind."""
 
 import json
 import signal
@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.crash.processes import Victim
+from tests.crash.processes import ServerProcess
+from tests.fork_server.client import Forks
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
@@ -21,13 +22,13 @@ TAKES_60_S = "a fox steps=600 sleep=0.1"
 
 
 class Server:
-    """One running server and what it says."""
+    """One running server and its output."""
 
-    def __init__(self, folder: Path, arguments: list[str], **settings: str) -> None:
+    def __init__(self, folder: Path, forks: Forks, arguments: list[str], **settings: str) -> None:
         self._data_dir = folder / "data"
         self.output = folder / "output.txt"
         environ = {"EASEL_DATA_DIR": str(self._data_dir), "EASEL_WEB__PORT": "0"} | settings
-        self.process = Victim(arguments, self.output, environ)
+        self.process = ServerProcess(arguments, self.output, environ, forks)
         self.url = ""
 
     def wait_until_ready(self) -> None:
@@ -52,7 +53,7 @@ class Server:
         until(lambda: (httpx.get(f"{self.url}/jobs/{job_id}").json()["progress"] or {}).get("step"))
 
     def stop(self, within_s: float) -> int:
-        """Its exit status; nothing of it may live any more."""
+        """Stop it; returns its exit status. None of its processes may survive."""
         self.process.signal(signal.SIGTERM)
         status = self.process.wait(within_s)
         assert self.process.wait_until_gone(2.0) is not None, "a child outlived its server"
@@ -71,11 +72,11 @@ def until(is_true: Callable[[], Any], within_s: float = 90.0) -> None:
 
 
 @pytest.fixture
-def start(tmp_path) -> Iterator[Callable[..., Server]]:
+def start(tmp_path, server_forks) -> Iterator[Callable[..., Server]]:
     servers = []
 
     def start_one(*arguments: str, **settings: str) -> Server:
-        servers.append(Server(tmp_path, [*(arguments or ("-m", "tests.crash.server"))], **settings))
+        servers.append(Server(tmp_path, server_forks, [*(arguments or ("-m", "tests.crash.server"))], **settings))
         return servers[-1]
 
     yield start_one
@@ -107,7 +108,7 @@ def test_a_job_that_does_not_end_within_the_deadline_goes_back_to_the_queue(star
     assert server.states() == {job_id: "queued"}
 
 
-def test_a_second_signal_ends_at_once_and_the_next_server_takes_the_job_up(start):
+def test_a_second_signal_ends_immediately_and_the_next_server_resumes_the_job(start):
     server = start()
     server.wait_until_ready()
     job_id = server.ask_for(TAKES_60_S)
@@ -124,14 +125,14 @@ def test_a_second_signal_ends_at_once_and_the_next_server_takes_the_job_up(start
     following.wait_until_it_runs(job_id)
 
 
-def test_a_second_server_on_the_same_data_is_told_who_the_first_is(start):
+def test_a_second_server_on_the_same_data_directory_is_refused_with_the_first_named(start):
     first = start()
     first.wait_until_ready()
 
     second = start("main.py", "serve")
 
     assert second.process.wait(20) == 1
-    said = second.output.read_text()
-    assert f"process {first.process.pid}" in said
-    assert first.url.removesuffix("/api/v1") in said
-    assert "Traceback" not in said
+    output = second.output.read_text()
+    assert f"process {first.process.pid}" in output
+    assert first.url.removesuffix("/api/v1") in output
+    assert "Traceback" not in output

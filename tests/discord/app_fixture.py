@@ -1,4 +1,4 @@
-"""A house with real storage, dispatcher and outbox, on a loopback Discord; only the engines are made up."""
+"""Easel with real storage, dispatcher and outbox on a loopback Discord; only the engines are fakes."""
 
 import asyncio
 import contextlib
@@ -10,19 +10,19 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from adapters.cli.ports import Loaded
+from adapters.cli.ports import LoadedConfig
 from adapters.discord import DiscordSettings
 from adapters.discord.adapter import DiscordAdapter
 from bot.errors import UnsupportedMedia
 from bot.jobs import Media
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
-from bot.ports import CleanPicture, Person, Rendered
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry, ModelSpec
+from bot.ports import Person, RenderedImage, SanitizedImage
 from bot.queue.pricing import Rates
-from bot.runtime.shutdown import end
+from bot.runtime.shutdown import cancel_tasks
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
 from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
-from bot.usecases import Surroundings
+from bot.usecases import AdapterContext
 from composition.application import Application, wire_application
 from composition.settings import ROOT
 from storage import Storage, StorageSettings, open_storage
@@ -40,28 +40,28 @@ MODELS = (
 )  # fmt: skip
 
 
-class Pictures:
+class InProcessImages:
     """What the pictures' child process does, without the process."""
 
-    async def clean(self, data: bytes) -> CleanPicture:
+    async def sanitize(self, data: bytes) -> SanitizedImage:
         try:
             image = Image.open(io.BytesIO(data)).convert("RGB")
         except UnidentifiedImageError as error:
             raise UnsupportedMedia("not_a_picture") from error
-        return CleanPicture(media=_encoded(image, "PNG"), width=image.width, height=image.height, parameters=None)
+        return SanitizedImage(media=_encoded(image, "PNG"), width=image.width, height=image.height, parameters=None)
 
-    async def shrink(self, media: Media, max_bytes: int) -> Media:
+    async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
         image = Image.open(io.BytesIO(media.data)).convert("RGB")
         while len(made := _encoded(image, "JPEG").data) > max_bytes:
             image = image.resize((max(1, image.width // 2), max(1, image.height // 2)))
         return Media(made, "image/jpeg")
 
-    async def grid(self, pictures: Any) -> Media:
+    async def contact_sheet(self, pictures: Any) -> Media:
         return pictures[0]
 
-    async def enlarge(self, media: Media, width: int, height: int) -> Rendered:
+    async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         larger = Image.open(io.BytesIO(media.data)).resize((width, height))
-        return Rendered(media=_encoded(larger, "PNG"), width=width, height=height, parameters="")
+        return RenderedImage(media=_encoded(larger, "PNG"), width=width, height=height, parameters="")
 
 
 def _encoded(image: Image.Image, kind: str) -> Media:
@@ -71,45 +71,45 @@ def _encoded(image: Image.Image, kind: str) -> Media:
 
 
 @dataclass
-class House:
-    """`said` is what the owner's terminal read."""
+class DiscordApp:
+    """`announcements`: what the owner's terminal read."""
 
     server: Loopback
-    inner: Application
+    application: Application
     discord: DiscordAdapter
     pool: Any
     storage: Storage
-    said: list[str] = field(default_factory=list)
+    announcements: list[str] = field(default_factory=list)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def start(self) -> None:
-        runs = (self.inner.dispatcher.run, self.inner.deliverer.run, self.discord.run)
+        runs = (self.application.dispatcher.run_forever, self.application.deliverer.run_forever, self.discord.serve)
         self.tasks = [asyncio.create_task(run()) for run in runs]
 
     async def kill(self) -> None:
         """At once, without drain or good-bye."""
-        await end(self.tasks)
+        await cancel_tasks(self.tasks)
         await asyncio.gather(*self.tasks, return_exceptions=True)
         self.tasks = []
 
-    async def ready(self) -> None:
+    async def wait_until_ready(self) -> None:
         """Connected, and Discord knows the commands."""
         from tests.discord.simulated_users import until
 
         client = self.discord.context
         await until(lambda: client.client is not None and client.client.is_ready(), "a connection")
         if self.discord._settings.sync_commands:
-            await until(lambda: self.server.world.commands, "the commands")
+            await until(lambda: self.server.state.commands, "the commands")
 
     async def person(self, account_id: int) -> Person:
-        return await self.inner.usecases.people.identify("discord", str(account_id), "x")
+        return await self.application.usecases.people.identify_account("discord", str(account_id), "x")
 
 
 class QuickDiscord(DiscordAdapter):
     first_wait_s = 0.05
 
 
-def loaded(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: Any) -> Loaded:
+def load_settings(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: Any) -> LoadedConfig:
     made = {
         "queue": QueueSettings(max_outstanding=1000, max_running=50),
         "quota": QuotaSettings(daily_device_seconds=1e6),
@@ -119,48 +119,50 @@ def loaded(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: A
         "safety": SafetySettings(policy="allow", classifier=SOME_WEIGHTS),
         "styles": STYLES,
     }
-    return Loaded(
+    return LoadedConfig(
         settings={**made, **settings},
         secrets=read_secrets({}, data_dir),
         data_dir=data_dir,
-        models=Models({spec.name: spec for spec in models}),
+        models=ModelRegistry({spec.name: spec for spec in models}),
         root=ROOT,
     )
 
 
 @contextlib.asynccontextmanager
-async def opened(
+async def open_app(
     data_dir: Path,
     server: Loopback,
     *,
-    room: int = 4,
+    slots: int = 4,
     token: str = "a-bot-token",
     with_models: Any = MODELS,
     safety: SafetySettings | None = None,
     **settings: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[DiscordApp]:
     """Not yet started."""
-    house_of = loaded(data_dir, with_models, **({"safety": safety} if safety else {}))
-    said: list[str] = []
-    async with open_storage(house_of.settings["storage"], data_dir) as storage:
-        await storage.jobs.recover(max_interruptions=10)
-        pool = TestPool([spec.name for spec in house_of.models.ready()], room=room)
-        inner = wire_application(house_of, storage, pool, Pictures(), Rates(), {}, secret="s", only_own=False)
-        surroundings = Surroundings(
-            usecases=inner.usecases,
+    loaded = load_settings(data_dir, with_models, **({"safety": safety} if safety else {}))
+    announcements: list[str] = []
+    async with open_storage(loaded.settings["storage"], data_dir) as storage:
+        await storage.jobs.requeue_interrupted(max_interruptions=10)
+        pool = TestPool([spec.name for spec in loaded.models.installed()], slots=slots)
+        application = wire_application(
+            loaded, storage, pool, InProcessImages(), Rates(), {}, secret="s", only_submitted=False
+        )
+        adapter_context = AdapterContext(
+            usecases=application.usecases,
             data_dir=data_dir,
             secret="s",
-            announce=said.append,
-            publish=lambda _url: None,
+            announce=announcements.append,
+            publish_address=lambda _url: None,
             inbox=storage.inbox,
-            secret_of={"DISCORD_TOKEN": token}.__getitem__,
+            read_secret={"DISCORD_TOKEN": token}.__getitem__,
         )
         given = {"api_base": server.api_base, **settings}
-        discord = QuickDiscord(DiscordSettings(**given), surroundings)
-        discord.context.now = server.world.now
-        inner.deliverer.connect([discord])
-        house = House(server, inner, discord, pool, storage, said)
+        discord = QuickDiscord(DiscordSettings(**given), adapter_context)
+        discord.context.now = server.state.now
+        application.deliverer.connect([discord])
+        app = DiscordApp(server, application, discord, pool, storage, announcements)
         try:
-            yield house
+            yield app
         finally:
-            await house.kill()
+            await app.kill()

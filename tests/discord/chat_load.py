@@ -5,13 +5,13 @@ import random
 import re
 from dataclasses import dataclass, field
 
-from tests.discord.app_fixture import House
+from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.discord_server_state import Interaction, Message
-from tests.discord.simulated_users import Actor, is_finished, until
+from tests.discord.simulated_users import SimulatedUser, is_finished, until
 
 EVERY_S = 20.0
 LOOK_S = 0.5
-"""Looking at everything that was ever said is work that would slow down whoever is tested."""
+"""Scanning all messages costs time that would slow down the system under test."""
 _PROMPT = re.compile(r"fox number (\d+)")
 
 
@@ -19,7 +19,7 @@ _PROMPT = re.compile(r"fox number (\d+)")
 class Load:
     """`delays_s`: from the command to the placeholder, for each that was asked.
 
-    What refers to the whole world stays out of the words for it: `asyncio.run` makes those of what it returns.
+    What refers to the whole state stays out of the words for it: `asyncio.run` makes those of what it returns.
     """
 
     requests: dict[int, Interaction] = field(default_factory=dict, repr=False)
@@ -45,18 +45,18 @@ class Load:
         return [number for number in self.requests if number not in self.answers]
 
     @property
-    def doubled(self) -> list[int]:
+    def duplicated(self) -> list[int]:
         return [number for number, messages in self.answers.items() if len(messages) > 1]
 
     def percentile(self, share: float) -> float:
         return sorted(self.delays_s)[int(len(self.delays_s) * share)]
 
 
-async def put_on(house: House, *, people: int, channels: int, seconds: float, patience_s: float = 60.0) -> Load:
+async def run_load(app: DiscordApp, *, people: int, channels: int, seconds: float, patience_s: float = 60.0) -> Load:
     """Everybody asks every 20 seconds, each beginning at a moment of their own, and waits for all answers."""
-    world, load = house.server.world, Load()
-    places = [world.channel() for _ in range(channels)]
-    crowd = [Actor(house.server, world.person(f"p{index}"), places[index % channels]) for index in range(people)]
+    state, load = app.server.state, Load()
+    places = [state.channel() for _ in range(channels)]
+    crowd = [SimulatedUser(app.server, state.person(f"p{index}"), places[index % channels]) for index in range(people)]
     await asyncio.gather(*(_ask(actor, load, seconds) for actor in crowd))
 
     def messages() -> list[Message]:
@@ -72,12 +72,12 @@ async def put_on(house: House, *, people: int, channels: int, seconds: float, pa
             load.answers.setdefault(int(match.group(1)), []).append(message)
     for number, found in load.answers.items():
         load.delays_s.append(found[0].created - load.requests[number].created)
-    load.too_soon = list(house.server.rest.limits.refused)
-    load.problems = list(world.problems)
+    load.too_soon = list(app.server.rest.limits.refused)
+    load.problems = list(state.problems)
     return load
 
 
-async def _ask(actor: Actor, load: Load, seconds: float) -> None:
+async def _ask(actor: SimulatedUser, load: Load, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     begin, moment = loop.time(), random.uniform(0, EVERY_S)
     while moment < seconds:

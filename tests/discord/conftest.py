@@ -1,4 +1,4 @@
-"""A loopback Discord, a house on it, and a few people."""
+"""A loopback Discord, Easel on it, and a few people."""
 
 import asyncio
 import shutil
@@ -14,9 +14,9 @@ import adapters.discord.context
 from adapters.discord.client import EaselClient
 from adapters.discord.rate_limit import RateLimiter
 from storage import StorageSettings, open_storage
-from tests.discord.app_fixture import House, opened
+from tests.discord.app_fixture import DiscordApp, open_app
 from tests.discord.loopback.server import Loopback, loopback
-from tests.discord.simulated_users import Actor
+from tests.discord.simulated_users import SimulatedUser
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +34,14 @@ def no_heartbeat_left() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def short_waits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Discord wants 5 seconds between sessions, and little said in one channel; only `real_pace` is about that."""
     monkeypatch.setattr(EaselClient, "identify_wait_s", 0.01)
     monkeypatch.setattr(EaselClient, "guilds_wait_s", 0.05)
     if "real_pace" not in request.fixturenames:
         monkeypatch.setattr(RateLimiter, "writes", 40)
         monkeypatch.setattr(RateLimiter, "window_s", 0.6)
-        monkeypatch.setattr(adapters.discord.desk, "PROGRESS_S", 0.2)
+        monkeypatch.setattr(adapters.discord.context, "PROGRESS_INTERVAL_S", 0.2)
 
 
 @pytest.fixture
@@ -73,28 +73,28 @@ def data_dir(tmp_path: Path, empty_data: Path) -> Path:
 async def server() -> AsyncIterator[Loopback]:
     """Whatever the adapter sent must have been what Discord takes, and no faster than it takes it."""
     async with loopback() as running:
-        running.world.guild()
+        running.state.guild()
         running.rest.limits.is_lenient = True
         yield running
-    assert sorted(set(running.world.problems)) == []
+    assert sorted(set(running.state.problems)) == []
     assert running.rest.limits.refused == []
 
 
 @pytest.fixture
-async def house(data_dir: Path, server: Loopback) -> AsyncIterator[House]:
-    async with opened(data_dir, server) as made:
+async def app(data_dir: Path, server: Loopback) -> AsyncIterator[DiscordApp]:
+    async with open_app(data_dir, server) as made:
         made.start()
-        await made.ready()
+        await made.wait_until_ready()
         yield made
 
 
 @pytest.fixture
-def ann(server: Loopback) -> Actor:
+def ann(server: Loopback) -> SimulatedUser:
     """Somebody in a channel of a server that has the bot."""
-    return Actor(server, server.world.person("ann"), server.world.channel())
+    return SimulatedUser(server, server.state.person("ann"), server.state.channel())
 
 
 @pytest.fixture
-def bob(server: Loopback, ann: Actor) -> Actor:
+def bob(server: Loopback, ann: SimulatedUser) -> SimulatedUser:
     """Somebody else in the same channel."""
-    return Actor(server, server.world.person("bob"), ann.channel)
+    return SimulatedUser(server, server.state.person("bob"), ann.channel)

@@ -25,35 +25,35 @@ async def until(true: Callable[[], Any], what: str = "", patience_s: float = PAT
 
 
 @dataclass
-class Actor:
-    """One person in one channel. Commands that Discord was not told of cannot be typed."""
+class SimulatedUser:
+    """One person in one channel. Only registered commands can be typed."""
 
     server: Loopback
     person: Person
     channel: Channel
     context: int | None = None
 
-    def at(self, channel: Channel) -> "Actor":
-        return Actor(self.server, self.person, channel)
+    def in_channel(self, channel: Channel) -> "SimulatedUser":
+        return SimulatedUser(self.server, self.person, channel)
 
     # ------------------------------------------------------------ interactions
 
     def _send(self, kind: int, data: dict[str, Any], **more: Any) -> Interaction:
-        world, channel, person = self.server.world, self.channel, self.person
-        made = Interaction(world.new_id(), f"token-{world.new_id()}", kind, person, channel, world.now(), **more)
-        world.interactions[made.token] = made
-        self.server.gateway.tell("INTERACTION_CREATE", self._payload(made, data))
+        state, channel, person = self.server.state, self.channel, self.person
+        made = Interaction(state.new_id(), f"token-{state.new_id()}", kind, person, channel, state.now(), **more)
+        state.interactions[made.token] = made
+        self.server.gateway.dispatch("INTERACTION_CREATE", self._payload(made, data))
         return made
 
     def _payload(self, made: Interaction, data: dict[str, Any]) -> dict[str, Any]:
-        channel, guild, world = self.channel, self.channel.guild, self.server.world
+        channel, guild, state = self.channel, self.channel.guild, self.server.state
         context = 0 if guild else 1 if channel.kind == DM else 2
         owners = {"1": str(self.person.id)}
         if guild is not None and guild.has_bot:
             owners["0"] = str(guild.id)
         payload: dict[str, Any] = {
             "id": str(made.id),
-            "application_id": str(world.application_id),
+            "application_id": str(state.application_id),
             "type": made.kind,
             "data": data,
             "token": made.token,
@@ -84,7 +84,7 @@ class Actor:
         return payload
 
     def _command(self, name: str) -> dict[str, Any]:
-        known = {one["name"]: one for one in self.server.world.commands}
+        known = {one["name"]: one for one in self.server.state.commands}
         assert name in known, f"Discord does not know /{name}, only {sorted(known)}"
         return known[name]
 
@@ -96,9 +96,9 @@ class Actor:
             assert allowed[option]["type"] in (KINDS[type(value)], 10), (option, value)
         lacking = [one for one, told in allowed.items() if told.get("required") and one not in options]
         assert not lacking, f"/{name} needs {lacking}"
-        return self.slash_anyhow(name, options)
+        return self.slash_unchecked(name, options)
 
-    def slash_anyhow(self, name: str, options: dict[str, Any]) -> Interaction:
+    def slash_unchecked(self, name: str, options: dict[str, Any]) -> Interaction:
         """As a client with an old list of commands would send it."""
         files = {str(one.id): one.json() for one in options.values() if isinstance(one, Attachment)}
         told = [
@@ -123,9 +123,9 @@ class Actor:
         return list(made.answers[0]["data"]["choices"])
 
     def press(self, message: Message, action: str) -> Interaction:
-        return self.press_anyhow(message, message.button(action))
+        return self.press_unchecked(message, message.button(action))
 
-    def press_anyhow(self, message: Message, custom_id: str) -> Interaction:
+    def press_unchecked(self, message: Message, custom_id: str) -> Interaction:
         """Any id, as a forger would send it."""
         if custom_id not in message.buttons:
             button = {"type": 2, "style": 2, "custom_id": custom_id, "label": "?"}
@@ -136,31 +136,31 @@ class Actor:
     async def submit(self, opened: Interaction, words: str) -> Interaction:
         """Write into the modal that an interaction opened, and send it."""
         modal = await until(lambda: opened.modal, "a modal")
-        return self.submit_anyhow(modal["custom_id"], words, message=opened.message)
+        return self.submit_unchecked(modal["custom_id"], words, message=opened.message)
 
-    def submit_anyhow(self, custom_id: str, words: str, message: Message | None = None) -> Interaction:
+    def submit_unchecked(self, custom_id: str, words: str, message: Message | None = None) -> Interaction:
         field = {"type": 4, "id": 2, "custom_id": "words", "value": words}
         components = [{"type": 18, "id": 1, "component": field}]
         return self._send(MODAL, {"custom_id": custom_id, "components": components}, message=message)
 
     # ------------------------------------------------------------ messages
 
-    def say(
+    def write_message(
         self, content: str = "", *files: Attachment, reply_to: Message | None = None, mention: bool = True, **more: Any
     ) -> Message:
-        """Write a message. A reply pings the author of what it answers, as Discord does unless told not to."""
-        world = self.server.world
+        """Write a message. A reply pings the author of the message, as Discord does by default."""
+        state = self.server.state
         mentions = []
-        if mention and (reply_to is None or reply_to.author is not world.bot) and self.channel.kind not in (DM, GROUP):
-            content = f"<@{world.bot.id}> {content}"
-            mentions.append(world.bot)
+        if mention and (reply_to is None or reply_to.author is not state.bot) and self.channel.kind not in (DM, GROUP):
+            content = f"<@{state.bot.id}> {content}"
+            mentions.append(state.bot)
         if mention and reply_to is not None:
             mentions.append(reply_to.author)
         replied = reply_to.id if reply_to is not None else None
-        made = world.post(
+        made = state.post(
             self.channel, self.person, content, attachments=list(files), reply_to=replied, mentions=mentions, **more
         )
-        self.server.rest._tell("MESSAGE_CREATE", made)
+        self.server.rest._dispatch("MESSAGE_CREATE", made)
         return made
 
     # ------------------------------------------------------------ waiting
@@ -176,7 +176,7 @@ class Actor:
         await until(lambda: is_finished(message), f"the end of {message.content!r} {message.buttons}")
         return message
 
-    async def told(self, made: Interaction) -> str:
+    async def private_reply(self, made: Interaction) -> str:
         """What the person alone reads as the answer to an interaction."""
         await until(lambda: made.texts, "words to the person")
         return made.texts[-1]

@@ -2,52 +2,56 @@
 
 from pathlib import Path
 
-from tests.discord.app_fixture import MODELS, opened
+from tests.discord.app_fixture import MODELS, open_app
 from tests.discord.loopback.server import Loopback
-from tests.discord.simulated_users import Actor, until
-from tests.discord.test_moderation import living, told
+from tests.discord.simulated_users import SimulatedUser, until
+from tests.discord.test_moderation import private_reply, run_app
 from tests.model_manager_fixture import FOX, FakeHub
 
 
 async def test_admins_list_models_and_choose_a_policy_and_others_do_not(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with living(data_dir, server) as house:
-        refused = await told(ann.slash("admin"))
+    async with run_app(data_dir, server) as app:
+        refused = await private_reply(ann.slash("admin"))
     assert refused == "Only this bot's admins can do that."
     assert "paint" not in refused
 
-    async with living(data_dir, server, admins=(str(ann.person.id),)) as house:
-        assert "paint" in await told(ann.slash("admin", what="models"))
-        assert "behind a click" in await told(ann.slash("admin", what="policy", action="spoiler", edit_others=True))
-        assert "There is no model" in await told(ann.slash("admin", what="models", action="use", model="nothing"))
-        assert "name is missing" in await told(ann.slash("admin", what="models", action="use"))
-        assert "unloaded" in await told(ann.slash("admin", what="release"))
-        rules = await house.inner.usecases.moderation.describe("discord", str(ann.channel.guild.id))
+    async with run_app(data_dir, server, admins=(str(ann.person.id),)) as app:
+        assert "paint" in await private_reply(ann.slash("admin", what="models"))
+        assert "behind a click" in await private_reply(
+            ann.slash("admin", what="policy", action="spoiler", edit_others=True)
+        )
+        assert "There is no model" in await private_reply(
+            ann.slash("admin", what="models", action="use", model="nothing")
+        )
+        assert "model" in await private_reply(ann.slash("admin", what="models", action="use"))
+        assert "unloaded" in await private_reply(ann.slash("admin", what="unload"))
+        rules = await app.application.usecases.moderation.space_rules("discord", str(ann.channel.guild.id))
 
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
 
 
-async def test_a_model_is_fetched_from_a_chat_and_those_who_wait_hear_how_far_it_is(
-    data_dir: Path, server: Loopback, ann: Actor
+async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progress(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
     hub = FakeHub()
-    async with opened(data_dir, server, with_models=(*MODELS, FOX), admins=(str(ann.person.id),)) as house:
-        house.inner.usecases.choosing.downloads = hub
-        house.start()
-        await house.ready()
-        terms = await told(ann.slash("admin", what="models", action="use", model="fox"))
+    async with open_app(data_dir, server, with_models=(*MODELS, FOX), admins=(str(ann.person.id),)) as app:
+        app.application.usecases.model_manager.downloads = hub
+        app.start()
+        await app.wait_until_ready()
+        terms = await private_reply(ann.slash("admin", what="models", action="use", model="fox"))
         assert "Licence: fox-1.0" in terms
-        assert "with the option accept" in terms
+        assert "accept:True" in terms
         hub.go_on.clear()
-        assert "is being fetched" in await told(
+        assert "Downloading and testing" in await private_reply(
             ann.slash("admin", what="models", action="use", model="fox", accept=True)
         )
         ann.slash("imagine", prompt="a knight", model="fox")
         waiting = await ann.posted()
-        await until(lambda: "Downloading Fox XL, 40 %" in waiting.content, "how far it is")
-        assert "You are 1st." in waiting.content
+        await until(lambda: "Downloading Fox XL: 40 %" in waiting.content, "how far it is")
+        assert "You are 1st in the queue." in waiting.content
 
         hub.go_on.set()
         await ann.finished()
-        assert "fox: text-to-image (default)" in await told(ann.slash("admin", what="models"))
+        assert "fox: text-to-image (default)" in await private_reply(ann.slash("admin", what="models"))

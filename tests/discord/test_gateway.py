@@ -7,26 +7,26 @@ import pytest
 from discord.gateway import KeepAliveHandler
 
 from adapters.discord.client import EaselClient
-from tests.discord.app_fixture import House, opened
+from tests.discord.app_fixture import DiscordApp, open_app
 from tests.discord.loopback.server import Loopback
-from tests.discord.simulated_users import Actor, until
+from tests.discord.simulated_users import SimulatedUser, until
 
 
-async def works(ann: Actor) -> None:
+async def works(ann: SimulatedUser) -> None:
     seen = len(ann.channel.from_bot)
     ann.slash("imagine", prompt="a red fox")
     await ann.finished(seen + 1)
 
 
 async def test_a_first_connect_that_fails_is_tried_again(
-    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, server: Loopback, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.gateway.refusals = 1
     monkeypatch.setattr("discord.shard.asyncio.sleep", quick_sleep())
 
-    async with opened(data_dir, server) as house:
-        house.start()
-        await house.ready()
+    async with open_app(data_dir, server) as app:
+        app.start()
+        await app.wait_until_ready()
 
         await works(ann)
 
@@ -44,28 +44,30 @@ def quick_sleep():
     return quick
 
 
-async def test_a_login_during_an_outage_is_tried_until_it_works(data_dir: Path, server: Loopback, ann: Actor) -> None:
+async def test_a_login_during_an_outage_is_tried_until_it_works(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
     await server.vanish()
-    async with opened(data_dir, server) as house:
-        house.start()
-        await until(lambda: len(house.tasks) == 3)
+    async with open_app(data_dir, server) as app:
+        app.start()
+        await until(lambda: len(app.tasks) == 3)
         await server.listen()
-        await house.ready()
+        await app.wait_until_ready()
 
         await works(ann)
 
 
-async def test_a_server_error_at_login_is_tried_again(data_dir: Path, server: Loopback, ann: Actor) -> None:
+async def test_a_server_error_at_login_is_tried_again(data_dir: Path, server: Loopback, ann: SimulatedUser) -> None:
     server.fail("GET", "/users/@me", 503, times=2)
-    async with opened(data_dir, server) as house:
-        house.start()
-        await house.ready()
+    async with open_app(data_dir, server) as app:
+        app.start()
+        await app.wait_until_ready()
 
         await works(ann)
 
 
 async def test_a_dropped_connection_is_resumed_and_nothing_said_meanwhile_is_lost(
-    house: House, server: Loopback, ann: Actor
+    app: DiscordApp, server: Loopback, ann: SimulatedUser
 ) -> None:
     server.gateway.drop()
     ann.slash("imagine", prompt="a red fox")
@@ -76,7 +78,7 @@ async def test_a_dropped_connection_is_resumed_and_nothing_said_meanwhile_is_los
 
 
 async def test_a_resume_that_repeats_an_interaction_makes_no_second_job(
-    house: House, server: Loopback, ann: Actor
+    app: DiscordApp, server: Loopback, ann: SimulatedUser
 ) -> None:
     await works(ann)
     session = server.gateway.connected[0]
@@ -92,7 +94,7 @@ async def test_a_resume_that_repeats_an_interaction_makes_no_second_job(
     assert len(ann.channel.from_bot) == 2
 
 
-async def test_a_wish_to_reconnect_is_followed(house: House, server: Loopback, ann: Actor) -> None:
+async def test_a_wish_to_reconnect_is_followed(app: DiscordApp, server: Loopback, ann: SimulatedUser) -> None:
     await server.gateway.ask_to_reconnect()
     await until(lambda: server.gateway.log == ["identify", "resume"], "a resume")
 
@@ -100,7 +102,9 @@ async def test_a_wish_to_reconnect_is_followed(house: House, server: Loopback, a
 
 
 @pytest.mark.parametrize("is_resumable", [True, False])
-async def test_an_invalid_session_is_begun_anew(house: House, server: Loopback, ann: Actor, is_resumable: bool) -> None:
+async def test_an_invalid_session_is_replaced(
+    app: DiscordApp, server: Loopback, ann: SimulatedUser, is_resumable: bool
+) -> None:
     await server.gateway.invalidate(is_resumable=is_resumable)
     after = ["identify", "resume"] if is_resumable else ["identify", "identify"]
     await until(lambda: server.gateway.log == after, "a new session")
@@ -109,14 +113,14 @@ async def test_an_invalid_session_is_begun_anew(house: House, server: Loopback, 
 
 
 async def test_stopping_between_two_sessions_leaves_no_heartbeat_behind(
-    house: House, server: Loopback, monkeypatch: pytest.MonkeyPatch
+    app: DiscordApp, server: Loopback, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EaselClient, "identify_wait_s", 600.0)
     await server.gateway.invalidate(is_resumable=False)
     await until(lambda: server.gateway.sockets == 1 and not server.gateway.connected, "a connection without a session")
     await until(lambda: len(heartbeats()) == 1, "its heartbeat")
 
-    await house.kill()
+    await app.kill()
 
     assert heartbeats() == []
 
@@ -126,7 +130,7 @@ def heartbeats() -> list[threading.Thread]:
 
 
 async def test_after_hours_nothing_can_be_resumed_and_a_new_session_begins(
-    house: House, server: Loopback, ann: Actor
+    app: DiscordApp, server: Loopback, ann: SimulatedUser
 ) -> None:
     server.gateway.forget_sessions()
     await until(lambda: "identify" in server.gateway.log[1:], "a new session")
@@ -136,12 +140,12 @@ async def test_after_hours_nothing_can_be_resumed_and_a_new_session_begins(
     assert server.gateway.log[:2] == ["identify", "resume refused"]
 
 
-async def test_an_outage_holds_up_nothing_but_discord(house: House, server: Loopback, ann: Actor) -> None:
+async def test_an_outage_holds_up_nothing_but_discord(app: DiscordApp, server: Loopback, ann: SimulatedUser) -> None:
     ann.slash("imagine", prompt="a slow fox", steps=10)
     message = await ann.posted()
     await server.vanish()
-    house.pool.go_on.set()
-    await until(lambda: not house.pool._running, "the job's end")
+    app.pool.go_on.set()
+    await until(lambda: not app.pool._running, "the job's end")
     assert message.attachments == [] or message.attachments[0].filename == "preview.jpg"
 
     await server.listen()
@@ -151,72 +155,72 @@ async def test_an_outage_holds_up_nothing_but_discord(house: House, server: Loop
     assert len(ann.channel.from_bot) == 1
 
 
-async def test_a_refused_token_is_one_sentence_and_the_house_runs_on(data_dir: Path, server: Loopback) -> None:
-    async with opened(data_dir, server, token="wrong") as house:
-        house.start()
-        await until(lambda: house.said, "a sentence")
-        await until(lambda: house.tasks[2].done(), "the adapter's end")
+async def test_a_refused_token_is_one_sentence_and_the_server_keeps_running(data_dir: Path, server: Loopback) -> None:
+    async with open_app(data_dir, server, token="wrong") as app:
+        app.start()
+        await until(lambda: app.announcements, "a sentence")
+        await until(lambda: app.tasks[2].done(), "the adapter's end")
 
-        assert house.said == [pytest.approx(house.said[0])]
-        assert "refused the token" in house.said[0]
-        assert not house.tasks[0].done()
-        assert not house.tasks[1].done()
+        assert app.announcements == [pytest.approx(app.announcements[0])]
+        assert "refused the token" in app.announcements[0]
+        assert not app.tasks[0].done()
+        assert not app.tasks[1].done()
 
 
-async def test_a_token_that_is_withdrawn_while_it_runs_is_told_of_too(house: House, server: Loopback) -> None:
-    server.world.token = "another"
+async def test_a_token_that_is_withdrawn_while_running_is_announced_too(app: DiscordApp, server: Loopback) -> None:
+    server.state.token = "another"
     server.gateway.forget_sessions()
 
-    await until(lambda: house.said, "a sentence")
+    await until(lambda: app.announcements, "a sentence")
 
-    assert "refused the token" in house.said[0]
+    assert "refused the token" in app.announcements[0]
 
 
-async def test_no_privileged_intent_is_asked_for(house: House, server: Loopback) -> None:
+async def test_no_privileged_intent_is_asked_for(app: DiscordApp, server: Loopback) -> None:
     privileged = 1 << 1 | 1 << 8 | 1 << 15
 
     assert server.gateway.connected[0].intents & privileged == 0
 
 
 async def test_an_intent_that_discord_does_not_allow_is_done_without(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with opened(data_dir, server, message_content=True) as house:
-        house.start()
-        await house.ready()
+    async with open_app(data_dir, server, message_content=True) as app:
+        app.start()
+        await app.wait_until_ready()
 
         await works(ann)
 
-    assert "message content" in house.said[0]
+    assert "message content" in app.announcements[0]
 
 
-async def test_an_opted_in_intent_is_used(data_dir: Path, server: Loopback, ann: Actor) -> None:
-    server.world.may_read_content = True
-    async with opened(data_dir, server, message_content=True) as house:
-        house.start()
-        await house.ready()
+async def test_an_opted_in_intent_is_used(data_dir: Path, server: Loopback, ann: SimulatedUser) -> None:
+    server.state.may_read_content = True
+    async with open_app(data_dir, server, message_content=True) as app:
+        app.start()
+        await app.wait_until_ready()
 
         assert server.gateway.connected[0].intents & 1 << 15
 
 
-async def test_another_gateway_can_be_named(data_dir: Path, server: Loopback, ann: Actor) -> None:
-    async with opened(data_dir, server, gateway_url=server.gateway_url) as house:
-        house.start()
-        await house.ready()
+async def test_another_gateway_can_be_named(data_dir: Path, server: Loopback, ann: SimulatedUser) -> None:
+    async with open_app(data_dir, server, gateway_url=server.gateway_url) as app:
+        app.start()
+        await app.wait_until_ready()
 
         await works(ann)
 
-    assert not server.world.sent("GET", "/gateway/bot")
+    assert not server.state.sent("GET", "/gateway/bot")
 
 
 async def test_heartbeats_that_nobody_answers_end_the_connection(
-    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, server: Loopback, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adapters.discord.client.HEARTBEAT_S", 1.0)
     server.gateway.heartbeat_ms = 300
-    async with opened(data_dir, server) as house:
-        house.start()
-        await house.ready()
+    async with open_app(data_dir, server) as app:
+        app.start()
+        await app.wait_until_ready()
         server.gateway.is_mute = True
         await until(lambda: "resume" in server.gateway.log, "a resume")
         server.gateway.is_mute = False

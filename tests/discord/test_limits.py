@@ -13,10 +13,10 @@ from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, set
 from adapters.discord.rate_limit import MAX_WAIT_S, WINDOW_S, WRITES_PER_WINDOW, ProgressEditors, RateLimiter
 from bot.errors import PlatformError
 from bot.jobs import Media
-from tests.discord.app_fixture import House
+from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.discord_server_state import MIB
-from tests.discord.simulated_users import Actor, is_finished, until
-from tests.discord.test_conversation import a_photo, imagined, job_of
+from tests.discord.simulated_users import SimulatedUser, is_finished, until
+from tests.discord.test_conversation import a_photo, imagine_and_wait, job_of
 
 
 def noise(side: int) -> bytes:
@@ -29,32 +29,34 @@ def noise(side: int) -> bytes:
 
 
 @pytest.fixture
-def heavy(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def heavy(app: DiscordApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every picture is of more than 10 MiB."""
     data = noise(1900)
-    finish = house.pool._finish
+    finish = app.pool._finish
 
     def made(task):
         done = finish(task)
-        object.__setattr__(done, "pictures", tuple(_with(one, data) for one in done.pictures))
+        object.__setattr__(done, "images", tuple(_with(one, data) for one in done.images))
         return done
 
     def _with(one, data):
         object.__setattr__(one, "media", Media(data, "image/png"))
         return one
 
-    monkeypatch.setattr(house.pool, "_finish", made)
+    monkeypatch.setattr(app.pool, "_finish", made)
 
 
 # ---------------------------------------------------------------- sizes
 
 
-async def test_a_file_over_the_limit_is_made_smaller_and_says_so(house: House, ann: Actor, heavy: None) -> None:
-    message = await imagined(ann)
+async def test_a_file_over_the_limit_is_made_smaller_and_says_so(
+    app: DiscordApp, ann: SimulatedUser, heavy: None
+) -> None:
+    message = await imagine_and_wait(ann)
 
     assert message.attachments[0].filename.endswith(".jpg")
     assert len(message.attachments[0].data) <= 10 * MIB
-    assert "smaller" in message.content
+    assert "Shrunk" in message.content
 
 
 @pytest.mark.parametrize(("limit", "count", "most"), [(50, 1, 24.8), (50, 4, 6.2), (10, 1, 10), (0, 1, 10)])
@@ -62,52 +64,54 @@ def test_what_one_file_may_have(limit: int, count: int, most: float) -> None:
     assert rendering.max_file_bytes(limit * MIB, count) / MIB == pytest.approx(most, abs=0.1)
 
 
-async def test_four_large_pictures_fit_one_request_together(house: House, ann: Actor, heavy: None) -> None:
-    message = await imagined(ann, count=4)
+async def test_four_large_pictures_fit_one_request_together(app: DiscordApp, ann: SimulatedUser, heavy: None) -> None:
+    message = await imagine_and_wait(ann, count=4)
 
     sizes = [len(one.data) for one in message.attachments]
     assert len(sizes) == 4
     assert sum(sizes) < 25 * MIB
 
 
-async def test_a_picture_that_discord_still_finds_too_large_is_made_smaller_again(house: House, ann: Actor) -> None:
-    house.server.fail("PATCH", "/channels/.*/messages/", 413, code=40005)
+async def test_a_picture_that_discord_still_finds_too_large_is_made_smaller_again(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    app.server.fail("PATCH", "/channels/.*/messages/", 413, code=40005)
 
-    message = await imagined(ann)
+    message = await imagine_and_wait(ann)
 
     assert message.attachments
 
 
-async def test_no_upload_that_is_too_large_is_even_fetched(house: House, ann: Actor) -> None:
-    huge = a_photo(house.server)
+async def test_no_upload_that_is_too_large_is_even_fetched(app: DiscordApp, ann: SimulatedUser) -> None:
+    huge = a_photo(app.server)
     huge.data += bytes(11 * MIB)
 
     asked = ann.slash("caption", image=huge)
 
-    assert "too large" in await ann.told(asked)
-    assert house.server.rest.fetched == []
+    assert "too large" in await ann.private_reply(asked)
+    assert app.server.rest.fetched == []
 
 
 # ---------------------------------------------------------------- lengths and words
 
 
-async def test_a_long_prompt_is_cut_and_its_figures_stay(house: House, ann: Actor) -> None:
-    message = await imagined(ann, "a fox " * 333)
+async def test_a_long_prompt_is_cut_and_its_figures_stay(app: DiscordApp, ann: SimulatedUser) -> None:
+    message = await imagine_and_wait(ann, "a fox " * 333)
 
     assert len(message.content) <= 2000
     assert "seed" in message.content
     assert len(message.attachments[0].description or "") <= 1024
 
 
-async def test_words_of_people_have_no_effect(house: House, ann: Actor) -> None:
-    message = await imagined(ann, "@everyone **bold** ||hidden|| <@1> `code` https://example.org/a_b_c")
+async def test_words_of_people_have_no_effect(app: DiscordApp, ann: SimulatedUser) -> None:
+    message = await imagine_and_wait(ann, "@everyone **bold** ||hidden|| <@1> `code` https://example.org/a_b_c")
 
     assert r"\*\*bold\*\*" in message.content
     assert r"\|\|hidden" in message.content
-    bodies = [call.body for call in house.server.world.calls if call.body and "allowed_mentions" in call.body]
+    bodies = [call.body for call in app.server.state.calls if call.body and "allowed_mentions" in call.body]
     assert bodies
     assert all(body["allowed_mentions"].get("parse") == [] for body in bodies)
-    assert house.server.world.sent("POST", "/messages")[0].body["flags"] == 4
+    assert app.server.state.sent("POST", "/messages")[0].body["flags"] == 4
 
 
 @pytest.mark.parametrize("text", ["x" * 5000, "\n".join("y" * 30 for _ in range(200)), "*" * 1999, "\\" * 3000, ""])
@@ -115,53 +119,53 @@ def test_no_text_is_too_long(text: str) -> None:
     assert len(rendering.to_plain_text(text)) <= 2000
 
 
-async def test_a_link_that_ran_out_is_told_of(house: House, ann: Actor) -> None:
-    photo = a_photo(house.server)
-    house.server.world.move_on(90_000)
+async def test_an_expired_link_is_explained(app: DiscordApp, ann: SimulatedUser) -> None:
+    photo = a_photo(app.server)
+    app.server.state.advance_clock(90_000)
 
     asked = ann.slash("caption", image=photo)
-    house.server.world.interactions[asked.token].created = house.server.world.now()
+    app.server.state.interactions[asked.token].created = app.server.state.now()
 
-    assert "send it again" in await ann.told(asked)
+    assert "send it again" in await ann.private_reply(asked)
 
 
-async def test_a_file_that_does_not_come_at_first_is_fetched_again(house: House, ann: Actor) -> None:
-    house.server.rest.cdn_failures = 1
+async def test_a_file_that_does_not_come_at_first_is_fetched_again(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.rest.cdn_failures = 1
 
-    ann.slash("caption", image=a_photo(house.server))
+    ann.slash("caption", image=a_photo(app.server))
 
     assert (await ann.finished()).content
-    assert len(house.server.rest.fetched) == 2
+    assert len(app.server.rest.fetched) == 2
 
 
-async def test_links_to_other_places_are_never_followed(house: House, ann: Actor) -> None:
-    photo = a_photo(house.server)
+async def test_links_to_other_places_are_never_followed(app: DiscordApp, ann: SimulatedUser) -> None:
+    photo = a_photo(app.server)
     photo.url = photo.url.replace("127.0.0.1", "localhost")  # it is there, under a name that is not Discord's
 
     asked = ann.slash("caption", image=photo)
 
-    assert "send it again" in await ann.told(asked)
-    assert house.server.rest.fetched == []
+    assert "send it again" in await ann.private_reply(asked)
+    assert app.server.rest.fetched == []
 
 
 # ---------------------------------------------------------------- rates
 
 
-async def test_many_people_in_one_channel_meet_no_limit(house: House, ann: Actor, real_pace: None) -> None:
+async def test_many_people_in_one_channel_meet_no_limit(app: DiscordApp, ann: SimulatedUser, real_pace: None) -> None:
     for _ in range(4):
         ann.slash("imagine", prompt="a fox")
 
     await until(lambda: len(ann.channel.from_bot) == 4, "all placeholders", 60)
     await until(lambda: all(is_finished(one) for one in ann.channel.from_bot), "all results", 60)
 
-    assert house.server.rest.limits.refused == []
+    assert app.server.rest.limits.refused == []
 
 
-async def test_a_busy_channel_holds_up_no_other(house: House, ann: Actor, real_pace: None) -> None:
+async def test_a_busy_channel_holds_up_no_other(app: DiscordApp, ann: SimulatedUser, real_pace: None) -> None:
     for _ in range(12):
         ann.slash("imagine", prompt="a fox")
     await until(lambda: len(ann.channel.from_bot) >= 4, "some placeholders")
-    other = ann.at(house.server.world.channel())
+    other = ann.in_channel(app.server.state.channel())
 
     other.slash("imagine", prompt="a fox")
     await until(lambda: other.channel.from_bot, "the other's placeholder", 8)
@@ -169,44 +173,44 @@ async def test_a_busy_channel_holds_up_no_other(house: House, ann: Actor, real_p
     assert len(ann.channel.from_bot) < 12
 
 
-async def test_a_storm_of_429_is_waited_out(house: House, ann: Actor) -> None:
-    house.server.fail("POST", "/messages", 429, times=3, delay_s=0)
+async def test_a_storm_of_429_is_waited_out(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.fail("POST", "/messages", 429, times=3, delay_s=0)
 
-    message = await imagined(ann)
+    message = await imagine_and_wait(ann)
 
     assert message.attachments
     assert len(ann.channel.from_bot) == 1
 
 
-async def test_an_answer_that_gets_lost_makes_no_second_message(house: House, ann: Actor) -> None:
-    house.server.fail("POST", "/messages", "lose")
+async def test_an_answer_that_gets_lost_makes_no_second_message(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.fail("POST", "/messages", "lose")
 
-    message = await imagined(ann)
+    message = await imagine_and_wait(ann)
 
     assert message.attachments
-    assert len(house.server.world.sent("POST", "/messages")) == 2
+    assert len(app.server.state.sent("POST", "/messages")) == 2
     assert len(ann.channel.from_bot) == 1
 
 
 @pytest.mark.parametrize("how", [500, 503, "drop", "lose"])
-async def test_an_edit_that_fails_is_repeated(house: House, ann: Actor, how: int | str) -> None:
-    house.server.fail("PATCH", "/channels/", how)
+async def test_an_edit_that_fails_is_repeated(app: DiscordApp, ann: SimulatedUser, how: int | str) -> None:
+    app.server.fail("PATCH", "/channels/", how)
 
-    message = await imagined(ann)
+    message = await imagine_and_wait(ann)
 
     assert message.attachments
 
 
-async def test_a_deferral_that_fails_keeps_nobody_from_their_picture(house: House, ann: Actor) -> None:
-    house.server.fail("POST", "/callback", "drop")
+async def test_a_deferral_that_fails_keeps_nobody_from_their_picture(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.fail("POST", "/callback", "drop")
 
-    assert (await imagined(ann)).attachments
+    assert (await imagine_and_wait(ann)).attachments
 
 
-async def test_an_interaction_that_came_too_late_is_done_all_the_same(house: House, ann: Actor) -> None:
-    house.server.fail("POST", "/callback", 404, code=10062)
+async def test_an_interaction_that_came_too_late_is_done_all_the_same(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.fail("POST", "/callback", 404, code=10062)
 
-    assert (await imagined(ann)).attachments
+    assert (await imagine_and_wait(ann)).attachments
 
 
 # ---------------------------------------------------------------- pace, by itself
@@ -299,13 +303,13 @@ def test_a_thousand_refusals_open_the_breaker_for_a_while() -> None:
     breaker.check()
 
 
-async def test_the_breaker_sees_what_the_library_is_told(house: House, ann: Actor) -> None:
-    house.server.fail("POST", "/messages", 403, code=50013)
+async def test_the_circuit_breaker_counts_the_responses_of_the_library(app: DiscordApp, ann: SimulatedUser) -> None:
+    app.server.fail("POST", "/messages", 403, code=50013)
     ann.slash("imagine", prompt="a fox")
 
-    await ann.at(house.server.world.dm(ann.person)).finished()
+    await ann.in_channel(app.server.state.dm(ann.person)).finished()
 
-    assert len(house.discord.context.circuit_breaker._refused) == 1
+    assert len(app.discord.context.circuit_breaker._refused) == 1
 
 
 # ---------------------------------------------------------------- the two undocumented names
@@ -324,10 +328,10 @@ def test_the_two_names_that_the_library_does_not_promise_are_there() -> None:
     assert Route.BASE == OFFICIAL_API
 
 
-async def test_a_result_of_long_ago_has_buttons_that_work(house: House, ann: Actor) -> None:
-    made = await imagined(ann)
-    house.server.world.move_on(400 * 86_400)
+async def test_a_result_of_long_ago_has_buttons_that_work(app: DiscordApp, ann: SimulatedUser) -> None:
+    made = await imagine_and_wait(ann)
+    app.server.state.advance_clock(400 * 86_400)
 
     ann.press(made, "reroll")
 
-    assert (await job_of(house, await ann.finished(2))).parent
+    assert (await job_of(app, await ann.finished(2))).parent

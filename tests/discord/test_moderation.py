@@ -14,157 +14,159 @@ from adapters.discord import texts
 from adapters.discord.client import application_owner_ids
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
-from tests.discord.app_fixture import MODELS, House, opened
+from tests.discord.app_fixture import MODELS, DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import EVERYTHING, SEND, Message, Person
 from tests.discord.loopback.server import Loopback
-from tests.discord.simulated_users import Actor, until
-from tests.discord.test_conversation import a_photo, imagined
-from tests.discord.test_places import foreign
+from tests.discord.simulated_users import SimulatedUser, until
+from tests.discord.test_conversation import a_photo, imagine_and_wait
+from tests.discord.test_places import where_bot_is_no_member
 from tests.moderation import SOME_WEIGHTS
 
 EDITOR = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
 
 
 @contextlib.asynccontextmanager
-async def living(
+async def run_app(
     data_dir: Path, server: Loopback, *, admins: tuple[str, ...] = (), **safety: Any
-) -> AsyncIterator[House]:
+) -> AsyncIterator[DiscordApp]:
     settings = SafetySettings(**{"classifier": SOME_WEIGHTS, **safety})
-    async with opened(data_dir, server, with_models=(*MODELS, EDITOR), safety=settings, admins=admins) as house:
-        house.start()
-        await house.ready()
-        yield house
+    async with open_app(data_dir, server, with_models=(*MODELS, EDITOR), safety=settings, admins=admins) as app:
+        app.start()
+        await app.wait_until_ready()
+        yield app
 
 
-def adults(ann: Actor) -> Actor:
+def adults(ann: SimulatedUser) -> SimulatedUser:
     """In an age-restricted channel of the same server."""
-    return ann.at(ann.server.world.channel(nsfw=True))
+    return ann.in_channel(ann.server.state.channel(nsfw=True))
 
 
-async def ended(ann: Actor) -> Message:
+async def refused_message(ann: SimulatedUser) -> Message:
     """The next message, once it says that nothing came of it."""
     message = await ann.posted()
     await until(lambda: "weren't charged" in message.content, "a refusal")
     return message
 
 
-async def told(made: Any) -> str:
+async def private_reply(made: Any) -> str:
     await until(lambda: made.texts, "words")
     return str(made.texts[-1])
 
 
-async def test_a_sexual_picture_is_thrown_away_and_told_calmly(data_dir: Path, server: Loopback, ann: Actor) -> None:
-    async with living(data_dir, server):
+async def test_a_sexual_picture_is_deleted_with_a_calm_sentence(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    async with run_app(data_dir, server):
         there = adults(ann)
         there.slash("imagine", prompt="a nude statue")
 
-        message = await ended(there)
+        message = await refused_message(there)
 
     assert message.attachments == []
-    assert "thrown away" in message.content
+    assert "deleted" in message.content
 
 
 @pytest.mark.parametrize(("policy", "spoiler"), [("spoiler", True), ("allow", False)])
 async def test_adults_among_themselves_see_what_their_server_wants(
-    data_dir: Path, server: Loopback, ann: Actor, policy: str, spoiler: bool
+    data_dir: Path, server: Loopback, ann: SimulatedUser, policy: str, spoiler: bool
 ) -> None:
-    async with living(data_dir, server) as house:
+    async with run_app(data_dir, server) as app:
         space: Any = {"platform": "discord", "space_id": str(ann.channel.guild.id)}
-        await house.inner.usecases.moderation.set_policy(is_admin=True, **space, policy=policy)
+        await app.application.usecases.moderation.set_policy(is_admin=True, **space, policy=policy)
 
-        shown = await imagined(adults(ann), "a nude statue")
-        harmless = await imagined(adults(ann), "a statue")
+        shown = await imagine_and_wait(adults(ann), "a nude statue")
+        harmless = await imagine_and_wait(adults(ann), "a statue")
         ann.slash("imagine", prompt="a nude statue")
-        elsewhere = await ended(ann)
+        elsewhere = await refused_message(ann)
 
     assert [one.attachments[0].is_spoiler for one in (shown, harmless)] == [spoiler, False]
     assert elsewhere.attachments == []
 
 
 async def test_private_chats_and_places_without_the_bot_are_no_adult_channels(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with living(data_dir, server, policy="allow"):
-        private = ann.at(server.world.dm(ann.person))
+    async with run_app(data_dir, server, policy="allow"):
+        private = ann.in_channel(server.state.dm(ann.person))
         private.slash("imagine", prompt="a nude statue")
-        there = foreign(ann)
+        there = where_bot_is_no_member(ann)
         there.channel.nsfw = True
         made = there.slash("imagine", prompt="a nude statue")
 
-        assert (await ended(private)).attachments == []
+        assert (await refused_message(private)).attachments == []
         await until(lambda: made.messages and "weren't charged" in made.messages[0].content, "a refusal")
         assert made.messages[0].attachments == []
 
 
 async def test_a_picture_for_adults_does_not_follow_its_person_into_a_private_chat(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with living(data_dir, server, policy="allow") as house:
-        there = ann.at(server.world.channel(nsfw=True, permissions=EVERYTHING & ~SEND))
+    async with run_app(data_dir, server, policy="allow") as app:
+        there = ann.in_channel(server.state.channel(nsfw=True, permissions=EVERYTHING & ~SEND))
         made = there.slash("imagine", prompt="a slow nude statue", steps=10)
         await until(lambda: made.messages and "Working" in made.messages[0].content, "progress")
-        server.world.move_on(14.5 * 60)
-        house.pool.go_on.set()
+        server.state.advance_clock(14.5 * 60)
+        app.pool.go_on.set()
 
-        message = await ann.at(server.world.dm(ann.person)).finished()
+        message = await ann.in_channel(server.state.dm(ann.person)).finished()
 
     assert message.attachments == []
 
 
 async def test_a_picture_for_adults_is_not_shown_again_where_children_may_be(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with living(data_dir, server, policy="allow") as house:
+    async with run_app(data_dir, server, policy="allow") as app:
         there = adults(ann)
-        await imagined(there, "a nude statue")
-        tickets, _ = await house.inner.usecases.jobs.page(await house.person(ann.person.id))
+        await imagine_and_wait(there, "a nude statue")
+        tickets, _ = await app.application.usecases.jobs.list_tickets(await app.person(ann.person.id))
         job_id = tickets[0].job.id[:6]
 
         refused = ann.slash("show", id=job_id)
         again = there.slash("show", id=job_id)
 
-        assert "not shown here" in await told(refused)
+        assert "can't be shown here" in await private_reply(refused)
         await until(lambda: again.messages and again.messages[0].attachments, "the picture")
         assert not any(one.attachments for one in refused.messages)
 
 
 async def test_blocked_words_are_refused_in_a_sentence_that_does_not_repeat_them(
-    data_dir: Path, server: Loopback, ann: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with living(data_dir, server, blocked_words=("broccoli",)):
-        said = await told(ann.slash("imagine", prompt="b r o c c o l i soup"))
+    async with run_app(data_dir, server, blocked_words=("broccoli",)):
+        said = await private_reply(ann.slash("imagine", prompt="b r o c c o l i soup"))
 
-    assert "other words" in said
+    assert "rephrase" in said
     assert "occoli" not in said
     assert ann.channel.from_bot == []
 
 
-async def test_without_a_classifier_strangers_are_told_and_admins_are_served(
-    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+async def test_without_a_classifier_strangers_are_refused_and_admins_are_served(
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
-    async with living(data_dir, server, classifier="models/none", admins=(str(bob.person.id),)) as house:
-        refused = await told(ann.slash("imagine", prompt="unseen"))
-        served = await imagined(bob, "unseen")
+    async with run_app(data_dir, server, classifier="models/none", admins=(str(bob.person.id),)) as app:
+        refused = await private_reply(ann.slash("imagine", prompt="unseen"))
+        served = await imagine_and_wait(bob, "unseen")
 
-        assert house.discord.is_admin(str(bob.person.id))
-        assert not house.discord.is_admin(str(ann.person.id))
+        assert app.discord.is_admin(str(bob.person.id))
+        assert not app.discord.is_admin(str(ann.person.id))
 
     assert "easel models use paint" in refused
     assert served.attachments[0].is_spoiler
-    assert "Nobody checked" in served.content
+    assert "not checked" in served.content
 
 
-async def test_the_applications_owner_is_an_admin(house: House, server: Loopback, ann: Actor) -> None:
-    [owner] = house.discord.context.owner_ids
-    actor = Actor(server, Person(int(owner), "owner"), ann.channel)
+async def test_the_applications_owner_is_an_admin(app: DiscordApp, server: Loopback, ann: SimulatedUser) -> None:
+    [owner] = app.discord.context.owner_ids
+    actor = SimulatedUser(server, Person(int(owner), "owner"), ann.channel)
 
-    made = await imagined(actor)
+    made = await imagine_and_wait(actor)
 
-    job = await house.inner.usecases.chat.of_message("discord", f"{made.channel.id}:{made.id}")
-    assert house.discord.is_admin(owner)
+    job = await app.application.usecases.chat.job_of_message("discord", f"{made.channel.id}:{made.id}")
+    assert app.discord.is_admin(owner)
     assert job is not None
     assert job.origin.is_admin
-    assert not house.discord.is_admin(str(ann.person.id))
+    assert not app.discord.is_admin(str(ann.person.id))
 
 
 def test_a_teams_members_own_the_application_unless_they_only_look() -> None:
@@ -186,17 +188,17 @@ def test_a_teams_members_own_the_application_unless_they_only_look() -> None:
 
 
 async def test_somebody_elses_photo_may_be_asked_about_and_not_edited(
-    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
-    async with living(data_dir, server):
-        photo = bob.say("look", a_photo(server), mention=False)
+    async with run_app(data_dir, server):
+        photo = bob.write_message("look", a_photo(server), mention=False)
 
         refused = await ann.submit(ann.menu(texts.VARY_THIS, photo), "as a painting")
-        said = await told(refused)
+        said = await private_reply(refused)
         ann.menu(texts.CAPTION_THIS, photo)
         caption = await ann.finished()
-        edit = ann.press_anyhow(caption, caption.button("ask").replace(":ask:", ":edit:"))
-        refused_too = await told(await ann.submit(edit, "a hat"))
+        edit = ann.press_unchecked(caption, caption.button("ask").replace(":ask:", ":edit:"))
+        refused_too = await private_reply(await ann.submit(edit, "a hat"))
         own = await bob.submit(bob.menu(texts.VARY_THIS, photo), "as a painting")
         varied = await bob.finished(2)
 
@@ -208,17 +210,17 @@ async def test_somebody_elses_photo_may_be_asked_about_and_not_edited(
 
 
 async def test_what_began_with_ones_photo_is_not_remade_by_others(
-    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
-    async with living(data_dir, server) as house:
+    async with run_app(data_dir, server) as app:
         ann.slash("imagine", prompt="as a painting", image=a_photo(server))
         made = await ann.finished()
 
-        refused = await told(bob.press(made, "reroll"))
+        refused = await private_reply(bob.press(made, "reroll"))
         bob.press(made, "vary")  # of what the bot made of it
         varied = await bob.finished(2)
         space = {"platform": "discord", "space_id": str(ann.channel.guild.id)}
-        await house.inner.usecases.moderation.set_policy(is_admin=True, **space, edit_others=True)
+        await app.application.usecases.moderation.set_policy(is_admin=True, **space, edit_others=True)
         bob.press(made, "reroll")
         again = await bob.finished(3)
 
@@ -228,12 +230,12 @@ async def test_what_began_with_ones_photo_is_not_remade_by_others(
 
 
 async def test_whose_a_forwarded_picture_is_nobody_knows(
-    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
-    async with living(data_dir, server):
+    async with run_app(data_dir, server):
         photo = Message(1, ann.channel, bob.person, attachments=[a_photo(server)])
-        forward = server.world.post(ann.channel, ann.person, snapshots=[photo])
+        forward = server.state.post(ann.channel, ann.person, snapshots=[photo])
 
-        said = await told(await ann.submit(ann.menu(texts.VARY_THIS, forward), "as a painting"))
+        said = await private_reply(await ann.submit(ann.menu(texts.VARY_THIS, forward), "as a painting"))
 
     assert "other people's pictures" in said

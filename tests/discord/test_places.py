@@ -9,7 +9,7 @@ from adapters.discord import texts
 from bot.jobs import JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
-from tests.discord.app_fixture import MODELS, House, opened
+from tests.discord.app_fixture import MODELS, DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import (
     ATTACH,
     EVERYTHING,
@@ -22,17 +22,17 @@ from tests.discord.loopback.discord_server_state import (
     Message,
 )
 from tests.discord.loopback.server import Loopback
-from tests.discord.simulated_users import Actor, is_finished, until
-from tests.discord.test_conversation import a_photo, imagined, imagined_late, job_of
+from tests.discord.simulated_users import SimulatedUser, is_finished, until
+from tests.discord.test_conversation import a_photo, imagine_and_wait, imagined_late, job_of
 from tests.moderation import SOME_WEIGHTS
 
 MINUTE = 60
 
 
-def foreign(ann: Actor) -> Actor:
+def where_bot_is_no_member(ann: SimulatedUser) -> SimulatedUser:
     """In a server that does not have the bot; the person brings it along."""
-    world = ann.server.world
-    return ann.at(world.channel(world.guild(has_bot=False)))
+    state = ann.server.state
+    return ann.in_channel(state.channel(state.guild(has_bot=False)))
 
 
 async def answered(made) -> Message:
@@ -42,8 +42,10 @@ async def answered(made) -> Message:
     return message
 
 
-async def test_where_the_bot_is_no_member_the_answer_itself_becomes_the_result(house: House, ann: Actor) -> None:
-    there = foreign(ann)
+async def test_where_the_bot_is_no_member_the_answer_itself_becomes_the_result(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    there = where_bot_is_no_member(ann)
 
     made = there.slash("imagine", prompt="a red fox")
     message = await answered(made)
@@ -52,21 +54,21 @@ async def test_where_the_bot_is_no_member_the_answer_itself_becomes_the_result(h
     assert message.ephemeral_for is None
     assert message.attachments
     assert "/show" in message.edits[0]["content"]
-    assert not house.server.world.sent("POST", "/channels")
+    assert not app.server.state.sent("POST", "/channels")
 
 
-async def test_a_group_chat_is_answered_the_same_way(house: House, ann: Actor) -> None:
-    world = house.server.world
-    group = Channel(world.new_id(), kind=GROUP, people=[ann.person])
-    world.channels[group.id] = group
+async def test_a_group_chat_is_answered_the_same_way(app: DiscordApp, ann: SimulatedUser) -> None:
+    state = app.server.state
+    group = Channel(state.new_id(), kind=GROUP, people=[ann.person])
+    state.channels[group.id] = group
 
-    message = await answered(ann.at(group).slash("imagine", prompt="a red fox"))
+    message = await answered(ann.in_channel(group).slash("imagine", prompt="a red fox"))
 
     assert message.attachments
 
 
-async def test_buttons_work_there_too(house: House, ann: Actor) -> None:
-    there = foreign(ann)
+async def test_buttons_work_there_too(app: DiscordApp, ann: SimulatedUser) -> None:
+    there = where_bot_is_no_member(ann)
     message = await answered(there.slash("imagine", prompt="a red fox"))
 
     again = await answered(there.press(message, "reroll"))
@@ -78,7 +80,7 @@ async def test_buttons_work_there_too(house: House, ann: Actor) -> None:
 
 
 @pytest.mark.parametrize("lacking", [VIEW, SEND, ATTACH])
-async def test_a_missing_permission_is_said_at_once(house: House, ann: Actor, lacking: int) -> None:
+async def test_a_missing_permission_is_named_immediately(app: DiscordApp, ann: SimulatedUser, lacking: int) -> None:
     ann.channel.permissions = EVERYTHING & ~lacking
 
     message = await answered(ann.slash("imagine", prompt="a red fox"))
@@ -88,113 +90,119 @@ async def test_a_missing_permission_is_said_at_once(house: House, ann: Actor, la
     assert message.attachments
 
 
-async def test_a_thread_needs_the_permission_for_threads(house: House, ann: Actor) -> None:
-    thread = house.server.world.channel(kind=THREAD, parent=ann.channel, permissions=EVERYTHING & ~SEND)
-    closed = house.server.world.channel(kind=THREAD, parent=ann.channel, permissions=EVERYTHING & ~THREADS)
+async def test_a_thread_needs_the_permission_for_threads(app: DiscordApp, ann: SimulatedUser) -> None:
+    thread = app.server.state.channel(kind=THREAD, parent=ann.channel, permissions=EVERYTHING & ~SEND)
+    closed = app.server.state.channel(kind=THREAD, parent=ann.channel, permissions=EVERYTHING & ~THREADS)
 
-    posted = await imagined(ann.at(thread))
-    answer = await answered(ann.at(closed).slash("imagine", prompt="a red fox"))
+    posted = await imagine_and_wait(ann.in_channel(thread))
+    answer = await answered(ann.in_channel(closed).slash("imagine", prompt="a red fox"))
 
     assert posted.webhook is None
     assert answer.webhook is not None
 
 
-async def test_after_a_quarter_of_an_hour_the_result_comes_as_a_private_message(house: House, ann: Actor) -> None:
-    there = foreign(ann)
+async def test_after_a_quarter_of_an_hour_the_result_comes_as_a_private_message(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    there = where_bot_is_no_member(ann)
     made = there.slash("imagine", prompt="a slow fox", steps=10)
     await until(lambda: made.messages and made.messages[0].content, "the placeholder")
     await until(lambda: "Working" in made.messages[0].content, "progress")
-    house.server.world.move_on(14.5 * MINUTE)
-    house.pool.go_on.set()
+    app.server.state.advance_clock(14.5 * MINUTE)
+    app.pool.go_on.set()
 
-    message = await ann.at(house.server.world.dm(ann.person)).finished()
+    message = await ann.in_channel(app.server.state.dm(ann.person)).finished()
 
     assert message.attachments
 
 
-async def test_whoever_takes_no_private_messages_finds_the_result_with_show(house: House, ann: Actor) -> None:
+async def test_whoever_takes_no_private_messages_finds_the_result_with_show(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
     ann.person.blocks_bot = True
-    there = foreign(ann)
+    there = where_bot_is_no_member(ann)
     made = there.slash("imagine", prompt="a slow fox", steps=10)
     await until(lambda: made.messages and made.messages[0].buttons, "the placeholder")
     job_id = made.messages[0].buttons[0].split(":")[2]
-    await until(lambda: house.pool._running, "the job to run")
-    house.server.world.move_on(14.5 * MINUTE)
-    house.pool.go_on.set()
-    person = await house.person(ann.person.id)
-    await house.inner.usecases.jobs.wait(person, job_id)
-    house.server.world.move_on(0)
+    await until(lambda: app.pool._running, "the job to run")
+    app.server.state.advance_clock(14.5 * MINUTE)
+    app.pool.go_on.set()
+    person = await app.person(ann.person.id)
+    await app.application.usecases.jobs.wait_for_job(person, job_id)
+    app.server.state.advance_clock(0)
 
     shown = there.slash("show", id=job_id[:6])
     await until(lambda: shown.messages and shown.messages[0].attachments, "the picture")
 
     assert shown.messages[0].ephemeral_for is ann.person
-    assert (await house.inner.usecases.jobs.get(person, job_id)).job.state is JobState.RENDERED
+    assert (await app.application.usecases.jobs.get_ticket(person, job_id)).job.state is JobState.RENDERED
 
 
-async def test_a_permission_lost_meanwhile_turns_the_result_into_a_private_message(house: House, ann: Actor) -> None:
+async def test_a_permission_lost_meanwhile_turns_the_result_into_a_private_message(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
     ann.slash("imagine", prompt="a slow fox", steps=10)
     await ann.posted()
     ann.channel.permissions = 0
-    house.pool.go_on.set()
+    app.pool.go_on.set()
 
-    message = await ann.at(house.server.world.dm(ann.person)).finished()
+    message = await ann.in_channel(app.server.state.dm(ann.person)).finished()
 
     assert message.attachments
 
 
-async def test_a_deleted_placeholder_is_followed_by_a_new_message(house: House, ann: Actor) -> None:
+async def test_a_deleted_placeholder_is_followed_by_a_new_message(app: DiscordApp, ann: SimulatedUser) -> None:
     ann.slash("imagine", prompt="a slow fox", steps=10)
     placeholder = await ann.posted()
-    house.server.world.remove(placeholder)
-    house.pool.go_on.set()
+    app.server.state.remove(placeholder)
+    app.pool.go_on.set()
 
     message = await ann.finished()
 
     assert message.id != placeholder.id
     assert message.attachments
-    await job_of(house, message)
+    await job_of(app, message)
 
 
-async def test_a_deleted_channel_sends_the_result_in_private(house: House, ann: Actor) -> None:
+async def test_a_deleted_channel_sends_the_result_in_private(app: DiscordApp, ann: SimulatedUser) -> None:
     ann.slash("imagine", prompt="a slow fox", steps=10)
     await ann.posted()
-    del house.server.world.channels[ann.channel.id]
-    house.pool.go_on.set()
+    del app.server.state.channels[ann.channel.id]
+    app.pool.go_on.set()
 
-    assert (await ann.at(house.server.world.dm(ann.person)).finished()).attachments
+    assert (await ann.in_channel(app.server.state.dm(ann.person)).finished()).attachments
 
 
-async def test_a_locked_thread_sends_the_result_in_private(house: House, ann: Actor) -> None:
-    thread = house.server.world.channel(kind=THREAD, parent=ann.channel)
-    ann.at(thread).slash("imagine", prompt="a slow fox", steps=10)
-    await ann.at(thread).posted()
+async def test_a_locked_thread_sends_the_result_in_private(app: DiscordApp, ann: SimulatedUser) -> None:
+    thread = app.server.state.channel(kind=THREAD, parent=ann.channel)
+    ann.in_channel(thread).slash("imagine", prompt="a slow fox", steps=10)
+    await ann.in_channel(thread).posted()
     thread.is_locked = True
-    house.pool.go_on.set()
+    app.pool.go_on.set()
 
-    assert (await ann.at(house.server.world.dm(ann.person)).finished()).attachments
+    assert (await ann.in_channel(app.server.state.dm(ann.person)).finished()).attachments
 
 
-async def test_a_deleted_question_is_answered_all_the_same(house: House, ann: Actor) -> None:
-    made = await imagined(ann)
-    house.pool.go_on.clear()
-    question = ann.say("what is it?", reply_to=made)
-    house.server.world.remove(question)
+async def test_a_deleted_question_is_answered_all_the_same(app: DiscordApp, ann: SimulatedUser) -> None:
+    made = await imagine_and_wait(ann)
+    app.pool.go_on.clear()
+    question = ann.write_message("what is it?", reply_to=made)
+    app.server.state.remove(question)
 
     assert (await ann.finished(2)).content
 
 
-async def test_a_message_older_than_an_hour_is_answered_by_a_new_one(house: House, ann: Actor) -> None:
-    placeholder, message = await imagined_late(house, ann)
+async def test_a_message_older_than_an_hour_is_answered_by_a_new_one(app: DiscordApp, ann: SimulatedUser) -> None:
+    placeholder, message = await imagined_late(app, ann)
 
     assert message.reply_to == placeholder.id
     assert message.attachments
 
 
-async def test_a_spoiler_stays_one(house: House, ann: Actor) -> None:
-    hidden = a_photo(house.server, "SPOILER_photo.png")
+async def test_a_spoiler_stays_one(app: DiscordApp, ann: SimulatedUser) -> None:
+    hidden = a_photo(app.server, "SPOILER_photo.png")
 
-    made = await imagined(ann, image=hidden)
+    made = await imagine_and_wait(ann, image=hidden)
     ann.press(made, "reroll")
     again = await ann.finished(2)
 
@@ -203,17 +211,17 @@ async def test_a_spoiler_stays_one(house: House, ann: Actor) -> None:
 
 
 async def test_what_comes_of_a_spoiler_by_words_is_one(
-    data_dir: Path, server: Loopback, ann: Actor, bob: Actor
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:
     editor = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
     safety = SafetySettings(classifier=SOME_WEIGHTS, edit_others=True)
-    async with opened(data_dir, server, with_models=(*MODELS, editor), safety=safety) as house:
-        house.start()
-        await house.ready()
-        photo = bob.say("look", a_photo(server, "SPOILER_photo.png"), mention=False)
+    async with open_app(data_dir, server, with_models=(*MODELS, editor), safety=safety) as app:
+        app.start()
+        await app.wait_until_ready()
+        photo = bob.write_message("look", a_photo(server, "SPOILER_photo.png"), mention=False)
         await ann.submit(ann.menu(texts.VARY_THIS, photo), "as a painting")
         varied = await ann.finished(1)
-        ann.say("give it a green hat", reply_to=varied)
+        ann.write_message("give it a green hat", reply_to=varied)
         ann.press(await ann.posted(2), "edit")
         edited = await ann.finished(3)
         ann.slash("describe", image=a_photo(server, "SPOILER_photo.png"))
@@ -223,9 +231,9 @@ async def test_what_comes_of_a_spoiler_by_words_is_one(
     assert [one.attachments[0].is_spoiler for one in (varied, edited, picked)] == [True] * 3
 
 
-async def test_the_preview_of_a_spoiler_is_one(house: House, ann: Actor) -> None:
-    there = ann.at(house.server.world.channel(nsfw=True))
-    there.slash("imagine", prompt="a slow fox", steps=10, image=a_photo(house.server, "SPOILER_photo.png"))
+async def test_the_preview_of_a_spoiler_is_one(app: DiscordApp, ann: SimulatedUser) -> None:
+    there = ann.in_channel(app.server.state.channel(nsfw=True))
+    there.slash("imagine", prompt="a slow fox", steps=10, image=a_photo(app.server, "SPOILER_photo.png"))
     message = await there.posted()
 
     await until(lambda: message.attachments, "a preview")
@@ -233,49 +241,51 @@ async def test_the_preview_of_a_spoiler_is_one(house: House, ann: Actor) -> None
     assert message.attachments[0].filename == "SPOILER_preview.jpg"
 
 
-async def test_a_thread_is_as_restricted_as_its_channel(house: House, ann: Actor) -> None:
-    parent = house.server.world.channel(nsfw=True)
-    thread = house.server.world.channel(kind=THREAD, parent=parent)
-    house.server.gateway.tell("GUILD_CREATE", parent.guild.json())
+async def test_a_thread_is_as_restricted_as_its_channel(app: DiscordApp, ann: SimulatedUser) -> None:
+    parent = app.server.state.channel(nsfw=True)
+    thread = app.server.state.channel(kind=THREAD, parent=parent)
+    app.server.gateway.dispatch("GUILD_CREATE", parent.guild.json())
 
-    made = await imagined(ann.at(thread))
+    made = await imagine_and_wait(ann.in_channel(thread))
 
-    job = await job_of(house, made)
+    job = await job_of(app, made)
     assert job.origin.age_restricted is True
     assert job.origin.thread_id == str(thread.id)
 
 
-async def test_a_mention_where_the_bot_may_not_write_is_answered_in_private(house: House, ann: Actor) -> None:
+async def test_a_mention_where_the_bot_may_not_write_is_answered_in_private(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
     ann.channel.permissions = EVERYTHING & ~SEND
 
-    ann.say("what is it?", a_photo(house.server))
+    ann.write_message("what is it?", a_photo(app.server))
 
-    assert "It is what is it?" in (await ann.at(house.server.world.dm(ann.person)).finished()).content
+    assert "It is what is it?" in (await ann.in_channel(app.server.state.dm(ann.person)).finished()).content
 
 
-async def test_an_answer_by_token_that_was_taken_away_comes_in_private(house: House, ann: Actor) -> None:
-    made = foreign(ann).slash("imagine", prompt="a slow fox", steps=10)
+async def test_an_answer_by_token_that_was_taken_away_comes_in_private(app: DiscordApp, ann: SimulatedUser) -> None:
+    made = where_bot_is_no_member(ann).slash("imagine", prompt="a slow fox", steps=10)
     await until(lambda: made.messages and made.messages[0].buttons, "the placeholder")
-    house.server.world.remove(made.messages[0])
-    house.pool.go_on.set()
+    app.server.state.remove(made.messages[0])
+    app.pool.go_on.set()
 
-    assert (await ann.at(house.server.world.dm(ann.person)).finished()).attachments
+    assert (await ann.in_channel(app.server.state.dm(ann.person)).finished()).attachments
 
 
-async def test_age_restricted_channels_are_told_to_the_core(house: House, ann: Actor) -> None:
-    there = ann.at(house.server.world.channel(nsfw=True))
+async def test_the_core_knows_age_restricted_channels(app: DiscordApp, ann: SimulatedUser) -> None:
+    there = ann.in_channel(app.server.state.channel(nsfw=True))
 
-    made = await imagined(there)
+    made = await imagine_and_wait(there)
 
-    job = await job_of(house, made)
+    job = await job_of(app, made)
     assert job.origin.age_restricted is True
     assert job.origin.space_id == str(there.channel.guild.id)
 
 
-async def test_the_language_comes_from_the_person(house: House, ann: Actor) -> None:
+async def test_the_language_comes_from_the_person(app: DiscordApp, ann: SimulatedUser) -> None:
     ann.person.locale = "pt-BR"
 
-    made = await imagined(ann)
+    made = await imagine_and_wait(ann)
 
-    job = await job_of(house, made)
+    job = await job_of(app, made)
     assert job.origin.locale == "pt-BR"

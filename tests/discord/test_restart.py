@@ -3,32 +3,33 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from adapters.discord import actions
-from composition.settings import ROOT
-from tests.discord.app_fixture import opened
+from tests.discord.app_fixture import open_app
 from tests.discord.loopback.server import Loopback
-from tests.discord.simulated_users import Actor, until
-from tests.discord.test_conversation import a_photo, imagined, job_of
+from tests.discord.simulated_users import SimulatedUser, until
+from tests.discord.test_conversation import a_photo, imagine_and_wait, job_of
+from tests.fork_server import client
+from tests.fork_server.client import Forks
 
 STEPS = 12
 
 
-async def test_a_running_job_comes_back_to_its_placeholder(data_dir: Path, server: Loopback, ann: Actor) -> None:
-    async with opened(data_dir, server) as first:
+async def test_a_running_job_comes_back_to_its_placeholder(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
+        await first.wait_until_ready()
         asked = ann.slash("imagine", prompt="a slow fox", steps=STEPS)
         placeholder = await ann.posted()
         await until(lambda: "Step" in placeholder.content or "Working" in placeholder.content, "progress")
         await until(lambda: not asked.messages, "the deferral to go")
     before = len(placeholder.edits)
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
         await until(lambda: len(placeholder.edits) > before, "progress after the restart")
         second.pool.go_on.set()
@@ -50,26 +51,26 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         await go_on.wait()
         await act(turn)
 
-    monkeypatch.setattr(actions, "act", wait)
+    monkeypatch.setattr(actions, "handle_event", wait)
     return go_on
 
 
 async def test_what_was_acknowledged_and_not_done_is_done_after_a_restart_once(
-    data_dir: Path, server: Loopback, ann: Actor, stuck: asyncio.Event
+    data_dir: Path, server: Loopback, ann: SimulatedUser, stuck: asyncio.Event
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
+        await first.wait_until_ready()
         asked = ann.slash("imagine", prompt="a red fox")
         await until(lambda: asked.answers, "the deferral")
         await asyncio.sleep(0.1)
     stuck.set()
     for _ in range(2):
-        async with opened(data_dir, server) as later:
+        async with open_app(data_dir, server) as later:
             later.start()
             message = await ann.finished()
             await asyncio.sleep(0.3)
-            assert await later.storage.inbox.waiting("discord") == []
+            assert await later.storage.inbox.pending_events("discord") == []
 
     assert message.attachments
     assert len(ann.channel.from_bot) == 1
@@ -77,38 +78,38 @@ async def test_what_was_acknowledged_and_not_done_is_done_after_a_restart_once(
 
 
 async def test_what_was_kept_but_never_acknowledged_is_done_too(
-    data_dir: Path, server: Loopback, ann: Actor, stuck: asyncio.Event
+    data_dir: Path, server: Loopback, ann: SimulatedUser, stuck: asyncio.Event
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
+        await first.wait_until_ready()
         server.fail("POST", "/callback", "hang")
         ann.slash("imagine", prompt="a red fox")
-        await until(lambda: server.world.sent("POST", "/callback"), "the deferral")
+        await until(lambda: server.state.sent("POST", "/callback"), "the deferral")
     stuck.set()
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
 
         assert (await ann.finished()).attachments
 
 
 async def test_a_job_that_was_accepted_just_before_the_end_is_made_once(
-    data_dir: Path, server: Loopback, ann: Actor, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, server: Loopback, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
-        monkeypatch.setattr(first.storage.inbox, "done", never)
+        await first.wait_until_ready()
+        monkeypatch.setattr(first.storage.inbox, "mark_done", never)
         ann.slash("imagine", prompt="a red fox")
         await ann.finished()
-        assert len(await first.storage.inbox.waiting("discord")) == 1
-    async with opened(data_dir, server) as second:
+        assert len(await first.storage.inbox.pending_events("discord")) == 1
+    async with open_app(data_dir, server) as second:
         second.start()
-        while await second.storage.inbox.waiting("discord"):  # noqa: ASYNC110 - asked from outside
+        while await second.storage.inbox.pending_events("discord"):  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.02)
         person = await second.person(ann.person.id)
 
-        jobs, _ = await second.inner.usecases.jobs.page(person)
+        jobs, _ = await second.application.usecases.jobs.list_tickets(person)
 
         assert len(jobs) == 1
         assert len(ann.channel.from_bot) == 1
@@ -119,49 +120,51 @@ async def never(*_: object) -> None:
 
 
 async def test_a_question_in_a_message_is_answered_after_a_restart(
-    data_dir: Path, server: Loopback, ann: Actor, stuck: asyncio.Event
+    data_dir: Path, server: Loopback, ann: SimulatedUser, stuck: asyncio.Event
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
-        ann.say("what is it?", a_photo(server))
-        while not await first.storage.inbox.waiting("discord"):  # noqa: ASYNC110 - asked from outside
+        await first.wait_until_ready()
+        ann.write_message("what is it?", a_photo(server))
+        while not await first.storage.inbox.pending_events("discord"):  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.02)
     stuck.set()
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
 
         assert "It is what is it?" in (await ann.finished()).content
 
 
-async def test_a_modal_that_was_open_over_a_restart_still_works(data_dir: Path, server: Loopback, ann: Actor) -> None:
-    world = server.world
-    photo = world.post(ann.channel, ann.person, mentions=[world.bot], attachments=[a_photo(server)])
-    async with opened(data_dir, server) as first:
+async def test_a_modal_that_was_open_over_a_restart_still_works(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    state = server.state
+    photo = state.post(ann.channel, ann.person, mentions=[state.bot], attachments=[a_photo(server)])
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
+        await first.wait_until_ready()
         opened_modal = ann.menu("Ask about this image", photo)
         await until(lambda: opened_modal.modal, "the modal")
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
-        await second.ready()
+        await second.wait_until_ready()
         await ann.submit(opened_modal, "what is it?")
 
         assert "It is what is it?" in (await ann.finished()).content
 
 
-async def test_replies_to_messages_of_an_earlier_life_are_understood(
-    data_dir: Path, server: Loopback, ann: Actor
+async def test_replies_to_messages_from_before_a_restart_are_understood(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
-        made = await imagined(ann)
+        await first.wait_until_ready()
+        made = await imagine_and_wait(ann)
         job = await job_of(first, made)
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
-        await second.ready()
-        ann.say("what is it?", reply_to=made)
+        await second.wait_until_ready()
+        ann.write_message("what is it?", reply_to=made)
 
         answer = await job_of(second, await ann.finished(2))
 
@@ -169,18 +172,18 @@ async def test_replies_to_messages_of_an_earlier_life_are_understood(
 
 
 async def test_short_answers_after_a_restart_reach_their_person(
-    data_dir: Path, server: Loopback, ann: Actor, stuck: asyncio.Event
+    data_dir: Path, server: Loopback, ann: SimulatedUser, stuck: asyncio.Event
 ) -> None:
-    async with opened(data_dir, server) as first:
+    async with open_app(data_dir, server) as first:
         first.start()
-        await first.ready()
+        await first.wait_until_ready()
         asked = ann.slash("queue")
         await until(lambda: asked.answers, "the deferral")
         await asyncio.sleep(0.1)
     stuck.set()
-    async with opened(data_dir, server) as second:
+    async with open_app(data_dir, server) as second:
         second.start()
-        await until(lambda: any("waiting" in one for one in asked.texts), "the answer")
+        await until(lambda: any("queue is empty" in one for one in asked.texts), "the answer")
 
         assert all(one.ephemeral_for is ann.person for one in asked.messages)
 
@@ -191,7 +194,7 @@ async def test_short_answers_after_a_restart_reach_their_person(
 class Serve:
     """`main.py serve` with engines that do what the prompt says, on a loopback Discord."""
 
-    def __init__(self, data_dir: Path, server: Loopback, admin: int) -> None:
+    def __init__(self, data_dir: Path, server: Loopback, admin: int, forks: Forks) -> None:
         environ = {
             **os.environ,
             "EASEL_DATA_DIR": str(data_dir),
@@ -204,10 +207,7 @@ class Serve:
         }
         self.log = data_dir / "server.txt"
         with self.log.open("a") as log:
-            command = [sys.executable, "-m", "tests.crash.server"]
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, env=environ, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = client.start(["-m", "tests.crash.server"], forks, env=environ, output=log)
 
     def kill(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -217,17 +217,17 @@ class Serve:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_job_that_runs_at_a_sigkill_is_delivered_by_the_next_process(
-    tmp_path: Path, server: Loopback, ann: Actor
+    tmp_path: Path, server: Loopback, ann: SimulatedUser, server_forks: Forks
 ) -> None:
-    first = Serve(tmp_path, server, ann.person.id)
+    first = Serve(tmp_path, server, ann.person.id, server_forks)
     try:
-        await until(lambda: server.world.commands or first.process.poll() is not None, first.log.read_text(), 90)
+        await until(lambda: server.state.commands or first.process.poll() is not None, first.log.read_text(), 90)
         ann.slash("imagine", prompt="a red fox sleep=0.1", seed=7, steps=40, count=4)
         placeholder = await ann.posted()
         await until(lambda: placeholder.edits, "progress", 90)
     finally:
         first.kill()
-    second = Serve(tmp_path, server, ann.person.id)
+    second = Serve(tmp_path, server, ann.person.id, server_forks)
     try:
         await until(lambda: len(placeholder.attachments) == 4, "the result", 100)
     finally:

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: repositories in the real layouts, and everything that can go wrong on the way.
+"""A small Hugging Face hub on loopback: repositories in the real layouts, and fault injection for downloads.
 
 As a program: `python -m tests.hub.server FOLDER` serves each `FOLDER/ORG/NAME` as a repository and prints its address.
 """
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = (".safetensors", ".bin", ".ckpt", ".msgpack")
-"""What the hub keeps apart from git, and names by SHA-256."""
+LFS_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".msgpack")
+"""Files that the hub stores with Git LFS, identified by SHA-256."""
 
 
 @dataclass
@@ -34,17 +34,17 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What happens to requests for one path; `times` is how often (a large number: always)."""
+    """A fault for requests of one path; `times`: how often it occurs."""
 
     kind: str
     times: int = 1
     after: int = 0
-    """Bytes of the body that go out first."""
+    """Bytes of the body that are sent first."""
     methods: tuple[str, ...] = ("GET",)
 
 
 @dataclass(frozen=True)
-class Asked:
+class HubRequest:
     method: str
     path: str
     start: int
@@ -55,12 +55,12 @@ class Asked:
 class Hub:
     repos: dict[str, Repo] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
-    """By the file's path, or "api" for the description of a repository."""
-    asked: list[Asked] = field(default_factory=list)
-    sent: dict[str, int] = field(default_factory=dict)
-    """Bytes of each file that went out."""
+    """By the file's path, or "api" for the repository's metadata."""
+    requests: list[HubRequest] = field(default_factory=list)
+    bytes_sent: dict[str, int] = field(default_factory=dict)
+    """Bytes sent of each file."""
     slow_s: float = 0.0
-    """Seconds between two parts of a body, of 64 KiB each."""
+    """Seconds between parts of a body, 64 KiB each."""
     url: str = ""
     released: threading.Event = field(default_factory=threading.Event)
 
@@ -74,19 +74,19 @@ class Hub:
         self.repos[name] = Repo(dict(files), commit, **more)
         return self.repos[name]
 
-    def fault(self, path: str) -> Fault | None:
-        found = self.faults.get(path)
-        if found is None or found.times <= 0:
+    def take_fault(self, path: str) -> Fault | None:
+        fault = self.faults.get(path)
+        if fault is None or fault.times <= 0:
             return None
-        found.times -= 1
-        return found
+        fault.times -= 1
+        return fault
 
-    def gets(self, path: str) -> list[Asked]:
-        return [one for one in self.asked if one.method == "GET" and one.path.endswith(f"/{path}")]
+    def get_requests(self, path: str) -> list[HubRequest]:
+        return [request for request in self.requests if request.method == "GET" and request.path.endswith(f"/{path}")]
 
 
 @contextmanager
-def serving() -> Iterator[Hub]:
+def serve_hub() -> Iterator[Hub]:
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
     server.daemon_threads = True
@@ -107,25 +107,25 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Quiet: what was asked is recorded."""
+        """No log: `Hub.requests` records them."""
 
     def do_HEAD(self) -> None:
-        self._answer()
+        self._respond()
 
     def do_GET(self) -> None:
-        self._answer()
+        self._respond()
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        wanted = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
+        start = self.headers.get("Range", "").removeprefix("bytes=").partition("-")[0]
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        self.hub.asked.append(Asked(self.command, path, int(wanted or 0), token))
+        self.hub.requests.append(HubRequest(self.command, path, int(start or 0), token))
         if path.startswith("/api/models/"):
             self._describe(path.removeprefix("/api/models/"), token)
         elif "/resolve/" in path:
             name, _, rest = path.strip("/").partition("/resolve/")
             revision, _, file = rest.partition("/")
-            self._file(name, revision, file, int(wanted or 0), token)
+            self._file(name, revision, file, int(start or 0), token)
         else:
             self._refuse(404, "RepoNotFound")
 
@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _open(self, name: str, token: str) -> Repo | None:
-        """The repository, or None after a refusal as the hub makes it."""
+        """The repository, or None after an error response like the hub's."""
         repo = self.hub.repos.get(name)
         if repo is None:
             self._refuse(401 if not token else 404, "RepoNotFound")
@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _describe(self, rest: str, token: str) -> None:
         name, _, revision = rest.partition("/revision/")
-        fault = self.hub.fault("api")
+        fault = self.hub.take_fault("api")
         if fault is not None:
             self._refuse(int(fault.kind), Retry_After="0")
             return
@@ -183,12 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _sibling(self, path: str, data: bytes, *, has_sizes: bool) -> dict[str, Any]:
-        about: dict[str, Any] = {"rfilename": path}
+        sibling: dict[str, Any] = {"rfilename": path}
         if has_sizes:
-            about |= {"size": len(data), "blobId": etag_of("x", data)}
-            if path.endswith(LARGE):
-                about["lfs"] = {"sha256": etag_of(path, data), "size": len(data), "pointerSize": 130}
-        return about
+            sibling |= {"size": len(data), "blobId": etag_of("x", data)}
+            if path.endswith(LFS_SUFFIXES):
+                sibling["lfs"] = {"sha256": etag_of(path, data), "size": len(data), "pointerSize": 130}
+        return sibling
 
     def _file(self, name: str, revision: str, path: str, start: int, token: str) -> None:
         repo = self._open(name, token)
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(404, "EntryNotFound")
             return
         fault = self.hub.faults.get(path)
-        fault = self.hub.fault(path) if fault is not None and self.command in fault.methods else None
+        fault = self.hub.take_fault(path) if fault is not None and self.command in fault.methods else None
         if fault is not None and fault.kind.isdigit():
             self._refuse(int(fault.kind), Retry_After="0.1")
             return
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{etag}"')
         self.send_header("X-Repo-Commit", repo.commit)
-        if path.endswith(LARGE):
+        if path.endswith(LFS_SUFFIXES):
             self.send_header("X-Linked-Size", str(len(data)))
             self.send_header("X-Linked-Etag", f'"{etag}"')
         self.end_headers()
@@ -243,19 +243,19 @@ class _Handler(BaseHTTPRequestHandler):
             except OSError:
                 self.close_connection = True
                 return
-            self.hub.sent[path] = self.hub.sent.get(path, 0) + len(part)
+            self.hub.bytes_sent[path] = self.hub.bytes_sent.get(path, 0) + len(part)
             if self.hub.slow_s and self.hub.released.wait(self.hub.slow_s):
                 return
 
 
 def etag_of(path: str, data: bytes) -> str:
-    if path.endswith(LARGE):
+    if path.endswith(LFS_SUFFIXES):
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
 
 def main() -> None:
-    with serving() as hub:
+    with serve_hub() as hub:
         for folder in sorted(Path(sys.argv[1]).glob("*/*")):
             hub.add("/".join(folder.parts[-2:]), folder, licence="apache-2.0")
         print(hub.url, flush=True)  # noqa: T201

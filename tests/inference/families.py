@@ -1,4 +1,4 @@
-"""Tiny models of the families that the presets name, with random weights, saved as ordinary folders."""
+"""Tiny models of the presets' families, with random weights, saved as ordinary folders."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ CHAT = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 
 def save_sdxl(folder: Path) -> Path:
-    """Two text encoders, and the size as a condition."""
+    """Two text encoders, and size conditioning."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     text = CLIPTextConfig(
@@ -72,7 +72,7 @@ def save_klein(folder: Path) -> Path:
 
 
 def save_z_image(folder: Path) -> Path:
-    """Z-Image: one stream of text and picture tokens."""
+    """Z-Image: one stream of text and image tokens."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer(512)
     tokenizer.chat_template = CHAT

@@ -1,4 +1,4 @@
-"""Whole tiny models in one file, named as the first programs for Stable Diffusion named their weights."""
+"""Complete tiny models in one file, with the weight names of Stable Diffusion's original code."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ SMALL: dict[str, dict[str, dict[str, Any]]] = {
         "text_encoder_2": {"num_hidden_layers": 2, "intermediate_size": 32, "hidden_size": 96, "projection_dim": 96},
     },
 }  # fmt: skip
-"""What is other than in the real layouts. The words' width tells the family, so it stays where it is looked at."""
+"""Differences from the real layouts. The width of the text embeddings stays, because it identifies the family."""
 DECODER = {
     "block_out_channels": [32, 32, 32, 32], "layers_per_block": 1, "sample_size": 64, "down_block_types": None,
     "up_block_types": None,
@@ -41,22 +41,22 @@ MERGES = 100
 
 
 def make_layouts(folder: Path) -> Path:
-    """The real layouts, made small."""
+    """The real layouts with small sizes."""
     shutil.copytree(single_file.LAYOUTS, folder)
-    merges = (folder / single_file.MERGES).read_text(encoding="utf-8").splitlines()[:MERGES]
-    (folder / single_file.MERGES).write_text("\n".join(merges), encoding="utf-8")
+    merges = (folder / single_file.BPE_MERGES_FILE).read_text(encoding="utf-8").splitlines()[:MERGES]
+    (folder / single_file.BPE_MERGES_FILE).write_text("\n".join(merges), encoding="utf-8")
     for family, parts in SMALL.items():
         decoder = {key: value for key, value in DECODER.items() if value is not None}
         for part, values in {**parts, "vae": decoder}.items():
             path = folder / family / part / "config.json"
-            words = {"vocab_size": 512 + MERGES + 2} if part.startswith("text_encoder") else {}
-            heads = {"num_attention_heads": 2} if words and family == "sdxl" else {}
-            path.write_text(json.dumps(json.loads(path.read_text()) | values | words | heads))
+            vocabulary = {"vocab_size": 512 + MERGES + 2} if part.startswith("text_encoder") else {}
+            heads = {"num_attention_heads": 2} if vocabulary and family == "sdxl" else {}
+            path.write_text(json.dumps(json.loads(path.read_text()) | values | vocabulary | heads))
     return folder
 
 
 def save_single(path: Path, layouts: Path, family: str) -> dict[str, torch.nn.Module]:
-    """Random weights of the family in one file; and the parts that they are of."""
+    """Save random weights of the family in one file; returns their components."""
     torch.manual_seed(0)
     folder = layouts / family
     parts: dict[str, Any] = {
@@ -75,12 +75,12 @@ def weights_of(parts: dict[str, Any]) -> dict[str, torch.Tensor]:
     unet, vae = parts["unet"], parts["vae"]
     layers = int(unet.config.layers_per_block)
     has_two = "text_encoder_2" in parts
-    words = "conditioner.embedders.0." if has_two else "cond_stage_model."
+    prefix = "conditioner.embedders.0." if has_two else "cond_stage_model."
     weights = {UNET + _unet_name(name, layers): value for name, value in unet.state_dict().items()}
     blocks = len(vae.config.block_out_channels)
     weights |= {VAE + _vae_name(name, blocks): _as_conv(name, value) for name, value in vae.state_dict().items()}
     text = parts["text_encoder"].state_dict()
-    weights |= {f"{words}transformer.text_model.{name.removeprefix('text_model.')}": text[name] for name in text}
+    weights |= {f"{prefix}transformer.text_model.{name.removeprefix('text_model.')}": text[name] for name in text}
     if has_two:
         weights |= _open_clip(parts["text_encoder_2"])
     return {name: value.contiguous().clone() for name, value in weights.items()}
@@ -102,18 +102,18 @@ def _unet_name(name: str, layers: int) -> str:
     for ours, theirs in _UNET.items():
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
-    words = name.split(".")
-    if words[0] == "mid_block":
-        place = {"resnets": 2 * int(words[2]), "attentions": 1}[words[1]]
-        return ".".join(["middle_block", str(place), *_inner(words[1], words[3:])])
-    block, kind, number, rest = int(words[1]), words[2], int(words[3]), words[4:]
+    parts = name.split(".")
+    if parts[0] == "mid_block":
+        index = {"resnets": 2 * int(parts[2]), "attentions": 1}[parts[1]]
+        return ".".join(["middle_block", str(index), *_inner(parts[1], parts[3:])])
+    block, kind, number, rest = int(parts[1]), parts[2], int(parts[3]), parts[4:]
     if kind == "downsamplers":
         return ".".join(["input_blocks", str((layers + 1) * (block + 1)), "0.op", *rest[1:]])
     if kind == "upsamplers":
         at = (layers + 1) * block + layers
-        return ".".join(["output_blocks", str(at), "2", *rest])  # after an attention, which need not be there
+        return ".".join(["output_blocks", str(at), "2", *rest])  # after an optional attention
     side = "0" if kind == "resnets" else "1"
-    if words[0] == "down_blocks":
+    if parts[0] == "down_blocks":
         at = (layers + 1) * block + number + 1
         return ".".join(["input_blocks", str(at), side, *_inner(kind, rest)])
     return ".".join(["output_blocks", str((layers + 1) * block + number), side, *_inner(kind, rest)])
@@ -143,7 +143,7 @@ def _vae_name(name: str, blocks: int) -> str:
 
 
 def _as_conv(name: str, value: torch.Tensor) -> torch.Tensor:
-    """The decoder's attention was made of convolutions."""
+    """The decoder's attention originally consists of convolutions."""
     is_weight = ".attentions.0.to_" in name and name.endswith("weight")
     return value[:, :, None, None] if is_weight else value
 

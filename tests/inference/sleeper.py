@@ -1,4 +1,4 @@
-"""A child process that ends only when it is killed: `python -m tests.inference.sleeper`."""
+"""A child process that runs until it is killed: `python -m tests.inference.sleeper`."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Diffusers and BLIP-2 in one real child process, and the starter models where they are."""
+"""Diffusers and BLIP-2 in one real child process, and the starter models if they are present."""
 
 import dataclasses
 import io
@@ -11,16 +11,16 @@ from PIL import Image, PngImagePlugin
 from bot.errors import JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
-from bot.ports import Described, Done, Measured, Progress, TaskImage
-from inference.images.service import PictureService
-from inference.ipc.process import ROOT
+from bot.ports import Measurement, ModelCapabilities, Progress, TaskImage, TaskOutput
+from inference.images.service import ImageService
+from inference.ipc.environment import ROOT
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, png
 from tests.inference.tiny import save_blip, save_diffusion
 
-PAINTING = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
-READING = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
+IMAGE_OPTIONS = {"steps": 4, "guidance_scale": 3.0, "width": 32, "height": 32, "negative_prompt": "", "sampler": ""}
+VISION_OPTIONS = {"num_beams": 1, "temperature": 0.0, "top_p": 1.0, "min_new_tokens": 3, "max_new_tokens": 6}
 STARTERS = ROOT / "models"
-ENGINES = "inference.engine.base:build"
+ENGINES = "inference.engine.base:build_engine"
 VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,109 +39,111 @@ def models(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(models):
+async def pool(models, forked_workers):
     async with (
-        PictureService() as pictures,
-        open_pool(list(models.values()), engines=ENGINES, pictures=pictures, threads=1, max_warm=3) as pool,
+        ImageService() as encoder,
+        open_pool(
+            list(models.values()), engine_factory=ENGINES, encoder=encoder, threads=1, max_loaded_models=3
+        ) as pool,
     ):
         yield pool
 
 
-def painting(models, **options: Any):
-    return make_task(model=models["image"], options=PAINTING | options)
+def image_task(models, **options: Any):
+    return make_task(model=models["image"], options=IMAGE_OPTIONS | options)
 
 
-def reading(models, name="opt", *, question="", colour="red", **options: Any):
-    picture = Media(png(Image.new("RGB", (20, 20), colour)), "image/png")
+def vision_task(models, name="opt", *, question="", colour="red", **options: Any):
+    image = Media(png(Image.new("RGB", (20, 20), colour)), "image/png")
     return make_task(
         "",
         command="ask" if question else "caption",
         task=VISUAL_QUESTION_ANSWERING if question else IMAGE_TO_TEXT,
         model=models[name],
-        options=READING | options | ({"question": question} if question else {}),
-        images=(TaskImage("init", picture),),
+        options=VISION_OPTIONS | options | ({"question": question} if question else {}),
+        images=(TaskImage("init", image),),
     )
 
 
 @in_one_loop
 @pytest.mark.timeout(300)  # the child imports torch and Diffusers first
-async def test_a_picture_comes_encoded_with_what_made_it(pool, models):
-    events = await collect(pool, painting(models))
+async def test_an_image_is_encoded_with_its_generation_metadata(pool, models):
+    events = await collect(pool, image_task(models))
 
-    done = events[-1]
-    assert isinstance(done, Done)
-    image = Image.open(io.BytesIO(done.pictures[0].media.data))
+    output = events[-1]
+    assert isinstance(output, TaskOutput)
+    image = Image.open(io.BytesIO(output.images[0].media.data))
     assert isinstance(image, PngImagePlugin.PngImageFile)
     assert image.size == (32, 32)
-    assert image.text["parameters"] == done.pictures[0].parameters
-    assert "Sampler: ddim" in done.pictures[0].parameters
-    assert [e.form["revision"] for e in events if isinstance(e, Described)] == [done.revision]
-    assert {e.what for e in events if isinstance(e, Measured)} == {"load", "pass", "step", "job"}
+    assert image.text["parameters"] == output.images[0].parameters
+    assert "Sampler: ddim" in output.images[0].parameters
+    assert [e.capabilities["revision"] for e in events if isinstance(e, ModelCapabilities)] == [output.revision]
+    assert {e.what for e in events if isinstance(e, Measurement)} == {"load", "pass", "step", "job"}
 
 
 @in_one_loop
 async def test_the_same_request_gives_the_same_file(pool, models):
-    first, second = [await finish(pool, painting(models)) for _ in range(2)]
+    first, second = [await finish(pool, image_task(models)) for _ in range(2)]
 
-    assert first.pictures[0].media.data == second.pictures[0].media.data
-
-
-@in_one_loop
-async def test_a_picture_of_four_is_the_one_that_its_seed_makes_alone(pool, models):
-    four = await finish(pool, painting(models, count=4))
-    alone = await finish(pool, painting(models, seed=9))
-
-    assert four.pictures[2].media.data == alone.pictures[0].media.data
+    assert first.images[0].media.data == second.images[0].media.data
 
 
 @in_one_loop
-async def test_a_picture_can_begin_with_another(pool, models):
+async def test_an_image_of_several_equals_the_one_of_its_seed_alone(pool, models):
+    four = await finish(pool, image_task(models, count=4))
+    alone = await finish(pool, image_task(models, seed=9))
+
+    assert four.images[2].media.data == alone.images[0].media.data
+
+
+@in_one_loop
+async def test_an_image_can_start_from_another(pool, models):
     init = TaskImage("init", Media(png(Image.new("RGB", (64, 32), "red")), "image/png"))
-    task = dataclasses.replace(painting(models, strength=0.5), task=IMAGE_TO_IMAGE, images=(init,))
+    task = dataclasses.replace(image_task(models, strength=0.5), task=IMAGE_TO_IMAGE, images=(init,))
 
     events = await collect(pool, task)
 
     assert [e.step for e in events if isinstance(e, Progress)] == [1, 2]
-    assert "Denoising strength: 0.5" in events[-1].pictures[0].parameters
+    assert "Denoising strength: 0.5" in events[-1].images[0].parameters
 
 
 @in_one_loop
-async def test_a_picture_is_cancelled_at_the_next_step(pool, models):
+async def test_an_image_is_cancelled_at_the_next_step(pool, models):
     with pytest.raises(JobCancelled):
-        await collect(pool, painting(models, steps=900), at={2: lambda: pool.cancel("job")})
+        await collect(pool, image_task(models, steps=900), at={2: lambda: pool.cancel_task("job")})
 
-    assert (await finish(pool, painting(models))).pictures
-    assert pool.statuses()[0].restarts == 0
+    assert (await finish(pool, image_task(models))).images
+    assert pool.device_statuses()[0].restarts == 0
 
 
 @in_one_loop
-async def test_previews_come_while_somebody_watches(pool, models):
-    events = await collect(pool, dataclasses.replace(painting(models, steps=200), watched=True))
+async def test_previews_are_made_on_request(pool, models):
+    events = await collect(pool, dataclasses.replace(image_task(models, steps=200), wants_previews=True))
 
     assert any(isinstance(event, Progress) and event.preview for event in events)
 
 
 @in_one_loop
 @pytest.mark.parametrize("name", ["opt", "t5"])
-async def test_a_question_gets_an_answer_token_by_token(pool, models, name):
-    events = await collect(pool, reading(models, name, question="what is on the red background ?"))
+async def test_a_question_is_answered_token_by_token(pool, models, name):
+    events = await collect(pool, vision_task(models, name, question="what is on the red background ?"))
 
     steps = [(e.step, e.steps) for e in events if isinstance(e, Progress) and e.note == ""]
     assert 3 <= len(steps) <= 6
     assert all(total == 6 for _, total in steps)
     assert events[-1].text is not None
-    assert "token" in {e.what for e in events if isinstance(e, Measured)}
+    assert "token" in {e.what for e in events if isinstance(e, Measurement)}
 
 
 @in_one_loop
 async def test_an_answer_is_cancelled_at_the_next_token(pool, models):
-    task = reading(models, question="what is it ?", min_new_tokens=90, max_new_tokens=90)
+    task = vision_task(models, question="what is it ?", min_new_tokens=90, max_new_tokens=90)
 
     with pytest.raises(JobCancelled):
-        await collect(pool, task, at={2: lambda: pool.cancel("job")})
+        await collect(pool, task, at={2: lambda: pool.cancel_task("job")})
 
-    assert (await finish(pool, reading(models))).text is not None
-    assert pool.statuses()[0].restarts == 0
+    assert (await finish(pool, vision_task(models))).text is not None
+    assert pool.device_statuses()[0].restarts == 0
 
 
 # ---------------------------------------------------------------- the starter models
@@ -149,12 +151,12 @@ async def test_an_answer_is_cancelled_at_the_next_token(pool, models):
 
 @in_one_loop
 @pytest.mark.skipif(not (STARTERS / "starter-image/unet").exists(), reason="the starter weights are not here")
-async def test_the_starter_model_paints_the_background_it_is_asked_for(pool):
+async def test_the_starter_model_generates_the_background_of_its_prompt(pool):
     model = make_model("starter-image", repo="models/starter-image", demo=True)
-    options = PAINTING | {"steps": 12, "guidance_scale": 2.5, "width": 128, "height": 128}
-    done = await finish(pool, make_task("a red circle on a purple background", model=model, options=options))
+    options = IMAGE_OPTIONS | {"steps": 12, "guidance_scale": 2.5, "width": 128, "height": 128}
+    output = await finish(pool, make_task("a red circle on a purple background", model=model, options=options))
 
-    image = Image.open(io.BytesIO(done.pictures[0].media.data)).convert("RGB").resize((8, 8))
+    image = Image.open(io.BytesIO(output.images[0].media.data)).convert("RGB").resize((8, 8))
     red, green, blue = image.tobytes()[:3]
     assert green < min(red, blue)
 
@@ -165,7 +167,7 @@ async def test_the_starter_model_paints_the_background_it_is_asked_for(pool):
 )
 async def test_the_starter_model_answers_a_question(pool):
     model = make_model("starter-vision", repo="models/starter-vision", demo=True, tasks=VISION_TASKS)
-    task = reading({"opt": model}, question="What colour is the background?", colour="red", max_new_tokens=20)
-    done = await finish(pool, task)
+    task = vision_task({"opt": model}, question="What colour is the background?", colour="red", max_new_tokens=20)
+    output = await finish(pool, task)
 
-    assert done.text
+    assert output.text

@@ -29,7 +29,7 @@ WORDS = ("a", "fox", "cat", "on", "the", "red", "blue", "background", "Question"
 
 
 def make_tokenizer(max_length: int = 16) -> PreTrainedTokenizerFast:
-    """One token for each known word; the rest is [UNK]."""
+    """One token for each known word; other words are [UNK]."""
     vocabulary = {word: n for n, word in enumerate(["[PAD]", "[UNK]", "[BOS]", "[EOS]", *WORDS])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -66,7 +66,7 @@ def save_diffusion(folder: Path, *, halvings: int = 3) -> Path:
 
 
 def save_editor(folder: Path) -> Path:
-    """An InstructPix2Pix pipeline: its UNet also sees the picture's latents."""
+    """An InstructPix2Pix pipeline, whose UNet also gets the input image's latents."""
     torch.manual_seed(0)
     tokenizer = make_tokenizer()
     StableDiffusionInstructPix2PixPipeline(
@@ -123,7 +123,7 @@ def _make_text_encoder(vocabulary: int) -> CLIPTextModel:
 
 
 def save_blip(folder: Path, language: str = "opt") -> Path:
-    """A BLIP-2 with an OPT ("opt") or Flan-T5 ("t5") language model; looks at 16 x 16 pixels."""
+    """A BLIP-2 with an OPT ("opt") or Flan-T5 ("t5") language model, for 16 x 16 pixels."""
     torch.manual_seed(0)
     image = BlipImageProcessorPil(size={"height": 16, "width": 16})
     processor = Blip2Processor(image, make_tokenizer(512), num_query_tokens=4)

@@ -44,9 +44,9 @@ async def storage(data_dir):
 
 @pytest.fixture
 async def ann(storage):
-    return await storage.people.identify("discord", "1", "Ann")
+    return await storage.people.identify_account("discord", "1", "Ann")
 
 
 @pytest.fixture
 async def ben(storage):
-    return await storage.people.identify("discord", "2", "Ben")
+    return await storage.people.identify_account("discord", "2", "Ben")

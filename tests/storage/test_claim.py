@@ -8,7 +8,7 @@ import time_machine
 from bot.jobs import JobState
 from tests.storage.factories import PLENTY, accept, claim, make_new_job, make_offer, render, requeue
 
-TWO = {"models": frozenset({"fox", "owl"}), "warm": frozenset({"owl"})}
+TWO = {"models": frozenset({"fox", "owl"}), "loaded": frozenset({"owl"})}
 
 
 async def start_and_end(storage, count, **overrides):
@@ -24,7 +24,9 @@ async def start_and_end(storage, count, **overrides):
 
 
 async def people(storage, count, start=100):
-    return [await storage.people.identify("discord", str(start + number), "Somebody") for number in range(count)]
+    return [
+        await storage.people.identify_account("discord", str(start + number), "Somebody") for number in range(count)
+    ]
 
 
 async def test_a_claimed_job_runs_under_its_first_attempt(storage, ann):
@@ -193,21 +195,21 @@ async def test_nothing_is_due_when_nothing_is_backed_off(storage, ann):
 
 async def test_a_job_that_must_run_alone_goes_first_but_only_to_an_idle_device(storage, ann, ben):
     [lonely] = await accept(storage, ann)
-    await requeue(storage, await claim(storage), alone=True)
+    await requeue(storage, await claim(storage), exclusive=True)
     [other] = await accept(storage, ben)
 
-    assert (await claim(storage, idle=False, swap_wait_s=60.0)).id == other.id
-    assert await claim(storage, idle=False, swap_wait_s=60.0) is None
-    assert (await claim(storage, idle=True)).id == lonely.id
+    assert (await claim(storage, is_idle=False, swap_wait_s=60.0)).id == other.id
+    assert await claim(storage, is_idle=False, swap_wait_s=60.0) is None
+    assert (await claim(storage, is_idle=True)).id == lonely.id
 
 
 async def test_a_busy_device_runs_dry_for_a_job_that_must_run_alone(storage, ann, ben):
     [lonely] = await accept(storage, ann)
-    await requeue(storage, await claim(storage), alone=True)
+    await requeue(storage, await claim(storage), exclusive=True)
     await accept(storage, ben, 3)
 
-    assert await claim(storage, idle=False, swap_wait_s=0.0) is None
-    assert (await claim(storage, idle=True, swap_wait_s=0.0)).id == lonely.id
+    assert await claim(storage, is_idle=False, swap_wait_s=0.0) is None
+    assert (await claim(storage, is_idle=True, swap_wait_s=0.0)).id == lonely.id
 
 
 async def test_a_one_shot_command_runs_only_its_own_jobs(storage, ann):
@@ -269,23 +271,28 @@ async def test_states_are_counted(storage, ann):
     await accept(storage, ann, 4)
     await claim(storage)
     await render(storage, await claim(storage))
-    counts = await storage.jobs.counts()
+    counts = await storage.jobs.count_by_state()
 
     assert (counts[JobState.QUEUED], counts[JobState.RUNNING], counts[JobState.DELIVERED]) == (2, 1, 1)
     assert counts[JobState.DEAD] == 0
 
 
 async def test_an_offer_without_models_gets_nothing(storage, ann):
-    await storage.jobs.accept([make_new_job(ann)], key=None, limits=PLENTY)
+    await storage.jobs.accept_jobs([make_new_job(ann)], key=None, limits=PLENTY)
 
-    offer = make_offer(models=frozenset(), warm=frozenset())
-    assert await storage.jobs.claim(offer, max_running=2, lease_s=60, swap_wait_s=0) is None
+    offer = make_offer(models=frozenset(), loaded=frozenset())
+    assert await storage.jobs.claim_job(offer, max_running=2, lease_s=60, swap_wait_s=0) is None
 
 
 async def test_a_busy_device_runs_dry_for_a_model_that_it_cannot_load_beside_what_runs(storage, ann, ben):
     await accept(storage, ann, model="owl")
     await accept(storage, ben, 9, model="fox")
-    offer = {"models": frozenset({"fox"}), "warm": frozenset({"fox"}), "later": frozenset({"owl"}), "idle": False}
+    offer = {
+        "models": frozenset({"fox"}),
+        "loaded": frozenset({"fox"}),
+        "deferred": frozenset({"owl"}),
+        "is_idle": False,
+    }
 
     assert (await claim(storage, **offer, swap_wait_s=20.0)).model == "fox"
     assert await claim(storage, **offer, swap_wait_s=0.0) is None
@@ -295,18 +302,18 @@ async def test_a_busy_device_runs_dry_for_a_model_that_it_cannot_load_beside_wha
 async def test_a_device_that_has_just_loaded_a_model_is_not_made_to_load_another(storage, ann, ben):
     await accept(storage, ann, model="owl")
     await accept(storage, ben, 9, model="fox")
-    late = {"models": frozenset({"fox", "owl"}), "warm": frozenset({"fox"}), "swap_wait_s": 0.05}
+    late = {"models": frozenset({"fox", "owl"}), "loaded": frozenset({"fox"}), "swap_wait_s": 0.05}
     await asyncio.sleep(0.06)
 
-    assert (await claim(storage, **late, settled_s=0.04)).model == "fox"
-    assert (await claim(storage, **late, settled_s=0.05)).model == "owl"
+    assert (await claim(storage, **late, since_load_s=0.04)).model == "fox"
+    assert (await claim(storage, **late, since_load_s=0.05)).model == "owl"
 
 
 async def test_a_job_that_must_run_alone_is_waited_for_though_its_model_is_full(storage, ann, ben):
     await accept(storage, ann, model="owl")
-    await requeue(storage, await claim(storage, models=frozenset({"owl"})), alone=True)
+    await requeue(storage, await claim(storage, models=frozenset({"owl"})), exclusive=True)
     await accept(storage, ben, model="fox")
-    full = {"models": frozenset({"fox"}), "full": frozenset({"owl"}), "idle": False, "swap_wait_s": 0.0}
+    full = {"models": frozenset({"fox"}), "full": frozenset({"owl"}), "is_idle": False, "swap_wait_s": 0.0}
 
     assert await claim(storage, **full) is None
 
@@ -320,7 +327,7 @@ async def test_nobody_starves_where_eight_share_a_device(storage, ann):
     running: list[Any] = []
     order: list[str] = []
     while len(order) < 90:
-        job = await claim(storage, idle=not running)
+        job = await claim(storage, is_idle=not running)
         if job is not None:
             running.append(job)
             order.append(job.owner)

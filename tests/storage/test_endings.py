@@ -14,7 +14,7 @@ WRONG = JobError(code="engine_failed", message="It went wrong.", incident="abcd"
 
 
 async def usage(storage, person):
-    spent = await storage.ledger.usage(person.id, datetime.now(UTC).date().isoformat())
+    spent = await storage.ledger.daily_usage(person.id, datetime.now(UTC).date().isoformat())
     return spent.used, spent.reserved
 
 
@@ -32,7 +32,7 @@ async def test_a_job_that_wants_no_delivery_is_delivered_at_once(storage, ann):
     done = await render(storage, await claim(storage))
 
     assert done.state == JobState.DELIVERED
-    assert done == await storage.jobs.get(done.id, ann.id)
+    assert done == await storage.jobs.get_job(done.id, ann.id)
 
 
 async def test_result_pictures_belong_to_the_owner_of_the_job(storage, ann, ben):
@@ -40,18 +40,18 @@ async def test_result_pictures_belong_to_the_owner_of_the_job(storage, ann, ben)
     media_id = "a" * 64
     await render(storage, await claim(storage), media=(make_picture(media_id, alt="a fox"),))
 
-    assert (await storage.media.picture(media_id, ann.id)).alt == "a fox"
+    assert (await storage.media.get_image(media_id, ann.id)).alt == "a fox"
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELLED])
 async def test_an_ending_without_result_refunds_fully(storage, ann, state):
     await accept(storage, ann, cost=2.0)
     job = await claim(storage)
-    ended = await storage.jobs.end(job.id, job.attempt, state, WRONG, used_s=1.0)
+    ended = await storage.jobs.end_job(job.id, job.attempt, state, WRONG, used_s=1.0)
 
     assert (ended.state, ended.error) == (state, WRONG)
     assert await usage(storage, ann) == (0.0, 0.0)
-    assert await storage.ledger.problems() == []
+    assert await storage.ledger.find_imbalances() == []
 
 
 async def test_a_job_ends_only_in_states_that_are_ends(storage, ann):
@@ -59,32 +59,32 @@ async def test_a_job_ends_only_in_states_that_are_ends(storage, ann):
     job = await claim(storage)
 
     with pytest.raises(ValueError, match="queued"):
-        await storage.jobs.end(job.id, job.attempt, JobState.QUEUED, None)
+        await storage.jobs.end_job(job.id, job.attempt, JobState.QUEUED, None)
 
 
 async def test_the_result_of_a_lost_claim_is_discarded(storage, ann):
     await accept(storage, ann)
     old = await claim(storage)
-    await storage.jobs.recover(max_interruptions=10)
+    await storage.jobs.requeue_interrupted(max_interruptions=10)
     new = await claim(storage)
 
     assert await render(storage, old) is None
-    assert await storage.jobs.end(old.id, old.attempt, JobState.FAILED, WRONG) is None
+    assert await storage.jobs.end_job(old.id, old.attempt, JobState.FAILED, WRONG) is None
     assert await requeue(storage, old) is None
     assert (await render(storage, new)).result == make_result()
     assert await render(storage, new) is None
-    assert await storage.ledger.problems() == []
+    assert await storage.ledger.find_imbalances() == []
 
 
 async def test_of_many_endings_at_once_one_counts(storage, ann):
     await accept(storage, ann)
     job = await claim(storage)
     endings = [render(storage, job), render(storage, job), requeue(storage, job)]
-    endings += [storage.jobs.end(job.id, job.attempt, JobState.FAILED, WRONG), render(storage, job)]
+    endings += [storage.jobs.end_job(job.id, job.attempt, JobState.FAILED, WRONG), render(storage, job)]
     answers = await asyncio.gather(*endings)
 
     assert sum(answer is not None for answer in answers) == 1
-    assert await storage.ledger.problems() == []
+    assert await storage.ledger.find_imbalances() == []
 
 
 async def test_a_queued_job_is_cancelled_at_once_and_twice_is_once(storage, ann):
@@ -103,11 +103,11 @@ async def test_a_running_job_is_asked_to_stop_and_its_device_hears_of_it(storage
     job = await claim(storage)
     asked = await storage.jobs.request_cancel(job.id, ann.id)
     again = await storage.jobs.request_cancel(job.id, ann.id)
-    renewed = await storage.jobs.renew({job.id: job.attempt}, 60.0)
+    renewed = await storage.jobs.renew_leases({job.id: job.attempt}, 60.0)
 
     assert (asked.state, asked.cancel_requested) == (JobState.RUNNING, True)
     assert again == asked
-    assert renewed.cancel == {job.id}
+    assert renewed.cancel_requested == {job.id}
     assert renewed.lost == frozenset()
 
 
@@ -153,9 +153,9 @@ async def test_only_queued_jobs_of_other_models_are_stranded(storage, ann):
     [ended] = await accept(storage, ann, model="gone")
     await storage.jobs.request_cancel(ended.id, ann.id)
 
-    assert [job.id for job in await storage.jobs.stranded(["fox"], 9)] == [first.id, second.id]
-    assert [job.id for job in await storage.jobs.stranded(["fox"], 1)] == [first.id]
-    assert await storage.jobs.stranded(["fox", "gone"], 9) == []
+    assert [job.id for job in await storage.jobs.orphaned(["fox"], 9)] == [first.id, second.id]
+    assert [job.id for job in await storage.jobs.orphaned(["fox"], 1)] == [first.id]
+    assert await storage.jobs.orphaned(["fox", "gone"], 9) == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ async def test_recovery_returns_all_running_jobs_in_their_order(storage, ann):
     jobs = await accept(storage, ann, 4)
     for _ in range(3):
         await claim(storage, max_running=9)
-    returned = await storage.jobs.recover(max_interruptions=10)
+    returned = await storage.jobs.requeue_interrupted(max_interruptions=10)
     claimed = [await claim(storage, max_running=9) for _ in range(4)]
 
     assert returned == 3
@@ -188,11 +188,11 @@ async def test_recovery_gives_up_a_job_that_was_interrupted_too_often(storage, a
     [job] = await accept(storage, ann)
     for _ in range(2):
         await claim(storage)
-        assert await storage.jobs.recover(max_interruptions=2) == 1
+        assert await storage.jobs.requeue_interrupted(max_interruptions=2) == 1
     await claim(storage)
 
-    assert await storage.jobs.recover(max_interruptions=2) == 0
-    ended = await storage.jobs.get(job.id, ann.id)
+    assert await storage.jobs.requeue_interrupted(max_interruptions=2) == 0
+    ended = await storage.jobs.get_job(job.id, ann.id)
     assert (ended.state, ended.error.code) == (JobState.FAILED, "interrupted_too_often")
     assert await usage(storage, ann) == (0.0, 0.0)
 
@@ -202,8 +202,8 @@ async def test_recovery_cancels_what_was_to_be_cancelled(storage, ann):
     await claim(storage)
     await storage.jobs.request_cancel(job.id, ann.id)
 
-    assert await storage.jobs.recover(max_interruptions=10) == 0
-    assert (await storage.jobs.get(job.id, ann.id)).state == JobState.CANCELLED
+    assert await storage.jobs.requeue_interrupted(max_interruptions=10) == 0
+    assert (await storage.jobs.get_job(job.id, ann.id)).state == JobState.CANCELLED
 
 
 async def test_only_jobs_whose_lease_ran_out_are_rescued(storage, ann):
@@ -211,13 +211,13 @@ async def test_only_jobs_whose_lease_ran_out_are_rescued(storage, ann):
     await claim(storage, lease_s=60.0)
     kept = await claim(storage, lease_s=60.0)
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=50)):
-        await storage.jobs.renew({kept.id: kept.attempt}, 60.0)
-        assert await storage.jobs.rescue(max_interruptions=10) == 0
+        await storage.jobs.renew_leases({kept.id: kept.attempt}, 60.0)
+        assert await storage.jobs.requeue_expired(max_interruptions=10) == 0
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=70)):
-        assert await storage.jobs.rescue(max_interruptions=10) == 1
+        assert await storage.jobs.requeue_expired(max_interruptions=10) == 1
 
-    assert (await storage.jobs.get(first.id, ann.id)).state == JobState.QUEUED
-    assert (await storage.jobs.get(second.id, ann.id)).state == JobState.RUNNING
+    assert (await storage.jobs.get_job(first.id, ann.id)).state == JobState.QUEUED
+    assert (await storage.jobs.get_job(second.id, ann.id)).state == JobState.RUNNING
 
 
 async def test_leases_of_others_are_lost(storage, ann):
@@ -225,7 +225,7 @@ async def test_leases_of_others_are_lost(storage, ann):
     mine, returned = await claim(storage), await claim(storage)
     await requeue(storage, returned)
     leases = {mine.id: mine.attempt, returned.id: returned.attempt, "unknown": 1}
-    renewed = await storage.jobs.renew(leases, 60.0)
+    renewed = await storage.jobs.renew_leases(leases, 60.0)
 
     assert renewed.lost == {returned.id, "unknown"}
 
@@ -249,9 +249,9 @@ async def test_a_job_is_found_by_a_prefix_that_only_it_has(storage, ann, ben):
     await accept(storage, ann, id="abceaaaaaaaaaaaa")
     await accept(storage, ben, id="abcdbbbbbbbbbbbb")
 
-    assert (await storage.jobs.get("abcd", ann.id)).id == first.id
-    assert (await storage.jobs.get("abcdaaaaaaaaaaaa", None)).id == first.id
+    assert (await storage.jobs.get_job("abcd", ann.id)).id == first.id
+    assert (await storage.jobs.get_job("abcdaaaaaaaaaaaa", None)).id == first.id
     await accept(storage, ann, id="abcdcccccccccccc")
     for name in ("abc", "abcd", "abcz", "", "%", "abcdbbbbbbbbbbbb"):
         with pytest.raises(JobNotFound):
-            await storage.jobs.get(name, ann.id)
+            await storage.jobs.get_job(name, ann.id)

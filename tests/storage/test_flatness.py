@@ -8,12 +8,12 @@ from sqlalchemy import Engine, event, insert
 
 from bot.jobs import JobState
 from bot.ports import Offer, Person
-from storage.claim import Claim
-from storage.dialect import url_of
-from storage.mapping import new_row
+from storage.claim import ClaimJob
+from storage.dialect import database_url
+from storage.mapping import to_row
 from storage.migration import migrate
 from storage.schema import job, person, person_load, person_share, space, space_share, utcnow
-from storage.sqlite import Sqlite
+from storage.sqlite import SqliteDialect
 from tests.storage.factories import make_new_job
 
 MANY = 10_000
@@ -22,8 +22,8 @@ MODELS = ("fox", "owl", "elk", "bat")
 
 @pytest.fixture
 def engine(tmp_path, fresh_database):
-    dialect = Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=1)
-    engine = dialect.migrator()
+    dialect = SqliteDialect(database_url("", tmp_path), busy_timeout_ms=200, readers=1)
+    engine = dialect.open_migrator()
     migrate(engine, dialect, tmp_path)
     yield engine
     engine.dispose()
@@ -38,7 +38,7 @@ def fill(engine: Engine, count: int, persons: int, spaces: int) -> None:
     for seq in range(1, count + 1):
         owner = people[seq % persons]
         new = make_new_job(Person(id=owner, name=""), space=place_of[owner], model=MODELS[seq % 2])
-        jobs.append({**new_row(new, seq, now), "space": place_of[owner]})
+        jobs.append({**to_row(new, seq, now), "space": place_of[owner]})
     each = count // persons
     shares = [
         {"space": place, "person": name, "vtime": number / 7} for number, (name, place) in enumerate(place_of.items())
@@ -60,12 +60,12 @@ def fill(engine: Engine, count: int, persons: int, spaces: int) -> None:
         tx.execute(insert(person_load), [{"person": name, "running": 0, "outstanding": each} for name in people])
 
 
-def wish(models: tuple[str, ...] = MODELS, warm: tuple[str, ...] = ("owl",), max_running: int = 10**6) -> Claim:
-    offer = Offer(device="cpu", models=frozenset(models), warm=frozenset(warm))
-    return Claim(offer, max_running, lease_s=60.0, swap_wait_s=60.0, only=None)
+def wish(models: tuple[str, ...] = MODELS, warm: tuple[str, ...] = ("owl",), max_running: int = 10**6) -> ClaimJob:
+    offer = Offer(device="cpu", models=frozenset(models), loaded=frozenset(warm))
+    return ClaimJob(offer, max_running, lease_s=60.0, swap_wait_s=60.0, only=None)
 
 
-def claim_ms(engine: Engine, claim: Claim) -> float:
+def claim_ms(engine: Engine, claim: ClaimJob) -> float:
     """The median of ten claims, without the commit, which costs what the disk costs."""
     times = []
     with engine.connect() as tx, tx.begin():
@@ -80,8 +80,8 @@ def claim_ms(engine: Engine, claim: Claim) -> float:
 @pytest.mark.parametrize(("persons", "spaces"), [(1, 1), (1000, 1), (1000, 1000)])
 def test_a_claim_costs_the_same_however_long_the_queue(engine, tmp_path, persons, spaces):
     fill(engine, MANY, persons, spaces)
-    few = Sqlite(url_of(f"sqlite:///{tmp_path}/few.db", tmp_path), busy_timeout_ms=200, readers=1)
-    small = few.migrator()
+    few = SqliteDialect(database_url(f"sqlite:///{tmp_path}/few.db", tmp_path), busy_timeout_ms=200, readers=1)
+    small = few.open_migrator()
     migrate(small, few, tmp_path)
     fill(small, 20, 1, 1)
     short, long = claim_ms(small, wish()), claim_ms(engine, wish())

@@ -6,7 +6,7 @@ from tests.storage.factories import accept, claim, render
 
 async def found(storage, person, q="", **overrides):
     asked = {"state": None, "before": None, "limit": 50, **overrides}
-    jobs, _ = await storage.history.page(person.id, q=q, **asked)
+    jobs, _ = await storage.history.list_jobs(person.id, q=q, **asked)
     return [job.id for job in jobs]
 
 
@@ -14,7 +14,7 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(storage, ann)
     jobs = await accept(storage, ann, 7)
     seen, before = [], None
     for _ in range(3):
-        page, before = await storage.history.page(ann.id, state=None, q="", before=before, limit=3)
+        page, before = await storage.history.list_jobs(ann.id, state=None, q="", before=before, limit=3)
         seen += [job.id for job in page]
 
     assert seen == [job.id for job in reversed(jobs)]
@@ -23,16 +23,16 @@ async def test_pages_go_from_the_newest_to_the_oldest_without_gaps(storage, ann)
 
 async def test_a_full_last_page_promises_no_more(storage, ann):
     await accept(storage, ann, 3)
-    _, following = await storage.history.page(ann.id, state=None, q="", before=None, limit=3)
+    _, following = await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=3)
 
     assert following is None
 
 
 async def test_newcomers_do_not_shift_the_pages(storage, ann):
     old = await accept(storage, ann, 4)
-    first, before = await storage.history.page(ann.id, state=None, q="", before=None, limit=2)
+    first, before = await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=2)
     await accept(storage, ann, 5)
-    second, _ = await storage.history.page(ann.id, state=None, q="", before=before, limit=2)
+    second, _ = await storage.history.list_jobs(ann.id, state=None, q="", before=before, limit=2)
 
     assert [job.id for job in first + second] == [job.id for job in reversed(old)]
 
@@ -66,15 +66,15 @@ async def test_jobs_of_one_state_can_be_asked_for(storage, ann):
     ],
 )
 async def test_words_prefixes_and_scripts_without_spaces_are_found(storage, ann, text, q):
-    [job] = await accept(storage, ann, needle=text)
-    await accept(storage, ann, needle="something else entirely")
+    [job] = await accept(storage, ann, search_text=text)
+    await accept(storage, ann, search_text="something else entirely")
 
     assert await found(storage, ann, q) == [job.id]
 
 
 @pytest.mark.parametrize("q", ["purple zebra", "ocket", "猫窗", "NOT rocket", "owner", "text:rocket", '"', "*", "---"])
 async def test_what_is_not_there_is_not_found(storage, ann, q):
-    await accept(storage, ann, needle="a purple rocket 一只猫坐在窗台上")
+    await accept(storage, ann, search_text="a purple rocket 一只猫坐在窗台上")
 
     assert await found(storage, ann, q) == []
 
@@ -83,13 +83,13 @@ async def test_what_is_not_there_is_not_found(storage, ann, q):
     "q", ["'", '"', '""', "(", ")", "*", "^", ":", "-a", "a*b", "NEAR(", "{x}", "\\", ";--", "\0", "a\0b", "\ud83e"]
 )
 async def test_no_character_is_special(storage, ann, q):
-    await accept(storage, ann, needle="nothing of the kind")
+    await accept(storage, ann, search_text="nothing of the kind")
 
     await found(storage, ann, q)
 
 
 async def test_answers_are_searched_too_and_spaces_alone_are_no_search(storage, ann):
-    [job] = await accept(storage, ann, needle="what is this?")
+    [job] = await accept(storage, ann, search_text="what is this?")
     await render(storage, await claim(storage), text="a lighthouse on a cliff")
 
     assert await found(storage, ann, "this lighthouse") == [job.id]
@@ -97,16 +97,16 @@ async def test_answers_are_searched_too_and_spaces_alone_are_no_search(storage, 
 
 
 async def test_a_job_without_words_is_found_by_its_caption(storage, ann):
-    [job] = await accept(storage, ann, needle="")
+    [job] = await accept(storage, ann, search_text="")
     await render(storage, await claim(storage), text="two dogs")
 
     assert await found(storage, ann, "dogs") == [job.id]
 
 
 async def test_search_pages_too(storage, ann):
-    jobs = await accept(storage, ann, 5, needle="a fox")
-    first, before = await storage.history.page(ann.id, state=None, q="fox", before=None, limit=3)
-    second, last = await storage.history.page(ann.id, state=None, q="fox", before=before, limit=3)
+    jobs = await accept(storage, ann, 5, search_text="a fox")
+    first, before = await storage.history.list_jobs(ann.id, state=None, q="fox", before=None, limit=3)
+    second, last = await storage.history.list_jobs(ann.id, state=None, q="fox", before=before, limit=3)
 
     assert [job.id for job in first + second] == [job.id for job in reversed(jobs)]
     assert last is None

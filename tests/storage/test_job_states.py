@@ -49,7 +49,7 @@ class Queue(RuleBasedStateMachine):
     @initialize()
     def people_arrive(self) -> None:
         names = ("Ann", "Ben", "Cleo")
-        self.people = [self.run(self.storage.people.identify("discord", name, name)) for name in names]
+        self.people = [self.run(self.storage.people.identify_account("discord", name, name)) for name in names]
 
     @rule(
         who=st.integers(0, 2),
@@ -59,7 +59,7 @@ class Queue(RuleBasedStateMachine):
         wants_delivery=st.booleans(),
     )
     def ask(self, who, count, cost, space, wants_delivery) -> None:
-        limits = Limits(daily_s=DAILY_S, outstanding=OUTSTANDING, house_queued=12)
+        limits = Limits(daily_s=DAILY_S, outstanding=OUTSTANDING, total_queued=12)
         request = accept(
             self.storage,
             self.people[who],
@@ -75,7 +75,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(idle=st.booleans(), max_running=st.integers(1, 3))
     def claim_one(self, idle, max_running) -> None:
-        job = self.run(claim(self.storage, idle=idle, max_running=max_running))
+        job = self.run(claim(self.storage, is_idle=idle, max_running=max_running))
         if job is None:
             return
         assert job.id not in self.erased
@@ -96,13 +96,13 @@ class Queue(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from([JobState.FAILED, JobState.DEAD, JobState.CANCELLED]))
     def end(self, data, state) -> None:
         job = data.draw(st.sampled_from(self.claims))
-        self.settled(job, self.run(self.storage.jobs.end(job.id, job.attempt, state, WRONG, used_s=0.5)))
+        self.settled(job, self.run(self.storage.jobs.end_job(job.id, job.attempt, state, WRONG, used_s=0.5)))
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), crashed=st.booleans(), interrupted=st.booleans(), delay_s=st.sampled_from([0.0, 60.0]))
     def give_back(self, data, crashed, interrupted, delay_s) -> None:
         job = data.draw(st.sampled_from(self.claims))
-        why = {"crashed": crashed, "interrupted": interrupted, "alone": crashed, "delay_s": delay_s}
+        why = {"crashed": crashed, "interrupted": interrupted, "exclusive": crashed, "delay_s": delay_s}
         self.settled(job, self.run(requeue(self.storage, job, **why)))
 
     def settled(self, claimed: Job, after: Job | None) -> None:
@@ -133,42 +133,42 @@ class Queue(RuleBasedStateMachine):
     @rule(data=st.data())
     def erase(self, data) -> None:
         job = data.draw(st.sampled_from(list(self.known.values())))
-        assert self.run(self.storage.privacy.erase(job.id, job.owner)) == job
+        assert self.run(self.storage.privacy.erase_job(job.id, job.owner)) == job
         self.lose(job.id)
 
     @rule(who=st.integers(0, 2))
     def forget(self, who) -> None:
         name = ("Ann", "Ben", "Cleo")[who]
         gone = self.people[who]
-        self.run(self.storage.privacy.forget(gone.id))
+        self.run(self.storage.privacy.forget_person(gone.id))
         for job_id in [job.id for job in self.known.values() if job.owner == gone.id]:
             self.lose(job_id)
-        self.people[who] = self.run(self.storage.people.identify("discord", name, name))
+        self.people[who] = self.run(self.storage.people.identify_account("discord", name, name))
         assert self.people[who].id != gone.id
 
     def lose(self, job_id: str) -> None:
         del self.known[job_id]
         self.erased.add(job_id)
-        assert job_id not in {delivery.job.id for delivery in self.run(self.storage.outbox.due(1000))}
+        assert job_id not in {delivery.job.id for delivery in self.run(self.storage.outbox.due_deliveries(1000))}
 
     @rule(most=st.integers(0, 2))
     def start_again(self, most) -> None:
-        self.run(self.storage.jobs.recover(max_interruptions=most))
+        self.run(self.storage.jobs.requeue_interrupted(max_interruptions=most))
 
     @rule()
     def deliver(self) -> None:
-        for delivery in self.run(self.storage.outbox.due()):
-            self.run(self.storage.outbox.sent(delivery, "message"))
+        for delivery in self.run(self.storage.outbox.due_deliveries()):
+            self.run(self.storage.outbox.mark_sent(delivery, "message"))
 
     @invariant()
     def moves_are_legal_and_the_books_exact(self) -> None:
         for job_id, before in self.known.items():
-            now = self.run(self.storage.jobs.get(job_id, before.owner))
+            now = self.run(self.storage.jobs.get_job(job_id, before.owner))
             assert now.version >= before.version
             assert (now.state == before.state) or _may_become(before.state, now.state)
             assert (now == before) == (now.version == before.version)
             self.known[job_id] = now
-        assert self.run(self.storage.ledger.problems()) == []
+        assert self.run(self.storage.ledger.find_imbalances()) == []
 
     @invariant()
     def limits_hold(self) -> None:
@@ -176,7 +176,7 @@ class Queue(RuleBasedStateMachine):
             mine = [job for job in self.known.values() if job.owner == person.id]
             assert sum(not job.state.is_final for job in mine) <= OUTSTANDING
             day = mine[0].created_at.date().isoformat() if mine else "2026-01-01"
-            usage = self.run(self.storage.ledger.usage(person.id, day))
+            usage = self.run(self.storage.ledger.daily_usage(person.id, day))
             assert usage.used + usage.reserved <= DAILY_S
 
 

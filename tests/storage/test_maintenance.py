@@ -42,7 +42,7 @@ async def test_a_backup_made_while_others_write_is_whole(storage, ann, tmp_path)
     await accept(storage, ann)
     writing = asyncio.create_task(write_on())
     await asyncio.sleep(0.02)
-    before = (await storage.jobs.counts())[JobState.QUEUED]
+    before = (await storage.jobs.count_by_state())[JobState.QUEUED]
     await storage.maintenance.backup(copy)
     await writing
 
@@ -52,7 +52,7 @@ async def test_a_backup_made_while_others_write_is_whole(storage, ann, tmp_path)
     shutil.copy(copy, restored_dir / "easel.db")
     async with open_storage(SETTINGS, restored_dir) as restored:
         assert await restored.maintenance.check() == []
-        assert before <= (await restored.jobs.counts())[JobState.QUEUED] <= 61
+        assert before <= (await restored.jobs.count_by_state())[JobState.QUEUED] <= 61
         assert await claim(restored) is not None
 
 
@@ -70,7 +70,7 @@ async def test_a_backup_to_a_full_disk_is_named_and_leaves_no_half_copy(storage,
     def refuse(_path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("storage.sqlite.sync", refuse)
+    monkeypatch.setattr("storage.sqlite.fsync_path", refuse)
     with pytest.raises(StorageFull):
         await storage.maintenance.backup(tmp_path / "copies" / "copy.db")
 

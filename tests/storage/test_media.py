@@ -28,12 +28,12 @@ def grow_old(data_dir, age_s=7200.0):
 
 
 async def upload(storage, person, data=b"a fox", parameters=None):
-    return await storage.media.add(person.id, make_media(data), width=8, height=6, parameters=parameters)
+    return await storage.media.add_upload(person.id, make_media(data), width=8, height=6, parameters=parameters)
 
 
 async def make_result_picture(storage, person, data):
     """The id of a picture that a job of the person's made, and the job."""
-    media_id = await storage.media.write(make_media(data))
+    media_id = await storage.media.write_file(make_media(data))
     await accept(storage, person)
     job = await render(storage, await claim(storage), media=(make_picture(media_id, size=len(data)),))
     return media_id, job
@@ -42,8 +42,8 @@ async def make_result_picture(storage, person, data):
 async def test_an_upload_is_read_back_as_it_was(storage, ann, data_dir):
     added = await upload(storage, ann, parameters={"prompt": "a fox"})
 
-    assert await storage.media.read(added.id, ann.id) == make_media()
-    assert await storage.media.picture(added.id, ann.id) == added
+    assert await storage.media.read_media(added.id, ann.id) == make_media()
+    assert await storage.media.get_image(added.id, ann.id) == added
     assert (added.width, added.height, added.size, added.parameters) == (8, 6, 5, {"prompt": "a fox"})
     assert (data_dir / "media" / added.id[:2] / added.id[2:4] / f"{added.id}.png").read_bytes() == b"a fox"
 
@@ -52,14 +52,14 @@ async def test_an_upload_is_read_back_as_it_was(storage, ann, data_dir):
     ("media_type", "ending"), [("image/png", "png"), ("image/jpeg", "jpg"), ("image/webp", "webp")]
 )
 async def test_a_file_is_named_for_its_type(storage, ann, data_dir, media_type, ending):
-    await storage.media.write(make_media(b"x", media_type))
+    await storage.media.write_file(make_media(b"x", media_type))
 
     assert files_in(data_dir)[0].endswith(f".{ending}")
 
 
 async def test_other_types_are_refused(storage):
     with pytest.raises(UnsupportedMedia):
-        await storage.media.write(make_media(b"<svg/>", "image/svg+xml"))
+        await storage.media.write_file(make_media(b"<svg/>", "image/svg+xml"))
 
 
 async def test_the_same_bytes_are_one_file_of_two_owners(storage, ann, ben, data_dir):
@@ -67,24 +67,24 @@ async def test_the_same_bytes_are_one_file_of_two_owners(storage, ann, ben, data
 
     assert mine.id == theirs.id
     assert len(files_in(data_dir)) == 1
-    assert await storage.media.read(mine.id, ben.id) == make_media()
+    assert await storage.media.read_media(mine.id, ben.id) == make_media()
 
 
 async def test_many_equal_uploads_at_once_leave_one_whole_file(storage, ann, data_dir):
     pictures = await asyncio.gather(*(upload(storage, ann, b"x" * 100_000) for _ in range(20)))
 
     assert len({picture.id for picture in pictures}) == len(files_in(data_dir)) == 1
-    assert (await storage.media.read(pictures[0].id, ann.id)).data == b"x" * 100_000
+    assert (await storage.media.read_media(pictures[0].id, ann.id)).data == b"x" * 100_000
 
 
 @pytest.mark.parametrize("media_id", ["", "..", "../../easel.db", "A" * 64, "a" * 63, "a" * 64 + "\n", "a/" * 32, "\0"])
 async def test_an_id_that_is_none_never_becomes_a_path(storage, ann, media_id):
     with pytest.raises(MediaNotFound):
-        await storage.media.read(media_id, ann.id)
+        await storage.media.read_media(media_id, ann.id)
     with pytest.raises(MediaNotFound):
-        await storage.media.read(media_id, None)
+        await storage.media.read_media(media_id, None)
     with pytest.raises(MediaNotFound):
-        await storage.media.picture(media_id, ann.id)
+        await storage.media.get_image(media_id, ann.id)
 
 
 async def test_a_picture_whose_file_is_lost_is_not_found(storage, ann, data_dir):
@@ -92,7 +92,7 @@ async def test_a_picture_whose_file_is_lost_is_not_found(storage, ann, data_dir)
     next((data_dir / "media").rglob("*.png")).unlink()
 
     with pytest.raises(MediaNotFound):
-        await storage.media.read(added.id, ann.id)
+        await storage.media.read_media(added.id, ann.id)
 
 
 async def test_a_damaged_file_is_written_anew(storage, ann, data_dir):
@@ -100,7 +100,7 @@ async def test_a_damaged_file_is_written_anew(storage, ann, data_dir):
     next((data_dir / "media").rglob("*.png")).write_bytes(b"a")
     await upload(storage, ann)
 
-    assert (await storage.media.read(added.id, ann.id)).data == b"a fox"
+    assert (await storage.media.read_media(added.id, ann.id)).data == b"a fox"
 
 
 async def test_a_full_disk_is_named_and_leaves_no_half_file(storage, ann, data_dir, monkeypatch):
@@ -118,10 +118,10 @@ async def test_a_full_disk_is_named_and_leaves_no_half_file(storage, ann, data_d
 
 async def test_uploads_are_refused_when_the_disk_is_nearly_full_but_results_are_kept(data_dir):
     async with open_storage(StorageSettings(min_free_mb=1 << 40), data_dir) as storage:
-        ann = await storage.people.identify("discord", "1", "Ann")
+        ann = await storage.people.identify_account("discord", "1", "Ann")
         with pytest.raises(StorageFull):
             await upload(storage, ann)
-        await storage.media.write(make_media())
+        await storage.media.write_file(make_media())
 
     assert len(files_in(data_dir)) == 1
 
@@ -135,7 +135,7 @@ async def test_an_unused_upload_is_forgotten_after_its_time(storage, ann, data_d
     assert (early.files, late.files) == (0, 1)
     assert files_in(data_dir) == []
     with pytest.raises(MediaNotFound):
-        await storage.media.picture(added.id, ann.id)
+        await storage.media.get_image(added.id, ann.id)
 
 
 async def test_an_upload_that_a_job_uses_is_kept_for_its_owner_only(storage, ann, ben, data_dir):
@@ -145,9 +145,9 @@ async def test_an_upload_that_a_job_uses_is_kept_for_its_owner_only(storage, ann
     swept = await storage.media.sweep(unused_s=0.0, keep_days=0, max_gb=0.0)
 
     assert swept.files == 0
-    assert await storage.media.read(added.id, ann.id) == make_media()
+    assert await storage.media.read_media(added.id, ann.id) == make_media()
     with pytest.raises(MediaNotFound):
-        await storage.media.read(added.id, ben.id)
+        await storage.media.read_media(added.id, ben.id)
 
 
 async def test_uploading_again_starts_the_time_anew(storage, ann):
@@ -157,21 +157,21 @@ async def test_uploading_again_starts_the_time_anew(storage, ann):
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=30)):
         await storage.media.sweep(unused_s=DAY_S, keep_days=0, max_gb=0.0)
 
-    assert await storage.media.read(added.id, ann.id) == make_media()
+    assert await storage.media.read_media(added.id, ann.id) == make_media()
 
 
 async def test_old_results_go_and_their_jobs_stay(storage, ann, data_dir):
     media_id, job = await make_result_picture(storage, ann, b"old")
     with time_machine.travel(datetime.now(UTC) + timedelta(days=31)):
         swept = await storage.media.sweep(unused_s=1e9, keep_days=30, max_gb=0.0)
-    kept = await storage.jobs.get(job.id, ann.id)
+    kept = await storage.jobs.get_job(job.id, ann.id)
 
     assert swept.files == 1
     assert files_in(data_dir) == []
     assert (kept.state, kept.result.media, kept.result.text) == (job.state, (), "a rocket")
     assert kept.version == job.version + 1
     with pytest.raises(MediaNotFound):
-        await storage.media.read(media_id, ann.id)
+        await storage.media.read_media(media_id, ann.id)
     assert await storage.maintenance.check() == []
 
 
@@ -181,7 +181,7 @@ async def test_pictures_of_waiting_jobs_outlive_every_limit(storage, ann):
     with time_machine.travel(datetime.now(UTC) + timedelta(days=99)):
         await storage.media.sweep(unused_s=0.0, keep_days=1, max_gb=1e-12)
 
-    assert await storage.media.read(added.id, ann.id) == make_media()
+    assert await storage.media.read_media(added.id, ann.id) == make_media()
 
 
 async def test_beyond_the_size_limit_the_oldest_go(storage, ann):
@@ -191,13 +191,13 @@ async def test_beyond_the_size_limit_the_oldest_go(storage, ann):
     assert (swept.files, swept.megabytes) == (2, 2 / 1024)
     for gone in ids[:2]:
         with pytest.raises(MediaNotFound):
-            await storage.media.read(gone, ann.id)
+            await storage.media.read_media(gone, ann.id)
     for kept in ids[2:]:
-        assert len((await storage.media.read(kept, ann.id)).data) == 1024
+        assert len((await storage.media.read_media(kept, ann.id)).data) == 1024
 
 
 async def test_files_without_rows_are_spared_for_an_hour(storage, data_dir):
-    await storage.media.write(make_media(b"a result not yet recorded"))
+    await storage.media.write_file(make_media(b"a result not yet recorded"))
     early = await storage.media.sweep(**FOR_EVER)
     grow_old(data_dir)
     late = await storage.media.sweep(**FOR_EVER)
@@ -222,7 +222,7 @@ async def test_old_files_with_owners_stay(storage, ann, data_dir):
     grow_old(data_dir)
     await storage.media.sweep(**FOR_EVER)
 
-    assert await storage.media.read(added.id, ann.id) == make_media()
+    assert await storage.media.read_media(added.id, ann.id) == make_media()
 
 
 async def test_uploads_and_sweeps_at_once_never_lose_a_file_that_has_an_owner(storage, ann, data_dir):
@@ -234,14 +234,14 @@ async def test_uploads_and_sweeps_at_once_never_lose_a_file_that_has_an_owner(st
         for _ in range(15):
             picture = await upload(storage, ann)
             try:
-                await storage.media.picture(picture.id, ann.id)
+                await storage.media.get_image(picture.id, ann.id)
             except MediaNotFound:
                 continue
 
     await asyncio.gather(sweep_often(), upload_often(), upload_often())
     last = await upload(storage, ann)
 
-    assert await storage.media.read(last.id, ann.id) == make_media()
+    assert await storage.media.read_media(last.id, ann.id) == make_media()
 
 
 async def test_more_pictures_than_a_chunk_are_forgotten_in_one_sweep(storage, ann, data_dir, monkeypatch):

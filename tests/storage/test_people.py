@@ -8,7 +8,7 @@ from bot.errors import NotFound
 
 
 async def test_the_local_person_is_one_and_an_admin(storage):
-    people = await asyncio.gather(*(storage.people.local() for _ in range(5)))
+    people = await asyncio.gather(*(storage.people.local_person() for _ in range(5)))
 
     assert len({person.id for person in people}) == 1
     assert people[0].is_local
@@ -16,9 +16,9 @@ async def test_the_local_person_is_one_and_an_admin(storage):
 
 
 async def test_an_account_is_one_person_on_each_platform(storage):
-    first = await storage.people.identify("discord", "1", "Ann")
-    again = await storage.people.identify("discord", "1", "Ann")
-    elsewhere = await storage.people.identify("telegram", "1", "Ann")
+    first = await storage.people.identify_account("discord", "1", "Ann")
+    again = await storage.people.identify_account("discord", "1", "Ann")
+    elsewhere = await storage.people.identify_account("telegram", "1", "Ann")
 
     assert first == again
     assert first.id != elsewhere.id
@@ -26,28 +26,28 @@ async def test_an_account_is_one_person_on_each_platform(storage):
 
 
 async def test_many_first_contacts_at_once_make_one_person(storage):
-    people = await asyncio.gather(*(storage.people.identify("discord", "9", "Ann") for _ in range(20)))
+    people = await asyncio.gather(*(storage.people.identify_account("discord", "9", "Ann") for _ in range(20)))
 
     assert len({person.id for person in people}) == 1
 
 
 async def test_a_person_is_called_what_they_call_themselves_now(storage):
-    before = await storage.people.identify("discord", "1", "Ann")
-    after = await storage.people.identify("discord", "1", "Anna")
+    before = await storage.people.identify_account("discord", "1", "Ann")
+    after = await storage.people.identify_account("discord", "1", "Anna")
 
     assert (after.id, after.name) == (before.id, "Anna")
 
 
 async def test_a_display_name_opens_nobody_elses_door(storage):
-    named = await storage.people.by_name("boss")
-    impostor = await storage.people.identify("telegram", "666", "boss")
+    named = await storage.people.person_named("boss")
+    impostor = await storage.people.identify_account("telegram", "666", "boss")
 
     assert impostor.id != named.id
-    assert (await storage.people.by_name("boss")).id == named.id
-    assert named.id != (await storage.people.local()).id
+    assert (await storage.people.person_named("boss")).id == named.id
+    assert named.id != (await storage.people.local_person()).id
     for platform in ("local", "name"):
         with pytest.raises(ValueError, match="platform"):
-            await storage.people.identify(platform, "local", "boss")
+            await storage.people.identify_account(platform, "local", "boss")
 
 
 async def test_a_key_is_found_by_its_prefix_with_its_person(storage, ann):
@@ -69,7 +69,7 @@ async def test_a_revoked_key_is_listed_but_not_found(storage, ann):
     assert revoked.revoked_at is not None
     assert again.revoked_at == revoked.revoked_at
     assert await storage.people.find_key("abcd") is None
-    assert [key.prefix for key in await storage.people.keys()] == ["abcd"]
+    assert [key.prefix for key in await storage.people.list_keys()] == ["abcd"]
     assert not await storage.people.has_keys()
 
 
@@ -81,14 +81,14 @@ async def test_an_unknown_key_cannot_be_revoked(storage):
 async def test_use_of_a_key_is_noted_about_once_a_minute(storage, ann):
     await storage.people.add_key("abcd", "f" * 64, ann, False)
     await storage.people.find_key("abcd")
-    await storage.people.local()  # the writer has come past the note
-    [used] = await storage.people.keys()
+    await storage.people.local_person()  # the writer has come past the note
+    [used] = await storage.people.list_keys()
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=30)):
         await storage.people.find_key("abcd")
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=90)):
         await storage.people.find_key("abcd")
-        await storage.people.by_name("someone")
-        [later] = await storage.people.keys()
+        await storage.people.person_named("someone")
+        [later] = await storage.people.list_keys()
 
     assert used.last_used_at is not None
     assert later.last_used_at - used.last_used_at > timedelta(seconds=80)

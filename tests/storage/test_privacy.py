@@ -17,12 +17,12 @@ SECRET = "a zebra in pyjamas"
 
 
 async def upload(storage, owner, data=b"a photo"):
-    return await storage.media.add(owner.id, make_media(data), width=8, height=8, parameters=None)
+    return await storage.media.add_upload(owner.id, make_media(data), width=8, height=8, parameters=None)
 
 
 async def ask(storage, owner, **overrides):
     """A job of a chat about a secret."""
-    plain = {"options": {"prompt": SECRET}, "needle": SECRET, "wants_delivery": True}
+    plain = {"options": {"prompt": SECRET}, "search_text": SECRET, "wants_delivery": True}
     [job] = await accept(storage, owner, **{**plain, **overrides})
     return job
 
@@ -30,20 +30,20 @@ async def ask(storage, owner, **overrides):
 async def finish(storage, job, data=b"a picture"):
     """Claim and render it, with one picture."""
     running = await claim(storage, only=frozenset({job.id}))
-    made = await storage.media.write(make_media(data))
+    made = await storage.media.write_file(make_media(data))
     picture = make_picture(made, alt=SECRET)
-    await storage.jobs.render(job.id, running.attempt, make_result(media=(picture,), text=SECRET))
+    await storage.jobs.save_result(job.id, running.attempt, make_result(media=(picture,), text=SECRET))
     return made
 
 
 async def deliver(storage, ref="5:6"):
-    for delivery in await storage.outbox.due():
-        await storage.outbox.sent(delivery, ref)
+    for delivery in await storage.outbox.due_deliveries():
+        await storage.outbox.mark_sent(delivery, ref)
 
 
 async def has_file(storage, media_id):
     try:
-        await storage.media.read(media_id, None)
+        await storage.media.read_media(media_id, None)
     except MediaNotFound:
         return False
     return True
@@ -55,7 +55,7 @@ async def everything_written(storage, data_dir):
 
 
 async def assert_sound(storage):
-    assert await storage.ledger.problems() == []
+    assert await storage.ledger.find_imbalances() == []
     assert await storage.maintenance.check() == []
 
 
@@ -63,15 +63,15 @@ async def test_a_deleted_job_is_found_nowhere_and_its_picture_is_gone(storage, a
     job = await ask(storage, ann)
     made = await finish(storage, job)
     await deliver(storage)
-    before = await storage.privacy.erase(job.id, ann.id)
+    before = await storage.privacy.erase_job(job.id, ann.id)
 
     assert before.options == {"prompt": SECRET}
     for owner in (ann.id, None):
         with pytest.raises(JobNotFound):
-            await storage.jobs.get(job.id, owner)
-    assert await storage.history.page(ann.id, state=None, q="", before=None, limit=5) == ([], None)
-    assert await storage.history.page(ann.id, state=None, q="zebra", before=None, limit=5) == ([], None)
-    assert await storage.outbox.job_of("discord", "5:6") is None
+            await storage.jobs.get_job(job.id, owner)
+    assert await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=5) == ([], None)
+    assert await storage.history.list_jobs(ann.id, state=None, q="zebra", before=None, limit=5) == ([], None)
+    assert await storage.outbox.find_job("discord", "5:6") is None
     assert not await has_file(storage, made)
     assert SECRET.encode() not in await everything_written(storage, data_dir)
     await assert_sound(storage)
@@ -80,32 +80,32 @@ async def test_a_deleted_job_is_found_nowhere_and_its_picture_is_gone(storage, a
 async def test_a_result_that_is_on_its_way_is_owed_no_longer(storage, ann):
     job = await ask(storage, ann)
     await finish(storage, job)
-    [placeholder] = await storage.outbox.due()
-    await storage.outbox.sent(placeholder, "5:6")
-    [result] = await storage.outbox.due()
-    before = await storage.outbox.is_owed(result)
-    await storage.privacy.erase(job.id, ann.id)
+    [placeholder] = await storage.outbox.due_deliveries()
+    await storage.outbox.mark_sent(placeholder, "5:6")
+    [result] = await storage.outbox.due_deliveries()
+    before = await storage.outbox.is_pending(result)
+    await storage.privacy.erase_job(job.id, ann.id)
 
-    assert (before, await storage.outbox.is_owed(result)) == (True, False)
-    await storage.outbox.sent(result, "5:6")
-    assert await storage.outbox.job_of("discord", "5:6") is None
+    assert (before, await storage.outbox.is_pending(result)) == (True, False)
+    await storage.outbox.mark_sent(result, "5:6")
+    assert await storage.outbox.find_job("discord", "5:6") is None
 
 
 async def test_somebody_elses_job_cannot_be_deleted(storage, ann, ben):
     job = await ask(storage, ann)
 
     with pytest.raises(JobNotFound):
-        await storage.privacy.erase(job.id, ben.id)
-    assert (await storage.jobs.get(job.id, ann.id)).state == JobState.QUEUED
+        await storage.privacy.erase_job(job.id, ben.id)
+    assert (await storage.jobs.get_job(job.id, ann.id)).state == JobState.QUEUED
 
 
 async def test_deleting_a_queued_job_cancels_it_and_tells_nobody(storage, ann):
     job = await ask(storage, ann)
-    await storage.privacy.erase(job.id, ann.id)
+    await storage.privacy.erase_job(job.id, ann.id)
 
-    assert await storage.outbox.due() == []
+    assert await storage.outbox.due_deliveries() == []
     assert await claim(storage) is None
-    assert (await storage.ledger.usage(ann.id, job.created_at.date().isoformat())).reserved == 0
+    assert (await storage.ledger.daily_usage(ann.id, job.created_at.date().isoformat())).reserved == 0
     await assert_sound(storage)
 
 
@@ -113,26 +113,26 @@ async def test_deleting_a_queued_job_cancels_it_and_tells_nobody(storage, ann):
 async def test_a_deleted_job_that_runs_brings_nothing_back(storage, ann, after):
     job = await ask(storage, ann)
     running = await claim(storage)
-    await storage.privacy.erase(job.id, ann.id)
+    await storage.privacy.erase_job(job.id, ann.id)
     await assert_sound(storage)
-    made = await storage.media.write(make_media(b"late"))
+    made = await storage.media.write_file(make_media(b"late"))
     match after:
         case "render":
             ended = await render(storage, running, media=(make_picture(made),), text=SECRET)
             assert ended.state == JobState.CANCELLED
         case "fail":
-            await storage.jobs.end(job.id, running.attempt, JobState.FAILED, None)
+            await storage.jobs.end_job(job.id, running.attempt, JobState.FAILED, None)
         case "requeue":
             await requeue(storage, running)
         case "restart":
-            await storage.jobs.recover(max_interruptions=10)
+            await storage.jobs.requeue_interrupted(max_interruptions=10)
         case "cancel":
-            await storage.jobs.end(job.id, running.attempt, JobState.CANCELLED, None)
+            await storage.jobs.end_job(job.id, running.attempt, JobState.CANCELLED, None)
 
-    assert await storage.outbox.due() == []
+    assert await storage.outbox.due_deliveries() == []
     assert await claim(storage) is None
     assert not await has_file(storage, made)
-    assert await storage.history.page(ann.id, state=None, q="", before=None, limit=5) == ([], None)
+    assert await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=5) == ([], None)
     await assert_sound(storage)
 
 
@@ -140,9 +140,9 @@ async def test_a_picture_that_another_job_uses_stays(storage, ann):
     photo = await upload(storage, ann)
     first = await ask(storage, ann, images=(ImageRef(photo.id),))
     second = await ask(storage, ann, images=(ImageRef(photo.id),))
-    await storage.privacy.erase(first.id, ann.id)
+    await storage.privacy.erase_job(first.id, ann.id)
     kept = await has_file(storage, photo.id)
-    await storage.privacy.erase(second.id, ann.id)
+    await storage.privacy.erase_job(second.id, ann.id)
 
     assert kept
     assert not await has_file(storage, photo.id)
@@ -152,16 +152,16 @@ async def test_a_picture_that_was_shared_stays_with_the_other_person(storage, an
     job = await ask(storage, ann)
     made = await finish(storage, job)
     shared = await storage.media.share(made, ben.id)
-    await storage.privacy.erase(job.id, ann.id)
+    await storage.privacy.erase_job(job.id, ann.id)
 
     assert shared.id == made
-    assert (await storage.media.read(made, ben.id)).data == b"a picture"
+    assert (await storage.media.read_media(made, ben.id)).data == b"a picture"
     with pytest.raises(MediaNotFound):
-        await storage.media.picture(made, ann.id)
+        await storage.media.get_image(made, ann.id)
 
 
 async def test_sharing_tells_nothing_of_what_the_upload_said_of_itself(storage, ann, ben):
-    photo = await storage.media.add(ann.id, make_media(), width=8, height=8, parameters={"prompt": SECRET})
+    photo = await storage.media.add_upload(ann.id, make_media(), width=8, height=8, parameters={"prompt": SECRET})
     shared = await storage.media.share(photo.id, ben.id)
 
     assert (shared.width, shared.parameters) == (8, None)
@@ -170,19 +170,19 @@ async def test_sharing_tells_nothing_of_what_the_upload_said_of_itself(storage, 
 
 
 async def test_sharing_with_oneself_changes_nothing(storage, ann):
-    photo = await storage.media.add(ann.id, make_media(), width=8, height=8, parameters={"prompt": "mine"})
+    photo = await storage.media.add_upload(ann.id, make_media(), width=8, height=8, parameters={"prompt": "mine"})
 
     assert (await storage.media.share(photo.id, ann.id)).parameters == {"prompt": "mine"}
 
 
 async def test_an_erased_job_is_no_answer_to_a_replay(storage, ann):
     job = await ask(storage, ann, key=RequestKey("k", "hash"))
-    before = await storage.jobs.seen("k")
-    await storage.privacy.erase(job.id, ann.id)
+    before = await storage.jobs.find_request("k")
+    await storage.privacy.erase_job(job.id, ann.id)
 
     assert before == ("hash", (job,))
-    assert await storage.jobs.seen("k") == ("hash", ())
-    assert await storage.jobs.seen("another") is None
+    assert await storage.jobs.find_request("k") == ("hash", ())
+    assert await storage.jobs.find_request("another") is None
 
 
 async def settled(storage, person):
@@ -203,37 +203,37 @@ async def settled(storage, person):
 async def test_a_forgotten_person_leaves_balanced_books_and_nothing_else(storage, ann, ben, data_dir):
     running = await settled(storage, ann)
     await settled(storage, ben)
-    forgotten = await storage.privacy.forget(ann.id)
+    forgotten = await storage.privacy.forget_person(ann.id)
     written = await everything_written(storage, data_dir)
-    again = await storage.people.identify("discord", "1", "Ann")
+    again = await storage.people.identify_account("discord", "1", "Ann")
 
     assert [job.id for job in forgotten] == [running.id]
     assert b"Ann" not in written
     assert b"dm-Ann" not in written
     assert b"dm-Ben" in written
     assert again.id != ann.id
-    assert await storage.people.settings(ann.id) == {}
+    assert await storage.people.get_settings(ann.id) == {}
     assert await storage.people.find_key("p-Ann") is None
-    assert (await storage.history.page(ben.id, state=None, q="zebra", before=None, limit=9))[0]
+    assert (await storage.history.list_jobs(ben.id, state=None, q="zebra", before=None, limit=9))[0]
     assert len(list((data_dir / "media").glob("??/??/*"))) == 3  # Ben's
     await assert_sound(storage)
 
 
 async def test_a_running_job_of_a_forgotten_person_brings_nothing_back(storage, ann, data_dir):
     running = await settled(storage, ann)
-    await storage.privacy.forget(ann.id)
-    made = await storage.media.write(make_media(b"late"))
+    await storage.privacy.forget_person(ann.id)
+    made = await storage.media.write_file(make_media(b"late"))
     ended = await render(storage, running, media=(make_picture(made),), text=SECRET)
 
     assert ended.state == JobState.CANCELLED
     assert not await has_file(storage, made)
     assert SECRET.encode() not in await everything_written(storage, data_dir)
-    assert await storage.outbox.due() == []
+    assert await storage.outbox.due_deliveries() == []
     await assert_sound(storage)
 
 
 async def test_nothing_is_accepted_any_more_from_whoever_was_forgotten(storage, ann):
-    await storage.privacy.forget(ann.id)
+    await storage.privacy.forget_person(ann.id)
 
     with pytest.raises(NotFound):
         await accept(storage, ann)
@@ -246,27 +246,27 @@ async def test_asking_while_being_forgotten_leaves_nothing(storage, ann):
 
     await accept(storage, ann, 3)
     asking = asyncio.create_task(ask_on())
-    await storage.privacy.forget(ann.id)
+    await storage.privacy.forget_person(ann.id)
     await asyncio.wait([asking])
 
     assert isinstance(asking.exception(), NotFound | None)
-    assert await storage.history.page(ann.id, state=None, q="", before=None, limit=5) == ([], None)
+    assert await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=5) == ([], None)
     await assert_sound(storage)
 
 
 async def test_forgetting_many_jobs_takes_several_steps(storage, ann, monkeypatch):
     monkeypatch.setattr("storage.privacy.CHUNK", 3)
     await accept(storage, ann, 10)
-    await storage.privacy.forget(ann.id)
+    await storage.privacy.forget_person(ann.id)
 
-    assert await storage.history.page(ann.id, state=None, q="", before=None, limit=5) == ([], None)
+    assert await storage.history.list_jobs(ann.id, state=None, q="", before=None, limit=5) == ([], None)
     await assert_sound(storage)
 
 
 async def test_a_copy_has_every_row_and_every_picture_and_no_secret(storage, ann, ben):
     await settled(storage, ann)
     await settled(storage, ben)
-    path = await storage.privacy.export(ann.id)
+    path = await storage.privacy.export_person(ann.id)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         rows = json.loads(archive.read("everything.json"))
@@ -284,7 +284,7 @@ async def test_a_copy_has_every_row_and_every_picture_and_no_secret(storage, ann
 
 async def test_a_copy_has_no_token_that_a_platform_answers_to(storage, ann):
     await ask(storage, ann, origin=make_origin(extra={"token": "an-interaction's-token", "spoiler": True}))
-    with zipfile.ZipFile(await storage.privacy.export(ann.id)) as archive:
+    with zipfile.ZipFile(await storage.privacy.export_person(ann.id)) as archive:
         everything = archive.read("everything.json").decode()
 
     assert "an-interaction's-token" not in everything
@@ -294,7 +294,7 @@ async def test_a_copy_has_no_token_that_a_platform_answers_to(storage, ann):
 async def test_a_copy_that_must_be_small_says_which_pictures_it_leaves_out(storage, ann):
     for number in range(4):
         await upload(storage, ann, bytes([number]) * 30_000)
-    path = await storage.privacy.export(ann.id, max_bytes=70_000)
+    path = await storage.privacy.export_person(ann.id, max_bytes=70_000)
     with zipfile.ZipFile(path) as archive:
         rows = json.loads(archive.read("everything.json"))
         names = [name for name in archive.namelist() if name.startswith("pictures/")]
@@ -304,10 +304,10 @@ async def test_a_copy_that_must_be_small_says_which_pictures_it_leaves_out(stora
 
 
 async def test_copies_that_nobody_fetched_go_after_a_day(storage, ann):
-    old, fresh = [await storage.privacy.export(ann.id) for _ in range(2)]
+    old, fresh = [await storage.privacy.export_person(ann.id) for _ in range(2)]
     yesterday = time.time() - 90_000
     os.utime(old, (yesterday, yesterday))
-    await storage.privacy.tidy()
+    await storage.privacy.delete_old_exports()
 
     assert (old.exists(), fresh.exists()) == (False, True)
 
@@ -319,5 +319,5 @@ async def test_defaults_are_kept_per_person_and_cleared(storage, ann, ben):
     await storage.people.clear_setting(ann.id, "aspect")
     await storage.people.clear_setting(ann.id, "never set")
 
-    assert await storage.people.settings(ann.id) == {"steps": 40}
-    assert await storage.people.settings(ben.id) == {}
+    assert await storage.people.get_settings(ann.id) == {"steps": 40}
+    assert await storage.people.get_settings(ben.id) == {}

@@ -11,22 +11,22 @@ from alembic.script import ScriptDirectory
 
 from bot.errors import StartupError, StorageBusy
 from storage import StorageSettings, open_storage
-from storage.dialect import url_of
-from storage.migration import _config, migrate, upgrade
+from storage.dialect import database_url
+from storage.migration import _config, migrate, run_migrations
 from storage.schema import REVISION, metadata
-from storage.sqlite import Sqlite
+from storage.sqlite import SqliteDialect
 from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept
 
 
 @pytest.fixture
 def dialect(tmp_path):
-    return Sqlite(url_of("", tmp_path), busy_timeout_ms=200, readers=1)
+    return SqliteDialect(database_url("", tmp_path), busy_timeout_ms=200, readers=1)
 
 
 @pytest.fixture
 def engine(dialect):
-    engine = dialect.migrator()
+    engine = dialect.open_migrator()
     yield engine
     engine.dispose()
 
@@ -59,7 +59,9 @@ def test_partial_indexes_are_the_ones_that_the_code_knows(engine, dialect, tmp_p
     indexes = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%' ORDER BY name"
     with engine.connect() as connection:
         migrated = connection.exec_driver_sql(indexes).all()
-    made = Sqlite(url_of(f"sqlite:///{tmp_path / 'made.db'}", tmp_path), busy_timeout_ms=200, readers=1).migrator()
+    made = SqliteDialect(
+        database_url(f"sqlite:///{tmp_path / 'made.db'}", tmp_path), busy_timeout_ms=200, readers=1
+    ).open_migrator()
     with made.connect() as connection, connection.begin():
         metadata.create_all(connection)
         expected = connection.exec_driver_sql(indexes).all()
@@ -151,7 +153,7 @@ async def test_a_start_while_another_process_holds_the_lock_says_so(data_dir):
 
 async def test_an_old_database_is_copied_before_it_is_upgraded(data_dir, monkeypatch):
     async with open_storage(SETTINGS, data_dir) as storage:
-        ann = await storage.people.identify("discord", "1", "Ann")
+        ann = await storage.people.identify_account("discord", "1", "Ann")
         [job] = await accept(storage, ann)
 
     def add_table(connection, dialect, revision="head"):
@@ -159,9 +161,9 @@ async def test_an_old_database_is_copied_before_it_is_upgraded(data_dir, monkeyp
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9998'")
 
     monkeypatch.setattr("storage.migration.REVISION", "9998")
-    monkeypatch.setattr("storage.migration.upgrade", add_table)
+    monkeypatch.setattr("storage.migration.run_migrations", add_table)
     async with open_storage(SETTINGS, data_dir) as storage:
-        assert (await storage.jobs.get(job.id, None)).id == job.id
+        assert (await storage.jobs.get_job(job.id, None)).id == job.id
 
     [copy] = (data_dir / "backups").iterdir()
     with closing(sqlite3.connect(copy)) as connection:
@@ -173,7 +175,7 @@ def test_a_failed_upgrade_leaves_nothing_behind(engine, dialect, monkeypatch):
     monkeypatch.setattr(dialect, "create_search", lambda tx: tx.exec_driver_sql("CREATE nonsense"))
 
     with pytest.raises(Exception, match="syntax"), engine.connect() as connection, connection.begin():
-        upgrade(connection, dialect)
+        run_migrations(connection, dialect)
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0
 
@@ -189,10 +191,10 @@ async def test_a_risky_sqlite_is_mentioned_once(data_dir, logged, monkeypatch):
 
 def test_messages_sent_before_the_upgrade_still_lead_to_their_jobs(engine, dialect):
     with engine.connect() as connection, connection.begin():
-        upgrade(connection, dialect, "0001")
+        run_migrations(connection, dialect, "0001")
         for statement in OLD_ROWS:
             connection.exec_driver_sql(statement)
-        upgrade(connection, dialect, "0002")
+        run_migrations(connection, dialect, "0002")
         notes = connection.exec_driver_sql("SELECT platform, ref, job FROM message").all()
         left = connection.exec_driver_sql("SELECT erased, forgotten FROM job, person").all()
 

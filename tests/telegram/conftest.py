@@ -1,4 +1,4 @@
-"""One town for the tests of a module: they meet in chats of their own, so none disturbs another."""
+"""One app for the tests of a module: they meet in chats of their own, so none disturbs another."""
 
 import asyncio
 import shutil
@@ -11,8 +11,8 @@ import pytest_asyncio
 import structlog
 
 from storage import StorageSettings, open_storage
-from tests.telegram.easel_fixture import SCALE, Town, built
-from tests.telegram.server import BotServer, serving
+from tests.telegram.easel_fixture import SCALE, TelegramApp, build_app
+from tests.telegram.server import BotServer, run_bot_server
 from tests.telegram.telegram_server_state import Message
 
 
@@ -25,13 +25,13 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def in_a_hurry() -> Iterator[None]:
+def short_retries() -> Iterator[None]:
     """What waits between tries waits less."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bot.queue.delivery.back_off_s", lambda _tries: 0.1)
-        patch.setattr("adapters.telegram.polling.back_off_s", lambda _tries: 0.1)
-        patch.setattr("adapters.telegram.adapter.back_off_s", lambda _tries: 0.1)
-        patch.setattr("adapters.telegram.responder.FIRST_WAIT_S", 0.1)
+        patch.setattr("adapters.telegram.polling.backoff_s", lambda _tries: 0.1)
+        patch.setattr("adapters.telegram.adapter.backoff_s", lambda _tries: 0.1)
+        patch.setattr("adapters.telegram.responder.MIN_RETRY_S", 0.1)
         yield
 
 
@@ -44,28 +44,28 @@ def plain_log() -> Iterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def standing_town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    async with serving(scale=SCALE) as server, built(tmp_path_factory.mktemp("town"), server) as made:
+async def shared_app(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TelegramApp]:
+    async with run_bot_server(scale=SCALE) as server, build_app(tmp_path_factory.mktemp("app"), server) as made:
         await made.open()
         yield made
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def town(standing_town: Town) -> AsyncIterator[Town]:
+async def app(shared_app: TelegramApp) -> AsyncIterator[TelegramApp]:
     """Everything that the adapter sent must have been as the Bot API wants it, and not too often."""
-    standing_town.pool.go_on.clear()
-    yield standing_town
-    standing_town.pool.go_on.set()
-    standing_town.server.faults.clear()
-    standing_town.server.is_slow_s = 0.0
-    assert standing_town.server.problems == []
-    assert standing_town.server.floods.refused == []
+    shared_app.pool.go_on.clear()
+    yield shared_app
+    shared_app.pool.go_on.set()
+    shared_app.server.faults.clear()
+    shared_app.server.is_slow_s = 0.0
+    assert shared_app.server.problems == []
+    assert shared_app.server.flood_limits.refused == []
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def server() -> AsyncIterator[BotServer]:
     """A server alone, for towns that a test builds itself."""
-    async with serving(scale=SCALE) as made:
+    async with run_bot_server(scale=SCALE) as made:
         yield made
         assert made.problems == []
 
@@ -84,29 +84,29 @@ def empty_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def own_town(tmp_path: Path, empty_data: Path, server: BotServer) -> AsyncIterator[Town]:
-    """A town that a test may break. Its adapter is not open yet."""
+async def own_app(tmp_path: Path, empty_data: Path, server: BotServer) -> AsyncIterator[TelegramApp]:
+    """A app that a test may break. Its adapter is not open yet."""
     shutil.copytree(empty_data, tmp_path, dirs_exist_ok=True)
-    async with built(tmp_path, server) as made:
+    async with build_app(tmp_path, server) as made:
         yield made
 
 
 @pytest.fixture
-def ann(town: Town) -> Message:
-    return town.world.person("Ann")
+def ann(app: TelegramApp) -> Message:
+    return app.state.person("Ann")
 
 
 @pytest.fixture
-def bob(town: Town) -> Message:
-    return town.world.person("Bob")
+def bob(app: TelegramApp) -> Message:
+    return app.state.person("Bob")
 
 
 @pytest.fixture
-def chat(town: Town, ann: Message) -> Message:
+def chat(app: TelegramApp, ann: Message) -> Message:
     """Ann's private chat with the bot."""
-    return town.world.private(ann)
+    return app.state.private(ann)
 
 
 @pytest.fixture
-def group(town: Town) -> Message:
-    return town.world.group()
+def group(app: TelegramApp) -> Message:
+    return app.state.group()

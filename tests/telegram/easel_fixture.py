@@ -8,31 +8,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.cli.ports import Loaded
-from adapters.telegram.adapter import SECRET, TOKEN, Telegram
-from adapters.telegram.rate_limit import Rate, Rates
+from adapters.cli.ports import LoadedConfig
+from adapters.telegram.adapter import TOKEN_VARIABLE, WEBHOOK_SECRET_VARIABLE, TelegramAdapter
+from adapters.telegram.rate_limit import RateLimit, RateLimits
 from adapters.telegram.settings import TelegramSettings
-from bot.models import TASKS, Models, ModelSpec
+from bot.models import TASKS, ModelRegistry, ModelSpec
 from bot.queue.pricing import Rates as Prices
 from bot.safety import SafetySettings
 from bot.settings import read_secrets
 from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, RetentionSettings
-from bot.usecases import Surroundings
+from bot.usecases import AdapterContext
 from composition.application import Application, wire_application
 from composition.settings import ROOT
-from inference.images.service import PictureService
+from inference.images.service import ImageService
 from storage import Storage, StorageSettings, open_storage
 from tests.moderation import SOME_WEIGHTS
 from tests.telegram.fake_pool import ChatPool
 from tests.telegram.server import BotServer
-from tests.telegram.telegram_server_state import Message, World
+from tests.telegram.telegram_server_state import Message, TelegramServerState
 
 SCALE = 0.05
 """A minute of Telegram's limits lasts three seconds here."""
-RATES = Rates(
-    chat=Rate(2, 3.2 * SCALE + 0.2),
-    group=Rate(19, 62 * SCALE + 0.2),
-    overall=Rate(27, 1.1 * SCALE + 0.05),
+RATES = RateLimits(
+    chat=RateLimit(2, 3.2 * SCALE + 0.2),
+    group=RateLimit(19, 62 * SCALE + 0.2),
+    overall=RateLimit(27, 1.1 * SCALE + 0.05),
     progress_s=3 * SCALE,
     group_progress_s=15 * SCALE,
 )
@@ -57,46 +57,46 @@ SETTINGS: Mapping[str, Any] = {
 
 
 @dataclass(kw_only=True)
-class Town:
-    """`adapter` may be away (None). `house` is everything behind it."""
+class TelegramApp:
+    """`adapter` is None while it is stopped. `application` is everything behind it."""
 
     server: BotServer
     storage: Storage
     pool: ChatPool
-    house: Application
+    application: Application
     data_dir: Path
     settings: TelegramSettings
     secrets: dict[str, str]
-    rates: Rates = RATES
-    said: list[str] = field(default_factory=list)
-    adapter: Telegram | None = None
+    rates: RateLimits = RATES
+    announcements: list[str] = field(default_factory=list)
+    adapter: TelegramAdapter | None = None
     serving: asyncio.Task[None] | None = None
 
     @property
-    def world(self) -> World:
-        return self.server.world
+    def state(self) -> TelegramServerState:
+        return self.server.state
 
     @property
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
-            usecases=self.house.usecases,
+    def adapter_context(self) -> AdapterContext:
+        return AdapterContext(
+            usecases=self.application.usecases,
             data_dir=self.data_dir,
             secret="",
-            announce=self.said.append,
-            publish=lambda _url: None,
+            announce=self.announcements.append,
+            publish_address=lambda _url: None,
             inbox=self.storage.inbox,
-            secret_of=lambda name: self.secrets.get(name, ""),
+            read_secret=lambda name: self.secrets.get(name, ""),
         )
 
     async def open(self, **settings: Any) -> None:
         """Start the adapter; returns when it is connected."""
         base = {"api_base": self.server.api_base, "file_base": self.server.file_base}
         self.settings = TelegramSettings(**{**base, **settings})
-        self.adapter = Telegram(self.settings, self.surroundings, rates=self.rates, album_s=ALBUM_S)
-        self.house.deliverer.connect([self.adapter])
-        heard = len(self.said)
-        self.serving = asyncio.create_task(self.adapter.run())
-        await self.until(lambda: len(self.said) > heard or self.serving.done())
+        self.adapter = TelegramAdapter(self.settings, self.adapter_context, rate_limits=self.rates, album_s=ALBUM_S)
+        self.application.deliverer.connect([self.adapter])
+        heard = len(self.announcements)
+        self.serving = asyncio.create_task(self.adapter.serve())
+        await self.until(lambda: len(self.announcements) > heard or self.serving.done())
         if self.serving.done():
             self.serving.result()
 
@@ -117,51 +117,53 @@ class Town:
             await asyncio.sleep(0.01)
         return found
 
-    async def answer(self, chat: Mapping[str, Any], number: int = 1) -> Message:
+    async def bot_message(self, chat: Mapping[str, Any], number: int = 1) -> Message:
         """The bot's message with this number in the chat, once it is there."""
-        shown: list[Message] = await self.until(lambda: self.world.shown(chat)[number - 1 :])
+        shown: list[Message] = await self.until(lambda: self.state.bot_messages(chat)[number - 1 :])
         return shown[0]
 
-    async def picture(self, chat: Mapping[str, Any], number: int = 1) -> Message:
+    async def finished_picture(self, chat: Mapping[str, Any], number: int = 1) -> Message:
         """The same, once it is a finished picture."""
 
         def finished() -> Message | None:
-            shown = self.world.shown(chat)[number - 1 :]
+            shown = self.state.bot_messages(chat)[number - 1 :]
             return shown[0] if shown and "photo" in shown[0] and has_button(shown[0], "original") else None
 
         found: Message = await self.until(finished)
         return found
 
-    async def text(self, chat: Mapping[str, Any], words: str, number: int = 1) -> Message:
+    async def message_with(self, chat: Mapping[str, Any], words: str, number: int = 1) -> Message:
         """The same, once its text or caption has these words."""
 
         def says() -> Message | None:
-            shown = self.world.shown(chat)[number - 1 :]
-            return shown[0] if shown and words in words_of(shown[0]) else None
+            shown = self.state.bot_messages(chat)[number - 1 :]
+            return shown[0] if shown and words in text_of(shown[0]) else None
 
         found: Message = await self.until(says)
         return found
 
-    async def answered(self, query: str) -> dict[str, Any]:
+    async def callback_answer(self, query: str) -> dict[str, Any]:
         """What popped up after a press, once it did."""
-        found: dict[str, Any] = await self.until(lambda: self.world.queries[query])
+        found: dict[str, Any] = await self.until(lambda: self.state.queries[query])
         return found
 
-    async def quiet(self, seconds: float = 0.3) -> None:
+    async def wait_until_idle(self, seconds: float = 0.3) -> None:
         """Until every update is handled, and a little longer, to see that nothing more comes."""
-        await self.until(lambda: not self.world.updates)
-        while await self.storage.inbox.waiting("telegram"):  # noqa: ASYNC110 - asked from outside
+        await self.until(lambda: not self.state.updates)
+        while await self.storage.inbox.pending_events("telegram"):  # noqa: ASYNC110 - asked from outside
             await asyncio.sleep(0.01)
         await asyncio.sleep(seconds)
 
-    async def imagined(self, chat: Mapping[str, Any], person: Mapping[str, Any], words: str = "a fox") -> Message:
+    async def imagine_and_wait(
+        self, chat: Mapping[str, Any], person: Mapping[str, Any], words: str = "a fox"
+    ) -> Message:
         """A finished picture in a chat."""
-        already = len(self.world.shown(chat))
-        self.world.say(chat, person, f"/imagine {words}")
-        return await self.picture(chat, already + 1)
+        already = len(self.state.bot_messages(chat))
+        self.state.send_message(chat, person, f"/imagine {words}")
+        return await self.finished_picture(chat, already + 1)
 
 
-def words_of(message: Message) -> str:
+def text_of(message: Message) -> str:
     return str(message.get("text", message.get("caption", "")))
 
 
@@ -171,36 +173,40 @@ def has_button(message: Message, action: str) -> bool:
 
 
 @asynccontextmanager
-async def built(
-    data_dir: Path, server: BotServer, *, rates: Rates = RATES, room: int = 8, **settings: Any
-) -> AsyncIterator[Town]:
-    """A town whose adapter is not open yet. `settings` are tables of the config that differ."""
-    models = Models({spec.name: spec for spec in MODELS})
+async def build_app(
+    data_dir: Path, server: BotServer, *, rates: RateLimits = RATES, slots: int = 8, **settings: Any
+) -> AsyncIterator[TelegramApp]:
+    """An app whose adapter is not open yet. `settings` are tables of the config that differ."""
+    models = ModelRegistry({spec.name: spec for spec in MODELS})
     tables = {**SETTINGS, **settings}
-    loaded = Loaded(settings=tables, secrets=read_secrets({}, data_dir), data_dir=data_dir, models=models, root=ROOT)
+    loaded = LoadedConfig(
+        settings=tables, secrets=read_secrets({}, data_dir), data_dir=data_dir, models=models, root=ROOT
+    )
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
-        pictures = await stack.enter_async_context(PictureService())
-        pool: Any = ChatPool([spec.name for spec in MODELS], room)
-        house = wire_application(loaded, storage, pool, pictures, Prices(), {}, secret="secret", only_own=False)
-        town = Town(
+        pictures = await stack.enter_async_context(ImageService())
+        pool: Any = ChatPool([spec.name for spec in MODELS], slots)
+        application = wire_application(
+            loaded, storage, pool, pictures, Prices(), {}, secret="secret", only_submitted=False
+        )
+        app = TelegramApp(
             server=server,
             storage=storage,
             pool=pool,
-            house=house,
+            application=application,
             data_dir=data_dir,
             settings=TelegramSettings(),
-            secrets={TOKEN: server.token, SECRET: ""},
+            secrets={TOKEN_VARIABLE: server.token, WEBHOOK_SECRET_VARIABLE: ""},
             rates=rates,
         )
-        working = asyncio.create_task(house.dispatcher.run())
-        delivering = asyncio.create_task(house.deliverer.run())
+        working = asyncio.create_task(application.dispatcher.run_forever())
+        delivering = asyncio.create_task(application.deliverer.run_forever())
         try:
-            yield town
+            yield app
         finally:
-            await town.close()
+            await app.close()
             pool.go_on.set()
-            await house.dispatcher.close(1.0)
+            await application.dispatcher.close(1.0)
             await working
             delivering.cancel()
             await asyncio.wait([delivering])

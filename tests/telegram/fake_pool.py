@@ -14,7 +14,7 @@ from PIL import Image
 
 from bot.errors import EngineError
 from bot.jobs import Media
-from bot.ports import Described, Done, Progress, Rendered, Task
+from bot.ports import ModelCapabilities, Progress, RenderedImage, Task, TaskOutput
 from tests.web.fake_pool import TestPool, picture
 
 
@@ -23,8 +23,8 @@ class ChatPool(TestPool):
 
     __test__ = False
 
-    def __init__(self, models: list[str], room: int = 8, step_s: float = 0.005) -> None:
-        super().__init__(models, room)
+    def __init__(self, models: list[str], slots: int = 8, step_s: float = 0.005) -> None:
+        super().__init__(models, slots)
         self.step_s = step_s
         self.tasks: list[Task] = []
 
@@ -33,9 +33,9 @@ class ChatPool(TestPool):
         """How many pictures were asked for; a picture's caption for those who cannot see it does not count."""
         return sum(task.command == "imagine" for task in self.tasks)
 
-    async def run(self, task: Task) -> AsyncGenerator[Progress | Described | Done, None]:
+    async def run_task(self, task: Task) -> AsyncGenerator[Progress | ModelCapabilities | TaskOutput, None]:
         self.tasks.append(task)
-        async for event in super().run(task):
+        async for event in super().run_task(task):
             yield event
 
     async def _step(self, task_id: str) -> None:
@@ -48,22 +48,22 @@ class ChatPool(TestPool):
         progress = super()._progress(task_id, step, steps)
         return progress if command == "imagine" else replace(progress, preview=None)
 
-    def _finish(self, task: Task) -> Done:
+    def _finish(self, task: Task) -> TaskOutput:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()
         if "vanish" in words:
             raise EngineError("gone")
-        if task.command in ("imagine", "edit", "upscale"):
+        if task.answers == "images":
             return self._pictures(task, is_large="large" in words)
-        return Done(text=self._text(task, words), revision="test", seconds=0.5)
+        return TaskOutput(text=self._text(task, words), revision="test", seconds=0.5)
 
-    def _pictures(self, task: Task, *, is_large: bool) -> Done:
+    def _pictures(self, task: Task, *, is_large: bool) -> TaskOutput:
         width, height = int(task.options.get("width") or 64), int(task.options.get("height") or 64)
         seed, count = int(task.options.get("seed") or 0), int(task.options.get("count") or 1)
         made = [noise(seed) if is_large else picture(seed + at, width, height) for at in range(count)]
         parameters = f"{task.options.get('prompt', '')}\nSeed: {seed}"
-        return Done(
-            pictures=tuple(
-                Rendered(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
+        return TaskOutput(
+            images=tuple(
+                RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
                 for data in made
             ),
             revision="test",

@@ -33,7 +33,7 @@ class Window:
         return 0.0 if len(self.times) < self.most else self.times[0] + self.span_s - now
 
 
-class Floods:
+class FloodLimits:
     """Counts what is written; `wait_s` above 0 is a 429."""
 
     def __init__(self, clock: Callable[[], float], scale: float = 1.0) -> None:
@@ -44,7 +44,7 @@ class Floods:
         self._chats: defaultdict[int, Window] = defaultdict(lambda: Window(4, 3 * scale))
         self.refused: list[tuple[int, str]] = []
 
-    def take(self, chat: int, method: str) -> int:
+    def check(self, chat: int, method: str) -> int:
         """Seconds to wait as a 429 tells them; 0: it was allowed and counted."""
         if method not in COUNTED:
             return 0

@@ -1,4 +1,4 @@
-"""What the methods of the Bot API do to the world, with the refusals that a real server gives."""
+"""The methods of the Bot API on the server's state, with the refusals of a real server."""
 
 import asyncio
 import io
@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from tests.telegram.rules import MAX_CALLBACK_DATA, MAX_CAPTION, MAX_TEXT, units
-from tests.telegram.telegram_server_state import Message, World
+from tests.telegram.telegram_server_state import Message, TelegramServerState
 
 MAX_PHOTO = 10 * 2**20
 MAX_FETCH = 20 * 2**20
@@ -40,8 +40,8 @@ def bad(why: str) -> Refused:
 class Methods:
     """One method for each of the Bot API, by its name. Parameters arrive unpacked."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, state: TelegramServerState) -> None:
+        self.state = state
         self.webhook: dict[str, Any] = {}
         self.commands: dict[str, list[dict[str, str]]] = {}
         self.answers: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ class Methods:
     # ------------------------------------------------------------ about the bot
 
     async def getMe(self, _params: Params, _files: Files) -> Any:
-        return self.world.bot
+        return self.state.bot
 
     async def setMyCommands(self, params: Params, _files: Files) -> Any:
         scope = params.get("scope", {"type": "default"})["type"]
@@ -77,21 +77,21 @@ class Methods:
         if self._poll is not None and not self._poll.done():
             self._poll.set_result(None)
         mine = self._poll = asyncio.get_running_loop().create_future()
-        world = self.world
+        state = self.state
         self.acknowledged = max(self.acknowledged, params.get("offset", 0) - 1)
-        world.updates = [one for one in world.updates if one["update_id"] > self.acknowledged]
-        if not world.updates and params.get("timeout"):
+        state.updates = [one for one in state.updates if one["update_id"] > self.acknowledged]
+        if not state.updates and params.get("timeout"):
             await self._wait(mine, params["timeout"])
         if mine.done():
             raise Refused(
                 409, "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
             )
         mine.set_result(None)
-        return world.updates[: params.get("limit", 100)]
+        return state.updates[: params.get("limit", 100)]
 
     async def _wait(self, until: asyncio.Future[Any], timeout_s: float) -> None:
-        self.world.arrived.clear()
-        arrival: asyncio.Future[Any] = asyncio.ensure_future(self.world.arrived.wait())
+        self.state.arrived.clear()
+        arrival: asyncio.Future[Any] = asyncio.ensure_future(self.state.arrived.wait())
         try:
             await asyncio.wait({arrival, until}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -113,7 +113,7 @@ class Methods:
     async def sendMediaGroup(self, params: Params, files: Files) -> Any:
         if not 2 <= len(params["media"]) <= 10:
             raise bad("wrong number of items in the media group")
-        group = f"album{len(self.world.messages)}"
+        group = f"album{len(self.state.messages)}"
         sent = []
         for one in params["media"]:
             content = self._media(one["type"], one["media"], files)
@@ -135,23 +135,23 @@ class Methods:
             content |= self._replied(chat["id"], params["reply_parameters"])
         if params.get("has_spoiler"):
             content["has_media_spoiler"] = True
-        return self.world.new_message(chat, self.world.bot, **content, **_markup(params))
+        return self.state.new_message(chat, self.state.bot, **content, **_markup(params))
 
     def _replied(self, chat_id: int, reply: Mapping[str, Any]) -> dict[str, Any]:
-        found = self.world.messages.get((chat_id, reply["message_id"]))
+        found = self.state.messages.get((chat_id, reply["message_id"]))
         if found is None and not reply.get("allow_sending_without_reply"):
             raise bad("message to be replied not found")
         return {"reply_to_message": {k: v for k, v in found.items() if k != "reply_to_message"}} if found else {}
 
     def _chat(self, params: Params) -> dict[str, Any]:
-        chat = self.world.chats.get(int(params["chat_id"]))
+        chat = self.state.chats.get(int(params["chat_id"]))
         if chat is None:
             raise bad("chat not found")
         if "moved_to" in chat:
             raise Refused(
                 400, "Bad Request: group chat was upgraded to a supergroup chat", migrate_to_chat_id=chat["moved_to"]
             )
-        if chat["id"] in self.world.blocked:
+        if chat["id"] in self.state.blocked:
             raise Refused(403, "Forbidden: bot was blocked by the user")
         return chat
 
@@ -159,10 +159,10 @@ class Methods:
 
     def _standing(self, params: Params) -> Message:
         self._chat(params)
-        found = self.world.messages.get((int(params["chat_id"]), params["message_id"]))
+        found = self.state.messages.get((int(params["chat_id"]), params["message_id"]))
         if found is None:
             raise bad("message to edit not found")
-        if found["from"]["id"] != self.world.bot["id"]:
+        if found["from"]["id"] != self.state.bot["id"]:
             raise bad("message can't be edited")
         return found
 
@@ -171,7 +171,7 @@ class Methods:
         same = all(message.get(name) == value for name, value in new.items())
         if same:
             raise bad(NOT_MODIFIED)
-        return self.world.change(message, **new)
+        return self.state.change(message, **new)
 
     async def editMessageText(self, params: Params, _files: Files) -> Any:
         message = self._standing(params)
@@ -200,21 +200,21 @@ class Methods:
     async def deleteMessage(self, params: Params, _files: Files) -> Any:
         self._chat(params)
         key = int(params["chat_id"]), params["message_id"]
-        found = self.world.messages.get(key)
+        found = self.state.messages.get(key)
         if found is None:
             raise bad("message to delete not found")
         if found.get("is_old"):
             raise bad("message can't be deleted for everyone")
-        del self.world.messages[key]
+        del self.state.messages[key]
         return True
 
     # ------------------------------------------------------------ the rest
 
     async def answerCallbackQuery(self, params: Params, _files: Files) -> Any:
         query = params["callback_query_id"]
-        if self.world.queries.get(query, "") is not None:
+        if self.state.queries.get(query, "") is not None:
             raise bad("query is too old and response timeout expired or query ID is invalid")
-        self.world.queries[query] = dict(params)
+        self.state.queries[query] = dict(params)
         self.answers.append(dict(params))
         return True
 
@@ -228,14 +228,14 @@ class Methods:
 
     async def getChatMember(self, params: Params, _files: Files) -> Any:
         chat = self._chat(params)
-        user = {**self.world.bot, "id": params["user_id"]}
-        rights = self.world.rights.get(chat["id"])
+        user = {**self.state.bot, "id": params["user_id"]}
+        rights = self.state.rights.get(chat["id"])
         if rights is None:
             return {"status": "member", "user": user}
         return {"status": "restricted", "user": user, "is_member": True, "until_date": 0, **_RIGHTS, **rights}
 
     async def getFile(self, params: Params, _files: Files) -> Any:
-        data = self.world.files.get(params["file_id"])
+        data = self.state.files.get(params["file_id"])
         if data is None:
             raise bad("wrong file_id or the file is temporarily unavailable")
         if len(data) > MAX_FETCH:
@@ -246,18 +246,18 @@ class Methods:
     def _media(self, kind: str, source: str, files: Files) -> dict[str, Any]:
         """The content of a message with this photo or document, which is a file's id or a part of the request."""
         name = source.removeprefix("attach://")
-        data = files.get(name) if source.startswith("attach://") else self.world.files.get(source)
+        data = files.get(name) if source.startswith("attach://") else self.state.files.get(source)
         if not data:
             raise bad("wrong file identifier/HTTP URL specified")
         if len(data) > (MAX_PHOTO if kind == "photo" else MAX_FILE):
             raise Refused(413, "Request Entity Too Large")
         if kind == "document":
             return {
-                "document": self.world.document(data, self.names.get(name, name), "application/octet-stream"),
+                "document": self.state.document(data, self.names.get(name, name), "application/octet-stream"),
                 "original": data,
             }
         _check_photo(data)
-        return {"photo": self.world.photo_sizes(data), "original": data}
+        return {"photo": self.state.photo_sizes(data), "original": data}
 
 
 _NO_GIFTS = dict.fromkeys(

@@ -41,7 +41,7 @@ def problems_of(method: str, params: Mapping[str, Any], files: Collection[str] =
 
 
 def _unpacked(value: Any, kinds: list[str]) -> Any:
-    """What stands for JSON in a form's field becomes what it stands for."""
+    """Form fields that contain JSON, parsed."""
     if not isinstance(value, str) or set(kinds) <= {"String", "InputFile"}:
         return value
     try:

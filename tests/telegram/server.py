@@ -15,10 +15,10 @@ from typing import Any
 
 from aiohttp import ClientError, ClientSession, web
 
-from tests.telegram.flood_limits import Floods
+from tests.telegram.flood_limits import FloodLimits
 from tests.telegram.methods import Methods, Refused, unpacked
 from tests.telegram.rules import problems_of
-from tests.telegram.telegram_server_state import World
+from tests.telegram.telegram_server_state import TelegramServerState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,9 @@ class BotServer:
     """Everything on one loopback port. `scale` shortens the spans of its limits."""
 
     def __init__(self, *, scale: float = 1.0) -> None:
-        self.world = World()
-        self.methods = Methods(self.world)
-        self.floods = Floods(lambda: asyncio.get_running_loop().time(), scale)
+        self.state = TelegramServerState()
+        self.methods = Methods(self.state)
+        self.flood_limits = FloodLimits(lambda: asyncio.get_running_loop().time(), scale)
         self.calls: list[Call] = []
         self.problems: list[str] = []
         self.faults: list[Fault] = []
@@ -84,7 +84,7 @@ class BotServer:
 
     @property
     def token(self) -> str:
-        return self.world.token
+        return self.state.token
 
     @property
     def api_base(self) -> str:
@@ -156,7 +156,7 @@ class BotServer:
         do: Callable[..., Any] | None = getattr(self.methods, method, None)
         if do is None:
             raise Refused(404, "Not Found")
-        wait_s = self.floods.take(int(params.get("chat_id", 0)), method)
+        wait_s = self.flood_limits.check(int(params.get("chat_id", 0)), method)
         if wait_s:
             raise Refused(429, f"Too Many Requests: retry after {wait_s}", retry_after=wait_s)
         return await do(params, files)
@@ -199,10 +199,10 @@ class BotServer:
         if fault is not None:
             fault.hits += 1
             return web.Response(status=fault.status or 502)
-        if request.match_info["token"] != self.token or file_id not in self.world.files:
+        if request.match_info["token"] != self.token or file_id not in self.state.files:
             return web.json_response({"ok": False, "error_code": 404, "description": "Not Found"}, status=404)
         self.fetched.append(file_id)
-        return web.Response(body=self.world.files[file_id])
+        return web.Response(body=self.state.files[file_id])
 
     # ------------------------------------------------------------ the webhook
 
@@ -211,10 +211,10 @@ class BotServer:
         async with ClientSession() as session:
             while True:
                 await asyncio.sleep(0.02)
-                while self.methods.webhook and self.world.updates:
-                    if not await self._pushed(session, self.world.updates[0]):
+                while self.methods.webhook and self.state.updates:
+                    if not await self._pushed(session, self.state.updates[0]):
                         break
-                    self.world.updates.pop(0)
+                    self.state.updates.pop(0)
 
     async def _pushed(self, session: ClientSession, update: dict[str, Any]) -> bool:
         headers = {"X-Telegram-Bot-Api-Secret-Token": self.methods.webhook["secret"]}
@@ -229,7 +229,7 @@ def _dumps(value: Any) -> str:
 
 
 @asynccontextmanager
-async def serving(*, scale: float = 1.0) -> AsyncIterator[BotServer]:
+async def run_bot_server(*, scale: float = 1.0) -> AsyncIterator[BotServer]:
     server = BotServer(scale=scale)
     await server.start()
     try:

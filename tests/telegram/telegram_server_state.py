@@ -15,7 +15,7 @@ BOT = {"id": 123456789, "is_bot": True, "first_name": "Easel", "username": "Ease
 Message = dict[str, Any]
 
 
-class World:
+class TelegramServerState:
     def __init__(self) -> None:
         self.token = f"{BOT['id']}:AA{secrets.token_urlsafe(24)}"
         self.bot = {
@@ -70,15 +70,15 @@ class World:
         return changed
 
     def remove(self, message: Message) -> None:
-        """As when somebody deletes it: nothing is told."""
+        """As when somebody deletes it: no update is sent."""
         self.messages.pop((message["chat"]["id"], message["message_id"]), None)
 
-    def shown(self, chat: Mapping[str, Any]) -> list[Message]:
+    def bot_messages(self, chat: Mapping[str, Any]) -> list[Message]:
         """The bot's messages that stand in a chat, oldest first."""
         mine = [one for (where, _), one in self.messages.items() if where == chat["id"]]
         return [one for one in mine if one["from"]["id"] == self.bot["id"]]
 
-    def now(self, message: Message) -> Message:
+    def current(self, message: Message) -> Message:
         return self.messages[message["chat"]["id"], message["message_id"]]
 
     def keep_file(self, data: bytes) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class World:
 
     # ------------------------------------------------------------ what people do
 
-    def say(self, chat: Mapping[str, Any], person: Mapping[str, Any], text: str = "", **more: Any) -> Message:
+    def send_message(self, chat: Mapping[str, Any], person: Mapping[str, Any], text: str = "", **more: Any) -> Message:
         """A message of a person's; its update waits for the bot. `reply_to` is a message; `age_s` makes it old."""
         content = {"text": text, **more} if text else dict(more)
         reply_to, age_s = content.pop("reply_to", None), content.pop("age_s", 0)
@@ -117,14 +117,14 @@ class World:
                 content.setdefault(entities, []).append({"type": "bot_command", "offset": 0, "length": length})
         message = self.new_message(chat, person, **content)
         message["date"] -= int(age_s)
-        self.tell(message=message)
+        self.add_update(message=message)
         return message
 
-    def show(
+    def send_photo(
         self, chat: Mapping[str, Any], person: Mapping[str, Any], data: bytes, caption: str = "", **more: Any
     ) -> Message:
         content = {"photo": self.photo_sizes(data), **more}
-        return self.say(chat, person, **(content | {"caption": caption} if caption else content))
+        return self.send_message(chat, person, **(content | {"caption": caption} if caption else content))
 
     def album(
         self, chat: Mapping[str, Any], person: Mapping[str, Any], pictures: Sequence[bytes], caption: str = ""
@@ -132,7 +132,7 @@ class World:
         group = f"group{next(self._ids)}"
         captions = [caption, *[""] * (len(pictures) - 1)]
         return [
-            self.show(chat, person, data, words, media_group_id=group)
+            self.send_photo(chat, person, data, words, media_group_id=group)
             for data, words in zip(pictures, captions, strict=True)
         ]
 
@@ -142,7 +142,7 @@ class World:
         self.queries[query] = None
         standing = self.messages.get((message["chat"]["id"], message["message_id"]))
         shown = _one_level(standing, keep_reply=True) if standing else {**message, "date": 0}
-        self.tell(
+        self.add_update(
             callback_query={
                 "id": query,
                 "from": dict(person),
@@ -155,20 +155,20 @@ class World:
         return query
 
     def button(self, message: Message, action: str) -> str:
-        """The data behind the first button of this action on a message as it stands."""
-        rows = self.now(message).get("reply_markup", {}).get("inline_keyboard", [])
+        """The data of the first button with this action on the current message."""
+        rows = self.current(message).get("reply_markup", {}).get("inline_keyboard", [])
         datas = [button.get("callback_data", "") for row in rows for button in row]
         found = next((data for data in datas if data.split(":")[1:2] == [action]), None)
         assert found is not None, f"no button {action} among {datas}"
         return found
 
-    def tell(self, **update: Any) -> None:
+    def add_update(self, **update: Any) -> None:
         self.updates.append({"update_id": next(self._update_ids), **update})
         self.arrived.set()
 
 
 def _one_level(message: Message, *, keep_reply: bool = False) -> Message:
-    """A message inside another: what it replies to is left out there, whatever depth it had."""
+    """A nested message, without the message that it replies to."""
     kept = {name: value for name, value in message.items() if name != "reply_to_message"}
     if keep_reply and "reply_to_message" in message:
         kept["reply_to_message"] = _one_level(message["reply_to_message"])

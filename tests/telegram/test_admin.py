@@ -3,55 +3,55 @@
 import pytest
 
 from tests.model_manager_fixture import FOX, FakeHub
-from tests.telegram.easel_fixture import built, words_of
+from tests.telegram.easel_fixture import build_app, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_admins_list_models_and_choose_a_policy_and_others_do_not(tmp_path, server):
-    ann, bob = server.world.person("Ann"), server.world.person("Bob")
-    chat, bobs = server.world.private(ann), server.world.private(bob)
-    async with built(tmp_path, server) as town:
-        await town.open(admins=(str(bob["id"]),))
-        server.world.say(chat, ann, "/admin models")
-        refused = await town.text(chat, "Only")
-        server.world.say(bobs, bob, "/admin")
-        listed = await town.text(bobs, "To choose from")
-        server.world.say(bobs, bob, "/admin policy spoiler --edit-others yes")
-        chosen = await town.text(bobs, "behind a click", 2)
-        server.world.say(bobs, bob, "/admin models use nothing")
-        unknown = await town.text(bobs, "no model", 3)
-        server.world.say(bobs, bob, "/admin polcy")
-        wrong = await town.text(bobs, "Did you mean policy", 4)
-        server.world.say(bobs, bob, "/admin release")
-        released = await town.text(bobs, "unloaded", 5)
-        rules = await town.house.usecases.moderation.describe("telegram", str(bobs["id"]))
+    ann, bob = server.state.person("Ann"), server.state.person("Bob")
+    chat, bobs = server.state.private(ann), server.state.private(bob)
+    async with build_app(tmp_path, server) as app:
+        await app.open(admins=(str(bob["id"]),))
+        server.state.send_message(chat, ann, "/admin models")
+        refused = await app.message_with(chat, "Only")
+        server.state.send_message(bobs, bob, "/admin")
+        listed = await app.message_with(bobs, "Available to install")
+        server.state.send_message(bobs, bob, "/admin policy spoiler --edit-others yes")
+        chosen = await app.message_with(bobs, "behind a click", 2)
+        server.state.send_message(bobs, bob, "/admin models use nothing")
+        unknown = await app.message_with(bobs, "no model", 3)
+        server.state.send_message(bobs, bob, "/admin polcy")
+        wrong = await app.message_with(bobs, "Did you mean policy", 4)
+        server.state.send_message(bobs, bob, "/admin unload")
+        released = await app.message_with(bobs, "unloaded", 5)
+        rules = await app.application.usecases.moderation.space_rules("telegram", str(bobs["id"]))
 
-    assert "paint" not in words_of(refused)
-    assert "paint" in words_of(listed)
-    assert "may be edited" in words_of(chosen)
+    assert "paint" not in text_of(refused)
+    assert "paint" in text_of(listed)
+    assert "may be edited" in text_of(chosen)
     assert (rules.policy.value, rules.edit_others) == ("spoiler", True)
-    assert "nothing" in words_of(unknown)
-    assert "Choose one of" in words_of(wrong)
-    assert "paint" in words_of(released)
+    assert "nothing" in text_of(unknown)
+    assert "Choose one of" in text_of(wrong)
+    assert "paint" in text_of(released)
 
 
-async def test_a_model_is_fetched_from_a_chat_and_those_who_wait_hear_how_far_it_is(tmp_path, server):
-    bob, hub = server.world.person("Bob"), FakeHub()
-    chat = server.world.private(bob)
-    async with built(tmp_path, server) as town:
-        town.house.usecases.models.offer(FOX)
-        town.house.usecases.choosing.downloads = hub
-        await town.open(admins=(str(bob["id"]),))
-        server.world.say(chat, bob, "/admin models use fox")
-        terms = await town.text(chat, "Licence: fox-1.0")
+async def test_a_model_is_installed_from_a_chat_and_waiting_jobs_show_its_progress(tmp_path, server):
+    bob, hub = server.state.person("Bob"), FakeHub()
+    chat = server.state.private(bob)
+    async with build_app(tmp_path, server) as app:
+        app.application.usecases.models.add_preset(FOX)
+        app.application.usecases.model_manager.downloads = hub
+        await app.open(admins=(str(bob["id"]),))
+        server.state.send_message(chat, bob, "/admin models use fox")
+        terms = await app.message_with(chat, "Licence: fox-1.0")
         hub.go_on.clear()
-        server.world.say(chat, bob, "/admin models use fox --accept")
-        await town.text(chat, "is being fetched", 2)
-        server.world.say(chat, bob, "/imagine a knight --model fox")
-        waiting = words_of(await town.text(chat, "Downloading Fox XL, 40 %", 3))
+        server.state.send_message(chat, bob, "/admin models use fox --accept")
+        await app.message_with(chat, "Downloading and testing", 2)
+        server.state.send_message(chat, bob, "/imagine a knight --model fox")
+        waiting = text_of(await app.message_with(chat, "Downloading Fox XL: 40 %", 3))
         hub.go_on.set()
-        await town.picture(chat, 3)
+        await app.finished_picture(chat, 3)
 
-    assert "--accept" in words_of(terms)
-    assert "You are 1st." in waiting
+    assert "--accept" in text_of(terms)
+    assert "You are 1st in the queue." in waiting

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.telegram.polling import LONGEST_WAIT_S, back_off_s
-from adapters.telegram.rate_limit import Pace, Rate, Rates
-from adapters.telegram.text_limits import cut, units
-from tests.telegram.easel_fixture import RATES, built, words_of
-from tests.telegram.flood_limits import Floods
+from adapters.telegram.polling import MAX_WAIT_S, backoff_s
+from adapters.telegram.rate_limit import RateLimit, RateLimits, TelegramRateLimiter
+from adapters.telegram.text_limits import truncate, utf16_length
+from tests.telegram.easel_fixture import RATES, build_app, text_of
+from tests.telegram.flood_limits import FloodLimits
 from tests.telegram.rules import problems_of
 
 FOX = "\U0001f98a"
@@ -30,40 +30,40 @@ class Clock:
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.integers(2, 40))
 def test_a_cut_text_fits_and_no_pair_is_split(text, limit):
-    short = cut(text, limit)
+    short = truncate(text, limit)
 
     assert len(short.encode("utf-16-le")) // 2 <= limit
-    assert units(short) == len(short.encode("utf-16-le")) // 2
+    assert utf16_length(short) == len(short.encode("utf-16-le")) // 2
 
 
 def test_a_text_that_fits_is_left_alone():
-    assert cut(FOX * 512, 1024) == FOX * 512
+    assert truncate(FOX * 512, 1024) == FOX * 512
 
 
 def test_a_text_too_long_ends_in_an_ellipsis():
-    assert cut(FOX * 513, 1024) == FOX * 511 + "\u2026"
+    assert truncate(FOX * 513, 1024) == FOX * 511 + "\u2026"
 
 
 def test_half_a_pair_does_not_break_the_message():
-    assert cut("a\ud83eb", 10) == "a?b"
+    assert truncate("a\ud83eb", 10) == "a?b"
 
 
 # ---------------------------------------------------------------- pace
 
 
-@pytest.mark.parametrize(("tries", "longest"), [(0, 1), (3, 8), (10, LONGEST_WAIT_S), (10_000, LONGEST_WAIT_S)])
+@pytest.mark.parametrize(("tries", "longest"), [(0, 1), (3, 8), (10, MAX_WAIT_S), (10_000, MAX_WAIT_S)])
 def test_in_an_outage_updates_are_asked_for_every_minute_at_most(tries, longest):
-    waits = [back_off_s(tries) for _ in range(200)]
+    waits = [backoff_s(tries) for _ in range(200)]
 
-    assert LONGEST_WAIT_S <= 60
+    assert MAX_WAIT_S <= 60
     assert longest / 2 <= min(waits)
     assert longest * 0.9 < max(waits) <= longest
 
 
-def test_a_quiet_chat_is_written_to_at_once():
-    pace = Pace(clock=Clock())
+def test_an_idle_chat_is_written_to_immediately():
+    pace = TelegramRateLimiter(clock=Clock())
 
-    assert pace.admit(PRIVATE, "a") == 0
+    assert pace.reserve(PRIVATE, "a") == 0
 
 
 def drive(pace, clock, floods, chats, seconds, *, progress=True):
@@ -74,12 +74,12 @@ def drive(pace, clock, floods, chats, seconds, *, progress=True):
     while clock.now < end:
         for chat in chats:
             if clock.now >= due[chat]:
-                wait_s = pace.admit(chat, "next")
+                wait_s = pace.reserve(chat, "next")
                 due[chat] = clock.now + wait_s
                 if wait_s == 0:
                     assert floods.take(chat, "sendMessage") == 0
                     said[chat] += 1
-            if progress and pace.spare(chat):
+            if progress and pace.try_progress(chat):
                 assert floods.take(chat, "editMessageText") == 0
         clock.now += 0.05
     return said
@@ -90,7 +90,7 @@ def drive(pace, clock, floods, chats, seconds, *, progress=True):
 )
 def test_no_flood_is_caused_however_much_there_is_to_say(chats):
     clock = Clock()
-    pace, floods = Pace(clock=clock), Floods(clock)
+    pace, floods = TelegramRateLimiter(clock=clock), FloodLimits(clock)
 
     said = drive(pace, clock, floods, chats, 130)
 
@@ -101,51 +101,51 @@ def test_no_flood_is_caused_however_much_there_is_to_say(chats):
 def test_a_group_gets_nearly_all_that_it_may():
     clock = Clock()
 
-    said = drive(Pace(clock=clock), clock, Floods(clock), [GROUP], 600, progress=False)
+    said = drive(TelegramRateLimiter(clock=clock), clock, FloodLimits(clock), [GROUP], 600, progress=False)
 
     assert said[GROUP] >= 180
 
 
 def test_progress_leaves_room_for_results():
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = TelegramRateLimiter(clock=clock)
     shown = 0
     for _ in range(600):
         clock.now += 0.1
-        shown += pace.spare(GROUP)
+        shown += pace.try_progress(GROUP)
 
     assert 1 <= shown <= 5
-    assert [pace.admit(GROUP, f"result {number}") for number in range(3)] == [0, 0, 0]
+    assert [pace.reserve(GROUP, f"result {number}") for number in range(3)] == [0, 0, 0]
 
 
 def test_progress_is_not_shown_while_anybody_waits():
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = TelegramRateLimiter(clock=clock)
     for number in range(6):
-        pace.admit(PRIVATE, f"result {number}")
+        pace.reserve(PRIVATE, f"result {number}")
 
-    assert not pace.spare(PRIVATE)
+    assert not pace.try_progress(PRIVATE)
 
 
 def test_a_flooded_chat_waits_and_others_do_not():
-    pace = Pace(clock=Clock())
-    pace.halt(GROUP, 30)
+    pace = TelegramRateLimiter(clock=Clock())
+    pace.pause(GROUP, 30)
 
-    assert pace.admit(GROUP, "a") == pytest.approx(30)
-    assert not pace.spare(GROUP)
-    assert pace.admit(GROUP - 1, "a") == 0
+    assert pace.reserve(GROUP, "a") == pytest.approx(30)
+    assert not pace.try_progress(GROUP)
+    assert pace.reserve(GROUP - 1, "a") == 0
 
 
 def test_who_waits_keeps_its_place_in_the_line():
     clock = Clock()
-    pace = Pace(clock=clock)
-    waits = [pace.admit(GROUP, f"job {number}") for number in range(60)]
+    pace = TelegramRateLimiter(clock=clock)
+    waits = [pace.reserve(GROUP, f"job {number}") for number in range(60)]
     late = [number for number, wait_s in enumerate(waits) if wait_s > 0]
     assert len(late) >= 40
     for number in late:
         clock.now = 1000.0 + waits[number] + 0.01
         tries = 1
-        while (wait_s := pace.admit(GROUP, f"job {number}")) > 0:
+        while (wait_s := pace.reserve(GROUP, f"job {number}")) > 0:
             clock.now += wait_s
             tries += 1
         assert tries <= 3
@@ -153,31 +153,31 @@ def test_who_waits_keeps_its_place_in_the_line():
 
 def test_a_first_answer_goes_before_results_when_all_is_busy():
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = TelegramRateLimiter(clock=clock)
     for chat in range(1, 100):
-        pace.admit(chat, "result")
+        pace.reserve(chat, "result")
 
-    assert pace.admit(1000, "result") > 0
-    assert pace.admit(1001, "placeholder", is_urgent=True) == 0
+    assert pace.reserve(1000, "result") > 0
+    assert pace.reserve(1001, "placeholder", is_urgent=True) == 0
 
 
 def test_chats_that_fell_silent_are_forgotten():
     clock = Clock()
-    pace = Pace(clock=clock)
+    pace = TelegramRateLimiter(clock=clock)
     for chat in range(1, 1000):
-        pace.admit(chat, "a")
+        pace.reserve(chat, "a")
         clock.now += 2
 
-    assert len(pace._lines) < 700
+    assert len(pace._queues) < 700
 
 
 def test_our_own_rates_stay_below_those_of_telegram():
-    rates = Rates()
+    rates = RateLimits()
 
-    assert rates.group.most < 20
+    assert rates.group.limit < 20
     assert rates.group.span_s > 60
-    assert rates.overall.most / rates.overall.span_s < 30
-    assert rates.chat.most / rates.chat.span_s < 1
+    assert rates.overall.limit / rates.overall.span_s < 30
+    assert rates.chat.limit / rates.chat.span_s < 1
 
 
 # ---------------------------------------------------------------- the rules themselves
@@ -209,49 +209,49 @@ def test_the_rules_find_what_is_wrong(method, params, files, problem):
     assert any(problem in one for one in found) if problem else found in ([], ["sendMessage: text is missing"])
 
 
-# ---------------------------------------------------------------- through the whole house
+# ---------------------------------------------------------------- through the whole application
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_caption_and_an_answer_too_long_are_cut_between_emoji(town, chat, ann):
-    made = await town.imagined(chat, ann, FOX * 900)
-    town.world.say(chat, ann, "long answer?", reply_to=made)
-    answer = await town.text(chat, FOX, 2)
+async def test_a_caption_and_an_answer_too_long_are_cut_between_emoji(app, chat, ann):
+    made = await app.imagine_and_wait(chat, ann, FOX * 900)
+    app.state.send_message(chat, ann, "long answer?", reply_to=made)
+    answer = await app.message_with(chat, FOX, 2)
 
-    assert units(made["caption"]) <= 1024
-    assert 4000 < units(words_of(answer)) <= 4096
+    assert utf16_length(made["caption"]) <= 1024
+    assert 4000 < utf16_length(text_of(answer)) <= 4096
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_a_picture_beyond_ten_megabytes_is_made_to_fit_and_the_original_is_still_there(town, chat, ann):
-    made = await town.imagined(chat, ann, "large")
-    town.world.press(made, town.world.button(made, "original"), ann)
-    sent = await town.answer(chat, 2)
+async def test_a_picture_beyond_ten_megabytes_is_made_to_fit_and_the_original_is_still_there(app, chat, ann):
+    made = await app.imagine_and_wait(chat, ann, "large")
+    app.state.press(made, app.state.button(made, "original"), ann)
+    sent = await app.bot_message(chat, 2)
 
-    assert "smaller" in made["caption"]
+    assert "Shrunk" in made["caption"]
     assert len(made["original"]) <= 10 * 2**20
     assert len(sent["original"]) > 10 * 2**20
     assert sent["original"].startswith(b"\x89PNG")
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_markup_in_a_prompt_is_shown_as_it_was_written(town, chat, ann):
+async def test_markup_in_a_prompt_is_shown_as_it_was_written(app, chat, ann):
     words = "<b>a *fox* _in [the](http://snow) `&amp; </i"
-    made = await town.imagined(chat, ann, words)
+    made = await app.imagine_and_wait(chat, ann, words)
 
     assert words in made["caption"]
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_everything_gets_its_turn_in_a_chat_that_takes_one_message_at_a_time(tmp_path, server):
-    rates = Rates(chat=Rate(1, 0.4), overall=RATES.overall)
-    async with built(tmp_path, server, rates=rates) as town:
-        ann = town.world.person("Ann")
-        chat = town.world.private(ann)
-        await town.open()
-        made = await town.imagined(chat, ann)
-        town.world.say(chat, ann, "/show")
-        await town.picture(chat, 2)
-        town.world.press(made, town.world.button(made, "original"), ann)
+    rates = RateLimits(chat=RateLimit(1, 0.4), overall=RATES.overall)
+    async with build_app(tmp_path, server, rates=rates) as app:
+        ann = app.state.person("Ann")
+        chat = app.state.private(ann)
+        await app.open()
+        made = await app.imagine_and_wait(chat, ann)
+        app.state.send_message(chat, ann, "/show")
+        await app.finished_picture(chat, 2)
+        app.state.press(made, app.state.button(made, "original"), ann)
 
-        assert "document" in await town.answer(chat, 3)
+        assert "document" in await app.bot_message(chat, 3)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from adapters.telegram.rate_limit import Rates
+from adapters.telegram.rate_limit import RateLimits
 from tests.telegram import chat_load
-from tests.telegram.easel_fixture import built
-from tests.telegram.server import serving
+from tests.telegram.easel_fixture import build_app
+from tests.telegram.server import run_bot_server
 
 SLACK_S = 5.0
 """The benchmark holds it to one second, on a machine that has nothing else to do."""
@@ -13,10 +13,10 @@ SLACK_S = 5.0
 
 @pytest.mark.slow
 async def test_a_hundred_chats_lose_nothing_and_cause_no_flood(tmp_path):
-    async with serving() as server, built(tmp_path, server, rates=Rates(), room=16) as town:
-        town.pool.step_s = 0.05
-        await town.open()
-        result = await chat_load.run(town, lasts_s=10)
+    async with run_bot_server() as server, build_app(tmp_path, server, rates=RateLimits(), room=16) as app:
+        app.pool.step_s = 0.05
+        await app.open()
+        result = await chat_load.run_load(app, lasts_s=10)
 
     assert result.asked >= 80
     assert result.answered == result.asked

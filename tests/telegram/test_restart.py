@@ -4,24 +4,21 @@ import asyncio
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.telegram.easel_fixture import has_button, words_of
+from tests.fork_server import client
+from tests.telegram.easel_fixture import has_button, text_of
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-ROOT = Path(__file__).parent.parent.parent
 
 
-async def test_an_update_kept_and_not_yet_asked_for_is_taken_up_by_the_next_life(own_town, monkeypatch):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
+async def test_a_stored_update_that_was_not_submitted_is_resumed_after_a_restart(own_app, monkeypatch):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
     reached = asyncio.Event()
 
     async def hang(*_arguments, **_more):
@@ -29,23 +26,23 @@ async def test_an_update_kept_and_not_yet_asked_for_is_taken_up_by_the_next_life
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(town.house.usecases.jobs, "submit", hang)
-        await town.open()
-        town.world.say(chat, ann, "/imagine a fox")
+        patch.setattr(app.application.usecases.jobs, "submit", hang)
+        await app.open()
+        app.state.send_message(chat, ann, "/imagine a fox")
         await reached.wait()
-        await town.close()
-    await town.open()
+        await app.close()
+    await app.open()
 
-    await town.picture(chat)
-    await town.quiet()
-    assert len(town.world.shown(chat)) == 1
-    assert town.pool.imagined == 1
+    await app.finished_picture(chat)
+    await app.wait_until_idle()
+    assert len(app.state.bot_messages(chat)) == 1
+    assert app.pool.imagined == 1
 
 
-async def test_an_update_asked_for_and_not_yet_done_is_not_asked_for_twice(own_town, monkeypatch):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
+async def test_an_update_asked_for_and_not_yet_done_is_not_asked_for_twice(own_app, monkeypatch):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
     reached = asyncio.Event()
 
     async def hang(*_arguments):
@@ -53,78 +50,78 @@ async def test_an_update_asked_for_and_not_yet_done_is_not_asked_for_twice(own_t
         await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(town.storage.inbox), "done", hang)
-        await town.open()
-        town.world.say(chat, ann, "/imagine a fox")
+        patch.setattr(type(app.storage.inbox), "mark_done", hang)
+        await app.open()
+        app.state.send_message(chat, ann, "/imagine a fox")
         await reached.wait()
-        await town.close()
-    await town.open()
+        await app.close()
+    await app.open()
 
-    await town.picture(chat)
-    await town.quiet()
-    assert town.pool.imagined == 1
+    await app.finished_picture(chat)
+    await app.wait_until_idle()
+    assert app.pool.imagined == 1
 
 
-async def test_an_album_that_a_kill_cut_in_two_is_one_request(own_town):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
-    await town.open()
-    town.world.album(chat, ann, [picture(number, 40, 40) for number in range(3)], "/caption")
-    while not await town.storage.inbox.waiting("telegram"):  # noqa: ASYNC110 - asked from outside
+async def test_an_album_that_a_kill_cut_in_two_is_one_request(own_app):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
+    await app.open()
+    app.state.album(chat, ann, [picture(number, 40, 40) for number in range(3)], "/caption")
+    while not await app.storage.inbox.pending_events("telegram"):  # noqa: ASYNC110 - asked from outside
         await asyncio.sleep(0.005)
-    await town.close()
-    await town.open()
+    await app.close()
+    await app.open()
 
-    await town.text(chat, "picture")
-    await town.quiet(0.6)
-    assert len(town.world.shown(chat)) == 1
-    assert len(town.pool.tasks) == 1
-
-
-async def test_buttons_and_replies_of_an_earlier_life_work(own_town):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
-    await town.open()
-    made = await town.imagined(chat, ann)
-    await town.close()
-    await town.open()
-    town.world.press(made, town.world.button(made, "reroll"), ann)
-    await town.picture(chat, 2)
-    town.world.say(chat, ann, "what is it?", reply_to=made)
-
-    await town.text(chat, "It is what is it?", 3)
+    await app.message_with(chat, "picture")
+    await app.wait_until_idle(0.6)
+    assert len(app.state.bot_messages(chat)) == 1
+    assert len(app.pool.tasks) == 1
 
 
-async def test_what_is_finished_while_the_adapter_is_away_arrives_in_its_placeholder(own_town):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
-    await town.open()
-    town.world.say(chat, ann, "/imagine a slow fox")
-    placeholder = await town.answer(chat)
-    await town.close()
-    town.pool.go_on.set()
-    await town.open()
+async def test_buttons_and_replies_from_before_a_restart_work(own_app):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
+    await app.open()
+    made = await app.imagine_and_wait(chat, ann)
+    await app.close()
+    await app.open()
+    app.state.press(made, app.state.button(made, "reroll"), ann)
+    await app.finished_picture(chat, 2)
+    app.state.send_message(chat, ann, "what is it?", reply_to=made)
 
-    assert (await town.picture(chat))["message_id"] == placeholder["message_id"]
+    await app.message_with(chat, "It is what is it?", 3)
 
 
-async def test_an_offer_made_before_a_restart_still_knows_the_words(own_town):
-    town = own_town
-    ann = town.world.person("Ann")
-    chat = town.world.private(ann)
-    await town.open()
-    made = await town.imagined(chat, ann)
-    town.world.say(chat, ann, "the colour of its tail", reply_to=made)
-    offer = await town.answer(chat, 2)
-    await town.quiet(0.1)
-    await town.close()
-    await town.open()
-    town.world.press(offer, town.world.button(offer, "ask"), ann)
+async def test_what_is_finished_while_the_adapter_is_away_arrives_in_its_placeholder(own_app):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
+    await app.open()
+    app.state.send_message(chat, ann, "/imagine a slow fox")
+    placeholder = await app.bot_message(chat)
+    await app.close()
+    app.pool.go_on.set()
+    await app.open()
 
-    await town.until(lambda: any("the colour of its tail" in words_of(one) for one in town.world.shown(chat)))
+    assert (await app.finished_picture(chat))["message_id"] == placeholder["message_id"]
+
+
+async def test_an_offer_made_before_a_restart_still_knows_the_words(own_app):
+    app = own_app
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
+    await app.open()
+    made = await app.imagine_and_wait(chat, ann)
+    app.state.send_message(chat, ann, "the colour of its tail", reply_to=made)
+    offer = await app.bot_message(chat, 2)
+    await app.wait_until_idle(0.1)
+    await app.close()
+    await app.open()
+    app.state.press(offer, app.state.button(offer, "ask"), ann)
+
+    await app.until(lambda: any("the colour of its tail" in text_of(one) for one in app.state.bot_messages(chat)))
 
 
 # ---------------------------------------------------------------- a real process
@@ -162,9 +159,10 @@ steps = 3
 class Process:
     """`serve` with test engines, in a process of its own."""
 
-    def __init__(self, folder, server):
+    def __init__(self, folder, server, forks):
         (folder / "config.toml").write_text(CONFIG)
         self._folder = folder
+        self._forks = forks
         self._environ = {
             **os.environ,
             "EASEL_DATA_DIR": str(folder / "data"),
@@ -179,9 +177,7 @@ class Process:
 
     def start(self, **environ):
         with (self._folder / "output.txt").open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVER], cwd=ROOT, env={**self._environ, **environ}, stdout=output, stderr=output
-            )
+            self._process = client.start(["-c", SERVER], self._forks, env={**self._environ, **environ}, output=output)
 
     def kill(self):
         if self._process is not None:
@@ -194,8 +190,8 @@ class Process:
 
 
 @pytest.fixture
-def process(tmp_path, server):
-    made = Process(tmp_path, server)
+def process(tmp_path, server, server_forks):
+    made = Process(tmp_path, server, server_forks)
     yield made
     made.kill()
 
@@ -209,25 +205,25 @@ async def until(holds, within_s=100.0):
 
 
 def finished(server, chat):
-    return [one for one in server.world.shown(chat) if has_button(one, "original")]
+    return [one for one in server.state.bot_messages(chat) if has_button(one, "original")]
 
 
 @pytest.mark.slow
 @pytest.mark.crash
 @pytest.mark.timeout(300)
 async def test_a_killed_server_asks_once_and_delivers_into_its_placeholder(process, server, tmp_path):
-    ann = server.world.person("Ann")
-    chat = server.world.private(ann)
+    ann = server.state.person("Ann")
+    chat = server.state.private(ann)
     reached, go_on = tmp_path / "reached", tmp_path / "go-on"
 
     admin = {"EASEL_TELEGRAM__ADMINS": str(ann["id"])}  # nothing can look at pictures here
     process.start(HANG_AT="submit", REACHED=str(reached), **admin)
-    server.world.say(chat, ann, f"/imagine a fox wait-for={go_on}")
+    server.state.send_message(chat, ann, f"/imagine a fox wait-for={go_on}")
     await until(reached.exists)  # the update is kept, nothing is asked for
     process.kill()
 
     process.start(**admin)
-    placeholder = (await until(lambda: server.world.shown(chat)))[0]
+    placeholder = (await until(lambda: server.state.bot_messages(chat)))[0]
     await until(lambda: "running" in states(tmp_path))
     process.kill()  # the job runs
 

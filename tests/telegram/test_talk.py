@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 
-from tests.telegram.easel_fixture import words_of
+from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
 
 
-async def said(town, chat, person, text, number=1):
+async def said(app, chat, person, text, number=1):
     """What the bot answers."""
-    town.world.say(chat, person, text)
-    return words_of(await town.answer(chat, number))
+    app.state.send_message(chat, person, text)
+    return text_of(await app.bot_message(chat, number))
 
 
 # ---------------------------------------------------------------- lists
 
 
-async def test_help_lists_every_command_and_says_that_a_bot_makes_the_pictures(town, chat, ann):
-    text = await said(town, chat, ann, "/help")
+async def test_help_lists_every_command_and_says_that_a_bot_makes_the_pictures(app, chat, ann):
+    text = await said(app, chat, ann, "/help")
 
     assert "by a bot" in text
     for verb in ("imagine", "caption", "ask", "describe", "match", "edit", "queue", "cancel", "history", "show",
@@ -33,104 +33,145 @@ async def test_help_lists_every_command_and_says_that_a_bot_makes_the_pictures(t
     assert "--" in text
 
 
-async def test_start_is_help(town, chat, ann):
-    assert await said(town, chat, ann, "/start something") == await said(town, chat, ann, "/help", 2)
+async def test_start_shows_two_examples_and_a_button_that_runs_one(app, chat, ann):
+    app.state.send_message(chat, ann, "/start something")
+    welcome = await app.bot_message(chat)
+    query = app.state.press(welcome, app.state.button(welcome, "pick"), ann)
+    made = await app.finished_picture(chat, 2)
+
+    assert text_of(welcome).count("/imagine") == 2
+    assert "/help" in text_of(welcome)
+    assert "by a bot" in text_of(welcome)
+    assert welcome["reply_markup"]["inline_keyboard"][0][0]["text"] == "Try it"
+    assert made["caption"].startswith("a red fox")
+    assert "text" not in await app.callback_answer(query)
 
 
-async def test_models_are_listed(town, chat, ann):
-    assert "paint" in await said(town, chat, ann, "/models")
+async def test_models_are_listed(app, chat, ann):
+    assert "paint" in await said(app, chat, ann, "/models")
 
 
-async def test_the_quota_is_told(town, chat, ann):
-    assert "device-seconds" in await said(town, chat, ann, "/quota")
+async def test_the_quota_is_shown(app, chat, ann):
+    assert "s of compute today" in await said(app, chat, ann, "/quota")
 
 
-async def test_the_menu_was_set(town):
-    commands = town.server.methods.commands["default:"]
+async def test_the_menu_was_set(app):
+    commands = app.server.methods.commands["default:"]
 
     assert {"imagine", "help"} <= {one["command"] for one in commands}
     assert all(1 <= len(one["description"]) <= 256 for one in commands)
 
 
-async def test_the_queue_shows_ones_own_and_cancel_takes_a_name(town, chat, ann):
-    town.world.say(chat, ann, "/imagine a slow fox")
-    await town.answer(chat)
-    listed = await said(town, chat, ann, "/queue", 2)
+async def test_the_queue_shows_ones_own_and_cancel_takes_a_name(app, chat, ann):
+    app.state.send_message(chat, ann, "/imagine a slow fox")
+    await app.bot_message(chat)
+    listed = await said(app, chat, ann, "/queue", 2)
     name = listed.split()[0]
-    await said(town, chat, ann, f"/cancel {name}", 3)
+    await said(app, chat, ann, f"/cancel {name}", 3)
 
-    await town.text(chat, "Cancelled")
+    await app.message_with(chat, "Cancelled")
     assert "a slow fox" in listed
 
 
-async def test_cancel_in_reply_to_a_message_means_that_one(town, chat, ann):
-    town.world.say(chat, ann, "/imagine a slow fox")
-    town.world.say(chat, ann, "/imagine a slow owl")
-    await town.answer(chat, 2)
-    town.world.say(chat, ann, "/cancel", reply_to=town.world.shown(chat)[1])
+async def test_cancel_in_reply_to_a_message_means_that_one(app, chat, ann):
+    app.state.send_message(chat, ann, "/imagine a slow fox")
+    app.state.send_message(chat, ann, "/imagine a slow owl")
+    await app.bot_message(chat, 2)
+    app.state.send_message(chat, ann, "/cancel", reply_to=app.state.bot_messages(chat)[1])
 
-    await town.text(chat, "Cancelled", 2)
-    town.pool.go_on.set()
-    await town.picture(chat, 1)
-
-
-async def test_cancel_alone_means_the_only_one(town, chat, ann):
-    town.world.say(chat, ann, "/imagine a slow fox")
-    await town.answer(chat)
-    town.world.say(chat, ann, "/cancel")
-
-    await town.text(chat, "Cancelled")
+    await app.message_with(chat, "Cancelled", 2)
+    app.pool.go_on.set()
+    await app.finished_picture(chat, 1)
 
 
-async def test_cancel_never_reaches_somebody_elses_job(town, group, ann, bob):
-    town.world.say(group, ann, "/imagine a slow fox")
-    placeholder = await town.answer(group)
-    town.world.say(group, bob, "/cancel", reply_to=placeholder)
-    refusal = await town.answer(group, 2)
-    town.pool.go_on.set()
+async def test_cancel_alone_means_the_only_one(app, chat, ann):
+    app.state.send_message(chat, ann, "/imagine a slow fox")
+    await app.bot_message(chat)
+    app.state.send_message(chat, ann, "/cancel")
 
-    assert "Only" in words_of(refusal)
-    await town.picture(group)
+    await app.message_with(chat, "Cancelled")
 
 
-async def test_history_is_ones_own_and_can_be_searched(town, chat, ann, bob):
-    await town.imagined(chat, ann, "a red fox")
-    await town.imagined(chat, ann, "a blue owl")
-    everything = await said(town, chat, ann, "/history", 3)
-    found = await said(town, chat, ann, "/history owl", 4)
-    strangers = await said(town, town.world.private(bob), bob, "/history fox")
+async def test_cancel_never_reaches_somebody_elses_job(app, group, ann, bob):
+    app.state.send_message(group, ann, "/imagine a slow fox")
+    placeholder = await app.bot_message(group)
+    app.state.send_message(group, bob, "/cancel", reply_to=placeholder)
+    refusal = await app.bot_message(group, 2)
+    app.pool.go_on.set()
+
+    assert "Only" in text_of(refusal)
+    await app.finished_picture(group)
+
+
+async def test_history_is_ones_own_and_can_be_searched(app, chat, ann, bob):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+    await app.imagine_and_wait(chat, ann, "a blue owl")
+    everything = await said(app, chat, ann, "/history", 3)
+    found = await said(app, chat, ann, "/history owl", 4)
+    strangers = await said(app, app.state.private(bob), bob, "/history fox")
 
     assert everything.index("a blue owl") < everything.index("a red fox")
     assert "a red fox" not in found
     assert "fox" not in strangers.replace("/history", "")
 
 
-async def test_show_brings_a_picture_back_with_its_buttons(town, chat, ann):
-    await town.imagined(chat, ann, "a red fox")
-    name = (await said(town, chat, ann, "/history", 2)).splitlines()[1].split()[0]
-    town.world.say(chat, ann, f"/show {name}")
-    shown = await town.picture(chat, 3)
-    town.world.press(shown, town.world.button(shown, "reroll"), ann)
+async def test_show_brings_a_picture_back_with_its_buttons(app, chat, ann):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[0]
+    app.state.send_message(chat, ann, f"/show {name}")
+    shown = await app.finished_picture(chat, 3)
+    app.state.press(shown, app.state.button(shown, "reroll"), ann)
 
-    await town.picture(chat, 4)
+    await app.finished_picture(chat, 4)
 
 
-async def test_show_of_somebody_elses_job_finds_nothing(town, chat, ann, bob):
-    await town.imagined(chat, ann, "a red fox")
-    name = (await said(town, chat, ann, "/history", 2)).splitlines()[1].split()[0]
+async def test_show_of_somebody_elses_job_finds_nothing(app, chat, ann, bob):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[0]
 
-    assert "There is no" in await said(town, town.world.private(bob), bob, f"/show {name}")
+    assert "You have no job called" in await said(app, app.state.private(bob), bob, f"/show {name}")
+
+
+async def test_show_alone_brings_the_latest_picture_back(app, chat, ann):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+    app.state.send_message(chat, ann, "/show")
+    shown = await app.finished_picture(chat, 2)
+
+    assert "a red fox" in shown["caption"]
+    assert app.state.button(shown, "reroll")
+
+
+async def test_a_search_is_cut_after_two_hundred_characters(app, chat, ann):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+
+    assert "a red fox" in await said(app, chat, ann, f"/history fox{' fox' * 200} unheard", 2)
 
 
 # ---------------------------------------------------------------- settings and privacy
 
 
+async def test_defaults_are_shown_by_the_names_of_their_options(app, chat, ann):
+    told = await said(app, chat, ann, "/settings guidance_scale 7")
+    cleared = await said(app, chat, ann, "/settings guidance none", 2)
+
+    assert "guidance: 7" in told
+    assert "guidance_scale" not in told
+    assert "/settings steps 30" in cleared
+
+
+async def test_ones_own_data_is_deleted_without_a_button_by_an_option(app, chat, ann):
+    await app.imagine_and_wait(chat, ann, "a fox to forget")
+
+    assert "is deleted" in await said(app, chat, ann, "/privacy forget --confirm", 2)
+    assert "no jobs yet" in await said(app, chat, ann, "/history", 3)
+
+
 @pytest.mark.parametrize("words", ["steps 3", "--steps 3", "steps=3", "--steps=3"])
-async def test_ones_own_defaults_are_used_and_can_be_taken_back(town, chat, ann, words):
-    told = await said(town, chat, ann, f"/settings {words}")
-    made = await town.imagined(chat, ann)
-    job = await town.house.usecases.chat.of_message("telegram", f"{chat['id']}:{made['message_id']}")
-    taken_back = await said(town, chat, ann, "/settings steps default", 3)
+async def test_ones_own_defaults_are_used_and_can_be_taken_back(app, chat, ann, words):
+    told = await said(app, chat, ann, f"/settings {words}")
+    made = await app.imagine_and_wait(chat, ann)
+    job = await app.application.usecases.chat.job_of_message("telegram", f"{chat['id']}:{made['message_id']}")
+    taken_back = await said(app, chat, ann, "/settings steps default", 3)
 
     assert "steps: 3" in told
     assert job.options["steps"] == 3
@@ -138,71 +179,71 @@ async def test_ones_own_defaults_are_used_and_can_be_taken_back(town, chat, ann,
 
 
 @pytest.mark.parametrize("words", ["colour red", "steps many", "steps 100000", "!!", "model nowhere"])
-async def test_a_default_that_cannot_be_is_refused_with_a_sentence(town, chat, ann, words):
-    assert len(await said(town, chat, ann, f"/settings {words}")) > 10
+async def test_a_default_that_cannot_be_is_refused_with_a_sentence(app, chat, ann, words):
+    assert len(await said(app, chat, ann, f"/settings {words}")) > 10
 
 
-async def test_an_export_comes_as_a_file_to_the_person_alone(town, chat, ann, group):
-    await town.imagined(chat, ann, "a fox of mine")
-    elsewhere = await said(town, group, ann, "/privacy export")
-    town.world.say(chat, ann, "/privacy export")
-    sent = await town.until(lambda: next((one for one in town.world.shown(chat) if "document" in one), None))
+async def test_an_export_comes_as_a_file_to_the_person_alone(app, chat, ann, group):
+    await app.imagine_and_wait(chat, ann, "a fox of mine")
+    elsewhere = await said(app, group, ann, "/privacy export")
+    app.state.send_message(chat, ann, "/privacy export")
+    sent = await app.until(lambda: next((one for one in app.state.bot_messages(chat) if "document" in one), None))
 
     with zipfile.ZipFile(BytesIO(sent["original"])) as archive:
         assert "a fox of mine" in json.dumps(json.loads(archive.read("everything.json")))
     assert "private" in elsewhere
-    assert not list(town.data_dir.rglob("*.zip"))
+    assert not list(app.data_dir.rglob("*.zip"))
 
 
-async def test_forget_asks_first_and_then_forgets(town, chat, ann):
-    await town.imagined(chat, ann, "a fox to forget")
-    town.world.say(chat, ann, "/privacy forget")
-    question = await town.text(chat, "sure", 2)
-    assert "a fox to forget" in await said(town, chat, ann, "/history", 3)
-    await town.answered(town.world.press(question, "own:forget", ann))
-    town.world.say(chat, ann, "/history")
-    await town.quiet()
+async def test_forget_asks_first_and_then_forgets(app, chat, ann):
+    await app.imagine_and_wait(chat, ann, "a fox to forget")
+    app.state.send_message(chat, ann, "/privacy forget")
+    question = await app.message_with(chat, "sure", 2)
+    assert "a fox to forget" in await said(app, chat, ann, "/history", 3)
+    await app.callback_answer(app.state.press(question, "own:forget", ann))
+    app.state.send_message(chat, ann, "/history")
+    await app.wait_until_idle()
 
-    assert "a fox to forget" not in words_of(town.world.shown(chat)[-1])
-
-
-async def test_nobody_makes_somebody_else_be_forgotten(town, group, ann, bob):
-    await town.imagined(group, ann, "a fox of Ann")
-    town.world.say(group, ann, "/privacy forget")
-    question = await town.text(group, "sure", 2)
-    await town.answered(town.world.press(question, "own:forget", bob))
-
-    assert "a fox of Ann" in await said(town, group, ann, "/history", 3)
+    assert "a fox to forget" not in text_of(app.state.bot_messages(chat)[-1])
 
 
-async def test_privacy_says_what_is_kept(town, chat, ann):
-    assert "/privacy forget" in await said(town, chat, ann, "/privacy")
+async def test_nobody_makes_somebody_else_be_forgotten(app, group, ann, bob):
+    await app.imagine_and_wait(group, ann, "a fox of Ann")
+    app.state.send_message(group, ann, "/privacy forget")
+    question = await app.message_with(group, "sure", 2)
+    await app.callback_answer(app.state.press(question, "own:forget", bob))
+
+    assert "a fox of Ann" in await said(app, group, ann, "/history", 3)
+
+
+async def test_privacy_says_what_is_kept(app, chat, ann):
+    assert "/privacy forget" in await said(app, chat, ann, "/privacy")
 
 
 # ---------------------------------------------------------------- hints and refusals
 
 
 @pytest.mark.parametrize("text", ["hello", "draw me a fox", "\U0001f98a", "?"])
-async def test_bare_words_in_a_private_chat_are_answered_with_a_hint(town, chat, ann, text):
-    assert "/imagine" in await said(town, chat, ann, text)
+async def test_bare_words_in_a_private_chat_are_answered_with_a_hint(app, chat, ann, text):
+    assert "/imagine" in await said(app, chat, ann, text)
 
 
-async def test_a_photo_without_words_is_answered_with_a_hint(town, chat, ann):
-    town.world.show(chat, ann, FOX)
+async def test_a_photo_without_words_is_answered_with_a_hint(app, chat, ann):
+    app.state.send_photo(chat, ann, FOX)
 
-    assert "/caption" in words_of(await town.answer(chat))
+    assert "/caption" in text_of(await app.bot_message(chat))
 
 
-async def test_a_forwarded_photo_is_not_asked_about_because_its_caption_asks(town, chat, ann):
+async def test_a_forwarded_photo_is_not_asked_about_because_its_caption_asks(app, chat, ann):
     origin = {"type": "hidden_user", "date": 1, "sender_user_name": "Eve"}
-    town.world.show(chat, ann, FOX, "Is it not lovely?", forward_origin=origin)
+    app.state.send_photo(chat, ann, FOX, "Is it not lovely?", forward_origin=origin)
 
-    assert "/caption" in words_of(await town.answer(chat))
+    assert "/caption" in text_of(await app.bot_message(chat))
 
 
-async def test_an_unknown_command_in_a_private_chat_is_named(town, chat, ann):
-    assert "Did you mean imagine" in await said(town, chat, ann, "/imagin a fox")
-    assert "Did you mean history" in await said(town, chat, ann, "/histroy", 2)
+async def test_an_unknown_command_in_a_private_chat_is_named(app, chat, ann):
+    assert "Did you mean imagine" in await said(app, chat, ann, "/imagin a fox")
+    assert "Did you mean history" in await said(app, chat, ann, "/histroy", 2)
 
 
 UNREADABLE: list[dict[str, Any]] = [
@@ -221,18 +262,18 @@ UNREADABLE: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("content", UNREADABLE, ids=lambda content: next(iter(content)))
-async def test_what_cannot_be_looked_at_gets_one_sentence_alone_and_silence_in_a_group(town, chat, group, ann, content):
-    town.world.say(group, ann, **content)
-    town.world.say(chat, ann, **content)
+async def test_what_cannot_be_looked_at_gets_one_sentence_alone_and_silence_in_a_group(app, chat, group, ann, content):
+    app.state.send_message(group, ann, **content)
+    app.state.send_message(chat, ann, **content)
 
-    assert "pictures" in words_of(await town.answer(chat))
-    assert town.world.shown(group) == []
+    assert "pictures" in text_of(await app.bot_message(chat))
+    assert app.state.bot_messages(group) == []
 
 
-async def test_a_command_on_a_video_is_refused_with_a_sentence(town, chat, ann):
-    town.world.say(chat, ann, **UNREADABLE[2], caption="/caption")
+async def test_a_command_on_a_video_is_refused_with_a_sentence(app, chat, ann):
+    app.state.send_message(chat, ann, **UNREADABLE[2], caption="/caption")
 
-    assert "not a picture" in words_of(await town.answer(chat))
+    assert "not a picture" in text_of(await app.bot_message(chat))
 
 
 @pytest.mark.parametrize(
@@ -244,96 +285,96 @@ async def test_a_command_on_a_video_is_refused_with_a_sentence(town, chat, ann):
         (FOX[:60], "damaged"),
     ],
 )
-async def test_a_file_that_only_says_it_is_a_picture_is_refused_with_a_sentence(town, chat, ann, data, words):
-    document = town.world.document(data, "fox.png", "image/png")
-    town.world.say(chat, ann, document=document, caption="/caption")
+async def test_a_file_that_only_says_it_is_a_picture_is_refused_with_a_sentence(app, chat, ann, data, words):
+    document = app.state.document(data, "fox.png", "image/png")
+    app.state.send_message(chat, ann, document=document, caption="/caption")
 
-    assert words in words_of(await town.answer(chat))
-
-
-async def test_a_file_too_large_is_refused_before_it_is_fetched(town, chat, ann):
-    document = {**town.world.document(FOX, "fox.png", "image/png"), "file_size": 25 * 2**20}
-    town.world.say(chat, ann, document=document, caption="/caption")
-
-    assert "too large" in words_of(await town.answer(chat))
-    assert document["file_id"] not in town.server.fetched
+    assert words in text_of(await app.bot_message(chat))
 
 
-async def test_a_prompt_of_ten_thousand_characters_is_refused_with_a_sentence(town, chat, ann):
-    text = await said(town, chat, ann, "/imagine " + "fox " * 2500)
+async def test_a_file_too_large_is_refused_before_it_is_fetched(app, chat, ann):
+    document = {**app.state.document(FOX, "fox.png", "image/png"), "file_size": 25 * 2**20}
+    app.state.send_message(chat, ann, document=document, caption="/caption")
+
+    assert "too large" in text_of(await app.bot_message(chat))
+    assert document["file_id"] not in app.server.fetched
+
+
+async def test_a_prompt_of_ten_thousand_characters_is_refused_with_a_sentence(app, chat, ann):
+    text = await said(app, chat, ann, "/imagine " + "fox " * 2500)
 
     assert "2000" in text.replace(",", "")
 
 
-async def test_an_unknown_flag_is_refused_with_the_nearest(town, chat, ann):
-    assert "seed" in await said(town, chat, ann, "/imagine a fox --sed 7")
+async def test_an_unknown_flag_is_refused_with_the_nearest(app, chat, ann):
+    assert "seed" in await said(app, chat, ann, "/imagine a fox --sed 7")
 
 
-async def test_a_command_without_what_it_needs_says_what(town, chat, ann):
-    assert "picture" in await said(town, chat, ann, "/caption")
-    assert "prompt" in await said(town, chat, ann, "/imagine", 2)
+async def test_a_command_without_what_it_needs_says_what(app, chat, ann):
+    assert "picture" in await said(app, chat, ann, "/caption")
+    assert "prompt" in await said(app, chat, ann, "/imagine", 2)
 
 
-async def test_a_failure_of_the_engine_is_a_calm_sentence(town, chat, ann):
-    town.world.say(chat, ann, "/imagine fail")
-    failed = await town.text(chat, "weren't charged")
+async def test_a_failure_of_the_engine_is_a_calm_sentence(app, chat, ann):
+    app.state.send_message(chat, ann, "/imagine fail")
+    failed = await app.message_with(chat, "weren't charged")
 
-    assert "secret inner reason" not in words_of(failed)
+    assert "secret inner reason" not in text_of(failed)
 
 
-async def test_a_mistake_of_our_own_is_a_calm_sentence(town, chat, ann, monkeypatch):
+async def test_a_mistake_of_our_own_is_a_calm_sentence(app, chat, ann, monkeypatch):
     def broken(*_arguments):
         raise RuntimeError("inner reason")
 
-    monkeypatch.setattr("bot.chat.texts.say_models", broken)
-    text = await said(town, chat, ann, "/models")
+    monkeypatch.setattr("bot.chat.help_texts.format_models", broken)
+    text = await said(app, chat, ann, "/models")
 
     assert "Something went wrong" in text
     assert "inner reason" not in text
 
 
-async def test_an_edited_message_is_not_asked_again(town, chat, ann):
-    asked = town.world.say(chat, ann, "/imagine a fox")
-    await town.picture(chat)
-    town.world.tell(edited_message={**asked, "text": "/imagine an owl", "edit_date": asked["date"]})
-    await town.quiet()
+async def test_an_edited_message_is_not_asked_again(app, chat, ann):
+    asked = app.state.send_message(chat, ann, "/imagine a fox")
+    await app.finished_picture(chat)
+    app.state.add_update(edited_message={**asked, "text": "/imagine an owl", "edit_date": asked["date"]})
+    await app.wait_until_idle()
 
-    assert len(town.world.shown(chat)) == 1
+    assert len(app.state.bot_messages(chat)) == 1
 
 
-async def test_bots_and_channels_are_not_talked_to(town, group):
-    bot = town.world.person("Rival", is_bot=True) | {"is_bot": True}
+async def test_bots_and_channels_are_not_talked_to(app, group):
+    bot = app.state.person("Rival", is_bot=True) | {"is_bot": True}
     channel = {"id": 777000, "is_bot": False, "first_name": "Telegram"}
-    town.world.say(group, bot, "/imagine a fox")
-    town.world.say(group, channel, "/imagine a fox", is_automatic_forward=True)
-    town.world.say(group, town.world.person(), new_chat_title="/imagine")
-    await town.quiet()
+    app.state.send_message(group, bot, "/imagine a fox")
+    app.state.send_message(group, channel, "/imagine a fox", is_automatic_forward=True)
+    app.state.send_message(group, app.state.person(), new_chat_title="/imagine")
+    await app.wait_until_idle()
 
-    assert town.world.shown(group) == []
+    assert app.state.bot_messages(group) == []
 
 
-async def test_peoples_own_talk_is_not_even_kept(town, group, ann):
+async def test_peoples_own_talk_is_not_even_kept(app, group, ann):
     kept = []
-    town.world.say(group, ann, "a secret between us")
-    await town.quiet(0.1)
-    for path in town.data_dir.rglob("*"):
+    app.state.send_message(group, ann, "a secret between us")
+    await app.wait_until_idle(0.1)
+    for path in app.data_dir.rglob("*"):
         if path.is_file():
             kept.append(b"a secret between us" in path.read_bytes())
 
     assert not any(kept)
 
 
-async def test_a_flood_of_nonsense_gets_a_few_refusals_and_then_silence(town, chat, ann):
+async def test_a_flood_of_nonsense_gets_a_few_refusals_and_then_silence(app, chat, ann):
     for number in range(40):
-        town.world.say(chat, ann, f"/imagine a fox --nonsense {number}")
-    await town.quiet(0.5)
+        app.state.send_message(chat, ann, f"/imagine a fox --nonsense {number}")
+    await app.wait_until_idle(0.5)
 
-    assert 1 <= len(town.world.shown(chat)) <= 10
+    assert 1 <= len(app.state.bot_messages(chat)) <= 10
 
 
-async def test_a_flood_of_requests_is_refused_beyond_what_one_person_may_have(town, chat, ann):
+async def test_a_flood_of_requests_is_refused_beyond_what_one_person_may_have(app, chat, ann):
     for number in range(16):
-        town.world.say(chat, ann, f"/imagine a slow fox {number}")
-    await town.until(lambda: any("unfinished" in words_of(one) for one in town.world.shown(chat)))
-    town.pool.go_on.set()
-    await town.quiet(0.5)
+        app.state.send_message(chat, ann, f"/imagine a slow fox {number}")
+    await app.until(lambda: any("unfinished" in text_of(one) for one in app.state.bot_messages(chat)))
+    app.pool.go_on.set()
+    await app.wait_until_idle(0.5)

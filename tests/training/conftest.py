@@ -1,4 +1,4 @@
-"""Every test here computes on one thread, as the evaluation does: two suites may run at once."""
+"""Every test here uses one torch thread, like the evaluation."""
 
 import pytest
 import torch

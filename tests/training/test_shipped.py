@@ -1,4 +1,4 @@
-"""The weights that ship: their size, their licences, and samples of what `models/EVALUATION.json` says of all."""
+"""The shipped weights: their size, their licences, and samples of the figures in `models/EVALUATION.json`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoPipelineForText2Image
+from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from bot.error_texts import DEMO_HINT
 from training.colours import COLOURS
-from training.draw import render
-from training.evaluate import THING, Looker, Matcher, draw_all, held_out_of
-from training.judge import Judge
+from training.draw import render_scene
+from training.evaluate import THING_QUESTION, MatchModel, VisionModel, generate_images, held_out_of_kind
+from training.judge import ImageJudge
 from training.objects import OBJECTS
-from training.questions import Asker
+from training.questions import QuestionGenerator
 from training.scenes import PLAIN
 from training.world import SIZE
 
@@ -27,12 +27,12 @@ SHIPPED = ("starter-image", "starter-vision", "starter-match")
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Held out of every training."""
-    return held_out_of(PLAIN, 300)[::15]
+    """Scenes held out from all training."""
+    return held_out_of_kind(PLAIN, 300)[::15]
 
 
-def pictures_of(scenes):
-    return [Image.fromarray(render(scene)) for scene in scenes]
+def render_all(scenes):
+    return [Image.fromarray(render_scene(scene)) for scene in scenes]
 
 
 @pytest.mark.parametrize(("name", "most"), [("starter-image", 45), ("starter-vision", 30), ("starter-match", 30)])
@@ -41,7 +41,7 @@ def test_a_shipped_model_is_small(name, most):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_artworks_licence_and_a_card_lie_beside_the_weights(name):
+def test_the_artworks_licence_and_a_card_are_next_to_the_weights(name):
     folder = MODELS / name
 
     assert "Apache License" in (folder / "ARTWORK-LICENSE").read_text()
@@ -50,38 +50,38 @@ def test_the_artworks_licence_and_a_card_lie_beside_the_weights(name):
     assert json.loads((folder / "easel.json").read_text())["demo"] is True
 
 
-def test_the_hint_tells_what_the_world_holds():
+def test_the_demo_hint_states_the_size_of_the_world():
     assert f"{len(OBJECTS)} objects and {len(COLOURS)} colours at {SIZE} px" in DEMO_HINT
 
 
-def test_what_is_drawn_is_what_was_asked_for(scenes):
+def test_generated_images_show_the_requested_scenes(scenes):
     folder = MODELS / "starter-image"
     notes = json.loads((folder / "easel.json").read_text())
-    pipeline = AutoPipelineForText2Image.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
 
-    drawn, _ = draw_all(pipeline, scenes, notes)
+    images, _ = generate_images(pipeline, scenes, notes, batch=10)
 
-    judge = Judge()
-    marks = [judge.marks(np.asarray(picture), scene) for picture, scene in zip(drawn, scenes, strict=True)]
+    judge = ImageJudge()
+    marks = [judge.judge_image(np.asarray(image), scene) for image, scene in zip(images, scenes, strict=True)]
     assert sum(mark["background"] for mark in marks) >= len(scenes) - 1
     assert sum(mark["thing"] and mark["colour"] for mark in marks) >= 0.8 * len(scenes)
 
 
-def test_what_is_seen_is_what_is_there(scenes):
-    looker, asker = Looker(MODELS / "starter-vision"), Asker(np.random.default_rng(8))
-    pictures = pictures_of(scenes)
+def test_answers_match_the_scenes(scenes):
+    model, questions = VisionModel(MODELS / "starter-vision"), QuestionGenerator(np.random.default_rng(8))
+    images = render_all(scenes)
 
-    things = looker.ask(pictures, THING)
-    asked = [asker.yes_or_no(scene) for scene in scenes for _ in range(3)]
-    said = [looker.ask([pictures[i // 3]], one.question)[0] for i, one in enumerate(asked)]
+    things = model.answer_question(images, THING_QUESTION)
+    sampled = [questions.yes_no_question(scene) for scene in scenes for _ in range(3)]
+    answers = [model.answer_question([images[i // 3]], one.question)[0] for i, one in enumerate(sampled)]
 
     assert sum(thing == scene.subject for thing, scene in zip(things, scenes, strict=True)) >= 0.9 * len(scenes)
-    assert sum(one.answer == answer for one, answer in zip(asked, said, strict=True)) >= 0.9 * len(asked)
+    assert sum(one.answer == answer for one, answer in zip(sampled, answers, strict=True)) >= 0.9 * len(sampled)
 
 
-def test_the_right_caption_comes_first(scenes):
-    matcher, captions = Matcher(MODELS / "starter-match"), [scene.caption for scene in scenes]
+def test_the_correct_caption_ranks_first(scenes):
+    matcher, captions = MatchModel(MODELS / "starter-match"), [scene.caption for scene in scenes]
 
-    firsts = [int(matcher.fits(picture, captions).argmax()) for picture in pictures_of(scenes)]
+    firsts = [int(matcher.score_captions(image, captions).argmax()) for image in render_all(scenes)]
 
     assert sum(first == place for place, first in enumerate(firsts)) >= 0.8 * len(scenes)

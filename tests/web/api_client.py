@@ -1,4 +1,4 @@
-"""What the tests of REST do again and again."""
+"""Helpers for tests of REST."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ def imagine(prompt: str = "a red circle", **options: Any) -> dict[str, Any]:
 
 
 async def ask(client: httpx2.AsyncClient, body: Any = IMAGINE, **headers: str) -> dict[str, Any]:
-    """The accepted job's short form."""
+    """Submit a job; returns the accepted job."""
     answer = await client.post("/api/v1/jobs", json=body, headers=headers)
     assert answer.status_code == 202, answer.text
     return answer.json()
@@ -26,15 +26,15 @@ async def job_of(client: httpx2.AsyncClient, job_id: str) -> dict[str, Any]:
 
 
 async def wait_for(client: httpx2.AsyncClient, job_id: str, *states: str) -> dict[str, Any]:
-    """The job once it is in one of the states (or over)."""
+    """The job once it is in one of the states (default: finished)."""
     async with asyncio.timeout(10):
-        while (job := await job_of(client, job_id))["state"] not in (states or FINAL):  # noqa: ASYNC110 - it is the server that is asked
+        while (job := await job_of(client, job_id))["state"] not in (states or FINAL):  # noqa: ASYNC110 - the server is polled
             await asyncio.sleep(0.02)
     return job
 
 
 async def make(client: httpx2.AsyncClient, body: Any = IMAGINE) -> dict[str, Any]:
-    """Ask and wait for the end."""
+    """Submit a job and wait until it is finished."""
     return await wait_for(client, (await ask(client, body))["id"])
 
 
@@ -62,7 +62,7 @@ async def parsed(stream: httpx2.Response) -> Any:
 
 
 def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
-    """Check that an answer is a problem, and return it."""
+    """Check that a response is a problem, and return it."""
     assert answer.headers["content-type"] == "application/problem+json"
     content = answer.json()
     assert (answer.status_code, content["status"], content["code"]) == (status, status, code), content

@@ -1,4 +1,4 @@
-"""A house with real storage and a real dispatcher, served on loopback; only the engines are made up."""
+"""An application with real storage and a real dispatcher, served on loopback; only the engines are fake."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -17,29 +16,18 @@ import structlog
 
 from adapters.web import Web, WebSettings
 from bot.errors import StartupError
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models, ModelSpec
-from bot.ports import DeviceStatus
-from bot.prompts.resolver import Wording
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.prompts.styles import StyleSettings
-from bot.prompts.wildcards import WildcardFolder
-from bot.queue.dispatcher import Dispatcher
-from bot.queue.postprocess import Finishing
-from bot.queue.pricing import Rates
-from bot.queue.progress import Events
-from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings
-from bot.usecases import (
-    JobUseCases,
-    Moderation,
-    Surroundings,
-    UseCases,
-)
-from composition import usecases as build
-from inference.checkpoints.library import ModelFiles
-from inference.images.service import PictureService
+from bot.safety import SafetySettings
+from bot.settings.core import QueueSettings, QuotaSettings
+from bot.usecases import AdapterContext, UseCases
+from composition.application import Application
+from inference.images.service import ImageService
 from inference.pool.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
-from tests.model_manager_fixture import FOX, choosing_of
-from tests.moderation import moderation_of
+from tests.application_fixture import make_config, open_test_application
+from tests.model_manager_fixture import FOX
+from tests.moderation import SOME_WEIGHTS
 from tests.web.fake_pool import TestPool, picture
 
 SECRET = "the-local-secret"
@@ -55,40 +43,44 @@ MODELS = (
 
 
 @dataclass(kw_only=True)
-class TestHouse:
-    """Everything behind the web adapter, and the adapter's own address once it is served."""
+class ServedEasel:
+    """An application behind the web adapter, and the adapter's address once it is served."""
 
-    __test__ = False
-
-    storage: Storage
+    application: Application
     pool: TestPool
-    events: Events
-    usecases: UseCases
     data_dir: Path
     url: str = ""
-    said: list[str] = field(default_factory=list)
+    announced: list[str] = field(default_factory=list)
     serving: asyncio.Task[None] | None = None
 
     @property
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
+    def usecases(self) -> UseCases:
+        return self.application.usecases
+
+    @property
+    def storage(self) -> Storage:
+        return self.application.storage
+
+    @property
+    def adapter_context(self) -> AdapterContext:
+        return AdapterContext(
             usecases=self.usecases,
             data_dir=self.data_dir,
             secret=SECRET,
-            announce=self.said.append,
-            publish=self._publish,
+            announce=self.announced.append,
+            publish_address=self._set_url,
             inbox=self.storage.inbox,
-            secret_of=lambda _variable: "",
+            read_secret=lambda _variable: "",
         )
 
-    def _publish(self, url: str) -> None:
+    def _set_url(self, url: str) -> None:
         self.url = url
 
     async def serve(self, **settings: object) -> str:
         """Start the adapter; returns its address."""
         self.url = ""
-        web = Web(WebSettings(**{"port": 0, **settings}), self.surroundings)  # type: ignore[arg-type]
-        self.serving = asyncio.create_task(web.run())
+        web = Web(WebSettings(**{"port": 0, **settings}), self.adapter_context)  # type: ignore[arg-type]
+        self.serving = asyncio.create_task(web.serve())
         while not self.url:
             if self.serving.done():
                 self.serving.result()
@@ -106,146 +98,95 @@ class TestHouse:
         _, text = await self.usecases.people.create_key(name, is_admin=False)
         return text
 
-
-def build_usecases(
-    storage: Storage,
-    pool: TestPool,
-    pictures: PictureService,
-    events: Events,
-    dispatcher: Dispatcher,
-    models: Models,
-    rates: Rates,
-    moderation: Moderation,
-    data_dir: Path,
-) -> UseCases:
-    choosing = choosing_of(
-        models=models,
-        pool=pool,
-        store=storage.jobs,
-        learned=storage.learned,
-        data_dir=data_dir,
-        events=events,
-        rates=rates,
-        wake=dispatcher.wake,
-        shipped={spec.name: spec for spec in (*MODELS, FOX)},
-    )
-    jobs = JobUseCases(
-        store=storage.jobs,
-        history=storage.history,
-        media=storage.media,
-        people=storage.people,
-        models=models,
-        rates=rates,
-        events=events,
-        moderation=moderation,
-        queue=QueueSettings(max_outstanding=20),
-        quota=QuotaSettings(daily_device_seconds=5.0),
-        wake=dispatcher.wake,
-        interrupt=dispatcher.interrupt,
-        devices=lambda: [DeviceStatus(device="cpu", state="ready")],
-        secret=b"quotes",
-        wording=dispatcher.wording,
-    )
-    loaded: Any = SimpleNamespace(models=models, settings={"images": ImagesSettings(), "styles": STYLES})
-    return build.use_cases(loaded, storage, pool, pictures, jobs, moderation, choosing)
+    def is_followed(self, job_id: str) -> bool:
+        return self.application.dispatcher.progress_bus.is_watched(job_id)
 
 
 @asynccontextmanager
-async def opened_house(data_dir: Path, *, has_children: bool = False, **safety: Any) -> AsyncIterator[TestHouse]:
-    """Not yet served: `serve` does that. `has_children`: the engines run in the real pool's child process."""
-    models = Models({spec.name: spec for spec in (*MODELS, FOX)})
-    events, rates = Events(), Rates()
+async def open_easel(data_dir: Path, *, has_workers: bool = False, **safety: Any) -> AsyncIterator[ServedEasel]:
+    """Not yet served: `serve` does that. `has_workers`: the engines run in the real pool's worker process."""
+    loaded = make_config(
+        data_dir,
+        (*MODELS, FOX),
+        queue=QueueSettings(max_outstanding=20),
+        quota=QuotaSettings(daily_device_seconds=5.0),
+        styles=STYLES,
+        safety=SafetySettings(classifier=SOME_WEIGHTS, **safety),
+    )
     async with AsyncExitStack() as stack:
-        storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
-        pictures = await stack.enter_async_context(PictureService())
+        images = await stack.enter_async_context(ImageService())
         pool: Any = TestPool([spec.name for spec in MODELS])
-        if has_children:
-            made = DevicePool(PoolSettings(), ["cpu"], MODELS, pictures, engines="tests.inference.engines:build")
-            pool = await stack.enter_async_context(made)
-        moderation = moderation_of(storage, **safety)
-        dispatcher = Dispatcher(
-            store=storage.jobs,
-            media=storage.media,
-            learned=storage.learned,
-            pool=pool,
-            models=models,
-            rates=rates,
-            finishing=Finishing(media=storage.media, pool=pool, pictures=pictures, models=models),
-            moderation=moderation,
-            events=events,
-            settings=QueueSettings(),
-            wording=Wording(
-                styles=STYLES,
-                wildcards=WildcardFolder(data_dir / "wildcards"),
-                additions=ModelFiles(data_dir).additions,
-            ),
-        )
-        usecases = build_usecases(storage, pool, pictures, events, dispatcher, models, rates, moderation, data_dir)
-        house = TestHouse(storage=storage, pool=pool, events=events, usecases=usecases, data_dir=data_dir)
-        working = asyncio.create_task(dispatcher.run())
-        yield house
-        await house.stop()
-        await dispatcher.close(1.0)
-        await working
+        if has_workers:
+            workers = DevicePool(
+                PoolSettings(), ["cpu"], MODELS, images, engine_factory="tests.inference.engines:build"
+            )
+            pool = await stack.enter_async_context(workers)
+        opened = open_test_application(loaded, pool, images, drain_s=1.0)
+        application = await stack.enter_async_context(opened)
+        easel = ServedEasel(application=application, pool=pool, data_dir=data_dir)
+        yield easel
+        await easel.stop()
 
 
-def client_of(house: TestHouse) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=house.url, timeout=10, trust_env=False)
+def open_client(easel: ServedEasel) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=easel.url, timeout=10, trust_env=False)
 
 
 @pytest.fixture(autouse=True)
 def plain_log() -> Iterator[None]:
-    """structlog's own default draws every local of a traceback, which takes seconds."""
+    """structlog's default renders every local variable of a traceback, which takes seconds."""
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
     yield
     structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
-def empty_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with its tables made: copying it takes a hundredth of making it."""
-    data_dir = tmp_path_factory.mktemp("empty")
+def upgraded_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with an up-to-date database: copying it takes a hundredth of the time of creating it."""
+    data_dir = tmp_path_factory.mktemp("upgraded")
 
-    async def make() -> None:
+    async def upgrade() -> None:
         async with open_storage(StorageSettings(min_free_mb=0), data_dir):
             pass
 
-    asyncio.run(make())
+    asyncio.run(upgrade())
     return data_dir
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def house(tmp_path: Path, empty_data: Path) -> AsyncIterator[TestHouse]:
-    shutil.copytree(empty_data, tmp_path, dirs_exist_ok=True)
-    async with opened_house(tmp_path) as made:
-        yield made
+async def easel(tmp_path: Path, upgraded_data: Path) -> AsyncIterator[ServedEasel]:
+    shutil.copytree(upgraded_data, tmp_path, dirs_exist_ok=True)
+    async with open_easel(tmp_path) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def server(house: TestHouse) -> TestHouse:
-    await house.serve()
-    return house
+async def server(easel: ServedEasel) -> ServedEasel:
+    await easel.serve()
+    return easel
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def client(server: TestHouse) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(server: ServedEasel) -> AsyncIterator[httpx2.AsyncClient]:
     """The local person: no key exists."""
-    async with client_of(server) as made:
-        yield made
+    async with open_client(server) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def standing_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TestHouse]:
-    """One server for all of a module's tests that leave nothing behind."""
-    async with opened_house(tmp_path_factory.mktemp("house")) as made:
-        await made.serve()
-        yield made
+async def shared_server(tmp_path_factory: pytest.TempPathFactory, upgraded_data: Path) -> AsyncIterator[ServedEasel]:
+    """One server for all tests of a module that leave nothing behind."""
+    data_dir = tmp_path_factory.mktemp("shared")
+    shutil.copytree(upgraded_data, data_dir, dirs_exist_ok=True)
+    async with open_easel(data_dir) as easel:
+        await easel.serve()
+        yield easel
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def standing_client(standing_server: TestHouse) -> AsyncIterator[httpx2.AsyncClient]:
-    async with client_of(standing_server) as made:
-        yield made
+async def shared_client(shared_server: ServedEasel) -> AsyncIterator[httpx2.AsyncClient]:
+    async with open_client(shared_server) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
-"""A pool that works inside the test's own process: pictures of one colour, answers that repeat the question.
+"""A pool in the test's process: it generates pictures of one colour, and answers that repeat the question.
 
-Words in the prompt (or question) steer it: `slow` stays at its second step until the test says go on, `fail` breaks.
-Where there are rules, pictures are looked at: `nude` ones score 0.9, `unseen` ones have no score, `nan` fails the
-check, and `nudes` comes with a picture to start from that scores 0.9.
+Words in the prompt or question control it: `slow` waits at its second step for `go_on`, `fail` raises. With safety
+rules, pictures are scored: `nude` ones 0.9, `unseen` ones not at all, `nan` fails the check, and the input picture of
+`nudes` scores 0.9.
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from bot.commands.match import split_texts
 from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import ModelSpec
-from bot.ports import Described, DeviceStatus, Done, Freed, Offer, Progress, Rendered, Task
-from bot.safety.policy import require_fit
+from bot.ports import DeviceStatus, ModelCapabilities, Offer, Progress, RenderedImage, Task, TaskOutput, UnloadResult
+from bot.safety.policy import check_input_score
 
 STEP_S = 0.02
 
 
 def picture(seed: int, width: int, height: int, kind: str = "PNG") -> bytes:
     shade = ((seed * 37) % 160 + 60, (seed * 91) % 160 + 60, (seed * 53) % 160 + 60)
-    made = io.BytesIO()
-    Image.new("RGB", (width, height), shade).save(made, kind)
-    return made.getvalue()
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), shade).save(file, kind)
+    return file.getvalue()
 
 
 class TestPool:
-    """One device. `room` is how many tasks it takes at once."""
+    """One device. `slots`: how many tasks run concurrently."""
 
     __test__ = False
 
-    def __init__(self, models: list[str], room: int = 1) -> None:
+    def __init__(self, models: list[str], slots: int = 1) -> None:
         self._models = frozenset(models)
-        self._room = room
+        self._slots = slots
         self._running: dict[str, bool] = {}
         self._changed = asyncio.Event()
         self.watched: dict[str, bool] = {}
@@ -44,24 +44,26 @@ class TestPool:
         self.go_on = asyncio.Event()
         self.state = "ready"
 
-    def offers(self, promised: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
-        free = self._room - len(self._running) - len((promised or {}).get("cpu", ()))
+    def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
+        free = self._slots - len(self._running) - len((reserved or {}).get("cpu", ()))
         if free <= 0 or self.state != "ready":
             return []
-        return [Offer(device="cpu", models=self._models, warm=self._models, free=free, idle=free == self._room)]
+        return [
+            Offer(device="cpu", models=self._models, loaded=self._models, free_slots=free, is_idle=free == self._slots)
+        ]
 
-    def know(self, models: Sequence[ModelSpec]) -> None:
+    def set_models(self, models: Sequence[ModelSpec]) -> None:
         self._models = frozenset(model.name for model in models)
         self._changed.set()
 
-    async def run(self, task: Task) -> AsyncGenerator[Progress | Described | Done, None]:
+    async def run_task(self, task: Task) -> AsyncGenerator[Progress | ModelCapabilities | TaskOutput, None]:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()
         self._running[task.id] = False
-        self.watched.setdefault(task.id, task.watched)
+        self.watched.setdefault(task.id, task.wants_previews)
         self._has_no_preview |= {task.id} if task.rules and not task.rules.may_preview else set()
         try:
             if task.images:
-                require_fit(task.rules, 0.9 if "nudes" in words else 0.0)
+                check_input_score(task.rules, 0.9 if "nudes" in words else 0.0)
             steps = int(task.options.get("steps") or 3)
             for step in range(1, steps + 1):
                 await self._step(task.id)
@@ -71,7 +73,7 @@ class TestPool:
                 while "slow" in words and step == 2 and not self.go_on.is_set():
                     await self._step(task.id)
                     yield self._progress(task.id, step, steps)
-            yield self._looked_at(self._finish(task), task, words)
+            yield self._apply_rules(self._finish(task), task, words)
         finally:
             del self._running[task.id]
             self._changed.set()
@@ -86,47 +88,48 @@ class TestPool:
         preview = picture(step, 32, 32, "JPEG") if is_shown else None
         return Progress(step=step, steps=steps, preview=preview)
 
-    def _looked_at(self, done: Done, task: Task, words: list[str]) -> Done:
+    def _apply_rules(self, done: TaskOutput, task: Task, words: list[str]) -> TaskOutput:
         if task.rules is None:
             return done
         if "nan" in words:
             raise Blocked("unchecked")
         score = None if "unseen" in words else 0.9 if "nude" in words else 0.1
-        return replace(done, pictures=tuple(replace(made, nsfw=score) for made in done.pictures))
+        return replace(done, images=tuple(replace(image, nsfw=score) for image in done.images))
 
-    def _finish(self, task: Task) -> Done:
+    def _finish(self, task: Task) -> TaskOutput:
         if task.command == "describe":
             lines = [f"prompt {number}" for number in range(1, int(task.options["count"]) + 1)]
-            return Done(text="\n".join(lines), revision="test", seconds=0.5)
+            return TaskOutput(text="\n".join(lines), revision="test", seconds=0.5)
         if task.command == "match":
             lines = [f"50 % {text}" for text in split_texts(task.options["texts"])]
-            return Done(text="\n".join(lines), revision="test", seconds=0.5)
-        if task.command in ("ask", "caption"):
-            return Done(text=f"It is {task.options.get('question', 'a picture')}", revision="test", seconds=0.5)
+            return TaskOutput(text="\n".join(lines), revision="test", seconds=0.5)
+        if task.answers != "images":
+            return TaskOutput(text=f"It is {task.options.get('question', 'a picture')}", revision="test", seconds=0.5)
         width, height, seed = (int(task.options[name]) for name in ("width", "height", "seed"))
-        made = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]
+        files = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]
         parameters = f"{task.options['prompt']}\nSeed: {seed}"
         pictures = tuple(
-            Rendered(media=Media(data, "image/png"), width=width, height=height, parameters=parameters) for data in made
+            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
+            for data in files
         )
-        return Done(pictures=pictures, revision="test", seconds=0.5)
+        return TaskOutput(images=pictures, revision="test", seconds=0.5)
 
-    def cancel(self, task_id: str) -> None:
+    def cancel_task(self, task_id: str) -> None:
         if task_id in self._running:
             self._running[task_id] = True
 
-    def watch(self, task_id: str, watched: bool) -> None:
-        self.watched[task_id] = watched
+    def set_previews(self, task_id: str, wanted: bool) -> None:
+        self.watched[task_id] = wanted
 
     async def wait_for_change(self) -> None:
         await self._changed.wait()
         self._changed.clear()
 
-    def statuses(self) -> list[DeviceStatus]:
-        return [DeviceStatus(device="cpu", state=self.state, warm=tuple(self._models), running=len(self._running))]
+    def device_statuses(self) -> list[DeviceStatus]:
+        return [DeviceStatus(device="cpu", state=self.state, loaded=tuple(self._models), running=len(self._running))]
 
-    async def release(self) -> Freed:
-        return Freed(models=tuple(self._models), freed_mb=512)
+    async def unload_idle_models(self) -> UnloadResult:
+        return UnloadResult(models=tuple(self._models), freed_mb=512)
 
     async def drain(self, deadline_s: float) -> None:
         self.go_on.set()

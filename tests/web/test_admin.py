@@ -1,31 +1,34 @@
-"""Choosing models over REST: for admins only, with terms, progress, the end, and what goes wrong."""
+"""Managing models over REST: admins only, with terms, progress, results and errors."""
 
 import asyncio
 
 import pytest
 
+from bot.usecases.model_manager import Installation
+from tests.model_manager_fixture import FOX
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def until(client, path, is_there):
-    """The body, once it is as it should be."""
+async def wait_until(client, path, is_done):
+    """The body of the first response that `is_done`."""
     async with asyncio.timeout(10):
-        while not is_there(body := (await client.get(f"/api/v1/{path}")).json()):  # noqa: ASYNC110 - asked as a page does
+        while not is_done(body := (await client.get(f"/api/v1/{path}")).json()):  # noqa: ASYNC110 - asked as a page does
             await asyncio.sleep(0.01)
     return body
 
 
-async def ended(client, name):
-    return await until(client, f"admin/models/{name}/installation", lambda body: body["is_over"])
+async def finished_install(client, name):
+    return await wait_until(client, f"admin/models/{name}/installation", lambda body: body["is_over"])
 
 
-async def asked_for_fox(client):
+async def submit_fox(client):
     wanted = {"command": "imagine", "options": {"prompt": "x", "model": "fox"}}
     return (await client.post("/api/v1/jobs", json=wanted)).json()
 
 
-async def test_what_there_is_and_what_would_fit(client):
-    body = (await client.get("/api/v1/admin/models")).json()
+async def test_models_are_listed_with_whether_they_fit(shared_client):
+    body = (await shared_client.get("/api/v1/admin/models")).json()
 
     rows = {row["name"]: row for row in body["models"]}
     fox = rows["fox"]
@@ -33,20 +36,20 @@ async def test_what_there_is_and_what_would_fit(client):
     assert body["additions"] == []
 
 
-async def test_terms_are_shown_and_must_be_accepted(client):
-    terms = (await client.get("/api/v1/admin/models/fox/terms")).json()
-    refused = await client.post("/api/v1/admin/models/fox/use", json={})
+async def test_terms_are_shown_and_must_be_accepted(shared_client):
+    terms = (await shared_client.get("/api/v1/admin/models/fox/terms")).json()
+    refused = await shared_client.post("/api/v1/admin/models/fox/use", json={})
 
     assert (terms["licences"], terms["must_accept"], terms["commercial"]) == (["fox-1.0"], True, False)
     assert (refused.status_code, refused.json()["code"]) == (409, "model_refused")
     assert "fox-1.0" in refused.json()["detail"]
 
 
-async def test_a_model_comes_and_draws_without_a_restart(client, house):
-    begun = await client.post("/api/v1/admin/models/fox/use", json={"accept_licence": True})
-    assert (begun.status_code, begun.json()["is_over"]) == (202, False)
+async def test_a_model_is_installed_and_used_without_a_restart(client, easel):
+    started = await client.post("/api/v1/admin/models/fox/use", json={"accept_licence": True})
+    assert (started.status_code, started.json()["is_over"]) == (202, False)
 
-    end = await ended(client, "fox")
+    end = await finished_install(client, "fox")
 
     assert end["error"] == ""
     assert end["trials"][0]["has_picture"]
@@ -57,48 +60,63 @@ async def test_a_model_comes_and_draws_without_a_restart(client, house):
     assert (await client.delete("/api/v1/admin/models/fox")).json()["freed_bytes"] > 0
 
 
-async def test_jobs_for_a_model_on_its_way_wait_and_say_how_far_it_is(client, house):
-    hub = house.usecases.choosing.downloads
+async def test_jobs_for_a_model_being_installed_wait_and_show_its_progress(client, easel):
+    hub = easel.usecases.model_manager.downloads
     hub.go_on.clear()
     await client.post("/api/v1/admin/models/fox/use", json={"accept_licence": True})
-    await until(client, "admin/models/fox/installation", lambda body: body["arrival"]["total"])
-    job = await asked_for_fox(client)
+    await wait_until(client, "admin/models/fox/installation", lambda body: body["install_progress"]["total"])
+    job = await submit_fox(client)
     body = (await client.get(f"/api/v1/jobs/{job['id']}")).json()
     quota = (await client.get("/api/v1/quota")).json()
 
     assert (body["state"], body["position"]) == ("queued", 1)
-    arrival = body["arrival"]
-    assert (arrival["title"], arrival["stage"], arrival["done"]) == ("Fox XL", "downloading", 40 * 2**20)
+    progress = body["install_progress"]
+    assert (progress["title"], progress["stage"], progress["done"]) == ("Fox XL", "downloading", 40 * 2**20)
     assert quota["used"] == 0
     hub.go_on.set()
-    assert (await ended(client, "fox"))["error"] == ""
-    body = await until(client, f"jobs/{job['id']}", lambda body: body["state"] in ("delivered", "failed"))
-    assert (body["state"], body["arrival"]) == ("delivered", None)
+    assert (await finished_install(client, "fox"))["error"] == ""
+    body = await wait_until(client, f"jobs/{job['id']}", lambda body: body["state"] in ("delivered", "failed"))
+    assert (body["state"], body["install_progress"]) == ("delivered", None)
 
 
-async def test_a_model_that_does_not_come_refunds_those_who_waited(client, house):
-    hub = house.usecases.choosing.downloads
+async def test_a_cancelled_installation_refunds_the_waiting_jobs(client, easel):
+    hub = easel.usecases.model_manager.downloads
     hub.go_on.clear()
     await client.post("/api/v1/admin/models/fox/use", json={"accept_licence": True})
-    job = await asked_for_fox(client)
+    job = await submit_fox(client)
 
     stopped = (await client.delete("/api/v1/admin/models/fox/installation")).json()
 
-    assert stopped["error"].startswith("It was stopped.")
+    assert stopped["error"].startswith("Cancelled.")
     body = (await client.get(f"/api/v1/jobs/{job['id']}")).json()
     assert body["state"] == "failed"
     assert "weren't charged" in body["error"]["message"]
     assert (await client.get("/api/v1/quota")).json()["reserved"] == 0
 
 
-async def test_only_admins_may(client, house):
-    text = await house.create_key("Ann")
+async def test_only_admins_manage_models(client, easel):
+    text = await easel.create_key("Ann")
     headers = {"Authorization": f"Bearer {text}"}
 
     answer = await client.get("/api/v1/admin/models", headers=headers)
 
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
     assert (await client.get("/api/v1/me", headers=headers)).json() == {"name": "Ann", "admin": False}
+
+
+@pytest.mark.parametrize("names", [("force", "download_only"), ("anyway", "only_fetch")])
+async def test_old_field_names_are_still_accepted(client, easel, monkeypatch, names):
+    values = {}
+
+    async def use_model(self, name, **options):
+        values.update(options)
+        return Installation(spec=FOX, tasks=FOX.tasks, is_new=True)
+
+    monkeypatch.setattr(type(easel.usecases.model_manager), "use_model", use_model)
+    body = {"accept_licence": True, names[0]: True, names[1]: True}
+
+    assert (await client.post("/api/v1/admin/models/fox/use", json=body)).status_code == 202
+    assert (values["force"], values["download_only"]) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -111,17 +129,18 @@ async def test_only_admins_may(client, house):
         ("DELETE", "/paint", None, 409),
     ],
 )
-async def test_bad_requests_are_told(client, method, path, body, status):
-    answer = await client.request(method, f"/api/v1/admin/models{path}", json=body)
+async def test_bad_requests_are_explained(shared_client, method, path, body, status):
+    answer = await shared_client.request(method, f"/api/v1/admin/models{path}", json=body)
 
     assert answer.status_code == status
     assert answer.json()["detail"].endswith(".")
 
 
-async def test_the_memory_of_idle_models_is_given_back(client):
-    released = await client.post("/api/v1/models/release")
+async def test_idle_models_are_unloaded(shared_client):
+    unloaded = await shared_client.post("/api/v1/models/unload")
+    old_name = await shared_client.post("/api/v1/models/release")
 
-    assert released.status_code == 200
-    body = released.json()
+    assert (unloaded.status_code, old_name.status_code) == (200, 200)
+    body = unloaded.json()
     assert (body["busy"], body["freed_mb"]) == ([], 512)
     assert "paint" in body["models"]

@@ -10,23 +10,23 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 QUOTA = "/api/v1/quota"
 
 
-async def test_without_keys_the_caller_is_the_local_person(server, client):
-    job = await ask(client)
+async def test_without_keys_the_caller_is_the_local_person(shared_server, shared_client):
+    job = await ask(shared_client)
 
-    local = await server.usecases.people.local()
-    assert (await server.storage.jobs.get(job["id"], None)).owner == local.id
+    local = await shared_server.usecases.people.local_person()
+    assert (await shared_server.storage.jobs.get_job(job["id"], None)).owner == local.id
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST:1", "[::1]:8000", "127.0.0.1:8000"])
-async def test_any_loopback_name_will_do(client, host):
-    assert (await client.get(QUOTA, headers={"Host": host})).status_code == 200
+async def test_any_loopback_name_is_accepted(shared_client, host):
+    assert (await shared_client.get(QUOTA, headers={"Host": host})).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.", "", "0.0.0.0", "127.0.0.1:x"]
 )
-async def test_a_foreign_host_is_refused(client, host):
-    answer = await client.get(QUOTA, headers={"Host": host})
+async def test_a_foreign_host_is_refused(shared_client, host):
+    answer = await shared_client.get(QUOTA, headers={"Host": host})
 
     assert "loopback" in problem(answer, 401, "unauthorized")["detail"]
     assert answer.headers["www-authenticate"].startswith("Bearer")
@@ -36,36 +36,36 @@ async def test_a_foreign_host_is_refused(client, host):
     "origin", ["null", "http://evil.example", "https://{host}", "http://localhost:1", "file://", ""]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-async def test_a_foreign_origin_is_refused(server, client, method, origin):
-    host = server.url.removeprefix("http://")
+async def test_a_foreign_origin_is_refused(shared_server, shared_client, method, origin):
+    host = shared_server.url.removeprefix("http://")
     path = "/api/v1/jobs" if method == "POST" else "/api/v1/jobs/aaaaaaaaaaaaaaaa"
 
-    answer = await client.request(method, path, json=imagine(), headers={"Origin": origin.format(host=host)})
+    answer = await shared_client.request(method, path, json=imagine(), headers={"Origin": origin.format(host=host)})
 
-    assert "web site" in problem(answer, 401, "unauthorized")["detail"]
+    assert "Other websites" in problem(answer, 401, "unauthorized")["detail"]
 
 
-async def test_the_pages_own_origin_may(server, client):
-    own = {"Origin": server.url, "Sec-Fetch-Site": "same-origin"}
+async def test_the_pages_own_origin_is_accepted(shared_server, shared_client):
+    own = {"Origin": shared_server.url, "Sec-Fetch-Site": "same-origin"}
 
-    assert (await ask(client, imagine(), **own))["state"] == "queued"
+    assert (await ask(shared_client, imagine(), **own))["state"] == "queued"
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_what_a_browser_says_comes_from_another_site_is_refused(client, site):
-    problem(await client.get(QUOTA, headers={"Sec-Fetch-Site": site}), 401, "unauthorized")
+async def test_a_request_from_another_site_is_refused(shared_client, site):
+    problem(await shared_client.get(QUOTA, headers={"Sec-Fetch-Site": site}), 401, "unauthorized")
 
 
 @pytest.mark.parametrize(
     "header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"]
 )
-async def test_what_a_proxy_passes_on_needs_a_key(client, header):
-    answer = await client.get(QUOTA, headers={header: "1.2.3.4"})
+async def test_a_forwarded_request_needs_a_key(shared_client, header):
+    answer = await shared_client.get(QUOTA, headers={header: "1.2.3.4"})
 
     assert "proxy" in problem(answer, 401, "unauthorized")["detail"]
 
 
-async def test_a_key_opens_whatever_the_host_and_the_proxy(server, client):
+async def test_a_key_works_with_any_host_and_proxy(server, client):
     key = await server.create_key("Ada")
 
     answer = await client.get(
@@ -87,11 +87,11 @@ async def test_a_wrong_key_is_refused(server, client, header):
     problem(answer, 401, "unauthorized")
 
 
-async def test_a_wrong_key_is_refused_even_while_none_exists(client):
-    problem(await client.get(QUOTA, headers={"Authorization": "Bearer x.y"}), 401, "unauthorized")
+async def test_a_wrong_key_is_refused_even_while_none_exists(shared_client):
+    problem(await shared_client.get(QUOTA, headers={"Authorization": "Bearer x.y"}), 401, "unauthorized")
 
 
-async def test_the_first_key_locks_the_door_at_once_and_revoking_the_last_opens_it(server, client):
+async def test_the_first_key_takes_effect_immediately_and_revoking_the_last_one_too(server, client):
     before = await client.get(QUOTA)
     key = await server.create_key()
     locked = await client.get(QUOTA)
@@ -108,11 +108,11 @@ async def test_the_local_secret_is_the_local_person_always(server, client):
 
     job = await ask(client, imagine(), Authorization=f"Bearer {SECRET}")
 
-    local = await server.usecases.people.local()
-    assert (await server.storage.jobs.get(job["id"], None)).owner == local.id
+    local = await server.usecases.people.local_person()
+    assert (await server.storage.jobs.get_job(job["id"], None)).owner == local.id
 
 
-async def test_every_call_of_the_api_asks_who_calls(server, client):
+async def test_every_call_of_the_api_requires_a_caller(server, client):
     api = (await client.get("/openapi.json")).json()
     await server.create_key("Ada")
 
@@ -122,7 +122,7 @@ async def test_every_call_of_the_api_asks_who_calls(server, client):
             problem(await client.request(method, address), 401, "unauthorized")
 
 
-async def test_a_stranger_is_refused_before_a_body_is_read(server, client):
+async def test_an_unknown_caller_is_refused_before_the_body_is_read(server, client):
     await server.create_key("Ada")
 
     answer = await client.post("/api/v1/media", files={"file": bytes(50 * 2**20)})
@@ -130,10 +130,13 @@ async def test_a_stranger_is_refused_before_a_body_is_read(server, client):
     problem(answer, 401, "unauthorized")
 
 
-async def test_no_answer_invites_other_origins(server, client):
+async def test_no_response_allows_other_origins(shared_server, shared_client):
     preflight = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
 
-    answers = [await client.options("/api/v1/jobs", headers=preflight), await client.get("/", headers=preflight)]
+    answers = [
+        await shared_client.options("/api/v1/jobs", headers=preflight),
+        await shared_client.get("/", headers=preflight),
+    ]
 
     assert not [name for answer in answers for name in answer.headers if name.startswith("access-control")]
 
@@ -145,42 +148,42 @@ INTERNAL = {"Authorization": f"Bearer {SECRET}"}
 
 
 async def test_the_command_line_makes_lists_and_revokes_keys(server, client):
-    made = (await client.post("/internal/keys", json={"person": "Ada", "admin": True}, headers=INTERNAL)).json()
-    person, key = await server.usecases.people.authenticate(made["key"])
+    created = (await client.post("/internal/keys", json={"person": "Ada", "admin": True}, headers=INTERNAL)).json()
+    person, key = await server.usecases.people.authenticate(created["key"])
     listed = (await client.get("/internal/keys", headers=INTERNAL)).json()["keys"]
-    revoked = (await client.delete(f"/internal/keys/{made['prefix']}", headers=INTERNAL)).json()
+    revoked = (await client.delete(f"/internal/keys/{created['prefix']}", headers=INTERNAL)).json()
     again = await client.delete("/internal/keys/none", headers=INTERNAL)
 
-    assert (person.name, key.is_admin, key.prefix) == ("Ada", True, made["prefix"])
-    assert [entry["prefix"] for entry in listed] == [made["prefix"]]
-    assert made["key"] not in str(listed)
+    assert (person.name, key.is_admin, key.prefix) == ("Ada", True, created["prefix"])
+    assert [entry["prefix"] for entry in listed] == [created["prefix"]]
+    assert created["key"] not in str(listed)
     assert revoked["revoked_at"]
     assert not await server.storage.people.has_keys()
     problem(again, 404, "not_found")
 
 
 async def test_a_key_without_a_name_is_the_local_persons(server, client):
-    made = (await client.post("/internal/keys", json={"person": None, "admin": False}, headers=INTERNAL)).json()
+    created = (await client.post("/internal/keys", json={"person": None, "admin": False}, headers=INTERNAL)).json()
 
-    person, _ = await server.usecases.people.authenticate(made["key"])
+    person, _ = await server.usecases.people.authenticate(created["key"])
 
     assert person.is_local
 
 
-async def test_the_command_line_has_a_backup_written(server, client, tmp_path):
+async def test_the_command_line_writes_a_backup(shared_server, shared_client, tmp_path):
     path = tmp_path / "copy.db"
 
-    answer = await client.post("/internal/backup", json={"path": str(path)}, headers=INTERNAL)
+    answer = await shared_client.post("/internal/backup", json={"path": str(path)}, headers=INTERNAL)
 
     assert answer.status_code == 201
     assert path.stat().st_size > 0
 
 
 @pytest.mark.parametrize("path", ["copy.db", "", "{here}/\0", "{here}/file/copy.db", "{here}"])
-async def test_a_backup_goes_to_a_full_path_only(client, tmp_path, path):
+async def test_a_backup_goes_to_a_full_path_only(shared_client, tmp_path, path):
     (tmp_path / "file").touch()
 
-    answer = await client.post("/internal/backup", json={"path": path.format(here=tmp_path)}, headers=INTERNAL)
+    answer = await shared_client.post("/internal/backup", json={"path": path.format(here=tmp_path)}, headers=INTERNAL)
 
     assert problem(answer, 422, "invalid_option")["option"] == "path"
 
@@ -188,7 +191,7 @@ async def test_a_backup_goes_to_a_full_path_only(client, tmp_path, path):
 @pytest.mark.parametrize(
     ("method", "path"), [("GET", "keys"), ("POST", "keys"), ("DELETE", "keys/x"), ("POST", "backup")]
 )
-async def test_the_chores_are_for_the_local_secret_alone(server, client, method, path):
+async def test_internal_calls_need_the_local_secret(server, client, method, path):
     key = await server.create_key()
 
     for header in ({}, {"Authorization": f"Bearer {key}"}):

@@ -11,7 +11,7 @@ from tests.web.api_client import ask, events_of, imagine, job_of, make, parsed, 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_a_job_is_followed_from_state_over_progress_to_its_result(server, client):
+async def test_a_job_is_followed_from_state_through_progress_to_result(server, client):
     job_id = (await ask(client, imagine("slow", steps=8)))["id"]
     await wait_for(client, job_id, "running")
 
@@ -42,7 +42,7 @@ async def test_state_and_result_carry_the_job_and_its_stored_version_as_id(serve
     assert stored[-1]["data"] == await job_of(client, job_id)
     assert set(stored[0]["data"]) == set(stored[-1]["data"])
     assert versions == sorted(versions)
-    assert versions[-1] == (await server.storage.jobs.get(job_id, None)).version
+    assert versions[-1] == (await server.storage.jobs.get_job(job_id, None)).version
 
 
 async def test_progress_has_no_id_and_a_small_preview(server, client):
@@ -77,26 +77,26 @@ async def test_progress_comes_at_most_twice_a_second(server, client):
     assert times[-1] - times[0] > 1.3
 
 
-async def test_a_finished_job_says_its_state_and_its_result_and_closes(client):
-    job = await make(client)
+async def test_a_finished_job_sends_state_and_result_and_closes(shared_client):
+    job = await make(shared_client)
 
-    events = await events_of(client, job["id"], **{"Last-Event-ID": "99"})
+    events = await events_of(shared_client, job["id"], **{"Last-Event-ID": "99"})
 
     assert [event["name"] for event in events] == ["state", "result"]
     assert events[1]["data"] == job
 
 
-async def test_a_failure_ends_with_its_error(client):
-    job = await make(client, imagine("fail"))
+async def test_a_failure_ends_with_its_error(shared_client):
+    job = await make(shared_client, imagine("fail"))
 
-    events = await events_of(client, job["id"])
+    events = await events_of(shared_client, job["id"])
 
     assert [event["name"] for event in events] == ["state", "error"]
     assert events[1]["data"] == job["error"]
     assert events[1]["id"] == events[0]["id"]
 
 
-async def test_a_cancel_ends_the_stream_with_an_error_that_says_so(client):
+async def test_a_cancellation_ends_the_stream_with_its_error(client):
     await wait_for(client, (await ask(client, imagine("slow")))["id"], "running")
     waiting = (await ask(client))["id"]
     events: list[dict[str, Any]] = []
@@ -112,10 +112,10 @@ async def test_a_cancel_ends_the_stream_with_an_error_that_says_so(client):
 
 
 @pytest.mark.parametrize("last", ["", "abc", "-1", "\u00e9", "9" * 5000])
-async def test_any_last_event_id_is_harmless(client, last):
-    job = await make(client)
+async def test_any_last_event_id_is_harmless(shared_client, last):
+    job = await make(shared_client)
 
-    events = await events_of(client, job["id"], **{"Last-Event-ID": last.encode("latin-1")})
+    events = await events_of(shared_client, job["id"], **{"Last-Event-ID": last.encode("latin-1")})
 
     assert events[0]["name"] == "state"
 
@@ -133,15 +133,15 @@ async def test_a_silent_stream_is_kept_alive_by_comments(client, monkeypatch):
     assert line == sse.KEEPALIVE_COMMENT.decode().strip()
 
 
-async def test_a_follower_that_leaves_is_forgotten(server, client):
+async def test_a_disconnected_follower_is_forgotten(server, client):
     job_id = (await ask(client, imagine("slow")))["id"]
 
     async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as stream:
         await anext(stream.aiter_lines())
-        assert server.events.is_watched(job_id)
+        assert server.is_followed(job_id)
 
     async with asyncio.timeout(3):
-        while server.events.is_watched(job_id):  # noqa: ASYNC110 - nothing tells
+        while server.is_followed(job_id):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
 
 
@@ -155,5 +155,5 @@ async def test_many_may_follow_one_job(server, client):
     assert {(await events)[-1]["name"] for events in following} == {"result"}
 
 
-async def test_a_job_of_nobody_has_no_stream(client):
-    problem(await client.get("/api/v1/jobs/aaaaaaaaaaaaaaaa/events"), 404, "not_found")
+async def test_an_unknown_job_has_no_stream(shared_client):
+    problem(await shared_client.get("/api/v1/jobs/aaaaaaaaaaaaaaaa/events"), 404, "not_found")

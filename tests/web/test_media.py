@@ -1,4 +1,4 @@
-"""Pictures: brought, refused, and got back."""
+"""Uploads and downloads of images."""
 
 import asyncio
 import contextlib
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
-def server(standing_server):
-    return standing_server
+def server(shared_server):
+    return shared_server
 
 
 @pytest.fixture
-def client(standing_client):
-    return standing_client
+def client(shared_client):
+    return shared_client
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
@@ -36,13 +36,13 @@ def form(name: str, data: bytes, file_name: str = "picture.png") -> bytes:
 
 
 def encoded(kind: str) -> bytes:
-    made = io.BytesIO()
-    Image.new("RGB", (48, 32), (200, 30, 30)).save(made, kind)
-    return made.getvalue()
+    file = io.BytesIO()
+    Image.new("RGB", (48, 32), (200, 30, 30)).save(file, kind)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
-async def test_a_picture_is_kept_and_got_back(client, kind):
+async def test_a_picture_is_stored_and_returned(client, kind):
     answer = await client.post("/api/v1/media", files={"file": ("photo", encoded(kind))})
 
     kept = answer.json()
@@ -54,13 +54,13 @@ async def test_a_picture_is_kept_and_got_back(client, kind):
     assert got.headers["content-type"] == kept["media_type"]
 
 
-async def test_a_picture_made_here_says_its_parameters_or_none(client, a_picture):
+async def test_a_picture_without_metadata_has_no_parameters(client, a_picture):
     kept = await upload(client, a_picture)
 
     assert kept["parameters"] is None
 
 
-async def test_a_picture_is_served_for_good_but_to_its_owner_only(client):
+async def test_a_picture_is_cached_for_good_but_privately(client):
     job = await make(client, IMAGINE)
     url = job["result"]["media"][0]["url"]
 
@@ -79,17 +79,17 @@ async def test_a_picture_is_served_for_good_but_to_its_owner_only(client):
     "data",
     [b"just some text", SVG, b"<html>", b"", picture(1, 64, 64)[:60], b"\x89PNG\r\n\x1a\n", b"GIF89a", b"\0" * 4096],
 )
-async def test_what_is_no_whole_picture_is_refused(client, data):
+async def test_a_file_that_is_not_a_complete_picture_is_refused(client, data):
     answer = await client.post("/api/v1/media", files={"file": ("picture.png", data, "image/png")})
 
     problem(answer, 415, "unsupported_media")
 
 
 async def test_a_picture_with_too_many_pixels_is_refused(client):
-    made = io.BytesIO()
-    Image.new("1", (4001, 4000)).save(made, "PNG")
+    file = io.BytesIO()
+    Image.new("1", (4001, 4000)).save(file, "PNG")
 
-    answer = await client.post("/api/v1/media", files={"file": made.getvalue()})
+    answer = await client.post("/api/v1/media", files={"file": file.getvalue()})
 
     assert problem(answer, 413, "too_large")["unit"] == "megapixels"
 
@@ -105,7 +105,7 @@ async def test_50_megabytes_are_refused_before_they_are_read(client):
     assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_the_declared_length_alone_is_enough_to_refuse(server):
+async def test_a_declared_length_is_enough_to_refuse(server):
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 52428800\r\n")
@@ -120,7 +120,7 @@ async def test_the_declared_length_alone_is_enough_to_refuse(server):
     assert b"connection: close" in answer.lower()
 
 
-async def test_a_client_that_waits_for_our_word_sends_nothing(server):
+async def test_a_client_that_expects_100_continue_is_refused_before_it_sends(server):
     host, port = server.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 52428800\r\n")
@@ -134,7 +134,7 @@ async def test_a_client_that_waits_for_our_word_sends_nothing(server):
     assert answer.startswith(b"HTTP/1.1 413 ")
 
 
-async def test_an_upload_without_a_length_is_counted_as_it_comes(client):
+async def test_an_upload_without_a_length_is_counted_while_it_arrives(client):
     async def chunks():
         yield form("file", b"")[:-16]
         for _ in range(30):
@@ -157,13 +157,13 @@ async def test_an_upload_without_a_length_is_counted_as_it_comes(client):
         (form("file", b"x")[:-12] + b"\r\n" + form("file", b"y"), FORM),
     ],
 )
-async def test_an_upload_in_another_form_is_refused(client, body, headers):
+async def test_an_upload_in_another_format_is_refused(client, body, headers):
     answer = await client.post("/api/v1/media", content=body, headers=headers)
 
     problem(answer, 422, "invalid_option")
 
 
-async def test_a_file_name_means_nothing(client):
+async def test_the_file_name_is_ignored(client):
     body = form("file", picture(5, 8, 8), "../../evil\\x.svg")
 
     answer = await client.post("/api/v1/media", content=body, headers=FORM)

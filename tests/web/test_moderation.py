@@ -1,4 +1,4 @@
-"""What is refused, thrown away and hidden on the page and over REST."""
+"""Refused prompts, deleted results and hidden images on the page and over REST."""
 
 import contextlib
 
@@ -6,10 +6,11 @@ import pytest
 
 from bot.errors import Blocked, InvalidOption
 from bot.jobs import Origin
-from bot.ports import Described
+from bot.ports import ModelCapabilities
 from bot.safety import Policy
+from tests.moderation import FakeClassifierAvailability
 from tests.web.api_client import ask, imagine, make, problem, upload
-from tests.web.conftest import client_of, opened_house
+from tests.web.conftest import open_client, open_easel
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -18,26 +19,26 @@ JOBS = "/api/v1/jobs"
 
 @contextlib.asynccontextmanager
 async def serving(tmp_path, **safety):
-    async with opened_house(tmp_path, **safety) as house:
-        await house.serve()
-        yield house
+    async with open_easel(tmp_path, **safety) as easel:
+        await easel.serve()
+        yield easel
 
 
 @contextlib.asynccontextmanager
-async def caller(house, *, is_admin=False):
-    """Somebody with a key of their own."""
-    _, key = await house.usecases.people.create_key("Ada", is_admin=is_admin)
-    async with client_of(house) as client:
+async def open_caller(easel, *, is_admin=False):
+    """A client with its own API key."""
+    _, key = await easel.usecases.people.create_key("Ada", is_admin=is_admin)
+    async with open_client(easel) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
 
 
-async def stored(house) -> int:
-    return len(list((house.data_dir / "media").rglob("*.*")))
+async def count_stored(easel) -> int:
+    return len(list((easel.data_dir / "media").rglob("*.*")))
 
 
 async def test_blocked_words_are_refused_before_a_job_exists_and_are_not_repeated(tmp_path):
-    async with serving(tmp_path, blocked_words=("broccoli",)) as house, client_of(house) as client:
+    async with serving(tmp_path, blocked_words=("broccoli",)) as easel, open_client(easel) as client:
         bodies = [
             imagine("a br0cc0li"),
             imagine("{a fox|b r o c c o l i}"),
@@ -53,14 +54,14 @@ async def test_blocked_words_are_refused_before_a_job_exists_and_are_not_repeate
     assert [job["id"] for job in jobs] == [passed["id"]]
 
 
-async def test_what_no_house_may_have_is_refused_to_its_owner_too(client):
-    detail = problem(await client.post(JOBS, json=imagine("a nude child")), 403, "blocked")["detail"]
+async def test_prompts_that_are_never_allowed_are_refused_to_the_owner_too(shared_client):
+    detail = problem(await shared_client.post(JOBS, json=imagine("a nude child")), 403, "blocked")["detail"]
 
     assert "never" in detail
 
 
-async def test_a_sexual_picture_is_thrown_away_refunded_and_told_calmly(server):
-    async with caller(server) as client:
+async def test_a_sexual_picture_is_deleted_refunded_and_explained(server):
+    async with open_caller(server) as client:
         job = await make(client, imagine("a nude statue"))
         quota = (await client.get("/api/v1/quota")).json()
 
@@ -68,13 +69,13 @@ async def test_a_sexual_picture_is_thrown_away_refunded_and_told_calmly(server):
     assert (job["error"]["code"], job["error"]["incident"]) == ("blocked", None)
     assert "weren't charged" in job["error"]["message"]
     assert (quota["used"], quota["reserved"]) == (0, 0)
-    assert await stored(server) == 0
+    assert await count_stored(server) == 0
 
 
 @pytest.mark.parametrize(("policy", "spoiler"), [("spoiler", True), ("allow", False)])
-async def test_a_policy_shows_it_after_a_click_or_at_once(server, policy, spoiler):
+async def test_a_policy_shows_it_after_a_click_or_immediately(server, policy, spoiler):
     await server.usecases.moderation.set_policy(is_admin=True, platform="web", space_id="web", policy=policy)
-    async with caller(server) as client:
+    async with open_caller(server) as client:
         adult, harmless = await make(client, imagine("a nude statue")), await make(client, imagine("a fox"))
 
     assert adult["result"]["media"][0]["spoiler"] is spoiler
@@ -87,44 +88,44 @@ async def test_the_owners_own_page_has_a_policy_of_its_own(server, client):
     assert (await make(client, imagine("a nude statue")))["state"] == "delivered"
 
 
-async def test_a_failing_check_throws_away_what_the_owner_asked_for(client):
-    job = await make(client, imagine("nan"))
+async def test_a_failed_check_deletes_the_owners_result_too(shared_client):
+    job = await make(shared_client, imagine("nan"))
 
     assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
 
 
 async def test_without_a_classifier_real_models_are_for_admins(server):
-    server.usecases.moderation.classifier.found = False
-    async with caller(server) as client:
+    server.usecases.moderation.classifier = FakeClassifierAvailability(is_installed=False)
+    async with open_caller(server) as client:
         refused = problem(await client.post(JOBS, json=imagine("unseen")), 403, "blocked")
         demo = await make(client, imagine("a fox", model="demo"))
-    async with caller(server, is_admin=True) as client:
+    async with open_caller(server, is_admin=True) as client:
         shown = await make(client, imagine("unseen"))
 
     assert "easel models use paint" in refused["detail"]
     assert demo["state"] == "delivered"
     assert shown["result"]["media"][0]["spoiler"] is True
-    assert any("Nobody checked" in note for note in shown["result"]["notes"])
+    assert any("was not checked" in note for note in shown["result"]["notes"])
 
 
-async def test_a_picture_that_nobody_could_check_is_not_shown_to_strangers(server):
-    async with caller(server) as client:
+async def test_an_unchecked_picture_is_not_shown_to_others(server):
+    async with open_caller(server) as client:
         job = await make(client, imagine("unseen"))
 
     assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
 
 
-async def test_a_sexual_picture_to_start_from_is_not_worked_on(server, a_picture):
-    async with caller(server) as client:
+async def test_a_sexual_input_picture_is_refused(server, a_picture):
+    async with open_caller(server) as client:
         photo = await upload(client, a_picture)
         job = await make(client, {**imagine("nudes"), "images": [photo["id"]]})
 
     assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
-    assert "not worked on" in job["error"]["message"]
+    assert "can't work with this picture" in job["error"]["message"]
 
 
 async def test_no_preview_is_shown_where_pictures_may_be_blocked(server):
-    async with caller(server) as client:
+    async with open_caller(server) as client:
         job = await ask(client, imagine("slow"))
         previews = []
         async with client.stream("GET", f"{JOBS}/{job['id']}/events") as stream:
@@ -137,7 +138,7 @@ async def test_no_preview_is_shown_where_pictures_may_be_blocked(server):
     assert all(previews)
 
 
-async def test_policies_are_for_admins_to_choose(server):
+async def test_only_admins_set_policies(server):
     moderation, space = server.usecases.moderation, {"platform": "telegram", "space_id": "-5"}
     with pytest.raises(Blocked):
         await moderation.set_policy(is_admin=False, **space, policy="allow")
@@ -152,20 +153,20 @@ async def test_policies_are_for_admins_to_choose(server):
 
 
 @pytest.mark.parametrize(("restricted", "expected"), [(None, "allow"), (True, "allow"), (False, "block")])
-async def test_where_children_may_be_the_policy_is_block(server, restricted, expected):
+async def test_channels_without_age_restriction_use_the_block_policy(server, restricted, expected):
     await server.usecases.moderation.set_policy(is_admin=True, platform="discord", space_id="1", policy="allow")
     origin = Origin(platform="discord", space_id="1", account_id="7", age_restricted=restricted)
 
-    assert await server.usecases.moderation.policy_of(origin) == expected
+    assert await server.usecases.moderation.policy_for(origin) == expected
 
 
-async def test_a_classifier_that_could_not_be_loaded_is_as_good_as_missing_until_it_works(server):
-    server.usecases.moderation.heard(Described(model="paint", form={"checker": "broken"}))
-    async with caller(server) as client:
+async def test_a_classifier_that_failed_to_load_counts_as_missing_until_it_works(server):
+    server.usecases.moderation.on_model_loaded(ModelCapabilities(model="paint", capabilities={"checker": "broken"}))
+    async with open_caller(server) as client:
         refused = await client.post(JOBS, json=imagine("a fox"))
-    async with caller(server, is_admin=True) as client:
+    async with open_caller(server, is_admin=True) as client:
         assert (await make(client, imagine("a fox")))["state"] == "delivered"
-    async with caller(server) as client:
+    async with open_caller(server) as client:
         again = await make(client, imagine("a fox"))
 
     problem(refused, 403, "blocked")

@@ -1,4 +1,4 @@
-"""What is wrong is refused by name, as a problem with a stable code."""
+"""Invalid requests are refused with the field's name, as a problem with a stable code."""
 
 import asyncio
 import json
@@ -13,17 +13,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
-def server(standing_server):
-    return standing_server
+def server(shared_server):
+    return shared_server
 
 
 @pytest.fixture
-def client(standing_client):
-    return standing_client
+def client(shared_client):
+    return shared_client
 
 
 JSON = {"Content-Type": "application/json"}
-NOBODYS = "0" * 64
+UNKNOWN_ID = "0" * 64
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_a_wrong_option_is_refused_by_name(client, options, named):
     assert refusal["option"].strip("?") == named
 
 
-async def test_a_refusal_says_what_would_be_right(client):
+async def test_a_refusal_suggests_the_right_option(client):
     answer = await client.post("/api/v1/jobs", json=imagine(setps=5))
 
     refusal = problem(answer, 422, "invalid_option")
@@ -77,7 +77,7 @@ async def test_a_refusal_says_what_would_be_right(client):
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("option", ["seed", "steps", "guidance_scale", "width"])
-async def test_numbers_that_are_none_are_refused(client, option, number):
+async def test_numbers_that_are_not_finite_are_refused(client, option, number):
     body = f'{{"command": "imagine", "options": {{"prompt": "x", "{option}": {number}}}}}'
 
     answer = await client.post("/api/v1/jobs", content=body, headers=JSON)
@@ -121,7 +121,7 @@ async def test_a_wrong_body_is_refused_by_name(client, path, body, named):
     assert problem(answer, 422, "invalid_option")["option"] == named
 
 
-async def test_a_command_nearly_right_is_recognised_in_the_sentence(client):
+async def test_a_misspelt_command_is_recognised(client):
     answer = await client.post("/api/v1/jobs", json={"command": "imagin", "options": {"prompt": "x"}})
 
     assert "imagine" in problem(answer, 422, "invalid_option")["detail"]
@@ -131,14 +131,14 @@ async def test_a_command_nearly_right_is_recognised_in_the_sentence(client):
     ("images", "status", "code"),
     [
         ([], 422, "invalid_option"),
-        ([NOBODYS], 404, "not_found"),
+        ([UNKNOWN_ID], 404, "not_found"),
         (["../../etc/passwd"], 404, "not_found"),
         (["\ud800"], 404, "not_found"),
-        ([NOBODYS, NOBODYS], 422, "invalid_option"),
-        ([{"id": NOBODYS, "role": "mask"}], 422, "invalid_option"),
+        ([UNKNOWN_ID, UNKNOWN_ID], 422, "invalid_option"),
+        ([{"id": UNKNOWN_ID, "role": "mask"}], 422, "invalid_option"),
     ],
 )
-async def test_a_question_needs_one_picture_of_ones_own(client, images, status, code):
+async def test_a_question_needs_one_picture_of_the_callers_own(client, images, status, code):
     body = {"command": "ask", "options": {"question": "What is it?"}, "images": images}
 
     answer = await client.post("/api/v1/jobs", content=json.dumps(body), headers=JSON)
@@ -163,7 +163,7 @@ async def test_a_body_without_a_length_is_counted_as_it_comes(client):
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-async def test_a_body_that_a_form_could_send_is_no_json(client, kind):
+async def test_a_body_that_an_html_form_can_send_is_refused(client, kind):
     answer = await client.post("/api/v1/jobs", content=b"{}", headers={"Content-Type": kind})
 
     problem(answer, 415, "unsupported_media")
@@ -178,14 +178,14 @@ async def test_a_body_that_a_form_could_send_is_no_json(client, kind):
         "/api/v1/jobs/AAAA",
         "/api/v1/jobs/%00%ff",
         "/api/v1/jobs/a%2Fb",
-        f"/api/v1/media/{NOBODYS}",
+        f"/api/v1/media/{UNKNOWN_ID}",
         "/api/v1/media/..%2F..%2Fetc%2Fpasswd",
         "/api/v1/nothing",
         "/nothing",
         "/static/../app.py",
     ],
 )
-async def test_what_is_not_there_is_not_found(client, path):
+async def test_unknown_urls_are_not_found(client, path):
     problem(await client.get(path), 404, "not_found")
 
 
@@ -201,7 +201,7 @@ async def test_an_unexpected_error_has_an_incident_and_shows_nothing(client, ser
     async def broken(*_):
         raise RuntimeError("the inner secret")
 
-    monkeypatch.setattr(type(server.storage.ledger), "usage", broken)
+    monkeypatch.setattr(type(server.storage.ledger), "daily_usage", broken)
     with structlog.testing.capture_logs() as logs:
         answer = await client.get("/api/v1/quota")
 
@@ -213,7 +213,7 @@ async def test_an_unexpected_error_has_an_incident_and_shows_nothing(client, ser
     assert isinstance(logged["exc_info"], RuntimeError)
 
 
-async def test_an_engine_that_fails_says_so_calmly(client):
+async def test_a_failing_engine_is_reported_without_its_reason(client):
     job = await make(client, imagine("fail"))
 
     assert (job["state"], job["error"]["code"]) == ("failed", "engine_failed")
@@ -221,7 +221,7 @@ async def test_an_engine_that_fails_says_so_calmly(client):
     assert "secret inner reason" not in str(job)
 
 
-async def test_no_prompt_is_in_the_figures_or_above_debug_in_the_log(client, caplog):
+async def test_no_prompt_is_in_the_metrics_or_above_debug_in_the_log(client, caplog):
     caplog.set_level(logging.INFO)
     with structlog.testing.capture_logs() as logs:
         await make(client, imagine("zebracorn"))
@@ -232,7 +232,7 @@ async def test_no_prompt_is_in_the_figures_or_above_debug_in_the_log(client, cap
     assert "zebracorn" not in str([entry for entry in logs if entry["log_level"] != "debug"])
 
 
-async def test_a_client_that_sends_half_a_body_and_leaves_harms_nobody(client, server):
+async def test_a_client_that_disconnects_within_a_body_does_no_harm(client, server):
     host, port = server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /api/v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")

@@ -1,4 +1,4 @@
-"""Starting, listening, stopping; and the addresses outside /api/v1."""
+"""Starting, listening and stopping; and the URLs outside /api/v1."""
 
 import asyncio
 import contextlib
@@ -16,62 +16,62 @@ from tests.web.api_client import ask, imagine, make, parsed
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def busy_port() -> socket.socket:
-    taken = socket.socket()
-    taken.bind(("127.0.0.1", 0))
-    taken.listen()
-    return taken
+def open_busy_port() -> socket.socket:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
 
 
-async def test_the_address_is_published_and_announced_once_it_answers(house):
-    url = await house.serve()
+async def test_the_address_is_published_and_announced_once_it_answers(easel):
+    url = await easel.serve()
 
     async with httpx2.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"{url}/healthz")
 
     assert answer.json() == {"status": "ok"}
-    assert house.said == [f"The page: {url}/"]
+    assert easel.announced == [f"The page: {url}/"]
     assert url.startswith("http://127.0.0.1:")
 
 
-async def test_a_taken_port_is_said_in_one_sentence(house):
-    with busy_port() as taken:
-        port = taken.getsockname()[1]
+async def test_a_port_in_use_is_one_sentence(easel):
+    with open_busy_port() as listener:
+        port = listener.getsockname()[1]
 
         with pytest.raises(StartupError) as refused:
-            await house.serve(port=port)
+            await easel.serve(port=port)
 
-    assert str(refused.value) == f"Port {port} on 127.0.0.1 is taken: stop the other program, or set EASEL_WEB__PORT."
+    assert str(refused.value) == f"Port {port} on 127.0.0.1 is in use: stop the other program, or set EASEL_WEB__PORT."
 
 
-async def test_two_servers_do_not_share_a_port(house):
-    url = await house.serve()
-    first, house.serving = house.serving, None
+async def test_two_servers_do_not_share_a_port(easel):
+    url = await easel.serve()
+    first, easel.serving = easel.serving, None
 
-    with pytest.raises(StartupError, match="is taken"):
-        await house.serve(port=int(url.rpartition(":")[2]))
+    with pytest.raises(StartupError, match="is in use"):
+        await easel.serve(port=int(url.rpartition(":")[2]))
 
-    house.serving = first
+    easel.serving = first
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "easel.example"])
-async def test_an_open_door_needs_a_key_first(house, host):
+async def test_a_public_address_needs_a_key_first(easel, host):
     with pytest.raises(StartupError, match="easel keys create"):
-        await house.serve(host=host)
+        await easel.serve(host=host)
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-async def test_an_address_that_is_not_ours_is_said_in_one_sentence(house, host):
-    await house.create_key()
+async def test_a_foreign_address_is_one_sentence(easel, host):
+    await easel.create_key()
 
     with pytest.raises(StartupError, match="EASEL_WEB__HOST"):
-        await house.serve(host=host)
+        await easel.serve(host=host)
 
 
-async def test_with_a_key_it_listens_everywhere_and_publishes_its_loopback(house):
-    key = await house.create_key()
+async def test_with_a_key_it_listens_everywhere_and_publishes_a_loopback_url(easel):
+    key = await easel.create_key()
 
-    url = await house.serve(host="0.0.0.0")
+    url = await easel.serve(host="0.0.0.0")
 
     async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
         closed = await client.get("/api/v1/quota")
@@ -80,10 +80,10 @@ async def test_with_a_key_it_listens_everywhere_and_publishes_its_loopback(house
     assert (closed.status_code, opened.status_code) == (401, 200)
 
 
-async def test_an_open_server_stays_locked_when_its_last_key_is_revoked(house):
-    key = await house.create_key()
-    url = await house.serve(host="0.0.0.0")
-    await house.storage.people.revoke_key(key.partition(".")[0])
+async def test_a_public_server_stays_locked_when_its_last_key_is_revoked(easel):
+    key = await easel.create_key()
+    url = await easel.serve(host="0.0.0.0")
+    await easel.storage.people.revoke_key(key.partition(".")[0])
 
     async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
         answer = await client.get("/api/v1/quota")
@@ -91,7 +91,7 @@ async def test_an_open_server_stays_locked_when_its_last_key_is_revoked(house):
     assert answer.status_code == 401
 
 
-async def test_it_stops_soon_though_streams_are_open(server, client):
+async def test_it_stops_soon_while_streams_are_open(server, client):
     job_id = (await ask(client, imagine("slow")))["id"]
     async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as stream:
         events = parsed(stream)
@@ -106,7 +106,7 @@ async def test_it_stops_soon_though_streams_are_open(server, client):
     assert "error" not in rest
 
 
-async def test_it_stops_though_an_upload_hangs(server):
+async def test_it_stops_while_an_upload_hangs(server):
     host, port = server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
     writer.write(b"POST /api/v1/media HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n")
@@ -123,19 +123,19 @@ async def test_it_stops_though_an_upload_hangs(server):
     assert time.monotonic() - began < 5
 
 
-async def test_its_port_is_free_again_after_a_stop(house):
-    url = await house.serve()
-    await house.stop()
+async def test_its_port_is_free_again_after_a_stop(easel):
+    url = await easel.serve()
+    await easel.stop()
 
-    again = await house.serve(port=int(url.rpartition(":")[2]))
+    again = await easel.serve(port=int(url.rpartition(":")[2]))
 
     assert again == url
 
 
-async def test_signals_stay_the_owners(house):
+async def test_signal_handlers_are_left_alone(easel):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    await house.serve()
+    await easel.serve()
 
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -155,13 +155,13 @@ async def test_it_is_ready_when_the_database_and_a_worker_are(server, client):
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
-async def test_a_watcher_may_ask_for_the_head_only(client, path):
-    answer = await client.head(path)
+async def test_monitoring_may_send_head_requests(shared_client, path):
+    answer = await shared_client.head(path)
 
     assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_metrics_tell_jobs_devices_and_requests(client):
+async def test_metrics_show_jobs_devices_and_requests(client):
     await make(client)
 
     answer = await client.get("/metrics")
@@ -172,11 +172,19 @@ async def test_metrics_tell_jobs_devices_and_requests(client):
     assert jobs["delivered"] == 1
     assert "/api/v1/jobs/{job_id}" in routes
     assert families["easel_device_ready"].samples[0].value == 1
+    assert {"device": "cpu", "model": "paint"} in [sample.labels for sample in families["easel_model_loaded"].samples]
+
+
+async def test_restarts_are_a_counter(shared_client):
+    text = (await shared_client.get("/metrics")).text
+
+    assert "# TYPE easel_device_restarts_total counter" in text
+    assert 'easel_device_restarts_total{device="cpu"} 0.0' in text
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/quota", "/static/app.js", "/nothing", "/metrics"])
-async def test_every_answer_has_the_security_headers(client, path):
-    headers = (await client.get(path)).headers
+async def test_every_response_has_the_security_headers(shared_client, path):
+    headers = (await shared_client.get(path)).headers
 
     policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'self'"
@@ -191,8 +199,8 @@ async def test_every_answer_has_the_security_headers(client, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-async def test_the_pages_need_nothing_from_elsewhere_and_no_inline_script(client, path):
-    page = (await client.get(path)).text
+async def test_the_pages_use_no_external_resources_and_no_inline_script(shared_client, path):
+    page = (await shared_client.get(path)).text
 
     assert "https://" not in page
     assert "http://" not in page.replace("http://127.0.0.1:8000/", "")
@@ -202,11 +210,11 @@ async def test_the_pages_need_nothing_from_elsewhere_and_no_inline_script(client
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/static/favicon.svg", "/static/app.js", "/static/base.css"])
-async def test_what_the_page_links_to_is_there(client, path):
-    assert (await client.get(path)).status_code == 200
+async def test_files_that_the_page_links_to_exist(shared_client, path):
+    assert (await shared_client.get(path)).status_code == 200
 
 
-async def test_the_page_says_whether_a_key_is_needed(server, client):
+async def test_the_page_tells_whether_a_key_is_needed(server, client):
     without = (await client.get("/")).text
     await server.create_key()
     with_key = (await client.get("/")).text

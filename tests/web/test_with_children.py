@@ -1,20 +1,20 @@
-"""The way of a job from REST through a real child process and back, with an engine that needs no torch."""
+"""A job from REST through a real worker process and back, with an engine that needs no torch."""
 
 import pytest_asyncio
 
 from tests.web.api_client import ask, events_of, imagine, make, upload, wait_for
-from tests.web.conftest import client_of, opened_house
+from tests.web.conftest import open_client, open_easel
 
 
 @pytest_asyncio.fixture
 async def client(tmp_path):
-    async with opened_house(tmp_path, has_children=True) as house:
-        await house.serve()
-        async with client_of(house) as made:
-            yield made
+    async with open_easel(tmp_path, has_workers=True) as easel:
+        await easel.serve()
+        async with open_client(easel) as opened:
+            yield opened
 
 
-async def test_a_picture_is_made_asked_about_recalled_and_another_cancelled(client):
+async def test_a_picture_is_generated_asked_about_and_recalled_and_another_job_cancelled(client):
     job_id = (await ask(client, imagine("sleep=0.2 a fox", seed=258, steps=4)))["id"]
     events = await events_of(client, job_id)
     media = events[-1]["data"]["result"]["media"][0]

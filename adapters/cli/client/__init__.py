@@ -1,1 +1,1 @@
-"""How commands reach Easel: through the running server, or by opening it here."""
+"""Clients of Easel: over HTTP to the running server, or in this process."""

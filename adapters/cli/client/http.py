@@ -1,4 +1,4 @@
-"""The house through the server that holds the lock: its REST and its `/internal`, with the lock file's secret."""
+"""Calls the server that holds the data lock: its REST API and `/internal`, with the lock file's secret."""
 
 import asyncio
 import json
@@ -8,95 +8,97 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote as quoted
+from urllib.parse import quote
 
 import httpx
 
-from adapters.cli.client.types import Order, Quoted
+from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.error_output import Failure
-from adapters.cli.output import note, program
+from adapters.cli.output import print_note, program_name
 from adapters.cli.views import FINAL, JobBody
-from bot.runtime.lock import Holder, read_holder
+from bot.runtime.lock import LockHolder, read_holder
 
-RETURN_WAIT_S = 60.0
-"""How long a server that went away while a job was followed may take to come back."""
+RECONNECT_TIMEOUT_S = 60.0
+"""How long to wait for a server that stopped while a job was followed."""
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
-_LOOK_EVERY_S = 0.5
+_POLL_INTERVAL_S = 0.5
 
 
 @asynccontextmanager
-async def open_remote(data_dir: Path, holder: Holder) -> AsyncIterator["RemoteCaller"]:
-    # No proxy of the environment: the server is on this machine, and the secret is for nobody else.
+async def open_http_client(data_dir: Path, holder: LockHolder) -> AsyncIterator["HttpClient"]:
+    # Proxies of the environment are ignored: the server is on this machine, and nobody else may see the secret.
     async with httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, follow_redirects=False) as client:
-        yield RemoteCaller(client, data_dir, holder)
+        yield HttpClient(client, data_dir, holder)
 
 
-class RemoteCaller:
-    """Both a `Caller` and a `Keeper`."""
+class HttpClient:
+    """Implements both `JobClient` and `AdminClient`."""
 
-    def __init__(self, client: httpx.AsyncClient, data_dir: Path, holder: Holder) -> None:
+    def __init__(self, client: httpx.AsyncClient, data_dir: Path, holder: LockHolder) -> None:
         self._client = client
         self._data_dir = data_dir
         self._holder = holder
 
     # ------------------------------------------------------------ jobs
 
-    async def upload(self, data: bytes) -> str:
-        answer = await self.ask("POST", "/api/v1/media", files={"file": ("picture", data, "application/octet-stream")})
-        return str(answer.json()["id"])
+    async def upload_image(self, data: bytes) -> str:
+        response = await self.send_request(
+            "POST", "/api/v1/media", files={"file": ("picture", data, "application/octet-stream")}
+        )
+        return str(response.json()["id"])
 
-    async def quote(self, order: Order) -> Quoted:
-        body = (await self.ask("POST", "/api/v1/quotes", json=_body(order))).json()
-        return Quoted(int(body["jobs"]), body["eta_s"], str(body["quote"]))
+    async def quote_price(self, request: JobRequest) -> PriceQuote:
+        body = (await self.send_request("POST", "/api/v1/quotes", json=_request_body(request))).json()
+        return PriceQuote(int(body["jobs"]), body["eta_s"], str(body["quote"]))
 
-    async def submit(self, order: Order, quote: str | None = None) -> list[str]:
-        content = _body(order) | ({"quote": quote} if quote is not None else {})
+    async def submit_jobs(self, request: JobRequest, quote_token: str | None = None) -> list[str]:
+        content = _request_body(request) | ({"quote": quote_token} if quote_token is not None else {})
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        body = (await self.ask("POST", "/api/v1/jobs", json=content, headers=key, is_safe=True)).json()
+        body = (await self.send_request("POST", "/api/v1/jobs", json=content, headers=key, is_safe=True)).json()
         return [str(job["id"]) for job in body.get("jobs") or [body]]
 
-    async def job(self, job_id: str) -> JobBody:
-        body: JobBody = (await self.ask("GET", _job(job_id), is_safe=True)).json()
+    async def read_job(self, job_id: str) -> JobBody:
+        body: JobBody = (await self.send_request("GET", _job_path(job_id), is_safe=True)).json()
         return body
 
-    async def picture(self, media_id: str) -> bytes:
-        return (await self.ask("GET", f"/api/v1/media/{quoted(media_id, safe='')}", is_safe=True)).content
+    async def read_image(self, media_id: str) -> bytes:
+        return (await self.send_request("GET", f"/api/v1/media/{quote(media_id, safe='')}", is_safe=True)).content
 
-    async def cancel(self, job_id: str) -> None:
-        await self.ask("DELETE", _job(job_id), is_safe=True)
+    async def cancel_job(self, job_id: str) -> None:
+        await self.send_request("DELETE", _job_path(job_id), is_safe=True)
 
-    async def follow(self, job_id: str) -> AsyncIterator[JobBody]:
-        """Goes on with the next server when this one is stopped: the job is on disk."""
+    async def follow_job(self, job_id: str) -> AsyncIterator[JobBody]:
+        """Reconnects when the server was restarted: the job is on disk."""
         job: JobBody = {}
         while job.get("state") not in FINAL:
             try:
-                async with aclosing(self._events(job_id)) as events:
-                    async for kind, content in events:
-                        job = await self._after(job_id, job, kind, content)
+                async with aclosing(self._read_events(job_id)) as events:
+                    async for name, content in events:
+                        job = await self._apply_event(job_id, job, name, content)
                         yield job
                         if job["state"] in FINAL:
                             return
             except httpx.TransportError:
                 pass
-            await self._await_server(job_id)
+            await self._wait_for_server(job_id)
 
-    async def _after(self, job_id: str, job: JobBody, kind: str, content: Any) -> JobBody:
-        """The job as one event leaves it."""
-        if kind == "progress":
+    async def _apply_event(self, job_id: str, job: JobBody, name: str, content: Any) -> JobBody:
+        """The job after one event."""
+        if name == "progress":
             progress = {"step": content["step"], "steps": content["steps"]}
             return {**job, "state": "running", "position": None, "eta_s": content["eta_s"], "progress": progress}
-        return await self.job(job_id) if kind in ("result", "error") else content
+        return await self.read_job(job_id) if name in ("result", "error") else content
 
-    async def _events(self, job_id: str) -> AsyncGenerator[tuple[str, Any], None]:
-        """Names and data of server-sent events, until the stream ends."""
+    async def _read_events(self, job_id: str) -> AsyncGenerator[tuple[str, Any], None]:
+        """Name and data of each server-sent event, until the stream ends."""
         url, headers = self._holder.url, self._headers
-        path = f"{_job(job_id)}/events"
-        async with self._client.stream("GET", url.rstrip("/") + path, headers=headers) as answer:
-            if answer.is_error:
-                await answer.aread()
-                raise _refusal(answer)
+        path = f"{_job_path(job_id)}/events"
+        async with self._client.stream("GET", url.rstrip("/") + path, headers=headers) as response:
+            if response.is_error:
+                await response.aread()
+                raise _to_failure(response)
             name, data = "message", []
-            async for line in answer.aiter_lines():
+            async for line in response.aiter_lines():
                 field, _, value = line.partition(":")
                 value = value.removeprefix(" ")
                 if field == "event":
@@ -108,9 +110,9 @@ class RemoteCaller:
                         yield name, json.loads("\n".join(data))
                     name, data = "message", []
 
-    async def _await_server(self, job_id: str) -> None:
-        deadline = time.monotonic() + RETURN_WAIT_S
-        await asyncio.sleep(_LOOK_EVERY_S)
+    async def _wait_for_server(self, job_id: str) -> None:
+        deadline = time.monotonic() + RECONNECT_TIMEOUT_S
+        await asyncio.sleep(_POLL_INTERVAL_S)
         for attempt in range(10**6):
             holder = await asyncio.to_thread(read_holder, self._data_dir)
             if holder is not None and holder.url:
@@ -118,84 +120,84 @@ class RemoteCaller:
                 return
             if time.monotonic() > deadline:
                 raise Failure(
-                    f"The server stopped. Job {job_id} is kept and goes on with the next start; "
-                    f"then `{program()} fetch {job_id}` gets its result.",
+                    f"The server stopped. Job {job_id} is saved and continues at the next start; "
+                    f"`{program_name()} fetch {job_id}` then gets its result.",
                     code="server_gone",
                 )
             if attempt == 0:
-                note("The server stopped: waiting for it to come back ...")
-            await asyncio.sleep(_LOOK_EVERY_S)
+                print_note("The server stopped; waiting for it to restart ...")
+            await asyncio.sleep(_POLL_INTERVAL_S)
 
-    # ------------------------------------------------------------ chores
+    # ------------------------------------------------------------ administration
 
     async def create_key(self, person: str | None, *, is_admin: bool) -> dict[str, Any]:
-        answer = await self.ask("POST", "/internal/keys", json={"person": person, "admin": is_admin})
-        body: dict[str, Any] = answer.json()
+        response = await self.send_request("POST", "/internal/keys", json={"person": person, "admin": is_admin})
+        body: dict[str, Any] = response.json()
         return body
 
-    async def keys(self) -> list[dict[str, Any]]:
-        keys: list[dict[str, Any]] = (await self.ask("GET", "/internal/keys", is_safe=True)).json()["keys"]
+    async def list_keys(self) -> list[dict[str, Any]]:
+        keys: list[dict[str, Any]] = (await self.send_request("GET", "/internal/keys", is_safe=True)).json()["keys"]
         return keys
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]:
-        answer = await self.ask("DELETE", f"/internal/keys/{quoted(prefix, safe='')}", is_safe=True)
-        body: dict[str, Any] = answer.json()
+        response = await self.send_request("DELETE", f"/internal/keys/{quote(prefix, safe='')}", is_safe=True)
+        body: dict[str, Any] = response.json()
         return body
 
-    async def backup(self, path: Path) -> None:
-        await self.ask("POST", "/internal/backup", json={"path": str(path)}, timeout=None)
+    async def backup_database(self, path: Path) -> None:
+        await self.send_request("POST", "/internal/backup", json={"path": str(path)}, timeout=None)
 
-    # ------------------------------------------------------------ asking
+    # ------------------------------------------------------------ requests
 
     @property
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._holder.secret}"}
 
-    async def ask(
+    async def send_request(
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, is_safe: bool = False, **more: Any
     ) -> httpx.Response:
-        """One request; tried once more when it `is_safe` to repeat. Raises: Failure."""
+        """Send one request, and repeat it once if it `is_safe` to repeat. Raises: Failure."""
         try:
-            return await self._ask_once(method, path, headers or {}, more)
+            return await self._send_once(method, path, headers or {}, more)
         except httpx.TransportError:
             if is_safe:
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_POLL_INTERVAL_S)
                 holder = await asyncio.to_thread(read_holder, self._data_dir)
                 self._holder = holder if holder is not None and holder.url else self._holder
                 try:
-                    return await self._ask_once(method, path, headers or {}, more)
+                    return await self._send_once(method, path, headers or {}, more)
                 except httpx.TransportError as second:
                     error = second
             raise Failure(
-                f"The server at {self._holder.url} does not answer ({type(error).__name__}). "
-                f"Is it stopping? Try again, or see `{program()} doctor`.",
+                f"The server at {self._holder.url} does not respond ({type(error).__name__}). "
+                f"It may be stopping: try again, or run `{program_name()} doctor`.",
                 code="server_gone",
             ) from error
 
-    async def _ask_once(
+    async def _send_once(
         self, method: str, path: str, headers: Mapping[str, str], more: Mapping[str, Any]
     ) -> httpx.Response:
         url = self._holder.url.rstrip("/") + path
-        answer = await self._client.request(method, url, headers={**self._headers, **headers}, **more)
-        if not answer.is_success:
-            raise _refusal(answer)
-        return answer
+        response = await self._client.request(method, url, headers={**self._headers, **headers}, **more)
+        if not response.is_success:
+            raise _to_failure(response)
+        return response
 
 
-def _job(job_id: str) -> str:
-    return f"/api/v1/jobs/{quoted(job_id, safe='')}"
+def _job_path(job_id: str) -> str:
+    return f"/api/v1/jobs/{quote(job_id, safe='')}"
 
 
-def _body(order: Order) -> dict[str, Any]:
-    images = [{"id": image, "role": role} if role else image for image, role in order.images]
-    return {"command": order.command, "options": dict(order.options), "images": images}
+def _request_body(request: JobRequest) -> dict[str, Any]:
+    images = [{"id": image, "role": role} if role else image for image, role in request.images]
+    return {"command": request.command, "options": dict(request.options), "images": images}
 
 
-def _refusal(answer: httpx.Response) -> Failure:
-    """What an `application/problem+json` says; another body is not shown, whoever sent it."""
+def _to_failure(response: httpx.Response) -> Failure:
+    """The detail of an `application/problem+json` response; any other body is not shown."""
     try:
-        problem = answer.json()
+        problem = response.json()
         return Failure(str(problem["detail"]), code=str(problem["code"]), incident=str(problem.get("incident") or ""))
     except (ValueError, KeyError, TypeError):
-        sentence = f"The server answered with something unexpected ({answer.status_code}): see `{program()} doctor`."
+        sentence = f"The server sent an unexpected response ({response.status_code}): run `{program_name()} doctor`."
         return Failure(sentence, code="internal")

@@ -1,54 +1,58 @@
-"""Choosing models through the server that holds the lock, as an admin."""
+"""Manages models through the server that holds the data lock, as an admin."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote as quoted
+from urllib.parse import quote
 
-from adapters.cli.client.http import RemoteCaller
+from adapters.cli.client.http import HttpClient
 
-LOOK_EVERY_S = 0.5
-_HUB_S = 120.0
-"""The server may have to ask a hub first."""
+POLL_INTERVAL_S = 0.5
+_HUB_TIMEOUT_S = 120.0
+"""The server may have to query a hub first."""
 
 
 @dataclass(frozen=True)
-class RemoteManager:
-    caller: RemoteCaller
+class HttpModelClient:
+    client: HttpClient
     is_remote = True
 
-    async def _ask(self, method: str, path: str, **more: Any) -> Any:
-        return (await self.caller.ask(method, f"/api/v1/admin/models{path}", timeout=_HUB_S, **more)).json()
+    async def _send_request(self, method: str, path: str, **more: Any) -> Any:
+        return (
+            await self.client.send_request(method, f"/api/v1/admin/models{path}", timeout=_HUB_TIMEOUT_S, **more)
+        ).json()
 
-    async def terms(self, name: str) -> dict[str, Any]:
-        body: dict[str, Any] = await self._ask("GET", f"/{quoted(name, safe='')}/terms", is_safe=True)
+    async def read_terms(self, name: str) -> dict[str, Any]:
+        body: dict[str, Any] = await self._send_request("GET", f"/{quote(name, safe='')}/terms", is_safe=True)
         return body
 
-    async def use(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        begun: dict[str, Any] = await self._ask("POST", f"/{quoted(name, safe='')}/use", json=dict(body))
-        return begun
+    async def start_install(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        status: dict[str, Any] = await self._send_request("POST", f"/{quote(name, safe='')}/use", json=dict(body))
+        return status
 
-    async def standing(self, name: str) -> dict[str, Any]:
-        await asyncio.sleep(LOOK_EVERY_S)
-        body: dict[str, Any] = await self._ask("GET", f"/{quoted(name, safe='')}/installation", is_safe=True)
+    async def wait_for_status(self, name: str) -> dict[str, Any]:
+        await asyncio.sleep(POLL_INTERVAL_S)
+        body: dict[str, Any] = await self._send_request("GET", f"/{quote(name, safe='')}/installation", is_safe=True)
         return body
 
-    async def stop(self, name: str) -> None:
-        await self._ask("DELETE", f"/{quoted(name, safe='')}/installation")
+    async def cancel_install(self, name: str) -> None:
+        await self._send_request("DELETE", f"/{quote(name, safe='')}/installation")
 
-    async def picture(self, name: str) -> bytes:
-        path = f"/api/v1/admin/models/{quoted(name, safe='')}/installation/picture"
-        return (await self.caller.ask("GET", path, is_safe=True)).content
+    async def read_test_image(self, name: str) -> bytes:
+        path = f"/api/v1/admin/models/{quote(name, safe='')}/installation/picture"
+        return (await self.client.send_request("GET", path, is_safe=True)).content
 
-    async def add(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        added: dict[str, Any] = await self._ask("POST", "", json=dict(body))
+    async def add_model(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        added: dict[str, Any] = await self._send_request("POST", "", json=dict(body))
         return added
 
-    async def release(self) -> dict[str, Any]:
-        body: dict[str, Any] = (await self.caller.ask("POST", "/api/v1/models/release", timeout=_HUB_S)).json()
+    async def unload_models(self) -> dict[str, Any]:
+        body: dict[str, Any] = (
+            await self.client.send_request("POST", "/api/v1/models/release", timeout=_HUB_TIMEOUT_S)
+        ).json()
         return body
 
-    async def remove(self, name: str, *, keeps_files: bool) -> int:
-        path = f"/{quoted(name, safe='')}?keep_files={str(keeps_files).lower()}"
-        return int((await self._ask("DELETE", path))["freed_bytes"])
+    async def remove_model(self, name: str, *, keep_files: bool) -> int:
+        path = f"/{quote(name, safe='')}?keep_files={str(keep_files).lower()}"
+        return int((await self._send_request("DELETE", path))["freed_bytes"])

@@ -1,4 +1,4 @@
-"""Two ways to the house with the same face: through the server that holds the lock, or by holding it ourselves."""
+"""Opens a client: over HTTP if a server holds the data lock, otherwise in this process, which then takes the lock."""
 
 import asyncio
 import time
@@ -7,58 +7,62 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 from typing import TypeVar
 
-from adapters.cli.client.types import Caller, Keeper
-from adapters.cli.output import note
-from adapters.cli.ports import Composition, Loaded
+from adapters.cli.client.types import AdminClient, JobClient
+from adapters.cli.output import print_note
+from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.errors import StartupError
-from bot.runtime.lock import Holder, read_holder
+from bot.runtime.lock import LockHolder, read_holder
 
 START_WAIT_S = 30.0
-"""How long a server that is just starting is waited for."""
-_LOOK_EVERY_S = 0.2
+"""How long to wait for a server that is starting."""
+_POLL_INTERVAL_S = 0.2
 
-Opened = TypeVar("Opened")
+Client = TypeVar("Client")
 
 
 @asynccontextmanager
-async def open_caller(composition: Composition, loaded: Loaded) -> AsyncIterator[Caller]:
+async def open_job_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[JobClient]:
     """Raises: StartupError."""
-    from adapters.cli.client.http import open_remote
-    from adapters.cli.client.local import open_local_caller
+    from adapters.cli.client.http import open_http_client
+    from adapters.cli.client.local import open_local_job_client
 
-    def locally() -> AbstractAsyncContextManager[Caller]:
-        return open_local_caller(composition, loaded)
+    def open_local() -> AbstractAsyncContextManager[JobClient]:
+        return open_local_job_client(composition, loaded)
 
-    async with open_through(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as caller:
-        yield caller
+    async with open_client(
+        loaded.data_dir, lambda holder: open_http_client(loaded.data_dir, holder), open_local
+    ) as client:
+        yield client
 
 
 @asynccontextmanager
-async def open_keeper(composition: Composition, loaded: Loaded) -> AsyncIterator[Keeper]:
+async def open_admin_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[AdminClient]:
     """Raises: StartupError."""
-    from adapters.cli.client.http import open_remote
-    from adapters.cli.client.local import open_local_keeper
+    from adapters.cli.client.http import open_http_client
+    from adapters.cli.client.local import open_local_admin_client
 
-    def locally() -> AbstractAsyncContextManager[Keeper]:
-        return open_local_keeper(composition, loaded)
+    def open_local() -> AbstractAsyncContextManager[AdminClient]:
+        return open_local_admin_client(composition, loaded)
 
-    async with open_through(loaded.data_dir, lambda holder: open_remote(loaded.data_dir, holder), locally) as keeper:
-        yield keeper
+    async with open_client(
+        loaded.data_dir, lambda holder: open_http_client(loaded.data_dir, holder), open_local
+    ) as client:
+        yield client
 
 
 @asynccontextmanager
-async def open_through(
+async def open_client(
     data_dir: Path,
-    remotely: Callable[[Holder], AbstractAsyncContextManager[Opened]],
-    locally: Callable[[], AbstractAsyncContextManager[Opened]],
-) -> AsyncIterator[Opened]:
-    """Through the server if there is one. Whoever takes the lock between our look and our try is asked instead."""
+    open_remote: Callable[[LockHolder], AbstractAsyncContextManager[Client]],
+    open_local: Callable[[], AbstractAsyncContextManager[Client]],
+) -> AsyncIterator[Client]:
+    """Use the server if there is one; also if another process takes the lock between the check and the attempt."""
     deadline = time.monotonic() + START_WAIT_S
     async with AsyncExitStack() as stack:
         while True:
             holder = await find_server(data_dir, deadline)
             try:
-                opened = await stack.enter_async_context(locally() if holder is None else remotely(holder))
+                opened = await stack.enter_async_context(open_local() if holder is None else open_remote(holder))
                 break
             except StartupError:
                 if holder is not None or read_holder(data_dir) is None or time.monotonic() > deadline:
@@ -66,24 +70,24 @@ async def open_through(
         yield opened
 
 
-async def find_server(data_dir: Path, deadline: float | None = None) -> Holder | None:
-    """The server that holds the lock, waited for while it starts; None when nobody holds it. Raises: StartupError."""
+async def find_server(data_dir: Path, deadline: float | None = None) -> LockHolder | None:
+    """The server that holds the lock, after waiting for it to start; None if the lock is free. Raises: StartupError."""
     deadline = deadline if deadline is not None else time.monotonic() + START_WAIT_S
-    told = False
+    is_announced = False
     while True:
         holder = await asyncio.to_thread(read_holder, data_dir)
         if holder is None or holder.url:
             return holder
-        if not told:
-            note(f"Another Easel{_who(holder)} is just starting or busy with {data_dir}: waiting for it ...")
-            told = True
+        if not is_announced:
+            print_note(f"Another Easel{_process_hint(holder)} is starting or using {data_dir}; waiting for it ...")
+            is_announced = True
         if time.monotonic() > deadline:
             raise StartupError(
-                f"Another Easel{_who(holder)} works on {data_dir} and does not say where it listens. "
-                "Wait for it or stop it, or set another EASEL_DATA_DIR."
+                f"Another Easel{_process_hint(holder)} uses {data_dir} and has not published its address. "
+                "Wait for it, stop it, or set another EASEL_DATA_DIR."
             )
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_INTERVAL_S)
 
 
-def _who(holder: Holder) -> str:
+def _process_hint(holder: LockHolder) -> str:
     return f" (process {holder.pid})" if holder.pid else ""

@@ -1,4 +1,4 @@
-"""What the clients offer, whether they call a running server or work in this process."""
+"""The clients' interfaces and the values that they exchange."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """One request; `options` are checked values, `images` are ids of uploads and their roles; "": the command's own."""
+class JobRequest:
+    """One request. `options` are validated; `images` are (upload id, role) pairs, "" for the command's default role."""
 
     command: str
     options: Mapping[str, Any]
@@ -19,43 +19,43 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Quoted:
-    """What several jobs would take. `quote` confirms them."""
+class PriceQuote:
+    """The price of several jobs. `token` confirms them."""
 
     jobs: int
     eta_s: float | None
-    quote: str
+    token: str
 
 
-class Caller(Protocol):
-    """Asks for jobs as the local person. Every method raises EaselError alone."""
+class JobClient(Protocol):
+    """Submits and follows jobs as the local person. Every method raises only EaselError."""
 
-    async def upload(self, data: bytes) -> str:
-        """Keep a picture; its id."""
+    async def upload_image(self, data: bytes) -> str:
+        """Store an image and return its id."""
 
-    async def quote(self, order: Order) -> Quoted: ...
+    async def quote_price(self, request: JobRequest) -> PriceQuote: ...
 
-    async def submit(self, order: Order, quote: str | None = None) -> list[str]:
+    async def submit_jobs(self, request: JobRequest, quote_token: str | None = None) -> list[str]:
         """The ids of the accepted jobs."""
 
-    def follow(self, job_id: str) -> "AsyncIterator[JobBody]":
-        """The job now and after each change, up to its final state."""
+    def follow_job(self, job_id: str) -> "AsyncIterator[JobBody]":
+        """The job now and after each change, until it is finished."""
 
-    async def job(self, job_id: str) -> "JobBody": ...
+    async def read_job(self, job_id: str) -> "JobBody": ...
 
-    async def picture(self, media_id: str) -> bytes: ...
+    async def read_image(self, media_id: str) -> bytes: ...
 
-    async def cancel(self, job_id: str) -> None: ...
+    async def cancel_job(self, job_id: str) -> None: ...
 
 
-class Keeper(Protocol):
-    """The owner's chores: keys, as JSON bodies, and backups. Every method raises EaselError alone."""
+class AdminClient(Protocol):
+    """API keys, as JSON bodies, and backups. Every method raises only EaselError."""
 
     async def create_key(self, person: str | None, *, is_admin: bool) -> dict[str, Any]:
-        """`key` holds the whole text, which is shown this once."""
+        """`key` is the complete key, which is shown only once."""
 
-    async def keys(self) -> list[dict[str, Any]]: ...
+    async def list_keys(self) -> list[dict[str, Any]]: ...
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]: ...
 
-    async def backup(self, path: Path) -> None: ...
+    async def backup_database(self, path: Path) -> None: ...

@@ -1,4 +1,4 @@
-"""One line of `easel doctor`."""
+"""One result of `easel doctor`."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ OK, WARN, BAD = "ok", "warn", "bad"
 
 @dataclass(frozen=True)
 class Check:
-    """`mark` is ok, warn (works, but look) or bad (something would not work)."""
+    """`mark` is "ok", "warn" (works, but needs attention) or "bad" (does not work)."""
 
     about: str
     mark: str

@@ -1,4 +1,4 @@
-"""What `doctor` says of the data directory and the database, read beside a running server without disturbing it."""
+"""Checks of the data directory and the database, read-only, so they are safe while a server is running."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ from bot.runtime.update_journal import read_journal
 from bot.settings import make_data_dir
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Loaded
+    from adapters.cli.ports import LoadedConfig
 
-_LOOK_TIMEOUT_S = 5.0
+_BUSY_TIMEOUT_S = 5.0
 
 
-def data_dir() -> Iterator[Check]:
+def check_data_dir() -> Iterator[Check]:
     try:
         path = make_data_dir(os.environ)
     except ConfigError as error:
@@ -33,7 +33,7 @@ def data_dir() -> Iterator[Check]:
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b"easel")
     except OSError as error:
-        yield Check("data", BAD, f"The data directory {path} cannot be written: {error.strerror or error}.")
+        yield Check("data", BAD, f"The data directory {path} is not writable: {error.strerror or error}.")
         return
     yield Check("data", OK, f"The data directory is {path}.")
     try:
@@ -42,39 +42,40 @@ def data_dir() -> Iterator[Check]:
         yield Check("data", BAD, str(error))
     else:
         if journal is not None:
-            yield Check("data", BAD, "An update was cut short: `easel update` first puts everything back as it was.")
+            yield Check("data", BAD, "An update was interrupted: `easel update` rolls it back first.")
     if os.name == "posix" and path.stat().st_mode & 0o077:
-        yield Check("data", WARN, f"Others on this machine can look into {path}: chmod 700 {path} shuts it.")
+        yield Check("data", WARN, f"Other users of this machine can read {path}: run `chmod 700 {path}`.")
 
 
-def database(loaded: "Loaded") -> Iterator[Check]:
+def check_database(loaded: "LoadedConfig") -> Iterator[Check]:
     settings = loaded.settings["storage"]
-    yield _free_disk(loaded.data_dir, settings.min_free_mb)
+    yield _check_free_disk(loaded.data_dir, settings.min_free_mb)
     path = find_database(settings.url, loaded.data_dir)
     if path is None:
-        yield Check("database", BAD, "storage.url must name an SQLite file, such as sqlite:////srv/easel.db.")
+        yield Check("database", BAD, "storage.url must be an SQLite file, such as sqlite:////srv/easel.db.")
         return
     if not path.exists():
-        yield Check("database", OK, f"There is no database yet: the first start makes {path}.")
+        yield Check("database", OK, f"There is no database yet; the first start creates {path}.")
         return
-    problems = database_problems(path)
+    problems = find_database_problems(path)
     for problem in problems:
         yield Check("database", BAD, problem)
     if not problems:
-        size = sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*")) / 2**20
-        yield Check("database", OK, f"{path} is sound ({size:.1f} MiB, tables at {_revision(path) or 'none yet'}).")
+        size_mb = sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*")) / 2**20
+        revision = _read_revision(path) or "none yet"
+        yield Check("database", OK, f"{path} is intact ({size_mb:.1f} MiB, schema {revision}).")
 
 
-def _free_disk(data_dir: Path, need_mb: int) -> Check:
+def _check_free_disk(data_dir: Path, min_free_mb: int) -> Check:
     free_mb = shutil.disk_usage(data_dir).free // 2**20
-    if free_mb < need_mb:
-        sentence = f"Only {free_mb} MiB are free on the disk of {data_dir}: below {need_mb} MiB new jobs are refused."
+    if free_mb < min_free_mb:
+        sentence = f"Only {free_mb} MiB free on the disk of {data_dir}: below {min_free_mb} MiB new jobs are refused."
         return Check("database", BAD, sentence)
-    return Check("database", OK, f"{free_mb / 1024:.1f} GiB are free on the disk of {data_dir}.")
+    return Check("database", OK, f"{free_mb / 1024:.1f} GiB free on the disk of {data_dir}.")
 
 
 def find_database(url: str, data_dir: Path) -> Path | None:
-    """The SQLite file that `storage.url` names; None when it names something else."""
+    """The SQLite file of `storage.url`; None if it is another kind of database."""
     if not url:
         return data_dir / "easel.db"
     parts = urlsplit(url)
@@ -83,29 +84,29 @@ def find_database(url: str, data_dir: Path) -> Path | None:
     return Path(path) if is_file else None
 
 
-def database_problems(path: Path | None) -> list[str]:
-    """Sentences about damage; empty when the file is sound."""
+def find_database_problems(path: Path | None) -> list[str]:
+    """Sentences about damage; empty if the file is intact."""
     if path is None or not path.exists():
         return []
     try:
-        with closing(_open(path)) as connection:
-            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
+        with closing(_open_read_only(path)) as connection:
+            results = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
     except sqlite3.Error as error:
-        return [f"The database {path} cannot be read ({error}): put back a copy from `db backup`."]
-    return [f"The database {path} is damaged: {line}." for line in found if line != "ok"]
+        return [f"The database {path} cannot be read ({error}): restore a backup with `easel db restore`."]
+    return [f"The database {path} is damaged: {line}." for line in results if line != "ok"]
 
 
-def _revision(path: Path) -> str:
+def _read_revision(path: Path) -> str:
     try:
-        with closing(_open(path)) as connection:
+        with closing(_open_read_only(path)) as connection:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.Error:
         return ""
     return str(row[0]) if row else ""
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """To read only. Without a server `immutable` leaves no files behind; a log left by a crash is read as it is."""
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open read-only. Without a server `immutable` leaves no files behind; a WAL left by a crash is read as well."""
     is_quiet = read_holder(path.parent) is None and not path.with_name(f"{path.name}-wal").exists()
     mode = "mode=ro&immutable=1" if is_quiet else "mode=ro"
-    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_LOOK_TIMEOUT_S)
+    return sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True, timeout=_BUSY_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""`doctor`: says in plain words what works here and what does not. Works while a server runs, and changes nothing."""
+"""`easel doctor`: diagnoses the installation. Works while a server is running, and changes nothing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -6,83 +6,85 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.cli.doctor.check import BAD, WARN, Check
 from adapters.cli.error_output import FAILED
-from adapters.cli.output import tell, tell_json
+from adapters.cli.output import print_aligned, print_json, print_line
 from bot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Composition, Loaded
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
+
+MARK_WIDTH = 5
 
 
-def examine(composition: "Composition", config: Path | None) -> Iterator[Check]:
-    """Every check, as soon as it is known."""
+def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[Check]:
+    """Run every check and yield its results as they become known."""
     from adapters.cli.doctor import chat, data, preflight, system
     from bot.runtime.logs import LogsSettings, set_up_logging
 
-    set_up_logging(LogsSettings(), data_dir=None, console=None)  # what is found is told here
-    loaded, problems = _load(composition, config)
-    yield from _guarded("programs", system.programs)
+    set_up_logging(LogsSettings(), data_dir=None, console=None)  # the results are printed instead
+    loaded, problems = _load_config(composition, config)
+    yield from _run_safely("programs", system.check_programs)
     devices: list[Mapping[str, Any]] = []
-    yield from _guarded("hardware", lambda: _hardware(composition, devices))
-    yield from _guarded("settings", lambda: system.settings(loaded, problems))
-    yield from _guarded("tokens", system.tokens)
-    yield from _guarded("hugging face", system.hugging_face)
-    yield from _guarded("data", data.data_dir)
+    yield from _run_safely("hardware", lambda: _check_hardware(composition, devices))
+    yield from _run_safely("settings", lambda: system.check_settings(loaded, problems))
+    yield from _run_safely("tokens", system.check_tokens)
+    yield from _run_safely("hugging face", system.check_hugging_face)
+    yield from _run_safely("data", data.check_data_dir)
     if loaded is None:
-        yield Check("settings", WARN, "Models, database and server were not looked at: mend the settings first.")
+        yield Check("settings", WARN, "Models, database and server were not checked: fix the settings first.")
         return
-    for name, look in (
-        ("database", lambda: data.database(loaded)),
-        ("models", lambda: system.models(loaded)),
-        ("models", lambda: preflight.predictions(loaded, devices)),
-        ("chats", lambda: chat.chats(loaded)),
-        ("server", lambda: system.server(loaded)),
+    for about, run_check in (
+        ("database", lambda: data.check_database(loaded)),
+        ("models", lambda: system.check_models(loaded)),
+        ("models", lambda: preflight.preflight_checks(loaded, devices)),
+        ("chats", lambda: chat.check_chat_platforms(loaded)),
+        ("server", lambda: system.check_server(loaded)),
     ):
-        yield from _guarded(name, look)
+        yield from _run_safely(about, run_check)
 
 
-def _hardware(composition: "Composition", found: list[Mapping[str, Any]]) -> Iterator[Check]:
-    """Also puts the devices into `found`."""
+def _check_hardware(composition: "CompositionRoot", devices: list[Mapping[str, Any]]) -> Iterator[Check]:
+    """Also adds the devices to `devices`."""
     from adapters.cli.doctor import system
 
-    found += system.devices_of(composition)
-    yield from system.hardware(found)
+    devices += system.probe_devices(composition)
+    yield from system.check_hardware(devices)
 
 
-def _load(composition: "Composition", config: Path | None) -> "tuple[Loaded | None, tuple[str, ...]]":
+def _load_config(composition: "CompositionRoot", config: Path | None) -> "tuple[LoadedConfig | None, tuple[str, ...]]":
     try:
         return composition.load(config), ()
     except ConfigError as error:
         return None, error.problems
 
 
-def _guarded(about: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """A check that fails itself is one bad line; the others go on."""
+def _run_safely(about: str, run_check: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """An exception in one check becomes one bad result; the others still run."""
     try:
-        yield from look()
+        yield from run_check()
     except Exception as error:
-        yield Check(about, BAD, f"This could not be looked at ({type(error).__name__}: {str(error)[:200]}).")
+        yield Check(about, BAD, f"This check failed itself ({type(error).__name__}: {str(error)[:200]}).")
 
 
-def show(checks: Iterator[Check], *, as_json: bool, closing: str = "Everything needed works") -> int:
-    """Print each line as it comes, then `closing`; the exit code is not 0 when something would not work."""
-    seen: list[Check] = []
+def print_checks(checks: Iterator[Check], *, as_json: bool) -> int:
+    """Print each result as it arrives, then a summary; the exit code is not 0 if anything does not work."""
+    done: list[Check] = []
     for check in checks:
         if not as_json:
-            if not seen or seen[-1].about != check.about:
-                tell(f"{check.about}")
-            tell(f"  {check.mark:<5}{check.sentence}")
-        seen.append(check)
-    bad = sum(check.mark == BAD for check in seen)
-    warned = sum(check.mark == WARN for check in seen)
+            if not done or done[-1].about != check.about:
+                print_line(check.about)
+            print_aligned(check.mark, check.sentence, width=MARK_WIDTH)
+        done.append(check)
+    bad = sum(check.mark == BAD for check in done)
+    warnings = sum(check.mark == WARN for check in done)
     if as_json:
-        tell_json({"ok": not bad, "checks": [vars(check) for check in seen]})
+        print_json({"ok": not bad, "checks": [vars(check) for check in done]})
     elif bad:
-        tell(f"\n{_count(bad, 'thing')} would not work; the lines marked {BAD} say what to do.")
+        print_line(f"\n{_count_noun(bad, 'problem')} found; the lines marked {BAD} say how to fix them.")
     else:
-        also = f" ({_count(warned, 'warning')})" if warned else ""
-        tell(f"\n{closing}{also}.")
+        also = f" ({_count_noun(warnings, 'warning')})" if warnings else ""
+        print_line(f"\nNo problems found{also}.")
     return FAILED if bad else 0
 
 
-def _count(number: int, noun: str) -> str:
+def _count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

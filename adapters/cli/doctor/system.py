@@ -1,4 +1,4 @@
-"""What `doctor` says of programs, hardware, settings, tokens, models and the server."""
+"""Checks of programs, hardware, settings, tokens, models and the server."""
 
 import os
 import platform
@@ -11,65 +11,65 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
-from adapters.cli.models.inspect import examine_model
+from adapters.cli.models.inspect import check_model
 from bot.errors import ConfigError
-from bot.memory.fit import Hardware, can_quantize
-from bot.runtime.lock import Holder, read_holder
-from bot.settings import SECRETS, find_data_dir, hub_cache, nearest_folder, read_secrets
+from bot.memory.fit import MachineSpec, can_quantize
+from bot.runtime.lock import LockHolder, read_holder
+from bot.settings import SECRETS, find_data_dir, hub_cache_dir, nearest_existing_dir, read_secrets
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Composition, Loaded
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
 
-PYTHONS = ((3, 11), (3, 13))
-OLDEST_SQLITE = (3, 37, 0)
-HUGGING_FACE = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_DISABLE_TELEMETRY")
-_ANSWER_S = 5.0
+SUPPORTED_PYTHONS = ((3, 11), (3, 13))
+MIN_SQLITE = (3, 37, 0)
+HUGGING_FACE_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_HUB_DISABLE_TELEMETRY")
+_HTTP_TIMEOUT_S = 5.0
 
 
-def programs() -> Iterator[Check]:
-    first, last = PYTHONS
-    wanted = f"Easel needs {first[0]}.{first[1]} to {last[0]}.{last[1]}"
-    found = f"Python {platform.python_version()}"
+def check_programs() -> Iterator[Check]:
+    first, last = SUPPORTED_PYTHONS
+    version = f"Python {platform.python_version()}"
     if first <= sys.version_info[:2] <= last:
-        yield Check("programs", OK, f"{found} on {platform.system()} {platform.machine()}.")
+        yield Check("programs", OK, f"{version} on {platform.system()} {platform.machine()}.")
     else:
-        yield Check("programs", BAD, f"{found} does not fit: {wanted}.")
-    version = sqlite3.sqlite_version
-    if sqlite3.sqlite_version_info >= OLDEST_SQLITE:
-        yield Check("programs", OK, f"SQLite {version}.")
+        supported = f"{first[0]}.{first[1]} to {last[0]}.{last[1]}"
+        yield Check("programs", BAD, f"{version} is not supported: Easel needs {supported}.")
+    if sqlite3.sqlite_version_info >= MIN_SQLITE:
+        yield Check("programs", OK, f"SQLite {sqlite3.sqlite_version}.")
     else:
-        yield Check("programs", BAD, f"SQLite {version} is too old: at least 3.37 is needed, with a newer Python.")
+        sentence = f"SQLite {sqlite3.sqlite_version} is too old: 3.37 or later is needed; a newer Python includes it."
+        yield Check("programs", BAD, sentence)
 
 
-def hardware(devices: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
-    """`devices`: as `Composition.probe_devices` has them."""
+def check_hardware(devices: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """`devices`: as returned by `CompositionRoot.probe_devices`."""
     import psutil  # type: ignore[import-untyped]
 
     memory = psutil.virtual_memory()
     free, total = memory.available / 2**30, memory.total / 2**30
     cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
-    yield Check("hardware", OK, f"{cores} CPU cores, {total:.1f} GiB of memory ({free:.1f} GiB free).")
+    yield Check("hardware", OK, f"{cores} CPU cores, {total:.1f} GiB RAM ({free:.1f} GiB free).")
     for device in devices:
-        yield Check("hardware", OK, f"Device {_describe(device)}.")
+        yield Check("hardware", OK, f"Device {_format_device(device)}.")
     if not any(device.get("memory_mb") for device in devices):
         yield Check(
             "hardware", BAD, "torch did not answer: `python -m inference.hardware.probe` in the clone shows why."
         )
     elif all(device.get("kind") == "cpu" for device in devices):
-        yield Check("hardware", OK, "There is no accelerator: the starter models are quick enough, large ones are not.")
+        yield Check("hardware", OK, "No GPU: the starter models are fast enough, large models are slow.")
 
 
-def devices_of(composition: "Composition") -> list[Mapping[str, Any]]:
+def probe_devices(composition: "CompositionRoot") -> list[Mapping[str, Any]]:
     return list(composition.probe_devices().get("devices") or [])
 
 
-def machine_of(devices: Sequence[Mapping[str, Any]], loaded: "Loaded") -> Hardware:
-    """What the models would run on, and the disk that they go to."""
+def read_machine_spec(devices: Sequence[Mapping[str, Any]], loaded: "LoadedConfig") -> MachineSpec:
+    """The machine that the models run on, and the disk that they are downloaded to."""
     import psutil
 
     memory = psutil.virtual_memory()
-    folder = nearest_folder(hub_cache(), loaded.data_dir)
-    return Hardware(
+    folder = nearest_existing_dir(hub_cache_dir(), loaded.data_dir)
+    return MachineSpec(
         devices=tuple((str(one["name"]), str(one["kind"]), int(one["memory_mb"])) for one in devices),
         ram_mb=int(memory.total // 2**20),
         free_ram_mb=int(memory.available // 2**20),
@@ -78,26 +78,28 @@ def machine_of(devices: Sequence[Mapping[str, Any]], loaded: "Loaded") -> Hardwa
     )
 
 
-def _describe(device: Mapping[str, Any]) -> str:
+def _format_device(device: Mapping[str, Any]) -> str:
     """`cuda:0 (NVIDIA H100, 78.0 GiB)`."""
     name, title = str(device.get("name", "?")), str(device.get("title", ""))
-    words = [title] if title.casefold() != name.casefold() else []
-    words += [f"{device['memory_mb'] / 1024:.1f} GiB"] if device.get("memory_mb") else []
-    return f"{name} ({', '.join(filter(None, words))})"
+    details = [title] if title.casefold() != name.casefold() else []
+    details += [f"{device['memory_mb'] / 1024:.1f} GiB"] if device.get("memory_mb") else []
+    return f"{name} ({', '.join(filter(None, details))})"
 
 
-def settings(loaded: "Loaded | None", problems: tuple[str, ...]) -> Iterator[Check]:
+def check_settings(loaded: "LoadedConfig | None", problems: tuple[str, ...]) -> Iterator[Check]:
     for problem in problems:
         yield Check("settings", BAD, problem)
     if loaded is not None:
         for path in loaded.files:
-            yield Check("settings", OK, f"{path} was read.")
+            yield Check("settings", OK, f"Read {path}.")
+        for renamed in loaded.renamed:
+            yield Check("settings", WARN, renamed.sentence)
     variables = sorted(name for name in os.environ if name.startswith("EASEL_"))
     if variables:
-        yield Check("settings", OK, f"Set by variables: {', '.join(variables)}.")
+        yield Check("settings", OK, f"Environment variables: {', '.join(variables)}.")
 
 
-def tokens() -> Iterator[Check]:
+def check_tokens() -> Iterator[Check]:
     try:
         secrets = read_secrets(os.environ, find_data_dir(os.environ))
     except ConfigError as error:
@@ -109,60 +111,60 @@ def tokens() -> Iterator[Check]:
         yield Check("tokens", OK, f"{variable} is set (by {source})." if source else f"{variable} is not set.")
 
 
-def hugging_face() -> Iterator[Check]:
-    for name in HUGGING_FACE:
+def check_hugging_face() -> Iterator[Check]:
+    for name in HUGGING_FACE_VARIABLES:
         value = os.environ.get(name)
-        yield Check("hugging face", OK, f"{name} is {_without_password(value)}." if value else f"{name} is not set.")
+        yield Check("hugging face", OK, f"{name} is {_hide_password(value)}." if value else f"{name} is not set.")
 
 
-def _without_password(url: str) -> str:
+def _hide_password(url: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else url
 
 
-def models(loaded: "Loaded") -> Iterator[Check]:
+def check_models(loaded: "LoadedConfig") -> Iterator[Check]:
     specs = list(loaded.models)
     if not specs:
-        yield Check("models", BAD, "No model is configured: add a [models.NAME] table to the config.")
+        yield Check("models", BAD, "No model is configured: add a [models.NAME] table to config.toml.")
     for spec in specs:
-        mark, sentence = examine_model(spec, loaded.root)
+        mark, sentence = check_model(spec, loaded.root)
         yield Check("models", mark, sentence)
 
 
 # ---------------------------------------------------------------- server
 
 
-def server(loaded: "Loaded") -> Iterator[Check]:
+def check_server(loaded: "LoadedConfig") -> Iterator[Check]:
     holder = read_holder(loaded.data_dir)
     if holder is not None:
-        yield _running(holder)
+        yield _check_running_server(holder)
         return
     web = loaded.settings.get("web")
     if web is None or not web.enabled:
-        yield Check("server", WARN, "No server runs, and web.enabled is false: there is no page.")
+        yield Check("server", WARN, "No server is running, and web.enabled is false: there is no page.")
         return
-    yield _port(web.host, web.port)
+    yield _check_port(web.host, web.port)
     if web.host not in ("127.0.0.1", "localhost", "::1"):
-        yield Check("server", WARN, f"web.host is {web.host}: the start is refused while no API key exists.")
+        yield Check("server", WARN, f"web.host is {web.host}: Easel does not start until an API key exists.")
 
 
-def _running(holder: Holder) -> Check:
+def _check_running_server(holder: LockHolder) -> Check:
     if not holder.url:
-        return Check("server", WARN, f"Process {holder.pid or '?'} holds the data directory and has no address yet.")
+        return Check("server", WARN, f"Process {holder.pid or '?'} uses the data directory and has no address yet.")
     import httpx
 
     try:
-        with httpx.Client(trust_env=False, timeout=_ANSWER_S) as client:
-            answer = client.get(f"{holder.url.rstrip('/')}/readyz")
+        with httpx.Client(trust_env=False, timeout=_HTTP_TIMEOUT_S) as client:
+            response = client.get(f"{holder.url.rstrip('/')}/readyz")
     except httpx.HTTPError as error:
-        sentence = f"The server at {holder.url} (process {holder.pid}) does not answer ({type(error).__name__})."
+        sentence = f"The server at {holder.url} (process {holder.pid}) does not respond ({type(error).__name__})."
         return Check("server", BAD, sentence)
-    if answer.is_success:
-        return Check("server", OK, f"A server runs at {holder.url} (process {holder.pid}) and is ready.")
-    return Check("server", WARN, f"The server at {holder.url} (process {holder.pid}) runs but is not ready yet.")
+    if response.is_success:
+        return Check("server", OK, f"A server is running at {holder.url} (process {holder.pid}) and is ready.")
+    return Check("server", WARN, f"The server at {holder.url} (process {holder.pid}) is running but not ready yet.")
 
 
-def _port(host: str, port: int) -> Check:
+def _check_port(host: str, port: int) -> Check:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, proto) as probe:
@@ -170,6 +172,6 @@ def _port(host: str, port: int) -> Check:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        return Check("server", BAD, f"Nothing can listen at {host}:{port} ({why}): choose another web.port.")
-    return Check("server", OK, f"No server runs; {host}:{port} is free for it.")
+        reason = (error.strerror or str(error)).lower()
+        return Check("server", BAD, f"Cannot listen on {host}:{port} ({reason}): choose another web.port.")
+    return Check("server", OK, f"No server is running; {host}:{port} is free.")

@@ -1,36 +1,39 @@
-"""The arguments of `models use`, `download`, `stop`, `add`, `remove` and `release`."""
+"""The arguments of `models use`, `download`, `cancel`, `add`, `remove` and `unload`."""
 
 from typing import Annotated
 
 import typer
 
-from adapters.cli import session as running
 from adapters.cli.options import CONFIG, DATA_DIR, JSON
-from adapters.cli.session import Session
+from adapters.cli.session import Session, run_until_done
 
-NAME = Annotated[str, typer.Argument(metavar="NAME", help="A model or preset, as `models list` shows it")]
-ACCEPT = Annotated[bool, typer.Option("--accept-licence", help="You have read its licence and accept it")]
-ANYWAY = Annotated[bool, typer.Option("--anyway", help="Though it is not expected to fit this machine")]
+NAME = Annotated[str, typer.Argument(metavar="NAME", help="Model or preset, as shown by `models list`")]
+ACCEPT_LICENCE = Annotated[
+    bool, typer.Option("--accept-licence", help="Accept the model's licence, which you have read")
+]
+FORCE = Annotated[bool, typer.Option("--force", help="Install even if it is not expected to fit")]
+ANYWAY = Annotated[bool, typer.Option("--anyway", hidden=True, help="Old name of --force")]
 
 
-def add_choosing(models: typer.Typer, session: Session) -> None:
+def add_model_commands(models: typer.Typer, session: Session) -> None:
     _add_use(models, session)
     _add_download(models, session)
-    _add_stop(models, session)
+    _add_cancel(models, session)
     _add_add(models, session)
     _add_remove(models, session)
-    _add_release(models, session)
+    _add_unload(models, session)
 
 
 def _add_use(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Fetch a model, try it, and switch to it")
+    @models.command(help="Install a model, test it, and switch to it")
     def use(
         name: NAME,
         task: Annotated[
             list[str] | None,
-            typer.Option("--for", metavar="TASK", help="Become the default for this alone"),
+            typer.Option("--for", metavar="TASK", help="Make it the default for this task only; repeatable"),
         ] = None,
-        accept_licence: ACCEPT = False,
+        accept_licence: ACCEPT_LICENCE = False,
+        force: FORCE = False,
         anyway: ANYWAY = False,
         as_json: JSON = False,
         config: CONFIG = None,
@@ -38,16 +41,18 @@ def _add_use(models: typer.Typer, session: Session) -> None:
     ) -> int:
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
-        wish = install.Wish(name=name, tasks=tuple(task or ()), accepts=accept_licence, anyway=anyway, as_json=as_json)
-        return running.run_until_done(install.use(session.composition, loaded, wish, install.asker()))
+        loaded = session.load_config(config, data_dir)
+        request = install.InstallRequest(
+            name=name, tasks=tuple(task or ()), accept_licence=accept_licence, force=force or anyway, as_json=as_json
+        )
+        return run_until_done(install.use_model(session.composition, loaded, request, install.terminal_confirm()))
 
 
 def _add_download(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Fetch a model for later")
+    @models.command(help="Download a model without switching to it")
     def download(
         name: NAME,
-        accept_licence: ACCEPT = False,
+        accept_licence: ACCEPT_LICENCE = False,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
@@ -55,32 +60,35 @@ def _add_download(models: typer.Typer, session: Session) -> None:
 
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
-        wish = install.Wish(name=name, accepts=accept_licence, anyway=True, only_fetch=True, as_json=as_json)
-        return running.run_until_done(install.use(session.composition, loaded, wish, install.asker()))
+        loaded = session.load_config(config, data_dir)
+        request = install.InstallRequest(
+            name=name, accept_licence=accept_licence, force=True, download_only=True, as_json=as_json
+        )
+        return run_until_done(install.use_model(session.composition, loaded, request, install.terminal_confirm()))
 
 
-def _add_stop(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Give up fetching a model; what came stays for the next time")
-    def stop(name: NAME, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+def _add_cancel(models: typer.Typer, session: Session) -> None:
+    @models.command("stop", hidden=True, help="Old name of `models cancel`")
+    @models.command(help="Cancel a download; partial files are kept for resuming")
+    def cancel(name: NAME, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
 
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(install.stop(session.composition, loaded, name))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(install.cancel_download(session.composition, loaded, name))
 
 
 def _add_add(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Make a model known, so that it can be used; keep a LoRA or a textual inversion")
+    @models.command(help="Add a model, or install a LoRA or textual inversion")
     def add(
         source: Annotated[
             str,
-            typer.Argument(metavar="SOURCE", help="org/name of a hub, a folder, or a .safetensors file"),
+            typer.Argument(metavar="SOURCE", help="Hub repository (org/name), folder, or .safetensors file"),
         ],
-        name: Annotated[str, typer.Option("--name", metavar="NAME", help="What to call it")] = "",
+        name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name (default: from SOURCE)")] = "",
         file: Annotated[
             str,
-            typer.Option("--file", metavar="FILE", help="Of a hub's repo: which of its files, where it is one file"),
+            typer.Option("--file", metavar="FILE", help="Single weights file to use from the Hub repository"),
         ] = "",
         as_json: JSON = False,
         config: CONFIG = None,
@@ -90,17 +98,17 @@ def _add_add(models: typer.Typer, session: Session) -> None:
 
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
+        loaded = session.load_config(config, data_dir)
         path = Path(source).expanduser()
         body = {"source": str(path.absolute()) if path.exists() else source, "name": name, "file": file}
-        return running.run_until_done(install.add(session.composition, loaded, body, as_json=as_json))
+        return run_until_done(install.add_model(session.composition, loaded, body, as_json=as_json))
 
 
 def _add_remove(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Take a model away, with the files that were fetched for it")
+    @models.command(help="Remove a model and its downloaded files")
     def remove(
         name: NAME,
-        keep_files: Annotated[bool, typer.Option("--keep-files", help="Leave what was fetched on the disk")] = False,
+        keep_files: Annotated[bool, typer.Option("--keep-files", help="Keep the downloaded files")] = False,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
@@ -108,16 +116,17 @@ def _add_remove(models: typer.Typer, session: Session) -> None:
 
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
-        work = install.remove(session.composition, loaded, name, keeps_files=keep_files, as_json=as_json)
-        return running.run_until_done(work)
+        loaded = session.load_config(config, data_dir)
+        work = install.remove_model(session.composition, loaded, name, keep_files=keep_files, as_json=as_json)
+        return run_until_done(work)
 
 
-def _add_release(models: typer.Typer, session: Session) -> None:
-    @models.command(help="Give the GPU back: unload every model that no job runs on")
-    def release(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+def _add_unload(models: typer.Typer, session: Session) -> None:
+    @models.command("release", hidden=True, help="Old name of `models unload`")
+    @models.command(help="Unload idle models and free GPU memory")
+    def unload(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
 
         from adapters.cli.models import install
 
-        loaded = session.load(config, data_dir)
-        return running.run_until_done(install.release(session.composition, loaded, as_json=as_json))
+        loaded = session.load_config(config, data_dir)
+        return run_until_done(install.unload_models(session.composition, loaded, as_json=as_json))

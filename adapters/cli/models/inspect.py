@@ -1,67 +1,71 @@
-"""What can be said of a configured model without loading it: its files, and what they are for."""
+"""Inspects configured models without loading them: their files, tasks and disk usage."""
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.models.install import size
-from adapters.cli.output import note, program, tell, tell_json
+from adapters.cli.models.install import format_size
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from bot.models import ModelSpec
-from bot.settings import hub_cache, hub_folder
+from bot.settings import hub_cache_dir, hub_repo_dir
 from bot.usecases.model_views import spec_body
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Loaded
+    from adapters.cli.ports import LoadedConfig
 
 OTHER_WEIGHTS = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".gguf"}
-"""Formats that are never loaded: several of them can run code."""
-LIMIT = "not for commercial use"
-DESCRIPTIONS = ("model_index.json", "config.json")
-_LFS = b"version https://git-lfs"
+"""Formats that are never loaded; several of them can execute code."""
+NON_COMMERCIAL = "not for commercial use"
+CONFIG_FILES = ("model_index.json", "config.json")
+_LFS_POINTER = b"version https://git-lfs"
 
 
-def examine_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
+def check_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
     """A mark and a sentence for `doctor`."""
-    demo = ", a demo" if spec.demo else ""
-    folder = find_folder(spec, root)
-    if folder is None:
-        where = root / spec.repo
-        if looks_local(spec.repo, root):
-            return "bad", f"{spec.name}: there is no folder {where}: put the model there, or change its repo."
-        return "bad", f"{spec.name}: {spec.repo} is neither a folder nor in the Hugging Face cache {hub_cache()}."
-    is_one = folder.is_file()
-    files = [folder] if is_one else sorted(path for path in folder.rglob("*") if path.is_file())
-    wrong = _with_path(folder, problem_of(folder)) if is_one else _wrong_with(files, folder)
-    if wrong:
-        return "bad", f"{spec.name}: {wrong}"
-    size = sum(path.stat().st_size for path in files) / 2**20
-    others = [path.name for path in files if path.suffix.lower() in OTHER_WEIGHTS]
-    sentence = f"{spec.name}{demo}: {', '.join(spec.tasks)}; {folder} ({size:.1f} MiB)."
-    if others:
-        return "warn", f"{sentence} {', '.join(others[:3])} is never loaded, only safetensors are."
+    path = find_model_path(spec, root)
+    if path is None:
+        return "bad", f"{spec.name}: {_missing_sentence(spec, root)}"
+    is_single_file = path.is_file()
+    files = [path] if is_single_file else sorted(one for one in path.rglob("*") if one.is_file())
+    problem = _with_path(path, find_weights_problem(path)) if is_single_file else _find_problem(files, path)
+    if problem:
+        return "bad", f"{spec.name}: {problem}"
+    size_mb = sum(one.stat().st_size for one in files) / 2**20
+    ignored = [one.name for one in files if one.suffix.lower() in OTHER_WEIGHTS]
+    demo = " (demo)" if spec.demo else ""
+    sentence = f"{spec.name}{demo}: {', '.join(spec.tasks)}; {path} ({size_mb:.1f} MiB)."
+    if ignored:
+        return "warn", f"{sentence} Ignored, because only safetensors are loaded: {', '.join(ignored[:3])}."
     return "ok", sentence
 
 
-def _wrong_with(files: list[Path], folder: Path) -> str:
-    """The first thing that would keep the model from loading; empty when there is none."""
+def _missing_sentence(spec: ModelSpec, root: Path) -> str:
+    if is_local_path(spec.repo, root):
+        return f"the folder {root / spec.repo} does not exist: copy the model there, or change its repo."
+    return f"{spec.repo} is neither a folder nor in the Hugging Face cache {hub_cache_dir()}."
+
+
+def _find_problem(files: list[Path], folder: Path) -> str:
+    """The first problem that would prevent the model from loading; empty if there is none."""
     if not files:
         return f"the folder {folder} is empty."
-    for path in (folder / name for name in DESCRIPTIONS if (folder / name).exists()):
-        if not _is_json(path):
+    for path in (folder / name for name in CONFIG_FILES if (folder / name).exists()):
+        if not _is_json_object(path):
             return f"{path} is not readable JSON."
-    if not any((folder / name).exists() for name in DESCRIPTIONS):
-        return f"{folder} has neither {' nor '.join(DESCRIPTIONS)}, so it is no model folder."
+    if not any((folder / name).exists() for name in CONFIG_FILES):
+        return f"{folder} is not a model folder: it has neither {' nor '.join(CONFIG_FILES)}."
     weights = [path for path in files if path.suffix == ".safetensors"]
     if not weights:
         others = sorted({path.suffix for path in files if path.suffix.lower() in OTHER_WEIGHTS})
         has = f"only {', '.join(others)}" if others else "no weights"
-        return f"{folder} has {has}; only safetensors are loaded: convert the model, or take another."
+        return f"{folder} has {has}; only safetensors are loaded: convert the model, or use another one."
     for path in weights:
-        if wrong := _with_path(path, problem_of(path)):
-            return wrong
+        if problem := _with_path(path, find_weights_problem(path)):
+            return problem
     return ""
 
 
@@ -69,54 +73,54 @@ def _with_path(path: Path, problem: str) -> str:
     return f"{path} {problem}." if problem else ""
 
 
-def _is_json(path: Path) -> bool:
+def _is_json_object(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError):
         return False
 
 
-def problem_of(path: Path) -> str:
-    """What is wrong with a safetensors file, by its header and length; empty when nothing is."""
+def find_weights_problem(path: Path) -> str:
+    """Check a safetensors file's header and length; empty if they are valid."""
     try:
         size = path.stat().st_size
         with open(path, "rb") as file:
-            start = file.read(len(_LFS))
-            if start == _LFS:
-                return "is only a pointer: fetch the file itself with `git lfs pull`"
+            start = file.read(len(_LFS_POINTER))
+            if start == _LFS_POINTER:
+                return "is a Git LFS pointer: run `git lfs pull` to get the file"
             file.seek(0)
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(length)) if length <= size - 8 else None
     except (OSError, ValueError, struct.error):
         return "is not a safetensors file"
     if not isinstance(header, dict):
-        return "is cut short: copy it again"
+        return "is truncated: copy it again"
     ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return "" if 8 + length + max(ends, default=0) == size else "is cut short: copy it again"
+    return "" if 8 + length + max(ends, default=0) == size else "is truncated: copy it again"
 
 
-def find_folder(spec: ModelSpec, root: Path) -> Path | None:
-    """Where the model's files are, or its one file: in the clone, in any folder, or in the Hugging Face cache."""
+def find_model_path(spec: ModelSpec, root: Path) -> Path | None:
+    """The model's folder or single file: in the clone, anywhere on disk, or in the Hugging Face cache."""
     local = root / Path(spec.repo).expanduser()
     if local.exists():
         return local
-    snapshots = hub_folder(spec.repo) / "snapshots"
-    found = sorted(snapshots.glob(spec.revision or "*")) if snapshots.is_dir() else []
-    place = found[-1] / spec.file if found else None
-    return place if place is not None and place.exists() else None
+    snapshots = hub_repo_dir(spec.repo) / "snapshots"
+    candidates = sorted(snapshots.glob(spec.revision or "*")) if snapshots.is_dir() else []
+    path = candidates[-1] / spec.file if candidates else None
+    return path if path is not None and path.exists() else None
 
 
-def disk_bytes(spec: ModelSpec, root: Path) -> int:
-    """What the model takes on the disk; 0: it is not here."""
-    place = find_folder(spec, root)
-    if place is None:
+def disk_usage(spec: ModelSpec, root: Path) -> int:
+    """Bytes that the model uses on disk; 0 if it is not installed."""
+    path = find_model_path(spec, root)
+    if path is None:
         return 0
-    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    return sum(path.stat().st_size for path in files)
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    return sum(one.stat().st_size for one in files)
 
 
-def looks_local(repo: str, root: Path) -> bool:
-    """Meant as a folder, not as `org/name` of a hub."""
+def is_local_path(repo: str, root: Path) -> bool:
+    """Whether `repo` names a folder rather than a hub repository (`org/name`)."""
     return repo.startswith((".", "/", "~")) or repo.count("/") != 1 or (root / repo.split("/")[0]).is_dir()
 
 
@@ -124,7 +128,7 @@ def looks_local(repo: str, root: Path) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ModelRow:
     name: str
     tasks: tuple[str, ...]
     default_for: tuple[str, ...]
@@ -136,12 +140,12 @@ class Row:
     disk_bytes: int
 
 
-def model_rows(loaded: "Loaded") -> list[Row]:
+def list_models(loaded: "LoadedConfig") -> list[ModelRow]:
     rows = []
     for spec in loaded.models:
-        mark, sentence = examine_model(spec, loaded.root)
+        mark, sentence = check_model(spec, loaded.root)
         rows.append(
-            Row(
+            ModelRow(
                 name=spec.name,
                 tasks=spec.tasks,
                 default_for=tuple(task for task in spec.tasks if loaded.models.default_for(task) is spec),
@@ -150,48 +154,61 @@ def model_rows(loaded: "Loaded") -> list[Row]:
                 licence=spec.licence,
                 mark=mark,
                 sentence=sentence,
-                disk_bytes=disk_bytes(spec, loaded.root),
+                disk_bytes=disk_usage(spec, loaded.root),
             )
         )
     return rows
 
 
-def show_models(loaded: "Loaded", *, as_json: bool) -> int:
-    """A model that would not load is told, but listing it is no failure."""
-    rows, presets, additions = model_rows(loaded), loaded.models.presets, additions_of(loaded.data_dir)
+def print_models(loaded: "LoadedConfig", *, as_json: bool) -> int:
+    """A model that cannot be loaded is reported, but does not change the exit code."""
+    rows, presets, addons = list_models(loaded), loaded.models.presets, list_prompt_addons(loaded.data_dir)
     if as_json:
-        kept = [{"name": path.stem, "kind": path.parent.name, "size": path.stat().st_size} for path in additions]
-        tell_json(
+        print_json(
             {
-                "models": [_body(row) for row in rows],
-                "presets": [{**spec_body(one), "disk_bytes": disk_bytes(one, loaded.root)} for one in presets],
-                "additions": kept,
+                "models": [_row_body(row) for row in rows],
+                "presets": [{**spec_body(one), "disk_bytes": disk_usage(one, loaded.root)} for one in presets],
+                "additions": [
+                    {"name": path.stem, "kind": path.parent.name, "size": path.stat().st_size} for path in addons
+                ],
             }
         )
         return 0
+    cells = [*(_model_cells(row, loaded.root) for row in rows), *map(_addon_cells, addons)]
+    print_table(("Name", "Tasks", "Disk", "Source"), cells)
     for row in rows:
-        words = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
-        room = f"  {size(row.disk_bytes)} on the disk" if row.disk_bytes else ""
-        tell(f"{row.name}  {', '.join(words)}  {row.repo}{room}{'  demo' if row.demo else ''}")
         if row.mark == "bad":
-            tell(f"  {row.sentence}")
-    for path in additions:
-        tell(f"{path.stem}  {path.parent.name}  {path.stat().st_size / 2**20:.1f} MiB")
+            print_line(row.sentence)
     if presets:
-        note(f"To choose from, with `{program()} models use NAME`:")
-    for spec in presets:
-        here, whole = disk_bytes(spec, loaded.root), spec.download_mb * 2**20
-        room = f"  {size(here)} on the disk" if here else f"  {size(whole)}" if whole else ""
-        licences = "; ".join(spec.licences) or spec.licence
-        limits = "" if spec.commercial or LIMIT in licences else f"  {LIMIT}"
-        tell(f"{spec.name}  {', '.join(spec.tasks)}{room}  {licences}{limits}")
+        print_note(f"\nPresets, installed with `{program_name()} models use NAME`:")
+        cells = [_preset_cells(spec, disk_usage(spec, loaded.root)) for spec in presets]
+        print_table(("Name", "Tasks", "Disk", "Download", "Licence"), cells)
     return 0
 
 
-def additions_of(data_dir: Path) -> list[Path]:
-    """LoRAs and textual inversions that are kept."""
+def _model_cells(row: ModelRow, root: Path) -> tuple[str, ...]:
+    tasks = [f"{task} (default)" if task in row.default_for else task for task in row.tasks]
+    source = row.repo.removeprefix(f"{root}{os.sep}") + " (demo)" * row.demo
+    return row.name, ", ".join(tasks), format_size(row.disk_bytes) if row.disk_bytes else "-", source
+
+
+def _addon_cells(path: Path) -> tuple[str, ...]:
+    kind = {"loras": "LoRA", "embeddings": "textual inversion"}[path.parent.name]
+    return path.stem, kind, format_size(path.stat().st_size), ""
+
+
+def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
+    disk = format_size(disk_bytes) if disk_bytes else "-"
+    download = format_size(spec.download_mb * 2**20) if spec.download_mb else "-"
+    licences = "; ".join(spec.licences) or spec.licence
+    limits = "" if spec.commercial or NON_COMMERCIAL in licences else f", {NON_COMMERCIAL}"
+    return spec.name, ", ".join(spec.tasks), disk, download, f"{licences}{limits}"
+
+
+def list_prompt_addons(data_dir: Path) -> list[Path]:
+    """Files of the installed LoRAs and textual inversions."""
     return [path for folder in ("loras", "embeddings") for path in sorted((data_dir / folder).glob("*.safetensors"))]
 
 
-def _body(row: Row) -> Mapping[str, Any]:
+def _row_body(row: ModelRow) -> Mapping[str, Any]:
     return {**vars(row), "is_usable": row.mark != "bad"}

@@ -1,4 +1,4 @@
-"""`models use`, `download`, `add` and `remove`: through the server that runs, or in this process."""
+"""`models use`, `download`, `cancel`, `add`, `remove` and `unload`: through the running server, or in this process."""
 
 import asyncio
 import sys
@@ -8,292 +8,314 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from adapters.cli.client.open import open_through
+from adapters.cli.client.open import open_client
 from adapters.cli.error_output import Failure
-from adapters.cli.output import note, program, tell, tell_json
-from adapters.cli.ports import Composition, Loaded
-from adapters.cli.progress import Line
-from bot.chat.texts import say_duration
+from adapters.cli.output import print_json, print_line, print_note, program_name
+from adapters.cli.ports import CompositionRoot, LoadedConfig
+from adapters.cli.progress import ProgressLine
+from bot.chat.texts import format_duration
 from bot.models import ModelSpec
 from bot.usecases import UseCases
-from bot.usecases.model_views import addition_body, freed_body, installation_body, spec_body, terms_body
+from bot.usecases.model_views import addon_body, installation_body, spec_body, terms_body, unload_body
 
 Body = dict[str, Any]
-TRIALS = "trials"
+TEST_IMAGE_FOLDER = "trials"
+CANCELLED = "Cancelled. Partial files are kept for resuming."
 
 
-class Manager(Protocol):
-    """Choosing models, in JSON bodies as REST has them. Every method raises EaselError alone."""
+class ModelClient(Protocol):
+    """Model management with the JSON bodies of REST. Every method raises only EaselError."""
 
     is_remote: bool
 
-    async def terms(self, name: str) -> Body: ...
+    async def read_terms(self, name: str) -> Body: ...
 
-    async def use(self, name: str, body: Mapping[str, Any]) -> Body: ...
+    async def start_install(self, name: str, body: Mapping[str, Any]) -> Body: ...
 
-    async def standing(self, name: str) -> Body:
-        """As it is now; waits a moment for news."""
+    async def wait_for_status(self, name: str) -> Body:
+        """The installation's current status, after a short wait for a change."""
 
-    async def stop(self, name: str) -> None: ...
+    async def cancel_install(self, name: str) -> None: ...
 
-    async def picture(self, name: str) -> bytes: ...
+    async def read_test_image(self, name: str) -> bytes: ...
 
-    async def add(self, body: Mapping[str, Any]) -> Body: ...
+    async def add_model(self, body: Mapping[str, Any]) -> Body: ...
 
-    async def remove(self, name: str, *, keeps_files: bool) -> int: ...
+    async def remove_model(self, name: str, *, keep_files: bool) -> int: ...
 
-    async def release(self) -> Body: ...
+    async def unload_models(self) -> Body: ...
 
 
 @dataclass(frozen=True)
-class LocalManager:
+class LocalModelClient:
     usecases: UseCases
     is_remote = False
 
-    async def terms(self, name: str) -> Body:
-        return terms_body(await self.usecases.choosing.terms(name))
+    async def read_terms(self, name: str) -> Body:
+        return terms_body(await self.usecases.model_manager.get_terms(name))
 
-    async def use(self, name: str, body: Mapping[str, Any]) -> Body:
-        begun = await self.usecases.choosing.use(
+    async def start_install(self, name: str, body: Mapping[str, Any]) -> Body:
+        installation = await self.usecases.model_manager.use_model(
             name,
             tasks=body["tasks"],
-            accepted=body["accept_licence"],
-            anyway=body["anyway"],
-            only_fetch=body["only_fetch"],
+            licence_accepted=body["accept_licence"],
+            force=body["force"],
+            download_only=body["download_only"],
         )
-        return installation_body(begun)
-
-    async def standing(self, name: str) -> Body:
-        using = self.usecases.choosing
-        installation = using.standing(using.find(name).name)
-        assert installation is not None
-        if not installation.is_over:
-            await using.changes(installation)
         return installation_body(installation)
 
-    async def stop(self, name: str) -> None:
-        await self.usecases.choosing.stop(name)
+    async def wait_for_status(self, name: str) -> Body:
+        manager = self.usecases.model_manager
+        installation = manager.status(manager.models.require(name).name)
+        assert installation is not None
+        if not installation.is_finished:
+            await manager.wait_for_change(installation)
+        return installation_body(installation)
 
-    async def picture(self, name: str) -> bytes:
-        installation = self.usecases.choosing.standing(name)
-        trials = installation.trials if installation else ()
-        return next(trial.picture.data for trial in trials if trial.picture is not None)
+    async def cancel_install(self, name: str) -> None:
+        await self.usecases.model_manager.cancel_install(name)
 
-    async def add(self, body: Mapping[str, Any]) -> Body:
+    async def read_test_image(self, name: str) -> bytes:
+        installation = self.usecases.model_manager.status(name)
+        tests = installation.smoke_tests if installation else ()
+        return next(test.image.data for test in tests if test.image is not None)
+
+    async def add_model(self, body: Mapping[str, Any]) -> Body:
         values = dict(body)
-        added = await self.usecases.catalogue.add(values.pop("source"), **values)
-        return {"model": spec_body(added)} if isinstance(added, ModelSpec) else {"addition": addition_body(added)}
+        added = await self.usecases.catalogue.add_model(values.pop("source"), **values)
+        return {"model": spec_body(added)} if isinstance(added, ModelSpec) else {"addition": addon_body(added)}
 
-    async def remove(self, name: str, *, keeps_files: bool) -> int:
-        return await self.usecases.catalogue.remove(name, keeps_files=keeps_files)
+    async def remove_model(self, name: str, *, keep_files: bool) -> int:
+        return await self.usecases.catalogue.remove_model(name, keeps_files=keep_files)
 
-    async def release(self) -> Body:
-        return freed_body(await self.usecases.choosing.release())
+    async def unload_models(self) -> Body:
+        return unload_body(await self.usecases.model_manager.unload_idle_models())
 
 
 @asynccontextmanager
-async def open_manager(composition: Composition, loaded: Loaded) -> AsyncIterator[Manager]:
+async def open_model_client(composition: CompositionRoot, loaded: LoadedConfig) -> AsyncIterator[ModelClient]:
     """Raises: StartupError."""
-    from adapters.cli.client.http import open_remote
-    from adapters.cli.client.http_models import RemoteManager
+    from adapters.cli.client.http import open_http_client
+    from adapters.cli.client.http_models import HttpModelClient
 
     @asynccontextmanager
-    async def locally() -> AsyncIterator[Manager]:
-        async with composition.open_application(loaded, only_own=True) as usecases:
-            yield LocalManager(usecases)
+    async def open_local() -> AsyncIterator[ModelClient]:
+        async with composition.open_application(loaded, only_submitted=True) as usecases:
+            yield LocalModelClient(usecases)
 
     @asynccontextmanager
-    async def remotely(holder: Any) -> AsyncIterator[Manager]:
-        async with open_remote(loaded.data_dir, holder) as caller:
-            yield RemoteManager(caller)
+    async def open_remote(holder: Any) -> AsyncIterator[ModelClient]:
+        async with open_http_client(loaded.data_dir, holder) as http_client:
+            yield HttpModelClient(http_client)
 
-    async with open_through(loaded.data_dir, remotely, locally) as manager:
-        yield manager
+    async with open_client(loaded.data_dir, open_remote, open_local) as client:
+        yield client
 
 
 # ---------------------------------------------------------------- the commands
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class InstallRequest:
     name: str
     tasks: tuple[str, ...] = ()
-    accepts: bool = False
-    anyway: bool = False
-    only_fetch: bool = False
+    accept_licence: bool = False
+    force: bool = False
+    download_only: bool = False
     as_json: bool = False
 
 
-async def use(composition: Composition, loaded: Loaded, wish: Wish, ask: Callable[[str], bool] | None = None) -> int:
+async def use_model(
+    composition: CompositionRoot,
+    loaded: LoadedConfig,
+    request: InstallRequest,
+    confirm: Callable[[str], bool] | None = None,
+) -> int:
     """Show the terms, have them accepted, and follow the installation to its end. Raises: EaselError."""
-    standing = await install(composition, loaded, wish, ask)
-    if wish.as_json:
-        tell_json(standing)
-    elif wish.only_fetch:
-        tell(f"{standing['title']} is here. `{program()} models use {standing['name']}` puts it to use.")
+    status = await install_model(composition, loaded, request, confirm)
+    if request.as_json:
+        print_json(status)
+    elif request.download_only:
+        print_line(f"{status['title']} is downloaded. `{program_name()} models use {status['name']}` switches to it.")
     else:
-        tell(f"{standing['title']} is in use for {', '.join(standing['tasks'])}.")
+        print_line(f"{status['title']} is in use for {', '.join(status['tasks'])}.")
     return 0
 
 
-async def install(composition: Composition, loaded: Loaded, wish: Wish, ask: Callable[[str], bool] | None) -> Body:
-    """The installation at its end, and `picture`, the file of its test picture. Raises: EaselError."""
-    async with open_manager(composition, loaded) as manager:
-        terms = await manager.terms(wish.name)
-        for line in terms_lines(terms):
-            note(line)
-        accepts = wish.accepts or not terms["must_accept"] or _accepted(terms, ask)
-        if not accepts:
-            raise Failure("The licence was not accepted, so nothing was fetched.", code="model_refused")
-        body = {"tasks": list(wish.tasks), "accept_licence": True, "anyway": wish.anyway, "only_fetch": wish.only_fetch}
+async def install_model(
+    composition: CompositionRoot, loaded: LoadedConfig, request: InstallRequest, confirm: Callable[[str], bool] | None
+) -> Body:
+    """Install a model and return its final status, with the path of its test image as `picture`. Raises: EaselError."""
+    async with open_model_client(composition, loaded) as client:
+        terms = await client.read_terms(request.name)
+        for line in format_terms(terms):
+            print_note(line)
+        is_accepted = request.accept_licence or not terms["must_accept"] or _confirm_licence(terms, confirm)
+        if not is_accepted:
+            raise Failure("The licence was not accepted, so nothing was downloaded.", code="model_refused")
+        body = {
+            "tasks": list(request.tasks),
+            "accept_licence": True,
+            "force": request.force,
+            "download_only": request.download_only,
+        }
         name = terms["name"]
-        standing = await _follow(manager, name, await manager.use(name, body))
-        if standing["error"]:
-            raise Failure(standing["error"], code="model_refused")
-        return {**standing, "picture": await _tell_trials(manager, loaded, standing)}
+        status = await _follow_install(client, name, await client.start_install(name, body))
+        if status["error"]:
+            raise Failure(status["error"], code="model_refused")
+        return {**status, "picture": await _report_smoke_tests(client, loaded, status)}
 
 
-def _accepted(terms: Body, ask: Callable[[str], bool] | None) -> bool:
-    if ask is None:
-        sentence = f"Its licence has to be accepted: read it, then add --accept-licence. {terms['licence_url']}"
+def _confirm_licence(terms: Body, confirm: Callable[[str], bool] | None) -> bool:
+    if confirm is None:
+        sentence = f"You must accept its licence: read it, then add --accept-licence. {terms['licence_url']}"
         raise Failure(sentence.strip(), code="model_refused")
-    return ask(f"Do you accept {'these licences' if len(terms['licences']) > 1 else 'this licence'}?")
+    return confirm(f"Do you accept {'these licences' if len(terms['licences']) > 1 else 'this licence'}?")
 
 
-def terms_lines(terms: Body) -> list[str]:
-    """What has to be known, a line each."""
+def format_terms(terms: Body) -> list[str]:
+    """What to know before the installation, one line each."""
     lines = [f"{terms['title']} ({terms['repo']}): {', '.join(terms['tasks'])}."]
     if terms["missing_bytes"]:
-        free = size(terms["free_bytes"])
-        lines.append(f"To fetch: {size(terms['missing_bytes'])} of {size(terms['total_bytes'])}; {free} are free.")
+        free = format_size(terms["free_bytes"])
+        missing, total = format_size(terms["missing_bytes"]), format_size(terms["total_bytes"])
+        lines.append(f"Download: {missing} of {total}; {free} free on the disk.")
     for licence in terms["licences"]:
         lines.append(f"Licence: {licence}.")
     if terms["licences"] and terms["licence_url"]:
         lines.append(f"Read it at {terms['licence_url']}")
     if not terms["commercial"]:
-        lines.append("It is not for commercial use.")
+        lines.append("Not for commercial use.")
     if terms["gated"]:
-        lines.append("Its page asks you to accept something first; then HF_TOKEN has to be set.")
+        lines.append("The repository is gated: accept its terms on its page, then set HF_TOKEN.")
     if terms["refused"]:
-        lines.append(f"Left out, because only safetensors are loaded: {', '.join(terms['refused'][:3])}.")
-    lines.append(fit_line(terms["fits"]))
+        lines.append(f"Skipped, because only safetensors are loaded: {', '.join(terms['refused'][:3])}.")
+    lines.append(format_fit(terms["fits"]))
     return lines
 
 
-def fit_line(fits: Body) -> str:
+def format_fit(fits: Body) -> str:
     """How it would run on this machine."""
-    took = f"; {say_duration(fits['seconds'], str)} for one, until measured" if fits["seconds"] else ""
-    how = {
-        "resident": f"It fits on the device{took}.",
-        "offload": f"It fits on the device with parts that come and go{took}.",
-        "cpu": f"It runs on the CPU{took}.",
+    estimate = f"; estimate: {format_duration(fits['seconds'], str)} per request" if fits["seconds"] else ""
+    places = {
+        "resident": f"It fits on the device{estimate}.",
+        "offload": f"It fits on the device with offloading{estimate}.",
+        "cpu": f"It runs on the CPU{estimate}.",
     }
-    if fits["place"] in how:
-        return " ".join([how[fits["place"]], *fits.get("words", ())])
-    return f"It does not fit this machine: it needs {fits['lacks']}."
+    if fits["place"] in places:
+        return " ".join([places[fits["place"]], *fits["notes"]])
+    return f"It does not fit this machine: it needs {fits['missing']}."
 
 
-def size(number: int) -> str:
-    """Bytes for people."""
+def format_size(number: int) -> str:
+    """Bytes in a readable unit."""
     if number >= 2**30:
         return f"{number / 2**30:.1f} GiB"
     return f"{number / 2**20:.0f} MiB" if number >= 2**20 else f"{number / 2**10:.0f} KiB"
 
 
-async def _follow(manager: Manager, name: str, standing: Body) -> Body:
+async def _follow_install(client: ModelClient, name: str, status: Body) -> Body:
     try:
-        with Line() as line:
-            while not standing["is_over"]:
-                line.show(arrival_line(standing), kind=standing["arrival"]["stage"])
-                standing = await manager.standing(name)
+        with ProgressLine() as line:
+            while not status["is_over"]:
+                line.show(format_install_progress(status), kind=status["install_progress"]["stage"])
+                status = await client.wait_for_status(name)
     except asyncio.CancelledError:
-        if manager.is_remote:
-            note(f"The server goes on with it. `{program()} models stop {name}` gives it up.")
+        if client.is_remote:
+            print_note(f"The server continues the installation. `{program_name()} models cancel {name}` cancels it.")
         else:
-            await manager.stop(name)
-            note("Stopped. What was fetched stays for the next time.")
+            await client.cancel_install(name)
+            print_note(CANCELLED)
         raise
-    return standing
+    return status
 
 
-def arrival_line(standing: Body) -> str:
-    arrival = standing["arrival"]
-    stage, title = arrival["stage"], standing["title"]
-    if stage == "downloading" and arrival["total"]:
-        percent = 100 * arrival["done"] // arrival["total"]
-        rate = f", {size(int(arrival['rate']))}/s" if arrival["rate"] else ""
-        left = f", {say_duration(arrival['eta_s'], str)} left" if arrival["eta_s"] is not None else ""
-        return f"Downloading {title}: {percent} %, {size(arrival['done'])} of {size(arrival['total'])}{rate}{left}"
-    return {"checking": f"Checking {title}", "loading": f"Loading {title}", "trying": f"Trying {title}"}.get(
-        stage, f"Getting {title} ready"
+def format_install_progress(status: Body) -> str:
+    progress = status["install_progress"]
+    stage, title = progress["stage"], status["title"]
+    if stage == "downloading" and progress["total"]:
+        percent = 100 * progress["done"] // progress["total"]
+        done, total = format_size(progress["done"]), format_size(progress["total"])
+        rate = f", {format_size(int(progress['rate']))}/s" if progress["rate"] else ""
+        left = f", {format_duration(progress['eta_s'], str)} left" if progress["eta_s"] is not None else ""
+        return f"Downloading {title}: {percent} %, {done} of {total}{rate}{left}"
+    return {"checking": f"Verifying {title}", "loading": f"Loading {title}", "trying": f"Testing {title}"}.get(
+        stage, f"Preparing {title}"
     )
 
 
-async def _tell_trials(manager: Manager, loaded: Loaded, standing: Body) -> str | None:
-    name, written = standing["name"], None
-    for trial in standing["trials"]:
-        if trial["has_picture"] and written is None:
-            written = await asyncio.to_thread(_write, loaded.data_dir / TRIALS, name, await manager.picture(name))
-            note(f"A test picture took {trial['seconds']:.1f} s: {written}")
-        elif not trial["has_picture"]:
-            note(f"A test answer took {trial['seconds']:.1f} s: {trial['text']}")
-    return str(written) if written else None
+async def _report_smoke_tests(client: ModelClient, loaded: LoadedConfig, status: Body) -> str | None:
+    name, path = status["name"], None
+    for test in status["trials"]:
+        if test["has_picture"] and path is None:
+            path = await asyncio.to_thread(
+                _write_image, loaded.data_dir / TEST_IMAGE_FOLDER, name, await client.read_test_image(name)
+            )
+            print_note(f"Test image generated in {test['seconds']:.1f} s: {path}")
+        elif not test["has_picture"]:
+            print_note(f"Test answer generated in {test['seconds']:.1f} s: {test['text']}")
+    return str(path) if path else None
 
 
-def _write(folder: Path, name: str, data: bytes) -> Path:
+def _write_image(folder: Path, name: str, data: bytes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.png"
     path.write_bytes(data)
     return path
 
 
-async def stop(composition: Composition, loaded: Loaded, name: str) -> int:
-    async with open_manager(composition, loaded) as manager:
-        await manager.stop(name)
-    tell("Stopped. What was fetched stays for the next time.")
+async def cancel_download(composition: CompositionRoot, loaded: LoadedConfig, name: str) -> int:
+    async with open_model_client(composition, loaded) as client:
+        await client.cancel_install(name)
+    print_line(CANCELLED)
     return 0
 
 
-async def add(composition: Composition, loaded: Loaded, body: Mapping[str, Any], *, as_json: bool) -> int:
-    async with open_manager(composition, loaded) as manager:
-        added = await manager.add(body)
+async def add_model(
+    composition: CompositionRoot, loaded: LoadedConfig, body: Mapping[str, Any], *, as_json: bool
+) -> int:
+    async with open_model_client(composition, loaded) as client:
+        added = await client.add_model(body)
     if as_json:
-        tell_json(added)
+        print_json(added)
     elif "addition" in added:
-        one = added["addition"]
-        tell(f"{one['name']} is kept ({one['kind']}{' for ' + one['family'] if one['family'] else ''}).")
+        addon = added["addition"]
+        family = f" for {addon['family']}" if addon["family"] else ""
+        print_line(f"Installed {addon['name']} ({addon['kind']}{family}).")
     else:
         name = added["model"]["name"]
-        tell(f"{name} is known now. `{program()} models use {name}` fetches and tries it.")
+        print_line(f"Added {name}. `{program_name()} models use {name}` installs and tests it.")
     return 0
 
 
-async def remove(composition: Composition, loaded: Loaded, name: str, *, keeps_files: bool, as_json: bool) -> int:
-    async with open_manager(composition, loaded) as manager:
-        freed = await manager.remove(name, keeps_files=keeps_files)
+async def remove_model(
+    composition: CompositionRoot, loaded: LoadedConfig, name: str, *, keep_files: bool, as_json: bool
+) -> int:
+    async with open_model_client(composition, loaded) as client:
+        freed = await client.remove_model(name, keep_files=keep_files)
     if as_json:
-        tell_json({"removed": name, "freed_bytes": freed})
+        print_json({"removed": name, "freed_bytes": freed})
     else:
-        tell(f"{name} is removed{f', {size(freed)} are free again' if freed else ''}.")
+        print_line(f"Removed {name}{f' and freed {format_size(freed)}' if freed else ''}.")
     return 0
 
 
-async def release(composition: Composition, loaded: Loaded, *, as_json: bool) -> int:
-    """The memory of models that nothing runs on."""
-    async with open_manager(composition, loaded) as manager:
-        freed = await manager.release()
+async def unload_models(composition: CompositionRoot, loaded: LoadedConfig, *, as_json: bool) -> int:
+    """Unload the models that no job uses."""
+    async with open_model_client(composition, loaded) as client:
+        result = await client.unload_models()
     if as_json:
-        tell_json(freed)
+        print_json(result)
         return 0
-    names = ", ".join(freed["models"])
-    tell(f"{names}: unloaded, {size(freed['freed_mb'] * 2**20)} are free again." if names else "No model was idle.")
-    if freed["busy"]:
-        note(f"At work, and still loaded: {', '.join(freed['busy'])}.")
+    names, freed = ", ".join(result["models"]), format_size(result["freed_mb"] * 2**20)
+    print_line(f"Unloaded {names} and freed {freed}." if names else "No model was idle.")
+    if result["busy"]:
+        print_note(f"Still loaded because jobs are running: {', '.join(result['busy'])}.")
     return 0
 
 
-def asker() -> Callable[[str], bool] | None:
-    """Asks on the terminal; None where nobody could answer."""
+def terminal_confirm() -> Callable[[str], bool] | None:
+    """A function that asks yes or no on the terminal; None without a terminal."""
     if not sys.stdin.isatty():
         return None
 

@@ -1,1 +1,1 @@
-"""`easel setup`: hardware, models, bot tokens, administrators."""
+"""`easel setup`: hardware, models, bot tokens and administrators."""

@@ -1,14 +1,14 @@
-"""Bot tokens: what else was pasted in their place, whether the platform takes them, and how a bot is invited."""
+"""Bot tokens: recognises common mistakes, checks them with the platform, and builds the invite link."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.platform_calls import DISCORD, TELEGRAM, get
+from adapters.cli.platform_calls import DISCORD, TELEGRAM, fetch_json
 
 if TYPE_CHECKING:
-    from adapters.cli.ports import Loaded
+    from adapters.cli.ports import LoadedConfig
 
 INVITE = "https://discord.com/oauth2/authorize?client_id={id}&scope=bot+applications.commands&permissions={permissions}"
 PERMISSIONS: Mapping[str, int] = {
@@ -18,35 +18,35 @@ PERMISSIONS: Mapping[str, int] = {
     "Read Message History": 1 << 16,
     "Send Messages in Threads": 1 << 38,
 }
-"""What the Discord bot asks for on a server."""
+"""Permissions that the Discord bot requests on a server."""
 VARIABLES = {"discord": "DISCORD_TOKEN", "telegram": "TELEGRAM_BOT_TOKEN"}
 TITLES = {"discord": "Discord", "telegram": "Telegram"}
-_WHERE = {
+_WHERE_TO_FIND = {
     "discord": "The token is under Bot > Reset Token at https://discord.com/developers/applications.",
-    "telegram": "@BotFather in Telegram shows the token, such as 110201543:AAH...: send it /mybots.",
+    "telegram": "Send /mybots to @BotFather in Telegram to see the token, such as 110201543:AAH...",
 }
-_OTHERS = {
+_MISTAKES = {
     "discord": (
         (r"\d{15,20}", "This is the application's id, not its token."),
         (r"[0-9a-fA-F]{64}", "This is the application's public key, not its token."),
         (r"[\w-]{32}", "This is the client secret, not the bot's token."),
-        (r"\d{6,12}:[\w-]{20,}", "This is the token of a Telegram bot."),
+        (r"\d{6,12}:[\w-]{20,}", "This is a Telegram bot token."),
     ),
     "telegram": (
         (r"\d+", "This is only the first half of the token, before the colon."),
         (r"@.*|\w*[Bb][Oo][Tt]", "This is the bot's name, not its token."),
-        (r"[\w-]{20,}\.[\w-]{5,}\.[\w-]{20,}", "This is the token of a Discord bot."),
+        (r"[\w-]{20,}\.[\w-]{5,}\.[\w-]{20,}", "This is a Discord bot token."),
     ),
 }
-_ANYWHERE = (
+_COMMON_MISTAKES = (
     (r"hf_\w+", "This is a Hugging Face token."),
     (r"(https?://|t\.me/).*", "This is an address, not a token."),
     (r".*\s.*", "A token has no spaces."),
 )
 
 
-def trimmed(platform: str, pasted: str) -> str:
-    """Without what comes along with a copy: spaces, quotes, the variable's name, `Bot `."""
+def clean_token(platform: str, pasted: str) -> str:
+    """Strip what is often copied along: spaces, quotes, the variable's name, `Bot `."""
     text = pasted.strip().removeprefix("export ").strip()
     text = re.sub(r"^(\w*TOKEN)\s*[=:]\s*", "", text).strip().strip("\"'`").strip()
     if platform == "discord":
@@ -54,17 +54,17 @@ def trimmed(platform: str, pasted: str) -> str:
     return re.sub(r"^bot(?=\d+:)", "", text, flags=re.IGNORECASE)
 
 
-def wrong_with(platform: str, token: str) -> str:
-    """What this is instead of a token and where the token is; empty when it may be one."""
-    for pattern, sentence in (*_ANYWHERE, *_OTHERS[platform]):
+def find_token_problem(platform: str, token: str) -> str:
+    """What was pasted instead of a token, and where to find the token; empty if it may be one."""
+    for pattern, sentence in (*_COMMON_MISTAKES, *_MISTAKES[platform]):
         if re.fullmatch(pattern, token):
-            return f"{sentence} {_WHERE[platform]}"
+            return f"{sentence} {_WHERE_TO_FIND[platform]}"
     return ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bot:
-    """What a platform says of a token. `verdict`: "taken", "refused" or "unknown", when it could not be asked."""
+class BotInfo:
+    """What a platform reports about a token. `verdict`: "taken", "refused" or "unknown" (no usable response)."""
 
     platform: str
     verdict: str
@@ -75,31 +75,31 @@ class Bot:
     def sentence(self) -> str:
         title = TITLES[self.platform]
         if self.verdict == "refused":
-            return f"{title} refuses this token: a newer one may have replaced it. {_WHERE[self.platform]}"
+            return f"{title} rejects this token: a newer one may have replaced it. {_WHERE_TO_FIND[self.platform]}"
         if self.verdict == "unknown":
-            return f"{title} could not be asked about the token just now; `easel doctor` asks again."
-        return f"{title} takes the token; the bot is called {self.name}."
+            return f"{title} could not be reached to check the token; `easel doctor` checks it again."
+        return f"{title} accepts the token; the bot is {self.name}."
 
 
-def ask(platform: str, token: str, loaded: "Loaded") -> Bot:
-    """One call to the platform."""
+def check_token(platform: str, token: str, loaded: "LoadedConfig") -> BotInfo:
+    """Check a token with one call to its platform."""
     settings = loaded.settings.get(platform)
     base = getattr(settings, "api_base", "")
     if platform == "discord":
         url = f"{(base or DISCORD).rstrip('/')}/oauth2/applications/@me"
-        status, answer = get(url, {"Authorization": f"Bot {token}"})
+        status, body = fetch_json(url, {"Authorization": f"Bot {token}"})
     else:
-        status, answer = get(f"{base or TELEGRAM}{token}/getMe", {})
-        answer = answer.get("result") if isinstance(answer, dict) else None
+        status, body = fetch_json(f"{base or TELEGRAM}{token}/getMe", {})
+        body = body.get("result") if isinstance(body, dict) else None
     if status in (400, 401, 403, 404):
-        return Bot(platform=platform, verdict="refused")
-    if status != 200 or not isinstance(answer, dict):
-        return Bot(platform=platform, verdict="unknown")
-    name = str(answer.get("name") or answer.get("username") or "?")[:60]
-    return Bot(platform=platform, verdict="taken", name=name, invite=_invite(platform, answer))
+        return BotInfo(platform=platform, verdict="refused")
+    if status != 200 or not isinstance(body, dict):
+        return BotInfo(platform=platform, verdict="unknown")
+    name = str(body.get("name") or body.get("username") or "?")[:60]
+    return BotInfo(platform=platform, verdict="taken", name=name, invite=_invite_url(platform, body))
 
 
-def _invite(platform: str, answer: Mapping[str, Any]) -> str:
+def _invite_url(platform: str, body: Mapping[str, Any]) -> str:
     if platform == "telegram":
-        return f"https://t.me/{answer.get('username', '')}"
-    return INVITE.format(id=answer.get("id", ""), permissions=sum(PERMISSIONS.values()))
+        return f"https://t.me/{body.get('username', '')}"
+    return INVITE.format(id=body.get("id", ""), permissions=sum(PERMISSIONS.values()))

@@ -6,77 +6,79 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.cli import session as running
 from adapters.cli.error_output import BadInput
 from adapters.cli.options import CONFIG, DATA_DIR, JSON
-from adapters.cli.session import Session
+from adapters.cli.session import Session, run_until_done
 
-FILE = "FILE|-"
+TOKEN_FILE = "FILE|-"
 
 
 def add_setup(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Choose models that suit this machine, connect chats, name administrators; asks, or takes flags")
+    @app.command(
+        help="Set up models, bot tokens and admins, interactively or by options",
+        short_help="Set up models, bot tokens and admins",
+    )
     def setup(
-        image: Annotated[str | None, typer.Option(metavar="NAME|none", help="The model for pictures")] = None,
+        image: Annotated[str | None, typer.Option(metavar="NAME|none", help="Model for image generation")] = None,
         vision: Annotated[
-            str | None, typer.Option(metavar="NAME|none", help="The model for captions and answers")
+            str | None, typer.Option(metavar="NAME|none", help="Model for captions and questions")
         ] = None,
         discord_token_file: Annotated[
-            str | None, typer.Option(metavar=FILE, help="Where Discord's bot token is; - is standard input")
+            str | None, typer.Option(metavar=TOKEN_FILE, help="File with the Discord bot token; - for stdin")
         ] = None,
         telegram_token_file: Annotated[
-            str | None, typer.Option(metavar=FILE, help="Where Telegram's bot token is; - is standard input")
+            str | None, typer.Option(metavar=TOKEN_FILE, help="File with the Telegram bot token; - for stdin")
         ] = None,
         discord_admin: Annotated[
-            list[str] | None, typer.Option(metavar="ID", help="A Discord account that may administer; repeatable")
+            list[str] | None, typer.Option(metavar="ID", help="Discord account id of an admin; repeatable")
         ] = None,
         telegram_admin: Annotated[
-            list[str] | None, typer.Option(metavar="ID", help="A Telegram account that may administer; repeatable")
+            list[str] | None, typer.Option(metavar="ID", help="Telegram account id of an admin; repeatable")
         ] = None,
         accept_licence: Annotated[
-            list[str] | None, typer.Option(metavar="NAME", help="You accept this model's licence; repeatable")
+            list[str] | None, typer.Option(metavar="NAME", help="Accept this model's licence; repeatable")
         ] = None,
-        yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; take the models that suit this machine")] = False,
-        no_download: Annotated[bool, typer.Option("--no-download", help="Fetch no model now")] = False,
+        yes: Annotated[bool, typer.Option("--yes", help="Ask nothing; install the recommended models")] = False,
+        no_download: Annotated[bool, typer.Option("--no-download", help="Do not download models now")] = False,
         as_json: JSON = False,
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
         from adapters.cli.models import install
-        from adapters.cli.setup.prompt import find_person
-        from adapters.cli.setup.wizard import Answers, set_up
+        from adapters.cli.setup.prompt import find_prompter
+        from adapters.cli.setup.wizard import SetupAnswers, run_setup
 
-        loaded = session.load(config, data_dir)
-        answers = Answers(
+        loaded = session.load_config(config, data_dir)
+        answers = SetupAnswers(
             models={"image": image, "vision": vision},
-            tokens={"discord": _read(discord_token_file), "telegram": _read(telegram_token_file)},
+            tokens={"discord": _read_token_file(discord_token_file), "telegram": _read_token_file(telegram_token_file)},
             admins={
                 "discord": tuple(discord_admin) if discord_admin else None,
                 "telegram": tuple(telegram_admin) if telegram_admin else None,
             },
-            accepted=tuple(accept_licence or ()),
-            takes_advice=yes,
-            fetches=not no_download,
+            accepted_licences=tuple(accept_licence or ()),
+            use_recommended=yes,
+            download=not no_download,
             as_json=as_json,
         )
-        person = None if yes or as_json or "-" in (discord_token_file, telegram_token_file) else find_person()
+        prompter = None if yes or as_json or "-" in (discord_token_file, telegram_token_file) else find_prompter()
 
-        def install_model(wish: install.Wish, ask: Any) -> dict[str, Any]:
-            done: list[dict[str, Any]] = []
+        def install_model(request: install.InstallRequest, confirm: Any) -> dict[str, Any]:
+            statuses: list[dict[str, Any]] = []
 
             async def work() -> int:
-                done.append(await install.install(session.composition, loaded, wish, ask))
+                statuses.append(await install.install_model(session.composition, loaded, request, confirm))
                 return 0
 
-            code = running.run_until_done(work())
+            code = run_until_done(work())
             if code:
                 raise typer.Exit(code)
-            return done[0]
+            return statuses[0]
 
-        return set_up(session.composition, loaded, answers, person, install_model)
+        return run_setup(session.composition, loaded, answers, prompter, install_model)
 
 
-def _read(path: str | None) -> str | None:
+def _read_token_file(path: str | None) -> str | None:
     """Raises: BadInput."""
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""Asks the person at the terminal: questions go to stderr, so that answers may be piped on."""
+"""Questions on the terminal, printed to stderr so that stdout can be piped."""
 
 import getpass
 import sys
@@ -6,19 +6,19 @@ import warnings
 from typing import Protocol
 
 
-class Person(Protocol):
-    """Somebody who answers. Every method raises KeyboardInterrupt when they leave."""
+class Prompter(Protocol):
+    """Asks questions. Every method raises KeyboardInterrupt at end of input."""
 
     def ask(self, question: str, default: str = "") -> str:
-        """What they typed, without spaces around it; `default` for nothing."""
+        """The answer without surrounding spaces, or `default` if it is empty."""
 
     def secret(self, question: str) -> str:
-        """The same, without showing it."""
+        """Ask without echoing the answer."""
 
     def confirm(self, question: str, *, default: bool = False) -> bool: ...
 
 
-class Terminal:
+class TerminalPrompter:
     def ask(self, question: str, default: str = "") -> str:
         sys.stderr.write(f"{question} [{default}]: " if default else f"{question}: ")
         sys.stderr.flush()
@@ -31,18 +31,18 @@ class Terminal:
     def secret(self, question: str) -> str:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", getpass.GetPassWarning)  # without a terminal it is read as it is
+                warnings.simplefilter("ignore", getpass.GetPassWarning)  # without a terminal, stdin is read as is
                 return getpass.getpass(f"{question}: ", sys.stderr).strip()
         except EOFError:
             raise KeyboardInterrupt from None
 
     def confirm(self, question: str, *, default: bool = False) -> bool:
         while True:
-            said = self.ask(f"{question} (y/n)", "y" if default else "n").casefold()
-            if said in ("y", "yes", "n", "no"):
-                return said.startswith("y")
+            answer = self.ask(f"{question} (y/n)", "y" if default else "n").casefold()
+            if answer in ("y", "yes", "n", "no"):
+                return answer.startswith("y")
 
 
-def find_person() -> Person | None:
-    """None where nobody could answer."""
-    return Terminal() if sys.stdin is not None and sys.stdin.isatty() else None
+def find_prompter() -> Prompter | None:
+    """A prompter on the terminal; None without a terminal."""
+    return TerminalPrompter() if sys.stdin is not None and sys.stdin.isatty() else None

@@ -1,35 +1,35 @@
-// REST as the page uses it. Requests carry the key by header, so streams are read with fetch, not with EventSource,
-// and pictures become blob URLs.
+// Calls the REST API. The key is sent in a header, so streams are read with fetch instead of EventSource, and images
+// become blob URLs.
 
-import { askForKey, key } from "./key.js";
+import { apiKey, askForKey } from "./key.js";
 import { byId } from "./dom.js";
 
 const API = "/api/v1";
 
-/** A refusal: `message` is a sentence for the person, `option` the field it is about. */
+/** An error response: `message` is a sentence to show, `option` the field that it is about. */
 export class Problem extends Error {
   constructor(status, content) {
-    super(content.detail || "The server gave an answer that makes no sense here.");
+    super(content.detail || "The server sent an unexpected response.");
     this.status = status;
     this.code = content.code || "internal";
     this.option = content.option || null;
   }
 }
 
-/** Nobody answered. */
+/** No response from the server. */
 export class Offline extends Error {
   constructor() {
-    super("The server does not answer. Is it running? Try again in a moment.");
+    super("The server does not respond. Is it running? Try again in a moment.");
   }
 }
 
 export async function call(path, { headers = {}, ...options } = {}) {
   for (;;) {
-    const sent = { ...headers };
-    if (key()) sent.Authorization = `Bearer ${key()}`;
+    const allHeaders = { ...headers };
+    if (apiKey()) allHeaders.Authorization = `Bearer ${apiKey()}`;
     let response;
     try {
-      response = await fetch(API + path, { ...options, headers: sent, cache: options.cache || "default" });
+      response = await fetch(API + path, { ...options, headers: allHeaders, cache: options.cache || "default" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Offline();
@@ -37,7 +37,7 @@ export async function call(path, { headers = {}, ...options } = {}) {
     if (response.ok) return response;
     const problem = new Problem(response.status, await response.json().catch(() => ({})));
     if (problem.code !== "unauthorized") throw problem;
-    await askForKey(key() ? problem.message : "");
+    await askForKey(apiKey() ? problem.message : "");
   }
 }
 
@@ -48,8 +48,8 @@ export async function post(path, body) {
   return (await call(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
 
-// crypto.randomUUID is missing on plain HTTP beyond loopback.
-const fallbackId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join("-");
+// crypto.randomUUID is not available over plain HTTP, except on loopback.
+const fallbackId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (number) => number.toString(36)).join("-");
 
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 
@@ -59,28 +59,28 @@ export async function upload(file) {
   return (await call("/media", { method: "POST", body: form })).json();
 }
 
-const pictures = new Map();
+const imageUrls = new Map();
 
-/** An address that an <img> can show: the plain one, or a blob's where a key is needed to fetch it. */
-export function pictureUrl(id) {
-  if (!key()) return Promise.resolve(`${API}/media/${id}`);
-  if (!pictures.has(id)) {
-    const made = call(`/media/${id}`).then(async (response) => URL.createObjectURL(await response.blob()));
-    made.catch(() => pictures.delete(id));
-    pictures.set(id, made);
+/** A URL for <img>: the API's own, or a blob URL if a key is needed to fetch the image. */
+export function imageUrl(id) {
+  if (!apiKey()) return Promise.resolve(`${API}/media/${id}`);
+  if (!imageUrls.has(id)) {
+    const url = call(`/media/${id}`).then(async (response) => URL.createObjectURL(await response.blob()));
+    url.catch(() => imageUrls.delete(id));
+    imageUrls.set(id, url);
   }
-  return pictures.get(id);
+  return imageUrls.get(id);
 }
 
-/** Calls `onEvent(name, data)` for each event of a job until its end; comes back by itself after a server restart. */
-export async function follow(id, signal, onEvent) {
+/** Calls `onEvent(name, data)` for each event of a job until it ends; reconnects after a server restart. */
+export async function followJob(id, signal, onEvent) {
   let waitMs = 500;
   while (!signal.aborted) {
     try {
       const response = await call(`/jobs/${id}/events`, { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
       setOnline(true);
       waitMs = 500;
-      for await (const { name, data } of eventsOf(response.body)) {
+      for await (const { name, data } of readEvents(response.body)) {
         onEvent(name, data);
         if (name === "result" || name === "error") return;
       }
@@ -89,31 +89,31 @@ export async function follow(id, signal, onEvent) {
       if (error instanceof Problem && error.status < 500) throw error;
       if (error instanceof Offline) setOnline(false);
     }
-    await pause(waitMs, signal);
+    await sleep(waitMs, signal);
     waitMs = Math.min(waitMs * 2, 15000);
   }
 }
 
 export function setOnline(isOnline) {
-  byId("lost").hidden = isOnline;
+  byId("offline").hidden = isOnline;
 }
 
-async function* eventsOf(body) {
+async function* readEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let buffer = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    const blocks = (rest + value).replaceAll("\r\n", "\n").split("\n\n");
-    rest = blocks.pop();
+    const blocks = (buffer + value).replaceAll("\r\n", "\n").split("\n\n");
+    buffer = blocks.pop();
     for (const block of blocks) {
-      const event = eventOf(block);
+      const event = parseEvent(block);
       if (event) yield event;
     }
   }
 }
 
-function eventOf(block) {
+function parseEvent(block) {
   let name = "message";
   const data = [];
   for (const line of block.split("\n")) {
@@ -123,7 +123,7 @@ function eventOf(block) {
   return data.length ? { name, data: JSON.parse(data.join("\n")) } : null;
 }
 
-function pause(ms, signal) {
+function sleep(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });

@@ -1,12 +1,15 @@
-// Opens the page: the key if one is needed, what can be asked, the wall, today's allowance.
+// Starts the page: asks for a key if needed, then loads commands and models, the gallery and today's quota.
 
 import { get } from "./api.js";
+import { setCommands } from "./commands.js";
 import { setUpComposer } from "./composer.js";
-import { byId, say } from "./dom.js";
-import { openDoor } from "./key.js";
-import { setUpModels } from "./models.js";
+import { byId, setText } from "./dom.js";
+import { addJob, setUpGallery } from "./gallery.js";
+import { ensureKey } from "./key.js";
+import { openModels, setUpModels } from "./models.js";
 import { buildOptions } from "./options.js";
-import { hang, setUpWall } from "./wall.js";
+
+let isAdmin = false;
 
 async function showQuota() {
   const { limit, used, reserved } = await get("/quota");
@@ -24,31 +27,36 @@ async function refreshQuota() {
   try {
     await showQuota();
   } catch {
-    byId("quota").hidden = true; // it is shown again after the next job; nothing depends on it
+    byId("quota").hidden = true; // shown again after the next job; nothing depends on it
   }
 }
 
-function showDemo(models) {
-  const first = models.find((model) => model.default_for.includes("text-to-image"));
-  say(byId("demo-hint"), first?.note || "");
+/** Admins can replace the demo model, so they get a button; each demo result is labelled anyway. */
+function showDemoHint(models) {
+  const model = models.find((one) => one.default_for.includes("text-to-image"));
+  byId("demo-hint").hidden = !(isAdmin && model?.demo);
 }
 
-async function showWhatCanBeAsked() {
+async function loadCommandsAndModels() {
   try {
     const [{ commands }, { models }] = await Promise.all([get("/commands"), get("/models")]);
+    setCommands(commands);
     buildOptions(commands, models);
-    showDemo(models);
+    showDemoHint(models);
   } catch (problem) {
-    say(byId("composer-error"), problem.message);
+    setText(byId("composer-error"), problem.message);
   }
 }
 
-async function open() {
-  await openDoor();
-  setUpComposer((job) => (hang(job), refreshQuota()));
-  await showWhatCanBeAsked();
-  await Promise.all([setUpWall(refreshQuota), refreshQuota(), setUpModels(showWhatCanBeAsked)]);
+async function start() {
+  await ensureKey();
+  setUpComposer((job) => (addJob(job), refreshQuota()));
+  byId("demo-hint").addEventListener("click", openModels);
+  isAdmin = (await get("/me").catch(() => ({ admin: false }))).admin;
+  await loadCommandsAndModels();
+  if (isAdmin) setUpModels(loadCommandsAndModels);
+  await Promise.all([setUpGallery(refreshQuota), refreshQuota()]);
   document.body.dataset.ready = "yes";
 }
 
-open();
+start();

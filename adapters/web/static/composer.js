@@ -1,104 +1,104 @@
-// The desk: prompt, photo, options; what is asked for goes to `onAccepted`.
+// The composer: prompt, input picture and options. Accepted jobs are passed to `onAccepted`.
 
 import { get, post } from "./api.js";
-import { announce, byId, say, seconds } from "./dom.js";
-import { chosenOptions, point, recall } from "./options.js";
-import { clearPhoto, photo, setUpPhoto } from "./photo.js";
+import { announce, byId, formatSeconds, setText } from "./dom.js";
+import { clearInputImage, inputImage, setUpImageInput } from "./image-input.js";
+import { chosenOptions, markInvalid, restoreOptions } from "./options.js";
 
-const SEVERAL = /\{[^{}]*\|[^{}]*\}/;
+const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
 let onAccepted = () => {};
-let confirmed = null;
-const sending = new Set();
+let pendingQuote = null;
+const requestsInFlight = new Set();
 
 export function setUpComposer(whenAccepted) {
   onAccepted = whenAccepted;
   const prompt = byId("prompt");
-  byId("composer").addEventListener("submit", (event) => (event.preventDefault(), imagine()));
+  byId("composer").addEventListener("submit", (event) => (event.preventDefault(), submitPrompt()));
   prompt.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
-    if (!event.repeat) imagine();
+    if (!event.repeat) submitPrompt();
   });
-  prompt.addEventListener("input", () => (complain(""), grow(prompt)));
-  byId("ask-photo").addEventListener("click", () => aboutPhoto("ask"));
-  byId("caption-photo").addEventListener("click", () => aboutPhoto("caption"));
-  byId("confirm-no").addEventListener("click", () => offer(null));
-  byId("confirm-yes").addEventListener("click", () => confirmed && send(confirmed.body, confirmed.quote));
-  setUpPhoto(complain);
+  prompt.addEventListener("input", () => (showError(""), resize(prompt)));
+  byId("ask-image").addEventListener("click", () => submitImageCommand("ask"));
+  byId("caption-image").addEventListener("click", () => submitImageCommand("caption"));
+  byId("confirm-no").addEventListener("click", () => showQuote(null));
+  byId("confirm-yes").addEventListener("click", () => pendingQuote && submit(pendingQuote.body, pendingQuote.quote));
+  setUpImageInput(showError);
 }
 
-function grow(area) {
-  area.rows = Math.min(10, Math.max(2, area.value.split("\n").length, Math.ceil(area.value.length / 70)));
+function resize(textarea) {
+  textarea.rows = Math.min(10, Math.max(2, textarea.value.split("\n").length, Math.ceil(textarea.value.length / 70)));
 }
 
-function complain(words, option = null) {
-  say(byId("composer-error"), words);
-  byId("prompt").toggleAttribute("aria-invalid", Boolean(words) && ["prompt", "question"].includes(option));
-  point(option);
+function showError(text, option = null) {
+  setText(byId("composer-error"), text);
+  byId("prompt").toggleAttribute("aria-invalid", Boolean(text) && ["prompt", "question"].includes(option));
+  markInvalid(option);
 }
 
-async function imagine() {
-  const images = photo() ? [photo().id] : [];
+async function submitPrompt() {
+  const images = inputImage() ? [inputImage().id] : [];
   const options = { prompt: byId("prompt").value, ...chosenOptions(images.length > 0) };
   const body = { command: "imagine", options, images };
-  if (SEVERAL.test(options.prompt)) await once(body, async () => offer({ body, ...(await post("/quotes", body)) }));
-  else await send(body);
+  if (COMBINATIONS.test(options.prompt)) await runOnce(body, async () => showQuote({ body, ...(await post("/quotes", body)) }));
+  else await submit(body);
 }
 
-async function aboutPhoto(command) {
+async function submitImageCommand(command) {
   const options = command === "ask" ? { question: byId("prompt").value } : {};
-  const isSent = await send({ command, options, images: [photo().id] });
-  if (isSent) clearPhoto();
+  const isAccepted = await submit({ command, options, images: [inputImage().id] });
+  if (isAccepted) clearInputImage();
 }
 
-/** A prompt that stands for several pictures is priced and confirmed first. */
-function offer(quote) {
-  confirmed = quote;
+/** A prompt with several combinations is priced and confirmed first. */
+function showQuote(quote) {
+  pendingQuote = quote;
   byId("confirm").hidden = quote === null;
   if (quote === null) return;
   const cost = quote.cost ? `, ${quote.cost} device-seconds` : "";
-  const eta = quote.eta_s === null ? "" : ` (${seconds(quote.eta_s)})`;
-  byId("confirm-text").textContent = `This prompt stands for ${quote.jobs} requests${cost}${eta}.`;
+  const eta = quote.eta_s === null ? "" : ` (${formatSeconds(quote.eta_s)})`;
+  byId("confirm-text").textContent = `This prompt has ${quote.jobs} combinations${cost}${eta}.`;
   byId("confirm-yes").focus();
 }
 
-async function send(body, quote = undefined) {
-  return once(body, async () => {
+async function submit(body, quote = undefined) {
+  return runOnce(body, async () => {
     const accepted = await post("/jobs", quote ? { ...body, quote } : body);
-    offer(null);
-    announce(accepted.position ? `Queued, number ${accepted.position}.` : "Accepted.");
+    showQuote(null);
+    announce(accepted.position ? `Queued at position ${accepted.position}.` : "Accepted.");
     const prompt = byId("prompt");
     if (prompt.value === (body.options.prompt ?? body.options.question)) prompt.select();
     for (const { id } of accepted.jobs || [accepted]) onAccepted(await get(`/jobs/${id}`));
   });
 }
 
-/** A second click on the same request is not a second request. */
-async function once(body, work) {
-  const name = JSON.stringify(body);
-  if (sending.has(name)) return false;
-  sending.add(name);
-  complain("");
+/** Ignores a second click while the same request is in flight. */
+async function runOnce(body, work) {
+  const key = JSON.stringify(body);
+  if (requestsInFlight.has(key)) return false;
+  requestsInFlight.add(key);
+  showError("");
   try {
     await work();
     return true;
   } catch (error) {
-    offer(null);
-    complain(error.message, error.option || "");
+    showQuote(null);
+    showError(error.message, error.option || "");
     return false;
   } finally {
-    sending.delete(name);
+    requestsInFlight.delete(key);
   }
 }
 
-/** Bring an earlier request back to the desk. */
-export function reuse(options) {
+/** Puts an earlier prompt and its options back into the composer. */
+export function reusePrompt(options) {
   const prompt = byId("prompt");
   prompt.value = options.prompt || "";
-  grow(prompt);
-  recall(options);
-  complain("");
+  resize(prompt);
+  restoreOptions(options);
+  showError("");
   byId("composer").scrollIntoView({ block: "center", behavior: "smooth" });
   prompt.focus();
-  announce("The prompt and its options are back at the top.");
+  announce("The prompt and its options were restored.");
 }

@@ -1,8 +1,8 @@
-// Small helpers around the DOM. Text always goes in as text: nothing here parses HTML.
+// DOM helpers. Text is always inserted as text; nothing here parses HTML.
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element: `h("p", { class: "error", hidden: true }, "words", child)`; functions become listeners. */
+/** Creates an element: `h("p", { class: "error", hidden: true }, "text", child)`; functions become event listeners. */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,32 +14,33 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Shows `words` in an element, or hides it when there are none. */
-export function say(element, words) {
-  if (element.textContent !== words) element.textContent = words;
-  element.hidden = !words;
+/** Shows `text` in an element, or hides the element if it is empty. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+  element.hidden = !text;
 }
 
-let lastSaid = "";
+let lastAnnounced = "";
 
-/** Tells a screen reader. */
-export function announce(words) {
+/** Announces `text` to screen readers; a repeated text gets a trailing space so that it is read again. */
+export function announce(text) {
   const status = byId("status");
-  status.textContent = words === lastSaid ? `${words}\u00a0` : words;
-  lastSaid = status.textContent;
+  status.textContent = text === lastAnnounced ? `${text}\u00a0` : text;
+  lastAnnounced = status.textContent;
 }
 
-export function seconds(value) {
+export function formatSeconds(value) {
   if (value === null || value === undefined) return "";
   if (value < 1) return "under a second";
   if (value < 90) return `about ${Math.round(value)} s`;
   return value < 5400 ? `about ${Math.round(value / 60)} min` : `about ${Math.round(value / 3600)} h`;
 }
 
-const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const HOUR = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const TIME = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
-export function moment(iso) {
-  const when = new Date(iso);
-  return (when.toDateString() === new Date().toDateString() ? HOUR : DAY).format(when);
+/** The time of day, with the date if it is not today. */
+export function formatTime(iso) {
+  const date = new Date(iso);
+  return (date.toDateString() === new Date().toDateString() ? TIME : DATE_AND_TIME).format(date);
 }

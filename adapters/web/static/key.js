@@ -1,39 +1,40 @@
-// The API key, kept in this tab only.
+// The API key, stored for this tab only.
 
-import { byId, say } from "./dom.js";
+import { byId, setText } from "./dom.js";
 
-const NAME = "easel.key";
-let asking = null;
+const STORAGE_NAME = "easel.key";
+let pendingDialog = null;
 
-export const key = () => sessionStorage.getItem(NAME);
+export const apiKey = () => sessionStorage.getItem(STORAGE_NAME);
 
-/** Asks the person; resolves when a key was entered. Asked once, however many requests wait for it. */
-export function askForKey(complaint = "") {
-  asking ??= new Promise((resolve) => {
+/** Opens the key dialog; resolves when a key was entered. All waiting requests share one dialog. */
+export function askForKey(error = "") {
+  pendingDialog ??= new Promise((resolve) => {
     const dialog = byId("key-dialog");
-    say(byId("key-error"), complaint);
+    setText(byId("key-error"), error);
     byId("key").value = "";
     dialog.addEventListener("cancel", (event) => event.preventDefault());
     byId("key-form").addEventListener(
       "submit",
       () => {
-        sessionStorage.setItem(NAME, byId("key").value.trim());
+        sessionStorage.setItem(STORAGE_NAME, byId("key").value.trim());
         byId("forget-key").hidden = false;
-        asking = null;
+        pendingDialog = null;
         resolve();
       },
       { once: true },
     );
     dialog.showModal();
   });
-  return asking;
+  return pendingDialog;
 }
 
-export async function openDoor() {
-  byId("forget-key").hidden = !key();
+/** Asks for a key if the server requires one and none is stored. */
+export async function ensureKey() {
+  byId("forget-key").hidden = !apiKey();
   byId("forget-key").addEventListener("click", () => {
-    sessionStorage.removeItem(NAME);
+    sessionStorage.removeItem(STORAGE_NAME);
     location.reload();
   });
-  if (document.body.dataset.needsKey === "yes" && !key()) await askForKey();
+  if (document.body.dataset.needsKey === "yes" && !apiKey()) await askForKey();
 }

@@ -1,189 +1,193 @@
-// The models, for an admin: what there is, what would fit, fetching one, and switching to it.
+// The models dialog, for admins: installed models, presets that would fit, installing one and switching to it.
 
 import { call, get, post, remove } from "./api.js";
-import { announce, byId, h, say, seconds } from "./dom.js";
+import { announce, byId, formatSeconds, h, setText } from "./dom.js";
 
-const LOOK_MS = 1000;
-let timer = null;
-let onSwitched = () => {};
-/** What stands in a model's own place until it is answered, whatever else is told meanwhile: {name, node}. */
-let aside = null;
+const POLL_INTERVAL_MS = 1000;
+let refreshTimer = null;
+let onModelsChanged = () => {};
+/** A question shown in place of a model until it is answered, whatever else is refreshed: {name, node}. */
+let openQuestion = null;
 
-/** The button appears for admins only. `onChange` is called after another model came into use. */
-export async function setUpModels(onChange) {
-  onSwitched = onChange;
-  const me = await get("/me").catch(() => ({ admin: false }));
+/** `onChange` is called after another model came into use. */
+export function setUpModels(onChange) {
+  onModelsChanged = onChange;
   const button = byId("open-models");
-  button.hidden = !me.admin;
-  if (!me.admin) return;
-  button.addEventListener("click", () => (byId("models-dialog").showModal(), settle()));
-  byId("models-release").addEventListener("click", release);
+  button.hidden = false;
+  button.addEventListener("click", openModels);
+  byId("unload-models").addEventListener("click", unloadModels);
   byId("models-close").addEventListener("click", () => byId("models-dialog").close());
-  byId("models-dialog").addEventListener("close", () => clearTimeout(timer));
-  byId("add-model").addEventListener("submit", add);
+  byId("models-dialog").addEventListener("close", () => clearTimeout(refreshTimer));
+  byId("add-model").addEventListener("submit", addModel);
+}
+
+export function openModels() {
+  byId("models-dialog").showModal();
+  void closeQuestion();
 }
 
 async function refresh() {
-  clearTimeout(timer);
+  clearTimeout(refreshTimer);
   try {
-    const { models, additions } = await get("/admin/models");
-    say(byId("models-error"), "");
+    const { models, additions: addons } = await get("/admin/models");
+    setText(byId("models-error"), "");
     const focused = document.activeElement?.dataset?.key;
-    byId("models-here").replaceChildren(...models.filter((one) => one.enabled && !one.arrival).map(row));
-    byId("models-more").replaceChildren(...models.filter((one) => !one.enabled || one.arrival).map(row));
-    byId("models-additions").replaceChildren(...additions.map(addition));
-    byId("additions-title").hidden = !additions.length;
+    const isInstalled = (one) => one.enabled && !one.install_progress;
+    byId("installed-models").replaceChildren(...models.filter(isInstalled).map(buildRow));
+    byId("available-models").replaceChildren(...models.filter((one) => !isInstalled(one)).map(buildRow));
+    byId("prompt-addons").replaceChildren(...addons.map(buildAddonRow));
+    byId("prompt-addons-title").hidden = !addons.length;
     if (focused) byId("models-dialog").querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
-    if (models.some((one) => one.arrival) && byId("models-dialog").open) timer = setTimeout(refresh, LOOK_MS);
+    if (models.some((one) => one.install_progress) && byId("models-dialog").open) refreshTimer = setTimeout(refresh, POLL_INTERVAL_MS);
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    setText(byId("models-error"), problem.message);
   }
 }
 
-/** Unload what no job runs on. */
-async function release() {
+async function unloadModels() {
   try {
-    const { models, busy, freed_mb: freed } = await post("/models/release", {});
-    const gone = models.length ? `${models.join(", ")}: unloaded, ${bytes(freed * 2 ** 20)} are free again.` : "No model was idle.";
-    say(byId("models-said"), busy.length ? `${gone} At work, and still loaded: ${busy.join(", ")}.` : gone);
-    say(byId("models-error"), "");
+    const { models, busy, freed_mb: freed } = await post("/models/unload", {});
+    const result = models.length ? `Unloaded ${models.join(", ")} and freed ${formatBytes(freed * 2 ** 20)}.` : "No model was idle.";
+    setText(byId("models-status"), busy.length ? `${result} Still loaded because jobs are running: ${busy.join(", ")}.` : result);
+    setText(byId("models-error"), "");
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    setText(byId("models-error"), problem.message);
   }
 }
 
-function row(model) {
-  if (aside?.name === model.name && !model.arrival) return aside.node;
-  const isHere = model.enabled && !model.arrival;
-  const what = [model.tasks.join(", "), size(model), fits(model), model.licences.join("; ")].filter(Boolean).join(" · ");
-  const use = h("button", { type: "button", class: isHere ? "quiet" : "", "data-key": `use ${model.name}`, click: () => begin(model) },
-    isHere ? "Make it the default" : "Use it");
-  const away = h("button", { type: "button", class: "quiet", "data-key": `remove ${model.name}`, click: () => takeAway(model.name) }, "Remove");
-  const stop = h("button", { type: "button", "data-key": `stop ${model.name}`, click: () => giveUp(model.name) }, "Give up");
-  const isDefault = isHere && model.tasks.every((task) => model.default_for.includes(task));
+function buildRow(model) {
+  if (openQuestion?.name === model.name && !model.install_progress) return openQuestion.node;
+  const isInstalled = model.enabled && !model.install_progress;
+  const facts = [model.tasks.join(", "), sizeText(model), fitText(model), model.licences.join("; ")].filter(Boolean).join(" · ");
+  const use = h("button", { type: "button", class: isInstalled ? "subtle" : "", "data-key": `use ${model.name}`, click: () => startInstall(model) },
+    isInstalled ? "Make it the default" : "Use it");
+  const removeButton = h("button", { type: "button", class: "subtle", "data-key": `remove ${model.name}`, click: () => removeModel(model.name) }, "Remove");
+  const cancel = h("button", { type: "button", "data-key": `cancel ${model.name}`, click: () => cancelInstall(model.name) }, "Cancel");
+  const isDefault = isInstalled && model.tasks.every((task) => model.default_for.includes(task));
   return h("li", { class: "model", "data-model": model.name },
-    h("p", {}, h("strong", {}, model.title), isHere && model.default_for.length ? ` is the default for ${model.default_for.join(", ")}` : ""),
-    h("p", { class: "hint" }, what),
+    h("p", {}, h("strong", {}, model.title), isInstalled && model.default_for.length ? ` is the default for ${model.default_for.join(", ")}` : ""),
+    h("p", { class: "hint" }, facts),
     !model.commercial && h("p", { class: "hint" }, "Not for commercial use."),
-    model.arrival && arriving(model),
+    model.install_progress && buildProgress(model),
     model.error && h("p", { class: "error" }, model.error),
-    h("div", { class: "row" }, model.arrival ? stop : !isDefault && use, isHere && !model.demo && away));
+    h("div", { class: "row" }, model.install_progress ? cancel : !isDefault && use, isInstalled && !model.demo && removeButton));
 }
 
-function arriving({ arrival, title }) {
-  const percent = arrival.total ? Math.floor((100 * arrival.done) / arrival.total) : null;
-  const bar = h("progress", { "aria-label": `How far ${title} is`, ...(percent === null ? {} : { max: 100, value: percent }) });
-  const rate = arrival.rate ? `${bytes(arrival.rate)}/s` : "";
-  const words = arrival.stage === "downloading" && percent !== null
-    ? [`Downloading, ${percent} % of ${bytes(arrival.total)}`, rate, seconds(arrival.eta_s)].filter(Boolean).join(", ")
-    : { checking: "Checking what came", loading: "Loading", trying: "Trying" }[arrival.stage] || "Getting ready";
-  return h("div", { class: "progress" }, bar, h("span", {}, words));
+function buildProgress({ install_progress: progress, title }) {
+  const percent = progress.total ? Math.floor((100 * progress.done) / progress.total) : null;
+  const bar = h("progress", { "aria-label": `Installation of ${title}`, ...(percent === null ? {} : { max: 100, value: percent }) });
+  const rate = progress.rate ? `${formatBytes(progress.rate)}/s` : "";
+  const text = progress.stage === "downloading" && percent !== null
+    ? [`Downloading, ${percent} % of ${formatBytes(progress.total)}`, rate, formatSeconds(progress.eta_s)].filter(Boolean).join(", ")
+    : { checking: "Verifying", loading: "Loading", trying: "Testing" }[progress.stage] || "Preparing";
+  return h("div", { class: "progress" }, bar, h("span", {}, text));
 }
 
-const bytes = (number) => {
+const formatBytes = (number) => {
   if (number >= 2 ** 30) return `${(number / 2 ** 30).toFixed(1)} GiB`;
   return number >= 2 ** 20 ? `${Math.round(number / 2 ** 20)} MiB` : `${Math.round(number / 2 ** 10)} KiB`;
 };
 
-function size(model) {
-  if (model.disk_bytes) return `${bytes(model.disk_bytes)} on the disk`;
-  return model.download_mb ? `${bytes(model.download_mb * 2 ** 20)} to fetch` : "";
+function sizeText(model) {
+  if (model.disk_bytes) return `${formatBytes(model.disk_bytes)} on disk`;
+  return model.download_mb ? `${formatBytes(model.download_mb * 2 ** 20)} download` : "";
 }
 
-function fits({ fits: found }) {
-  if (!found) return "";
-  const each = found.seconds ? `, ${seconds(found.seconds)} for one` : "";
-  return { resident: `fits${each}`, offload: `fits, with parts that come and go${each}`, cpu: `on the CPU${each}` }[found.place] || `does not fit: needs ${found.lacks}`;
+function fitText({ fits }) {
+  if (!fits) return "";
+  const each = fits.seconds ? `, ${formatSeconds(fits.seconds)} each` : "";
+  return { resident: `fits${each}`, offload: `fits with offloading${each}`, cpu: `on the CPU${each}` }[fits.place] || `does not fit: needs ${fits.missing}`;
 }
 
-function setAside({ name, title }, ...content) {
+function showQuestion({ name, title }, ...content) {
   const node = h("li", { class: "model", "data-model": name }, h("p", {}, h("strong", {}, title)), content);
   byId("models-dialog").querySelector(`[data-model="${CSS.escape(name)}"]`)?.replaceWith(node);
-  aside = { name, node };
+  openQuestion = { name, node };
 }
 
-async function settle() {
-  aside = null;
+async function closeQuestion() {
+  openQuestion = null;
   await refresh();
 }
 
-async function begin(model) {
-  setAside(model, h("p", { class: "hint", role: "status" }, "Asking the hub …"));
+async function startInstall(model) {
+  showQuestion(model, h("p", { class: "hint", role: "status" }, "Querying the hub…"));
   try {
     const terms = await get(`/admin/models/${model.name}/terms`);
-    const needed = [
-      ...(terms.missing_bytes ? [`${bytes(terms.missing_bytes)} will be fetched; ${bytes(terms.free_bytes)} are free.`] : []),
+    const doesNotFit = terms.fits.place === "no";
+    const lines = [
+      ...(terms.missing_bytes ? [`Download: ${formatBytes(terms.missing_bytes)}; ${formatBytes(terms.free_bytes)} free on the disk.`] : []),
       ...terms.licences.map((licence) => `Licence: ${licence}.`),
-      ...(terms.commercial ? [] : ["It is not for commercial use."]),
-      ...(terms.fits.place === "no" ? [`It is not expected to fit: it needs ${terms.fits.lacks}.`] : []),
+      ...(terms.commercial ? [] : ["Not for commercial use."]),
+      ...(doesNotFit ? [`It is not expected to fit: it needs ${terms.fits.missing}.`] : []),
     ];
-    if (terms.must_accept || terms.fits.place === "no") askFirst(terms, needed);
+    if (terms.must_accept || doesNotFit) askConfirmation(terms, lines, doesNotFit);
     else await install(terms, false);
   } catch (problem) {
-    refuse(model, problem);
+    showProblem(model, problem);
   }
 }
 
-function refuse(model, problem) {
-  const again = h("button", { type: "button", click: () => begin(model) }, "Try again");
-  const no = h("button", { type: "button", click: settle }, "Not now");
-  setAside(model, h("p", { class: "error", role: "alert" }, problem.message), h("div", { class: "row" }, again, no));
-  again.focus();
+function showProblem(model, problem) {
+  const retry = h("button", { type: "button", click: () => startInstall(model) }, "Try again");
+  const decline = h("button", { type: "button", click: closeQuestion }, "Not now");
+  showQuestion(model, h("p", { class: "error", role: "alert" }, problem.message), h("div", { class: "row" }, retry, decline));
+  retry.focus();
 }
 
-/** The terms in the model's own place, with what it takes to go on. */
-function askFirst(terms, needed) {
-  const yes = h("button", { type: "button", class: "primary", click: () => install(terms, terms.fits.place === "no") },
-    terms.must_accept ? "Accept and use it" : "Try it anyway");
-  const no = h("button", { type: "button", click: settle }, "Not now");
+/** Shows the terms in place of the model, with buttons to accept or decline them. */
+function askConfirmation(terms, lines, force) {
+  const accept = h("button", { type: "button", class: "primary", click: () => install(terms, force) },
+    terms.must_accept ? "Accept and use it" : "Install anyway");
+  const decline = h("button", { type: "button", click: closeQuestion }, "Not now");
   const link = terms.licence_url && h("p", {}, h("a", { href: terms.licence_url, target: "_blank", rel: "noreferrer" }, "Read the licence"));
-  setAside(terms, needed.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, yes, no));
-  yes.focus();
+  showQuestion(terms, lines.map((line) => h("p", { class: "hint" }, line)), link, h("div", { class: "row" }, accept, decline));
+  accept.focus();
 }
 
-async function install(terms, anyway) {
+async function install(terms, force) {
   try {
-    await post(`/admin/models/${terms.name}/use`, { accept_licence: true, anyway });
-    announce(`Fetching ${terms.title}`);
-    void followTo(terms);
+    await post(`/admin/models/${terms.name}/use`, { accept_licence: true, force });
+    announce(`Installing ${terms.title}`);
+    void followInstall(terms);
   } catch (problem) {
-    refuse(terms, problem);
+    showProblem(terms, problem);
     return;
   }
-  await settle();
+  await closeQuestion();
 }
 
-/** Tells the rest of the page once it is in use, whether the dialog is open or not. */
-async function followTo({ name, title }) {
+/** Updates the rest of the page when the model is in use, whether the dialog is open or not. */
+async function followInstall({ name, title }) {
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
-    const standing = await get(`/admin/models/${name}/installation`).catch(() => null);
-    if (!standing?.is_over) continue;
-    announce(standing.error || `${title} is in use.`);
-    await Promise.all([onSwitched(), byId("models-dialog").open && refresh()]);
+    await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
+    const status = await get(`/admin/models/${name}/installation`).catch(() => null);
+    if (!status?.is_over) continue;
+    announce(status.error || `${title} is in use.`);
+    await Promise.all([onModelsChanged(), byId("models-dialog").open && refresh()]);
     return;
   }
 }
 
-const changing = (work) => async (name) => {
+const changeModels = (work) => async (name) => {
   try {
     await work(name);
-    await onSwitched();
+    await onModelsChanged();
     await refresh();
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    setText(byId("models-error"), problem.message);
   }
 };
-const takeAway = changing((name) => remove(`/admin/models/${name}`));
-const giveUp = changing((name) => remove(`/admin/models/${name}/installation`));
+const removeModel = changeModels((name) => remove(`/admin/models/${name}`));
+const cancelInstall = changeModels((name) => remove(`/admin/models/${name}/installation`));
 
-function addition(one) {
+function buildAddonRow(addon) {
   return h("li", { class: "model" },
-    h("p", {}, h("strong", {}, one.name), ` ${one.kind === "lora" ? "LoRA" : "textual inversion"} ${one.family}`),
-    h("div", { class: "row" }, h("button", { type: "button", class: "quiet", click: () => takeAway(one.name) }, "Remove")));
+    h("p", {}, h("strong", {}, addon.name), ` ${addon.kind === "lora" ? "LoRA" : "textual inversion"} ${addon.family}`),
+    h("div", { class: "row" }, h("button", { type: "button", class: "subtle", click: () => removeModel(addon.name) }, "Remove")));
 }
 
-async function add(event) {
+async function addModel(event) {
   event.preventDefault();
   const source = byId("add-source").value.trim();
   if (!source) return;
@@ -193,6 +197,6 @@ async function add(event) {
     byId("add-source").value = "";
     await refresh();
   } catch (problem) {
-    say(byId("models-error"), problem.message);
+    setText(byId("models-error"), problem.message);
   }
 }

@@ -1,52 +1,52 @@
-// The option fields, built from what GET /commands and GET /models say: a new option appears by itself.
+// The option fields, built from GET /commands and GET /models, so a new option appears without a change here.
 
 import { byId, h } from "./dom.js";
 
 const LABELS = {
-  model: "Model", style: "Style", negative_prompt: "Keep out", seed: "Seed", count: "How many", steps: "Steps",
-  guidance_scale: "Guidance", width: "Width", height: "Height", aspect: "Shape", sampler: "Sampler",
-  strength: "How far to go from the photo",
+  model: "Model", style: "Style", negative_prompt: "Negative prompt", seed: "Seed", count: "Number of pictures", steps: "Steps",
+  guidance_scale: "Guidance", width: "Width", height: "Height", aspect: "Aspect ratio", sampler: "Sampler",
+  strength: "Denoising strength",
 };
 const ORDER = Object.keys(LABELS);
-const ELSEWHERE = new Set(["prompt", "size"]);
-const SHAPES = [["", "The model's own"], ["1:1", "Square"], ["4:3", "Landscape 4:3"], ["3:4", "Portrait 3:4"], ["16:9", "Wide 16:9"], ["9:16", "Tall 9:16"]];
+const NOT_FIELDS = new Set(["prompt", "size"]);
+const ASPECTS = [["", "Model default"], ["1:1", "Square"], ["4:3", "Landscape 4:3"], ["3:4", "Portrait 3:4"], ["16:9", "Wide 16:9"], ["9:16", "Tall 9:16"]];
 const MAX_SEED = 4294967295;
 
-let command = null;
 let models = [];
-let demos = new Map();
-let inputs = new Map();
+let demoNotes = new Map();
+const inputs = new Map();
 
-export function buildOptions(commands, known) {
-  command = commands.find((one) => one.name === "imagine");
-  demos = new Map(known.filter((model) => model.demo).map((model) => [model.name, model.note]));
-  models = known.filter((model) => command?.models.includes(model.name));
+export function buildOptions(commands, allModels) {
+  const command = commands.find((one) => one.name === "imagine");
+  demoNotes = new Map(allModels.filter((model) => model.demo).map((model) => [model.name, model.note]));
+  models = allModels.filter((model) => command?.models.includes(model.name));
   const rank = (option) => (ORDER.indexOf(option.name) + 1 || ORDER.length + 1);
-  const shown = (command?.options || []).filter((option) => !ELSEWHERE.has(option.name) && !(option.name === "style" && !option.choices.length));
+  const isField = (option) => !NOT_FIELDS.has(option.name) && !(option.name === "style" && !option.choices.length);
+  const options = (command?.options || []).filter(isField).sort((one, other) => rank(one) - rank(other));
   const fields = byId("fields");
-  fields.replaceChildren(...shown.sort((one, other) => rank(one) - rank(other)).map(field));
-  fields.addEventListener("input", refresh);
-  inputs.get("model")?.addEventListener("change", narrow);
-  narrow();
+  fields.replaceChildren(...options.map(buildField));
+  fields.addEventListener("input", showChosen);
+  inputs.get("model")?.addEventListener("change", applyModel);
+  applyModel();
 }
 
-function field(option) {
+function buildField(option) {
   const id = `option-${option.name}`;
-  const input = inputFor(option, id);
+  const input = buildInput(option, id);
   inputs.set(option.name, input);
   const label = LABELS[option.name] || option.name.replaceAll("_", " ");
-  const extra = option.name === "seed" ? seedButtons(input) : null;
+  const buttons = option.name === "seed" ? buildSeedButtons(input) : null;
   return h("div", { class: `field field-${option.name}`, title: option.help },
-    h("label", { for: id }, label), extra ? h("div", { class: "row" }, input, extra) : input);
+    h("label", { for: id }, label), buttons ? h("div", { class: "row" }, input, buttons) : input);
 }
 
-function inputFor(option, id) {
+function buildInput(option, id) {
   const common = { id, name: option.name, autocomplete: "off" };
-  if (option.name === "model") return select(common, models.map((model) => [model.name, model.demo ? `${model.name} (demo)` : model.name]));
-  if (option.name === "aspect") return select(common, SHAPES);
-  if (option.name === "count") return select(common, [1, 2, 3, 4].filter((n) => n <= option.maximum).map((n) => [String(n), String(n)]));
-  if (option.name === "style") return select(common, [["", "None"], ...option.choices.map((choice) => [choice, choice])]);
-  if (option.choices) return select(common, [["", "The model's own"], ...option.choices.map((choice) => [choice, choice])]);
+  if (option.name === "model") return buildSelect(common, models.map((model) => [model.name, model.demo ? `${model.name} (demo)` : model.name]));
+  if (option.name === "aspect") return buildSelect(common, ASPECTS);
+  if (option.name === "count") return buildSelect(common, [1, 2, 3, 4].filter((n) => n <= option.maximum).map((n) => [String(n), String(n)]));
+  if (option.name === "style") return buildSelect(common, [["", "None"], ...option.choices.map((choice) => [choice, choice])]);
+  if (option.choices) return buildSelect(common, [["", "Model default"], ...option.choices.map((choice) => [choice, choice])]);
   if (option.name === "strength") return h("input", { ...common, type: "range", min: 0.05, max: 1, step: 0.05, value: 0.6 });
   if (option.type === "boolean") return h("input", { ...common, type: "checkbox" });
   if (option.type === "string") return h("textarea", { ...common, rows: 1, maxlength: option.max_length });
@@ -54,24 +54,24 @@ function inputFor(option, id) {
   return h("input", { ...common, type: "number", inputmode: "decimal", min: option.minimum, max: option.maximum, step });
 }
 
-const select = (attributes, pairs) =>
-  h("select", attributes, pairs.map(([value, words]) => h("option", { value }, words)));
+const buildSelect = (attributes, pairs) =>
+  h("select", attributes, pairs.map(([value, text]) => h("option", { value }, text)));
 
-function seedButtons(input) {
+function buildSeedButtons(input) {
   const set = (value) => () => {
     input.value = value();
-    refresh();
+    showChosen();
   };
   const random = () => crypto.getRandomValues(new Uint32Array(1))[0] % (MAX_SEED + 1);
-  input.placeholder = "new each time";
+  input.placeholder = "random";
   return [
-    h("button", { type: "button", class: "quiet", click: set(random), "aria-label": "Roll a seed" }, "Roll"),
-    h("button", { type: "button", class: "quiet", click: set(() => ""), "aria-label": "New seed each time" }, "Clear"),
+    h("button", { type: "button", class: "subtle", click: set(random), "aria-label": "Roll a seed" }, "Roll"),
+    h("button", { type: "button", class: "subtle", click: set(() => ""), "aria-label": "New seed each time" }, "Clear"),
   ];
 }
 
-/** Ranges and defaults of the model chosen. */
-function narrow() {
+/** Applies the ranges and defaults of the chosen model. */
+function applyModel() {
   const model = chosenModel();
   for (const option of model?.options || []) {
     const input = inputs.get(option.name);
@@ -84,23 +84,23 @@ function narrow() {
       if (input.selectedOptions[0]?.disabled) input.value = "";
     } else if (input.type === "range") input.value = option.default;
   }
-  const takesNegative = Boolean(model?.options.some((option) => option.name === "negative_prompt"));
-  inputs.get("negative_prompt")?.toggleAttribute("disabled", !takesNegative);
-  refresh();
+  const supportsNegative = Boolean(model?.options.some((option) => option.name === "negative_prompt"));
+  inputs.get("negative_prompt")?.toggleAttribute("disabled", !supportsNegative);
+  showChosen();
 }
 
-export const isDemo = (name) => demos.has(name);
+export const isDemo = (name) => demoNotes.has(name);
 
-/** The desk says it once; a label that says it again under each picture would only be noise. */
-export const isDemoNote = (note) => [...demos.values()].includes(note);
+/** The composer has a button about the demo model, so its note is not repeated under each picture. */
+export const isDemoNote = (note) => [...demoNotes.values()].includes(note);
 
-export const chosenModel = () => models.find((model) => model.name === inputs.get("model")?.value) || models[0];
+const chosenModel = () => models.find((model) => model.name === inputs.get("model")?.value) || models[0];
 
-/** What was chosen, for a request; `strength` only makes sense with a photo. */
-export function chosenOptions(hasPhoto) {
+/** The chosen options of a request; `strength` only applies to an input picture. */
+export function chosenOptions(hasImage) {
   const chosen = {};
   for (const [name, input] of inputs) {
-    if (input.disabled || (name === "strength" && !hasPhoto)) continue;
+    if (input.disabled || (name === "strength" && !hasImage)) continue;
     if (input.type === "checkbox") {
       if (input.checked) chosen[name] = true;
     } else if (input.value.trim() !== "") {
@@ -111,8 +111,8 @@ export function chosenOptions(hasPhoto) {
   return chosen;
 }
 
-/** Fill the fields in from an earlier job's options (or a picture's own); the rest goes back to the model's own. */
-export function recall(options) {
+/** Fills in the options of an earlier job (or of a picture's parameters); all others return to the model's defaults. */
+export function restoreOptions(options) {
   for (const [name, input] of inputs) {
     if (name === "model" && !models.some((model) => model.name === options.model)) continue;
     const value = options[name];
@@ -122,26 +122,26 @@ export function recall(options) {
     else if (name !== "model") input.selectedIndex = 0;
   }
   if (options.width && options.height && inputs.has("aspect")) inputs.get("aspect").value = "";
-  narrow();
+  applyModel();
 }
 
-/** Marks the field that a refusal is about, and opens the options if it is in there. */
-export function point(name) {
-  const plain = { negative: "negative_prompt", guidance: "guidance_scale", size: "width" }[name] || name;
-  for (const [known, input] of inputs) input.toggleAttribute("aria-invalid", known === plain);
-  if (inputs.has(plain)) byId("options").open = true;
+/** Marks the field that an error is about, and opens the options if it is one of them. */
+export function markInvalid(name) {
+  const fieldName = { negative: "negative_prompt", guidance: "guidance_scale", size: "width" }[name] || name;
+  for (const [known, input] of inputs) input.toggleAttribute("aria-invalid", known === fieldName);
+  if (inputs.has(fieldName)) byId("options").open = true;
 }
 
-/** The folded line says what differs from the defaults. */
-function refresh() {
+/** Lists the options that differ from the defaults beside the summary. */
+function showChosen() {
   const chosen = chosenOptions(false);
   delete chosen.count;
   if (chosen.model === models[0]?.name) delete chosen.model;
   if (inputs.get("count")?.value !== "1") chosen.count = inputs.get("count")?.value;
-  const words = Object.entries(chosen).map(([name, value]) => `${(LABELS[name] || name).toLowerCase()} ${String(value).slice(0, 24)}`);
-  byId("options-chosen").textContent = words.length ? words.join(", ") : "";
+  const items = Object.entries(chosen).map(([name, value]) => `${(LABELS[name] || name).toLowerCase()} ${String(value).slice(0, 24)}`);
+  byId("options-chosen").textContent = items.length ? items.join(", ") : "";
 }
 
 export function showStrength(isShown) {
-  byId("fields").classList.toggle("with-photo", isShown);
+  byId("fields").classList.toggle("with-input-image", isShown);
 }

@@ -175,7 +175,7 @@ def upgrade() -> None:
             ["place"],
             unique=False,
             sqlite_where=sa.text("state = 'queued' AND alone IS 1"),
-            postgresql_where=sa.text("state = 'queued' AND alone IS 1"),
+            postgresql_where=sa.text("state = 'queued' AND alone IS true"),
         )
         batch_op.create_index(
             "ix_job_back_off",

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.buttons import ACTIONS, MAX_BYTES, Button, buttons_of, parse_button
-from bot.jobs import JobState, Picture, Result, new_job_id
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Models
+from bot.chat.buttons import ACTIONS, MAX_BYTES, Button, offered_buttons, parse_button
+from bot.jobs import JobState, Result, StoredImage, new_job_id
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from tests.fakes import make_job, make_model
 
-ALL = Models({"fox": make_model()})
-PICTURES = Result(media=tuple(Picture(id=str(n), media_type="image/png", width=8, height=8) for n in range(2)))
+ALL = ModelRegistry({"fox": make_model()})
+PICTURES = Result(media=tuple(StoredImage(id=str(n), media_type="image/png", width=8, height=8) for n in range(2)))
 
 
 def actions(job, models=ALL):
-    return [button.action + (str(button.number) if button.number else "") for button in buttons_of(job, models)]
+    return [button.action + (str(button.number) if button.number else "") for button in offered_buttons(job, models)]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -79,7 +79,7 @@ def test_a_picture_can_be_gone_on_from(state):
 
 def test_what_no_model_can_do_is_not_offered():
     job = make_job(state=JobState.DELIVERED, result=PICTURES)
-    painter = Models({"fox": make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TO_TEXT))})
+    painter = ModelRegistry({"fox": make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TO_TEXT))})
 
     assert actions(job, painter) == ["reroll", "upscale", "original", "delete"]
 

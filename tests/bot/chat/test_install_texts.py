@@ -3,26 +3,28 @@
 import pytest
 
 from bot.chat import admin_texts
-from bot.chat.texts import say_standing, say_state
-from bot.memory.fit import Hardware, fit
-from bot.models import ARRIVING, Arrival, Models
-from bot.ports import Addition, Progress
+from bot.chat.texts import format_state, format_status
+from bot.memory.fit import MachineSpec, estimate_fit
+from bot.models import INSTALLING, InstallProgress, ModelRegistry
+from bot.ports import Progress, PromptAddon
 from bot.usecases import Ticket
-from bot.usecases.models import Terms
+from bot.usecases.model_manager import InstallTerms
 from composition.settings import shipped_models
 from tests.fakes import make_job
 
 MB = 2**20
-COMING = Arrival(stage="downloading", done=41 * MB, total=100 * MB, rate=1.0 * MB, eta_s=360.0)
+COMING = InstallProgress(stage="downloading", done=41 * MB, total=100 * MB, rate=1.0 * MB, eta_s=360.0)
 
 
 def waiting(arrival, position=2):
-    return Ticket(job=make_job(model="fox"), position=position, arrival=arrival, title="FLUX.2 klein")
+    return Ticket(job=make_job(model="fox"), position=position, install_progress=arrival, title="FLUX.2 klein")
 
 
 def test_who_waits_reads_how_far_the_model_is_and_where_they_stand():
-    assert say_state(waiting(COMING)) == "Downloading FLUX.2 klein, 41 %, about 6 min. You are 2nd."
-    assert say_standing(waiting(COMING), Progress(step=0, steps=0, note=ARRIVING)) == say_state(waiting(COMING))
+    assert (
+        format_state(waiting(COMING)) == "Downloading FLUX.2 klein: 41 %, about 6 min left. You are 2nd in the queue."
+    )
+    assert format_status(waiting(COMING), Progress(step=0, steps=0, note=INSTALLING)) == format_state(waiting(COMING))
 
 
 @pytest.mark.parametrize(
@@ -30,34 +32,36 @@ def test_who_waits_reads_how_far_the_model_is_and_where_they_stand():
     [(1, "1st"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st")],
 )
 def test_places(position, place):
-    assert say_state(waiting(COMING, position)).endswith(f"You are {place}.")
+    assert format_state(waiting(COMING, position)).endswith(f"You are {place} in the queue.")
 
 
 @pytest.mark.parametrize(
     ("arrival", "sentence"),
     [
-        (Arrival(stage="downloading", done=1, total=4), "Downloading FLUX.2 klein, 25 %."),
-        (Arrival(stage="downloading"), "Getting FLUX.2 klein ready."),
-        (Arrival(stage="checking"), "Checking FLUX.2 klein."),
-        (Arrival(stage="loading"), "Getting FLUX.2 klein ready."),
-        (Arrival(stage="trying"), "Trying FLUX.2 klein."),
+        (InstallProgress(stage="downloading", done=1, total=4), "Downloading FLUX.2 klein: 25 %."),
+        (InstallProgress(stage="downloading"), "Getting FLUX.2 klein ready."),
+        (InstallProgress(stage="checking"), "Checking FLUX.2 klein."),
+        (InstallProgress(stage="loading"), "Getting FLUX.2 klein ready."),
+        (InstallProgress(stage="trying"), "Testing FLUX.2 klein."),
     ],
 )
 def test_stages(arrival, sentence):
-    assert say_state(waiting(arrival, None)) == sentence
+    assert format_state(waiting(arrival, None)) == sentence
 
 
 def test_an_admin_reads_every_model_and_what_each_preset_takes():
-    models = Models(shipped_models())
-    hardware = Hardware(devices=(("cpu", "cpu", 16000),), ram_mb=16000, free_ram_mb=12000, disk_free_mb=10**6)
-    fits = {spec.name: fit(spec, hardware) for spec in models.presets}
-    models.put(next(spec for spec in models.presets if spec.name == "sdxl"))
-    models.arrives("sdxl", COMING)
+    models = ModelRegistry(shipped_models())
+    hardware = MachineSpec(devices=(("cpu", "cpu", 16000),), ram_mb=16000, free_ram_mb=12000, disk_free_mb=10**6)
+    fits = {spec.name: estimate_fit(spec, hardware) for spec in models.presets}
+    models.add_model(next(spec for spec in models.presets if spec.name == "sdxl"))
+    models.set_install_progress("sdxl", COMING)
 
-    said = admin_texts.say_rows(models, fits, [], [Addition(name="style", kind="lora", family="sd15", size=7)])
+    said = admin_texts.format_model_list(
+        models, fits, [], [PromptAddon(name="style", kind="lora", family="sd15", size=7)]
+    )
 
     lines = said.splitlines()
-    assert "sdxl: Downloading Stable Diffusion XL, 41 %, about 6 min." in lines
+    assert "sdxl: Downloading Stable Diffusion XL: 41 %, about 6 min left." in lines
     assert "starter-image: text-to-image (default), image-to-image (default)" in lines
     assert "sd-turbo: SD-Turbo, 2.4 GiB, on the CPU, about 7 s, not for commercial use" in lines
     assert "flux2-klein-4b: FLUX.2 klein, 14.9 GiB, does not fit" in lines
@@ -66,11 +70,13 @@ def test_an_admin_reads_every_model_and_what_each_preset_takes():
 
 def test_an_admin_reads_the_terms_and_how_to_accept_them():
     spec = shipped_models()["sd15-lcm"]
-    hardware = Hardware(devices=(), ram_mb=16000, free_ram_mb=12000, disk_free_mb=10**6)
+    hardware = MachineSpec(devices=(), ram_mb=16000, free_ram_mb=12000, disk_free_mb=10**6)
 
-    said = admin_texts.say_terms(Terms(spec=spec, fits=fit(spec, hardware), missing=2**30, free=2**33))
+    said = admin_texts.format_terms(
+        InstallTerms(spec=spec, fit=estimate_fit(spec, hardware), missing_bytes=2**30, free_bytes=2**33)
+    )
 
-    assert "1.0 GiB to fetch, 8.0 GiB are free." in said
+    assert "1.0 GiB to download; 8.0 GiB are free." in said
     assert "Licence: LCM LoRA: openrail++" in said
     assert spec.licence_url in said
-    assert said.endswith(admin_texts.ACCEPT_FIRST)
+    assert said.endswith("/admin models use sd15-lcm --accept")

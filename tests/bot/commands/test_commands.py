@@ -8,7 +8,7 @@ from bot.commands import COMMANDS, Ask, Caption, Command, Describe, Edit, Imagin
 from bot.commands.imagine import fit_aspect
 from bot.errors import InvalidOption, UnknownCommand
 from bot.jobs import ImageRef
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, Models
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from bot.options import MAX_SEED
 from tests.fakes import make_model
 
@@ -116,13 +116,15 @@ def test_a_caption_request_takes_flags():
 
 
 def test_the_first_able_model_is_the_default():
-    models = Models({name: make_model(name=name, tasks=tasks) for name, tasks in (("a", ()), ("b", (TEXT_TO_IMAGE,)))})
+    models = ModelRegistry(
+        {name: make_model(name=name, tasks=tasks) for name, tasks in (("a", ()), ("b", (TEXT_TO_IMAGE,)))}
+    )
 
     assert Imagine.from_options(FOX).choose_model(models).name == "b"
 
 
 def test_an_unknown_model_is_refused_with_the_able_ones():
-    models = Models(
+    models = ModelRegistry(
         {"painter": make_model(name="painter"), "reader": make_model(name="reader", tasks=(IMAGE_TO_TEXT,))}
     )
 
@@ -133,7 +135,9 @@ def test_an_unknown_model_is_refused_with_the_able_ones():
 
 
 def test_a_model_for_another_task_is_refused():
-    models = Models({"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,)), "all": make_model(name="all")})
+    models = ModelRegistry(
+        {"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,)), "all": make_model(name="all")}
+    )
 
     with pytest.raises(InvalidOption) as refused:
         Caption.from_options({"model": "painter"}, PHOTO).choose_model(models)
@@ -143,7 +147,7 @@ def test_a_model_for_another_task_is_refused():
 
 @pytest.mark.parametrize("options", [{}, {"model": "painter"}])
 def test_a_house_without_an_able_model_says_so(options):
-    models = Models({"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,))})
+    models = ModelRegistry({"painter": make_model(name="painter", tasks=(TEXT_TO_IMAGE,))})
 
     with pytest.raises(InvalidOption) as refused:
         Caption.from_options(options, PHOTO).choose_model(models)
@@ -152,9 +156,9 @@ def test_a_house_without_an_able_model_says_so(options):
 
 
 def test_history_finds_imagine_by_its_prompt_and_ask_by_its_question():
-    assert Imagine.from_options(FOX).needle == "a fox"
-    assert Ask.from_options({"question": "who?"}, PHOTO).needle == "who?"
-    assert Caption.from_options({}, PHOTO).needle == ""
+    assert Imagine.from_options(FOX).search_text == "a fox"
+    assert Ask.from_options({"question": "who?"}, PHOTO).search_text == "who?"
+    assert Caption.from_options({}, PHOTO).search_text == ""
 
 
 # ---------------------------------------------------------------- imagine
@@ -214,7 +218,7 @@ def test_a_sampler_that_the_model_lacks_is_refused_with_those_it_has():
 
 
 def test_a_loaded_model_knows_its_own_samplers():
-    model = make_model().describe({"samplers": ["heun"]})
+    model = make_model().with_capabilities({"samplers": ["heun"]})
 
     with pytest.raises(InvalidOption) as refused:
         Imagine.from_options({**FOX, "sampler": "euler"}).fill_options(model, 1)

@@ -6,7 +6,7 @@ from bot.commands import Describe, Edit, Match, Upscale
 from bot.commands.match import split_texts
 from bot.error_texts import explain
 from bot.errors import InvalidOption
-from bot.jobs import ImageRef, Picture
+from bot.jobs import ImageRef, StoredImage
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
@@ -14,7 +14,7 @@ from bot.models import (
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
-    Models,
+    ModelRegistry,
 )
 from tests.fakes import make_model
 
@@ -22,12 +22,12 @@ PHOTO = (ImageRef("0" * 64),)
 
 
 def upscaling(width=256, height=128, **options):
-    picture = Picture(id="0" * 64, media_type="image/png", width=width, height=height)
+    picture = StoredImage(id="0" * 64, media_type="image/png", width=width, height=height)
     return Upscale.from_options(options, PHOTO).with_images([picture])
 
 
 def house(*models):
-    return Models({model.name: model for model in models})
+    return ModelRegistry({model.name: model for model in models})
 
 
 SMALL = make_model(name="small", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), max_size=256)
@@ -166,7 +166,7 @@ def test_texts_to_match_stand_in_one_line_with_bars_between():
 
     assert split_texts(filled["texts"]) == ["a fox in the snow", "a cat"]
     assert filled["model"] == "judge"
-    assert command.needle == filled["texts"]
+    assert command.search_text == filled["texts"]
     assert command.work_units(filled) == (1, 0.0, 1)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.memory.fit import Hardware, choose, fit
+from bot.memory.fit import MachineSpec, estimate_fit, recommend_presets
 from composition.settings import shipped_models
 
 PRESETS = {name: spec for name, spec in shipped_models().items() if not spec.enabled}
@@ -13,7 +13,7 @@ PRESETS = {name: spec for name, spec in shipped_models().items() if not spec.ena
 def machine(vram_gb, ram_gb=32, *, disk_gb=1000, kind="cuda"):
     devices = (("cpu", "cpu", ram_gb * 1024),)
     devices += ((f"{kind}:0", kind, vram_gb * 1024),) if vram_gb else ()
-    return Hardware(
+    return MachineSpec(
         devices=devices, ram_mb=ram_gb * 1024, free_ram_mb=ram_gb * 900, disk_free_mb=disk_gb * 1024
     )  # fmt: skip
 
@@ -30,7 +30,7 @@ def machine(vram_gb, ram_gb=32, *, disk_gb=1000, kind="cuda"):
     ],
 )
 def test_the_advice_for_each_class_of_memory(vram_gb, image):
-    advice = choose(PRESETS.values(), machine(vram_gb))
+    advice = recommend_presets(PRESETS.values(), machine(vram_gb))
 
     assert advice == {"image": image, "vision": "blip2-flan-t5-xl"}
     assert PRESETS[image].commercial
@@ -53,56 +53,56 @@ def test_the_advice_for_each_class_of_memory(vram_gb, image):
     ],
 )
 def test_places(name, vram_gb, place):
-    assert fit(PRESETS[name], machine(vram_gb)).place == place
+    assert estimate_fit(PRESETS[name], machine(vram_gb)).place == place
 
 
 def test_what_is_short_is_named():
     klein = PRESETS["flux2-klein-4b"]
 
-    assert fit(klein, machine(2)).lacks == "2.9 GiB on the device, cuda:0 has 2.0 GiB"
-    assert "there are 8.0 GiB" in fit(klein, machine(24, 8)).lacks
-    assert "there are 8.0 GiB" in fit(klein, machine(0, 8)).lacks
-    assert fit(klein, machine(24, disk_gb=1)).disk_mb > 10_000
-    assert choose(PRESETS.values(), machine(24, disk_gb=1)) == {"image": None, "vision": None}
+    assert estimate_fit(klein, machine(2)).missing == "2.9 GiB on the device, cuda:0 has 2.0 GiB"
+    assert "this machine has 8.0 GiB" in estimate_fit(klein, machine(24, 8)).missing
+    assert "this machine has 8.0 GiB" in estimate_fit(klein, machine(0, 8)).missing
+    assert estimate_fit(klein, machine(24, disk_gb=1)).disk_mb > 10_000
+    assert recommend_presets(PRESETS.values(), machine(24, disk_gb=1)) == {"image": None, "vision": None}
 
 
 def test_the_cpu_takes_longer_and_turns_take_longer():
     turbo = PRESETS["sd-turbo"]
-    assert fit(turbo, machine(0)).seconds > 5 * fit(turbo, machine(6)).seconds
-    assert fit(PRESETS["sdxl"], machine(8)).seconds > fit(PRESETS["sdxl"], machine(12)).seconds
+    assert estimate_fit(turbo, machine(0)).seconds > 5 * estimate_fit(turbo, machine(6)).seconds
+    assert estimate_fit(PRESETS["sdxl"], machine(8)).seconds > estimate_fit(PRESETS["sdxl"], machine(12)).seconds
 
 
 def test_memory_that_is_shared_is_the_machines():
-    assert fit(PRESETS["sdxl"], machine(32, 32, kind="mps")).place == "resident"
-    assert fit(PRESETS["sdxl"], machine(8, 8, kind="mps")).place == "no"
+    assert estimate_fit(PRESETS["sdxl"], machine(32, 32, kind="mps")).place == "resident"
+    assert estimate_fit(PRESETS["sdxl"], machine(8, 8, kind="mps")).place == "no"
 
 
 def test_a_starter_fits_everywhere():
-    assert fit(shipped_models()["starter-image"], machine(0, 4)).place == "cpu"
+    assert estimate_fit(shipped_models()["starter-image"], machine(0, 4)).place == "cpu"
 
 
 def test_a_model_whose_weights_would_crawl_is_no_advice():
-    assert fit(PRESETS["flux2-klein-4b"], machine(8)).is_crawling
-    assert choose(PRESETS.values(), machine(8))["image"] != "flux2-klein-4b"
+    assert estimate_fit(PRESETS["flux2-klein-4b"], machine(8)).is_group_offloaded
+    assert recommend_presets(PRESETS.values(), machine(8))["image"] != "flux2-klein-4b"
 
 
 def test_what_a_place_costs_is_told():
-    assert fit(PRESETS["sdxl"], machine(12)).words == ()
-    assert len(fit(PRESETS["sdxl"], machine(8)).words) == 2
-    assert fit(PRESETS["sd-turbo"], machine(0)).words == ()
+    assert estimate_fit(PRESETS["sdxl"], machine(12)).notes == ()
+    assert len(estimate_fit(PRESETS["sdxl"], machine(8)).notes) == 2
+    assert estimate_fit(PRESETS["sd-turbo"], machine(0)).notes == ()
 
 
 def test_eight_bits_make_room_where_they_can_be_had():
     turbo = PRESETS["z-image-turbo"]
 
-    assert fit(turbo, replace(machine(12), can_quantize=True)).is_crawling is False
-    assert fit(turbo, machine(12)).is_crawling
+    assert estimate_fit(turbo, replace(machine(12), can_quantize=True)).is_group_offloaded is False
+    assert estimate_fit(turbo, machine(12)).is_group_offloaded
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_parts_of_a_preset_add_up_to_its_memory(name):
     spec = PRESETS[name]
 
-    total = sum(spec.parts_mb.values()) + spec.work_mb + spec.decode_mb
+    total = sum(spec.components_mb.values()) + spec.activation_mb + spec.vae_decode_mb
     assert total == pytest.approx(spec.memory_mb, rel=0.06)
-    assert sum(spec.parts_mb.values()) < spec.ram_mb
+    assert sum(spec.components_mb.values()) < spec.ram_mb

@@ -1,7 +1,7 @@
 import pytest
 
 from bot.errors import InvalidOption
-from bot.prompts.combinations import combinations
+from bot.prompts.combinations import expand_combinations
 
 
 @pytest.mark.parametrize(
@@ -20,16 +20,16 @@ from bot.prompts.combinations import combinations
     ],
 )
 def test_a_prompt_stands_for_all_its_combinations_in_order(prompt, all_of_them):
-    assert combinations(prompt) == all_of_them
+    assert expand_combinations(prompt) == all_of_them
 
 
 def test_64_combinations_are_taken():
-    assert len(combinations("{a|b|c|d}" * 3)) == 64
+    assert len(expand_combinations("{a|b|c|d}" * 3)) == 64
 
 
 @pytest.mark.parametrize("prompt", ["{a|b|c|d|e}" * 3, "{a|b}" * 400, "{" + "|" * 1998 + "}"])
 def test_more_are_refused_before_they_are_made(prompt):
     with pytest.raises(InvalidOption) as refused:
-        combinations(prompt)
+        expand_combinations(prompt)
 
     assert (refused.value.problem, refused.value.allowed) == ("combinations", "64")

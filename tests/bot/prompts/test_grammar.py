@@ -4,11 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.prompts.grammar import MAX_WEIGHT, LoraTag, chunks, has_weights, lora_tags, prompt_of, without_loras, words_of
+from bot.prompts.grammar import (
+    MAX_WEIGHT,
+    LoraTag,
+    find_lora_tags,
+    has_weights,
+    parse_chunks,
+    plain_text,
+    prompt_at,
+    without_loras,
+)
 
 
 def weighed(prompt: str) -> list[tuple[str, float]]:
-    (pieces,) = chunks(prompt)
+    (pieces,) = parse_chunks(prompt)
     return [(piece.text, round(piece.weight, 3)) for piece in pieces]
 
 
@@ -46,26 +55,28 @@ def test_weights_have_a_limit_however_deep_the_brackets():
 
 
 def test_a_break_begins_another_text_and_keeps_the_weight():
-    texts = [[(piece.text.strip(), piece.weight) for piece in pieces] for pieces in chunks("a (cat BREAK dog:1.5)")]
+    texts = [
+        [(piece.text.strip(), piece.weight) for piece in pieces] for pieces in parse_chunks("a (cat BREAK dog:1.5)")
+    ]
 
     assert texts == [[("a", 1), ("cat", 1.5)], [("dog", 1.5)]]
-    assert chunks("BREAKFAST") == [[*chunks("BREAKFAST")[0]]]
-    assert len(chunks("BREAKFAST")) == 1
+    assert parse_chunks("BREAKFAST") == [[*parse_chunks("BREAKFAST")[0]]]
+    assert len(parse_chunks("BREAKFAST")) == 1
 
 
 def test_the_words_alone_are_what_a_reader_would_read():
     prompt = "<lora:ink:0.8> a (red:1.2) [cat] BREAK at night"
 
-    assert words_of(prompt) == "a red cat at night"
+    assert plain_text(prompt) == "a red cat at night"
 
 
 def test_words_without_syntax_stay_as_they_are_to_the_letter():
-    assert words_of("a cat, at  night") == "a cat, at  night"
+    assert plain_text("a cat, at  night") == "a cat, at  night"
     assert without_loras("a cat, at  night") == "a cat, at  night"
 
 
 def test_brackets_cannot_hide_a_word():
-    assert words_of("(na)(ked)") == "naked"
+    assert plain_text("(na)(ked)") == "naked"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +90,7 @@ def test_weights_are_told_from_words(prompt, is_so):
 def test_loras_are_found_with_their_weights():
     prompt = "a cat <lora:ink:0.8> <LORA:Old Film> <lora:x:-1> <lora:y:much>"
 
-    assert lora_tags(prompt) == [
+    assert find_lora_tags(prompt) == [
         LoraTag("ink", 0.8),
         LoraTag("Old Film", 1.0),
         LoraTag("x", -1.0),
@@ -91,13 +102,13 @@ def test_loras_are_found_with_their_weights():
 def test_each_picture_may_have_a_prompt_of_its_own():
     options = {"prompt": "a fox", "prompts": ["a fox", "a cat"]}
 
-    assert [prompt_of(options, index) for index in range(3)] == ["a fox", "a cat", "a fox"]
+    assert [prompt_at(options, index) for index in range(3)] == ["a fox", "a cat", "a fox"]
 
 
 @given(st.text(alphabet="ab ()[]:.12\\<>BREAK", max_size=80))
 def test_no_prompt_breaks_the_reader(prompt):
-    for pieces in chunks(prompt):
+    for pieces in parse_chunks(prompt):
         for piece in pieces:
             assert 0 <= piece.weight <= MAX_WEIGHT
             assert piece.text
-    assert len(words_of(prompt)) <= len(prompt) + 1
+    assert len(plain_text(prompt)) <= len(prompt) + 1

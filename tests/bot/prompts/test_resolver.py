@@ -7,8 +7,8 @@ import pytest
 from bot import error_texts
 from bot.errors import InvalidOption
 from bot.options import MAX_SEED
-from bot.ports import Addition, TaskAddition
-from bot.prompts.resolver import Wording, as_asked
+from bot.ports import PromptAddon, TaskAddon
+from bot.prompts.resolver import PromptResolver, original_prompt
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
 from tests.fakes import make_model
@@ -18,13 +18,13 @@ STYLES = {
     "pixel-art": StyleSettings(prompt="pixel art"),
 }
 KEPT = [
-    Addition(name="film", kind="lora", family="sd15", size=1, path="/loras/film.safetensors"),
-    Addition(name="xl-film", kind="lora", family="sdxl", size=1, path="/loras/xl-film.safetensors"),
-    Addition(name="odd", kind="lora", family="", size=1, path="/loras/odd.safetensors"),
-    Addition(name="cat-toy", kind="inversion", family="sd15", size=1, path="/embeddings/cat-toy.safetensors"),
-    Addition(name="xl-toy", kind="inversion", family="sdxl", size=1, path="/embeddings/xl-toy.safetensors"),
+    PromptAddon(name="film", kind="lora", family="sd15", size=1, path="/loras/film.safetensors"),
+    PromptAddon(name="xl-film", kind="lora", family="sdxl", size=1, path="/loras/xl-film.safetensors"),
+    PromptAddon(name="odd", kind="lora", family="", size=1, path="/loras/odd.safetensors"),
+    PromptAddon(name="cat-toy", kind="inversion", family="sd15", size=1, path="/embeddings/cat-toy.safetensors"),
+    PromptAddon(name="xl-toy", kind="inversion", family="sdxl", size=1, path="/embeddings/xl-toy.safetensors"),
 ]
-SD15 = make_model(form={"family": "sd15"})
+SD15 = make_model(capabilities={"family": "sd15"})
 UNLOADED = make_model()
 
 
@@ -32,16 +32,16 @@ UNLOADED = make_model()
 def wording(tmp_path):
     (tmp_path / "animal.txt").write_text("\n".join(["fox", "cat", "owl", "hare", "newt"]))
     (tmp_path / "filmed.txt").write_text("a fox <lora:film:0.5>\n")
-    return Wording(styles=STYLES, wildcards=WildcardFolder(tmp_path), additions=lambda: KEPT)
+    return PromptResolver(styles=STYLES, wildcards=WildcardFolder(tmp_path), list_addons=lambda: KEPT)
 
 
 def options(prompt: str, **more):
     return {"prompt": prompt, "negative_prompt": "", "seed": 7, "count": 1} | more
 
 
-async def refusal(wording: Wording, prompt: str, model=SD15, **more) -> InvalidOption:
+async def refusal(wording: PromptResolver, prompt: str, model=SD15, **more) -> InvalidOption:
     with pytest.raises(InvalidOption) as refused:
-        await wording.settled(options(prompt, **more), model)
+        await wording.resolve(options(prompt, **more), model)
     assert error_texts.explain(refused.value)
     return refused.value
 
@@ -49,32 +49,32 @@ async def refusal(wording: Wording, prompt: str, model=SD15, **more) -> InvalidO
 async def test_a_plain_prompt_stays_as_it_is(wording):
     asked = options("a fox, at night")
 
-    assert await wording.settled(asked, SD15) == asked
+    assert await wording.resolve(asked, SD15) == asked
 
 
 async def test_what_has_no_prompt_stays_as_it_is(wording):
     asked = {"question": "What is __this__?"}
 
-    assert await wording.settled(asked, SD15) == asked
+    assert await wording.resolve(asked, SD15) == asked
 
 
 # ---------------------------------------------------------------- styles
 
 
 async def test_a_style_is_put_around_the_prompt_and_what_was_typed_is_kept(wording):
-    made = await wording.settled(options("a fox", negative_prompt="red", style="ink"), SD15)
+    made = await wording.resolve(options("a fox", negative_prompt="red", style="ink"), SD15)
 
     assert made == options(
         "ink drawing of a fox",
         negative_prompt="red, colour",
         asked={"prompt": "a fox", "negative_prompt": "red", "style": "ink"},
     )
-    assert as_asked(made) == options("a fox", negative_prompt="red", style="ink")
+    assert original_prompt(made) == options("a fox", negative_prompt="red", style="ink")
 
 
 @pytest.mark.parametrize("name", ["pixel-art", "Pixel Art", "pixel_art"])
 async def test_a_style_without_a_place_comes_after_the_prompt(wording, name):
-    made = await wording.settled(options("a fox", style=name), SD15)
+    made = await wording.resolve(options("a fox", style=name), SD15)
 
     assert made["prompt"] == "a fox, pixel art"
 
@@ -82,7 +82,7 @@ async def test_a_style_without_a_place_comes_after_the_prompt(wording, name):
 async def test_a_model_that_takes_no_negative_prompt_gets_none_from_a_style(wording):
     model = replace(SD15, takes_negative=False)
 
-    assert (await wording.settled(options("a fox", style="ink"), model))["negative_prompt"] == ""
+    assert (await wording.resolve(options("a fox", style="ink"), model))["negative_prompt"] == ""
 
 
 async def test_an_unknown_style_is_refused_with_the_nearest(wording):
@@ -92,7 +92,7 @@ async def test_an_unknown_style_is_refused_with_the_nearest(wording):
 
 
 async def test_where_there_is_no_style_the_refusal_says_so():
-    error = await refusal(Wording(), "a fox", style="ink")
+    error = await refusal(PromptResolver(), "a fox", style="ink")
 
     assert error.problem == "no_styles"
 
@@ -101,9 +101,9 @@ async def test_where_there_is_no_style_the_refusal_says_so():
 
 
 async def test_each_picture_draws_with_its_own_seed(wording):
-    made = await wording.settled(options("a __animal__", count=4), SD15)
+    made = await wording.resolve(options("a __animal__", count=4), SD15)
 
-    alone = [(await wording.settled(options("a __animal__", seed=7 + k), SD15))["prompt"] for k in range(4)]
+    alone = [(await wording.resolve(options("a __animal__", seed=7 + k), SD15))["prompt"] for k in range(4)]
     assert made["prompts"] == alone
     assert made["prompt"] == alone[0]
     assert made["asked"]["prompt"] == "a __animal__"
@@ -111,17 +111,17 @@ async def test_each_picture_draws_with_its_own_seed(wording):
 
 
 async def test_seeds_begin_anew_after_the_last(wording):
-    made = await wording.settled(options("a __animal__", seed=MAX_SEED, count=2), SD15)
+    made = await wording.resolve(options("a __animal__", seed=MAX_SEED, count=2), SD15)
 
     assert (made.get("prompts") or [made["prompt"]] * 2)[1] == (
-        await wording.settled(options("a __animal__", seed=0), SD15)
+        await wording.resolve(options("a __animal__", seed=0), SD15)
     )["prompt"]
 
 
 async def test_negative_prompts_and_styles_may_hold_wildcards(wording):
     styled = replace(wording, styles={"zoo": StyleSettings(prompt="{prompt} with a __animal__")})
 
-    made = await styled.settled(options("a hat", style="zoo", negative_prompt="__animal__"), SD15)
+    made = await styled.resolve(options("a hat", style="zoo", negative_prompt="__animal__"), SD15)
 
     assert "__" not in made["prompt"] + made["negative_prompt"]
 
@@ -144,10 +144,10 @@ async def test_a_drawn_prompt_may_be_too_long(wording):
 async def test_a_lora_of_the_models_family_stays_in_the_prompt(wording):
     asked = options("a fox <lora:Film:0.8> <lora:odd:-2>")
 
-    assert await wording.settled(asked, SD15) == asked
-    assert await wording.additions_of(asked, SD15) == (
-        TaskAddition("film", "lora", "/loras/film.safetensors"),
-        TaskAddition("odd", "lora", "/loras/odd.safetensors"),
+    assert await wording.resolve(asked, SD15) == asked
+    assert await wording.addons_used(asked, SD15) == (
+        TaskAddon("film", "lora", "/loras/film.safetensors"),
+        TaskAddon("odd", "lora", "/loras/odd.safetensors"),
     )
 
 
@@ -164,7 +164,7 @@ async def test_a_lora_of_another_family_is_refused_with_those_that_fit(wording):
 
 
 async def test_before_a_model_was_ever_loaded_its_loras_are_not_judged(wording):
-    assert await wording.settled(options("a fox <lora:xl-film:1>"), UNLOADED)
+    assert await wording.resolve(options("a fox <lora:xl-film:1>"), UNLOADED)
 
 
 @pytest.mark.parametrize("weight", ["3", "-2.1", "much", ""])
@@ -181,7 +181,7 @@ async def test_too_many_loras_are_refused(wording):
 
 
 async def test_without_any_lora_the_refusal_says_how_to_get_one():
-    error = await refusal(Wording(), "a fox <lora:film:1>")
+    error = await refusal(PromptResolver(), "a fox <lora:film:1>")
 
     assert error.problem == "no_lora"
 
@@ -191,29 +191,29 @@ async def test_a_lora_alone_is_no_prompt(wording):
 
 
 async def test_a_larger_picture_leaves_out_what_its_model_cannot_take(wording):
-    made = await wording.settled(options("a fox <lora:xl-film:1>"), SD15, must_fit=False)
+    made = await wording.resolve(options("a fox <lora:xl-film:1>"), SD15, must_fit=False)
 
     assert made["prompt"] == "a fox"
 
 
 async def test_a_drawn_line_may_name_a_lora(wording):
-    made = await wording.settled(options("__filmed__"), SD15)
+    made = await wording.resolve(options("__filmed__"), SD15)
 
-    assert [one.name for one in await wording.additions_of(made, SD15)] == ["film"]
+    assert [one.name for one in await wording.addons_used(made, SD15)] == ["film"]
 
 
 async def test_a_lora_that_was_taken_away_since_is_told(wording):
     with pytest.raises(InvalidOption):
-        await replace(wording, additions=list).additions_of(options("a fox <lora:film:1>"), SD15)
+        await replace(wording, list_addons=list).addons_used(options("a fox <lora:film:1>"), SD15)
 
 
 async def test_a_learned_word_is_found_among_the_words(wording):
     for prompt, negative in [("a CAT-TOY here", ""), ("a fox", "(cat-toy:1.2)")]:
-        found = await wording.additions_of(options(prompt, negative_prompt=negative), SD15)
+        found = await wording.addons_used(options(prompt, negative_prompt=negative), SD15)
 
-        assert found == (TaskAddition("cat-toy", "inversion", "/embeddings/cat-toy.safetensors"),)
+        assert found == (TaskAddon("cat-toy", "inversion", "/embeddings/cat-toy.safetensors"),)
 
 
 @pytest.mark.parametrize("prompt", ["a cat-toys", "my-cat-toy", "an xl-toy"])
 async def test_parts_of_words_and_words_of_other_families_are_not_learned_ones(wording, prompt):
-    assert await wording.additions_of(options(prompt), SD15) == ()
+    assert await wording.addons_used(options(prompt), SD15) == ()

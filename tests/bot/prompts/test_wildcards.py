@@ -3,7 +3,7 @@
 import pytest
 
 from bot.errors import InvalidOption
-from bot.prompts.wildcards import WildcardFolder, drawn, has_wildcards
+from bot.prompts.wildcards import WildcardFolder, expand_wildcards, has_wildcards
 
 ANIMALS = ["fox", "cat", "owl", "hare", "newt"]
 
@@ -21,7 +21,7 @@ def folder(tmp_path):
 
 
 def test_a_wildcard_is_one_line_of_its_file(folder):
-    made = {drawn("a __animal__ here", seed, folder.lines) for seed in range(100)}
+    made = {expand_wildcards("a __animal__ here", seed, folder.read_lines) for seed in range(100)}
 
     assert made == {f"a {animal} here" for animal in ANIMALS}
 
@@ -29,23 +29,23 @@ def test_a_wildcard_is_one_line_of_its_file(folder):
 def test_the_seed_says_which_line(folder):
     prompt = "__animal__ and __animal__ and __animal__"
 
-    assert drawn(prompt, 7, folder.lines) == drawn(prompt, 7, folder.lines)
-    assert drawn("a __animal__", 1, lambda _: ANIMALS) == "a newt"  # on every machine, in every version
+    assert expand_wildcards(prompt, 7, folder.read_lines) == expand_wildcards(prompt, 7, folder.read_lines)
+    assert expand_wildcards("a __animal__", 1, lambda _: ANIMALS) == "a newt"  # on every machine, in every version
 
 
 def test_each_wildcard_of_a_prompt_is_drawn_for_itself(folder):
-    made = [drawn("__animal__ __animal__", seed, folder.lines).split() for seed in range(50)]
+    made = [expand_wildcards("__animal__ __animal__", seed, folder.read_lines).split() for seed in range(50)]
 
     assert any(first != second for first, second in made)
 
 
 def test_files_may_lie_in_folders_and_names_are_read_in_any_case(folder):
-    assert drawn("__LOOK/hair_color__ hair", 1, folder.lines) == "red hair"
-    assert "look/hair_color" in folder.names()
+    assert expand_wildcards("__LOOK/hair_color__ hair", 1, folder.read_lines) == "red hair"
+    assert "look/hair_color" in folder.list_names()
 
 
 def test_a_line_may_hold_wildcards_and_choices(folder):
-    made = {drawn("__scene__", seed, folder.lines) for seed in range(200)}
+    made = {expand_wildcards("__scene__", seed, folder.read_lines) for seed in range(200)}
 
     assert made == {f"a {animal} {when}" for animal in ANIMALS for when in ("by day", "by night")}
 
@@ -53,14 +53,14 @@ def test_a_line_may_hold_wildcards_and_choices(folder):
 @pytest.mark.parametrize("name", ["loop", "many"])
 def test_wildcards_that_lead_on_for_ever_are_refused(folder, name):
     with pytest.raises(InvalidOption) as refused:
-        drawn(f"__{name}__", 1, folder.lines)
+        expand_wildcards(f"__{name}__", 1, folder.read_lines)
 
     assert refused.value.problem == "wildcards"
 
 
 def test_an_unknown_wildcard_is_refused_with_those_like_it(folder):
     with pytest.raises(InvalidOption) as refused:
-        drawn("a __animals__", 1, folder.lines)
+        expand_wildcards("a __animals__", 1, folder.read_lines)
 
     assert (refused.value.problem, refused.value.value, refused.value.allowed) == ("wildcard", "animals", "__animal__")
 
@@ -68,14 +68,14 @@ def test_an_unknown_wildcard_is_refused_with_those_like_it(folder):
 def test_without_any_file_the_refusal_says_where_they_go(tmp_path):
     for folder in (WildcardFolder(), WildcardFolder(tmp_path)):
         with pytest.raises(InvalidOption) as refused:
-            drawn("a __fox__", 1, folder.lines)
+            expand_wildcards("a __fox__", 1, folder.read_lines)
 
         assert refused.value.problem == "no_wildcards"
 
 
 def test_an_empty_wildcard_is_refused(folder):
     with pytest.raises(InvalidOption) as refused:
-        drawn("__empty__", 1, folder.lines)
+        expand_wildcards("__empty__", 1, folder.read_lines)
 
     assert refused.value.problem == "wildcard_empty"
 
@@ -88,16 +88,16 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
     (inside / "fox.txt").write_text("fox")
 
     with pytest.raises(InvalidOption):
-        WildcardFolder(inside).lines(name)
-    assert drawn(f"a __{name}__", 1, WildcardFolder(inside).lines) == f"a __{name}__"
+        WildcardFolder(inside).read_lines(name)
+    assert expand_wildcards(f"a __{name}__", 1, WildcardFolder(inside).read_lines) == f"a __{name}__"
 
 
 def test_a_changed_file_is_read_again(folder):
-    drawn("__animal__", 1, folder.lines)
+    expand_wildcards("__animal__", 1, folder.read_lines)
     path = folder.folder / "animal.txt"
     path.write_text("whale\n")
 
-    assert drawn("__animal__", 1, folder.lines) == "whale"
+    assert expand_wildcards("__animal__", 1, folder.read_lines) == "whale"
 
 
 @pytest.mark.parametrize("prompt", ["a fox", "__ fox __", "snake_case", "a___b", "____"])

@@ -11,7 +11,7 @@ from bot.jobs import JobState, Media
 from bot.ports import Progress
 from bot.queue import delivery as deliver
 from bot.queue.delivery import Deliverer, back_off_s
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 from tests.fakes import (
     FakeMedia,
     FakeOutbox,
@@ -33,14 +33,14 @@ class Post:
         self.outbox = FakeOutbox()
         self.media = FakeMedia()
         self.media.files[media_id(b"a fox")] = Media(b"a fox", "image/png")
-        self.events = Events()
+        self.events = ProgressBus()
         self.chat, *self.others = platforms or (FakePlatform(),)
         self.platforms = {platform.name: platform for platform in (self.chat, *self.others)}
 
     @asynccontextmanager
     async def running(self):
-        deliverer = Deliverer(outbox=self.outbox, media=self.media, events=self.events, platforms=self.platforms)
-        running = asyncio.create_task(deliverer.run())
+        deliverer = Deliverer(outbox=self.outbox, media=self.media, progress_bus=self.events, platforms=self.platforms)
+        running = asyncio.create_task(deliverer.run_forever())
         try:
             yield deliverer
             assert not running.done(), "the deliverer ended by itself"
@@ -66,7 +66,7 @@ class Post:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.002)
-    monkeypatch.setattr(deliver, "RETRY_RECORD_S", 0.002)
+    monkeypatch.setattr(deliver, "STORAGE_RETRY_S", 0.002)
     monkeypatch.setattr(deliver, "OVERDUE_CHECK_S", 0.01)
 
 
@@ -104,60 +104,60 @@ async def test_the_placeholder_goes_before_the_result(post):
 
     await post.work_off()
 
-    assert [name for name, _ in post.chat.calls] == ["place", "edit"]
+    assert [name for name, _ in post.chat.calls] == ["post_placeholder", "edit_result"]
 
 
 async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_it(post, monkeypatch):
     post.outbox.owe(make_chat_job(), "placeholder")
-    look = post.outbox.due
+    look = post.outbox.due_deliveries
 
     async def look_slowly(**besides):
         found = await look(**besides)
         await asyncio.sleep(0.01)  # meanwhile what is under way ends, and is found no more
         return found
 
-    monkeypatch.setattr(post.outbox, "due", look_slowly)
+    monkeypatch.setattr(post.outbox, "due_deliveries", look_slowly)
     async with post.running() as deliverer:
         await eventually(lambda: post.chat.calls)
         deliverer.wake()
         await eventually(lambda: not post.outbox.pending)
         await asyncio.sleep(0.05)
 
-    assert [name for name, _ in post.chat.calls] == ["place"]
+    assert [name for name, _ in post.chat.calls] == ["post_placeholder"]
 
 
 async def test_what_is_erased_while_it_is_delivered_is_not_sent_anew(post):
     """Its person pressed Delete: the message is gone, and the result must not come again."""
     post.owe_result()
-    edit = post.chat.edit
+    edit = post.chat.edit_result
 
     async def edit_too_late(delivery, pictures):
         post.outbox.pending.clear()
         raise MessageGone
 
-    post.chat.edit = edit_too_late
+    post.chat.edit_result = edit_too_late
     async with post.running():
         await eventually(lambda: not post.outbox.pending)
         await asyncio.sleep(0.05)
-    post.chat.edit = edit
+    post.chat.edit_result = edit
 
-    assert post.chat.called("send") == []
-    assert post.chat.called("tell_kept") == []
+    assert post.chat.called("send_result") == []
+    assert post.chat.called("notify_undeliverable") == []
     assert post.outbox.undeliverable == []
 
 
 async def test_what_was_erased_since_it_was_due_is_not_shown_at_all(post, monkeypatch):
     post.owe_result()
-    found = await post.outbox.due()
+    found = await post.outbox.due_deliveries()
     post.outbox.pending.clear()
     looks = iter([found])
 
     async def look(**_besides):
         return next(looks, [])
 
-    monkeypatch.setattr(post.outbox, "due", look)
+    monkeypatch.setattr(post.outbox, "due_deliveries", look)
     async with post.running():
-        await eventually(lambda: post.outbox.called("is_owed"))
+        await eventually(lambda: post.outbox.called("is_pending"))
         await asyncio.sleep(0.05)
 
     assert [name for name, _ in post.chat.calls] == []
@@ -171,7 +171,7 @@ async def test_a_job_that_failed_has_its_placeholder_edited_too(post):
 
     await post.work_off()
 
-    assert post.chat.called("edit")[0].pictures == []
+    assert post.chat.called("edit_result")[0].pictures == []
 
 
 async def test_without_a_placeholder_the_result_is_sent(post):
@@ -185,18 +185,18 @@ async def test_without_a_placeholder_the_result_is_sent(post):
 
 async def test_a_placeholder_that_was_deleted_is_replaced_by_a_new_message(post):
     job = post.owe_result()
-    post.chat.failures["edit"] = [MessageGone()]
+    post.chat.failures["edit_result"] = [MessageGone()]
 
     await post.work_off()
 
-    assert [name for name, _ in post.chat.calls] == ["edit", "send"]
+    assert [name for name, _ in post.chat.calls] == ["edit_result", "send_result"]
     assert post.outbox.delivered == [job.id]
 
 
 async def test_followers_hear_that_the_job_was_delivered(post):
     job = post.owe_result()
 
-    with post.events.follow(job.id) as follower:
+    with post.events.follow_job(job.id) as follower:
         await post.work_off()
 
         assert await follower.next() == (True, None)
@@ -208,7 +208,7 @@ async def test_a_picture_that_retention_took_is_left_out(post):
 
     await post.work_off()
 
-    assert post.chat.called("edit")[0].pictures == []
+    assert post.chat.called("edit_result")[0].pictures == []
     assert post.outbox.delivered == [job.id]
 
 
@@ -229,17 +229,17 @@ async def test_what_becomes_due_later_goes_out_when_woken(post):
 
 
 async def test_no_more_than_a_few_results_are_in_memory_at_once(post):
-    post.chat.gates["edit"] = asyncio.Event()
+    post.chat.gates["edit_result"] = asyncio.Event()
     jobs = [post.owe_result() for _ in range(50)]
 
     async with post.running():
-        await eventually(lambda: len(post.chat.called("edit")) == deliver.AT_ONCE)
+        await eventually(lambda: len(post.chat.called("edit_result")) == deliver.MAX_CONCURRENT)
         await asyncio.sleep(0.02)
-        reads = len(post.media.called("read"))
-        post.chat.gates["edit"].set()
+        reads = len(post.media.called("read_media"))
+        post.chat.gates["edit_result"].set()
         await eventually(lambda: len(post.outbox.delivered) == len(jobs))
 
-    assert reads == deliver.AT_ONCE
+    assert reads == deliver.MAX_CONCURRENT
 
 
 # ---------------------------------------------------------------- once is enough
@@ -256,39 +256,39 @@ async def test_a_nonce_is_stable_short_and_one_for_each_kind(post):
 
 async def test_a_message_whose_answer_was_lost_is_not_posted_twice(post):
     post.owe_result(placed=False)
-    post.chat.gates["send"] = asyncio.Event()
+    post.chat.gates["send_result"] = asyncio.Event()
     async with post.running():
-        await eventually(lambda: post.chat.called("send"))
-    post.chat.gates["send"].set()
+        await eventually(lambda: post.chat.called("send_result"))
+    post.chat.gates["send_result"].set()
 
     await post.work_off()
 
-    assert len(post.chat.called("send")) == 2
+    assert len(post.chat.called("send_result")) == 2
     assert post.chat.results() == [FOX]
 
 
 @pytest.mark.parametrize("error", [StorageBusy, StorageFull])
 async def test_what_the_platform_confirmed_is_recorded_however_long_it_takes(post, error):
     post.owe_result(placed=False)
-    post.outbox.failures["sent"] = [error() for _ in range(5)]
+    post.outbox.failures["mark_sent"] = [error() for _ in range(5)]
 
     await post.work_off()
 
-    assert len(post.chat.called("send")) == 1
-    assert not post.outbox.called("retry")
+    assert len(post.chat.called("send_result")) == 1
+    assert not post.outbox.called("schedule_retry")
 
 
 async def test_a_confirmation_that_cannot_be_recorded_is_not_repeated_at_once(post, monkeypatch):
     monkeypatch.setattr(deliver, "back_off_s", lambda tries: 60.0)
     post.owe_result()
-    post.outbox.failures["sent"] = [ValueError("a bug")]
-    post.outbox.failures["retry"] = [ValueError("a bug")]
+    post.outbox.failures["mark_sent"] = [ValueError("a bug")]
+    post.outbox.failures["schedule_retry"] = [ValueError("a bug")]
 
     async with post.running():
-        await eventually(lambda: post.chat.called("edit"))
+        await eventually(lambda: post.chat.called("edit_result"))
         await asyncio.sleep(0.03)
 
-        assert len(post.chat.called("edit")) == 1
+        assert len(post.chat.called("edit_result")) == 1
 
 
 # ---------------------------------------------------------------- trying again
@@ -296,33 +296,33 @@ async def test_a_confirmation_that_cannot_be_recorded_is_not_repeated_at_once(po
 
 async def test_a_failed_edit_is_repeated_and_not_sent_anew(post):
     post.owe_result()
-    post.chat.failures["edit"] = [PlatformError("502"), PlatformError("502")]
+    post.chat.failures["edit_result"] = [PlatformError("502"), PlatformError("502")]
 
     await post.work_off()
 
-    assert [name for name, _ in post.chat.calls] == ["edit"] * 3
-    assert [call.delivery.tries for call in post.outbox.called("retry")] == [0, 1]
+    assert [name for name, _ in post.chat.calls] == ["edit_result"] * 3
+    assert [call.delivery.tries for call in post.outbox.called("schedule_retry")] == [0, 1]
 
 
 async def test_patience_that_a_platform_asks_for_is_kept(post):
     post.owe_result()
-    post.chat.failures["edit"] = [PlatformError("429", retry_after_s=42.0)]
+    post.chat.failures["edit_result"] = [PlatformError("429", retry_after_s=42.0)]
 
     async with post.running():
-        await eventually(lambda: post.outbox.called("retry"))
+        await eventually(lambda: post.outbox.called("schedule_retry"))
 
-    assert post.outbox.called("retry")[0].delay_s == 42.0
+    assert post.outbox.called("schedule_retry")[0].delay_s == 42.0
 
 
 @pytest.mark.parametrize("asked_s", [0.0, -3.0])
 async def test_a_platform_that_asks_for_no_patience_gets_a_little(post, asked_s):
     post.owe_result()
-    post.chat.failures["edit"] = [PlatformError("429", retry_after_s=asked_s)]
+    post.chat.failures["edit_result"] = [PlatformError("429", retry_after_s=asked_s)]
 
     async with post.running():
-        await eventually(lambda: post.outbox.called("retry"))
+        await eventually(lambda: post.outbox.called("schedule_retry"))
 
-    assert post.outbox.called("retry")[0].delay_s == 0.5
+    assert post.outbox.called("schedule_retry")[0].delay_s == 0.5
 
 
 @pytest.mark.parametrize(
@@ -339,20 +339,20 @@ def test_back_off_grows_to_five_minutes_and_after_a_day_to_half_an_hour(tries, l
 
 async def test_what_nobody_takes_is_given_up_and_found_in_history(post):
     job = post.owe_result()
-    post.chat.failures["edit"] = [Undeliverable("blocked")]
+    post.chat.failures["edit_result"] = [Undeliverable("blocked")]
 
     await post.work_off()
 
     assert post.outbox.undeliverable == [job.id]
     assert post.outbox.delivered == []
     assert post.chat.messages == {"m0": ["queued", "kept"]}
-    assert not post.outbox.called("retry")
+    assert not post.outbox.called("schedule_retry")
 
 
 async def test_whoever_blocked_the_bot_is_told_nothing_more(post):
     job = post.owe_result()
-    post.chat.failures["edit"] = [Undeliverable("blocked")]
-    post.chat.failures["tell_kept"] = [Undeliverable("blocked")]
+    post.chat.failures["edit_result"] = [Undeliverable("blocked")]
+    post.chat.failures["notify_undeliverable"] = [Undeliverable("blocked")]
 
     await post.work_off()
 
@@ -364,7 +364,7 @@ async def test_a_placeholder_that_nobody_takes_leaves_the_result_to_be_sent(post
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
     post.outbox.owe(job, "placeholder")
     post.outbox.owe(job, "result")
-    post.chat.failures["place"] = [Undeliverable("no threads here")]
+    post.chat.failures["post_placeholder"] = [Undeliverable("no threads here")]
 
     await post.work_off()
 
@@ -380,7 +380,7 @@ def owe_after_a_day(post, *, placed=True):
 
 async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(post):
     job = owe_after_a_day(post)
-    post.chat.failures["edit"] = [PlatformError("502")]
+    post.chat.failures["edit_result"] = [PlatformError("502")]
 
     await post.work_off()
 
@@ -391,8 +391,8 @@ async def test_after_a_day_of_trying_the_placeholder_says_where_the_result_is(po
 @pytest.mark.parametrize("error", [PlatformError("502"), MessageGone(), TimeoutError()])
 async def test_a_platform_that_is_still_away_after_a_day_is_not_given_up(post, error):
     job = owe_after_a_day(post)
-    post.chat.failures["edit"] = [PlatformError("502"), PlatformError("502")]
-    post.chat.failures["tell_kept"] = [error, error]
+    post.chat.failures["edit_result"] = [PlatformError("502"), PlatformError("502")]
+    post.chat.failures["notify_undeliverable"] = [error, error]
 
     await post.work_off()
 
@@ -402,7 +402,7 @@ async def test_a_platform_that_is_still_away_after_a_day_is_not_given_up(post, e
 
 async def test_without_a_placeholder_a_result_is_sent_after_more_than_a_day(post):
     job = owe_after_a_day(post, placed=False)
-    post.chat.failures["send"] = [PlatformError("502")]
+    post.chat.failures["send_result"] = [PlatformError("502")]
 
     await post.work_off()
 
@@ -412,8 +412,8 @@ async def test_without_a_placeholder_a_result_is_sent_after_more_than_a_day(post
 
 async def test_after_a_month_more_it_is_given_up(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "result", tries=deliver.LAST_TRIES - 1)
-    post.chat.failures["send"] = [PlatformError("502")]
+    post.outbox.owe(job, "result", tries=deliver.MAX_RESULT_TRIES - 1)
+    post.chat.failures["send_result"] = [PlatformError("502")]
 
     await post.work_off()
 
@@ -424,7 +424,7 @@ async def test_a_placeholder_is_left_out_after_a_day_and_the_result_sent(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
     post.outbox.owe(job, "placeholder", tries=deliver.MAX_TRIES - 1)
     post.outbox.owe(job, "result")
-    post.chat.failures["place"] = [PlatformError("502")]
+    post.chat.failures["post_placeholder"] = [PlatformError("502")]
 
     await post.work_off()
 
@@ -435,13 +435,13 @@ def test_trying_goes_on_for_a_day_and_then_a_month(monkeypatch):
     monkeypatch.setattr(deliver.random, "uniform", lambda least, most: (least + most) / 2)
 
     assert sum(back_off_s(tries) for tries in range(deliver.MAX_TRIES)) > 24 * 3600
-    assert sum(back_off_s(tries) for tries in range(deliver.LAST_TRIES)) > 30 * 24 * 3600
+    assert sum(back_off_s(tries) for tries in range(deliver.MAX_RESULT_TRIES)) > 30 * 24 * 3600
 
 
 async def test_waits_that_a_platform_asks_for_are_no_tries(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
     post.outbox.owe(job, "result", tries=deliver.MAX_TRIES - 1)
-    post.chat.failures["send"] = [PlatformError("429", retry_after_s=0.0)] * 2
+    post.chat.failures["send_result"] = [PlatformError("429", retry_after_s=0.0)] * 2
 
     await post.work_off()
 
@@ -451,22 +451,22 @@ async def test_waits_that_a_platform_asks_for_are_no_tries(post):
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), TimeoutError(), OSError("reset")])
 async def test_an_unexpected_error_is_tried_again(post, error):
     post.owe_result()
-    post.chat.failures["edit"] = [error]
+    post.chat.failures["edit_result"] = [error]
 
     await post.work_off()
 
     assert post.chat.results() == [FOX]
-    assert len(post.outbox.called("retry")) == 1
+    assert len(post.outbox.called("schedule_retry")) == 1
 
 
 async def test_a_platform_that_does_not_answer_is_asked_again(post, monkeypatch):
-    monkeypatch.setattr(deliver, "CALL_S", 0.01)
+    monkeypatch.setattr(deliver, "CALL_TIMEOUT_S", 0.01)
     post.owe_result()
-    post.chat.gates["edit"] = asyncio.Event()
+    post.chat.gates["edit_result"] = asyncio.Event()
 
     async with post.running():
-        await eventually(lambda: post.outbox.called("retry"))
-        post.chat.gates["edit"].set()
+        await eventually(lambda: post.outbox.called("schedule_retry"))
+        post.chat.gates["edit_result"].set()
         await eventually(lambda: post.outbox.delivered)
 
     assert post.chat.results() == [FOX]
@@ -474,7 +474,7 @@ async def test_a_platform_that_does_not_answer_is_asked_again(post, monkeypatch)
 
 async def test_a_busy_database_while_reading_pictures_delays_the_result_only(post):
     post.owe_result()
-    post.media.failures["read"] = [StorageBusy(), StorageBusy()]
+    post.media.failures["read_media"] = [StorageBusy(), StorageBusy()]
 
     await post.work_off()
 
@@ -482,7 +482,7 @@ async def test_a_busy_database_while_reading_pictures_delays_the_result_only(pos
 
 
 @pytest.mark.parametrize("error", [StorageBusy(), ValueError("a bug")])
-@pytest.mark.parametrize("method", ["due", "next_due_s"])
+@pytest.mark.parametrize("method", ["due_deliveries", "next_due_s"])
 async def test_an_outbox_that_fails_is_asked_again(post, error, method):
     post.outbox.failures[method] = [error]
     async with post.running() as deliverer:
@@ -508,7 +508,7 @@ def owe_on(post, platform, count):
 async def test_a_platform_that_is_down_does_not_stop_another(monkeypatch):
     monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.05)
     post = Post(FakePlatform("down"), FakePlatform("up"))
-    post.chat.failures["send"] = [PlatformError("502") for _ in range(100_000)]
+    post.chat.failures["send_result"] = [PlatformError("502") for _ in range(100_000)]
     owe_on(post, "down", 200)
     well = owe_on(post, "up", 3)
 
@@ -518,7 +518,7 @@ async def test_a_platform_that_is_down_does_not_stop_another(monkeypatch):
 
 async def test_a_platform_that_hangs_does_not_stop_another():
     post = Post(FakePlatform("hung"), FakePlatform("up"))
-    post.chat.gates["send"] = asyncio.Event()
+    post.chat.gates["send_result"] = asyncio.Event()
     owe_on(post, "hung", 400)
     well = owe_on(post, "up", 3)
 
@@ -533,9 +533,9 @@ async def test_a_platform_that_is_switched_off_does_not_stop_another():
 
     async with post.running():
         await eventually(lambda: sorted(post.outbox.delivered) == sorted(well))
-        await eventually(lambda: len(post.outbox.called("retry")) == len(gone))
+        await eventually(lambda: len(post.outbox.called("schedule_retry")) == len(gone))
 
-    assert {call.delay_s for call in post.outbox.called("retry")} == {deliver.ABSENT_S}
+    assert {call.delay_s for call in post.outbox.called("schedule_retry")} == {deliver.OFFLINE_RETRY_S}
     assert {one.tries for one in post.outbox.pending.values()} == {0}
     assert {one.job.id for one in post.outbox.pending.values()} == set(gone)
 
@@ -563,7 +563,7 @@ def end(post, job):
 async def test_progress_is_shown_in_the_placeholder(post):
     job = make_chat_job()
     async with placed(post, job):
-        post.events.progressed(job.id, step(1))
+        post.events.publish_progress(job.id, step(1))
         await eventually(lambda: post.chat.messages["m1"] == ["queued", 1])
 
 
@@ -575,7 +575,7 @@ async def test_progress_is_shown_again_after_a_restart(post):
     post.outbox.refs[job.id] = "m0"
     async with post.running() as deliverer:
         await eventually(lambda: post.events.is_watched(job.id))
-        post.events.progressed(job.id, step(1))
+        post.events.publish_progress(job.id, step(1))
         await eventually(lambda: post.chat.messages["m0"] == ["queued", 1])
         end(post, job)
         deliverer.wake()
@@ -591,7 +591,7 @@ async def test_progress_that_cannot_be_shown_again_harms_nothing(post, trouble):
     lost = replace(post.outbox.owe(elsewhere, "placeholder"), message_ref="m9")
     post.outbox.pending.clear()
     post.outbox.open = [lost if trouble == "another platform" else replace(lost, message_ref=None)]
-    post.outbox.failures["followed"] = [StorageBusy()] if trouble == "the database" else []
+    post.outbox.failures["watched"] = [StorageBusy()] if trouble == "the database" else []
     job = post.owe_result()
     await post.work_off()
 
@@ -602,11 +602,11 @@ async def test_only_adapters_that_are_chats_deliver(post):
     class Page:
         name = "web"
 
-        async def run(self):
+        async def serve(self):
             pass
 
     chat = FakePlatform("later")
-    deliverer = Deliverer(outbox=post.outbox, media=post.media, events=post.events, platforms={})
+    deliverer = Deliverer(outbox=post.outbox, media=post.media, progress_bus=post.events, platforms={})
     deliverer.connect([Page(), chat])
 
     assert deliverer.platforms == {"later": chat}
@@ -614,23 +614,23 @@ async def test_only_adapters_that_are_chats_deliver(post):
 
 async def test_a_slow_platform_shows_the_latest_step_only(post):
     job = make_chat_job()
-    post.chat.gates["progress"] = asyncio.Event()
+    post.chat.gates["show_progress"] = asyncio.Event()
     async with placed(post, job):
         for number in range(1, 6):
-            post.events.progressed(job.id, step(number))
+            post.events.publish_progress(job.id, step(number))
             await asyncio.sleep(0.002)
-        post.chat.gates["progress"].set()
+        post.chat.gates["show_progress"].set()
         await eventually(lambda: post.chat.messages["m1"] == ["queued", 1, 5])
 
 
 @pytest.mark.parametrize("error", [PlatformError("429"), RuntimeError("a bug"), TimeoutError()])
 async def test_progress_that_cannot_be_shown_harms_nothing(post, error):
     job = make_chat_job()
-    post.chat.failures["progress"] = [error]
+    post.chat.failures["show_progress"] = [error]
     async with placed(post, job) as deliverer:
-        post.events.progressed(job.id, step(1))
-        await eventually(lambda: post.chat.called("progress"))
-        post.events.progressed(job.id, step(2))
+        post.events.publish_progress(job.id, step(1))
+        await eventually(lambda: post.chat.called("show_progress"))
+        post.events.publish_progress(job.id, step(2))
         await eventually(lambda: post.chat.messages["m1"] == ["queued", 2])
         end(post, job)
         deliverer.wake()
@@ -643,7 +643,7 @@ async def test_no_progress_is_shown_after_the_result(post):
         end(post, job)
         deliverer.wake()
         await eventually(lambda: post.outbox.delivered)
-        post.events.progressed(job.id, step(9))
+        post.events.publish_progress(job.id, step(9))
         await asyncio.sleep(0.01)
 
     assert post.chat.messages["m1"] == ["queued", FOX]
@@ -652,26 +652,26 @@ async def test_no_progress_is_shown_after_the_result(post):
 
 async def test_progress_on_its_way_arrives_before_the_result(post):
     job = make_chat_job()
-    post.chat.gates["progress"] = asyncio.Event()
+    post.chat.gates["show_progress"] = asyncio.Event()
     async with placed(post, job) as deliverer:
-        post.events.progressed(job.id, step(1))
-        await eventually(lambda: post.chat.called("progress"))
+        post.events.publish_progress(job.id, step(1))
+        await eventually(lambda: post.chat.called("show_progress"))
         end(post, job)
         deliverer.wake()
         await asyncio.sleep(0.01)
-        post.chat.gates["progress"].set()
+        post.chat.gates["show_progress"].set()
         await eventually(lambda: post.outbox.delivered)
 
     assert post.chat.messages["m1"] == ["queued", 1, FOX]
 
 
 async def test_progress_that_hangs_does_not_hold_up_the_result(post, monkeypatch):
-    monkeypatch.setattr(deliver, "PROGRESS_S", 0.01)
+    monkeypatch.setattr(deliver, "PROGRESS_GRACE_S", 0.01)
     job = make_chat_job()
-    post.chat.gates["progress"] = asyncio.Event()
+    post.chat.gates["show_progress"] = asyncio.Event()
     async with placed(post, job) as deliverer:
-        post.events.progressed(job.id, step(1))
-        await eventually(lambda: post.chat.called("progress"))
+        post.events.publish_progress(job.id, step(1))
+        await eventually(lambda: post.chat.called("show_progress"))
         end(post, job)
         deliverer.wake()
         await eventually(lambda: post.outbox.delivered)
@@ -697,8 +697,8 @@ async def test_stopping_stops_watching(post):
 
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_stop_that_comes_with_a_wake_is_heard(post, turns):
-    deliverer = Deliverer(outbox=post.outbox, media=post.media, events=post.events, platforms=post.platforms)
-    running = asyncio.create_task(deliverer.run())
+    deliverer = Deliverer(outbox=post.outbox, media=post.media, progress_bus=post.events, platforms=post.platforms)
+    running = asyncio.create_task(deliverer.run_forever())
     await asyncio.sleep(0.01)
 
     deliverer.wake()

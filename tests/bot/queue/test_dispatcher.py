@@ -20,15 +20,15 @@ from bot.errors import (
     WorkerLost,
 )
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import Models
-from bot.ports import Addition, Described, Measured, Progress, Renewed, TaskAddition
-from bot.prompts.resolver import Wording
+from bot.models import ModelRegistry
+from bot.ports import LeaseRenewal, Measurement, ModelCapabilities, Progress, PromptAddon, TaskAddon
+from bot.prompts.resolver import PromptResolver
 from bot.queue import dispatcher as dispatch
-from bot.queue.attempt import Shares
+from bot.queue.attempt import FairnessKeys
 from bot.queue.dispatcher import Dispatcher
-from bot.queue.postprocess import Finishing
+from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings
 from tests.fakes import (
     FakeJobStore,
@@ -47,51 +47,55 @@ from tests.fakes import (
 from tests.moderation import Unmoderated
 
 STEP = Progress(step=1, steps=2)
-MEASURED = Measured(device="cpu", model="fox-diffusion", dtype="f", shape="8x8", rows=1, what="step", seconds=0.5)
-DESCRIBED = Described(model="fox-diffusion", form={"samplers": ["euler"]})
+MEASURED = Measurement(
+    device="cpu", model="fox-diffusion", dtype="f", shape="8x8", batch_size=1, what="step", seconds=0.5
+)
+DESCRIBED = ModelCapabilities(model="fox-diffusion", capabilities={"samplers": ["euler"]})
 
 
 @dataclass
 class House:
-    """A dispatcher and all that it works with; `settings` and `only_own` before it runs."""
+    """A dispatcher and all that it works with; `settings` and `only_submitted` before it runs."""
 
     store: FakeJobStore = field(default_factory=FakeJobStore)
     media: FakeMedia = field(default_factory=FakeMedia)
     learned: FakeLearned = field(default_factory=FakeLearned)
     pool: FakePool = field(default_factory=FakePool)
     pictures: FakePictures = field(default_factory=FakePictures)
-    models: Models = field(default_factory=lambda: Models({"fox-diffusion": make_model()}))
+    models: ModelRegistry = field(default_factory=lambda: ModelRegistry({"fox-diffusion": make_model()}))
     rates: Rates = field(default_factory=Rates)
-    events: Events = field(default_factory=Events)
+    events: ProgressBus = field(default_factory=ProgressBus)
     moderation: Any = field(default_factory=Unmoderated)
-    wording: Wording = field(default_factory=Wording)
+    wording: PromptResolver = field(default_factory=PromptResolver)
     finished: list[Any] = field(default_factory=list)
 
-    def build(self, *, only_own=False, **settings):
+    def build(self, *, only_submitted=False, **settings):
         self.dispatcher = Dispatcher(
             store=self.store,
             media=self.media,
-            learned=self.learned,
+            measurements=self.learned,
             pool=self.pool,
             models=self.models,
             rates=self.rates,
-            finishing=Finishing(media=self.media, pool=self.pool, pictures=self.pictures, models=self.models),
+            postprocessor=Postprocessor(
+                media=self.media, pool=self.pool, image_processor=self.pictures, models=self.models
+            ),
             moderation=self.moderation,
-            events=self.events,
+            progress_bus=self.events,
             settings=QueueSettings(**settings),
-            wording=self.wording,
+            prompt_resolver=self.wording,
             on_finished=self.finished.append,
-            only_own=only_own,
+            only_submitted=only_submitted,
         )
         return self.dispatcher
 
     @asynccontextmanager
     async def running(self, **options):
         dispatcher = self.build(**options)
-        running = asyncio.create_task(dispatcher.run())
+        running = asyncio.create_task(dispatcher.run_forever())
         try:
             yield dispatcher
-            assert not running.done() or dispatcher._closing, "the dispatcher ended by itself"
+            assert not running.done() or dispatcher._is_closing, "the dispatcher ended by itself"
         finally:
             await dispatcher.close(0.0)
             async with asyncio.timeout(20):
@@ -111,9 +115,9 @@ class House:
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
-    monkeypatch.setattr(dispatch, "RETRY_RECORD_S", 0.005)
+    monkeypatch.setattr(dispatch, "STORAGE_RETRY_S", 0.005)
     monkeypatch.setattr(dispatch, "CRASH_DELAY_S", 0.0)
-    monkeypatch.setattr(dispatch, "LAST_RECORD_S", 0.05)
+    monkeypatch.setattr(dispatch, "FINAL_STORE_S", 0.05)
 
 
 @pytest.fixture
@@ -133,12 +137,12 @@ async def test_a_queued_job_is_run_and_rendered(house):
 
 
 async def test_a_task_brings_the_files_that_its_prompt_names_and_no_others(house):
-    kept = [Addition(name=name, kind="lora", family="", size=1, path=f"/{name}") for name in ("ink", "film")]
-    house.wording = Wording(additions=lambda: kept)
+    kept = [PromptAddon(name=name, kind="lora", family="", size=1, path=f"/{name}") for name in ("ink", "film")]
+    house.wording = PromptResolver(list_addons=lambda: kept)
     await house.work_off(make_job(options={**make_job().options, "prompt": "a fox <lora:ink:0.5>"}))
 
-    (asked,) = house.pool.called("run")
-    assert asked.task.additions == (TaskAddition("ink", "lora", "/ink"),)
+    (asked,) = house.pool.called("run_task")
+    assert asked.task.addons == (TaskAddon("ink", "lora", "/ink"),)
 
 
 async def test_a_job_whose_lora_was_taken_away_ends_with_a_sentence(house):
@@ -151,7 +155,7 @@ async def test_a_job_whose_lora_was_taken_away_ends_with_a_sentence(house):
 async def test_the_file_is_written_before_the_result_is_recorded(house):
     (job,) = await house.work_off(make_job())
 
-    assert house.media.called("write")
+    assert house.media.called("write_file")
     assert job.result.media[0].id in house.media.files
 
 
@@ -166,7 +170,7 @@ async def test_a_result_says_what_it_takes_to_make_it_again(house):
 
 async def test_a_text_result_has_no_pictures(house):
     job = make_job(command="caption", options={"seed": 3})
-    house.script(job, make_done(pictures=(), text="a red fox"))
+    house.script(job, make_done(images=(), text="a red fox"))
 
     (ended,) = await house.work_off(job)
 
@@ -174,7 +178,7 @@ async def test_a_text_result_has_no_pictures(house):
 
 
 async def test_a_demo_result_says_that_it_is_one(house):
-    house.models = Models({"fox-diffusion": make_model(demo=True)})
+    house.models = ModelRegistry({"fox-diffusion": make_model(demo=True)})
 
     (job,) = await house.work_off(make_job())
 
@@ -182,12 +186,12 @@ async def test_a_demo_result_says_that_it_is_one(house):
 
 
 async def test_the_pool_gets_the_task_with_its_pictures_and_no_person(house):
-    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
     job = make_job(images=(ImageRef(media_id(b"photo"), "init"),))
 
     await house.work_off(job)
 
-    task = house.pool.called("run")[0].task
+    task = house.pool.called("run_task")[0].task
     assert (task.id, task.options, task.images[0].media.data) == (job.id, job.options, b"photo")
     assert "ann" not in repr(task)
 
@@ -197,7 +201,7 @@ async def test_the_pool_tells_people_apart_without_knowing_them(house):
 
     await house.work_off(*jobs)
 
-    shares = {call.task.id: call.task.share for call in house.pool.called("run")}
+    shares = {call.task.id: call.task.fairness_key for call in house.pool.called("run_task")}
     first, same, other, elsewhere = (shares[job.id] for job in jobs)
     assert first == same
     assert len({first, other, elsewhere}) == 3
@@ -207,7 +211,7 @@ async def test_the_pool_tells_people_apart_without_knowing_them(house):
 def test_after_a_restart_people_have_other_keys():
     job = make_job()
 
-    assert Shares().of(job) != Shares().of(job)
+    assert FairnessKeys().key_for(job) != FairnessKeys().key_for(job)
 
 
 async def test_progress_is_passed_on(house):
@@ -216,7 +220,7 @@ async def test_progress_is_passed_on(house):
     house.store.add(job)
 
     async with house.running():
-        await eventually(lambda: house.events.latest(job.id) == STEP)
+        await eventually(lambda: house.events.latest_progress(job.id) == STEP)
 
 
 async def test_what_was_measured_and_described_serves_at_once_and_is_kept(house):
@@ -233,7 +237,7 @@ async def test_what_was_measured_and_described_serves_at_once_and_is_kept(house)
 
 async def test_followers_hear_of_the_claim_and_of_the_end(house):
     job = make_job()
-    with house.events.follow(job.id) as follower:
+    with house.events.follow_job(job.id) as follower:
         await house.work_off(job)
 
         assert (await follower.next())[0]
@@ -245,7 +249,7 @@ async def test_the_pool_is_told_who_is_watched(house):
     house.store.add(job)
     async with house.running():
         await eventually(lambda: house.pool.running)
-        with house.events.follow(job.id):
+        with house.events.follow_job(job.id):
             pass
 
     assert house.pool.watched == [(job.id, True), (job.id, False)]
@@ -253,10 +257,10 @@ async def test_the_pool_is_told_who_is_watched(house):
 
 async def test_a_watched_job_is_watched_from_its_start(house):
     job = make_job()
-    with house.events.follow(job.id):
+    with house.events.follow_job(job.id):
         await house.work_off(job)
 
-    assert house.pool.called("run")[0].task.watched
+    assert house.pool.called("run_task")[0].task.wants_previews
 
 
 # ---------------------------------------------------------------- claiming
@@ -279,18 +283,18 @@ async def test_no_more_is_claimed_than_the_pool_offers(house):
 
 
 async def test_a_job_that_is_still_being_prepared_counts(house):
-    house.media.gates["read"] = asyncio.Event()
-    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    house.media.gates["read_media"] = asyncio.Event()
+    await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
     jobs = [make_job(owner="ann", images=(ImageRef(media_id(b"photo")),)), make_job(owner="bob")]
     house.store.add(*jobs)
 
     async with house.running():
-        await eventually(lambda: house.media.called("read"))
+        await eventually(lambda: house.media.called("read_media"))
         house.dispatcher.wake()
         await asyncio.sleep(0.02)
 
         assert house.store.state(jobs[1]) is JobState.QUEUED
-        house.media.gates["read"].set()
+        house.media.gates["read_media"].set()
         await eventually(lambda: house.store.state(jobs[1]).is_final)
 
 
@@ -317,7 +321,7 @@ async def test_every_device_gets_a_job_before_any_gets_two(house):
     async with house.running():
         await eventually(lambda: len(house.pool.running) == 2)
 
-        assert [call.offer.device for call in house.store.called("claim")[:2]] == ["cuda:0", "cuda:1"]
+        assert [call.offer.device for call in house.store.called("claim_job")[:2]] == ["cuda:0", "cuda:1"]
 
 
 async def test_two_devices_work_at_the_same_time(house):
@@ -354,7 +358,7 @@ async def test_a_job_that_comes_later_is_taken_when_woken(house):
 
 @pytest.mark.parametrize("error", [StorageBusy(), EngineError("odd"), ValueError("a bug")])
 async def test_a_claim_that_fails_is_tried_again(house, error):
-    house.store.failures["claim"] = [error, error]
+    house.store.failures["claim_job"] = [error, error]
 
     (job,) = await house.work_off(make_job())
 
@@ -376,14 +380,14 @@ async def test_beside_anothers_queue_only_own_jobs_run(house):
     mine, other = make_job(), make_job(owner="bob")
     house.store.add(mine, other)
 
-    async with house.running(only_own=True) as dispatcher:
+    async with house.running(only_submitted=True) as dispatcher:
         await asyncio.sleep(0.01)
         dispatcher.wake([mine.id])
         await eventually(lambda: house.store.state(mine).is_final)
         await asyncio.sleep(0.01)
 
     assert house.store.state(other) is JobState.QUEUED
-    assert all(call.only == {mine.id} for call in house.store.called("claim"))
+    assert all(call.only == {mine.id} for call in house.store.called("claim_job"))
 
 
 # ---------------------------------------------------------------- when it fails
@@ -432,7 +436,7 @@ async def test_a_refusal_is_no_incident(house):
 
 
 async def test_a_model_that_left_the_config_fails_its_jobs(house):
-    house.models = Models({})
+    house.models = ModelRegistry({})
 
     (job,) = await house.work_off(make_job())
 
@@ -460,37 +464,37 @@ async def test_time_that_a_failed_job_used_is_told_without_loading(house):
 
     await house.work_off(job)
 
-    assert house.store.called("end")[0].used_s == 0.0
+    assert house.store.called("end_job")[0].used_s == 0.0
 
 
 async def test_time_used_is_what_the_pool_says_whatever_the_clock_says(house):
     job = make_job()
     house.script(job, Progress(step=1, steps=2, used_s=0.25), EngineError("odd"))
-    house.store.failures["end"] = [StorageBusy() for _ in range(3)]
+    house.store.failures["end_job"] = [StorageBusy() for _ in range(3)]
 
     await house.work_off(job)
 
-    assert {call.used_s for call in house.store.called("end")} == {0.25}
+    assert {call.used_s for call in house.store.called("end_job")} == {0.25}
 
 
 async def test_what_a_crashed_job_used_counts_too(house):
     job = make_job()
     used = Progress(step=1, steps=2, used_s=0.25)
-    house.script(job, used, WorkerLost(alone=False, detail="killed"), then=[make_done()])
+    house.script(job, used, WorkerLost(was_alone=False, detail="killed"), then=[make_done()])
 
     await house.work_off(job)
 
-    assert [call.used_s for call in house.store.called("requeue")] == [0.25]
+    assert [call.used_s for call in house.store.called("requeue_job")] == [0.25]
 
 
 async def test_one_failure_is_one_incident_however_often_recording_is_tried(house):
     job = make_job()
     house.script(job, EngineError("odd"))
-    house.store.failures["end"] = [StorageBusy(), StorageFull()]
+    house.store.failures["end_job"] = [StorageBusy(), StorageFull()]
 
     await house.work_off(job)
 
-    assert len({call.error.incident for call in house.store.called("end")}) == 1
+    assert len({call.error.incident for call in house.store.called("end_job")}) == 1
 
 
 # ---------------------------------------------------------------- trying again
@@ -502,8 +506,8 @@ async def test_memory_that_runs_out_once_is_tried_again_alone(house):
 
     (ended,) = await house.work_off(job)
 
-    requeued = house.store.called("requeue")[0]
-    assert (requeued.alone, requeued.crashed, requeued.interrupted) == (True, False, False)
+    requeued = house.store.called("requeue_job")[0]
+    assert (requeued.exclusive, requeued.crashed, requeued.interrupted) == (True, False, False)
     assert ended.state is JobState.RENDERED
 
 
@@ -518,7 +522,7 @@ async def test_memory_that_runs_out_twice_fails_the_job(house):
 
 async def test_the_third_crash_alone_makes_a_job_dead(house):
     job = make_job()
-    house.script(job, STEP, WorkerLost(alone=True))
+    house.script(job, STEP, WorkerLost(was_alone=True))
 
     (ended,) = await house.work_off(job)
 
@@ -528,7 +532,7 @@ async def test_the_third_crash_alone_makes_a_job_dead(house):
 
 async def test_a_crash_in_company_counts_against_nobody(house):
     job = make_job(crashes=2)
-    house.pool.scripts[job.id] = [*[[WorkerLost(alone=False)]] * 4, [make_done()]]
+    house.pool.scripts[job.id] = [*[[WorkerLost(was_alone=False)]] * 4, [make_done()]]
 
     (ended,) = await house.work_off(job)
 
@@ -539,7 +543,7 @@ async def test_after_a_crash_its_jobs_run_one_by_one(house):
     jobs = [make_job(owner=f"p{number}") for number in range(3)]
     crash = asyncio.Event()
     for job in jobs:
-        house.script(job, crash, WorkerLost(alone=False), then=[STEP, make_done()])
+        house.script(job, crash, WorkerLost(was_alone=False), then=[STEP, make_done()])
     others = [make_job(owner=f"q{number}") for number in range(6)]
     house.pool.devices = {"cpu": 3}
     house.store.add(*jobs)
@@ -550,7 +554,7 @@ async def test_after_a_crash_its_jobs_run_one_by_one(house):
         crash.set()
         await eventually(lambda: all(house.store.state(job).is_final for job in jobs + others))
 
-    runs = [(call.task.id, call.beside) for call in house.pool.called("run")]
+    runs = [(call.task.id, call.beside) for call in house.pool.called("run_task")]
     assert sorted(runs[3:6]) == sorted((job.id, 0) for job in jobs)
     assert max(beside for _, beside in runs[6:]) > 0
 
@@ -569,14 +573,14 @@ async def test_a_job_that_waits_for_an_idle_device_is_not_passed_by_for_ever(hou
         await eventually(lambda: len(house.pool.running) == 2)
         house.store.add(*stream)
         gate.set()
-        await eventually(lambda: house.store.called("requeue"))
+        await eventually(lambda: house.store.called("requeue_job"))
         await asyncio.sleep(0.02)
-        started = len(house.pool.called("run"))
+        started = len(house.pool.called("run_task"))
         hold.set()
         await eventually(lambda: house.store.state(crashed).is_final)
 
     assert started == 2, "nothing joins the busy device while somebody waits for it to be idle"
-    assert house.pool.called("run")[2].task.id == crashed.id
+    assert house.pool.called("run_task")[2].task.id == crashed.id
 
 
 async def test_a_lonely_job_that_was_cancelled_holds_up_nobody(house):
@@ -609,8 +613,8 @@ async def test_an_interruption_costs_no_attempt_and_keeps_a_lonely_job_lonely(ho
 
     await house.work_off(job)
 
-    requeued = house.store.called("requeue")[0]
-    assert (requeued.interrupted, requeued.crashed, requeued.alone) == (True, False, was_alone)
+    requeued = house.store.called("requeue_job")[0]
+    assert (requeued.interrupted, requeued.crashed, requeued.exclusive) == (True, False, was_alone)
 
 
 async def test_an_eleventh_interruption_fails_the_job(house):
@@ -632,9 +636,9 @@ async def test_a_running_job_is_cancelled_at_its_next_step(house):
     house.store.add(job)
 
     async with house.running() as dispatcher:
-        await eventually(lambda: house.events.latest(job.id))
+        await eventually(lambda: house.events.latest_progress(job.id))
         await house.store.request_cancel(job.id, "ann")
-        dispatcher.interrupt(job.id)
+        dispatcher.interrupt_job(job.id)
         await eventually(lambda: house.store.state(job).is_final)
 
     assert house.store.state(job) is JobState.CANCELLED
@@ -644,35 +648,35 @@ async def test_a_running_job_is_cancelled_at_its_next_step(house):
 async def test_a_cancel_while_the_claim_is_answered_is_not_lost(house):
     job = make_job()
     house.script(job, asyncio.Event())
-    house.store.gates["claim"] = asyncio.Event()
+    house.store.gates["claim_job"] = asyncio.Event()
     house.store.add(job)
 
     async with house.running() as dispatcher:
         await eventually(lambda: house.store.state(job) is JobState.RUNNING)
         await house.store.request_cancel(job.id, "ann")
-        dispatcher.interrupt(job.id)
-        house.store.gates["claim"].set()
+        dispatcher.interrupt_job(job.id)
+        house.store.gates["claim_job"].set()
         await eventually(lambda: house.store.state(job).is_final)
 
     assert house.store.state(job) is JobState.CANCELLED
-    assert not house.pool.called("run")
+    assert not house.pool.called("run_task")
 
 
 async def test_a_cancel_while_the_task_is_prepared_keeps_it_from_the_pool(house):
-    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
-    house.media.gates["read"] = asyncio.Event()
+    await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    house.media.gates["read_media"] = asyncio.Event()
     job = make_job(images=(ImageRef(media_id(b"photo")),))
     house.store.add(job)
 
     async with house.running() as dispatcher:
-        await eventually(lambda: house.media.called("read"))
+        await eventually(lambda: house.media.called("read_media"))
         await house.store.request_cancel(job.id, "ann")
-        dispatcher.interrupt(job.id)
-        house.media.gates["read"].set()
+        dispatcher.interrupt_job(job.id)
+        house.media.gates["read_media"].set()
         await eventually(lambda: house.store.state(job).is_final)
 
     assert house.store.state(job) is JobState.CANCELLED
-    assert not house.pool.called("run")
+    assert not house.pool.called("run_task")
 
 
 async def test_a_cancel_that_came_with_the_claim_is_heard(house):
@@ -685,14 +689,14 @@ async def test_a_cancel_that_came_with_the_claim_is_heard(house):
 
 async def test_a_cancel_that_loses_the_race_against_the_result_still_counts(house):
     job = make_job()
-    house.media.gates["write"] = asyncio.Event()
+    house.media.gates["write_file"] = asyncio.Event()
     house.store.add(job)
 
     async with house.running() as dispatcher:
-        await eventually(lambda: house.media.called("write"))
+        await eventually(lambda: house.media.called("write_file"))
         await house.store.request_cancel(job.id, "ann")
-        dispatcher.interrupt(job.id)
-        house.media.gates["write"].set()
+        dispatcher.interrupt_job(job.id)
+        house.media.gates["write_file"].set()
         await eventually(lambda: house.store.state(job).is_final)
 
     assert house.store.state(job) is JobState.CANCELLED
@@ -705,7 +709,7 @@ async def test_a_cancel_that_only_the_store_knows_of_is_heard_with_the_next_leas
     house.store.add(job)
 
     async with house.running(lease_s=0.04):
-        await eventually(lambda: house.events.latest(job.id))
+        await eventually(lambda: house.events.latest_progress(job.id))
         await house.store.request_cancel(job.id, "ann")
         await eventually(lambda: house.store.state(job).is_final)
 
@@ -722,7 +726,7 @@ async def test_a_stop_that_nobody_asked_for_cancels_nothing(house):
 
 
 async def test_interrupting_what_does_not_run_does_nothing(house):
-    house.build().interrupt("nobody")
+    house.build().interrupt_job("nobody")
 
     (job,) = await house.work_off(make_job())
 
@@ -738,7 +742,7 @@ async def test_leases_are_renewed_while_a_job_runs(house):
     house.store.add(job)
 
     async with house.running(lease_s=0.04):
-        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew")])
+        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew_leases")])
 
 
 async def test_the_result_of_a_lost_lease_is_discarded(house):
@@ -751,7 +755,7 @@ async def test_the_result_of_a_lost_lease_is_discarded(house):
         await eventually(lambda: house.pool.running)
         house.store.lost.add(job.id)
         gate.set()
-        await eventually(lambda: house.store.called("render"))
+        await eventually(lambda: house.store.called("save_result"))
         await eventually(lambda: not house.pool.running)
 
     assert house.store.captures == []
@@ -774,14 +778,14 @@ async def test_a_lost_lease_stops_the_work(house):
 async def test_a_lease_that_an_earlier_attempt_lost_does_not_stop_the_present_one(house):
     job, first, second = make_job(), asyncio.Event(), asyncio.Event()
     house.script(job, first, OutOfMemory("8 GiB"), then=[STEP, second, make_done()])
-    answer = house.store.gates["renew"] = asyncio.Event()
+    answer = house.store.gates["renew_leases"] = asyncio.Event()
     house.store.add(job)
 
     async with house.running(lease_s=0.04):
-        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew")])
-        house.store.renewal = Renewed(cancel=frozenset(), lost=frozenset({job.id}))
+        await eventually(lambda: {job.id: 1} in [call.leases for call in house.store.called("renew_leases")])
+        house.store.renewal = LeaseRenewal(cancel_requested=frozenset(), lost=frozenset({job.id}))
         first.set()
-        await eventually(lambda: house.events.latest(job.id))
+        await eventually(lambda: house.events.latest_progress(job.id))
         answer.set()
         await asyncio.sleep(0.005)
         house.store.renewal = None
@@ -795,11 +799,11 @@ async def test_a_lease_that_an_earlier_attempt_lost_does_not_stop_the_present_on
 async def test_a_renewal_that_fails_is_tried_again(house, error):
     job = make_job()
     house.script(job, STEP, asyncio.Event())
-    house.store.failures["renew"] = [error]
+    house.store.failures["renew_leases"] = [error]
     house.store.add(job)
 
     async with house.running(lease_s=0.04):
-        await eventually(lambda: len(house.store.called("renew")) >= 2)
+        await eventually(lambda: len(house.store.called("renew_leases")) >= 2)
 
         assert house.store.state(job) is JobState.RUNNING
 
@@ -808,21 +812,21 @@ async def test_a_renewal_that_fails_is_tried_again(house, error):
 
 
 @pytest.mark.parametrize("error", [StorageBusy, StorageFull])
-@pytest.mark.parametrize("method", ["render", "write"])
+@pytest.mark.parametrize("method", ["save_result", "write_file"])
 async def test_a_rendered_result_waits_for_the_database_and_is_not_made_again(house, error, method):
-    fake = house.media if method == "write" else house.store
+    fake = house.media if method == "write_file" else house.store
     fake.failures[method] = [error() for _ in range(5)]
 
     (job,) = await house.work_off(make_job())
 
     assert job.state is JobState.RENDERED
-    assert len(house.pool.called("run")) == 1
+    assert len(house.pool.called("run_task")) == 1
 
 
 async def test_a_failure_waits_for_the_database_too(house):
     job = make_job()
     house.script(job, EngineError("odd"))
-    house.store.failures["end"] = [StorageFull()]
+    house.store.failures["end_job"] = [StorageFull()]
 
     (ended,) = await house.work_off(job)
 
@@ -830,8 +834,8 @@ async def test_a_failure_waits_for_the_database_too(house):
 
 
 async def test_a_busy_database_while_reading_the_pictures_does_not_fail_the_job(house):
-    await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
-    house.media.failures["read"] = [StorageBusy(), StorageBusy()]
+    await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    house.media.failures["read_media"] = [StorageBusy(), StorageBusy()]
 
     (job,) = await house.work_off(make_job(images=(ImageRef(media_id(b"photo")),)))
 
@@ -841,8 +845,8 @@ async def test_a_busy_database_while_reading_the_pictures_does_not_fail_the_job(
 async def test_a_busy_database_while_keeping_measurements_does_not_fail_the_job(house):
     job = make_job()
     house.script(job, MEASURED, DESCRIBED, make_done())
-    house.learned.failures["record"] = [StorageBusy()]
-    house.learned.failures["record_form"] = [StorageFull()]
+    house.learned.failures["record_measurement"] = [StorageBusy()]
+    house.learned.failures["record_capabilities"] = [StorageFull()]
 
     (ended,) = await house.work_off(job)
 
@@ -850,7 +854,7 @@ async def test_a_busy_database_while_keeping_measurements_does_not_fail_the_job(
 
 
 async def test_a_result_that_the_store_refuses_fails_its_job_and_no_other(house):
-    house.store.failures["render"] = [ValueError("a bug")]
+    house.store.failures["save_result"] = [ValueError("a bug")]
 
     first, second = await house.work_off(make_job(), make_job())
 
@@ -860,7 +864,7 @@ async def test_a_result_that_the_store_refuses_fails_its_job_and_no_other(house)
 async def test_an_end_that_cannot_be_recorded_at_all_is_left_to_the_lease(house):
     first, second = make_job(), make_job()
     house.script(first, EngineError("odd"))
-    house.store.failures["end"] = [ValueError("a bug")]
+    house.store.failures["end_job"] = [ValueError("a bug")]
     house.store.add(first, second)
 
     async with house.running():
@@ -918,14 +922,14 @@ async def test_nothing_is_claimed_while_closing(house):
 
 async def test_a_job_claimed_while_closing_goes_back_to_the_queue(house):
     job = make_job()
-    house.store.gates["claim"] = asyncio.Event()
+    house.store.gates["claim_job"] = asyncio.Event()
     house.store.add(job)
     house.build()
-    running = asyncio.create_task(house.dispatcher.run())
+    running = asyncio.create_task(house.dispatcher.run_forever())
     await eventually(lambda: house.store.state(job) is JobState.RUNNING)
 
     await house.dispatcher.close(0.0)
-    house.store.gates["claim"].set()
+    house.store.gates["claim_job"].set()
     await asyncio.wait_for(running, 20)
 
     assert house.store.state(job) is JobState.QUEUED
@@ -933,34 +937,34 @@ async def test_a_job_claimed_while_closing_goes_back_to_the_queue(house):
 
 async def test_closing_waits_for_a_result_that_waits_for_the_database(house):
     job = make_job()
-    house.store.failures["render"] = [StorageBusy() for _ in range(4)]
+    house.store.failures["save_result"] = [StorageBusy() for _ in range(4)]
     house.store.add(job)
 
     async with house.running():
-        await eventually(lambda: house.store.called("render"))
+        await eventually(lambda: house.store.called("save_result"))
 
     assert house.store.state(job) is JobState.RENDERED
 
 
 async def test_closing_does_not_wait_for_ever_for_a_disk_without_room(house):
     job = make_job()
-    house.store.failures["render"] = [StorageFull() for _ in range(10_000)]
-    house.store.failures["requeue"] = [StorageFull() for _ in range(10_000)]
+    house.store.failures["save_result"] = [StorageFull() for _ in range(10_000)]
+    house.store.failures["requeue_job"] = [StorageFull() for _ in range(10_000)]
     house.store.add(job)
 
     async with house.running():
-        await eventually(lambda: house.store.called("render"))
+        await eventually(lambda: house.store.called("save_result"))
 
     assert house.store.state(job) is JobState.RUNNING, "the next start sends it back to the queue"
 
 
 async def test_a_result_that_cannot_be_kept_before_the_end_is_made_again(house):
     job = make_job()
-    house.store.failures["render"] = [StorageFull() for _ in range(10_000)]
+    house.store.failures["save_result"] = [StorageFull() for _ in range(10_000)]
     house.store.add(job)
 
     async with house.running():
-        await eventually(lambda: house.store.called("render"))
+        await eventually(lambda: house.store.called("save_result"))
 
     assert house.store.state(job) is JobState.QUEUED
     assert house.store.refunds == []
@@ -971,9 +975,9 @@ async def test_closing_before_the_start_claims_nothing(house):
     dispatcher = house.build()
     await dispatcher.close(0.0)
 
-    await asyncio.wait_for(dispatcher.run(), 20)
+    await asyncio.wait_for(dispatcher.run_forever(), 20)
 
-    assert not house.store.called("claim")
+    assert not house.store.called("claim_job")
 
 
 async def test_a_chat_job_takes_the_same_path(house):
@@ -985,7 +989,7 @@ async def test_a_chat_job_takes_the_same_path(house):
 async def test_no_prompt_is_logged_above_debug(house, logged):
     jobs = [make_job(options={"prompt": "a secret fox", "seed": 1}) for _ in range(4)]
     for job, error in zip(
-        jobs, (OutOfMemory(), WorkerLost(alone=True), EngineError("odd"), Interrupted()), strict=True
+        jobs, (OutOfMemory(), WorkerLost(was_alone=True), EngineError("odd"), Interrupted()), strict=True
     ):
         house.script(job, STEP, error)
 
@@ -998,7 +1002,7 @@ async def test_no_prompt_is_logged_above_debug(house, logged):
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_stop_that_comes_with_a_wake_is_heard(house, turns):
     dispatcher = house.build()
-    running = asyncio.create_task(dispatcher.run())
+    running = asyncio.create_task(dispatcher.run_forever())
     await asyncio.sleep(0.01)
 
     dispatcher.wake()

@@ -7,10 +7,10 @@ import pytest
 
 from bot.errors import EngineError, StorageFull
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, Models
+from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import Progress
 from bot.queue import postprocess
-from bot.queue.postprocess import Finishing
+from bot.queue.postprocess import Postprocessor
 from tests.bot.queue.test_dispatcher import House
 from tests.fakes import FakeMedia, FakePictures, FakePool, make_done, make_job, make_model, make_origin, media_id
 
@@ -27,7 +27,7 @@ def pool():
 
 def make_finishing(pool, *models):
     named = {model.name: model for model in models or (PAINTER, SEER)}
-    return Finishing(media=FakeMedia(), pool=pool, pictures=FakePictures(), models=Models(named))
+    return Postprocessor(media=FakeMedia(), pool=pool, image_processor=FakePictures(), models=ModelRegistry(named))
 
 
 def seen_as(pool, job, *items):
@@ -36,9 +36,9 @@ def seen_as(pool, job, *items):
 
 async def test_a_picture_is_described_by_the_model_that_sees(pool):
     job = make_job()
-    seen_as(pool, job, Progress(step=1, steps=2), make_done(pictures=(), text="a red fox\u200b"))
-    alts = await make_finishing(pool).alts(job, make_done())
-    [asked] = pool.called("run")
+    seen_as(pool, job, Progress(step=1, steps=2), make_done(images=(), text="a red fox\u200b"))
+    alts = await make_finishing(pool).alt_texts(job, make_done())
+    [asked] = pool.called("run_task")
 
     assert alts == ["a red fox"]
     assert (asked.task.model, asked.task.command, asked.task.images[0].media.data) == (SEER, "caption", b"a fox")
@@ -48,37 +48,37 @@ async def test_a_picture_is_described_by_the_model_that_sees(pool):
 async def test_the_prompt_is_taken_when_no_model_that_sees_is_loaded(pool, models):
     pool.warm = frozenset({"fox-diffusion"})
     started = time.monotonic()
-    alts = await make_finishing(pool, *models).alts(make_job(), make_done())
+    alts = await make_finishing(pool, *models).alt_texts(make_job(), make_done())
 
     assert alts == ["a fox"]
-    assert pool.called("run") == []
+    assert pool.called("run_task") == []
     assert time.monotonic() - started < 1
 
 
 async def test_each_picture_is_described_by_the_words_of_its_own_prompt(pool):
     pool.warm = frozenset({"fox-diffusion"})
-    [made] = make_done().pictures
+    [made] = make_done().images
     options = {**make_job().options, "prompt": "a fox", "prompts": ["a (fox:1.2)", "a cat <lora:ink:1>"]}
 
-    alts = await make_finishing(pool).alts(make_job(options=options), make_done(pictures=(made, made)))
+    alts = await make_finishing(pool).alt_texts(make_job(options=options), make_done(images=(made, made)))
 
     assert alts == ["a fox", "a cat"]
 
 
 async def test_a_busy_device_is_waited_for_but_not_for_long(pool, monkeypatch):
-    monkeypatch.setattr(postprocess, "CAPTION_S", 0.1)
+    monkeypatch.setattr(postprocess, "CAPTION_TIMEOUT_S", 0.1)
     pool.devices = {"cpu": 0}
-    alts = await make_finishing(pool).alts(make_job(), make_done())
+    alts = await make_finishing(pool).alt_texts(make_job(), make_done())
 
     assert alts == ["a fox"]
-    assert pool.called("run") == []
+    assert pool.called("run_task") == []
 
 
 async def test_a_device_that_becomes_free_in_time_is_used(pool):
     job = make_job()
     pool.devices = {"cpu": 0}
-    seen_as(pool, job, make_done(pictures=(), text="a red fox"))
-    asking = asyncio.create_task(make_finishing(pool).alts(job, make_done()))
+    seen_as(pool, job, make_done(images=(), text="a red fox"))
+    asking = asyncio.create_task(make_finishing(pool).alt_texts(job, make_done()))
     await asyncio.sleep(0.05)
     pool.devices = {"cpu": 1}
 
@@ -86,11 +86,11 @@ async def test_a_device_that_becomes_free_in_time_is_used(pool):
 
 
 async def test_a_slow_caption_is_given_up_and_its_task_cancelled(pool, monkeypatch):
-    monkeypatch.setattr(postprocess, "CAPTION_S", 0.1)
+    monkeypatch.setattr(postprocess, "CAPTION_TIMEOUT_S", 0.1)
     job = make_job()
     seen_as(pool, job, Progress(step=1, steps=2), asyncio.Event())
 
-    assert await make_finishing(pool).alts(job, make_done()) == ["a fox"]
+    assert await make_finishing(pool).alt_texts(job, make_done()) == ["a fox"]
     assert pool.running == {}
 
 
@@ -99,25 +99,25 @@ async def test_a_failing_caption_costs_nothing_but_itself(pool, error):
     job = make_job()
     seen_as(pool, job, error)
 
-    assert await make_finishing(pool).alts(job, make_done()) == ["a fox"]
+    assert await make_finishing(pool).alt_texts(job, make_done()) == ["a fox"]
 
 
 async def test_captions_that_came_in_time_stay_when_a_later_one_does_not(pool, monkeypatch):
-    monkeypatch.setattr(postprocess, "CAPTION_S", 0.3)
+    monkeypatch.setattr(postprocess, "CAPTION_TIMEOUT_S", 0.3)
     job, done = make_job(), make_done()
-    seen_as(pool, job, make_done(pictures=(), text="first"))
+    seen_as(pool, job, make_done(images=(), text="first"))
     pool.scripts[f"{job.id}.alt1"] = [[asyncio.Event()]]
-    two = make_done(pictures=done.pictures * 2)
+    two = make_done(images=done.images * 2)
 
-    assert await make_finishing(pool).alts(job, two) == ["first", "a fox"]
+    assert await make_finishing(pool).alt_texts(job, two) == ["first", "a fox"]
 
 
 async def test_the_alt_text_is_kept_with_the_result():
     house = House(pool=FakePool(models=("fox-diffusion", "seer")))
     house.pool.warm = frozenset({"seer"})
-    house.models = Models({"fox-diffusion": PAINTER, "seer": SEER})
+    house.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
     job = make_job()
-    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(pictures=(), text="a red fox")]]
+    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
     (ended,) = await house.work_off(job)
 
     assert ended.result.media[0].alt == "a red fox"
@@ -126,24 +126,24 @@ async def test_the_alt_text_is_kept_with_the_result():
 async def test_a_full_disk_does_not_caption_again():
     house = House(pool=FakePool(models=("fox-diffusion", "seer")))
     house.pool.warm = frozenset({"seer"})
-    house.models = Models({"fox-diffusion": PAINTER, "seer": SEER})
-    house.media.failures["write"] = [StorageFull(), StorageFull()]
+    house.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
+    house.media.failures["write_file"] = [StorageFull(), StorageFull()]
     job = make_job()
-    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(pictures=(), text="a red fox")]]
+    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
     await house.work_off(job)
 
-    assert len(house.pool.called("run")) == 2
+    assert len(house.pool.called("run_task")) == 2
 
 
 async def test_resizing_needs_no_device_and_says_what_it_was():
     house = House()
-    photo = await house.media.add("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    photo = await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
     options = {"prompt": "", "scale": 2, "method": "resize", "width": 16, "height": 16, "count": 1}
     job = make_job(command="upscale", options=options, images=(ImageRef(photo.id),), origin=make_origin(locale="en-GB"))
     (ended,) = await house.work_off(job)
 
     assert ended.state is JobState.RENDERED
-    assert house.pool.called("run") == []
+    assert house.pool.called("run_task") == []
     assert [picture.id for picture in ended.result.media] == [media_id(b"photo, larger")]
     assert ended.result.notes == ("Only resized: no model here was to refine it at 16x16.",)
     assert ended.result.seed is None

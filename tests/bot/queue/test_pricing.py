@@ -2,7 +2,7 @@ import pytest
 
 from bot.commands import Caption, Imagine
 from bot.jobs import ImageRef
-from bot.ports import Measured
+from bot.ports import Measurement
 from bot.queue.pricing import Rates, duration_s, estimate_s, price
 from tests.fakes import make_model
 
@@ -11,10 +11,10 @@ MODEL = make_model(step_s=2.0, overhead_s=1.0, steps=10)
 
 def make_measured(**overrides):
     plain = {
-        "device": "cpu", "model": "fox-diffusion", "dtype": "float32", "shape": "512x512", "rows": 1, "what": "step",
+        "device": "cpu", "model": "fox-diffusion", "dtype": "float32", "shape": "512x512", "batch_size": 1, "what": "step",
         "seconds": 0.5,
     }  # fmt: skip
-    return Measured(**{**plain, **overrides})
+    return Measurement(**{**plain, **overrides})
 
 
 def priced(rates, model=MODEL, images=(), **options):
@@ -64,7 +64,7 @@ def test_time_beside_the_steps_is_measured_too():
 
 
 def test_a_job_alone_costs_what_it_was_measured_alone_whatever_several_cost():
-    assert priced(Rates([make_measured(), make_measured(rows=4, seconds=0.1)])) == 1.0 + 10 * 0.5
+    assert priced(Rates([make_measured(), make_measured(batch_size=4, seconds=0.1)])) == 1.0 + 10 * 0.5
 
 
 def test_steps_without_guidance_are_measured_apart():
@@ -79,20 +79,23 @@ def test_a_step_without_guidance_costs_at_most_what_a_guided_one_does():
 
 
 def test_a_guided_step_is_two_rows_without_guidance():
-    measured = [make_measured(what="step_unguided", rows=rows, seconds=s) for rows, s in ((1, 0.6), (2, 0.9))]
+    measured = [make_measured(what="step_unguided", batch_size=rows, seconds=s) for rows, s in ((1, 0.6), (2, 0.9))]
 
-    assert priced(Rates(measured), make_model(overhead_s=1.0, steps=10, form={"rows": 8}), guidance_scale=5.0) == 10.0
+    assert (
+        priced(Rates(measured), make_model(overhead_s=1.0, steps=10, capabilities={"rows": 8}), guidance_scale=5.0)
+        == 10.0
+    )
 
 
 def test_what_only_several_together_were_measured_at_says_something_of_one_alone():
-    one, four = priced(Rates([make_measured(rows=4, seconds=2.0)])), 1.0 + 10 * 2.0
+    one, four = priced(Rates([make_measured(batch_size=4, seconds=2.0)])), 1.0 + 10 * 2.0
 
     assert 1.0 + 10 * 0.5 <= one < four
 
 
 def test_together_each_takes_longer_by_less_than_in_turn():
-    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, form={"rows": 8})
-    rates = Rates([make_measured(rows=rows, seconds=seconds) for rows, seconds in ((1, 0.5), (4, 1.0), (8, 4.0))])
+    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, capabilities={"rows": 8})
+    rates = Rates([make_measured(batch_size=rows, seconds=seconds) for rows, seconds in ((1, 0.5), (4, 1.0), (8, 4.0))])
 
     assert lasting(rates, shared, together=1) == 1.0 + 10 * 0.5
     assert lasting(rates, shared, together=4) == 4 * 1.0 + 10 * 1.0
@@ -104,8 +107,8 @@ def test_a_model_that_takes_one_job_at_a_time_makes_others_wait_for_their_turn()
 
 
 def test_pictures_of_one_job_share_passes_but_each_is_paid():
-    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, form={"rows": 8})
-    rates = Rates([make_measured(), make_measured(rows=4, seconds=1.0)])
+    shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, capabilities={"rows": 8})
+    rates = Rates([make_measured(), make_measured(batch_size=4, seconds=1.0)])
 
     assert lasting(rates, shared, together=1, count=4) == 4 * 1.0 + 10 * 1.0
     assert priced(rates, shared, count=4) == 4 * (1.0 + 10 * 0.5)
@@ -122,7 +125,7 @@ def test_another_model_says_nothing_of_this_one():
 def test_what_is_learned_later_overrules():
     rates = Rates([make_measured()])
 
-    rates.learn(make_measured(seconds=0.7))
+    rates.add_measurement(make_measured(seconds=0.7))
 
     assert priced(rates) == 8.0
 

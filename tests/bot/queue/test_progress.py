@@ -3,12 +3,12 @@ import asyncio
 import pytest
 
 from bot.ports import Progress
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 
 
 @pytest.fixture
 def events():
-    return Events()
+    return ProgressBus()
 
 
 def step(number):
@@ -16,41 +16,41 @@ def step(number):
 
 
 async def test_a_follower_hears_of_progress(events):
-    with events.follow("a") as follower:
-        events.progressed("a", step(1))
+    with events.follow_job("a") as follower:
+        events.publish_progress("a", step(1))
 
         assert await follower.next() == (False, step(1))
 
 
 async def test_a_follower_hears_only_of_its_own_job(events):
-    with events.follow("a") as follower:
-        events.progressed("b", step(1))
-        events.changed("b")
+    with events.follow_job("a") as follower:
+        events.publish_progress("b", step(1))
+        events.publish_change("b")
 
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(follower.next(), 0.01)
 
 
 async def test_the_latest_progress_wins(events):
-    with events.follow("a") as follower:
-        events.progressed("a", step(1))
-        events.progressed("a", step(2))
+    with events.follow_job("a") as follower:
+        events.publish_progress("a", step(1))
+        events.publish_progress("a", step(2))
 
         assert await follower.next() == (False, step(2))
 
 
 async def test_a_slow_follower_misses_steps_but_never_the_end(events):
-    with events.follow("a") as follower:
-        events.progressed("a", step(1))
-        events.changed("a")
-        events.progressed("a", step(2))
+    with events.follow_job("a") as follower:
+        events.publish_progress("a", step(1))
+        events.publish_change("a")
+        events.publish_progress("a", step(2))
 
         assert await follower.next() == (True, step(2))
 
 
 async def test_a_change_is_told_once(events):
-    with events.follow("a") as follower:
-        events.changed("a")
+    with events.follow_job("a") as follower:
+        events.publish_change("a")
         await follower.next()
 
         with pytest.raises(TimeoutError):
@@ -58,24 +58,24 @@ async def test_a_change_is_told_once(events):
 
 
 async def test_a_late_follower_starts_with_the_latest_progress(events):
-    events.progressed("a", step(5))
+    events.publish_progress("a", step(5))
 
-    with events.follow("a") as follower:
+    with events.follow_job("a") as follower:
         assert await follower.next() == (False, step(5))
 
 
 def test_progress_is_forgotten_when_the_stored_job_changes(events):
-    events.progressed("a", step(5))
-    events.changed("a")
+    events.publish_progress("a", step(5))
+    events.publish_change("a")
 
-    assert events.latest("a") is None
+    assert events.latest_progress("a") is None
 
 
 def test_a_job_is_watched_from_its_first_follower_to_its_last(events):
     told = []
     events.on_watched = lambda *what: told.append(what)
 
-    with events.follow("a"), events.follow("a"):
+    with events.follow_job("a"), events.follow_job("a"):
         assert events.is_watched("a")
 
     assert told == [("a", True), ("a", False)]
@@ -83,7 +83,7 @@ def test_a_job_is_watched_from_its_first_follower_to_its_last(events):
 
 
 def test_a_follower_that_fails_stops_watching(events):
-    with pytest.raises(ZeroDivisionError), events.follow("a"):
+    with pytest.raises(ZeroDivisionError), events.follow_job("a"):
         raise ZeroDivisionError
 
     assert not events.is_watched("a")
@@ -91,38 +91,38 @@ def test_a_follower_that_fails_stops_watching(events):
 
 def test_asking_whether_a_job_is_watched_keeps_nothing(events):
     events.is_watched("a")
-    events.progressed("a", step(1))
-    events.changed("a")
+    events.publish_progress("a", step(1))
+    events.publish_change("a")
 
     assert not events._followers
     assert not events._latest
 
 
 async def test_a_rest_ends_at_once_when_the_job_changes(events):
-    with events.follow("a") as follower:
-        asyncio.get_running_loop().call_later(0.01, events.changed, "a")
+    with events.follow_job("a") as follower:
+        asyncio.get_running_loop().call_later(0.01, events.publish_change, "a")
 
         async with asyncio.timeout(1):
-            await follower.rest(60)
+            await follower.pause(60)
 
         assert await follower.next() == (True, None)
 
 
 async def test_a_rest_lets_progress_wait(events):
-    with events.follow("a") as follower:
-        events.progressed("a", step(1))
+    with events.follow_job("a") as follower:
+        events.publish_progress("a", step(1))
 
-        await follower.rest(0.01)
+        await follower.pause(0.01)
 
         assert await follower.next() == (False, step(1))
 
 
 async def test_a_follower_that_is_cancelled_as_the_job_changes_hears_it(events):
-    with events.follow("a") as follower:
-        resting = asyncio.create_task(follower.rest(60))
+    with events.follow_job("a") as follower:
+        resting = asyncio.create_task(follower.pause(60))
         await asyncio.sleep(0)
 
-        events.changed("a")
+        events.publish_change("a")
         resting.cancel()
         await asyncio.wait([resting])
 

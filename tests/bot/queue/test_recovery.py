@@ -1,15 +1,15 @@
 from bot.jobs import JobState
-from bot.models import Models
-from bot.queue.recovery import recover
+from bot.models import ModelRegistry
+from bot.queue.recovery import recover_jobs
 from tests.fakes import FakeJobStore, make_job, make_model
 
-HERE = Models({"fox-diffusion": make_model()})
+HERE = ModelRegistry({"fox-diffusion": make_model()})
 
 
 async def test_a_job_whose_model_is_gone_fails_with_the_reason_and_its_quota_back():
     gone, kept = make_job(model="wolf-diffusion"), make_job()
     store = FakeJobStore(gone, kept)
-    await recover(store, HERE, max_interruptions=3)
+    await recover_jobs(store, HERE, max_interruptions=3)
 
     failed = store.jobs[gone.id]
     assert (failed.state, failed.error.code) == (JobState.FAILED, "model_unavailable")
@@ -21,14 +21,14 @@ async def test_a_job_whose_model_is_gone_fails_with_the_reason_and_its_quota_bac
 async def test_a_job_that_ran_when_the_house_fell_is_looked_at_too():
     gone = make_job(model="wolf-diffusion", state=JobState.RUNNING, attempt=1)
     store = FakeJobStore(gone)
-    await recover(store, HERE, max_interruptions=3)
+    await recover_jobs(store, HERE, max_interruptions=3)
 
     assert store.state(gone) is JobState.FAILED
 
 
 async def test_any_number_of_jobs_may_be_stranded(monkeypatch):
-    monkeypatch.setattr("bot.queue.recovery.AT_ONCE", 2)
+    monkeypatch.setattr("bot.queue.recovery.BATCH_SIZE", 2)
     store = FakeJobStore(*(make_job(model="wolf-diffusion") for _ in range(5)))
-    await recover(store, HERE, max_interruptions=3)
+    await recover_jobs(store, HERE, max_interruptions=3)
 
     assert {job.state for job in store.jobs.values()} == {JobState.FAILED}

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from bot.errors import StorageBusy
-from bot.ports import Swept
+from bot.ports import SweepResult
 from bot.queue import retention as upkeep
-from bot.queue.retention import Upkeep
+from bot.queue.retention import RetentionJob
 from bot.settings.core import ImagesSettings, RetentionSettings
 from tests.fakes import Fake, FakeMedia, eventually
 
@@ -14,7 +14,7 @@ from tests.fakes import Fake, FakeMedia, eventually
 class SweptMedia(FakeMedia):
     async def sweep(self, *, unused_s, keep_days, max_gb):
         self._begin("sweep", unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)
-        return Swept(files=2, megabytes=1.0)
+        return SweepResult(files=2, megabytes=1.0)
 
 
 class FakeInbox(Fake):
@@ -24,8 +24,8 @@ class FakeInbox(Fake):
 
 
 class FakePrivacy(Fake):
-    async def tidy(self):
-        self._begin("tidy")
+    async def delete_old_exports(self):
+        self._begin("delete_old_exports")
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def make_upkeep(media):
     images, retention = ImagesSettings(max_unused_h=2), RetentionSettings(days=30, max_gb=5.0)
     inbox: Any = FakeInbox()
     privacy: Any = FakePrivacy()
-    return Upkeep(media=media, inbox=inbox, privacy=privacy, images=images, retention=retention)
+    return RetentionJob(media=media, inbox=inbox, privacy=privacy, images=images, retention=retention)
 
 
 async def test_a_sweep_follows_the_settings(media):
-    await make_upkeep(media).sweep()
+    await make_upkeep(media).sweep_once()
 
     (sweep,) = media.called("sweep")
     assert (sweep.unused_s, sweep.keep_days, sweep.max_gb) == (7200.0, 30, 5.0)
@@ -49,17 +49,17 @@ async def test_a_sweep_follows_the_settings(media):
 
 async def test_old_keys_and_copies_that_nobody_fetched_go(media):
     upkeep_ = make_upkeep(media)
-    await upkeep_.sweep()
+    await upkeep_.sweep_once()
 
     assert [call.keep_days for call in upkeep_.inbox.called("prune")] == [30]
-    assert len(upkeep_.privacy.called("tidy")) == 1
+    assert len(upkeep_.privacy.called("delete_old_exports")) == 1
 
 
 @pytest.mark.parametrize("error", [StorageBusy(), OSError("a file that cannot be deleted")])
 async def test_a_sweep_that_fails_is_tried_again_next_time(media, monkeypatch, error):
     monkeypatch.setattr(upkeep, "SWEEP_EVERY_S", 0.001)
     media.failures["sweep"] = [error]
-    running = asyncio.create_task(make_upkeep(media).run())
+    running = asyncio.create_task(make_upkeep(media).run_forever())
 
     await eventually(lambda: running.done() or len(media.called("sweep")) > 1)
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from bot.errors import StartupError
-from bot.runtime.lock import FILE_NAME, LENT_BY, DataLock, Holder, is_lent, read_holder
-from bot.runtime.update_journal import Journal, remove_journal, write_journal
+from bot.runtime.lock import DELEGATED_BY, FILE_NAME, DataLock, LockHolder, is_delegated, read_holder
+from bot.runtime.update_journal import UpdateJournal, remove_journal, write_journal
 
 ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def another_process(data_dir, then="publish('http://127.0.0.1:8000/')"):
+def another_process(data_dir, then="publish_url('http://127.0.0.1:8000/')"):
     """(pid, secret, process) of one that holds the lock until it is killed or its stdin ends."""
     code = f"""
         import sys
@@ -55,12 +55,12 @@ def test_the_living_holder_can_be_read(tmp_path):
     with another_process(tmp_path) as (pid, secret, _):
         holder = read_holder(tmp_path)
 
-    assert holder == Holder(pid, "http://127.0.0.1:8000/", secret)
+    assert holder == LockHolder(pid, "http://127.0.0.1:8000/", secret)
 
 
 def test_a_holder_without_a_page_has_no_address(tmp_path):
-    with another_process(tmp_path, then="publish('')") as (pid, secret, _):
-        assert read_holder(tmp_path) == Holder(pid, "", secret)
+    with another_process(tmp_path, then="publish_url('')") as (pid, secret, _):
+        assert read_holder(tmp_path) == LockHolder(pid, "", secret)
         with pytest.raises(StartupError, match=rf"\(process {pid}\)"):
             DataLock(tmp_path).acquire()
 
@@ -112,10 +112,10 @@ def test_the_secret_is_new_each_time_and_gone_after_release(tmp_path):
 
 def test_a_shorter_address_leaves_nothing_of_a_longer_one(tmp_path):
     with DataLock(tmp_path) as lock:
-        lock.publish("http://127.0.0.1:8000/a-long-way-down")
-        lock.publish("http://127.0.0.1:1/")
+        lock.publish_url("http://127.0.0.1:8000/a-long-way-down")
+        lock.publish_url("http://127.0.0.1:1/")
 
-        assert read_holder(tmp_path) == Holder(os.getpid(), "http://127.0.0.1:1/", lock.secret)
+        assert read_holder(tmp_path) == LockHolder(os.getpid(), "http://127.0.0.1:1/", lock.secret)
 
 
 def test_a_reader_always_sees_one_address_or_the_other(tmp_path):
@@ -127,7 +127,7 @@ def test_a_reader_always_sees_one_address_or_the_other(tmp_path):
         with DataLock(Path({str(tmp_path)!r})) as lock:
             print("held", flush=True)
             for address in itertools.cycle({sorted(addresses)!r}):
-                lock.publish(address)
+                lock.publish_url(address)
     """
     with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
@@ -143,7 +143,7 @@ def test_a_held_lock_with_strange_content_has_an_unknown_holder(tmp_path, conten
     with DataLock(tmp_path):
         (tmp_path / FILE_NAME).write_bytes(content)
 
-        assert read_holder(tmp_path) == Holder(0, "", "")
+        assert read_holder(tmp_path) == LockHolder(0, "", "")
 
 
 def test_a_lock_held_by_an_unknown_process_is_refused_too(tmp_path):
@@ -185,7 +185,7 @@ TAKE = (
 
 
 def take_in_child(data_dir, lender, **more):
-    environ = {**os.environ, LENT_BY: str(lender)}
+    environ = {**os.environ, DELEGATED_BY: str(lender)}
     command = [sys.executable, "-c", TAKE, str(data_dir)]
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, **more)
 
@@ -195,26 +195,26 @@ def test_a_lent_lock_is_taken_by_children_and_left_alone(tmp_path):
         taken = take_in_child(tmp_path, os.getpid())
 
         assert taken.returncode == 0, taken.stderr
-        assert read_holder(tmp_path) == Holder(os.getpid(), "", lock.secret)
+        assert read_holder(tmp_path) == LockHolder(os.getpid(), "", lock.secret)
 
 
 def test_a_lock_that_another_than_the_holder_lends_is_refused(tmp_path):
     with DataLock(tmp_path):
-        assert "Easel already works on" in take_in_child(tmp_path, os.getppid()).stderr
+        assert "Easel is already running on" in take_in_child(tmp_path, os.getppid()).stderr
 
 
 def test_the_holder_lends_to_its_own_children_only(tmp_path, monkeypatch):
     with another_process(tmp_path) as (pid, _, _):
-        monkeypatch.setenv(LENT_BY, str(pid))
+        monkeypatch.setenv(DELEGATED_BY, str(pid))
 
-        assert not is_lent(tmp_path)
-        with pytest.raises(StartupError, match="already works on"):
+        assert not is_delegated(tmp_path)
+        with pytest.raises(StartupError, match="already running on"):
             DataLock(tmp_path).acquire()
 
 
 @pytest.mark.parametrize("lender", ["", "0", "me", "-1", "99999999999999999999"])
 def test_a_lender_that_is_none_changes_nothing(tmp_path, monkeypatch, lender):
-    monkeypatch.setenv(LENT_BY, lender)
+    monkeypatch.setenv(DELEGATED_BY, lender)
 
     with DataLock(tmp_path):
         assert read_holder(tmp_path).pid == os.getpid()
@@ -242,7 +242,7 @@ def test_children_that_inherited_the_lock_keep_it_when_its_holder_dies(tmp_path)
 
 
 def journal(root):
-    return Journal(
+    return UpdateJournal(
         root=str(root), old="1", new="2", step="upgrade", reinstall=False, database=str(root / "easel.db"), backup=""
     )
 
@@ -250,7 +250,7 @@ def journal(root):
 def test_nobody_but_the_update_works_on_what_is_half_updated(tmp_path):
     write_journal(tmp_path, journal(tmp_path))
 
-    with pytest.raises(StartupError, match="update of Easel was cut short"):
+    with pytest.raises(StartupError, match="update of Easel was interrupted"):
         DataLock(tmp_path).acquire()
     assert read_holder(tmp_path) is None
     with DataLock(tmp_path, for_update=True):

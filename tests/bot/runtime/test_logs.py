@@ -230,7 +230,7 @@ def test_a_secret_in_a_url_is_hidden_too(set_up, screen):
 
 
 def test_a_secret_that_comes_up_later_is_hidden_from_then_on(set_up, screen):
-    set_up().add("late-canary")
+    set_up().add_secrets("late-canary")
     structlog.get_logger("bot.x").info("late-canary")
 
     assert "late-canary" not in screen.getvalue()
@@ -264,7 +264,7 @@ def test_handlers_of_libraries_blank_too(set_up):
     ],
 )
 def test_what_looks_like_a_token_is_blanked(text, hidden):
-    assert Redactor().text(text) == hidden
+    assert Redactor().redact_text(text) == hidden
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_what_looks_like_a_token_is_blanked(text, hidden):
     ],
 )
 def test_what_is_no_token_stays(text):
-    assert Redactor().text(text) == text
+    assert Redactor().redact_text(text) == text

@@ -7,7 +7,7 @@ from bot.runtime import shutdown
 
 
 async def test_a_task_that_swallows_a_cancel_is_cancelled_again(monkeypatch):
-    monkeypatch.setattr(shutdown, "AGAIN_S", 0.01)
+    monkeypatch.setattr(shutdown, "RECANCEL_INTERVAL_S", 0.01)
     swallowed = []
 
     async def deaf() -> None:
@@ -19,7 +19,7 @@ async def test_a_task_that_swallows_a_cancel_is_cancelled_again(monkeypatch):
     task = asyncio.create_task(deaf())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await shutdown.end([task])
+        await shutdown.cancel_tasks([task])
 
     assert task.cancelled()
     assert swallowed == [True]
@@ -29,5 +29,5 @@ async def test_what_has_ended_is_no_matter():
     task = asyncio.create_task(asyncio.sleep(0))
     await task
 
-    await shutdown.end([task])
-    await shutdown.end([])
+    await shutdown.cancel_tasks([task])
+    await shutdown.cancel_tasks([])

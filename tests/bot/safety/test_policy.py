@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from bot.error_texts import UNCHECKED
 from bot.errors import Blocked
-from bot.ports import Rules
-from bot.safety import Verdict, judged
-from bot.safety.policy import require_fit, verdict
+from bot.ports import SafetyRules
+from bot.safety import Verdict, apply_rules
+from bot.safety.policy import check_input_score, verdict
 from tests.fakes import make_done
 
 SHOW, SPOILER, BLOCK = Verdict.SHOW, Verdict.SPOILER, Verdict.BLOCK
 
 
 def rules(policy="block", *, admin=False):
-    return Rules(policy=policy, threshold=0.5, may_be_unchecked=admin)
+    return SafetyRules(policy=policy, threshold=0.5, may_be_unchecked=admin)
 
 
 def done_with(*scores):
-    [made] = make_done().pictures
-    return make_done(pictures=tuple(type(made)(**{**vars(made), "nsfw": score}) for score in scores))
+    [made] = make_done().images
+    return make_done(images=tuple(type(made)(**{**vars(made), "nsfw": score}) for score in scores))
 
 
 @pytest.mark.parametrize(
@@ -56,20 +56,20 @@ def test_an_admin_sees_what_nobody_could_check(policy, expected):
 
 
 def test_a_result_is_marked_picture_by_picture():
-    made = judged(done_with(0.1, 0.9), rules("spoiler"))
+    made = apply_rules(done_with(0.1, 0.9), rules("spoiler"))
 
-    assert [(one.is_spoiler, one.is_adult) for one in made.pictures] == [(False, False), (True, True)]
+    assert [(one.is_spoiler, one.is_adult) for one in made.images] == [(False, False), (True, True)]
     assert made.notes == ()
 
 
 def test_an_unchecked_result_says_so():
-    assert judged(done_with(None), rules(admin=True)).notes == (UNCHECKED,)
+    assert apply_rules(done_with(None), rules(admin=True)).notes == (UNCHECKED,)
 
 
 @pytest.mark.parametrize(("score", "reason"), [(0.9, "nsfw"), (None, "unchecked"), (math.nan, "unchecked")])
 def test_one_picture_that_may_not_be_shown_ends_the_job(score, reason):
     with pytest.raises(Blocked) as refused:
-        judged(done_with(0.1, score), rules())
+        apply_rules(done_with(0.1, score), rules())
 
     assert refused.value.reason == reason
 
@@ -77,15 +77,15 @@ def test_one_picture_that_may_not_be_shown_ends_the_job(score, reason):
 def test_without_rules_nothing_is_looked_at():
     done = done_with(None)
 
-    assert judged(done, None) is done
-    require_fit(None, None)
+    assert apply_rules(done, None) is done
+    check_input_score(None, None)
 
 
 @pytest.mark.parametrize(("score", "reason"), [(0.9, "picture"), (None, "unchecked")])
 def test_a_picture_to_start_from_is_held_to_the_same_rules(score, reason):
-    require_fit(rules(), 0.1)
+    check_input_score(rules(), 0.1)
 
     with pytest.raises(Blocked) as refused:
-        require_fit(rules(), score)
+        check_input_score(rules(), score)
 
     assert refused.value.reason == reason

@@ -3,12 +3,22 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
+from structlog.testing import capture_logs
 
 from bot.errors import ConfigError
-from bot.settings import Secrets, find_data_dir, make_data_dir, read_secrets, read_settings, settings_files
+from bot.settings import (
+    RenamedSetting,
+    Secrets,
+    find_data_dir,
+    log_renamed_settings,
+    make_data_dir,
+    read_secrets,
+    read_settings,
+    settings_files,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +33,8 @@ class Web:
 
 @dataclass(frozen=True, kw_only=True)
 class Queue:
+    renamed: ClassVar = {"max_waiting": "most"}
+
     most: int = 50
     lease_s: float = 60.0
     names: tuple[str, ...] = ()
@@ -33,6 +45,8 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
+    renamed: ClassVar = {"rounds": "steps", "uri": "repo"}
+
     tasks: tuple[str, ...]
     repo: str
     steps: int = 20
@@ -147,7 +161,7 @@ def test_a_wrong_text_of_a_variable_is_told_with_what_is_allowed(variable, text,
         ("EASEL_PORT", ["no setting has this name"]),
         ("EASEL_WEB", ["no setting has this name"]),
         ("EASEL_MODELS__FOX__STEPZ", ["Did you mean EASEL_MODELS__FOX__STEPS?"]),
-        ("EASEL_DISCORD_TOKEN", ["Tokens are no settings", "DISCORD_TOKEN"]),
+        ("EASEL_DISCORD_TOKEN", ["Tokens are not settings", "DISCORD_TOKEN"]),
     ],
 )
 def test_a_variable_that_no_setting_has_is_refused_with_the_nearest(write, variable, parts):
@@ -260,6 +274,99 @@ def test_a_mistyped_model_in_a_variable_is_told_with_the_nearest(write):
     (line,) = problems(write(FOX), EASEL_MODELS__FXO__STEPS="3")
 
     assert line == "EASEL_MODELS__FXO__STEPS: models.fxo lacks tasks, repo. Did you mean models.fox?"
+
+
+# ---------------------------------------------------------------- renamed settings
+
+
+def read_with_warnings(*files, **environ):
+    warnings: list[Any] = []
+    settings = read_settings(
+        {"web": Web, "queue": Queue}, model_type=Model, files=files, environ=environ, on_renamed=warnings.append
+    )
+    return settings, warnings
+
+
+def test_the_old_name_of_a_setting_still_works_with_a_warning_that_names_both(write):
+    path = write("[queue]\nmax_waiting = 7\n")
+
+    settings, warnings = read_with_warnings(path)
+
+    assert settings["queue"] == Queue(most=7)
+    assert warnings == [RenamedSetting(str(path), "queue.max_waiting", "queue.most")]
+    assert str(path) in warnings[0].sentence
+    assert "queue.max_waiting" in warnings[0].sentence
+    assert "queue.most" in warnings[0].sentence
+
+
+def test_each_old_name_is_logged_once():
+    renamed = [RenamedSetting("a.toml", "queue.max_waiting", "queue.most")] * 2
+
+    with capture_logs() as logged:
+        log_renamed_settings(renamed)
+
+    assert [(one["action"], one["log_level"], one["source"]) for one in logged] == [
+        ("setting_renamed", "warning", "a.toml")
+    ]
+    assert (logged[0]["old_name"], logged[0]["new_name"]) == ("queue.max_waiting", "queue.most")
+
+
+def test_the_old_name_of_a_variable_still_works(write):
+    settings, warnings = read_with_warnings(write(FOX), EASEL_QUEUE__MAX_WAITING="7", EASEL_MODELS__FOX__ROUNDS="3")
+
+    assert settings["queue"] == Queue(most=7)
+    assert settings["models"]["fox"].steps == 3
+    assert [(one.old, one.new) for one in warnings] == [
+        ("EASEL_MODELS__FOX__ROUNDS", "EASEL_MODELS__FOX__STEPS"),
+        ("EASEL_QUEUE__MAX_WAITING", "EASEL_QUEUE__MOST"),
+    ]
+
+
+def test_the_old_name_of_a_models_key_still_works_even_of_one_that_it_must_have(write):
+    settings, warnings = read_with_warnings(write("[models.fox]\ntasks = []\nuri = 'org/fox'\nrounds = 3\n"))
+
+    assert settings["models"]["fox"] == Model(tasks=(), repo="org/fox", steps=3)
+    assert [(one.old, one.new) for one in warnings] == [
+        ("models.fox.uri", "models.fox.repo"),
+        ("models.fox.rounds", "models.fox.steps"),
+    ]
+
+
+def test_an_old_name_wins_over_the_new_one_of_an_earlier_file_and_the_other_way_round(write):
+    shipped, own = write("[queue]\nmost = 50\n"), write("[queue]\nmax_waiting = 7\n", "own.toml")
+
+    assert read(shipped, own)["queue"].most == 7
+    assert read(own, shipped)["queue"].most == 50
+    assert read(own, EASEL_QUEUE__MOST="8")["queue"].most == 8
+
+
+@pytest.mark.parametrize("text", ["max_waiting = 7\nmost = 8", "most = 8\nmax_waiting = 7"])
+def test_both_names_in_one_file_are_refused(write, text):
+    path = write(f"[queue]\n{text}\n")
+
+    (line,) = problems(path)
+
+    assert (
+        line == f"{path}: queue.max_waiting is the old name of queue.most, which is also set: delete queue.max_waiting."
+    )
+
+
+def test_both_names_as_variables_are_refused():
+    (line,) = problems(EASEL_QUEUE__MAX_WAITING="7", EASEL_QUEUE__MOST="8")
+
+    assert line == (
+        "EASEL_QUEUE__MAX_WAITING is the old name of EASEL_QUEUE__MOST, which is also set: "
+        "delete EASEL_QUEUE__MAX_WAITING."
+    )
+
+
+def test_a_wrong_value_of_an_old_name_is_reported_under_that_name(write):
+    path = write("[queue]\nmax_waiting = 'x'\n")
+
+    in_a_file, in_a_variable = problems(path, EASEL_QUEUE__MAX_WAITING="y")
+
+    assert in_a_file == f"{path}: queue.max_waiting is \u201cx\u201d, but must be a whole number of at least 0."
+    assert in_a_variable == "EASEL_QUEUE__MAX_WAITING is \u201cy\u201d, but must be a whole number of at least 0."
 
 
 # ---------------------------------------------------------------- the data directory

@@ -34,8 +34,8 @@ def path(tmp_path):
 def test_what_is_set_is_read_and_all_else_stays(path):
     overlay = Overlay(path)
     overlay.set_model("fox", {"enabled": True, "default_for": ("text-to-image",)})
-    overlay.set("web", "host", "0.0.0.0")
-    overlay.set("discord", "admins", ["1"])
+    overlay.set_value("web", "host", "0.0.0.0")
+    overlay.set_value("discord", "admins", ["1"])
     overlay.save()
 
     read = tomllib.loads(path.read_text())
@@ -48,9 +48,30 @@ def test_what_is_set_is_read_and_all_else_stays(path):
     assert path.with_name("config.toml.bak").read_text() == OWN
 
 
+def test_a_key_that_is_written_replaces_its_old_name(path):
+    path.write_text("[models.mine]\nseen_mb = 10\nparts_mb = { unet = 1 }\nsteps = 3\n")
+    overlay = Overlay(path)
+    overlay.set_model(
+        "mine", {"image_cache_mb": 20}, renamed={"seen_mb": "image_cache_mb", "parts_mb": "components_mb"}
+    )
+    overlay.save()
+
+    mine = tomllib.loads(path.read_text())["models"]["mine"]
+    assert mine == {"image_cache_mb": 20, "parts_mb": {"unet": 1}, "steps": 3}
+
+
+def test_a_key_that_is_written_replaces_its_old_name_in_dotted_keys_too(path):
+    path.write_text("models.mine.seen_mb = 10\nmodels.mine.steps = 3\n")
+    overlay = Overlay(path)
+    overlay.set_model("mine", {"image_cache_mb": 20}, renamed={"seen_mb": "image_cache_mb"})
+    overlay.save()
+
+    assert tomllib.loads(path.read_text())["models"]["mine"] == {"image_cache_mb": 20, "steps": 3}
+
+
 def test_what_changes_nothing_writes_nothing(path):
     overlay = Overlay(path)
-    overlay.set("web", "port", 9000)
+    overlay.set_value("web", "port", 9000)
     overlay.set_model("mine", {"repo": "/models/mine"})
     overlay.save()
 
@@ -62,7 +83,7 @@ def test_models_and_keys_are_taken_away(path):
     overlay = Overlay(path)
     overlay.remove_model("mine")
     overlay.remove_model("never there")
-    overlay.unset("quota", "daily_device_seconds")
+    overlay.remove_value("quota", "daily_device_seconds")
     overlay.save()
 
     read = tomllib.loads(path.read_text())
@@ -85,11 +106,15 @@ def test_other_ways_to_write_it_are_understood(tmp_path, text):
 def test_a_new_file_says_what_it_is(tmp_path):
     path = tmp_path / "sub" / "config.toml"
     overlay = Overlay(path)
-    overlay.set("web", "port", 1)
+    overlay.set_value("web", "port", 1)
     overlay.save()
 
     assert path.read_text().startswith("# Your own settings")
-    assert (overlay.get("web", "port"), overlay.get("web", "host"), overlay.get("none", "x")) == (1, None, None)
+    assert (overlay.get_value("web", "port"), overlay.get_value("web", "host"), overlay.get_value("none", "x")) == (
+        1,
+        None,
+        None,
+    )
 
 
 def test_a_file_that_is_no_toml_is_told_and_left(path):

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from bot.chat.buttons import buttons_of
+from bot.chat.buttons import offered_buttons
 from bot.errors import (
+    ImageGone,
     InvalidOption,
     JobNotFound,
     NotCancellable,
     NotYours,
-    PictureGone,
     QueueFull,
 )
-from bot.jobs import BY_BOT, ImageRef, JobState, Picture, Result
+from bot.jobs import BY_BOT, ImageRef, JobState, Result, StoredImage
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
-from bot.prompts.resolver import Wording
+from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
 from bot.usecases import ChatUseCases
@@ -66,7 +66,7 @@ async def painted(house, *, owner=ANN, pictures=(b"one", b"two"), size=(256, 128
     made = []
     for data in pictures:
         image = await upload(house, owner, data, *size)
-        made.append(Picture(id=image.id, media_type="image/png", width=size[0], height=size[1]))
+        made.append(StoredImage(id=image.id, media_type="image/png", width=size[0], height=size[1]))
     plain = {"options": OPTIONS, "state": JobState.DELIVERED, "result": Result(media=tuple(made), seed=7)}
     job = make_job(owner=owner.id, **{**plain, **overrides})
     house.store.add(job)
@@ -88,7 +88,7 @@ async def answered(house, *, command="ask", text="a red one", owner=ANN, **overr
 
 def accepted(house):
     """What the last request asked the store for."""
-    (new,) = house.store.called("accept")[-1].jobs
+    (new,) = house.store.called("accept_jobs")[-1].jobs
     return new
 
 
@@ -108,7 +108,9 @@ async def test_a_reroll_is_the_same_with_another_seed_and_the_pressers_own(house
 
 async def test_a_reroll_draws_anew_and_a_variation_keeps_the_pictures_own_prompt(house, chat, tmp_path):
     (tmp_path / "animal.txt").write_text("\n".join(f"animal{n}" for n in range(1000)))
-    house.wording = Wording(styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path))
+    house.wording = PromptResolver(
+        styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path)
+    )
     chat = replace(chat, jobs=house.build())
     drawn = {"prompt": "ink a fox", "prompts": ["ink a fox", "ink a cat"]}
     asked = {"prompt": "a __animal__", "negative_prompt": "fog", "style": "ink"}
@@ -135,8 +137,8 @@ async def test_a_reroll_of_what_began_with_a_picture_shares_it_and_keeps_its_siz
     assert new.images == (replace(photo, author="ann"),)
     assert (new.options["strength"], new.options["width"], new.options["height"]) == (0.4, 256, 128)
     assert ("bob", photo.id) in house.media.pictures
-    assert house.media.called("write") == []
-    assert len(house.media.called("add")) == 3
+    assert house.media.called("write_file") == []
+    assert len(house.media.called("add_upload")) == 3
 
 
 async def test_a_failed_job_can_be_tried_again(house, chat):
@@ -234,7 +236,7 @@ async def test_a_question_about_an_answer_is_about_the_same_picture_at_any_depth
         assert [image.id for image in ticket.job.images] == [photo]
         job = ticket.job
 
-    assert len(house.media.called("add")) == 1
+    assert len(house.media.called("add_upload")) == 1
 
 
 async def test_an_edit_takes_the_picture_and_the_instruction(house, chat):
@@ -289,15 +291,15 @@ async def test_a_picture_that_is_gone_is_told_in_a_sentence(house, chat):
     house.media.files.clear()
 
     for going_on in (chat.vary, chat.upscale):
-        with pytest.raises(PictureGone):
+        with pytest.raises(ImageGone):
             await going_on(ANN, ORIGIN, job.id)
-    with pytest.raises(PictureGone):
+    with pytest.raises(ImageGone):
         await chat.ask(ANN, ORIGIN, job.id, "what?")
-    with pytest.raises(PictureGone):
-        await chat.original(ANN, job.id)
-    with pytest.raises(PictureGone):
+    with pytest.raises(ImageGone):
+        await chat.read_originals(ANN, job.id)
+    with pytest.raises(ImageGone):
         await chat.ask(ANN, ORIGIN, job.id, "what?", number=9)
-    assert house.store.called("accept") == []
+    assert house.store.called("accept_jobs") == []
 
 
 async def test_an_unknown_job_is_not_found(chat):
@@ -307,7 +309,7 @@ async def test_an_unknown_job_is_not_found(chat):
 
 async def test_the_pressers_limits_hold(house, chat):
     job = await painted(house)
-    house.store.failures["accept"] = [QueueFull(limit=1, retry_after_s=3)]
+    house.store.failures["accept_jobs"] = [QueueFull(limit=1, retry_after_s=3)]
 
     with pytest.raises(QueueFull):
         await chat.reroll(BOB, ORIGIN, job.id)
@@ -324,7 +326,7 @@ async def test_the_same_press_gives_the_same_job_whatever_has_become_of_the_old_
     (again,) = await chat.vary(BOB, ORIGIN, job.id, key="discord:interaction:1")
 
     assert again.job.id == first.job.id
-    assert len(house.store.called("accept")) == 1
+    assert len(house.store.called("accept_jobs")) == 1
 
 
 async def test_two_presses_at_once_give_one_job(house, chat):
@@ -347,26 +349,26 @@ async def test_another_press_gives_another_job(house, chat):
 async def test_originals_are_for_whoever_sees_the_message(house, chat):
     job = await painted(house)
 
-    assert [file.data for file in await chat.original(BOB, job.id)] == [b"one", b"two"]
+    assert [file.data for file in await chat.read_originals(BOB, job.id)] == [b"one", b"two"]
 
 
 async def test_a_message_leads_to_its_job(house, chat, outbox):
     job = await painted(house)
     outbox.known[job.id] = job
-    await chat.note(job, "discord", "5:6")
+    await chat.remember_message(job, "discord", "5:6")
 
-    assert await chat.of_message("discord", "5:6") == job
-    assert await chat.of_message("telegram", "5:6") is None
+    assert await chat.job_of_message("discord", "5:6") == job
+    assert await chat.job_of_message("telegram", "5:6") is None
 
 
 async def test_pictures_of_a_job_can_be_used_in_ones_own_command(house, chat):
     made, asked = await painted(house), await answered(house)
 
-    assert await chat.pictures_for(BOB, made.id) == tuple(
+    assert await chat.share_images(BOB, made.id) == tuple(
         ImageRef(media_id(one), author=BY_BOT) for one in (b"one", b"two")
     )
     anns = tuple(replace(image, author="ann") for image in asked.images)
-    assert await chat.pictures_for(BOB, asked.id) == anns == await chat.pictures_of(asked)
+    assert await chat.share_images(BOB, asked.id) == anns == await chat.images_of(asked)
     assert {media for owner, media in house.media.pictures if owner == "bob"} == {
         media_id(b"one"),
         media_id(b"two"),
@@ -378,26 +380,26 @@ async def test_only_its_person_may_cancel_a_job(house, chat):
     job = make_job()
     house.store.add(job)
     with pytest.raises(NotYours):
-        await chat.cancel(BOB, job.id)
-    ticket = await chat.cancel(ANN, job.id)
+        await chat.cancel_job(BOB, job.id)
+    ticket = await chat.cancel_job(ANN, job.id)
 
     assert ticket.job.state is JobState.CANCELLED
     with pytest.raises(JobNotFound):
-        await chat.cancel(ANN, "a" * 16)
+        await chat.cancel_job(ANN, "a" * 16)
 
 
 async def test_what_is_done_cannot_be_cancelled(house, chat):
     job = await painted(house)
 
     with pytest.raises(NotCancellable):
-        await chat.cancel(ANN, job.id)
+        await chat.cancel_job(ANN, job.id)
 
 
 async def test_only_its_person_may_delete_a_job_and_nobody_learns_whose_it_is(house, chat):
     job = await painted(house)
     with pytest.raises(JobNotFound):
-        await chat.delete(BOB, job.id)
-    deleted = await chat.delete(ANN, job.id)
+        await chat.delete_job(BOB, job.id)
+    deleted = await chat.delete_job(ANN, job.id)
 
     assert deleted == job
     assert job.id not in house.store.jobs
@@ -406,7 +408,7 @@ async def test_only_its_person_may_delete_a_job_and_nobody_learns_whose_it_is(ho
 async def test_deleting_a_running_job_stops_it(house, chat):
     job = make_job(state=JobState.RUNNING)
     house.store.add(job)
-    await chat.delete(ANN, job.id)
+    await chat.delete_job(ANN, job.id)
 
     assert house.interrupted == [job.id]
 
@@ -422,7 +424,7 @@ async def test_every_button_that_is_offered_does_something(house, chat):
         await answered(house, command="describe", text="a fox\na red fox"),
     ]
     for job in jobs:
-        for button in buttons_of(job, house.models):
+        for button in offered_buttons(job, house.models):
             match button.action:
                 case "reroll" | "vary" | "upscale":
                     assert await getattr(chat, button.action)(BOB, ORIGIN, job.id)
@@ -431,8 +433,8 @@ async def test_every_button_that_is_offered_does_something(house, chat):
                 case "pick":
                     assert await chat.pick(BOB, ORIGIN, job.id, button.number)
                 case "original":
-                    assert await chat.original(BOB, job.id)
+                    assert await chat.read_originals(BOB, job.id)
                 case "delete":
-                    assert await chat.delete(ANN, job.id)
+                    assert await chat.delete_job(ANN, job.id)
                 case action:
                     pytest.fail(f"{action} under a finished job")

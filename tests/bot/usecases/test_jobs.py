@@ -22,13 +22,13 @@ from bot.errors import (
     UnknownCommand,
 )
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import Models
-from bot.ports import DeviceStatus, Lane, Measured, Progress
-from bot.prompts.resolver import Wording
+from bot.models import ModelRegistry
+from bot.ports import DeviceStatus, FairShareLane, Measurement, Progress
+from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
 from bot.queue.pricing import Rates
-from bot.queue.progress import Events
+from bot.queue.progress import ProgressBus
 from bot.safety import BlockedWords, SafetySettings
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases import JobUseCases, Moderation, Request
@@ -47,7 +47,7 @@ from tests.fakes import (
     make_result,
     media_id,
 )
-from tests.moderation import Here, Unmoderated
+from tests.moderation import FakeClassifierAvailability, Unmoderated
 
 ANN, BOB = make_person(), make_person(id="bob", name="Bob")
 STEP = Progress(step=1, steps=4)
@@ -61,14 +61,14 @@ class House:
     """The use cases and all that they work with; `woken` and `interrupted` are what the dispatcher was told."""
 
     def __init__(self):
-        self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), Events(), Rates()
+        self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), ProgressBus(), Rates()
         self.people: Any = FakePeople()
-        self.models = Models({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
+        self.models = ModelRegistry({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
         self.woken, self.interrupted = [], []
         self.devices = [make_device()]
         self.wakes = 0
         self.quota = QuotaSettings()
-        self.wording, self.moderation = Wording(), cast("Moderation", Unmoderated())
+        self.wording, self.moderation = PromptResolver(), cast("Moderation", Unmoderated())
         self.jobs = self.build()
 
     def build(self, secret=b"secret"):
@@ -79,7 +79,7 @@ class House:
             people=self.people,
             models=self.models,
             rates=self.rates,
-            events=self.events,
+            progress_bus=self.events,
             moderation=self.moderation,
             queue=QueueSettings(),
             quota=self.quota,
@@ -87,7 +87,7 @@ class House:
             interrupt=self.interrupted.append,
             devices=lambda: self.devices,
             secret=secret,
-            wording=self.wording,
+            prompt_resolver=self.wording,
         )
 
     def wake(self, job_ids):
@@ -96,17 +96,23 @@ class House:
 
     def run(self, job):
         self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=JobState.RUNNING, attempt=1)
-        self.events.changed(job.id)
+        self.events.publish_change(job.id)
 
     def finish(self, job, state=JobState.DELIVERED):
         result = make_result() if state is JobState.DELIVERED else None
         self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=state, result=result)
-        self.events.changed(job.id)
+        self.events.publish_change(job.id)
 
-    def measure(self, seconds, rows=1):
-        self.rates.learn(
-            Measured(
-                device="cpu", model="fox-diffusion", dtype="f", shape="512x512", rows=rows, what="step", seconds=seconds
+    def measure(self, seconds, batch_size=1):
+        self.rates.add_measurement(
+            Measurement(
+                device="cpu",
+                model="fox-diffusion",
+                dtype="f",
+                shape="512x512",
+                batch_size=batch_size,
+                what="step",
+                seconds=seconds,
             )
         )
 
@@ -121,7 +127,7 @@ def make_request(prompt="a fox", **overrides):
 
 
 async def upload(house, person=ANN, data=b"photo", width=640, height=320):
-    await house.media.add(person.id, Media(data, "image/png"), width=width, height=height, parameters=None)
+    await house.media.add_upload(person.id, Media(data, "image/png"), width=width, height=height, parameters=None)
     return ImageRef(media_id(data))
 
 
@@ -160,8 +166,8 @@ async def test_a_seed_is_drawn_when_none_is_given(house):
 async def test_what_is_stored_tells_search_and_delivery_what_they_need(house):
     await house.jobs.submit(ANN, make_request(wants_delivery=True, parent="abcd"))
 
-    (new,) = house.store.called("accept")[0].jobs
-    assert (new.needle, new.wants_delivery, new.parent, new.estimate_s) == ("a fox", True, "abcd", 10.0)
+    (new,) = house.store.called("accept_jobs")[0].jobs
+    assert (new.search_text, new.wants_delivery, new.parent, new.estimate_s) == ("a fox", True, "abcd", 10.0)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,7 @@ async def test_what_cannot_be_done_is_refused_and_nothing_is_stored(house, reque
     with pytest.raises(refusal):
         await house.jobs.submit(ANN, request_)
 
-    assert not house.store.called("accept")
+    assert not house.store.called("accept_jobs")
     assert house.woken == []
 
 
@@ -231,7 +237,7 @@ async def test_the_allowance_is_the_persons_own_or_the_houses(house, person, hou
 
     await house.build().submit(person, make_request())
 
-    assert house.store.called("accept")[0].limits.daily_s == limit
+    assert house.store.called("accept_jobs")[0].limits.daily_s == limit
 
 
 # ---------------------------------------------------------------- the same request twice
@@ -305,7 +311,7 @@ async def test_a_confirmed_quote_comes_again_when_its_model_is_gone_but_only_to_
 async def test_a_parent_must_be_ones_own_where_only_ones_own_are_seen(house, is_own):
     parent = make_job(owner="bob")
     house.store.add(parent)
-    request = make_request(parent=parent.id, is_parent_own=is_own)
+    request = make_request(parent=parent.id, requires_own_parent=is_own)
     if is_own:
         with pytest.raises(JobNotFound):
             await house.jobs.submit(ANN, request)
@@ -414,7 +420,7 @@ async def test_a_quote_tells_count_cost_and_time_and_stores_nothing(house):
     quote = await house.jobs.quote(ANN, make_request("a {red|blue|green} fox"))
 
     assert (quote.jobs, quote.cost, quote.eta_s) == (3, 30.0, 15.0)
-    assert not house.store.called("accept")
+    assert not house.store.called("accept_jobs")
 
 
 async def test_several_combinations_without_a_quote_are_refused_with_their_number(house):
@@ -443,12 +449,14 @@ async def test_confirmed_combinations_become_one_batch(house):
     assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
     assert len({ticket.job.batch for ticket in tickets}) == 1
     assert len({ticket.job.options["seed"] for ticket in tickets}) == 1
-    assert len(house.store.called("accept")) == 1
+    assert len(house.store.called("accept_jobs")) == 1
 
 
 async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp_path):
     (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
-    house.wording = Wording(styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path))
+    house.wording = PromptResolver(
+        styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path)
+    )
     house.jobs = house.build()
     request = make_request("a {red|blue} __animal__", is_confirmed=True, options={
         "prompt": "a {red|blue} __animal__", "style": "ink", "seed": 7, "count": 3,
@@ -464,7 +472,7 @@ async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp
 
 async def test_what_is_drawn_is_judged_before_it_is_accepted(house, tmp_path):
     (tmp_path / "food.txt").write_text("broccoli\n")
-    house.wording = Wording(wildcards=WildcardFolder(tmp_path))
+    house.wording = PromptResolver(wildcards=WildcardFolder(tmp_path))
     house.moderation = moderated("broccoli")
     house.jobs = house.build()
 
@@ -477,7 +485,7 @@ async def test_what_is_drawn_is_judged_before_it_is_accepted(house, tmp_path):
 def moderated(*words):
     """Only words are looked at."""
     nothing: Any = None
-    here: Any = Here()
+    here: Any = FakeClassifierAvailability()
     rules = SafetySettings(blocked_words=words)
     return Moderation(spaces=nothing, people=nothing, classifier=here, settings=rules, words=BlockedWords(words))
 
@@ -563,7 +571,7 @@ async def test_an_old_quote_is_refused(house, monkeypatch):
 
 
 async def test_a_queued_job_has_a_place_and_a_time(house):
-    house.store.view = replace(house.store.view, own_ahead=2, person=Lane(vtime=0.0, backlog=3), mean_s=10.0)
+    house.store.view = replace(house.store.view, own_ahead=2, person=FairShareLane(vtime=0.0, backlog=3), mean_s=10.0)
 
     (ticket,) = await house.jobs.submit(ANN, make_request())
 
@@ -573,30 +581,30 @@ async def test_a_queued_job_has_a_place_and_a_time(house):
 async def test_a_running_job_has_the_time_that_its_steps_leave(house):
     job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
     house.store.add(job)
-    house.events.progressed(job.id, STEP)
+    house.events.publish_progress(job.id, STEP)
 
-    ticket = await house.jobs.get(ANN, job.id)
+    ticket = await house.jobs.get_ticket(ANN, job.id)
 
     assert (ticket.position, ticket.eta_s, ticket.progress) == (None, 7.5, STEP)
 
 
 async def test_a_running_job_takes_longer_beside_others(house):
-    house.models.learn("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(running=4, places=16)]
+    house.models.set_capabilities("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=4, slots=16)]
     house.measure(1.0)
-    house.measure(1.6, rows=4)
+    house.measure(1.6, batch_size=4)
     job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
     house.store.add(job)
-    house.events.progressed(job.id, STEP)
+    house.events.publish_progress(job.id, STEP)
 
-    assert (await house.jobs.get(ANN, job.id)).eta_s == 1.6 * 7.5
+    assert (await house.jobs.get_ticket(ANN, job.id)).eta_s == 1.6 * 7.5
 
 
 async def test_a_queued_job_that_finds_a_place_beside_others_only_takes_as_long_as_it_runs(house):
-    house.models.learn("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(running=3, places=16)]
+    house.models.set_capabilities("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(running=3, slots=16)]
     house.measure(1.0)
-    house.measure(1.5, rows=4)
+    house.measure(1.5, batch_size=4)
     house.store.view = replace(house.store.view, running=3)
 
     (ticket,) = await house.jobs.submit(ANN, make_request())
@@ -605,10 +613,10 @@ async def test_a_queued_job_that_finds_a_place_beside_others_only_takes_as_long_
 
 
 async def test_a_quote_knows_that_a_persons_jobs_share_passes(house):
-    house.models.learn("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(places=16)]
+    house.models.set_capabilities("fox-diffusion", {"rows": 8})
+    house.devices = [make_device(slots=16)]
     house.measure(1.0)
-    house.measure(1.2, rows=2)
+    house.measure(1.2, batch_size=2)
 
     quote = await house.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
 
@@ -618,16 +626,16 @@ async def test_a_quote_knows_that_a_persons_jobs_share_passes(house):
 async def test_time_left_is_never_below_nothing(house):
     job = make_job(state=JobState.RUNNING)
     house.store.add(job)
-    house.events.progressed(job.id, Progress(step=9, steps=4))
+    house.events.publish_progress(job.id, Progress(step=9, steps=4))
 
-    assert (await house.jobs.get(ANN, job.id)).eta_s == 0.0
+    assert (await house.jobs.get_ticket(ANN, job.id)).eta_s == 0.0
 
 
 async def test_a_finished_job_has_neither_place_nor_time(house):
     job = make_job(state=JobState.DELIVERED, result=make_result())
     house.store.add(job)
 
-    ticket = await house.jobs.get(ANN, job.id)
+    ticket = await house.jobs.get_ticket(ANN, job.id)
 
     assert (ticket.position, ticket.eta_s, ticket.progress) == (None, None, None)
 
@@ -637,21 +645,21 @@ async def test_somebody_elses_job_is_not_found(house):
     house.store.add(job)
 
     with pytest.raises(JobNotFound):
-        await house.jobs.get(BOB, job.id)
+        await house.jobs.get_ticket(BOB, job.id)
 
 
 async def test_a_page_holds_ones_own_jobs(house):
     mine, other = make_job(), make_job(owner="bob")
     house.store.add(mine, other)
 
-    tickets, following = await house.jobs.page(ANN)
+    tickets, following = await house.jobs.list_tickets(ANN)
 
     assert [ticket.job.id for ticket in tickets] == [mine.id]
     assert following is None
 
 
 async def kinds(house, job, person=ANN):
-    return [(event.kind, event.ticket.job.state) async for event in house.jobs.follow(person, job.id)]
+    return [(event.kind, event.ticket.job.state) async for event in house.jobs.follow_job(person, job.id)]
 
 
 async def test_a_follower_of_a_finished_job_gets_its_state_and_its_result(house):
@@ -678,7 +686,7 @@ async def test_a_follower_sees_every_state_and_then_the_result(house):
 
     house.run(job)
     await asyncio.sleep(0.005)
-    house.events.progressed(job.id, STEP)
+    house.events.publish_progress(job.id, STEP)
     await asyncio.sleep(0.005)
     house.finish(job)
 
@@ -694,9 +702,9 @@ async def test_a_follower_sees_every_state_and_then_the_result(house):
 async def test_a_job_that_ends_between_the_two_looks_is_not_missed(house):
     job = make_job()
     house.store.add(job)
-    first_look = house.store.gates["get"] = asyncio.Event()
+    first_look = house.store.gates["get_job"] = asyncio.Event()
     following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.store.called("get"))
+    await eventually(lambda: house.store.called("get_job"))
 
     house.finish(job)
     first_look.set()
@@ -708,8 +716,8 @@ async def test_a_job_that_ends_between_the_two_looks_is_not_missed(house):
 async def test_a_job_that_ends_during_the_second_look_is_not_missed(house):
     job = make_job()
     house.store.add(job)
-    house.store.gates["get"] = asyncio.Event()
-    house.store.gates["get"].set()
+    house.store.gates["get_job"] = asyncio.Event()
+    house.store.gates["get_job"].set()
     following = asyncio.create_task(kinds(house, job))
     await eventually(lambda: house.events.is_watched(job.id))
 
@@ -726,13 +734,13 @@ async def test_progress_comes_at_most_twice_a_second_and_the_latest_wins(house, 
     seen = []
 
     async def follow():
-        async for event in house.jobs.follow(ANN, job.id):
+        async for event in house.jobs.follow_job(ANN, job.id):
             seen.append(event.ticket.progress)
 
     following = asyncio.create_task(follow())
     await eventually(lambda: seen)
     for number in range(1, 5):
-        house.events.progressed(job.id, Progress(step=number, steps=4))
+        house.events.publish_progress(job.id, Progress(step=number, steps=4))
         await asyncio.sleep(0.005)
     await eventually(lambda: len(seen) == 3)
     house.finish(job)
@@ -747,7 +755,7 @@ async def test_a_result_does_not_wait_for_the_next_preview(house, monkeypatch):
     house.store.add(job)
     following = asyncio.create_task(kinds(house, job))
     await eventually(lambda: house.events.is_watched(job.id))
-    house.events.progressed(job.id, STEP)
+    house.events.publish_progress(job.id, STEP)
     await asyncio.sleep(0.005)
 
     house.finish(job)
@@ -759,9 +767,9 @@ async def test_a_result_does_not_wait_for_the_next_preview(house, monkeypatch):
 async def test_a_late_follower_starts_with_the_latest_progress(house):
     job = make_job(state=JobState.RUNNING)
     house.store.add(job)
-    house.events.progressed(job.id, STEP)
+    house.events.publish_progress(job.id, STEP)
 
-    async with aclosing(house.jobs.follow(ANN, job.id)) as events:
+    async with aclosing(house.jobs.follow_job(ANN, job.id)) as events:
         first, second = await anext(events), await anext(events)
 
     assert (first.kind, first.ticket.progress, second.kind) == ("state", STEP, "progress")
@@ -771,7 +779,7 @@ async def test_a_follower_that_leaves_is_no_longer_watching(house):
     job = make_job()
     house.store.add(job)
 
-    async with aclosing(house.jobs.follow(ANN, job.id)) as events:
+    async with aclosing(house.jobs.follow_job(ANN, job.id)) as events:
         await anext(events)
 
     assert not house.events.is_watched(job.id)
@@ -790,7 +798,7 @@ async def test_following_somebody_elses_job_fails_before_anything_is_told(house)
 async def test_waiting_gives_the_finished_job(house):
     job = make_job()
     house.store.add(job)
-    waiting = asyncio.create_task(house.jobs.wait(ANN, job.id))
+    waiting = asyncio.create_task(house.jobs.wait_for_job(ANN, job.id))
     await eventually(lambda: house.events.is_watched(job.id))
 
     house.finish(job)
@@ -807,7 +815,7 @@ async def test_a_queued_job_is_cancelled_at_once(house):
     following = asyncio.create_task(kinds(house, job))
     await eventually(lambda: house.events.is_watched(job.id))
 
-    ticket = await house.jobs.cancel(ANN, job.id)
+    ticket = await house.jobs.cancel_job(ANN, job.id)
 
     assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.CANCELLED, True)
     assert (await following)[-1] == ("error", JobState.CANCELLED)
@@ -818,7 +826,7 @@ async def test_the_chat_hears_of_a_cancelled_queued_job_at_once(house):
     job = make_job()
     house.store.add(job)
 
-    await house.jobs.cancel(ANN, job.id)
+    await house.jobs.cancel_job(ANN, job.id)
 
     assert house.wakes == 1
 
@@ -827,7 +835,7 @@ async def test_a_running_job_is_interrupted(house):
     job = make_job(state=JobState.RUNNING)
     house.store.add(job)
 
-    ticket = await house.jobs.cancel(ANN, job.id)
+    ticket = await house.jobs.cancel_job(ANN, job.id)
 
     assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.RUNNING, True)
     assert house.interrupted == [job.id]
@@ -838,7 +846,7 @@ async def test_a_finished_job_cannot_be_cancelled(house):
     house.store.add(job)
 
     with pytest.raises(NotCancellable):
-        await house.jobs.cancel(ANN, job.id)
+        await house.jobs.cancel_job(ANN, job.id)
 
 
 async def test_somebody_elses_job_cannot_be_cancelled(house):
@@ -846,7 +854,7 @@ async def test_somebody_elses_job_cannot_be_cancelled(house):
     house.store.add(job)
 
     with pytest.raises(JobNotFound):
-        await house.jobs.cancel(BOB, job.id)
+        await house.jobs.cancel_job(BOB, job.id)
 
     assert house.store.state(job) is JobState.QUEUED
 
@@ -856,4 +864,4 @@ async def test_a_closing_house_still_cancels(house):
     house.store.add(job)
     house.jobs.is_closing = True
 
-    assert (await house.jobs.cancel(ANN, job.id)).job.state is JobState.CANCELLED
+    assert (await house.jobs.cancel_job(ANN, job.id)).job.state is JobState.CANCELLED

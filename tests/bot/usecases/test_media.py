@@ -1,13 +1,13 @@
 import pytest
 
-from bot.errors import MediaNotFound, PictureGone, TooLarge
+from bot.errors import ImageGone, MediaNotFound, TooLarge
 from bot.jobs import Media
-from bot.ports import CleanPicture
+from bot.ports import SanitizedImage
 from bot.settings.core import ImagesSettings
 from bot.usecases import MediaUseCases
 from tests.fakes import FakeMedia, FakePictures, make_person
 
-CLEAN = CleanPicture(media=Media(b"clean", "image/png"), width=8, height=4, parameters={"prompt": "a fox"})
+CLEAN = SanitizedImage(media=Media(b"clean", "image/png"), width=8, height=4, parameters={"prompt": "a fox"})
 ANN, BOB = make_person(), make_person(id="bob")
 
 
@@ -50,11 +50,11 @@ async def test_a_larger_one_is_refused_unseen(usecases, pictures):
 async def test_a_picture_is_its_owners(usecases):
     picture = await usecases.upload(ANN, b"as it came")
 
-    assert (await usecases.read(ANN, picture.id)).data == b"clean"
-    assert (await usecases.picture(ANN, picture.id)).id == picture.id
+    assert (await usecases.read_media(ANN, picture.id)).data == b"clean"
+    assert (await usecases.get_image(ANN, picture.id)).id == picture.id
 
 
-@pytest.mark.parametrize("look", ["read", "picture"])
+@pytest.mark.parametrize("look", ["read_media", "get_image"])
 async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
     picture = await usecases.upload(ANN, b"as it came")
 
@@ -65,11 +65,11 @@ async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
 async def test_a_picture_that_fits_goes_as_rendered(usecases):
     fox = Media(b"a fox", "image/png")
 
-    assert await usecases.fit(fox, 5) == (fox, False)
+    assert await usecases.fit_bytes(fox, 5) == (fox, False)
 
 
 async def test_a_picture_that_does_not_fit_is_made_smaller_and_that_is_told(usecases):
-    made, is_changed = await usecases.fit(Media(b"a fox", "image/png"), 4)
+    made, is_changed = await usecases.fit_bytes(Media(b"a fox", "image/png"), 4)
 
     assert (made, is_changed) == (Media(b"a fo", "image/webp"), True)
 
@@ -77,14 +77,18 @@ async def test_a_picture_that_does_not_fit_is_made_smaller_and_that_is_told(usec
 async def test_one_picture_needs_no_sheet(usecases):
     one, other = Media(b"one", "image/png"), Media(b"other", "image/png")
 
-    assert await usecases.grid([one]) is one
-    assert (await usecases.grid([one, other])).data == b"one+other"
+    assert await usecases.contact_sheet([one]) is one
+    assert (await usecases.contact_sheet([one, other])).data == b"one+other"
 
 
 async def test_a_kept_picture_can_become_somebody_elses_too(usecases):
     picture = await usecases.upload(ANN, b"as it came")
     shared = await usecases.share(BOB, picture.id)
 
-    assert (await usecases.picture(BOB, picture.id)).id == shared.id == picture.id
-    with pytest.raises(PictureGone):
+    assert (await usecases.get_image(BOB, picture.id)).id == shared.id == picture.id
+    with pytest.raises(ImageGone):
         await usecases.share(BOB, "0" * 64)
+
+
+def test_adapters_learn_how_large_an_upload_may_be(usecases):
+    assert usecases.max_upload_mb == 1

@@ -32,7 +32,7 @@ def make_operations(store, *states):
 
 
 async def test_a_house_with_a_database_and_a_worker_is_ready(store):
-    database, workers = await make_operations(store, "starting", "ready").readiness()
+    database, workers = await make_operations(store, "starting", "ready").check_readiness()
 
     assert database.is_ok
     assert workers.is_ok
@@ -41,23 +41,23 @@ async def test_a_house_with_a_database_and_a_worker_is_ready(store):
 
 @pytest.mark.parametrize("states", [(), ("starting",), ("restarting", "stopped")])
 async def test_a_house_without_a_worker_is_not_ready(store, states):
-    _, workers = await make_operations(store, *states).readiness()
+    _, workers = await make_operations(store, *states).check_readiness()
 
     assert not workers.is_ok
 
 
 async def test_a_house_whose_database_does_not_answer_is_not_ready(store):
-    store.failures["counts"] = [StorageBusy()]
+    store.failures["count_by_state"] = [StorageBusy()]
 
-    database, _ = await make_operations(store, "ready").readiness()
+    database, _ = await make_operations(store, "ready").check_readiness()
 
     assert (database.is_ok, "storage_busy" in database.sentence) == (False, True)
 
 
 async def test_figures_backup_and_check_go_through(store, tmp_path):
     operations = make_operations(store)
-    await operations.backup(tmp_path / "copy.db")
+    await operations.backup_database(tmp_path / "copy.db")
 
-    assert (await operations.counts())[JobState.QUEUED] == 1
+    assert (await operations.count_by_state())[JobState.QUEUED] == 1
     assert operations.maintenance.backups == [tmp_path / "copy.db"]
-    assert await operations.check() == ["One row is odd."]
+    assert await operations.check_database() == ["One row is odd."]

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.errors import InvalidOption, Unauthorized
+from bot.errors import InvalidOption, NotFound, Unauthorized
 from bot.jobs import JobState
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.ports import ApiKey, Usage
 from bot.usecases import people as people_module
 from bot.usecases.people import PeopleUseCases, next_day
@@ -22,13 +22,13 @@ class KeyPeople(FakePeople):
         self.stored = {}
         self.looked_up = []
 
-    async def identify(self, platform, account_id, name):
+    async def identify_account(self, platform, account_id, name):
         return make_person(id=f"{platform}-{account_id}", name=name)
 
-    async def local(self):
+    async def local_person(self):
         return make_person(id="local", name="You", is_local=True, is_admin=True)
 
-    async def by_name(self, name):
+    async def person_named(self, name):
         return make_person(id=name.casefold(), name=name)
 
     async def add_key(self, prefix, secret_hash, person, is_admin):
@@ -40,12 +40,24 @@ class KeyPeople(FakePeople):
         self.looked_up.append(prefix)
         return self.stored.get(prefix)
 
+    async def has_keys(self):
+        return bool(self.stored)
+
+    async def list_keys(self):
+        return [key for key, _ in self.stored.values()]
+
+    async def revoke_key(self, prefix):
+        if prefix not in self.stored:
+            raise NotFound("key", prefix)
+        key, _ = self.stored.pop(prefix)
+        return key
+
 
 class FakeLedger:
     def __init__(self):
         self.asked = []
 
-    async def usage(self, person_id, day):
+    async def daily_usage(self, person_id, day):
         self.asked.append((person_id, day))
         return Usage(used=3.0, reserved=2.0)
 
@@ -62,7 +74,7 @@ def ledger():
 
 @pytest.fixture
 def usecases(people, ledger, privacy, stopped):
-    return PeopleUseCases(people, ledger, privacy, Models({"fox": make_model(max_steps=50)}), stopped.extend)
+    return PeopleUseCases(people, ledger, privacy, ModelRegistry({"fox": make_model(max_steps=50)}), stopped.extend)
 
 
 @pytest.fixture
@@ -179,7 +191,7 @@ async def test_a_name_is_cleaned(usecases):
 
 
 async def test_the_quota_is_that_of_the_utc_day(usecases, ledger):
-    quota = await usecases.quota(make_person(), 600.0)
+    quota = await usecases.get_quota(make_person(), 600.0)
 
     assert (quota.limit, quota.used, quota.reserved) == (600.0, 3.0, 2.0)
     assert ledger.asked == [("ann", datetime.now(UTC).date().isoformat())]
@@ -202,7 +214,7 @@ def test_a_day_ends_at_midnight_utc(now, then):
 
 
 async def test_a_chats_person_has_a_clean_and_short_name(usecases):
-    person = await usecases.identify("discord", "7", " A\u202enn" + "x" * 100)
+    person = await usecases.identify_account("discord", "7", " A\u202enn" + "x" * 100)
 
     assert (person.id, len(person.name), person.name[:4]) == ("discord-7", 60, "Annx")
 
@@ -215,7 +227,7 @@ async def test_defaults_are_checked_like_the_options_that_they_stand_for(usecase
 
     assert kept == {"steps": 30, "guidance_scale": 3.5, "negative_prompt": "fog"}
     assert await usecases.clear_default(ann, "guidance") == {"steps": 30, "negative_prompt": "fog"}
-    assert await usecases.defaults(make_person(id="ben")) == {}
+    assert await usecases.get_defaults(make_person(id="ben")) == {}
 
 
 @pytest.mark.parametrize(
@@ -257,7 +269,22 @@ async def test_a_size_and_an_aspect_take_each_others_place(usecases):
 async def test_forgetting_somebody_stops_what_runs_for_them(usecases, store, stopped):
     running, waiting = make_job(state=JobState.RUNNING), make_job()
     store.add(running, waiting, make_job(owner="ben"))
-    await usecases.forget(make_person())
+    await usecases.forget_person(make_person())
 
     assert stopped == [running]
     assert [job.owner for job in store.jobs.values()] == ["ben"]
+
+
+async def test_keys_are_listed_until_they_are_revoked(usecases):
+    before = await usecases.has_keys()
+    key, _ = await usecases.create_key("Ann", is_admin=False)
+
+    assert (before, await usecases.has_keys()) == (False, True)
+    assert await usecases.list_keys() == [key]
+    assert await usecases.revoke_key(key.prefix) == key
+    assert await usecases.list_keys() == []
+
+
+async def test_an_unknown_key_cannot_be_revoked(usecases):
+    with pytest.raises(NotFound):
+        await usecases.revoke_key("abcd")

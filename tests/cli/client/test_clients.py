@@ -1,4 +1,4 @@
-"""The two ways to the house keep the same contract; and what only a server can do to a caller."""
+"""Both kinds of clients fulfil the same contract; and failures that only the HTTP client can meet."""
 
 import asyncio
 import json
@@ -9,21 +9,21 @@ from typing import ClassVar
 
 import pytest
 
-from adapters.cli.client import open as callers
-from adapters.cli.client.http import RemoteCaller
-from adapters.cli.client.open import open_caller, open_keeper
-from adapters.cli.client.types import Order
+from adapters.cli.client import open as clients
+from adapters.cli.client.http import HttpClient
+from adapters.cli.client.open import open_admin_client, open_job_client
+from adapters.cli.client.types import JobRequest
 from adapters.cli.error_output import Failure
 from bot.errors import EaselError, StartupError
 from bot.runtime.lock import DataLock, read_holder
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
 
-IMAGINE = Order(command="imagine", options={"prompt": "a red circle", "seed": 7, "count": 2})
+IMAGINE = JobRequest(command="imagine", options={"prompt": "a red circle", "seed": 7, "count": 2})
 
 
 @pytest.fixture(params=["local", "remote"])
-def way(request, data_dir):
+def mode(request, data_dir):
     if request.param == "local":
         yield "local"
         return
@@ -32,73 +32,75 @@ def way(request, data_dir):
 
 
 @pytest.fixture
-async def caller(way, composition):
-    async with open_caller(composition, composition.load(None)) as opened:
+async def client(mode, composition):
+    async with open_job_client(composition, composition.load(None)) as opened:
         yield opened
 
 
 @pytest.fixture
-async def keeper(way, composition):
-    async with open_keeper(composition, composition.load(None)) as opened:
+async def admin_client(mode, composition):
+    async with open_admin_client(composition, composition.load(None)) as opened:
         yield opened
 
 
 # ---------------------------------------------------------------- the contract
 
 
-async def test_a_job_is_followed_to_its_end_and_its_pictures_read(caller):
-    (job_id,) = await caller.submit(IMAGINE)
+async def test_a_job_is_followed_to_its_end_and_its_pictures_read(client):
+    (job_id,) = await client.submit_jobs(IMAGINE)
 
-    jobs = [job async for job in caller.follow(job_id)]
+    jobs = [job async for job in client.follow_job(job_id)]
 
     assert jobs[-1]["state"] == "delivered"
     assert {"state", "progress", "eta_s", "position"} <= jobs[0].keys()
-    assert [await caller.picture(media["id"]) for media in jobs[-1]["result"]["media"]] == [
+    assert [await client.read_image(media["id"]) for media in jobs[-1]["result"]["media"]] == [
         picture(7, 64, 64),
         picture(8, 64, 64),
     ]
 
 
-async def test_a_followed_job_ends_as_it_is_found_later(caller):
-    (job_id,) = await caller.submit(IMAGINE)
+async def test_a_followed_job_ends_as_it_is_found_later(client):
+    (job_id,) = await client.submit_jobs(IMAGINE)
 
-    *_, last = [job async for job in caller.follow(job_id)]
+    *_, last = [job async for job in client.follow_job(job_id)]
 
-    assert last == await caller.job(job_id)
+    assert last == await client.read_job(job_id)
 
 
-async def test_a_failing_job_ends_with_its_error(caller):
-    (job_id,) = await caller.submit(Order(command="imagine", options={"prompt": "fail"}))
+async def test_a_failing_job_ends_with_its_error(client):
+    (job_id,) = await client.submit_jobs(JobRequest(command="imagine", options={"prompt": "fail"}))
 
-    *_, last = [job async for job in caller.follow(job_id)]
+    *_, last = [job async for job in client.follow_job(job_id)]
 
     assert (last["state"], last["error"]["code"]) == ("failed", "engine_failed")
 
 
-async def test_a_cancelled_job_ends_as_cancelled(caller):
-    (job_id,) = await caller.submit(Order(command="imagine", options={"prompt": "slow"}))
+async def test_a_cancelled_job_ends_as_cancelled(client):
+    (job_id,) = await client.submit_jobs(JobRequest(command="imagine", options={"prompt": "slow"}))
 
-    async for job in caller.follow(job_id):
+    async for job in client.follow_job(job_id):
         if job["progress"]:
-            await caller.cancel(job_id)
+            await client.cancel_job(job_id)
 
     assert job["state"] == "cancelled"
 
 
-async def test_an_upload_can_be_asked_about(caller):
-    image = await caller.upload(picture(1, 32, 32))
-    (job_id,) = await caller.submit(Order(command="ask", options={"question": "what?"}, images=((image, ""),)))
+async def test_an_upload_can_be_asked_about(client):
+    image = await client.upload_image(picture(1, 32, 32))
+    (job_id,) = await client.submit_jobs(
+        JobRequest(command="ask", options={"question": "what?"}, images=((image, ""),))
+    )
 
-    *_, last = [job async for job in caller.follow(job_id)]
+    *_, last = [job async for job in client.follow_job(job_id)]
 
     assert last["result"]["text"] == "It is what?"
 
 
-async def test_combinations_take_a_quote(caller):
-    order = Order(command="imagine", options={"prompt": "a {red|blue|green} circle"})
+async def test_combinations_need_a_quote(client):
+    request = JobRequest(command="imagine", options={"prompt": "a {red|blue|green} circle"})
 
-    quoted = await caller.quote(order)
-    ids = await caller.submit(order, quoted.quote)
+    quoted = await client.quote_price(request)
+    ids = await client.submit_jobs(request, quoted.token)
 
     assert quoted.jobs == len(set(ids)) == 3
 
@@ -106,44 +108,44 @@ async def test_combinations_take_a_quote(caller):
 @pytest.mark.parametrize(
     ("code", "ask"),
     [
-        ("not_found", lambda caller: caller.job("aaaaaaaa")),
-        ("not_found", lambda caller: caller.picture("0" * 64)),
-        ("not_found", lambda caller: caller.cancel("aaaaaaaa")),
-        ("invalid_option", lambda caller: caller.submit(Order(command="imagine", options={"prompt": ""}))),
-        ("unsupported_media", lambda caller: caller.upload(b"no picture")),
-        ("too_large", lambda caller: caller.upload(b"0" * (10 * 2**20 + 1))),
+        ("not_found", lambda client: client.read_job("aaaaaaaa")),
+        ("not_found", lambda client: client.read_image("0" * 64)),
+        ("not_found", lambda client: client.cancel_job("aaaaaaaa")),
+        ("invalid_option", lambda client: client.submit_jobs(JobRequest(command="imagine", options={"prompt": ""}))),
+        ("unsupported_media", lambda client: client.upload_image(b"no picture")),
+        ("too_large", lambda client: client.upload_image(b"0" * (10 * 2**20 + 1))),
     ],
 )
-async def test_refusals_carry_the_same_code(caller, code, ask):
+async def test_refusals_carry_the_same_code(client, code, ask):
     with pytest.raises(EaselError) as refused:
-        await ask(caller)
+        await ask(client)
 
     assert refused.value.code == code
 
 
-async def test_keys_are_made_listed_and_ended(keeper):
-    made = await keeper.create_key("Ann", is_admin=True)
-    await keeper.create_key(None, is_admin=False)
-    ended = await keeper.revoke_key(made["prefix"])
-    listed = {key["prefix"]: key for key in await keeper.keys()}
+async def test_keys_are_created_listed_and_revoked(admin_client):
+    created = await admin_client.create_key("Ann", is_admin=True)
+    await admin_client.create_key(None, is_admin=False)
+    revoked = await admin_client.revoke_key(created["prefix"])
+    listed = {key["prefix"]: key for key in await admin_client.list_keys()}
 
-    assert made["key"].startswith(f"{made['prefix']}.")
-    assert (made["person"], made["admin"]) == ("Ann", True)
-    assert ended["revoked_at"]
+    assert created["key"].startswith(f"{created['prefix']}.")
+    assert (created["person"], created["admin"]) == ("Ann", True)
+    assert revoked["revoked_at"]
     assert len(listed) == 2
-    assert listed[made["prefix"]]["revoked_at"]
-    assert "key" not in listed[made["prefix"]]
+    assert listed[created["prefix"]]["revoked_at"]
+    assert "key" not in listed[created["prefix"]]
 
 
-async def test_an_unknown_key_cannot_be_ended(keeper):
+async def test_an_unknown_key_cannot_be_revoked(admin_client):
     with pytest.raises(EaselError) as refused:
-        await keeper.revoke_key("nobody/../x")
+        await admin_client.revoke_key("nobody/../x")
 
     assert refused.value.code == "not_found"
 
 
-async def test_a_backup_is_a_file(keeper, tmp_path):
-    await keeper.backup(tmp_path / "copy.db")
+async def test_a_backup_is_a_file(admin_client, tmp_path):
+    await admin_client.backup_database(tmp_path / "copy.db")
 
     assert (tmp_path / "copy.db").read_bytes().startswith(b"SQLite format 3")
 
@@ -151,26 +153,26 @@ async def test_a_backup_is_a_file(keeper, tmp_path):
 # ---------------------------------------------------------------- the same shapes
 
 
-async def test_both_ways_tell_a_job_in_the_same_words(composition, data_dir):
-    async with open_caller(composition, composition.load(None)) as local:
-        (job_id,) = await local.submit(IMAGINE)
-        *_, told = [job async for job in local.follow(job_id)]
+async def test_both_clients_return_the_same_job_body(composition, data_dir):
+    async with open_job_client(composition, composition.load(None)) as local:
+        (job_id,) = await local.submit_jobs(IMAGINE)
+        *_, first = [job async for job in local.follow_job(job_id)]
     with serving(data_dir):
-        async with open_caller(composition, composition.load(None)) as remote:
-            again = await remote.job(job_id)
+        async with open_job_client(composition, composition.load(None)) as remote:
+            again = await remote.read_job(job_id)
 
-    assert again == told
+    assert again == first
 
 
-async def test_both_ways_tell_a_key_in_the_same_words(composition, data_dir):
-    async with open_keeper(composition, composition.load(None)) as local:
+async def test_both_clients_return_the_same_key_body(composition, data_dir):
+    async with open_admin_client(composition, composition.load(None)) as local:
         await local.create_key("Ann", is_admin=True)
-        told = await local.keys()
+        first = await local.list_keys()
     with serving(data_dir):
-        async with open_keeper(composition, composition.load(None)) as remote:
-            again = await remote.keys()
+        async with open_admin_client(composition, composition.load(None)) as remote:
+            again = await remote.list_keys()
 
-    assert again == told
+    assert again == first
 
 
 # ---------------------------------------------------------------- finding the server
@@ -178,51 +180,51 @@ async def test_both_ways_tell_a_key_in_the_same_words(composition, data_dir):
 
 async def test_a_server_that_is_starting_is_waited_for(data_dir, capsys):
     with DataLock(data_dir) as lock:
-        asyncio.get_running_loop().call_later(0.5, lock.publish, "http://127.0.0.1:1")
-        holder = await callers.find_server(data_dir)
+        asyncio.get_running_loop().call_later(0.5, lock.publish_url, "http://127.0.0.1:1")
+        holder = await clients.find_server(data_dir)
 
     assert holder.url == "http://127.0.0.1:1"
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-async def test_a_holder_that_never_says_where_it_listens_is_named(data_dir, monkeypatch):
-    monkeypatch.setattr(callers, "START_WAIT_S", 0.3)
-    with DataLock(data_dir), pytest.raises(StartupError, match="does not say where it listens"):
-        await callers.find_server(data_dir)
+async def test_a_holder_without_an_address_is_named(data_dir, monkeypatch):
+    monkeypatch.setattr(clients, "START_WAIT_S", 0.3)
+    with DataLock(data_dir), pytest.raises(StartupError, match="has not published its address"):
+        await clients.find_server(data_dir)
 
 
-async def test_a_holder_that_goes_away_leaves_the_house_to_us(data_dir):
+async def test_a_holder_that_exits_frees_the_lock(data_dir):
     lock = DataLock(data_dir)
     lock.acquire()
     asyncio.get_running_loop().call_later(0.3, lock.release)
 
-    assert await callers.find_server(data_dir) is None
+    assert await clients.find_server(data_dir) is None
 
 
-async def test_whoever_takes_the_lock_meanwhile_is_asked_instead(composition, data_dir):
-    """Between our look, which finds nobody, and our own try."""
-    real, tries = composition.open_application, []
+async def test_a_server_that_takes_the_lock_meanwhile_is_used(composition, data_dir):
+    """Between the check, which finds no holder, and the attempt to take the lock."""
+    open_application, attempts = composition.open_application, []
 
     @asynccontextmanager
-    async def beaten(loaded, only_own=True):
-        tries.append(only_own)
-        if len(tries) == 1:
+    async def open_after_server(loaded, only_submitted=True):
+        attempts.append(only_submitted)
+        if len(attempts) == 1:
             server.enter()
-        async with real(loaded, only_own) as usecases:
+        async with open_application(loaded, only_submitted) as usecases:
             yield usecases
 
-    server = Entered(lambda: serving(data_dir))
-    composition.open_application = beaten
+    server = ManualContext(lambda: serving(data_dir))
+    composition.open_application = open_after_server
     try:
-        async with open_caller(composition, composition.load(None)) as caller:
-            assert isinstance(caller, RemoteCaller)
+        async with open_job_client(composition, composition.load(None)) as client:
+            assert isinstance(client, HttpClient)
     finally:
         server.leave()
-    assert tries == [True]
+    assert attempts == [True]
 
 
-class Entered:
-    """A context entered and left by hand, from a thread."""
+class ManualContext:
+    """A context manager that is entered and left by explicit calls."""
 
     def __init__(self, make):
         self._make = make
@@ -240,8 +242,8 @@ class Entered:
 # ---------------------------------------------------------------- servers that misbehave
 
 
-class Rough(BaseHTTPRequestHandler):
-    """Answers each path from `answers`: (status, content type, body)."""
+class ScriptedHandler(BaseHTTPRequestHandler):
+    """Responds to each path from `answers`: (status, content type, body)."""
 
     answers: ClassVar[dict[str, list[tuple[int, str, bytes]]]]
     seen: ClassVar[list[tuple[str, str]]]
@@ -260,15 +262,15 @@ class Rough(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def rough_server(data_dir, answers):
-    """Holds the lock and answers as told."""
-    kind = type("Told", (Rough,), {"answers": answers, "seen": []})
+def scripted_server(data_dir, answers):
+    """Holds the lock and sends scripted responses."""
+    kind = type("Handler", (ScriptedHandler,), {"answers": answers, "seen": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
         with DataLock(data_dir) as lock:
-            lock.publish(f"http://127.0.0.1:{server.server_port}")
+            lock.publish_url(f"http://127.0.0.1:{server.server_port}")
             yield kind
     finally:
         server.shutdown()
@@ -284,12 +286,12 @@ def body(state, **more):
     return {"id": "a" * 16, "state": state, "progress": None, "eta_s": None, "position": None, "result": None, **more}
 
 
-async def test_an_answer_that_is_no_problem_is_told_without_showing_it(data_dir, composition):
+async def test_a_response_that_is_not_a_problem_is_not_shown(data_dir, composition):
     answers = {"/api/v1/jobs/abcd": [(500, "text/html", b"<h1>inner reason</h1>")]}
-    with rough_server(data_dir, answers):
-        async with open_caller(composition, composition.load(None)) as caller:
+    with scripted_server(data_dir, answers):
+        async with open_job_client(composition, composition.load(None)) as client:
             with pytest.raises(Failure) as refused:
-                await caller.job("abcd")
+                await client.read_job("abcd")
 
     assert "500" in refused.value.sentence
     assert "inner reason" not in refused.value.sentence
@@ -308,34 +310,34 @@ async def test_a_stream_that_breaks_is_followed_again(data_dir, composition):
         ],
         f"/api/v1/jobs/{job}": [done],
     }
-    with rough_server(data_dir, answers):
-        async with open_caller(composition, composition.load(None)) as caller:
-            jobs = [one async for one in caller.follow(job)]
+    with scripted_server(data_dir, answers):
+        async with open_job_client(composition, composition.load(None)) as client:
+            jobs = [one async for one in client.follow_job(job)]
 
     assert [one["state"] for one in jobs] == ["queued", "running", "running", "running", "delivered"]
     assert jobs[3]["progress"] == {"step": 1, "steps": 2}
 
 
-async def test_a_server_that_does_not_come_back_is_told_with_the_job(data_dir, composition, monkeypatch):
-    monkeypatch.setattr("adapters.cli.client.http.RETURN_WAIT_S", 0.2)
+async def test_a_server_that_does_not_restart_is_reported_with_the_job(data_dir, composition, monkeypatch):
+    monkeypatch.setattr("adapters.cli.client.http.RECONNECT_TIMEOUT_S", 0.2)
     answers = {f"/api/v1/jobs/{'a' * 16}/events": [(200, "text/event-stream", event("state", body("queued")))]}
     async with asyncio.timeout(20):
-        with rough_server(data_dir, answers):
-            caller_way = open_caller(composition, composition.load(None))
-            caller = await caller_way.__aenter__()
+        with scripted_server(data_dir, answers):
+            opened = open_job_client(composition, composition.load(None))
+            client = await opened.__aenter__()
         with pytest.raises(Failure, match=rf"fetch {'a' * 16}"):
-            [one async for one in caller.follow("a" * 16)]
-        await caller_way.__aexit__(None, None, None)
+            [one async for one in client.follow_job("a" * 16)]
+        await opened.__aexit__(None, None, None)
 
 
 async def test_no_proxy_gets_the_secret(data_dir, composition, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     done = (200, "application/json", json.dumps(body("delivered")).encode())
-    with rough_server(data_dir, {"/api/v1/jobs/abcd": [done]}) as server:
+    with scripted_server(data_dir, {"/api/v1/jobs/abcd": [done]}) as server:
         holder = read_holder(data_dir)
-        async with open_caller(composition, composition.load(None)) as caller:
-            job = await caller.job("abcd")
+        async with open_job_client(composition, composition.load(None)) as client:
+            job = await client.read_job("abcd")
 
     assert job["state"] == "delivered"
     assert server.seen == [("/api/v1/jobs/abcd", f"Bearer {holder.secret}")]

@@ -1,4 +1,4 @@
-"""What `doctor` says of the tokens of chat platforms, asked of a server on this machine."""
+"""The chat platform checks of `doctor`, against a server on this machine."""
 
 import json
 import threading
@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.cli.doctor.chat import chats
+from adapters.cli.doctor.chat import check_chat_platforms
 from adapters.cli.doctor.check import BAD, OK, WARN
 from adapters.discord.settings import DiscordSettings
 from adapters.telegram.settings import TelegramSettings
@@ -18,11 +18,11 @@ TOKENS = ("a-discord-token", "12345:a-telegram-token")
 
 
 class Platform(BaseHTTPRequestHandler):
-    """Takes the tokens above and no others; 502 for the token "away"."""
+    """Accepts only the tokens above; 502 for the token "away"."""
 
     def do_GET(self) -> None:
-        said = f"{self.path} {self.headers.get('Authorization', '')}"
-        status = 502 if "away" in said else 200 if any(token in said for token in TOKENS) else 401
+        request = f"{self.path} {self.headers.get('Authorization', '')}"
+        status = 502 if "away" in request else 200 if any(token in request for token in TOKENS) else 401
         body = json.dumps({"username": "easel_bot", "result": {"username": "easel_bot"}}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -59,28 +59,32 @@ def found(url: str, discord: str = "", telegram: str = "", **more: object) -> Fo
 
 
 def marks(url: str, *tokens: str) -> list[str]:
-    return [check.mark for check in chats(found(url, *tokens))]  # type: ignore[arg-type]
+    return [check.mark for check in check_chat_platforms(found(url, *tokens))]  # type: ignore[arg-type]
 
 
-def test_tokens_that_are_taken_are_told_with_the_bots_name(url: str) -> None:
-    checks = list(chats(found(url, *TOKENS)))  # type: ignore[arg-type]
+def test_accepted_tokens_are_reported_with_the_bots_name(url: str) -> None:
+    checks = list(check_chat_platforms(found(url, *TOKENS)))  # type: ignore[arg-type]
 
     assert [check.mark for check in checks] == [OK, OK]
     assert all("easel_bot" in check.sentence for check in checks)
 
 
-def test_a_refused_token_is_bad_and_an_absent_platform_only_a_warning(url: str) -> None:
+def test_a_rejected_token_is_bad_and_an_unreachable_platform_only_a_warning(url: str) -> None:
     assert marks(url, "wrong", "1:wrong") == [BAD, BAD]
     assert marks(url, "away", "1:away") == [WARN, WARN]
     assert marks("http://127.0.0.1:9", *TOKENS) == [WARN, WARN]
 
 
-def test_nothing_is_asked_without_a_token_or_when_switched_off(url: str) -> None:
+def test_nothing_is_checked_without_a_token_or_when_disabled(url: str) -> None:
     assert marks(url) == []
-    assert list(chats(found(url, TOKENS[0], enabled=False))) == []  # type: ignore[arg-type]
+    assert list(check_chat_platforms(found(url, TOKENS[0], enabled=False))) == []  # type: ignore[arg-type]
 
 
 def test_no_token_is_shown(url: str) -> None:
-    told = [check.sentence for tokens in (TOKENS, ("wrong", "1:wrong")) for check in chats(found(url, *tokens))]  # type: ignore[arg-type]
+    sentences = [
+        check.sentence
+        for tokens in (TOKENS, ("wrong", "1:wrong"))
+        for check in check_chat_platforms(found(url, *tokens))  # type: ignore[arg-type]
+    ]
 
-    assert not [one for one in told if any(token in one for token in (*TOKENS, "1:wrong"))]
+    assert not [one for one in sentences if any(token in one for token in (*TOKENS, "1:wrong"))]

@@ -1,4 +1,4 @@
-"""What `doctor` foresees."""
+"""The preflight checks of `doctor`."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 
 from adapters.cli.doctor import preflight
 from adapters.cli.doctor.check import BAD, OK, WARN
-from bot.models import Models
+from bot.models import ModelRegistry
 from bot.safety import SafetySettings
 from tests.cli.app_fixture import TestComposition
 from tests.model_manager_fixture import FOX
@@ -17,82 +17,91 @@ BIG = replace(FOX, name="big", enabled=True, memory_mb=20000, offload_mb=6000, r
 
 
 @pytest.fixture
-def foresee(data_dir, monkeypatch, tmp_path):
+def preflight_results(data_dir, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setattr(preflight, "NVIDIA", ())
-    monkeypatch.setattr(preflight, "AMD", ())
+    monkeypatch.setattr(preflight, "NVIDIA_DRIVER_FILES", ())
+    monkeypatch.setattr(preflight, "AMD_DRIVER_FILES", ())
     monkeypatch.setattr(preflight.shutil, "which", lambda name: None)
 
-    def foreseeing(*specs, devices=(CPU,), **settings):
+    def run_checks(*specs, devices=(CPU,), **settings):
         composition = TestComposition(data_dir)
         composition.settings.update(settings)
-        loaded = replace(composition.load(None), models=Models({spec.name: spec for spec in specs}))
-        return [(check.mark, check.sentence) for check in preflight.predictions(loaded, devices)]
+        loaded = replace(composition.load(None), models=ModelRegistry({spec.name: spec for spec in specs}))
+        return [(check.mark, check.sentence) for check in preflight.preflight_checks(loaded, devices)]
 
-    return foreseeing
-
-
-def one(found, words):
-    (sentence,) = [(mark, sentence) for mark, sentence in found if words in sentence]
-    return sentence
+    return run_checks
 
 
-def test_a_model_that_is_too_large_is_bad(foresee):
-    mark, sentence = one(foresee(replace(BIG, offload_mb=0), devices=(CARD, CPU)), "big does not fit")
+def find_result(results, words):
+    (result,) = [(mark, sentence) for mark, sentence in results if words in sentence]
+    return result
+
+
+def test_a_model_that_is_too_large_is_bad(preflight_results):
+    mark, sentence = find_result(preflight_results(replace(BIG, offload_mb=0), devices=(CARD, CPU)), "big does not fit")
 
     assert mark == BAD
     assert "it needs 20.1 GiB on the device" in sentence
-    assert "setup` shows what fits" in sentence
+    assert "setup` lists models that fit" in sentence
 
 
-def test_parts_that_come_and_go_are_told(foresee):
-    assert one(foresee(BIG, devices=(CARD, CPU)), "big fits. Its text encoder passes through the device")[0] == OK
+def test_offloaded_components_are_mentioned(preflight_results):
+    assert (
+        find_result(
+            preflight_results(BIG, devices=(CARD, CPU)), "big fits. Its text encoder is streamed through the device"
+        )[0]
+        == OK
+    )
 
 
-def test_weights_that_pass_through_the_device_at_every_step_are_a_warning(foresee):
+def test_offloading_at_every_step_is_a_warning(preflight_results):
     small = {**CARD, "memory_mb": 3000}
 
-    assert one(foresee(BIG, devices=(small, CPU)), "at every step")[0] == WARN
+    assert find_result(preflight_results(BIG, devices=(small, CPU)), "at every step")[0] == WARN
 
 
-def test_what_fits_is_no_line(foresee):
-    assert not [line for line in foresee(replace(BIG, memory_mb=100), devices=(CARD, CPU)) if "big" in line[1]]
+def test_a_model_that_fits_is_not_mentioned(preflight_results):
+    assert not [
+        line for line in preflight_results(replace(BIG, memory_mb=100), devices=(CARD, CPU)) if "big" in line[1]
+    ]
 
 
-def test_bfloat16_on_an_old_card_is_a_warning(foresee):
-    found = foresee(replace(BIG, dtype="bfloat16"), devices=({**CARD, "bfloat16": False}, CPU))
+def test_bfloat16_on_an_old_card_is_a_warning(preflight_results):
+    found = preflight_results(replace(BIG, dtype="bfloat16"), devices=({**CARD, "bfloat16": False}, CPU))
 
-    assert one(found, "imitates")[0] == WARN
-    assert not [line for line in foresee(replace(BIG, dtype="bfloat16"), devices=(CARD, CPU)) if "imitates" in line[1]]
+    assert find_result(found, "emulates")[0] == WARN
+    assert not [
+        line for line in preflight_results(replace(BIG, dtype="bfloat16"), devices=(CARD, CPU)) if "emulates" in line[1]
+    ]
 
 
-@pytest.mark.parametrize(("name", "words"), [("NVIDIA", "NVIDIA driver"), ("AMD", "AMD card")])
-def test_a_card_that_torch_does_not_use_is_a_warning(foresee, monkeypatch, tmp_path, name, words):
+@pytest.mark.parametrize(("name", "words"), [("NVIDIA_DRIVER_FILES", "NVIDIA driver"), ("AMD_DRIVER_FILES", "AMD GPU")])
+def test_a_gpu_that_torch_does_not_use_is_a_warning(preflight_results, monkeypatch, tmp_path, name, words):
     (tmp_path / "sign").touch()
     monkeypatch.setattr(preflight, name, (str(tmp_path / "sign"),))
 
-    mark, sentence = one(foresee(), words)
+    mark, sentence = find_result(preflight_results(), words)
     assert mark == WARN
     assert "UV_TORCH_BACKEND=auto python3 scripts/install.py" in sentence
-    assert not [line for line in foresee(devices=(CARD, CPU)) if words in line[1]]
+    assert not [line for line in preflight_results(devices=(CARD, CPU)) if words in line[1]]
 
 
-def test_a_disk_that_is_nearly_full_is_a_warning(foresee, monkeypatch):
+def test_a_disk_that_is_nearly_full_is_a_warning(preflight_results, monkeypatch):
     monkeypatch.setattr(preflight, "LOW_DISK_MB", 10**12)
 
-    assert one(foresee(), "HF_HOME moves it")[0] == WARN
+    assert find_result(preflight_results(), "HF_HOME moves the cache")[0] == WARN
 
 
-def test_offline_and_missing_is_bad(foresee, monkeypatch):
-    assert not [line for line in foresee(BIG) if "OFFLINE" in line[1]]
+def test_offline_and_missing_is_bad(preflight_results, monkeypatch):
+    assert not [line for line in preflight_results(BIG) if "OFFLINE" in line[1]]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    assert one(foresee(BIG), "big cannot be fetched")[0] == BAD
+    assert find_result(preflight_results(BIG), "big cannot be downloaded")[0] == BAD
 
 
-def test_real_models_without_the_classifier_draw_for_admins_only(foresee, tmp_path):
+def test_real_models_without_the_classifier_are_for_admins_only(preflight_results, tmp_path):
     safety = SafetySettings()
-    mark, sentence = one(foresee(BIG, safety=safety), "for admins only")
+    mark, sentence = find_result(preflight_results(BIG, safety=safety), "for admins only")
     assert mark == WARN
-    assert "models use big` fetches it" in sentence
-    assert not [line for line in foresee(replace(BIG, demo=True), safety=safety) if "admins" in line[1]]
+    assert "models use big` installs it" in sentence
+    assert not [line for line in preflight_results(replace(BIG, demo=True), safety=safety) if "admins" in line[1]]

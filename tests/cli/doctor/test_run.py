@@ -1,4 +1,4 @@
-"""What `doctor` says of a sound house and of each thing that can be broken."""
+"""`doctor` on an intact installation, and with each thing that can be broken."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from adapters.cli.doctor.data import find_database
 from adapters.web import WebSettings
 from bot.errors import ConfigError
-from bot.models import Models
+from bot.models import ModelRegistry
 from storage import StorageSettings
 from tests.cli.app_fixture import MODELS, serving
 
@@ -31,35 +31,35 @@ def make_model(folder, *, weights="model.safetensors", data=None, description='{
 
 @pytest.fixture
 def models(data_dir):
-    """Sound folders for the test house's models, which lie beside its data."""
+    """Valid folders of the test models, in the data directory."""
     return {name: make_model(data_dir / name) for name in ("paint", "look", "judge")}
 
 
-def lines(said):
-    return [line.strip() for line in said.out.splitlines()]
+def lines(result):
+    return [line.strip() for line in result.out.splitlines()]
 
 
-def marked(said, mark):
-    return [line for line in lines(said) if line.startswith(f"{mark} ")]
-
-
-@pytest.mark.usefixtures("models")
-def test_a_sound_house_is_fine(call):
-    said = call("doctor")
-
-    assert said.code == 0, said.out
-    assert marked(said, "bad") == []
-    assert "Everything needed works" in said.out
-    assert any("Device cpu" in line for line in lines(said))
+def marked(result, mark):
+    return [line for line in lines(result) if line.startswith(f"{mark} ")]
 
 
 @pytest.mark.usefixtures("models")
-def test_a_sound_house_is_fine_while_a_server_runs(call, data_dir):
+def test_an_intact_installation_has_no_problems(call):
+    result = call("doctor")
+
+    assert result.code == 0, result.out
+    assert marked(result, "bad") == []
+    assert "No problems found" in result.out
+    assert any("Device cpu" in line for line in lines(result))
+
+
+@pytest.mark.usefixtures("models")
+def test_an_intact_installation_has_no_problems_while_a_server_runs(call, data_dir):
     with serving(data_dir) as url:
-        said = call("doctor")
+        result = call("doctor")
 
-    assert said.code == 0, said.out
-    assert any(f"A server runs at {url}" in line for line in lines(said))
+    assert result.code == 0, result.out
+    assert any(f"A server is running at {url}" in line for line in lines(result))
 
 
 @pytest.mark.usefixtures("models")
@@ -72,26 +72,26 @@ def test_doctor_leaves_nothing_behind(call, data_dir):
 
 
 @pytest.mark.usefixtures("models")
-def test_json_holds_every_line(call):
-    said = call("doctor", "--json")
+def test_json_contains_every_check(call):
+    result = call("doctor", "--json")
 
-    content = json.loads(said.out)
+    content = json.loads(result.out)
     assert content["ok"] is True
     assert {check["about"] for check in content["checks"]} >= {"hardware", "models", "database", "tokens", "server"}
 
 
 def test_a_missing_model_is_bad(call):
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert len(marked(said, "bad")) == 3
+    assert result.code == 1
+    assert len(marked(result, "bad")) == 3
 
 
 @pytest.mark.parametrize(
     ("broken", "sentence"),
     [
         ({"weights": "model.bin"}, "only safetensors are loaded"),
-        ({"data": safetensors()[:-2]}, "is cut short"),
+        ({"data": safetensors()[:-2]}, "is truncated"),
         ({"data": b"version https://git-lfs.github.com/spec/v1\n"}, "git lfs pull"),
         ({"data": b"abc"}, "is not a safetensors file"),
         ({"description": "{"}, "is not readable JSON"),
@@ -103,21 +103,21 @@ def test_a_model_that_would_not_load_is_bad(call, models, data_dir, broken, sent
     models["paint"].rmdir()
     make_model(data_dir / "paint", **broken)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    (bad,) = marked(said, "bad")
+    assert result.code == 1
+    (bad,) = marked(result, "bad")
     assert "paint" in bad
     assert sentence in bad
 
 
-def test_weights_that_are_never_loaded_are_only_a_warning_beside_good_ones(call, models):
+def test_ignored_weights_are_only_a_warning_next_to_valid_ones(call, models):
     (models["paint"] / "old.ckpt").write_bytes(b"pickle")
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 0
-    assert any("old.ckpt is never loaded" in line for line in marked(said, "warn"))
+    assert result.code == 0
+    assert any("only safetensors are loaded: old.ckpt" in line for line in marked(result, "warn"))
 
 
 def test_a_model_of_the_hub_is_found_in_its_cache(call, composition, models, tmp_path, monkeypatch):
@@ -127,53 +127,53 @@ def test_a_model_of_the_hub_is_found_in_its_cache(call, composition, models, tmp
 
     def load_hub(config):
         spec = replace(MODELS[0], repo="org/paint")
-        return replace(load(config), models=Models({"paint": spec, "look": MODELS[1]}))
+        return replace(load(config), models=ModelRegistry({"paint": spec, "look": MODELS[1]}))
 
     monkeypatch.setattr(composition, "load", load_hub)
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 0, said.out
+    assert result.code == 0, result.out
 
 
 @pytest.mark.usefixtures("models")
-def test_a_taken_port_is_bad(call, composition):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        composition.settings["web"] = WebSettings(port=taken.getsockname()[1])
-        said = call("doctor")
+def test_a_port_in_use_is_bad(call, composition):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        composition.settings["web"] = WebSettings(port=listener.getsockname()[1])
+        result = call("doctor")
 
-    assert said.code == 1
-    (bad,) = marked(said, "bad")
+    assert result.code == 1
+    (bad,) = marked(result, "bad")
     assert "choose another web.port" in bad
 
 
 @pytest.mark.usefixtures("models")
-def test_an_open_door_is_warned_of(call, composition):
+def test_a_public_address_is_a_warning(call, composition):
     composition.settings["web"] = WebSettings(host="0.0.0.0", port=0)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert any("API key" in line for line in marked(said, "warn"))
+    assert any("API key" in line for line in marked(result, "warn"))
 
 
 @pytest.mark.usefixtures("models")
 def test_a_damaged_database_is_bad(call, data_dir):
     (data_dir / "easel.db").write_bytes(b"no database at all" * 100)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("cannot be read" in line for line in marked(said, "bad"))
+    assert result.code == 1
+    assert any("cannot be read" in line for line in marked(result, "bad"))
 
 
 @pytest.mark.usefixtures("models")
 def test_a_full_disk_is_bad(call, composition):
     composition.settings["storage"] = StorageSettings(min_free_mb=10**9)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert any("new jobs are refused" in line for line in marked(said, "bad"))
+    assert any("new jobs are refused" in line for line in marked(result, "bad"))
 
 
 def test_a_data_directory_that_is_a_file_is_bad(call, composition, tmp_path, monkeypatch):
@@ -181,44 +181,44 @@ def test_a_data_directory_that_is_a_file_is_bad(call, composition, tmp_path, mon
     monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "file"))
     composition.failures["load"] = ConfigError(["The data directory is no folder."])
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("is no folder" in line for line in marked(said, "bad"))
+    assert result.code == 1
+    assert any("is no folder" in line for line in marked(result, "bad"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_data_directory_that_cannot_be_written_is_bad(call, data_dir):
     data_dir.chmod(0o500)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert any("cannot be written" in line for line in marked(said, "bad"))
+    assert any("is not writable" in line for line in marked(result, "bad"))
 
 
-def test_wrong_settings_are_told_and_the_rest_is_still_looked_at(call, composition):
+def test_invalid_settings_are_reported_and_the_rest_is_still_checked(call, composition):
     composition.failures["load"] = ConfigError(["config.toml: line 3: this is not TOML."])
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("this is not TOML" in line for line in marked(said, "bad"))
-    assert any("The data directory is" in line for line in marked(said, "ok"))
-    assert any("Device cpu" in line for line in marked(said, "ok"))
+    assert result.code == 1
+    assert any("this is not TOML" in line for line in marked(result, "bad"))
+    assert any("The data directory is" in line for line in marked(result, "ok"))
+    assert any("Device cpu" in line for line in marked(result, "ok"))
 
 
 @pytest.mark.usefixtures("models")
-def test_tokens_are_told_without_their_value(call, data_dir, monkeypatch):
+def test_tokens_are_reported_without_their_value(call, data_dir, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_canarycanarycanarycanary")
     (data_dir / "secrets.env").write_text("DISCORD_TOKEN=canary-discord-token\n")
     (data_dir / "secrets.env").chmod(0o600)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert any("DISCORD_TOKEN is set (by secrets.env)" in line for line in marked(said, "ok"))
-    assert any("HF_TOKEN is set (by HF_TOKEN)" in line for line in marked(said, "ok"))
-    assert any("TELEGRAM_BOT_TOKEN is not set" in line for line in marked(said, "ok"))
-    assert "canary" not in said.out + said.err
+    assert any("DISCORD_TOKEN is set (by secrets.env)" in line for line in marked(result, "ok"))
+    assert any("HF_TOKEN is set (by HF_TOKEN)" in line for line in marked(result, "ok"))
+    assert any("TELEGRAM_BOT_TOKEN is not set" in line for line in marked(result, "ok"))
+    assert "canary" not in result.out + result.err
 
 
 @pytest.mark.usefixtures("models")
@@ -226,11 +226,11 @@ def test_secrets_that_others_can_read_are_bad(call, data_dir):
     (data_dir / "secrets.env").write_text("DISCORD_TOKEN=canary\n")
     (data_dir / "secrets.env").chmod(0o644)
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("chmod 600" in line for line in marked(said, "bad"))
-    assert "canary" not in said.out
+    assert result.code == 1
+    assert any("chmod 600" in line for line in marked(result, "bad"))
+    assert "canary" not in result.out
 
 
 @pytest.mark.usefixtures("models")
@@ -238,39 +238,39 @@ def test_hugging_face_variables_are_shown_without_passwords(call, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://ann:canary@hub.example/x")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert any("HF_ENDPOINT is https://hub.example/x." in line for line in lines(said))
-    assert any("HF_HUB_OFFLINE is 1." in line for line in lines(said))
-    assert "canary" not in said.out
+    assert any("HF_ENDPOINT is https://hub.example/x." in line for line in lines(result))
+    assert any("HF_HUB_OFFLINE is 1." in line for line in lines(result))
+    assert "canary" not in result.out
 
 
 @pytest.mark.usefixtures("models")
 def test_a_torch_that_does_not_answer_is_bad(call, composition):
     composition.devices = {"devices": [{"name": "cpu", "kind": "cpu", "title": "", "memory_mb": 0}]}
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("torch did not answer" in line for line in marked(said, "bad"))
+    assert result.code == 1
+    assert any("torch did not answer" in line for line in marked(result, "bad"))
 
 
 @pytest.mark.usefixtures("models")
-def test_a_check_that_breaks_is_one_bad_line(call, composition):
+def test_a_check_that_raises_is_one_bad_line(call, composition):
     composition.failures["probe_devices"] = RuntimeError("no child")
 
-    said = call("doctor")
+    result = call("doctor")
 
-    assert said.code == 1
-    assert any("could not be looked at" in line for line in marked(said, "bad"))
-    assert any("A server" in line or "No server" in line for line in lines(said))
+    assert result.code == 1
+    assert any("This check failed itself" in line for line in marked(result, "bad"))
+    assert any("A server" in line or "No server" in line for line in lines(result))
 
 
-def test_a_database_is_looked_at_beside_its_writer(data_dir):
-    from adapters.cli.doctor.data import database_problems
+def test_a_database_is_checked_while_a_server_writes(data_dir):
+    from adapters.cli.doctor.data import find_database_problems
 
     with serving(data_dir):
-        assert database_problems(data_dir / "easel.db") == []
+        assert find_database_problems(data_dir / "easel.db") == []
     with sqlite3.connect(data_dir / "easel.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()

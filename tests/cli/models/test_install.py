@@ -1,4 +1,4 @@
-"""`models use`, `download`, `add` and `remove`, alone and through a server that runs."""
+"""`easel models`, in this process and through a running server."""
 
 import json
 from contextlib import nullcontext
@@ -10,52 +10,57 @@ from adapters.cli.client import http_models
 from adapters.cli.models import install
 from bot.errors import DownloadFailed, StorageFull
 from bot.models import TEXT_TO_IMAGE
-from bot.ports import Kind
-from tests import model_manager_fixture as town
+from bot.ports import CheckpointInfo
+from tests import model_manager_fixture as fixture
 from tests.cli.app_fixture import serving
 
-WAYS = pytest.mark.parametrize("open_way", [nullcontext, serving], ids=["alone", "through a server"])
+MODES = pytest.mark.parametrize("open_mode", [nullcontext, serving], ids=["local", "server"])
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    monkeypatch.setattr(http_models, "LOOK_EVERY_S", 0.01)
+def frequent_polling(monkeypatch):
+    monkeypatch.setattr(http_models, "POLL_INTERVAL_S", 0.01)
 
 
 @pytest.fixture
-def hubs(monkeypatch):
-    """`hubs.errors` are those of every house's hub."""
+def hub_errors(monkeypatch):
+    """Errors that every fake hub raises, by method."""
     errors: dict[str, Exception] = {}
-    start = town.FakeHub.__init__
+    init = fixture.FakeHub.__init__
 
-    def prepared(self):
-        start(self)
+    def init_with_errors(self):
+        init(self)
         self.errors = errors
 
-    monkeypatch.setattr(town.FakeHub, "__init__", prepared)
+    monkeypatch.setattr(fixture.FakeHub, "__init__", init_with_errors)
     return errors
 
 
-@WAYS
-def test_a_model_is_fetched_tried_and_used(open_way, call, data_dir):
-    with open_way(data_dir):
-        said = call("models", "use", "fox", "--accept-licence")
+@MODES
+def test_a_model_is_installed_tested_and_used(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "use", "fox", "--accept-licence")
 
-    assert said.code == 0, said.err
-    assert said.out == "Fox XL is in use for text-to-image.\n"
-    for words in ("To fetch: 100 MiB of 100 MiB", "Licence: fox-1.0.", "not for commercial use", "A test picture took"):
-        assert words in said.err
-    assert (data_dir / install.TRIALS / "fox.png").read_bytes().startswith(b"\x89PNG")
+    assert result.code == 0, result.err
+    assert result.out == "Fox XL is in use for text-to-image.\n"
+    for words in (
+        "Download: 100 MiB of 100 MiB",
+        "Licence: fox-1.0.",
+        "Not for commercial use",
+        "Test image generated in",
+    ):
+        assert words in result.err
+    assert (data_dir / install.TEST_IMAGE_FOLDER / "fox.png").read_bytes().startswith(b"\x89PNG")
     assert "[models.fox]" in (data_dir / "config.toml").read_text()
 
 
-@WAYS
-def test_the_licence_has_to_be_accepted(open_way, call, data_dir):
-    with open_way(data_dir):
-        said = call("models", "use", "fox")
+@MODES
+def test_the_licence_has_to_be_accepted(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "use", "fox")
 
-    assert said.code == 1
-    assert "add --accept-licence. https://hub.test/org/fox" in said.err
+    assert result.code == 1
+    assert "add --accept-licence. https://hub.test/org/fox" in result.err
     assert not (data_dir / "config.toml").exists()
 
 
@@ -67,92 +72,94 @@ def test_a_person_at_the_terminal_is_asked(call, monkeypatch, answer, code):
         asked.append(question)
         return answer == "y"
 
-    monkeypatch.setattr(install, "asker", lambda: ask)
-    said = call("models", "use", "fox")
+    monkeypatch.setattr(install, "terminal_confirm", lambda: ask)
+    result = call("models", "use", "fox")
 
-    assert (said.code, asked) == (code, ["Do you accept this licence?"])
-    assert code == 0 or "The licence was not accepted, so nothing was fetched." in said.err
+    assert (result.code, asked) == (code, ["Do you accept this licence?"])
+    assert code == 0 or "The licence was not accepted, so nothing was downloaded." in result.err
 
 
-@WAYS
+@MODES
 @pytest.mark.parametrize(
     ("when", "error", "words"),
     [
         (
-            "look",
+            "inspect_repo",
             DownloadFailed("org/fox", "gated", url="https://hub.test/org/fox"),
             "set HF_TOKEN, and run this again",
         ),
-        ("fetch", DownloadFailed("org/fox", "stalled"), "stands still: run this again; it goes on from here."),
+        ("download", DownloadFailed("org/fox", "stalled"), "stalled: run this again to resume it."),
         (
-            "fetch",
+            "download",
             StorageFull(free_mb=1024, need_mb=2048),
             "needs 2.0 GiB on the disk, 1.0 GiB are free: free some, or",
         ),
     ],
     ids=["closed", "stalled", "full"],
 )
-def test_what_goes_wrong_is_told_and_the_old_model_stays(open_way, call, data_dir, hubs, when, error, words):
-    hubs[when] = error
-    with open_way(data_dir):
-        said = call("models", "use", "fox", "--accept-licence", "--json")
+def test_an_error_is_reported_and_the_current_model_stays(open_mode, call, data_dir, hub_errors, when, error, words):
+    hub_errors[when] = error
+    with open_mode(data_dir):
+        result = call("models", "use", "fox", "--accept-licence", "--json")
         listed = json.loads(call("models", "list", "--json").out)["models"]
 
-    assert said.code == 1
-    assert words in json.loads(said.out)["error"]["message"]
+    assert result.code == 1
+    assert words in json.loads(result.out)["error"]["message"]
     assert [row["name"] for row in listed if TEXT_TO_IMAGE in row["default_for"]] == ["paint"]
     assert not (data_dir / "config.toml").exists()
 
 
-@WAYS
-def test_a_model_can_be_fetched_for_later(open_way, call, data_dir):
-    with open_way(data_dir):
-        said = call("models", "download", "fox", "--accept-licence")
+@MODES
+def test_a_model_can_be_downloaded_for_later(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "download", "fox", "--accept-licence")
 
-    assert said.code == 0, said.err
-    assert "Fox XL is here." in said.out
+    assert result.code == 0, result.err
+    assert "Fox XL is downloaded." in result.out
     assert not (data_dir / "config.toml").exists()
 
 
-@WAYS
-def test_others_are_added_and_taken_away(open_way, call, data_dir, folder, monkeypatch):
+@MODES
+def test_other_models_are_added_and_removed(open_mode, call, data_dir, folder, monkeypatch):
     (folder / "whole.safetensors").write_bytes(b"x")
-    kind = Kind(kind="single-file", tasks=(TEXT_TO_IMAGE,))
-    monkeypatch.setattr(town.FakeFiles, "recognise", lambda self, path: _soon(kind))
-    with open_way(data_dir):
+    kind = CheckpointInfo(kind="single-file", tasks=(TEXT_TO_IMAGE,))
+    monkeypatch.setattr(fixture.FakeFiles, "identify", lambda self, path: _return(kind))
+    with open_mode(data_dir):
         added = call("models", "add", "whole.safetensors", "--name", "mine")
         again = call("models", "add", "whole.safetensors", "--name", "mine")
-        removed = call("models", "remove", "mine") if open_way is serving else None
+        removed = call("models", "remove", "mine") if open_mode is serving else None
 
-    assert "mine is known now." in added.out, added.err
-    assert open_way is nullcontext or "There is a mine already" in again.err
+    assert "Added mine." in added.out, added.err
+    assert open_mode is nullcontext or "There is already a model called mine" in again.err
     assert f'repo = "{folder / "whole.safetensors"}"' in (data_dir / "config.toml").read_text() or removed is not None
-    assert removed is None or "mine is removed" in removed.out
+    assert removed is None or "Removed mine" in removed.out
 
 
-async def _soon(value):
+async def _return(value):
     return value
 
 
-def test_a_lora_is_kept_and_named(call, folder, monkeypatch):
+def test_a_lora_is_installed(call, folder, monkeypatch):
     (folder / "style.safetensors").write_bytes(b"x")
-    monkeypatch.setattr(town.FakeFiles, "recognise", lambda self, path: _soon(Kind(kind="lora", family="sd15")))
+    monkeypatch.setattr(
+        fixture.FakeFiles, "identify", lambda self, path: _return(CheckpointInfo(kind="lora", family="sd15"))
+    )
 
-    assert call("models", "add", "style.safetensors").out == "style is kept (lora for sd15).\n"
+    assert call("models", "add", "style.safetensors").out == "Installed style (lora for sd15).\n"
 
 
-def test_what_cannot_be_had_here_is_refused(call, data_dir, monkeypatch):
-    monkeypatch.setattr("tests.cli.app_fixture.FOX", replace(town.FOX, ram_mb=10**6))
-    said = call("models", "use", "fox", "--accept-licence")
+def test_a_model_that_does_not_fit_is_refused(call, data_dir, monkeypatch):
+    monkeypatch.setattr("tests.cli.app_fixture.FOX", replace(fixture.FOX, ram_mb=10**6))
+    result = call("models", "use", "fox", "--accept-licence")
 
-    assert said.code == 1
-    assert "It does not fit this machine: it needs" in said.err
-    assert "choose a smaller model." in said.err
+    assert result.code == 1
+    assert "It does not fit this machine: it needs" in result.err
+    assert "choose a smaller model." in result.err
     assert not (data_dir / "config.toml").exists()
 
 
 @pytest.mark.parametrize(
-    ("arrival", "line"),
+    ("progress", "line"),
     [
         (
             {"done": 2**29, "total": 2**31, "rate": 2**18, "eta_s": 6000.0},
@@ -161,20 +168,20 @@ def test_what_cannot_be_had_here_is_refused(call, data_dir, monkeypatch):
         ({"done": 0, "total": 2**31, "rate": 0.0, "eta_s": None}, "0 %, 0 KiB of 2.0 GiB"),
     ],
 )
-def test_a_download_says_bytes_rate_and_time_left(arrival, line):
-    standing = {"title": "Fox XL", "arrival": {"stage": "downloading", **arrival}}
+def test_a_download_shows_bytes_rate_and_time_left(progress, line):
+    status = {"title": "Fox XL", "install_progress": {"stage": "downloading", **progress}}
 
-    assert install.arrival_line(standing) == f"Downloading Fox XL: {line}"
+    assert install.format_install_progress(status) == f"Downloading Fox XL: {line}"
 
 
-@WAYS
-def test_the_memory_of_idle_models_is_given_back(open_way, call, data_dir):
-    with open_way(data_dir):
-        said = call("models", "release")
-        told = call("models", "release", "--json")
+@MODES
+def test_idle_models_are_unloaded(open_mode, call, data_dir):
+    with open_mode(data_dir):
+        result = call("models", "unload")
+        as_json = call("models", "release", "--json")  # the old name
 
-    assert said.code == told.code == 0, said.err
-    assert said.out.endswith(": unloaded, 512 MiB are free again.\n")
-    assert {"paint", "look"} <= set(said.out.split(":")[0].split(", "))
-    told = json.loads(told.out)
-    assert ("paint" in told["models"], told["busy"], told["freed_mb"]) == (True, [], 512)
+    assert result.code == as_json.code == 0, result.err
+    assert result.out.endswith(" and freed 512 MiB.\n")
+    assert {"paint", "look"} <= set(result.out.removeprefix("Unloaded ").partition(" and")[0].split(", "))
+    body = json.loads(as_json.out)
+    assert ("paint" in body["models"], body["busy"], body["freed_mb"]) == (True, [], 512)

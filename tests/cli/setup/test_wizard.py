@@ -1,4 +1,4 @@
-"""`setup`: asks or takes flags, checks what it is told, and writes nothing before everything is answered."""
+"""`setup`: asks or reads options, checks the answers, and writes nothing before everything is answered."""
 
 import json
 import os
@@ -7,14 +7,12 @@ import subprocess
 import sys
 import tomllib
 from io import StringIO
-from pathlib import Path
 
 import pytest
 
 from adapters.cli.error_output import Failure
-from adapters.cli.setup import bot_tokens
-from adapters.cli.setup import prompt as people
-from adapters.cli.setup.wizard import CONFIG, KINDS, SECRETS
+from adapters.cli.setup import bot_tokens, prompt
+from adapters.cli.setup.wizard import CONFIG_TEMPLATE, MODEL_KINDS, SECRETS_TEMPLATE
 from bot.settings import read_secrets, write_secrets
 from composition.local import Composition
 from composition.settings import ROOT
@@ -38,8 +36,8 @@ class TestComposition(Composition):
         return self.devices
 
 
-class Scripted:
-    """Answers in turn; Ctrl-C when there is no more."""
+class ScriptedPrompter:
+    """Gives its answers in turn, then Ctrl-C."""
 
     def __init__(self, *answers):
         self.answers, self.questions = list(answers), []
@@ -75,149 +73,149 @@ def data_dir(tmp_path, monkeypatch):
 
 @pytest.fixture
 def composition(platforms, data_dir):
-    return Composition()
+    return TestComposition()
 
 
 @pytest.fixture
 def installed(monkeypatch):
-    """What was to be fetched; nothing is."""
-    wishes = []
+    """The requested installations; nothing is installed."""
+    requests = []
 
-    async def install(composition, loaded, wish, ask):
-        wishes.append(wish)
-        if wish.name == "sdxl":
+    async def install(composition, loaded, request, confirm):
+        requests.append(request)
+        if request.name == "sdxl":
             raise Failure("The disk is full: make room.")
-        return {"name": wish.name}
+        return {"name": request.name}
 
-    monkeypatch.setattr("adapters.cli.models.install.install", install)
-    return wishes
+    monkeypatch.setattr("adapters.cli.models.install.install_model", install)
+    return requests
 
 
 @pytest.fixture
 def answer(call, monkeypatch):
-    """Call `setup` with somebody who answers."""
+    """Call `setup` with scripted answers."""
 
-    def answering(*answers, flags=()):
-        scripted = Scripted(*answers)
-        monkeypatch.setattr(people, "find_person", lambda: scripted)
-        said = call("setup", *flags)
-        return said, scripted
+    def run_setup(*answers, flags=()):
+        prompter = ScriptedPrompter(*answers)
+        monkeypatch.setattr(prompt, "find_prompter", lambda: prompter)
+        result = call("setup", *flags)
+        return result, prompter
 
-    return answering
+    return run_setup
 
 
 def settings(data_dir):
     return tomllib.loads((data_dir / "config.toml").read_text())
 
 
-# ---------------------------------------------------------------- nobody to ask
+# ---------------------------------------------------------------- without a terminal
 
 
-def test_without_anybody_it_lays_out_files_says_what_suits_and_how_to_answer(call, data_dir, installed):
-    said = call("setup")
+def test_without_a_terminal_it_creates_files_and_shows_recommendations_and_options(call, data_dir, installed):
+    result = call("setup")
 
-    assert said.code == 0, said.err
-    assert "Device cpu" in said.out
-    assert "blip2-flan-t5-xl (suits this machine)" in said.out
-    assert "--discord-token-file" in said.out
-    assert str(data_dir / "secrets.env") in said.out
-    assert (data_dir / "config.toml").read_text() == CONFIG
-    assert tomllib.loads(CONFIG) == {}
+    assert result.code == 0, result.err
+    assert "Device cpu" in result.out
+    assert "blip2-flan-t5-xl (recommended)" in result.out
+    assert "--discord-token-file" in result.out
+    assert str(data_dir / "secrets.env") in result.out
+    assert (data_dir / "config.toml").read_text() == CONFIG_TEMPLATE
+    assert tomllib.loads(CONFIG_TEMPLATE) == {}
     assert read_secrets({}, data_dir).values() == ()
     assert installed == []
     assert call("models", "list").code == 0
 
 
-def test_every_preset_that_draws_or_writes_is_offered_with_size_licence_and_seconds(call, composition):
-    said = call("setup")
+def test_every_preset_is_offered_with_size_licence_and_seconds(call, composition):
+    result = call("setup")
 
-    wanted = {task for _, tasks in KINDS.values() for task in tasks}
+    wanted = {task for _, tasks in MODEL_KINDS.values() for task in tasks}
     for spec in [one for one in composition.load(None).models.presets if wanted & set(one.tasks)]:
-        assert f"{spec.name}" in said.out
-        assert f"{spec.download_mb / 1024:.1f} GiB to fetch" in said.out
+        assert f"{spec.name}" in result.out
+        assert f"{spec.download_mb / 1024:.1f} GiB download" in result.out
         for licence in spec.licences:
-            assert licence in said.out
-    assert "Not for commercial use." in said.out
-    assert "for one, until measured" in said.out
+            assert licence in result.out
+    assert "Not for commercial use." in result.out
+    assert "per request" in result.out
 
 
-def test_flags_do_all_of_it(call, data_dir, platforms, installed, tmp_path):
+def test_options_answer_every_question(call, data_dir, platforms, installed, tmp_path):
     (tmp_path / "d").write_text(f" Bot {DISCORD_TOKEN}\n")
     (tmp_path / "t").write_text(f"TELEGRAM_BOT_TOKEN='{TELEGRAM_TOKEN}'\n")
-    said = call(
+    result = call(
         *("setup", "--image", "sd15-lcm", "--vision", "none", "--accept-licence", "sd15-lcm", "--json"),
         *("--discord-token-file", str(tmp_path / "d"), "--telegram-token-file", str(tmp_path / "t")),
         *("--discord-admin", "80351110224678912", "--telegram-admin", "123456789"),
     )
 
-    assert said.code == 0, said.err
-    told = json.loads(said.out)
-    assert told["models"] == [{"name": "sd15-lcm", "in_use": True, "error": ""}]
-    assert told["bots"]["discord"]["name"] == "Fox"
-    assert f"client_id={APPLICATION}&" in told["bots"]["discord"]["invite"]
-    assert told["bots"]["telegram"]["invite"] == "https://t.me/fox_bot"
-    assert [(wish.name, wish.accepts) for wish in installed] == [("sd15-lcm", True)]
+    assert result.code == 0, result.err
+    body = json.loads(result.out)
+    assert body["models"] == [{"name": "sd15-lcm", "in_use": True, "error": ""}]
+    assert body["bots"]["discord"]["name"] == "Fox"
+    assert f"client_id={APPLICATION}&" in body["bots"]["discord"]["invite"]
+    assert body["bots"]["telegram"]["invite"] == "https://t.me/fox_bot"
+    assert [(request.name, request.accept_licence) for request in installed] == [("sd15-lcm", True)]
     kept = read_secrets({}, data_dir)
     assert (kept.discord_token, kept.telegram_token) == (DISCORD_TOKEN, TELEGRAM_TOKEN)
     assert settings(data_dir)["discord"]["admins"] == ["80351110224678912"]
     assert settings(data_dir)["telegram"]["admins"] == ["123456789"]
     assert len(platforms.asked) == 2
     for token in (DISCORD_TOKEN, TELEGRAM_TOKEN):
-        assert token not in said.out + said.err
+        assert token not in result.out + result.err
 
 
-def test_yes_takes_what_suits_the_machine(call, composition, installed):
+def test_yes_installs_the_recommended_models(call, composition, installed):
     composition.devices = GPU
-    said = call("setup", "--yes")
+    result = call("setup", "--yes")
 
-    assert said.code == 0, said.err
-    advised = [line.split()[1] for line in said.out.splitlines() if "(suits this machine)" in line]
-    assert [wish.name for wish in installed] == advised
-    assert len(advised) == 2
-    assert not any(wish.accepts for wish in installed)
+    assert result.code == 0, result.err
+    recommended = [line.split()[1] for line in result.out.splitlines() if "(recommended)" in line]
+    assert [request.name for request in installed] == recommended
+    assert len(recommended) == 2
+    assert not any(request.accept_licence for request in installed)
 
 
-def test_nothing_is_fetched_without_wanting_it(call, installed):
-    said = call("setup", "--image", "sd-turbo", "--no-download")
+def test_no_download_installs_nothing(call, installed):
+    result = call("setup", "--image", "sd-turbo", "--no-download")
 
     assert installed == []
-    assert "`easel models use sd-turbo`" in said.out
+    assert "`easel models use sd-turbo`" in result.out
 
 
-def test_a_model_that_cannot_be_had_is_told_and_the_other_one_comes(call, installed):
-    said = call("setup", "--image", "sdxl", "--vision", "blip2-flan-t5-xl")
+def test_a_failed_installation_does_not_stop_the_other_one(call, installed):
+    result = call("setup", "--image", "sdxl", "--vision", "blip2-flan-t5-xl")
 
-    assert said.code == 1
-    assert "The disk is full: make room." in said.err
-    assert "`easel models use sdxl` tries again" in said.out
-    assert "blip2-flan-t5-xl is in use." in said.out
+    assert result.code == 1
+    assert "The disk is full: make room." in result.err
+    assert "`easel models use sdxl` tries again" in result.out
+    assert "blip2-flan-t5-xl is in use." in result.out
 
 
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--image", "sd-turbbo"), "sd-turbbo is no model for pictures: choose sd15-lcm,"),
-        (("--image", "blip2-flan-t5-xl"), "is no model for pictures"),
-        (("--discord-admin", "fox#1234"), "fox#1234 is no account's id, which is a number"),
+        (("--image", "sd-turbbo"), "sd-turbbo is not a model for images: choose sd15-lcm,"),
+        (("--image", "blip2-flan-t5-xl"), "is not a model for images"),
+        (("--discord-admin", "fox#1234"), "fox#1234 is not an account id, which is a number"),
         (("--discord-token-file", "/no/such/file"), "/no/such/file cannot be read"),
     ],
 )
-def test_a_wrong_flag_is_told_and_nothing_is_written(call, data_dir, installed, flags, says):
-    said = call("setup", *flags)
+def test_an_invalid_option_is_reported_and_nothing_is_written(call, data_dir, installed, flags, says):
+    result = call("setup", *flags)
 
-    assert said.code == 2
-    assert says in said.err
+    assert result.code == 2
+    assert says in result.err
     assert not (data_dir / "config.toml").exists()
     assert not (data_dir / "secrets.env").exists()
 
 
-def test_what_does_not_fit_is_not_fetched(call, composition, installed):
+def test_a_model_that_does_not_fit_is_not_installed(call, composition, installed):
     composition.devices = {"devices": [{"name": "cuda:0", "kind": "cuda", "title": "Old", "memory_mb": 1000}]}
-    said = call("setup", "--image", "sdxl")
+    result = call("setup", "--image", "sdxl")
 
-    assert said.code == 2
-    assert "does not fit this machine" in said.err
-    assert "`easel models use sdxl --anyway`" in said.err
+    assert result.code == 2
+    assert "does not fit this machine" in result.err
+    assert "`easel models use sdxl --force`" in result.err
 
 
 # ---------------------------------------------------------------- tokens
@@ -229,20 +227,20 @@ def test_what_does_not_fit_is_not_fetched(call, composition, installed):
         ("discord", APPLICATION, "application's id"),
         ("discord", "a" * 64, "public key"),
         ("discord", "AbCdEfGhIjKlMnOpQrStUvWxYz012345", "client secret"),
-        ("discord", TELEGRAM_TOKEN, "Telegram bot"),
+        ("discord", TELEGRAM_TOKEN, "Telegram bot token"),
         ("discord", "hf_abcdefgh", "Hugging Face"),
         ("discord", "https://discord.com/oauth2/authorize?client_id=1", "address"),
         ("telegram", "110201543", "first half"),
         ("telegram", "@fox_bot", "bot's name"),
-        ("telegram", DISCORD_TOKEN, "Discord bot"),
+        ("telegram", DISCORD_TOKEN, "Discord bot token"),
         ("telegram", "Use this token", "no spaces"),
     ],
 )
-def test_other_things_are_known_for_what_they_are(platform, pasted, says):
-    told = bot_tokens.wrong_with(platform, bot_tokens.trimmed(platform, pasted))
+def test_common_mistakes_are_recognised(platform, pasted, says):
+    problem = bot_tokens.find_token_problem(platform, bot_tokens.clean_token(platform, pasted))
 
-    assert says in told
-    assert ("Reset Token" if platform == "discord" else "@BotFather") in told
+    assert says in problem
+    assert ("Reset Token" if platform == "discord" else "@BotFather") in problem
 
 
 @pytest.mark.parametrize(
@@ -255,33 +253,33 @@ def test_other_things_are_known_for_what_they_are(platform, pasted, says):
         ("telegram", f"token: {TELEGRAM_TOKEN}", f"token: {TELEGRAM_TOKEN}"),
     ],
 )
-def test_what_comes_along_with_a_copy_is_taken_off(platform, pasted, token):
-    assert bot_tokens.trimmed(platform, pasted) == token
+def test_what_is_copied_along_with_a_token_is_removed(platform, pasted, token):
+    assert bot_tokens.clean_token(platform, pasted) == token
 
 
 @pytest.mark.parametrize("platform", ["discord", "telegram"])
-def test_a_refused_token_is_not_kept(call, data_dir, tmp_path, platform):
+def test_a_rejected_token_is_not_stored(call, data_dir, tmp_path, platform):
     wrong = {"discord": DISCORD_TOKEN[:-1] + "x", "telegram": TELEGRAM_TOKEN[:-1] + "x"}[platform]
     (tmp_path / "t").write_text(wrong)
-    said = call("setup", f"--{platform}-token-file", str(tmp_path / "t"))
+    result = call("setup", f"--{platform}-token-file", str(tmp_path / "t"))
 
-    assert said.code == 2
-    assert "refuses this token" in said.err
-    assert wrong not in said.err
+    assert result.code == 2
+    assert "rejects this token" in result.err
+    assert wrong not in result.err
     assert not (data_dir / "secrets.env").exists()
 
 
-def test_a_token_is_kept_while_its_platform_is_away(call, data_dir, platforms, tmp_path):
+def test_a_token_is_stored_if_its_platform_is_unreachable(call, data_dir, platforms, tmp_path):
     platforms.is_away = True
     (tmp_path / "t").write_text(DISCORD_TOKEN)
-    said = call("setup", "--discord-token-file", str(tmp_path / "t"))
+    result = call("setup", "--discord-token-file", str(tmp_path / "t"))
 
-    assert said.code == 0
-    assert "could not be asked about the token just now" in said.out
+    assert result.code == 0
+    assert "could not be reached to check the token" in result.out
     assert read_secrets({}, data_dir).discord_token == DISCORD_TOKEN
 
 
-def test_a_token_comes_from_standard_input(call, data_dir, monkeypatch):
+def test_a_token_is_read_from_stdin(call, data_dir, monkeypatch):
     monkeypatch.setattr("sys.stdin", StringIO(f"{DISCORD_TOKEN}\n"))
     assert call("setup", "--discord-token-file", "-").code == 0
     assert read_secrets({}, data_dir).discord_token == DISCORD_TOKEN
@@ -298,77 +296,77 @@ def test_the_permissions_are_those_in_the_docs():
         assert f"| {name} | {value} |" in page
 
 
-# ---------------------------------------------------------------- somebody answers
+# ---------------------------------------------------------------- with a terminal
 
 
 def test_a_conversation_from_end_to_end(answer, data_dir, installed):
-    said, scripted = answer(
+    result, prompter = answer(
         *("9", "sd-turbo", "none"),
         *(APPLICATION, DISCORD_TOKEN, ""),
         *("fox", "80351110224678912, 80351110224678913"),
         "",
     )
 
-    assert said.code == 0, said.err
-    assert "9 is no model for pictures" in said.err
-    assert "This is the application's id" in said.err
-    assert f"Invite it to a server: {bot_tokens.INVITE[:40]}" in said.out
-    assert "fox is no account's id" in said.err
-    assert [wish.name for wish in installed] == ["sd-turbo"]
+    assert result.code == 0, result.err
+    assert "9 is not a model for images" in result.err
+    assert "This is the application's id" in result.err
+    assert f"Invite it to a server: {bot_tokens.INVITE[:40]}" in result.out
+    assert "fox is not an account id" in result.err
+    assert [request.name for request in installed] == ["sd-turbo"]
     assert read_secrets({}, data_dir).discord_token == DISCORD_TOKEN
     assert settings(data_dir)["discord"]["admins"] == ["80351110224678912", "80351110224678913"]
-    assert not any("Telegram accounts" in question for question in scripted.questions)
+    assert not any("Admins of Easel on Telegram" in question for question in prompter.questions)
 
 
-def test_enter_keeps_everything_the_second_time(answer, data_dir, installed):
+def test_enter_keeps_every_value_on_the_second_run(answer, data_dir, installed):
     answer("none", "none", DISCORD_TOKEN, TELEGRAM_TOKEN, "80351110224678912", "")
     before = {path: path.read_bytes() for path in data_dir.glob("*.*") if path.is_file()}
-    said, _ = answer("none", "none", "", "", "", "")
+    result, _ = answer("none", "none", "", "", "", "")
 
-    assert said.code == 0, said.err
-    assert "Discord takes the token; the bot is called Fox." in said.out
+    assert result.code == 0, result.err
+    assert "Discord accepts the token; the bot is Fox." in result.out
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_whoever_has_a_real_model_is_not_told_how_to_get_one(call, data_dir):
-    assert "Real pictures:" in call("setup").out
+def test_with_a_real_model_there_is_no_hint_about_real_images(call, data_dir):
+    assert "Real images:" in call("setup").out
     (data_dir / "config.toml").write_text("[models.sd-turbo]\nenabled = true\n")
 
-    assert "Real pictures:" not in call("setup").out
+    assert "Real images:" not in call("setup").out
 
 
-def test_a_token_is_forgotten_for_a_dash(answer, data_dir):
+def test_a_dash_deletes_a_token(answer, data_dir):
     answer("none", "none", DISCORD_TOKEN, TELEGRAM_TOKEN, "", "")
     answer("none", "none", "-", "", "")
 
     assert read_secrets({}, data_dir).values() == (TELEGRAM_TOKEN,)
 
 
-def test_a_token_in_a_variable_wins_and_is_not_asked_for(answer, data_dir, monkeypatch):
+def test_a_token_in_a_variable_overrides_and_is_not_asked_for(answer, data_dir, monkeypatch):
     monkeypatch.setenv("DISCORD_TOKEN", DISCORD_TOKEN)
-    said, scripted = answer("none", "none", "", "")
+    result, prompter = answer("none", "none", "", "")
 
-    assert "DISCORD_TOKEN is set, and wins" in said.out
-    assert not any("Discord bot token" in question for question in scripted.questions)
+    assert "DISCORD_TOKEN is set and overrides" in result.out
+    assert not any("Discord bot token" in question for question in prompter.questions)
 
 
-def test_leaving_changes_nothing(answer, data_dir):
-    said, _ = answer("sd-turbo", "none", DISCORD_TOKEN)
+def test_an_interruption_changes_nothing(answer, data_dir):
+    result, _ = answer("sd-turbo", "none", DISCORD_TOKEN)
 
-    assert said.code == 130
-    assert "Nothing was changed." in said.err
+    assert result.code == 130
+    assert "Nothing was changed." in result.err
     assert not (data_dir / "secrets.env").exists()
     assert not (data_dir / "config.toml").exists()
 
 
-def test_whoever_declines_is_told_the_command(answer, installed):
-    said, _ = answer("sd-turbo", "none", "", "", "n")
+def test_declining_the_download_prints_the_command(answer, installed):
+    result, _ = answer("sd-turbo", "none", "", "", "n")
 
     assert installed == []
-    assert "`easel models use sd-turbo` fetches it" in said.out
+    assert "`easel models use sd-turbo` installs it" in result.out
 
 
-def test_over_ssh_it_says_how_to_see_the_page(call, monkeypatch):
+def test_over_ssh_it_explains_how_to_open_the_page(call, monkeypatch):
     monkeypatch.setenv("SSH_CONNECTION", "10.0.0.1 1 10.0.0.2 22")
 
     assert "`ssh -L 8000:127.0.0.1:8000 " in call("setup").out
@@ -378,7 +376,7 @@ def test_over_ssh_it_says_how_to_see_the_page(call, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_nobody_else_reads_the_tokens(data_dir, call):
+def test_only_the_owner_can_read_the_tokens(data_dir, call):
     call("setup")
     assert stat.S_IMODE((data_dir / "secrets.env").stat().st_mode) == 0o600
     path = write_secrets(data_dir, {"HF_TOKEN": "hf_x"})
@@ -387,17 +385,17 @@ def test_nobody_else_reads_the_tokens(data_dir, call):
 
 def test_secrets_change_line_by_line(tmp_path):
     path = tmp_path / "secrets.env"
-    path.write_text(SECRETS + "# mine\nexport DISCORD_BOT_TOKEN='old'\nHF_TOKEN=hf_x\n")
+    path.write_text(SECRETS_TEMPLATE + "# mine\nexport DISCORD_BOT_TOKEN='old'\nHF_TOKEN=hf_x\n")
     path.chmod(0o600)
     write_secrets(tmp_path, {"DISCORD_TOKEN": "new", "HF_TOKEN": ""})
 
     assert read_secrets({}, tmp_path).values() == ("new",)
-    assert path.read_text() == SECRETS + "# mine\nDISCORD_TOKEN=new\n"
+    assert path.read_text() == SECRETS_TEMPLATE + "# mine\nDISCORD_TOKEN=new\n"
 
 
-def test_the_examples_are_what_they_say_once_the_marks_are_gone():
+def test_the_examples_are_valid_once_uncommented():
     shown = "\n".join(
-        line[2:] for line in CONFIG.splitlines() if line.startswith("# ") and ("=" in line or "[" in line)
+        line[2:] for line in CONFIG_TEMPLATE.splitlines() if line.startswith("# ") and ("=" in line or "[" in line)
     )
 
     assert set(tomllib.loads(shown)["models"]) == {"my-sd15", "my-blip2"}
@@ -408,7 +406,8 @@ def test_at_a_terminal_a_token_is_not_shown():
     import pty
 
     program = (
-        "from adapters.cli.setup.prompt import Terminal as T; t = T(); print(t.secret('Token'), t.ask('Name', 'fox'))"
+        "from adapters.cli.setup.prompt import TerminalPrompter; prompter = TerminalPrompter();"
+        "print(prompter.secret('Token'), prompter.ask('Name', 'fox'))"
     )
     control, terminal = pty.openpty()
     child = subprocess.Popen(

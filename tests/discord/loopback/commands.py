@@ -1,4 +1,4 @@
-"""Commands as Discord tells them back: not word for word as it was told them."""
+"""Commands as Discord returns them: not exactly as they were registered."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _plain(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_one_language(command: dict[str, Any]) -> dict[str, Any]:
-    """Without `with_localizations` no translation is told."""
+    """Without `with_localizations`, translations are left out."""
     made = {key: value for key, value in command.items() if key not in WORDS}
     for key in ("options", "choices"):
         if key in made:

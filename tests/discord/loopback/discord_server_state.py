@@ -267,7 +267,7 @@ class Call:
     at: float = field(default_factory=time.monotonic)
 
 
-class World:
+class DiscordServerState:
     def __init__(self) -> None:
         self._serial = itertools.count(1)
         self._moved_s = 0.0
@@ -297,7 +297,7 @@ class World:
     def now(self) -> float:
         return time.time() + self._moved_s
 
-    def move_on(self, seconds: float) -> None:
+    def advance_clock(self, seconds: float) -> None:
         self._moved_s += seconds
 
     def new_id(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tests.discord.loopback.discord_server_state import ADMIN_CONTENT, World
+from tests.discord.loopback.discord_server_state import ADMIN_CONTENT, DiscordServerState
 
 DISPATCH, HEARTBEAT, IDENTIFY, RESUME, RECONNECT, INVALID, HELLO, ACK = 0, 1, 2, 6, 7, 9, 10, 11
 
@@ -40,8 +40,8 @@ class Connection:
 
 
 class Gateway:
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, state: DiscordServerState) -> None:
+        self.state = state
         self.sessions: dict[str, Session] = {}
         self.refusals = 0
         """How many connects to turn away."""
@@ -49,13 +49,13 @@ class Gateway:
         self.is_mute = False
         """Heartbeats are not acknowledged."""
         self.is_speechless = False
-        """Nobody who identifies is told READY."""
+        """No session gets READY."""
         self.sockets = 0
         """How many are open now."""
         self.log: list[str] = []
         """identify, resume, and what came of it."""
         self._sending: set[asyncio.Task[None]] = set()
-        world.on_event = self.tell
+        state.on_event = self.dispatch
 
     @property
     def connected(self) -> list[Session]:
@@ -98,23 +98,23 @@ class Gateway:
         self.log.append("identify")
         if self.is_speechless:
             return
-        if data["token"] != self.world.token:
+        if data["token"] != self.state.token:
             await connection.socket.close(code=4004, message=b"Authentication failed.")
             return
-        if data["intents"] & ADMIN_CONTENT and not self.world.may_read_content:
+        if data["intents"] & ADMIN_CONTENT and not self.state.may_read_content:
             await connection.socket.close(code=4014, message=b"Disallowed intent(s).")
             return
         session = Session(f"session-{len(self.sessions) + 1}", data["intents"], connection=connection)
         self.sessions[session.id] = session
-        guilds = [one for one in self.world.guilds.values() if one.has_bot]
+        guilds = [one for one in self.state.guilds.values() if one.has_bot]
         ready = {
             "v": 10,
-            "user": self.world.bot.json(),
+            "user": self.state.bot.json(),
             "session_id": session.id,
             "shard": data.get("shard", [0, 1]),
             "guilds": [{"id": str(one.id), "unavailable": True} for one in guilds],
-            "resume_gateway_url": self.world.base.replace("http", "ws") + "/gateway/",
-            "application": {"id": str(self.world.application_id), "flags": 0},
+            "resume_gateway_url": self.state.base.replace("http", "ws") + "/gateway/",
+            "application": {"id": str(self.state.application_id), "flags": 0},
         }
         await self._dispatch(session, "READY", ready)
         for guild in guilds:
@@ -143,8 +143,8 @@ class Gateway:
 
     # ------------------------------------------------------------ what tests do
 
-    def tell(self, name: str, data: Any) -> None:
-        """Every session hears of it; one that is away, after it resumed."""
+    def dispatch(self, name: str, data: Any) -> None:
+        """Send to every session; a disconnected one gets it after it resumes."""
         for session in list(self.sessions.values()):
             task = asyncio.ensure_future(self._dispatch(session, name, data))
             self._sending.add(task)

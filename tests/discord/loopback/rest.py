@@ -24,9 +24,9 @@ from tests.discord.loopback.discord_server_state import (
     Attachment,
     Call,
     Channel,
+    DiscordServerState,
     Interaction,
     Message,
-    World,
 )
 from tests.discord.loopback.limits import Limits
 
@@ -68,8 +68,8 @@ Route = Callable[..., Awaitable[tuple[int, Any]]]
 
 
 class Rest:
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, state: DiscordServerState) -> None:
+        self.state = state
         self.limits = Limits()
         self.faults: list[Fault] = []
         self.cdn_failures = 0
@@ -99,9 +99,9 @@ class Rest:
         path = re.sub(r"^/api/v\d+", "", request.path)
         body, files, is_multipart = await read_body(request)
         call = Call(request.method, path, body, files, query=dict(request.query))
-        self.world.calls.append(call)
+        self.state.calls.append(call)
         broken = rules.check(call.method, path, body, request.query, list(files), is_multipart)
-        self.world.problems += broken
+        self.state.problems += broken
         fault = next((one for one in self.faults if one.meets(call)), None)
         if fault is not None:
             fault.times -= 1
@@ -134,7 +134,7 @@ class Rest:
 
     async def answer(self, request: web.Request, call: Call) -> tuple[int, Any]:
         needs_token = not call.path.startswith(("/interactions", "/webhooks"))
-        if needs_token and request.headers.get("Authorization") != f"Bot {self.world.token}":
+        if needs_token and request.headers.get("Authorization") != f"Bot {self.state.token}":
             raise Refused(401, 0, "401: Unauthorized")
         for method, pattern, route in self.routes:
             match = pattern.fullmatch(call.path)
@@ -147,48 +147,48 @@ class Rest:
         if self.cdn_failures > 0:
             self.cdn_failures -= 1
             return web.Response(status=502)
-        found = self.world.files.get(request.match_info["rest"])
-        if found is None or found.expires < self.world.now():
+        found = self.state.files.get(request.match_info["rest"])
+        if found is None or found.expires < self.state.now():
             return web.Response(status=404, text="This content is no longer available.")
         return web.Response(body=found.data, content_type=found.content_type or "application/octet-stream")
 
     # ------------------------------------------------------------ about the bot
 
     async def me(self, call: Call) -> tuple[int, Any]:
-        return 200, self.world.bot.json() | {"mfa_enabled": False, "verified": True, "email": None, "flags": 0}
+        return 200, self.state.bot.json() | {"mfa_enabled": False, "verified": True, "email": None, "flags": 0}
 
     async def application(self, call: Call) -> tuple[int, Any]:
         about: dict[str, Any] = {
-            "id": str(self.world.application_id),
+            "id": str(self.state.application_id),
             "name": "Easel",
             "icon": None,
             "description": "",
             "summary": "",
         }
         about |= {"bot_public": True, "bot_require_code_grant": False, "verify_key": "k", "flags": 0, "owner": None}
-        return 200, about | {"owner": self.world.person("owner").json(), "team": None}
+        return 200, about | {"owner": self.state.person("owner").json(), "team": None}
 
     async def gateway(self, call: Call) -> tuple[int, Any]:
         limit = {"total": 1000, "remaining": 999, "reset_after": 1, "max_concurrency": 1}
-        url = self.world.base.replace("http", "ws") + "/gateway/"
+        url = self.state.base.replace("http", "ws") + "/gateway/"
         return 200, {"url": url, "shards": 1, "session_start_limit": limit}
 
     async def commands(self, call: Call, _application: str) -> tuple[int, Any]:
         if call.query.get("with_localizations") == "true":
-            return 200, self.world.commands
-        return 200, [commands.in_one_language(one) for one in self.world.commands]
+            return 200, self.state.commands
+        return 200, [commands.in_one_language(one) for one in self.state.commands]
 
     async def put_commands(self, call: Call, application: str) -> tuple[int, Any]:
-        self.world.commands = [commands.kept(one, self.world.new_id(), application) for one in call.body]
-        return 200, self.world.commands
+        self.state.commands = [commands.kept(one, self.state.new_id(), application) for one in call.body]
+        return 200, self.state.commands
 
     # ------------------------------------------------------------ messages
 
     async def open_dm(self, call: Call) -> tuple[int, Any]:
-        return 200, self.world.dm(self.world.people[int(call.body["recipient_id"])]).json()
+        return 200, self.state.dm(self.state.people[int(call.body["recipient_id"])]).json()
 
     def _channel(self, channel_id: str, needs: int = VIEW) -> Channel:
-        channel = self.world.channels.get(int(channel_id))
+        channel = self.state.channels.get(int(channel_id))
         if channel is None:
             raise Refused(404, 10003, "Unknown Channel")
         if channel.kind == GROUP or (channel.guild is not None and not channel.guild.has_bot):
@@ -213,8 +213,8 @@ class Rest:
         if channel.is_locked:
             raise Refused(400, 160005, "Thread is locked")
         key = (channel.id, str(body.get("nonce")))
-        known = self.world.nonces.get(key)
-        if body.get("enforce_nonce") and known and self.world.now() - known[0] < NONCE_S:
+        known = self.state.nonces.get(key)
+        if body.get("enforce_nonce") and known and self.state.now() - known[0] < NONCE_S:
             return 200, known[1].json()
         reference = body.get("message_reference") or {}
         reply_to = int(reference["message_id"]) if reference else None
@@ -222,11 +222,11 @@ class Rest:
             if reference.get("fail_if_not_exists", True):
                 raise Refused(400, 50035, "Invalid Form Body: MESSAGE_REFERENCE_UNKNOWN_MESSAGE")
             reply_to = None
-        message = self.world.post(channel, self.world.bot, reply_to=reply_to, nonce=body.get("nonce"))
+        message = self.state.post(channel, self.state.bot, reply_to=reply_to, nonce=body.get("nonce"))
         self._fill(message, call, limit=self._limit(channel))
         if body.get("nonce") is not None:
-            self.world.nonces[key] = (self.world.now(), message)
-        self._tell("MESSAGE_CREATE", message)
+            self.state.nonces[key] = (self.state.now(), message)
+        self._dispatch("MESSAGE_CREATE", message)
         return 200, message.json()
 
     def _limit(self, channel: Channel) -> int:
@@ -260,7 +260,7 @@ class Rest:
         if str(said["id"]) in kept:
             return kept[str(said["id"])]
         data = files[f"files[{said['id']}]"]
-        made = self.world.file(said.get("filename") or f"file{said['id']}", data)
+        made = self.state.file(said.get("filename") or f"file{said['id']}", data)
         made.description = said.get("description")
         return made
 
@@ -272,18 +272,18 @@ class Rest:
 
     async def get(self, call: Call, channel_id: str, message_id: str) -> tuple[int, Any]:
         message = self._message(self._channel(channel_id, VIEW | HISTORY), message_id)
-        return 200, message.json(is_blank=self.world.is_blank(message))
+        return 200, message.json(is_blank=self.state.is_blank(message))
 
     async def patch(self, call: Call, channel_id: str, message_id: str) -> tuple[int, Any]:
         channel = self._channel(channel_id, VIEW)
         message = self._message(channel, message_id)
-        if message.author is not self.world.bot:
+        if message.author is not self.state.bot:
             raise Refused(403, 50005, "Cannot edit a message authored by another user")
         if channel.is_locked:
             raise Refused(400, 50083, "Thread is archived")
-        if self.world.now() - message.created > 3600:
+        if self.state.now() - message.created > 3600:
             late = message.extra.setdefault("_late", 0)
-            if late >= self.world.edits_after_an_hour:
+            if late >= self.state.edits_after_an_hour:
                 raise Refused(400, 30046, "Maximum number of edits to messages older than 1 hour reached")
             message.extra["_late"] = late + 1
         self._fill(message, call, limit=self._limit(channel))
@@ -292,34 +292,34 @@ class Rest:
 
     async def delete(self, call: Call, channel_id: str, message_id: str) -> tuple[int, Any]:
         message = self._message(self._channel(channel_id), message_id)
-        if message.author is not self.world.bot:
+        if message.author is not self.state.bot:
             raise Refused(403, 50013, "Missing Permissions")
-        self.world.remove(message)
+        self.state.remove(message)
         return 204, None
 
     # ------------------------------------------------------------ interactions
 
     def _interaction(self, token: str) -> Interaction:
-        found = self.world.interactions.get(token)
-        if found is None or self.world.now() - found.created > TOKEN_S:
+        found = self.state.interactions.get(token)
+        if found is None or self.state.now() - found.created > TOKEN_S:
             raise Refused(401, 50027, "Invalid Webhook Token")
         return found
 
     async def callback(self, call: Call, _interaction_id: str, token: str) -> tuple[int, Any]:
-        found = self.world.interactions.get(token)
-        if found is None or self.world.now() - found.created > ANSWER_S:
+        found = self.state.interactions.get(token)
+        if found is None or self.state.now() - found.created > ANSWER_S:
             raise Refused(404, 10062, "Unknown interaction")
         if found.answers:
             raise Refused(400, 40060, "Interaction has already been acknowledged.")
         kind, data = call.body["type"], call.body.get("data") or {}
         found.answers.append(call.body)
-        found.answered_after_s = self.world.now() - found.created
+        found.answered_after_s = self.state.now() - found.created
         if kind in (4, 5):
             is_hidden = bool(data.get("flags", 0) & 64)
             hidden = found.person if is_hidden else None
             message = Message(
-                self.world.new_id(), found.channel, self.world.bot, webhook=token, ephemeral_for=hidden,
-                created=self.world.now(),
+                self.state.new_id(), found.channel, self.state.bot, webhook=token, ephemeral_for=hidden,
+                created=self.state.now(),
             )  # fmt: skip
             found.channel.messages[message.id] = message
             found.original, found.is_deferred, found.is_thinking = message, kind == 5, kind == 5
@@ -347,8 +347,8 @@ class Rest:
         else:
             hidden = found.person if body.get("flags", 0) & 64 else None
             message = Message(
-                self.world.new_id(), found.channel, self.world.bot, webhook=token, ephemeral_for=hidden,
-                created=self.world.now(),
+                self.state.new_id(), found.channel, self.state.bot, webhook=token, ephemeral_for=hidden,
+                created=self.state.now(),
             )  # fmt: skip
             found.channel.messages[message.id] = message
             found.messages.append(message)
@@ -378,12 +378,12 @@ class Rest:
 
     async def delete_hook(self, call: Call, _application: str, token: str, message_id: str) -> tuple[int, Any]:
         found, message = self._hook_message(token, message_id)
-        self.world.remove(message)
+        self.state.remove(message)
         found.messages = [one for one in found.messages if one is not message]
         found.is_thinking = False
         found.changed.set()
         return 204, None
 
-    def _tell(self, name: str, message: Message) -> None:
-        if self.world.on_event is not None:
-            self.world.on_event(name, message.json(is_blank=self.world.is_blank(message)))
+    def _dispatch(self, name: str, message: Message) -> None:
+        if self.state.on_event is not None:
+            self.state.on_event(name, message.json(is_blank=self.state.is_blank(message)))

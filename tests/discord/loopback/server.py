@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.discord.loopback.discord_server_state import World
+from tests.discord.loopback.discord_server_state import DiscordServerState
 from tests.discord.loopback.gateway import Gateway
 from tests.discord.loopback.rest import Fault, Rest
 
 
 @dataclass
 class Loopback:
-    world: World
+    state: DiscordServerState
     rest: Rest
     gateway: Gateway
     runner: web.AppRunner | None = None
@@ -22,11 +22,11 @@ class Loopback:
 
     @property
     def api_base(self) -> str:
-        return f"{self.world.base}/api/v10"
+        return f"{self.state.base}/api/v10"
 
     @property
     def gateway_url(self) -> str:
-        return self.world.base.replace("http", "ws") + "/gateway/"
+        return self.state.base.replace("http", "ws") + "/gateway/"
 
     def fail(self, method: str, path: str, how: int | str, **more: object) -> Fault:
         """The next matching request (or `times` of them) goes wrong."""
@@ -48,7 +48,7 @@ class Loopback:
         site = web.TCPSite(self.runner, "127.0.0.1", self.port)
         await site.start()
         self.port = self.runner.addresses[0][1]
-        self.world.base = f"http://127.0.0.1:{self.port}"
+        self.state.base = f"http://127.0.0.1:{self.port}"
         self.sites.append(site)
 
     async def vanish(self) -> None:
@@ -70,8 +70,8 @@ class Loopback:
 
 @contextlib.asynccontextmanager
 async def loopback(port: int = 0) -> AsyncIterator[Loopback]:
-    world = World()
-    server = Loopback(world, Rest(world), Gateway(world), port=port)
+    state = DiscordServerState()
+    server = Loopback(state, Rest(state), Gateway(state), port=port)
     await server.start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""What a folder or a file is, by its descriptions and headers alone; and which files of a repo are wanted."""
+"""Identifying folders and files by their configs and headers; and selecting the files of a repo."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from safetensors.torch import save_file
 
 from bot.errors import DownloadFailed, ModelRefused
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
-from bot.ports import Wanted
+from bot.ports import RepoRef
 from inference.checkpoints import identify
-from inference.checkpoints.file_filter import choose, is_safe, variant_of
+from inference.checkpoints.file_filter import is_safe_path, select_files, variant_of
 from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_blip, save_diffusion, save_editor
 
@@ -22,16 +22,16 @@ from tests.inference.tiny import save_blip, save_diffusion, save_editor
         (save_classifier, "classifier", ()),
     ],
 )
-def test_folders_are_recognised(tmp_path, save, kind, tasks):
+def test_folders_are_identified(tmp_path, save, kind, tasks):
     save(tmp_path)
 
-    found = identify.recognise(tmp_path)
+    info = identify.identify_path(tmp_path)
 
-    assert (found.kind, found.tasks, found.variant) == (kind, tasks, "")
-    assert found.size_mb >= 1
+    assert (info.kind, info.tasks, info.variant) == (kind, tasks, "")
+    assert info.size_mb >= 1
 
 
-def a_file(path, **tensors):
+def save_tensors(path, **tensors):
     save_file({name: torch.zeros(*shape) for name, shape in tensors.items()}, path)
     return path
 
@@ -72,13 +72,13 @@ def a_file(path, **tensors):
         ({"something.else": (3, 3)}, "unknown", ""),
     ],
 )  # fmt: skip
-def test_files_are_recognised_by_their_tensors(tmp_path, tensors, kind, family):
-    found = identify.recognise(a_file(tmp_path / "x.safetensors", **tensors))
+def test_files_are_identified_by_their_tensors(tmp_path, tensors, kind, family):
+    info = identify.identify_path(save_tensors(tmp_path / "x.safetensors", **tensors))
 
-    assert (found.kind, found.family) == (kind, family)
+    assert (info.kind, info.family) == (kind, family)
 
 
-def cut(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-10])
 
 
@@ -86,20 +86,20 @@ def pointer(path):
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
 
 
-def noise(path):
+def overwrite(path):
     path.write_bytes(b"\xff" * 100)
 
 
-@pytest.mark.parametrize("spoil", [cut, pointer, noise])
-def test_what_is_damaged_is_refused(tmp_path, spoil):
-    path = a_file(tmp_path / "x.safetensors", a=(3, 3))
-    spoil(path)
+@pytest.mark.parametrize("damage", [truncate, pointer, overwrite])
+def test_a_damaged_file_is_refused(tmp_path, damage):
+    path = save_tensors(tmp_path / "x.safetensors", a=(3, 3))
+    damage(path)
 
     with pytest.raises(ModelRefused):
-        identify.recognise(path)
+        identify.identify_path(path)
 
 
-def test_what_could_run_code_is_refused(tmp_path):
+def test_files_that_could_run_code_are_refused(tmp_path):
     save_diffusion(tmp_path / "sd")
     (tmp_path / "sd" / "unet" / "modeling.py").write_text("print()")
     (tmp_path / "pickled").mkdir()
@@ -109,23 +109,23 @@ def test_what_could_run_code_is_refused(tmp_path):
 
     for name in ("sd", "pickled", "x.ckpt"):
         with pytest.raises(ModelRefused):
-            identify.recognise(tmp_path / name)
+            identify.identify_path(tmp_path / name)
 
 
-def test_an_index_that_is_no_json_or_far_too_long_is_refused(tmp_path):
+def test_an_index_that_is_not_json_or_too_large_is_refused(tmp_path):
     index = tmp_path / "model_index.json"
     for text in ("{", " " * (9 * 2**20)):
         index.write_text(text)
         with pytest.raises(ModelRefused):
-            identify.recognise(tmp_path)
+            identify.identify_path(tmp_path)
 
 
-def test_a_class_that_nobody_tried_may_still_be_a_pipeline():
-    assert identify.of_class("SomethingPipeline").tasks == (TEXT_TO_IMAGE,)
-    assert identify.of_class("GPT2LMHeadModel").kind == "unknown"
+def test_an_untested_class_can_be_a_pipeline():
+    assert identify.identify_class("SomethingPipeline").tasks == (TEXT_TO_IMAGE,)
+    assert identify.identify_class("GPT2LMHeadModel").kind == "unknown"
 
 
-# ---------------------------------------------------------------- which files are wanted
+# ---------------------------------------------------------------- selecting files
 
 INDEX = {"_class_name": "X", "unet": ["diffusers", "U"], "vae": ["diffusers", "V"], "safety_checker": [None, None]}
 REPO = [
@@ -136,26 +136,26 @@ REPO = [
 ]  # fmt: skip
 
 
-def chosen(wanted="", index=INDEX, paths=REPO):
-    return choose(Wanted(repo="org/x", variant=wanted), paths, index)
+def select(variant="", index=INDEX, paths=REPO):
+    return select_files(RepoRef(repo="org/x", variant=variant), paths, index)
 
 
-def test_a_pipelines_named_parts_are_wanted_in_their_variant_or_else_plain():
-    found = chosen("fp16")
+def test_the_components_of_a_pipeline_are_selected_in_the_variant_or_else_plain():
+    selection = select("fp16")
 
-    assert "unet/diffusion_pytorch_model.fp16.safetensors" in found.paths
-    assert "vae/diffusion_pytorch_model.safetensors" in found.paths
-    assert "unet/diffusion_pytorch_model.safetensors" not in found.paths
-    assert found.variant == "fp16"
-    assert not {"checkpoint.safetensors", "safety_checker/model.safetensors", "README.md"} & set(found.paths)
-    assert not [path for path in found.paths if "evil" in path]
-    assert found.refused == ("unet/diffusion_pytorch_model.bin",)
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" in selection.paths
+    assert "vae/diffusion_pytorch_model.safetensors" in selection.paths
+    assert "unet/diffusion_pytorch_model.safetensors" not in selection.paths
+    assert selection.variant == "fp16"
+    assert not {"checkpoint.safetensors", "safety_checker/model.safetensors", "README.md"} & set(selection.paths)
+    assert not [path for path in selection.paths if "evil" in path]
+    assert selection.rejected == ("unet/diffusion_pytorch_model.bin",)
 
 
-def test_plain_weights_are_wanted_when_nothing_is_said_and_half_ones_where_there_are_no_others():
-    assert chosen().variant == ""
+def test_plain_weights_are_selected_by_default_and_a_variant_where_there_are_no_others():
+    assert select().variant == ""
     halves = [path for path in REPO if "fp16" in path or not path.endswith(".safetensors")]
-    assert chosen(paths=halves).variant == "fp16"
+    assert select(paths=halves).variant == "fp16"
 
 
 def test_shards_come_with_their_index_and_no_others():
@@ -165,9 +165,9 @@ def test_shards_come_with_their_index_and_no_others():
         "tokenizer.json", "training_args.bin",
     ]  # fmt: skip
 
-    found = chosen(index=None, paths=paths)
+    selection = select(index=None, paths=paths)
 
-    assert set(found.paths) == {
+    assert set(selection.paths) == {
         "config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors", "tokenizer.json",
     }  # fmt: skip
@@ -179,25 +179,25 @@ def test_variant_shards_come_with_the_index_of_their_variant():
         "model.fp16-00001-of-00001.safetensors", "model-00001-of-00001.safetensors",
     ]  # fmt: skip
 
-    assert set(chosen("fp16", None, paths).paths) == {
+    assert set(select("fp16", None, paths).paths) == {
         "config.json", "model.safetensors.index.fp16.json", "model.fp16-00001-of-00001.safetensors",
     }  # fmt: skip
 
 
 def test_a_lora_is_one_file():
-    assert chosen(index=None, paths=["a.safetensors", "pytorch_lora_weights.safetensors"]).paths == (
+    assert select(index=None, paths=["a.safetensors", "pytorch_lora_weights.safetensors"]).paths == (
         "pytorch_lora_weights.safetensors",
     )
     with pytest.raises(DownloadFailed) as failed:
-        chosen(index=None, paths=["a.safetensors", "b.safetensors"])
+        select(index=None, paths=["a.safetensors", "b.safetensors"])
     assert failed.value.problem == "which_file"
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "a\\b", "C:/x", ""])
-def test_paths_that_leave_their_folder_are_no_paths(path):
-    assert not is_safe(path)
+def test_paths_that_leave_their_folder_are_not_safe(path):
+    assert not is_safe_path(path)
 
 
-def test_names_say_their_variant():
+def test_file_names_contain_the_variant():
     assert [variant_of(name) for name in ("model.safetensors", "a/model.fp16.safetensors")] == ["", "fp16"]
     assert variant_of("model.fp16-00001-of-00002.safetensors") == "fp16"

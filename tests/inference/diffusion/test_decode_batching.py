@@ -1,4 +1,4 @@
-"""Small pictures that end together are decoded together, and nobody notices."""
+"""Small images that finish at the same time are decoded in one batch, with the same result."""
 
 from types import SimpleNamespace
 
@@ -6,9 +6,9 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from inference.diffusion.coroutines import Call
-from inference.diffusion.decode_batching import CELLS, join, split, together
-from inference.diffusion.decode_thread import Aside
+from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.decode_batching import MAX_LATENT_CELLS, batch_calls, batchable_prefix, unbatch_output
+from inference.diffusion.decode_thread import DecodeThread
 
 
 @pytest.fixture(scope="module")
@@ -21,102 +21,105 @@ def decoder():
 
 def decode(side=8, dtype=torch.float32, **changes):
     latents = torch.randn(1, 4, side, side, dtype=dtype)
-    return Call("vae", "decode", (latents,), {"return_dict": False, "generator": None} | changes)
+    return ModuleCall("vae", "decode", (latents,), {"return_dict": False, "generator": None} | changes)
 
 
-def test_alike_ones_share_a_call(decoder):
-    assert together(decoder, [decode() for _ in range(5)]) == 5
+def test_calls_of_the_same_shape_are_batched(decoder):
+    assert batchable_prefix(decoder, [decode() for _ in range(5)]) == 5
 
 
-def test_whoever_is_different_ends_the_row(decoder):
-    assert together(decoder, [decode(), decode(), decode(16), decode()]) == 2
-    assert together(decoder, [decode(), decode(dtype=torch.float16)]) == 1
-    assert together(decoder, [decode(), decode(return_dict=True)]) == 1
-    assert together(decoder, [decode(return_dict=True), decode(return_dict=True)]) == 1
+def test_the_first_different_call_ends_the_batch(decoder):
+    assert batchable_prefix(decoder, [decode(), decode(), decode(16), decode()]) == 2
+    assert batchable_prefix(decoder, [decode(), decode(dtype=torch.float16)]) == 1
+    assert batchable_prefix(decoder, [decode(), decode(return_dict=True)]) == 1
+    assert batchable_prefix(decoder, [decode(return_dict=True), decode(return_dict=True)]) == 1
 
 
-def test_large_pictures_are_decoded_one_at_a_time(decoder):
-    assert together(decoder, [decode(64), decode(64)]) == 1
-    assert together(decoder, [decode(128), decode(128)]) == 1
-    assert together(decoder, [decode(8) for _ in range(100)]) == CELLS // 64
+def test_large_images_are_decoded_one_at_a_time(decoder):
+    assert batchable_prefix(decoder, [decode(64), decode(64)]) == 1
+    assert batchable_prefix(decoder, [decode(128), decode(128)]) == 1
+    assert batchable_prefix(decoder, [decode(8) for _ in range(100)]) == MAX_LATENT_CELLS // 64
 
 
-def test_a_decoder_of_unknown_kind_is_left_alone():
-    assert together(torch.nn.Identity(), [decode(), decode()]) == 1
+def test_calls_of_an_unknown_decoder_are_not_batched():
+    assert batchable_prefix(torch.nn.Identity(), [decode(), decode()]) == 1
 
 
 @torch.no_grad()
-def test_each_gets_what_it_would_alone(decoder):
+def test_a_batched_call_gives_each_its_own_output(decoder):
     calls = [decode() for _ in range(3)]
-    parts = split(join(calls).perform(decoder), calls)
+    parts = unbatch_output(batch_calls(calls).execute(decoder), calls)
 
     for part, call in zip(parts, calls, strict=True):
-        assert torch.allclose(part[0], call.perform(decoder)[0], atol=1e-5)
+        assert torch.allclose(part[0], call.execute(decoder)[0], atol=1e-5)
 
 
-# ---------------------------------------------------------------- beside the loop
+# ---------------------------------------------------------------- the decode thread
 
 
-class Pictures:
-    """An `Aside` that is given all at once."""
+class Decoding:
+    """A `DecodeThread` that gets all sequences in one flush. `sizes`: batch rows of each call."""
 
     def __init__(self, decoder, fails=lambda call: False):
         self.sizes = []
         self.decoder, self.fails = decoder, fails
-        self.aside = Aside(self.perform, torch.device("cpu"), together=lambda calls: together(decoder, calls))
+        self.thread = DecodeThread(
+            self.execute, torch.device("cpu"), batchable_prefix=lambda calls: batchable_prefix(decoder, calls)
+        )
 
-    def perform(self, call):
+    def execute(self, call):
         self.sizes.append(len(call.args[0]))
         if self.fails(call):
             raise ValueError("no")
-        return call.perform(self.decoder)
+        return call.execute(self.decoder)
 
-    def all(self, pictures):
-        for picture in pictures:
-            self.aside.put(picture)
-        self.aside.send()
-        done = []
-        while self.aside.pending:
-            done += self.aside.take(1.0)
-        self.aside.close()
-        return {id(one.picture): one for one in done}
-
-
-def pictures(number):
-    return [SimpleNamespace(call=decode()) for _ in range(number)]
+    def decode_all(self, sequences):
+        for sequence in sequences:
+            self.thread.submit(sequence)
+        self.thread.flush()
+        results = []
+        while self.thread.pending:
+            results += self.thread.collect(1.0)
+        self.thread.close()
+        return {id(one.sequence): one for one in results}
 
 
-def test_those_that_wait_are_decoded_together(decoder):
-    beside, wanted = Pictures(decoder), pictures(5)
-    done = beside.all(wanted)
+def make_sequences(count):
+    return [SimpleNamespace(pending_call=decode()) for _ in range(count)]
 
-    assert beside.sizes == [5]
+
+def test_sequences_that_wait_are_decoded_in_one_batch(decoder):
+    decoding, sequences = Decoding(decoder), make_sequences(5)
+    results = decoding.decode_all(sequences)
+
+    assert decoding.sizes == [5]
     with torch.no_grad():
-        for one in wanted:
-            assert torch.allclose(done[id(one)].answer[0], one.call.perform(decoder)[0], atol=1e-5)
-            assert done[id(one)].seconds > 0
+        for one in sequences:
+            assert torch.allclose(results[id(one)].output[0], one.pending_call.execute(decoder)[0], atol=1e-5)
+            assert results[id(one)].seconds > 0
 
 
-def test_one_that_was_stopped_holds_up_nobody(decoder):
-    wanted = pictures(5)
-    wanted[0].call = wanted[3].call = None
-    done = Pictures(decoder).all(wanted)
+def test_a_cancelled_sequence_does_not_delay_the_others(decoder):
+    sequences = make_sequences(5)
+    sequences[0].pending_call = sequences[3].pending_call = None
+    results = Decoding(decoder).decode_all(sequences)
 
-    assert [done[id(one)].answer is None for one in wanted] == [True, False, False, True, False]
-    assert not any(one.error for one in done.values())
-
-
-def test_too_much_for_one_call_is_made_one_by_one(decoder):
-    beside = Pictures(decoder, fails=lambda call: len(call.args[0]) > 1)
-    done = beside.all(pictures(4))
-
-    assert not any(one.error for one in done.values())
-    assert beside.sizes == [4, 1, 1, 1, 1]
+    assert [results[id(one)].output is None for one in sequences] == [True, False, False, True, False]
+    assert not any(one.error for one in results.values())
 
 
-def test_only_the_guilty_one_fails(decoder):
-    wanted = pictures(4)
-    bad = wanted[2].call.args[0]
-    done = Pictures(decoder, fails=lambda call: any(torch.equal(row, bad[0]) for row in call.args[0])).all(wanted)
+def test_a_batch_that_fails_is_decoded_one_by_one(decoder):
+    decoding = Decoding(decoder, fails=lambda call: len(call.args[0]) > 1)
+    results = decoding.decode_all(make_sequences(4))
 
-    assert [isinstance(done[id(one)].error, ValueError) for one in wanted] == [False, False, True, False]
+    assert not any(one.error for one in results.values())
+    assert decoding.sizes == [4, 1, 1, 1, 1]
+
+
+def test_only_the_faulty_sequence_fails(decoder):
+    sequences = make_sequences(4)
+    bad = sequences[2].pending_call.args[0]
+    decoding = Decoding(decoder, fails=lambda call: any(torch.equal(row, bad[0]) for row in call.args[0]))
+    results = decoding.decode_all(sequences)
+
+    assert [isinstance(results[id(one)].error, ValueError) for one in sequences] == [False, False, True, False]

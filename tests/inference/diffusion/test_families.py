@@ -14,7 +14,7 @@ from bot.ports import TaskImage
 from composition.settings import shipped_models
 from inference.checkpoints import identify
 from inference.diffusion.engine import DiffusionEngine
-from inference.engine.base import EngineEvent, Made, Over, Step
+from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone
 from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.support import make_task, png
 from tests.inference.tiny import save_diffusion
@@ -41,21 +41,21 @@ def engines(tmp_path_factory):
     """By preset, loaded when first asked for."""
     loaded = {}
 
-    def engine_of(name):
+    def engine_for(name):
         if name not in loaded:
             folder = FAMILIES[name][0](tmp_path_factory.mktemp("families") / name)
             spec = replace(PRESETS[name], repo=str(folder), variant="", dtype="float32", loras=(), revision="")
             loaded[name] = DiffusionEngine(spec)
-            loaded[name].load("cpu")
+            loaded[name].load_model("cpu")
         return loaded[name]
 
-    yield engine_of
+    yield engine_for
     for engine in loaded.values():
-        engine.unload()
+        engine.unload_model()
 
 
-def drawn(engine, spec, task, *, seed=3, start="teal"):
-    """The picture, and how many steps were told."""
+def generate(engine, spec, task, *, seed=3, start="teal"):
+    """The image, and how many steps were reported."""
     options = {
         "steps": 4, "guidance_scale": spec.guidance_scale, "width": 64, "height": 64, "negative_prompt": "",
         "sampler": "", "count": 1, "seed": seed,
@@ -65,42 +65,42 @@ def drawn(engine, spec, task, *, seed=3, start="teal"):
         options["strength"] = 0.3
     if task != TEXT_TO_IMAGE:
         images = (TaskImage("init", Media(png(Image.new("RGB", (64, 64), start)), "image/png")),)
-    engine.admit(make_task("a red fox", task=task, model=spec, options=options, images=images))
+    engine.add_task(make_task("a red fox", task=task, model=spec, options=options, images=images))
     events: list[EngineEvent] = []
-    while not (events and isinstance(events[-1], Over)):
+    while not (events and isinstance(events[-1], TaskDone)):
         events += engine.step()
-    (made,) = [event.picture for event in events if isinstance(event, Made)]
-    return made, sum(isinstance(event, Step) for event in events)
+    (image,) = [event.image for event in events if isinstance(event, ImageReady)]
+    return image, sum(isinstance(event, StepDone) for event in events)
 
 
 @pytest.mark.parametrize(("name", "task"), RUNS)
-def test_it_draws_in_the_size_asked_for_and_the_same_seed_draws_the_same(engines, name, task):
+def test_it_generates_the_requested_size_and_a_seed_is_reproducible(engines, name, task):
     spec = PRESETS[name]
-    made, steps = drawn(engines(name), spec, task)
-    again, _ = drawn(engines(name), spec, task)
-    other, _ = drawn(engines(name), spec, task, seed=4)
+    image, steps = generate(engines(name), spec, task)
+    again, _ = generate(engines(name), spec, task)
+    other, _ = generate(engines(name), spec, task, seed=4)
 
-    assert (made.width, made.height) == (64, 64)
+    assert (image.width, image.height) == (64, 64)
     assert steps
-    assert made.pixels == again.pixels
-    assert made.pixels != other.pixels
+    assert image.pixels == again.pixels
+    assert image.pixels != other.pixels
     if task != TEXT_TO_IMAGE:
-        assert drawn(engines(name), spec, task, start="orange")[0].pixels != made.pixels
+        assert generate(engines(name), spec, task, start="orange")[0].pixels != image.pixels
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_preset_offers_what_its_pipeline_takes_and_hides_what_it_ignores(name):
-    spec, known = PRESETS[name], identify.of_class(FAMILIES[name][1])
+def test_a_preset_only_offers_options_that_its_pipeline_supports(name):
+    spec, known = PRESETS[name], identify.identify_class(FAMILIES[name][1])
     pipeline = getattr(diffusers, FAMILIES[name][1])
-    taken = set(inspect.signature(pipeline.__call__).parameters)
+    accepted = set(inspect.signature(pipeline.__call__).parameters)
 
     assert set(spec.tasks) <= set(known.tasks)
-    assert {"width", "height", "num_inference_steps", "generator"} <= taken
+    assert {"width", "height", "num_inference_steps", "generator"} <= accepted
     if spec.takes_negative:
-        assert "negative_prompt" in taken
+        assert "negative_prompt" in accepted
     if spec.takes_guidance:
-        assert "guidance_scale" in taken
+        assert "guidance_scale" in accepted
     if IMAGE_TEXT_TO_IMAGE in spec.tasks:
-        assert "image" in taken
+        assert "image" in accepted
     assert spec.width % spec.size_multiple == 0
     assert spec.steps <= spec.max_steps

@@ -1,4 +1,4 @@
-"""The pipelines that are named here are those that Diffusers' own table gives, of the same parts."""
+"""The pipelines listed for common families are those that Diffusers' AutoPipeline chooses, with the same components."""
 
 import pytest
 from diffusers import (
@@ -8,11 +8,11 @@ from diffusers import (
     DiffusionPipeline,
 )
 
-from inference.diffusion.pipeline_variants import FROM_PICTURE, WITH_MASK, from_words, sibling
+from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant, text_to_image_class
 from tests.inference.families import save_sdxl, save_z_image
 from tests.inference.tiny import save_diffusion
 
-AUTO = {FROM_PICTURE: AutoPipelineForImage2Image, WITH_MASK: AutoPipelineForInpainting}
+AUTO = {FROM_IMAGE: AutoPipelineForImage2Image, WITH_MASK: AutoPipelineForInpainting}
 
 
 @pytest.fixture(scope="module", params=[save_diffusion, save_sdxl], ids=["sd", "sdxl"])
@@ -20,26 +20,26 @@ def pipeline(request, tmp_path_factory):
     return DiffusionPipeline.from_pretrained(request.param(tmp_path_factory.mktemp("models") / "tiny"))
 
 
-@pytest.mark.parametrize("kind", [FROM_PICTURE, WITH_MASK])
-def test_it_is_what_the_table_of_all_families_gives(pipeline, kind):
-    made, expected = sibling(pipeline, kind), AUTO[kind].from_pipe(pipeline)
+@pytest.mark.parametrize("kind", [FROM_IMAGE, WITH_MASK])
+def test_a_listed_variant_equals_the_one_of_auto_pipeline(pipeline, kind):
+    variant, expected = pipeline_variant(pipeline, kind), AUTO[kind].from_pipe(pipeline)
 
-    assert type(made) is type(expected)
-    assert made.components.keys() == expected.components.keys()
-    assert all(made.components[name] is expected.components[name] for name in made.components)
-    assert _settings(made) == _settings(expected)
+    assert type(variant) is type(expected)
+    assert variant.components.keys() == expected.components.keys()
+    assert all(variant.components[name] is expected.components[name] for name in variant.components)
+    assert public_config(variant) == public_config(expected)
 
 
-def _settings(pipeline) -> dict:
+def public_config(pipeline) -> dict:
     return {key: value for key, value in pipeline.config.items() if not key.startswith("_")}
 
 
-def test_what_loads_a_usual_family_is_its_own_class(pipeline):
-    assert from_words(type(pipeline).__name__) is type(pipeline)
+def test_a_listed_family_is_loaded_by_its_own_class(pipeline):
+    assert text_to_image_class(type(pipeline).__name__) is type(pipeline)
 
 
-def test_other_families_are_found_in_the_table(tmp_path):
+def test_other_families_use_auto_pipeline(tmp_path):
     pipeline = DiffusionPipeline.from_pretrained(save_z_image(tmp_path / "tiny"))
 
-    assert from_words(type(pipeline).__name__) is AutoPipelineForText2Image
-    assert type(sibling(pipeline, FROM_PICTURE)).__name__ == "ZImageImg2ImgPipeline"
+    assert text_to_image_class(type(pipeline).__name__) is AutoPipelineForText2Image
+    assert type(pipeline_variant(pipeline, FROM_IMAGE)).__name__ == "ZImageImg2ImgPipeline"

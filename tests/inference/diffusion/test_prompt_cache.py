@@ -1,22 +1,28 @@
-"""Prompts as the text encoders of SD and SDXL read them, on tiny models with random weights."""
+"""Prompt encoding and its cache, with the text encoders of SD and SDXL, on tiny models with random weights."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoPipelineForText2Image, StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bot.errors import InvalidOption
-from inference.diffusion.clip_encoding import AT_ONCE, Wish, encode, encode_all, reads_weights
+from inference.diffusion.clip_encoding import (
+    CHUNKS_PER_CALL,
+    PromptRequest,
+    encode_batch,
+    encode_prompt,
+    supports_prompt_weights,
+)
 from inference.diffusion.prompt_cache import PromptEncoder
-from inference.ipc.process import ROOT
+from inference.ipc.environment import ROOT
 from tests.inference.families import save_klein, save_sdxl
 from tests.inference.tiny import save_diffusion
 
 LONG = "a fox on the red background , " * 5
-ROOM = 14
-"""Tokens that the tiny encoders take beside their two ends."""
+CHUNK_SIZE = 14
+"""Tokens of the tiny encoders, without start and end token."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,138 +46,144 @@ def pipeline(request):
 
 
 def load(folder: Path):
-    pipeline = AutoPipelineForText2Image.from_pretrained(folder)
+    pipeline = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def of(pipeline, prompt: str, negative: str = "", *, wants_negative: bool = True, **more):
-    return encode(pipeline, prompt, negative, wants_negative=wants_negative, **more)
+def encode(pipeline, prompt: str, negative_prompt: str = "", *, uses_guidance: bool = True, **options):
+    return encode_prompt(pipeline, prompt, negative_prompt, uses_guidance=uses_guidance, **options)
 
 
-def test_plain_prompts_equal_the_pipelines_own_reading_bit_for_bit(pipeline):
+def test_plain_prompts_give_the_pipelines_own_embeddings_bit_for_bit(pipeline):
     for prompt, negative in [("a fox", ""), ("", "a cat"), ("a red fox on the blue cat", "red , red"), ("Fuchs", "")]:
-        for wants_negative in (True, False):
-            said = of(pipeline, prompt, negative, wants_negative=wants_negative)
+        for uses_guidance in (True, False):
+            encoded = encode(pipeline, prompt, negative, uses_guidance=uses_guidance)
 
-            for ours, theirs in zip(tensors(said), own(pipeline, prompt, negative, wants_negative), strict=True):
+            for ours, theirs in zip(tensors(encoded), stock(pipeline, prompt, negative, uses_guidance), strict=True):
                 assert (ours is None) == (theirs is None)
                 assert ours is None or torch.equal(ours, theirs)
 
 
-def tensors(said):
-    return said.embeds, said.negative_embeds, said.pooled, said.negative_pooled
+def tensors(encoded):
+    return encoded.embeds, encoded.negative_embeds, encoded.pooled, encoded.negative_pooled
 
 
-def own(pipeline, prompt: str, negative: str, wants_negative: bool):
-    asked = {"prompt": prompt, "device": "cpu", "num_images_per_prompt": 1, "negative_prompt": negative or None}
+def stock(pipeline, prompt: str, negative: str, uses_guidance: bool):
+    """The output of the pipeline's own `encode_prompt`."""
+    arguments = {"prompt": prompt, "device": "cpu", "num_images_per_prompt": 1, "negative_prompt": negative or None}
     with torch.no_grad():
-        found = pipeline.encode_prompt(**asked, do_classifier_free_guidance=wants_negative)
-    embeds, negative_embeds, pooled, negative_pooled = (*found, None, None)[:4]
-    if wants_negative:
+        output = pipeline.encode_prompt(**arguments, do_classifier_free_guidance=uses_guidance)
+    embeds, negative_embeds, pooled, negative_pooled = (*output, None, None)[:4]
+    if uses_guidance:
         return embeds, negative_embeds, pooled, negative_pooled
     return embeds, None, pooled, None
 
 
-def test_several_peoples_prompts_read_at_once_are_what_each_is_alone(pipeline):
-    wishes = [
-        Wish(prompt="a fox", negative="", wants_negative=True),
-        Wish(prompt="a (red:1.4) fox", negative="a cat", wants_negative=True),
-        Wish(prompt=LONG, negative="a cat", wants_negative=True),
-        Wish(prompt="a fox", negative="", wants_negative=False),
-        *(Wish(prompt=f"a fox {'on ' * n}", negative="red", wants_negative=n % 2 == 0) for n in range(AT_ONCE)),
+def test_a_batch_of_prompts_gives_the_embeddings_of_each_alone(pipeline):
+    requests = [
+        PromptRequest(prompt="a fox", negative_prompt="", uses_guidance=True),
+        PromptRequest(prompt="a (red:1.4) fox", negative_prompt="a cat", uses_guidance=True),
+        PromptRequest(prompt=LONG, negative_prompt="a cat", uses_guidance=True),
+        PromptRequest(prompt="a fox", negative_prompt="", uses_guidance=False),
+        *(
+            PromptRequest(prompt=f"a fox {'on ' * n}", negative_prompt="red", uses_guidance=n % 2 == 0)
+            for n in range(CHUNKS_PER_CALL)
+        ),
     ]
-    for wish, said in zip(wishes, encode_all(pipeline, wishes), strict=True):
-        alone = of(pipeline, wish.prompt, wish.negative, wants_negative=wish.wants_negative)
-        for together, one in zip(tensors(said), tensors(alone), strict=True):
-            assert (together is None) == (one is None)
-            assert one is None or torch.allclose(together, one, atol=1e-5)
+    for request, encoded in zip(requests, encode_batch(pipeline, requests), strict=True):
+        alone = encode(pipeline, request.prompt, request.negative_prompt, uses_guidance=request.uses_guidance)
+        for batched, one in zip(tensors(encoded), tensors(alone), strict=True):
+            assert (batched is None) == (one is None)
+            assert one is None or torch.allclose(batched, one, atol=1e-5)
 
 
-def test_what_was_read_ahead_is_not_read_again(sd, monkeypatch):
+def test_warmed_up_prompts_are_not_encoded_again(sd, monkeypatch):
     encoder, calls = PromptEncoder(sd), []
-    encoder.prepare([Wish(prompt=words, negative="", wants_negative=True) for words in ("a fox", "a cat", "a fox")])
+    encoder.warm_up(
+        [PromptRequest(prompt=prompt, negative_prompt="", uses_guidance=True) for prompt in ("a fox", "a cat", "a fox")]
+    )
     monkeypatch.setattr(type(sd.text_encoder), "forward", lambda *args, **kwargs: calls.append(1))
 
-    kept = encoder.conditioning("a cat", "", True)
+    cached = encoder.encode_prompt("a cat", "", True)
 
     assert not calls
-    assert encoder.size == 2 * kept.size
+    assert encoder.nbytes == 2 * cached.nbytes
 
 
-def test_the_shipped_starter_reads_plain_prompts_as_before():
+def test_the_shipped_starter_encodes_plain_prompts_like_its_pipeline():
     pipeline = StableDiffusionPipeline.from_pretrained(ROOT / "models" / "starter-image")
     prompt = "a red fox on a purple background"
 
-    said = of(pipeline, prompt, "blue")
+    encoded = encode(pipeline, prompt, "blue")
 
-    embeds, negative_embeds, _, _ = own(pipeline, prompt, "blue", wants_negative=True)
-    assert torch.equal(said.embeds, embeds)
-    assert torch.equal(said.negative_embeds, negative_embeds)
-    assert of(pipeline, f"{prompt} " * 10).length == 3 * 32
-
-
-def test_a_prompt_beyond_the_encoders_length_is_read_to_its_end(pipeline):
-    length = ROOM + 2
-    words = LONG.split()
-    first, last = " ".join(words[:ROOM]), " ".join(words[ROOM : 2 * ROOM])
-
-    said = of(pipeline, f"{first} {last}", "a cat")
-
-    assert said.length == 2 * length
-    assert said.negative_embeds.shape == said.embeds.shape
-    torch.testing.assert_close(said.embeds[:, :length], of(pipeline, first).embeds)
-    torch.testing.assert_close(said.embeds[:, length:], of(pipeline, last).embeds)
-    torch.testing.assert_close(said.negative_embeds[:, length:], of(pipeline, "").embeds)
+    embeds, negative_embeds, _, _ = stock(pipeline, prompt, "blue", uses_guidance=True)
+    assert torch.equal(encoded.embeds, embeds)
+    assert torch.equal(encoded.negative_embeds, negative_embeds)
+    assert encode(pipeline, f"{prompt} " * 10).token_count == 3 * 32
 
 
-def test_a_long_negative_prompt_lengthens_the_prompt_with_nothing(pipeline):
-    said = of(pipeline, "a fox", LONG)
+def test_a_prompt_beyond_the_encoders_length_is_encoded_to_its_end(pipeline):
+    length = CHUNK_SIZE + 2
+    tokens = LONG.split()
+    first, last = " ".join(tokens[:CHUNK_SIZE]), " ".join(tokens[CHUNK_SIZE : 2 * CHUNK_SIZE])
 
-    torch.testing.assert_close(said.embeds[:, -16:], of(pipeline, "").embeds)
-    assert said.negative_embeds.shape == said.embeds.shape
+    encoded = encode(pipeline, f"{first} {last}", "a cat")
+
+    assert encoded.token_count == 2 * length
+    assert encoded.negative_embeds.shape == encoded.embeds.shape
+    torch.testing.assert_close(encoded.embeds[:, :length], encode(pipeline, first).embeds)
+    torch.testing.assert_close(encoded.embeds[:, length:], encode(pipeline, last).embeds)
+    torch.testing.assert_close(encoded.negative_embeds[:, length:], encode(pipeline, "").embeds)
 
 
-def test_a_break_begins_another_chunk(pipeline):
-    said = of(pipeline, "a fox BREAK a cat")
+def test_a_long_negative_prompt_pads_the_prompt_with_empty_chunks(pipeline):
+    encoded = encode(pipeline, "a fox", LONG)
 
-    torch.testing.assert_close(said.embeds[:, 16:], of(pipeline, "a cat").embeds)
+    torch.testing.assert_close(encoded.embeds[:, -16:], encode(pipeline, "").embeds)
+    assert encoded.negative_embeds.shape == encoded.embeds.shape
+
+
+def test_a_break_starts_a_new_chunk(pipeline):
+    encoded = encode(pipeline, "a fox BREAK a cat")
+
+    torch.testing.assert_close(encoded.embeds[:, 16:], encode(pipeline, "a cat").embeds)
 
 
 def test_the_pooled_output_is_the_first_chunks(sdxl):
-    said = of(sdxl, "a fox BREAK a cat")
+    encoded = encode(sdxl, "a fox BREAK a cat")
 
-    torch.testing.assert_close(said.pooled, of(sdxl, "a fox").pooled)
+    torch.testing.assert_close(encoded.pooled, encode(sdxl, "a fox").pooled)
 
 
-def test_weights_move_a_token_away_from_saying_nothing(pipeline):
-    plain, nothing = of(pipeline, "a fox on").embeds, of(pipeline, "").embeds
+def test_weights_extrapolate_a_token_from_the_empty_encoding(pipeline):
+    plain, empty = encode(pipeline, "a fox on").embeds, encode(pipeline, "").embeds
 
-    said = of(pipeline, "a (fox:1.5) on").embeds
+    encoded = encode(pipeline, "a (fox:1.5) on").embeds
 
     expected = plain.clone()
-    expected[:, 2] = nothing[:, 2] + 1.5 * (plain[:, 2] - nothing[:, 2])
-    torch.testing.assert_close(said, expected)
-    assert not torch.allclose(said, plain)
+    expected[:, 2] = empty[:, 2] + 1.5 * (plain[:, 2] - empty[:, 2])
+    torch.testing.assert_close(encoded, expected)
+    assert not torch.allclose(encoded, plain)
 
 
-def test_a_weight_of_nothing_says_nothing_there(pipeline):
-    said = of(pipeline, "a (fox:0)").embeds
+def test_a_weight_of_zero_gives_the_empty_encoding(pipeline):
+    encoded = encode(pipeline, "a (fox:0)").embeds
 
-    torch.testing.assert_close(said[:, 2], of(pipeline, "").embeds[:, 2])
+    torch.testing.assert_close(encoded[:, 2], encode(pipeline, "").embeds[:, 2])
 
 
-def test_negative_prompts_have_weights_too(pipeline):
-    plain, weighed = of(pipeline, "a fox", "red cat"), of(pipeline, "a fox", "(red:1.4) cat")
+def test_weights_also_apply_to_negative_prompts(pipeline):
+    plain, weighted = encode(pipeline, "a fox", "red cat"), encode(pipeline, "a fox", "(red:1.4) cat")
 
-    torch.testing.assert_close(plain.embeds, weighed.embeds)
-    assert not torch.allclose(plain.negative_embeds[:, 1], weighed.negative_embeds[:, 1])
+    torch.testing.assert_close(plain.embeds, weighted.embeds)
+    assert not torch.allclose(plain.negative_embeds[:, 1], weighted.negative_embeds[:, 1])
 
 
 def test_half_precision_stays_half_precision(sd):
     half = load_half(sd)
 
-    assert of(half, "a (fox:1.2)").embeds.dtype == torch.bfloat16
+    assert encode(half, "a (fox:1.2)").embeds.dtype == torch.bfloat16
 
 
 def load_half(sd):
@@ -183,13 +195,13 @@ def load_half(sd):
     )
 
 
-def test_lora_tags_are_not_read_as_words(pipeline):
-    assert torch.equal(of(pipeline, "a fox <lora:ink:0.8>").embeds, of(pipeline, "a fox").embeds)
+def test_lora_tags_are_not_encoded_as_text(pipeline):
+    assert torch.equal(encode(pipeline, "a fox <lora:ink:0.8>").embeds, encode(pipeline, "a fox").embeds)
 
 
-def test_only_clip_encoders_beside_a_unet_are_read_here(pipeline, tmp_path):
-    assert reads_weights(pipeline)
-    assert not reads_weights(load(save_klein(tmp_path / "klein")))
+def test_only_unet_pipelines_with_clip_encoders_are_supported(pipeline, tmp_path):
+    assert supports_prompt_weights(pipeline)
+    assert not supports_prompt_weights(load(save_klein(tmp_path / "klein")))
 
 
 # ---------------------------------------------------------------- textual inversions
@@ -201,85 +213,85 @@ def save_inversion(path: Path, count: int = 2, width: int = 16, seed: int = 1) -
     return path
 
 
-def test_a_learned_word_is_read_as_its_vectors(sd, tmp_path):
+def test_a_trigger_word_is_encoded_as_its_vectors(sd, tmp_path):
     path = save_inversion(tmp_path / "cat-toy.safetensors", count=1)
-    learned = sd.text_encoder.get_input_embeddings().weight[7].detach()
-    save_file({"emb_params": learned[None].clone()}, path)
+    embedding = sd.text_encoder.get_input_embeddings().weight[7].detach()
+    save_file({"emb_params": embedding[None].clone()}, path)
     encoder = PromptEncoder(sd)
 
-    said = encoder.conditioning("a Cat-Toy on red", "", True, inversions={"cat-toy": str(path)})
+    encoded = encoder.encode_prompt("a Cat-Toy on red", "", True, inversions={"cat-toy": str(path)})
 
     (word,) = sd.tokenizer.convert_ids_to_tokens([7])
-    torch.testing.assert_close(said.embeds, of(sd, f"a {word} on red").embeds)
+    torch.testing.assert_close(encoded.embeds, encode(sd, f"a {word} on red").embeds)
 
 
-def test_a_learned_word_takes_as_many_tokens_as_it_has_vectors(sd, tmp_path):
+def test_a_trigger_word_takes_as_many_tokens_as_it_has_vectors(sd, tmp_path):
     path = save_inversion(tmp_path / "toy.safetensors", count=3)
     encoder = PromptEncoder(sd)
 
-    said = encoder.conditioning("toy fox", "", False, inversions={"toy": str(path)}).embeds
-    other = encoder.conditioning("toy cat", "", False, inversions={"toy": str(path)}).embeds
+    encoded = encoder.encode_prompt("toy fox", "", False, inversions={"toy": str(path)}).embeds
+    other = encoder.encode_prompt("toy cat", "", False, inversions={"toy": str(path)}).embeds
 
-    torch.testing.assert_close(said[:, :4], other[:, :4])
-    assert not torch.allclose(said[:, 4], other[:, 4])
+    torch.testing.assert_close(encoded[:, :4], other[:, :4])
+    assert not torch.allclose(encoded[:, 4], other[:, 4])
 
 
-def test_a_learned_word_is_not_found_inside_others(sd, tmp_path):
+def test_a_trigger_word_is_not_matched_inside_other_words(sd, tmp_path):
     inversions = {"fox": str(save_inversion(tmp_path / "fox.safetensors"))}
 
-    said = PromptEncoder(sd).conditioning("foxes", "", False, inversions=inversions)
+    encoded = PromptEncoder(sd).encode_prompt("foxes", "", False, inversions=inversions)
 
-    assert torch.equal(said.embeds, of(sd, "foxes", wants_negative=False).embeds)
+    assert torch.equal(encoded.embeds, encode(sd, "foxes", uses_guidance=False).embeds)
 
 
-def test_reading_a_learned_word_leaves_the_encoder_as_it_was(sdxl, tmp_path):
+def test_encoding_a_trigger_word_leaves_the_encoder_unchanged(sdxl, tmp_path):
     path = save_inversion(tmp_path / "toy.safetensors")
-    before = of(sdxl, "a toy fox")
+    before = encode(sdxl, "a toy fox")
 
-    PromptEncoder(sdxl).conditioning("a toy fox", "", True, inversions={"toy": str(path)})
+    PromptEncoder(sdxl).encode_prompt("a toy fox", "", True, inversions={"toy": str(path)})
 
-    assert torch.equal(of(sdxl, "a toy fox").embeds, before.embeds)
+    assert torch.equal(encode(sdxl, "a toy fox").embeds, before.embeds)
 
 
-def test_vectors_of_another_width_are_no_vectors_here(sd, tmp_path):
+def test_vectors_of_another_width_are_ignored(sd, tmp_path):
     path = save_inversion(tmp_path / "toy.safetensors", width=24)
 
-    said = PromptEncoder(sd).conditioning("a toy", "", False, inversions={"toy": str(path)})
+    encoded = PromptEncoder(sd).encode_prompt("a toy", "", False, inversions={"toy": str(path)})
 
-    assert torch.equal(said.embeds, of(sd, "a toy", wants_negative=False).embeds)
+    assert torch.equal(encoded.embeds, encode(sd, "a toy", uses_guidance=False).embeds)
 
 
-def test_a_damaged_inversion_is_refused_with_a_sentence(sd, tmp_path):
+def test_a_damaged_inversion_is_refused(sd, tmp_path):
     path = tmp_path / "toy.safetensors"
     path.write_bytes(b"no safetensors")
 
     with pytest.raises(InvalidOption) as refused:
-        PromptEncoder(sd).conditioning("a toy", "", False, inversions={"toy": str(path)})
+        PromptEncoder(sd).encode_prompt("a toy", "", False, inversions={"toy": str(path)})
 
     assert (refused.value.problem, refused.value.value) == ("addition_broken", "toy")
 
 
-# ---------------------------------------------------------------- remembering
+# ---------------------------------------------------------------- the cache
 
 
-def test_the_same_words_are_read_once(sd):
+def test_equal_prompts_are_encoded_once(sd):
     encoder = PromptEncoder(sd)
 
-    first = encoder.conditioning("a fox", "red", True)
+    first = encoder.encode_prompt("a fox", "red", True)
 
-    assert encoder.conditioning("a fox", "red", True) is first
-    assert encoder.conditioning("a fox", "", True) is not first
-    assert encoder.conditioning("a fox", "red", False) is not first
+    assert encoder.encode_prompt("a fox", "red", True) is first
+    assert encoder.encode_prompt("a fox", "", True) is not first
+    assert encoder.encode_prompt("a fox", "red", False) is not first
 
 
-def test_what_is_remembered_has_a_limit_and_the_oldest_goes_first(sd):
-    one = PromptEncoder(sd).conditioning("a fox", "", False)
-    encoder = PromptEncoder(sd, limit_mb=2.5 * one.size / 2**20)
+def test_the_cache_has_a_limit_and_evicts_the_least_recently_used_first(sd):
+    one = PromptEncoder(sd).encode_prompt("a fox", "", False)
+    encoder = PromptEncoder(sd, limit_mb=2.5 * one.nbytes / 2**20)
 
-    first, second = (encoder.conditioning(prompt, "", False) for prompt in ("a fox", "a cat"))
-    assert encoder.conditioning("a fox", "", False) is first
-    encoder.conditioning("a red", "", False)
+    first, second = (encoder.encode_prompt(prompt, "", False) for prompt in ("a fox", "a cat"))
+    assert encoder.encode_prompt("a fox", "", False) is first
+    encoder.encode_prompt("a red", "", False)
 
-    assert encoder.size == 2 * one.size
-    assert encoder.conditioning("a fox", "", False) is first
-    assert encoder.conditioning("a cat", "", False) is not second
+    assert encoder.nbytes == 2 * one.nbytes
+    assert encoder.encode_prompt("a fox", "", False) is first
+    assert encoder.encode_prompt("a cat", "", False) is not second

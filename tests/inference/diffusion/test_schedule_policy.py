@@ -1,4 +1,4 @@
-"""Which rows step next: pure, so every order of events can be tried."""
+"""Which sequences owner the next pass: pure, so every order of events can be tested."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,107 +7,115 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.diffusion.schedule_policy import PATIENCE, Waiting, choose, rank
+from inference.diffusion.schedule_policy import MAX_WAIT_PASSES, WaitingSequence, order_sequences, select_batch
 
 
-def make_row(id: int, **overrides) -> Waiting:
-    fields: dict[str, Any] = {"share": f"person {id}", "key": "64x64", "tokens": 64, "steps_left": 20}
-    return Waiting(id=id, **(fields | {"waited": 0, "order": id} | overrides))
+def make_sequence(id: int, **overrides) -> WaitingSequence:
+    fields: dict[str, Any] = {"owner": f"person {id}", "batch_key": "64x64", "tokens": 64, "steps_left": 20}
+    return WaitingSequence(id=id, **(fields | {"passes_waited": 0, "arrival": id} | overrides))
 
 
-def ids(rows: Sequence[Waiting]) -> list:
-    return [row.id for row in rows]
+def ids(sequences: Sequence[WaitingSequence]) -> list:
+    return [sequence.id for sequence in sequences]
 
 
 def test_the_shortest_remaining_goes_first():
-    rows = [make_row(1, steps_left=20), make_row(2, steps_left=4), make_row(3, steps_left=9)]
+    sequences = [make_sequence(1, steps_left=20), make_sequence(2, steps_left=4), make_sequence(3, steps_left=9)]
 
-    assert ids(rank(rows)) == [2, 3, 1]
+    assert ids(order_sequences(sequences)) == [2, 3, 1]
 
 
 def test_what_remains_is_counted_in_tokens():
-    large = make_row(1, steps_left=5, tokens=640)
-    small = make_row(2, steps_left=20, tokens=64)
+    large = make_sequence(1, steps_left=5, tokens=640)
+    small = make_sequence(2, steps_left=20, tokens=64)
 
-    assert ids(rank([large, small])) == [2, 1]
+    assert ids(order_sequences([large, small])) == [2, 1]
 
 
-def test_nobodys_second_picture_goes_before_somebodys_first():
-    rows = [make_row(n, share="greedy", steps_left=2) for n in range(3)] + [make_row(9, share="patient", steps_left=50)]
+def test_everyones_first_image_goes_before_anyones_second():
+    greedy = [make_sequence(n, owner="greedy", steps_left=2) for n in range(3)]
+    patient = make_sequence(9, owner="patient", steps_left=50)
 
-    assert ids(rank(rows)) == [0, 9, 1, 2]
+    assert ids(order_sequences([*greedy, patient])) == [0, 9, 1, 2]
 
 
 def test_a_pass_waited_counts_like_a_step_made():
-    rows = [make_row(1, steps_left=10, waited=8), make_row(2, steps_left=4)]
+    sequences = [make_sequence(1, steps_left=10, passes_waited=8), make_sequence(2, steps_left=4)]
 
-    assert ids(rank(rows)) == [1, 2]
+    assert ids(order_sequences(sequences)) == [1, 2]
 
 
-def test_whoever_waited_too_long_goes_before_all_the_longest_waiting_first():
-    rows = [
-        make_row(1, steps_left=1),
-        make_row(2, share="greedy", waited=PATIENCE, steps_left=150),
-        make_row(3, share="greedy", waited=PATIENCE + 1, steps_left=150),
+def test_a_sequence_that_waited_too_long_goes_before_all_others_longest_wait_first():
+    sequences = [
+        make_sequence(1, steps_left=1),
+        make_sequence(2, owner="greedy", passes_waited=MAX_WAIT_PASSES, steps_left=150),
+        make_sequence(3, owner="greedy", passes_waited=MAX_WAIT_PASSES + 1, steps_left=150),
     ]
 
-    assert ids(rank(rows)) == [3, 2, 1]
+    assert ids(order_sequences(sequences)) == [3, 2, 1]
 
 
-def test_a_pass_takes_rows_of_one_key_up_to_the_cap():
-    rows = [make_row(n, steps_left=n + 1) for n in range(5)] + [make_row(9, key="other", steps_left=2)]
+def test_a_pass_has_sequences_of_one_key_within_the_token_budget():
+    same = [make_sequence(n, steps_left=n + 1) for n in range(5)]
+    other = make_sequence(9, batch_key="other", steps_left=2)
 
-    assert ids(choose(rows, lambda _: 64 * 3)) == [0, 1, 2]
-
-
-def test_a_row_larger_than_the_cap_steps_alone():
-    assert ids(choose([make_row(1, tokens=1000), make_row(2, tokens=1000)], lambda _: 64)) == [1]
+    assert ids(select_batch([*same, other], lambda _: 64 * 3)) == [0, 1, 2]
 
 
-def test_the_cap_is_asked_once_with_those_that_could_share():
-    asked = []
+def test_a_sequence_larger_than_the_token_budget_steps_alone():
+    assert ids(select_batch([make_sequence(1, tokens=1000), make_sequence(2, tokens=1000)], lambda _: 64)) == [1]
 
-    def cap(rivals: Sequence[Waiting]) -> int:
-        asked.append(ids(rivals))
+
+def test_the_token_budget_is_computed_once_from_all_candidates():
+    calls = []
+
+    def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
+        calls.append(ids(candidates))
         return 64
 
-    choose([make_row(1, steps_left=3), make_row(2, steps_left=2), make_row(3, key="other", steps_left=9)], cap)
+    waiting = [make_sequence(1, steps_left=3), make_sequence(2, steps_left=2)]
+    select_batch([*waiting, make_sequence(3, batch_key="other", steps_left=9)], max_tokens)
 
-    assert asked == [[2, 1]]
-
-
-def test_without_rows_nothing_is_chosen():
-    assert choose([], lambda _: 64) == []
+    assert calls == [[2, 1]]
 
 
-ROOM = 16
-"""Rows that an engine has in flight."""
+def test_without_sequences_the_batch_is_empty():
+    assert select_batch([], lambda _: 64) == []
+
+
+MAX_IN_FLIGHT = 16
+"""Sequences that an engine has in flight."""
 
 
 @given(
     steps=st.lists(st.integers(1, 30), min_size=1, max_size=8),
-    shares=st.lists(st.sampled_from("abc"), min_size=8, max_size=8),
+    owners=st.lists(st.sampled_from("abc"), min_size=8, max_size=8),
     keys=st.lists(st.sampled_from(["small", "large"]), min_size=8, max_size=8),
-    cap=st.integers(1, 4),
+    max_tokens=st.integers(1, 4),
 )
 @settings(max_examples=30)
-def test_no_row_starves_whoever_comes_after_it(steps, shares, keys, cap):
-    """Somebody new with a single step comes whenever there is room: the worst that can be done to the others."""
-    rows = {n: make_row(n, steps_left=left, share=shares[n], key=keys[n], tokens=1) for n, left in enumerate(steps)}
-    passes = 0
-    while any(n < len(steps) for n in rows):
-        passes += 1
-        if len(rows) < ROOM:
-            rows[1000 + passes] = make_row(1000 + passes, steps_left=1, tokens=1, key="small")
-        rows = after_pass(rows, {row.id for row in choose(rows.values(), lambda _: cap)})
-
-        assert max((row.waited for row in rows.values()), default=0) <= PATIENCE + ROOM
-
-
-def after_pass(rows: dict[int, Waiting], chosen: set) -> dict[int, Waiting]:
-    assert chosen
-    stepped = {
-        n: replace(row, steps_left=row.steps_left - 1, waited=0) if n in chosen else replace(row, waited=row.waited + 1)
-        for n, row in rows.items()
+def test_no_sequence_starves_whatever_arrives_after_it(steps, owners, keys, max_tokens):
+    """The worst case for the others: a new user with a single step arrives whenever a slot is free."""
+    waiting = {
+        n: make_sequence(n, steps_left=left, owner=owners[n], batch_key=keys[n], tokens=1)
+        for n, left in enumerate(steps)
     }
-    return {n: row for n, row in stepped.items() if row.steps_left}
+    passes = 0
+    while any(n < len(steps) for n in waiting):
+        passes += 1
+        if len(waiting) < MAX_IN_FLIGHT:
+            waiting[1000 + passes] = make_sequence(1000 + passes, steps_left=1, tokens=1, batch_key="small")
+        waiting = after_pass(waiting, set(ids(select_batch(waiting.values(), lambda _: max_tokens))))
+
+        assert max((one.passes_waited for one in waiting.values()), default=0) <= MAX_WAIT_PASSES + MAX_IN_FLIGHT
+
+
+def after_pass(waiting: dict[int, WaitingSequence], batch: set) -> dict[int, WaitingSequence]:
+    assert batch
+    stepped = {
+        n: replace(one, steps_left=one.steps_left - 1, passes_waited=0)
+        if n in batch
+        else replace(one, passes_waited=one.passes_waited + 1)
+        for n, one in waiting.items()
+    }
+    return {n: one for n, one in stepped.items() if one.steps_left}

@@ -1,4 +1,4 @@
-"""Finding the hardware, without torch in this process and without waiting where a look is enough."""
+"""Finding devices without torch in this process, and without a child process where file names are enough."""
 
 import sys
 from types import SimpleNamespace
@@ -8,20 +8,20 @@ import pytest
 from bot.errors import ConfigError
 from inference.hardware import devices, probe
 from inference.hardware.devices import (
+    DeviceInfo,
     DevicesSettings,
-    Hardware,
-    choose,
+    choose_devices,
     configured_devices,
-    is_surely_without_accelerator,
+    has_no_accelerator,
 )
 
 
-def found(*names):
-    return [Hardware(name=name, kind=name.partition(":")[0]) for name in names]
+def devices_named(*names):
+    return [DeviceInfo(name=name, kind=name.partition(":")[0]) for name in names]
 
 
 @pytest.mark.parametrize(
-    ("there", "chosen"),
+    ("names", "chosen"),
     [
         (("cuda:0", "cuda:1", "xpu:0", "cpu"), ["cuda:0", "cuda:1"]),
         (("mps", "cpu"), ["mps"]),
@@ -31,58 +31,58 @@ def found(*names):
         ((), ["cpu"]),
     ],
 )
-def test_all_devices_of_the_best_kind_are_chosen(there, chosen):
-    assert choose(found(*there)) == chosen
+def test_all_devices_of_the_best_kind_are_chosen(names, chosen):
+    assert choose_devices(devices_named(*names)) == chosen
 
 
-async def test_devices_named_in_the_settings_are_used_as_they_are():
+async def test_devices_named_in_the_settings_are_used_unchanged():
     assert await configured_devices(DevicesSettings(use=("cuda:0", "cpu"))) == ["cuda:0", "cpu"]
     assert await configured_devices(DevicesSettings(use="cpu")) == ["cpu"]
 
 
 @pytest.mark.parametrize("use", ["gpu", "cuda:", "cuda:x", ("cpu", "tpu:0"), ()])
-async def test_a_name_that_is_no_device_is_refused(use):
+async def test_an_unknown_device_is_refused(use):
     with pytest.raises(ConfigError) as refused:
         await configured_devices(DevicesSettings(use=use))
 
     assert refused.value.problems[0].startswith("devices.use: ")
 
 
-def test_a_graphics_card_shows_by_its_device_node(tmp_path, monkeypatch):
+def test_a_graphics_card_is_found_by_its_device_node(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "version", lambda name: "2.13.0")
     monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
-    without = is_surely_without_accelerator(tmp_path)
+    without = has_no_accelerator(tmp_path)
     (tmp_path / "nvidia0").touch()
 
     assert without
-    assert not is_surely_without_accelerator(tmp_path)
+    assert not has_no_accelerator(tmp_path)
 
 
-def test_a_torch_built_for_the_cpu_has_no_use_for_a_graphics_card(tmp_path, monkeypatch):
+def test_a_cpu_build_of_torch_ignores_graphics_cards(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "version", lambda name: "2.13.0+cpu")
     (tmp_path / "nvidia0").touch()
 
-    assert is_surely_without_accelerator(tmp_path)
+    assert has_no_accelerator(tmp_path)
 
 
 async def test_torch_is_asked_in_a_child_process():
-    (*_, cpu) = await devices.probe()
+    (*_, cpu) = await devices.probe_devices()
 
     assert (cpu.name, cpu.kind) == ("cpu", "cpu")
     assert cpu.memory_mb > 100
 
 
-async def test_a_probe_that_fails_finds_the_cpu(monkeypatch):
+async def test_a_failing_probe_finds_only_the_cpu(monkeypatch):
     monkeypatch.setattr(devices, "clean_environment", lambda environ: {"PATH": "/nowhere", "PYTHONHOME": "/nowhere"})
 
-    assert await devices.probe() == [Hardware(name="cpu", kind="cpu")]
+    assert await devices.probe_devices() == [DeviceInfo(name="cpu", kind="cpu")]
 
 
-# ---------------------------------------------------------------- hardware that is not here, by what its torch says
+# ---------------------------------------------------------------- other hardware, with a stub of torch
 
 
 def torch_with(*, cuda=(), xpu=(), hip=None, mps_mb=0):
-    """A stand-in for torch. Cards: (name, MiB, generation)."""
+    """A stub of torch. Cards: (name, MiB, generation)."""
 
     def backend(cards):
         def properties(index):
@@ -114,13 +114,13 @@ def torch_with(*, cuda=(), xpu=(), hip=None, mps_mb=0):
 def test_each_kind_of_card_is_named_with_its_memory(monkeypatch, torch, name, kind, memory_mb, bfloat16):
     monkeypatch.setitem(sys.modules, "torch", torch)
 
-    card = probe.look()[0]
+    card = probe.list_devices()[0]
 
     assert (card["name"], card["kind"], card["memory_mb"], card["bfloat16"]) == (name, kind, memory_mb, bfloat16)
-    assert choose([Hardware(**one) for one in probe.look()]) == [name]
+    assert choose_devices([DeviceInfo(**one) for one in probe.list_devices()]) == [name]
 
 
-def test_apples_gpu_may_take_what_it_recommends(monkeypatch):
+def test_the_memory_of_apples_gpu_is_its_recommended_maximum(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", torch_with(mps_mb=10_000))
 
-    assert probe.look()[0] == {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": 10_000}
+    assert probe.list_devices()[0] == {"name": "mps", "kind": "mps", "title": "Apple GPU", "memory_mb": 10_000}

@@ -1,4 +1,4 @@
-"""PNG files, by the quick writer and by Pillow: the same pixels, and all that they say of themselves."""
+"""PNG files by fpng and by Pillow: lossless pixels and complete metadata."""
 
 import io
 import json
@@ -11,17 +11,17 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
 from inference.images import encode
-from inference.images.decode import clean
+from inference.images.decode import sanitize
 from inference.images.metadata import SOURCE_TYPE
-from inference.ipc.messages import CleanRequest, EncodeRequest
+from inference.ipc.messages import EncodeRequest, SanitizeRequest
 
 EASEL = json.dumps({"easel": 1, "command": "imagine", "options": {"prompt": "a fox", "seed": 7}})
 PARAMETERS = "a 🦊 in the Café\nSteps: 20, Seed: 7"
-WRITERS = ("fpng", "Pillow")
+ENCODERS = ("fpng", "Pillow")
 
 
-@pytest.fixture(params=WRITERS, autouse=True)
-def writer(request, monkeypatch):
+@pytest.fixture(params=ENCODERS, autouse=True)
+def encoder(request, monkeypatch):
     if request.param == "Pillow":
         monkeypatch.setattr(encode, "fpng", None)
     else:
@@ -30,7 +30,7 @@ def writer(request, monkeypatch):
 
 
 def opened(data: bytes) -> PngImagePlugin.PngImageFile:
-    """The picture with every check of the file that Pillow makes."""
+    """The image, after all checks of the file that Pillow has."""
     with Image.open(io.BytesIO(data)) as checked:
         checked.verify()
     image = Image.open(io.BytesIO(data))
@@ -44,7 +44,7 @@ def file_of(pixels: numpy.ndarray) -> bytes:
     request = EncodeRequest(
         pixels=pixels.tobytes(), width=width, height=height, parameters=PARAMETERS, easel=EASEL, image_format="png"
     )
-    return encode.encode(request).data
+    return encode.encode_image(request).data
 
 
 @given(
@@ -55,14 +55,14 @@ def file_of(pixels: numpy.ndarray) -> bytes:
     )
 )
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_picture_comes_back_pixel_for_pixel(pixels):
+def test_every_image_is_encoded_without_loss(pixels):
     image = opened(file_of(pixels))
 
     assert (numpy.asarray(image) == pixels).all()
 
 
 @pytest.mark.parametrize("kind", ["noise", "flat", "ramp"])
-def test_large_pictures_of_any_kind_come_back_pixel_for_pixel(kind):
+def test_large_images_of_any_kind_are_encoded_without_loss(kind):
     shape = (257, 511, 3)
     pixels = {
         "noise": numpy.random.default_rng(7).integers(0, 256, shape, dtype=numpy.uint8),
@@ -76,23 +76,23 @@ def test_large_pictures_of_any_kind_come_back_pixel_for_pixel(kind):
 def test_transparency_is_kept():
     pixels = numpy.random.default_rng(7).integers(0, 256, (33, 65, 4), dtype=numpy.uint8)
 
-    reply = encode.save(Image.fromarray(pixels), "png", PARAMETERS, EASEL)
+    reply = encode.save_image(Image.fromarray(pixels), "png", PARAMETERS, EASEL)
 
     image = opened(reply.data)
     assert image.mode == "RGBA"
     assert (numpy.asarray(image) == pixels).all()
 
 
-def test_a_mode_that_the_quick_writer_lacks_is_written_all_the_same():
+def test_a_mode_that_fpng_does_not_support_is_written_by_pillow():
     grey = Image.fromarray(numpy.arange(64, dtype=numpy.uint8).reshape(8, 8))
 
-    image = opened(encode.save(grey, "png", PARAMETERS, EASEL).data)
+    image = opened(encode.save_image(grey, "png", PARAMETERS, EASEL).data)
 
     assert (image.mode, image.tobytes()) == ("L", grey.tobytes())
     assert image.text["parameters"] == PARAMETERS
 
 
-def test_the_file_says_how_it_was_made():
+def test_the_file_contains_the_generation_metadata():
     image = opened(file_of(numpy.zeros((8, 8, 3), numpy.uint8)))
 
     assert image.text["parameters"] == PARAMETERS
@@ -100,21 +100,21 @@ def test_the_file_says_how_it_was_made():
     assert SOURCE_TYPE in image.info["xmp"].decode()
 
 
-def test_the_texts_stand_before_the_pixels_where_readers_look_for_them():
+def test_the_text_chunks_come_before_the_pixels_where_readers_expect_them():
     data = file_of(numpy.zeros((8, 8, 3), numpy.uint8))
 
     assert 0 < data.index(b"IHDR") < data.index(b"iTXt") < data.rindex(b"iTXt") < data.index(b"IDAT")
 
 
-def test_a_picture_that_was_not_generated_says_nothing():
-    image = opened(encode.save(Image.new("RGB", (8, 8)), "png", "", "", is_generated=False).data)
+def test_an_image_that_was_not_generated_has_no_metadata():
+    image = opened(encode.save_image(Image.new("RGB", (8, 8)), "png", "", "", is_generated=False).data)
 
     assert image.text == {}
     assert "xmp" not in image.info
 
 
-def test_the_recipe_is_read_back():
-    reply = clean(CleanRequest(data=file_of(numpy.zeros((8, 8, 3), numpy.uint8)), max_pixels=100))
+def test_the_generation_metadata_is_read_back():
+    reply = sanitize(SanitizeRequest(data=file_of(numpy.zeros((8, 8, 3), numpy.uint8)), max_pixels=100))
 
     assert reply.parameters == {
         "source": "easel",

@@ -1,4 +1,4 @@
-"""Kept pictures made smaller to send and larger to look at, through the real picture child."""
+"""Stored images re-encoded to fit and resized, in a real image worker."""
 
 import io
 import random
@@ -10,9 +10,9 @@ from PIL import Image, ImageChops, ImageStat
 from bot.errors import TooLarge, UnsupportedMedia
 from bot.jobs import Media
 from inference.images.metadata import SOURCE_TYPE
-from inference.images.metadata_reader import read_recipe
-from inference.images.resize import said_by
-from inference.images.service import PictureService
+from inference.images.metadata_reader import parse_generation_metadata
+from inference.images.resize import read_own_metadata
+from inference.images.service import ImageService
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -22,16 +22,16 @@ SIZE = (256, 192)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pictures():
-    async with PictureService() as service:
+async def service():
+    async with ImageService() as service:
         yield service
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def noisy(pictures):
-    """A result that PNG cannot pack."""
+async def noisy(service):
+    """A result that PNG cannot compress."""
     pixels = random.Random(1).randbytes(SIZE[0] * SIZE[1] * 3)
-    return await pictures.encode(pixels, *SIZE, parameters=PARAMETERS, easel=EASEL)
+    return await service.encode_image(pixels, *SIZE, parameters=PARAMETERS, easel=EASEL)
 
 
 def photo(image_format="JPEG", mode="RGB"):
@@ -48,10 +48,10 @@ def opened(media):
     ("max_bytes", "media_type"),
     [(140_000, "image/webp"), (60_000, None), (9_000, None)],
 )
-async def test_a_picture_is_made_to_fit_and_still_says_how_it_was_made(pictures, noisy, max_bytes, media_type):
+async def test_an_image_that_is_made_to_fit_keeps_its_metadata(service, noisy, max_bytes, media_type):
     assert len(noisy.data) > 140_000
-    small = await pictures.shrink(noisy, max_bytes)
-    parameters, easel, is_generated = said_by(opened(small))
+    small = await service.fit_bytes(noisy, max_bytes)
+    parameters, easel, is_generated = read_own_metadata(opened(small))
 
     assert len(small.data) <= max_bytes
     assert media_type in (None, small.media_type)
@@ -59,40 +59,40 @@ async def test_a_picture_is_made_to_fit_and_still_says_how_it_was_made(pictures,
     assert SOURCE_TYPE.encode() in small.data
 
 
-async def test_full_size_is_kept_as_long_as_an_encoding_fits(pictures, noisy):
-    small = await pictures.shrink(noisy, 140_000)
-    tiny = await pictures.shrink(noisy, 9_000)
+async def test_full_size_is_kept_as_long_as_an_encoding_fits(service, noisy):
+    small = await service.fit_bytes(noisy, 140_000)
+    tiny = await service.fit_bytes(noisy, 9_000)
 
     assert opened(small).size == SIZE
     assert opened(tiny).width < SIZE[0]
     assert abs(opened(tiny).width / opened(tiny).height - 4 / 3) < 0.05
 
 
-async def test_what_cannot_fit_is_refused(pictures, noisy):
+async def test_an_image_that_cannot_fit_is_refused(service, noisy):
     with pytest.raises(TooLarge):
-        await pictures.shrink(noisy, 500)
+        await service.fit_bytes(noisy, 500)
 
 
-async def test_a_photo_is_not_made_to_call_itself_generated(pictures):
-    small = await pictures.shrink(photo("PNG"), 900)
-    large = await pictures.enlarge(photo(), 128, 96)
+async def test_a_photo_is_not_marked_as_generated(service):
+    small = await service.fit_bytes(photo("PNG"), 900)
+    large = await service.resize(photo(), 128, 96)
 
     assert SOURCE_TYPE.encode() not in small.data
     assert SOURCE_TYPE.encode() not in large.media.data
     assert large.parameters == ""
 
 
-async def test_transparency_survives_where_the_format_has_it(pictures):
-    see_through = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+async def test_transparency_is_kept_where_the_format_supports_it(service):
+    transparent = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
     out = io.BytesIO()
-    see_through.save(out, "PNG", compress_level=0)
-    small = await pictures.shrink(Media(out.getvalue(), "image/png"), 5_000)
+    transparent.save(out, "PNG", compress_level=0)
+    small = await service.fit_bytes(Media(out.getvalue(), "image/png"), 5_000)
 
     assert opened(small).mode == "RGBA"
 
 
-async def test_a_picture_is_enlarged_and_says_so(pictures, noisy):
-    large = await pictures.enlarge(noisy, 512, 384)
+async def test_a_resized_image_names_its_resizing(service, noisy):
+    large = await service.resize(noisy, 512, 384)
     image = opened(large.media)
     back = image.resize(SIZE, Image.Resampling.BOX)
 
@@ -100,22 +100,22 @@ async def test_a_picture_is_enlarged_and_says_so(pictures, noisy):
     assert large.parameters.startswith(PARAMETERS)
     assert "Postprocess upscale by: 2" in large.parameters
     assert image.text["parameters"] == large.parameters
-    recipe = read_recipe(easel=image.text["easel"])
-    assert recipe is not None
-    assert recipe["options"]["seed"] == 7
+    metadata = parse_generation_metadata(easel=image.text["easel"])
+    assert metadata is not None
+    assert metadata["options"]["seed"] == 7
     difference = ImageStat.Stat(ImageChops.difference(back, opened(noisy).convert("RGB"))).mean
     assert max(difference) < 25
 
 
-async def test_bytes_that_are_no_picture_are_refused(pictures):
+async def test_bytes_that_are_not_an_image_are_refused(service):
     with pytest.raises(UnsupportedMedia):
-        await pictures.shrink(Media(b"x" * 9000, "image/png"), 100)
+        await service.fit_bytes(Media(b"x" * 9000, "image/png"), 100)
     with pytest.raises(UnsupportedMedia):
-        await pictures.enlarge(Media(b"", "image/png"), 10, 10)
+        await service.resize(Media(b"", "image/png"), 10, 10)
 
 
-async def test_a_sheet_calls_itself_generated(pictures, noisy):
-    sheet = await pictures.grid([noisy, noisy, noisy])
+async def test_a_contact_sheet_is_marked_as_generated(service, noisy):
+    sheet = await service.contact_sheet([noisy, noisy, noisy])
 
     assert opened(sheet).size == (SIZE[0] * 2 + 4, SIZE[1] * 2 + 4)
     assert SOURCE_TYPE.encode() in sheet.data

@@ -1,4 +1,4 @@
-"""Uploads of every kind, kind and hostile, through the real picture child."""
+"""Uploads of every kind, harmless and hostile, in a real image worker."""
 
 import io
 import random
@@ -12,14 +12,14 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from bot.errors import TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media
-from inference.images.service import PictureService
+from inference.images.service import ImageService
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pictures():
-    async with PictureService() as service:
+async def service():
+    async with ImageService() as service:
         yield service
 
 
@@ -38,7 +38,7 @@ def gradient(mode: str = "RGB", size: tuple[int, int] = (64, 48)) -> Image.Image
 
 
 def png_header(width: int, height: int, depth: int = 8, kind: int = 2) -> bytes:
-    """A PNG that says it is this large, with next to nothing in it."""
+    """A PNG whose header claims this size, with almost no data."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -48,13 +48,13 @@ def png_header(width: int, height: int, depth: int = 8, kind: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-# ---------------------------------------------------------------- what is taken
+# ---------------------------------------------------------------- accepted
 
 
-async def test_a_photo_stays_a_jpeg_and_keeps_its_look(pictures):
+async def test_a_photo_stays_a_jpeg_and_looks_the_same(service):
     photo = saved(gradient(), "JPEG", quality=90)
 
-    clean = await pictures.clean(photo)
+    clean = await service.sanitize(photo)
 
     assert clean.media.media_type == "image/jpeg"
     assert (clean.width, clean.height) == (64, 48)
@@ -65,47 +65,47 @@ async def test_a_photo_stays_a_jpeg_and_keeps_its_look(pictures):
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "GIF"])
-async def test_other_pictures_become_png(pictures, image_format):
-    clean = await pictures.clean(saved(gradient(), image_format))
+async def test_other_formats_become_png(service, image_format):
+    clean = await service.sanitize(saved(gradient(), image_format))
 
     assert clean.media.media_type == "image/png"
     assert opened(clean.media).mode == "RGB"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-async def test_a_photo_is_turned_upright(pictures, orientation):
+async def test_a_photo_is_turned_upright(service, orientation):
     upright = Image.new("RGB", (40, 24), "black")
     upright.paste("white", (0, 0, 8, 8))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     stored = _as_the_camera_stores(upright, orientation)
 
-    clean = await pictures.clean(saved(stored, "PNG", exif=exif))
+    clean = await service.sanitize(saved(stored, "PNG", exif=exif))
 
     assert opened(clean.media).tobytes() == upright.tobytes()
 
 
 def _as_the_camera_stores(upright: Image.Image, orientation: int) -> Image.Image:
-    """The picture that looks like `upright` after EXIF's turn."""
-    turns = (None, 0, 3, 1, 5, 2, 6, 4)  # Transpose values that undo orientations 1 to 8
-    turn = turns[orientation - 1]
-    return upright if turn is None else upright.transpose(Image.Transpose(turn))
+    """The image that looks like `upright` after applying the EXIF orientation."""
+    methods = (None, 0, 3, 1, 5, 2, 6, 4)  # Transpose values that undo orientations 1 to 8
+    method = methods[orientation - 1]
+    return upright if method is None else upright.transpose(Image.Transpose(method))
 
 
-async def test_all_metadata_is_gone(pictures):
+async def test_all_metadata_is_gone(service):
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Canary camera"
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitude] = (52.0, 31.0, 12.0)
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Comment", "canary comment")
-    pictured = [
+    uploads = [
         saved(gradient(), "JPEG", exif=exif, comment=b"canary comment", xmp=b"<canary/>", icc_profile=b"canary"),
         saved(gradient(), "PNG", exif=exif, pnginfo=chunks, icc_profile=b"canary profile"),
         saved(gradient(), "WEBP", exif=exif, xmp=b"<canary/>"),
     ]
 
-    for data in pictured:
-        clean = await pictures.clean(data)
+    for data in uploads:
+        clean = await service.sanitize(data)
         assert b"anary" in data
         assert b"anary" not in clean.media.data
         assert not opened(clean.media).getexif()
@@ -115,11 +115,11 @@ async def test_all_metadata_is_gone(pictures):
     ("mode", "expected"),
     [("1", "RGB"), ("L", "RGB"), ("LA", "RGBA"), ("P", "RGB"), ("RGBA", "RGBA"), ("I;16", "RGB")],
 )
-async def test_every_png_mode_becomes_eight_bit_rgb_or_rgba(pictures, mode, expected):
+async def test_every_png_mode_becomes_eight_bit_rgb_or_rgba(service, mode, expected):
     image = gradient("L")
     image = image.point(lambda value: value * 257, "I").convert("I;16") if mode == "I;16" else image.convert(mode)
 
-    clean = await pictures.clean(saved(image, "PNG"))
+    clean = await service.sanitize(saved(image, "PNG"))
 
     result = opened(clean.media)
     assert result.mode == expected
@@ -127,60 +127,60 @@ async def test_every_png_mode_becomes_eight_bit_rgb_or_rgba(pictures, mode, expe
     assert (low < 5, high > 250) == (True, True)
 
 
-async def test_sixteen_bit_grey_keeps_its_shades(pictures):
+async def test_sixteen_bit_grey_keeps_its_shades(service):
     image = Image.new("I;16", (2, 1))
     image.putpixel((0, 0), 32768)
     image.putpixel((1, 0), 65535)
 
-    clean = await pictures.clean(saved(image, "PNG"))
+    clean = await service.sanitize(saved(image, "PNG"))
 
     assert opened(clean.media).tobytes() == bytes([128] * 3 + [255] * 3)
 
 
-async def test_cmyk_photos_become_rgb(pictures):
-    clean = await pictures.clean(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
+async def test_cmyk_photos_become_rgb(service):
+    clean = await service.sanitize(saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"))
 
     red, green, blue = opened(clean.media).tobytes()[:3]
     assert red > 200
     assert max(green, blue) < 60
 
 
-async def test_transparent_palettes_keep_their_transparency(pictures):
+async def test_transparent_palettes_keep_their_transparency(service):
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putpixel((0, 0), 1)
 
-    clean = await pictures.clean(saved(image, "GIF", transparency=1))
+    clean = await service.sanitize(saved(image, "GIF", transparency=1))
 
     assert opened(clean.media).mode == "RGBA"
     assert opened(clean.media).tobytes()[3] == 0
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
-async def test_only_the_first_frame_of_an_animation_is_kept(pictures, image_format):
+async def test_only_the_first_frame_of_an_animation_is_kept(service, image_format):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
     options = {"lossless": True} if image_format == "WEBP" else {}
     data = saved(frames[0], image_format, save_all=True, append_images=frames[1:], **options)
 
-    clean = await pictures.clean(data)
+    clean = await service.sanitize(data)
 
     assert opened(clean.media).convert("RGB").getpixel((4, 4)) == (255, 0, 0)
     assert getattr(opened(clean.media), "n_frames", 1) == 1
 
 
-async def test_a_photo_with_rubbish_for_exif_is_still_a_photo(pictures):
-    clean = await pictures.clean(saved(gradient(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xffrubbish"))
+async def test_a_photo_with_damaged_exif_data_is_accepted(service):
+    clean = await service.sanitize(saved(gradient(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xffrubbish"))
 
     assert (clean.width, clean.height) == (64, 48)
 
 
-async def test_a_phones_picture_pair_is_read_as_its_first_picture(pictures):
-    clean = await pictures.clean(saved(gradient(), "MPO", save_all=True, append_images=[gradient()]))
+async def test_the_first_image_of_a_multi_picture_file_is_used(service):
+    clean = await service.sanitize(saved(gradient(), "MPO", save_all=True, append_images=[gradient()]))
 
     assert clean.media.media_type == "image/jpeg"
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refused
 
 
 @pytest.mark.parametrize(
@@ -204,80 +204,80 @@ async def test_a_phones_picture_pair_is_read_as_its_first_picture(pictures):
         (b"GIF89a", "damaged", ""),
     ],
 )
-async def test_what_is_no_picture_is_refused_by_what_it_is(pictures, data, problem, found):
+async def test_an_unsupported_file_is_refused_by_its_format(service, data, problem, found):
     with pytest.raises(UnsupportedMedia) as refused:
-        await pictures.clean(data)
+        await service.sanitize(data)
 
     assert (refused.value.problem, refused.value.found) == (problem, found)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF"])
-async def test_a_truncated_picture_is_damaged(pictures, image_format):
+async def test_a_truncated_image_is_damaged(service, image_format):
     noise = Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3))
     data = saved(noise, image_format)
 
     with pytest.raises(UnsupportedMedia) as refused:
-        await pictures.clean(data[: len(data) // 2])
+        await service.sanitize(data[: len(data) // 2])
 
     assert refused.value.problem == "damaged"
 
 
 @pytest.mark.parametrize("size", [(0, 10), (10, 0), (0, 0)])
-async def test_a_picture_without_area_is_refused(pictures, size):
+async def test_an_image_without_area_is_refused(service, size):
     with pytest.raises(UnsupportedMedia):
-        await pictures.clean(png_header(*size))
+        await service.sanitize(png_header(*size))
 
 
 @pytest.mark.parametrize("size", [(5000, 5000), (13000, 13000), (14000, 14000), (100_000, 100_000), (16_000_001, 1)])
-async def test_a_bomb_is_refused_by_its_header(pictures, size):
+async def test_a_decompression_bomb_is_refused_by_its_header(service, size):
     with pytest.raises(TooLarge) as refused:
-        await pictures.clean(png_header(*size))
+        await service.sanitize(png_header(*size))
 
     assert (refused.value.limit, refused.value.unit) == (16, "megapixels")
 
 
-async def test_a_picture_that_is_just_not_too_large_is_taken(pictures):
-    clean = await pictures.clean(saved(Image.new("L", (4000, 4000)), "PNG"))
+async def test_an_image_of_exactly_the_maximum_size_is_accepted(service):
+    clean = await service.sanitize(saved(Image.new("L", (4000, 4000)), "PNG"))
 
     assert (clean.width, clean.height) == (4000, 4000)
 
 
-async def test_a_file_over_ten_mebibytes_is_refused_unread(pictures):
+async def test_a_file_over_ten_mebibytes_is_refused_unread(service):
     with pytest.raises(TooLarge) as refused:
-        await pictures.clean(b"\x89PNG" + b"\0" * 10 * 2**20)
+        await service.sanitize(b"\x89PNG" + b"\0" * 10 * 2**20)
 
     assert (refused.value.limit, refused.value.unit) == (10, "MiB")
 
 
-async def test_a_text_bomb_in_a_png_is_damaged(pictures):
+async def test_a_text_bomb_in_a_png_is_damaged(service):
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("Comment", "x" * 30_000_000, zip=True)
 
     with pytest.raises(UnsupportedMedia) as refused:
-        await pictures.clean(saved(gradient(), "PNG", pnginfo=chunks))
+        await service.sanitize(saved(gradient(), "PNG", pnginfo=chunks))
 
     assert refused.value.problem == "damaged"
 
 
-async def test_bit_flips_never_give_anything_but_a_picture_or_a_refusal(pictures):
-    dice = random.Random(1)
+async def test_bit_flips_result_in_an_image_or_a_refusal(service):
+    rng = random.Random(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        whole = [saved(gradient(), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
+        intact = [saved(gradient(), kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
     outcomes = set()
     for _ in range(120):
-        data = bytearray(dice.choice(whole))
-        for _ in range(dice.randint(1, 8)):
-            data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+        data = bytearray(rng.choice(intact))
+        for _ in range(rng.randint(1, 8)):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         try:
-            outcomes.add(type(await pictures.clean(bytes(data))).__name__)
+            outcomes.add(type(await service.sanitize(bytes(data))).__name__)
         except UserError as error:
             outcomes.add(type(error).__name__)
 
-    assert {"CleanPicture", "UnsupportedMedia"} <= outcomes
+    assert {"SanitizedImage", "UnsupportedMedia"} <= outcomes
 
 
-async def test_the_turns_used_in_these_tests_are_right():
+async def test_the_rotations_used_in_these_tests_are_right():
     upright = gradient(size=(6, 4))
     for orientation in range(1, 9):
         stored = _as_the_camera_stores(upright, orientation)

@@ -1,7 +1,9 @@
-"""The picture child: what it costs to break it, and what it encodes."""
+"""The image worker: how it is replaced when it breaks, and what it encodes."""
 
 import asyncio
 import os
+import signal
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
@@ -9,7 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from bot.errors import EngineError, TooLarge, UnsupportedMedia
 from bot.jobs import Media
-from inference.images.service import PictureService, PictureSettings
+from inference.images.service import ImageService, ImageSettings
 from inference.ipc import messages
 from inference.ipc.process import ChildProcess
 from tests.inference.images.test_service import gradient, opened, saved
@@ -19,114 +21,106 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pictures():
-    async with PictureService() as service:
+async def service():
+    async with ImageService() as service:
         yield service
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def fresh():
-    """A service of the test's own, to do harm to."""
-    async with PictureService() as service:
-        await service.clean(png(gradient()))
-        yield service
+async def child(service):
+    """The only child of the service."""
+    await service.sanitize(png(gradient()))
+    [child] = service._children
+    return child
 
 
-async def test_a_picture_that_costs_its_child_is_refused_and_the_next_is_read(fresh):
-    (first,) = fresh._all
-    hung = asyncio.create_task(fresh.clean(png(gradient(size=(3000, 3000)))))
+async def test_an_image_that_crashes_its_child_is_refused_and_the_next_is_accepted(service, child):
+    os.kill(child.pid, signal.SIGSTOP)
+    pending = asyncio.create_task(service.sanitize(png(gradient())))
     await asyncio.sleep(0.01)
-    os.kill(first.pid, 9)
+    os.kill(child.pid, signal.SIGKILL)
 
     with pytest.raises(UnsupportedMedia, match="damaged"):
-        await hung
+        await pending
 
-    assert (await fresh.clean(png(gradient()))).width == 64
+    assert (await service.sanitize(png(gradient()))).width == 64
 
 
-async def test_a_picture_that_takes_too_long_is_refused_as_slow():
-    async with PictureService(PictureSettings(timeout_s=1.5)) as pictures:
-        await pictures.clean(png(gradient()))
-        (child,) = pictures._all
-        os.kill(child.pid, 19)
-
+async def test_an_image_that_takes_too_long_is_refused_as_slow(service, child, monkeypatch):
+    os.kill(child.pid, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_settings", replace(service._settings, timeout_s=0.2))
         with pytest.raises(UnsupportedMedia) as refused:
-            await pictures.clean(png(gradient()))
+            await service.sanitize(png(gradient()))
 
-        assert refused.value.problem == "slow"
-        assert not is_alive(child.pid)
-        assert (await pictures.clean(png(gradient()))).width == 64
+    assert refused.value.problem == "slow"
+    assert not is_alive(child.pid)
+    assert (await service.sanitize(png(gradient()))).width == 64
 
 
-async def test_a_child_has_no_more_memory_than_it_is_given():
-    async with PictureService(PictureSettings(memory_mb=100)) as pictures:
+async def test_a_childs_memory_is_limited():
+    async with ImageService(ImageSettings(memory_mb=100)) as service:
         with pytest.raises(TooLarge):
-            await pictures.clean(saved(Image.new("RGB", (4000, 4000)), "PNG"))
+            await service.sanitize(saved(Image.new("RGB", (4000, 4000)), "PNG"))
 
 
-async def test_two_pictures_are_worked_on_at_once_and_more_wait(fresh):
-    made = await asyncio.gather(*(fresh.clean(png(gradient(size=(500, 500 + n)))) for n in range(6)))
+async def test_two_images_are_processed_concurrently_and_no_child_is_left_when_the_service_is_closed():
+    async with ImageService() as service:
+        images = await asyncio.gather(*(service.sanitize(png(gradient(size=(500, 500 + n)))) for n in range(6)))
+        pids = [child.pid for child in service._children]
 
-    assert [clean.height for clean in made] == [500, 501, 502, 503, 504, 505]
-    assert len(fresh._all) == 2
-
-
-async def test_no_child_is_left_when_the_service_closes():
-    async with PictureService() as pictures:
-        await pictures.clean(png(gradient()))
-        pids = [child.pid for child in pictures._all]
-
-    assert pids
+    assert [image.height for image in images] == [500, 501, 502, 503, 504, 505]
+    assert len(pids) == 2
     assert not any(is_alive(pid) for pid in pids)
 
 
-async def test_an_abandoned_request_does_not_answer_the_next_one(fresh):
-    abandoned = asyncio.create_task(fresh.clean(png(gradient(size=(3000, 3000)))))
+async def test_an_abandoned_request_does_not_answer_the_next_one(service, child):
+    os.kill(child.pid, signal.SIGSTOP)
+    abandoned = asyncio.create_task(service.sanitize(png(gradient())))
     await asyncio.sleep(0.01)
     abandoned.cancel()
     await asyncio.gather(abandoned, return_exceptions=True)
 
-    assert (await fresh.clean(png(gradient(size=(20, 10))))).width == 20
+    assert (await service.sanitize(png(gradient(size=(20, 10))))).width == 20
 
 
-async def test_a_request_that_is_none_is_answered_with_an_error():
-    child = await ChildProcess.start("pictures", "inference.images.worker", "1024", "5")
-    child.post(messages.Shutdown())
+async def test_an_unknown_request_is_answered_with_an_error():
+    child = await ChildProcess.start("images", "inference.images.worker", "1024", "5")
+    child.send(messages.Shutdown())
 
     ready, reply = await child.receive(), await child.receive()
     await child.close()
 
     assert ready == messages.Ready(slots=1)
-    assert reply == messages.Failure("EngineError", {"detail": "Shutdown is no request"})
+    assert reply == messages.PackedError("EngineError", {"detail": "Shutdown is not a request"})
 
 
-async def test_encoding_the_same_pixels_gives_the_same_bytes(pictures):
-    first, second = [await pictures.encode(b"\1\2\3" * 64, 8, 8, parameters="a fox") for _ in range(2)]
+async def test_encoding_the_same_pixels_gives_the_same_bytes(service):
+    first, second = [await service.encode_image(b"\1\2\3" * 64, 8, 8, parameters="a fox") for _ in range(2)]
 
     assert first == second
     assert opened(first).convert("RGB").tobytes() == b"\1\2\3" * 64
 
 
-async def test_encoding_goes_on_in_a_new_child_when_the_first_dies(fresh):
-    (child,) = fresh._all
-    os.kill(child.pid, 19)
-    asyncio.get_running_loop().call_later(0.05, os.kill, child.pid, 9)
+async def test_encoding_is_retried_in_a_new_child_when_the_first_is_killed(service, child):
+    os.kill(child.pid, signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(0.05, os.kill, child.pid, signal.SIGKILL)
 
-    media = await fresh.encode(b"\0" * 192, 8, 8)
+    media = await service.encode_image(b"\0" * 192, 8, 8)
 
     assert media.media_type == "image/png"
 
 
-async def test_pixels_that_do_not_fill_the_picture_are_an_engine_error(pictures):
+async def test_too_few_pixels_are_an_engine_error(service):
     with pytest.raises(EngineError):
-        await pictures.encode(b"\0" * 10, 8, 8)
+        await service.encode_image(b"\0" * 10, 8, 8)
 
 
-async def test_a_sheet_shows_every_picture_in_rows(pictures):
+async def test_a_contact_sheet_shows_every_image_in_rows(service):
     colours = ["red", "green", "blue"]
     cells = [Media(png(Image.new("RGB", (10, 10), colour)), "image/png") for colour in colours]
 
-    sheet = opened(await pictures.grid(cells, parameters="a fox"))
+    sheet = opened(await service.contact_sheet(cells, parameters="a fox"))
 
     assert sheet.size == (24, 24)
     assert [sheet.getpixel(at) for at in ((5, 5), (19, 5), (5, 19))] == [(255, 0, 0), (0, 128, 0), (0, 0, 255)]

@@ -1,4 +1,4 @@
-"""A child process is gone once it was closed, whoever loses patience."""
+"""A child process is gone after it was closed, even if closing it is cancelled."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from inference.ipc.process import ChildProcess
 
 
-async def test_a_child_is_gone_though_its_closing_is_cancelled():
+async def test_a_child_is_gone_even_if_closing_it_is_cancelled():
     child = await ChildProcess.start("sleeper", "tests.inference.sleeper")
     closing = asyncio.create_task(child.close(30))
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Which plan a model gets, by its files and by what is free; and what a machine has free."""
+"""The plan of a model by its files and the free memory; and the free memory of a machine."""
 
 from types import SimpleNamespace
 
@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 from bot.errors import ModelUnavailable, OutOfMemory
-from bot.memory.placement import Place, Room
+from bot.memory.placement import MemoryBudget, Residency
 from inference.diffusion import loader
 from inference.diffusion.engine import DiffusionEngine
 from inference.memory import planner
-from inference.memory.planner import choose, free_mb, kind_of, main_memory_mb, wanted_of, weights_of
+from inference.memory.planner import choose_plan, count_weights, device_kind, free_device_mb, free_ram_mb, memory_needs
 from tests.inference.support import make_model
 from tests.inference.tiny import save_blip, save_diffusion
 
@@ -19,18 +19,18 @@ KEY = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
 
 
 @pytest.fixture
-def room(monkeypatch):
-    """What the machine seems to have."""
+def set_free_memory(monkeypatch):
+    """Pretends that the machine has this free memory."""
 
-    def having(device_mb, *, kind="cuda", ram_mb=100_000, can_quantize=False):
-        found = Room(kind=kind, device_mb=device_mb, ram_mb=ram_mb, can_quantize=can_quantize)
-        monkeypatch.setattr(planner, "room_of", lambda device: found)
+    def set_budget(device_mb, *, kind="cuda", ram_mb=100_000, can_quantize=False):
+        budget = MemoryBudget(kind=kind, device_mb=device_mb, ram_mb=ram_mb, can_quantize=can_quantize)
+        monkeypatch.setattr(planner, "free_memory_budget", lambda device: budget)
 
-    return having
+    return set_budget
 
 
-def save_parts(folder, **sizes_mb):
-    """A pipeline's folder with parts of so many MiB in float16, all in matrices."""
+def save_components(folder, **sizes_mb):
+    """A pipeline's folder with components of these sizes in MiB in float16, all in matrices."""
     for name, size_mb in sizes_mb.items():
         (folder / name).mkdir(parents=True)
         save_file({"layer.weight": torch.zeros(size_mb * 512, 1024).half()}, folder / name / "model.safetensors")
@@ -38,15 +38,15 @@ def save_parts(folder, **sizes_mb):
     return folder
 
 
-def test_what_parts_take_follows_the_format_they_are_loaded_in(tmp_path):
-    folder = save_parts(tmp_path, unet=4, text_encoder=2, vae=1)
+def test_the_memory_of_components_follows_the_dtype(tmp_path):
+    folder = save_components(tmp_path, unet=4, text_encoder=2, vae=1)
 
-    half = wanted_of(make_model(), folder, torch.bfloat16, has_accelerator=True)
-    full = wanted_of(make_model(), folder, torch.float32, has_accelerator=True)
+    half = memory_needs(make_model(), folder, torch.bfloat16, has_accelerator=True)
+    full = memory_needs(make_model(), folder, torch.float32, has_accelerator=True)
 
-    assert {part.name: part.size_mb for part in half.parts} == {"unet": 4, "text_encoder": 2, "vae": 1}
-    assert {part.name: part.size_mb for part in full.parts} == {"unet": 8, "text_encoder": 4, "vae": 2}
-    assert {part.name: part.small_mb for part in half.parts} == {"unet": 2, "text_encoder": 1, "vae": 1}
+    assert {part.name: part.size_mb for part in half.components} == {"unet": 4, "text_encoder": 2, "vae": 1}
+    assert {part.name: part.size_mb for part in full.components} == {"unet": 8, "text_encoder": 4, "vae": 2}
+    assert {part.name: part.quantized_mb for part in half.components} == {"unet": 2, "text_encoder": 1, "vae": 1}
 
 
 def test_only_the_files_of_the_variant_count(tmp_path):
@@ -55,11 +55,11 @@ def test_only_the_files_of_the_variant_count(tmp_path):
     save_file({"a": torch.zeros(2**20)}, tmp_path / "unet" / "model.safetensors")
     save_file({"a": torch.zeros(2**20).half()}, tmp_path / "unet" / "model.fp16.safetensors")
 
-    assert weights_of(make_model(), tmp_path)["unet"].size_mb(2) == 2
-    assert weights_of(make_model(variant="fp16"), tmp_path)["unet"].size_mb(2) == 2
+    assert count_weights(make_model(), tmp_path)["unet"].size_mb(2) == 2
+    assert count_weights(make_model(variant="fp16"), tmp_path)["unet"].size_mb(2) == 2
 
 
-def test_embeddings_and_small_layers_are_not_shrunk(tmp_path):
+def test_embeddings_and_small_layers_are_not_quantized(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
     (tmp_path / "text_encoder").mkdir()
     tensors = {
@@ -70,56 +70,60 @@ def test_embeddings_and_small_layers_are_not_shrunk(tmp_path):
     }
     save_file(tensors, tmp_path / "text_encoder" / "model.safetensors")
 
-    assert weights_of(make_model(), tmp_path)["text_encoder"].shrinkable == 256 * 256
+    assert count_weights(make_model(), tmp_path)["text_encoder"].quantizable == 256 * 256
 
 
-def test_a_vision_models_parts_are_told_apart_in_its_one_file(tmp_path):
-    weights = weights_of(make_model(), save_blip(tmp_path))
+def test_the_components_of_a_vision_model_are_found_in_its_single_file(tmp_path):
+    weights = count_weights(make_model(), save_blip(tmp_path))
 
     assert {"vision_model", "qformer", "language_model"} <= set(weights)
-    assert min(one.all for one in weights.values()) > 0
+    assert min(one.total for one in weights.values()) > 0
 
 
 @pytest.mark.parametrize(
     ("device_mb", "places", "is_tiled"),
     [
-        (700, {Place.RESIDENT}, False),
-        (635, {Place.RESIDENT, Place.STREAMED}, False),
-        (620, {Place.STREAMED, Place.RESIDENT}, True),
+        (700, {Residency.RESIDENT}, False),
+        (635, {Residency.RESIDENT, Residency.STREAMED}, False),
+        (620, {Residency.STREAMED, Residency.RESIDENT}, True),
     ],
 )
-def test_the_plan_follows_what_is_free(tmp_path, room, device_mb, places, is_tiled):
-    folder = save_parts(tmp_path, unet=24, text_encoder=16, vae=1)
-    room(device_mb)
+def test_the_plan_follows_the_free_memory(tmp_path, set_free_memory, device_mb, places, is_tiled):
+    folder = save_components(tmp_path, unet=24, text_encoder=16, vae=1)
+    set_free_memory(device_mb)
 
-    plan = choose(make_model(decode_mb=4), folder, torch.bfloat16, "cuda:0").plan
+    plan = choose_plan(make_model(vae_decode_mb=4), folder, torch.bfloat16, "cuda:0").plan
 
-    assert plan.places == places
+    assert plan.residencies == places
     assert plan.is_tiled is is_tiled
 
 
-def test_what_takes_less_is_kept_for_when_memory_runs_out(tmp_path, room):
-    room(700)
+def test_plans_with_less_memory_are_kept_as_fallbacks(tmp_path, set_free_memory):
+    set_free_memory(700)
 
-    choice = choose(make_model(decode_mb=4), save_parts(tmp_path, unet=24, text_encoder=16, vae=1), torch.half, "cuda")
+    plan = choose_plan(
+        make_model(vae_decode_mb=4), save_components(tmp_path, unet=24, text_encoder=16, vae=1), torch.half, "cuda"
+    )
 
-    assert choice.plan.is_whole
-    assert choice.more[0].is_tiled
-    assert choice.more[-1].is_crawling
-    assert all(one.peak_mb < choice.plan.peak_mb for one in choice.more)
-
-
-def test_what_no_plan_fits_is_tried_with_the_least(tmp_path, room):
-    room(601)
-
-    assert choose(make_model(), save_parts(tmp_path, unet=24, vae=4), torch.half, "cuda").plan.is_crawling
+    assert plan.plan.is_fully_resident
+    assert plan.fallbacks[0].is_tiled
+    assert plan.fallbacks[-1].is_group_offloaded
+    assert all(one.peak_mb < plan.plan.peak_mb for one in plan.fallbacks)
 
 
-def test_what_main_memory_cannot_hold_is_refused_before_it_is_loaded(tmp_path, room):
+def test_if_no_plan_fits_the_smallest_is_chosen(tmp_path, set_free_memory):
+    set_free_memory(601)
+
+    assert choose_plan(
+        make_model(), save_components(tmp_path, unet=24, vae=4), torch.half, "cuda"
+    ).plan.is_group_offloaded
+
+
+def test_a_model_larger_than_the_ram_is_refused_before_it_is_loaded(tmp_path, set_free_memory):
     folder = save_diffusion(tmp_path)
-    room(0, kind="cpu", ram_mb=400)
+    set_free_memory(0, kind="cpu", ram_mb=400)
 
-    with pytest.raises(OutOfMemory, match="main memory"):
+    with pytest.raises(OutOfMemory, match="of RAM"):
         loader.load_pipeline(make_model(repo=str(folder)), folder, "cpu")
 
 
@@ -127,15 +131,15 @@ def test_eight_bits_without_torchao_are_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(planner, "can_quantize", lambda: False)
 
     with pytest.raises(ModelUnavailable) as refused:
-        choose(make_model(quantize="8bit"), tmp_path, torch.float32, "cpu")
+        choose_plan(make_model(quantize="8bit"), tmp_path, torch.float32, "cpu")
     assert "extra `quant`" in refused.value.detail
 
 
-# ---------------------------------------------------------------- what a machine has
+# ---------------------------------------------------------------- a machine's free memory
 
 
 @pytest.mark.parametrize(("kind", "name"), [("cuda", "cuda:1"), ("xpu", "xpu:0")])
-def test_memory_that_a_card_has_free_counts_what_this_process_keeps_unused(monkeypatch, kind, name):
+def test_reserved_but_unused_device_memory_counts_as_free(monkeypatch, kind, name):
     backend = SimpleNamespace(
         mem_get_info=lambda device: (1000 * 2**20, 8000 * 2**20),
         memory_reserved=lambda device: 500 * 2**20,
@@ -143,21 +147,21 @@ def test_memory_that_a_card_has_free_counts_what_this_process_keeps_unused(monke
     )
     monkeypatch.setattr(planner.torch, kind, backend)
 
-    assert free_mb(name) == 1300
+    assert free_device_mb(name) == 1300
 
 
-def test_apples_memory_is_what_it_recommends(monkeypatch):
+def test_the_device_memory_of_apples_gpu_is_its_recommended_maximum(monkeypatch):
     mps = SimpleNamespace(recommended_max_memory=lambda: 9 * 2**30, current_allocated_memory=lambda: 2**30)
     monkeypatch.setattr(planner.torch, "mps", mps)
 
-    assert free_mb("mps") == 8192
-    assert free_mb("cpu") == 0
+    assert free_device_mb("mps") == 8192
+    assert free_device_mb("cpu") == 0
 
 
-def test_amds_cards_are_told_from_nvidias(monkeypatch):
+def test_amds_cards_are_distinguished_from_nvidias(monkeypatch):
     monkeypatch.setattr(planner.torch.version, "hip", "6.4")
 
-    assert [kind_of(name) for name in ("cuda:0", "xpu", "mps", "cpu")] == ["rocm", "xpu", "mps", "cpu"]
+    assert [device_kind(name) for name in ("cuda:0", "xpu", "mps", "cpu")] == ["rocm", "xpu", "mps", "cpu"]
 
 
 def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
@@ -165,17 +169,17 @@ def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(f"{4 * 2**30}\n")
     (tmp_path / "memory.current").write_text(f"{3 * 2**30}\n")
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**30}\n")
-    assert main_memory_mb(tmp_path) == 2048
+    assert free_ram_mb(tmp_path) == 2048
 
     (tmp_path / "memory.max").write_text("max\n")
-    assert main_memory_mb(tmp_path) == 8192
-    assert main_memory_mb(tmp_path / "none") == 8192
+    assert free_ram_mb(tmp_path) == 8192
+    assert free_ram_mb(tmp_path / "none") == 8192
 
 
 # ---------------------------------------------------------------- LoRAs and variants
 
 
-def test_a_lora_becomes_part_of_the_weights(tmp_path):
+def test_a_lora_is_fused_into_the_weights(tmp_path):
     folder = save_diffusion(tmp_path / "sd")
     plain = loader.load_pipeline(make_model(repo=str(folder)), folder, "cpu")
     layer = plain.unet.mid_block.attentions[0].transformer_blocks[0].attn2.to_k
@@ -207,7 +211,7 @@ def test_half_precision_files_are_loaded_by_their_variant(tmp_path):
         path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
 
     engine = DiffusionEngine(make_model(repo=str(folder), variant="fp16", dtype="float32"))
-    engine.load("cpu")
+    engine.load_model("cpu")
 
-    assert engine.form["dtype"] == "float32"
-    engine.unload()
+    assert engine.capabilities["dtype"] == "float32"
+    engine.unload_model()

@@ -1,144 +1,153 @@
-"""The watchdog's decisions, with times that are given: no processes, no waiting."""
+"""The watchdog's decisions, with given times: no processes, no waiting."""
 
-from inference.pool.watchdog import Hung, Running, TimeUp, Watchdog, last_step
+from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 from tests.inference.support import make_task
 
 SETTINGS = PoolSettings(
-    job_timeout_s=100, load_timeout_s=300, silence_s=30, load_silence_s=60, step_silence_s=20, cancel_grace_s=10
+    job_timeout_s=100,
+    load_timeout_s=300,
+    heartbeat_timeout_s=30,
+    load_heartbeat_timeout_s=60,
+    step_timeout_s=20,
+    cancel_grace_s=10,
 )
 
 
-def make_watchdog(*, is_up: bool = True) -> Watchdog:
+def make_watchdog(*, is_ready: bool = True) -> Watchdog:
     watchdog = Watchdog(SETTINGS, 0)
-    if is_up:
-        watchdog.is_up()
+    if is_ready:
+        watchdog.mark_ready()
     return watchdog
 
 
-async def make_running(*steps_at: float) -> Running:
-    """A task that began at 0 and stepped at these times."""
-    running = Running(make_task())
-    running.start(0)
+async def make_running(*steps_at: float) -> TaskHandle:
+    """A task that started at 0 and stepped at these times."""
+    handle = TaskHandle(make_task())
+    handle.mark_started(0)
     for at in steps_at:
-        running.report(at, at, stepped=True)
-    return running
+        handle.record_usage(at, at, has_stepped=True)
+    return handle
 
 
-def look(watchdog: Watchdog, until: float, running: list[Running] | None = None, *, hears: bool = False):
-    """Check every second, as the pool does; the first thing found and when."""
+def check_until(
+    watchdog: Watchdog, end: float, running: list[TaskHandle] | None = None, *, has_heartbeats: bool = False
+):
+    """Check every second, as the pool does; returns the first problem and its time."""
     now = watchdog._checked_at
-    while now < until:
+    while now < end:
         now += 1
-        if hears:
-            watchdog.heard(now)
-        found = watchdog.check(now, running or [])
-        if found is not None:
-            return now, found
+        if has_heartbeats:
+            watchdog.on_message(now)
+        problem = watchdog.check(now, running or [])
+        if problem is not None:
+            return now, problem
     return None
 
 
-async def test_silence_is_noticed_after_its_limit():
-    now, found = look(make_watchdog(), 100)
+async def test_missing_heartbeats_are_noticed_after_the_timeout():
+    now, problem = check_until(make_watchdog(), 100)
 
-    assert (now, type(found)) == (31, Hung)
+    assert (now, type(problem)) == (31, Hung)
 
 
-async def test_a_child_that_starts_or_loads_may_be_silent_for_longer():
+async def test_the_heartbeat_timeout_is_longer_during_startup_and_loading():
     loading = make_watchdog()
-    loading.load_began("m", 0)
+    loading.on_load_started("m", 0)
 
-    assert look(make_watchdog(is_up=False), 100)[0] == 61
-    assert look(loading, 100)[0] == 61
+    assert check_until(make_watchdog(is_ready=False), 100)[0] == 61
+    assert check_until(loading, 100)[0] == 61
 
 
-async def test_loading_has_a_limit_although_the_heart_beats():
+async def test_loading_has_a_limit_despite_heartbeats():
     watchdog = make_watchdog()
-    watchdog.load_began("m", 0)
+    watchdog.on_load_started("m", 0)
 
-    now, found = look(watchdog, 1000, hears=True)
+    now, problem = check_until(watchdog, 1000, has_heartbeats=True)
 
-    assert (now, found.stuck_load) == (301, "m")
+    assert (now, problem.stuck_model) == (301, "m")
 
 
-async def test_a_job_is_told_to_stop_once_and_its_child_is_killed_after_the_grace():
+async def test_a_job_is_told_to_stop_once_and_its_child_is_killed_after_the_grace_period():
     running = await make_running(*range(1, 100, 10))
     watchdog = make_watchdog()
 
-    now, found = look(watchdog, 1000, [running], hears=True)
-    assert (now, type(found)) == (101, TimeUp)
+    now, problem = check_until(watchdog, 1000, [running], has_heartbeats=True)
+    assert (now, type(problem)) == (101, TimedOut)
 
-    running.must_end_by = now + SETTINGS.cancel_grace_s
-    now, found = look(watchdog, 1000, [running], hears=True)
-    assert (now, type(found)) == (112, Hung)
+    running.stop_deadline = now + SETTINGS.cancel_grace_s
+    now, problem = check_until(watchdog, 1000, [running], has_heartbeats=True)
+    assert (now, type(problem)) == (112, Hung)
 
 
-async def test_device_time_is_what_the_child_says_and_what_passed_since():
+async def test_device_time_is_the_childs_report_plus_the_time_since():
     running = await make_running()
-    running.report(10, 4.0, stepped=True)
+    running.record_usage(10, 4.0, has_stepped=True)
 
     assert running.device_s(12) == 6.0
-    assert Running(make_task()).device_s(1000) == 0
+    assert TaskHandle(make_task()).device_s(1000) == 0
 
 
-async def test_a_job_that_steps_no_more_is_noticed_by_its_own_pace():
+async def test_the_step_timeout_follows_the_jobs_own_pace():
     quick, slow = await make_running(0.5, 1), await make_running(8, 16)
 
-    assert look(make_watchdog(), 99, [quick], hears=True)[0] == 22
-    assert look(make_watchdog(), 99, [slow], hears=True)[0] == 97, "ten times its slowest step after its last"
+    assert check_until(make_watchdog(), 99, [quick], has_heartbeats=True)[0] == 22
+    assert check_until(make_watchdog(), 99, [slow], has_heartbeats=True)[0] == 97, (
+        "ten times its slowest step after its last"
+    )
 
 
-async def test_a_first_step_takes_as_long_as_the_job_may():
-    now, found = look(make_watchdog(), 1000, [await make_running()], hears=True)
+async def test_a_first_step_is_limited_only_by_the_jobs_time():
+    now, problem = check_until(make_watchdog(), 1000, [await make_running()], has_heartbeats=True)
 
-    assert (now, type(found)) == (101, TimeUp)
+    assert (now, type(problem)) == (101, TimedOut)
 
 
-async def test_a_parent_that_was_held_up_itself_does_not_blame_its_child():
+async def test_a_parent_that_was_delayed_itself_does_not_blame_its_child():
     watchdog = make_watchdog()
     running = await make_running(1, 2)
-    look(watchdog, 3, [running], hears=True)
+    check_until(watchdog, 3, [running], has_heartbeats=True)
 
     assert watchdog.check(500, []) is None
     assert watchdog.check(501, []) is None
 
 
-async def test_an_end_is_told_once():
+async def test_a_task_ends_once():
     from bot.errors import Interrupted, JobCancelled
 
     running = await make_running()
-    running.tell(Interrupted())
-    running.tell(JobCancelled())
+    running.put_event(Interrupted())
+    running.put_event(JobCancelled())
 
     assert running.events.qsize() == 1
     assert isinstance(running.events.get_nowait(), Interrupted)
 
 
-async def test_time_in_which_another_model_loads_is_no_time_of_a_running_job():
+async def test_loading_another_model_does_not_count_as_time_of_a_running_job():
     running = await make_running(1)
     watchdog = make_watchdog()
-    watchdog.load_began("m", 1)
+    watchdog.on_load_started("m", 1)
 
-    assert look(watchdog, 200, [running], hears=True) is None
-    watchdog.load_ended(200, [running])
+    assert check_until(watchdog, 200, [running], has_heartbeats=True) is None
+    watchdog.on_load_ended(200, [running])
     assert running.device_s(201) == 2.0
-    assert look(watchdog, 219, [running], hears=True) is None
-    assert look(watchdog, 300, [running], hears=True)[0] == 221
+    assert check_until(watchdog, 219, [running], has_heartbeats=True) is None
+    assert check_until(watchdog, 300, [running], has_heartbeats=True)[0] == 221
 
 
-async def test_a_job_that_waits_for_its_turn_is_no_hang_while_another_steps():
+async def test_a_job_that_waits_for_its_turn_is_not_a_hang():
     waits, steps = await make_running(1), await make_running(1)
     watchdog = make_watchdog()
     for at in range(2, 60):
-        steps.report(at, at, stepped=True, others_stepped_at=last_step([waits, steps]))
-        assert look(watchdog, at, [waits, steps], hears=True) is None
+        steps.record_usage(at, at, has_stepped=True, others_step_at=latest_step_at([waits, steps]))
+        assert check_until(watchdog, at, [waits, steps], has_heartbeats=True) is None
 
-    now, found = look(watchdog, 200, [waits, steps], hears=True)
-    assert (now, type(found)) == (80, Hung)
+    now, problem = check_until(watchdog, 200, [waits, steps], has_heartbeats=True)
+    assert (now, type(problem)) == (80, Hung)
 
 
-async def test_waiting_for_a_turn_makes_nobody_more_patient():
+async def test_waiting_for_its_turn_does_not_count_as_a_slow_step():
     waits, steps = await make_running(1), await make_running(1, 40)
-    waits.report(41, 2, stepped=True, others_stepped_at=last_step([waits, steps]))
+    waits.record_usage(41, 2, has_stepped=True, others_step_at=latest_step_at([waits, steps]))
 
     assert waits.slowest_step_s == 1.0

@@ -1,62 +1,98 @@
-"""A child looks at what its engines make, whatever the engine; a line of torch-free code stands for the classifier."""
+"""A child checks the images of every engine; torch-free functions are used as classifiers. Each has one pool."""
+
+from contextlib import AsyncExitStack
 
 import pytest
+import pytest_asyncio
+from structlog.testing import capture_logs
 
 from bot.errors import Blocked
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
-from bot.ports import Described, Progress, Rules
-from tests.inference.support import collect, finish, make_model, make_task, open_pool
+from bot.ports import ModelCapabilities, Progress, SafetyRules
+from tests.inference.support import collect, finish, make_model, make_task, open_pool, wait_until
 from tests.moderation import SOME_WEIGHTS
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 CLASSIFIER = ModelSpec(name="classifier", tasks=(IMAGE_CLASSIFICATION,), repo=SOME_WEIGHTS)
-BLOCK, ALLOW = (Rules(policy=policy, threshold=0.5) for policy in ("block", "allow"))
+BLOCK, ALLOW = (SafetyRules(policy=policy, threshold=0.5) for policy in ("block", "allow"))
 
 
-def always(score):
-    return {"classifier": CLASSIFIER, "checker": f"tests.inference.engines:{score}"}
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pool_with():
+    """Returns the pool whose classifier is this function of `tests.inference.engines`; "": no classifier."""
+    pools = {}
+    async with AsyncExitStack() as stack:
+
+        async def pool_with(name):
+            if name not in pools:
+                classifier = CLASSIFIER if name else None
+                factory = f"tests.inference.engines:{name}"
+                pool = open_pool([make_model()], classifier=classifier, classifier_factory=factory)
+                pools[name] = await stack.enter_async_context(pool)
+            return pools[name]
+
+        yield pool_with
 
 
-@pytest.mark.parametrize(("score", "expected"), [("harmless", 0.1), ("adult", 0.9)])
-async def test_a_picture_leaves_its_child_with_a_score(score, expected):
-    async with open_pool(**always(score)) as pool:
-        done = await finish(pool, make_task(rules=BLOCK, options={"count": 2}))
+@pytest.mark.parametrize(("classifier", "expected"), [("harmless", 0.1), ("adult", 0.9)])
+async def test_every_image_has_a_score(pool_with, classifier, expected):
+    output = await finish(await pool_with(classifier), make_task(rules=BLOCK, options={"count": 2}))
 
-    assert [made.nsfw for made in done.pictures] == [expected] * 2
-
-
-async def test_where_there_is_no_classifier_it_has_none():
-    async with open_pool() as pool:
-        done = await finish(pool, make_task(rules=BLOCK))
-
-    assert done.pictures[0].nsfw is None
+    assert [image.nsfw for image in output.images] == [expected] * 2
 
 
-@pytest.mark.parametrize("score", ["nothing", "broken"])
-async def test_a_failing_check_ends_the_task_and_the_child_goes_on(score):
-    async with open_pool([make_model(), make_model("demo", demo=True)], **always(score)) as pool:
+async def test_images_have_no_score_without_a_classifier(pool_with):
+    output = await finish(await pool_with(""), make_task(rules=BLOCK))
+
+    assert output.images[0].nsfw is None
+
+
+@pytest.mark.parametrize("classifier", ["not_a_number", "failing", "broken"])
+async def test_a_failing_check_ends_the_task_and_not_the_child(pool_with, classifier):
+    pool = await pool_with(classifier)
+    with pytest.raises(Blocked):
+        await finish(pool, make_task(rules=ALLOW))
+
+    output = await finish(pool, make_task(id="next", model=make_model("demo", demo=True)))
+
+    assert output.images
+    assert pool.device_statuses()[0].restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("classifier", "event", "action"),
+    [
+        ("broken", "The safety classifier cannot be loaded", "classifier_broken"),
+        ("broken", "An image could not be checked", "check_failed"),
+        ("failing", "An image could not be checked", "check_failed"),
+    ],
+)
+async def test_a_failing_classifier_is_a_warning_in_the_parents_log(pool_with, classifier, event, action):
+    pool = await pool_with(classifier)
+    with capture_logs() as logs:
         with pytest.raises(Blocked):
-            await finish(pool, make_task(rules=ALLOW))
+            await finish(pool, make_task(rules=BLOCK))
+        await wait_until(lambda: any(entry["event"] == event for entry in logs))
 
-        done = await finish(pool, make_task(id="next", model=make_model("demo", demo=True)))
-
-        assert done.pictures
-        assert pool.statuses()[0].restarts == 0
+    entries = [entry for entry in logs if entry["event"] == event]
+    assert {(entry["log_level"], entry["action"], entry["child"]) for entry in entries} == {("warning", action, "cpu")}
 
 
-async def test_no_preview_leaves_a_child_where_not_everything_may_be_shown():
-    async with open_pool(**always("harmless")) as pool:
-        hidden, shown = [
-            [event.preview for event in await collect(pool, make_task(id=name, rules=rules, watched=True))
-             if isinstance(event, Progress)]
-            for name, rules in (("a", BLOCK), ("b", ALLOW))
-        ]  # fmt: skip
+async def test_previews_are_withheld_unless_everything_may_be_shown(pool_with):
+    pool = await pool_with("harmless")
+    hidden, shown = [
+        [event.preview for event in await collect(pool, make_task(id=name, rules=rules, wants_previews=True))
+         if isinstance(event, Progress)]
+        for name, rules in (("a", BLOCK), ("b", ALLOW))
+    ]  # fmt: skip
 
     assert not any(hidden)
     assert any(shown)
 
 
-async def test_what_was_loaded_is_told_with_the_model():
-    async with open_pool(**always("harmless")) as pool:
-        events = await collect(pool, make_task(rules=BLOCK))
+async def test_a_models_capabilities_name_the_state_of_the_classifier(pool_with):
+    task = make_task(rules=BLOCK, model=make_model("described"))
+    events = await collect(await pool_with("harmless"), task)
 
-    assert [event.form["checker"] for event in events if isinstance(event, Described)] == ["ready"]
+    assert [event.capabilities["checker"] for event in events if isinstance(event, ModelCapabilities)] == ["ready"]

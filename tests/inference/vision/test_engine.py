@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bot.errors import EngineError, InvalidOption, ModelUnavailable
-from inference.engine.base import Over, Step, build
-from inference.vision.generation_plan import livelier, prompt_of, tale_of, tidy
-from inference.vision.language_model import language_for
-from inference.vision.sequence import generation
+from inference.engine.base import StepDone, TaskDone, build_engine
+from inference.vision.generation_plan import diversify, first_line, plan_for, prompt_for
+from inference.vision.language_model import language_model_for
+from inference.vision.sequence import generation_arguments
 from tests.inference.support import make_model
 from tests.inference.tiny import save_blip
-from tests.inference.vision_reference import TASKS, answer, inputs_of, make_request, plain_answer, run
+from tests.inference.vision_reference import TASKS, answer, inputs_of, make_request, reference_answer, run_task
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,14 +30,14 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["opt", "t5"])
 def engine(request, folders):
-    engine = build(make_model(request.param, tasks=TASKS, repo=str(folders[request.param])))
-    engine.load("cpu")
+    engine = build_engine(make_model(request.param, tasks=TASKS, repo=str(folders[request.param])))
+    engine.load_model("cpu")
     yield engine
-    engine.unload()
+    engine.unload_model()
 
 
 def logits(engine, task):
-    """What the model thinks of the first word, given picture and text."""
+    """Of the first token after the image and the prompt."""
     inputs = inputs_of(engine, task)
     start = {} if "input_ids" in inputs else {"input_ids": torch.tensor([[*[19] * 4, 2]])}
     if engine._blip.language_model.config.is_encoder_decoder:
@@ -46,10 +46,10 @@ def logits(engine, task):
         return engine._blip(**inputs, **start).logits[0, -1]
 
 
-def test_each_step_is_one_token(engine):
-    events = run(engine, make_request("what is it ?"))
+def test_each_engine_step_is_one_token(engine):
+    events = run_task(engine, make_request("what is it ?"))
 
-    steps = [event.step for event in events if isinstance(event, Step)]
+    steps = [event.step for event in events if isinstance(event, StepDone)]
     assert steps == list(range(1, len(steps) + 1))
     assert 4 <= len(steps) <= 8
 
@@ -58,23 +58,23 @@ def test_the_same_question_gets_the_same_answer(engine):
     assert answer(engine, make_request("what is it ?")) == answer(engine, make_request("what is it ?"))
 
 
-def test_the_picture_reaches_the_language_model_together_with_the_question(engine):
+def test_the_image_reaches_the_language_model_together_with_the_question(engine):
     red, blue = (logits(engine, make_request("what is it ?", colour=colour)) for colour in ("red", "blue"))
 
     assert not torch.equal(red, blue)
 
 
-def test_the_picture_is_seen_although_the_folder_forgot_to_say_how_many_tokens_it_is(folders, tmp_path):
+def test_a_processor_without_num_query_tokens_gets_the_models_number(folders, tmp_path):
     old = tmp_path / "old"
     shutil.copytree(folders["opt"], old)
     config = json.loads((old / "processor_config.json").read_text())
     del config["num_query_tokens"]
     (old / "processor_config.json").write_text(json.dumps(config))
-    engine = build(make_model("old", tasks=TASKS, repo=str(old)))
-    engine.load("cpu")
+    engine = build_engine(make_model("old", tasks=TASKS, repo=str(old)))
+    engine.load_model("cpu")
 
     ids = inputs_of(engine, make_request("what is it ?"))["input_ids"]
-    engine.unload()
+    engine.unload_model()
 
     assert (ids == engine_image_token(folders["opt"])).sum() == 4
 
@@ -84,57 +84,59 @@ def engine_image_token(folder):
 
 
 @pytest.mark.parametrize("question", ["", "what is it ?"])
-def test_the_answer_does_not_repeat_what_the_model_was_given(engine, question):
+def test_the_answer_does_not_repeat_the_prompt(engine, question):
     task = make_request(question, max_new_tokens=1, min_new_tokens=1)
 
     assert len(answer(engine, task).split()) <= 1
 
 
-def test_beams_temperature_and_lengths_are_obeyed(engine):
-    long = run(engine, make_request("what is it ?", min_new_tokens=12, max_new_tokens=12))
-    drawn = {answer(engine, make_request("what is it ?", temperature=1.9, seed=seed)) for seed in range(8)}
+def test_beams_temperature_and_lengths_take_effect(engine):
+    long = run_task(engine, make_request("what is it ?", min_new_tokens=12, max_new_tokens=12))
+    sampled = {answer(engine, make_request("what is it ?", temperature=1.9, seed=seed)) for seed in range(8)}
     again = [answer(engine, make_request("what is it ?", temperature=1.9, seed=3)) for _ in range(2)]
-    beams = run(engine, make_request("what is it ?", num_beams=3))
+    beams = run_task(engine, make_request("what is it ?", num_beams=3))
 
-    assert len([event for event in long if isinstance(event, Step)]) == 12
-    assert len(drawn) > 1
+    assert len([event for event in long if isinstance(event, StepDone)]) == 12
+    assert len(sampled) > 1
     assert again[0] == again[1]
-    assert isinstance(beams[-1], Over)
+    assert isinstance(beams[-1], TaskDone)
 
 
-def test_cancelling_ends_the_answer_where_it_stands(engine):
-    free = engine.free_rows
-    engine.admit(make_request("what is it ?", min_new_tokens=50, max_new_tokens=50))
+def test_cancelling_ends_the_answer_at_its_current_token(engine):
+    free = engine.free_slots
+    engine.add_task(make_request("what is it ?", min_new_tokens=50, max_new_tokens=50))
     engine.step()
-    engine.cancel("job")
+    engine.cancel_task("job")
 
-    assert engine.free_rows == free
-    assert run(engine, make_request())
+    assert engine.free_slots == free
+    assert run_task(engine, make_request())
 
 
 @pytest.mark.parametrize(
-    ("temperature", "top_p", "drawn_at"), [(0.0, 1.0, None), (0.0, 0.9, 1.0), (1.0, 1.0, 1.0), (0.7, 1.0, 0.7)], ids=str
+    ("temperature", "top_p", "sampled_at"),
+    [(0.0, 1.0, None), (0.0, 0.9, 1.0), (1.0, 1.0, 1.0), (0.7, 1.0, 0.7)],
+    ids=str,
 )
-def test_words_are_drawn_at_a_temperature_or_when_some_are_left_out(temperature, top_p, drawn_at):
-    arguments = generation({"temperature": temperature, "top_p": top_p}, 10)
+def test_a_temperature_or_top_p_switches_sampling_on(temperature, top_p, sampled_at):
+    arguments = generation_arguments({"temperature": temperature, "top_p": top_p}, 10)
 
-    assert arguments["do_sample"] is (drawn_at is not None)
-    assert arguments.get("temperature") == drawn_at
+    assert arguments["do_sample"] is (sampled_at is not None)
+    assert arguments.get("temperature") == sampled_at
 
 
-def test_the_question_goes_into_the_models_own_template():
+def test_the_question_is_inserted_into_the_models_template():
     model = make_model(question_template="Q: {question} A:")
     task = dataclasses.replace(make_request("what is {it}?"), model=model)
 
-    assert prompt_of(task, model) == "Q: what is {it}? A:"
-    assert prompt_of(make_request(), model) is None
+    assert prompt_for(task, model) == "Q: what is {it}? A:"
+    assert prompt_for(make_request(), model) is None
 
 
 @pytest.mark.parametrize(
     ("raw", "clean"), [(" a fox\n", "a fox"), ("\n\nred\nblue", "red"), ("", ""), ("   ", "")], ids=repr
 )
-def test_an_answer_is_its_first_line(raw, clean):
-    assert tidy(raw) == clean
+def test_an_answer_is_its_first_nonblank_line(raw, clean):
+    assert first_line(raw) == clean
 
 
 def test_pickled_weights_are_refused(folders, tmp_path):
@@ -143,82 +145,86 @@ def test_pickled_weights_are_refused(folders, tmp_path):
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
 
     with pytest.raises(ModelUnavailable, match="no safetensors"):
-        build(make_model(tasks=TASKS, repo=str(pickled))).load("cpu")
+        build_engine(make_model(tasks=TASKS, repo=str(pickled))).load_model("cpu")
 
 
-# ---------------------------------------------------------------- several texts in one task
+# ---------------------------------------------------------------- several texts per task
 
 
-def describing(count, **options):
-    return dataclasses.replace(make_request(count=count, seed=3, **options), command="describe")
+def make_description(count, **options):
+    return dataclasses.replace(make_request(count=count, seed=3, **options), command="describe", answers="lines")
 
 
-def test_a_description_has_different_lines_and_can_be_repeated(engine):
-    lines = answer(engine, describing(4)).splitlines()
+def test_a_description_has_distinct_lines_and_is_reproducible(engine):
+    lines = answer(engine, make_description(4)).splitlines()
 
     assert len({line.casefold() for line in lines}) == len(lines)
     assert 2 <= len(lines) <= 4
-    assert answer(engine, describing(4)).splitlines() == lines
+    assert answer(engine, make_description(4)).splitlines() == lines
 
 
-def told(task, *rounds):
-    """The wishes of each round, and the lines that the tale ends with when these texts are written."""
-    tale = tale_of(task)
-    wishes = [next(tale)]
+def run_plan(task, *rounds):
+    """The specs of each round, and the lines of the plan's answer when these texts are generated."""
+    plan = plan_for(task)
+    specs = [next(plan)]
     for number, texts in enumerate(rounds):
         try:
-            wishes.append(tale.send(texts))
+            specs.append(plan.send(texts))
         except StopIteration as end:
             assert number == len(rounds) - 1
-            return wishes, end.value
-    return wishes, None
+            return specs, end.value
+    return specs, None
 
 
-def test_a_description_begins_with_the_likeliest_caption_and_draws_the_others():
-    task = describing(3, num_beams=4)
+def test_a_description_starts_with_the_most_likely_caption_and_samples_the_others():
+    task = make_description(3, num_beams=4)
 
-    [wishes], lines = told(task, [["a fox"], ["a cat"], ["a dog"]])
+    [specs], lines = run_plan(task, [["a fox"], ["a cat"], ["a dog"]])
 
     assert lines == ["a fox", "a cat", "a dog"]
-    assert wishes[0].options == task.options
-    assert [wish.options["num_beams"] for wish in wishes[1:]] == [1, 1]
-    assert 0.5 < wishes[1].options["temperature"] < wishes[2].options["temperature"]
-    assert [wish.seed for wish in wishes] == [3, 4, 5]
+    assert specs[0].options == task.options
+    assert [spec.options["num_beams"] for spec in specs[1:]] == [1, 1]
+    assert 0.5 < specs[1].options["temperature"] < specs[2].options["temperature"]
+    assert [spec.seed for spec in specs] == [3, 4, 5]
 
 
-def test_each_draw_is_livelier_up_to_a_bound():
-    warmth = [livelier({"temperature": 0.0, "top_p": 1.0}, attempt) for attempt in range(1, 30)]
+def test_each_attempt_is_sampled_hotter_up_to_a_limit():
+    attempts = [diversify({"temperature": 0.0, "top_p": 1.0}, attempt) for attempt in range(1, 30)]
 
-    assert [options["temperature"] for options in warmth] == sorted(options["temperature"] for options in warmth)
-    assert warmth[-1]["temperature"] == 2.0
-    assert all(0 < options["top_p"] <= 1 for options in warmth)
-    assert livelier({"temperature": 1.5}, 1)["temperature"] == pytest.approx(1.6)
+    assert [options["temperature"] for options in attempts] == sorted(options["temperature"] for options in attempts)
+    assert attempts[-1]["temperature"] == 2.0
+    assert all(0 < options["top_p"] <= 1 for options in attempts)
+    assert diversify({"temperature": 1.5}, 1)["temperature"] == pytest.approx(1.6)
 
 
-def test_a_description_never_repeats_itself_however_little_the_model_has_to_say():
-    wishes, lines = told(describing(2), [["A fox."], ["a fox"]], [[""]], [["a FOX!"]], [["a fox", "a cat", "a dog"]])
+def test_a_description_never_repeats_a_line():
+    specs, lines = run_plan(
+        make_description(2), [["A fox."], ["a fox"]], [[""]], [["a FOX!"]], [["a fox", "a cat", "a dog"]]
+    )
 
     assert lines == ["A fox.", "a cat"]
-    assert [len(round) for round in wishes] == [2, 1, 1, 1]
-    assert wishes[-1][0].texts == wishes[-1][0].beams == 4
+    assert [len(round) for round in specs] == [2, 1, 1, 1]
+    assert specs[-1][0].return_count == specs[-1][0].num_beams == 4
 
 
-def test_a_model_that_says_one_thing_only_gives_one_line_and_ends():
-    _, lines = told(describing(2), [["a fox"], ["a fox"]], [["a fox"]], [["a fox"]], [["A fox", ""]])
+def test_a_model_with_a_single_caption_gives_one_line():
+    _, lines = run_plan(make_description(2), [["a fox"], ["a fox"]], [["a fox"]], [["a fox"]], [["A fox", ""]])
 
     assert lines == ["a fox"]
 
 
-def test_a_model_that_is_too_sure_to_draw_gives_its_next_likeliest(engine, monkeypatch):
-    monkeypatch.setattr("inference.vision.generation_plan.livelier", lambda options, _: dict(options))
+def test_a_model_too_confident_to_sample_gives_its_next_most_likely_captions(engine, monkeypatch):
+    monkeypatch.setattr("inference.vision.generation_plan.diversify", lambda options, _: dict(options))
 
-    lines = answer(engine, describing(3)).splitlines()
+    lines = answer(engine, make_description(3)).splitlines()
 
     assert len({line.casefold() for line in lines}) == len(lines) == 3
 
 
-def test_steps_of_a_description_only_go_on(engine):
-    steps = [(event.step, event.steps) for event in run(engine, describing(3)) if isinstance(event, Step)]
+def test_the_steps_of_a_description_never_decrease(engine):
+    steps = [
+        (event.step, event.steps) for event in run_task(engine, make_description(3)) if isinstance(event, StepDone)
+    ]
 
     assert {total for _, total in steps} == {3 * 8}
     assert steps[0] == (3, 24)
@@ -226,58 +232,58 @@ def test_steps_of_a_description_only_go_on(engine):
     assert max(step for step, _ in steps) == 24
 
 
-def test_an_album_gets_a_numbered_line_for_each_picture(engine):
+def test_an_album_gets_a_numbered_line_per_image(engine):
     red, blue = make_request("what is it ?"), make_request("what is it ?", colour="blue")
     both = dataclasses.replace(red, images=red.images + blue.images)
 
     assert answer(engine, both) == f"1. {answer(engine, red)}\n2. {answer(engine, blue)}"
 
 
-# ---------------------------------------------------------------- what nobody should be able to break
+# ---------------------------------------------------------------- limits
 
 
-def test_a_token_for_a_picture_that_a_person_types_is_no_picture(engine):
+def test_an_image_token_typed_by_a_user_is_ignored(engine):
     typed = answer(engine, make_request("what is <image> <image> it ?"))
 
     assert typed == answer(engine, make_request("what is it ?"))
 
 
-def test_a_text_ends_where_a_models_positions_end(folders):
-    engine = build(make_model(tasks=TASKS, repo=str(folders["opt"])))
-    engine.load("cpu")
+def test_a_text_ends_at_the_models_last_position(folders):
+    engine = build_engine(make_model(tasks=TASKS, repo=str(folders["opt"])))
+    engine.load_model("cpu")
     long = " ".join(["fox"] * 100)
 
-    events = run(engine, make_request(long, min_new_tokens=100, max_new_tokens=100))
+    events = run_task(engine, make_request(long, min_new_tokens=100, max_new_tokens=100))
 
-    steps = [event for event in events if isinstance(event, Step)]
+    steps = [event for event in events if isinstance(event, StepDone)]
     assert steps[-1].step == steps[-1].steps < 100
     with pytest.raises(InvalidOption) as refused:
-        engine.admit(make_request(" ".join(["fox"] * 130)))
+        engine.add_task(make_request(" ".join(["fox"] * 130)))
     assert refused.value.option == "question"
-    assert engine.free_rows == engine.form["rows"]
-    engine.unload()
+    assert engine.free_slots == engine.capabilities["rows"]
+    engine.unload_model()
 
 
-def test_a_task_without_a_picture_is_refused_alone(engine):
+def test_a_task_without_an_image_is_refused(engine):
     with pytest.raises(EngineError):
-        engine.admit(dataclasses.replace(make_request(), images=()))
+        engine.add_task(dataclasses.replace(make_request(), images=()))
 
-    assert engine.free_rows == engine.form["rows"]
+    assert engine.free_slots == engine.capabilities["rows"]
 
 
-def test_a_model_that_wishes_for_more_than_a_batch_gives_is_left_to_generate(engine, folders, monkeypatch):
+def test_a_model_with_a_setting_the_batch_lacks_uses_generate(engine, folders, monkeypatch):
     language = engine._blip.language_model
     monkeypatch.setattr(language.generation_config, "repetition_penalty", 1.5)
 
-    assert language_for(language) is None
+    assert language_model_for(language) is None
 
 
-def test_what_no_batch_knows_is_written_by_generate(folders, monkeypatch):
-    monkeypatch.setattr("inference.vision.engine.language_for", lambda _: None)
-    engine = build(make_model(tasks=TASKS, repo=str(folders["opt"])))
-    engine.load("cpu")
-    tasks = [make_request("what is it ?", temperature=warmth, max_new_tokens=12) for warmth in (0.0, 1.5)]
+def test_a_model_without_batching_uses_generate(folders, monkeypatch):
+    monkeypatch.setattr("inference.vision.engine.language_model_for", lambda _: None)
+    engine = build_engine(make_model(tasks=TASKS, repo=str(folders["opt"])))
+    engine.load_model("cpu")
+    tasks = [make_request("what is it ?", temperature=temperature, max_new_tokens=12) for temperature in (0.0, 1.5)]
 
-    assert engine.free_rows == engine.form["rows"] == 1
-    assert [answer(engine, task) for task in tasks] == [plain_answer(engine, task) for task in tasks]
-    engine.unload()
+    assert engine.free_slots == engine.capabilities["rows"] == 1
+    assert [answer(engine, task) for task in tasks] == [reference_answer(engine, task) for task in tasks]
+    engine.unload_model()

@@ -1,13 +1,13 @@
-"""The order in which tasks begin when their models cannot all be loaded."""
+"""The order in which tasks start when their models cannot all be loaded."""
 
-from inference.worker.admission import Turns
+from inference.worker.admission import AdmissionQueue
 from tests.inference.support import make_model, make_task
 
-WARM, COLD = make_model("warm"), make_model("cold")
+LOADED, OTHER = make_model("loaded"), make_model("other")
 
 
-def is_warm(model):
-    return model.name == "warm"
+def is_loaded(model):
+    return model.name == "loaded"
 
 
 def ids(tasks):
@@ -18,39 +18,39 @@ def task_of(name, model):
     return make_task(id=name, model=model)
 
 
-def test_what_is_loaded_goes_on_before_what_has_to_wait_for_a_place():
-    waiting = [task_of("a", COLD), task_of("b", WARM), task_of("c", WARM)]
+def test_tasks_of_loaded_models_start_before_those_that_must_wait():
+    waiting = [task_of("a", OTHER), task_of("b", LOADED), task_of("c", LOADED)]
 
-    ready, held = Turns(20).sort(waiting, is_warm, now=100)
+    ready, held = AdmissionQueue(20).split_ready(waiting, is_loaded, now=100)
 
     assert ids(ready) == ["b", "c"]
     assert ids(held) == ["a"]
 
 
-def test_after_its_patience_nothing_begins_before_the_task_that_waits():
-    turns = Turns(20)
-    waiting = [task_of("a", COLD), task_of("b", WARM)]
-    turns.sort(waiting, is_warm, now=100)
+def test_after_the_maximum_wait_no_task_starts_before_the_waiting_one():
+    queue = AdmissionQueue(20)
+    waiting = [task_of("a", OTHER), task_of("b", LOADED)]
+    queue.split_ready(waiting, is_loaded, now=100)
 
-    assert ids(turns.sort(waiting, is_warm, now=119)[0]) == ["b"]
-    assert turns.sort(waiting, is_warm, now=120)[0] == []
+    assert ids(queue.split_ready(waiting, is_loaded, now=119)[0]) == ["b"]
+    assert queue.split_ready(waiting, is_loaded, now=120)[0] == []
 
 
-def test_once_its_model_can_be_loaded_it_begins_in_its_old_place():
-    turns = Turns(20)
-    waiting = [task_of("a", COLD), task_of("b", WARM)]
-    turns.sort(waiting, is_warm, now=100)
+def test_a_task_keeps_its_position_until_its_model_can_be_loaded():
+    queue = AdmissionQueue(20)
+    waiting = [task_of("a", OTHER), task_of("b", LOADED)]
+    queue.split_ready(waiting, is_loaded, now=100)
 
-    ready, held = turns.sort(waiting, lambda model: True, now=130)
+    ready, held = queue.split_ready(waiting, lambda model: True, now=130)
 
     assert ids(ready) == ["a", "b"]
     assert held == []
 
 
-def test_waiting_is_counted_anew_for_each_time_it_is_held():
-    turns = Turns(20)
-    waiting = [task_of("a", COLD), task_of("b", WARM)]
-    turns.sort(waiting, is_warm, now=100)
-    turns.sort(waiting, lambda model: True, now=110)
+def test_the_wait_is_counted_from_the_last_time_the_task_was_held():
+    queue = AdmissionQueue(20)
+    waiting = [task_of("a", OTHER), task_of("b", LOADED)]
+    queue.split_ready(waiting, is_loaded, now=100)
+    queue.split_ready(waiting, lambda model: True, now=110)
 
-    assert ids(turns.sort(waiting, is_warm, now=125)[0]) == ["b"]
+    assert ids(queue.split_ready(waiting, is_loaded, now=125)[0]) == ["b"]

@@ -1,7 +1,7 @@
-"""Says scenes in words: prompts to draw from, and builds the tokenizers.
+"""Describes scenes in words: prompts for the image model; and builds the tokenizers.
 
-What a prompt leaves unsaid is fixed: one thing of the usual size in the middle, a shape red, the background
-white; see `complete`.
+What a prompt omits has a fixed default: one thing of the usual size in the middle, a red shape, a white background; see
+`complete_scene`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from training.colours import COLOURS
 from training.objects import OBJECTS, PLURAL, plural
 from training.shapes import SHAPES
-from training.world import COUNTS, Scene, Thing, article, unsaid_background
+from training.world import COUNTS, Scene, Thing, article, default_background
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "circle": ("disc", "disk", "ball", "dot"),
@@ -55,33 +55,33 @@ PAIRS = (
     "{a} to the left of {b}", "{a} left of {b}", "{b} to the right of {a}", "{b} right of {a}",
     "{a} on the left and {b} on the right", "{a} , {b}",
 )  # fmt: skip
-IDLE = (
+NEUTRAL_WORDS = (
     "nice", "beautiful", "simple", "flat", "perfect", "solid", "plain", "pretty", "cute", "very", "really", "my",
     "your", "this", "that", "it", "is", "for", "at", "in", "of", "please", "me", "you", "some", "just", "style",
     "art", "detailed", "realistic", "cartoon", "funny", "good", "best", "quality", "high", "new", "old", "happy",
     "drawn", "looking", "standing", "sitting", "from", "by", "as", "like", "be", "there", "here", "its", "his", "her",
     "shape", "colored", "single", "bright", "lovely", "cool", "clean", "minimal", "logo", "icon", "sticker", "clipart",
 )  # fmt: skip
-"""Words that are known and change nothing."""
-UNHEARD = "<unk>"
+"""Known words without an effect."""
+UNKNOWN_WORD = "<unk>"
 
 
-def complete(scene: Scene, says_colour: bool, says_background: bool) -> Scene:
-    """The scene a prompt stands for when it leaves a colour out.
+def complete_scene(scene: Scene, says_colour: bool, says_background: bool) -> Scene:
+    """The scene that a prompt means when it omits a colour.
 
-    The unsaid background is white, or gray where white hides the thing; the unsaid colour of a shape is red, or
-    blue on a red background.
+    The default background is white, or gray where white hides the thing; the default colour of a shape is red, or blue
+    on a red background.
     """
-    things, ground = scene.things, scene.background if says_background else ""
+    things, background = scene.things, scene.background if says_background else ""
     if not says_colour:
         things = tuple(
-            Thing(thing.name, ("blue" if ground == "red" else "red") if thing.colour else "") for thing in things
+            Thing(thing.name, ("blue" if background == "red" else "red") if thing.colour else "") for thing in things
         )
-    return replace(scene, things=things, background=ground or unsaid_background(things[0]))
+    return replace(scene, things=things, background=background or default_background(things[0]))
 
 
-class Speaker:
-    """Words scenes in many ways, as one random generator says."""
+class PromptWriter:
+    """Samples prompts for scenes, in many wordings."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -93,47 +93,47 @@ class Speaker:
     def chance(self, share: float) -> bool:
         return bool(self.rng.random() < share)
 
-    def prompt(self, scene: Scene, says_colour: bool = True, says_ground: bool = True) -> str:
-        """One wording of a prompt, naming only what it is told to name."""
-        if says_colour and says_ground and self.chance(0.25):
+    def write_prompt(self, scene: Scene, says_colour: bool = True, says_background: bool = True) -> str:
+        """One wording of a prompt that names only the requested colours."""
+        if says_colour and says_background and self.chance(0.25):
             return scene.caption
         thing = self._subject(scene, says_colour)
         place = self._place(scene)
-        if not says_ground:
-            return self._tidy(f"{self.pick(OPENINGS)} {thing} {place}")
-        ground = f"{self._fill()} {self._synonym(scene.background)}".strip()
+        if not says_background:
+            return self._finish_prompt(f"{self.pick(OPENINGS)} {thing} {place}")
+        background = f"{self._filler()} {self._synonym(scene.background)}".strip()
         noun = self.pick(BACKDROPS)
         if self.chance(0.15):
             lead = self.pick(("on", "with", "", "in front of"))
-            return self._tidy(f"{lead} {article(ground)} {ground} {noun} , {thing} {place}")
+            return self._finish_prompt(f"{lead} {article(background)} {background} {noun} , {thing} {place}")
         if self.chance(0.08):
-            return self._tidy(f"{ground} {noun} with {thing} {place}")
+            return self._finish_prompt(f"{background} {noun} with {thing} {place}")
         if place and self.chance(0.2):
-            return self._tidy(f"{thing} {place} of {article(ground)} {ground} {noun}")
+            return self._finish_prompt(f"{thing} {place} of {article(background)} {background} {noun}")
         join = self.pick(JOINS)
-        before = "" if join == "," or self.chance(0.15) else article(ground)
+        before = "" if join == "," or self.chance(0.15) else article(background)
         if join == "on" and self.chance(0.25):
             before, noun = "", ""
-        return self._tidy(f"{self.pick(OPENINGS)} {thing} {place} {join} {before} {ground} {noun}")
+        return self._finish_prompt(f"{self.pick(OPENINGS)} {thing} {place} {join} {before} {background} {noun}")
 
     def _subject(self, scene: Scene, says_colour: bool) -> str:
         if scene.is_pair:
-            first, second = (self._one(thing, says_colour) for thing in scene.things)
+            first, second = (self._thing_phrase(thing, says_colour) for thing in scene.things)
             return self.pick(PAIRS).format(a=first, b=second)
         if len(scene.things) > 1:
             number = self._synonym(COUNTS[len(scene.things) - 1])
-            return f"{number} {self._fill()} {self._noun(scene.thing, says_colour, many=True)}"
-        return self._one(scene.thing, says_colour, scene.size)
+            return f"{number} {self._filler()} {self._noun(scene.thing, says_colour, many=True)}"
+        return self._thing_phrase(scene.thing, says_colour, scene.size)
 
-    def _one(self, thing: Thing, says_colour: bool, size: str = "") -> str:
+    def _thing_phrase(self, thing: Thing, says_colour: bool, size: str = "") -> str:
         size = self._synonym(size) if size else ""
-        words = f"{size} {self._fill()} {self._noun(thing, says_colour)}".strip()
+        words = f"{size} {self._filler()} {self._noun(thing, says_colour)}".strip()
         if thing.name in PLURAL:
             return self.pick((words, words, f"some {words}"))
         return f"{self.pick((article(words), article(words), article(words), 'the', 'one', ''))} {words}"
 
     def _noun(self, thing: Thing, says_colour: bool, many: bool = False) -> str:
-        """With its colour when it has one to say; now and then an object is given one, which changes nothing."""
+        """With its colour, if requested; objects sometimes get a colour, which has no effect."""
         colour = thing.colour if thing.colour and says_colour else ""
         if not thing.colour and self.chance(0.03):
             colour = self.pick(COLOURS)
@@ -148,26 +148,26 @@ class Speaker:
     def _synonym(self, word: str) -> str:
         return self.pick(SYNONYMS[word]) if word in SYNONYMS and self.chance(0.15) else word
 
-    def _fill(self) -> str:
-        """Sometimes a word that changes nothing, often one nobody has heard of."""
-        return self.pick((*IDLE[:12], UNHEARD, UNHEARD, UNHEARD)) if self.chance(0.08) else ""
+    def _filler(self) -> str:
+        """Sometimes a word without an effect, usually an unknown one."""
+        return self.pick((*NEUTRAL_WORDS[:12], UNKNOWN_WORD, UNKNOWN_WORD, UNKNOWN_WORD)) if self.chance(0.08) else ""
 
-    def _tidy(self, text: str) -> str:
-        """The words with single spaces between them, idle words strewn in and an ending, at times."""
+    def _finish_prompt(self, text: str) -> str:
+        """Normalise spaces; sometimes insert neutral words and add an ending."""
         words = text.split()
         if self.chance(0.12):
             for _ in range(int(self.rng.integers(1, 4))):
-                words.insert(int(self.rng.integers(len(words) + 1)), self.pick((*IDLE, *(UNHEARD,) * 12)))
+                words.insert(int(self.rng.integers(len(words) + 1)), self.pick((*NEUTRAL_WORDS, *(UNKNOWN_WORD,) * 12)))
         if self.chance(0.1):
             words.append(self.pick((".", "!", ", <unk>", ", <unk> <unk>", "please", "in the <unk>", "at <unk>")))
         return " ".join(words)
 
 
 def prompt_words() -> list[str]:
-    """Every word the image model knows, sorted."""
+    """The vocabulary of the image model, sorted."""
     nouns = {*SHAPES, *OBJECTS}
     nouns |= {synonym for name in nouns for synonym in SYNONYMS.get(name, ())}
-    known = {*nouns, *(plural(noun) for noun in nouns), *COLOURS, *BACKDROPS, *IDLE, *SYNONYMS}
+    known = {*nouns, *(plural(noun) for noun in nouns), *COLOURS, *BACKDROPS, *NEUTRAL_WORDS, *SYNONYMS}
     phrases = [*OPENINGS, *JOINS, *(way for ways in PLACES.values() for way in ways)]
     phrases += [way for ways in SYNONYMS.values() for way in ways]
     phrases += [pair.format(a="a", b="an") for pair in PAIRS]
@@ -176,13 +176,13 @@ def prompt_words() -> list[str]:
 
 
 def build_tokenizer(
-    words: Iterable[str], max_length: int, ends: bool, extra: tuple[str, ...] = ()
+    words: Iterable[str], max_length: int, adds_eos: bool, extra: tuple[str, ...] = ()
 ) -> PreTrainedTokenizerFast:
-    """A lower-casing tokenizer of whole words, with `grey`, `colour` and `centre` spelt the short way.
+    """A lower-casing word-level tokenizer that normalises `grey`, `colour` and `centre`.
 
     Args:
-        ends: whether texts end with `</s>`; prompts do, the beginnings of answers do not.
-        extra: special tokens beside `<pad>`, `<s>`, `</s>` and `<unk>`.
+        adds_eos: whether texts end with `</s>`; prompts do, the beginnings of answers do not.
+        extra: special tokens besides `<pad>`, `<s>`, `</s>` and `<unk>`.
     """
     special = ("<pad>", "<s>", "</s>", "<unk>", *extra)
     vocabulary = {word: number for number, word in enumerate((*special, *words))}
@@ -197,7 +197,7 @@ def build_tokenizer(
     )
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>" if ends else "<s> $A",
+        single="<s> $A </s>" if adds_eos else "<s> $A",
         special_tokens=[("<s>", 1), ("</s>", 2)],
     )
     return PreTrainedTokenizerFast(
@@ -207,6 +207,6 @@ def build_tokenizer(
         eos_token="</s>",
         unk_token="<unk>",
         model_max_length=max_length,
-        padding_side="right" if ends else "left",
+        padding_side="right" if adds_eos else "left",
         additional_special_tokens=list(extra),
     )

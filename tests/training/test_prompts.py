@@ -1,4 +1,4 @@
-"""Prompts and questions are worded in many ways, and every word is known to its tokenizer."""
+"""Prompts and questions have many wordings, and the tokenizers know every word."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from training.objects import OBJECTS, plural
-from training.questions import Asker, question_words
-from training.scenes import KINDS, SceneChooser
-from training.words import Speaker, build_tokenizer, complete, prompt_words
+from training.prompts import PromptWriter, build_tokenizer, complete_scene, prompt_words
+from training.questions import QuestionGenerator, question_words
+from training.scenes import KINDS, SceneSampler
 from training.world import Scene, Thing
 
 ORANGE = Scene((Thing("circle", "orange"),), "gray")
@@ -16,38 +16,38 @@ EVEN = dict.fromkeys(KINDS, 0.2)
 
 
 @pytest.fixture
-def speaker() -> Speaker:
-    return Speaker(np.random.default_rng(0))
+def writer() -> PromptWriter:
+    return PromptWriter(np.random.default_rng(0))
 
 
 @pytest.fixture
 def scenes() -> list[Scene]:
-    chooser, rng = SceneChooser(EVEN), np.random.default_rng(5)
-    return [chooser.choose(rng) for _ in range(400)]
+    sampler, rng = SceneSampler(EVEN), np.random.default_rng(5)
+    return [sampler.sample_scene(rng) for _ in range(400)]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return build_tokenizer(prompt_words(), 32, ends=True)
+    return build_tokenizer(prompt_words(), 32, adds_eos=True)
 
 
 def unknown(tokenizer, text):
     return tokenizer.unk_token_id in tokenizer(text, add_special_tokens=False).input_ids
 
 
-def test_prompts_are_worded_in_many_ways(speaker):
-    prompts = [speaker.prompt(ORANGE) for _ in range(300)]
+def test_prompts_have_many_wordings(writer):
+    prompts = [writer.write_prompt(ORANGE) for _ in range(300)]
 
     assert len(set(prompts)) > 100
     assert "an orange circle on a gray background" in prompts
 
 
-def test_prompts_name_the_background_unless_told_not_to(speaker):
-    assert not any("gray" in speaker.prompt(ORANGE, says_ground=False) for _ in range(50))
+def test_prompts_name_the_background_unless_told_not_to(writer):
+    assert not any("gray" in writer.write_prompt(ORANGE, says_background=False) for _ in range(50))
 
 
 @pytest.mark.parametrize(
-    ("colour", "ground", "says_colour", "says_ground", "meant"),
+    ("colour", "ground", "says_colour", "says_background", "meant"),
     [
         ("red", "blue", True, False, ("red", "white")),
         ("white", "blue", True, False, ("white", "gray")),
@@ -56,14 +56,14 @@ def test_prompts_name_the_background_unless_told_not_to(speaker):
         ("green", "blue", False, False, ("red", "white")),
     ],
 )
-def test_what_a_prompt_leaves_unsaid_is_fixed(colour, ground, says_colour, says_ground, meant):
-    scene = complete(Scene((Thing("star", colour),), ground), says_colour, says_ground)
+def test_a_prompt_that_omits_a_colour_has_a_fixed_meaning(colour, ground, says_colour, says_background, meant):
+    scene = complete_scene(Scene((Thing("star", colour),), ground), says_colour, says_background)
 
     assert (scene.thing.colour, scene.background) == meant
 
 
-def test_the_unsaid_background_of_a_white_object_is_gray():
-    assert complete(Scene((Thing("skull"),), "blue"), True, False).background == "gray"
+def test_the_default_background_of_a_white_object_is_gray():
+    assert complete_scene(Scene((Thing("skull"),), "blue"), True, False).background == "gray"
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_the_prompt_tokenizer_knows_its_words_in_any_case_and_spelling(tokenizer
     assert not unknown(tokenizer, "a grey heart on an orange backdrop in the centre")
 
 
-def test_the_prompt_tokenizer_knows_every_prompt(tokenizer, speaker, scenes):
-    prompts = [speaker.prompt(scene).replace("<unk>", "") for scene in scenes]
+def test_the_prompt_tokenizer_knows_every_prompt(tokenizer, writer, scenes):
+    prompts = [writer.write_prompt(scene).replace("<unk>", "") for scene in scenes]
 
     assert [prompt for prompt in prompts if unknown(tokenizer, prompt)] == []
     assert max(len(tokenizer(prompt).input_ids) for prompt in prompts) <= 32
@@ -102,17 +102,17 @@ def test_every_object_has_a_plural_that_is_known(tokenizer):
 
 
 def test_the_question_tokenizer_knows_every_question_and_answer(scenes):
-    tokenizer = build_tokenizer(question_words(), 64, ends=False, extra=("<image>",))
-    asker = Asker(np.random.default_rng(1))
+    tokenizer = build_tokenizer(question_words(), 64, adds_eos=False, extra=("<image>",))
+    questions = QuestionGenerator(np.random.default_rng(1))
 
     for scene in scenes:
-        asked = asker.ask(scene)
-        assert not unknown(tokenizer, f"{asked.text} {asked.answer} {scene.caption}"), asked
+        sampled = questions.sample_question(scene)
+        assert not unknown(tokenizer, f"{sampled.prompt} {sampled.answer} {scene.caption}"), sampled
 
 
 def test_yes_and_no_are_answered_equally_often(scenes):
-    asker = Asker(np.random.default_rng(1))
+    questions = QuestionGenerator(np.random.default_rng(1))
 
-    answers = [asker.yes_or_no(scene).answer for scene in scenes]
+    answers = [questions.yes_no_question(scene).answer for scene in scenes]
 
     assert 0.43 < answers.count("yes") / len(answers) < 0.57

@@ -1,0 +1,64 @@
+"""Downloads the files attached to messages, from Discord's own addresses only."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from bot.errors import TooLarge
+
+log = structlog.get_logger()
+
+CDN_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+FETCH_TIMEOUT_S = 30.0
+MAX_FETCHES = 8
+"""Files that are processed concurrently; no more are in memory."""
+MAX_TRIES = 3
+
+
+class AttachmentUnavailable(Exception):
+    """The file could not be fetched: its link has expired, or Discord does not answer."""
+
+
+class AttachmentFetcher:
+    """`api_base`: another Discord-compatible server, whose host is accepted as well."""
+
+    def __init__(self, api_base: str = "") -> None:
+        self._own_host = urlsplit(api_base).hostname
+        self.slots = asyncio.Semaphore(MAX_FETCHES)
+        """Held by the caller until the file is stored."""
+
+    async def fetch(self, url: str, max_bytes: int) -> bytes:
+        """Raises: TooLarge, AttachmentUnavailable."""
+        if not self._is_discord_url(url):
+            raise AttachmentUnavailable(f"the link is not Discord's: {urlsplit(url).hostname}")
+        for attempt in range(MAX_TRIES):
+            try:
+                return await self._fetch_once(url, max_bytes)
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
+                await asyncio.sleep(0.5 * 2**attempt)
+        raise AttachmentUnavailable("no answer")
+
+    async def _fetch_once(self, url: str, max_bytes: int) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            if response.status >= 500:
+                response.raise_for_status()
+            if response.status != 200:
+                raise AttachmentUnavailable(f"status {response.status}")
+            data = await response.content.read(max_bytes + 1)
+            while len(data) <= max_bytes and not response.content.at_eof():
+                data += await response.content.read(max_bytes + 1 - len(data))
+        if len(data) > max_bytes:
+            raise TooLarge(limit=max_bytes / 2**20, unit="MiB")
+        return data
+
+    def _is_discord_url(self, url: str) -> bool:
+        parts = urlsplit(url)
+        is_cdn = parts.scheme == "https" and parts.hostname in CDN_HOSTS
+        return is_cdn or (bool(self._own_host) and parts.hostname == self._own_host)

@@ -1,0 +1,53 @@
+"""Submits jobs with their images, and settles the deferred answer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.discord.events import PLATFORM
+from adapters.discord.responder import Responder
+from bot.commands import COMMANDS
+from bot.jobs import ImageRef, Job
+from bot.ports import Person
+from bot.usecases import Request, Ticket
+
+
+async def submit_job(
+    responder: Responder,
+    person: Person,
+    command: str,
+    options: Mapping[str, Any],
+    images: Sequence[ImageRef],
+    *,
+    spoiler: bool = False,
+    is_confirmed: bool = False,
+) -> None:
+    request = Request(
+        origin=responder.event.origin(spoiler=spoiler),
+        command=command,
+        options=dict(options),
+        images=tuple(images)[: COMMANDS[command].images_allowed],
+        wants_delivery=True,
+        use_defaults=True,
+        is_confirmed=is_confirmed,
+    )
+    await settle_deferral(responder, await responder.usecases.jobs.submit(person, request, key=responder.event.job_key))
+
+
+async def settle_deferral(responder: Responder, tickets: Sequence[Ticket]) -> None:
+    """The placeholder replaces the deferral; a deferral left by an earlier attempt at the event is deleted here."""
+    responder.context.forget_recent_jobs(responder.event.account_id)
+    if all(ticket.job.origin.extra.get("response") != responder.event.response_id for ticket in tickets):
+        await responder.delete_deferral()
+
+
+async def input_images(responder: Responder, person: Person, job: Job | None) -> tuple[ImageRef, ...]:
+    """A job's pictures, shared with the person; without a job, the attached ones, uploaded."""
+    if job is None:
+        return await responder.context.upload_attachments(person, responder.event.pictures)
+    return await responder.usecases.chat.share_images(person, job.id)
+
+
+async def find_target_job(responder: Responder) -> Job | None:
+    if not responder.event.target:
+        return None
+    return await responder.usecases.chat.job_of_message(PLATFORM, responder.event.target)

@@ -1,0 +1,85 @@
+"""The commands about a person's own account: /quota, /settings, /privacy."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from bot.chat import texts
+from bot.chat.arguments import ChatOption, OptionKind
+from bot.chat.replies import ChatContext, ChatFile, ChatReply, Confirmation
+from bot.i18n import N_
+from bot.jobs import Media
+from bot.usecases.people import DEFAULT_OPTIONS
+
+CLEARING = frozenset({"none", "off", "default", "reset", "clear"})
+"""Values that clear a default."""
+EXPORT, FORGET = "export", "forget"
+
+SETTINGS_OPTIONS = (
+    ChatOption(
+        name="option",
+        help=N_("Which option; without a value its default is cleared"),
+        choices=tuple(texts.public_option(name) for name in DEFAULT_OPTIONS),
+        aliases=texts.OPTION_NAMES,
+    ),
+    ChatOption(name="value", help=N_("Its new default; \u201cnone\u201d clears it"), takes_rest=True),
+)
+PRIVACY_OPTIONS = (
+    ChatOption(
+        name="what", help=N_("export: a copy of your data; forget: delete it"), choices=(N_("export"), N_("forget"))
+    ),
+    ChatOption(name="confirm", help=N_("True: yes, delete everything about me"), kind=OptionKind.FLAG),
+)
+CONFIRM_FORGET = Confirmation(
+    command="privacy",
+    options={"what": FORGET, "confirm": True},
+    accept="own:forget",
+    decline="own:keep",
+    accept_label=texts.BUTTONS["delete"],
+    decline_label=texts.BUTTONS["cancel"],
+)
+
+
+async def show_quota(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
+    quota = await ctx.usecases.people.get_quota(ctx.person, ctx.usecases.jobs.daily_allowance_s(ctx.person))
+    return ChatReply(text=texts.format_quota(quota, ctx.locale))
+
+
+async def change_settings(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
+    """List the person's defaults, set one, or clear one. Raises: InvalidOption."""
+    people, name, value = ctx.usecases.people, options.get("option", ""), str(options.get("value", ""))
+    if value and not name:
+        return ChatReply(text=texts.format_text(texts.SETTING_NEEDS_OPTION, ctx.locale))
+    if not name:
+        values = await people.get_defaults(ctx.person)
+    elif not value or value.casefold() in CLEARING:
+        values = await people.clear_default(ctx.person, name)
+    else:
+        values = await people.set_default(ctx.person, name, value)
+    return ChatReply(text=texts.format_settings(values, ctx.locale, style=ctx.style))
+
+
+async def manage_privacy(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
+    """What is stored about the person, a copy of it, or its deletion, which has to be confirmed."""
+    match options.get("what"):
+        case "export":
+            return await _export_data(ctx)
+        case "forget" if options.get("confirm"):
+            await ctx.usecases.people.forget_person(ctx.person)
+            return ChatReply(text=texts.format_text(texts.FORGOTTEN, ctx.locale))
+        case "forget":
+            return ChatReply(text=texts.format_text(texts.CONFIRM_FORGET, ctx.locale), confirm=CONFIRM_FORGET)
+    return ChatReply(text=texts.format_privacy(ctx.locale, style=ctx.style))
+
+
+async def _export_data(ctx: ChatContext) -> ChatReply:
+    """A copy is never sent where others can see it."""
+    if not ctx.is_private:
+        return ChatReply(text=texts.format_text(texts.IN_PRIVATE, ctx.locale))
+    path = await ctx.usecases.people.export_person(ctx.person, max_bytes=ctx.max_file_bytes)
+    try:
+        archive = Media(await asyncio.to_thread(path.read_bytes), "application/zip")
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+    text = texts.format_text(texts.EXPORTED, ctx.locale)
+    return ChatReply(text=text, files=(ChatFile("easel-export", archive),), is_private=True)

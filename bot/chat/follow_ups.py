@@ -1,0 +1,70 @@
+"""What buttons ask for, the same on every platform. Who may press them, and where, each adapter checks first."""
+
+from bot.chat.buttons import Button
+from bot.chat.help_texts import EXAMPLES
+from bot.commands import Imagine
+from bot.errors import JobNotFound, NotYours
+from bot.jobs import Job, Origin
+from bot.ports import Person
+from bot.usecases import Request, Ticket, UseCases
+
+JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"})
+"""Actions that ask for a job without any words."""
+
+
+async def run_follow_up(usecases: UseCases, person: Person, origin: Origin, button: Button, key: str) -> list[Ticket]:
+    """Ask for the job of a button whose action is in `JOB_ACTIONS`. `key`: the idempotency key of the press.
+
+    Raises: what `JobUseCases.submit` does, JobNotFound, PictureGone.
+    """
+    chat = usecases.chat
+    match button.action:
+        case "reroll":
+            return await chat.reroll(person, origin, button.job_id, key=key)
+        case "vary":
+            return await chat.vary(person, origin, button.job_id, key=key)
+        case "upscale":
+            return await chat.upscale(person, origin, button.job_id, key=key)
+    if button.is_example:
+        return await _run_example(usecases, person, origin, button.number, key)
+    return await chat.pick(person, origin, button.job_id, button.number, key=key)
+
+
+async def _run_example(usecases: UseCases, person: Person, origin: Origin, number: int, key: str) -> list[Ticket]:
+    if number > len(EXAMPLES):
+        raise JobNotFound("")
+    request = Request(
+        origin=origin,
+        command=Imagine.name,
+        options={"prompt": EXAMPLES[number - 1]},
+        wants_delivery=True,
+        use_defaults=True,
+    )
+    return await usecases.jobs.submit(person, request, key=key)
+
+
+async def delete_job(
+    usecases: UseCases, person: Person, platform: str, button: Button, message_ref: str
+) -> set[str] | None:
+    """Delete a job by the button under one of its messages; returns the messages that go with it.
+
+    None: the button no longer works, or was forged: the message belongs to another job. First the data goes, then the
+    messages: a job without messages would still be in the history. Raises: NotYours.
+    """
+    shown = await usecases.chat.job_of_message(platform, message_ref) if message_ref else None
+    if shown is not None and shown.id != button.job_id:
+        return None
+    if shown is not None and shown.owner != person.id:
+        raise NotYours(shown.id)
+    refs = await usecases.chat.message_refs(button.job_id, platform)
+    try:
+        await usecases.chat.delete_job(person, button.job_id)
+    except JobNotFound:
+        return None
+    return {message_ref, *refs} - {""}
+
+
+async def needs_demo_hint(usecases: UseCases, job: Job) -> bool:
+    """Whether the result says that a demo model made it: only the first result of a chat does."""
+    model = usecases.models.get(job.model)
+    return job.result is not None and model is not None and model.demo and await usecases.chat.is_first_result(job)

@@ -1,0 +1,35 @@
+"""Decoding and encoding of images, in a process of their own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bot.jobs import Media
+from bot.ports.pool import RenderedImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class SanitizedImage:
+    """A sanitized upload: first frame, upright, RGB(A) 8 bit, metadata stripped, PNG or JPEG."""
+
+    media: Media
+    width: int
+    height: int
+    parameters: Mapping[str, Any] | None
+
+
+class ImageProcessor(Protocol):
+    """Decodes and encodes images in a child process with memory and time limits."""
+
+    async def sanitize(self, data: bytes) -> SanitizedImage:
+        """Raises: UnsupportedMedia, TooLarge."""
+
+    async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
+        """Encode as WebP, then JPEG, then smaller, until it fits; keeps the metadata. Raises: UnsupportedMedia,
+        TooLarge."""
+
+    async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
+        """One PNG of several images in a nearly square grid, marked as generated. Raises: EngineError."""
+
+    async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
+        """Resize with a Lanczos filter to a PNG with the original's metadata. Raises: UnsupportedMedia."""

@@ -1,0 +1,93 @@
+"""The owner's model settings, and model files on this machine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bot.models import ModelSpec
+
+
+class OwnerModelConfig(Protocol):
+    """The `[models.NAME]` tables in the owner's settings file."""
+
+    def enable_model(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
+        """Set these keys of `[models.NAME]` and make the model the only default for `tasks`.
+
+        Raises: ConfigError: the owner's file is damaged; OSError.
+        """
+
+    def remove_model(self, name: str) -> None:
+        """Delete the table; a preset reverts to its shipped settings. Raises like `enable_model`."""
+
+    def shipped_preset(self, name: str) -> ModelSpec | None:
+        """The model's shipped settings, if it has any."""
+
+    def pending_installs(self) -> Sequence["PendingInstall"]:
+        """Installations that a restart interrupted."""
+
+    def set_pending_install(self, name: str, tasks: Sequence[str] | None) -> None:
+        """Record that an installation for these tasks has begun; None: that it has ended."""
+
+
+@dataclass(frozen=True)
+class PendingInstall:
+    name: str
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInfo:
+    """The result of identifying a folder or file.
+
+    Attributes:
+        kind: "diffusers", "blip2", "single-file", "lora", "inversion", "classifier" or "unknown".
+        class_name: from its index or config.
+        family: "sd15", "sd21", "sdxl", ...; empty if unknown.
+        tasks: the Hub's tags of the tasks that it supports.
+        size_mb: size of its weights, MiB.
+        defaults: suitable values for keys of `ModelSettings`.
+        reason: why it is "unknown", in a few words.
+    """
+
+    kind: str
+    class_name: str = ""
+    family: str = ""
+    tasks: tuple[str, ...] = ()
+    variant: str = ""
+    size_mb: int = 0
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptAddon:
+    """An installed LoRA ("lora") or textual inversion ("inversion"). `size` is in bytes; `path` is its file."""
+
+    name: str
+    kind: str
+    family: str
+    size: int
+    path: str = ""
+
+
+class ModelFiles(Protocol):
+    """Model files on this machine. Inspecting them loads no weights."""
+
+    async def identify(self, path: Path) -> CheckpointInfo:
+        """Raises: ModelRefused: the file is damaged or could run code."""
+
+    def identify_class(self, class_name: str) -> CheckpointInfo:
+        """The same from a class name alone, before anything is downloaded."""
+
+    async def store_addon(self, path: Path, kind: CheckpointInfo, name: str) -> PromptAddon:
+        """Copy a LoRA or textual inversion to the data directory. Raises: ModelRefused: the name is taken;
+        StorageFull."""
+
+    def list_addons(self) -> list[PromptAddon]: ...
+
+    async def delete_addon(self, name: str) -> int:
+        """Delete an add-on; returns the bytes freed, 0 if there was none."""
+
+    def cached_path(self, repo: str, revision: str) -> Path | None:
+        """The folder of a cached repo; None: it is not cached."""

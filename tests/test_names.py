@@ -1,0 +1,87 @@
+"""Names: standard terms, each used for one thing. ADR 0005 says why."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from composition.settings import ROOT
+
+PACKAGES = ("adapters", "bot", "composition", "inference", "storage", "training")
+SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+TREES = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in SOURCES}
+UNNAMED = {"__init__", "__main__"}
+
+REPEATED_BASENAMES = {
+    "bot": {"jobs", "media", "people"},
+    "inference": {"engine", "loader", "sequence", "worker"},
+}
+"""Only ever shortened. Use cases and ports are named after what they are about; engines, loaders, sequences and child
+processes exist once for each kind."""
+REPEATED_CLASSES: set[str] = set()
+"""Only ever shortened."""
+MAX_TOP_LEVEL = {"inference": 19, "bot": 22}
+RETIRED = frozenset(
+    "aside deed deeds desk eyes house houses kin looks past residence room rooms said seat seating shelf speaker speaking tale talk "
+    "talking teller told town turns visit whoever wish wishes wished".split()
+)
+
+
+def package_of(path: Path) -> str:
+    """Each platform is a package of its own."""
+    return ".".join(path.parts[:2]) if path.parts[0] == "adapters" and len(path.parts) > 2 else path.parts[0]
+
+
+def words_in(name: str) -> set[str]:
+    """`PictureService` -> picture, service; `_is_open` -> is, open."""
+    return {word.casefold() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)}
+
+
+def names_in(path: Path):
+    """The module, its classes, and their public functions."""
+    yield path.stem if path.stem not in UNNAMED else path.parent.name
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield node.name
+
+
+def test_a_basename_is_used_once_in_a_package():
+    names = Counter((package_of(path), path.stem) for path in SOURCES if path.stem not in UNNAMED)
+    repeated: dict[str, set[str]] = {}
+    for (package, name), count in names.items():
+        if count > 1:
+            repeated.setdefault(package, set()).add(name)
+
+    assert repeated == REPEATED_BASENAMES
+
+
+def test_a_class_name_is_used_once():
+    names = Counter(
+        node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+    )  # fmt: skip
+
+    assert {name for name, count in names.items() if count > 1} == REPEATED_CLASSES
+
+
+@pytest.mark.parametrize(("package", "limit"), MAX_TOP_LEVEL.items())
+def test_the_top_level_of_a_package_stays_small(package, limit):
+    entries = [
+        path
+        for path in (ROOT / package).iterdir()
+        if path.name != "__init__.py" and (path.suffix == ".py" or (path / "__init__.py").exists())
+    ]
+
+    assert len(entries) <= limit
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_no_name_uses_a_retired_word(path):
+    assert {name: words for name in names_in(path) if (words := words_in(name) & RETIRED)} == {}
+
+
+def test_main_only_hands_over():
+    assert len((ROOT / "main.py").read_text(encoding="utf-8").splitlines()) <= 60
