@@ -73,8 +73,8 @@ def _wrong_counters(tx: Connection) -> Iterator[str]:
         jobs = _table(tx, select(*keys, *numbers).where(job.c.state.in_(OPEN)).group_by(*keys), keys=len(keys))
         primary = list(table.primary_key.columns)
         stored = _table(tx, select(*primary, *(table.c[column] for column in columns)), keys=len(keys))
-        for key, (says, counted) in _differences(stored, jobs):
-            yield f"{name.format(' '.join(key))} says {says}; the jobs say {counted}."
+        for key, (recorded, counted) in _differences(stored, jobs):
+            yield f"{name.format(' '.join(key))} says {recorded}; the jobs say {counted}."
 
 
 def _inconsistent_states(tx: Connection) -> Iterator[str]:

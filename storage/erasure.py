@@ -60,9 +60,9 @@ def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> Eras
 
 def _cancel_messages(tx: Connection, job_id: str) -> None:
     """Cancel its pending messages, and remove the references from messages to it."""
-    mine = outbox.c.job == job_id
-    tx.execute(update(outbox).where(mine, IS_PENDING).values(state="undeliverable"))
-    tx.execute(update(outbox).where(mine).values(message_ref=None, reason=""))
+    of_job = outbox.c.job == job_id
+    tx.execute(update(outbox).where(of_job, IS_PENDING).values(state="undeliverable"))
+    tx.execute(update(outbox).where(of_job).values(message_ref=None, reason=""))
     tx.execute(delete(message).where(message.c.job == job_id))
 
 
@@ -107,18 +107,20 @@ def begin_forgetting(tx: Connection, person_id: str) -> None:
 
 
 def unerased_jobs(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
-    mine = select(job).where(job.c.owner == person_id, job.c.erased.is_(False)).order_by(job.c.seq.desc()).limit(limit)
-    return list(tx.execute(mine))
+    unerased = (
+        select(job).where(job.c.owner == person_id, job.c.erased.is_(False)).order_by(job.c.seq.desc()).limit(limit)
+    )
+    return list(tx.execute(unerased))
 
 
 def end_forgetting(tx: Connection, person_id: str) -> list[tuple[str, str]]:
     """Disown unused uploads, and rename spaces without other persons: a private chat's id identifies its person."""
-    only_theirs = (
+    private_spaces = (
         select(person_share.c.space)
         .where(person_share.c.person == person_id)
         .except_(select(person_share.c.space).where(person_share.c.person != person_id))
     )
-    for space_id in list(tx.scalars(only_theirs)):
+    for space_id in list(tx.scalars(private_spaces)):
         _rename_space(tx, space_id)
     return _disown(tx, media_owner.c.owner == person_id)
 

@@ -165,9 +165,9 @@ def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
         case JobState.QUEUED:
             row = transitions.cancel_queued(tx, row)
         case JobState.RUNNING if not row.cancel_requested:
-            asked = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
+            cancelling = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
             version = job.c.version + 1
-            row = tx.execute(asked.values(cancel_requested=True, version=version).returning(job)).one()
+            row = tx.execute(cancelling.values(cancel_requested=True, version=version).returning(job)).one()
         case JobState.RUNNING | JobState.CANCELLED:
             pass
         case _:

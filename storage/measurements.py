@@ -1,4 +1,4 @@
-"""What devices measured and models said of themselves."""
+"""Measurements of devices and capabilities of models."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ class SqlMeasurementStore:
         self._database = database
 
     async def record_measurement(self, measurement: Measurement) -> None:
-        """Goes with the writer's next transaction. Nobody waits for it: it comes with every step of every job."""
+        """Submitted with the writer's next transaction without waiting: every step of every job is measured."""
         self._database.submit(lambda tx: _record(tx, measurement))
 
     async def load_measurements(self) -> list[Measurement]:

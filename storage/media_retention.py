@@ -40,14 +40,14 @@ class MediaSweep:
         started = time.time()
         now = utcnow()
         is_unused = and_(media_owner.c.kept_since <= now - timedelta(seconds=unused_s), ~_is_used)
-        gone = await self._forget_all(is_unused)
+        deleted = await self._forget_all(is_unused)
         if keep_days > 0:
             is_old = media_owner.c.kept_since <= now - timedelta(days=keep_days)
-            gone += await self._forget_all(and_(is_old, ~_is_needed))
+            deleted += await self._forget_all(and_(is_old, ~_is_needed))
         if max_gb > 0:
-            gone += await self._forget_beyond(int(max_gb * 2**30))
+            deleted += await self._forget_beyond(int(max_gb * 2**30))
         orphans = await asyncio.to_thread(lambda: list(self.files.files_older_than(ORPHAN_S)))
-        freed = await self._remove(gone, started) + await self._remove(orphans, started - ORPHAN_S)
+        freed = await self._remove(deleted, started) + await self._remove(orphans, started - ORPHAN_S)
         return SweepResult(files=len(freed), megabytes=sum(freed) / 2**20)
 
     async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:
@@ -58,7 +58,7 @@ class MediaSweep:
         return await self._forget_chunks(lambda tx: _oldest_beyond(tx, limit))
 
     async def _forget_chunks(self, choose: Callable[[Connection], Iterable[Row[Any]]]) -> list[Path]:
-        gone: list[Path] = []
+        deleted: list[Path] = []
 
         def forget(tx: Connection) -> tuple[int, list[tuple[str, str]]]:
             chosen = [(row.media, row.owner) for row in choose(tx)]
@@ -67,8 +67,8 @@ class MediaSweep:
         count = CHUNK
         while count:
             count, ownerless = await self.database.run_write(forget)
-            gone += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
-        return gone
+            deleted += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
+        return deleted
 
     async def _remove(self, paths: list[Path], older_than: float) -> list[int]:
         """Delete files that still have no rows and were not written since; returns their sizes."""
@@ -126,11 +126,11 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def _drop_images(tx: Connection, row: Row[Any, Any], gone: set[str]) -> None:
+def _drop_images(tx: Connection, row: Row[Any, Any], deleted: set[str]) -> None:
     """Remove deleted images from the job's result; the job itself stays."""
     result = to_result(row.result)
-    if result is None or not any(picture.id in gone for picture in result.media):
+    if result is None or not any(picture.id in deleted for picture in result.media):
         return
     stored = from_result(result)
-    stored["media"] = [picture for picture in stored["media"] if picture["id"] not in gone]
+    stored["media"] = [picture for picture in stored["media"] if picture["id"] not in deleted]
     tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, version=job.c.version + 1))

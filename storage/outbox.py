@@ -15,9 +15,9 @@ _placeholder = outbox.alias("placeholder")
 _unsent = outbox.alias("unsent")
 
 
-def enqueue_message(tx: Connection, job_id: str, kind: str, now: datetime, *, is_owed: bool = True) -> None:
+def enqueue_message(tx: Connection, job_id: str, kind: str, now: datetime, *, is_deliverable: bool = True) -> None:
     """Enqueue a message; that of an erased job is never delivered (`is_owed` False)."""
-    state = "pending" if is_owed else "undeliverable"
+    state = "pending" if is_deliverable else "undeliverable"
     row = {"job": job_id, "kind": kind, "state": state, "tries": 0, "reason": "", "due_at": now, "created_at": now}
     tx.execute(insert(outbox), row)
 

@@ -43,15 +43,15 @@ class SqlPeople:
         return await self._database.run_write(lambda tx: _find_or_make(tx, platform, account_id, name))
 
     async def get_settings(self, person_id: str) -> Mapping[str, Any]:
-        mine = select(person_setting).where(person_setting.c.person == person_id).order_by(person_setting.c.name)
-        return await self._database.run_read(lambda tx: {row.name: row.value for row in tx.execute(mine)})
+        own = select(person_setting).where(person_setting.c.person == person_id).order_by(person_setting.c.name)
+        return await self._database.run_read(lambda tx: {row.name: row.value for row in tx.execute(own)})
 
     async def set_setting(self, person_id: str, name: str, value: Any) -> None:
         await self._database.run_write(lambda tx: _set(tx, person_id, name, value))
 
     async def clear_setting(self, person_id: str, name: str) -> None:
-        mine = delete(person_setting).where(*_is_setting(person_id, name))
-        await self._database.run_write(lambda tx: tx.execute(mine).rowcount)
+        own = delete(person_setting).where(*_is_setting(person_id, name))
+        await self._database.run_write(lambda tx: tx.execute(own).rowcount)
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
@@ -73,7 +73,7 @@ class SqlPeople:
         )
         if row is None:
             return None
-        self._note_use(prefix)
+        self._record_use(prefix)
         return _to_key(row), row.secret_hash
 
     async def list_keys(self) -> list[ApiKey]:
@@ -91,7 +91,7 @@ class SqlPeople:
         )
         return bool(found)
 
-    def _note_use(self, prefix: str) -> None:
+    def _record_use(self, prefix: str) -> None:
         """Best effort, without waiting."""
         now = utcnow()
         is_stale = or_(
@@ -102,8 +102,8 @@ class SqlPeople:
 
 
 def _find(tx: Connection, platform: str, account_id: str) -> Person | None:
-    is_theirs = (account.c.platform == platform, account.c.account_id == account_id)
-    row = tx.execute(select(person).join(account).where(*is_theirs)).one_or_none()
+    is_account = (account.c.platform == platform, account.c.account_id == account_id)
+    row = tx.execute(select(person).join(account).where(*is_account)).one_or_none()
     return None if row is None else _to_person(row)
 
 
@@ -114,12 +114,12 @@ def _find_or_make(tx: Connection, platform: str, account_id: str, name: str) -> 
         tx.execute(update(person).where(person.c.id == known.id).values(name=name))
         return _find(tx, platform, account_id) or known
     is_local = (platform, account_id) == LOCAL_ACCOUNT
-    made = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
-    row = {"id": made.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
+    created = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
+    row = {"id": created.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
     tx.execute(insert(person), row)
-    tx.execute(insert(person_load), {"person": made.id, "running": 0, "outstanding": 0})
-    tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": made.id})
-    return made
+    tx.execute(insert(person_load), {"person": created.id, "running": 0, "outstanding": 0})
+    tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": created.id})
+    return created
 
 
 def _is_setting(person_id: str, name: str) -> tuple[ColumnElement[bool], ...]:

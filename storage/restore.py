@@ -33,13 +33,13 @@ class RestoreResult:
 
     Attributes:
         database: the file that was replaced.
-        kept: the backup of the previous database; None: there was none.
+        backup: the backup of the previous database; None: there was none.
         missing: image files that the database refers to and that do not exist.
         problems: inconsistent records, as sentences.
     """
 
     database: Path
-    kept: Path | None
+    backup: Path | None
     missing: tuple[Path, ...]
     problems: tuple[str, ...]
 
@@ -57,11 +57,11 @@ def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> 
         _copy(source, copy)
         missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"))
         backups.mkdir(parents=True, exist_ok=True)
-        kept = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
+        backup = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
         replace_database(database, copy)
     finally:
         _remove(copy)
-    return RestoreResult(database=database, kept=kept, missing=missing, problems=problems)
+    return RestoreResult(database=database, backup=backup, missing=missing, problems=problems)
 
 
 def _check_source(source: Path, database: Path) -> None:
@@ -125,20 +125,20 @@ def _upgrade(connection: Connection, dialect: SqliteDialect, source: Path) -> No
         run_migrations(connection, dialect)
 
 
-def _back_up(database: Path, kept: Path, busy_timeout_ms: int) -> Path | None:
+def _back_up(database: Path, backup: Path, busy_timeout_ms: int) -> Path | None:
     """Back up the database, or copy its files if SQLite cannot read them."""
     if not database.exists():
         return None
     dialect = SqliteDialect(URL.create("sqlite", database=str(database)), busy_timeout_ms=busy_timeout_ms, readers=1)
     try:
-        dialect.backup(kept)
+        dialect.backup(backup)
     except sqlite3.DatabaseError:
         for ending in ("", *SIDECAR_SUFFIXES):
             file = database.with_name(database.name + ending)
             if file.exists():
-                shutil.copyfile(file, kept.with_name(kept.name + ending))
-                fsync_path(kept.with_name(kept.name + ending))
-    return kept
+                shutil.copyfile(file, backup.with_name(backup.name + ending))
+                fsync_path(backup.with_name(backup.name + ending))
+    return backup
 
 
 def _remove(copy: Path) -> None:

@@ -124,8 +124,8 @@ class SqliteDialect:
         phrases = search_phrases(q)
         if not phrases:
             return None
-        asked = " AND ".join(f"{_quoted(phrase)} *" for phrase in phrases)
-        match = f"owner : {_quoted(owner)} AND text : ({asked})"
+        terms = " AND ".join(f"{_quoted(phrase)} *" for phrase in phrases)
+        match = f"owner : {_quoted(owner)} AND text : ({terms})"
         return _MATCHING.params(match=match)
 
     def backup(self, path: Path) -> None:

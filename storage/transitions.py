@@ -105,7 +105,7 @@ def renew_leases(tx: Connection, leases: Mapping[str, int], lease_s: float) -> L
     ours = {row.id: row.cancel_requested for row in rows if row.attempt == leases[row.id]}
     until = utcnow() + timedelta(seconds=lease_s)
     tx.execute(update(job).where(job.c.id.in_(ours), IS_RUNNING).values(lease_until=until))
-    cancel = frozenset(job_id for job_id, is_asked in ours.items() if is_asked)
+    cancel = frozenset(job_id for job_id, is_requested in ours.items() if is_requested)
     return LeaseRenewal(cancel_requested=cancel, lost=frozenset(leases) - ours.keys())
 
 
@@ -143,7 +143,7 @@ def _finish(
     else:
         fair_share.leave_queue(tx, row)
     if row.wants_delivery:
-        enqueue_message(tx, row.id, "result", now, is_owed=not row.erased)
+        enqueue_message(tx, row.id, "result", now, is_deliverable=not row.erased)
     stored_error = None if error is None else asdict(error)
     return change_state(
         tx, row, state, finished_at=now, lease_until=None, not_before=None, error=stored_error, **values

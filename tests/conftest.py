@@ -80,7 +80,7 @@ def forked_workers(forks: Forks) -> Iterator[None]:
 
 
 def pytest_collection_finish() -> None:
-    """What has been imported stays: looking for garbage in it, time and again, is a tenth of what torch's tests take."""
+    """What was imported stays: looking for garbage in it again and again is a tenth of the work of torch's tests."""
     gc.collect()
     gc.freeze()
 

@@ -1,7 +1,7 @@
-"""Stand-ins for what is slow or remote, and factories for the core's values.
+"""Fakes for slow and remote components, and factories for the core's values.
 
-Every fake records its calls. `failures["save_result"] = [StorageBusy()]` makes the next such call raise; a gate put in
-`gates["claim_job"]` holds the answer of such calls, after their work is done, until it is set.
+Every fake records its calls. `failures["save_result"] = [StorageBusy()]` makes the next such call raise; a gate in
+`gates["claim_job"]` delays the answers of such calls, after their work is done, until it is set.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ def make_model(**overrides: Any) -> ModelSpec:
 
 
 def make_job(**overrides: Any) -> Job:
-    """A queued job of Ann's that paints a fox."""
+    """A queued job of Ann's."""
     plain = {
         "id": new_job_id(),
         "owner": "ann",
@@ -85,7 +85,7 @@ def media_id(data: bytes) -> str:
 
 
 async def eventually(is_true: Any, within_s: float = 30.0) -> None:
-    """Let others work until it holds."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(within_s):
         while not is_true():  # noqa: ASYNC110 - it may be anything
             await asyncio.sleep(0.002)
@@ -111,30 +111,30 @@ class Fake:
 
 
 class FakeJobStore(Fake):
-    """The queue without fairness: the oldest runnable job first. Moves only as `TRANSITIONS` allow."""
+    """A queue without fairness: the oldest runnable job first. It allows only valid `TRANSITIONS`."""
 
     def __init__(self, *jobs: Job) -> None:
         super().__init__()
         self.jobs: dict[str, Job] = {job.id: job for job in jobs}
-        self.alone: set[str] = set()
+        self.exclusive: set[str] = set()
         self.lost: set[str] = set()
         self.renewal: LeaseRenewal | None = None
         self.keys: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.refunds: list[str] = []
         self.captures: list[str] = []
         self.view = QueueView(
-            own_ahead=0, person=FairShareLane(vtime=0, backlog=1), people=(), space=FairShareLane(vtime=0, backlog=1), spaces=(),
-            mean_s=2.0, running=0,
+            own_ahead=0, person=FairShareLane(vtime=0, backlog=1), people=(),
+            space=FairShareLane(vtime=0, backlog=1), spaces=(), mean_s=2.0, running=0,
         )  # fmt: skip
 
-    def add(self, *jobs: Job, alone: bool = False) -> None:
+    def add(self, *jobs: Job, exclusive: bool = False) -> None:
         self.jobs |= {job.id: job for job in jobs}
-        self.alone |= {job.id for job in jobs if alone}
+        self.exclusive |= {job.id for job in jobs if exclusive}
 
     def state(self, job: Job) -> JobState:
         return self.jobs[job.id].state
 
-    def _move(self, job: Job, state: JobState, **changes: Any) -> Job:
+    def _change_state(self, job: Job, state: JobState, **changes: Any) -> Job:
         assert state in TRANSITIONS[job.state], f"{job.state} to {state}"
         if state in (JobState.FAILED, JobState.DEAD, JobState.CANCELLED):
             self.refunds.append(job.id)
@@ -143,7 +143,7 @@ class FakeJobStore(Fake):
         self.jobs[job.id] = replace(job, state=state, version=job.version + 1, **changes)
         return self.jobs[job.id]
 
-    def _held(self, job_id: str, attempt: int) -> Job | None:
+    def _claimed(self, job_id: str, attempt: int) -> Job | None:
         job = self.jobs[job_id]
         return job if job.state is JobState.RUNNING and job.attempt == attempt and job_id not in self.lost else None
 
@@ -179,17 +179,17 @@ class FakeJobStore(Fake):
             and job.model in offer.models
             and running.count(job.owner) < max_running
             and (only is None or job.id in only)
-            and (offer.is_idle or job.id not in self.alone)
+            and (offer.is_idle or job.id not in self.exclusive)
         ]
-        first = min(able, key=lambda job: job.id not in self.alone, default=None)
+        first = min(able, key=lambda job: job.id not in self.exclusive, default=None)
         if first is not None:
-            first = self._move(first, JobState.RUNNING, attempt=first.attempt + 1, started_at=NOON)
+            first = self._change_state(first, JobState.RUNNING, attempt=first.attempt + 1, started_at=NOON)
         await self._end("claim_job")
         return first
 
     async def renew_leases(self, leases, lease_s) -> LeaseRenewal:
         self._begin("renew_leases", leases=leases)
-        ours = {one for one, attempt in leases.items() if self._held(one, attempt)}
+        ours = {one for one, attempt in leases.items() if self._claimed(one, attempt)}
         await self._end("renew_leases")
         if self.renewal is not None:
             return self.renewal
@@ -198,17 +198,17 @@ class FakeJobStore(Fake):
 
     async def save_result(self, job_id, attempt, result) -> Job | None:
         self._begin("save_result", job_id=job_id, attempt=attempt, result=result)
-        job = self._held(job_id, attempt)
+        job = self._claimed(job_id, attempt)
         await self._end("save_result")
         if job is None or not job.cancel_requested:
-            return job and self._move(job, JobState.RENDERED, result=result, finished_at=NOON)
-        return self._move(job, JobState.CANCELLED, finished_at=NOON)
+            return job and self._change_state(job, JobState.RENDERED, result=result, finished_at=NOON)
+        return self._change_state(job, JobState.CANCELLED, finished_at=NOON)
 
     async def end_job(self, job_id, attempt, state, error, *, used_s=0.0) -> Job | None:
         self._begin("end_job", job_id=job_id, attempt=attempt, state=state, error=error, used_s=used_s)
-        job = self._held(job_id, attempt)
+        job = self._claimed(job_id, attempt)
         await self._end("end_job")
-        return job and self._move(job, state, error=error, finished_at=NOON)
+        return job and self._change_state(job, state, error=error, finished_at=NOON)
 
     async def orphaned(self, models, limit) -> list[Job]:
         self._begin("orphaned", models=models)
@@ -217,7 +217,7 @@ class FakeJobStore(Fake):
 
     async def fail_queued(self, job_id, error) -> Job | None:
         self._begin("fail_queued", job_id=job_id, error=error)
-        return self._move(self.jobs[job_id], JobState.FAILED, error=error)
+        return self._change_state(self.jobs[job_id], JobState.FAILED, error=error)
 
     async def requeue_job(self, job_id, attempt, *, crashed, interrupted, delay_s, exclusive, used_s=0.0) -> Job | None:
         values = {
@@ -228,21 +228,21 @@ class FakeJobStore(Fake):
             "used_s": used_s,
         }
         self._begin("requeue_job", job_id=job_id, **values)
-        job = self._held(job_id, attempt)
+        job = self._claimed(job_id, attempt)
         await self._end("requeue_job")
         if job is None:
             return None
         if job.cancel_requested:
-            return self._move(job, JobState.CANCELLED)
-        self.alone = self.alone | {job_id} if exclusive else self.alone - {job_id}
+            return self._change_state(job, JobState.CANCELLED)
+        self.exclusive = self.exclusive | {job_id} if exclusive else self.exclusive - {job_id}
         counter = "crashes" if crashed else "interruptions" if interrupted else "failures"
-        return self._move(job, JobState.QUEUED, **{counter: getattr(job, counter) + 1})
+        return self._change_state(job, JobState.QUEUED, **{counter: getattr(job, counter) + 1})
 
     async def requeue_interrupted(self, *, max_interruptions) -> int:
         self._begin("requeue_interrupted")
         orphans = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
         for job in orphans:
-            self._move(job, JobState.QUEUED, interruptions=job.interruptions + 1)
+            self._change_state(job, JobState.QUEUED, interruptions=job.interruptions + 1)
         return len(orphans)
 
     async def requeue_expired(self, *, max_interruptions) -> int:
@@ -254,7 +254,7 @@ class FakeJobStore(Fake):
         self._begin("request_cancel", job_id=job_id)
         match job.state:
             case JobState.QUEUED:
-                job = self._move(job, JobState.CANCELLED, cancel_requested=True)
+                job = self._change_state(job, JobState.CANCELLED, cancel_requested=True)
             case JobState.RUNNING:
                 job = self.jobs[job_id] = replace(job, cancel_requested=True, version=job.version + 1)
             case state if state is not JobState.CANCELLED:
@@ -296,7 +296,7 @@ class FakeHistory:
         return mine[:limit], None
 
 
-class FakeLearned(Fake):
+class FakeMeasurementStore(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.measured: list[Measurement] = []
@@ -317,11 +317,11 @@ class FakeLearned(Fake):
         return self.described
 
 
-class FakeMedia(Fake):
+class FakeMediaStore(Fake):
     def __init__(self) -> None:
         super().__init__()
         self.files: dict[str, Media] = {}
-        self.pictures: dict[tuple[str, str], StoredImage] = {}
+        self.images: dict[tuple[str, str], StoredImage] = {}
 
     async def add_upload(self, owner, media, *, width, height, parameters) -> StoredImage:
         self._begin("add_upload", owner=owner, media=media)
@@ -330,7 +330,7 @@ class FakeMedia(Fake):
             parameters=parameters,
         )  # fmt: skip
         self.files[picture.id] = media
-        self.pictures[owner, picture.id] = picture
+        self.images[owner, picture.id] = picture
         return picture
 
     async def write_file(self, media) -> str:
@@ -341,38 +341,38 @@ class FakeMedia(Fake):
 
     async def get_image(self, media_id, owner) -> StoredImage:
         self._begin("get_image", media_id=media_id)
-        if (owner, media_id) not in self.pictures:
+        if (owner, media_id) not in self.images:
             raise MediaNotFound(media_id)
-        return self.pictures[owner, media_id]
+        return self.images[owner, media_id]
 
     async def read_media(self, media_id, owner) -> Media:
         self._begin("read_media", media_id=media_id)
-        if media_id not in self.files or (owner is not None and (owner, media_id) not in self.pictures):
+        if media_id not in self.files or (owner is not None and (owner, media_id) not in self.images):
             raise MediaNotFound(media_id)
         await self._end("read_media")
         return self.files[media_id]
 
     async def share(self, media_id, person_id) -> StoredImage:
         self._begin("share", media_id=media_id, person_id=person_id)
-        found = next((one for (_, known), one in self.pictures.items() if known == media_id), None)
+        found = next((one for (_, known), one in self.images.items() if known == media_id), None)
         if found is None:
             raise MediaNotFound(media_id)
-        self.pictures[person_id, media_id] = replace(found, parameters=None)
-        return self.pictures[person_id, media_id]
+        self.images[person_id, media_id] = replace(found, parameters=None)
+        return self.images[person_id, media_id]
 
     async def sweep(self, *, unused_s, keep_days, max_gb) -> Any:
         raise NotImplementedError
 
 
-class FakePictures:
-    """`clean` is what every upload becomes."""
+class FakeImageProcessor:
+    """Every upload becomes the given image."""
 
     def __init__(self, clean: SanitizedImage | None = None) -> None:
         self._clean = clean
-        self.cleaned: list[bytes] = []
+        self.sanitized: list[bytes] = []
 
     async def sanitize(self, data) -> SanitizedImage:
-        self.cleaned.append(data)
+        self.sanitized.append(data)
         assert self._clean is not None
         return self._clean
 
@@ -388,27 +388,26 @@ class FakePictures:
 
 
 class FakePool(Fake):
-    """Devices that run what the scripts say: events are told, errors raised, an `asyncio.Event` waited for.
+    """Devices that run scripts: events are yielded, errors raised, an `asyncio.Event` awaited.
 
-    A script has a list for each run of its task, the last for all that follow. A task without one makes one step and is
-    done. Like the real pool it counts a task from the moment at which
-    its iterator is first asked.
+    A script has a list for each run of its task; the last one also serves all later runs. A task without a script makes
+    one step. Like the real pool, it counts a task once its iterator is advanced.
     """
 
-    def __init__(self, *devices: str, free: int = 1, models: Sequence[str] = ("fox-diffusion",)) -> None:
+    def __init__(self, *devices: str, slots: int = 1, models: Sequence[str] = ("fox-diffusion",)) -> None:
         super().__init__()
-        self.devices = dict.fromkeys(devices or ("cpu",), free)
+        self.devices = dict.fromkeys(devices or ("cpu",), slots)
         self.models = frozenset(models)
         self.scripts: defaultdict[str, list[list[Any]]]
         self.scripts = defaultdict(lambda: [[Progress(step=1, steps=2), make_done()]])
         self.running: dict[str, str] = {}
         self.is_draining = False
         self.watched: list[tuple[str, bool]] = []
-        self.warm: frozenset[str] = frozenset()
+        self.loaded: frozenset[str] = frozenset()
         self._stops: dict[str, asyncio.Future[Any]] = {}
         self._changed = asyncio.Event()
 
-    def change(self) -> None:
+    def notify_change(self) -> None:
         self._changed.set()
 
     def set_models(self, models: Sequence[ModelSpec]) -> None:
@@ -426,7 +425,7 @@ class FakePool(Fake):
             Offer(
                 device=device,
                 models=self.models,
-                loaded=self.warm,
+                loaded=self.loaded,
                 free_slots=slots - loads[device],
                 is_idle=not loads[device],
             )
@@ -445,15 +444,15 @@ class FakePool(Fake):
         try:
             script = self.scripts[task.id]
             for item in script.pop(0) if len(script) > 1 else script[0]:
-                await self._pass(task.id, item)
+                await self._play_item(task.id, item)
                 if not isinstance(item, asyncio.Event):
                     yield item
         finally:
             del self.running[task.id], self._stops[task.id]
-            self.change()
+            self.notify_change()
 
-    async def _pass(self, task_id: str, item: Any) -> None:
-        """Wait as the script says; raises what stops the task, or the script's own error."""
+    async def _play_item(self, task_id: str, item: Any) -> None:
+        """Wait for one item of the script; raises the cancellation or the script's error."""
         stop = self._stops[task_id]
         waits: asyncio.Future[Any]
         waits = asyncio.ensure_future(item.wait() if isinstance(item, asyncio.Event) else asyncio.sleep(0))
@@ -481,11 +480,11 @@ class FakePool(Fake):
         self._changed.clear()
 
     def device_statuses(self) -> list[DeviceStatus]:
-        return [DeviceStatus(device=device, state="ready", loaded=tuple(self.warm)) for device in self.devices]
+        return [DeviceStatus(device=device, state="ready", loaded=tuple(self.loaded)) for device in self.devices]
 
     async def unload_idle_models(self) -> UnloadResult:
         self._begin("unload_idle_models")
-        return UnloadResult(models=tuple(self.warm), busy=(), freed_mb=100)
+        return UnloadResult(models=tuple(self.loaded), busy=(), freed_mb=100)
 
     async def drain(self, deadline_s) -> None:
         self._begin("drain", deadline_s=deadline_s)
@@ -507,18 +506,18 @@ class FakeOutbox(Fake):
         self.refs: dict[str, str] = {}
         self.delivered: list[str] = []
         self.undeliverable: list[str] = []
-        self.notes: dict[tuple[str, str], str] = {}
-        self.known: dict[str, Job] = {}
+        self.messages: dict[tuple[str, str], str] = {}
+        self.jobs: dict[str, Job] = {}
         self.open: list[Delivery] = []
         self._ids = itertools.count(1)
 
-    def owe(self, job: Job, kind: str, *, tries: int = 0) -> Delivery:
+    def enqueue(self, job: Job, kind: str, *, tries: int = 0) -> Delivery:
         delivery = Delivery(id=next(self._ids), job=job, kind=kind, tries=tries, message_ref=None)
         self.pending[delivery.id] = delivery
         self.due_at[delivery.id] = 0.0
         return delivery
 
-    def _turn(self) -> list[Delivery]:
+    def _deliverable(self) -> list[Delivery]:
         waiting = {one.job.id for one in self.pending.values() if one.kind == "placeholder"}
         return [one for one in self.pending.values() if one.kind == "placeholder" or one.job.id not in waiting]
 
@@ -526,7 +525,7 @@ class FakeOutbox(Fake):
         self._begin("due_deliveries", limit=limit, besides=excluded_jobs)
         await self._end("due_deliveries")
         now = asyncio.get_running_loop().time()
-        due = [one for one in self._turn() if self.due_at[one.id] <= now and one.job.id not in excluded_jobs]
+        due = [one for one in self._deliverable() if self.due_at[one.id] <= now and one.job.id not in excluded_jobs]
         due.sort(key=lambda one: self.due_at[one.id])
         return [replace(one, message_ref=self.refs.get(one.job.id)) for one in due[:limit]]
 
@@ -550,7 +549,7 @@ class FakeOutbox(Fake):
 
     async def next_due_s(self) -> float | None:
         self._begin("next_due_s")
-        times = [self.due_at[one.id] for one in self._turn()]
+        times = [self.due_at[one.id] for one in self._deliverable()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
 
     async def is_pending(self, delivery) -> bool:
@@ -558,13 +557,13 @@ class FakeOutbox(Fake):
         return delivery.id in self.pending
 
     async def remember_message(self, job_id, platform, message_ref) -> None:
-        self.notes[platform, message_ref] = job_id
+        self.messages[platform, message_ref] = job_id
 
     async def find_job(self, platform, message_ref) -> Job | None:
-        return self.known.get(self.notes.get((platform, message_ref), ""))
+        return self.jobs.get(self.messages.get((platform, message_ref), ""))
 
     async def message_refs(self, job_id, platform) -> list[str]:
-        return [ref for (where, ref), job in self.notes.items() if (where, job) == (platform, job_id)]
+        return [ref for (where, ref), job in self.messages.items() if (where, job) == (platform, job_id)]
 
     async def watched(self) -> list[Delivery]:
         self._begin("watched")
@@ -572,25 +571,25 @@ class FakeOutbox(Fake):
 
 
 class FakePeople(Fake):
-    """Only what is known of one's own defaults."""
+    """Only default options."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        self.stored: defaultdict[str, dict[str, Any]] = defaultdict(dict)
 
     async def get_settings(self, person_id) -> dict[str, Any]:
         self._begin("get_settings", person_id=person_id)
-        return self.kept[person_id]
+        return self.stored[person_id]
 
     async def set_setting(self, person_id, name, value) -> None:
-        self.kept[person_id][name] = value
+        self.stored[person_id][name] = value
 
     async def clear_setting(self, person_id, name) -> None:
-        self.kept[person_id].pop(name, None)
+        self.stored[person_id].pop(name, None)
 
 
 class FakePrivacy(Fake):
-    """Erased jobs leave the store, as far as anybody can see."""
+    """Erased jobs are removed from the store."""
 
     def __init__(self, store: FakeJobStore) -> None:
         super().__init__()
@@ -616,7 +615,7 @@ class FakePrivacy(Fake):
 
 
 class FakePlatform(Fake):
-    """A chat that remembers nonces, as Discord does. `messages` is what people see: ref to a list of its contents."""
+    """A chat that recognizes nonces, like Discord. `messages` has the successive contents of each message, by ref."""
 
     def __init__(self, name: str = "chat") -> None:
         super().__init__()
@@ -633,7 +632,7 @@ class FakePlatform(Fake):
         return ref
 
     def results(self) -> list[Any]:
-        """Every result that people saw, repeats included."""
+        """Every visible result, including repeats."""
         return [content for contents in self.messages.values() for content in contents if isinstance(content, tuple)]
 
     async def post_placeholder(self, delivery) -> str:

@@ -1,4 +1,4 @@
-"""docs/first-hour.md, followed by a newcomer: its commands in its order, with a hub and a Discord on this machine."""
+"""Follows docs/first-hour.md: its commands in order, with a local hub and a local Discord."""
 
 import asyncio
 import contextlib
@@ -78,7 +78,7 @@ def test_every_sentence_that_it_quotes_is_one_that_easel_says():
 
 @pytest.fixture
 def hub(tmp_path):
-    """The presets' repositories, small."""
+    """Small versions of the presets' repositories."""
     presets = shipped_models()
     classifier = classifier_spec(SafetySettings()).repo
     with serve_hub() as hub:
@@ -105,7 +105,7 @@ def environ(tmp_path, hub):
 
 
 async def run(words, environ, folder, forks=client.REAL_START):
-    """One command of the page; what it printed."""
+    """Run one command of the page; returns its output."""
     command = [str(ROOT / "main.py"), *words]
     done = await asyncio.to_thread(client.run, command, forks, env=environ, cwd=folder, timeout=120)
     assert done.returncode == 0, (words, done.stdout, done.stderr)

@@ -1,4 +1,4 @@
-"""From a hub to the first picture and the first answer, with everything real but the size of the models."""
+"""From a hub to the first image and the first answer; everything is real, except that the models are tiny."""
 
 import asyncio
 import shutil
@@ -20,7 +20,7 @@ from inference.ipc.messages import RetryPolicy
 from tests.hub.server import Fault, etag_of, serve_hub
 from tests.inference.safety.test_nsfw_classifier import save_classifier
 from tests.inference.tiny import save_diffusion
-from tests.inference.vision.test_loader import strip
+from tests.inference.vision.test_loader import to_original_layout
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 CONFIG = """
@@ -41,7 +41,7 @@ def hub(tmp_path_factory):
     with serve_hub() as hub:
         hub.add("org/tiny-sd", save_diffusion(folder / "sd"), licence="creativeml-openrail-m")
         old = shutil.copytree(ROOT / "models" / "starter-vision", folder / "blip")
-        strip(old)
+        to_original_layout(old)
         hub.add("org/tiny-blip", old, licence="mit")
         hub.add("org/tiny-match", ROOT / "models" / "starter-match", licence="mit")
         hub.add("org/judge", save_classifier(folder / "judge"), licence="apache-2.0")
@@ -49,7 +49,7 @@ def hub(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(hub, tmp_path_factory, forked_workers):
+async def app(hub, tmp_path_factory, forked_workers):
     data_dir, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
     (data_dir / "config.toml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:
@@ -58,22 +58,22 @@ async def house(hub, tmp_path_factory, forked_workers):
         patch.setenv("HF_ENDPOINT", hub.url)
         patch.setenv("HF_HUB_CACHE", str(cache))
         loaded = load_settings(environ={"EASEL_DATA_DIR": str(data_dir)})
-        async with open_application(loaded, secret="s", only_submitted=False) as house, asyncio.TaskGroup() as group:
-            working = group.create_task(house.dispatcher.run_forever())
-            yield house
-            await house.usecases.model_manager.close()
-            await house.dispatcher.close(0)
-            await working
+        async with open_application(loaded, secret="s", only_submitted=False) as app, asyncio.TaskGroup() as group:
+            dispatching = group.create_task(app.dispatcher.run_forever())
+            yield app
+            await app.usecases.model_manager.close()
+            await app.dispatcher.close(0)
+            await dispatching
 
 
-async def used(house, name, **how):
-    installation = await house.usecases.model_manager.use_model(name, **{"accepted": True, **how})
+async def use_model(app, name, **how):
+    installation = await app.usecases.model_manager.use_model(name, **{"licence_accepted": True, **how})
     await installation.task
     return installation
 
 
-async def asked(house, command, *, images=(), **options):
-    usecases = house.usecases
+async def run_job(app, command, *, images=(), **options):
+    usecases = app.usecases
     person = await usecases.people.local_person()
     origin = Origin(platform="web", space_id="web", account_id=person.id)
     request = Request(origin=origin, command=command, options=options, images=images)
@@ -81,85 +81,86 @@ async def asked(house, command, *, images=(), **options):
     return await usecases.jobs.wait_for_job(person, ticket.job.id)
 
 
-async def test_a_repo_is_added_fetched_tried_and_draws(house, hub):
-    catalogue, models = house.usecases.catalogue, house.usecases.models
+async def test_a_repo_is_added_fetched_tried_and_draws(app, hub):
+    catalogue, models = app.usecases.catalogue, app.usecases.models
 
     spec = await catalogue.add_model("org/tiny-sd", name="tiny")
     assert (spec.tasks, spec.licence) == ((TEXT_TO_IMAGE, "image-to-image"), "creativeml-openrail-m")
     with pytest.raises(ModelRefused) as refused:
-        await house.usecases.model_manager.use_model("tiny")
+        await app.usecases.model_manager.use_model("tiny")
     assert refused.value.problem == "licence"
 
-    installation = await used(house, "tiny")
+    installation = await use_model(app, "tiny")
 
     assert installation.error == ""
     assert [trial.task for trial in installation.smoke_tests] == [TEXT_TO_IMAGE, "image-to-image"]
     assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
-    job = await asked(house, "imagine", prompt="a knight at sunset", size="64x64", steps=2)
+    job = await run_job(app, "imagine", prompt="a knight at sunset", size="64x64", steps=2)
     assert job.state is JobState.DELIVERED, job.error
     assert (job.result.model, job.result.revision) == ("tiny", hub.repos["org/tiny-sd"].commit)
     assert hub.get_requests("config.json")
 
 
-async def test_an_old_blip_is_fetched_mended_and_answers(house):
-    await house.usecases.catalogue.add_model("org/tiny-blip")
+async def test_an_old_blip_is_fetched_mended_and_answers(app):
+    await app.usecases.catalogue.add_model("org/tiny-blip")
 
-    installation = await used(house, "tiny-blip", tasks=[VISUAL_QUESTION_ANSWERING])
+    installation = await use_model(app, "tiny-blip", tasks=[VISUAL_QUESTION_ANSWERING])
 
     assert installation.error == ""
     assert ["rocket" in trial.text for trial in installation.smoke_tests] == [True, True]
-    models = house.usecases.models
+    models = app.usecases.models
     assert models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
 
 
-async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(house):
-    spec = await house.usecases.catalogue.add_model("org/tiny-match")
+async def test_a_matcher_is_fetched_tried_and_says_which_text_fits(app):
+    spec = await app.usecases.catalogue.add_model("org/tiny-match")
     assert spec.tasks == (ZERO_SHOT_IMAGE_CLASSIFICATION,)
 
-    installation = await used(house, "tiny-match")
+    installation = await use_model(app, "tiny-match")
 
     assert installation.error == ""
-    assert house.usecases.models.default_for(ZERO_SHOT_IMAGE_CLASSIFICATION).name == "tiny-match"
+    assert app.usecases.models.default_for(ZERO_SHOT_IMAGE_CLASSIFICATION).name == "tiny-match"
 
 
-async def test_the_choice_is_in_the_owners_file(house):
-    loaded = load_settings(environ={"EASEL_DATA_DIR": str(house.usecases.model_manager.choices.data_dir)})
+async def test_the_choice_is_in_the_owners_file(app):
+    loaded = load_settings(environ={"EASEL_DATA_DIR": str(app.usecases.model_manager.owner_config.data_dir)})
 
     assert loaded.models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert loaded.models.default_for(VISUAL_QUESTION_ANSWERING).name == "tiny-blip"
     assert loaded.models.default_for(IMAGE_TO_TEXT).name == "starter-vision"
 
 
-async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(house, hub):
+async def test_a_repo_that_is_damaged_on_the_hub_changes_nothing(app, hub):
     files = dict(hub.repos["org/tiny-sd"].files)
     weights = next(path for path in files if path.startswith("unet/") and path.endswith(".safetensors"))
     hub.add("org/broken", {**files, weights: files[weights][: len(files[weights]) // 2]})
-    await house.usecases.catalogue.add_model("org/broken")
+    await app.usecases.catalogue.add_model("org/broken")
 
-    installation = await used(house, "broken")
+    installation = await use_model(app, "broken")
 
-    assert installation.error.startswith("broken was fetched, but its test failed")
-    assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "tiny"
-    job = await asked(house, "imagine", prompt="a knight", size="64x64", steps=1)
+    assert installation.error.startswith("broken was downloaded, but its test failed")
+    assert "Traceback" not in installation.error
+    assert app.usecases.models.default_for(TEXT_TO_IMAGE).name == "tiny"
+    job = await run_job(app, "imagine", prompt="a knight", size="64x64", steps=1)
     assert job.state is JobState.DELIVERED
 
 
 FAULTS = {
     "401": "open {url}, accept its terms, set HF_TOKEN, and run this again.",
-    "403": "is closed to this HF_TOKEN",
-    "404": "The hub has no org/hard: check the name at {url}",
-    "stall": "stands still: run this again; it goes on from here.",
-    "reset": "broke off: run this again; it goes on from here.",
-    "busy": "has too much to do",
-    "wrong": "came damaged twice and was thrown away",
+    "403": "This HF_TOKEN has no access to org/hard",
+    "404": "org/hard was not found on the hub: check the name at {url}",
+    "stall": "stalled: run this again to resume it.",
+    "reset": "was interrupted: run this again to resume it.",
+    "busy": "is overloaded",
+    "wrong": "was corrupt twice and has been discarded",
     "full": "free some, or set HF_HOME to another disk.",
     "memory": "choose a smaller model.",
 }
 
 
 def spoil(kind, hub, downloads, patch):
-    """Let the hub, or this machine, go wrong; the repo that is asked for."""
+    """Make the hub or this machine fail."""
     repo = hub.repos["org/hard"]
     weights = next(path for path in repo.files if path.startswith("unet/") and path.endswith(".safetensors"))
     if kind in ("401", "403"):
@@ -178,38 +179,38 @@ def spoil(kind, hub, downloads, patch):
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(house, hub, monkeypatch, kind):
-    choosing, models = house.usecases.model_manager, house.usecases.models
+async def test_whatever_goes_wrong_the_old_model_stays_and_the_owner_reads_why(app, hub, monkeypatch, kind):
+    manager, models = app.usecases.model_manager, app.usecases.models
     if kind == "full" and sys.platform != "linux":
         pytest.skip("only Linux has /dev/full, a disk that is always full")
     hub.add("org/hard", {**hub.repos["org/tiny-sd"].files, "README.md": kind.encode()}, licence="mit")
     spec = replace(models.find("tiny"), name="hard", repo="org/hard", revision="", enabled=False, default_for=())
     models.add_preset(replace(spec, ram_mb=10**9) if kind == "memory" else spec)
-    patience = RetryPolicy(stall_timeout_s=0.3, max_attempts=2, backoff_s=0.01, max_backoff_s=0.02)
-    monkeypatch.setattr(choosing.downloads, "patience", patience)
-    monkeypatch.setattr(choosing, "also", ())  # the classifier has its own way here, which is clear
-    spoil(kind, hub, choosing.downloads, monkeypatch)
-    before = choosing.owner_config.path.read_text()
+    retry_policy = RetryPolicy(stall_timeout_s=0.3, max_attempts=2, backoff_s=0.01, max_backoff_s=0.02)
+    monkeypatch.setattr(manager.downloads, "retry_policy", retry_policy)
+    monkeypatch.setattr(manager, "extra_repos", ())  # the classifier has its own way here, which is clear
+    spoil(kind, hub, manager.downloads, monkeypatch)
+    before = manager.owner_config.path.read_text()
 
     try:
-        installation = await choosing.use_model("hard", licence_accepted=True)
+        installation = await manager.use_model("hard", licence_accepted=True)
         await installation.task
-        said = installation.error
+        sentence = installation.error
     except EaselError as error:
-        said = error_texts.explain(error)
+        sentence = error_texts.explain(error)
 
-    assert FAULTS[kind].format(url=f"{hub.url}/org/hard") in said
+    assert FAULTS[kind].format(url=f"{hub.url}/org/hard") in sentence
     assert models.default_for(TEXT_TO_IMAGE).name == "tiny"
     assert models.get("hard") is None
-    assert choosing.owner_config.path.read_text() == before
+    assert manager.owner_config.path.read_text() == before
     hub.faults.clear()
-    await choosing.downloads.delete_repo("org/hard")
+    await manager.downloads.delete_repo("org/hard")
 
 
-async def test_what_is_removed_makes_room_and_the_starter_draws_again(house):
-    freed = await house.usecases.catalogue.remove_model("tiny")
+async def test_what_is_removed_makes_room_and_the_starter_draws_again(app):
+    freed = await app.usecases.catalogue.remove_model("tiny")
 
     assert freed > 100_000
-    assert house.usecases.models.default_for(TEXT_TO_IMAGE).name == "starter-image"
-    job = await asked(house, "imagine", prompt="a red circle", steps=1)
+    assert app.usecases.models.default_for(TEXT_TO_IMAGE).name == "starter-image"
+    job = await run_job(app, "imagine", prompt="a red circle", steps=1)
     assert (job.state, job.result.model) == (JobState.DELIVERED, "starter-image")

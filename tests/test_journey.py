@@ -1,4 +1,4 @@
-"""The whole path as a person walks it: the real server, the real children, the starter models, nothing faked."""
+"""The whole path of a user: the real server, real workers, the starter models, no fakes."""
 
 import contextlib
 import io
@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle on a blue background"
 PATIENCE_S = 300.0
 ENVIRON = {**os.environ, "EASEL_POOL__NICE": "0"}
-"""Beside other tests, a polite engine would hardly get its turn."""
+"""Workers run without nice: beside other tests they would hardly get processor time."""
 
 
 class Server:
-    """`main.py serve` on its own data directory and a free port."""
+    """`main.py serve` with its own data directory and a free port."""
 
     def __init__(self, data_dir: Path, forks: Forks = REAL_START) -> None:
         data_dir.mkdir(exist_ok=True)
@@ -51,7 +51,7 @@ class Server:
         raise AssertionError(self.log.read_text())
 
     def run(self, command: str, options: dict[str, Any], *images: str) -> dict[str, Any]:
-        """Ask for a job and wait for its end."""
+        """Submit a job and wait for its end."""
         job_id = self.ask(command, options, *images)
         return self.wait(job_id)
 
@@ -78,7 +78,7 @@ class Server:
         self.process.wait()
 
     def stop(self) -> int:
-        """Ask it to stop; its exit code."""
+        """Stop the server; returns its exit code."""
         self.web.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What runs Easel for months: the service, the image, Compose, and the page that tells of them."""
+"""Deployment: the service, the image, Compose, and the page that documents them."""
 
 import configparser
 import re
@@ -55,7 +55,7 @@ def test_every_file_that_the_page_names_is_there():
         assert (ROOT / path.replace("\\", "/")).exists(), path
 
 
-def test_whoever_stops_it_waits_until_jobs_had_their_time():
+def test_service_managers_wait_longer_than_the_drain():
     assert float(service()["TimeoutStopSec"]) > DRAIN_S + 10
     assert float(compose()["stop_grace_period"].removesuffix("s")) > DRAIN_S + 10
     assert f"({DRAIN_S:.0f} s)" in PAGE

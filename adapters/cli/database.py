@@ -60,8 +60,8 @@ async def restore_database(composition: "CompositionRoot", loaded: "LoadedConfig
         raise BadInput("`db restore` supports SQLite only: restore the database in storage.url with its own tools.")
     report = await composition.restore_database(loaded, _absolute_path(source))
     print_line(f"{report.database} was restored from {source} and upgraded to this version.")
-    if report.kept is not None:
-        print_note(f"The previous database is in {report.kept}; `{program_name()} db restore` brings it back.")
+    if report.backup is not None:
+        print_note(f"The previous database is in {report.backup}; `{program_name()} db restore` brings it back.")
     for problem in report.problems:
         print_note(problem)
     for path in report.missing[:MAX_LISTED]:

@@ -10,8 +10,8 @@ from adapters.web.context import ContextDep, WebContext
 from adapters.web.schemas import AddModelBody, ProblemInfo, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
-from bot.usecases.model_views import addon_body, installation_body, model_rows, spec_body, terms_body, unload_body
 from bot.usecases.model_manager import Installation
+from bot.usecases.model_views import addon_body, installation_body, model_rows, spec_body, terms_body, unload_body
 
 router = APIRouter(
     prefix="/api/v1/admin",

@@ -255,13 +255,13 @@ def _total_cost(combination: Sequence[PlacementPlan | None], minimum_costs: Sequ
 
 def _non_dominated(ordered: list[PlacementPlan], budget: MemoryBudget) -> list[PlacementPlan]:
     """Plans that fit alone and need less of some memory than each better plan."""
-    kept: list[PlacementPlan] = []
+    plans: list[PlacementPlan] = []
     for one in ordered:
         sizes = _memory_sizes(one)
-        is_better = all(any(a < b for a, b in zip(sizes, _memory_sizes(other), strict=True)) for other in kept)
+        is_better = all(any(a < b for a, b in zip(sizes, _memory_sizes(other), strict=True)) for other in plans)
         if is_better and fit_together([one], budget):
-            kept.append(one)
-    return kept
+            plans.append(one)
+    return plans
 
 
 def _memory_sizes(one: PlacementPlan) -> tuple[int, ...]:

@@ -154,4 +154,6 @@ def failure_reason(error: BaseException) -> str:
     detail = getattr(error, "detail", "")
     if isinstance(error, UserError) or not detail:
         return error_texts.explain(error).rstrip(".")
-    return str(detail).splitlines()[0][:300].rstrip(".")
+    lines = str(detail).strip().splitlines()
+    is_traceback = lines[0].startswith("Traceback")
+    return lines[-1 if is_traceback else 0][:300].rstrip(".")

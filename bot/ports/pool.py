@@ -169,7 +169,7 @@ class ModerationPolicy(Protocol):
     def on_model_loaded(self, described: ModelCapabilities) -> None:
         """Learn from a loaded model's capabilities whether the classifier was loaded too."""
 
-    def apply_rules(self, done: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
+    def apply_rules(self, output: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
         """Mark each image of the output as the rules require. Raises: Blocked."""
 
 

@@ -102,13 +102,13 @@ class WildcardFolder:
     def _read_file(self, path: Path) -> list[str]:
         try:
             about = path.stat()
-            kept = self._cache.get(path)
-            if kept is None or kept[0] != about.st_mtime_ns:
+            cached = self._cache.get(path)
+            if cached is None or cached[0] != about.st_mtime_ns:
                 with path.open(encoding="utf-8-sig", errors="replace") as file:
                     text = file.read(MAX_BYTES)
                 lines = [line.strip() for line in text.splitlines()]
-                kept = (about.st_mtime_ns, [line for line in lines if line and not line.startswith("#")])
-                self._cache[path] = kept
+                cached = (about.st_mtime_ns, [line for line in lines if line and not line.startswith("#")])
+                self._cache[path] = cached
         except OSError:
             return []
-        return kept[1]
+        return cached[1]

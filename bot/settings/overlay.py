@@ -61,8 +61,8 @@ class Overlay:
         """
         before = self.model_tables()
         replaced = {old for old, new in (renamed or {}).items() if new in values}
-        kept = {key: value for key, value in before.get(name, {}).items() if key not in replaced}
-        wanted = {**kept, **{key: _plain(value) for key, value in values.items()}}
+        others = {key: value for key, value in before.get(name, {}).items() if key not in replaced}
+        wanted = {**others, **{key: _plain(value) for key, value in values.items()}}
         if not isinstance(self._document.get("models", tomlkit.table()), Table | OutOfOrderTableProxy):
             self._rewrite_models(before)
         models = self._document.get("models")

@@ -47,12 +47,12 @@ def read_secrets(environ: Mapping[str, str], data_dir: Path) -> Secrets:
     Raises: ConfigError, which never quotes a value.
     """
     problems: list[str] = []
-    kept = _read_secrets_file(data_dir / SECRETS_FILE, problems)
+    stored = _read_secrets_file(data_dir / SECRETS_FILE, problems)
     found: dict[str, str] = {}
     sources: dict[str, str] = {}
     for variable, (name, alias) in SECRETS.items():
         for one in dict.fromkeys((variable, alias)):
-            value, source = _find_secret(one, environ, kept, problems)
+            value, source = _find_secret(one, environ, stored, problems)
             if value and name not in found:
                 found[name], sources[variable] = value, source
     if problems:
@@ -88,7 +88,7 @@ def _name_of(line: str) -> str:
 
 
 def _find_secret(
-    name: str, environ: Mapping[str, str], kept: Mapping[str, str], problems: list[str]
+    name: str, environ: Mapping[str, str], stored: Mapping[str, str], problems: list[str]
 ) -> tuple[str, str]:
     if value := environ.get(name, "").strip():
         return value, name
@@ -98,7 +98,7 @@ def _find_secret(
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text"
             problems.append(f"{name}_FILE names {path}, which cannot be read: {why}.")
-    return kept.get(name, ""), SECRETS_FILE
+    return stored.get(name, ""), SECRETS_FILE
 
 
 def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
     if os.name == "posix" and mode & 0o077:
         problems.append(f"{path} can be read by others (mode {mode:04o}): run chmod 600 {path}.")
     known = {one for variable, (_, alias) in SECRETS.items() for one in (variable, alias)}
-    kept: dict[str, str] = {}
+    stored: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         name, sign, value = line.strip().removeprefix("export ").partition("=")
         if not name or name.startswith("#"):
@@ -122,5 +122,5 @@ def _read_secrets_file(path: Path, problems: list[str]) -> dict[str, str]:
         if not sign or name.strip() not in known:
             problems.append(f"{path}: line {number} is not NAME=value with one of: {', '.join(sorted(known))}.")
             continue
-        kept[name.strip()] = value.strip().strip("\"'")
-    return kept
+        stored[name.strip()] = value.strip().strip("\"'")
+    return stored

@@ -78,10 +78,10 @@ class ChatUseCases:
         """Enlarge image `number` to twice its size, refined by the model that made it if it supports the size."""
 
         def given(job: Job) -> Mapping[str, Any]:
-            made = job.result.media[number : number + 1] if job.result else ()
+            images = job.result.media[number : number + 1] if job.result else ()
             own_model = self.models.get(job.model)
-            can_refine = own_model is not None and Upscale(values={}).with_images(made).can_refine(own_model)
-            return {"prompt": _prompt_at(job, number)} | ({"model": job.model} if made and can_refine else {})
+            can_refine = own_model is not None and Upscale(values={}).with_images(images).can_refine(own_model)
+            return {"prompt": _prompt_at(job, number)} | ({"model": job.model} if images and can_refine else {})
 
         return await self._request_about_image(person, origin, job_id, Upscale.name, given, number, key)
 
@@ -150,8 +150,8 @@ class ChatUseCases:
     async def _follow_up(
         self, person: Person, job_id: str, key: str | None, build: Callable[[Job], Request]
     ) -> list[Ticket]:
-        if key is not None and (seen := await self.jobs.find_replay(key)) is not None:
-            return seen
+        if key is not None and (replay := await self.jobs.find_replay(key)) is not None:
+            return replay
         request = build(await self.store.get_job(job_id, None))
         for image in request.images:
             await _or_image_gone(self.media.share(image.id, person.id))
@@ -213,8 +213,8 @@ class ChatUseCases:
     async def read_originals(self, person: Person, job_id: str) -> list[Media]:
         """The output files, for anyone who can see the message. Raises: ImageGone."""
         job = await self.store.get_job(job_id, None)
-        made = job.result.media if job.result else ()
-        files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in made]
+        images = job.result.media if job.result else ()
+        files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in images]
         if not files:
             raise ImageGone
         return files

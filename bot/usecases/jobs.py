@@ -81,10 +81,10 @@ class JobUseCases:
         Raises: InvalidOption, UnknownCommand, QuotaExceeded, QueueFull, IdempotencyConflict, MediaNotFound,
         Blocked, StorageFull, StorageBusy, ShuttingDown.
         """
-        if key is not None and (seen := await self.find_replay(key, body_hash(request))) is not None:
-            return seen
-        if quote is not None and (seen := await self._find_confirmed(person, request, quote)) is not None:
-            return seen
+        if key is not None and (replay := await self.find_replay(key, body_hash(request))) is not None:
+            return replay
+        if quote is not None and (replay := await self._find_confirmed(person, request, quote)) is not None:
+            return replay
         if self.is_closing:
             raise ShuttingDown
         jobs = await self._plan_jobs(person, request)
@@ -104,10 +104,10 @@ class JobUseCases:
 
         Raises: IdempotencyConflict: the bodies differ; JobNotFound: the jobs were erased.
         """
-        seen = await self._store.find_request(key)
-        if seen is None:
+        replay = await self._store.find_request(key)
+        if replay is None:
             return None
-        found_hash, jobs = seen
+        found_hash, jobs = replay
         if expected_hash is not None and found_hash != expected_hash:
             raise IdempotencyConflict(key)
         if not jobs:
@@ -116,12 +116,12 @@ class JobUseCases:
 
     async def _find_confirmed(self, person: Person, request: Request, quote: str) -> list[Ticket] | None:
         """The jobs that this quote was already used for, if it is the person's quote for this request."""
-        seen = await self._store.find_request(f"quote:{quote}")
-        if seen is None:
+        replay = await self._store.find_request(f"quote:{quote}")
+        if replay is None:
             return None
         terms = quote.rpartition("-")[0]
-        is_valid = _is_equal(quote, self._sign_quote(person, request, len(seen[1]), terms))
-        return [await self._initial_ticket(job) for job in seen[1]] if is_valid else None
+        is_valid = _is_equal(quote, self._sign_quote(person, request, len(replay[1]), terms))
+        return [await self._initial_ticket(job) for job in replay[1]] if is_valid else None
 
     async def quote(self, person: Person, request: Request) -> Quote:
         """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""

@@ -139,11 +139,11 @@ class Moderation:
         if checker := described.capabilities.get("checker"):
             self._is_classifier_broken = checker == "broken"
 
-    def apply_rules(self, done: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
+    def apply_rules(self, output: TaskOutput, rules: SafetyRules | None) -> TaskOutput:
         """Mark each image of the output as the rules require. Raises: Blocked."""
-        if rules is not None and any(made.nsfw is not None for made in done.images):
+        if rules is not None and any(made.nsfw is not None for made in output.images):
             self._is_classifier_broken = False
-        return apply_rules(done, rules)
+        return apply_rules(output, rules)
 
     # ------------------------------------------------------------ showing results again
 

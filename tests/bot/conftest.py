@@ -4,6 +4,6 @@ from structlog.testing import capture_logs
 
 @pytest.fixture(autouse=True)
 def logged():
-    """The log events of the test, as dicts; nothing is rendered."""
+    """The log events of the test, as dicts."""
     with capture_logs() as events:
         yield events

@@ -29,22 +29,22 @@ def test_between_two_sizes_it_is_straight():
     assert MEASURED.seconds(3) == pytest.approx(1.4)
 
 
-def test_beyond_the_largest_it_goes_on_as_over_the_last_doubling():
+def test_beyond_the_largest_size_the_slope_of_the_last_doubling_applies():
     assert MEASURED.seconds(12) == pytest.approx(3.2 + 4 * 0.4)
 
 
-def test_below_the_smallest_it_goes_on_as_over_the_first_doubling():
+def test_below_the_smallest_size_the_slope_of_the_first_doubling_applies():
     assert CostCurve([CostPoint(2, 1.0), CostPoint(4, 1.5)]).seconds(1) == pytest.approx(0.75)
 
 
-def test_one_size_tells_of_others_by_a_fixed_part():
+def test_from_one_size_others_are_estimated_with_a_fixed_share():
     curve = CostCurve([CostPoint(4, 1.0)])
 
     assert curve.seconds(8) == pytest.approx(FIXED_SHARE + 2 * (1 - FIXED_SHARE))
     assert curve.seconds(1) == pytest.approx(FIXED_SHARE + (1 - FIXED_SHARE) / 4)
 
 
-def test_what_falls_is_averaged_by_how_often_it_was_seen():
+def test_falling_neighbours_are_averaged_by_their_samples():
     curve = CostCurve([CostPoint(1, 1.3, samples=1), CostPoint(2, 1.0, samples=2), CostPoint(4, 2.0)])
 
     assert curve.seconds(1) == curve.seconds(2) == pytest.approx(1.1)

@@ -1,4 +1,4 @@
-"""Every error has a sentence, and no sentence shows what a person should not see."""
+"""Every error has a sentence, and no sentence reveals internals."""
 
 import ast
 import inspect

@@ -111,7 +111,7 @@ def test_an_image_is_upscaled_with_or_without_a_prompt(mode, call, data_dir, fox
 
 
 @MODES
-def test_an_edit_is_refused_where_no_model_takes_instructions(mode, call, data_dir, fox):
+def test_an_edit_is_refused_without_a_model_that_supports_instructions(mode, call, data_dir, fox):
     with server_if(mode, data_dir):
         result = call("edit", str(fox), "make it blue")
 

@@ -1,4 +1,4 @@
-"""The house as `main` wires it, on made-up engines."""
+"""The application as `composition` wires it, with test engines."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from storage import open_storage
 from tests.storage.factories import accept, make_origin
 
 
-async def test_at_start_jobs_of_a_model_that_was_taken_away_are_failed(tmp_path):
+async def test_at_startup_jobs_of_a_removed_model_fail(tmp_path):
     loaded = load_settings(environ={"EASEL_DATA_DIR": str(tmp_path)})
     loaded = replace(loaded, models=ModelRegistry({}))
     async with open_storage(loaded.settings["storage"], tmp_path) as storage:
@@ -24,8 +24,8 @@ async def test_at_start_jobs_of_a_model_that_was_taken_away_are_failed(tmp_path)
         [job] = await accept(storage, ann)
 
     with DataLock(tmp_path) as lock:
-        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
-            assert (await house.storage.jobs.get_job(job.id, ann.id)).state is JobState.FAILED
+        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as application:
+            assert (await application.storage.jobs.get_job(job.id, ann.id)).state is JobState.FAILED
 
 
 TOKENS = {"discord": "DISCORD_TOKEN", "telegram": "TELEGRAM_BOT_TOKEN"}
@@ -40,14 +40,14 @@ def load(tmp_path, **environ):
     ("enabled", "token", "expected"),
     [("auto", "", False), ("auto", "123:abc", True), ("false", "123:abc", False), ("true", "123:abc", True)],
 )
-def test_a_chat_is_on_when_its_token_is_set_unless_said_otherwise(tmp_path, name, variable, enabled, token, expected):
+def test_a_chat_is_enabled_by_its_token_unless_configured_otherwise(tmp_path, name, variable, enabled, token, expected):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": enabled, variable: token})
 
     assert is_enabled(loaded, name) is expected
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_a_chat_that_is_switched_on_without_a_token_is_told_of(tmp_path, name):
+def test_a_chat_that_is_enabled_without_a_token_is_reported(tmp_path, name):
     loaded = load(tmp_path, **{f"EASEL_{name.upper()}__ENABLED": "true"})
 
     with pytest.raises(StartupError, match=TOKENS[name]):
@@ -67,20 +67,20 @@ def test_the_webhooks_secret_is_no_setting(tmp_path):
     assert "hush" not in repr(loaded)
 
 
-async def test_a_house_forgets_people_and_stops_what_runs_for_them(tmp_path):
+async def test_forgetting_a_person_stops_their_running_jobs(tmp_path):
     loaded = load(tmp_path)
     with DataLock(tmp_path) as lock:
-        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as house:
-            ann = await house.usecases.people.identify_account("discord", "1", "Ann")
+        async with open_application(loaded, secret=lock.secret, engines="tests.inference.engines:build") as application:
+            ann = await application.usecases.people.identify_account("discord", "1", "Ann")
             request = Request(
                 origin=make_origin(platform="discord"),
                 command="imagine",
                 options={"prompt": "a fox"},
                 wants_delivery=True,
             )
-            await house.usecases.jobs.submit(ann, request)
-            await house.usecases.people.forget_person(ann)
-            history, _ = await house.usecases.jobs.list_tickets(ann)
+            await application.usecases.jobs.submit(ann, request)
+            await application.usecases.people.forget_person(ann)
+            history, _ = await application.usecases.jobs.list_tickets(ann)
 
             assert history == []
-            assert await house.storage.ledger.find_imbalances() == []
+            assert await application.storage.ledger.find_imbalances() == []

@@ -1,4 +1,4 @@
-"""Settings as the composition root loads them, old names included."""
+"""Settings as the composition root loads them, including old names."""
 
 import dataclasses
 import tomllib

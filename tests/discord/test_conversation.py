@@ -228,6 +228,7 @@ async def test_a_photo_that_discord_hides_from_bots_is_asked_about_by_the_menu(
     await ann.submit(opened, "what is it?")
     answer = await ann.finished(2)
 
+    assert opened.modal is not None
     assert opened.modal["components"][0]["label"] == "Your question"
     assert texts.ASK_ABOUT in hint.content
     assert "It is what is it?" in answer.content

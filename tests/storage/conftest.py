@@ -11,14 +11,14 @@ SETTINGS = StorageSettings(min_free_mb=0, busy_timeout_ms=200)
 
 @pytest.fixture(autouse=True)
 def logged():
-    """The log events of the test, as dicts; nothing is rendered."""
+    """The log events of the test, as dicts."""
     with capture_logs() as events:
         yield events
 
 
 @pytest.fixture(scope="session")
 def fresh_database(tmp_path_factory):
-    """An empty database with all tables; copying it is quicker than migrating each time."""
+    """An empty database with all tables; copying it is faster than migrating each time."""
     folder = tmp_path_factory.mktemp("fresh")
 
     async def make() -> None:

@@ -1,4 +1,4 @@
-"""Values to give to the storage; each takes overrides."""
+"""Factories for values; each accepts overrides."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ async def accept(storage, person: Person, count: int = 1, **overrides: Any) -> l
 
 
 async def claim(storage, **overrides: Any) -> Any:
-    """A job, or None when nothing can run."""
+    """A job; None: nothing can run."""
     rules = {"max_running": 2, "lease_s": 60.0, "swap_wait_s": 0.0, "only": None}
     rules.update({name: overrides.pop(name) for name in list(overrides) if name in rules})
     return await storage.jobs.claim_job(make_offer(**overrides), **rules)

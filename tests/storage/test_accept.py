@@ -47,7 +47,7 @@ async def test_the_same_request_twice_is_one_job(storage, ann):
     assert (await usage(storage, ann)).reserved == 2.0
 
 
-async def test_thirty_copies_of_a_request_at_once_are_one_job(storage, ann):
+async def test_thirty_concurrent_copies_of_a_request_are_one_job(storage, ann):
     key = RequestKey("api:k:1", "hash")
     asked = [storage.jobs.accept_jobs([make_new_job(ann)], key=key, limits=Limits()) for _ in range(30)]
     answers = await asyncio.gather(*asked)
@@ -89,7 +89,7 @@ async def test_a_batch_is_replayed_in_its_order(storage, ann):
     assert list(again.jobs) == jobs
 
 
-async def test_all_jobs_are_taken_or_none(storage, ann):
+async def test_all_jobs_are_accepted_or_none(storage, ann):
     with pytest.raises(QuotaExceeded):
         await accept(storage, ann, 3, cost=2.0, limits=Limits(daily_s=5.0))
 
@@ -171,7 +171,7 @@ async def test_a_person_may_have_only_so_many_unfinished_jobs(storage, ann, ben)
     await accept(storage, ben, limits=limits)
 
 
-async def test_the_house_has_only_so_many_places(storage, ann, ben):
+async def test_the_total_number_of_queued_jobs_is_limited(storage, ann, ben):
     limits = Limits(total_queued=2)
     await accept(storage, ann, 2, limits=limits)
 

@@ -12,7 +12,7 @@ TWO = {"models": frozenset({"fox", "owl"}), "loaded": frozenset({"owl"})}
 
 
 async def start_and_end(storage, count, **overrides):
-    """The owners of the next jobs, each rendered before the next is claimed."""
+    """The owners of the next jobs; each is rendered before the next is claimed."""
     owners = []
     for _ in range(count):
         job = await claim(storage, **overrides)
@@ -46,7 +46,7 @@ async def test_one_person_is_served_in_the_order_of_asking(storage, ann):
     assert [job.id for job in claimed] == [job.id for job in jobs]
 
 
-async def test_many_claims_at_once_get_different_jobs(storage, ann):
+async def test_concurrent_claims_get_different_jobs(storage, ann):
     await accept(storage, ann, 40)
     claimed = await asyncio.gather(*(claim(storage, max_running=99) for _ in range(50)))
 
@@ -54,7 +54,7 @@ async def test_many_claims_at_once_get_different_jobs(storage, ann):
     assert len(ids) == len(set(ids)) == 40
 
 
-async def test_nobody_waits_behind_two_thousand_jobs_of_one_person(storage, ann):
+async def test_others_do_not_wait_behind_two_thousand_jobs_of_one_person(storage, ann):
     for _ in range(20):
         await accept(storage, ann, 100)
     others = await people(storage, 10)
@@ -242,7 +242,7 @@ async def test_a_return_keeps_what_was_used_but_never_more_than_the_charge(stora
     assert (await claim(storage, max_running=9)).owner == second.owner
 
 
-async def test_the_queue_view_tells_what_stands_before_a_job(storage, ann, ben):
+async def test_the_queue_view_shows_the_jobs_ahead(storage, ann, ben):
     await accept(storage, ann, 3, estimate_s=2.0)
     [mine] = await accept(storage, ann, estimate_s=6.0)
     await accept(storage, ben, 2, space="elsewhere", estimate_s=2.0)
@@ -257,7 +257,7 @@ async def test_the_queue_view_tells_what_stands_before_a_job(storage, ann, ben):
     assert await storage.jobs.queue_view(running.id) is None
 
 
-async def test_the_queue_view_tells_how_many_jobs_of_the_person_run(storage, ann, ben):
+async def test_the_queue_view_shows_the_persons_running_jobs(storage, ann, ben):
     jobs = await accept(storage, ann, 3)
     await accept(storage, ben)
     for _ in range(3):
@@ -318,8 +318,8 @@ async def test_a_job_that_must_run_alone_is_waited_for_though_its_model_is_full(
     assert await claim(storage, **full) is None
 
 
-async def test_nobody_starves_where_eight_share_a_device(storage, ann):
-    """One person has 200 long jobs, then come 50 with a short one each. Who shares passes is charged a part."""
+async def test_no_job_starves_with_eight_on_one_device(storage, ann):
+    """One person has 200 long jobs, then 50 people submit a short one each. Shared passes are charged in parts."""
     await accept(storage, ann, 200, estimate_s=8.0)
     light = await people(storage, 50)
     for person in light:

@@ -1,4 +1,4 @@
-"""The writer: what it promises when operations fail, callers vanish, and others hold the lock."""
+"""The writer's guarantees when operations fail, callers are cancelled, and others hold the lock."""
 
 import asyncio
 import random
@@ -19,7 +19,7 @@ from tests.storage.factories import PLENTY, accept, claim, make_new_job, render
 
 @pytest.fixture
 async def database(tmp_path):
-    """A bare one, with a table of numbers."""
+    """A database with only a table of numbers."""
     database = Database(SqliteDialect(database_url("", tmp_path), busy_timeout_ms=200, readers=3))
     async with database.running():
         await database.run_write(lambda tx: tx.execute(text("CREATE TABLE number (value INTEGER UNIQUE)")).rowcount)
@@ -180,7 +180,7 @@ async def test_a_lock_held_by_another_process_is_named_and_outlived(storage, ann
 
 
 async def set_max_pages(storage, pages):
-    """Let the database grow no further, as a full disk would; the number of pages it has."""
+    """Stop the database from growing, like a full disk; returns its number of pages."""
     database = storage.jobs._database
 
     def limit(tx):

@@ -1,4 +1,4 @@
-"""How a running or waiting job comes to an end, and what is left behind."""
+"""How queued and running jobs end, with all effects."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ async def test_a_rendered_job_is_captured_and_kept_for_delivery(storage, ann):
     assert await usage(storage, ann) == (2.0, 0.0)
 
 
-async def test_a_job_that_wants_no_delivery_is_delivered_at_once(storage, ann):
+async def test_a_job_that_wants_no_delivery_is_delivered_immediately(storage, ann):
     await accept(storage, ann, wants_delivery=False)
     done = await render(storage, await claim(storage))
 
@@ -76,7 +76,7 @@ async def test_the_result_of_a_lost_claim_is_discarded(storage, ann):
     assert await storage.ledger.find_imbalances() == []
 
 
-async def test_of_many_endings_at_once_one_counts(storage, ann):
+async def test_of_many_concurrent_endings_one_counts(storage, ann):
     await accept(storage, ann)
     job = await claim(storage)
     endings = [render(storage, job), render(storage, job), requeue(storage, job)]
@@ -87,7 +87,7 @@ async def test_of_many_endings_at_once_one_counts(storage, ann):
     assert await storage.ledger.find_imbalances() == []
 
 
-async def test_a_queued_job_is_cancelled_at_once_and_twice_is_once(storage, ann):
+async def test_a_queued_job_is_cancelled_immediately_and_idempotently(storage, ann):
     [job] = await accept(storage, ann)
     first = await storage.jobs.request_cancel(job.id, ann.id)
     second = await storage.jobs.request_cancel(job.id, ann.id)
@@ -98,7 +98,7 @@ async def test_a_queued_job_is_cancelled_at_once_and_twice_is_once(storage, ann)
     assert await claim(storage) is None
 
 
-async def test_a_running_job_is_asked_to_stop_and_its_device_hears_of_it(storage, ann):
+async def test_cancelling_a_running_job_is_reported_to_its_device(storage, ann):
     await accept(storage, ann)
     job = await claim(storage)
     asked = await storage.jobs.request_cancel(job.id, ann.id)
@@ -138,7 +138,7 @@ async def test_an_ended_job_cannot_be_cancelled(storage, ann):
     assert refused.value.state == "delivered"
 
 
-async def test_a_queued_job_whose_model_cannot_be_had_fails_with_a_refund(storage, ann):
+async def test_a_queued_job_whose_model_is_unavailable_fails_with_a_refund(storage, ann):
     [job] = await accept(storage, ann)
     failed = await storage.jobs.fail_queued(job.id, WRONG)
 

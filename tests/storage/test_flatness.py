@@ -1,4 +1,4 @@
-"""Claiming costs the same with ten and with a hundred thousand queued jobs."""
+"""The cost of a claim does not depend on the number of queued jobs."""
 
 import statistics
 import time
@@ -30,7 +30,7 @@ def engine(tmp_path, fresh_database):
 
 
 def fill(engine: Engine, count: int, persons: int, spaces: int) -> None:
-    """Queued jobs, spread evenly; written in bulk, because only what they cost later matters here."""
+    """Insert evenly distributed queued jobs in bulk; only later claims are measured."""
     now = utcnow()
     people = [f"p{number}" for number in range(persons)]
     place_of = {name: f"s{number % spaces}" for number, name in enumerate(people)}
@@ -66,7 +66,7 @@ def wish(models: tuple[str, ...] = MODELS, warm: tuple[str, ...] = ("owl",), max
 
 
 def claim_ms(engine: Engine, claim: ClaimJob) -> float:
-    """The median of ten claims, without the commit, which costs what the disk costs."""
+    """The median time of ten claims, without the commit, which depends on the disk."""
     times = []
     with engine.connect() as tx, tx.begin():
         claim(tx)
@@ -90,7 +90,7 @@ def test_a_claim_costs_the_same_however_long_the_queue(engine, tmp_path, persons
     assert long < 5 * short + 2
 
 
-def test_finding_that_nothing_can_run_is_quick_too(engine):
+def test_a_claim_without_runnable_jobs_is_also_quick(engine):
     fill(engine, MANY, 1000, 10)
 
     assert claim_ms(engine, wish(models=("elk", "bat"))) < 250

@@ -41,7 +41,7 @@ async def test_events_outlive_the_process(data_dir):
         assert await storage.inbox.save_event("discord", "interaction:1", {}) is False
 
 
-async def test_what_a_handled_event_said_is_dropped(storage, data_dir):
+async def test_the_body_of_a_handled_event_is_dropped(storage, data_dir):
     await storage.inbox.save_event("telegram", "1", {"text": "a very private wish"})
     await storage.inbox.mark_done("telegram", "1")
     await storage.maintenance.backup(data_dir / "copy.db")

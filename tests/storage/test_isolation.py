@@ -1,4 +1,4 @@
-"""What belongs to one person is to another as if it did not exist."""
+"""Data of one person is invisible to another."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.storage.factories import accept, claim, make_media, make_picture, ren
 
 @pytest.fixture
 async def belongings(storage, ann):
-    """Ann's finished job with a picture that she uploaded and one that was made."""
+    """Ann's finished job with an uploaded image and a generated one."""
     uploaded = await storage.media.add_upload(ann.id, make_media(), width=8, height=8, parameters={"prompt": "secret"})
     made = await storage.media.write_file(make_media(b"made"))
     await accept(storage, ann, images=(ImageRef(uploaded.id),), search_text="secret fox")
@@ -36,7 +36,7 @@ async def test_history_and_search_show_only_ones_own(storage, belongings, ann, b
     assert (theirs, more) == ([], None)
 
 
-async def test_history_does_not_go_on_from_a_job_of_others(storage, belongings, ben):
+async def test_history_does_not_continue_from_a_job_of_others(storage, belongings, ben):
     job, *_ = belongings
     await accept(storage, ben)
 
@@ -53,7 +53,7 @@ async def test_pictures_of_others_are_not_found(storage, belongings, ben):
             await storage.media.read_media(media_id, ben.id)
 
 
-async def test_equal_bytes_do_not_tell_what_anothers_file_said(storage, belongings, ben):
+async def test_equal_bytes_do_not_reveal_the_parameters_of_anothers_file(storage, belongings, ben):
     theirs = await storage.media.add_upload(ben.id, make_media(), width=8, height=8, parameters=None)
 
     assert (await storage.media.get_image(theirs.id, ben.id)).parameters is None

@@ -1,4 +1,4 @@
-"""Any order of events leaves the books exact: a model of the queue beside the real one."""
+"""The ledger stays exact in any order of events: a model of the queue, compared with the real one."""
 
 import asyncio
 import contextlib
@@ -106,7 +106,7 @@ class Queue(RuleBasedStateMachine):
         self.settled(job, self.run(requeue(self.storage, job, **why)))
 
     def settled(self, claimed: Job, after: Job | None) -> None:
-        """Only the present claim may move a job; whatever was lost before changes nothing."""
+        """Only the current claim may change a job; lost claims change nothing."""
         if claimed.id in self.erased:
             assert after is None or (after.state == JobState.CANCELLED and not after.options)
             return
@@ -181,7 +181,7 @@ class Queue(RuleBasedStateMachine):
 
 
 def _may_become(before: JobState, after: JobState) -> bool:
-    """By the table's moves, one or more of which happened since."""
+    """Whether the state is reachable by allowed transitions."""
     seen, open_states = set(), {before}
     while open_states:
         seen |= open_states

@@ -28,7 +28,7 @@ def edit(data_dir, statement):
         connection.execute(statement)
 
 
-async def test_a_sound_database_has_no_problems(storage, busy_house):
+async def test_a_consistent_database_has_no_problems(storage, busy_house):
     assert await storage.maintenance.check() == []
 
 

@@ -21,7 +21,7 @@ def files_in(data_dir):
 
 
 def grow_old(data_dir, age_s=7200.0):
-    """Make all files look as if written long ago."""
+    """Make all files look old."""
     then = time.time() - age_s
     for path in (data_dir / "media").rglob("*"):
         os.utime(path, (then, then))
@@ -32,7 +32,7 @@ async def upload(storage, person, data=b"a fox", parameters=None):
 
 
 async def make_result_picture(storage, person, data):
-    """The id of a picture that a job of the person's made, and the job."""
+    """The id of a generated image of the person, and its job."""
     media_id = await storage.media.write_file(make_media(data))
     await accept(storage, person)
     job = await render(storage, await claim(storage), media=(make_picture(media_id, size=len(data)),))
@@ -70,7 +70,7 @@ async def test_the_same_bytes_are_one_file_of_two_owners(storage, ann, ben, data
     assert await storage.media.read_media(mine.id, ben.id) == make_media()
 
 
-async def test_many_equal_uploads_at_once_leave_one_whole_file(storage, ann, data_dir):
+async def test_concurrent_equal_uploads_leave_one_complete_file(storage, ann, data_dir):
     pictures = await asyncio.gather(*(upload(storage, ann, b"x" * 100_000) for _ in range(20)))
 
     assert len({picture.id for picture in pictures}) == len(files_in(data_dir)) == 1
@@ -95,7 +95,7 @@ async def test_a_picture_whose_file_is_lost_is_not_found(storage, ann, data_dir)
         await storage.media.read_media(added.id, ann.id)
 
 
-async def test_a_damaged_file_is_written_anew(storage, ann, data_dir):
+async def test_a_damaged_file_is_rewritten(storage, ann, data_dir):
     added = await upload(storage, ann)
     next((data_dir / "media").rglob("*.png")).write_bytes(b"a")
     await upload(storage, ann)
@@ -150,7 +150,7 @@ async def test_an_upload_that_a_job_uses_is_kept_for_its_owner_only(storage, ann
         await storage.media.read_media(added.id, ben.id)
 
 
-async def test_uploading_again_starts_the_time_anew(storage, ann):
+async def test_uploading_again_renews_the_age(storage, ann):
     added = await upload(storage, ann)
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=20)):
         await upload(storage, ann)
@@ -225,7 +225,7 @@ async def test_old_files_with_owners_stay(storage, ann, data_dir):
     assert await storage.media.read_media(added.id, ann.id) == make_media()
 
 
-async def test_uploads_and_sweeps_at_once_never_lose_a_file_that_has_an_owner(storage, ann, data_dir):
+async def test_concurrent_uploads_and_sweeps_never_lose_a_file_with_an_owner(storage, ann, data_dir):
     async def sweep_often():
         for _ in range(15):
             await storage.media.sweep(unused_s=0.0, keep_days=0, max_gb=0.0)

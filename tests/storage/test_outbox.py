@@ -13,7 +13,7 @@ async def due_kinds(storage):
 
 @pytest.fixture
 async def asked(storage, ann):
-    """A job of a chat, just accepted."""
+    """A newly accepted job from a chat."""
     [job] = await accept(storage, ann, wants_delivery=True)
     return job
 
@@ -34,7 +34,7 @@ async def test_a_job_that_came_by_the_page_owes_no_message(storage, ann):
     assert await storage.outbox.next_due_s() is None
 
 
-async def test_a_result_waits_for_its_placeholder_and_knows_where_it_stands(storage, asked):
+async def test_a_result_waits_for_its_placeholder_and_has_its_message_ref(storage, asked):
     await render(storage, await claim(storage))
     [placeholder] = await storage.outbox.due_deliveries()
     await storage.outbox.mark_sent(placeholder, "message 5")
@@ -101,7 +101,7 @@ async def test_an_undeliverable_result_stays_rendered_and_is_found_in_history(st
 
 
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "cannot be had", "interrupted too often"])
-async def test_every_ending_is_told_to_the_chat(storage, asked, ann, ending):
+async def test_every_ending_is_announced_in_the_chat(storage, asked, ann, ending):
     error = JobError(code="engine_failed", message="It went wrong.")
     if ending == "cancelled":
         await storage.jobs.request_cancel(asked.id, ann.id)
@@ -170,7 +170,7 @@ async def test_what_was_not_confirmed_leads_nowhere(storage, asked):
     assert await storage.outbox.find_job("discord", "7:1") is None
 
 
-async def test_open_jobs_whose_placeholder_stands_are_followed(storage, ann):
+async def test_open_jobs_with_a_sent_placeholder_are_watched(storage, ann):
     waiting, running, ended, unplaced = await accept(storage, ann, 4, wants_delivery=True)
     first, second, third, _ = await storage.outbox.due_deliveries()
     for delivery in (first, second, third):

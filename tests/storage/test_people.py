@@ -25,7 +25,7 @@ async def test_an_account_is_one_person_on_each_platform(storage):
     assert not first.is_admin
 
 
-async def test_many_first_contacts_at_once_make_one_person(storage):
+async def test_concurrent_first_contacts_make_one_person(storage):
     people = await asyncio.gather(*(storage.people.identify_account("discord", "9", "Ann") for _ in range(20)))
 
     assert len({person.id for person in people}) == 1
@@ -38,7 +38,7 @@ async def test_a_person_is_called_what_they_call_themselves_now(storage):
     assert (after.id, after.name) == (before.id, "Anna")
 
 
-async def test_a_display_name_opens_nobody_elses_door(storage):
+async def test_a_display_name_gives_no_access_to_another_person(storage):
     named = await storage.people.person_named("boss")
     impostor = await storage.people.identify_account("telegram", "666", "boss")
 

@@ -1,4 +1,4 @@
-"""One's own data: a copy of it, taking one job away, and being forgotten, with books that stay balanced."""
+"""Personal data: export, erasing a job, and forgetting a person, with a ledger that stays balanced."""
 
 import asyncio
 import json
@@ -21,14 +21,14 @@ async def upload(storage, owner, data=b"a photo"):
 
 
 async def ask(storage, owner, **overrides):
-    """A job of a chat about a secret."""
+    """A job from a chat with a secret prompt."""
     plain = {"options": {"prompt": SECRET}, "search_text": SECRET, "wants_delivery": True}
     [job] = await accept(storage, owner, **{**plain, **overrides})
     return job
 
 
 async def finish(storage, job, data=b"a picture"):
-    """Claim and render it, with one picture."""
+    """Claim it and save a result with one image."""
     running = await claim(storage, only=frozenset({job.id}))
     made = await storage.media.write_file(make_media(data))
     picture = make_picture(made, alt=SECRET)
@@ -99,7 +99,7 @@ async def test_somebody_elses_job_cannot_be_deleted(storage, ann, ben):
     assert (await storage.jobs.get_job(job.id, ann.id)).state == JobState.QUEUED
 
 
-async def test_deleting_a_queued_job_cancels_it_and_tells_nobody(storage, ann):
+async def test_deleting_a_queued_job_cancels_it_without_a_message(storage, ann):
     job = await ask(storage, ann)
     await storage.privacy.erase_job(job.id, ann.id)
 
@@ -160,7 +160,7 @@ async def test_a_picture_that_was_shared_stays_with_the_other_person(storage, an
         await storage.media.get_image(made, ann.id)
 
 
-async def test_sharing_tells_nothing_of_what_the_upload_said_of_itself(storage, ann, ben):
+async def test_sharing_does_not_reveal_the_parameters_of_the_upload(storage, ann, ben):
     photo = await storage.media.add_upload(ann.id, make_media(), width=8, height=8, parameters={"prompt": SECRET})
     shared = await storage.media.share(photo.id, ben.id)
 
@@ -186,7 +186,7 @@ async def test_an_erased_job_is_no_answer_to_a_replay(storage, ann):
 
 
 async def settled(storage, person):
-    """A person with some of everything: uploads, a shared picture, settings, a key, jobs in every state."""
+    """A person with data of every kind: uploads, a shared image, settings, a key, jobs in every state."""
     photo = await upload(storage, person, b"a photo of " + person.name.encode())
     done = await ask(storage, person, images=(ImageRef(photo.id),), space=f"dm-{person.name}")
     await finish(storage, done, b"made for " + person.name.encode())
@@ -232,7 +232,7 @@ async def test_a_running_job_of_a_forgotten_person_brings_nothing_back(storage, 
     await assert_sound(storage)
 
 
-async def test_nothing_is_accepted_any_more_from_whoever_was_forgotten(storage, ann):
+async def test_nothing_is_accepted_from_a_forgotten_person(storage, ann):
     await storage.privacy.forget_person(ann.id)
 
     with pytest.raises(NotFound):
@@ -254,7 +254,7 @@ async def test_asking_while_being_forgotten_leaves_nothing(storage, ann):
     await assert_sound(storage)
 
 
-async def test_forgetting_many_jobs_takes_several_steps(storage, ann, monkeypatch):
+async def test_many_jobs_are_forgotten_in_several_steps(storage, ann, monkeypatch):
     monkeypatch.setattr("storage.privacy.CHUNK", 3)
     await accept(storage, ann, 10)
     await storage.privacy.forget_person(ann.id)
@@ -303,7 +303,7 @@ async def test_a_copy_that_must_be_small_says_which_pictures_it_leaves_out(stora
     assert (len(names), len(rows["pictures_left_out"])) == (2, 2)
 
 
-async def test_copies_that_nobody_fetched_go_after_a_day(storage, ann):
+async def test_exports_are_deleted_after_a_day(storage, ann):
     old, fresh = [await storage.privacy.export_person(ann.id) for _ in range(2)]
     yesterday = time.time() - 90_000
     os.utime(old, (yesterday, yesterday))

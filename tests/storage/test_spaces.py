@@ -1,4 +1,4 @@
-"""What the admins of a space chose is kept."""
+"""Policies of spaces are stored."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from storage.sqlite import SqliteDialect
 from tests.storage.factories import accept
 
 
-async def test_a_space_that_nobody_heard_of_has_chosen_nothing(storage):
+async def test_an_unknown_space_has_no_policy(storage):
     assert await storage.spaces.get_policy("discord", "1") == SpacePolicy()
 
 

@@ -1,4 +1,4 @@
-"""Opening a database: fresh, old, newer, damaged, somebody else's."""
+"""Opening a database: new, old, newer, damaged, of another program."""
 
 import asyncio
 import sqlite3
@@ -92,7 +92,7 @@ async def test_a_fresh_data_directory_is_made(tmp_path):
     assert (tmp_path / "new" / "easel" / "easel.db").exists()
 
 
-async def test_two_that_start_at_once_both_find_the_tables(tmp_path):
+async def test_two_concurrent_starts_both_find_the_tables(tmp_path):
     await asyncio.gather(*(opening(tmp_path, busy_timeout_ms=10_000) for _ in range(4)))
 
     await opening(tmp_path)

@@ -271,7 +271,7 @@ async def test_one_machine_has_one_poller_for_a_token(own_app, tmp_path_factory)
     from adapters.telegram import TelegramAdapter
 
     await own_app.open()
-    rival = TelegramAdapter(own_app.settings, own_app.surroundings)
+    rival = TelegramAdapter(own_app.settings, own_app.adapter_context)
     waiting = asyncio.create_task(rival.serve())
     said = await own_app.until(lambda: [line for line in own_app.announcements if "another Easel" in line])
     waiting.cancel()

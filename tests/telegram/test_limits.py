@@ -77,10 +77,10 @@ def drive(pace, clock, floods, chats, seconds, *, progress=True):
                 wait_s = pace.reserve(chat, "next")
                 due[chat] = clock.now + wait_s
                 if wait_s == 0:
-                    assert floods.take(chat, "sendMessage") == 0
+                    assert floods.check(chat, "sendMessage") == 0
                     said[chat] += 1
             if progress and pace.try_progress(chat):
-                assert floods.take(chat, "editMessageText") == 0
+                assert floods.check(chat, "editMessageText") == 0
         clock.now += 0.05
     return said
 

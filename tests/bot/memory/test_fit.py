@@ -1,4 +1,4 @@
-"""What would run on which machine, by the presets' own figures."""
+"""Which presets run on which machines."""
 
 from dataclasses import replace
 
@@ -66,7 +66,7 @@ def test_what_is_short_is_named():
     assert recommend_presets(PRESETS.values(), machine(24, disk_gb=1)) == {"image": None, "vision": None}
 
 
-def test_the_cpu_takes_longer_and_turns_take_longer():
+def test_the_cpu_is_slower_and_offloading_is_slower():
     turbo = PRESETS["sd-turbo"]
     assert estimate_fit(turbo, machine(0)).seconds > 5 * estimate_fit(turbo, machine(6)).seconds
     assert estimate_fit(PRESETS["sdxl"], machine(8)).seconds > estimate_fit(PRESETS["sdxl"], machine(12)).seconds
@@ -86,13 +86,13 @@ def test_a_model_whose_weights_would_crawl_is_no_advice():
     assert recommend_presets(PRESETS.values(), machine(8))["image"] != "flux2-klein-4b"
 
 
-def test_what_a_place_costs_is_told():
+def test_the_drawbacks_of_a_placement_are_reported():
     assert estimate_fit(PRESETS["sdxl"], machine(12)).notes == ()
     assert len(estimate_fit(PRESETS["sdxl"], machine(8)).notes) == 2
     assert estimate_fit(PRESETS["sd-turbo"], machine(0)).notes == ()
 
 
-def test_eight_bits_make_room_where_they_can_be_had():
+def test_eight_bit_weights_save_memory_where_supported():
     turbo = PRESETS["z-image-turbo"]
 
     assert estimate_fit(turbo, replace(machine(12), can_quantize=True)).is_group_offloaded is False

@@ -1,4 +1,4 @@
-"""Where parts of models live: the presets' pairs in the usual amounts of memory, and what holds for any model."""
+"""Placement plans: pairs of presets in common amounts of memory, and properties of any model."""
 
 from itertools import product
 
@@ -45,7 +45,7 @@ def places(plan):
 
 @pytest.mark.parametrize("can_quantize", [False, True])
 @pytest.mark.parametrize(("image", "vision", "gb"), list(product(IMAGE, VISION, BUDGETS)))
-def test_every_pair_of_presets_is_had_on_every_card(image, vision, gb, can_quantize):
+def test_every_pair_of_presets_runs_on_every_card(image, vision, gb, can_quantize):
     room = card(gb, can_quantize=can_quantize)
 
     seating = plan_together([wanted(image), wanted(vision)], room)
@@ -159,7 +159,7 @@ def test_all_weights_that_can_be_are_shrunk_where_the_owner_says_so():
 # ---------------------------------------------------------------- other devices
 
 
-def test_on_the_cpu_the_better_format_is_taken_that_main_memory_holds():
+def test_on_the_cpu_the_best_format_that_fits_in_ram_is_used():
     model = model_requirements(PRESETS["blip2-flan-t5-xl"], has_accelerator=False)
 
     assert best_plan(model, MemoryBudget(kind="cpu", ram_mb=32 * GB)).format == "float32"
@@ -178,7 +178,7 @@ def test_too_little_main_memory_to_load_it_is_no_plan():
     assert best_plan(wanted("flux2-klein-4b"), card(24, ram_gb=12)) is None
 
 
-def test_unknown_memory_is_taken_for_enough():
+def test_unknown_memory_is_assumed_sufficient():
     assert best_plan(wanted("flux2-klein-4b"), MemoryBudget(kind="cuda")).is_fully_resident
 
 
@@ -241,7 +241,7 @@ def pairs(draw):
 
 @given(pairs(), ROOMS)
 @settings(max_examples=150, deadline=None)
-def test_what_is_kept_together_never_takes_more_than_there_is(pair, room):
+def test_models_loaded_together_never_exceed_the_memory(pair, room):
     seating = plan_together(pair, room)
 
     assert fit_together(seating.plans, room)
@@ -280,7 +280,7 @@ def test_what_fits_whole_is_left_whole(model, room):
 
 @given(pairs(), ROOMS)
 @settings(max_examples=100, deadline=None)
-def test_a_model_that_can_be_had_is_seated_or_loaded_when_asked_for(pair, room):
+def test_a_model_that_fits_is_placed_or_loaded_on_request(pair, room):
     seating = plan_together(pair, room)
 
     assert {one.model for one in seating.plans} | set(seating.unloaded) == {"one", "two"}

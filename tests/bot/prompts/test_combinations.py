@@ -19,11 +19,11 @@ from bot.prompts.combinations import expand_combinations
         ("{a|b", ["{a|b"]),
     ],
 )
-def test_a_prompt_stands_for_all_its_combinations_in_order(prompt, all_of_them):
+def test_a_prompt_expands_to_all_combinations_in_order(prompt, all_of_them):
     assert expand_combinations(prompt) == all_of_them
 
 
-def test_64_combinations_are_taken():
+def test_64_combinations_are_accepted():
     assert len(expand_combinations("{a|b|c|d}" * 3)) == 64
 
 

@@ -1,4 +1,4 @@
-"""The grammar of prompts: weights, breaks, LoRAs."""
+"""The prompt syntax: weights, breaks, LoRAs."""
 
 import pytest
 from hypothesis import given
@@ -40,7 +40,7 @@ def test_emphasis_multiplies_the_weight_of_what_it_holds(prompt, expected):
 
 
 @pytest.mark.parametrize("prompt", ["a cat :)", "(a cat", "a ] cat", "cat:1.3)", "([cat"])
-def test_a_bracket_without_a_partner_stands_for_itself(prompt):
+def test_an_unmatched_bracket_is_literal(prompt):
     assert weighed(prompt) == [(prompt, 1)]
 
 
@@ -83,7 +83,7 @@ def test_brackets_cannot_hide_a_word():
     ("prompt", "is_so"),
     [("a cat", False), ("(cat)", True), ("a BREAK b", True), (r"\(cat\)", False), ("<lora:ink:1> cat", False)],
 )
-def test_weights_are_told_from_words(prompt, is_so):
+def test_weights_are_distinguished_from_text(prompt, is_so):
     assert has_weights(prompt) is is_so
 
 

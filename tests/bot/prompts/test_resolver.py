@@ -1,4 +1,4 @@
-"""What prompts come to when a job is accepted: styles, wildcards, LoRAs, learned words."""
+"""Resolving prompts: styles, wildcards, LoRAs, textual inversions."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ async def test_a_style_without_a_place_comes_after_the_prompt(wording, name):
     assert made["prompt"] == "a fox, pixel art"
 
 
-async def test_a_model_that_takes_no_negative_prompt_gets_none_from_a_style(wording):
+async def test_a_model_without_negative_prompts_gets_none_from_a_style(wording):
     model = replace(SD15, takes_negative=False)
 
     assert (await wording.resolve(options("a fox", style="ink"), model))["negative_prompt"] == ""
@@ -110,7 +110,7 @@ async def test_each_picture_draws_with_its_own_seed(wording):
     assert len(set(alone)) > 1
 
 
-async def test_seeds_begin_anew_after_the_last(wording):
+async def test_seeds_wrap_around_after_the_last(wording):
     made = await wording.resolve(options("a __animal__", seed=MAX_SEED, count=2), SD15)
 
     assert (made.get("prompts") or [made["prompt"]] * 2)[1] == (
@@ -126,7 +126,7 @@ async def test_negative_prompts_and_styles_may_hold_wildcards(wording):
     assert "__" not in made["prompt"] + made["negative_prompt"]
 
 
-async def test_an_unknown_wildcard_names_the_option_it_stands_in(wording):
+async def test_an_unknown_wildcard_is_reported_with_its_option(wording):
     error = await refusal(wording, "a fox", negative_prompt="__animals__")
 
     assert (error.option, error.problem) == ("negative_prompt", "wildcard")
@@ -202,7 +202,7 @@ async def test_a_drawn_line_may_name_a_lora(wording):
     assert [one.name for one in await wording.addons_used(made, SD15)] == ["film"]
 
 
-async def test_a_lora_that_was_taken_away_since_is_told(wording):
+async def test_a_lora_that_was_removed_since_is_reported(wording):
     with pytest.raises(InvalidOption):
         await replace(wording, list_addons=list).addons_used(options("a fox <lora:film:1>"), SD15)
 

@@ -1,4 +1,4 @@
-"""Wildcards are drawn from files of the data directory, by the seed."""
+"""Wildcards are drawn from files in the data directory, determined by the seed."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_each_wildcard_of_a_prompt_is_drawn_for_itself(folder):
     assert any(first != second for first, second in made)
 
 
-def test_files_may_lie_in_folders_and_names_are_read_in_any_case(folder):
+def test_files_may_be_in_subfolders_and_names_are_case_insensitive(folder):
     assert expand_wildcards("__LOOK/hair_color__ hair", 1, folder.read_lines) == "red hair"
     assert "look/hair_color" in folder.list_names()
 

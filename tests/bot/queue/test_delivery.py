@@ -1,4 +1,4 @@
-"""The outbox against a chat that goes down, loses messages, hangs and asks for patience."""
+"""The outbox with a chat that fails, loses messages, hangs and limits rates."""
 
 import asyncio
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +13,7 @@ from bot.queue import delivery as deliver
 from bot.queue.delivery import Deliverer, back_off_s
 from bot.queue.progress import ProgressBus
 from tests.fakes import (
-    FakeMedia,
+    FakeMediaStore,
     FakeOutbox,
     FakePlatform,
     eventually,
@@ -27,11 +27,11 @@ FOX = (b"a fox",)
 
 
 class Post:
-    """A deliverer with its outbox, one chat and everything else."""
+    """A deliverer with an outbox and one chat."""
 
     def __init__(self, *platforms):
         self.outbox = FakeOutbox()
-        self.media = FakeMedia()
+        self.media = FakeMediaStore()
         self.media.files[media_id(b"a fox")] = Media(b"a fox", "image/png")
         self.events = ProgressBus()
         self.chat, *self.others = platforms or (FakePlatform(),)
@@ -54,12 +54,12 @@ class Post:
             await eventually(lambda: not self.outbox.pending)
 
     def owe_result(self, *, placed=True, **overrides):
-        """A rendered job whose placeholder stands already."""
+        """A rendered job whose placeholder was sent."""
         job = make_chat_job(state=JobState.RENDERED, result=make_result(), **overrides)
         if placed:
             self.outbox.refs[job.id] = "m0"
             self.chat.messages["m0"] = ["queued"]
-        self.outbox.owe(job, "result")
+        self.outbox.enqueue(job, "result")
         return job
 
 
@@ -80,7 +80,7 @@ def post():
 
 async def test_a_placeholder_is_placed_and_its_message_remembered(post):
     job = make_chat_job()
-    post.outbox.owe(job, "placeholder")
+    post.outbox.enqueue(job, "placeholder")
 
     await post.work_off()
 
@@ -99,8 +99,8 @@ async def test_the_placeholder_is_edited_into_the_result(post):
 
 async def test_the_placeholder_goes_before_the_result(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "result")
-    post.outbox.owe(job, "placeholder")
+    post.outbox.enqueue(job, "result")
+    post.outbox.enqueue(job, "placeholder")
 
     await post.work_off()
 
@@ -108,7 +108,7 @@ async def test_the_placeholder_goes_before_the_result(post):
 
 
 async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_it(post, monkeypatch):
-    post.outbox.owe(make_chat_job(), "placeholder")
+    post.outbox.enqueue(make_chat_job(), "placeholder")
     look = post.outbox.due_deliveries
 
     async def look_slowly(**besides):
@@ -126,8 +126,8 @@ async def test_a_look_that_began_before_a_delivery_was_recorded_does_not_repeat_
     assert [name for name, _ in post.chat.calls] == ["post_placeholder"]
 
 
-async def test_what_is_erased_while_it_is_delivered_is_not_sent_anew(post):
-    """Its person pressed Delete: the message is gone, and the result must not come again."""
+async def test_a_job_erased_during_its_delivery_is_not_sent_again(post):
+    """Its owner pressed Delete: the message is gone, and the result must not be sent again."""
     post.owe_result()
     edit = post.chat.edit_result
 
@@ -163,11 +163,11 @@ async def test_what_was_erased_since_it_was_due_is_not_shown_at_all(post, monkey
     assert [name for name, _ in post.chat.calls] == []
 
 
-async def test_a_job_that_failed_has_its_placeholder_edited_too(post):
+async def test_the_placeholder_of_a_failed_job_is_edited(post):
     job = make_chat_job(state=JobState.FAILED)
     post.outbox.refs[job.id] = "m0"
     post.chat.messages["m0"] = ["queued"]
-    post.outbox.owe(job, "result")
+    post.outbox.enqueue(job, "result")
 
     await post.work_off()
 
@@ -193,7 +193,7 @@ async def test_a_placeholder_that_was_deleted_is_replaced_by_a_new_message(post)
     assert post.outbox.delivered == [job.id]
 
 
-async def test_followers_hear_that_the_job_was_delivered(post):
+async def test_followers_are_notified_of_the_delivery(post):
     job = post.owe_result()
 
     with post.events.follow_job(job.id) as follower:
@@ -202,7 +202,7 @@ async def test_followers_hear_that_the_job_was_delivered(post):
         assert await follower.next() == (True, None)
 
 
-async def test_a_picture_that_retention_took_is_left_out(post):
+async def test_an_image_deleted_by_retention_is_left_out(post):
     post.media.files.clear()
     job = post.owe_result()
 
@@ -228,7 +228,7 @@ async def test_what_becomes_due_later_goes_out_when_woken(post):
         await eventually(lambda: post.outbox.delivered)
 
 
-async def test_no_more_than_a_few_results_are_in_memory_at_once(post):
+async def test_only_a_few_results_are_in_memory_at_the_same_time(post):
     post.chat.gates["edit_result"] = asyncio.Event()
     jobs = [post.owe_result() for _ in range(50)]
 
@@ -247,8 +247,8 @@ async def test_no_more_than_a_few_results_are_in_memory_at_once(post):
 
 async def test_a_nonce_is_stable_short_and_one_for_each_kind(post):
     job = make_chat_job()
-    first, again = post.outbox.owe(job, "result"), post.outbox.owe(job, "result", tries=7)
-    placeholder = post.outbox.owe(job, "placeholder")
+    first, again = post.outbox.enqueue(job, "result"), post.outbox.enqueue(job, "result", tries=7)
+    placeholder = post.outbox.enqueue(job, "placeholder")
 
     assert first.nonce == again.nonce != placeholder.nonce
     assert len(first.nonce) <= 25
@@ -278,7 +278,7 @@ async def test_what_the_platform_confirmed_is_recorded_however_long_it_takes(pos
     assert not post.outbox.called("schedule_retry")
 
 
-async def test_a_confirmation_that_cannot_be_recorded_is_not_repeated_at_once(post, monkeypatch):
+async def test_a_confirmation_that_cannot_be_stored_is_not_retried_immediately(post, monkeypatch):
     monkeypatch.setattr(deliver, "back_off_s", lambda tries: 60.0)
     post.owe_result()
     post.outbox.failures["mark_sent"] = [ValueError("a bug")]
@@ -294,7 +294,7 @@ async def test_a_confirmation_that_cannot_be_recorded_is_not_repeated_at_once(po
 # ---------------------------------------------------------------- trying again
 
 
-async def test_a_failed_edit_is_repeated_and_not_sent_anew(post):
+async def test_a_failed_edit_is_retried_and_not_sent_as_a_new_message(post):
     post.owe_result()
     post.chat.failures["edit_result"] = [PlatformError("502"), PlatformError("502")]
 
@@ -337,7 +337,7 @@ def test_back_off_grows_to_five_minutes_and_after_a_day_to_half_an_hour(tries, l
     assert len(set(waits)) > 100
 
 
-async def test_what_nobody_takes_is_given_up_and_found_in_history(post):
+async def test_an_undeliverable_result_is_given_up_and_stays_in_history(post):
     job = post.owe_result()
     post.chat.failures["edit_result"] = [Undeliverable("blocked")]
 
@@ -349,7 +349,7 @@ async def test_what_nobody_takes_is_given_up_and_found_in_history(post):
     assert not post.outbox.called("schedule_retry")
 
 
-async def test_whoever_blocked_the_bot_is_told_nothing_more(post):
+async def test_a_person_who_blocked_the_bot_gets_no_further_messages(post):
     job = post.owe_result()
     post.chat.failures["edit_result"] = [Undeliverable("blocked")]
     post.chat.failures["notify_undeliverable"] = [Undeliverable("blocked")]
@@ -360,10 +360,10 @@ async def test_whoever_blocked_the_bot_is_told_nothing_more(post):
     assert post.chat.messages == {"m0": ["queued"]}
 
 
-async def test_a_placeholder_that_nobody_takes_leaves_the_result_to_be_sent(post):
+async def test_the_result_is_sent_even_if_the_placeholder_is_undeliverable(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "placeholder")
-    post.outbox.owe(job, "result")
+    post.outbox.enqueue(job, "placeholder")
+    post.outbox.enqueue(job, "result")
     post.chat.failures["post_placeholder"] = [Undeliverable("no threads here")]
 
     await post.work_off()
@@ -372,7 +372,7 @@ async def test_a_placeholder_that_nobody_takes_leaves_the_result_to_be_sent(post
 
 
 def owe_after_a_day(post, *, placed=True):
-    """A result that was tried for a day, but once."""
+    """A result that was tried one time less than the limit."""
     job = post.owe_result(placed=placed)
     post.outbox.pending = {key: replace(one, tries=deliver.MAX_TRIES - 1) for key, one in post.outbox.pending.items()}
     return job
@@ -412,7 +412,7 @@ async def test_without_a_placeholder_a_result_is_sent_after_more_than_a_day(post
 
 async def test_after_a_month_more_it_is_given_up(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "result", tries=deliver.MAX_RESULT_TRIES - 1)
+    post.outbox.enqueue(job, "result", tries=deliver.MAX_RESULT_TRIES - 1)
     post.chat.failures["send_result"] = [PlatformError("502")]
 
     await post.work_off()
@@ -422,8 +422,8 @@ async def test_after_a_month_more_it_is_given_up(post):
 
 async def test_a_placeholder_is_left_out_after_a_day_and_the_result_sent(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "placeholder", tries=deliver.MAX_TRIES - 1)
-    post.outbox.owe(job, "result")
+    post.outbox.enqueue(job, "placeholder", tries=deliver.MAX_TRIES - 1)
+    post.outbox.enqueue(job, "result")
     post.chat.failures["post_placeholder"] = [PlatformError("502")]
 
     await post.work_off()
@@ -431,7 +431,7 @@ async def test_a_placeholder_is_left_out_after_a_day_and_the_result_sent(post):
     assert post.chat.messages == {"m1": [FOX]}
 
 
-def test_trying_goes_on_for_a_day_and_then_a_month(monkeypatch):
+def test_deliveries_are_retried_for_a_day_and_then_a_month(monkeypatch):
     monkeypatch.setattr(deliver.random, "uniform", lambda least, most: (least + most) / 2)
 
     assert sum(back_off_s(tries) for tries in range(deliver.MAX_TRIES)) > 24 * 3600
@@ -440,7 +440,7 @@ def test_trying_goes_on_for_a_day_and_then_a_month(monkeypatch):
 
 async def test_waits_that_a_platform_asks_for_are_no_tries(post):
     job = make_chat_job(state=JobState.RENDERED, result=make_result())
-    post.outbox.owe(job, "result", tries=deliver.MAX_TRIES - 1)
+    post.outbox.enqueue(job, "result", tries=deliver.MAX_TRIES - 1)
     post.chat.failures["send_result"] = [PlatformError("429", retry_after_s=0.0)] * 2
 
     await post.work_off()
@@ -501,7 +501,7 @@ def owe_on(post, platform, count):
         for _ in range(count)
     ]
     for job in jobs:
-        post.outbox.owe(job, "result")
+        post.outbox.enqueue(job, "result")
     return [job.id for job in jobs]
 
 
@@ -545,8 +545,8 @@ async def test_a_platform_that_is_switched_off_does_not_stop_another():
 
 @asynccontextmanager
 async def placed(post, job):
-    """The deliverer, once it placed the job's message and watches its progress."""
-    post.outbox.owe(job, "placeholder")
+    """The deliverer, after it posted the job's placeholder and follows its progress."""
+    post.outbox.enqueue(job, "placeholder")
     async with post.running() as deliverer:
         await eventually(lambda: post.events.is_watched(job.id))
         yield deliverer
@@ -557,7 +557,7 @@ def step(number):
 
 
 def end(post, job):
-    post.outbox.owe(make_chat_job(id=job.id, state=JobState.RENDERED, result=make_result()), "result")
+    post.outbox.enqueue(make_chat_job(id=job.id, state=JobState.RENDERED, result=make_result()), "result")
 
 
 async def test_progress_is_shown_in_the_placeholder(post):
@@ -570,7 +570,7 @@ async def test_progress_is_shown_in_the_placeholder(post):
 async def test_progress_is_shown_again_after_a_restart(post):
     job = make_chat_job(state=JobState.RUNNING)
     post.chat.messages["m0"] = ["queued"]
-    post.outbox.open = [replace(post.outbox.owe(job, "placeholder"), message_ref="m0")]
+    post.outbox.open = [replace(post.outbox.enqueue(job, "placeholder"), message_ref="m0")]
     post.outbox.pending.clear()
     post.outbox.refs[job.id] = "m0"
     async with post.running() as deliverer:
@@ -588,7 +588,7 @@ async def test_progress_is_shown_again_after_a_restart(post):
 @pytest.mark.parametrize("trouble", ["the database", "another platform", "no message"])
 async def test_progress_that_cannot_be_shown_again_harms_nothing(post, trouble):
     elsewhere = make_chat_job(origin=make_origin(platform="off", chat_id="7"))
-    lost = replace(post.outbox.owe(elsewhere, "placeholder"), message_ref="m9")
+    lost = replace(post.outbox.enqueue(elsewhere, "placeholder"), message_ref="m9")
     post.outbox.pending.clear()
     post.outbox.open = [lost if trouble == "another platform" else replace(lost, message_ref=None)]
     post.outbox.failures["watched"] = [StorageBusy()] if trouble == "the database" else []
@@ -679,7 +679,7 @@ async def test_progress_that_hangs_does_not_hold_up_the_result(post, monkeypatch
 
 async def test_a_job_that_ended_before_its_placeholder_is_not_watched(post):
     job = make_chat_job(state=JobState.FAILED)
-    post.outbox.owe(job, "placeholder")
+    post.outbox.enqueue(job, "placeholder")
 
     async with post.running():
         await eventually(lambda: not post.outbox.pending)

@@ -1,4 +1,4 @@
-"""The closed form of a queue position against a simulation, job by job."""
+"""The closed form of the queue position, compared with a simulation."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ OURS = 0
 
 @dataclass
 class Share:
-    """A lane that takes turns. The first of a list is ours: it goes first when virtual times are equal."""
+    """A simulated lane. The first one of a list is ours, and goes first at equal virtual times."""
 
     vtime: float
     backlog: int
@@ -31,7 +31,7 @@ def start(share, mean):
 
 
 def simulate(view):
-    """Claim until our job is claimed; how many claims that took."""
+    """Claim until our job is claimed; returns the number of claims."""
     spaces = [Share(lane.vtime, lane.backlog) for lane in (view.space, *view.spaces)]
     people = [Share(lane.vtime, lane.backlog) for lane in (view.person, *view.people)]
     left, claims = view.own_ahead, 0
@@ -99,11 +99,11 @@ def test_waiting_is_what_runs_and_what_comes_before():
     assert wait_s(view, slots=1, max_running=2) == (3 + 0.5) * 2.0
 
 
-def test_a_job_that_has_a_place_at_once_does_not_wait():
+def test_a_job_with_a_free_slot_does_not_wait():
     assert wait_s(make_view(running=3), slots=8, max_running=2) == 0.0
 
 
-def test_a_full_house_of_many_places_moves_on_as_fast_as_jobs_end():
+def test_with_all_slots_in_use_the_queue_advances_as_fast_as_jobs_end():
     view = make_view(people=(FairShareLane(vtime=-9.0, backlog=4),), running=8)
 
     assert queue_position(view) == 5
@@ -116,13 +116,13 @@ def test_a_person_who_may_run_two_waits_for_these_and_not_for_the_other_places()
     assert wait_s(view, slots=8, max_running=2) == (10 + 0.5) / 2 * 2.0
 
 
-def test_a_house_whose_devices_are_still_starting_has_a_wait_too():
+def test_there_is_a_wait_while_devices_are_still_starting():
     assert wait_s(make_view(own_ahead=1, person=FairShareLane(vtime=0.0, backlog=2)), slots=0, max_running=2) == 2.0
 
 
 @given(places=st.integers(1, 8), ahead=st.integers(0, 40), stages=st.integers(0, 1000))
 def test_a_wait_is_within_a_turn_of_what_happens(places, ahead, stages):
-    """Jobs of one second each in a full house, evenly apart; ours starts when all before it have started."""
+    """Jobs of one second each on busy slots, at regular intervals; ours starts after all jobs before it."""
     ends = [(stages / 1000 + place) / places for place in range(places)]
     for _ in range(ahead + 1):
         ends.sort()

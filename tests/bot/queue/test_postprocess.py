@@ -1,4 +1,4 @@
-"""Alt texts, files and resizing: what happens after a device's last step."""
+"""Post-processing: alt texts, files and resizing."""
 
 import asyncio
 import time
@@ -11,8 +11,17 @@ from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import Progress
 from bot.queue import postprocess
 from bot.queue.postprocess import Postprocessor
-from tests.bot.queue.test_dispatcher import House
-from tests.fakes import FakeMedia, FakePictures, FakePool, make_done, make_job, make_model, make_origin, media_id
+from tests.bot.queue.test_dispatcher import Harness
+from tests.fakes import (
+    FakeImageProcessor,
+    FakeMediaStore,
+    FakePool,
+    make_done,
+    make_job,
+    make_model,
+    make_origin,
+    media_id,
+)
 
 PAINTER = make_model(name="fox-diffusion", tasks=(TEXT_TO_IMAGE,))
 SEER = make_model(name="seer", tasks=(IMAGE_TO_TEXT,))
@@ -21,13 +30,15 @@ SEER = make_model(name="seer", tasks=(IMAGE_TO_TEXT,))
 @pytest.fixture
 def pool():
     pool = FakePool(models=("fox-diffusion", "seer"))
-    pool.warm = frozenset({"seer"})
+    pool.loaded = frozenset({"seer"})
     return pool
 
 
 def make_finishing(pool, *models):
     named = {model.name: model for model in models or (PAINTER, SEER)}
-    return Postprocessor(media=FakeMedia(), pool=pool, image_processor=FakePictures(), models=ModelRegistry(named))
+    return Postprocessor(
+        media=FakeMediaStore(), pool=pool, image_processor=FakeImageProcessor(), models=ModelRegistry(named)
+    )
 
 
 def seen_as(pool, job, *items):
@@ -45,8 +56,8 @@ async def test_a_picture_is_described_by_the_model_that_sees(pool):
 
 
 @pytest.mark.parametrize("models", [(PAINTER,), (PAINTER, SEER)])
-async def test_the_prompt_is_taken_when_no_model_that_sees_is_loaded(pool, models):
-    pool.warm = frozenset({"fox-diffusion"})
+async def test_the_prompt_is_used_if_no_vision_model_is_loaded(pool, models):
+    pool.loaded = frozenset({"fox-diffusion"})
     started = time.monotonic()
     alts = await make_finishing(pool, *models).alt_texts(make_job(), make_done())
 
@@ -56,7 +67,7 @@ async def test_the_prompt_is_taken_when_no_model_that_sees_is_loaded(pool, model
 
 
 async def test_each_picture_is_described_by_the_words_of_its_own_prompt(pool):
-    pool.warm = frozenset({"fox-diffusion"})
+    pool.loaded = frozenset({"fox-diffusion"})
     [made] = make_done().images
     options = {**make_job().options, "prompt": "a fox", "prompts": ["a (fox:1.2)", "a cat <lora:ink:1>"]}
 
@@ -113,37 +124,37 @@ async def test_captions_that_came_in_time_stay_when_a_later_one_does_not(pool, m
 
 
 async def test_the_alt_text_is_kept_with_the_result():
-    house = House(pool=FakePool(models=("fox-diffusion", "seer")))
-    house.pool.warm = frozenset({"seer"})
-    house.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
+    harness = Harness(pool=FakePool(models=("fox-diffusion", "seer")))
+    harness.pool.loaded = frozenset({"seer"})
+    harness.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
     job = make_job()
-    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
-    (ended,) = await house.work_off(job)
+    harness.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
+    (ended,) = await harness.work_off(job)
 
     assert ended.result.media[0].alt == "a red fox"
 
 
 async def test_a_full_disk_does_not_caption_again():
-    house = House(pool=FakePool(models=("fox-diffusion", "seer")))
-    house.pool.warm = frozenset({"seer"})
-    house.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
-    house.media.failures["write_file"] = [StorageFull(), StorageFull()]
+    harness = Harness(pool=FakePool(models=("fox-diffusion", "seer")))
+    harness.pool.loaded = frozenset({"seer"})
+    harness.models = ModelRegistry({"fox-diffusion": PAINTER, "seer": SEER})
+    harness.media.failures["write_file"] = [StorageFull(), StorageFull()]
     job = make_job()
-    house.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
-    await house.work_off(job)
+    harness.pool.scripts[f"{job.id}.alt0"] = [[make_done(images=(), text="a red fox")]]
+    await harness.work_off(job)
 
-    assert len(house.pool.called("run_task")) == 2
+    assert len(harness.pool.called("run_task")) == 2
 
 
 async def test_resizing_needs_no_device_and_says_what_it_was():
-    house = House()
-    photo = await house.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    harness = Harness()
+    photo = await harness.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
     options = {"prompt": "", "scale": 2, "method": "resize", "width": 16, "height": 16, "count": 1}
     job = make_job(command="upscale", options=options, images=(ImageRef(photo.id),), origin=make_origin(locale="en-GB"))
-    (ended,) = await house.work_off(job)
+    (ended,) = await harness.work_off(job)
 
     assert ended.state is JobState.RENDERED
-    assert house.pool.called("run_task") == []
+    assert harness.pool.called("run_task") == []
     assert [picture.id for picture in ended.result.media] == [media_id(b"photo, larger")]
     assert ended.result.notes == ("Only resized: no model here was to refine it at 16x16.",)
     assert ended.result.seed is None

@@ -11,8 +11,8 @@ MODEL = make_model(step_s=2.0, overhead_s=1.0, steps=10)
 
 def make_measured(**overrides):
     plain = {
-        "device": "cpu", "model": "fox-diffusion", "dtype": "float32", "shape": "512x512", "batch_size": 1, "what": "step",
-        "seconds": 0.5,
+        "device": "cpu", "model": "fox-diffusion", "dtype": "float32", "shape": "512x512", "batch_size": 1,
+        "what": "step", "seconds": 0.5,
     }  # fmt: skip
     return Measurement(**{**plain, **overrides})
 
@@ -31,7 +31,7 @@ def test_what_was_never_measured_costs_what_the_config_says():
     assert priced(Rates()) == 1.0 + 10 * 2.0
 
 
-def test_a_demo_model_is_free_but_takes_its_time():
+def test_a_demo_model_is_free_but_has_a_duration():
     demo = make_model(demo=True, step_s=2.0, overhead_s=1.0, steps=10)
     command = Imagine.from_options({"prompt": "a fox"})
     options = command.fill_options(demo, 1)
@@ -55,11 +55,11 @@ def test_another_size_is_scaled_by_pixels_from_the_nearest_measured():
     assert priced(rates, width=1024, height=512) == 1.0 + 10 * 1.0
 
 
-def test_config_figures_are_scaled_by_pixels_too():
+def test_config_figures_are_also_scaled_by_pixels():
     assert priced(Rates(), width=256, height=256) == 1.0 + 10 * 0.5
 
 
-def test_time_beside_the_steps_is_measured_too():
+def test_the_overhead_of_a_job_is_also_measured():
     assert priced(Rates([make_measured(what="job", seconds=3.0)])) == 3.0 + 10 * 2.0
 
 
@@ -93,7 +93,7 @@ def test_what_only_several_together_were_measured_at_says_something_of_one_alone
     assert 1.0 + 10 * 0.5 <= one < four
 
 
-def test_together_each_takes_longer_by_less_than_in_turn():
+def test_jobs_together_take_less_time_than_one_after_another():
     shared = make_model(step_s=2.0, overhead_s=1.0, steps=10, capabilities={"rows": 8})
     rates = Rates([make_measured(batch_size=rows, seconds=seconds) for rows, seconds in ((1, 0.5), (4, 1.0), (8, 4.0))])
 
@@ -102,7 +102,7 @@ def test_together_each_takes_longer_by_less_than_in_turn():
     assert lasting(rates, shared, together=8) == 8 * 1.0 + 10 * 2.0, "in two passes of four, which is quicker"
 
 
-def test_a_model_that_takes_one_job_at_a_time_makes_others_wait_for_their_turn():
+def test_a_model_with_one_slot_runs_jobs_one_after_another():
     assert lasting(Rates([make_measured()]), MODEL, together=3) == 3 * (1.0 + 10 * 0.5)
 
 

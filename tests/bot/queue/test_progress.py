@@ -15,14 +15,14 @@ def step(number):
     return Progress(step=number, steps=9)
 
 
-async def test_a_follower_hears_of_progress(events):
+async def test_a_follower_receives_progress(events):
     with events.follow_job("a") as follower:
         events.publish_progress("a", step(1))
 
         assert await follower.next() == (False, step(1))
 
 
-async def test_a_follower_hears_only_of_its_own_job(events):
+async def test_a_follower_only_receives_progress_of_its_own_job(events):
     with events.follow_job("a") as follower:
         events.publish_progress("b", step(1))
         events.publish_change("b")
@@ -48,7 +48,7 @@ async def test_a_slow_follower_misses_steps_but_never_the_end(events):
         assert await follower.next() == (True, step(2))
 
 
-async def test_a_change_is_told_once(events):
+async def test_a_change_is_reported_once(events):
     with events.follow_job("a") as follower:
         events.publish_change("a")
         await follower.next()
@@ -98,7 +98,7 @@ def test_asking_whether_a_job_is_watched_keeps_nothing(events):
     assert not events._latest
 
 
-async def test_a_rest_ends_at_once_when_the_job_changes(events):
+async def test_a_pause_ends_immediately_when_the_job_changes(events):
     with events.follow_job("a") as follower:
         asyncio.get_running_loop().call_later(0.01, events.publish_change, "a")
 
@@ -117,7 +117,7 @@ async def test_a_rest_lets_progress_wait(events):
         assert await follower.next() == (False, step(1))
 
 
-async def test_a_follower_that_is_cancelled_as_the_job_changes_hears_it(events):
+async def test_a_follower_that_is_cancelled_as_the_job_changes_is_cancelled(events):
     with events.follow_job("a") as follower:
         resting = asyncio.create_task(follower.pause(60))
         await asyncio.sleep(0)

@@ -18,7 +18,7 @@ async def test_a_job_whose_model_is_gone_fails_with_the_reason_and_its_quota_bac
     assert store.state(kept) is JobState.QUEUED
 
 
-async def test_a_job_that_ran_when_the_house_fell_is_looked_at_too():
+async def test_a_job_that_was_running_at_the_crash_is_also_recovered():
     gone = make_job(model="wolf-diffusion", state=JobState.RUNNING, attempt=1)
     store = FakeJobStore(gone)
     await recover_jobs(store, HERE, max_interruptions=3)

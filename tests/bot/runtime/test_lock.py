@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 @contextmanager
 def another_process(data_dir, then="publish_url('http://127.0.0.1:8000/')"):
-    """(pid, secret, process) of one that holds the lock until it is killed or its stdin ends."""
+    """(pid, secret, process) of a process that holds the lock until it is killed or its stdin ends."""
     code = f"""
         import sys
         from pathlib import Path
@@ -146,7 +146,7 @@ def test_a_held_lock_with_strange_content_has_an_unknown_holder(tmp_path, conten
         assert read_holder(tmp_path) == LockHolder(0, "", "")
 
 
-def test_a_lock_held_by_an_unknown_process_is_refused_too(tmp_path):
+def test_a_lock_held_by_an_unknown_process_is_refused(tmp_path):
     with DataLock(tmp_path):
         (tmp_path / FILE_NAME).write_bytes(b"")
 
@@ -154,7 +154,7 @@ def test_a_lock_held_by_an_unknown_process_is_refused_too(tmp_path):
             DataLock(tmp_path).acquire()
 
 
-def test_without_a_file_nobody_holds_it(tmp_path):
+def test_without_a_file_the_lock_is_free(tmp_path):
     assert read_holder(tmp_path) is None
     assert read_holder(tmp_path / "missing") is None
 
@@ -190,7 +190,7 @@ def take_in_child(data_dir, lender, **more):
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, **more)
 
 
-def test_a_lent_lock_is_taken_by_children_and_left_alone(tmp_path):
+def test_a_delegated_lock_is_accepted_by_children_and_left_unchanged(tmp_path):
     with DataLock(tmp_path) as lock:
         taken = take_in_child(tmp_path, os.getpid())
 
@@ -203,7 +203,7 @@ def test_a_lock_that_another_than_the_holder_lends_is_refused(tmp_path):
         assert "Easel is already running on" in take_in_child(tmp_path, os.getppid()).stderr
 
 
-def test_the_holder_lends_to_its_own_children_only(tmp_path, monkeypatch):
+def test_the_holder_delegates_only_to_its_own_children(tmp_path, monkeypatch):
     with another_process(tmp_path) as (pid, _, _):
         monkeypatch.setenv(DELEGATED_BY, str(pid))
 
@@ -247,7 +247,7 @@ def journal(root):
     )
 
 
-def test_nobody_but_the_update_works_on_what_is_half_updated(tmp_path):
+def test_only_the_update_can_lock_a_half_updated_installation(tmp_path):
     write_journal(tmp_path, journal(tmp_path))
 
     with pytest.raises(StartupError, match="update of Easel was interrupted"):
@@ -261,7 +261,7 @@ def test_nobody_but_the_update_works_on_what_is_half_updated(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"step": 1}'])
-def test_a_damaged_record_of_an_update_is_told(tmp_path, content):
+def test_a_damaged_update_journal_is_reported(tmp_path, content):
     (tmp_path / "update.json").write_text(content)
 
     with pytest.raises(StartupError, match="cannot be read"):

@@ -1,4 +1,4 @@
-"""The log: one stream, stable actions, and no secret in any of it, whoever wrote it."""
+"""Logging: one stream, stable actions, and no secrets, from any source."""
 
 import io
 import json
@@ -110,7 +110,7 @@ def test_a_terminal_gets_readable_lines(tmp_path, monkeypatch):
     assert "\x1b" not in screen.getvalue()
 
 
-def test_json_may_be_chosen_for_a_terminal_too():
+def test_json_can_be_chosen_for_a_terminal():
     screen = Screen(is_terminal=True)
     set_up_logging(LogsSettings(format="json"), data_dir=None, console=screen)
     structlog.get_logger("bot.x").info("a job ended")
@@ -157,7 +157,7 @@ def test_files_are_put_aside_when_they_are_large(set_up, tmp_path):
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["easel.log", "easel.log.1", "easel.log.2"]
 
 
-def test_a_log_that_cannot_be_written_stops_nobody(screen, tmp_path, capsys):
+def test_a_log_that_cannot_be_written_stops_nothing(screen, tmp_path, capsys):
     (tmp_path / "logs").touch()
     set_up_logging(LogsSettings(), data_dir=tmp_path, console=screen)
 
@@ -180,7 +180,7 @@ def test_an_error_in_a_thread_is_logged(set_up, screen):
 
 
 def write_everywhere(canary):
-    """Every way in which a value can come into the log."""
+    """Every path by which a value can reach the log."""
     log = structlog.get_logger("bot.x")
     log.info(f"text {canary}", action="a")
     log.warning("value", action="a", url=f"http://h/{canary}/x", nested={"deep": [(canary,)], canary: 1})
@@ -222,7 +222,7 @@ def test_json_stays_json_around_what_was_hidden(set_up, screen):
     assert len(events(screen)) == 10
 
 
-def test_a_secret_in_a_url_is_hidden_too(set_up, screen):
+def test_a_secret_in_a_url_is_also_redacted(set_up, screen):
     set_up()
     structlog.get_logger("bot.x").info("sent", url="https://h/canary%2Fvery%2Bsecret%20value/x")
 
@@ -236,7 +236,7 @@ def test_a_secret_that_comes_up_later_is_hidden_from_then_on(set_up, screen):
     assert "late-canary" not in screen.getvalue()
 
 
-def test_handlers_of_libraries_blank_too(set_up):
+def test_handlers_of_libraries_also_redact(set_up):
     redactor, own = set_up(), Screen()
     library = logging.getLogger("a.library")
     library.addHandler(handler := logging.StreamHandler(own))
@@ -263,7 +263,7 @@ def test_handlers_of_libraries_blank_too(set_up):
         (f"/api/webhooks/123/{'w' * 68}", "/api/webhooks/123/[hidden]"),
     ],
 )
-def test_what_looks_like_a_token_is_blanked(text, hidden):
+def test_whatever_looks_like_a_token_is_redacted(text, hidden):
     assert Redactor().redact_text(text) == hidden
 
 

@@ -1,4 +1,4 @@
-"""Tasks end, also those that swallow a cancel."""
+"""Tasks end, even those that swallow a cancellation."""
 
 import asyncio
 from contextlib import suppress

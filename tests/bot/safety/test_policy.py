@@ -1,4 +1,4 @@
-"""From a picture's score and its space's policy to what is shown."""
+"""From an image's score and its space's policy to how it is shown."""
 
 import math
 
@@ -46,12 +46,12 @@ def test_what_is_no_score_is_never_shown_to_strangers(policy, score):
 
 
 @given(score=st.one_of(st.just(math.nan), st.just(math.inf), st.just(-1.0)), policy=st.sampled_from(["block", "allow"]))
-def test_a_failed_check_blocks_admins_too(score, policy):
+def test_a_failed_check_also_blocks_admins(score, policy):
     assert verdict(rules(policy, admin=True), score) is BLOCK
 
 
 @pytest.mark.parametrize(("policy", "expected"), [("block", SPOILER), ("spoiler", SPOILER), ("allow", SHOW)])
-def test_an_admin_sees_what_nobody_could_check(policy, expected):
+def test_an_admin_sees_unchecked_images(policy, expected):
     assert verdict(rules(policy, admin=True), None) is expected
 
 
@@ -74,7 +74,7 @@ def test_one_picture_that_may_not_be_shown_ends_the_job(score, reason):
     assert refused.value.reason == reason
 
 
-def test_without_rules_nothing_is_looked_at():
+def test_without_rules_nothing_is_checked():
     done = done_with(None)
 
     assert apply_rules(done, None) is done

@@ -1,4 +1,4 @@
-"""Blocked words are found however they are dressed up, and nothing else is."""
+"""Blocked words are found in every disguise, without false positives."""
 
 import time
 import unicodedata
@@ -44,7 +44,7 @@ def test_other_words_are_let_pass(text):
         "s3xy sch00lgirl", "child p0rn", "lolicon", "голая девочка", "a 15yo undressed", "same sex child sexy",
     ],
 )  # fmt: skip
-def test_sexual_content_about_minors_is_refused_in_every_house(text):
+def test_sexual_content_about_minors_is_always_refused(text):
     assert BlockedWords().find_reason(text) == "minors"
 
 
@@ -64,7 +64,7 @@ between = st.sampled_from(["", ".", " ", "_", "-", "\u200b", "\u2066", " * "])
 
 
 @given(letters=dressed, gap=between, repeats=st.lists(st.integers(1, 5), min_size=4, max_size=4))
-def test_looks_gaps_and_repeats_hide_nothing(letters, gap, repeats):
+def test_lookalikes_gaps_and_repeats_are_detected(letters, gap, repeats):
     drawn_out = [letter * count for letter, count in zip(letters, repeats, strict=True)]
 
     assert OWN.find_reason(f"a {gap.join(drawn_out)} fox") == "words"
@@ -86,7 +86,7 @@ def test_any_text_is_read_and_a_word_beside_it_is_found(text):
 @pytest.mark.parametrize(
     "pattern", ["a b ", "1 ", "nude1!", "n u d ", "é", "a", "x!", "\u0301", "the f0x ", "a+", "._-"]
 )
-def test_the_longest_prompt_takes_a_moment(pattern):
+def test_the_longest_prompt_is_checked_quickly(pattern):
     text = (pattern * 2000)[:2000]
 
     def once():

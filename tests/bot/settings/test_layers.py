@@ -1,4 +1,4 @@
-"""Settings in layers, each problem with its own place; secrets that are never shown."""
+"""Layered settings, problems with their location, and secrets that are never shown."""
 
 import os
 from dataclasses import dataclass
@@ -146,7 +146,7 @@ def test_the_text_of_a_variable_is_read_as_the_setting_wants_it(variable, text, 
         ("EASEL_QUEUE__NAMES", "[1]", "EASEL_QUEUE__NAMES is \u201c[1]\u201d, but must be a list, each text."),
     ],
 )
-def test_a_wrong_text_of_a_variable_is_told_with_what_is_allowed(variable, text, sentence):
+def test_an_invalid_variable_is_reported_with_the_allowed_values(variable, text, sentence):
     (line,) = problems(**{variable: text})
 
     assert line.startswith(f"{variable} is ")
@@ -203,7 +203,7 @@ def test_variables_that_are_no_settings_are_left_alone():
         ('[web]\nhost = """\nx\n', "line 3: this is not TOML: unterminated string."),
     ],
 )
-def test_a_wrong_line_of_a_file_is_told_with_the_file(write, text, sentence):
+def test_an_invalid_line_is_reported_with_its_file(write, text, sentence):
     path = write(text)
 
     (line,) = problems(path)
@@ -212,7 +212,7 @@ def test_a_wrong_line_of_a_file_is_told_with_the_file(write, text, sentence):
     assert sentence in line
 
 
-def test_every_problem_is_told_at_once(write):
+def test_all_problems_are_reported_together(write):
     assert len(problems(write("[web]\nport = 'x'\nprot = 1\n[wbe]\na = 1"), EASEL_QUEUE__MOST="x")) == 4
 
 
@@ -223,7 +223,7 @@ def test_a_long_text_in_the_wrong_place_is_not_shown(write):
     assert "a text of 28 characters" in line
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path):
+def test_an_unreadable_file_is_reported(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
 
     missing, folder, binary = problems(tmp_path / "missing.toml", tmp_path, tmp_path / "binary")
@@ -270,7 +270,7 @@ def test_variables_alone_can_make_a_model():
     assert models == {"fox": Model(tasks=("text-to-image", "image-to-image"), repo="org/fox")}
 
 
-def test_a_mistyped_model_in_a_variable_is_told_with_the_nearest(write):
+def test_a_mistyped_model_in_a_variable_is_reported_with_the_most_similar(write):
     (line,) = problems(write(FOX), EASEL_MODELS__FXO__STEPS="3")
 
     assert line == "EASEL_MODELS__FXO__STEPS: models.fxo lacks tasks, repo. Did you mean models.fox?"
@@ -464,7 +464,7 @@ def test_secrets_that_others_can_reach_are_refused(tmp_path, keep, mode):
     assert "canary" not in sentence
 
 
-def test_a_line_of_secrets_env_that_means_nothing_is_told_without_its_value(tmp_path, keep):
+def test_an_invalid_line_of_secrets_env_is_reported_without_its_value(tmp_path, keep):
     keep("HF_TOKEN=x\nHF_TOKN=canary\ncanary\n")
 
     second, third = wrong_secrets({}, tmp_path)
@@ -474,7 +474,7 @@ def test_a_line_of_secrets_env_that_means_nothing_is_told_without_its_value(tmp_
     assert "canary" not in second + third
 
 
-def test_a_secret_file_that_is_missing_is_told(tmp_path):
+def test_a_missing_secret_file_is_reported(tmp_path):
     (sentence,) = wrong_secrets({"HF_TOKEN_FILE": str(tmp_path / "missing")}, tmp_path)
 
     assert sentence.startswith("HF_TOKEN_FILE names ")

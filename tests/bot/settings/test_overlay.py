@@ -1,4 +1,4 @@
-"""The owner's file is changed, and stays theirs."""
+"""Editing the owner's file keeps everything else in it."""
 
 import tomllib
 
@@ -79,7 +79,7 @@ def test_what_changes_nothing_writes_nothing(path):
     assert not path.with_name("config.toml.bak").exists()
 
 
-def test_models_and_keys_are_taken_away(path):
+def test_models_and_keys_are_removed(path):
     overlay = Overlay(path)
     overlay.remove_model("mine")
     overlay.remove_model("never there")
@@ -117,7 +117,7 @@ def test_a_new_file_says_what_it_is(tmp_path):
     )
 
 
-def test_a_file_that_is_no_toml_is_told_and_left(path):
+def test_a_file_that_is_not_toml_is_reported_and_left_unchanged(path):
     path.write_text("[web\nport=")
 
     with pytest.raises(ConfigError) as wrong:
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_toml_is_told_and_left(path):
 
 
 @pytest.mark.parametrize("first", ["mine", "fox"])
-def test_several_changes_at_once_are_all_kept_however_the_file_is_written(tmp_path, first):
+def test_several_changes_are_all_saved_in_every_notation(tmp_path, first):
     path = tmp_path / "config.toml"
     path.write_text(DOTTED)
     overlay = Overlay(path)

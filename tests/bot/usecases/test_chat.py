@@ -1,4 +1,4 @@
-"""Buttons and replies of a chat: whose job comes of it, with which options, and about which picture."""
+"""Follow-ups from a chat's buttons and replies: the new job's owner, options and image."""
 
 import asyncio
 from dataclasses import replace
@@ -21,7 +21,7 @@ from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
 from bot.usecases import ChatUseCases
-from tests.bot.usecases.test_jobs import ANN, BOB, House, upload
+from tests.bot.usecases.test_jobs import ANN, BOB, Harness, upload
 from tests.fakes import FakeOutbox, FakePrivacy, make_job, make_model, make_origin, media_id
 
 ORIGIN = make_origin(platform="discord", space_id="guild", account_id="77", chat_id="5")
@@ -40,8 +40,8 @@ OPTIONS = {
 
 
 @pytest.fixture
-def house():
-    return House()
+def harness():
+    return Harness()
 
 
 @pytest.fixture
@@ -50,55 +50,55 @@ def outbox():
 
 
 @pytest.fixture
-def chat(house, outbox):
+def chat(harness, outbox):
     return ChatUseCases(
-        jobs=house.jobs,
-        store=house.store,
-        media=house.media,
+        jobs=harness.jobs,
+        store=harness.store,
+        media=harness.media,
         outbox=outbox,
-        privacy=FakePrivacy(house.store),
-        models=house.models,
+        privacy=FakePrivacy(harness.store),
+        models=harness.models,
     )
 
 
-async def painted(house, *, owner=ANN, pictures=(b"one", b"two"), size=(256, 128), **overrides):
-    """A finished job of Ann's with its pictures."""
+async def painted(harness, *, owner=ANN, pictures=(b"one", b"two"), size=(256, 128), **overrides):
+    """A finished job of Ann's with its images."""
     made = []
     for data in pictures:
-        image = await upload(house, owner, data, *size)
+        image = await upload(harness, owner, data, *size)
         made.append(StoredImage(id=image.id, media_type="image/png", width=size[0], height=size[1]))
     plain = {"options": OPTIONS, "state": JobState.DELIVERED, "result": Result(media=tuple(made), seed=7)}
     job = make_job(owner=owner.id, **{**plain, **overrides})
-    house.store.add(job)
+    harness.store.add(job)
     return job
 
 
-async def answered(house, *, command="ask", text="a red one", owner=ANN, **overrides):
-    """A finished job of Ann's about a photo of hers."""
-    photo = await upload(house, owner)
+async def answered(harness, *, command="ask", text="a red one", owner=ANN, **overrides):
+    """A finished job of Ann's about her photo."""
+    photo = await upload(harness, owner)
     of_its_own: dict[str, dict[str, Any]] = {"ask": {"question": "what is it?"}, "describe": {"count": 2}}
     options = of_its_own.get(command, {})
     options |= {"num_beams": 1, "seed": 3, "max_new_tokens": 20, "min_new_tokens": 0, "model": "fox-diffusion"}
     task = VISUAL_QUESTION_ANSWERING if command == "ask" else IMAGE_TO_TEXT
     plain = {"command": command, "options": options, "images": (photo,), "task": task}
     job = make_job(owner=owner.id, state=JobState.DELIVERED, result=Result(text=text), **{**plain, **overrides})
-    house.store.add(job)
+    harness.store.add(job)
     return job
 
 
-def accepted(house):
-    """What the last request asked the store for."""
-    (new,) = house.store.called("accept_jobs")[-1].jobs
+def accepted(harness):
+    """The last job that was accepted."""
+    (new,) = harness.store.called("accept_jobs")[-1].jobs
     return new
 
 
 # ---------------------------------------------------------------- going on
 
 
-async def test_a_reroll_is_the_same_with_another_seed_and_the_pressers_own(house, chat):
-    job = await painted(house)
+async def test_a_reroll_is_the_same_with_another_seed_and_the_pressers_own(harness, chat):
+    job = await painted(harness)
     (ticket,) = await chat.reroll(BOB, ORIGIN, job.id)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert (ticket.job.owner, ticket.job.parent, ticket.job.origin) == ("bob", job.id, ORIGIN)
     assert new.wants_delivery
@@ -106,20 +106,20 @@ async def test_a_reroll_is_the_same_with_another_seed_and_the_pressers_own(house
     assert new.options["seed"] != 7
 
 
-async def test_a_reroll_draws_anew_and_a_variation_keeps_the_pictures_own_prompt(house, chat, tmp_path):
+async def test_a_reroll_draws_new_wildcards_and_a_variation_keeps_the_images_prompt(harness, chat, tmp_path):
     (tmp_path / "animal.txt").write_text("\n".join(f"animal{n}" for n in range(1000)))
-    house.wording = PromptResolver(
+    harness.wording = PromptResolver(
         styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path)
     )
-    chat = replace(chat, jobs=house.build())
+    chat = replace(chat, jobs=harness.build())
     drawn = {"prompt": "ink a fox", "prompts": ["ink a fox", "ink a cat"]}
     asked = {"prompt": "a __animal__", "negative_prompt": "fog", "style": "ink"}
-    job = await painted(house, options={**OPTIONS, **drawn, "asked": asked})
+    job = await painted(harness, options={**OPTIONS, **drawn, "asked": asked})
 
     await chat.reroll(BOB, ORIGIN, job.id)
-    again = accepted(house)
+    again = accepted(harness)
     await chat.vary(BOB, ORIGIN, job.id, number=1)
-    varied = accepted(house)
+    varied = accepted(harness)
 
     assert again.options["prompt"].startswith("ink a animal")
     assert again.options["prompts"][0] != again.options["prompts"][1]
@@ -128,51 +128,51 @@ async def test_a_reroll_draws_anew_and_a_variation_keeps_the_pictures_own_prompt
     assert "asked" not in varied.options
 
 
-async def test_a_reroll_of_what_began_with_a_picture_shares_it_and_keeps_its_size(house, chat):
-    photo = await upload(house, ANN)
-    job = await painted(house, images=(photo,), options={**OPTIONS, "strength": 0.4})
+async def test_a_reroll_of_what_began_with_a_picture_shares_it_and_keeps_its_size(harness, chat):
+    photo = await upload(harness, ANN)
+    job = await painted(harness, images=(photo,), options={**OPTIONS, "strength": 0.4})
     await chat.reroll(BOB, ORIGIN, job.id)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert new.images == (replace(photo, author="ann"),)
     assert (new.options["strength"], new.options["width"], new.options["height"]) == (0.4, 256, 128)
-    assert ("bob", photo.id) in house.media.pictures
-    assert house.media.called("write_file") == []
-    assert len(house.media.called("add_upload")) == 3
+    assert ("bob", photo.id) in harness.media.images
+    assert harness.media.called("write_file") == []
+    assert len(harness.media.called("add_upload")) == 3
 
 
-async def test_a_failed_job_can_be_tried_again(house, chat):
+async def test_a_failed_job_can_be_tried_again(harness, chat):
     job = make_job(state=JobState.FAILED, options=OPTIONS)
-    house.store.add(job)
+    harness.store.add(job)
     (ticket,) = await chat.reroll(ANN, ORIGIN, job.id)
 
     assert ticket.job.options["prompt"] == "a fox"
 
 
-async def test_an_answer_can_be_asked_for_again(house, chat):
-    job = await answered(house)
+async def test_an_answer_can_be_asked_for_again(harness, chat):
+    job = await answered(harness)
     await chat.reroll(BOB, ORIGIN, job.id)
 
-    assert accepted(house).options["question"] == "what is it?"
-    assert accepted(house).images == tuple(replace(image, author="ann") for image in job.images)
+    assert accepted(harness).options["question"] == "what is it?"
+    assert accepted(harness).images == tuple(replace(image, author="ann") for image in job.images)
 
 
-async def test_a_button_of_last_year_works_when_its_model_is_gone_or_takes_less(house, chat):
-    gone = await painted(house, model="owl", options={**OPTIONS, "model": "owl", "steps": 149})
-    house.models._specs["fox-diffusion"] = make_model(
+async def test_an_old_button_works_when_its_model_is_gone_or_supports_less(harness, chat):
+    gone = await painted(harness, model="owl", options={**OPTIONS, "model": "owl", "steps": 149})
+    harness.models._specs["fox-diffusion"] = make_model(
         max_steps=50, max_size=200, steps=10, min_size=8, width=64, height=64
     )
     await chat.reroll(ANN, ORIGIN, gone.id)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert (new.model, new.options["steps"], new.options["negative_prompt"]) == ("fox-diffusion", 10, "fog")
     assert (new.options["width"], new.options["height"]) == (64, 64)
 
 
-async def test_a_variation_starts_from_the_picture_half_way(house, chat):
-    job = await painted(house)
+async def test_a_variation_starts_from_the_picture_half_way(harness, chat):
+    job = await painted(harness)
     await chat.vary(BOB, ORIGIN, job.id, number=1)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert new.images == (ImageRef(media_id(b"two"), "init", BY_BOT),)
     assert (new.options["strength"], new.options["count"], new.options["prompt"]) == (0.5, 1, "a fox")
@@ -180,86 +180,86 @@ async def test_a_variation_starts_from_the_picture_half_way(house, chat):
     assert new.options["seed"] != 7
 
 
-async def test_a_variation_is_refused_where_no_model_starts_from_pictures(house, chat):
-    job = await painted(house)
-    house.models._specs["fox-diffusion"] = make_model(tasks=(TEXT_TO_IMAGE,))
+async def test_a_variation_is_refused_where_no_model_starts_from_pictures(harness, chat):
+    job = await painted(harness)
+    harness.models._specs["fox-diffusion"] = make_model(tasks=(TEXT_TO_IMAGE,))
 
     with pytest.raises(InvalidOption) as refused:
         await chat.vary(ANN, ORIGIN, job.id)
     assert refused.value.problem == "no_model"
 
 
-async def test_another_model_varies_what_the_one_that_made_it_cannot(house, chat):
-    house.models._specs = {"owl": make_model(name="owl", tasks=(TEXT_TO_IMAGE,)), **house.models._specs}
-    job = await painted(house, model="owl", options={**OPTIONS, "model": "owl"})
+async def test_another_model_varies_what_the_one_that_made_it_cannot(harness, chat):
+    harness.models._specs = {"owl": make_model(name="owl", tasks=(TEXT_TO_IMAGE,)), **harness.models._specs}
+    job = await painted(harness, model="owl", options={**OPTIONS, "model": "owl"})
     await chat.vary(ANN, ORIGIN, job.id)
 
-    assert accepted(house).model == "fox-diffusion"
+    assert accepted(harness).model == "fox-diffusion"
 
 
-async def test_a_picture_is_refined_at_twice_its_size_by_the_model_that_made_it(house, chat):
-    house.models._specs = {"owl": make_model(name="owl"), **house.models._specs}
-    job = await painted(house)
+async def test_a_picture_is_refined_at_twice_its_size_by_the_model_that_made_it(harness, chat):
+    harness.models._specs = {"owl": make_model(name="owl"), **harness.models._specs}
+    job = await painted(harness)
     await chat.upscale(BOB, ORIGIN, job.id)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert (new.command, new.model, new.options["method"]) == ("upscale", "fox-diffusion", "refine")
     assert (new.options["width"], new.options["height"], new.options["prompt"]) == (512, 256, "a fox")
 
 
-async def test_a_picture_too_large_for_its_model_goes_to_another_or_is_resized(house, chat):
-    job = await painted(house, size=(800, 800))
+async def test_a_picture_too_large_for_its_model_goes_to_another_or_is_resized(harness, chat):
+    job = await painted(harness, size=(800, 800))
     await chat.upscale(ANN, ORIGIN, job.id)
-    resized = accepted(house)
-    house.models._specs["large"] = make_model(name="large", max_size=4096)
+    resized = accepted(harness)
+    harness.models._specs["large"] = make_model(name="large", max_size=4096)
     await chat.upscale(ANN, ORIGIN, job.id)
-    refined = accepted(house)
+    refined = accepted(harness)
 
     assert (resized.options["method"], resized.options["width"], resized.cost) == ("resize", 1600, 0.0)
     assert (refined.options["method"], refined.model) == ("refine", "large")
 
 
-async def test_a_question_is_about_the_picture_that_was_made(house, chat):
-    job = await painted(house)
+async def test_a_question_is_about_the_picture_that_was_made(harness, chat):
+    job = await painted(harness)
     await chat.ask(BOB, ORIGIN, job.id, "what colour?", number=1)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert (new.command, new.options["question"]) == ("ask", "what colour?")
     assert [image.id for image in new.images] == [media_id(b"two")]
 
 
-async def test_a_question_about_an_answer_is_about_the_same_picture_at_any_depth(house, chat):
-    job = await answered(house)
+async def test_a_question_about_an_answer_is_about_the_same_picture_at_any_depth(harness, chat):
+    job = await answered(harness)
     photo = job.images[0].id
     for _ in range(5):
         (ticket,) = await chat.ask(BOB, ORIGIN, job.id, "and what else?")
         assert [image.id for image in ticket.job.images] == [photo]
         job = ticket.job
 
-    assert len(house.media.called("add_upload")) == 1
+    assert len(harness.media.called("add_upload")) == 1
 
 
-async def test_an_edit_takes_the_picture_and_the_instruction(house, chat):
-    job = await painted(house)
+async def test_an_edit_uses_the_image_and_the_instruction(harness, chat):
+    job = await painted(harness)
     await chat.edit(BOB, ORIGIN, job.id, "make it blue")
 
-    assert (accepted(house).command, accepted(house).options["prompt"]) == ("edit", "make it blue")
+    assert (accepted(harness).command, accepted(harness).options["prompt"]) == ("edit", "make it blue")
 
 
-async def test_an_edit_is_refused_where_no_model_takes_instructions(house, chat):
-    job = await painted(house)
-    house.models._specs["fox-diffusion"] = make_model(tasks=(TEXT_TO_IMAGE,))
+async def test_an_edit_is_refused_without_a_model_that_supports_instructions(harness, chat):
+    job = await painted(harness)
+    harness.models._specs["fox-diffusion"] = make_model(tasks=(TEXT_TO_IMAGE,))
 
     with pytest.raises(InvalidOption) as refused:
         await chat.edit(ANN, ORIGIN, job.id, "make it blue")
     assert (refused.value.problem, refused.value.value) == ("no_model", "edit")
 
 
-async def test_a_description_is_imagined_with_ones_own_defaults(house, chat):
-    house.people.kept["bob"] = {"steps": 33}
-    job = await answered(house, command="describe", text="a fox\na red fox")
+async def test_a_description_is_imagined_with_ones_own_defaults(harness, chat):
+    harness.people.stored["bob"] = {"steps": 33}
+    job = await answered(harness, command="describe", text="a fox\na red fox")
     await chat.pick(BOB, ORIGIN, job.id, 2)
-    new = accepted(house)
+    new = accepted(harness)
 
     assert (new.command, new.options["prompt"], new.options["steps"], new.parent) == (
         "imagine",
@@ -271,24 +271,24 @@ async def test_a_description_is_imagined_with_ones_own_defaults(house, chat):
 
 
 @pytest.mark.parametrize("number", [0, 3, -1])
-async def test_a_line_that_is_not_there_cannot_be_picked(house, chat, number):
-    job = await answered(house, command="describe", text="a fox\na red fox")
+async def test_a_line_that_is_not_there_cannot_be_picked(harness, chat, number):
+    job = await answered(harness, command="describe", text="a fox\na red fox")
 
     with pytest.raises(JobNotFound):
         await chat.pick(ANN, ORIGIN, job.id, number)
 
 
-async def test_only_descriptions_are_picked_from(house, chat):
-    job = await answered(house)
+async def test_only_descriptions_are_picked_from(harness, chat):
+    job = await answered(harness)
 
     with pytest.raises(JobNotFound):
         await chat.pick(ANN, ORIGIN, job.id, 1)
 
 
-async def test_a_picture_that_is_gone_is_told_in_a_sentence(house, chat):
-    job = await painted(house)
-    house.media.pictures.clear()
-    house.media.files.clear()
+async def test_a_deleted_image_is_reported_in_a_sentence(harness, chat):
+    job = await painted(harness)
+    harness.media.images.clear()
+    harness.media.files.clear()
 
     for going_on in (chat.vary, chat.upscale):
         with pytest.raises(ImageGone):
@@ -299,7 +299,7 @@ async def test_a_picture_that_is_gone_is_told_in_a_sentence(house, chat):
         await chat.read_originals(ANN, job.id)
     with pytest.raises(ImageGone):
         await chat.ask(ANN, ORIGIN, job.id, "what?", number=9)
-    assert house.store.called("accept_jobs") == []
+    assert harness.store.called("accept_jobs") == []
 
 
 async def test_an_unknown_job_is_not_found(chat):
@@ -307,9 +307,9 @@ async def test_an_unknown_job_is_not_found(chat):
         await chat.reroll(ANN, ORIGIN, "a" * 16)
 
 
-async def test_the_pressers_limits_hold(house, chat):
-    job = await painted(house)
-    house.store.failures["accept_jobs"] = [QueueFull(limit=1, retry_after_s=3)]
+async def test_the_pressers_limits_hold(harness, chat):
+    job = await painted(harness)
+    harness.store.failures["accept_jobs"] = [QueueFull(limit=1, retry_after_s=3)]
 
     with pytest.raises(QueueFull):
         await chat.reroll(BOB, ORIGIN, job.id)
@@ -318,26 +318,26 @@ async def test_the_pressers_limits_hold(house, chat):
 # ---------------------------------------------------------------- the same press twice
 
 
-async def test_the_same_press_gives_the_same_job_whatever_has_become_of_the_old_one(house, chat):
-    job = await painted(house)
+async def test_the_same_press_gives_the_same_job_whatever_has_become_of_the_old_one(harness, chat):
+    job = await painted(harness)
     (first,) = await chat.vary(BOB, ORIGIN, job.id, key="discord:interaction:1")
-    house.media.pictures.clear()
-    del house.store.jobs[job.id]
+    harness.media.images.clear()
+    del harness.store.jobs[job.id]
     (again,) = await chat.vary(BOB, ORIGIN, job.id, key="discord:interaction:1")
 
     assert again.job.id == first.job.id
-    assert len(house.store.called("accept_jobs")) == 1
+    assert len(harness.store.called("accept_jobs")) == 1
 
 
-async def test_two_presses_at_once_give_one_job(house, chat):
-    job = await painted(house)
+async def test_two_concurrent_presses_give_one_job(harness, chat):
+    job = await painted(harness)
     both = await asyncio.gather(*(chat.reroll(BOB, ORIGIN, job.id, key="discord:interaction:1") for _ in range(2)))
 
     assert both[0][0].job.id == both[1][0].job.id
 
 
-async def test_another_press_gives_another_job(house, chat):
-    job = await painted(house)
+async def test_another_press_gives_another_job(harness, chat):
+    job = await painted(harness)
     first, second = [await chat.reroll(BOB, ORIGIN, job.id, key=f"discord:interaction:{n}") for n in range(2)]
 
     assert first[0].job.id != second[0].job.id
@@ -346,39 +346,39 @@ async def test_another_press_gives_another_job(house, chat):
 # ---------------------------------------------------------------- looking and one's own
 
 
-async def test_originals_are_for_whoever_sees_the_message(house, chat):
-    job = await painted(house)
+async def test_originals_are_for_everyone_who_sees_the_message(harness, chat):
+    job = await painted(harness)
 
     assert [file.data for file in await chat.read_originals(BOB, job.id)] == [b"one", b"two"]
 
 
-async def test_a_message_leads_to_its_job(house, chat, outbox):
-    job = await painted(house)
-    outbox.known[job.id] = job
+async def test_a_message_leads_to_its_job(harness, chat, outbox):
+    job = await painted(harness)
+    outbox.jobs[job.id] = job
     await chat.remember_message(job, "discord", "5:6")
 
     assert await chat.job_of_message("discord", "5:6") == job
     assert await chat.job_of_message("telegram", "5:6") is None
 
 
-async def test_pictures_of_a_job_can_be_used_in_ones_own_command(house, chat):
-    made, asked = await painted(house), await answered(house)
+async def test_pictures_of_a_job_can_be_used_in_ones_own_command(harness, chat):
+    made, asked = await painted(harness), await answered(harness)
 
     assert await chat.share_images(BOB, made.id) == tuple(
         ImageRef(media_id(one), author=BY_BOT) for one in (b"one", b"two")
     )
     anns = tuple(replace(image, author="ann") for image in asked.images)
     assert await chat.share_images(BOB, asked.id) == anns == await chat.images_of(asked)
-    assert {media for owner, media in house.media.pictures if owner == "bob"} == {
+    assert {media for owner, media in harness.media.images if owner == "bob"} == {
         media_id(b"one"),
         media_id(b"two"),
         media_id(b"photo"),
     }
 
 
-async def test_only_its_person_may_cancel_a_job(house, chat):
+async def test_only_its_person_may_cancel_a_job(harness, chat):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
     with pytest.raises(NotYours):
         await chat.cancel_job(BOB, job.id)
     ticket = await chat.cancel_job(ANN, job.id)
@@ -388,43 +388,43 @@ async def test_only_its_person_may_cancel_a_job(house, chat):
         await chat.cancel_job(ANN, "a" * 16)
 
 
-async def test_what_is_done_cannot_be_cancelled(house, chat):
-    job = await painted(house)
+async def test_what_is_done_cannot_be_cancelled(harness, chat):
+    job = await painted(harness)
 
     with pytest.raises(NotCancellable):
         await chat.cancel_job(ANN, job.id)
 
 
-async def test_only_its_person_may_delete_a_job_and_nobody_learns_whose_it_is(house, chat):
-    job = await painted(house)
+async def test_only_its_owner_may_delete_a_job_and_the_owner_stays_unknown(harness, chat):
+    job = await painted(harness)
     with pytest.raises(JobNotFound):
         await chat.delete_job(BOB, job.id)
     deleted = await chat.delete_job(ANN, job.id)
 
     assert deleted == job
-    assert job.id not in house.store.jobs
+    assert job.id not in harness.store.jobs
 
 
-async def test_deleting_a_running_job_stops_it(house, chat):
+async def test_deleting_a_running_job_stops_it(harness, chat):
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
+    harness.store.add(job)
     await chat.delete_job(ANN, job.id)
 
-    assert house.interrupted == [job.id]
+    assert harness.interrupted == [job.id]
 
 
-async def test_every_button_that_is_offered_does_something(house, chat):
-    """For each kind of job: what is under its message works."""
-    house.models._specs["fox-diffusion"] = make_model(step_s=1.0, overhead_s=0.0, steps=10)
+async def test_every_button_that_is_offered_does_something(harness, chat):
+    """Every button that is offered under a job's message works."""
+    harness.models._specs["fox-diffusion"] = make_model(step_s=1.0, overhead_s=0.0, steps=10)
     jobs = [
-        await painted(house),
-        await painted(house, command="upscale", pictures=(b"larger",)),
-        await answered(house),
-        await answered(house, command="caption"),
-        await answered(house, command="describe", text="a fox\na red fox"),
+        await painted(harness),
+        await painted(harness, command="upscale", pictures=(b"larger",)),
+        await answered(harness),
+        await answered(harness, command="caption"),
+        await answered(harness, command="describe", text="a fox\na red fox"),
     ]
     for job in jobs:
-        for button in offered_buttons(job, house.models):
+        for button in offered_buttons(job, harness.models):
             match button.action:
                 case "reroll" | "vary" | "upscale":
                     assert await getattr(chat, button.action)(BOB, ORIGIN, job.id)

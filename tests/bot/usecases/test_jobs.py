@@ -1,4 +1,4 @@
-"""Asking, watching and cancelling, as every adapter does it."""
+"""Submitting, following and cancelling jobs, as adapters do."""
 
 import asyncio
 from contextlib import aclosing
@@ -37,7 +37,7 @@ from bot.usecases.jobs import body_hash
 from tests.fakes import (
     FakeHistory,
     FakeJobStore,
-    FakeMedia,
+    FakeMediaStore,
     FakePeople,
     eventually,
     make_job,
@@ -57,11 +57,11 @@ def make_device(name="cpu", **overrides):
     return DeviceStatus(**{"device": name, "state": "ready", **overrides})
 
 
-class House:
-    """The use cases and all that they work with; `woken` and `interrupted` are what the dispatcher was told."""
+class Harness:
+    """The use cases with fakes; `woken` and `interrupted` record the calls to the dispatcher."""
 
     def __init__(self):
-        self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMedia(), ProgressBus(), Rates()
+        self.store, self.media, self.events, self.rates = FakeJobStore(), FakeMediaStore(), ProgressBus(), Rates()
         self.people: Any = FakePeople()
         self.models = ModelRegistry({"fox-diffusion": make_model(step_s=1.0, overhead_s=0.0, steps=10)})
         self.woken, self.interrupted = [], []
@@ -118,24 +118,24 @@ class House:
 
 
 @pytest.fixture
-def house():
-    return House()
+def harness():
+    return Harness()
 
 
 def make_request(prompt="a fox", **overrides):
     return Request(**{"origin": make_origin(), "command": "imagine", "options": {"prompt": prompt}, **overrides})
 
 
-async def upload(house, person=ANN, data=b"photo", width=640, height=320):
-    await house.media.add_upload(person.id, Media(data, "image/png"), width=width, height=height, parameters=None)
+async def upload(harness, person=ANN, data=b"photo", width=640, height=320):
+    await harness.media.add_upload(person.id, Media(data, "image/png"), width=width, height=height, parameters=None)
     return ImageRef(media_id(data))
 
 
 # ---------------------------------------------------------------- asking
 
 
-async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(house):
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(harness):
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     job = ticket.job
     assert (job.state, job.owner, job.command, job.model) == (JobState.QUEUED, "ann", "imagine", "fox-diffusion")
@@ -143,30 +143,30 @@ async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(house)
     assert job.cost == 10.0
 
 
-async def test_the_dispatcher_is_woken_after_the_job_is_stored(house):
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+async def test_the_dispatcher_is_woken_after_the_job_is_stored(harness):
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
-    assert house.woken == [ticket.job.id]
-    assert ticket.job.id in house.store.jobs
+    assert harness.woken == [ticket.job.id]
+    assert ticket.job.id in harness.store.jobs
 
 
-async def test_a_typed_line_is_read_with_its_flags(house):
-    (ticket,) = await house.jobs.submit(ANN, make_request(options={}, line="a fox --steps 3"))
+async def test_a_typed_line_is_read_with_its_flags(harness):
+    (ticket,) = await harness.jobs.submit(ANN, make_request(options={}, line="a fox --steps 3"))
 
     assert (ticket.job.options["prompt"], ticket.job.options["steps"]) == ("a fox", 3)
 
 
-async def test_a_seed_is_drawn_when_none_is_given(house):
-    seeds = {(await house.jobs.submit(ANN, make_request()))[0].job.options["seed"] for _ in range(5)}
+async def test_a_seed_is_drawn_when_none_is_given(harness):
+    seeds = {(await harness.jobs.submit(ANN, make_request()))[0].job.options["seed"] for _ in range(5)}
 
     assert len(seeds) == 5
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-async def test_what_is_stored_tells_search_and_delivery_what_they_need(house):
-    await house.jobs.submit(ANN, make_request(wants_delivery=True, parent="abcd"))
+async def test_a_stored_job_has_the_fields_for_search_and_delivery(harness):
+    await harness.jobs.submit(ANN, make_request(wants_delivery=True, parent="abcd"))
 
-    (new,) = house.store.called("accept_jobs")[0].jobs
+    (new,) = harness.store.called("accept_jobs")[0].jobs
     assert (new.search_text, new.wants_delivery, new.parent, new.estimate_s) == ("a fox", True, "abcd", 10.0)
 
 
@@ -182,41 +182,41 @@ async def test_what_is_stored_tells_search_and_delivery_what_they_need(house):
         (make_request("{a|b|c|d|e}" * 3), InvalidOption),
     ],
 )
-async def test_what_cannot_be_done_is_refused_and_nothing_is_stored(house, request_, refusal):
+async def test_what_cannot_be_done_is_refused_and_nothing_is_stored(harness, request_, refusal):
     with pytest.raises(refusal):
-        await house.jobs.submit(ANN, request_)
+        await harness.jobs.submit(ANN, request_)
 
-    assert not house.store.called("accept_jobs")
-    assert house.woken == []
+    assert not harness.store.called("accept_jobs")
+    assert harness.woken == []
 
 
-async def test_a_picture_of_somebody_else_is_refused(house):
-    image = await upload(house, BOB)
+async def test_a_picture_of_somebody_else_is_refused(harness):
+    image = await upload(harness, BOB)
 
     with pytest.raises(MediaNotFound):
-        await house.jobs.submit(ANN, make_request(images=(image,)))
+        await harness.jobs.submit(ANN, make_request(images=(image,)))
 
 
-async def test_a_picture_to_start_from_gives_its_aspect(house):
-    image = await upload(house)
+async def test_a_picture_to_start_from_gives_its_aspect(harness):
+    image = await upload(harness)
 
-    (ticket,) = await house.jobs.submit(ANN, make_request(images=(image,)))
+    (ticket,) = await harness.jobs.submit(ANN, make_request(images=(image,)))
 
     assert ticket.job.options["width"] > 1.9 * ticket.job.options["height"]
     assert ticket.job.images == (image,)
 
 
-async def test_a_closing_house_takes_nothing_on(house):
-    house.jobs.is_closing = True
+async def test_no_request_is_accepted_during_shutdown(harness):
+    harness.jobs.is_closing = True
 
     with pytest.raises(ShuttingDown):
-        await house.jobs.submit(ANN, make_request())
+        await harness.jobs.submit(ANN, make_request())
 
 
-async def test_an_accepted_job_is_not_refused_because_its_place_cannot_be_read(house):
-    house.store.failures["queue_view"] = [StorageBusy()]
+async def test_an_accepted_job_is_not_refused_because_its_place_cannot_be_read(harness):
+    harness.store.failures["queue_view"] = [StorageBusy()]
 
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     assert (ticket.job.state, ticket.position, ticket.eta_s) == (JobState.QUEUED, None, None)
 
@@ -232,115 +232,115 @@ async def test_an_accepted_job_is_not_refused_because_its_place_cannot_be_read(h
         (make_person(is_local=True, daily_s=5.0), 600.0, 5.0),
     ],
 )
-async def test_the_allowance_is_the_persons_own_or_the_houses(house, person, house_s, limit):
-    house.quota = QuotaSettings(daily_device_seconds=house_s)
+async def test_the_quota_is_the_persons_own_or_the_default(harness, person, house_s, limit):
+    harness.quota = QuotaSettings(daily_device_seconds=house_s)
 
-    await house.build().submit(person, make_request())
+    await harness.build().submit(person, make_request())
 
-    assert house.store.called("accept_jobs")[0].limits.daily_s == limit
+    assert harness.store.called("accept_jobs")[0].limits.daily_s == limit
 
 
 # ---------------------------------------------------------------- the same request twice
 
 
-async def test_the_same_key_and_body_give_the_same_job(house):
-    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
-    (again,) = await house.jobs.submit(ANN, make_request(), key="k")
+async def test_the_same_key_and_body_give_the_same_job(harness):
+    (first,) = await harness.jobs.submit(ANN, make_request(), key="k")
+    (again,) = await harness.jobs.submit(ANN, make_request(), key="k")
 
     assert first.job.id == again.job.id
-    assert len(house.store.jobs) == 1
+    assert len(harness.store.jobs) == 1
 
 
-async def test_the_same_key_with_another_body_is_refused(house):
-    await house.jobs.submit(ANN, make_request(), key="k")
+async def test_the_same_key_with_another_body_is_refused(harness):
+    await harness.jobs.submit(ANN, make_request(), key="k")
 
     with pytest.raises(IdempotencyConflict):
-        await house.jobs.submit(ANN, make_request("an owl"), key="k")
+        await harness.jobs.submit(ANN, make_request("an owl"), key="k")
 
 
-async def test_without_a_key_every_request_is_new(house):
-    await house.jobs.submit(ANN, make_request())
-    await house.jobs.submit(ANN, make_request())
+async def test_without_a_key_every_request_is_new(harness):
+    await harness.jobs.submit(ANN, make_request())
+    await harness.jobs.submit(ANN, make_request())
 
-    assert len(house.store.jobs) == 2
+    assert len(harness.store.jobs) == 2
 
 
-async def test_a_replay_gets_its_job_even_when_its_picture_and_model_are_gone(house):
-    image = await upload(house)
+async def test_a_replay_gets_its_job_even_when_its_picture_and_model_are_gone(harness):
+    image = await upload(harness)
     request = make_request(images=(image,), options={"prompt": "a fox", "model": "fox-diffusion"})
-    (first,) = await house.jobs.submit(ANN, request, key="k")
-    house.media.pictures.clear()
-    house.models._specs.clear()
-    (again,) = await house.jobs.submit(ANN, request, key="k")
+    (first,) = await harness.jobs.submit(ANN, request, key="k")
+    harness.media.images.clear()
+    harness.models._specs.clear()
+    (again,) = await harness.jobs.submit(ANN, request, key="k")
 
     assert again.job.id == first.job.id
     with pytest.raises(IdempotencyConflict):
-        await house.jobs.submit(ANN, replace(request, options={"prompt": "an owl"}), key="k")
+        await harness.jobs.submit(ANN, replace(request, options={"prompt": "an owl"}), key="k")
     with pytest.raises(MediaNotFound):
-        await house.jobs.submit(ANN, request, key="another")
+        await harness.jobs.submit(ANN, request, key="another")
 
 
-async def test_a_replay_is_answered_while_the_house_closes(house):
-    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
-    house.jobs.is_closing = True
+async def test_a_replay_is_answered_during_shutdown(harness):
+    (first,) = await harness.jobs.submit(ANN, make_request(), key="k")
+    harness.jobs.is_closing = True
 
-    assert [ticket.job.id for ticket in await house.jobs.submit(ANN, make_request(), key="k")] == [first.job.id]
+    assert [ticket.job.id for ticket in await harness.jobs.submit(ANN, make_request(), key="k")] == [first.job.id]
 
 
-async def test_a_replay_of_an_erased_job_finds_nothing(house):
-    (first,) = await house.jobs.submit(ANN, make_request(), key="k")
-    del house.store.jobs[first.job.id]
+async def test_a_replay_of_an_erased_job_finds_nothing(harness):
+    (first,) = await harness.jobs.submit(ANN, make_request(), key="k")
+    del harness.store.jobs[first.job.id]
 
     with pytest.raises(JobNotFound):
-        await house.jobs.submit(ANN, make_request(), key="k")
+        await harness.jobs.submit(ANN, make_request(), key="k")
 
 
-async def test_a_confirmed_quote_comes_again_when_its_model_is_gone_but_only_to_its_person(house):
+async def test_a_used_quote_returns_its_jobs_even_without_its_model_but_only_to_its_person(harness):
     request = make_request("a {red|blue} fox")
-    quote = (await house.jobs.quote(ANN, request)).quote
-    first = await house.jobs.submit(ANN, request, quote=quote)
-    house.models._specs.clear()
-    again = await house.jobs.submit(ANN, request, quote=quote)
+    quote = (await harness.jobs.quote(ANN, request)).quote
+    first = await harness.jobs.submit(ANN, request, quote=quote)
+    harness.models._specs.clear()
+    again = await harness.jobs.submit(ANN, request, quote=quote)
 
     assert [ticket.job.id for ticket in again] == [ticket.job.id for ticket in first]
     with pytest.raises(InvalidOption):
-        await house.jobs.submit(BOB, request, quote=quote)
+        await harness.jobs.submit(BOB, request, quote=quote)
 
 
 @pytest.mark.parametrize("is_own", [True, False])
-async def test_a_parent_must_be_ones_own_where_only_ones_own_are_seen(house, is_own):
+async def test_a_parent_must_be_an_own_job_where_only_own_jobs_are_visible(harness, is_own):
     parent = make_job(owner="bob")
-    house.store.add(parent)
+    harness.store.add(parent)
     request = make_request(parent=parent.id, requires_own_parent=is_own)
     if is_own:
         with pytest.raises(JobNotFound):
-            await house.jobs.submit(ANN, request)
+            await harness.jobs.submit(ANN, request)
     else:
-        (ticket,) = await house.jobs.submit(ANN, request)
+        (ticket,) = await harness.jobs.submit(ANN, request)
         assert ticket.job.parent == parent.id
 
 
 # ---------------------------------------------------------------- one's own defaults
 
 
-async def with_defaults(house, options, image=None, **defaults):
-    house.people.kept["ann"] = defaults
+async def with_defaults(harness, options, image=None, **defaults):
+    harness.people.stored["ann"] = defaults
     images = (image,) if image else ()
     request = make_request(options={"prompt": "a fox", **options}, images=images, use_defaults=True)
-    (ticket,) = await house.jobs.submit(ANN, request)
+    (ticket,) = await harness.jobs.submit(ANN, request)
     return ticket.job.options
 
 
-async def test_defaults_fill_in_what_was_not_said(house):
-    filled = await with_defaults(house, {"steps": 3}, steps=30, guidance_scale=2.5, aspect="2:1", count=2)
+async def test_defaults_fill_in_missing_options(harness):
+    filled = await with_defaults(harness, {"steps": 3}, steps=30, guidance_scale=2.5, aspect="2:1", count=2)
 
     assert (filled["steps"], filled["guidance_scale"], filled["count"]) == (3, 2.5, 2)
     assert filled["width"] > filled["height"]
 
 
-async def test_defaults_are_only_taken_where_they_are_asked_for(house):
-    house.people.kept["ann"] = {"steps": 30}
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+async def test_defaults_are_only_applied_on_request(harness):
+    harness.people.stored["ann"] = {"steps": 30}
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     assert ticket.job.options["steps"] == 10
 
@@ -355,27 +355,27 @@ async def test_defaults_are_only_taken_where_they_are_asked_for(house):
         ({"model": "gone", "steps": 9999, "size": "1x1", "count": 3}, "count", 3),
     ],
 )
-async def test_defaults_that_do_not_fit_are_left_out(house, defaults, option, value):
-    assert (await with_defaults(house, {}, **defaults))[option] == value
+async def test_defaults_that_do_not_fit_are_left_out(harness, defaults, option, value):
+    assert (await with_defaults(harness, {}, **defaults))[option] == value
 
 
 @pytest.mark.parametrize("given", [{"size": "256x256"}, {"aspect": "1:1"}, {"width": 256, "height": 256}])
-async def test_a_size_that_was_said_beats_every_default_of_size(house, given):
-    filled = await with_defaults(house, given, aspect="4:1")
+async def test_a_given_size_overrides_every_default_of_size(harness, given):
+    filled = await with_defaults(harness, given, aspect="4:1")
 
     assert filled["width"] == filled["height"]
 
 
-async def test_a_picture_to_start_from_keeps_its_aspect_whatever_the_defaults(house):
-    filled = await with_defaults(house, {}, image=await upload(house), size="512x512", strength=0.25)
+async def test_a_picture_to_start_from_keeps_its_aspect_whatever_the_defaults(harness):
+    filled = await with_defaults(harness, {}, image=await upload(harness), size="512x512", strength=0.25)
 
     assert filled["width"] > 1.9 * filled["height"]
     assert filled["strength"] == 0.25
 
 
-async def test_what_was_said_wrongly_is_refused_whatever_the_defaults(house):
+async def test_an_invalid_option_is_refused_despite_the_defaults(harness):
     with pytest.raises(InvalidOption) as refused:
-        await with_defaults(house, {"steps": 9999}, steps=20)
+        await with_defaults(harness, {"steps": 9999}, steps=20)
 
     assert refused.value.option == "steps"
 
@@ -414,54 +414,54 @@ def test_any_body_has_a_hash(value):
 # ---------------------------------------------------------------- quotes and batches
 
 
-async def test_a_quote_tells_count_cost_and_time_and_stores_nothing(house):
-    house.devices = [make_device("cuda:0"), make_device("cuda:1")]
+async def test_a_quote_has_count_cost_and_time_and_stores_nothing(harness):
+    harness.devices = [make_device("cuda:0"), make_device("cuda:1")]
 
-    quote = await house.jobs.quote(ANN, make_request("a {red|blue|green} fox"))
+    quote = await harness.jobs.quote(ANN, make_request("a {red|blue|green} fox"))
 
     assert (quote.jobs, quote.cost, quote.eta_s) == (3, 30.0, 15.0)
-    assert not house.store.called("accept_jobs")
+    assert not harness.store.called("accept_jobs")
 
 
-async def test_several_combinations_without_a_quote_are_refused_with_their_number(house):
+async def test_several_combinations_without_a_quote_are_refused_with_their_number(harness):
     with pytest.raises(InvalidOption) as refused:
-        await house.jobs.submit(ANN, make_request("a {red|blue} fox"))
+        await harness.jobs.submit(ANN, make_request("a {red|blue} fox"))
 
     assert (refused.value.problem, refused.value.value) == ("needs_quote", 2)
 
 
-async def test_in_a_chat_several_combinations_are_confirmed_with_a_word(house):
+async def test_in_a_chat_several_combinations_are_confirmed_with_a_word(harness):
     wanted = {"wants_delivery": True}
     with pytest.raises(InvalidOption) as refused:
-        await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted))
-    tickets = await house.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted, is_confirmed=True))
+        await harness.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted))
+    tickets = await harness.jobs.submit(ANN, make_request("a {red|blue} fox", **wanted, is_confirmed=True))
 
     assert "makes 2 pictures and uses 20 device-seconds" in explain(refused.value)
     assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
 
 
-async def test_confirmed_combinations_become_one_batch(house):
+async def test_confirmed_combinations_become_one_batch(harness):
     request = make_request("a {red|blue} fox")
-    quote = await house.jobs.quote(ANN, request)
+    quote = await harness.jobs.quote(ANN, request)
 
-    tickets = await house.jobs.submit(ANN, request, quote=quote.quote)
+    tickets = await harness.jobs.submit(ANN, request, quote=quote.quote)
 
     assert [ticket.job.options["prompt"] for ticket in tickets] == ["a red fox", "a blue fox"]
     assert len({ticket.job.batch for ticket in tickets}) == 1
     assert len({ticket.job.options["seed"] for ticket in tickets}) == 1
-    assert len(house.store.called("accept_jobs")) == 1
+    assert len(harness.store.called("accept_jobs")) == 1
 
 
-async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp_path):
+async def test_each_combination_draws_its_wildcards_and_has_its_style(harness, tmp_path):
     (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
-    house.wording = PromptResolver(
+    harness.wording = PromptResolver(
         styles={"ink": StyleSettings(prompt="ink {prompt}")}, wildcards=WildcardFolder(tmp_path)
     )
-    house.jobs = house.build()
+    harness.jobs = harness.build()
     request = make_request("a {red|blue} __animal__", is_confirmed=True, options={
         "prompt": "a {red|blue} __animal__", "style": "ink", "seed": 7, "count": 3,
     })  # fmt: skip
-    tickets = await house.jobs.submit(ANN, request)
+    tickets = await harness.jobs.submit(ANN, request)
 
     first, second = (ticket.job.options for ticket in tickets)
     assert [prompt.replace("red", "blue") for prompt in first["prompts"]] == second["prompts"]
@@ -470,76 +470,76 @@ async def test_each_combination_draws_its_wildcards_and_has_its_style(house, tmp
     assert first["asked"]["prompt"] == "a red __animal__"
 
 
-async def test_what_is_drawn_is_judged_before_it_is_accepted(house, tmp_path):
+async def test_what_is_drawn_is_judged_before_it_is_accepted(harness, tmp_path):
     (tmp_path / "food.txt").write_text("broccoli\n")
-    house.wording = PromptResolver(wildcards=WildcardFolder(tmp_path))
-    house.moderation = moderated("broccoli")
-    house.jobs = house.build()
+    harness.wording = PromptResolver(wildcards=WildcardFolder(tmp_path))
+    harness.moderation = moderated("broccoli")
+    harness.jobs = harness.build()
 
     for prompt in ("a __food__", "a (broc)(coli:1.2)"):
         with pytest.raises(Blocked):
-            await house.jobs.submit(ANN, make_request(prompt))
-    assert not house.store.jobs
+            await harness.jobs.submit(ANN, make_request(prompt))
+    assert not harness.store.jobs
 
 
 def moderated(*words):
-    """Only words are looked at."""
+    """Only texts are checked."""
     nothing: Any = None
     here: Any = FakeClassifierAvailability()
     rules = SafetySettings(blocked_words=words)
     return Moderation(spaces=nothing, people=nothing, classifier=here, settings=rules, words=BlockedWords(words))
 
 
-async def test_one_job_needs_no_batch(house):
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+async def test_one_job_needs_no_batch(harness):
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     assert ticket.job.batch is None
 
 
-async def test_a_quoted_price_is_kept_though_measurements_change_it(house):
+async def test_a_quoted_price_is_kept_though_measurements_change_it(harness):
     request = make_request("a {red|blue} fox")
-    quote = await house.jobs.quote(ANN, request)
-    house.measure(99.0)
+    quote = await harness.jobs.quote(ANN, request)
+    harness.measure(99.0)
 
-    tickets = await house.jobs.submit(ANN, request, quote=quote.quote)
+    tickets = await harness.jobs.submit(ANN, request, quote=quote.quote)
 
     assert sum(ticket.job.cost for ticket in tickets) == quote.cost == 20.0
 
 
-async def test_a_quote_is_used_once(house):
+async def test_a_quote_is_used_once(harness):
     request = make_request("a {red|blue} fox")
-    quote = (await house.jobs.quote(ANN, request)).quote
+    quote = (await harness.jobs.quote(ANN, request)).quote
 
-    first = await house.jobs.submit(ANN, request, quote=quote)
-    again = await house.jobs.submit(ANN, request, quote=quote)
+    first = await harness.jobs.submit(ANN, request, quote=quote)
+    again = await harness.jobs.submit(ANN, request, quote=quote)
 
     assert [ticket.job.id for ticket in first] == [ticket.job.id for ticket in again]
-    assert len(house.store.jobs) == 2
+    assert len(harness.store.jobs) == 2
 
 
-async def test_the_same_combinations_can_be_asked_for_again_with_a_new_quote(house):
+async def test_the_same_combinations_can_be_asked_for_again_with_a_new_quote(harness):
     request = make_request("a {red|blue} fox")
     for _ in range(2):
-        quote = (await house.jobs.quote(ANN, request)).quote
-        await house.jobs.submit(ANN, request, quote=quote)
+        quote = (await harness.jobs.quote(ANN, request)).quote
+        await harness.jobs.submit(ANN, request, quote=quote)
 
-    assert len(house.store.jobs) == 4
+    assert len(harness.store.jobs) == 4
 
 
 @pytest.mark.parametrize("quote", ["", "-", "---", "nonsense", "\u00fc", "\ud83e\udd8a", "0" * 10_000, "a-9e9-0-b"])
-async def test_an_invented_quote_is_refused(house, quote):
+async def test_an_invented_quote_is_refused(harness, quote):
     with pytest.raises(InvalidOption) as refused:
-        await house.jobs.submit(ANN, make_request("a {red|blue} fox"), quote=quote)
+        await harness.jobs.submit(ANN, make_request("a {red|blue} fox"), quote=quote)
 
     assert (refused.value.option, refused.value.problem) == ("quote", "quote")
 
 
-async def test_a_quote_for_less_than_was_signed_is_refused(house):
+async def test_a_quote_for_less_than_was_signed_is_refused(harness):
     request = make_request("a {red|blue} fox")
-    quote = (await house.jobs.quote(ANN, request)).quote
+    quote = (await harness.jobs.quote(ANN, request)).quote
 
     with pytest.raises(InvalidOption):
-        await house.jobs.submit(ANN, request, quote=quote.replace("20.000", "0.001"))
+        await harness.jobs.submit(ANN, request, quote=quote.replace("20.000", "0.001"))
 
 
 @pytest.mark.parametrize(
@@ -549,146 +549,148 @@ async def test_a_quote_for_less_than_was_signed_is_refused(house):
         (ANN, "a {red|green} fox", b"secret"),
         (ANN, "a {red|blue} fox", b"other"),
     ],
-    ids=["another person", "another request", "another house"],
+    ids=["another person", "another request", "another harness"],
 )
-async def test_a_quote_counts_only_where_it_was_given(house, person, prompt, secret):
-    quote = (await house.jobs.quote(ANN, make_request("a {red|blue} fox"))).quote
+async def test_a_quote_counts_only_where_it_was_given(harness, person, prompt, secret):
+    quote = (await harness.jobs.quote(ANN, make_request("a {red|blue} fox"))).quote
 
     with pytest.raises(InvalidOption):
-        await house.build(secret).submit(person, make_request(prompt), quote=quote)
+        await harness.build(secret).submit(person, make_request(prompt), quote=quote)
 
 
-async def test_an_old_quote_is_refused(house, monkeypatch):
+async def test_an_old_quote_is_refused(harness, monkeypatch):
     request = make_request("a {red|blue} fox")
-    quote = (await house.jobs.quote(ANN, request)).quote
+    quote = (await harness.jobs.quote(ANN, request)).quote
     monkeypatch.setattr(usecases_jobs, "time", SimpleNamespace(time=lambda: 4e9))
 
     with pytest.raises(InvalidOption):
-        await house.jobs.submit(ANN, request, quote=quote)
+        await harness.jobs.submit(ANN, request, quote=quote)
 
 
 # ---------------------------------------------------------------- watching
 
 
-async def test_a_queued_job_has_a_place_and_a_time(house):
-    house.store.view = replace(house.store.view, own_ahead=2, person=FairShareLane(vtime=0.0, backlog=3), mean_s=10.0)
+async def test_a_queued_job_has_a_place_and_a_time(harness):
+    harness.store.view = replace(
+        harness.store.view, own_ahead=2, person=FairShareLane(vtime=0.0, backlog=3), mean_s=10.0
+    )
 
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     assert (ticket.position, ticket.eta_s) == (3, 30.0)
 
 
-async def test_a_running_job_has_the_time_that_its_steps_leave(house):
+async def test_a_running_job_has_the_time_that_its_steps_leave(harness):
     job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
-    house.store.add(job)
-    house.events.publish_progress(job.id, STEP)
+    harness.store.add(job)
+    harness.events.publish_progress(job.id, STEP)
 
-    ticket = await house.jobs.get_ticket(ANN, job.id)
+    ticket = await harness.jobs.get_ticket(ANN, job.id)
 
     assert (ticket.position, ticket.eta_s, ticket.progress) == (None, 7.5, STEP)
 
 
-async def test_a_running_job_takes_longer_beside_others(house):
-    house.models.set_capabilities("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(running=4, slots=16)]
-    house.measure(1.0)
-    house.measure(1.6, batch_size=4)
+async def test_a_running_job_takes_longer_beside_others(harness):
+    harness.models.set_capabilities("fox-diffusion", {"rows": 8})
+    harness.devices = [make_device(running=4, slots=16)]
+    harness.measure(1.0)
+    harness.measure(1.6, batch_size=4)
     job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
-    house.store.add(job)
-    house.events.publish_progress(job.id, STEP)
+    harness.store.add(job)
+    harness.events.publish_progress(job.id, STEP)
 
-    assert (await house.jobs.get_ticket(ANN, job.id)).eta_s == 1.6 * 7.5
+    assert (await harness.jobs.get_ticket(ANN, job.id)).eta_s == 1.6 * 7.5
 
 
-async def test_a_queued_job_that_finds_a_place_beside_others_only_takes_as_long_as_it_runs(house):
-    house.models.set_capabilities("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(running=3, slots=16)]
-    house.measure(1.0)
-    house.measure(1.5, batch_size=4)
-    house.store.view = replace(house.store.view, running=3)
+async def test_a_queued_job_with_a_free_slot_only_takes_its_own_duration(harness):
+    harness.models.set_capabilities("fox-diffusion", {"rows": 8})
+    harness.devices = [make_device(running=3, slots=16)]
+    harness.measure(1.0)
+    harness.measure(1.5, batch_size=4)
+    harness.store.view = replace(harness.store.view, running=3)
 
-    (ticket,) = await house.jobs.submit(ANN, make_request())
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
 
     assert (ticket.position, ticket.eta_s) == (1, 15.0)
 
 
-async def test_a_quote_knows_that_a_persons_jobs_share_passes(house):
-    house.models.set_capabilities("fox-diffusion", {"rows": 8})
-    house.devices = [make_device(slots=16)]
-    house.measure(1.0)
-    house.measure(1.2, batch_size=2)
+async def test_a_quote_knows_that_a_persons_jobs_share_passes(harness):
+    harness.models.set_capabilities("fox-diffusion", {"rows": 8})
+    harness.devices = [make_device(slots=16)]
+    harness.measure(1.0)
+    harness.measure(1.2, batch_size=2)
 
-    quote = await house.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
+    quote = await harness.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
 
     assert (quote.cost, quote.eta_s) == (40.0, 2 * 12.0)
 
 
-async def test_time_left_is_never_below_nothing(house):
+async def test_time_left_is_never_below_nothing(harness):
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
-    house.events.publish_progress(job.id, Progress(step=9, steps=4))
+    harness.store.add(job)
+    harness.events.publish_progress(job.id, Progress(step=9, steps=4))
 
-    assert (await house.jobs.get_ticket(ANN, job.id)).eta_s == 0.0
+    assert (await harness.jobs.get_ticket(ANN, job.id)).eta_s == 0.0
 
 
-async def test_a_finished_job_has_neither_place_nor_time(house):
+async def test_a_finished_job_has_neither_place_nor_time(harness):
     job = make_job(state=JobState.DELIVERED, result=make_result())
-    house.store.add(job)
+    harness.store.add(job)
 
-    ticket = await house.jobs.get_ticket(ANN, job.id)
+    ticket = await harness.jobs.get_ticket(ANN, job.id)
 
     assert (ticket.position, ticket.eta_s, ticket.progress) == (None, None, None)
 
 
-async def test_somebody_elses_job_is_not_found(house):
+async def test_somebody_elses_job_is_not_found(harness):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
 
     with pytest.raises(JobNotFound):
-        await house.jobs.get_ticket(BOB, job.id)
+        await harness.jobs.get_ticket(BOB, job.id)
 
 
-async def test_a_page_holds_ones_own_jobs(house):
+async def test_a_page_holds_ones_own_jobs(harness):
     mine, other = make_job(), make_job(owner="bob")
-    house.store.add(mine, other)
+    harness.store.add(mine, other)
 
-    tickets, following = await house.jobs.list_tickets(ANN)
+    tickets, following = await harness.jobs.list_tickets(ANN)
 
     assert [ticket.job.id for ticket in tickets] == [mine.id]
     assert following is None
 
 
-async def kinds(house, job, person=ANN):
-    return [(event.kind, event.ticket.job.state) async for event in house.jobs.follow_job(person, job.id)]
+async def kinds(harness, job, person=ANN):
+    return [(event.kind, event.ticket.job.state) async for event in harness.jobs.follow_job(person, job.id)]
 
 
-async def test_a_follower_of_a_finished_job_gets_its_state_and_its_result(house):
+async def test_a_follower_of_a_finished_job_gets_its_state_and_its_result(harness):
     job = make_job(state=JobState.DELIVERED, result=make_result())
-    house.store.add(job)
+    harness.store.add(job)
 
-    assert await kinds(house, job) == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
+    assert await kinds(harness, job) == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
 
 
 @pytest.mark.parametrize("state", [JobState.FAILED, JobState.DEAD, JobState.CANCELLED])
-async def test_a_follower_of_a_job_that_ended_badly_gets_an_error(house, state):
+async def test_a_follower_of_a_job_that_ended_badly_gets_an_error(harness, state):
     job = make_job(state=state)
-    house.store.add(job)
+    harness.store.add(job)
 
-    assert await kinds(house, job) == [("state", state), ("error", state)]
+    assert await kinds(harness, job) == [("state", state), ("error", state)]
 
 
-async def test_a_follower_sees_every_state_and_then_the_result(house):
+async def test_a_follower_sees_every_state_and_then_the_result(harness):
     job = make_job()
-    house.store.add(job)
-    following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.events.is_watched(job.id))
+    harness.store.add(job)
+    following = asyncio.create_task(kinds(harness, job))
+    await eventually(lambda: harness.events.is_watched(job.id))
     await asyncio.sleep(0.005)
 
-    house.run(job)
+    harness.run(job)
     await asyncio.sleep(0.005)
-    house.events.publish_progress(job.id, STEP)
+    harness.events.publish_progress(job.id, STEP)
     await asyncio.sleep(0.005)
-    house.finish(job)
+    harness.finish(job)
 
     assert await following == [
         ("state", JobState.QUEUED),
@@ -696,112 +698,112 @@ async def test_a_follower_sees_every_state_and_then_the_result(house):
         ("progress", JobState.RUNNING),
         ("result", JobState.DELIVERED),
     ]
-    assert not house.events.is_watched(job.id)
+    assert not harness.events.is_watched(job.id)
 
 
-async def test_a_job_that_ends_between_the_two_looks_is_not_missed(house):
+async def test_a_job_that_ends_between_the_two_queries_is_not_missed(harness):
     job = make_job()
-    house.store.add(job)
-    first_look = house.store.gates["get_job"] = asyncio.Event()
-    following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.store.called("get_job"))
+    harness.store.add(job)
+    first_look = harness.store.gates["get_job"] = asyncio.Event()
+    following = asyncio.create_task(kinds(harness, job))
+    await eventually(lambda: harness.store.called("get_job"))
 
-    house.finish(job)
+    harness.finish(job)
     first_look.set()
 
     async with asyncio.timeout(20):
         assert await following == [("state", JobState.DELIVERED), ("result", JobState.DELIVERED)]
 
 
-async def test_a_job_that_ends_during_the_second_look_is_not_missed(house):
+async def test_a_job_that_ends_during_the_second_look_is_not_missed(harness):
     job = make_job()
-    house.store.add(job)
-    house.store.gates["get_job"] = asyncio.Event()
-    house.store.gates["get_job"].set()
-    following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.events.is_watched(job.id))
+    harness.store.add(job)
+    harness.store.gates["get_job"] = asyncio.Event()
+    harness.store.gates["get_job"].set()
+    following = asyncio.create_task(kinds(harness, job))
+    await eventually(lambda: harness.events.is_watched(job.id))
 
-    house.finish(job)
+    harness.finish(job)
 
     async with asyncio.timeout(20):
         assert (await following)[-1] == ("result", JobState.DELIVERED)
 
 
-async def test_progress_comes_at_most_twice_a_second_and_the_latest_wins(house, monkeypatch):
+async def test_progress_comes_at_most_twice_a_second_and_the_latest_wins(harness, monkeypatch):
     monkeypatch.setattr(usecases_jobs, "PREVIEW_INTERVAL_S", 0.03)
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
+    harness.store.add(job)
     seen = []
 
     async def follow():
-        async for event in house.jobs.follow_job(ANN, job.id):
+        async for event in harness.jobs.follow_job(ANN, job.id):
             seen.append(event.ticket.progress)
 
     following = asyncio.create_task(follow())
     await eventually(lambda: seen)
     for number in range(1, 5):
-        house.events.publish_progress(job.id, Progress(step=number, steps=4))
+        harness.events.publish_progress(job.id, Progress(step=number, steps=4))
         await asyncio.sleep(0.005)
     await eventually(lambda: len(seen) == 3)
-    house.finish(job)
+    harness.finish(job)
     await following
 
     assert [progress.step for progress in seen if progress] == [1, 4]
 
 
-async def test_a_result_does_not_wait_for_the_next_preview(house, monkeypatch):
+async def test_a_result_does_not_wait_for_the_next_preview(harness, monkeypatch):
     monkeypatch.setattr(usecases_jobs, "PREVIEW_INTERVAL_S", 60.0)
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
-    following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.events.is_watched(job.id))
-    house.events.publish_progress(job.id, STEP)
+    harness.store.add(job)
+    following = asyncio.create_task(kinds(harness, job))
+    await eventually(lambda: harness.events.is_watched(job.id))
+    harness.events.publish_progress(job.id, STEP)
     await asyncio.sleep(0.005)
 
-    house.finish(job)
+    harness.finish(job)
 
     async with asyncio.timeout(20):
         assert (await following)[-1][0] == "result"
 
 
-async def test_a_late_follower_starts_with_the_latest_progress(house):
+async def test_a_late_follower_starts_with_the_latest_progress(harness):
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
-    house.events.publish_progress(job.id, STEP)
+    harness.store.add(job)
+    harness.events.publish_progress(job.id, STEP)
 
-    async with aclosing(house.jobs.follow_job(ANN, job.id)) as events:
+    async with aclosing(harness.jobs.follow_job(ANN, job.id)) as events:
         first, second = await anext(events), await anext(events)
 
     assert (first.kind, first.ticket.progress, second.kind) == ("state", STEP, "progress")
 
 
-async def test_a_follower_that_leaves_is_no_longer_watching(house):
+async def test_a_follower_that_leaves_is_no_longer_watching(harness):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
 
-    async with aclosing(house.jobs.follow_job(ANN, job.id)) as events:
+    async with aclosing(harness.jobs.follow_job(ANN, job.id)) as events:
         await anext(events)
 
-    assert not house.events.is_watched(job.id)
+    assert not harness.events.is_watched(job.id)
 
 
-async def test_following_somebody_elses_job_fails_before_anything_is_told(house):
+async def test_following_somebody_elses_job_fails_before_the_first_event(harness):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
 
     with pytest.raises(JobNotFound):
-        await kinds(house, job, BOB)
+        await kinds(harness, job, BOB)
 
-    assert not house.events.is_watched(job.id)
+    assert not harness.events.is_watched(job.id)
 
 
-async def test_waiting_gives_the_finished_job(house):
+async def test_waiting_gives_the_finished_job(harness):
     job = make_job()
-    house.store.add(job)
-    waiting = asyncio.create_task(house.jobs.wait_for_job(ANN, job.id))
-    await eventually(lambda: house.events.is_watched(job.id))
+    harness.store.add(job)
+    waiting = asyncio.create_task(harness.jobs.wait_for_job(ANN, job.id))
+    await eventually(lambda: harness.events.is_watched(job.id))
 
-    house.finish(job)
+    harness.finish(job)
 
     assert (await waiting).state is JobState.DELIVERED
 
@@ -809,59 +811,59 @@ async def test_waiting_gives_the_finished_job(house):
 # ---------------------------------------------------------------- cancelling
 
 
-async def test_a_queued_job_is_cancelled_at_once(house):
+async def test_a_queued_job_is_cancelled_immediately(harness):
     job = make_job()
-    house.store.add(job)
-    following = asyncio.create_task(kinds(house, job))
-    await eventually(lambda: house.events.is_watched(job.id))
+    harness.store.add(job)
+    following = asyncio.create_task(kinds(harness, job))
+    await eventually(lambda: harness.events.is_watched(job.id))
 
-    ticket = await house.jobs.cancel_job(ANN, job.id)
+    ticket = await harness.jobs.cancel_job(ANN, job.id)
 
     assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.CANCELLED, True)
     assert (await following)[-1] == ("error", JobState.CANCELLED)
-    assert house.interrupted == []
+    assert harness.interrupted == []
 
 
-async def test_the_chat_hears_of_a_cancelled_queued_job_at_once(house):
+async def test_the_chat_is_notified_immediately_of_a_cancelled_queued_job(harness):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
 
-    await house.jobs.cancel_job(ANN, job.id)
+    await harness.jobs.cancel_job(ANN, job.id)
 
-    assert house.wakes == 1
+    assert harness.wakes == 1
 
 
-async def test_a_running_job_is_interrupted(house):
+async def test_a_running_job_is_interrupted(harness):
     job = make_job(state=JobState.RUNNING)
-    house.store.add(job)
+    harness.store.add(job)
 
-    ticket = await house.jobs.cancel_job(ANN, job.id)
+    ticket = await harness.jobs.cancel_job(ANN, job.id)
 
     assert (ticket.job.state, ticket.job.cancel_requested) == (JobState.RUNNING, True)
-    assert house.interrupted == [job.id]
+    assert harness.interrupted == [job.id]
 
 
-async def test_a_finished_job_cannot_be_cancelled(house):
+async def test_a_finished_job_cannot_be_cancelled(harness):
     job = make_job(state=JobState.RENDERED)
-    house.store.add(job)
+    harness.store.add(job)
 
     with pytest.raises(NotCancellable):
-        await house.jobs.cancel_job(ANN, job.id)
+        await harness.jobs.cancel_job(ANN, job.id)
 
 
-async def test_somebody_elses_job_cannot_be_cancelled(house):
+async def test_somebody_elses_job_cannot_be_cancelled(harness):
     job = make_job()
-    house.store.add(job)
+    harness.store.add(job)
 
     with pytest.raises(JobNotFound):
-        await house.jobs.cancel_job(BOB, job.id)
+        await harness.jobs.cancel_job(BOB, job.id)
 
-    assert house.store.state(job) is JobState.QUEUED
+    assert harness.store.state(job) is JobState.QUEUED
 
 
-async def test_a_closing_house_still_cancels(house):
+async def test_jobs_can_be_cancelled_during_shutdown(harness):
     job = make_job()
-    house.store.add(job)
-    house.jobs.is_closing = True
+    harness.store.add(job)
+    harness.jobs.is_closing = True
 
-    assert (await house.jobs.cancel_job(ANN, job.id)).job.state is JobState.CANCELLED
+    assert (await harness.jobs.cancel_job(ANN, job.id)).job.state is JobState.CANCELLED

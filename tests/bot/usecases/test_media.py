@@ -5,7 +5,7 @@ from bot.jobs import Media
 from bot.ports import SanitizedImage
 from bot.settings.core import ImagesSettings
 from bot.usecases import MediaUseCases
-from tests.fakes import FakeMedia, FakePictures, make_person
+from tests.fakes import FakeImageProcessor, FakeMediaStore, make_person
 
 CLEAN = SanitizedImage(media=Media(b"clean", "image/png"), width=8, height=4, parameters={"prompt": "a fox"})
 ANN, BOB = make_person(), make_person(id="bob")
@@ -13,12 +13,12 @@ ANN, BOB = make_person(), make_person(id="bob")
 
 @pytest.fixture
 def store():
-    return FakeMedia()
+    return FakeMediaStore()
 
 
 @pytest.fixture
 def pictures():
-    return FakePictures(CLEAN)
+    return FakeImageProcessor(CLEAN)
 
 
 @pytest.fixture
@@ -33,18 +33,18 @@ async def test_only_the_clean_picture_is_kept(usecases, store):
     assert (picture.width, picture.height, picture.parameters) == (8, 4, {"prompt": "a fox"})
 
 
-async def test_an_upload_as_large_as_allowed_is_taken(usecases, pictures):
+async def test_an_upload_of_the_maximum_size_is_accepted(usecases, pictures):
     await usecases.upload(ANN, b"x" * 2**20)
 
-    assert len(pictures.cleaned) == 1
+    assert len(pictures.sanitized) == 1
 
 
-async def test_a_larger_one_is_refused_unseen(usecases, pictures):
+async def test_a_larger_one_is_refused_without_decoding(usecases, pictures):
     with pytest.raises(TooLarge) as refused:
         await usecases.upload(ANN, b"x" * (2**20 + 1))
 
     assert (refused.value.limit, refused.value.unit) == (1, "MiB")
-    assert pictures.cleaned == []
+    assert pictures.sanitized == []
 
 
 async def test_a_picture_is_its_owners(usecases):
@@ -68,7 +68,7 @@ async def test_a_picture_that_fits_goes_as_rendered(usecases):
     assert await usecases.fit_bytes(fox, 5) == (fox, False)
 
 
-async def test_a_picture_that_does_not_fit_is_made_smaller_and_that_is_told(usecases):
+async def test_an_image_that_does_not_fit_is_made_smaller_and_reported_as_changed(usecases):
     made, is_changed = await usecases.fit_bytes(Media(b"a fox", "image/png"), 4)
 
     assert (made, is_changed) == (Media(b"a fo", "image/webp"), True)
@@ -81,7 +81,7 @@ async def test_one_picture_needs_no_sheet(usecases):
     assert (await usecases.contact_sheet([one, other])).data == b"one+other"
 
 
-async def test_a_kept_picture_can_become_somebody_elses_too(usecases):
+async def test_a_stored_image_can_get_another_owner(usecases):
     picture = await usecases.upload(ANN, b"as it came")
     shared = await usecases.share(BOB, picture.id)
 

@@ -31,7 +31,7 @@ def make_operations(store, *states):
     return Operations(store, FakeMaintenance(), lambda: devices)
 
 
-async def test_a_house_with_a_database_and_a_worker_is_ready(store):
+async def test_with_a_database_and_a_worker_the_server_is_ready(store):
     database, workers = await make_operations(store, "starting", "ready").check_readiness()
 
     assert database.is_ok
@@ -40,13 +40,13 @@ async def test_a_house_with_a_database_and_a_worker_is_ready(store):
 
 
 @pytest.mark.parametrize("states", [(), ("starting",), ("restarting", "stopped")])
-async def test_a_house_without_a_worker_is_not_ready(store, states):
+async def test_without_a_worker_the_server_is_not_ready(store, states):
     _, workers = await make_operations(store, *states).check_readiness()
 
     assert not workers.is_ok
 
 
-async def test_a_house_whose_database_does_not_answer_is_not_ready(store):
+async def test_without_a_responding_database_the_server_is_not_ready(store):
     store.failures["count_by_state"] = [StorageBusy()]
 
     database, _ = await make_operations(store, "ready").check_readiness()

@@ -1,4 +1,4 @@
-"""Who is asking: keys that only a hash remembers, and the day's quota."""
+"""People: hashed API keys, and the daily quota."""
 
 import hashlib
 import hmac
@@ -19,7 +19,7 @@ from tests.fakes import NOON, FakeJobStore, FakePeople, FakePrivacy, make_job, m
 class KeyPeople(FakePeople):
     def __init__(self):
         super().__init__()
-        self.stored = {}
+        self.keys = {}
         self.looked_up = []
 
     async def identify_account(self, platform, account_id, name):
@@ -33,23 +33,23 @@ class KeyPeople(FakePeople):
 
     async def add_key(self, prefix, secret_hash, person, is_admin):
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=NOON)
-        self.stored[prefix] = (key, secret_hash)
+        self.keys[prefix] = (key, secret_hash)
         return key
 
     async def find_key(self, prefix):
         self.looked_up.append(prefix)
-        return self.stored.get(prefix)
+        return self.keys.get(prefix)
 
     async def has_keys(self):
-        return bool(self.stored)
+        return bool(self.keys)
 
     async def list_keys(self):
-        return [key for key, _ in self.stored.values()]
+        return [key for key, _ in self.keys.values()]
 
     async def revoke_key(self, prefix):
-        if prefix not in self.stored:
+        if prefix not in self.keys:
             raise NotFound("key", prefix)
-        key, _ = self.stored.pop(prefix)
+        key, _ = self.keys.pop(prefix)
         return key
 
 
@@ -79,7 +79,7 @@ def usecases(people, ledger, privacy, stopped):
 
 @pytest.fixture
 def stopped():
-    """The jobs that ran when their person was forgotten."""
+    """The jobs that were running when their owner was forgotten."""
     return []
 
 
@@ -112,8 +112,8 @@ async def test_only_the_hash_of_a_secret_is_stored(usecases, people):
     key, text = await usecases.create_key("Ann", is_admin=False)
 
     prefix, secret = text.split(".")
-    assert people.stored == {prefix: (key, hashlib.sha256(secret.encode()).hexdigest())}
-    assert secret not in repr(people.stored)
+    assert people.keys == {prefix: (key, hashlib.sha256(secret.encode()).hexdigest())}
+    assert secret not in repr(people.keys)
 
 
 async def test_a_secret_has_256_random_bits(usecases):
@@ -156,7 +156,7 @@ async def test_the_database_is_only_asked_for_what_may_be_a_prefix(usecases, peo
 
 
 @pytest.mark.parametrize("prefix", ["00000000", "nobody"])
-async def test_secrets_are_compared_in_constant_time_for_unknown_keys_too(usecases, monkeypatch, prefix):
+async def test_secrets_are_compared_in_constant_time_even_for_unknown_keys(usecases, monkeypatch, prefix):
     compared = []
 
     def compare(*sides):
@@ -171,7 +171,7 @@ async def test_secrets_are_compared_in_constant_time_for_unknown_keys_too(usecas
     assert [len(a) == len(b) == 64 for a, b in compared] == [True]
 
 
-async def test_the_secret_of_nobody_lets_nobody_in(usecases):
+async def test_the_dummy_secret_of_unknown_keys_gives_no_access(usecases):
     with pytest.raises(Unauthorized):
         await usecases.authenticate("00000000.nobody")
 
@@ -250,7 +250,7 @@ async def test_a_default_that_is_none_is_refused(usecases, people, name, value, 
         await usecases.set_default(make_person(), name, value)
 
     assert refused.value.problem == problem
-    assert not people.kept["ann"]
+    assert not people.stored["ann"]
 
 
 async def test_a_strength_can_be_a_default_without_a_picture(usecases):

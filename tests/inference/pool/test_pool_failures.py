@@ -156,7 +156,7 @@ async def test_a_crash_blames_none_of_several_tasks_but_blames_one_that_ran_alon
     with pytest.raises(WorkerLost) as alone:
         await collect(pool, make_task("crash=1", id="job0", model=model, is_exclusive=True))
 
-    assert [error.alone for error in lost] == [False] * 3
+    assert [error.was_alone for error in lost] == [False] * 3
     assert alone.value.was_alone
 
 

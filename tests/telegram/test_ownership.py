@@ -1,0 +1,28 @@
+"""Pictures are read through their use case, which checks their owner."""
+
+import pytest
+from sqlalchemy import delete
+
+from storage.schema import media_owner
+from tests.telegram.easel_fixture import text_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_show_does_not_read_a_picture_that_is_no_longer_the_persons(app, chat, ann, bob):
+    await app.imagine_and_wait(chat, ann, "a red fox")
+    usecases, storage = app.application.usecases, app.application.storage
+    owner, other = [
+        await usecases.people.identify_account("telegram", str(one["id"]), name)
+        for one, name in ((ann, "Ann"), (bob, "Bob"))
+    ]
+    [ticket], _ = await usecases.jobs.list_tickets(owner, limit=1)
+    media_id = ticket.job.result.media[0].id
+    await storage.media.share(media_id, other.id)
+    is_anns = (media_owner.c.media == media_id, media_owner.c.owner == owner.id)
+    await storage.media._database.run_write(lambda tx: tx.execute(delete(media_owner).where(*is_anns)).rowcount)
+
+    app.state.send_message(chat, ann, f"/show {ticket.job.id}")
+
+    assert "Its picture has been deleted." in text_of(await app.bot_message(chat, 2))
+    assert (await storage.media.read_media(media_id, other.id)).data
