@@ -325,7 +325,7 @@ UNCHECKED = N_(
 )
 
 
-def say_note(note: str, locale: str = "en") -> str:
+def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
     say = translator(locale)
     if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, PICTURE_BLANKED, UNCHECKED):

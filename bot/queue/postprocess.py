@@ -72,7 +72,7 @@ class Postprocessor:
                 )
             )
         model = self.models.get(job.model)
-        notes = tuple(error_texts.say_note(note, job.origin.locale) for note in output.notes)
+        notes = tuple(error_texts.format_note(note, job.origin.locale) for note in output.notes)
         demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if model and model.demo else ()
         return Result(
             media=tuple(images),

@@ -92,7 +92,7 @@ def everything_said(locale):
     yield from (error_texts.explain(errors.NotCancellable("7", state), locale=locale) for state in JobState)
     yield error_texts.explain(KeyError(), locale=locale)
     yield from (
-        error_texts.say_note(note, locale)
+        error_texts.format_note(note, locale)
         for note in (error_texts.PROMPT_TOO_LONG, "The model does not know these words: 7")
     )
     yield from _chat(locale)
