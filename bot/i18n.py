@@ -23,11 +23,20 @@ def N_(sentence: str) -> str:
 
 def translator(locale: str) -> Translate:
     """What says sentences in the platform's name for a language ("de", "pt-BR"); English when it is not known."""
+    return _translator(_folder_name(locale))
+
+
+def has_catalogue(locale: str) -> bool:
+    """Whether that language's sentences are others than the English ones."""
+    return gettext.find("easel", LOCALES, [_folder_name(locale)]) is not None
+
+
+def _folder_name(locale: str) -> str:
     match = _LOCALE.fullmatch(locale)  # it comes from outside, and becomes a folder's name
     if match is None:
-        return _translator("en")
+        return "en"
     language, region = match.group(1).lower(), match.group(2)
-    return _translator(f"{language}_{region.upper()}" if region else language)
+    return f"{language}_{region.upper()}" if region else language
 
 
 @lru_cache(maxsize=64)

@@ -3,7 +3,7 @@
 from discord import Locale, app_commands
 from discord.app_commands import TranslationContextLocation, TranslationContextTypes, locale_str
 
-from bot.i18n import translator
+from bot.i18n import Translate, has_catalogue, translator
 
 MAX_LENGTHS = {
     TranslationContextLocation.command_description: 100,
@@ -14,10 +14,18 @@ MAX_MENU_NAME = 32
 
 
 class CatalogueTranslator(app_commands.Translator):
-    """discord.py asks it for each sentence in each of Discord's languages; most have no catalogue."""
+    """discord.py asks it for each sentence in each of Discord's languages, most of which have no catalogue."""
+
+    def __init__(self) -> None:
+        self._translators: dict[Locale, Translate] = {}
+
+    async def load(self) -> None:
+        self._translators = {locale: translator(locale.value) for locale in Locale if has_catalogue(locale.value)}
 
     async def translate(self, string: locale_str, locale: Locale, context: TranslationContextTypes) -> str | None:
+        if locale not in self._translators:
+            return None
         is_menu = isinstance(context.data, app_commands.ContextMenu)
         limit = MAX_MENU_NAME if is_menu else MAX_LENGTHS.get(context.location)
-        translation = translator(locale.value)(string.message)
+        translation = self._translators[locale](string.message)
         return None if limit is None or translation == string.message else translation[:limit]

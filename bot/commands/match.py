@@ -16,7 +16,10 @@ MAX_TEXTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Match(Command):
-    """Answers with a line for each text, best first: a percentage and the text. Texts are scored independently."""
+    """Answers with a line for each text, best first: a percentage and the text.
+
+    The percentage is the probability that the text matches; with a demo model and several texts, its share of theirs.
+    """
 
     name = "match"
     summary = N_("Score how well texts fit a picture")

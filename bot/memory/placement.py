@@ -42,13 +42,7 @@ class Residency(StrEnum):
     CPU = "cpu"
 
 
-_RESIDENCY_COSTS = {
-    Residency.RESIDENT: 0.0,
-    Residency.ON_DEMAND: 2.0,
-    Residency.STREAMED: 5.0,
-    Residency.MODEL_OFFLOAD: 12.0,
-    Residency.CPU: 40.0,
-}
+_RESIDENCY_COSTS = dict(zip(Residency, (0.0, 2.0, 5.0, 12.0, 40.0), strict=True))
 """Relative slowdown, on a scale where a tiled decode costs 1; only used to rank plans."""
 _TILING_COST, _QUANTIZED_ENCODER_COST, _QUANTIZED_CORE_COST, _GROUP_OFFLOAD_COST = 1.0, 3.0, 6.0, 20.0
 _PER_STEP_ROLES = (ComponentRole.DENOISER, ComponentRole.LANGUAGE_MODEL)

@@ -162,17 +162,30 @@ class MatchEngine:
         scores = self._matcher.match_scores(torch.cat(patches), texts).split(counts)
         text_embeds = self._matcher.embed_texts(texts).split(counts)
         return [
-            format_ranking(request.texts, score.tolist(), similarity(image[1][None], embeds)[0].tolist())
+            format_ranking(
+                request.texts,
+                score.tolist(),
+                similarity(image[1][None], embeds)[0].tolist(),
+                is_calibrated=not self._model.demo,
+            )
             for request, image, score, embeds in zip(batch, features, scores, text_embeds, strict=True)
         ]
 
 
-def format_ranking(texts: Sequence[str], match_scores: Sequence[float], similarities: Sequence[float]) -> str:
-    """One line per text, best match first, ties by similarity. The scores are independent: percentages need not add up
-    to 100."""
+def format_ranking(
+    texts: Sequence[str], match_scores: Sequence[float], similarities: Sequence[float], *, is_calibrated: bool = True
+) -> str:
+    """One line per text, best match first, ties by similarity.
+
+    Percentages are the match probabilities, which are independent of one another. The probabilities of a model that is
+    not calibrated only mean something relative to one another: then percentages are shares of their sum.
+    """
 
     def rank(index: int) -> tuple[float, float]:
         return round(match_scores[index], 4), similarities[index]
 
+    total = sum(match_scores)
+    is_relative = not is_calibrated and len(texts) > 1 and total > 0
     order = sorted(range(len(texts)), key=rank, reverse=True)
-    return "\n".join(f"{100 * match_scores[index]:.0f} % {texts[index]}" for index in order)
+    shares = [score / total for score in match_scores] if is_relative else match_scores
+    return "\n".join(f"{100 * shares[index]:.0f} % {texts[index]}" for index in order)

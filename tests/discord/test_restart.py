@@ -222,7 +222,7 @@ async def test_a_job_that_runs_at_a_sigkill_is_delivered_by_the_next_process(
     first = Serve(tmp_path, server, ann.person.id, server_forks)
     try:
         await until(lambda: server.state.commands or first.process.poll() is not None, first.log.read_text(), 90)
-        ann.slash("imagine", prompt="a red fox sleep=0.1", seed=7, steps=40, count=4)
+        ann.slash("imagine", prompt="a red fox sleep=0.1", seed=7, steps=20, count=4)
         placeholder = await ann.posted()
         await until(lambda: placeholder.edits, "progress", 90)
     finally:

@@ -201,13 +201,18 @@ class ForkServer:
             connection.close()
             return None
         program, parent = Program(**request), os.getpid()
+        settled, settling = os.pipe()
         pid = os.fork()
         if pid == 0:
             self._let_go(connection)
+            os.close(settled)
             program.settle(parent, files)
+            os.close(settling)
             return program
-        for file in files:
+        for file in (*files, settling):
             os.close(file)
+        os.read(settled, 1)  # until the child has closed it, or is dead
+        os.close(settled)
         running = _Running(pid, os.pidfd_open(pid), connection)
         self._running[pid] = running
         self._selector.register(running.pidfd, selectors.EVENT_READ, lambda: self._ended(running))

@@ -26,7 +26,7 @@ def upscaling(width=256, height=128, **options):
     return Upscale.from_options(options, PHOTO).with_images([picture])
 
 
-def house(*models):
+def registry_of(*models):
     return ModelRegistry({model.name: model for model in models})
 
 
@@ -37,7 +37,7 @@ SEEING = make_model(name="seeing", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERI
 
 def test_a_picture_is_refined_by_the_first_model_that_takes_the_size():
     command = upscaling(prompt="a fox")
-    model = command.choose_model(house(SEEING, SMALL, LARGE))
+    model = command.choose_model(registry_of(SEEING, SMALL, LARGE))
     filled = command.fill_options(model, 5)
 
     assert model is LARGE
@@ -48,7 +48,7 @@ def test_a_picture_is_refined_by_the_first_model_that_takes_the_size():
 @pytest.mark.parametrize("size", [(250, 128), (1000, 1000)])
 def test_a_picture_of_a_size_that_no_model_takes_is_only_resized(size):
     command = upscaling(*size)
-    filled = command.fill_options(command.choose_model(house(SMALL, LARGE)), 5)
+    filled = command.fill_options(command.choose_model(registry_of(SMALL, LARGE)), 5)
 
     assert (filled["method"], filled["width"]) == ("resize", size[0] * 2)
     assert "strength" not in filled
@@ -58,12 +58,12 @@ def test_a_picture_of_a_size_that_no_model_takes_is_only_resized(size):
 def test_resizing_needs_no_model_that_paints():
     command = upscaling()
 
-    assert command.fill_options(command.choose_model(house(SEEING)), 5)["method"] == "resize"
+    assert command.fill_options(command.choose_model(registry_of(SEEING)), 5)["method"] == "resize"
 
 
 def test_a_house_without_models_says_so():
     with pytest.raises(InvalidOption) as refused:
-        upscaling().choose_model(house())
+        upscaling().choose_model(registry_of())
 
     assert refused.value.problem == "no_model"
 
@@ -72,9 +72,9 @@ def test_resizing_can_be_asked_for_and_refining_can_be_insisted_on():
     asked = upscaling(method="resize")
     insisted = upscaling(method="refine", model="small")
 
-    assert asked.fill_options(asked.choose_model(house(LARGE)), 5)["method"] == "resize"
+    assert asked.fill_options(asked.choose_model(registry_of(LARGE)), 5)["method"] == "resize"
     with pytest.raises(InvalidOption) as refused:
-        insisted.fill_options(insisted.choose_model(house(LARGE, SMALL)), 5)
+        insisted.fill_options(insisted.choose_model(registry_of(LARGE, SMALL)), 5)
     assert explain(refused.value).startswith("The model \u201csmall\u201d does not support method")
 
 
@@ -94,13 +94,13 @@ def test_refining_costs_its_steps():
 def test_an_edit_needs_a_model_that_takes_an_instruction():
     command = Edit.from_text("make it blue --image_guidance 2", PHOTO)
     able = make_model(name="able", tasks=(IMAGE_TEXT_TO_IMAGE,))
-    filled = command.fill_options(command.choose_model(house(SMALL, able)), 5, 2.0)
+    filled = command.fill_options(command.choose_model(registry_of(SMALL, able)), 5, 2.0)
 
     assert (filled["prompt"], filled["image_guidance_scale"], filled["model"]) == ("make it blue", 2.0, "able")
     assert "strength" not in filled
     assert filled["width"] == pytest.approx(2 * filled["height"], rel=0.05)
     with pytest.raises(InvalidOption) as refused:
-        command.choose_model(house(SMALL, LARGE, SEEING))
+        command.choose_model(registry_of(SMALL, LARGE, SEEING))
     assert explain(refused.value) == "I can't edit pictures here yet; the owner can add a model."
 
 
@@ -187,6 +187,6 @@ def test_no_texts_and_too_many_are_refused(texts, count):
 def test_a_match_needs_a_model_that_matches():
     judge = make_model(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,))
 
-    assert Match.from_options({"texts": "a fox"}, PHOTO).choose_model(house(SEEING, judge)) is judge
+    assert Match.from_options({"texts": "a fox"}, PHOTO).choose_model(registry_of(SEEING, judge)) is judge
     with pytest.raises(InvalidOption):
-        Match.from_options({"texts": "a fox"}, PHOTO).choose_model(house(SEEING))
+        Match.from_options({"texts": "a fox"}, PHOTO).choose_model(registry_of(SEEING))

@@ -139,6 +139,16 @@ def test_texts_are_ranked_by_match_score_then_by_similarity():
     assert text.splitlines() == ["100 % b", "100 % c", "50 % a"]
 
 
+def test_a_model_that_is_not_calibrated_gives_shares():
+    text = format_ranking(["a", "b"], [0.001, 0.003], [0.1, 0.2], is_calibrated=False)
+    alone = format_ranking(["a"], [0.001], [0.1], is_calibrated=False)
+    none = format_ranking(["a", "b"], [0.0, 0.0], [0.1, 0.2], is_calibrated=False)
+
+    assert text.splitlines() == ["75 % b", "25 % a"]
+    assert alone == "0 % a"
+    assert none.splitlines() == ["0 % b", "0 % a"]
+
+
 def test_a_captioning_model_cannot_match():
     engine = build_engine(make_model(tasks=TASKS, repo="models/starter-vision"))
 
