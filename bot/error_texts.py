@@ -169,44 +169,46 @@ MODEL_REMOVED = N_(
 
 def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> str:
     """The sentence for a person."""
-    say = translator(locale)
+    translate = translator(locale)
     match error:
         case errors.NoModel():
-            return say(error.sentence)
+            return translate(error.sentence)
         case errors.InvalidOption():
-            return _explain_option(error, say)
+            return _explain_option(error, translate)
         case errors.UnknownCommand():
-            hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
+            hint = translate(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
             known = ", ".join(error.known)
-            return say("Unknown command {name}.{hint} Commands: {known}.").format(
+            return translate("Unknown command {name}.{hint} Commands: {known}.").format(
                 name=clean_text(error.name), hint=hint, known=known
             )
         case errors.UnsupportedMedia():
-            return say(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
+            return translate(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
         case errors.DownloadFailed():
-            return say(DOWNLOAD_PROBLEMS[error.problem]).format(repo=error.repo, url=error.url, detail=error.detail)
+            return translate(DOWNLOAD_PROBLEMS[error.problem]).format(
+                repo=error.repo, url=error.url, detail=error.detail
+            )
         case errors.ModelRefused():
-            return say(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
+            return translate(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
         case errors.UserError():
-            return _explain_refusal(error, say)
+            return _explain_refusal(error, translate)
         case errors.ModelRemoved():
-            return say(MODEL_REMOVED).format(model=error.model)
+            return translate(MODEL_REMOVED).format(model=error.model)
         case errors.EaselError():
             sentence = ENGINE_SENTENCES.get(error.code, ENGINE_SENTENCES["internal"])
-            return say(sentence).format(incident=incident or "-")
-    return say(ENGINE_SENTENCES["internal"]).format(incident=incident or "-")
+            return translate(sentence).format(incident=incident or "-")
+    return translate(ENGINE_SENTENCES["internal"]).format(incident=incident or "-")
 
 
-def _explain_option(error: errors.InvalidOption, say: Translate) -> str:
+def _explain_option(error: errors.InvalidOption, translate: Translate) -> str:
     if error.problem == "missing" and error.option in EXAMPLES:
-        return say(EXAMPLES[error.option])
-    hint = say(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
+        return translate(EXAMPLES[error.option])
+    hint = translate(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
     if error.option == "size" and error.problem == "range":
-        return say(SIZE_RANGE).format(allowed=_format_allowed(error.allowed, say), value=error.value)
-    return say(OPTION_PROBLEMS[error.problem]).format(
+        return translate(SIZE_RANGE).format(allowed=_format_allowed(error.allowed, translate), value=error.value)
+    return translate(OPTION_PROBLEMS[error.problem]).format(
         option=clean_text(error.option),
-        value=_format_value(error.value, say),
-        allowed=_format_allowed(error.allowed, say),
+        value=_format_value(error.value, translate),
+        allowed=_format_allowed(error.allowed, translate),
         nearest=error.nearest,
         hint=hint,
     )
@@ -223,34 +225,34 @@ ALLOWED = frozenset(
 """Allowed values that are words rather than numbers or names."""
 
 
-def _format_allowed(allowed: str, say: Translate) -> str:
+def _format_allowed(allowed: str, translate: Translate) -> str:
     """The allowed values in the person's language: a range, a bound, or known words."""
     if found := _RANGE.fullmatch(allowed):
-        return say("{low} to {high}").format(low=found[1], high=found[2])
+        return translate("{low} to {high}").format(low=found[1], high=found[2])
     if found := _BOUND.fullmatch(allowed):
-        bound = say("at least {n}") if found[1] == "least" else say("at most {n}")
+        bound = translate("at least {n}") if found[1] == "least" else translate("at most {n}")
         return bound.format(n=found[2])
-    return say(allowed) if allowed in ALLOWED else allowed
+    return translate(allowed) if allowed in ALLOWED else allowed
 
 
-def _format_value(value: object, say: Translate) -> str:
+def _format_value(value: object, translate: Translate) -> str:
     """The given value, shortened, without invisible characters."""
     match value:
         case str():
             return f"\u201c{clean_text(value)[:60]}\u201d"
         case int() if value.bit_length() > 200:
-            return say("a huge number")
+            return translate("a huge number")
         case list() | tuple():
-            return say("a list")
+            return translate("a list")
         case dict():
-            return say("an object")
+            return translate("an object")
     return str(value)[:60]
 
 
-def _explain_refusal(error: errors.UserError, say: Translate) -> str:
+def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
     match error:
         case errors.QuotaExceeded():
-            return say(
+            return translate(
                 "Today's allowance of {limit:g} device-seconds does not cover this ({cost:g} needed, {left:g} left). "
                 "It resets at {time} UTC."
             ).format(
@@ -260,48 +262,48 @@ def _explain_refusal(error: errors.UserError, say: Translate) -> str:
                 time=f"{error.resets_at:%H:%M}",
             )
         case errors.QueueFull(is_global=True):
-            return say("The queue is full right now. Try again in {s} s.").format(s=error.retry_after_s)
+            return translate("The queue is full right now. Try again in {s} s.").format(s=error.retry_after_s)
         case errors.QueueFull():
-            return say(
+            return translate(
                 "You have {limit} unfinished jobs, the limit per person. Wait for one to finish, or cancel one."
             ).format(limit=error.limit)
         case errors.NotFound(name=""):
-            return say("You have no jobs yet.") if error.kind == "job" else say("Not found.")
+            return translate("You have no jobs yet.") if error.kind == "job" else translate("Not found.")
         case errors.NotFound():
-            return say("You have no {kind} called {name}.").format(
-                kind=say(error.kind), name=clean_text(error.name)[:20] or "?"
+            return translate("You have no {kind} called {name}.").format(
+                kind=translate(error.kind), name=clean_text(error.name)[:20] or "?"
             )
         case errors.ImageGone():
-            return say("Its picture has been deleted.")
+            return translate("Its picture has been deleted.")
         case errors.NotYours():
-            return say("Only the person who asked for it can do that.")
+            return translate("Only the person who asked for it can do that.")
         case errors.NotCancellable():
-            return say("The job {id} can no longer be cancelled: it is {state}.").format(
-                id=error.job_id, state=say(error.state)
+            return translate("The job {id} can no longer be cancelled: it is {state}.").format(
+                id=error.job_id, state=translate(error.state)
             )
         case errors.IdempotencyConflict():
-            return say(
+            return translate(
                 "This Idempotency-Key was already used for a different request: use a new key for a new request."
             )
         case errors.TooLarge():
-            return say("The picture is too large: at most {limit:g} {unit}.").format(
-                limit=error.limit, unit=say(error.unit)
+            return translate("The picture is too large: at most {limit:g} {unit}.").format(
+                limit=error.limit, unit=translate(error.unit)
             )
         case errors.Unauthorized():
-            return say(UNAUTHORIZED.get(error.problem, UNAUTHORIZED["key"]))
+            return translate(UNAUTHORIZED.get(error.problem, UNAUTHORIZED["key"]))
         case errors.AdminsOnly():
-            return say("Only this bot's admins can do that.")
+            return translate("Only this bot's admins can do that.")
         case errors.Blocked():
-            return say(BLOCKED[error.reason]).format(detail=error.detail)
+            return translate(BLOCKED[error.reason]).format(detail=error.detail)
         case errors.StorageFull():
-            return say(
+            return translate(
                 "The server's disk is full, so the request was not accepted. The owner needs to free some space."
             )
         case errors.StorageBusy():
-            return say("The database is locked by another program, so nothing was saved. Try again in a moment.")
+            return translate("The database is locked by another program, so nothing was saved. Try again in a moment.")
         case errors.ShuttingDown():
-            return say("The server is restarting. Try again in a moment.")
-    return say("This was refused ({code}).").format(code=error.code)
+            return translate("The server is restarting. Try again in a moment.")
+    return translate("This was refused ({code}).").format(code=error.code)
 
 
 UNAUTHORIZED: Mapping[str, str] = {
@@ -327,15 +329,16 @@ UNCHECKED = N_(
 
 def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
-    say = translator(locale)
+    translate = translator(locale)
     if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, PICTURE_BLANKED, UNCHECKED):
-        return say(note)
+        return translate(note)
     start, _ = UNKNOWN_WORDS.split("{words}")
-    return say(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note
+    return translate(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note
 
 
 DEMO_HINT = N_(
-    "Demo model: 232 objects and 12 colours at 128 px, to prove your installation. For real pictures: `easel setup`."
+    "Demo model: 232 objects and 12 colours at 128 px, to verify your installation. "
+    "For real results, run `easel setup`."
 )
 
 _NAMES = (

@@ -1,6 +1,6 @@
-"""How sentences find their translation: gettext catalogues in `bot/locales/`, with English as the source.
+"""Translation through gettext catalogues in `bot/locales/`, with English as the source.
 
-`make locales` collects every sentence given to `say(...)` and `N_(...)` into the template `easel.pot`.
+`make locales` collects every sentence given to `translate(...)` and `N_(...)` into the template `easel.pot`.
 """
 
 import gettext
@@ -17,22 +17,22 @@ _LOCALE = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z0-9]{2,8}))?(?:[-_][A-Za-z0
 
 
 def N_(sentence: str) -> str:
-    """Marks a sentence that is said elsewhere, so that the template has it."""
+    """Marks a sentence that is translated elsewhere, for the template."""
     return sentence
 
 
 def translator(locale: str) -> Translate:
-    """What says sentences in the platform's name for a language ("de", "pt-BR"); English when it is not known."""
+    """The translation function for a platform's language name ("de", "pt-BR"); English for an unknown one."""
     return _translator(_folder_name(locale))
 
 
 def has_catalogue(locale: str) -> bool:
-    """Whether that language's sentences are others than the English ones."""
+    """Whether there is a catalogue for the language."""
     return gettext.find("easel", LOCALES, [_folder_name(locale)]) is not None
 
 
 def _folder_name(locale: str) -> str:
-    match = _LOCALE.fullmatch(locale)  # it comes from outside, and becomes a folder's name
+    match = _LOCALE.fullmatch(locale)  # untrusted input that becomes a folder name
     if match is None:
         return "en"
     language, region = match.group(1).lower(), match.group(2)
@@ -41,5 +41,5 @@ def _folder_name(locale: str) -> str:
 
 @lru_cache(maxsize=64)
 def _translator(name: str) -> Translate:
-    say = gettext.translation("easel", LOCALES, [name], fallback=True).gettext
-    return lambda sentence: say(sentence) if sentence else ""
+    translate = gettext.translation("easel", LOCALES, [name], fallback=True).gettext
+    return lambda sentence: translate(sentence) if sentence else ""

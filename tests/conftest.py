@@ -64,16 +64,30 @@ def server_forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="session")
-def forks(server_forks: Forks) -> Iterator[Forks]:
-    """Also the children that import torch or Hugging Face's library."""
+def worker_forks() -> Iterator[Mapping[str, str]]:
+    """Children that need no torch, by module."""
+    for address in _fork_server("workers", clean_environment(os.environ)):
+        yield dict.fromkeys(("inference.hub.worker", "inference.images.worker", "inference.worker"), address)
+
+
+@pytest.fixture(scope="session")
+def forks(server_forks: Forks, worker_forks: Mapping[str, str]) -> Iterator[Forks]:
+    """`main.py` and its children forked."""
     for address in _fork_server("engines", clean_environment(os.environ)):
-        children = {"inference.worker": address, "inference.hub.worker": server_forks.program}
-        yield Forks(server_forks.program, children)
+        yield Forks(server_forks.program, {**worker_forks, "inference.worker": address})
 
 
 @pytest.fixture(scope="module")
-def forked_workers(forks: Forks) -> Iterator[None]:
-    """The same for what the module starts in this process."""
+def forked_workers(worker_forks: Mapping[str, str]) -> Iterator[None]:
+    """The module's own children, with the engines of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChildProcess, "spawn", spawn.spawn_from(worker_forks))
+        yield
+
+
+@pytest.fixture(scope="module")
+def forked_engines(forks: Forks) -> Iterator[None]:
+    """The module's own children, with the real engines."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChildProcess, "spawn", spawn.spawn_from(forks.children))
         yield

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,22 +38,28 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def tree_of(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@cache
+def nodes_of(path):
+    return list(ast.walk(tree_of(path)))
+
+
 def calls_in(path):
-    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
+    return [node for node in nodes_of(path) if isinstance(node, ast.Call)]
 
 
 def functions_in(path):
-    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in nodes_of(path) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def imports_of(path):
     """The top-level names that a module imports, anywhere in it."""
     found = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -173,7 +180,12 @@ def test_every_kind_of_command_is_registered():
 
 
 def test_every_file_of_a_command_is_registered():
-    files = {path.stem for path in (ROOT / "bot" / "commands").glob("*.py")} - {"__init__", "base", "defaults", "vision"}
+    files = {path.stem for path in (ROOT / "bot" / "commands").glob("*.py")} - {
+        "__init__",
+        "base",
+        "defaults",
+        "vision",
+    }
 
     assert files == set(COMMANDS)
 

@@ -49,7 +49,7 @@ def hub(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def app(hub, tmp_path_factory, forked_workers):
+async def app(hub, tmp_path_factory, forked_engines):
     data_dir, cache = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cache")
     (data_dir / "config.toml").write_text(CONFIG)
     with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from composition.settings import ROOT
 
 PACKAGES = ("adapters", "bot", "composition", "inference", "storage", "training")
 SOURCES = [path.relative_to(ROOT) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-TREES = {path: ast.parse((ROOT / path).read_text(encoding="utf-8")) for path in SOURCES}
 UNNAMED = {"__init__", "__main__"}
 
 REPEATED_BASENAMES = {
@@ -33,6 +33,11 @@ RETIRED = frozenset((
 """Private metaphors: the standard terms that replaced them are in ARCHITECTURE.md's glossary."""
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
 def package_of(path: Path) -> str:
     """Each platform is a package of its own."""
     return ".".join(path.parts[:2]) if path.parts[0] == "adapters" and len(path.parts) > 2 else path.parts[0]
@@ -46,7 +51,7 @@ def words_in(name: str) -> set[str]:
 def names_in(path: Path):
     """The module, its classes, and their public functions."""
     yield path.stem if path.stem not in UNNAMED else path.parent.name
-    for node in ast.walk(TREES[path]):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ClassDef) or (
             isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_")
         ):
@@ -65,7 +70,7 @@ def test_a_basename_is_used_once_in_a_package():
 
 def test_a_class_name_is_used_once():
     names = Counter(
-        node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
+        node.name for path in SOURCES for node in ast.walk(tree_of(path)) if isinstance(node, ast.ClassDef)
     )  # fmt: skip
 
     assert {name for name, count in names.items() if count > 1} == REPEATED_CLASSES

@@ -11,6 +11,7 @@ from adapters.cli.error_output import FAILED, BadInput, Failure
 from adapters.cli.image_files import OutputTarget, read_image_file, resolve_target, save_image
 from adapters.cli.output import print_json, print_line, print_note, program_name
 from bot.commands import Command
+from bot.error_texts import DEMO_HINT
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.options import find_spec
@@ -227,8 +228,9 @@ class ResultPrinter:
             written.append(str(await asyncio.to_thread(save_image, path, data, job["id"])))
 
     def _print_result(self, job: "JobBody", written: list[str]) -> None:
-        for hint in job["result"]["notes"]:
-            print_note(hint)
+        for note in job["result"]["notes"]:
+            if written or note != DEMO_HINT:  # once with the images, not under each answer
+                print_note(note)
         if not written and not self.as_json:
             print_line(job["result"]["text"] or "")
         self._print_paths(written)

@@ -9,7 +9,7 @@ from adapters.discord.modals import parse_target
 from adapters.discord.responder import Responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
-from bot.chat.commands import is_confirmation
+from bot.chat.commands import COMMAND_ACTIONS, is_confirmation
 from bot.chat.follow_ups import JOB_ACTIONS, delete_job, run_follow_up
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
@@ -19,7 +19,7 @@ from bot.ports import Person
 from bot.usecases import Ticket
 from bot.usecases.chat import VARY_STRENGTH
 
-JOBLESS_ACTIONS = ("cancel", "delete", "original")
+JOBLESS_ACTIONS = {"cancel", "delete", "original", *COMMAND_ACTIONS}
 
 
 def creates_job(event: DiscordEvent) -> bool:
@@ -115,6 +115,8 @@ async def _press_button(responder: Responder) -> None:
             await chat_commands.send_original(responder, person, button.job_id)
         case "ask" | "edit":
             await settle_deferral(responder, await _ask_or_edit(responder, person, button, event.text))
+        case action if action in COMMAND_ACTIONS:
+            await chat_commands.press_button(responder, button)
         case action if action in JOB_ACTIONS:
             origin = await _button_origin(responder, button)
             await settle_deferral(responder, await run_follow_up(usecases, person, origin, button, event.job_key))

@@ -11,7 +11,8 @@ from adapters.discord.responder import Responder
 from adapters.discord.views import build_confirm_view, build_view
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
-from bot.chat.commands import CHAT_COMMANDS, answer_confirmation, run_chat_command
+from bot.chat.buttons import Button
+from bot.chat.commands import CHAT_COMMANDS, answer_confirmation, run_chat_command, run_command_button
 from bot.chat.replies import ChatContext, ChatImage, ChatReply
 from bot.errors import TooLarge
 from bot.jobs import Media
@@ -36,6 +37,11 @@ async def press_confirmation(responder: Responder) -> None:
     if reply is not None:
         await _send_reply(responder, reply)
     await responder.delete_question()
+
+
+async def press_button(responder: Responder, button: Button) -> None:
+    """The answer to a button that runs a command. Raises: UserError."""
+    await _send_reply(responder, await run_command_button(await _build_context(responder), button))
 
 
 async def _build_context(responder: Responder) -> ChatContext:

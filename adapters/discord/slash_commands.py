@@ -9,7 +9,7 @@ from discord import app_commands
 
 from adapters.discord import autocomplete, texts
 from adapters.discord.context import connection_of
-from bot.chat.arguments import OptionKind
+from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.replies import ChatCommand
 from bot.chat.texts import public_option
@@ -86,7 +86,7 @@ def _job_command(kind: type[Command]) -> app_commands.Command[Any, ..., Any]:
 def _chat_command(command: ChatCommand) -> app_commands.Command[Any, ..., Any]:
     made = _Parameters()
     for option in command.options:
-        made.add(option.name, str if option.kind is OptionKind.TEXT else bool, option.help)
+        made.add(option.name, _chat_annotation(option), option.help)
         if option.suggests is not None:
             made.autocompleters[option.name] = autocomplete.CHAT_AUTOCOMPLETERS[option.suggests]
         if option.choices:
@@ -104,6 +104,12 @@ def _build_command(name: str, summary: str, made: _Parameters) -> app_commands.C
     app_commands.autocomplete(**made.autocompleters)(run)
     app_commands.choices(**made.choices)(run)
     return app_commands.Command(name=name, description=summary[:MAX_DESCRIPTION], callback=run)
+
+
+def _chat_annotation(option: ChatOption) -> Any:
+    if option.kind is OptionKind.NUMBER:
+        return app_commands.Range[int, 1, option.maximum]
+    return str if option.kind is OptionKind.TEXT else bool
 
 
 def _annotation(spec: OptionSpec) -> Any:

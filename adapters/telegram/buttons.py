@@ -11,7 +11,7 @@ from telegram import CallbackQuery, MaybeInaccessibleMessage, Message
 
 from adapters.telegram.bot_api import ChatTarget, message_ref, parse_ref, reply_target
 from adapters.telegram.bot_client import NoResponse
-from adapters.telegram.chat_commands import build_chat_context
+from adapters.telegram.chat_commands import ChatCommandHandler, build_chat_context
 from adapters.telegram.context import (
     ASK_PROMPT,
     EDIT_OR_ASK_OFFER,
@@ -23,8 +23,9 @@ from adapters.telegram.context import (
 from bot import error_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
-from bot.chat.commands import answer_confirmation, is_confirmation
+from bot.chat.commands import COMMAND_ACTIONS, answer_confirmation, is_confirmation, run_command_button
 from bot.chat.follow_ups import JOB_ACTIONS, delete_job, run_follow_up
+from bot.chat.replies import ChatContext
 from bot.errors import MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
 from bot.ports import Person
@@ -64,6 +65,7 @@ class ButtonHandler:
     def __init__(self, context: TelegramContext) -> None:
         self._context = context
         self._chat = context.usecases.chat
+        self._commands = ChatCommandHandler(context)
 
     async def handle(self, query: CallbackQuery, key: str) -> None:
         """Raises: PlatformError and StorageBusy (to be tried again)."""
@@ -117,6 +119,8 @@ class ButtonHandler:
                 return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
             case "delete":
                 return await self._delete(press, button, locale)
+            case action if action in COMMAND_ACTIONS:
+                return await self._run_command(press, button)
         if button.is_example:
             await run_follow_up(self._context.usecases, press.person, press.origin, button, press.key)
             return ""
@@ -136,6 +140,15 @@ class ButtonHandler:
             case _:
                 return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
         return ""
+
+    async def _run_command(self, press: ButtonPress, button: Button) -> str:
+        ctx = self._build_chat_context(press)
+        await self._commands.send_reply(await run_command_button(ctx, button), press.target, ctx)
+        return ""
+
+    def _build_chat_context(self, press: ButtonPress) -> ChatContext:
+        is_private = press.message.chat.type == "private"
+        return build_chat_context(self._context, press.person, press.origin, is_private=is_private)
 
     async def _find_job(self, press: ButtonPress, button: Button) -> Job | None:
         """The button's job, if the message above the button is one of that job."""
@@ -224,8 +237,6 @@ class ButtonHandler:
         is_of_a_job = await self._chat.job_of_message(PLATFORM, press.ref) is not None
         if is_of_a_job or asked is None or asked.id != press.query.from_user.id:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
-        is_private = press.message.chat.type == "private"
-        ctx = build_chat_context(self._context, press.person, press.origin, is_private=is_private)
-        reply = await answer_confirmation(ctx, data)
+        reply = await answer_confirmation(self._build_chat_context(press), data)
         await self._remove_message(press.ref)
         return reply.text if reply is not None else ""

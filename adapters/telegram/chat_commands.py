@@ -32,7 +32,7 @@ class ChatCommandHandler:
         reply = await run_chat_command(ctx, command.name, values)
         if late_s:
             reply = replace(reply, text=f"{chat_texts.format_delay(late_s, ctx.locale)}\n{reply.text}")
-        await self._send_reply(reply, target, ctx)
+        await self.send_reply(reply, target, ctx)
 
     async def _find_replied_job(self, incoming: IncomingMessage) -> Job | None:
         if not incoming.replied_bot_message:
@@ -40,7 +40,7 @@ class ChatCommandHandler:
         ref = f"{incoming.message.chat.id}:{incoming.replied_bot_message}"
         return await self._context.usecases.chat.job_of_message(PLATFORM, ref)
 
-    async def _send_reply(self, reply: ChatReply, target: ChatTarget, ctx: ChatContext) -> None:
+    async def send_reply(self, reply: ChatReply, target: ChatTarget, ctx: ChatContext) -> None:
         if reply.is_private and not ctx.is_private:
             reply = ChatReply(text=chat_texts.format_text(chat_texts.IN_PRIVATE, ctx.locale))
         ref = await self._send_message(reply, target, ctx.locale)

@@ -24,17 +24,19 @@ from bot.usecases import UseCases
 
 MAX_PHOTO = 10 * 2**20 - 2**12
 BUTTONS_PER_ROW = 3
+NUMBERS_PER_ROW = 5
 
 
 def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
-    """Up to three buttons per row; those that pick a prompt have rows of their own."""
+    """Up to three buttons per row, five in a list of jobs; those that pick a prompt have rows of their own."""
     made = [
         InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
         for button in buttons
     ]
     picks = sum(button.action == "pick" for button in buttons)
+    per_row = NUMBERS_PER_ROW if any(button.action == "show" for button in buttons) else BUTTONS_PER_ROW
     groups = [made[:picks], made[picks:]]
-    rows = [group[at : at + BUTTONS_PER_ROW] for group in groups for at in range(0, len(group), BUTTONS_PER_ROW)]
+    rows = [group[at : at + per_row] for group in groups for at in range(0, len(group), per_row)]
     return InlineKeyboardMarkup(rows) if rows else None
 
 

@@ -26,100 +26,102 @@ def format_model_list(
     style: CommandStyle = TYPED,
 ) -> str:
     """Every installed model with its tasks, then the presets with their requirements."""
-    say = translator(locale)
-    lines = [_format_installed(models, spec, say) for spec in models]
+    translate = translator(locale)
+    lines = [_format_installed(models, spec, translate) for spec in models]
     lines += [
-        say("Available to install:"),
-        *(_format_preset(spec, fits.get(spec.name), say) for spec in models.presets),
+        translate("Available to install:"),
+        *(_format_preset(spec, fits.get(spec.name), translate) for spec in models.presets),
     ]
     lines += [f"{one.name}: {one.kind} {one.family}".rstrip() for one in additions]
     lines += [f"{one.spec.display_name}: {one.error}" for one in failed if one.error]
-    use = style.write("admin", {"what": "models", "action": "use", "model": say("NAME")})
-    lines.append(say(HOW_TO_USE).format(use=use))
-    lines += [say(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
+    use = style.write("admin", {"what": "models", "action": "use", "model": translate("NAME")})
+    lines.append(translate(HOW_TO_USE).format(use=use))
+    lines += [translate(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
     return "\n".join(lines)
 
 
-def _format_installed(models: ModelRegistry, spec: ModelSpec, say: Translate) -> str:
+def _format_installed(models: ModelRegistry, spec: ModelSpec, translate: Translate) -> str:
     progress = models.install_progress(spec.name)
     if progress is not None:
-        return f"{spec.name}: {format_install_progress(progress, spec.display_name, say)}"
+        return f"{spec.name}: {format_install_progress(progress, spec.display_name, translate)}"
     tasks = [
-        say("{task} (default)").format(task=say(task)) if models.default_for(task) is spec else say(task)
+        translate("{task} (default)").format(task=translate(task))
+        if models.default_for(task) is spec
+        else translate(task)
         for task in spec.tasks
     ]
     return f"{spec.name}: {', '.join(tasks)}"
 
 
-def _format_preset(spec: ModelSpec, fits: FitEstimate | None, say: Translate) -> str:
+def _format_preset(spec: ModelSpec, fits: FitEstimate | None, translate: Translate) -> str:
     told = [spec.display_name]
     if spec.download_mb:
-        told.append(say("{size} GiB").format(size=f"{spec.download_mb / 1024:.1f}"))
+        told.append(translate("{size} GiB").format(size=f"{spec.download_mb / 1024:.1f}"))
     if fits is not None:
-        told.append(_format_fit(fits, say))
+        told.append(_format_fit(fits, translate))
     if not spec.commercial:
-        told.append(say("not for commercial use"))
+        told.append(translate("not for commercial use"))
     return f"{spec.name}: {', '.join(told)}"
 
 
-def _format_fit(fits: FitEstimate, say: Translate) -> str:
+def _format_fit(fits: FitEstimate, translate: Translate) -> str:
     if fits.place == "no":
-        return say("does not fit")
-    where = say("on the CPU") if fits.place == "cpu" else say("fits")
-    return f"{where}, {format_duration(fits.seconds, say)}" if fits.seconds else where
+        return translate("does not fit")
+    where = translate("on the CPU") if fits.place == "cpu" else translate("fits")
+    return f"{where}, {format_duration(fits.seconds, translate)}" if fits.seconds else where
 
 
 def format_terms(terms: InstallTerms, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """What an admin should know before the download, and how to accept it."""
-    say, spec = translator(locale), terms.spec
-    lines = [_format_preset(spec, terms.fit, say)]
+    translate, spec = translator(locale), terms.spec
+    lines = [_format_preset(spec, terms.fit, translate)]
     if terms.missing_bytes:
         lines.append(
-            say("{missing} GiB to download; {free} GiB are free.").format(
+            translate("{missing} GiB to download; {free} GiB are free.").format(
                 missing=f"{terms.missing_bytes / 2**30:.1f}", free=f"{terms.free_bytes / 2**30:.1f}"
             )
         )
-    lines += [say("Licence: {licence}").format(licence=licence) for licence in terms.licences]
+    lines += [translate("Licence: {licence}").format(licence=licence) for licence in terms.licences]
     lines += [spec.licence_url] if spec.licence_url else []
     options = {"what": "models", "action": "use", "model": spec.name}
-    return "\n".join([*lines, say(ACCEPT_FIRST).format(accept=style.write("admin", options, accept=True))])
+    return "\n".join([*lines, translate(ACCEPT_FIRST).format(accept=style.write("admin", options, accept=True))])
 
 
 def format_install_started(installation: Installation, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
-    say = translator(locale)
-    return say("Downloading and testing {model}. To see its progress: {command}").format(
+    translate = translator(locale)
+    return translate("Downloading and testing {model}. To see its progress: {command}").format(
         model=installation.spec.display_name, command=style.write("admin", {"what": "models"})
     )
 
 
 def format_removed(name: str, freed: int, locale: str = "en") -> str:
-    say = translator(locale)
+    translate = translator(locale)
     if not freed:
-        return say("{model} is deleted.").format(model=name)
-    return say("{model} is deleted; {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
+        return translate("{model} is deleted.").format(model=name)
+    return translate("{model} is deleted; {size} GiB are free again.").format(model=name, size=f"{freed / 2**30:.1f}")
 
 
 def format_unloaded(freed: UnloadResult, locale: str = "en") -> str:
-    say = translator(locale)
+    translate = translator(locale)
     lines = []
     if freed.models:
-        sentence = say("{models}: unloaded; {size} GiB are free again.")
+        sentence = translate("{models}: unloaded; {size} GiB are free again.")
         lines.append(sentence.format(models=", ".join(freed.models), size=f"{freed.freed_mb / 1024:.1f}"))
     if freed.busy:
-        lines.append(say("Still loaded because jobs are running: {models}.").format(models=", ".join(freed.busy)))
-    return "\n".join(lines) or say("No models were loaded.")
+        lines.append(translate("Still loaded because jobs are running: {models}.").format(models=", ".join(freed.busy)))
+    return "\n".join(lines) or translate("No models were loaded.")
 
 
 def format_policy(rules: SpaceRules, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """The rules of the place where the command was sent."""
-    say = translator(locale)
+    translate = translator(locale)
     policy = style.write("admin", {"what": "policy", "action": "spoiler"})
     edits = style.write("admin", {"what": "policy"}, edit_others="yes")
     return "\n".join(
         [
-            say(POLICIES[rules.policy.value]),
-            say(EDITS) if rules.edit_others else say(EDITS_NOT),
-            say(HOW_TO_POLICY).format(policy=policy, edits=edits),
+            translate(POLICIES[rules.policy.value]),
+            translate(EDITS) if rules.edit_others else translate(EDITS_NOT),
+            translate(HOW_TO_POLICY).format(policy=policy, edits=edits),
         ]
     )
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bot.errors import InvalidOption
-from bot.options import clean_text
+from bot.options import OptionSpec, clean_text
 
 
 class OptionKind(StrEnum):
@@ -18,6 +18,8 @@ class OptionKind(StrEnum):
     """Typed without a value: `--confirm`."""
     YES_NO = "yes_no"
     """Typed with its value: `--edit-others yes`."""
+    NUMBER = "number"
+    """A whole number from 1, typed by name: `--page 2`."""
 
 
 class Suggestion(StrEnum):
@@ -37,6 +39,7 @@ class ChatOption:
     Attributes:
         takes_rest: in a typed line it takes all the words that are left.
         choices: the only values there are; `aliases` are other spellings of them.
+        maximum: of a number.
     """
 
     name: str
@@ -46,6 +49,7 @@ class ChatOption:
     choices: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     suggests: Suggestion | None = None
+    maximum: int | None = None
 
     @property
     def flag(self) -> str:
@@ -54,6 +58,9 @@ class ChatOption:
 
     def parse(self, value: Any) -> Any:
         """Raises: InvalidOption."""
+        if self.kind is OptionKind.NUMBER:
+            spec = OptionSpec(name=self.name, kind=int, help=self.help, minimum=1, maximum=self.maximum)
+            return spec.parse(value, self.flag)
         if self.kind is not OptionKind.TEXT:
             return value if isinstance(value, bool) else _parse_bool(self.flag, str(value))
         text = str(value).strip()

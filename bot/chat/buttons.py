@@ -10,7 +10,7 @@ from bot.commands import answer_lines
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 
-ACTIONS = ("cancel", "reroll", "vary", "upscale", "remix", "ask", "edit", "original", "delete", "pick")
+ACTIONS = ("cancel", "reroll", "vary", "upscale", "remix", "ask", "edit", "original", "delete", "show", "pick")
 MAX_BYTES = 64
 """Telegram's limit for what a button carries."""
 MAX_PICK = 25
@@ -22,7 +22,10 @@ _BUTTON = re.compile(rf"v1:({'|'.join(ACTIONS)}):([{ID_ALPHABET}]{{{ID_LENGTH}}}
 
 @dataclass(frozen=True)
 class Button:
-    """`number` is a line of the answer (or an example), from 1, for `pick`; 0 for all others."""
+    """`number` is a line of the answer (or an example), from 1, for `pick`; 0 for all others.
+
+    A `show` button in a list is labelled with `number`, its job's place there, which it does not carry.
+    """
 
     action: str
     job_id: str

@@ -6,6 +6,7 @@ a command returns. The commands that ask for jobs are in `bot.commands`.
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bot.chat import account_commands, admin, help_texts, job_commands
@@ -112,8 +113,21 @@ async def answer_confirmation(ctx: ChatContext, data: str) -> ChatReply | None:
     return await run_chat_command(ctx, accepted.command, accepted.options) if accepted is not None else None
 
 
+COMMAND_ACTIONS = frozenset({"show"})
+"""Actions of buttons that run the chat command of the same name on the button's job."""
+
+
+async def run_command_button(ctx: ChatContext, button: Button) -> ChatReply:
+    """The reply to the press of a button whose action is in `COMMAND_ACTIONS`.
+
+    Raises: UserError: JobNotFound; NotYours: somebody else asked for the job.
+    """
+    job = await ctx.usecases.chat.get_job(button.job_id)
+    return await run_chat_command(replace(ctx, replied_job=job), button.action, {})
+
+
 def command_menu(locale: str = "en") -> list[tuple[str, str]]:
     """Every listed command with its help, those that ask for jobs first: for /help and a platform's menu."""
-    say = translator(locale)
-    menu = [(name, say(command.summary)) for name, command in COMMANDS.items()]
-    return menu + [(name, say(command.help)) for name, command in CHAT_COMMANDS.items() if command.is_listed]
+    translate = translator(locale)
+    menu = [(name, translate(command.summary)) for name, command in COMMANDS.items()]
+    return menu + [(name, translate(command.help)) for name, command in CHAT_COMMANDS.items() if command.is_listed]

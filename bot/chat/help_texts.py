@@ -16,45 +16,55 @@ MADE_BY_A_BOT = N_("All pictures here are made by a bot: no person drew them, an
 
 
 def format_models(models: ModelRegistry, locale: str = "en") -> str:
-    say = translator(locale)
+    translate = translator(locale)
     lines = []
     for spec in models:
-        tasks = ", ".join(say(task) for task in spec.tasks)
-        demo = say("demo")
+        tasks = ", ".join(translate(task) for task in spec.tasks)
+        demo = translate("demo")
         lines.append(f"{spec.name}: {tasks} ({demo})" if spec.demo else f"{spec.name}: {tasks}")
-    return "\n".join(lines) or say("No models are installed yet.")
+    return "\n".join(lines) or translate("No models are installed yet.")
 
 
 def format_help(menu: Sequence[tuple[str, str]], locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """Every command of a menu with its help. It says that a bot makes the pictures."""
-    say = translator(locale)
-    lines = [say(ABOUT), "", *(f"/{name}: {text}" for name, text in menu), ""]
+    translate = translator(locale)
+    lines = [translate(ABOUT), "", *(f"/{name}: {text}" for name, text in menu), ""]
     if not style.names_options:
         example = style.write("imagine", {"prompt": "a fox"}, style="ink", count="2", aspect="3:2")
-        lines.append(say("Add options as flags, for example: {example}").format(example=example))
-    return "\n".join([*lines, say(REPLY_TO_ASK), say(MADE_BY_A_BOT)])
+        lines.append(translate("Add options as flags, for example: {example}").format(example=example))
+    return "\n".join([*lines, translate(REPLY_TO_ASK), translate(MADE_BY_A_BOT)])
 
 
 def format_welcome(locale: str = "en", *, style: CommandStyle = TYPED) -> str:
-    say = translator(locale)
+    translate = translator(locale)
     examples = [style.write("imagine", {"prompt": prompt}) for prompt in EXAMPLES]
-    return "\n".join([say(ABOUT), "", say("For example:"), *examples, "", say(ALL_COMMANDS), say(MADE_BY_A_BOT)])
+    return "\n".join(
+        [
+            translate(ABOUT),
+            "",
+            translate("For example:"),
+            *examples,
+            "",
+            translate(ALL_COMMANDS),
+            translate(MADE_BY_A_BOT),
+        ]
+    )
 
 
 def format_hint(models: ModelRegistry, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """What to write to the bot, as far as its models can do it."""
-    say, lines = translator(locale), []
+    translate, lines = translator(locale), []
     if models.default_for(TEXT_TO_IMAGE) is not None:
         example = style.write("imagine", {"prompt": EXAMPLES[0]})
-        lines.append(say("To get a picture, type for example: {example}").format(example=example))
+        lines.append(translate("To get a picture, type for example: {example}").format(example=example))
     if models.default_for(VISUAL_QUESTION_ANSWERING) is not None:
-        lines.append(say("To ask about a picture, send it with your question."))
-    return "\n".join([*lines, say(ALL_COMMANDS)])
+        lines.append(translate("To ask about a picture, send it with your question."))
+    return "\n".join([*lines, translate(ALL_COMMANDS)])
 
 
 def format_photo_hint(models: ModelRegistry, locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """What to reply to a photo, as far as the models can do it."""
-    say = translator(locale)
+    translate = translator(locale)
     able = [
         f"/{name}"
         for name, command in COMMANDS.items()
@@ -62,11 +72,11 @@ def format_photo_hint(models: ModelRegistry, locale: str = "en", *, style: Comma
     ]
     can_ask = models.default_for(VISUAL_QUESTION_ANSWERING) is not None
     if not able:
-        return say(REPLY_TO_ASK) if can_ask else format_hint(models, locale, style=style)
+        return translate(REPLY_TO_ASK) if can_ask else format_hint(models, locale, style=style)
     sentence = (
-        say("Reply to it with a question, or with one of these: {commands}.")
+        translate("Reply to it with a question, or with one of these: {commands}.")
         if can_ask
-        else say("Reply to it with one of these: {commands}.")
+        else translate("Reply to it with one of these: {commands}.")
     )
     return sentence.format(commands=", ".join(able))
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.chat import texts
-from bot.chat.arguments import ChatOption, Suggestion
-from bot.chat.buttons import offered_buttons
+from bot.chat.arguments import ChatOption, OptionKind, Suggestion
+from bot.chat.buttons import Button, offered_buttons
 from bot.chat.replies import ChatContext, ChatImage, ChatReply
 from bot.error_texts import explain
 from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound, NotYours
@@ -13,7 +13,8 @@ from bot.i18n import N_
 from bot.jobs import Job, JobState, StoredImage
 from bot.usecases import Ticket
 
-HISTORY_LINES = 10
+MAX_PAGES = 50
+"""Pages of the history; a search finds what is older."""
 MAX_SEARCH = 200
 """Characters of a search that count."""
 MAX_OPEN = 100
@@ -26,7 +27,10 @@ CANCEL_OPTIONS = (
         suggests=Suggestion.OPEN_JOB,
     ),
 )
-HISTORY_OPTIONS = (ChatOption(name="search", help=N_("Words from prompts, questions and answers"), takes_rest=True),)
+HISTORY_OPTIONS = (
+    ChatOption(name="search", help=N_("Words from prompts, questions and answers"), takes_rest=True),
+    ChatOption(name="page", help=N_("Which page (default: 1)"), kind=OptionKind.NUMBER, maximum=MAX_PAGES),
+)
 SHOW_OPTIONS = (
     ChatOption(
         name="id",
@@ -69,10 +73,23 @@ async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
 
 
 async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    q = str(options.get("search", ""))[:MAX_SEARCH]
-    tickets, following = await ctx.usecases.jobs.list_tickets(ctx.person, q=q, limit=HISTORY_LINES)
-    has_more = following is not None
-    return ChatReply(text=texts.format_history(tickets, ctx.locale, has_more=has_more, q=q, style=ctx.style))
+    """One page, with a button for each job that shows it again."""
+    q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
+    tickets, has_more = await _read_history_page(ctx, q, page)
+    text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
+    buttons = tuple(Button("show", ticket.job.id, number) for number, ticket in texts.number_jobs(tickets, page))
+    return ChatReply(text=text, buttons=buttons)
+
+
+async def _read_history_page(ctx: ChatContext, q: str, page: int) -> tuple[list[Ticket], bool]:
+    """The jobs of the page, and whether another follows."""
+    list_tickets, before = ctx.usecases.jobs.list_tickets, None
+    if page > 1:
+        _, before = await list_tickets(ctx.person, q=q, limit=(page - 1) * texts.HISTORY_LINES)
+        if before is None:
+            return [], False
+    tickets, following = await list_tickets(ctx.person, q=q, before=before, limit=texts.HISTORY_LINES)
+    return tickets, following is not None and page < MAX_PAGES
 
 
 async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:

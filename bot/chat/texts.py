@@ -24,6 +24,8 @@ SHORT_ID = 6
 MAX_LINE_TEXT = 60
 MAX_QUOTED_PROMPT = 80
 QUEUE_LINES = 20
+HISTORY_LINES = 10
+"""Jobs on a page of the history."""
 
 
 # ---------------------------------------------------------------- jobs
@@ -31,66 +33,66 @@ QUEUE_LINES = 20
 
 def format_state(ticket: Ticket, locale: str = "en") -> str:
     """The placeholder: where the job is and how long it will likely take."""
-    say, job = translator(locale), ticket.job
+    translate, job = translator(locale), ticket.job
     match job.state:
         case JobState.QUEUED if ticket.install_progress is not None:
-            return _format_waiting_for_model(ticket, ticket.install_progress, say)
+            return _format_waiting_for_model(ticket, ticket.install_progress, translate)
         case JobState.QUEUED:
-            return _format_queued(ticket, say)
+            return _format_queued(ticket, translate)
         case JobState.RUNNING if job.cancel_requested:
-            return say("Cancelling\u2026")
+            return translate("Cancelling\u2026")
         case JobState.RUNNING:
             return format_progress(ticket.progress, locale, eta_s=ticket.eta_s)
         case JobState.RENDERED | JobState.DELIVERED:
-            return say("Done.")
+            return translate("Done.")
         case JobState.CANCELLED:
             return error_texts.explain(JobCancelled(), locale=locale)
-    return job.error.message if job.error else say("Failed.")
+    return job.error.message if job.error else translate("Failed.")
 
 
-def _format_queued(ticket: Ticket, say: Translate) -> str:
-    place = _ordinal(ticket.position, say) if ticket.position else ""
+def _format_queued(ticket: Ticket, translate: Translate) -> str:
+    place = _ordinal(ticket.position, translate) if ticket.position else ""
     if ticket.eta_s is None:
-        return say("In the queue: {place}.").format(place=place) if place else say("In the queue.")
-    left = format_duration(ticket.eta_s, say)
+        return translate("In the queue: {place}.").format(place=place) if place else translate("In the queue.")
+    left = format_duration(ticket.eta_s, translate)
     if not place:
-        return say("In the queue, {left} left.").format(left=left)
-    return say("In the queue: {place}, {left} left.").format(place=place, left=left)
+        return translate("In the queue, {left} left.").format(left=left)
+    return translate("In the queue: {place}, {left} left.").format(place=place, left=left)
 
 
-def _format_waiting_for_model(ticket: Ticket, progress: InstallProgress, say: Translate) -> str:
+def _format_waiting_for_model(ticket: Ticket, progress: InstallProgress, translate: Translate) -> str:
     """How far the installation is that the job waits for, and the job's place."""
-    line = format_install_progress(progress, ticket.title, say)
+    line = format_install_progress(progress, ticket.title, translate)
     if not ticket.position:
         return line
-    place = say("You are {place} in the queue.").format(place=_ordinal(ticket.position, say))
+    place = translate("You are {place} in the queue.").format(place=_ordinal(ticket.position, translate))
     return f"{line} {place}"
 
 
-def format_install_progress(progress: InstallProgress, title: str, say: Translate) -> str:
+def format_install_progress(progress: InstallProgress, title: str, translate: Translate) -> str:
     """One line about a model that is being installed."""
     if progress.stage == "checking":
-        return say("Checking {model}.").format(model=title)
+        return translate("Checking {model}.").format(model=title)
     if progress.stage != "downloading" or not progress.total:
-        stage = say("Testing {model}.") if progress.stage == "trying" else say("Getting {model} ready.")
+        stage = translate("Testing {model}.") if progress.stage == "trying" else translate("Getting {model} ready.")
         return stage.format(model=title)
     percent = min(100, 100 * progress.done // progress.total)
     if progress.eta_s is None:
-        return say("Downloading {model}: {percent} %.").format(model=title, percent=percent)
-    left = format_duration(progress.eta_s, say)
-    return say("Downloading {model}: {percent} %, {left} left.").format(model=title, percent=percent, left=left)
+        return translate("Downloading {model}: {percent} %.").format(model=title, percent=percent)
+    left = format_duration(progress.eta_s, translate)
+    return translate("Downloading {model}: {percent} %, {left} left.").format(model=title, percent=percent, left=left)
 
 
-def _ordinal(number: int, say: Translate) -> str:
+def _ordinal(number: int, translate: Translate) -> str:
     if number % 100 not in (11, 12, 13):
         match number % 10:
             case 1:
-                return say("{n}st").format(n=number)
+                return translate("{n}st").format(n=number)
             case 2:
-                return say("{n}nd").format(n=number)
+                return translate("{n}nd").format(n=number)
             case 3:
-                return say("{n}rd").format(n=number)
-    return say("{n}th").format(n=number)
+                return translate("{n}rd").format(n=number)
+    return translate("{n}th").format(n=number)
 
 
 def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
@@ -102,25 +104,27 @@ def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str
 
 def format_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:
     """One line for the placeholder while the job runs."""
-    say = translator(locale)
+    translate = translator(locale)
     if progress is None or not progress.steps:
-        return say("Working\u2026")
+        return translate("Working\u2026")
     if progress.note:
-        return say("Loading the model\u2026")
+        return translate("Loading the model\u2026")
     if progress.step >= progress.steps:
-        return say("Finishing\u2026")
+        return translate("Finishing\u2026")
     percent = 100 * progress.step // progress.steps
     if eta_s is None:
-        return say("Working: {percent} %.").format(percent=percent)
-    return say("Working: {percent} %, {left} left.").format(percent=percent, left=format_duration(eta_s, say))
+        return translate("Working: {percent} %.").format(percent=percent)
+    return translate("Working: {percent} %, {left} left.").format(
+        percent=percent, left=format_duration(eta_s, translate)
+    )
 
 
-def format_duration(seconds: float, say: Translate) -> str:
+def format_duration(seconds: float, translate: Translate) -> str:
     if seconds < 90:
-        return say("about {n} s").format(n=max(1, round(seconds)))
+        return translate("about {n} s").format(n=max(1, round(seconds)))
     if seconds < 5400:
-        return say("about {n} min").format(n=round(seconds / 60))
-    return say("about {n} h").format(n=round(seconds / 3600))
+        return translate("about {n} min").format(n=round(seconds / 60))
+    return translate("about {n} h").format(n=round(seconds / 3600))
 
 
 def format_result(job: Job, locale: str = "en", *, with_demo_hint: bool = False) -> str:
@@ -159,11 +163,11 @@ def _format_answer(job: Job, locale: str) -> str:
     return f"{question}\n{job.result.text}" if question else job.result.text
 
 
-def _format_image_caption(job: Job, say: Translate) -> str:
+def _format_image_caption(job: Job, translate: Translate) -> str:
     seed = job.result.seed if job.result else None
-    prompt = clean_text(str(job.options.get("prompt", ""))) or say("A picture")
+    prompt = clean_text(str(job.options.get("prompt", ""))) or translate("A picture")
     caption = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
-    return caption if seed is None else say("{caption}, seed {seed}").format(caption=caption, seed=seed)
+    return caption if seed is None else translate("{caption}, seed {seed}").format(caption=caption, seed=seed)
 
 
 def format_job_line(ticket: Ticket, locale: str = "en") -> str:
@@ -189,56 +193,82 @@ def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "\u2026"
 
 
-def _format_source(job: Job, say: Translate) -> str:
+def _format_source(job: Job, translate: Translate) -> str:
     """The job or pictures that it was made from."""
     if job.parent:
-        return say("from {id}").format(id=job.parent[:SHORT_ID])
+        return translate("from {id}").format(id=job.parent[:SHORT_ID])
     if not any(image.author != BY_BOT for image in job.images):
         return ""
-    return say("from {n} pictures").format(n=len(job.images)) if len(job.images) > 1 else say("from a picture")
+    return (
+        translate("from {n} pictures").format(n=len(job.images)) if len(job.images) > 1 else translate("from a picture")
+    )
+
+
+def number_jobs(tickets: Sequence[Ticket], page: int) -> list[tuple[int, Ticket]]:
+    """The jobs of a page of the history with their numbers, which continue from page to page."""
+    return list(enumerate(tickets, (page - 1) * HISTORY_LINES + 1))
 
 
 def format_history(
-    tickets: Sequence[Ticket], locale: str = "en", *, has_more: bool = False, q: str = "", style: CommandStyle = TYPED
+    tickets: Sequence[Ticket],
+    locale: str = "en",
+    *,
+    page: int = 1,
+    has_more: bool = False,
+    q: str = "",
+    style: CommandStyle = TYPED,
 ) -> str:
-    say = translator(locale)
+    translate = translator(locale)
+    if not tickets and page > 1:
+        return translate("There is no page {page}.").format(page=page)
     if not tickets:
-        return say("None of your jobs contains these words.") if q else say("You have no jobs yet.")
-    show = style.write("show", {"id": say("ID")})
-    lines = [say("Your latest jobs, newest first. To see one again: {show}.").format(show=show)]
-    lines += [format_job_line(ticket, locale) for ticket in tickets]
-    if has_more:
-        search = style.write("history", {"search": say("WORDS")})
-        lines.append(say("There are more. To search them: {search}.").format(search=search))
+        return translate("None of your jobs contains these words.") if q else translate("You have no jobs yet.")
+    show = style.write("show", {"id": translate("ID")})
+    heading = translate("Your latest jobs, newest first. To see one again, press its number or send {show}.")
+    lines = [heading.format(show=show)]
+    lines += [f"{number}. {format_job_line(ticket, locale)}" for number, ticket in number_jobs(tickets, page)]
+    if has_more or page > 1:
+        lines += _format_pages(page, translate, has_more=has_more, q=q, style=style)
     return "\n".join(lines)
+
+
+def _format_pages(page: int, translate: Translate, *, has_more: bool, q: str, style: CommandStyle) -> list[str]:
+    """Which page of the history it is, and how to find the rest."""
+    more = style.write("history", {"search": clean_text(q)} if q else None, page=str(page + 1))
+    sentence = translate("Page {page}. For more: {more}") if has_more else translate("Page {page}.")
+    search = style.write("history", {"search": translate("WORDS")})
+    searching = [] if q else [translate("To search all your jobs: {search}.").format(search=search)]
+    return [sentence.format(page=page, more=more), *searching]
 
 
 def format_queue(tickets: Sequence[Ticket], locale: str = "en", *, style: CommandStyle = TYPED) -> str:
     """The person's own unfinished jobs, the next one first."""
-    say = translator(locale)
+    translate = translator(locale)
     if not tickets:
-        return say("Your queue is empty.")
+        return translate("Your queue is empty.")
     lines = [format_job_line(ticket, locale) for ticket in tickets[:QUEUE_LINES]]
     if len(tickets) > QUEUE_LINES:
-        lines.append(say("\u2026 and {n} more.").format(n=len(tickets) - QUEUE_LINES))
-    return "\n".join([*lines, say("To cancel one: {cancel}.").format(cancel=style.write("cancel", {"id": say("ID")}))])
+        lines.append(translate("\u2026 and {n} more.").format(n=len(tickets) - QUEUE_LINES))
+    return "\n".join(
+        [*lines, translate("To cancel one: {cancel}.").format(cancel=style.write("cancel", {"id": translate("ID")}))]
+    )
 
 
 def format_job(ticket: Ticket, locale: str = "en") -> str:
     """One job in full: its id, its source, its answer or state, and its model."""
-    say, job = translator(locale), ticket.job
-    heading = ", ".join(filter(None, (f"{job.id}  {job.command}", _format_source(job, say))))
+    translate, job = translator(locale), ticket.job
+    heading = ", ".join(filter(None, (f"{job.id}  {job.command}", _format_source(job, translate))))
     lines = [heading, format_result(job, locale) if job.result else format_state(ticket, locale)]
     if job.result and job.result.model:
-        lines.append(say("Model: {model}").format(model=job.result.model))
+        lines.append(translate("Model: {model}").format(model=job.result.model))
     return "\n".join(lines)
 
 
 def format_original(job: Job, locale: str = "en") -> str:
     """Beside the files as rendered: of what they are, their size and format."""
-    say, made = translator(locale), job.result.media if job.result else ()
+    translate, made = translator(locale), job.result.media if job.result else ()
     prompt = _shorten(clean_text(str(job.options.get("prompt") or "")), MAX_QUOTED_PROMPT)
-    title = say("Original of \u201c{prompt}\u201d").format(prompt=prompt) if prompt else say("Original")
+    title = translate("Original of \u201c{prompt}\u201d").format(prompt=prompt) if prompt else translate("Original")
     formats = dict.fromkeys(f"{one.width} x {one.height}, {one.media_type.partition('/')[2].upper()}" for one in made)
     return ", ".join([title, *formats])
 
@@ -247,16 +277,16 @@ def format_original(job: Job, locale: str = "en") -> str:
 
 
 def format_quota(quota: Quota, locale: str = "en") -> str:
-    say = translator(locale)
+    translate = translator(locale)
     used = _format_seconds(quota.used)
     if quota.limit is None:
-        lines = [say("You have used {used} s of compute today. You have no daily limit.").format(used=used)]
+        lines = [translate("You have used {used} s of compute today. You have no daily limit.").format(used=used)]
     else:
-        sentence = say("You have used {used} of {limit} s of compute today. Resets at {time} UTC.")
+        sentence = translate("You have used {used} of {limit} s of compute today. Resets at {time} UTC.")
         lines = [sentence.format(used=used, limit=_format_seconds(quota.limit), time=f"{quota.resets_at:%H:%M}")]
     if quota.reserved >= 0.05:
         reserved = _format_seconds(quota.reserved)
-        lines.append(say("Your jobs in the queue reserve another {reserved} s.").format(reserved=reserved))
+        lines.append(translate("Your jobs in the queue reserve another {reserved} s.").format(reserved=reserved))
     return " ".join(lines)
 
 
@@ -274,13 +304,13 @@ def public_option(name: str) -> str:
 
 
 def format_settings(values: Mapping[str, Any], locale: str = "en", *, style: CommandStyle = TYPED) -> str:
-    say = translator(locale)
+    translate = translator(locale)
     if not values:
         example = style.write("settings", {"option": "steps", "value": "30"})
-        return say("You have no defaults of your own. To set one, for example: {example}").format(example=example)
+        return translate("You have no defaults of your own. To set one, for example: {example}").format(example=example)
     lines = [f"{public_option(name)}: {value}" for name, value in values.items()]
     clear = style.write("settings", {"option": next(map(public_option, values)), "value": "default"})
-    return "\n".join([say("Your defaults:"), *lines, say("To clear one: {clear}").format(clear=clear)])
+    return "\n".join([translate("Your defaults:"), *lines, translate("To clear one: {clear}").format(clear=clear)])
 
 
 def format_privacy(locale: str = "en", *, style: CommandStyle = TYPED) -> str:
@@ -321,6 +351,7 @@ BUTTONS: Mapping[str, str] = {
     "edit": N_("Edit"),
     "original": N_("Original"),
     "delete": N_("Delete"),
+    "show": N_("{number}"),
     "pick": N_("Imagine {number}"),
 }
 TRY_IT = N_("Try it")
@@ -333,9 +364,9 @@ def format_button(button: Button, locale: str = "en") -> str:
 
 def format_delay(seconds: float, locale: str = "en") -> str:
     """Precedes the answer to a request that came while the server was offline."""
-    say = translator(locale)
-    ago = format_duration(seconds, say)
-    return say("Sorry for the delay: you asked this {ago} ago, while I was offline.").format(ago=ago)
+    translate = translator(locale)
+    ago = format_duration(seconds, translate)
+    return translate("Sorry for the delay: you asked this {ago} ago, while I was offline.").format(ago=ago)
 
 
 def available_locales() -> list[str]:

@@ -34,8 +34,8 @@ class Postprocessor:
         """Resize without a model. Raises: UnsupportedMedia, EngineError."""
         width, height = int(task.options["width"]), int(task.options["height"])
         image = await self.image_processor.resize(task.images[0].media, width, height)
-        say = error_texts.translator(locale)
-        note = say("Only resized: no model here was to refine it at {width}x{height}.").format(
+        translate = error_texts.translator(locale)
+        note = translate("Only resized: no model here was to refine it at {width}x{height}.").format(
             width=width, height=height
         )
         return TaskOutput(images=(image,), notes=(note,))

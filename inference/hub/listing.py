@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -22,6 +23,9 @@ from bot.errors import DownloadFailed, StorageFull
 from bot.ports import HubFile, RepoListing, RepoRef
 from bot.settings import hub_cache_dir, hub_repo_dir, nearest_existing_dir
 from inference.checkpoints import file_filter, identify
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _MB = 2**20
@@ -98,6 +102,8 @@ def inspect_repo(ref: RepoRef, token: str) -> RepoListing:
     """Raises: DownloadFailed."""
     if constants.HF_HUB_OFFLINE:
         return _inspect_cache(ref)
+    from huggingface_hub import HfApi  # more than half of the library's import; downloads do without it
+
     with translate_errors(ref.repo, has_token=bool(token), revision=ref.revision):
         api = HfApi(token=token or False)
         info = api.model_info(ref.repo, revision=ref.revision or None, files_metadata=True, timeout=30)
@@ -128,7 +134,7 @@ def inspect_repo(ref: RepoRef, token: str) -> RepoListing:
     )
 
 
-def _class_name_of_file(api: HfApi, ref: RepoRef, commit: str, token: str) -> str:
+def _class_name_of_file(api: "HfApi", ref: RepoRef, commit: str, token: str) -> str:
     """The pipeline class of a complete model in one file, by its header; empty for anything else."""
     try:
         header = api.parse_safetensors_file_metadata(ref.repo, ref.file, revision=commit, token=token or False)

@@ -106,7 +106,9 @@ def _chat(locale):
         yield chat_texts.format_job_line(ticket, locale)
     for some in ([], TICKETS):
         yield chat_texts.format_history(some, locale)
-        yield chat_texts.format_history(some, locale, has_more=True, q="7")
+        yield chat_texts.format_history(some, locale, has_more=True)
+        yield chat_texts.format_history(some, locale, page=2, q="7")
+        yield chat_texts.format_history(some, locale, page=2, has_more=True, q="7")
         yield chat_texts.format_queue(some, locale)
     quota = Quota(limit=None, used=1.0, reserved=2.0, resets_at=datetime(2026, 1, 2, tzinfo=UTC))
     yield from (chat_texts.format_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
@@ -128,10 +130,10 @@ def _chat(locale):
     yield chat_texts.format_button(Button("pick", EXAMPLES_ID, 1), locale)
     yield from (i18n.translator(locale)(option.help) for one in CHAT_COMMANDS.values() for option in one.options)
     yield from (chat_texts.format_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
-    say = i18n.translator(locale)
-    yield from (say(kind.summary) for kind in COMMANDS.values())
-    yield from (say(spec.help) for kind in COMMANDS.values() for spec in kind.specs)
-    yield from (say(task) for task in TASKS)
+    translate = i18n.translator(locale)
+    yield from (translate(kind.summary) for kind in COMMANDS.values())
+    yield from (translate(spec.help) for kind in COMMANDS.values() for spec in kind.specs)
+    yield from (translate(task) for task in TASKS)
 
 
 def in_template():
@@ -148,11 +150,11 @@ def test_every_sentence_that_is_said_is_in_the_template(monkeypatch):
     said = set()
 
     def listening(_name):
-        def say(sentence):
+        def translate(sentence):
             said.add(sentence)
             return sentence
 
-        return say
+        return translate
 
     monkeypatch.setattr(i18n, "_translator", listening)
     for _ in everything_said("en"):

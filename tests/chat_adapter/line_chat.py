@@ -11,7 +11,14 @@ from dataclasses import dataclass, field, replace
 from bot.chat import texts
 from bot.chat.arguments import TYPED, parse_arguments
 from bot.chat.buttons import Button, offered_buttons, parse_button
-from bot.chat.commands import answer_confirmation, find_chat_command, is_confirmation, run_chat_command
+from bot.chat.commands import (
+    COMMAND_ACTIONS,
+    answer_confirmation,
+    find_chat_command,
+    is_confirmation,
+    run_chat_command,
+    run_command_button,
+)
 from bot.chat.follow_ups import JOB_ACTIONS, delete_job, needs_demo_hint, run_follow_up
 from bot.chat.replies import ChatContext, ChatReply
 from bot.commands import COMMANDS
@@ -61,6 +68,9 @@ class LineChat:
             if is_confirmation(data):
                 reply = await answer_confirmation(self._context(person, origin, is_private=True), data)
                 return await self._show(reply) if reply is not None else ""
+            if button is not None and button.action in COMMAND_ACTIONS:
+                ctx = self._context(person, origin, is_private=True)
+                return await self._show(await run_command_button(ctx, button))
             if button is not None and button.action in JOB_ACTIONS:
                 await run_follow_up(self.usecases, person, origin, button, key)
                 return ""

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from bot.chat import help_texts
-from bot.chat.arguments import TYPED
+from bot.chat.arguments import SLASH, TYPED
 from bot.chat.commands import CHAT_COMMANDS, run_chat_command
-from bot.chat.job_commands import HISTORY_LINES, MAX_SEARCH
+from bot.chat.job_commands import MAX_PAGES, MAX_SEARCH
 from bot.chat.replies import ChatContext
+from bot.chat.texts import HISTORY_LINES, format_history
 from bot.error_texts import DEMO_HINT
 from bot.ports import Platform
+from bot.usecases import Ticket
 from tests.chat_adapter import line_chat
 from tests.chat_adapter.conftest import LineApp
 
@@ -25,7 +27,7 @@ async def job_of(app: LineApp, ref: str):
 
 def names_in(text: str) -> list[str]:
     """The ids that a list of jobs shows."""
-    return re.findall(r"^([a-z2-7]{6})  ", text, re.MULTILINE)
+    return re.findall(r"^(?:\d+\. )?([a-z2-7]{6})  ", text, re.MULTILINE)
 
 
 # ---------------------------------------------------------------- the proof
@@ -104,6 +106,53 @@ async def test_history_shows_ten_and_the_search_is_cut(app: LineApp) -> None:
     assert len(names_in(listed)) == len(names_in(found)) == HISTORY_LINES
     assert "/history WORDS" in listed
     assert "None of your jobs" in await app.chat.receive("historian", "/history unheard")
+
+
+async def test_history_has_pages_whose_numbers_continue(app: LineApp) -> None:
+    app.pool.go_on.set()
+    for number in range(HISTORY_LINES + 2):
+        await app.chat.receive("archivist", f"/imagine {'owl' if number else 'fox'} {number}")
+    pages = [await app.chat.receive("archivist", f"/history --page {page}") for page in (1, 2, 3)]
+    owls = [await app.chat.receive("archivist", f"/history {line}") for line in ("owl", "owl --page 2", "--page 2 owl")]
+
+    assert len({*names_in(pages[0]), *names_in(pages[1])}) == HISTORY_LINES + 2
+    assert names_in(pages[0]) == names_in(await app.chat.receive("archivist", "/history"))
+    assert "Page 1. For more: /history --page 2\n" in pages[0]
+    assert "\n11. " in pages[1]
+    assert "\nPage 2.\n" in pages[1]
+    assert pages[2] == "There is no page 3."
+    assert "Page 1. For more: /history owl --page 2\n" in owls[0]
+    assert len(names_in(owls[1])) == 1
+    assert "owl 1" in owls[1]
+    assert names_in(owls[1]) == names_in(owls[2])
+
+
+@pytest.mark.parametrize("page", ["0", "-1", "1.5", "two", str(MAX_PAGES + 1), "9" * 5000, ""])
+async def test_a_page_is_a_whole_number_from_one(app: LineApp, page: str) -> None:
+    assert (await app.chat.receive("archivist", f"/history --page {page}")).startswith("page is ")
+
+
+async def test_pages_are_written_as_the_people_of_a_platform_write_them(app: LineApp) -> None:
+    ticket = Ticket(job=await job_of(app, await app.finished("writer", "/imagine red fox")))
+    shown = format_history([ticket], style=SLASH, page=2, has_more=True, q="red fox")
+
+    assert "Page 2. For more: /history search:red fox page:3" in shown
+
+
+async def test_each_job_of_a_history_has_a_button_that_shows_it(app: LineApp) -> None:
+    first, second = [await app.finished("presser", f"/imagine {words}") for words in ("red fox", "blue owl")]
+    listed = await app.chat.receive("presser", "/history")
+    buttons = [f"v1:show:{(await job_of(app, ref)).id}" for ref in (second, first)]
+    pressed = await app.chat.press("presser", buttons[1])
+
+    assert [line.strip("[]") for line in listed.splitlines() if line.startswith("[")] == buttons
+    assert listed.splitlines()[2].startswith(f"2. {(await job_of(app, first)).id[:6]}  imagine red fox")
+    assert pressed == await app.chat.receive("presser", "/show", reply_to=first)
+    assert "[picture: It is a picture]" in pressed
+    assert await app.chat.press("stranger", buttons[1]) == "Only the person who asked for it can do that."
+
+    await app.chat.press("presser", buttons[1].replace("show", "delete"), message=first)
+    assert "no job called" in await app.chat.press("presser", buttons[1])
 
 
 async def test_show_alone_brings_the_latest_job_with_its_picture_and_buttons(app: LineApp) -> None:

@@ -5,13 +5,14 @@ import io
 import json
 import sys
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bot.errors import StartupError
-from tests.cli.app_fixture import serving
+from tests.cli.app_fixture import MODELS, serving
 from tests.web.fake_pool import picture
 
 MODES = pytest.mark.parametrize("mode", ["local", "server"])
@@ -392,3 +393,13 @@ def test_the_written_file_has_the_stored_bytes(call, folder):
     result = call("imagine", "a red circle", "--seed", "5")
 
     assert (folder / result.out.strip()).read_bytes() == picture(5, 64, 64)
+
+
+def test_the_demo_hint_comes_with_images_and_not_under_each_answer(call, fox, monkeypatch):
+    demos = tuple(replace(spec, demo=True) for spec in MODELS)
+    monkeypatch.setattr("tests.cli.app_fixture.MODELS", demos)
+
+    made, answered = call("imagine", "a red circle"), call("ask", str(fox), "what is it?")
+
+    assert made.err.count("Demo model") == 1
+    assert (answered.code, "Demo model" in answered.err) == (0, False)

@@ -166,3 +166,26 @@ async def test_a_button_may_be_pressed_often(app: DiscordApp, ann: SimulatedUser
     await ann.finished(4)
 
     assert all(one.is_answered for one in pressed)
+
+
+async def test_a_button_of_the_history_shows_the_picture_again_to_its_owner_alone(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    job = await job_of(app, await imagine_and_wait(ann, "a red fox"))
+    await imagine_and_wait(ann, "a blue owl")
+    listed = ann.slash("history", page=1)
+    await until(lambda: listed.messages and listed.messages[0].buttons, "the list")
+    history = listed.messages[0]
+    text = history.content
+
+    pressed = ann.press_unchecked(history, f"v1:show:{job.id}")
+    await until(lambda: pressed.messages and pressed.messages[0].attachments, "the picture")
+    refused = await bob.private_reply(bob.press_unchecked(history, f"v1:show:{job.id}"))
+
+    labels = [button["label"] for row in history.components for button in row["components"]]
+    assert labels == ["1", "2"]
+    assert history.buttons[1] == f"v1:show:{job.id}"
+    assert "a red fox" in pressed.messages[0].content
+    assert pressed.messages[0].ephemeral_for is ann.person
+    assert history.content == text
+    assert refused == "Only the person who asked for it can do that."

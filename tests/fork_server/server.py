@@ -64,17 +64,24 @@ def preload_engines() -> None:
 
 
 def preload_server() -> None:
-    """What `main.py` imports for its commands, and the worker for downloads: not Hugging Face's library, which reads
-    the environment."""
+    """What `main.py` imports for its commands."""
     for name in _modules_of("adapters", "bot", "composition", "storage"):
         importlib.import_module(name)
+    _refuse("torch", "huggingface_hub", "numpy", "PIL")
+
+
+def preload_workers() -> None:
+    """What children import that need no torch: devices' with the engines of tests, those for images and downloads.
+
+    Not Hugging Face's library, which reads the environment.
+    """
     for name in (
         *("filelock", "httpcore2", "httpx2", "tqdm.auto", "truststore", "yaml"),
-        *("inference.checkpoints.identify", "inference.ipc.child"),
+        *("inference.checkpoints.identify", "inference.images.worker", "inference.worker.loop"),
+        "tests.inference.engines",
     ):
         importlib.import_module(name)
-    if found := {"torch", "huggingface_hub", "numpy"} & set(sys.modules):
-        sys.exit(f"it has imported {found}")
+    _refuse("torch", "huggingface_hub")
 
 
 def preload_nothing() -> None:
@@ -85,7 +92,13 @@ PRELOADS: dict[str, Callable[[], None]] = {
     "engines": preload_engines,
     "nothing": preload_nothing,
     "server": preload_server,
+    "workers": preload_workers,
 }
+
+
+def _refuse(*modules: str) -> None:
+    if found := set(modules) & set(sys.modules):
+        sys.exit(f"it has imported {found}")
 
 
 # ---------------------------------------------------------------- one program

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -49,26 +50,30 @@ def spawn_from(addresses: Mapping[str, str]) -> Callable[..., Awaitable[Any]]:
 
 
 async def _spawn(
-    addresses: Mapping[str, str],
-    program: str,
-    flag: str,
-    module: str,
-    parent: str,
-    *words: str,
-    cwd: Path,
-    env: Mapping[str, str],
-    **options: Any,
+    addresses: Mapping[str, str], program: str, flag: str, module: str, parent: str, *words: str, **options: Any
 ) -> Any:
     """As `asyncio.create_subprocess_exec` with three pipes."""
     if module not in addresses:
-        command = program, flag, module, parent, *words
-        return await asyncio.create_subprocess_exec(*command, cwd=cwd, env=env, **options)
+        return await asyncio.create_subprocess_exec(program, flag, module, parent, *words, **options)
+    forking = asyncio.create_task(_fork(addresses[module], [flag, module, PARENT, *words], **options))
+    try:
+        return await asyncio.shield(forking)
+    except asyncio.CancelledError:
+        child = await forking
+        os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+        raise
+
+
+async def _fork(
+    address: str, arguments: list[str], *, cwd: Path, env: Mapping[str, str], limit: int, **options: Any
+) -> ForkedChild:
     (stdin, to_child), (from_child, stdout), (log, stderr) = (os.pipe() for _ in range(3))
     asked = partial(
         request,
-        addresses[module],
+        address,
         [stdin, stdout, stderr],
-        arguments=[flag, module, PARENT, *words],
+        arguments=arguments,
         environ=dict(env),
         cwd=str(cwd),
         group=options.get("process_group") == 0,
@@ -82,7 +87,6 @@ async def _spawn(
     finally:
         for file in (stdin, stdout, stderr):
             os.close(file)
-    limit = options["limit"]
     writer = await _writer(to_child)
     return ForkedChild(pid, connection, writer, await _reader(from_child, limit), await _reader(log, limit))
 

@@ -39,7 +39,7 @@ def models(tmp_path_factory):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool(models, forked_workers):
+async def pool(models, forked_engines):
     async with (
         ImageService() as encoder,
         open_pool(

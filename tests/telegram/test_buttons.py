@@ -271,3 +271,32 @@ async def test_edit_changes_the_picture_as_the_reply_says(app, chat, ann):
         lambda: next((one for one in app.state.bot_messages(chat)[1:] if has_button(one, "original")), None)
     )
     assert (await job_of(app, edited)).options["prompt"] == "make it blue"
+
+
+async def test_a_button_of_the_history_shows_the_picture_again(app, chat, ann):
+    made = [await app.imagine_and_wait(chat, ann, f"a fox {number}") for number in range(6)]
+    app.state.send_message(chat, ann, "/history")
+    listed = await app.message_with(chat, "newest first", 7)
+    button = f"v1:show:{(await job_of(app, made[0])).id}"
+    app.state.press(listed, button, ann)
+    shown = await app.finished_picture(chat, 8)
+    await app.wait_until_idle(0.1)
+
+    rows = listed["reply_markup"]["inline_keyboard"]
+    assert [[one["text"] for one in row] for row in rows] == [["1", "2", "3", "4", "5"], ["6"]]
+    assert rows[1][0]["callback_data"] == button
+    assert "a fox 0" in shown["caption"]
+    assert (await job_of(app, shown)).id == (await job_of(app, made[0])).id
+    assert app.state.current(listed) == listed
+
+
+async def test_nobody_is_shown_a_picture_of_somebody_elses_history(app, group, ann, bob):
+    await app.imagine_and_wait(group, ann, "a red fox")
+    app.state.send_message(group, ann, "/history")
+    listed = await app.message_with(group, "newest first", 2)
+    answer = await app.callback_answer(app.state.press(listed, app.state.button(listed, "show"), bob))
+    await app.wait_until_idle(0.1)
+
+    assert answer["show_alert"] is True
+    assert answer["text"] == "Only the person who asked for it can do that."
+    assert len(app.state.bot_messages(group)) == 2

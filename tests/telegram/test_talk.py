@@ -117,7 +117,7 @@ async def test_history_is_ones_own_and_can_be_searched(app, chat, ann, bob):
 
 async def test_show_brings_a_picture_back_with_its_buttons(app, chat, ann):
     await app.imagine_and_wait(chat, ann, "a red fox")
-    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[0]
+    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[1]
     app.state.send_message(chat, ann, f"/show {name}")
     shown = await app.finished_picture(chat, 3)
     app.state.press(shown, app.state.button(shown, "reroll"), ann)
@@ -127,7 +127,7 @@ async def test_show_brings_a_picture_back_with_its_buttons(app, chat, ann):
 
 async def test_show_of_somebody_elses_job_finds_nothing(app, chat, ann, bob):
     await app.imagine_and_wait(chat, ann, "a red fox")
-    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[0]
+    name = (await said(app, chat, ann, "/history", 2)).splitlines()[1].split()[1]
 
     assert "You have no job called" in await said(app, app.state.private(bob), bob, f"/show {name}")
 

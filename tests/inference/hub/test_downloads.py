@@ -19,9 +19,9 @@ from inference.hub import client, transfer
 from inference.hub.client import HubClient, network_environment
 from inference.ipc import messages
 from inference.ipc.environment import clean_environment
-from inference.ipc.process import ChildProcess
-from tests.fork_server.spawn import spawn_from
 from tests.hub.server import Fault, serve_hub
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 WEIGHTS = bytes(range(256)) * 2048
 """Half a MiB."""
@@ -43,13 +43,6 @@ def hub():
     with serve_hub() as hub:
         hub.add("org/fox", PIPELINE, licence="apache-2.0")
         yield hub
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forked_children(server_forks):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ChildProcess, "spawn", spawn_from({"inference.hub.worker": server_forks.program}))
-        yield
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from tests.inference.support import (
 )
 
 LOW_MEMORY = "tests.inference.low_memory_engine:build"
+pytestmark = pytest.mark.usefixtures("forked_workers")
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 

@@ -17,7 +17,7 @@ from bot.ports import Measurement, ModelCapabilities, Offer, Progress, TaskOutpu
 from tests.inference.engines import PREVIEW
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, wait_until, wait_until_idle
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("forked_workers")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -28,7 +28,7 @@ from tests.inference.support import (
     wait_until_idle,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("forked_workers")]
 
 LIMITS: dict[str, Any] = {
     "job_timeout_s": 60.0,

@@ -12,7 +12,7 @@ from bot.ports import ModelCapabilities, Progress, SafetyRules
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, wait_until
 from tests.moderation import SOME_WEIGHTS
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("forked_workers")]
 
 CLASSIFIER = ModelSpec(name="classifier", tasks=(IMAGE_CLASSIFICATION,), repo=SOME_WEIGHTS)
 BLOCK, ALLOW = (SafetyRules(policy=policy, threshold=0.5) for policy in ("block", "allow"))
