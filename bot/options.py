@@ -286,7 +286,7 @@ def _parse_main(specs: Sequence[OptionSpec], text: str, values: Mapping[str, Any
 
 
 def _parse_value(spec: OptionSpec, line: str, at: int) -> tuple[str, int]:
-    """The flag's value, and where the line goes on after it."""
+    """The flag's value, and the position after it."""
     quoted = _QUOTED.match(line, at)
     if quoted is not None:
         return next(value for value in quoted.groups() if value is not None), quoted.end()

@@ -176,7 +176,7 @@ def test_every_kind_of_command_is_registered():
         if not getattr(kind, "__abstractmethods__", None):
             kinds.add(kind)
 
-    assert kinds == set(COMMANDS.values())
+    assert {kind for kind in kinds if kind.__module__.startswith("bot.")} == set(COMMANDS.values())
 
 
 def test_every_file_of_a_command_is_registered():

@@ -89,6 +89,7 @@ async def test_a_repo_is_added_fetched_tried_and_draws(app, hub):
     with pytest.raises(ModelRefused) as refused:
         await app.usecases.model_manager.use_model("tiny")
     assert refused.value.problem == "licence"
+    models.add_preset(replace(spec, width=64, height=64))  # its smoke tests draw in its own size
 
     installation = await use_model(app, "tiny")
 

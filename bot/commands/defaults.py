@@ -1,6 +1,6 @@
-"""Wishes that fill in what was not said: a person's own defaults, or the options of an earlier job.
+"""Defaults for options that were not given: a person's own, or those of an earlier job.
 
-Unlike what is said outright, a wish that the model does not take is left out, never refused.
+Unlike a given option, a default that the model does not support is dropped, never refused.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,26 +16,26 @@ SIZES = ("size", "aspect", "width", "height")
 
 
 def apply_defaults(
-    command: Command, wishes: Mapping[str, Any], models: ModelRegistry, aspect: float | None = None
+    command: Command, defaults: Mapping[str, Any], models: ModelRegistry, aspect: float | None = None
 ) -> Command:
-    """The command with as many of the wishes as fit it, its model and one another.
+    """The command with every default that it and its model support, and that fits the given options.
 
-    A refusal of what was given stays to be raised by whoever goes on with the command.
+    Given options that are invalid are left for the caller to report.
     """
     known = {spec.name for spec in command.specs}
-    wished = {name: value for name, value in wishes.items() if name in known and command.values.get(name) is None}
+    applicable = {name: value for name, value in defaults.items() if name in known and command.values.get(name) is None}
     if any(command.values.get(name) for name in SIZES):
-        wished = {name: value for name, value in wished.items() if name not in SIZES}
+        applicable = {name: value for name, value in applicable.items() if name not in SIZES}
     while True:
-        candidate = replace(command, values={**wished, **command.values})
+        candidate = replace(command, values={**applicable, **command.values})
         try:
             candidate.fill_options(candidate.choose_model(models), 0, aspect)
         except InvalidOption as error:
             refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.aliases)), "")
-            if refused not in wished:
+            if refused not in applicable:
                 return candidate
-            gone = SIZES if refused in SIZES else (refused,)  # half a size is none
-            wished = {name: value for name, value in wished.items() if name not in gone}
+            gone = SIZES if refused in SIZES else (refused,)  # a width without its height is useless
+            applicable = {name: value for name, value in applicable.items() if name not in gone}
         else:
             return candidate
 
@@ -43,9 +43,9 @@ def apply_defaults(
 def repeat_options(
     kind: type[Command],
     given: Mapping[str, Any],
-    wishes: Mapping[str, Any],
+    defaults: Mapping[str, Any],
     images: Sequence[ImageRef],
     models: ModelRegistry,
 ) -> Mapping[str, Any]:
-    """Options for a command that says what is given and wishes for what an earlier job had."""
-    return apply_defaults(kind.from_options(given, images, is_album=True), wishes, models).values
+    """Options for repeating an earlier job: the given ones, then that job's as defaults."""
+    return apply_defaults(kind.from_options(given, images, is_album=True), defaults, models).values

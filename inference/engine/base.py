@@ -1,6 +1,6 @@
 """The interface of engines, and the registry of engines by task.
 
-An engine runs one model in steps, which lets a device schedule every step anew. A new kind of model is one more file
+An engine runs one model in steps, which lets a device reschedule at every step. A new kind of model is one more file
 and one more line in `ENGINES`.
 """
 
