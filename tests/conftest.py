@@ -1,8 +1,9 @@
 import gc
 import os
 import ssl
+import subprocess
 from collections import UserDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,29 @@ settings.register_profile("easel", deadline=None)
 settings.load_profile("easel")
 
 
-LONG = (
+ENGINES = (
     "tests/test_first_hour.py",
     "tests/test_journey.py",
-    "tests/crash/",
     "tests/test_first_model.py",
+    "tests/inference/test_real_engines.py",
+)
+"""All run in one worker, which then imports torch once for their many processes."""
+LONG = (
+    *ENGINES,
+    "tests/crash/",
     "tests/training/",
+    "tests/web/test_page.py",
     "tests/discord/test_restart.py",
     "tests/telegram/test_restart.py",
-    "tests/inference/test_real_engines.py",
-    "tests/web/test_page.py",
     "tests/cli/test_update.py",
 )
 
 
+FORKS = frozenset(("forked_engines", "forked_workers", "forks", "server_forks", "worker_forks"))
+"""Fixtures that start processes."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before those marked are deselected
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take a minute go first, so that no worker is left alone with one at the end."""
 
@@ -47,6 +57,54 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
     items.sort(key=place)
+    for item in items:
+        if FORKS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    return (yield from _no_process(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    return (yield from _no_process(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    return (yield from _no_process(item))
+
+
+def _no_process(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Only tests marked `process` or `page` may start one, so that `make quick` stays quick."""
+    if item.get_closest_marker("process") or item.get_closest_marker("page"):
+        return (yield)
+    started = []
+
+    def refuse(_self: Any, command: Any, *_: Any, **__: Any) -> None:
+        started.append(command)
+        raise PermissionError(f"mark this test with pytest.mark.process: it starts {command}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", refuse)
+        result = yield
+    if started:
+        pytest.fail(f"mark this test with pytest.mark.process: it starts {started[0]}")
+    return result
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "engines" if file in ENGINES else file
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def _fork_server(preload: str, environ: Mapping[str, str]) -> Iterator[str]:

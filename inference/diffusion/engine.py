@@ -1,9 +1,8 @@
 """The diffusion engine: many images in flight, batched step by step.
 
-Each image, including each of several in one task, is its own run of the stock pipeline, suspended at its denoiser
-calls (`coroutines.py`). Compatible calls share a forward pass (`step_loop.py`); finished latents are decoded in a
-separate thread (`decode_thread.py`). Image k of four therefore equals the image its seed gives alone, to within one
-8-bit level.
+Each image, including each of several in one task, is a stock pipeline suspended at its denoiser calls (coroutines.py).
+Compatible calls share a forward pass (step_loop.py); finished latents are decoded in a separate thread
+(decode_thread.py). Each image therefore equals what its seed gives alone, to within one 8-bit level.
 """
 
 import itertools

@@ -13,6 +13,8 @@ import pytest
 from adapters.cli import run_cli
 from composition.local import Composition
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "uvicorn", "pydantic", "httpx", "structlog", "PIL",

@@ -21,6 +21,8 @@ from bot.runtime.lock import DataLock
 from bot.runtime.update_journal import FILE_NAME, read_journal
 from composition.settings import ROOT
 
+pytestmark = pytest.mark.process
+
 INSTALL = "import pathlib; pathlib.Path('installed').write_text(pathlib.Path('pyproject.toml').read_text())\n"
 UPGRADE = """\
 import os, sqlite3, sys

@@ -12,7 +12,7 @@ from tests.crash.checker import DATABASE, check
 from tests.crash.harness import Round
 from tests.crash.load import Kind, load
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(300), pytest.mark.process]
 
 
 class Remains:

@@ -78,6 +78,7 @@ RUNNING: list[ForkServer] = []
 
 def request(address: str, files: Sequence[int], **program: Any) -> tuple[socket.socket, int]:
     """A new program's connection, which it dies with, and its process id."""
+    program["ignores_sigint"] = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(address)

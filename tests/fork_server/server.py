@@ -113,6 +113,7 @@ class Program:
     cwd: str
     session: bool = False
     group: bool = False
+    ignores_sigint: bool = False
     children: dict[str, str] = field(default_factory=dict)
     """The addresses of the fork servers that its own children come from, by module."""
 
@@ -125,6 +126,7 @@ class Program:
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if self.ignores_sigint else signal.default_int_handler)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -134,7 +136,8 @@ class Program:
         os.environ.clear()
         os.environ.update(self.environ)
         is_unbuffered = bool(self.environ.get("PYTHONUNBUFFERED"))
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        setattr(sys, "__stdin__", sys.stdin)  # noqa: B010 - typed as final
         for name, number in (("stdout", 1), ("stderr", 2)):
             binary = open(number, "wb", buffering=0 if is_unbuffered else -1, closefd=False)  # noqa: SIM115
             text = io.TextIOWrapper(

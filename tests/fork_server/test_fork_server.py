@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from inference.ipc import messages
@@ -17,7 +17,10 @@ from tests.fork_server import client
 from tests.fork_server.client import REAL_START, Forks, ForkServer
 from tests.fork_server.spawn import spawn_from
 
-pytestmark = pytest.mark.skipif(not client.IS_SUPPORTED, reason="only Linux has process file descriptors")
+pytestmark = [
+    pytest.mark.skipif(not client.IS_SUPPORTED, reason="only Linux has process file descriptors"),
+    pytest.mark.process,
+]
 ABOUT = """
 import json, os, signal, sys, threading
 ignored = [int(number) for number in signal.valid_signals() if signal.getsignal(number) == signal.SIG_IGN]

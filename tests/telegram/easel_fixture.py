@@ -20,8 +20,8 @@ from bot.settings.core import ImagesSettings, QueueSettings, QuotaSettings, Rete
 from bot.usecases import AdapterContext
 from composition.application import Application, wire_application
 from composition.settings import ROOT
-from inference.images.service import ImageService
 from storage import Storage, StorageSettings, open_storage
+from tests.images_in_process import InProcessImages
 from tests.moderation import SOME_WEIGHTS
 from tests.telegram.fake_pool import ChatPool
 from tests.telegram.server import BotServer
@@ -184,7 +184,7 @@ async def build_app(
     )
     async with AsyncExitStack() as stack:
         storage = await stack.enter_async_context(open_storage(StorageSettings(min_free_mb=0), data_dir))
-        pictures = await stack.enter_async_context(ImageService())
+        pictures = await stack.enter_async_context(InProcessImages())
         pool: Any = ChatPool([spec.name for spec in MODELS], slots)
         application = wire_application(
             loaded, storage, pool, pictures, Prices(), {}, secret="secret", only_submitted=False

@@ -26,6 +26,7 @@ from inference.images.service import ImageService
 from inference.pool.pool import DevicePool, PoolSettings
 from storage import Storage, StorageSettings, open_storage
 from tests.application_fixture import make_config, open_test_application
+from tests.images_in_process import InProcessImages
 from tests.model_manager_fixture import FOX
 from tests.moderation import SOME_WEIGHTS
 from tests.web.fake_pool import TestPool, picture
@@ -114,7 +115,7 @@ async def open_easel(data_dir: Path, *, has_workers: bool = False, **safety: Any
         safety=SafetySettings(classifier=SOME_WEIGHTS, **safety),
     )
     async with AsyncExitStack() as stack:
-        images = await stack.enter_async_context(ImageService())
+        images = await stack.enter_async_context(ImageService() if has_workers else InProcessImages())
         pool: Any = TestPool([spec.name for spec in MODELS])
         if has_workers:
             workers = DevicePool(

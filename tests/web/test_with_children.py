@@ -1,9 +1,12 @@
 """A job from REST through a real worker process and back, with an engine that needs no torch."""
 
+import pytest
 import pytest_asyncio
 
 from tests.web.api_client import ask, events_of, imagine, make, upload, wait_for
 from tests.web.conftest import open_client, open_easel
+
+pytestmark = pytest.mark.process
 
 
 @pytest_asyncio.fixture

@@ -15,6 +15,8 @@ from bot.errors import StartupError
 from bot.runtime.lock import DELEGATED_BY, FILE_NAME, DataLock, LockHolder, is_delegated, read_holder
 from bot.runtime.update_journal import UpdateJournal, remove_journal, write_journal
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -17,7 +17,7 @@ from inference.ipc.process import ChildProcess
 from tests.inference.images.test_service import gradient, opened, saved
 from tests.inference.support import is_alive, png
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

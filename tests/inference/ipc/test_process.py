@@ -6,6 +6,8 @@ import pytest
 
 from inference.ipc.process import ChildProcess
 
+pytestmark = pytest.mark.process
+
 
 async def test_a_child_is_gone_even_if_closing_it_is_cancelled():
     child = await ChildProcess.start("sleeper", "tests.inference.sleeper")

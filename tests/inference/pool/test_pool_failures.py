@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 
@@ -87,10 +88,12 @@ async def test_a_killed_child_loses_its_task_and_is_restarted(pool):
 
 
 async def test_a_task_that_never_reached_the_child_is_not_blamed_for_its_crash(pool):
-    os.kill(child_pid(pool), signal.SIGSTOP)
+    child = psutil.Process(child_pid(pool))
+    child.suspend()
+    await wait_until(lambda: child.status() == psutil.STATUS_STOPPED)
     running = asyncio.create_task(collect(pool, make_task()))
     await wait_until(lambda: pool.device_statuses()[0].running == 1)
-    os.kill(child_pid(pool), signal.SIGKILL)
+    child.kill()
 
     with pytest.raises(WorkerLost) as lost:
         await running

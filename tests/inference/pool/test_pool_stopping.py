@@ -28,6 +28,8 @@ from tests.inference.support import (
     wait_until_idle,
 )
 
+pytestmark = pytest.mark.process
+
 LONG = "sleep=0.05 steps=10000"
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,6 +7,8 @@ import pytest
 
 from inference.ipc.environment import ROOT
 
+pytestmark = pytest.mark.process
+
 CHILD = """
 import sys
 from importlib import import_module
