@@ -24,7 +24,7 @@ run: .venv/.runtime ## set up, start the server, print the page's address
 test: .venv/.dev tests ## set up the test tools, run all tests
 
 quick: .venv/.dev ## run the tests that start no process and no browser, in less than a minute
-	$(VENV) -m pytest $(PYTEST_ARGS) -m "not process and not page and not slow"
+	$(VENV) -m pytest $(PYTEST_ARGS) --quick
 
 check: .venv/.dev format lint types contracts tests ## run everything that CI runs: format, lint, types, contracts, tests
 

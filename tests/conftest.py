@@ -2,8 +2,10 @@ import gc
 import os
 import ssl
 import subprocess
+import sys
 from collections import UserDict
 from collections.abc import Generator, Iterator, Mapping
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,24 @@ LONG = (
     "tests/telegram/test_restart.py",
     "tests/cli/test_update.py",
 )
+
+
+class NoTorch(MetaPathFinder):
+    """Skips a test, or a whole module of tests, that imports it."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if name in ("diffusers", "torch", "transformers"):
+            pytest.skip(f"`make quick` imports no {name}", allow_module_level=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests without child process, browser and torch")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick"):
+        config.option.markexpr = "not process and not page and not slow"
+        sys.meta_path.insert(0, NoTorch())
 
 
 FORKS = frozenset(("forked_engines", "forked_workers", "forks", "server_forks", "worker_forks"))

@@ -77,6 +77,7 @@ def modules_loaded_by(*modules):
 # ---------------------------------------------------------------- who may import whom
 
 
+@pytest.mark.process
 def test_the_import_contracts_hold():
     lint = Path(sys.executable).with_name("lint-imports")
 
@@ -89,6 +90,7 @@ def test_every_package_has_modules():
     assert [package for package in PACKAGES if not list((ROOT / package).glob("*.py"))] == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("package", ["bot", "storage"])
 def test_the_parent_process_never_loads_a_tensor_library(package):
     loaded = modules_loaded_by(package)

@@ -19,6 +19,8 @@ from PIL import Image
 from tests.fork_server import client
 from tests.fork_server.client import REAL_START, Forks
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle on a blue background"
 PATIENCE_S = 300.0

@@ -179,6 +179,7 @@ def test_a_failed_installation_prints_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("easel: Easel needs Python 3.11, 3.12 or 3.13")
 
 
+@pytest.mark.process
 def test_the_output_of_a_command_is_shown_only_if_it_fails(capfd):
     program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(int(sys.argv[1]))"
     output = install.run_command("A test", [sys.executable, "-c", program, "0"])
@@ -191,6 +192,7 @@ def test_the_output_of_a_command_is_shown_only_if_it_fails(capfd):
     assert sorted(capfd.readouterr().err.split()) == ["err", "out"]
 
 
+@pytest.mark.process
 def test_a_long_command_is_reported_to_be_still_running(monkeypatch, capfd):
     monkeypatch.setattr(install, "FIRST_REMINDER_S", 0.05)
     install.run_command("A test", [sys.executable, "-c", "import time; time.sleep(0.5)"])

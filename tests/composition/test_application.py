@@ -16,6 +16,7 @@ from storage import open_storage
 from tests.storage.factories import accept, make_origin
 
 
+@pytest.mark.process
 async def test_at_startup_jobs_of_a_removed_model_fail(tmp_path):
     loaded = load_settings(environ={"EASEL_DATA_DIR": str(tmp_path)})
     loaded = replace(loaded, models=ModelRegistry({}))
@@ -67,6 +68,7 @@ def test_the_webhooks_secret_is_no_setting(tmp_path):
     assert "hush" not in repr(loaded)
 
 
+@pytest.mark.process
 async def test_forgetting_a_person_stops_their_running_jobs(tmp_path):
     loaded = load(tmp_path)
     with DataLock(tmp_path) as lock:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.crash.harness import Round
 
-pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600), pytest.mark.process]
 
 SEED = int(os.environ.get("EASEL_TEST_CRASH_SEED") or random.randrange(10**6))
 """A new seed each time; the variable reproduces a failure."""

@@ -401,6 +401,7 @@ def test_the_examples_are_valid_once_uncommented():
     assert set(tomllib.loads(shown)["models"]) == {"my-sd15", "my-blip2"}
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")
 def test_at_a_terminal_a_token_is_not_shown():
     import pty

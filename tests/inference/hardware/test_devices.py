@@ -65,6 +65,7 @@ def test_a_cpu_build_of_torch_ignores_graphics_cards(tmp_path, monkeypatch):
     assert has_no_accelerator(tmp_path)
 
 
+@pytest.mark.process
 async def test_torch_is_asked_in_a_child_process():
     (*_, cpu) = await devices.probe_devices()
 
@@ -72,6 +73,7 @@ async def test_torch_is_asked_in_a_child_process():
     assert cpu.memory_mb > 100
 
 
+@pytest.mark.process
 async def test_a_failing_probe_finds_only_the_cpu(monkeypatch):
     monkeypatch.setattr(devices, "clean_environment", lambda environ: {"PATH": "/nowhere", "PYTHONHOME": "/nowhere"})
 

@@ -14,7 +14,7 @@ from inference.images.metadata_reader import parse_generation_metadata
 from inference.images.resize import read_own_metadata
 from inference.images.service import ImageService
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 PARAMETERS = "a fox\nSteps: 4, Seed: 7, Size: 256x192, Version: Easel"
 EASEL = '{"easel": 1, "command": "imagine", "options": {"prompt": "a fox", "seed": 7}}'

@@ -14,7 +14,7 @@ from bot.errors import TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media
 from inference.images.service import ImageService
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
