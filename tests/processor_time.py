@@ -55,24 +55,22 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ProcessorTime(Path(folder)))
 
 
-def print_table(folder: Path, longest: int = 40) -> None:
+def table(folder: Path, longest: int = 40) -> Iterator[str]:
     """The files that cost most, and the sum of all processes."""
-    tables = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+    measured = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     files: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
-    for table in tables.values():
-        for name, row in table["files"].items():
+    for one in measured.values():
+        for name, row in one["files"].items():
             files[name] = [sum(pair) for pair in zip(files[name], row, strict=True)]
     rows = sorted(files.items(), key=lambda item: -sum(item[1][1:]))
-    print(f"{'file':60} tests     own  children     sum")
-    for name, (count, own, children) in rows[:longest]:
-        print(f"{name:60} {count:5.0f} {own:7.1f} {children:9.1f} {own + children:7.1f}")
-    others = [row for _, row in rows[longest:]]
-    print(f"{f'{len(others)} other files':60} {sum(row[0] for row in others):5.0f}", end="")
-    print(f" {sum(row[1] for row in others):7.1f} {sum(row[2] for row in others):9.1f}", end="")
-    print(f" {sum(row[1] + row[2] for row in others):7.1f}")
-    whole = tables["main"]["own_s"] + tables["main"]["children_s"]
-    print(f"The whole suite: {whole:.0f} processor seconds.")
+    others = [sum(column) for column in zip(*(row for _, row in rows[longest:]), strict=True)]
+    if others:
+        rows[longest:] = [(f"{len(rows) - longest} other files", others)]
+    yield f"{'file':60} tests     own  children     sum"
+    for name, (count, own, children) in rows:
+        yield f"{name:60} {count:5.0f} {own:7.1f} {children:9.1f} {own + children:7.1f}"
+    yield f"The whole suite: {measured['main']['own_s'] + measured['main']['children_s']:.0f} processor seconds."
 
 
 if __name__ == "__main__":
-    print_table(Path(sys.argv[1]))
+    sys.stdout.writelines(f"{line}\n" for line in table(Path(sys.argv[1])))

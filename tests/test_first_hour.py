@@ -19,8 +19,7 @@ from tests.discord.loopback.server import loopback
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.fork_server import client
 from tests.hub.server import serve_hub
-from tests.inference.safety.test_nsfw_classifier import save_classifier
-from tests.inference.tiny import save_diffusion
+from tests.inference.tiny import save_classifier, save_diffusion
 
 PAGE = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
 COMMANDS = [

@@ -18,8 +18,7 @@ from composition.application import open_application
 from composition.settings import ROOT, load_settings
 from inference.ipc.messages import RetryPolicy
 from tests.hub.server import Fault, etag_of, serve_hub
-from tests.inference.safety.test_nsfw_classifier import save_classifier
-from tests.inference.tiny import save_diffusion
+from tests.inference.tiny import save_classifier, save_diffusion
 from tests.inference.vision.test_loader import to_original_layout
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]

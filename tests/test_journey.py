@@ -195,7 +195,7 @@ def test_a_picture_can_start_from_another(server: Server, imagined: dict[str, An
 
 
 def test_events_lead_from_the_state_through_progress_to_the_result(server: Server) -> None:
-    job_id = server.ask("imagine", {"prompt": PROMPT, "count": 4, "steps": 30})
+    job_id = server.ask("imagine", {"prompt": PROMPT, "count": 4, "steps": 12})
 
     with server.web.stream("GET", f"/jobs/{job_id}/events", timeout=PATIENCE_S) as answer:
         text = "".join(answer.iter_text())
@@ -255,7 +255,7 @@ def test_a_second_server_on_the_same_data_is_refused_with_a_sentence(
 
 def test_neither_a_kill_nor_a_stop_loses_what_was_accepted(forks: Forks, tmp_path: Path) -> None:
     with serving(tmp_path, forks) as first:
-        jobs = [first.ask("imagine", {"prompt": PROMPT, "seed": seed, "steps": 20}) for seed in range(4)]
+        jobs = [first.ask("imagine", {"prompt": PROMPT, "seed": seed, "steps": 8}) for seed in range(4)]
         first.kill()
 
     with serving(tmp_path, forks) as second:

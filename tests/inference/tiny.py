@@ -23,6 +23,9 @@ from transformers import (
     OPTConfig,
     PreTrainedTokenizerFast,
     T5Config,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessorPil,
 )
 
 WORDS = ("a", "fox", "cat", "on", "the", "red", "blue", "background", "Question", "Answer", ":", "?", ",", "what", "is")
@@ -161,4 +164,23 @@ def save_blip(folder: Path, language: str = "opt") -> Path:
     )
     Blip2ForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
+    return folder
+
+
+LABELS = ("normal", "nsfw")
+
+
+def save_classifier(folder, *, bias=(0.0, 0.0), labels=LABELS):
+    """`bias`: of the head, one per label; its other weights are 0, which gives every image the same score."""
+    torch.manual_seed(0)
+    config = ViTConfig(
+        image_size=16, patch_size=8, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)},
+    )  # fmt: skip
+    model = ViTForImageClassification(config)
+    with torch.no_grad():
+        model.classifier.weight.zero_()
+        model.classifier.bias.copy_(torch.tensor(bias))
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
     return folder

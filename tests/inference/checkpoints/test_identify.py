@@ -9,8 +9,7 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUES
 from bot.ports import RepoRef
 from inference.checkpoints import identify
 from inference.checkpoints.file_filter import is_safe_path, select_files, variant_of
-from tests.inference.safety.test_nsfw_classifier import save_classifier
-from tests.inference.tiny import save_blip, save_diffusion, save_editor
+from tests.inference.tiny import save_blip, save_classifier, save_diffusion, save_editor
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessorPil
 
 from bot.errors import Blocked, ModelUnavailable
 from bot.jobs import Media
@@ -19,26 +18,10 @@ from inference.safety.availability import ClassifierAvailability
 from inference.safety.checker import SafetyChecker
 from inference.safety.nsfw_classifier import NsfwClassifier
 from tests.inference.support import make_model, make_task
+from tests.inference.tiny import save_classifier
 
-LABELS = ("normal", "nsfw")
 GREY = Image.new("RGB", (48, 32), "gray")
 RULES = SafetyRules(policy="block", threshold=0.5)
-
-
-def save_classifier(folder, *, bias=(0.0, 0.0), labels=LABELS):
-    """`bias`: of the head, one per label; its other weights are 0, which gives every image the same score."""
-    torch.manual_seed(0)
-    config = ViTConfig(
-        image_size=16, patch_size=8, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)},
-    )  # fmt: skip
-    model = ViTForImageClassification(config)
-    with torch.no_grad():
-        model.classifier.weight.zero_()
-        model.classifier.bias.copy_(torch.tensor(bias))
-    model.save_pretrained(folder)
-    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
-    return folder
 
 
 def spec_of(folder):
