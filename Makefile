@@ -23,7 +23,7 @@ run: .venv/.runtime ## set up, start the server, print the page's address
 
 test: .venv/.dev tests ## set up the test tools, run all tests
 
-quick: .venv/.dev ## run the tests that start no process and no browser, in less than a minute
+quick: .venv/.dev ## run the tests that start no process and no browser, in about a minute
 	$(VENV) -m pytest $(PYTEST_ARGS) --quick
 
 check: .venv/.dev format lint types contracts tests ## run everything that CI runs: format, lint, types, contracts, tests
