@@ -23,6 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor does any test need the internet's certificate authorities, which each HTTP client reads in 30 ms.
 os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("certificate.pem")))
 
+# Until everything is imported and collected there is no garbage.
+gc.disable()
+
 # Time per example says nothing on a machine that also does other work.
 settings.register_profile("easel", deadline=None)
 settings.load_profile("easel")
@@ -173,6 +176,7 @@ def forked_engines(forks: Forks) -> Iterator[None]:
 
 def pytest_collection_finish() -> None:
     """What was imported stays: looking for garbage in it again and again is a tenth of the work of torch's tests."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

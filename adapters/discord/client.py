@@ -66,7 +66,9 @@ class EaselClient(discord.AutoShardedClient):
         self.tree = build_tree(self)
 
     async def setup_hook(self) -> None:
-        await self.tree.set_translator(CatalogueTranslator())
+        translator = CatalogueTranslator()
+        if translator.has_catalogues:  # else discord.py would ask it ten thousand times for nothing
+            await self.tree.set_translator(translator)
 
     async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
         if not initial:

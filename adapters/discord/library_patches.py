@@ -7,7 +7,7 @@ from typing import Any
 
 import yarl
 from discord import Client, ShardInfo
-from discord.app_commands import CommandTree, Translator
+from discord.app_commands import CommandTree
 from discord.gateway import DiscordWebSocket, KeepAliveHandler
 from discord.http import Route
 
@@ -50,5 +50,7 @@ async def fetch_commands(client: Client) -> list[Mapping[str, Any]]:
 
 async def command_payloads(tree: CommandTree[Any]) -> list[Mapping[str, Any]]:
     """The commands as they would be registered."""
-    translator = tree.translator or Translator()
-    return [await one.get_translated_payload(tree, translator) for one in tree.get_commands()]
+    commands, translator = tree.get_commands(), tree.translator
+    if translator is None:
+        return [command.to_dict(tree) for command in commands]
+    return [await command.get_translated_payload(tree, translator) for command in commands]

@@ -17,10 +17,13 @@ class CatalogueTranslator(app_commands.Translator):
     """discord.py asks it for each sentence in each of Discord's languages, most of which have no catalogue."""
 
     def __init__(self) -> None:
-        self._translators: dict[Locale, Translate] = {}
+        self._translators: dict[Locale, Translate] = {
+            locale: translator(locale.value) for locale in Locale if has_catalogue(locale.value)
+        }
 
-    async def load(self) -> None:
-        self._translators = {locale: translator(locale.value) for locale in Locale if has_catalogue(locale.value)}
+    @property
+    def has_catalogues(self) -> bool:
+        return bool(self._translators)
 
     async def translate(self, string: locale_str, locale: Locale, context: TranslationContextTypes) -> str | None:
         if locale not in self._translators:

@@ -84,7 +84,7 @@ class WorkerSupervisor:
         """The further tasks it can run beside the running and reserved ones; None: no more."""
         capacity = self._capacity().with_reserved(reserved)
         names = frozenset(model.name for model in self._models if capacity.slots_for(model))
-        if self._state != "ready" or not names:
+        if not self._is_ready() or not names:
             return None
         deferred = frozenset(model.name for model in self._models if not capacity.can_load(model))
         return Offer(
@@ -101,7 +101,11 @@ class WorkerSupervisor:
     def can_run(self, task: Task) -> bool:
         capacity = self._capacity()
         is_idle = not capacity.tasks.total()
-        return self._state == "ready" and capacity.slots_for(task.model) > 0 and (is_idle or not task.is_exclusive)
+        return self._is_ready() and capacity.slots_for(task.model) > 0 and (is_idle or not task.is_exclusive)
+
+    def _is_ready(self) -> bool:
+        """A lost child is gone before the state says so: it takes a while until its exit status is known."""
+        return self._state == "ready" and self._child is not None
 
     @property
     def task_count(self) -> int:

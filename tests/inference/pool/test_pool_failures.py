@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from bot.errors import EngineError, EngineTimeout, ModelUnavailable, OutOfMemory, WorkerLost
 from bot.ports import Progress
+from inference.ipc.process import ChildProcess
 from tests.inference.support import (
     ManualClock,
     child_pid,
@@ -184,6 +185,22 @@ async def test_a_child_that_crashes_again_and_again_is_restarted_with_growing_de
             await wait_until(lambda: len(delays) == crashes)  # noqa: B023 - it is called in this round only
 
     assert delays == [0.05, 0.1, 0.2, 0.4, 0.4]
+
+
+async def test_a_task_submitted_while_a_lost_child_is_reaped_runs_on_the_next_child(monkeypatch):
+    is_closing, close = asyncio.Event(), ChildProcess.close
+
+    async def close_slowly(child, *args):
+        is_closing.set()
+        await asyncio.sleep(0.1)
+        return await close(child, *args)
+
+    monkeypatch.setattr(ChildProcess, "close", close_slowly)
+    async with open_pool() as pool:
+        os.kill(child_pid(pool), signal.SIGKILL)
+        await is_closing.wait()
+
+        assert (await finish(pool, make_task())).images
 
 
 async def test_the_crash_of_one_device_does_not_affect_another():
