@@ -75,11 +75,10 @@ def render_plot(rows: dict[str, list[Comparison]]) -> str:
 
 def _import_pygal() -> Any:
     """Import pygal, and remove the import hook it leaves behind, which current Pythons do not support."""
-    hooks = list(sys.meta_path)
     try:
         import pygal.style
-    finally:
-        sys.meta_path[:] = hooks
+    finally:  # nothing else: importlib_metadata, which it imports, replaces the standard library's own finder
+        sys.meta_path[:] = [hook for hook in sys.meta_path if not type(hook).__module__.startswith("pygal")]
     return pygal
 
 
