@@ -1,5 +1,8 @@
+import contextlib
 import gc
 import os
+import shutil
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -11,10 +14,13 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import Engine
 
+import storage
 from inference.ipc.environment import clean_environment
 from inference.ipc.process import ChildProcess
 from storage import connections
+from storage.dialect import Dialect
 from tests.fork_server import client, spawn
 from tests.fork_server.client import Forks
 
@@ -179,6 +185,30 @@ def pytest_collection_finish() -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables_created_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each new database file is a copy of one that was migrated: Alembic imports its scripts anew each time."""
+    template, migrate = tmp_path_factory.mktemp("tables") / "easel.db", storage.migrate
+
+    def copy_or_migrate(engine: Engine, dialect: Dialect, backups: Path) -> None:
+        path = Path(engine.url.database or "")
+        if engine.dialect.name != "sqlite" or path.exists():
+            return migrate(engine, dialect, backups)
+        if template.exists():
+            shutil.copyfile(template, path)
+            return None
+        migrate(engine, dialect, backups)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM INTO ?", (str(template),))
+        with contextlib.closing(sqlite3.connect(template)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "migrate", copy_or_migrate)
+        yield
 
 
 class Statements(UserDict[Any, Any]):

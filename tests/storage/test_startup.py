@@ -9,6 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+import storage
 from bot.errors import StartupError, StorageBusy
 from storage import StorageSettings, open_storage
 from storage.dialect import database_url
@@ -29,6 +30,12 @@ def engine(dialect):
     engine = dialect.open_migrator()
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def every_database_is_migrated(monkeypatch):
+    """Not a copy of one that was: see tests/conftest.py."""
+    monkeypatch.setattr(storage, "migrate", migrate)
 
 
 def edit(path, *statements):
