@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from adapters.cli.ports import LoadedConfig
 from bot.errors import NotCancellable, QueueFull
 from bot.jobs import ImageRef, JobState, Origin
@@ -287,5 +289,11 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    structlog.configure(
+        [
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
     _end_with_harness()
     asyncio.run(run(parse()))

@@ -54,9 +54,9 @@ class Remains:
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory, server_forks):
+def sound(tmp_path_factory, crash_forks):
     folder = tmp_path_factory.mktemp("sound")
-    one = Round(seed=7, kills=0, wave=14, forks=server_forks)
+    one = Round(seed=7, kills=0, wave=14, forks=crash_forks)
     assert one.run(folder).is_sound, one.verdict
     return folder
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
         ("forget_running", Moment("before save_result"), {"unfinished"}),
     ],
 )
-def test_without_this_protection_the_crash_test_fails(tmp_path, server_forks, injection, moment, faults):
+def test_without_this_protection_the_crash_test_fails(tmp_path, crash_forks, injection, moment, faults):
     one = Round(
         seed=3,
         kills=1,
@@ -28,7 +28,7 @@ def test_without_this_protection_the_crash_test_fails(tmp_path, server_forks, in
         injection=injection,
         open_s=10,
         idle_timeout_s=8,
-        forks=server_forks,
+        forks=crash_forks,
     )
 
     verdict = one.run(tmp_path)

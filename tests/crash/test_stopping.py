@@ -72,11 +72,11 @@ def until(is_true: Callable[[], Any], within_s: float = 90.0) -> None:
 
 
 @pytest.fixture
-def start(tmp_path, server_forks) -> Iterator[Callable[..., Server]]:
+def start(tmp_path, crash_forks) -> Iterator[Callable[..., Server]]:
     servers = []
 
     def start_one(*arguments: str, **settings: str) -> Server:
-        servers.append(Server(tmp_path, server_forks, [*(arguments or ("-m", "tests.crash.server"))], **settings))
+        servers.append(Server(tmp_path, crash_forks, [*(arguments or ("-m", "tests.crash.server"))], **settings))
         return servers[-1]
 
     yield start_one
