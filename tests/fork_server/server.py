@@ -71,17 +71,15 @@ def preload_server() -> None:
 
 
 def preload_workers() -> None:
-    """What children import that need no torch: devices' with the engines of tests, those for images and downloads.
-
-    Not Hugging Face's library, which reads the environment.
-    """
+    """What children import that need no torch: devices' with the engines of tests, those for images and downloads."""
     for name in (
         *("filelock", "httpcore2", "httpx2", "tqdm.auto", "truststore", "yaml"),
+        *("huggingface_hub.file_download", "huggingface_hub.hf_api", "inference.hub.transfer"),
         *("inference.checkpoints.identify", "inference.images.worker", "inference.worker.loop"),
         "tests.inference.engines",
     ):
         importlib.import_module(name)
-    _refuse("torch", "huggingface_hub")
+    _refuse("torch")
 
 
 def preload_nothing() -> None:
@@ -153,6 +151,8 @@ class Program:
     def run(self) -> None:
         if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS")):
             sys.modules["torch"].set_num_threads(int(threads))
+        if "huggingface_hub.hf_api" in sys.modules:
+            importlib.reload(sys.modules["huggingface_hub.constants"])  # read the environment anew
         if self.children:
             from inference.ipc.process import ChildProcess
             from tests.fork_server import spawn
