@@ -23,8 +23,8 @@ run: .venv/.runtime ## set up, start the server, print the page's address
 
 test: .venv/.dev tests ## set up the test tools, run all tests
 
-quick: .venv/.dev ## run the tests that start no process and no browser, in about a minute
-	$(VENV) -m pytest $(PYTEST_ARGS) --quick
+quick: .venv/.dev ## run the tests that start no process, no browser and no torch, but for the slowest, in a minute
+	$(VENV) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --quick
 
 check: .venv/.dev format lint types contracts tests ## run everything that CI runs: format, lint, types, contracts, tests
 
@@ -43,7 +43,7 @@ contracts: .venv/.dev
 tests: .venv/.dev
 	$(VENV) -m pytest $(PYTEST_ARGS)
 
-times: .venv/.dev ## run all tests and list the processor seconds of each file
+times: .venv/.dev ## run all tests, list the processor seconds of each file and the tests that are slow
 	rm -rf .times
 	PYTEST_PROCESSOR_TIME=.times $(VENV) -m pytest $(PYTEST_ARGS) -p tests.processor_time
 	$(VENV) -m tests.processor_time .times

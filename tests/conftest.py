@@ -23,6 +23,7 @@ from storage import connections
 from storage.dialect import Dialect
 from tests.fork_server import client, spawn
 from tests.fork_server.client import Forks
+from tests.processor_time import SLOW_TESTS
 
 # The workers of the suite have all cores busy already: torch's further threads would wait for one, and spin.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -64,7 +65,7 @@ class NoTorch(MetaPathFinder):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="only tests without child process, browser and torch")
+    parser.addoption("--quick", action="store_true", help="no child process, no browser, no torch, no slow tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,7 +79,7 @@ FORKS = frozenset(("forked_engines", "forked_workers", "forks", "server_forks", 
 
 
 @pytest.hookimpl(tryfirst=True)  # before those marked are deselected
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files that take a minute go first, so that no worker is left alone with one at the end."""
 
     def place(item: pytest.Item) -> int:
@@ -86,6 +87,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((place for place, start in enumerate(LONG) if name.startswith(start)), len(LONG))
 
     items.sort(key=place)
+    if config.getoption("quick"):
+        slow = set(SLOW_TESTS.read_text(encoding="utf-8").split())
+        items[:] = [item for item in items if item.nodeid.partition("[")[0] not in slow]
     for item in items:
         if FORKS & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")

@@ -8,13 +8,19 @@ import json
 import os
 import resource
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.fork_server import client
+
+SLOW_S = 0.4
+SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
+"""`make quick` leaves them out. Written by `make times`."""
 
 
 def used_s() -> tuple[float, float]:
@@ -30,12 +36,19 @@ class ProcessorTime:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
+        self.slow: set[str] = set()
+        """Tests without child process and browser that take long, whatever they wait for."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         own, children = used_s()
+        started = time.monotonic()
         result = yield
         own_after, children_after = used_s()
+        if time.monotonic() - started > SLOW_S and not (
+            item.get_closest_marker("process") or item.get_closest_marker("page")
+        ):
+            self.slow.add(item.nodeid.partition("[")[0])
         row = self.files[item.nodeid.partition("::")[0]]
         row[0] += 1
         row[1] += own_after - own
@@ -46,7 +59,7 @@ class ProcessorTime:
         own, children = used_s()
         name = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self.folder.mkdir(parents=True, exist_ok=True)
-        rows = {"files": self.files, "own_s": own, "children_s": children}
+        rows = {"files": self.files, "own_s": own, "children_s": children, "slow": sorted(self.slow)}
         (self.folder / f"{name}.json").write_text(json.dumps(rows), encoding="utf-8")
 
 
@@ -55,9 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(ProcessorTime(Path(folder)))
 
 
-def table(folder: Path, longest: int = 40) -> Iterator[str]:
+def read_workers(folder: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
+
+
+def table(measured: dict[str, Any], longest: int = 40) -> Iterator[str]:
     """The files that cost most, and the sum of all processes."""
-    measured = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")}
     files: dict[str, list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for one in measured.values():
         for name, row in one["files"].items():
@@ -73,4 +89,7 @@ def table(folder: Path, longest: int = 40) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in table(Path(sys.argv[1])))
+    workers = read_workers(Path(sys.argv[1]))
+    sys.stdout.writelines(f"{line}\n" for line in table(workers))
+    names = sorted({name for one in workers.values() for name in one["slow"]})
+    SLOW_TESTS.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

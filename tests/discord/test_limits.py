@@ -151,7 +151,6 @@ async def test_links_to_other_places_are_never_followed(app: DiscordApp, ann: Si
 # ---------------------------------------------------------------- rates
 
 
-@pytest.mark.slow
 async def test_many_people_in_one_channel_meet_no_limit(app: DiscordApp, ann: SimulatedUser, real_pace: None) -> None:
     for _ in range(4):
         ann.slash("imagine", prompt="a fox")

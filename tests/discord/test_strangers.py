@@ -155,7 +155,6 @@ async def test_a_flood_of_one_person_is_bounded(
     assert len(ann.channel.from_bot) == 3
 
 
-@pytest.mark.slow
 async def test_a_flood_of_mentions_holds_up_no_result(
     app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, real_pace: None
 ) -> None:

@@ -190,7 +190,6 @@ def _may_become(before: JobState, after: JobState) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
-@pytest.mark.slow
 def test_any_order_of_events_leaves_the_books_exact(fresh_database):
     Queue.template = fresh_database
     Queue.TestCase.settings = settings(

@@ -154,7 +154,6 @@ async def test_a_picture_that_telegram_no_longer_has_is_said(app, chat, ann):
 # ---------------------------------------------------------------- floods
 
 
-@pytest.mark.slow
 async def test_a_flooded_chat_is_left_alone_for_as_long_as_telegram_says_and_no_other(app, chat, ann, bob):
     other = app.state.private(bob)
     app.server.fail(method="send.*|edit.*", chat=chat["id"], status=429, parameters={"retry_after": 2}, times=1)
@@ -170,7 +169,6 @@ async def test_a_flooded_chat_is_left_alone_for_as_long_as_telegram_says_and_no_
     assert min(later) >= refused_at + 1.95
 
 
-@pytest.mark.slow
 async def test_a_storm_of_429_loses_nothing(app, chat, ann):
     app.server.fail(method="edit.*", chat=chat["id"], status=429, parameters={"retry_after": 1}, times=3)
     app.state.send_message(chat, ann, "/imagine a fox")
@@ -178,7 +176,6 @@ async def test_a_storm_of_429_loses_nothing(app, chat, ann):
     await app.finished_picture(chat)
 
 
-@pytest.mark.slow
 async def test_a_busy_group_stays_within_its_budget_and_gets_every_result(app, group):
     people = [app.state.person(f"P{number}") for number in range(6)]
     for number, person in enumerate(people):
@@ -195,7 +192,6 @@ async def test_a_busy_group_stays_within_its_budget_and_gets_every_result(app, g
 # ---------------------------------------------------------------- outages, other pollers, odd updates
 
 
-@pytest.mark.slow
 async def test_an_outage_of_hours_loses_nothing_that_was_asked_before_or_during_it(own_app, monkeypatch):
     app, server, owed_s, asked_s = own_app, own_app.server, [], []
 

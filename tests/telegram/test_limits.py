@@ -223,7 +223,6 @@ async def test_a_caption_and_an_answer_too_long_are_cut_between_emoji(app, chat,
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.slow
 async def test_a_picture_beyond_ten_megabytes_is_made_to_fit_and_the_original_is_still_there(app, chat, ann):
     made = await app.imagine_and_wait(chat, ann, "large")
     app.state.press(made, app.state.button(made, "original"), ann)

@@ -372,7 +372,6 @@ async def test_a_flood_of_nonsense_gets_a_few_refusals_and_then_silence(app, cha
     assert 1 <= len(app.state.bot_messages(chat)) <= 10
 
 
-@pytest.mark.slow
 async def test_a_flood_of_requests_is_refused_beyond_what_one_person_may_have(app, chat, ann):
     for number in range(16):
         app.state.send_message(chat, ann, f"/imagine a slow fox {number}")

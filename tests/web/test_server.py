@@ -106,7 +106,6 @@ async def test_it_stops_soon_while_streams_are_open(server, client):
     assert "error" not in rest
 
 
-@pytest.mark.slow
 async def test_it_stops_while_an_upload_hangs(server):
     host, port = server.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))

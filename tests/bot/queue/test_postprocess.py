@@ -134,7 +134,6 @@ async def test_the_alt_text_is_kept_with_the_result():
     assert ended.result.media[0].alt == "a red fox"
 
 
-@pytest.mark.slow
 async def test_a_full_disk_does_not_caption_again():
     harness = Harness(pool=FakePool(models=("fox-diffusion", "seer")))
     harness.pool.loaded = frozenset({"seer"})
