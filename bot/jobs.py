@@ -1,6 +1,6 @@
 """Jobs, their results, and the table of allowed state transitions."""
 
-import secrets
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +13,7 @@ ID_LENGTH = 16
 
 def new_job_id() -> str:
     """16 lower-case base32 characters: 80 random bits."""
-    return "".join(ID_ALPHABET[byte & 31] for byte in secrets.token_bytes(ID_LENGTH))
+    return "".join(ID_ALPHABET[byte & 31] for byte in os.urandom(ID_LENGTH))
 
 
 class JobState(StrEnum):

@@ -3,7 +3,6 @@
 Only safetensors are ever loaded, never pickles and never code that comes with a model.
 """
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -81,6 +80,8 @@ def model_revision(model: ModelSpec, folder: Path) -> str:
         return folder.name
     if model.revision:
         return model.revision
+    import hashlib
+
     digest = hashlib.sha256()
     if folder.is_file():
         digest.update(f"{folder.stat().st_size}\n".encode() + _read_sample(folder))

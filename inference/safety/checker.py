@@ -8,9 +8,7 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bot.errors import Blocked
 from bot.models import IMAGE_TASKS, ModelSpec
@@ -20,9 +18,12 @@ from inference.checkpoints.resolve import is_installed
 from inference.ipc import child
 from inference.ipc.messages import RawImage
 
+if TYPE_CHECKING:
+    from PIL import Image  # each worker process would import it before it reports that it is alive
+
 
 class ImageScorer(Protocol):
-    def __call__(self, image: Image.Image) -> float:
+    def __call__(self, image: "Image.Image") -> float:
         """The probability that an RGB image is sexual, 0 to 1."""
 
 
@@ -63,12 +64,11 @@ class SafetyChecker:
         """The image with its score; one that its own model blanked keeps that score. Raises: Blocked."""
         if task.rules is None:
             return image
-        size = (image.width, image.height)
-        score = self._score(task, partial(Image.frombytes, "RGB", size, image.pixels))
+        score = self._score(task, partial(_open_pixels, image))
         scores = [value for value in (image.nsfw, score) if value is not None]
         return replace(image, nsfw=max(scores) if scores else None)
 
-    def _score(self, task: Task, open_image: Callable[[], Image.Image]) -> float | None:
+    def _score(self, task: Task, open_image: Callable[[], "Image.Image"]) -> float | None:
         """None: there is no classifier. Raises: Blocked: the check failed."""
         if (state := self.load_for(task.model)) == "missing":
             return None
@@ -88,8 +88,16 @@ def _warn(event: str, action: str, error: Exception) -> None:
     child.log("warning", event, action=action, error=repr(error)[:500])
 
 
-def _open_on_white(data: bytes) -> Image.Image:
+def _open_pixels(image: RawImage) -> "Image.Image":
+    from PIL import Image
+
+    return Image.frombytes("RGB", (image.width, image.height), image.pixels)
+
+
+def _open_on_white(data: bytes) -> "Image.Image":
     """Composited on white, as the models see it."""
+    from PIL import Image
+
     image: Any = Image.open(io.BytesIO(data))
     if image.mode == "RGB":
         return image
