@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from bot import errors
 from bot.i18n import N_, Translate, translator
-from bot.options import clean_text
+from bot.options import clean_excerpt
 
 OPTION_PROBLEMS: Mapping[str, str] = {
     "unknown": N_("Unknown option {option}.{hint} Options: {allowed}."),
@@ -132,6 +132,10 @@ BLOCKED: Mapping[str, str] = {
         "{detail} isn't open to everyone yet: its safety checker isn't installed. Please ask an admin. "
         "(Admins: `easel models use {detail}` installs it.)"
     ),
+    "no_check": N_(
+        "Your picture can't be checked for adult content here: the safety checker isn't installed. Please ask an "
+        "admin. (Admins: `easel models use NAME` installs it with any model.)"
+    ),
     "others": N_(
         "Editing other people's pictures is turned off here. Send your own picture, or ask an admin to allow it."
     ),
@@ -166,6 +170,9 @@ MODEL_REMOVED = N_(
     "The model {model} was removed before your job ran; you weren't charged. Please try again with another model."
 )
 
+MAX_SHOWN = 60
+"""Characters of what was given that a sentence repeats."""
+
 
 def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> str:
     """The sentence for a person."""
@@ -179,7 +186,7 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             hint = translate(" Did you mean {nearest}?").format(nearest=error.nearest) if error.nearest else ""
             known = ", ".join(error.known)
             return translate("Unknown command {name}.{hint} Commands: {known}.").format(
-                name=clean_text(error.name), hint=hint, known=known
+                name=clean_excerpt(error.name, MAX_SHOWN), hint=hint, known=known
             )
         case errors.UnsupportedMedia():
             return translate(MEDIA_PROBLEMS[error.problem]).format(found=error.found)
@@ -206,7 +213,7 @@ def _explain_option(error: errors.InvalidOption, translate: Translate) -> str:
     if error.option == "size" and error.problem == "range":
         return translate(SIZE_RANGE).format(allowed=_format_allowed(error.allowed, translate), value=error.value)
     return translate(OPTION_PROBLEMS[error.problem]).format(
-        option=clean_text(error.option),
+        option=clean_excerpt(error.option, MAX_SHOWN),
         value=_format_value(error.value, translate),
         allowed=_format_allowed(error.allowed, translate),
         nearest=error.nearest,
@@ -239,7 +246,7 @@ def _format_value(value: object, translate: Translate) -> str:
     """The given value, shortened, without invisible characters."""
     match value:
         case str():
-            return f"\u201c{clean_text(value)[:60]}\u201d"
+            return f"\u201c{clean_excerpt(value, MAX_SHOWN)}\u201d"
         case int() if value.bit_length() > 200:
             return translate("a huge number")
         case list() | tuple():
@@ -261,6 +268,11 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
                 left=max(0.0, error.left),
                 time=f"{error.resets_at:%H:%M}",
             )
+        case errors.UploadQuotaExceeded():
+            return translate(
+                "Your pictures of the last 24 hours use {used:.0f} of {limit:.0f} MiB, so this one was not stored. "
+                "Send a smaller one, or try again in {hours} h."
+            ).format(used=error.used_mb, limit=error.limit_mb, hours=-(-error.retry_after_s // 3600))
         case errors.QueueFull(is_global=True):
             return translate("The queue is full right now. Try again in {s} s.").format(s=error.retry_after_s)
         case errors.QueueFull():
@@ -271,7 +283,7 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
             return translate("You have no jobs yet.") if error.kind == "job" else translate("Not found.")
         case errors.NotFound():
             return translate("You have no {kind} called {name}.").format(
-                kind=translate(error.kind), name=clean_text(error.name)[:20] or "?"
+                kind=translate(error.kind), name=clean_excerpt(error.name, 20) or "?"
             )
         case errors.ImageGone():
             return translate("Its picture has been deleted.")
@@ -311,9 +323,16 @@ UNAUTHORIZED: Mapping[str, str] = {
         "This needs a valid API key: send it as Authorization: Bearer KEY. "
         "The owner makes one with `easel keys create`."
     ),
+    "locked": N_(
+        "This server had an API key and is locked since. On its machine, the owner makes another one with "
+        "`easel keys create`, or runs `easel keys unlock`."
+    ),
     "host": N_("Without an API key, this server only answers on its loopback address."),
     "origin": N_("Other websites cannot use this server without an API key."),
-    "forwarded": N_("Requests through a proxy need an API key: the owner makes one with `easel keys create`."),
+    "forwarded": N_(
+        "Requests through a proxy, and those in HTTP/1.0, need an API key: the owner makes one with "
+        "`easel keys create`."
+    ),
 }
 
 

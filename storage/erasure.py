@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from bot.jobs import Job, JobError, JobState, Origin, Result
-from storage import transitions
+from storage import people, transitions
 from storage.dialect import Dialect
 from storage.mapping import JobRow, from_result, to_job
 from storage.schema import (
@@ -100,10 +100,13 @@ def _disown(tx: Connection, condition: ColumnElement[bool]) -> list[tuple[str, s
 
 
 def begin_forgetting(tx: Connection, person_id: str) -> None:
-    """Stop accepting requests of the person; their accounts will create a new person."""
+    """Stop accepting requests of the person; their accounts will create a new person. The server stays locked."""
+    was_locked = people.is_locked(tx)
     tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
     for table in (account, api_key, person_setting):
         tx.execute(delete(table).where(table.c.person == person_id))
+    if was_locked:
+        people.lock(tx)
 
 
 def unerased_jobs(tx: Connection, person_id: str, limit: int) -> list[JobRow]:

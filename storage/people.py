@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, func, insert, or_, select, update
 
 from bot.errors import NotFound
 from bot.ports import ApiKey, Person
@@ -17,8 +17,23 @@ LOCAL_ACCOUNT = ("local", "local")
 NAMED_PLATFORM = "name"
 """The platform of persons created by name. Display names identify nobody: anyone can choose any."""
 
+LOCKED = "locked"
+"""Setting of the local person, "yes" or "no": whether requests without a key are refused. Absent: they are if there is
+any key, even a revoked one."""
+
 LAST_USED_PRECISION_S = 60
 """Precision of an API key's `last_used_at`, seconds."""
+
+
+_IS_ACTIVE = api_key.c.revoked_at.is_(None)
+_HAS_ACTIVE_KEY = exists().where(_IS_ACTIVE)
+_LOCKED_SETTING = (
+    select(person_setting.c.value)
+    .join(account, account.c.person == person_setting.c.person)
+    .where(account.c.platform == LOCAL_ACCOUNT[0], account.c.account_id == LOCAL_ACCOUNT[1])
+    .where(person_setting.c.name == LOCKED)
+    .scalar_subquery()
+)
 
 
 class SqlPeople:
@@ -51,7 +66,7 @@ class SqlPeople:
 
     async def clear_setting(self, person_id: str, name: str) -> None:
         own = delete(person_setting).where(*_is_setting(person_id, name))
-        await self._database.run_write(lambda tx: tx.execute(own).rowcount)
+        await self._database.run_deletion(lambda tx: tx.execute(own).rowcount)
 
     async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
@@ -62,14 +77,12 @@ class SqlPeople:
             "is_admin": is_admin,
             "created_at": key.created_at,
         }
-        await self._database.run_write(lambda tx: tx.execute(insert(api_key), row).rowcount)
+        await self._database.run_write(lambda tx: _add_key(tx, row))
         return key
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
         row = await self._database.run_read(
-            lambda tx: tx.execute(
-                _select_keys().where(api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
-            ).one_or_none()
+            lambda tx: tx.execute(_select_keys().where(api_key.c.prefix == prefix, _IS_ACTIVE)).one_or_none()
         )
         if row is None:
             return None
@@ -86,10 +99,13 @@ class SqlPeople:
         return await self._database.run_write(lambda tx: _revoke(tx, prefix))
 
     async def has_keys(self) -> bool:
-        found = await self._database.run_read(
-            lambda tx: tx.scalar(select(exists().where(api_key.c.revoked_at.is_(None))))
-        )
-        return bool(found)
+        return bool(await self._database.run_read(lambda tx: tx.scalar(select(_HAS_ACTIVE_KEY))))
+
+    async def is_locked(self) -> bool:
+        return await self._database.run_read(is_locked)
+
+    async def unlock(self) -> int:
+        return await self._database.run_write(_unlock)
 
     def _record_use(self, prefix: str) -> None:
         """Best effort, without waiting."""
@@ -129,6 +145,29 @@ def _is_setting(person_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
 def _set(tx: Connection, person_id: str, name: str, value: Any) -> None:
     if not tx.execute(update(person_setting).where(*_is_setting(person_id, name)).values(value=value)).rowcount:
         tx.execute(insert(person_setting), {"person": person_id, "name": name, "value": value})
+
+
+def _add_key(tx: Connection, row: Mapping[str, Any]) -> None:
+    tx.execute(insert(api_key), row)
+    lock(tx)
+
+
+def lock(tx: Connection) -> None:
+    """Refuse requests without a key, until `_unlock`."""
+    _set(tx, _find_or_make(tx, *LOCAL_ACCOUNT, "local").id, LOCKED, "yes")
+
+
+def is_locked(tx: Connection) -> bool:
+    has_active, setting, has_any = tx.execute(select(_HAS_ACTIVE_KEY, _LOCKED_SETTING, exists(select(api_key)))).one()
+    return bool(has_active or (has_any if setting is None else setting == "yes"))
+
+
+def _unlock(tx: Connection) -> int:
+    """The number of active keys; with one or more, the server stays locked."""
+    active = tx.scalar(select(func.count()).select_from(api_key).where(_IS_ACTIVE)) or 0
+    if not active:
+        _set(tx, _find_or_make(tx, *LOCAL_ACCOUNT, "local").id, LOCKED, "no")
+    return active
 
 
 def _revoke(tx: Connection, prefix: str) -> ApiKey:

@@ -1,7 +1,7 @@
 """Replaces the database with a backup made by `db backup`.
 
-The backup is copied, checked and upgraded first; if that fails, nothing has changed. Blocking; the database must not be
-open.
+The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked (see
+`bot.ports.People.is_locked`) stays locked. Blocking; the database must not be open.
 """
 
 import shutil
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidecars, replace_database
-from storage import audit
+from storage import audit, people
 from storage.dialect import database_url
 from storage.files import MediaFiles
 from storage.migration import read_revision, refuse_newer, run_migrations
@@ -55,7 +55,8 @@ def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> 
     _remove(copy)
     try:
         _copy(source, copy)
-        missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"))
+        was_locked = _was_locked(database)
+        missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"), was_locked=was_locked)
         backups.mkdir(parents=True, exist_ok=True)
         backup = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
         replace_database(database, copy)
@@ -80,10 +81,8 @@ def _check_source(source: Path, database: Path) -> None:
 
 def _copy(source: Path, copy: Path) -> None:
     """Including the log next to it, if there is one; the source is not changed."""
-    has_log = source.with_name(f"{source.name}-wal").exists()
-    mode = "mode=ro" if has_log else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(source.absolute()))}?{mode}", uri=True)) as opened:
+        with closing(sqlite3.connect(_read_only_uri(source), uri=True)) as opened:
             if [str(line) for (line,) in opened.execute("PRAGMA integrity_check(1)")] != ["ok"]:
                 raise _damaged(source)
             with closing(sqlite3.connect(copy)) as target:
@@ -94,16 +93,39 @@ def _copy(source: Path, copy: Path) -> None:
         raise _damaged(source) from error
 
 
+def _read_only_uri(path: Path) -> str:
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    return f"file:{quote(str(path.absolute()))}?mode=ro{'' if has_log else '&immutable=1'}"
+
+
+def _was_locked(database: Path) -> bool:
+    """Whether the previous database refuses requests without a key; False if there is none or it cannot be read."""
+    if not database.exists():
+        return False
+    engine = create_engine(f"sqlite:///{_read_only_uri(database)}&uri=true", hide_parameters=True)
+    try:
+        with engine.connect() as connection:
+            return people.is_locked(connection)
+    except DBAPIError:
+        return False
+    finally:
+        engine.dispose()
+
+
 def _damaged(source: Path) -> StartupError:
     return StartupError(f"{source} is damaged: use another backup. Nothing was changed.")
 
 
-def _prepare(dialect: SqliteDialect, source: Path, files: MediaFiles) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def _prepare(
+    dialect: SqliteDialect, source: Path, files: MediaFiles, *, was_locked: bool
+) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Upgrade the copy and make it a single file; returns missing files and inconsistent records."""
     engine = dialect.open_migrator()
     try:
         with engine.connect() as connection, connection.begin():
             _upgrade(connection, dialect, source)
+            if was_locked:
+                people.lock(connection)
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
             problems = tuple(audit.find_problems(connection))
     except DBAPIError as error:

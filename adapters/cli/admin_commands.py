@@ -1,12 +1,12 @@
 """The owner's commands: setup, doctor, update, models, keys and db; also `fetch`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from adapters.cli.key_commands import keys_group
 from adapters.cli.models.commands import add_model_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
-from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.session import Session, run_until_done, set_data_dir
 from adapters.cli.setup.command import add_setup
 from adapters.cli.update_command import add_update
@@ -18,7 +18,7 @@ def add_admin_commands(app: typer.Typer, session: Session) -> None:
     _add_doctor(app, session)
     add_update(app, session)
     app.add_typer(_models_group(session), name="models", help="Manage models")
-    app.add_typer(_keys_group(session), name="keys", help="Manage API keys")
+    app.add_typer(keys_group(session), name="keys", help="Manage API keys")
     app.add_typer(_database_group(session), name="db", help="Manage the database")
 
 
@@ -64,99 +64,6 @@ def _models_group(session: Session) -> typer.Typer:
 
     add_model_commands(models, session)
     return models
-
-
-# ---------------------------------------------------------------- keys
-
-
-def _keys_group(session: Session) -> typer.Typer:
-    keys = make_group()
-
-    @keys.command(help="Create an API key; it is shown only once")
-    def create(
-        person: Annotated[str | None, typer.Option(metavar="NAME", help="Owner of the key (default: you)")] = None,
-        admin: Annotated[bool, typer.Option("--admin", help="Grant admin rights")] = False,
-        as_json: JSON = False,
-        config: CONFIG = None,
-        data_dir: DATA_DIR = None,
-    ) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                key = await client.create_key(person, is_admin=admin)
-            if as_json:
-                print_json(key)
-            else:
-                print_line(key["key"])
-                print_note(
-                    f"API key of {key['person']}. Store it now: it is not shown again. "
-                    f"Revoke it with `{program_name()} keys revoke {key['prefix']}`."
-                )
-            return 0
-
-        return run_until_done(work())
-
-    @keys.command("list", help="List the API keys, without their secrets")
-    def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                keys = await client.list_keys()
-            _print_keys(keys, as_json=as_json)
-            return 0
-
-        return run_until_done(work())
-
-    @keys.command(help="Revoke an API key")
-    def revoke(
-        prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="The part of the key before the dot")],
-        as_json: JSON = False,
-        config: CONFIG = None,
-        data_dir: DATA_DIR = None,
-    ) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                key = await client.revoke_key(prefix.partition(".")[0])  # a whole key is accepted, but never printed
-            if as_json:
-                print_json(key)
-            else:
-                print_line(f"Revoked the key {key['prefix']} of {key['person']}.")
-            return 0
-
-        return run_until_done(work())
-
-    return keys
-
-
-def _print_keys(keys: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"keys": keys})
-        return
-    if not keys:
-        print_note("There are no API keys: the server accepts requests from this machine only.")
-        return
-    rows = [
-        (
-            key["prefix"],
-            key["person"],
-            "admin" if key["admin"] else "user",
-            key["created_at"][:10],
-            (key["last_used_at"] or "never")[:10],
-            f"revoked {key['revoked_at'][:10]}" if key["revoked_at"] else "active",
-        )
-        for key in keys
-    ]
-    print_table(("Prefix", "Person", "Role", "Created", "Last used", "Status"), rows)
 
 
 # ---------------------------------------------------------------- database

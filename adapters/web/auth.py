@@ -1,12 +1,14 @@
 """Authenticates the caller.
 
-An API key identifies a person; the lock file's secret identifies the local person. While no key exists, a server that
-is reachable from this machine only treats every caller as the local person. It must therefore refuse requests that a
-foreign web page can make a browser send: a foreign name that resolves to loopback (DNS rebinding), a form or script of
-another origin, a proxy that forwards requests of others.
+An API key identifies a person; the lock file's secret identifies the local person. Until the first key exists, a
+server that is reachable from this machine only treats every caller as the local person. It must therefore refuse
+requests that a foreign web page can make a browser send (a foreign name that resolves to loopback, a form or script of
+another origin) and those that a proxy forwards. A proxy that speaks HTTP/1.1, rewrites Host and adds no header cannot
+be recognised.
 """
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,7 +20,12 @@ from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 
 LOCAL = "local"
-_FORWARDING = {"forwarded", "x-real-ip", "via"}
+_FORWARDING = re.compile(
+    r"via|(x-)?forwarded(-.*)?|(x-)?original-.*|.*-(ip|clientip|addr|address|for)|(x-)?(host|scheme|url-scheme|varnish)|"
+    r"front-end-https|cdn-loop|x-cloud-trace-context|(.*-)?proxy(-.*)?|"
+    r"(x-)?(akamai|amz-cf|amzn|appengine|arr|azure|cdn|cf|cloudfront|envoy|fastly|fly|nf|ngrok|tailscale|vercel)-.*"
+)
+"""Names of headers by which proxies, tunnels and CDNs name the client or themselves, `-` for `_`."""
 _OWN_SITES = {"same-origin", "none"}
 
 bearer = HTTPBearer(
@@ -63,7 +70,7 @@ async def get_caller(request: Request, context: ContextDep, _documented: Annotat
         person, key = await people.authenticate(text)
         return Caller(person, key.prefix, is_admin=key.is_admin)
     if await context.needs_key():
-        raise Unauthorized
+        raise Unauthorized("key" if not context.is_private or await context.has_keys() else "locked")
     require_local_request(request, context)
     return Caller(await people.local_person(), LOCAL, is_admin=True)
 
@@ -73,13 +80,17 @@ def require_local_request(request: Request, context: WebContext) -> None:
     host = request.headers.get("host", "")
     if _host_name(host) not in {"127.0.0.1", "localhost", "[::1]", _bracketed(context.settings.host)}:
         raise Unauthorized("host")
-    if any(name in _FORWARDING or name.startswith("x-forwarded-") for name in request.headers):
+    if request.scope["http_version"] == "1.0" or any(map(_is_forwarding, request.headers)):
         raise Unauthorized("forwarded")
     origin = request.headers.get("origin")
     if origin is not None and origin.casefold() != f"http://{host.casefold()}":
         raise Unauthorized("origin")
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
         raise Unauthorized("origin")
+
+
+def _is_forwarding(header: str) -> bool:
+    return header != "host" and _FORWARDING.fullmatch(header.replace("_", "-")) is not None
 
 
 def _host_name(host: str) -> str:

@@ -54,11 +54,12 @@ class WebContext:
         return is_loopback(self.settings.host)
 
     async def has_keys(self) -> bool:
-        """Never cached: the first key takes effect immediately, as does revoking the last one."""
+        """Whether a key is active."""
         return await self.usecases.people.has_keys()
 
     async def needs_key(self) -> bool:
-        return not self.is_private or await self.has_keys()
+        """Never cached: the first key takes effect immediately."""
+        return not self.is_private or await self.usecases.people.is_locked()
 
 
 def get_context(request: Request) -> WebContext:

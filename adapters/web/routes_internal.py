@@ -43,6 +43,12 @@ async def revoke_key(prefix: str, context: ContextDep) -> dict[str, Any]:
     return _key_json(await context.usecases.people.revoke_key(prefix))
 
 
+@router.post("/unlock")
+async def unlock_server(context: ContextDep) -> dict[str, Any]:
+    active = await context.usecases.people.unlock()
+    return {"locked": active > 0, "active_keys": active}
+
+
 @router.post("/backup", status_code=201)
 async def backup_database(request: Request, context: ContextDep) -> dict[str, Any]:
     body = await read_json(request, BackupBody)

@@ -57,7 +57,14 @@ class People(Protocol):
     async def revoke_key(self, prefix: str) -> ApiKey:
         """Raises: NotFound."""
 
-    async def has_keys(self) -> bool: ...
+    async def has_keys(self) -> bool:
+        """Whether a key is active."""
+
+    async def is_locked(self) -> bool:
+        """Whether requests without a key are refused: since the first key existed, until `unlock`."""
+
+    async def unlock(self) -> int:
+        """Accept requests without a key again, if no key is active. Returns the number of active keys."""
 
 
 @dataclass(frozen=True, kw_only=True)

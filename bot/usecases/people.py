@@ -14,7 +14,7 @@ from bot.commands import Imagine
 from bot.errors import InvalidOption, Unauthorized
 from bot.jobs import ImageRef, Job
 from bot.models import ModelRegistry
-from bot.options import clean_text, find_spec
+from bot.options import check_bytes, clean_excerpt, clean_text, find_spec
 from bot.ports import ApiKey, Ledger, People, Person, Privacy
 
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
@@ -57,7 +57,7 @@ class PeopleUseCases:
 
     async def identify_account(self, platform: str, account_id: str, name: str) -> Person:
         """The person behind a platform account, created on first contact."""
-        return await self.people.identify_account(platform, account_id, clean_text(name)[:MAX_NAME])
+        return await self.people.identify_account(platform, account_id, clean_excerpt(name, MAX_NAME))
 
     # ------------------------------------------------------------ default options
 
@@ -121,6 +121,13 @@ class PeopleUseCases:
     async def has_keys(self) -> bool:
         return await self.people.has_keys()
 
+    async def is_locked(self) -> bool:
+        return await self.people.is_locked()
+
+    async def unlock(self) -> int:
+        """Returns the number of active keys; with one or more, the server stays locked."""
+        return await self.people.unlock()
+
     async def list_keys(self) -> list[ApiKey]:
         return await self.people.list_keys()
 
@@ -143,6 +150,7 @@ _ANY_IMAGE = (ImageRef("0" * 64),)
 
 
 def _check_name(name: str) -> str:
+    check_bytes("person", name, MAX_NAME)
     name = clean_text(name)
     if not 1 <= len(name) <= MAX_NAME:
         raise InvalidOption("person", "long" if name else "empty", value=len(name), allowed=str(MAX_NAME))

@@ -22,7 +22,7 @@ HEAVY = (
 )  # fmt: skip
 COMMANDS: tuple[list[str], ...] = (
     [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
-    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"],
+    ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["keys", "unlock"],
     ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
 )  # fmt: skip
 

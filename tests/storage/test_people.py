@@ -5,6 +5,7 @@ import pytest
 import time_machine
 
 from bot.errors import NotFound
+from storage.people import LOCKED
 
 
 async def test_the_local_person_is_one_and_an_admin(storage):
@@ -73,6 +74,51 @@ async def test_a_revoked_key_is_listed_but_not_found(storage, ann):
     assert not await storage.people.has_keys()
 
 
+async def test_once_a_key_existed_the_server_stays_locked_until_it_is_unlocked(storage, ann):
+    states = [await storage.people.is_locked()]
+    await storage.people.add_key("abcd", "f" * 64, ann, True)
+    states.append(await storage.people.is_locked())
+    active = await storage.people.unlock()
+    states.append(await storage.people.is_locked())
+    await storage.people.revoke_key("abcd")
+    states.append(await storage.people.is_locked())
+    none_active = await storage.people.unlock()
+    states.append(await storage.people.is_locked())
+    await storage.people.add_key("abce", "f" * 64, ann, True)
+    await storage.people.revoke_key("abce")
+    states.append(await storage.people.is_locked())
+
+    assert (active, none_active) == (1, 0)
+    assert states == [False, True, True, True, False, True]
+    assert [key.prefix for key in await storage.people.list_keys()] == ["abcd", "abce"]
+
+
+async def test_a_key_of_an_older_version_locks_as_well(storage, ann):
+    await storage.people.add_key("abcd", "f" * 64, ann, True)
+    await storage.people.revoke_key("abcd")
+    await storage.people.clear_setting((await storage.people.local_person()).id, LOCKED)
+
+    assert await storage.people.is_locked()
+
+
+@pytest.mark.parametrize("is_revoked", [True, False])
+async def test_forgetting_the_last_keys_owner_unlocks_nothing(storage, ann, is_revoked):
+    for owner in (ann, await storage.people.local_person()):
+        await storage.people.add_key(owner.id[:8], "f" * 64, owner, True)
+        if is_revoked:
+            await storage.people.revoke_key(owner.id[:8])
+        await storage.privacy.forget_person(owner.id)
+
+        assert await storage.people.list_keys() == []
+        assert await storage.people.is_locked()
+
+
+async def test_forgetting_somebody_without_a_key_locks_nothing(storage, ann):
+    await storage.privacy.forget_person(ann.id)
+
+    assert not await storage.people.is_locked()
+
+
 async def test_an_unknown_key_cannot_be_revoked(storage):
     with pytest.raises(NotFound):
         await storage.people.revoke_key("abcd")
@@ -81,7 +127,7 @@ async def test_an_unknown_key_cannot_be_revoked(storage):
 async def test_use_of_a_key_is_noted_about_once_a_minute(storage, ann):
     await storage.people.add_key("abcd", "f" * 64, ann, False)
     await storage.people.find_key("abcd")
-    await storage.people.local_person()  # the writer has come past the note
+    await storage.people.person_named("anyone")  # the writer has come past the note
     [used] = await storage.people.list_keys()
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=30)):
         await storage.people.find_key("abcd")

@@ -1,5 +1,7 @@
 """Who may call: keys, the local secret, and what a foreign web page can make a browser send."""
 
+import asyncio
+
 import pytest
 
 from tests.web.api_client import ask, imagine, problem
@@ -56,13 +58,45 @@ async def test_a_request_from_another_site_is_refused(shared_client, site):
     problem(await shared_client.get(QUOTA, headers={"Sec-Fetch-Site": site}), 401, "unauthorized")
 
 
-@pytest.mark.parametrize(
-    "header", ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"]
-)
+FORWARDING = (
+    "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded", "X_Forwarded_For",
+    "Forwarded-For", "X-Real-IP", "Via", "CF-Connecting-IP", "CF-Ray", "CDN-Loop", "True-Client-IP", "X-Client-IP",
+    "Client-IP", "X-Cluster-Client-IP", "Fastly-Client-IP", "Fly-Client-IP", "X-Original-Forwarded-For",
+    "X-Original-Host", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr", "X-ProxyUser-IP", "X-Azure-ClientIP",
+    "X-Envoy-External-Address", "X-Appengine-User-IP", "X-Amzn-Trace-Id", "WL-Proxy-Client-IP", "Proxy-Connection",
+    "Tailscale-User-Login", "X-Host", "X-Scheme", "X-Nginx-Proxy", "X-Varnish", "X-Vercel-Ip-Country",
+    "X-Cloud-Trace-Context", "Front-End-Https",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("header", FORWARDING)
 async def test_a_forwarded_request_needs_a_key(shared_client, header):
     answer = await shared_client.get(QUOTA, headers={header: "1.2.3.4"})
 
     assert "proxy" in problem(answer, 401, "unauthorized")["detail"]
+
+
+async def test_headers_of_ordinary_programs_are_not_taken_for_a_proxys(shared_client):
+    ordinary = {
+        "User-Agent": "curl/8", "Accept": "*/*", "Accept-Encoding": "gzip, zip", "Content-Type": "application/json",
+        "Idempotency-Key": "x", "X-Easel": "1", "X-Request-Id": "x", "X-Stainless-Lang": "python", "DNT": "1",
+        "Cache-Control": "no-cache", "If-None-Match": "x", "X-Requested-With": "XMLHttpRequest", "Cookie": "a=b",
+        "Sec-Fetch-Mode": "cors", "Upgrade-Insecure-Requests": "1", "Priority": "u=1", "X-Api-Key": "x",
+        "Traceparent": "x",
+    }  # fmt: skip
+
+    assert (await shared_client.get(QUOTA, headers=ordinary)).status_code == 200
+
+
+async def test_a_request_of_http_1_0_needs_a_key(shared_server):
+    host, _, port = shared_server.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"GET {QUOTA} HTTP/1.0\r\nHost: {host}:{port}\r\n\r\n".encode())
+    answer = (await asyncio.wait_for(reader.read(), 10)).decode()
+    writer.close()
+
+    assert answer.split()[1] == "401"
+    assert "proxy" in answer
 
 
 async def test_a_key_works_with_any_host_and_proxy(server, client):
@@ -91,7 +125,7 @@ async def test_a_wrong_key_is_refused_even_while_none_exists(shared_client):
     problem(await shared_client.get(QUOTA, headers={"Authorization": "Bearer x.y"}), 401, "unauthorized")
 
 
-async def test_the_first_key_takes_effect_immediately_and_revoking_the_last_one_too(server, client):
+async def test_the_first_key_takes_effect_immediately_and_revoking_the_last_one_unlocks_nothing(server, client):
     before = await client.get(QUOTA)
     key = await server.create_key()
     locked = await client.get(QUOTA)
@@ -100,7 +134,25 @@ async def test_the_first_key_takes_effect_immediately_and_revoking_the_last_one_
     revoked = await client.get(QUOTA, headers={"Authorization": f"Bearer {key}"})
     after = await client.get(QUOTA)
 
-    assert [answer.status_code for answer in (before, locked, opened, revoked, after)] == [200, 401, 200, 401, 200]
+    assert [answer.status_code for answer in (before, locked, opened, revoked, after)] == [200, 401, 200, 401, 401]
+    assert "easel keys unlock" in problem(after, 401, "unauthorized")["detail"]
+
+
+async def test_only_the_local_secret_unlocks_and_only_while_no_key_is_active(server, client):
+    key = await server.create_key()
+    refused = await client.post("/internal/unlock", headers=INTERNAL)
+    await server.storage.people.revoke_key(key.partition(".")[0])
+    strangers = await client.post("/internal/unlock")
+    locked = await client.get(QUOTA)
+    unlocked = await client.post("/internal/unlock", headers=INTERNAL)
+    opened = await client.get(QUOTA)
+    await server.create_key()
+    again = await client.get(QUOTA)
+
+    assert refused.json() == {"locked": True, "active_keys": 1}
+    assert unlocked.json() == {"locked": False, "active_keys": 0}
+    answers = (strangers, locked, opened, again)
+    assert [answer.status_code for answer in answers] == [401, 401, 200, 401]
 
 
 async def test_the_local_secret_is_the_local_person_always(server, client):
@@ -189,7 +241,8 @@ async def test_a_backup_goes_to_a_full_path_only(shared_client, tmp_path, path):
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "keys"), ("POST", "keys"), ("DELETE", "keys/x"), ("POST", "backup")]
+    ("method", "path"),
+    [("GET", "keys"), ("POST", "keys"), ("DELETE", "keys/x"), ("POST", "unlock"), ("POST", "backup")],
 )
 async def test_internal_calls_need_the_local_secret(server, client, method, path):
     key = await server.create_key()

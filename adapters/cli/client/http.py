@@ -144,6 +144,10 @@ class HttpClient:
         body: dict[str, Any] = response.json()
         return body
 
+    async def unlock(self) -> dict[str, Any]:
+        body: dict[str, Any] = (await self.send_request("POST", "/internal/unlock", is_safe=True)).json()
+        return body
+
     async def backup_database(self, path: Path) -> None:
         await self.send_request("POST", "/internal/backup", json={"path": str(path)}, timeout=None)
 

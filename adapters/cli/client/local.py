@@ -80,5 +80,9 @@ class LocalAdminClient:
     async def revoke_key(self, prefix: str) -> dict[str, Any]:
         return key_body(await self.database.people.revoke_key(prefix))
 
+    async def unlock(self) -> dict[str, Any]:
+        active = await self.database.people.unlock()
+        return {"locked": active > 0, "active_keys": active}
+
     async def backup_database(self, path: Path) -> None:
         await self.database.maintenance.backup(path)

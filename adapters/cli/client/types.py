@@ -58,4 +58,7 @@ class AdminClient(Protocol):
 
     async def revoke_key(self, prefix: str) -> dict[str, Any]: ...
 
+    async def unlock(self) -> dict[str, Any]:
+        """`locked` stays true while there are `active_keys`."""
+
     async def backup_database(self, path: Path) -> None: ...

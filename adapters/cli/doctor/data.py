@@ -1,5 +1,6 @@
 """Checks of the data directory and the database, read-only, so they are safe while a server is running."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -64,6 +65,42 @@ def check_database(loaded: "LoadedConfig") -> Iterator[Check]:
         size_mb = sum(one.stat().st_size for one in path.parent.glob(f"{path.name}*")) / 2**20
         revision = _read_revision(path) or "none yet"
         yield Check("database", OK, f"{path} is intact ({size_mb:.1f} MiB, schema {revision}).")
+
+
+def check_keys(loaded: "LoadedConfig") -> Iterator[Check]:
+    """Says what a proxy in front of the server would make of strangers."""
+    path = find_database(loaded.settings["storage"].url, loaded.data_dir)
+    keys = _read_keys(path) if path is not None and path.exists() else (0, False)
+    if keys is None:
+        return
+    active, is_locked = keys
+    if active:
+        yield Check("keys", OK, f"Active API keys: {active}.")
+    elif is_locked:
+        yield Check("keys", OK, "No API key is active: create one, or run `easel keys unlock` if there is no proxy.")
+    else:
+        sentence = (
+            "No API key is needed: every program on this machine is an admin. A proxy makes admins of strangers, and "
+            "some proxies cannot be recognised: before you set up one, run `easel keys create`."
+        )
+        yield Check("keys", OK, sentence)
+
+
+_KEYS = """
+SELECT count(*) - count(revoked_at), count(*), (
+    SELECT value FROM person_setting JOIN account USING (person) WHERE platform = 'local' AND name = 'locked'
+) FROM api_key
+"""
+
+
+def _read_keys(path: Path) -> tuple[int, bool] | None:
+    """The number of active keys, and whether requests without one are refused; None if that cannot be read."""
+    try:
+        with closing(_open_read_only(path)) as connection:
+            active, existing, setting = connection.execute(_KEYS).fetchone()
+    except sqlite3.Error:
+        return None
+    return int(active), existing > 0 if setting is None else json.loads(setting) == "yes"
 
 
 def _check_free_disk(data_dir: Path, min_free_mb: int) -> Check:

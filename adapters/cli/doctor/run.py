@@ -34,6 +34,7 @@ def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[
         return
     for about, run_check in (
         ("database", lambda: data.check_database(loaded)),
+        ("keys", lambda: data.check_keys(loaded)),
         ("models", lambda: system.check_models(loaded)),
         ("models", lambda: preflight.preflight_checks(loaded, devices)),
         ("chats", lambda: chat.check_chat_platforms(loaded)),

@@ -43,6 +43,12 @@ class KeyPeople(FakePeople):
     async def has_keys(self):
         return bool(self.keys)
 
+    async def is_locked(self):
+        return bool(self.keys)
+
+    async def unlock(self):
+        return len(self.keys)
+
     async def list_keys(self):
         return [key for key, _ in self.keys.values()]
 

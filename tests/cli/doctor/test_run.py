@@ -63,6 +63,25 @@ def test_an_intact_installation_has_no_problems_while_a_server_runs(call, data_d
 
 
 @pytest.mark.usefixtures("models")
+def test_without_a_key_doctor_asks_for_one_before_a_proxy_is_set_up(call, data_dir):
+    def keys():
+        [sentence] = [c["sentence"] for c in json.loads(call("doctor", "--json").out)["checks"] if c["about"] == "keys"]
+        return sentence
+
+    keyless = keys()
+    prefix = call("keys", "create").out.partition(".")[0]
+    active = keys()
+    call("keys", "revoke", prefix)
+    locked = keys()
+    call("keys", "unlock")
+
+    assert keys() == keyless
+    assert "before you set up one, run `easel keys create`" in keyless
+    assert active == "Active API keys: 1."
+    assert "easel keys unlock" in locked
+
+
+@pytest.mark.usefixtures("models")
 def test_doctor_leaves_nothing_behind(call, data_dir):
     before = sorted(data_dir.rglob("*"))
 
