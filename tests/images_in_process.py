@@ -11,7 +11,7 @@ from inference.ipc import messages
 class InProcessImages(ImageService):
     """An image that crashes, hangs or exhausts memory would do so to the tests."""
 
-    async def _request(self, request: Any) -> Any:
+    async def _request(self, request: Any, owner: str = "") -> Any:
         reply = await asyncio.to_thread(handle_request, request)
         if isinstance(reply, messages.PackedError):
             raise messages.unpack_error(reply)

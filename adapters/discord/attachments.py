@@ -7,6 +7,7 @@ import aiohttp
 import structlog
 
 from bot.errors import TooLarge
+from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
 
@@ -14,6 +15,7 @@ CDN_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
 FETCH_TIMEOUT_S = 30.0
 MAX_FETCHES = 8
 """Files that are processed concurrently; no more are in memory."""
+MAX_FETCHES_PER_PERSON = 2
 MAX_TRIES = 3
 
 
@@ -26,8 +28,8 @@ class AttachmentFetcher:
 
     def __init__(self, api_base: str = "") -> None:
         self._own_host = urlsplit(api_base).hostname
-        self.slots = asyncio.Semaphore(MAX_FETCHES)
-        """Held by the caller until the file is stored."""
+        self.slots = FairSlots(MAX_FETCHES, per_owner=MAX_FETCHES_PER_PERSON)
+        """Held by the caller, in the person's name, until the file is stored."""
 
     async def fetch(self, url: str, max_bytes: int) -> bytes:
         """Raises: TooLarge, AttachmentUnavailable."""

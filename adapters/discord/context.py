@@ -100,7 +100,7 @@ class DiscordContext:
                 raise TooLarge(limit=limit, unit="MiB")
             if not one.may_be_image:
                 raise UnsupportedMedia("not_a_picture")
-            async with self._fetcher.slots:
+            async with self._fetcher.slots.hold(person.id):
                 data = await self._fetcher.fetch(one.url, limit * 2**20)
                 stored = await self.usecases.media.upload(person, data)
                 refs.append(ImageRef(stored.id, author=self._author(one)))

@@ -12,8 +12,12 @@ from adapters.telegram.message_parsing import Photo
 from bot.errors import MediaNotFound, TooLarge
 from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
+from bot.runtime.fair_slots import FairSlots
 from bot.usecases import UseCases
 
+MAX_FETCHES = 8
+"""Photos that are processed concurrently; no more are in memory."""
+MAX_FETCHES_PER_PERSON = 2
 CACHE_SIZE = 10_000
 """Stored images remembered by Telegram's file id."""
 
@@ -23,6 +27,7 @@ class PhotoUploads:
     api: TelegramApi
     usecases: UseCases
     _known: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _slots: FairSlots = field(default_factory=lambda: FairSlots(MAX_FETCHES, per_owner=MAX_FETCHES_PER_PERSON))
     _fetching: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def upload_photos(self, person: Person, photos: Sequence[Photo]) -> tuple[ImageRef, ...]:
@@ -44,8 +49,9 @@ class PhotoUploads:
             limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_upload_mb)
             if photo.size > limit * 2**20:
                 raise TooLarge(limit=limit, unit="MiB")
-            data = await self.api.download_file(photo.file_id, limit)
-            picture = await self.usecases.media.upload(person, data)
+            async with self._slots.hold(person.id):
+                data = await self.api.download_file(photo.file_id, limit)
+                picture = await self.usecases.media.upload(person, data)
             self._known[photo.unique_id] = picture.id
             while len(self._known) > CACHE_SIZE:
                 self._known.popitem(last=False)

@@ -21,8 +21,8 @@ class SanitizedImage:
 class ImageProcessor(Protocol):
     """Decodes and encodes images in a child process with memory and time limits."""
 
-    async def sanitize(self, data: bytes) -> SanitizedImage:
-        """Raises: UnsupportedMedia, TooLarge."""
+    async def sanitize(self, data: bytes, *, owner: str) -> SanitizedImage:
+        """`owner`: the person's id; nobody's uploads keep all decoders busy. Raises: UnsupportedMedia, TooLarge."""
 
     async def fit_bytes(self, media: Media, max_bytes: int) -> Media:
         """Encode as WebP, then JPEG, then smaller, until it fits; keeps the metadata. Raises: UnsupportedMedia,

@@ -4,6 +4,7 @@ The header is checked before anything is decoded. The result is a new image that
 """
 
 import io
+import re
 import warnings
 from typing import Any
 
@@ -17,6 +18,11 @@ from inference.ipc.messages import SanitizeReply, SanitizeRequest
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 _JPEG_QUALITY = 95
 _USER_COMMENT = 0x9286
+_MAX_SCANS = 100
+"""Cameras and programs write about ten. Each costs a pass over all pixels and may take 30 bytes of the file."""
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+"""One that has a length, or the end of the image; in the data of a scan, 0xFF is followed by 0 or a restart marker."""
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 _UNSUPPORTED_FORMATS = (
     (b"II*\0", "TIFF"),
@@ -50,6 +56,8 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
         image = _open_header(request.data, megapixels)
         if image.width * image.height > request.max_pixels:
             raise TooLarge(limit=megapixels, unit="megapixels")
+        if image.format in ("JPEG", "MPO") and count_scans(request.data) > _MAX_SCANS:
+            raise UnsupportedMedia("slow", found="JPEG")
         try:
             source_format = image.format
             upright = _to_upright_rgb(image)
@@ -74,6 +82,18 @@ def _open_header(data: bytes, megapixels: int) -> Image.Image:
     if image.width < 1 or image.height < 1:
         raise UnsupportedMedia("damaged", found=image.format or "")
     return image
+
+
+def count_scans(data: bytes) -> int:
+    """How many times a JPEG decoder passes over the whole image, by the file's markers. Stops after `_MAX_SCANS`."""
+    scans, at = 0, 2
+    while scans <= _MAX_SCANS and (marker := _MARKER.search(data, at)) is not None:
+        kind, at = data[marker.end() - 1], marker.end()
+        if kind == _END_OF_IMAGE:
+            break
+        scans += kind == _START_OF_SCAN
+        at += int.from_bytes(data[at : at + 2], "big")
+    return scans
 
 
 def _refusal_for(data: bytes) -> UnsupportedMedia:

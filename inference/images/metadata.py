@@ -6,6 +6,7 @@ which restores the exact command; and the IPTC source type for generated media.
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -22,6 +23,7 @@ XMP_KEYWORD = "XML:com.adobe.xmp"
 _UNICODE = b"UNICODE\0"
 
 
+@cache
 def software_name() -> str:
     try:
         return f"Easel {version('easel')}"

@@ -1,11 +1,11 @@
 """Sanitizes uploads and encodes results in small child processes; implements `bot.ports.ImageProcessor`.
 
-An image that crashes, hangs or exhausts its child is refused; the child is replaced for the next image.
+Uploads have their own children, of which nobody has all: a result never waits for uploads, and nobody's uploads wait
+for all of somebody else's. An image that crashes, hangs or exhausts its child is refused, and the child is replaced.
 """
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import structlog
@@ -13,11 +13,12 @@ import structlog
 from bot.errors import EngineError, TooLarge, UnsupportedMedia
 from bot.jobs import Media
 from bot.ports import RenderedImage, SanitizedImage
+from inference.images.children import ChildLimits, ChildLost, ImageChildren
 from inference.ipc import messages
-from inference.ipc.process import ChildProcess
 
 _log = structlog.get_logger("inference")
-_START_TIMEOUT_S = 60.0
+_DECODER_NICE = 5
+"""Uploads yield the processor to results."""
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -30,7 +31,8 @@ class ImageSettings:
         max_megapixels: largest image, in millions of pixels, by its header.
         timeout_s: seconds that one image may take.
         memory_mb: address space of a child, MiB.
-        processes: number of images that are processed concurrently.
+        processes: number of uploads that are decoded concurrently, at least 2: one person has at most all but one of
+            them. As many results are encoded at the same time.
     """
 
     max_mb: float = 10.0
@@ -40,38 +42,30 @@ class ImageSettings:
     processes: int = 2
 
 
-class _ChildLost(Exception):
-    """The child exited or did not answer. `is_late`: it exceeded its time limit."""
-
-    def __init__(self, reason: str, *, is_late: bool) -> None:
-        super().__init__(reason)
-        self.is_timeout = is_late
-
-
 class ImageService:
     """Use as an async context manager. Children start on first use."""
 
     def __init__(self, settings: ImageSettings = ImageSettings()) -> None:
         self._settings = settings
-        self._slots = asyncio.Semaphore(settings.processes)
-        self._idle: list[ChildProcess] = []
-        self._children: set[ChildProcess] = set()
+        decoders = max(2, settings.processes)
+        limits = ChildLimits(memory_mb=settings.memory_mb, timeout_s=settings.timeout_s)
+        self._decoders = ImageChildren(replace(limits, nice=_DECODER_NICE), decoders, per_owner=decoders - 1)
+        self._encoders = ImageChildren(limits, settings.processes, per_owner=settings.processes)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.gather(*(child.close() for child in self._children))
-        self._children.clear()
-        self._idle.clear()
+        await self._decoders.close()
+        await self._encoders.close()
 
-    async def sanitize(self, data: bytes) -> SanitizedImage:
+    async def sanitize(self, data: bytes, *, owner: str = "") -> SanitizedImage:
         if len(data) > self._settings.max_mb * 2**20:
             raise TooLarge(limit=self._settings.max_mb, unit="MiB")
         max_pixels = int(self._settings.max_megapixels * 1e6)
         try:
-            reply = await self._request(messages.SanitizeRequest(data=data, max_pixels=max_pixels))
-        except _ChildLost as lost:
+            reply = await self._request(messages.SanitizeRequest(data=data, max_pixels=max_pixels), owner)
+        except ChildLost as lost:
             _log.warning(
                 "The image worker was lost while sanitizing an upload", action="picture_lost", reason=str(lost)
             )
@@ -138,62 +132,14 @@ class ImageService:
         """The child's reply, if necessary on a second attempt in a new child. Raises: EngineError."""
         try:
             reply: messages.EncodeReply = await self._request(request)
-        except _ChildLost:
+        except ChildLost:
             try:
                 reply = await self._request(request)
-            except _ChildLost as lost:
+            except ChildLost as lost:
                 raise EngineError(f"encoding an image: {lost}") from lost
         return reply
 
-    async def _request(self, request: Any) -> Any:
-        """Raises: _ChildLost; the error that the child answers with."""
-        async with self._slots:
-            child = self._idle.pop() if self._idle else await self._start_child()
-            try:
-                child.send(request)
-                reply = await self._receive_reply(child, self._settings.timeout_s)
-            except BaseException:
-                # Also when we are cancelled: the next request would receive its answer.
-                await self._discard_child(child)
-                raise
-            self._idle.append(child)
-        if isinstance(reply, messages.PackedError):
-            raise messages.unpack_error(reply)
-        return reply
-
-    async def _receive_reply(self, child: ChildProcess, within_s: float) -> Any:
-        """The child's next message. Raises: _ChildLost."""
-        try:
-            async with asyncio.timeout(within_s):
-                reply = await child.receive()
-        except TimeoutError:
-            raise _ChildLost("no answer in time", is_late=True) from None
-        except messages.ProtocolError as error:
-            raise _ChildLost(f"it broke the protocol: {error}", is_late=False) from error
-        if reply is None:
-            status = await child.close()
-            raise _ChildLost(f"exit status {status}", is_late=status == -_SIGXCPU)
-        return reply
-
-    async def _start_child(self) -> ChildProcess:
-        settings = self._settings
-        limits = (str(settings.memory_mb), str(max(1, round(settings.timeout_s))))
-        try:
-            child = await ChildProcess.start("images", "inference.images.worker", *limits)
-        except OSError as error:
-            raise _ChildLost(f"it did not start: {error}", is_late=False) from error
-        self._children.add(child)
-        try:
-            await self._receive_reply(child, _START_TIMEOUT_S)
-        except BaseException:
-            await self._discard_child(child)
-            raise
-        return child
-
-    async def _discard_child(self, child: ChildProcess) -> None:
-        self._children.discard(child)
-        child.kill()
-        await asyncio.shield(child.close())
-
-
-_SIGXCPU = 24
+    async def _request(self, request: Any, owner: str = "") -> Any:
+        """Raises: ChildLost; the error that the child answers with."""
+        is_foreign = isinstance(request, messages.SanitizeRequest)
+        return await (self._decoders if is_foreign else self._encoders).request(request, owner)

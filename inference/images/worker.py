@@ -1,17 +1,23 @@
 """The image worker: decodes untrusted images in a process of its own, to protect the server.
 
-Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S`. Small, without torch, with a limit on memory and,
-for each request, on processor time. It sends Ready, then one reply to each request.
+Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S NICE`. Small, without torch, with a limit on memory
+and, for each request, on processor time. It sends Ready, then one reply to each request. Before the first it gives up
+files, network and processes (`inference.ipc.sandbox`), so everything that decoding needs is imported by then.
 """
 
+import codecs
 import contextlib
 import os
 import sys
 from typing import Any
 
+from PIL import Image
+
 from bot.errors import EaselError, EngineError
-from inference.images import decode, encode, resize
-from inference.ipc import child, messages
+from inference.images import decode, encode, metadata, resize
+from inference.ipc import child, messages, sandbox
+
+_CODECS = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le", "cp1252")
 
 
 def handle_request(request: Any) -> Any:
@@ -35,6 +41,14 @@ def handle_request(request: Any) -> Any:
         return messages.pack_error(EngineError(detail=child.format_traceback(error)))
 
 
+def import_decoders() -> None:
+    """Import what Pillow, Python and we would import on demand: a confined process cannot."""
+    Image.init()
+    for name in _CODECS:
+        codecs.lookup(name)
+    metadata.software_name()
+
+
 def limit_memory(memory_mb: int) -> None:
     """Only where the system supports it: macOS ignores the limit, Windows has none."""
     with contextlib.suppress(ImportError, OSError, ValueError):
@@ -55,10 +69,12 @@ def limit_cpu(cpu_s: int) -> None:
 
 
 def main() -> None:
-    parent_pid, memory_mb, cpu_s = (int(text) for text in sys.argv[1:4])
+    parent_pid, memory_mb, cpu_s, nice = (int(text) for text in sys.argv[1:5])
     pipes = child.open_pipes()
-    child.detach_from_terminal(parent_pid, nice=0)
+    child.detach_from_terminal(parent_pid, nice)
+    import_decoders()
     limit_memory(memory_mb)
+    sandbox.confine()
     pipes.send(messages.Ready(slots=1))
     while (request := pipes.receive()) is not None:
         limit_cpu(cpu_s)

@@ -207,7 +207,10 @@ class TaskEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
+    """`scores`: see `TaskOutput`."""
+
     text: str | None = None
+    scores: tuple[float | None, ...] = ()
     notes: tuple[str, ...] = ()
     revision: str = ""
 

@@ -49,7 +49,7 @@ CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 1
 class InProcessImages:
     """Processes images in this process instead of a worker."""
 
-    async def sanitize(self, data: bytes) -> SanitizedImage:
+    async def sanitize(self, data: bytes, *, owner: str) -> SanitizedImage:
         try:
             picture = Image.open(BytesIO(data))
             encoded = BytesIO()

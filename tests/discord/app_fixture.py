@@ -43,7 +43,7 @@ MODELS = (
 class InProcessImages:
     """What the pictures' child process does, without the process."""
 
-    async def sanitize(self, data: bytes) -> SanitizedImage:
+    async def sanitize(self, data: bytes, *, owner: str) -> SanitizedImage:
         try:
             image = Image.open(io.BytesIO(data)).convert("RGB")
         except UnidentifiedImageError as error:

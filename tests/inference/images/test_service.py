@@ -48,6 +48,20 @@ def png_header(width: int, height: int, depth: int = 8, kind: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def jpeg_with_scans(scans: int, side: int = 64) -> bytes:
+    """A progressive JPEG, all grey: each scan after the first is 12 bytes and a pass over all pixels."""
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    blocks = (side // 8) ** 2
+    tables = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC2, struct.pack(">BHH", 8, side, side) + b"\1\1\x11\0")
+    codes = b"".join(segment(0xC4, bytes([at, 1]) + bytes(15) + symbol) for at, symbol in ((0, b"\0"), (0x10, b"\xe0")))
+    first = segment(0xDA, b"\1\1\0\0\0\0") + bytes(blocks // 8)
+    run = int(f"0{max(blocks, 2**14) - 2**14:014b}1", 2).to_bytes(2, "big")  # no block has anything more
+    return b"\xff\xd8" + tables + codes + first + (segment(0xDA, b"\1\1\0\1\x3f\x10") + run) * (scans - 1) + b"\xff\xd9"
+
+
 # ---------------------------------------------------------------- accepted
 
 
@@ -240,6 +254,26 @@ async def test_an_image_of_exactly_the_maximum_size_is_accepted(service):
     clean = await service.sanitize(saved(Image.new("L", (4000, 4000)), "PNG"))
 
     assert (clean.width, clean.height) == (4000, 4000)
+
+
+async def test_a_jpeg_with_more_scans_than_any_program_writes_is_refused_before_it_costs_time(service):
+    with pytest.raises(UnsupportedMedia) as refused:
+        await service.sanitize(jpeg_with_scans(150))
+
+    assert refused.value.problem == "slow"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg_with_scans(100),
+        saved(gradient(), "JPEG", progressive=True, restart_marker_blocks=1),
+        saved(gradient(), "JPEG") + b"\xff\xda" * 200,
+    ],
+    ids=["as many as allowed", "a progressive photo", "a photo with a video behind it"],
+)
+async def test_a_jpeg_with_fewer_scans_is_accepted(service, data):
+    assert (await service.sanitize(data)).media.media_type == "image/jpeg"
 
 
 async def test_a_file_over_ten_mebibytes_is_refused_unread(service):

@@ -28,9 +28,17 @@ async def service():
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def child(service):
-    """The only child of the service."""
+    """The only child that decodes."""
     await service.sanitize(png(gradient()))
-    [child] = service._children
+    [child] = service._decoders._all
+    return child
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def encoder(service):
+    """The only child that encodes."""
+    await service.encode_image(b"\0" * 192, 8, 8)
+    [child] = service._encoders._all
     return child
 
 
@@ -49,7 +57,7 @@ async def test_an_image_that_crashes_its_child_is_refused_and_the_next_is_accept
 async def test_an_image_that_takes_too_long_is_refused_as_slow(service, child, monkeypatch):
     os.kill(child.pid, signal.SIGSTOP)
     with monkeypatch.context() as patch:
-        patch.setattr(service, "_settings", replace(service._settings, timeout_s=0.2))
+        patch.setattr(service._decoders, "_limits", replace(service._decoders._limits, timeout_s=0.2))
         with pytest.raises(UnsupportedMedia) as refused:
             await service.sanitize(png(gradient()))
 
@@ -64,10 +72,11 @@ async def test_a_childs_memory_is_limited():
             await service.sanitize(saved(Image.new("RGB", (4000, 4000)), "PNG"))
 
 
-async def test_two_images_are_processed_concurrently_and_no_child_is_left_when_the_service_is_closed():
+async def test_images_of_two_people_are_processed_concurrently_and_no_child_is_left_when_the_service_is_closed():
     async with ImageService() as service:
-        images = await asyncio.gather(*(service.sanitize(png(gradient(size=(500, 500 + n)))) for n in range(6)))
-        pids = [child.pid for child in service._children]
+        uploads = [(png(gradient(size=(500, 500 + n))), "ann" if n % 2 else "bob") for n in range(6)]
+        images = await asyncio.gather(*(service.sanitize(data, owner=owner) for data, owner in uploads))
+        pids = [child.pid for child in service._decoders._all]
 
     assert [image.height for image in images] == [500, 501, 502, 503, 504, 505]
     assert len(pids) == 2
@@ -85,7 +94,7 @@ async def test_an_abandoned_request_does_not_answer_the_next_one(service, child)
 
 
 async def test_an_unknown_request_is_answered_with_an_error():
-    child = await ChildProcess.start("images", "inference.images.worker", "1024", "5")
+    child = await ChildProcess.start("images", "inference.images.worker", "1024", "5", "0")
     child.send(messages.Shutdown())
 
     ready, reply = await child.receive(), await child.receive()
@@ -102,9 +111,9 @@ async def test_encoding_the_same_pixels_gives_the_same_bytes(service):
     assert opened(first).convert("RGB").tobytes() == b"\1\2\3" * 64
 
 
-async def test_encoding_is_retried_in_a_new_child_when_the_first_is_killed(service, child):
-    os.kill(child.pid, signal.SIGSTOP)
-    asyncio.get_running_loop().call_later(0.05, os.kill, child.pid, signal.SIGKILL)
+async def test_encoding_is_retried_in_a_new_child_when_the_first_is_killed(service, encoder):
+    os.kill(encoder.pid, signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(0.05, os.kill, encoder.pid, signal.SIGKILL)
 
     media = await service.encode_image(b"\0" * 192, 8, 8)
 

@@ -1,0 +1,68 @@
+"""Pictures attached to messages: one person's do not keep another's waiting."""
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from adapters.discord.attachments import AttachmentFetcher
+from adapters.discord.context import DiscordContext
+from adapters.discord.events import AttachedFile
+from adapters.telegram.attachments import PhotoUploads
+from adapters.telegram.message_parsing import Photo
+from tests.fakes import make_person
+
+ANN, BOB = make_person(id="ann"), make_person(id="bob")
+
+
+class SlowUploads:
+    """Ann's uploads take for ever."""
+
+    max_upload_mb = 10
+
+    def __init__(self) -> None:
+        self.decoding: Counter[str] = Counter()
+
+    async def upload(self, person, data):
+        self.decoding[person.id] += 1
+        if person is ANN:
+            await asyncio.Event().wait()
+        return SimpleNamespace(id="stored")
+
+
+@pytest.fixture
+def uploads():
+    return SlowUploads()
+
+
+@pytest.fixture(params=["discord", "telegram"])
+def send_picture(request, uploads, monkeypatch):
+    """Receives one picture of a person, as the platform's adapter does."""
+    usecases = SimpleNamespace(media=uploads)
+
+    async def download(*_):
+        return b"picture"
+
+    if request.param == "telegram":
+        api = SimpleNamespace(download_file=download, bot=SimpleNamespace(id=1))
+        photos = PhotoUploads(api, usecases)
+        return lambda person, n: photos.upload_photos(person, [Photo(f"file {n}", f"file {n}", 100)])
+    fetcher = AttachmentFetcher()
+    monkeypatch.setattr(fetcher, "fetch", download)
+    context = SimpleNamespace(usecases=usecases, _fetcher=fetcher, _author=lambda _: "")
+    return lambda person, n: DiscordContext.upload_attachments(context, person, [AttachedFile(url=f"https://cdn/{n}")])
+
+
+async def test_another_persons_picture_does_not_wait_for_somebodys_sixteen_slow_ones(send_picture, uploads):
+    slow = [asyncio.create_task(send_picture(ANN, n)) for n in range(16)]
+    await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(2):
+        (picture,) = await send_picture(BOB, 16)
+
+    assert picture.id == "stored"
+    assert uploads.decoding["ann"] <= 2  # the others are not even in memory
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
