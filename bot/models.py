@@ -210,10 +210,10 @@ class ModelRegistry:
 
     def require(self, name: str) -> ModelSpec:
         """A model or a preset. Raises: ModelRefused, with the most similar names."""
-        spec = self.find(name.strip().casefold())
+        spec = self.find(name[:60].strip().casefold())
         if spec is None:
             known = [one.name for one in self.all_specs]
-            near = difflib.get_close_matches(name, known, 3, cutoff=0.4) or known
+            near = difflib.get_close_matches(name[:60], known, 3, cutoff=0.4) or known
             raise ModelRefused(name[:60], "unknown", detail=", ".join(near))
         return spec
 

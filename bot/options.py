@@ -5,10 +5,11 @@ in a typed line first. Both raise `InvalidOption` and change nothing.
 """
 
 import difflib
+import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,21 @@ from bot.i18n import N_
 
 MAX_PROMPT = 2000
 MAX_SEED = 4294967295
+MAX_LINE = 3 * MAX_PROMPT
+"""Characters of a typed line: prompt, negative prompt and flags."""
+BYTES_PER_CHARACTER = 10
+"""Of a text before it is cleaned: a decomposed Hangul syllable takes nine bytes."""
+MAX_MARKS = 30
+"""Combining marks in a row, as in Unicode's stream-safe text format (UAX #15): normalizing takes quadratic time in
+their number."""
+_DECOMPOSED_MARKS = "\u0f73\u0f75\u0f81\uff9e\uff9f"
+"""No combining marks themselves, but NFC or NFKC makes them such."""
+_MAX_NUMBER = 30
+"""Characters of a number in text."""
+_MAX_NAME = 60
+"""Characters of a name that are looked at."""
+_MAX_COMPARED = 1000
+"""Known names that a misspelt one is compared with."""
 
 _JOINER = "\u200d"
 _SPACES = frozenset("\n\r\t\v\f\x85\u2028\u2029")
@@ -31,15 +47,51 @@ _TAGGED_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a
 
 
 def clean_text(text: str) -> str:
-    """NFC, without control, bidi and zero-width characters (emoji joiners kept), trimmed; new lines become spaces."""
-    text = unicodedata.normalize("NFC", text)
+    """NFC, without control, bidi and zero-width characters (emoji joiners kept), trimmed; new lines become spaces.
+
+    It takes time linear in the length: of more than `MAX_MARKS` combining marks in a row, the others are removed.
+    """
+    if text.isascii() and text.isprintable():
+        return re.sub(r" {2,}", " ", text).strip()
+    text = unicodedata.normalize("NFC", limit_marks(text))
     tags = {index for flag in _TAGGED_FLAG.finditer(text) for index in range(*flag.span())}
     kept = [
         " " if char in _SPACES else char
         for index, char in enumerate(text)
         if char in _SPACES or _is_visible(char) or index in tags or (char == _JOINER and _joins_emoji(text, index))
     ]
-    return unicodedata.normalize("NFC", re.sub(r" {2,}", " ", "".join(kept))).strip()
+    return unicodedata.normalize("NFC", limit_marks(re.sub(r" {2,}", " ", "".join(kept)))).strip()
+
+
+def clean_excerpt(text: str, length: int) -> str:
+    """The first `length` characters of the cleaned text, for messages; the rest of the text is not read."""
+    return clean_text(text[: length * BYTES_PER_CHARACTER])[:length]
+
+
+def check_bytes(option: str, text: str, maximum: float) -> None:
+    """Refuse a text that can only be too long, before it is cleaned. Raises: InvalidOption."""
+    limit = int(maximum * BYTES_PER_CHARACTER)
+    if len(text) > limit or len(text.encode("utf-8", "surrogatepass")) > limit:
+        raise InvalidOption(option, "long", value=len(text), allowed=f"{maximum:.0f}")
+
+
+def find_nearest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """The known names that are most similar to `name`."""
+    return difflib.get_close_matches(name[:_MAX_NAME], itertools.islice(known, _MAX_COMPARED), count, cutoff)  # type: ignore[type-var]
+
+
+def limit_marks(text: str) -> str:
+    """The text with at most `MAX_MARKS` combining marks in a row, so that normalizing it takes linear time."""
+    return text if text.isascii() else "".join(_limit_marks(text))
+
+
+def _limit_marks(text: str) -> Iterator[str]:
+    marks = 0
+    for char in text:
+        is_mark = unicodedata.combining(char) or char in _DECOMPOSED_MARKS
+        marks = marks + 1 if is_mark else 0
+        if marks <= MAX_MARKS:
+            yield char
 
 
 def _is_visible(char: str) -> bool:
@@ -97,6 +149,7 @@ class OptionSpec:
         return value
 
     def _parse_text(self, value: str, written: str) -> str:
+        check_bytes(written, value, self.maximum or MAX_PROMPT)
         value = clean_text(value)
         if self.maximum is not None and len(value) > self.maximum:
             raise InvalidOption(written, "long", value=len(value), allowed=f"{self.maximum:.0f}")
@@ -111,7 +164,7 @@ class OptionSpec:
         for choice in self.choices:
             if choice.replace("-", "_") == folded:
                 return choice
-        near = difflib.get_close_matches(value.casefold(), self.choices, 1)
+        near = find_nearest(value.casefold(), self.choices)
         raise InvalidOption(
             written,
             "choice",
@@ -164,6 +217,8 @@ def _convert(kind: type, value: Any, written: str) -> Any:
             return _to_bool(value)
         if isinstance(value, bool):
             raise TypeError
+        if isinstance(value, str) and len(value) > _MAX_NUMBER:
+            raise ValueError
         if kind is int:
             return _to_int(value)
         return float(value.strip() if isinstance(value, str) else value)
@@ -178,8 +233,6 @@ def _to_int(value: Any) -> int:
             raise ValueError
         return int(value)
     if isinstance(value, str):
-        if len(value) > 30:
-            raise ValueError
         return int(value.strip())
     if not isinstance(value, int):
         raise TypeError
@@ -193,7 +246,9 @@ _NO = ("no", "false", "off", "0")
 def _to_bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    folded = str(value).strip().casefold()
+    if not isinstance(value, str | int | float):
+        raise TypeError
+    folded = str(value)[:_MAX_NUMBER].strip().casefold()
     if folded in _YES:
         return True
     if folded in _NO:
@@ -203,13 +258,13 @@ def _to_bool(value: Any) -> bool:
 
 def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
     """The option a person means by `name`, by any of its names. Raises: InvalidOption with the nearest known name."""
-    folded = name.casefold().replace("-", "_")
+    folded = name[: 2 * _MAX_NAME].casefold().replace("-", "_")
     for spec in specs:
         if folded == spec.name or folded in spec.aliases:
             return spec
     known = _names(specs)
-    near = difflib.get_close_matches(folded, known, 1, cutoff=0.5)
-    raise InvalidOption(clean_text(name)[:40], "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
+    near = find_nearest(folded, known, cutoff=0.5)
+    raise InvalidOption(clean_excerpt(name, 40), "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
 
 
 def _names(specs: Iterable[OptionSpec]) -> list[str]:
@@ -247,6 +302,7 @@ def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     A dash that phones turn into a long one counts as `--`. `--size 128x96` and `--aspect 3:2` are options like others.
     Raises: InvalidOption.
     """
+    check_bytes("text", line, MAX_LINE)
     values: dict[str, Any] = {}
     words: list[str] = []
     at = 0

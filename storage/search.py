@@ -6,6 +6,8 @@ is searched as a phrase.
 
 import unicodedata
 
+from bot.options import limit_marks
+
 _UNSPACED_SCRIPTS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
     (0x1000, 0x109F),  # Myanmar
@@ -14,19 +16,24 @@ _UNSPACED_SCRIPTS = (
     (0xF900, 0xFAFF),  # CJK compatibility
     (0xFF66, 0xFF9F),  # half-width kana
 )
+MAX_QUERY = 200
+"""Characters of a query that count."""
+MAX_PHRASES = 12
+"""Of a query: each is looked up for itself, and a single letter begins many words."""
 _HIGHEST_KNOWN = 0xFFFF
 """SQLite's character tables are old: characters above are indexed by their code point."""
 
 
 def separate_words(text: str) -> str:
     """The text with spaces around each character that is a word by itself."""
-    return "".join(_separate(character) for character in unicodedata.normalize("NFKC", text))
+    return "".join(_separate(character) for character in unicodedata.normalize("NFKC", limit_marks(text)))
 
 
 def search_phrases(q: str) -> list[str]:
-    """The phrases of a query, without those that have no searchable characters."""
-    phrases = (" ".join(separate_words(word).split()) for word in q.split())
-    return [phrase for phrase in phrases if any(character.isalnum() for character in phrase)]
+    """The phrases of a query, each once, without those that have no searchable characters; at most `MAX_PHRASES`."""
+    phrases = (" ".join(separate_words(word).split()) for word in q[:MAX_QUERY].split())
+    searchable = (phrase for phrase in phrases if any(character.isalnum() for character in phrase))
+    return list(dict.fromkeys(searchable))[:MAX_PHRASES]
 
 
 def _separate(character: str) -> str:

@@ -1,6 +1,5 @@
 """The options of chat commands: declared once, given by name or typed in a line, and written in examples."""
 
-import difflib
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from bot.errors import InvalidOption
-from bot.options import OptionSpec, clean_text
+from bot.options import MAX_PROMPT, OptionSpec, check_bytes, clean_excerpt, find_nearest
 
 
 class OptionKind(StrEnum):
@@ -63,6 +62,7 @@ class ChatOption:
             return spec.parse(value, self.flag)
         if self.kind is not OptionKind.TEXT:
             return value if isinstance(value, bool) else _parse_bool(self.flag, str(value))
+        check_bytes(self.flag, str(value), MAX_PROMPT)
         text = str(value).strip()
         if not text or not self.choices:
             return text
@@ -76,6 +76,7 @@ _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False,
 
 
 def _parse_bool(name: str, word: str) -> bool:
+    check_bytes(name, word, MAX_PROMPT)
     if word.casefold() not in _BOOLEANS:
         raise InvalidOption(name, "choice", value=word, allowed="yes, no")
     return _BOOLEANS[word.casefold()]
@@ -83,8 +84,8 @@ def _parse_bool(name: str, word: str) -> bool:
 
 def unknown_choice(option: str, value: str, known: Sequence[str]) -> InvalidOption:
     """The refusal of a value, with the most similar choice."""
-    near = difflib.get_close_matches(value.casefold(), known, 1)
-    shown = clean_text(value)[:60]
+    near = find_nearest(value.casefold(), known)
+    shown = clean_excerpt(value, 60)
     return InvalidOption(option, "choice", value=shown, allowed=", ".join(known), nearest=near[0] if near else "")
 
 
@@ -93,7 +94,7 @@ def check_arguments(options: Sequence[ChatOption], values: Mapping[str, Any]) ->
     known = {option.name: option for option in options}
     for name in values:
         if name not in known:
-            raise InvalidOption(clean_text(name)[:40], "unknown", allowed=", ".join(known))
+            raise InvalidOption(clean_excerpt(name, 40), "unknown", allowed=", ".join(known))
     given = {name: known[name].parse(value) for name, value in values.items() if value is not None}
     return {name: value for name, value in given.items() if value != ""}
 

@@ -4,7 +4,6 @@ Platforms parse and render: they build their menus and parsers from the declared
 a command returns. The commands that ask for jobs are in `bot.commands`.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,7 @@ from bot.commands import COMMANDS
 from bot.errors import UnknownCommand
 from bot.i18n import N_, translator
 from bot.models import TEXT_TO_IMAGE
-from bot.options import clean_text
+from bot.options import clean_excerpt, find_nearest
 
 
 async def _show_models(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
@@ -92,8 +91,8 @@ def find_chat_command(name: str) -> ChatCommand:
     if name in CHAT_COMMANDS:
         return CHAT_COMMANDS[name]
     known = [*COMMANDS, *(command.name for command in CHAT_COMMANDS.values() if command.is_listed)]
-    near = difflib.get_close_matches(name, known, 1)
-    raise UnknownCommand(clean_text(name)[:40], known, near[0] if near else "")
+    near = find_nearest(name, known)
+    raise UnknownCommand(clean_excerpt(name, 40), known, near[0] if near else "")
 
 
 async def run_chat_command(ctx: ChatContext, name: str, values: Mapping[str, Any]) -> ChatReply:

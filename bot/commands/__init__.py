@@ -1,7 +1,5 @@
 """Everything that people can ask for. `COMMANDS` is the registry."""
 
-import difflib
-
 from bot.commands.ask import Ask
 from bot.commands.base import Answer, Command
 from bot.commands.caption import Caption
@@ -11,20 +9,23 @@ from bot.commands.imagine import Imagine
 from bot.commands.match import Match
 from bot.commands.upscale import Upscale
 from bot.errors import UnknownCommand
-from bot.options import clean_text
+from bot.options import clean_excerpt, find_nearest
 
 COMMANDS: dict[str, type[Command]] = {
     command.name: command for command in (Imagine, Caption, Ask, Describe, Match, Edit, Upscale)
 }
 
+_MAX_NAME = 60
+"""Characters of a command's name that are looked at."""
+
 
 def find_command(name: str) -> type[Command]:
     """Raises: UnknownCommand: with the most similar name."""
-    folded = name.strip().lstrip("/").casefold()
+    folded = name[:_MAX_NAME].strip().lstrip("/").casefold()
     if folded in COMMANDS:
         return COMMANDS[folded]
-    near = difflib.get_close_matches(folded, COMMANDS, 1)
-    raise UnknownCommand(clean_text(name)[:40], list(COMMANDS), near[0] if near else "")
+    near = find_nearest(folded, COMMANDS)
+    raise UnknownCommand(clean_excerpt(name, 40), list(COMMANDS), near[0] if near else "")
 
 
 def answer_of(name: str) -> Answer:

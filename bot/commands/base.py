@@ -1,6 +1,5 @@
 """The base class of all commands. A new command is one file in this folder and its line in `COMMANDS`."""
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
 from bot.jobs import ImageRef, StoredImage
 from bot.models import ModelRegistry, ModelSpec
-from bot.options import OptionSpec, parse_options, parse_text
+from bot.options import OptionSpec, find_nearest, parse_options, parse_text
 
 
 class Answer(StrEnum):
@@ -107,7 +106,7 @@ class Command(ABC):
         if not able:
             raise NoModel(self.name, self.unavailable)
         if spec is None or self.task not in spec.tasks:
-            near = difflib.get_close_matches(str(wanted), able, 1)
+            near = find_nearest(str(wanted), able)
             allowed = ", ".join(able)
             raise InvalidOption("model", "choice", value=wanted, allowed=allowed, nearest=near[0] if near else "")
         return spec

@@ -6,7 +6,7 @@ import re
 from bot.errors import InvalidOption
 
 MAX_COMBINATIONS = 64
-_CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
+_CHOICE = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
 
 
 def expand_combinations(prompt: str) -> list[str]:

@@ -20,10 +20,10 @@ from typing import Any
 MAX_WEIGHT = 5.0
 MAX_LORA_WEIGHT = 2.0
 _EMPHASIS = 1.1
-_TOKEN = re.compile(r"\\[()\[\]\\]|:\s*(\d*\.?\d+)\s*\)|[()\[\]]")
+_TOKEN = re.compile(r"\\[()\[\]\\]|:\s*(\d+(?:\.\d+)?|\.\d+)\s*\)|[()\[\]]")
 _BREAK = re.compile(r"(?<!\S)BREAK(?!\S)")
 _LORA = re.compile(r"<lora:([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
-_OPENS = {")": "(", "]": "["}
+_OPENING = {")": "(", "]": "["}
 
 
 @dataclass(frozen=True)
@@ -133,18 +133,23 @@ def _kind(token: str) -> str:
 def _factors(tokens: Sequence[str]) -> dict[int, float]:
     """The factor of each matched bracket, by its index. Unmatched brackets are text."""
     factors: dict[int, float] = {}
-    opened: list[int] = []
+    opened: dict[str, list[int]] = {"(": [], "[": []}
     for index, token in enumerate(tokens):
         kind = _kind(token)
         if kind == "open":
-            opened.append(index)
-        elif kind == "close":
-            wanted = _OPENS[token[-1]]
-            depth = next((n for n in reversed(range(len(opened))) if tokens[opened[n]] == wanted), None)
-            if depth is None:
-                continue
+            opened[token].append(index)
+        elif kind == "close" and opened[_OPENING[token[-1]]]:
+            start = _close_last(opened, _OPENING[token[-1]])
             weight = token[1:-1].strip()
-            factor = float(weight) if weight else _EMPHASIS if wanted == "(" else 1 / _EMPHASIS
-            factors[opened[depth]] = factors[index] = factor
-            del opened[depth:]
+            factor = float(weight) if weight else _EMPHASIS if tokens[start] == "(" else 1 / _EMPHASIS
+            factors[start] = factors[index] = factor
     return factors
+
+
+def _close_last(opened: Mapping[str, list[int]], bracket: str) -> int:
+    """Close the last open bracket of this kind and return its index; those of the other kind inside it are text."""
+    start = opened[bracket].pop()
+    for others in opened.values():
+        while others and others[-1] > start:
+            others.pop()
+    return start
