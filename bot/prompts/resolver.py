@@ -5,24 +5,29 @@ the seed it reproduces the image. The typed prompt is stored beside it under `as
 """
 
 import asyncio
-import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 from bot.errors import InvalidOption
 from bot.models import ModelSpec
-from bot.options import MAX_PROMPT, MAX_SEED, clean_text
+from bot.options import MAX_PROMPT, MAX_SEED, clean_text, find_nearest
 from bot.ports import PromptAddon, TaskAddon
 from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, prompt_at, without_loras
 from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style
-from bot.prompts.wildcards import WildcardFolder, expand_wildcards, has_wildcards
+from bot.prompts.wildcards import WildcardFolder, WildcardReader, expand_wildcards, has_wildcards
+from bot.runtime.text_worker import TextWorker
 
 MAX_LORAS = 5
 """Per prompt."""
 MAX_RESOLVED_PROMPT = 2 * MAX_PROMPT
 """Characters of a prompt with its style and expanded wildcards."""
+MAX_REQUEST_DRAWS = 1024
+"""Wildcards that are drawn for all prompts of a request."""
+MAX_REQUEST_TEXT = 64 * MAX_PROMPT
+"""Characters of all resolved prompts of a request."""
 TYPED_OPTIONS = ("prompt", "negative_prompt", "style")
 
 
@@ -39,27 +44,53 @@ class PromptResolver:
     styles: Mapping[str, StyleSettings] = field(default_factory=dict)
     wildcards: WildcardFolder = field(default_factory=WildcardFolder)
     list_addons: Callable[[], Sequence[PromptAddon]] = tuple
+    worker: TextWorker = field(default_factory=TextWorker)
 
     # ------------------------------------------------------------ accepting a job
 
     async def resolve(self, options: Mapping[str, Any], model: ModelSpec, *, must_fit: bool = True) -> dict[str, Any]:
-        """The options with resolved prompts: `prompt`, and `prompts` if each image has its own.
+        """`resolve_all` for a request of one job."""
+        return (await self.resolve_all([options], model, must_fit=must_fit))[0]
+
+    async def resolve_all(
+        self, each: Sequence[Mapping[str, Any]], model: ModelSpec, *, must_fit: bool = True
+    ) -> list[dict[str, Any]]:
+        """The options of a request's jobs, with resolved prompts: `prompt`, and `prompts` if each image has its own.
 
         `must_fit`: a LoRA that does not fit the model is refused, else left out.
 
-        Raises: InvalidOption.
+        Raises: InvalidOption, QueueFull.
         """
+        return await self.worker.collect(self._resolve_each(each, model, must_fit), is_light=_is_light(each))
+
+    def _resolve_each(
+        self, each: Sequence[Mapping[str, Any]], model: ModelSpec, must_fit: bool
+    ) -> Iterator[dict[str, Any]]:
+        wildcards, addons = self.wildcards.open(), _InstalledAddons(self.list_addons)
+        length = 0
+        for number, options in enumerate(each):
+            resolved = self._resolve_one(options, model, wildcards, addons, must_fit)
+            length += _text_length(resolved)
+            if wildcards.draws > MAX_REQUEST_DRAWS or length > MAX_REQUEST_TEXT:
+                raise InvalidOption("prompt", "combinations", allowed=str(number))
+            yield resolved
+
+    def _resolve_one(
+        self,
+        options: Mapping[str, Any],
+        model: ModelSpec,
+        wildcards: WildcardReader,
+        addons: "_InstalledAddons",
+        must_fit: bool,
+    ) -> dict[str, Any]:
         if "prompt" not in options:
             return dict(options)
         template, negative = self._apply_style(options, model)
-        prompts = (
-            await asyncio.to_thread(self._draw_prompts, template, options) if has_wildcards(template) else [template]
-        )
+        prompts = _draw_prompts(template, options, wildcards) if has_wildcards(template) else [template]
         if has_wildcards(negative):
-            negative = await asyncio.to_thread(
-                expand_wildcards, negative, options["seed"], self._negative_lines, "negative_prompt"
-            )
-        prompts = [await self._check_loras(one, model, must_fit=must_fit) for one in prompts]
+            negative_lines = partial(wildcards.read_lines, option="negative_prompt")
+            negative = expand_wildcards(negative, options["seed"], negative_lines, "negative_prompt")
+        prompts = [_check_loras(one, model, addons, must_fit=must_fit) for one in prompts]
         _check_length(prompts, negative)
         typed = {name: options[name] for name in TYPED_OPTIONS if name in options}
         resolved: dict[str, Any] = {**options, "prompt": prompts[0]}
@@ -87,42 +118,12 @@ class PromptResolver:
         folded = re.sub(r"[\s_]+", "-", name.strip().casefold())
         found = self.styles.get(folded)
         if found is None:
-            near = difflib.get_close_matches(folded, self.styles, 1)
+            near = find_nearest(folded, self.styles)
             problem, allowed = ("choice", ", ".join(self.styles)) if self.styles else ("no_styles", "")
             raise InvalidOption("style", problem, value=name, allowed=allowed, nearest=near[0] if near else "")
         return found
 
-    def _draw_prompts(self, template: str, options: Mapping[str, Any]) -> list[str]:
-        """One prompt per image; image k draws its wildcards with seed + k."""
-        seed, count = int(options.get("seed", 0)), int(options.get("count", 1))
-        seeds = [(seed + index) % (MAX_SEED + 1) for index in range(count)]
-        prompts = [clean_text(expand_wildcards(template, one, self.wildcards.read_lines)) for one in seeds]
-        if not all(prompts):
-            raise InvalidOption("prompt", "empty")
-        return prompts
-
-    def _negative_lines(self, name: str) -> Sequence[str]:
-        return self.wildcards.read_lines(name, "negative_prompt")
-
     # ------------------------------------------------------------ LoRAs and textual inversions
-
-    async def _check_loras(self, prompt: str, model: ModelSpec, *, must_fit: bool) -> str:
-        """The prompt, with LoRAs that are all installed and fit the model. Raises: InvalidOption."""
-        tags = find_lora_tags(prompt)
-        if not tags:
-            return prompt
-        try:
-            _check_lora_tags(tags, await asyncio.to_thread(self._addons_by_name, "lora"), model)
-            if not without_loras(prompt):
-                raise InvalidOption("prompt", "empty")
-        except InvalidOption:
-            if must_fit:
-                raise
-            return without_loras(prompt)
-        return prompt
-
-    def _addons_by_name(self, kind: str) -> dict[str, PromptAddon]:
-        return {one.name.casefold(): one for one in self.list_addons() if one.kind == kind}
 
     async def addons_used(self, options: Mapping[str, Any], model: ModelSpec) -> tuple[TaskAddon, ...]:
         """The installed LoRAs and textual inversions that a job's prompts name.
@@ -136,19 +137,73 @@ class PromptResolver:
 
     def _find_addons(self, prompts: set[str], negative: str, model: ModelSpec) -> tuple[TaskAddon, ...]:
         tags = [tag for prompt in sorted(prompts) for tag in find_lora_tags(prompt)]
-        loras = self._addons_by_name("lora") if tags else {}
+        addons = _InstalledAddons(self.list_addons)
+        loras = addons.loras if tags else {}
         _check_lora_tags(tags, loras, model, limit=len(tags))
         named = {tag.name.casefold() for tag in tags}
         text = " ".join([*map(without_loras, prompts), negative])
-        inversions = (
-            one
-            for one in self._addons_by_name("inversion").values()
-            if _fits(one, model) and _contains_word(text, one.name)
-        )
+        inversions = (one for one in addons.inversions.values() if _fits(one, model) and _contains_word(text, one.name))
         return tuple(
             TaskAddon(one.name.casefold(), one.kind, one.path)
             for one in (*(loras[name] for name in sorted(named)), *inversions)
         )
+
+
+class _InstalledAddons:
+    """The LoRAs and textual inversions that one request may name, by their folded names; listed once."""
+
+    def __init__(self, list_addons: Callable[[], Sequence[PromptAddon]]) -> None:
+        self._list_addons = list_addons
+
+    @cached_property
+    def _all(self) -> Sequence[PromptAddon]:
+        return self._list_addons()
+
+    @cached_property
+    def loras(self) -> Mapping[str, PromptAddon]:
+        return {one.name.casefold(): one for one in self._all if one.kind == "lora"}
+
+    @cached_property
+    def inversions(self) -> Mapping[str, PromptAddon]:
+        return {one.name.casefold(): one for one in self._all if one.kind == "inversion"}
+
+
+def _draw_prompts(template: str, options: Mapping[str, Any], wildcards: WildcardReader) -> list[str]:
+    """One prompt per image; image k draws its wildcards with seed + k."""
+    seed, count = int(options.get("seed", 0)), int(options.get("count", 1))
+    seeds = [(seed + index) % (MAX_SEED + 1) for index in range(count)]
+    prompts = [clean_text(expand_wildcards(template, one, wildcards.read_lines)) for one in seeds]
+    if not all(prompts):
+        raise InvalidOption("prompt", "empty")
+    return prompts
+
+
+def _check_loras(prompt: str, model: ModelSpec, addons: _InstalledAddons, *, must_fit: bool) -> str:
+    """The prompt, with LoRAs that are all installed and fit the model. Raises: InvalidOption."""
+    tags = find_lora_tags(prompt)
+    if not tags:
+        return prompt
+    try:
+        _check_lora_tags(tags, addons.loras, model)
+        if not without_loras(prompt):
+            raise InvalidOption("prompt", "empty")
+    except InvalidOption:
+        if must_fit:
+            raise
+        return without_loras(prompt)
+    return prompt
+
+
+def _is_light(each: Sequence[Mapping[str, Any]]) -> bool:
+    """It is one prompt, with nothing to read from the disk."""
+    texts = [str(options.get(name) or "") for options in each for name in ("prompt", "negative_prompt")]
+    needs_files = any(has_wildcards(text) or find_lora_tags(text) for text in texts)
+    return len(each) == 1 and not each[0].get("style") and not needs_files
+
+
+def _text_length(resolved: Mapping[str, Any]) -> int:
+    prompts = resolved.get("prompts") or [resolved.get("prompt", "")]
+    return sum(map(len, prompts)) + len(resolved.get("negative_prompt", ""))
 
 
 def _check_lora_tags(
@@ -161,7 +216,7 @@ def _check_lora_tags(
     for tag in tags:
         found = installed.get(tag.name.casefold())
         if found is None:
-            near = difflib.get_close_matches(tag.name.casefold(), installed, 1)
+            near = find_nearest(tag.name.casefold(), installed)
             problem = "lora" if fitting else "no_lora"
             raise InvalidOption("prompt", problem, value=tag.name, allowed=fitting, nearest=near[0] if near else "")
         if not _fits(found, model):

@@ -4,23 +4,32 @@ The seed determines the line, so the same seed gives the same prompt. Names are 
 listing; input never becomes part of a path.
 """
 
-import difflib
 import hashlib
+import itertools
+import math
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.errors import InvalidOption
+from bot.options import MAX_PROMPT, find_nearest
 
 FOLDER = "wildcards"
 MAX_DRAWS = 64
 """Maximum number of draws per prompt, including wildcards in drawn lines."""
 MAX_DEPTH = 8
 """Maximum nesting depth of wildcards in drawn lines."""
+MAX_DRAWN = 10 * MAX_PROMPT
+"""Characters of all the lines that are drawn for one prompt."""
 MAX_BYTES = 2**20
+"""Of a file."""
+MAX_FILES = 10_000
+LISTING_VALID_S = 1.0
+"""How long the listing of the folder is used: a new file is found after so long."""
 _NAME = re.compile(r"__([A-Za-z0-9]+(?:[_\-/][A-Za-z0-9]+)*)__")
-_CHOICE = re.compile(r"\{([^{}]*\|[^{}]*)\}")
+_CHOICE = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
 _SHOWN = 8
 
 Lines = Callable[[str], Sequence[str]]
@@ -44,7 +53,7 @@ class _Expansion:
 
     def __init__(self, seed: int, lines: Lines, option: str) -> None:
         self._seed, self._lines, self._option = seed, lines, option
-        self._count = 0
+        self._count = self._length = 0
 
     def expand(self, text: str, depth: int) -> str:
         if depth > MAX_DEPTH:
@@ -56,6 +65,9 @@ class _Expansion:
         if not lines:
             raise InvalidOption(self._option, "wildcard_empty", value=name)
         line = self._pick(lines)
+        self._length += len(line)
+        if self._length > MAX_DRAWN:
+            raise InvalidOption(self._option, "long", value=self._length, allowed=str(2 * MAX_PROMPT))
         line = _CHOICE.sub(lambda found: self._pick(found[1].split("|")).strip(), line)
         return self.expand(line, depth + 1)
 
@@ -72,7 +84,10 @@ class WildcardFolder:
     """The `.txt` files below a folder, re-read when they change. Lines starting with `#` are comments."""
 
     folder: Path | None = None
+    clock: Callable[[], float] = time.monotonic
     _cache: dict[Path, tuple[int, list[str]]] = field(default_factory=dict)
+    _listing: Mapping[str, Path] = field(default_factory=dict)
+    _listed_at: float = -math.inf
 
     def list_names(self) -> list[str]:
         """Names of all wildcards; subfolders are separated by `/`."""
@@ -83,21 +98,31 @@ class WildcardFolder:
         files = self._files()
         path = files.get(name.casefold())
         if path is None:
-            near = difflib.get_close_matches(name.casefold(), files, _SHOWN, cutoff=0.5)
+            near = find_nearest(name.casefold(), files, _SHOWN, cutoff=0.5)
             shown = near or sorted(files)[:_SHOWN]
             problem = "wildcard" if shown else "no_wildcards"
             raise InvalidOption(option, problem, value=name, allowed=", ".join(f"__{one}__" for one in shown))
         return self._read_file(path)
 
-    def _files(self) -> dict[str, Path]:
+    def _files(self) -> Mapping[str, Path]:
+        now = self.clock()
+        if now >= self._listed_at + LISTING_VALID_S:
+            self._listing, self._listed_at = self._list_files(), now
+        return self._listing
+
+    def _list_files(self) -> dict[str, Path]:
         if self.folder is None or not self.folder.is_dir():
             return {}
         found = {}
-        for path in self.folder.rglob("*.txt"):
+        for path in itertools.islice(self.folder.rglob("*.txt"), MAX_FILES):
             name = path.relative_to(self.folder).with_suffix("").as_posix().casefold()
             if path.is_file() and _NAME.fullmatch(f"__{name}__"):
                 found[name] = path
         return found
+
+    def open(self) -> "WildcardReader":
+        """What one request reads: each file once, so that all its prompts are drawn from the same lines."""
+        return WildcardReader(self)
 
     def _read_file(self, path: Path) -> list[str]:
         try:
@@ -112,3 +137,20 @@ class WildcardFolder:
         except OSError:
             return []
         return cached[1]
+
+
+class WildcardReader:
+    """The wildcards of one request, and the number of draws from them."""
+
+    def __init__(self, folder: WildcardFolder) -> None:
+        self._folder = folder
+        self._lines: dict[str, Sequence[str]] = {}
+        self.draws = 0
+
+    def read_lines(self, name: str, option: str = "prompt") -> Sequence[str]:
+        """The lines for one draw. Raises: InvalidOption."""
+        self.draws += 1
+        folded = name.casefold()
+        if folded not in self._lines:
+            self._lines[folded] = self._folder.read_lines(name, option)
+        return self._lines[folded]
