@@ -4,6 +4,7 @@ PYTHON ?= python3
 # Files in the order of tests/conftest.py: the slowest first.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 CRASH_ARGS ?= --rounds 50
+FUZZ_ARGS ?=
 LOCK_ARGS ?=
 TORCH = 2.13.0
 
@@ -13,7 +14,7 @@ VENV = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help run test quick check format lint types contracts tests times locales bench crash lock clean
+.PHONY: help run test quick check format lint types contracts tests times locales bench crash fuzz audit sbom lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -57,6 +58,16 @@ bench: .venv/.dev ## run every benchmark against its peer
 crash: .venv/.dev ## kill the server repeatedly and check that nothing is lost; CRASH_ARGS="--rounds 50"
 	$(VENV) -m tests.crash $(CRASH_ARGS)
 
+fuzz: .venv/.dev .venv/tools/.fuzz ## attack a served Easel with generated requests; FUZZ_ARGS="--seconds 300"
+	$(VENV) -m tests.fuzz $(FUZZ_ARGS)
+
+audit: .venv/tools/.audit ## check the pinned versions against PyPI's advisories
+	$(VENV) -m scripts.audit
+
+sbom: .venv/tools/.audit ## list the installed packages in build/sbom.json (CycloneDX)
+	@mkdir -p build
+	.venv/tools/bin/cyclonedx-py environment .venv --pyproject pyproject.toml --output-reproducible -o build/sbom.json
+
 # No find-links and no extra index: the lock must work on every machine. No CUDA packages either: torch
 # requires exact versions of them, which differ between its CUDA builds.
 lock: .venv/.dev ## rewrite constraints.txt; LOCK_ARGS=--upgrade for newer versions
@@ -76,4 +87,8 @@ clean: ## remove .venv, caches and builds; never data
 
 .venv/.dev: .venv/.runtime
 	@$(PYTHON) scripts/install.py --dev
+	@touch $@
+
+.venv/tools/.%: .venv/.runtime pyproject.toml
+	@$(PYTHON) scripts/install.py --tools $*
 	@touch $@

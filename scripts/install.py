@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sets up `.venv` in this clone: `python scripts/install.py [--dev]`. `make` calls it.
+"""Sets up `.venv` in this clone: `python scripts/install.py [--dev | --tools GROUP]`. `make` calls it.
 
 Standard library only, and syntax that Python 3.7 can parse, so that an old Python prints an error message instead of a
 traceback.
@@ -26,6 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+TOOLS = VENV / "tools"
+"""An environment of its own: these tools must not change the packages that they examine."""
 UV = "uv>=0.9,<1"
 MIN_PYTHON, MAX_PYTHON = (3, 11), (3, 13)
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu/torch/"
@@ -141,9 +143,9 @@ def has_module(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def venv_python() -> str:
+def venv_python(venv: Path = VENV) -> str:
     folder, name = ("Scripts", "python.exe") if sys.platform == "win32" else ("bin", "python")
-    return str(VENV / folder / name)
+    return str(venv / folder / name)
 
 
 def print_message(message: str) -> None:
@@ -225,14 +227,31 @@ def install_dev() -> None:
     install_packages(["--group", "dev"], read_uv_environment())
 
 
+def install_tools(group: str) -> None:
+    """Install a dependency group into `.venv/tools`."""
+    print_message(f"Installing the tools of the group {group} into .venv/tools ...")
+    uv, environ = [venv_python(), "-m", "uv"], read_uv_environment()
+    if not os.path.exists(venv_python(TOOLS)):
+        run_command("Creating .venv/tools", [*uv, "venv", "--python", venv_python(), str(TOOLS)], environ)
+    run_command("The installation", [*uv, "pip", "install", "--python", venv_python(TOOLS), "--group", group], environ)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Set up .venv in this clone of Easel.")
     parser.add_argument("--dev", action="store_true", help="install the tools for tests and checks")
-    wants_dev = parser.parse_args().dev
+    parser.add_argument(
+        "--tools", metavar="GROUP", help="install the tools of a group, audit or fuzz, into .venv/tools"
+    )
+    arguments = parser.parse_args()
     try:
         check_python(sys.version_info[:2], has_module)
         create_venv()
-        install_dev() if wants_dev else install_runtime()
+        if arguments.tools:
+            install_tools(arguments.tools)
+        elif arguments.dev:
+            install_dev()
+        else:
+            install_runtime()
     except SetupError as error:
         print("easel: " + str(error), file=sys.stderr)
         return 1
