@@ -78,3 +78,8 @@ class Composition:
         from inference.hardware.devices import probe_devices
 
         return {"devices": [vars(device) for device in asyncio.run(probe_devices())]}
+
+    def probe_sandbox(self) -> Mapping[str, str]:
+        from inference.ipc.sandbox import probe_measures
+
+        return probe_measures()

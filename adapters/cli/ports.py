@@ -91,3 +91,8 @@ class CompositionRoot(Protocol):
         Returns `{"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}`; memory is 0
         when torch did not answer.
         """
+
+    def probe_sandbox(self) -> Mapping[str, str]:
+        """What confines the process that decodes images, tried in a short-lived child process: by measure the reason
+        why it is not active, "" if it is. Measures: no_new_privs, landlock, capabilities, limits, seccomp.
+        """

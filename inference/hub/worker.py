@@ -8,7 +8,7 @@ import sys
 
 from bot.errors import DownloadFailed, EaselError
 from bot.ports import RepoListing
-from inference.ipc import child, messages
+from inference.ipc import child, messages, sandbox
 
 
 def handle_request(pipes: child.PipeConnection, request: object) -> object:
@@ -42,6 +42,7 @@ def main() -> None:
     parent_pid = int(sys.argv[1])
     pipes = child.open_pipes()
     child.detach_from_terminal(parent_pid, nice=5)
+    sandbox.harden()
     request = pipes.receive()
     if request is not None:
         pipes.send(handle_request(pipes, request))

@@ -9,17 +9,20 @@ import ctypes
 import json
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
 from inference.ipc import landlock, seccomp
+from inference.ipc.environment import ROOT, clean_environment
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+_PROBE_TIMEOUT_S = 30.0
 _CAPABILITY_VERSION_3 = 0x20080522
 _ONLY_LINUX = "only Linux has it"
 
@@ -72,6 +75,31 @@ def confine(names: Iterable[str] = MEASURES) -> dict[str, str]:
     """
     chosen = set(names)
     return {name: _take(measure) for name, measure in MEASURES.items() if name in chosen}
+
+
+def harden() -> None:
+    """For a child that needs files and the network: no new privileges, and other processes of the same user cannot read
+    its memory and environment, which hold a token.
+    """
+    forbid_new_privileges()
+    _call_prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def probe_measures() -> dict[str, str]:
+    """What `confine` returns on this machine, from a process of its own.
+
+    Raises: OSError, SubprocessError, ValueError.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "inference.ipc.sandbox"],
+        cwd=ROOT,
+        env=clean_environment(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=_PROBE_TIMEOUT_S,
+    )
+    return dict(json.loads(done.stdout))
 
 
 def _take(measure: Callable[[], str]) -> str:

@@ -43,6 +43,7 @@ MODELS = (
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
     ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge", step_s=0.01),
 )  # fmt: skip
+CONFINED = dict.fromkeys(("no_new_privs", "landlock", "capabilities", "limits", "seccomp"), "")
 CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}
 
 
@@ -92,6 +93,7 @@ class TestComposition(Composition):
     secrets: Secrets = field(default_factory=Secrets)
     failures: dict[str, BaseException] = field(default_factory=dict)
     devices: Mapping[str, Any] = field(default_factory=lambda: CPU)
+    sandbox: Mapping[str, str] = field(default_factory=lambda: CONFINED)
     configs: list[Path | None] = field(default_factory=list)
 
     def load(self, config: Path | None) -> LoadedConfig:
@@ -114,6 +116,10 @@ class TestComposition(Composition):
     def probe_devices(self) -> Mapping[str, Any]:
         self._raise_failure("probe_devices")
         return self.devices
+
+    def probe_sandbox(self) -> Mapping[str, str]:
+        self._raise_failure("probe_sandbox")
+        return self.sandbox
 
     def _raise_failure(self, name: str) -> None:
         if name in self.failures:

@@ -17,7 +17,7 @@ MARK_WIDTH = 5
 
 def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[Check]:
     """Run every check and yield its results as they become known."""
-    from adapters.cli.doctor import chat, data, preflight, system
+    from adapters.cli.doctor import chat, data, hardening, preflight, system
     from bot.runtime.logs import LogsSettings, set_up_logging
 
     set_up_logging(LogsSettings(), data_dir=None, console=None)  # the results are printed instead
@@ -25,6 +25,7 @@ def run_checks(composition: "CompositionRoot", config: Path | None) -> Iterator[
     yield from _run_safely("programs", system.check_programs)
     devices: list[Mapping[str, Any]] = []
     yield from _run_safely("hardware", lambda: _check_hardware(composition, devices))
+    yield from _run_safely("images", lambda: hardening.check_image_sandbox(composition))
     yield from _run_safely("settings", lambda: system.check_settings(loaded, problems))
     yield from _run_safely("tokens", system.check_tokens)
     yield from _run_safely("hugging face", system.check_hugging_face)

@@ -16,7 +16,7 @@ from inference.ipc.environment import ROOT
 from inference.ipc.process import ChildProcess
 from tests.inference.images.test_service import gradient
 from tests.inference.intruder import Targets, list_attempts, to_upload
-from tests.inference.support import png
+from tests.inference.support import child_pid, open_pool, png, wait_until
 
 pytestmark = [
     pytest.mark.process,
@@ -96,6 +96,32 @@ def test_each_measure_does_its_part_without_the_others(targets, missing, measure
     outcomes = outcomes_with(measures, targets)
 
     assert {name for name in refused if not outcomes[name]} == set()
+
+
+async def test_the_download_worker_gets_no_new_privileges():
+    child = await ChildProcess.start("downloads", "inference.hub.worker")
+    try:
+        await wait_until(lambda: read_thread_statuses(child.pid)[0]["NoNewPrivs"].strip() == "1")
+    finally:
+        await child.close()
+
+
+def test_a_hardened_process_hides_its_environment_from_others_of_the_same_user():
+    get_dumpable = 3
+    program = (
+        "import ctypes; from inference.ipc import sandbox; sandbox.harden();"
+        f"print(ctypes.CDLL(None).prctl({get_dumpable}, 0, 0, 0, 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=60)
+
+    assert done.stdout.strip() == b"0"
+
+
+async def test_a_worker_on_the_processor_gets_no_new_privileges():
+    async with open_pool() as pool:
+        statuses = read_thread_statuses(child_pid(pool))
+
+    assert statuses[0]["NoNewPrivs"].strip() == "1"
 
 
 async def test_no_thread_of_the_image_worker_escapes():
