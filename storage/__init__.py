@@ -24,6 +24,7 @@ from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.privacy import SqlPrivacy
+from storage.purge import Purge
 from storage.restore import RestoreResult, restore
 from storage.spaces import SqlSpacePolicyStore
 from storage.sqlite import SqliteDialect
@@ -73,7 +74,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
-    async with database.running():
+    async with database.running(), (purge := Purge(database)).running():
         yield Storage(
             jobs=SqlJobStore(database, disk),
             history=SqlHistory(database),
@@ -85,7 +86,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             inbox=SqlInbox(database),
             privacy=SqlPrivacy(database, files, data_dir / "exports"),
             measurements=SqlMeasurementStore(database),
-            maintenance=SqlMaintenance(database, disk),
+            maintenance=SqlMaintenance(database, disk, purge),
         )
 
 

@@ -54,17 +54,31 @@ class ConnectionThread:
 
         Raises: errors of `work`, sqlalchemy.exc.DBAPIError.
         """
-        if self._thread is None:
-            thread = _SqliteThread(self._open, iter_chunk_size=64)
-            await thread
-            self._thread = thread
-        return await self._thread.run(self._transact, work)
+        return await (await self._opened()).run(self._transact, work)
+
+    async def run_outside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` on the driver's connection, outside transactions."""
+        return await (await self._opened()).run(self._run_outside, work)
 
     async def close(self) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             await thread.run(self._engine.dispose)
             await thread.close()
+
+    async def _opened(self) -> _SqliteThread:
+        if self._thread is None:
+            thread = _SqliteThread(self._open, iter_chunk_size=64)
+            await thread
+            self._thread = thread
+        return self._thread
+
+    def _run_outside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        connection = self._engine.raw_connection()
+        try:
+            return work(self._file())
+        finally:
+            connection.close()
 
     def _transact(self, work: Operation[T]) -> T:
         with self._engine.begin() as tx:

@@ -8,7 +8,7 @@ must not use objects of the event loop.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from storage.dialect import Dialect, Operation
+from storage.dialect import Dialect, DriverConnection, Operation
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -29,8 +29,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class _PendingWrite:
-    operation: Operation[Any]
+    operation: Callable[[Any], Any]
     answer: asyncio.Future[Any]
+    is_outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,32 @@ class Database:
         """
         return await self.submit(operation)
 
+    async def run_deletion(self, operation: Operation[T]) -> T:
+        """`run_write` of an operation that deletes personal data, of which the files are purged later."""
+
+        def delete(tx: Connection) -> T:
+            self.dialect.mark_deleted(tx)
+            return operation(tx)
+
+        return await self.run_write(delete)
+
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
         """`run_write` without waiting; the future may be discarded."""
+        return self._enqueue(operation, is_outside=False)
+
+    async def run_outside(self, work: Callable[[DriverConnection], T]) -> T:
+        """Run `work` between two transactions of the writer, on the driver's connection.
+
+        Raises: errors of `work`, the driver's included.
+        """
+        return await self._enqueue(work, is_outside=True)
+
+    def _enqueue(self, operation: Callable[[Any], T], *, is_outside: bool) -> "asyncio.Future[T]":
         if self._closing:
             raise RuntimeError("the storage is closed")
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(_mark_retrieved)
-        self._pending.append(_PendingWrite(operation, answer))
+        self._pending.append(_PendingWrite(operation, answer, is_outside))
         self._wakeup.set()
         return answer
 
@@ -99,11 +119,24 @@ class Database:
                 self._wakeup.clear()
                 await self._wakeup.wait()
                 continue
-            batch = [self._pending.popleft() for _ in range(min(BATCH, len(self._pending)))]
+            batch = self._next_batch()
             operations = [write.operation for write in batch]
-            outcomes = await self._commit(operations)
+            outcomes = await (self._run_alone(*operations) if batch[0].is_outside else self._commit(operations))
             for write, outcome in zip(batch, outcomes, strict=True):
                 _resolve(write.answer, outcome)
+
+    def _next_batch(self) -> list[_PendingWrite]:
+        """Consecutive operations of one transaction, or one that runs outside transactions."""
+        batch = [self._pending.popleft()]
+        while len(batch) < BATCH and self._pending and not (batch[0].is_outside or self._pending[0].is_outside):
+            batch.append(self._pending.popleft())
+        return batch
+
+    async def _run_alone(self, work: Callable[[DriverConnection], Any]) -> list[Any]:
+        try:
+            return [await self._writer.run_outside(work)]
+        except Exception as error:  # the writer must not end
+            return [_Failure(error)]
 
     async def _commit(self, operations: list[Operation[Any]]) -> list[Any]:
         """Run one transaction, or one per operation if the shared one was lost. Never raises."""
@@ -159,6 +192,7 @@ class Database:
         await asyncio.gather(writing, *self._reading, return_exceptions=True)
         await self._readers.close()
         await self._writer.close()
+        self.dialect.close()
 
 
 def _resolve(answer: "asyncio.Future[Any]", outcome: Any) -> None:

@@ -1,8 +1,9 @@
 """The interface for database-specific code; everything else is portable SQLAlchemy Core."""
 
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Select
 from sqlalchemy.engine import URL, make_url
@@ -12,6 +13,8 @@ from bot.errors import EaselError, StartupError
 
 T = TypeVar("T")
 Operation = Callable[[Connection], T]
+DriverConnection = Any
+"""The connection of the database's own driver, for what SQLAlchemy does not offer."""
 
 
 class Transactions(Protocol):
@@ -26,8 +29,24 @@ class Transactions(Protocol):
     async def close(self) -> None: ...
 
 
+class Writer(Transactions, Protocol):
+    async def run_outside(self, work: Callable[[DriverConnection], T]) -> T:
+        """Run `work` on the driver's connection, outside transactions."""
+
+
+class PurgeState(Enum):
+    """What a step of the purge has reached. BLOCKED: a reader prevents the rest."""
+
+    MORE = "more"
+    BLOCKED = "blocked"
+    CLEAN = "clean"
+
+
 class Dialect(Protocol):
-    def open_writer(self) -> Transactions:
+    has_deleted: bool
+    """Whether `mark_deleted` was called."""
+
+    def open_writer(self) -> Writer:
         """Transactions on the single writing connection; they hold the write lock from their first statement."""
 
     def open_migrator(self) -> Engine:
@@ -61,6 +80,18 @@ class Dialect(Protocol):
 
     def remove_text(self, tx: Connection, seq: int) -> None:
         """Remove the job from the index."""
+
+    def mark_deleted(self, tx: Connection) -> None:
+        """Record that personal data was deleted, so that the files are purged of it."""
+
+    def needs_purge(self, connection: DriverConnection) -> bool:
+        """Whether deleted data may be left in the files."""
+
+    def purge_step(self, connection: DriverConnection) -> PurgeState:
+        """A bounded step of the purge. Runs outside transactions."""
+
+    def close(self) -> None:
+        """Called after all connections are closed."""
 
     def match_text(self, owner: str, q: str) -> Select[int] | None:
         """Select the numbers of jobs whose text has all words of `q`; None: nothing can match."""

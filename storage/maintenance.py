@@ -1,4 +1,4 @@
-"""Backup and checks of the database, and free disk space."""
+"""Backup, checks and purge of the database, and free disk space."""
 
 import asyncio
 from pathlib import Path
@@ -6,12 +6,14 @@ from pathlib import Path
 from storage import audit
 from storage.database import Database
 from storage.disk import DiskSpace
+from storage.purge import Purge
 
 
 class SqlMaintenance:
-    def __init__(self, database: Database, disk: DiskSpace) -> None:
+    def __init__(self, database: Database, disk: DiskSpace, purge: Purge) -> None:
         self._database = database
         self._disk = disk
+        self._purge = purge
 
     async def backup(self, path: Path) -> None:
         await asyncio.to_thread(self._database.dialect.backup, path)
@@ -19,6 +21,10 @@ class SqlMaintenance:
     async def check(self) -> list[str]:
         damage = await asyncio.to_thread(self._database.dialect.find_damage)
         return damage or await self._database.run_read(audit.find_problems)
+
+    async def purge(self) -> bool:
+        """Purge deleted data from the files now; returns whether nothing is left, which a reader can prevent."""
+        return await self._purge.run()
 
     def free_mb(self) -> int:
         return self._disk.free_mb()

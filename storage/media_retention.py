@@ -62,6 +62,8 @@ class MediaSweep:
 
         def forget(tx: Connection) -> tuple[int, list[tuple[str, str]]]:
             chosen = [(row.media, row.owner) for row in choose(tx)]
+            if chosen:
+                self.database.dialect.mark_deleted(tx)
             return len(chosen), _disown(tx, chosen)
 
         count = CHUNK

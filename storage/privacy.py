@@ -33,7 +33,7 @@ from storage.schema import (
     utcnow,
 )
 
-CHUNK = 50
+CHUNK = 10
 """Jobs erased per transaction, which limits the wait of other writers."""
 EXPORT_KEEP_S = 86_400.0
 
@@ -83,7 +83,7 @@ class SqlPrivacy:
 
     async def erase_job(self, job_id: str, owner: str) -> Job:
         started = time.time()
-        erased = await self._database.run_write(
+        erased = await self._database.run_deletion(
             lambda tx: erasure.erase_jobs(tx, self._database.dialect, [_find_job(tx, job_id, owner)])
         )
         await self._remove_files(erased.files, started)
@@ -91,10 +91,10 @@ class SqlPrivacy:
 
     async def forget_person(self, person_id: str) -> list[Job]:
         started = time.time()
-        await self._database.run_write(lambda tx: erasure.begin_forgetting(tx, person_id))
+        await self._database.run_deletion(lambda tx: erasure.begin_forgetting(tx, person_id))
         running: list[Job] = []
         while True:
-            erased = await self._database.run_write(
+            erased = await self._database.run_deletion(
                 lambda tx: erasure.erase_jobs(tx, self._database.dialect, erasure.unerased_jobs(tx, person_id, CHUNK))
             )
             await self._remove_files(erased.files, started)
@@ -102,7 +102,7 @@ class SqlPrivacy:
             if not erased.jobs:
                 break
         await self._remove_files(
-            await self._database.run_write(lambda tx: erasure.end_forgetting(tx, person_id)), started
+            await self._database.run_deletion(lambda tx: erasure.end_forgetting(tx, person_id)), started
         )
         return running
 

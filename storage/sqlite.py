@@ -21,7 +21,9 @@ from sqlalchemy.pool import StaticPool
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
 from bot.runtime.durable_files import fsync_path
 from storage.connections import ConnectionThread, ReaderPool
+from storage.dialect import PurgeState
 from storage.search import search_phrases, separate_words
+from storage.sqlite_purge import NEEDED, SqlitePurge, needs_purge
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +52,8 @@ class SqliteDialect:
         self._busy_timeout_ms = busy_timeout_ms
         self._readers = readers
         self.path = Path(str(url.database))
+        self.has_deleted = False
+        self._purge = SqlitePurge(self.path)
         self._warn_of_wal_reset()
 
     def open_writer(self) -> ConnectionThread:
@@ -119,6 +123,20 @@ class SqliteDialect:
 
     def remove_text(self, tx: Connection, seq: int) -> None:
         tx.execute(_REMOVE_TEXT, {"seq": seq})
+
+    def mark_deleted(self, tx: Connection) -> None:
+        self.has_deleted = True
+        if tx.exec_driver_sql("PRAGMA user_version").scalar_one() != NEEDED:
+            tx.exec_driver_sql(f"PRAGMA user_version = {NEEDED}")
+
+    def needs_purge(self, connection: sqlite3.Connection) -> bool:
+        return needs_purge(connection)
+
+    def purge_step(self, connection: sqlite3.Connection) -> PurgeState:
+        return self._purge.step(connection)
+
+    def close(self) -> None:
+        self._purge.close()
 
     def match_text(self, owner: str, q: str) -> Select[int] | None:
         phrases = search_phrases(q)
