@@ -29,9 +29,38 @@ def compose_image(layout: Sequence[Placed], background: np.ndarray, size: int = 
     canvas = np.empty((size, size, 3), dtype=np.float32)
     canvas[:] = background
     for placed in layout:
-        pixels, alpha = _rasterize_thing(placed.thing, max(2, round(placed.height * size)))
+        pixels, alpha = rasterize_thing(placed.thing, max(2, round(placed.height * size)))
         _blend(canvas, pixels, alpha, placed.centre)
     return (canvas + 0.5).astype(np.uint8)
+
+
+Layer = tuple[np.ndarray, np.ndarray, tuple[float, float]]
+"""A rasterized thing, its colours and alpha, and its centre as shares of the image's side."""
+
+
+def blend_layers(layers: Sequence[Layer], ground: np.ndarray, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Blend rasterized things over a ground; each one covers those before it.
+
+    Args:
+        ground: a colour, shape (3,), or an image, shape (size, size, 3), in [0, 255].
+
+    Returns:
+        The image, RGB, shape (size, size, 3), uint8, and how much of each pixel each thing is: shape (n, size, size),
+        float32 in [0, 1].
+    """
+    canvas = np.empty((size, size, 3), dtype=np.float32)
+    canvas[:] = ground
+    masks = np.zeros((len(layers), size, size, 1), dtype=np.float32)
+    for number, (pixels, alpha, centre) in enumerate(layers):
+        _blend(canvas, pixels, alpha, centre)
+        _blend(masks[number], np.ones_like(alpha), alpha, centre)
+        masks[:number] *= 1 - masks[number]
+    return (canvas + 0.5).astype(np.uint8), masks[..., 0]
+
+
+def rasterize_layout(layout: Sequence[Placed], size: int = SIZE) -> list[Layer]:
+    """Each thing at its height."""
+    return [(*rasterize_thing(p.thing, max(2, round(p.height * size))), p.centre) for p in layout]
 
 
 def jitter_heights(scene: Scene, rng: np.random.Generator) -> tuple[Placed, ...]:
@@ -60,7 +89,7 @@ def _blend(canvas: np.ndarray, pixels: np.ndarray, alpha: np.ndarray, centre: tu
 
 
 @lru_cache(maxsize=30_000)
-def _rasterize_thing(thing: Thing, side: int) -> tuple[np.ndarray, np.ndarray]:
+def rasterize_thing(thing: Thing, side: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours, shape (h, w, 3), float32 in [0, 255], and alpha, shape (h, w, 1), in [0, 1]."""
     if not thing.colour:
         sprite = render_sprite(thing.name, side)

@@ -64,6 +64,7 @@ NEUTRAL_WORDS = (
 )  # fmt: skip
 """Known words without an effect."""
 UNKNOWN_WORD = "<unk>"
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>")
 
 
 def complete_scene(scene: Scene, says_colour: bool, says_background: bool) -> Scene:
@@ -176,16 +177,20 @@ def prompt_words() -> list[str]:
 
 
 def build_tokenizer(
-    words: Iterable[str], max_length: int, adds_eos: bool, extra: tuple[str, ...] = ()
+    words: Iterable[str],
+    max_length: int,
+    adds_eos: bool,
+    extra: tuple[str, ...] = (),
+    special: tuple[str, ...] = SPECIAL_TOKENS,
 ) -> PreTrainedTokenizerFast:
     """A lower-casing word-level tokenizer that normalises `grey`, `colour` and `centre`.
 
     Args:
         adds_eos: whether texts end with `</s>`; prompts do, the beginnings of answers do not.
         extra: special tokens besides `<pad>`, `<s>`, `</s>` and `<unk>`.
+        special: those four, in the order of their numbers.
     """
-    special = ("<pad>", "<s>", "</s>", "<unk>", *extra)
-    vocabulary = {word: number for number, word in enumerate((*special, *words))}
+    vocabulary = {word: number for number, word in enumerate((*special, *extra, *words))}
     core = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     core.normalizer = normalizers.Sequence(
         [
@@ -198,7 +203,7 @@ def build_tokenizer(
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>" if adds_eos else "<s> $A",
-        special_tokens=[("<s>", 1), ("</s>", 2)],
+        special_tokens=[(token, vocabulary[token]) for token in ("<s>", "</s>")],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,

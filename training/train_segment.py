@@ -1,0 +1,65 @@
+"""Trains `models/starter-segment` from scratch: masks from words, in CLIPSeg's layout.
+
+Run `python -m training.train_segment`. An interrupted run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.runs import TrainingPlan, TrainingRun
+from training.segment import SegmentLoss, build_segment_processor, build_segmenter
+from training.train_image import copy_artwork_licence
+
+
+@dataclass(frozen=True)
+class SegmentRecipe:
+    plan: TrainingPlan
+    batch: int = 16
+
+
+FULL = SegmentRecipe(
+    plan=TrainingPlan(steps=9000, learning_rate=1e-3, warm_up=300, average_decay=0.998, save_every=100, decay_share=0.5)
+)
+QUICK = SegmentRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2)
+
+
+def train_segment_model(recipe: SegmentRecipe, runs: Path, folder: Path) -> float:
+    """Train and save model and processor; returns the seconds spent."""
+    torch.manual_seed(0)
+    processor = build_segment_processor()
+    model = build_segmenter(processor).train()
+    loss = SegmentLoss(model, processor, recipe.batch)
+    seconds = TrainingRun("segment", model, recipe.plan, runs).train(loss)
+    model.eval().half().save_pretrained(folder)
+    build_segment_processor().save_pretrained(folder)  # a new one: the training's would keep its truncation
+    (folder / "easel.json").write_text(json.dumps({"demo": True}, indent=2) + "\n")
+    copy_artwork_licence(folder)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
+    parser.add_argument("--runs", type=Path, default=Path(".training"))
+    parser.add_argument("--out", type=Path, default=Path("models/starter-segment"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.quick:
+        folder = Path(tempfile.mkdtemp(prefix="starter-segment-"))
+        seconds = train_segment_model(QUICK, folder / "runs", folder / "model")
+        print(f"saved {folder / 'model'}")
+    else:
+        seconds = train_segment_model(FULL, options.runs, options.out)
+    print(f"seconds: {seconds:.0f}")
+
+
+if __name__ == "__main__":
+    main()
