@@ -21,9 +21,11 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
     from adapters.registry import create_adapters
     from bot.errors import StartupError
     from bot.runtime.lock import DataLock
+    from bot.runtime.open_files import raise_open_file_limit
     from bot.runtime.shutdown import StopSignal
     from bot.usecases import AdapterContext
 
+    raise_open_file_limit()
     stop = StopSignal()
     with DataLock(loaded.data_dir) as lock:
         async with open_application(loaded, secret=lock.secret, engines=engines) as application:

@@ -32,6 +32,18 @@ CONFLICT = (
 TOKEN_REFUSED = "Telegram refused the token: check TELEGRAM_BOT_TOKEN. Easel retries every minute."
 
 
+def is_update(raw: Any) -> bool:
+    """Whether it has the shape that `is_for_bot` and the inbox rely on."""
+    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int or not 0 <= raw["update_id"] < 2**63:
+        return False
+    message = raw.get("message", {})
+    if not isinstance(message, dict) or not isinstance(raw.get("callback_query", {}), dict):
+        return False
+    replied = message.get("reply_to_message") or {}
+    parts = (message.get("chat", {}), replied, replied.get("from", {}) if isinstance(replied, dict) else None)
+    return all(isinstance(part, dict) for part in parts)
+
+
 def is_for_bot(raw: Mapping[str, Any], me: int, name: str) -> bool:
     """Whether an update may be for the bot. Other people's conversation in a group is never stored."""
     if "callback_query" in raw:
@@ -95,7 +107,8 @@ class Polling:
     async def _save_updates(self, updates: list[dict[str, Any]]) -> None:
         """Store all of them, or raise before the offset has moved."""
         name, me = self._bot.username, self._bot.id
-        await asyncio.gather(*(self._update_handler.save_update(one) for one in updates if is_for_bot(one, me, name)))
+        known = [one for one in updates if is_update(one) and is_for_bot(one, me, name)]
+        await asyncio.gather(*(self._update_handler.save_update(one) for one in known))
 
     def _report(self, error: Exception) -> None:
         code = getattr(error, "code", type(error).__name__)

@@ -6,16 +6,17 @@ import hmac
 import json
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.requests import ClientDisconnect
 from telegram import Bot
 
-from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot
+from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
+from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot, is_update
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.update_handler import UpdateHandler
 from bot.errors import StartupError, StorageBusy, StorageFull
@@ -46,7 +47,8 @@ class Webhook:
     async def run(self) -> None:
         """Until cancelled. Raises: StartupError."""
         listener = self._bind()
-        server = _Server(_config(self.app()))
+        config = server_config(self.app(), shutdown_grace_s=3, keep_alive_s=30)
+        server = EmbeddedServer(config, ConnectionLimits())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await self._keep_trying(self._register)
@@ -75,7 +77,10 @@ class Webhook:
         shown = request.headers.get(SECRET_HEADER, "")
         if not hmac.compare_digest(shown.encode("utf-8", "replace"), self._secret.encode()):
             return Response(status_code=403)
-        body = await _read(request)
+        try:
+            body = await _read(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is left to read it
         if body is None:
             return Response(status_code=413)
         raw = _parse(body)
@@ -119,31 +124,13 @@ async def _read(request: Request) -> bytes | None:
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:
+    """None: not an update. What an update contains is parsed later, and may be newer than this program."""
     try:
-        raw = json.loads(body)
+        raw = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    return raw if isinstance(raw, dict) and isinstance(raw.get("update_id"), int) else None
+    return raw if is_update(raw) else None
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the caller stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _config(app: FastAPI) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=3,
-    )
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
