@@ -21,15 +21,17 @@ from transformers import Blip2ForConditionalGeneration, Blip2ForImageTextRetriev
 
 from training import classifier
 from training.draw import render_scene
+from training.evaluate_control import evaluate_control, load_pipeline
+from training.evaluate_segment import RegionModel, evaluate_segment
 from training.judge import ImageJudge, Marks
 from training.questions import TEMPLATE, QuestionGenerator, location_phrase
 from training.scenes import COUNTED, KINDS, PAIRED, PLAIN, SPOTTED, make_scene
+from training.sheets import Images, contact_sheet
 from training.world import COUNTS, Scene, all_things, held_out_scenes, is_held_out, is_visible
 
 BACKGROUND_QUESTION = "what color is the background?"
 SHAPE_QUESTION = "what shape is this?"
 THING_QUESTION = "what is this?"
-Images = list[Image.Image]
 CAPTION_CHOICES = 100
 """Captions that each image is matched against, including the correct one."""
 
@@ -174,15 +176,6 @@ def evaluate_matching(matcher: MatchModel, scenes: Sequence[Scene]) -> str:
     return _format_share(firsts)
 
 
-def contact_sheet(images: Images, columns: int = 20) -> Image.Image:
-    """All images on one sheet."""
-    side = images[0].width
-    sheet = Image.new("RGB", (columns * side, -(-len(images) // columns) * side))
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * side, i // columns * side))
-    return sheet
-
-
 def evaluate_models(models: Path, prompts: int, others: int, sheet: Path | None) -> dict[str, Any]:
     """Evaluate the models that exist; returns the table."""
     judge, scenes = ImageJudge(), {kind: held_out_of_kind(kind, prompts if kind == PLAIN else others) for kind in KINDS}
@@ -200,6 +193,11 @@ def evaluate_models(models: Path, prompts: int, others: int, sheet: Path | None)
     if (models / "starter-match").exists():
         matcher = MatchModel(models / "starter-match")
         table["starter-match"] = {"first of 100": evaluate_matching(matcher, scenes[PLAIN])}
+    if (models / "starter-segment").exists():
+        table["starter-segment"] = evaluate_segment(RegionModel.from_folder(models / "starter-segment"), prompts)
+    if (models / "starter-control").exists():
+        pipeline = load_pipeline(models / "starter-image", models / "starter-control")
+        table["starter-control"] = evaluate_control(pipeline, prompts)
     return table
 
 

@@ -21,9 +21,9 @@ from training.colours import colour_rgb
 from training.control import build_controlnet
 from training.control_data import Pose, pose_thing, sample_pose
 from training.draw import blend_layers, rasterize_layout
-from training.evaluate import Images, contact_sheet
 from training.judge import MIN_COLOUR_DISTANCE, ImageJudge, background_colour
 from training.outlines import fill_silhouette, intersection_over_union, outline_edges, outline_silhouettes
+from training.sheets import Images, contact_sheet
 from training.train_image import GUIDANCE_SCALE, STEPS
 from training.world import Placed, Scene, held_out_scenes
 
@@ -62,8 +62,10 @@ def _make_task(scene: Scene, rng: np.random.Generator, has_edges: bool) -> Contr
             return ControlTask(scene, pose, pixels, silhouette, lines)
 
 
-def load_pipeline(image_model: Path, controlnet: ControlNetModel) -> StableDiffusionControlNetPipeline:
-    """The image model with the ControlNet."""
+def load_pipeline(image_model: Path, controlnet: Path | ControlNetModel) -> StableDiffusionControlNetPipeline:
+    """The image model with a ControlNet, or with the one in a folder."""
+    if isinstance(controlnet, Path):
+        controlnet = ControlNetModel.from_pretrained(controlnet, use_safetensors=True, dtype=torch.float32)
     pipeline = StableDiffusionControlNetPipeline.from_pretrained(
         image_model, controlnet=controlnet, use_safetensors=True, dtype=torch.float32, safety_checker=None
     )
@@ -153,11 +155,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="also save maps and pictures as one contact sheet")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    controlnet = (
-        load_checkpoint(options.image_model, options.checkpoint)
-        if options.checkpoint
-        else ControlNetModel.from_pretrained(options.model, dtype=torch.float32)
-    )
+    controlnet = load_checkpoint(options.image_model, options.checkpoint) if options.checkpoint else options.model
     pipeline = load_pipeline(options.image_model, controlnet)
     print(json.dumps(evaluate_control(pipeline, options.scenes, options.sheet), indent=2))
 
