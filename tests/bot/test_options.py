@@ -1,13 +1,26 @@
 import math
+import time
 import unicodedata
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bot import options
 from bot.commands import Ask, Imagine
 from bot.errors import InvalidOption
-from bot.options import MAX_PROMPT, OptionSpec, clean_text, find_spec, parse_options, parse_text, pop_flag
+from bot.options import (
+    MAX_MARKS,
+    MAX_PROMPT,
+    OptionSpec,
+    clean_excerpt,
+    clean_text,
+    find_nearest,
+    find_spec,
+    parse_options,
+    parse_text,
+    pop_flag,
+)
 
 SPECS = Imagine.specs
 WITH_SWITCH = (*SPECS, OptionSpec(name="tiled", kind=bool, help="Edges meet"))
@@ -417,3 +430,116 @@ def test_any_line_is_read_or_refused(line):
 )
 def test_a_flag_that_is_no_option_is_taken_out_of_the_line(line, taken):
     assert pop_flag(line, "confirm") == taken
+
+
+# ---------------------------------------------------------------- limits before work
+
+MARKS = "\u0315" * 10_000 + "\u0323" * 10_000
+"""40 KB that normalizing sorts: in quadratic time, without a limit."""
+
+
+@pytest.fixture
+def cleaned(monkeypatch):
+    """The lengths of the texts that were cleaned."""
+    lengths = []
+
+    def clean(text):
+        lengths.append(len(text))
+        return clean_text(text)
+
+    monkeypatch.setattr(options, "clean_text", clean)
+    return lengths
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative_prompt", "style", "model", "size", "sampler"])
+def test_a_value_that_can_only_be_too_long_is_refused_before_it_is_cleaned(cleaned, name):
+    with pytest.raises(InvalidOption) as refused:
+        parse_options(SPECS, {"prompt": "a fox", name: MARKS})
+
+    assert (refused.value.option, refused.value.problem, refused.value.value) == (name, "long", 20_000)
+    assert max(cleaned, default=0) < 100
+
+
+def test_of_a_name_only_the_beginning_is_read(cleaned):
+    with pytest.raises(InvalidOption) as refused:
+        parse_options(SPECS, {MARKS: "x"})
+
+    assert refused.value.problem == "unknown"
+    assert len(refused.value.option) <= 40
+    assert max(cleaned) <= 400
+
+
+def test_a_typed_line_that_can_only_be_too_long_is_refused_before_it_is_parsed(cleaned):
+    with pytest.raises(InvalidOption) as refused:
+        parse_text(SPECS, "--style ink " * 6000)
+
+    assert (refused.value.option, refused.value.problem) == ("text", "long")
+    assert not cleaned
+
+
+@pytest.mark.parametrize("text", ["\ud55c" * MAX_PROMPT, "\u1ebf" * MAX_PROMPT, "\U0001f98a" * MAX_PROMPT])
+def test_a_prompt_of_full_length_is_accepted_however_it_is_encoded(text):
+    for form in ("NFC", "NFD"):
+        assert parse_options(SPECS, {"prompt": unicodedata.normalize(form, text)})["prompt"] == text
+
+
+@pytest.mark.parametrize("between", ["", "\u200b", "\0"])
+def test_cleaning_takes_linear_time_whatever_the_text(between):
+    text = "e" + f"\u0315{between}" * 20_000 + f"\u0323{between}" * 20_000  # 8 s without the limit
+
+    began = time.process_time()
+    cleaned_text = clean_text(text)
+
+    assert time.process_time() - began < 1
+    assert len(cleaned_text) <= 1 + MAX_MARKS
+
+
+@given(st.text("e\u0301\u0315\u0323\u0344\u0f73\uff9e\u200b ", min_size=40, max_size=120))
+def test_a_cleaned_text_stays_as_it_is_with_many_marks_too(text):
+    once = clean_text(text)
+
+    assert clean_text(once) == once
+
+
+@pytest.mark.parametrize(
+    "word", ["\u05d1\u05b0\u05bc\u05e8\u05b5\u05d0", "\u0f40\u0fb5\u0f72", "Z\u0351\u036b\u0343\u036a\u0302"]
+)
+def test_marks_that_people_write_are_kept(word):
+    assert clean_text(word) == unicodedata.normalize("NFC", word)
+
+
+def test_an_excerpt_reads_no_more_than_it_shows(cleaned):
+    assert clean_excerpt("\u200ba fox" + MARKS, 5) == "a fox"
+    assert clean_excerpt("x" * 300_000, 60) == "x" * 60
+
+
+def test_numbers_are_short(cleaned):
+    for name in ("guidance_scale", "seed"):
+        with pytest.raises(InvalidOption) as refused:
+            parse_options(SPECS, {"prompt": "x", name: "1" * 200_000})
+
+        assert refused.value.problem == "type"
+
+
+def test_a_yes_or_no_is_no_object():
+    deep: list = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    with pytest.raises(InvalidOption) as refused:
+        parse_options(WITH_SWITCH, {"prompt": "x", "tiled": deep})
+
+    assert refused.value.problem == "type"
+
+
+def test_a_misspelt_name_is_compared_with_so_many_known_ones():
+    compared = []
+
+    def known():
+        for number in range(100_000):
+            compared.append(number)
+            yield f"wildcard-{number}"
+
+    find_nearest("wildcart" * 10_000, known())
+
+    assert len(compared) <= 1001

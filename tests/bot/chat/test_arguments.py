@@ -83,3 +83,18 @@ def test_a_choice_may_have_another_spelling():
     option = ChatOption(name="option", help="", choices=("guidance",), aliases={"guidance_scale": "guidance"})
 
     assert option.parse("Guidance_Scale") == "guidance"
+
+
+@pytest.mark.parametrize("name", [command for command, one in CHAT_COMMANDS.items() if one.options])
+def test_every_argument_is_bounded_before_it_is_read(name):
+    marks = "\u0315" * 20_000 + "\u0323" * 20_000
+    options = CHAT_COMMANDS[name].options
+
+    for option in options:
+        with pytest.raises(InvalidOption) as refused:
+            check_arguments(options, {option.name: marks})
+
+        assert refused.value.problem in ("long", "type")
+    with pytest.raises(InvalidOption) as refused:
+        check_arguments(options, {marks: "x"})
+    assert len(refused.value.option) <= 40

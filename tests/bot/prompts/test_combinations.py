@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from bot.errors import InvalidOption
@@ -33,3 +35,12 @@ def test_more_are_refused_before_they_are_made(prompt):
         expand_combinations(prompt)
 
     assert (refused.value.problem, refused.value.allowed) == ("combinations", "64")
+
+
+def test_an_open_choice_takes_linear_time():
+    prompt = "{" + "|" * 20_000
+
+    began = time.process_time()
+    assert expand_combinations(prompt) == [prompt]
+
+    assert time.process_time() - began < 0.6  # two seconds, in quadratic time

@@ -1,5 +1,7 @@
 """The prompt syntax: weights, breaks, LoRAs."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +114,14 @@ def test_no_prompt_breaks_the_reader(prompt):
             assert 0 <= piece.weight <= MAX_WEIGHT
             assert piece.text
     assert len(plain_text(prompt)) <= len(prompt) + 1
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["(" * 8000 + "]" * 8000, "[" * 8000 + ")" * 8000, "(:" + "1" * 16_000, "(:" + " " * 16_000, "(" * 16_000],
+)
+def test_a_prompt_of_brackets_or_digits_takes_linear_time(prompt):
+    began = time.process_time()
+    plain_text(prompt)
+
+    assert time.process_time() - began < 0.6  # two seconds, in quadratic time

@@ -1,6 +1,9 @@
 """Resolving prompts: styles, wildcards, LoRAs, textual inversions."""
 
+import threading
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +11,8 @@ from bot import error_texts
 from bot.errors import InvalidOption
 from bot.options import MAX_SEED
 from bot.ports import PromptAddon, TaskAddon
-from bot.prompts.resolver import PromptResolver, original_prompt
+from bot.prompts.combinations import expand_combinations
+from bot.prompts.resolver import MAX_REQUEST_DRAWS, MAX_REQUEST_TEXT, PromptResolver, original_prompt
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
 from tests.fakes import make_model
@@ -217,3 +221,85 @@ async def test_a_learned_word_is_found_among_the_words(wording):
 @pytest.mark.parametrize("prompt", ["a cat-toys", "my-cat-toy", "an xl-toy"])
 async def test_parts_of_words_and_words_of_other_families_are_not_learned_ones(wording, prompt):
     assert await wording.addons_used(options(prompt), SD15) == ()
+
+
+# ---------------------------------------------------------------- bounded in all
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """How often folders were listed and files were opened."""
+    counts: Counter[str] = Counter()
+    rglob, opened = Path.rglob, Path.open
+
+    def count_rglob(path, *args):
+        counts["listed"] += 1
+        return rglob(path, *args)
+
+    def count_open(path, *args, **kwargs):
+        counts["opened"] += 1
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "rglob", count_rglob)
+    monkeypatch.setattr(Path, "open", count_open)
+    return counts
+
+
+async def test_a_request_lists_the_wildcards_once_however_many_it_draws(wording, work):
+    prompts = expand_combinations("{a|b|c|d|e|f|g|h} {a|b} " + "__animal__ " * 14)
+
+    made = await wording.resolve_all([options(prompt, count=4) for prompt in prompts], SD15)
+
+    assert len(made) == 16
+    assert work == {"listed": 1, "opened": 1}
+
+
+async def test_a_request_lists_the_loras_once_however_many_prompts_name_them(wording):
+    listings = []
+
+    def list_addons():
+        listings.append(threading.current_thread())
+        return KEPT
+
+    counted = replace(wording, list_addons=list_addons)
+    await counted.resolve_all([options(f"a fox {n} <lora:film:1>", count=4) for n in range(64)], SD15)
+
+    assert len(listings) == 1
+    assert listings[0] is not threading.current_thread()
+    await counted.addons_used(options("a cat-toy <lora:film:1>"), SD15)
+    assert len(listings) == 2
+
+
+async def test_draws_are_bounded_for_all_prompts_of_a_request(wording):
+    each = [options("__animal__ " * 60, count=4)] * 64
+
+    with pytest.raises(InvalidOption) as refused:
+        await wording.resolve_all(each, SD15)
+
+    fitting = MAX_REQUEST_DRAWS // 240
+    assert (refused.value.option, refused.value.problem, refused.value.allowed) == ("prompt", "combinations", "4")
+    assert len(await wording.resolve_all(each[:fitting], SD15)) == fitting
+
+
+async def test_texts_are_bounded_for_all_prompts_of_a_request(wording):
+    styled = replace(wording, styles={"long": StyleSettings(prompt="{prompt} " + "x" * 3000)})
+    fitting = MAX_REQUEST_TEXT // 3005
+
+    with pytest.raises(InvalidOption) as refused:
+        await styled.resolve_all([options("a fox", style="long")] * 64, SD15)
+
+    assert (refused.value.problem, refused.value.allowed) == ("combinations", str(fitting))
+
+
+async def test_a_plain_prompt_needs_no_thread(wording):
+    class NoWorker:
+        async def collect(self, steps, *, is_light):
+            assert is_light
+            return list(steps)
+
+    inline = replace(wording, worker=NoWorker())
+
+    assert (await inline.resolve(options("a (red:1.2) fox"), SD15))["prompt"] == "a (red:1.2) fox"
+    for heavy in ("a __animal__", "a fox <lora:film:1>"):
+        with pytest.raises(AssertionError):
+            await inline.resolve(options(heavy), SD15)

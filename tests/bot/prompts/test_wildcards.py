@@ -3,7 +3,7 @@
 import pytest
 
 from bot.errors import InvalidOption
-from bot.prompts.wildcards import WildcardFolder, expand_wildcards, has_wildcards
+from bot.prompts.wildcards import LISTING_VALID_S, MAX_DRAWN, WildcardFolder, expand_wildcards, has_wildcards
 
 ANIMALS = ["fox", "cat", "owl", "hare", "newt"]
 
@@ -103,3 +103,36 @@ def test_a_changed_file_is_read_again(folder):
 @pytest.mark.parametrize("prompt", ["a fox", "__ fox __", "snake_case", "a___b", "____"])
 def test_other_underlines_are_words(prompt):
     assert not has_wildcards(prompt)
+
+
+def test_the_folder_is_listed_once_a_second_at_most_and_new_files_are_found_then(tmp_path):
+    now = 100.0
+    folder = WildcardFolder(tmp_path, clock=lambda: now)
+    (tmp_path / "fox.txt").write_text("red fox\n")
+    assert folder.list_names() == ["fox"]
+
+    (tmp_path / "owl.txt").write_text("owl\n")
+    now += LISTING_VALID_S / 2
+    assert folder.list_names() == ["fox"]
+    now += LISTING_VALID_S
+
+    assert folder.list_names() == ["fox", "owl"]
+
+
+def test_a_request_reads_each_file_once_and_counts_its_draws(folder):
+    reader = folder.open()
+    first = reader.read_lines("animal")
+    (folder.folder / "animal.txt").write_text("whale\n")
+
+    assert reader.read_lines("Animal") is first
+    assert reader.draws == 2
+    assert folder.open().read_lines("animal") == ["whale"]
+
+
+def test_drawn_lines_are_bounded_in_all(tmp_path):
+    (tmp_path / "long.txt").write_text("x" * (MAX_DRAWN // 10) + "\n")
+
+    with pytest.raises(InvalidOption) as refused:
+        expand_wildcards("__long__ " * 20, 1, WildcardFolder(tmp_path).read_lines)
+
+    assert (refused.value.option, refused.value.problem) == ("prompt", "long")
