@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
+MAX_IMAGES = 32
+
 
 class _StrictBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -22,7 +24,9 @@ class JobBody(_StrictBody):
         description="Option values; GET /commands lists them. Omitted options use the model's defaults",
         examples=[{"prompt": "a red circle on a blue background", "seed": 7}],
     )
-    images: list[ImageBody | str] = Field(default_factory=list, description='"<id>" or {"id": "<id>", "role": "init"}')
+    images: list[ImageBody | str] = Field(
+        default_factory=list, description='"<id>" or {"id": "<id>", "role": "init"}', max_length=MAX_IMAGES
+    )
     quote: str | None = Field(None, description="From POST /quotes, to confirm a prompt with several combinations")
     parent: str | None = Field(None, description="The job this one follows from")
 
