@@ -16,10 +16,8 @@ from collections.abc import Callable, Iterable
 from inference.ipc import landlock, seccomp
 from inference.ipc.environment import ROOT, clean_environment
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _PROBE_TIMEOUT_S = 30.0
@@ -47,8 +45,8 @@ def restrict_files() -> str:
 
 def limit_resources() -> str:
     """No new file, socket, process or thread, no growing file, no core dump."""
-    if resource is None:
-        return "this system has no such limits"
+    if sys.platform == "win32":
+        return "Windows has no such limits"
     for name in ("RLIMIT_FSIZE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_NOFILE"):
         resource.setrlimit(getattr(resource, name), (0, 0))
     return ""

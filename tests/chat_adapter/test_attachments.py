@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -39,18 +40,18 @@ def uploads():
 @pytest.fixture(params=["discord", "telegram"])
 def send_picture(request, uploads, monkeypatch):
     """Receives one picture of a person, as the platform's adapter does."""
-    usecases = SimpleNamespace(media=uploads)
+    usecases: Any = SimpleNamespace(media=uploads)
 
     async def download(*_):
         return b"picture"
 
     if request.param == "telegram":
-        api = SimpleNamespace(download_file=download, bot=SimpleNamespace(id=1))
+        api: Any = SimpleNamespace(download_file=download, bot=SimpleNamespace(id=1))
         photos = PhotoUploads(api, usecases)
         return lambda person, n: photos.upload_photos(person, [Photo(f"file {n}", f"file {n}", 100)])
     fetcher = AttachmentFetcher()
     monkeypatch.setattr(fetcher, "fetch", download)
-    context = SimpleNamespace(usecases=usecases, _fetcher=fetcher, _author=lambda _: "")
+    context: Any = SimpleNamespace(usecases=usecases, _fetcher=fetcher, _author=lambda _: "")
     return lambda person, n: DiscordContext.upload_attachments(context, person, [AttachedFile(url=f"https://cdn/{n}")])
 
 

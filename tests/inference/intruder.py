@@ -43,7 +43,7 @@ def list_attempts(targets: Targets, open_file: int | None = None) -> dict[str, C
         "read secrets.env": secrets.read_bytes,
         "list the data directory": lambda: os.listdir(data_dir),
         "read the server's environment": Path(f"/proc/{targets.pid}/environ").read_bytes,
-        "open a socket": lambda: socket.create_connection(("127.0.0.1", targets.port)).close(),
+        "open a socket": lambda: _connect(targets.port),
         "open a datagram socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
         "open a local socket": lambda: socket.socket(socket.AF_UNIX).close(),
         "fork": _fork,
@@ -69,6 +69,11 @@ def _failure_of(attempt: Callable[[], object]) -> str:
     except Exception as error:
         return type(error).__name__
     return ""
+
+
+def _connect(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as connection:
+        connection.connect(("127.0.0.1", port))
 
 
 def _fork() -> None:
