@@ -1,7 +1,8 @@
 """Sanitizes uploads and encodes results in small child processes; implements `bot.ports.ImageProcessor`.
 
 Uploads have their own children, of which nobody has all: a result never waits for uploads, and nobody's uploads wait
-for all of somebody else's. An image that crashes, hangs or exhausts its child is refused, and the child is replaced.
+for all of somebody else's. The other children are shared fairly between kinds of work, so a result waits for sheets and
+resized images neither. An image that crashes, hangs or exhausts its child is refused; the child is replaced.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ class ImageSettings:
         timeout_s: seconds that one image may take.
         memory_mb: address space of a child, MiB.
         processes: number of uploads that are decoded concurrently, at least 2: one person has at most all but one of
-            them. As many results are encoded at the same time.
+            them. As many results are encoded at the same time, beside the sheets and resized images of messages.
     """
 
     max_mb: float = 10.0
@@ -50,7 +51,7 @@ class ImageService:
         decoders = max(2, settings.processes)
         limits = ChildLimits(memory_mb=settings.memory_mb, timeout_s=settings.timeout_s)
         self._decoders = ImageChildren(replace(limits, nice=_DECODER_NICE), decoders, per_owner=decoders - 1)
-        self._encoders = ImageChildren(limits, settings.processes, per_owner=settings.processes)
+        self._encoders = ImageChildren(limits, settings.processes + 1, per_owner=settings.processes)
 
     async def __aenter__(self) -> Self:
         return self
@@ -141,5 +142,6 @@ class ImageService:
 
     async def _request(self, request: Any, owner: str = "") -> Any:
         """Raises: ChildLost; the error that the child answers with."""
-        is_foreign = isinstance(request, messages.SanitizeRequest)
-        return await (self._decoders if is_foreign else self._encoders).request(request, owner)
+        if isinstance(request, messages.SanitizeRequest):
+            return await self._decoders.request(request, owner)
+        return await self._encoders.request(request, type(request).__name__)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from bot.jobs import Media
 from inference.images.service import ImageService, ImageSettings
 from inference.ipc import messages
 from inference.ipc.process import ChildProcess
@@ -14,7 +15,7 @@ REPLY = messages.SanitizeReply(data=b"clean", media_type="image/png", width=1, h
 
 
 class StubChild:
-    """Answers at once, but a slow upload never."""
+    """Answers immediately, but slow uploads and all sheets never."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self.arguments = arguments
@@ -23,7 +24,7 @@ class StubChild:
     def send(self, request) -> None:
         if isinstance(request, messages.EncodeRequest):
             self._replies.append(messages.EncodeReply(b"result", "image/png", 1, 1))
-        elif request.data == QUICK:
+        elif isinstance(request, messages.SanitizeRequest) and request.data == QUICK:
             self._replies.append(REPLY)
 
     async def receive(self):
@@ -78,6 +79,19 @@ async def test_a_result_never_waits_for_uploads(service):
     for task in everybody:
         task.cancel()
     await asyncio.gather(*everybody, return_exceptions=True)
+
+
+async def test_a_result_never_waits_for_sheets(service):
+    sheets = [asyncio.create_task(service.contact_sheet([Media(QUICK, "image/png")] * 4)) for _ in range(16)]
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(2):
+        media = await service.encode_image(b"\0" * 3, 1, 1)
+
+    assert media.data == b"result"
+    for task in sheets:
+        task.cancel()
+    await asyncio.gather(*sheets, return_exceptions=True)
 
 
 async def test_uploads_yield_the_processor_to_results(service, started):
