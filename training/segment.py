@@ -90,9 +90,11 @@ def build_segmenter(processor: CLIPSegProcessor) -> CLIPSegForImageSegmentation:
 class SegmentLoss:
     """Loss of the masks of the phrases, and of naming each patch of the image."""
 
-    def __init__(self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor, batch: int = 16) -> None:
+    def __init__(
+        self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor, dataset: MaskDataset, batch: int = 16
+    ) -> None:
         self.model, self.tokenizer, self.batch = model, processor.tokenizer, batch
-        self.dataset = MaskDataset()
+        self.dataset = dataset
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
         images, scenes, phrases, masks = self.dataset.sample_batch(rng, self.batch)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from torch import Tensor
 
 from training.augmentation import augment_images
 from training.colours import COLOURS, colour_rgb
 from training.draw import blend_layers, images_to_tensor, rasterize_layout
 from training.phrases import PhraseWriter
+from training.runs import mixed_precision
 from training.scenes import SceneSampler
 from training.textures import TRAINING_TEXTURES, draw_texture
 from training.vision_data import HEIGHT_STEP
@@ -22,6 +25,7 @@ COUNT_SHARES = {1: 0.4, 2: 0.42, 3: 0.18}
 """How often an image has so many things."""
 HEIGHT_RANGES = {1: (0.25, 0.95), 2: (0.25, 0.55), 3: (0.2, 0.42)}
 TEXTURED_SHARE = 0.6
+RECONSTRUCTED_SHARE = 0.125
 COLOUR_JITTER = 16.0
 COLOUR_SHARE = 0.75
 """How often the phrase for a shape names its colour."""
@@ -38,11 +42,13 @@ class MaskedScene:
     Attributes:
         pixels: RGB, shape (size, size, 3), uint8.
         masks: shape (things, size, size), float32 in [0, 1].
+        ground: the name of the colour or of the texture behind the things.
     """
 
     things: tuple[Thing, ...]
     pixels: np.ndarray
     masks: np.ndarray
+    ground: str = ""
 
     def mask_of(self, thing: Thing) -> np.ndarray:
         """The union of the things that the name fits, any colour if it has none."""
@@ -92,7 +98,7 @@ def render_masked(scene: Scene, colours: Sequence[str], rng: np.random.Generator
         second = first + rng.uniform(0.4, 1.0) * (second - first)
         ground = draw_texture(scene.background, first, second, rng)
     pixels, masks = blend_layers(rasterize_layout(place_things(scene.things, rng)), ground)
-    return MaskedScene(scene.things, pixels, masks)
+    return MaskedScene(scene.things, pixels, masks, scene.background)
 
 
 def place_things(things: Sequence[Thing], rng: np.random.Generator) -> list[Placed]:
@@ -114,17 +120,36 @@ def _overlap(one: Placed, other: Placed) -> bool:
     return distance < (one.height + other.height) / 2 - MAX_OVERLAP * min(one.height, other.height)
 
 
-class MaskDataset:
-    """Samples batches of images with several phrases each."""
+@torch.no_grad()
+def reconstruct_images(autoencoder: AutoencoderKL, images: Tensor) -> Tensor:
+    """Through the autoencoder, from latents with a little noise."""
+    noise_scale = 0.15 / float(autoencoder.config.scaling_factor)
+    with mixed_precision():
+        latents = autoencoder.encode(images).latent_dist.mean
+        latents = latents + noise_scale * torch.rand(len(latents), 1, 1, 1) * torch.randn_like(latents)
+        reconstructed: Tensor = autoencoder.decode(latents).sample.float().clamp(-1, 1)
+    return reconstructed
 
-    def __init__(self, queries: int = 4) -> None:
-        self.sampler, self.queries = MaskSampler(), queries
+
+class MaskDataset:
+    """Samples batches of images with several phrases each.
+
+    Some of those on flat grounds pass through the image model's autoencoder, if there is one, as generated images do.
+    """
+
+    def __init__(self, queries: int = 4, autoencoder: AutoencoderKL | None = None) -> None:
+        self.sampler, self.queries, self.autoencoder = MaskSampler(), queries, autoencoder
 
     def sample_batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[MaskedScene], list[str], Tensor]:
         """Images, shape (count, 3, size, size) in [-1, 1]; their scenes; `queries` phrases for each image in turn; and
         the masks of the phrases, shape (count * queries, size, size)."""
         scenes = [self.sampler.sample_scene(rng) for _ in range(count)]
-        images = augment_images(images_to_tensor([scene.pixels for scene in scenes]), rng)
+        images = images_to_tensor([scene.pixels for scene in scenes])
+        flat = [number for number, scene in enumerate(scenes) if scene.ground in COLOURS]
+        if self.autoencoder is not None and flat:
+            chosen = flat[: math.ceil(RECONSTRUCTED_SHARE * count)]
+            images[chosen] = reconstruct_images(self.autoencoder, images[chosen])
+        images = augment_images(images, rng)
         pairs = [pair for scene in scenes for pair in self._sample_queries(scene, rng)]
         masks = torch.from_numpy(np.stack([mask for _, mask in pairs]))
         return images, scenes, [phrase for phrase, _ in pairs], masks

@@ -1,6 +1,7 @@
 """Trains `models/starter-segment` from scratch: masks from words, in CLIPSeg's layout.
 
-Run `python -m training.train_segment`. An interrupted run resumes.
+Run `python -m training.train_segment`, after the image model: some of the images pass through its autoencoder, as
+generated ones do. An interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import AutoencoderKL
 
 from training.runs import TrainingPlan, TrainingRun
 from training.segment import SegmentLoss, build_segment_processor, build_segmenter
+from training.segment_data import MaskDataset
 from training.train_image import copy_artwork_licence
 
 
@@ -30,12 +33,13 @@ FULL = SegmentRecipe(
 QUICK = SegmentRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2)
 
 
-def train_segment_model(recipe: SegmentRecipe, runs: Path, folder: Path) -> float:
+def train_segment_model(recipe: SegmentRecipe, runs: Path, folder: Path, image_model: Path) -> float:
     """Train and save model and processor; returns the seconds spent."""
     torch.manual_seed(0)
     processor = build_segment_processor()
     model = build_segmenter(processor).train()
-    loss = SegmentLoss(model, processor, recipe.batch)
+    autoencoder = AutoencoderKL.from_pretrained(image_model, subfolder="vae", dtype=torch.float32).eval()
+    loss = SegmentLoss(model, processor, MaskDataset(autoencoder=autoencoder), recipe.batch)
     seconds = TrainingRun("segment", model, recipe.plan, runs).train(loss)
     model.eval().half().save_pretrained(folder)
     build_segment_processor().save_pretrained(folder)  # a new one: the training's would keep its truncation
@@ -50,14 +54,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
     parser.add_argument("--runs", type=Path, default=Path(".training"))
     parser.add_argument("--out", type=Path, default=Path("models/starter-segment"))
+    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.quick:
         folder = Path(tempfile.mkdtemp(prefix="starter-segment-"))
-        seconds = train_segment_model(QUICK, folder / "runs", folder / "model")
+        seconds = train_segment_model(QUICK, folder / "runs", folder / "model", options.image_model)
         print(f"saved {folder / 'model'}")
     else:
-        seconds = train_segment_model(FULL, options.runs, options.out)
+        seconds = train_segment_model(FULL, options.runs, options.out, options.image_model)
     print(f"seconds: {seconds:.0f}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from training.segment_data import MaskDataset, MaskedScene, MaskSampler
 from training.textures import HELD_OUT_TEXTURES, TEXTURES, TRAINING_TEXTURES, draw_texture
 from training.world import SIZE, Thing
 
+MODELS = Path(__file__).parents[2] / "models"
 RED_STAR, BLUE_STAR, CAT = Thing("star", "red"), Thing("star", "blue"), Thing("cat")
 
 
@@ -101,7 +104,7 @@ def test_scenes_of_the_evaluation_are_not_in_the_training():
 
 
 def test_a_quick_training_saves_a_model_that_finds_regions_and_resumes(tmp_path, scene):
-    places = (tmp_path / "runs", tmp_path / "model")
+    places = (tmp_path / "runs", tmp_path / "model", MODELS / "starter-image")
     seconds = train_segment.train_segment_model(train_segment.QUICK, *places)
 
     [mask] = RegionModel.from_folder(places[1]).find_regions([(scene, "the cat")])
