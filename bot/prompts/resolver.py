@@ -53,15 +53,16 @@ class PromptResolver:
         return (await self.resolve_all([options], model, must_fit=must_fit))[0]
 
     async def resolve_all(
-        self, each: Sequence[Mapping[str, Any]], model: ModelSpec, *, must_fit: bool = True
+        self, each: Sequence[Mapping[str, Any]], model: ModelSpec, *, must_fit: bool = True, owner: str = ""
     ) -> list[dict[str, Any]]:
         """The options of a request's jobs, with resolved prompts: `prompt`, and `prompts` if each image has its own.
 
-        `must_fit`: a LoRA that does not fit the model is refused, else left out.
+        `must_fit`: a LoRA that does not fit the model is refused, else left out. `owner`: who asks.
 
         Raises: InvalidOption, QueueFull.
         """
-        return await self.worker.collect(self._resolve_each(each, model, must_fit), is_light=_is_light(each))
+        steps = self._resolve_each(each, model, must_fit)
+        return await self.worker.collect(steps, owner=owner, is_light=_is_light(each))
 
     def _resolve_each(
         self, each: Sequence[Mapping[str, Any]], model: ModelSpec, must_fit: bool

@@ -1,7 +1,7 @@
 """Runs work on the texts of requests in a thread of its own, for a limited time.
 
-The event loop goes on meanwhile. It is one thread: a flood of such requests takes one core at most, and none of the
-threads that read files.
+The event loop goes on meanwhile. It is one thread, which people use in turn: a flood of such requests takes one core
+at most, none of the threads that read files, and delays each other person by one request.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from bot.errors import QueueFull
+from bot.runtime.fair_slots import FairSlots
 
 DEADLINE_S = 5.0
 """Waiting for the thread included."""
@@ -22,8 +23,9 @@ class TextWorker:
         self._deadline_s = deadline_s
         self._clock = clock
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="texts")
+        self._turns = FairSlots(1, per_owner=1)
 
-    async def collect(self, steps: Iterator[T], *, is_light: bool = False) -> list[T]:
+    async def collect(self, steps: Iterator[T], *, owner: str = "", is_light: bool = False) -> list[T]:
         """All items of the iterator, which is advanced in the thread, or here if `is_light`.
 
         Raises: QueueFull: the deadline passed, which is checked before each item; what the iterator does.
@@ -31,7 +33,11 @@ class TextWorker:
         if is_light:
             return list(steps)
         loop, deadline = asyncio.get_running_loop(), self._clock() + self._deadline_s
-        return await loop.run_in_executor(self._executor, self._collect, steps, deadline)
+        try:
+            async with asyncio.timeout(self._deadline_s), self._turns.hold(owner):
+                return await loop.run_in_executor(self._executor, self._collect, steps, deadline)
+        except TimeoutError as error:
+            raise self._too_late() from error
 
     def _collect(self, steps: Iterator[T], deadline: float) -> list[T]:
         items: list[T] = []
@@ -40,4 +46,7 @@ class TextWorker:
                 items.append(next(steps))
             except StopIteration:
                 return items
-        raise QueueFull(limit=1, retry_after_s=max(1, round(self._deadline_s)), is_global=True)
+        raise self._too_late()
+
+    def _too_late(self) -> QueueFull:
+        return QueueFull(limit=1, retry_after_s=max(1, round(self._deadline_s)), is_global=True)

@@ -149,17 +149,18 @@ class JobUseCases:
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
-        filled = list(zip(each, await self._resolve_options(each, model, seed, aspect), strict=True))
+        filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
         await self._moderation.check_request(request.origin, model, filled)
         return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
 
     async def _resolve_options(
-        self, commands: Sequence[Command], model: ModelSpec, seed: int, aspect: float | None
+        self, person: Person, commands: Sequence[Command], model: ModelSpec, seed: int, aspect: float | None
     ) -> list[dict[str, Any]]:
         """All options of each with their values and the resolved prompts. An upscale repeats an earlier prompt,
         possibly of another model, so LoRAs that do not fit its model are left out."""
         options = [command.fill_options(model, seed, aspect) for command in commands]
-        return await self._prompt_resolver.resolve_all(options, model, must_fit=commands[0].name != Upscale.name)
+        must_fit = commands[0].name != Upscale.name
+        return await self._prompt_resolver.resolve_all(options, model, must_fit=must_fit, owner=person.id)
 
     async def _person_defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
         """The person's default options; without a size if there is an input image, which keeps its aspect ratio."""

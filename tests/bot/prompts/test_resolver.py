@@ -293,7 +293,7 @@ async def test_texts_are_bounded_for_all_prompts_of_a_request(wording):
 
 async def test_a_plain_prompt_needs_no_thread(wording):
     class NoWorker:
-        async def collect(self, steps, *, is_light):
+        async def collect(self, steps, *, owner, is_light):
             assert is_light
             return list(steps)
 

@@ -78,3 +78,36 @@ async def test_an_error_of_the_work_is_raised():
 
     with pytest.raises(LookupError):
         await TextWorker().collect(steps())
+
+
+async def test_people_take_turns_however_many_requests_one_of_them_has():
+    worker, order = TextWorker(), []
+
+    def steps(owner):
+        order.append(owner)
+        yield
+
+    flood = [asyncio.create_task(worker.collect(steps("ann"), owner="ann")) for _ in range(20)]
+    await asyncio.sleep(0)
+    await worker.collect(steps("bob"), owner="bob")
+    await asyncio.gather(*flood)
+
+    assert order.index("bob") <= 2
+
+
+async def test_a_turn_that_does_not_come_by_the_deadline_is_refused():
+    released = threading.Event()
+    worker = TextWorker(deadline_s=0.05)
+
+    def slow():
+        released.wait(5)
+        yield
+
+    first = asyncio.create_task(worker.collect(slow(), owner="ann"))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await worker.collect(iter(()), owner="bob")
+    released.set()
+
+    with pytest.raises(QueueFull):
+        await first

@@ -1,6 +1,7 @@
 """Submitting, following and cancelling jobs, as adapters do."""
 
 import asyncio
+import threading
 from contextlib import aclosing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -867,3 +868,48 @@ async def test_jobs_can_be_cancelled_during_shutdown(harness):
     harness.jobs.is_closing = True
 
     assert (await harness.jobs.cancel_job(ANN, job.id)).job.state is JobState.CANCELLED
+
+
+# ---------------------------------------------------------------- many texts
+
+
+async def test_many_texts_are_judged_off_the_event_loop_and_one_at_once(harness):
+    harness.moderation = moderated("broccoli")
+    harness.jobs = harness.build()
+    judged_in = []
+    find_reason = harness.moderation.words.find_reason
+
+    class Recording:
+        def find_reason(self, text):
+            judged_in.append(threading.current_thread())
+            return find_reason(text)
+
+    harness.moderation.words = Recording()
+    await harness.jobs.quote(ANN, make_request("a fox"))
+    assert set(judged_in) == {threading.current_thread()}
+
+    judged_in.clear()
+    await harness.jobs.quote(ANN, make_request("{a|b|c|d}{a|b|c|d} fox " + "in the snow " * 80))
+    assert threading.current_thread() not in judged_in
+
+    with pytest.raises(Blocked):
+        await harness.jobs.quote(ANN, make_request("{a|b|c|d}{a|b|c|d} (broc)coli " + "in the snow " * 80))
+
+
+async def test_sixty_quotes_full_of_wildcards_list_the_folder_once_and_delay_nobody(harness, tmp_path, monkeypatch):
+    (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
+    listed = []
+    monkeypatch.setattr(
+        WildcardFolder, "_list_files", lambda folder: listed.append(1) or {"animal": tmp_path / "animal.txt"}
+    )
+    harness.wording = PromptResolver(wildcards=WildcardFolder(tmp_path))
+    harness.jobs = harness.build()
+    heavy = make_request("{a|b} " + "__animal__ " * 39, options={"prompt": "{a|b} " + "__animal__ " * 39, "count": 4})
+    flood = [asyncio.create_task(harness.jobs.quote(ANN, heavy)) for _ in range(60)]
+    await asyncio.sleep(0)
+
+    await harness.jobs.quote(BOB, make_request("an __animal__"))
+
+    assert sum(task.done() for task in flood) < 10
+    assert len(await asyncio.gather(*flood)) == 60
+    assert len(listed) <= 3  # once a second
