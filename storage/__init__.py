@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
+from bot.runtime.private_files import make_private_folder
 from storage.database import Database
 from storage.dialect import Dialect, database_url
 from storage.disk import DiskSpace
@@ -23,6 +24,7 @@ from storage.media import SqlMediaStore
 from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
+from storage.permissions import protect_data
 from storage.privacy import SqlPrivacy
 from storage.purge import Purge
 from storage.restore import RestoreResult, restore
@@ -91,8 +93,10 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
 
 
 def _prepare(settings: StorageSettings, data_dir: Path) -> Dialect:
-    (data_dir / "media").mkdir(parents=True, exist_ok=True)
     url = database_url(settings.url, data_dir)
+    make_private_folder(data_dir)
+    make_private_folder(data_dir / "media")
+    protect_data(data_dir, Path(str(url.database)))
     dialect = SqliteDialect(url, busy_timeout_ms=settings.busy_timeout_ms, readers=settings.readers)
     dialect.check_at_start()
     engine = dialect.open_migrator()

@@ -17,6 +17,7 @@ from pathlib import Path
 from bot.errors import StorageFull, UnsupportedMedia
 from bot.jobs import Media
 from bot.runtime.durable_files import fsync_path
+from bot.runtime.private_files import FOLDER_MODE
 
 ENDINGS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 TEMPORARY = ".partial"
@@ -81,7 +82,7 @@ class MediaFiles:
             return
         self._make_folders(folder.parent)
         with suppress(FileExistsError):
-            folder.mkdir()
+            folder.mkdir(FOLDER_MODE)
         fsync_path(folder.parent)
 
     def read_file(self, media_id: str, media_type: str) -> bytes | None:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidecars, replace_database
+from bot.runtime.private_files import create_private_file, make_private_folder
 from storage import audit, people
 from storage.dialect import database_url
 from storage.files import MediaFiles
@@ -50,14 +51,14 @@ def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> 
     _check_source(source, database)
     backups = data_dir / "backups"
     copy = database.with_name(f"{database.name}.restoring")
-    database.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(database.parent)
     dialect = SqliteDialect(URL.create("sqlite", database=str(copy)), busy_timeout_ms=busy_timeout_ms, readers=1)
     _remove(copy)
     try:
         _copy(source, copy)
         was_locked = _was_locked(database)
         missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"), was_locked=was_locked)
-        backups.mkdir(parents=True, exist_ok=True)
+        make_private_folder(backups)
         backup = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
         replace_database(database, copy)
     finally:
@@ -85,6 +86,7 @@ def _copy(source: Path, copy: Path) -> None:
         with closing(sqlite3.connect(_read_only_uri(source), uri=True)) as opened:
             if [str(line) for (line,) in opened.execute("PRAGMA integrity_check(1)")] != ["ok"]:
                 raise _damaged(source)
+            create_private_file(copy)
             with closing(sqlite3.connect(copy)) as target:
                 opened.backup(target, pages=-1)
     except sqlite3.DatabaseError as error:
@@ -158,8 +160,10 @@ def _back_up(database: Path, backup: Path, busy_timeout_ms: int) -> Path | None:
         for ending in ("", *SIDECAR_SUFFIXES):
             file = database.with_name(database.name + ending)
             if file.exists():
-                shutil.copyfile(file, backup.with_name(backup.name + ending))
-                fsync_path(backup.with_name(backup.name + ending))
+                kept = backup.with_name(backup.name + ending)
+                create_private_file(kept)
+                shutil.copyfile(file, kept)
+                fsync_path(kept)
     return backup
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 
 from bot.errors import EaselError, StartupError, StorageBusy, StorageFull
 from bot.runtime.durable_files import fsync_path
+from bot.runtime.private_files import create_private_file, make_private_folder
 from storage.connections import ConnectionThread, ReaderPool
 from storage.dialect import PurgeState
 from storage.search import search_phrases, separate_words
@@ -142,7 +143,7 @@ class SqliteDialect:
         phrases = search_phrases(q)
         if not phrases:
             return None
-        terms = " AND ".join(f"{_quoted(phrase)} *" for phrase in phrases)
+        terms = " AND ".join([*map(_complete_term, phrases[:-1]), f"{_quoted(phrases[-1])} *"])
         match = f"owner : {_quoted(owner)} AND text : ({terms})"
         return _MATCHING.params(match=match)
 
@@ -150,7 +151,9 @@ class SqliteDialect:
         """Copies in one step: a stepwise copy would restart after each commit."""
         partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(path.parent)
+            partial.unlink(missing_ok=True)
+            create_private_file(partial)
             with closing(self._reader()) as source, closing(sqlite3.connect(partial)) as target:
                 source.backup(target, pages=-1)
                 target.execute("PRAGMA journal_mode = DELETE")
@@ -215,6 +218,11 @@ def _begin_by(engine: Engine, statement: str) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
+
+
+def _complete_term(phrase: str) -> str:
+    """Words that begin with it; a single letter, which begins very many, only as a word of its own."""
+    return _quoted(phrase) if len(phrase) == 1 else f"{_quoted(phrase)} *"
 
 
 def _quoted(phrase: str) -> str:

@@ -15,6 +15,7 @@ from adapters.cli.error_output import Failure
 from adapters.cli.output import program_name
 from bot.runtime.durable_files import fsync_path, remove_sidecars, replace_database
 from bot.runtime.lock import DataLock, read_holder
+from bot.runtime.private_files import create_private_file, make_private_folder
 from bot.runtime.update_journal import DELEGATED_BY, UpdateJournal, read_journal, remove_journal, write_journal
 from bot.settings import SECRETS
 from bot.settings.places import DATA_DIR
@@ -190,8 +191,9 @@ class Updater:
         if not self.database.exists():
             return ""
         folder = self.data_dir / BACKUPS
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(folder)
         copy = folder / time.strftime(f"before-update-%Y%m%d-%H%M%S-{commit[:8]}.db")
+        create_private_file(copy)
         with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         fsync_path(copy)
@@ -232,8 +234,8 @@ def _restore_database(journal: UpdateJournal) -> None:
         database.unlink(missing_ok=True)
         return
     partial = database.with_name(f"{database.name}.partial")
+    create_private_file(partial)
     shutil.copyfile(journal.backup, partial)
-    partial.chmod(database.stat().st_mode & 0o777 if database.exists() else 0o600)
     replace_database(database, partial)
 
 

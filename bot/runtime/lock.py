@@ -5,6 +5,7 @@ server. The operating system releases the lock when its holder dies; the content
 update` holds the lock and delegates it to the commands that it starts.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from bot.errors import StartupError
+from bot.runtime.private_files import FILE_MODE, NO_FOLLOW, make_private_folder, restrict_access
 from bot.runtime.update_journal import DELEGATED_BY, read_journal
 
 FILE_NAME = "easel.lock"
@@ -68,12 +70,12 @@ class DataLock:
         self._is_delegated = is_delegated(self._path.parent)
         if self._is_delegated:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        make_private_folder(self._path.parent)
+        handle = _open(self._path)
         if not _try_lock_for(handle, TRY_S):
             os.close(handle)
             raise StartupError(_already_locked(self._path.parent))
-        os.chmod(self._path, 0o600)
+        restrict_access(self._path)
         self._handle = handle
         self.publish_url("")
         if not self._for_update:
@@ -108,6 +110,16 @@ class DataLock:
             self._handle = None
 
 
+def _open(path: Path) -> int:
+    """Raises: StartupError, OSError."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, FILE_MODE)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StartupError(f"{path} is a link, which Easel does not follow: delete it.") from error
+        raise
+
+
 def is_delegated(data_dir: Path) -> bool:
     """Whether the lock is delegated to this process: its holder is named in `DELEGATED_BY` and is its parent."""
     delegator = os.environ.get(DELEGATED_BY, "")
@@ -125,7 +137,7 @@ def read_holder(data_dir: Path) -> LockHolder | None:
     """The current holder; None: the lock is free."""
     path = data_dir / FILE_NAME
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDWR | NO_FOLLOW)
     except OSError:
         return None
     try:

@@ -12,6 +12,7 @@ from tomlkit.items import Table
 
 from bot.errors import ConfigError
 from bot.runtime.durable_files import write_atomically
+from bot.runtime.private_files import FILE_MODE
 
 HEADER = (
     "Your own settings; they override the config.toml next to main.py, which lists all settings with their defaults."
@@ -103,9 +104,9 @@ class Overlay:
         if text == self._before:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        mode = self._path.stat().st_mode & 0o777 if self._path.exists() else 0o644
+        mode = self._path.stat().st_mode & 0o777 if self._path.exists() else FILE_MODE
         if self._before:
-            self._path.with_name(f"{self._path.name}.bak").write_text(self._before, encoding="utf-8")
+            write_atomically(self._path.with_name(f"{self._path.name}.bak"), self._before, mode)
         write_atomically(self._path, text, mode)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
 from bot.errors import ConfigError, StartupError
 from bot.runtime.lock import read_holder
+from bot.runtime.private_files import is_exposed
 from bot.runtime.update_journal import read_journal
 from bot.settings import make_data_dir
 
@@ -44,7 +45,7 @@ def check_data_dir() -> Iterator[Check]:
     else:
         if journal is not None:
             yield Check("data", BAD, "An update was interrupted: `easel update` rolls it back first.")
-    if os.name == "posix" and path.stat().st_mode & 0o077:
+    if is_exposed(path):
         yield Check("data", WARN, f"Other users of this machine can read {path}: run `chmod 700 {path}`.")
 
 

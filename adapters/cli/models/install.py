@@ -15,6 +15,7 @@ from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from bot.chat.texts import format_duration
 from bot.models import ModelSpec
+from bot.runtime.private_files import make_private_folder
 from bot.usecases import UseCases
 from bot.usecases.model_views import addon_body, installation_body, spec_body, terms_body, unload_body
 
@@ -258,7 +259,7 @@ async def _report_smoke_tests(client: ModelClient, loaded: LoadedConfig, status:
 
 
 def _write_image(folder: Path, name: str, data: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     path = folder / f"{name}.png"
     path.write_bytes(data)
     return path
