@@ -2,10 +2,8 @@
 
 import asyncio
 import hashlib
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import structlog
 from telegram import Bot, BotCommand
@@ -28,6 +26,7 @@ from bot.errors import PlatformError, StartupError
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.runtime.lock import DataLock
+from bot.runtime.private_files import runtime_folder
 from bot.usecases import AdapterContext
 
 log = structlog.get_logger()
@@ -106,12 +105,11 @@ class TelegramAdapter:
 
     @asynccontextmanager
     async def _hold_token_lock(self) -> AsyncIterator[None]:
-        """One poller per token on this machine, across data directories; Telegram reports pollers on other machines."""
-        name = hashlib.sha256(self._token.encode()).hexdigest()[:16]
-        lock = DataLock(Path(tempfile.gettempdir()) / f"easel-telegram-{name}")
-        is_announced = False
+        """One poller per token and user, across data directories; Telegram reports all other pollers."""
+        name, is_announced = hashlib.sha256(self._token.encode()).hexdigest()[:16], False
         while True:
             try:
+                lock = DataLock(runtime_folder() / f"telegram-{name}")
                 await asyncio.to_thread(lock.acquire)
                 break
             except StartupError:
@@ -121,7 +119,7 @@ class TelegramAdapter:
                     )
                 is_announced = True
                 await asyncio.sleep(LOCK_RETRY_S)
-            except OSError:  # another user's lock, or a temporary directory without write access
+            except OSError:  # the folder belongs to another user, or cannot be written
                 yield
                 return
         try:

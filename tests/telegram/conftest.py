@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from tests.telegram.telegram_server_state import Message
 
 @pytest.fixture(autouse=True, scope="session")
 def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The lock of a token lies in the temporary directory."""
-    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("locks"))
-    yield
-    tempfile.tempdir = before
+    """The lock of a token lies in the runtime directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("locks")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
