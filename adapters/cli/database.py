@@ -1,5 +1,6 @@
 """`easel db upgrade`, `check`, `backup` and `restore`."""
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -85,4 +86,6 @@ def _new_file_path(destination: str) -> Path:
         raise BadInput(f"{path} already exists: choose another name or move it.")
     if not path.parent.is_dir():
         raise BadInput(f"The folder {path.parent} does not exist: create it first.")
+    if not path.suffix or destination.endswith(("/", os.sep)):
+        raise BadInput(f"There is no folder {path}: create it first, or name a new file, such as {path.name}.db.")
     return path

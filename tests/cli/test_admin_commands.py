@@ -91,9 +91,14 @@ def test_a_backup_overwrites_nothing(open_mode, call, data_dir, folder):
         result = call("db", "backup", "mine")
         nowhere = call("db", "backup", "nowhere/copy.db")
 
-    assert result.code == nowhere.code == 2
+        no_folder = [call("db", "backup", name) for name in ("backups", "backups.d/")]
+
+    assert [one.code for one in (result, nowhere, *no_folder)] == [2] * 4
     assert "already exists" in result.err
     assert "does not exist: create it first" in nowhere.err
+    assert f"There is no folder {folder / 'backups'}: create it first, or name a new file" in no_folder[0].err
+    assert f"There is no folder {folder / 'backups.d'}: create it first" in no_folder[1].err
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith("backups")) == []
     assert (folder / "mine").read_text() == "mine"
 
 
