@@ -1,6 +1,7 @@
 """The catalogue of models: adding models and prompt add-ons, and removing them with their files."""
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -58,7 +59,7 @@ class ModelCatalogue:
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
-        path = await asyncio.to_thread(_existing_path, source)
+        path = await asyncio.to_thread(_readable_path, source)
         if path is not None:
             info = await self.files.identify(path)
             new_name = self._free_name(name or path.stem)
@@ -144,6 +145,11 @@ class ModelCatalogue:
         return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos)])
 
 
-def _existing_path(source: str) -> Path | None:
-    path = Path(source).expanduser()
-    return path.resolve() if path.exists() else None
+def _readable_path(source: str) -> Path | None:
+    """A folder or .safetensors file; None: it is missing, forbidden or another file. The answer must not tell which."""
+    path = os.path.expanduser(source)
+    if os.path.isdir(path):
+        is_readable = os.access(path, os.R_OK | os.X_OK)
+    else:
+        is_readable = path.endswith(".safetensors") and os.path.exists(path) and os.access(path, os.R_OK)
+    return Path(path).resolve() if is_readable else None

@@ -1,5 +1,6 @@
 """The arguments of `models use`, `download`, `cancel`, `add`, `remove` and `unload`."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -94,13 +95,11 @@ def _add_add(models: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from pathlib import Path
-
         from adapters.cli.models import install
 
         loaded = session.load_config(config, data_dir)
-        path = Path(source).expanduser()
-        body = {"source": str(path.absolute()) if path.exists() else source, "name": name, "file": file}
+        path = os.path.expanduser(source)
+        body = {"source": os.path.abspath(path) if os.path.exists(path) else source, "name": name, "file": file}
         return run_until_done(install.add_model(session.composition, loaded, body, as_json=as_json))
 
 

@@ -1,7 +1,10 @@
 """Installing models at run time: terms, download, smoke tests, activation, failures, removal."""
 
 import asyncio
+import errno
+import os
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -460,6 +463,39 @@ async def test_what_cannot_be_added_is_refused_with_the_reason(catalogue, source
     with pytest.raises(ModelRefused) as refused:
         await catalogue.add_model(source, **how)
     assert refused.value.problem == problem
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "parent", "long", "unknown home", "not a model file"])
+async def test_a_path_that_may_not_be_read_is_answered_like_a_missing_one(catalogue, tmp_path, monkeypatch, kind):
+    (tmp_path / "there.safetensors").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "notes.txt").write_text("private")
+    source = {
+        "file": str(tmp_path / "there.safetensors"),
+        "folder": str(tmp_path / "folder"),
+        "parent": str(tmp_path / "folder" / "inside.safetensors"),
+        "long": f"/{'x' * 300}",
+        "unknown home": "~nobody-of-this-name/model",
+        "not a model file": str(tmp_path / "notes.txt"),
+    }[kind]
+    forbid(monkeypatch, (tmp_path / "there.safetensors", tmp_path / "folder"))
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(source)
+    assert (refused.value.model, refused.value.problem, refused.value.detail) == (source[:80], "no_file", "")
+
+
+def forbid(monkeypatch, paths):
+    """What a user without rights sees; the tests may run as root."""
+    stat, access = os.stat, os.access
+
+    def refuse_within(path, *args, **more):
+        if any(one in Path(path).parents for one in paths):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *args, **more)
+
+    monkeypatch.setattr(os, "stat", refuse_within)
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: Path(path) not in paths and access(path, mode, **more))
 
 
 async def test_a_lora_is_kept_and_listed_and_dropped(env, catalogue, tmp_path):
