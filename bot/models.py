@@ -127,6 +127,8 @@ def slots_of(capabilities: Mapping[str, Any]) -> int:
     return rows if isinstance(rows, int) and rows >= 1 else 1
 
 
+MAX_NAME = 200
+"""Characters of a requested name that are looked at."""
 REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -210,10 +212,10 @@ class ModelRegistry:
 
     def require(self, name: str) -> ModelSpec:
         """A model or a preset. Raises: ModelRefused, with the most similar names."""
-        spec = self.find(name[:60].strip().casefold())
+        spec = self.find(name[:MAX_NAME].strip().casefold())
         if spec is None:
             known = [one.name for one in self.all_specs]
-            near = difflib.get_close_matches(name[:60], known, 3, cutoff=0.4) or known
+            near = difflib.get_close_matches(name[:MAX_NAME], known, 3, cutoff=0.4) or known
             raise ModelRefused(name[:60], "unknown", detail=", ".join(near))
         return spec
 
