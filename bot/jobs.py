@@ -71,6 +71,9 @@ class Origin:
     is_admin: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def is_same_chat(self, other: "Origin") -> bool:
+        return (self.platform, self.space_id, self.chat_id) == (other.platform, other.space_id, other.chat_id)
+
 
 @dataclass(frozen=True)
 class Media:
@@ -89,6 +92,7 @@ class StoredImage:
         parameters: generation parameters read from the file, or None.
         is_spoiler: it is hidden until clicked.
         is_adult: it is sexual or could not be checked; it is only shown where the policy allows such images.
+        is_unchecked: it could not be checked, because no classifier was installed.
     """
 
     id: str
@@ -100,6 +104,7 @@ class StoredImage:
     parameters: Mapping[str, Any] | None = None
     is_spoiler: bool = False
     is_adult: bool = False
+    is_unchecked: bool = False
 
 
 BY_BOT = "bot"
@@ -110,12 +115,15 @@ BY_BOT = "bot"
 class ImageRef:
     """An input image of a request; role is init, mask, control or reference.
 
-    `author`: the account on the request's platform that posted it, or `BY_BOT`; empty: the requester.
+    Attributes:
+        author: the account on the request's platform that posted it, or `BY_BOT`; empty: the requester.
+        is_foreign: it was posted in another chat than that of the request.
     """
 
     id: str
     role: str = "init"
     author: str = ""
+    is_foreign: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

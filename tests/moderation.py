@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from bot.safety import Verdict
+
 SOME_WEIGHTS = str(Path(__file__).resolve().parents[1] / "models" / "starter-image")
 """Stands in for an installed classifier: the fake engines check nothing."""
 
@@ -24,8 +26,8 @@ class Unmoderated:
 
     async def rules_for(self, *_: Any) -> None: ...
 
-    async def may_show(self, *_: Any) -> bool:
-        return True
+    async def judge_again(self, *_: Any) -> Verdict:
+        return Verdict.SHOW
 
     def on_model_loaded(self, _described: Any) -> None: ...
 

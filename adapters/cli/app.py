@@ -15,12 +15,10 @@ from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
-from bot.commands import COMMANDS, Command
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.commands import COMMANDS, Answer, Command
 from bot.options import OptionSpec
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-_IMAGE_TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)
 
 
 def run_cli(composition: CompositionRoot, arguments: Sequence[str] | None = None) -> int:
@@ -158,7 +156,7 @@ def _typed_values(spec: OptionSpec, value: str | list[str]) -> list[str]:
 
 
 def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]:
-    makes_images = command_class(values={}, images=()).task in _IMAGE_TASKS
+    makes_images = command_class.answers is Answer.IMAGES
     parameters = []
     if command_class.images_needed:
         main_image = typer.Argument(metavar="IMAGE", help="Image file, or - for stdin", show_default=False)

@@ -17,6 +17,7 @@ from bot.chat.replies import ChatContext, ChatImage, ChatReply
 from bot.errors import TooLarge
 from bot.jobs import Media
 from bot.ports import Person
+from bot.safety import Verdict
 
 
 async def run_command(responder: Responder) -> None:
@@ -89,16 +90,22 @@ async def _fit(responder: Responder, image: ChatImage, limit: int) -> Media | No
 
 
 async def send_original(responder: Responder, person: Person, job_id: str) -> None:
-    """The files as rendered, and a note about those that no message can carry. Raises: JobNotFound, PictureGone."""
+    """The files as rendered, and a note about those that no message can carry.
+
+    Raises: JobNotFound, ImageGone, Blocked.
+    """
     event, chat = responder.event, responder.usecases.chat
+    job = await chat.get_job(job_id)
+    verdict = await responder.usecases.moderation.require_showable(event.origin(), job)
+    is_spoiler = event.spoiler or verdict is Verdict.SPOILER
     pictures = await chat.read_originals(person, job_id)
     limit = max_file_bytes(event.size_limit, len(pictures))
-    lines = [chat_texts.format_original(await chat.get_job(job_id), event.locale)]
+    lines = [chat_texts.format_original(job, event.locale)]
     if any(len(one.data) > limit for one in pictures):
         size = f"{max(len(one.data) for one in pictures) / MIB:.0f}"
         lines.append(chat_texts.format_text(texts.TOO_LARGE_TO_SEND, event.locale, size=size))
     files = [
-        discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=event.spoiler)
+        discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=is_spoiler)
         for index, one in enumerate(pictures, 1)
         if len(one.data) <= limit
     ]

@@ -44,7 +44,7 @@ async def input_images(responder: Responder, person: Person, job: Job | None) ->
     """A job's pictures, shared with the person; without a job, the attached ones, uploaded."""
     if job is None:
         return await responder.context.upload_attachments(person, responder.event.pictures)
-    return await responder.usecases.chat.share_images(person, job.id)
+    return await responder.usecases.chat.share_images(person, job.id, responder.event.origin())
 
 
 async def find_target_job(responder: Responder) -> Job | None:

@@ -187,7 +187,8 @@ class ButtonHandler:
     # ------------------------------------------------------------ originals
 
     async def _send_originals(self, press: ButtonPress, job: Job) -> None:
-        """The files as rendered."""
+        """The files as rendered. Raises: ImageGone, Blocked."""
+        await self._context.usecases.moderation.require_showable(press.origin, job)
         files = []
         for file in await self._chat.read_originals(press.person, job.id):
             fitting, _ = await self._context.usecases.media.fit_bytes(file, MAX_DOCUMENT)

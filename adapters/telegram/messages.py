@@ -104,7 +104,7 @@ class MessageHandler:
         if photos and limit:
             images = await self._context.photo_uploads.upload_photos(request.person, photos[:limit])
         elif limit and (parent := (await self._find_job(request))[0]) is not None:
-            images = await self._context.usecases.chat.share_images(request.person, parent.id)
+            images = await self._context.usecases.chat.share_images(request.person, parent.id, request.origin)
             limit = max(1, kind.album_allowed)
         await self._submit(request, incoming.command, incoming.text, images[:limit], parent)
 

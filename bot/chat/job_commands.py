@@ -11,6 +11,7 @@ from bot.error_texts import explain
 from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound, NotYours
 from bot.i18n import N_
 from bot.jobs import Job, JobState, StoredImage
+from bot.safety import Verdict
 from bot.usecases import Ticket
 
 MAX_PAGES = 50
@@ -96,9 +97,10 @@ async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     """One of the person's own jobs again: by its id, else the one replied to, else the latest."""
     job = await _job_to_show(ctx, options)
     text = texts.format_job(await ctx.usecases.jobs.ticket_for(job), ctx.locale)
-    if not await ctx.usecases.moderation.may_show(ctx.origin, job):
+    verdict = await ctx.usecases.moderation.judge_again(ctx.origin, job)
+    if verdict is Verdict.BLOCK:
         return ChatReply(text=f"{text}\n{explain(Blocked('adult_here'), locale=ctx.locale)}")
-    images = await _read_images(ctx, job)
+    images = await _read_images(ctx, job, is_spoiler=verdict is Verdict.SPOILER)
     if job.result is not None and job.result.media and not images:
         text = f"{text}\n{explain(ImageGone(), locale=ctx.locale)}"
     return ChatReply(text=text, images=images, buttons=offered_buttons(job, ctx.usecases.models), job=job)
@@ -123,17 +125,17 @@ async def _find_own_job(ctx: ChatContext, prefix: Any) -> Job:
     return (await ctx.usecases.jobs.get_ticket(ctx.person, str(prefix).split()[0].casefold())).job
 
 
-async def _read_images(ctx: ChatContext, job: Job) -> tuple[ChatImage, ...]:
+async def _read_images(ctx: ChatContext, job: Job, *, is_spoiler: bool) -> tuple[ChatImage, ...]:
     """The pictures of the job that are still stored."""
     made = job.result.media if job.result else ()
-    read = [await _read_image(ctx, job, picture) for picture in made]
+    read = [await _read_image(ctx, job, picture, is_spoiler=is_spoiler) for picture in made]
     return tuple(image for image in read if image is not None)
 
 
-async def _read_image(ctx: ChatContext, job: Job, picture: StoredImage) -> ChatImage | None:
+async def _read_image(ctx: ChatContext, job: Job, picture: StoredImage, *, is_spoiler: bool) -> ChatImage | None:
     try:
         media = await ctx.usecases.media.read_media(ctx.person, picture.id)
     except MediaNotFound:
         return None
     alt = picture.alt or str(job.options.get("prompt") or "")
-    return ChatImage(media=media, alt=alt, is_spoiler=job.is_spoiler)
+    return ChatImage(media=media, alt=alt, is_spoiler=is_spoiler)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bot.jobs import Job, Media
-from bot.models import ModelSpec
+from bot.models import IMAGE_CLASSIFICATION, ModelSpec
 from bot.ports.queue import Offer
 from bot.ports.safety import SafetyRules
 
@@ -54,6 +54,11 @@ class Task:
     is_exclusive: bool = False
     is_urgent: bool = False
     rules: SafetyRules | None = None
+
+    @property
+    def is_safety_check(self) -> bool:
+        """Only its images are scored: it needs no free slot and loads no model but the classifier."""
+        return self.task == IMAGE_CLASSIFICATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,7 @@ class RenderedImage:
 
     Attributes:
         nsfw: the probability that it is sexual, 0 to 1; None: it was not checked.
-        is_spoiler, is_adult: see `StoredImage`; set when the task's rules are applied.
+        is_spoiler, is_adult, is_unchecked: see `StoredImage`; set when the task's rules are applied.
     """
 
     media: Media
@@ -122,14 +127,21 @@ class RenderedImage:
     nsfw: float | None = None
     is_spoiler: bool = False
     is_adult: bool = False
+    is_unchecked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOutput:
-    """The output of a task. `seconds` is device time used; of shared forward passes, only the task's share."""
+    """The output of a task.
+
+    Attributes:
+        scores: of a safety check (`is_safety_check`), one for each of its images, as `RenderedImage.nsfw`.
+        seconds: device time used; of shared forward passes, only the task's share.
+    """
 
     images: tuple[RenderedImage, ...] = ()
     text: str | None = None
+    scores: tuple[float | None, ...] = ()
     revision: str = ""
     seconds: float = 0.0
     notes: tuple[str, ...] = ()

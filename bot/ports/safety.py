@@ -11,17 +11,19 @@ class SafetyRules:
     Attributes:
         policy: "block", "spoiler" or "allow", as it applies to the channel of the request.
         threshold: an image with this score or a higher one counts as sexual.
-        may_be_unchecked: an admin asked, who may receive images that cannot be checked.
+        may_be_unchecked: images may be shown that no classifier checked, hidden unless the policy allows everything.
+        hides_unchecked: they are hidden even if it does.
     """
 
     policy: str
     threshold: float
     may_be_unchecked: bool = False
+    hides_unchecked: bool = False
 
     @property
     def may_preview(self) -> bool:
         """Previews are not checked, so they are only shown where everything is allowed."""
-        return self.policy == "allow"
+        return self.policy == "allow" and not self.hides_unchecked
 
 
 @dataclass(frozen=True, kw_only=True)

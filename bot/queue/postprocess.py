@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from bot import error_texts
 from bot.commands import Caption
-from bot.errors import EaselError
+from bot.errors import Blocked, EaselError
 from bot.jobs import ImageRef, Job, Media, Result, StoredImage
-from bot.models import IMAGE_TO_TEXT, ModelRegistry, ModelSpec
+from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
 from bot.ports import ImageProcessor, MediaStore, Pool, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import plain_text, prompt_at
+from bot.safety.policy import CLASSIFIER, check_input_score
 
 log = structlog.get_logger()
 
@@ -31,14 +32,36 @@ class Postprocessor:
     models: ModelRegistry
 
     async def resize_image(self, task: Task, locale: str) -> TaskOutput:
-        """Resize without a model. Raises: UnsupportedMedia, EngineError."""
+        """Resize without a model. Raises: UnsupportedMedia, Blocked, and what `Pool.run_task` does."""
         width, height = int(task.options["width"]), int(task.options["height"])
         image = await self.image_processor.resize(task.images[0].media, width, height)
+        if task.rules is not None:
+            *inputs, score = await self._score_images(task, image.media)
+            for input_score in inputs:
+                check_input_score(task.rules, input_score)
+            image = replace(image, nsfw=score)
         translate = error_texts.translator(locale)
         note = translate("Only resized: no model here was to refine it at {width}x{height}.").format(
             width=width, height=height
         )
         return TaskOutput(images=(image,), notes=(note,))
+
+    async def _score_images(self, task: Task, output: Media) -> tuple[float | None, ...]:
+        """The scores of the task's input images, then of its output, from a device's classifier."""
+        check = Task(
+            id=f"{task.id}.check",
+            command=task.command,
+            task=IMAGE_CLASSIFICATION,
+            model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
+            options=task.options,
+            images=(*task.images, TaskImage("output", output)),
+            fairness_key=task.fairness_key,
+        )
+        async with aclosing(self.pool.run_task(check)) as events:
+            async for event in events:
+                if isinstance(event, TaskOutput) and len(event.scores) == len(check.images):
+                    return event.scores
+        raise Blocked("unchecked")
 
     async def alt_texts(
         self, job: Job, output: TaskOutput, *, fairness_key: str = "", may_wait: bool = True
@@ -69,6 +92,7 @@ class Postprocessor:
                     alt=alt,
                     is_spoiler=image.is_spoiler,
                     is_adult=image.is_adult,
+                    is_unchecked=image.is_unchecked,
                 )
             )
         model = self.models.get(job.model)

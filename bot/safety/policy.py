@@ -1,7 +1,7 @@
 """Applies a space's policy to an image's score. An unchecked image is never shown by mistake.
 
-A score is the probability that an image is sexual, 0 to 1; None: it was not checked. Demo models have no rules, as
-their images need no check.
+A score is the probability that an image is sexual, 0 to 1; None: it was not checked. What a demo model makes without an
+input image has no rules, as it needs no check.
 """
 
 import math
@@ -71,10 +71,11 @@ def classifier_spec(settings: SafetySettings) -> ModelSpec:
 def verdict(rules: SafetyRules, score: float | None) -> Verdict:
     """How an image with this score is shown.
 
-    An unchecked image is only shown to admins, and hidden until clicked unless everything is allowed.
+    An unchecked image is only shown where the rules say so, and hidden until clicked unless everything is allowed.
     """
     if score is None and rules.may_be_unchecked:
-        return Verdict.SHOW if rules.policy == Policy.ALLOW else Verdict.SPOILER
+        is_open = rules.policy == Policy.ALLOW and not rules.hides_unchecked
+        return Verdict.SHOW if is_open else Verdict.SPOILER
     if score is None or not 0 <= score <= 1:
         return Verdict.BLOCK
     if score < rules.threshold:
@@ -98,7 +99,7 @@ def _mark_image(image: RenderedImage, rules: SafetyRules) -> RenderedImage:
     if decision is Verdict.BLOCK:
         raise Blocked("nsfw" if _is_number(image.nsfw) else "unchecked")
     is_adult = image.nsfw is None or image.nsfw >= rules.threshold
-    return replace(image, is_spoiler=decision is Verdict.SPOILER, is_adult=is_adult)
+    return replace(image, is_spoiler=decision is Verdict.SPOILER, is_adult=is_adult, is_unchecked=image.nsfw is None)
 
 
 def check_input_score(rules: SafetyRules | None, score: float | None) -> None:

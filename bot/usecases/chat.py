@@ -4,12 +4,13 @@ Anyone who can see a job's message may follow up on it. The new job is theirs an
 become owners of the images it needs without uploading them again. Only the job's owner may cancel or delete it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
+from bot.commands.upscale import is_resize
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry
@@ -171,7 +172,7 @@ class ChatUseCases:
             origin=origin,
             command=command,
             options=options,
-            images=images,
+            images=_seen_from(origin, job, images),
             parent=job.id,
             wants_delivery=True,
             use_defaults=use_defaults,
@@ -203,12 +204,16 @@ class ChatUseCases:
         """Its output images, else its input images."""
         return images_of_job(job)
 
-    async def share_images(self, person: Person, job_id: str) -> tuple[ImageRef, ...]:
-        """The same, with the person made an owner of them. Raises: JobNotFound, ImageGone."""
-        images = images_of_job(await self.store.get_job(job_id, None))
+    async def share_images(self, person: Person, job_id: str, origin: Origin | None = None) -> tuple[ImageRef, ...]:
+        """The same, for a request at `origin`, with the person made an owner of them.
+
+        Raises: JobNotFound, ImageGone.
+        """
+        job = await self.store.get_job(job_id, None)
+        images = images_of_job(job)
         for image in images:
             await _or_image_gone(self.media.share(image.id, person.id))
-        return images
+        return images if origin is None else _seen_from(origin, job, images)
 
     async def read_originals(self, person: Person, job_id: str) -> list[Media]:
         """The output files, for anyone who can see the message. Raises: ImageGone."""
@@ -239,9 +244,16 @@ class ChatUseCases:
 
 
 def images_of_job(job: Job) -> tuple[ImageRef, ...]:
-    if job.result and job.result.media:
-        return tuple(ImageRef(image.id, author=BY_BOT) for image in job.result.media)
-    return images_with_authors(job)
+    """Its output images, else its input images. An image that was only resized remains its author's."""
+    if not (job.result and job.result.media):
+        return images_with_authors(job)
+    author = images_with_authors(job)[0].author if is_resize(job.command, job.options) else BY_BOT
+    return tuple(ImageRef(image.id, author=author) for image in job.result.media)
+
+
+def _seen_from(origin: Origin, job: Job, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+    is_foreign = not origin.is_same_chat(job.origin)
+    return tuple(replace(image, is_foreign=image.is_foreign or is_foreign) for image in images)
 
 
 def images_with_authors(job: Job) -> tuple[ImageRef, ...]:

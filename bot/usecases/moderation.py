@@ -1,21 +1,24 @@
 """Moderation: which requests and images a space allows, and who may change that.
 
-Requests are refused before they are accepted, where possible; images are checked when they are finished. An image that
-cannot be checked is not shown.
+What a command answers with decides: if it is images, they are judged, and so are its input images. Requests are refused
+before they are accepted, where possible; images are checked when they are finished. An image that cannot be checked is
+only shown where `Moderation.rules_for` says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from bot.commands import Command
+from bot.commands import COMMANDS, Answer, Command
 from bot.commands.upscale import is_resize
 from bot.errors import Blocked, InvalidOption
-from bot.jobs import BY_BOT, Job, Origin
-from bot.models import IMAGE_TASKS, ModelSpec
+from bot.jobs import BY_BOT, ImageRef, Job, Origin, StoredImage
+from bot.models import ModelSpec
+from bot.options import MAX_PROMPT
 from bot.ports import ClassifierStatus, ModelCapabilities, People, SafetyRules, SpacePolicyStore, TaskOutput
 from bot.prompts.grammar import plain_text
-from bot.safety import BlockedWords, Policy, SafetySettings, apply_rules
+from bot.runtime.text_worker import TextWorker
+from bot.safety import BlockedWords, Policy, SafetySettings, Verdict, apply_rules
 
 LOCAL_PLATFORMS = frozenset({"web", "cli"})
 """Platforms of the local person, who has a separate policy."""
@@ -39,6 +42,7 @@ class Moderation:
     classifier: ClassifierStatus
     settings: SafetySettings
     words: BlockedWords = field(default_factory=BlockedWords)
+    worker: TextWorker = field(default_factory=TextWorker)
 
     _is_classifier_broken: bool = False
     """The classifier's files are on this machine, but a device could not load them."""
@@ -101,22 +105,33 @@ class Moderation:
         self, origin: Origin, model: ModelSpec, commands: Sequence[tuple[Command, Mapping[str, Any]]]
     ) -> None:
         """`commands`: those of one request, with their options. Raises: Blocked: they are not allowed there."""
+        texts = [text for _, options in commands for text in _prompts_in(options)]
+        is_light = sum(map(len, texts)) <= MAX_PROMPT
+        await self.worker.collect(self._check_texts(texts), owner=origin.account_id, is_light=is_light)
         for command, options in commands:
             await self._check_command(origin, command, model, options)
+
+    def _check_texts(self, texts: Sequence[str]) -> Iterator[None]:
+        """Check each as it is written and without weighting syntax, as the model reads it. Raises: Blocked."""
+        for text in dict.fromkeys(texts):
+            for reading in dict.fromkeys((text, plain_text(text))):
+                if problem := self.words.find_reason(reading):
+                    raise Blocked(problem)
+            yield
 
     async def _check_command(
         self, origin: Origin, command: Command, model: ModelSpec, options: Mapping[str, Any]
     ) -> None:
-        for text in _texts_in(options):
-            if problem := self.words.find_reason(text):
-                raise Blocked(problem)
-        if command.task not in IMAGE_TASKS or is_resize(command.name, options):
+        if command.answers is not Answer.IMAGES:
             return
         is_others = any(image.author not in ("", BY_BOT, origin.account_id) for image in command.images)
         if is_others and not (await self.space_rules(origin.platform, origin.space_id)).edit_others:
             raise Blocked("others")
-        if not (model.demo or origin.is_admin or await self.can_check_images()):
-            raise Blocked("no_classifier", detail=model.name)
+        if _needs_no_check(model, command.images) or await self.can_check_images():
+            return
+        if not (await self._build_rules(origin, command, model, options)).may_be_unchecked:
+            has_model = not (model.demo or is_resize(command.name, options))
+            raise Blocked("no_classifier" if has_model else "no_check", detail=model.name)
 
     async def can_check_images(self) -> bool:
         """Whether images can be checked, as far as is known."""
@@ -126,12 +141,29 @@ class Moderation:
 
     async def rules_for(self, job: Job, model: ModelSpec) -> SafetyRules | None:
         """The rules for the job's task; None: its images need no check."""
-        if model.demo or job.task not in IMAGE_TASKS or is_resize(job.command, job.options):
+        if not _may_answer_images(job.command) or _needs_no_check(model, job.images):
             return None
+        return await self._build_rules(job.origin, job, model, job.options)
+
+    async def _build_rules(
+        self, origin: Origin, request: Job | Command, model: ModelSpec, options: Mapping[str, Any]
+    ) -> SafetyRules:
+        """Without a classifier, images are shown to admins, to the local person by their policy, and behind a spoiler
+        in the chat where the input images were posted; there only if they show no more than these do."""
+        policy, may_be_unchecked, hides_unchecked = await self.policy_for(origin), origin.is_admin, False
+        if await self._is_local_person(origin):
+            may_be_unchecked = policy is not Policy.BLOCK
+        elif not origin.is_admin:
+            is_like_input = not _draws_from_words(request, model, options)
+            is_from_here = _were_posted_at(origin, request.images)
+            may_be_unchecked = hides_unchecked = (
+                is_like_input and is_from_here and not await self.classifier.is_installed()
+            )
         return SafetyRules(
-            policy=(await self.policy_for(job.origin)).value,  # workers accept no enums
+            policy=policy.value,  # workers accept no enums
             threshold=self.settings.threshold,
-            may_be_unchecked=job.origin.is_admin,
+            may_be_unchecked=may_be_unchecked,
+            hides_unchecked=hides_unchecked,
         )
 
     def on_model_loaded(self, described: ModelCapabilities) -> None:
@@ -147,16 +179,53 @@ class Moderation:
 
     # ------------------------------------------------------------ showing results again
 
-    async def may_show(self, origin: Origin, job: Job) -> bool:
-        """Whether the job's images may be shown at `origin`, which may differ from where they were made."""
-        return not job.is_adult or await self.policy_for(origin) is not Policy.BLOCK
+    async def judge_again(self, origin: Origin, job: Job) -> Verdict:
+        """How the job's images are shown at `origin`, which may differ from where they were made."""
+        verdicts = [Verdict.SPOILER if job.is_spoiler else Verdict.SHOW]
+        images = [image for image in job.result.media if image.is_adult] if job.result else []
+        verdicts += [await self._judge_adult(origin, job, image) for image in images]
+        return max(verdicts, key=list(Verdict).index)
+
+    async def require_showable(self, origin: Origin, job: Job) -> Verdict:
+        """The same. Raises: Blocked: they may not be shown there."""
+        verdict = await self.judge_again(origin, job)
+        if verdict is Verdict.BLOCK:
+            raise Blocked("adult_here")
+        return verdict
+
+    async def _judge_adult(self, origin: Origin, job: Job, image: StoredImage) -> Verdict:
+        policy = await self.policy_for(origin)
+        if image.is_unchecked and not await self._is_local_person(origin):
+            return Verdict.SPOILER if origin.is_admin or origin.is_same_chat(job.origin) else Verdict.BLOCK
+        return {Policy.ALLOW: Verdict.SHOW, Policy.SPOILER: Verdict.SPOILER, Policy.BLOCK: Verdict.BLOCK}[policy]
 
 
-def _texts_in(options: Mapping[str, Any]) -> Iterator[str]:
-    """All texts of a request: each image's prompt, also without weighting syntax, as the model reads it."""
-    for prompt in {str(options.get("prompt") or ""), *options.get("prompts", ())}:
-        yield prompt
-        if (words := plain_text(prompt)) != prompt:
-            yield words
-    for name in ("question", "texts"):
+def _may_answer_images(command: str) -> bool:
+    """Also true of a command that no longer exists."""
+    return command not in COMMANDS or COMMANDS[command].answers is Answer.IMAGES
+
+
+def _needs_no_check(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
+    """A demo model alone cannot draw anything sexual; its input images can be."""
+    return model.demo and not images
+
+
+def _draws_from_words(request: Job | Command, model: ModelSpec, options: Mapping[str, Any]) -> bool:
+    """Whether the result can show what its input images do not."""
+    name = request.name if isinstance(request, Command) else request.command
+    if model.demo or is_resize(name, options):
+        return False
+    return any(options.get(words) for words in ("prompt", "negative_prompt"))
+
+
+def _were_posted_at(origin: Origin, images: Sequence[ImageRef]) -> bool:
+    if origin.platform in LOCAL_PLATFORMS:
+        return False
+    return bool(images) and not any(image.is_foreign for image in images)
+
+
+def _prompts_in(options: Mapping[str, Any]) -> Iterator[str]:
+    """All texts of a request: each image's prompt, and what is asked about one."""
+    yield from options.get("prompts", ())
+    for name in ("prompt", "question", "texts"):
         yield str(options.get(name) or "")

@@ -129,7 +129,7 @@ class DevicePool:
         self._changes.notify()
 
     def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
-        unplaced = [task.model.name for task in self._unplaced.values()]
+        unplaced = [task.model.name for task in self._unplaced.values() if not task.is_safety_check]
         if self._is_draining or any(task.is_urgent or task.is_exclusive for task in self._unplaced.values()):
             return []
         reserved = reserved or {}
@@ -204,6 +204,7 @@ class DevicePool:
                     yield TaskOutput(
                         images=tuple(images[index] for index in sorted(images)),
                         text=result.text,
+                        scores=result.scores,
                         revision=result.revision,
                         seconds=handle.used_s,
                         notes=result.notes,

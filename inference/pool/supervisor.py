@@ -100,8 +100,8 @@ class WorkerSupervisor:
 
     def can_run(self, task: Task) -> bool:
         capacity = self._capacity()
-        is_idle = not capacity.tasks.total()
-        return self._is_ready() and capacity.slots_for(task.model) > 0 and (is_idle or not task.is_exclusive)
+        has_slot = capacity.slots_for(task.model) > 0 and not (task.is_exclusive and capacity.tasks.total())
+        return self._is_ready() and (task.is_safety_check or has_slot)
 
     def _is_ready(self) -> bool:
         """A lost child is gone before the state says so: it takes a while until its exit status is known."""
@@ -115,7 +115,7 @@ class WorkerSupervisor:
         return model in self._loaded_models
 
     def _capacity(self) -> DeviceCapacity:
-        tasks = [handle.task for handle in self._running.values()]
+        tasks = [handle.task for handle in self._running.values() if not handle.task.is_safety_check]
         return DeviceCapacity(
             settings=self._settings,
             models={model.name: model for model in (*(task.model for task in tasks), *self._models)},
@@ -141,14 +141,18 @@ class WorkerSupervisor:
         assert self._child is not None
         handle = TaskHandle(task)
         self._running[task.id] = handle
-        for event in self._pending_events:
-            handle.put_event(event)
-        self._pending_events.clear()
-        if task.model.name not in self._loaded_models:
-            handle.put_event(Progress(step=0, steps=_expected_steps(task), note="loading"))
+        if not task.is_safety_check:
+            self._report_start(handle)
         self._child.send(messages.StartTask(task))
         self._on_change()
         return handle
+
+    def _report_start(self, handle: TaskHandle) -> None:
+        for event in self._pending_events:
+            handle.put_event(event)
+        self._pending_events.clear()
+        if handle.task.model.name not in self._loaded_models:
+            handle.put_event(Progress(step=0, steps=_expected_steps(handle.task), note="loading"))
 
     def cancel_task(self, task_id: str, reason: EaselError | None = None) -> None:
         """Stop a task at its next step. With a `reason`, or before it started, its events end immediately."""

@@ -1,7 +1,7 @@
 """Scores the images of a worker's tasks for adult content. Runs in the child; imports no torch itself.
 
-The classifier is loaded with the first model that needs it. A check that fails ends its task; without a classifier,
-images are returned without a score, and the parent decides who may see them.
+The classifier is loaded with the first model that needs it, else with the first task that has rules. A check that fails
+ends its task; without a classifier, images are returned without a score, and the parent decides who may see them.
 """
 
 import io
@@ -42,8 +42,9 @@ class SafetyChecker:
 
     def load_for(self, model: ModelSpec) -> str:
         """Load the classifier if the model needs one. Returns "ready", "missing" or "broken"; "": not needed."""
-        if model.demo or IMAGE_TASKS.isdisjoint(model.tasks):
-            return ""
+        return "" if model.demo or IMAGE_TASKS.isdisjoint(model.tasks) else self._load()
+
+    def _load(self) -> str:
         if self._scorer is not None:
             return "ready"
         if self._classifier is None or not is_installed(self._classifier):
@@ -57,20 +58,24 @@ class SafetyChecker:
 
     def check_inputs(self, task: Task) -> None:
         """Raises: Blocked: an input image is not allowed or could not be checked."""
-        for image in task.images if task.rules else ():
-            check_input_score(task.rules, self._score(task, partial(_open_on_white, image.media.data)))
+        for score in self.score_inputs(task) if task.rules else ():
+            check_input_score(task.rules, score)
+
+    def score_inputs(self, task: Task) -> tuple[float | None, ...]:
+        """One score for each image. Raises: Blocked: a check failed."""
+        return tuple(self._score(partial(_open_on_white, image.media.data)) for image in task.images)
 
     def score_output(self, task: Task, image: RawImage) -> RawImage:
         """The image with its score; one that its own model blanked keeps that score. Raises: Blocked."""
         if task.rules is None:
             return image
-        score = self._score(task, partial(_open_pixels, image))
+        score = self._score(partial(_open_pixels, image))
         scores = [value for value in (image.nsfw, score) if value is not None]
         return replace(image, nsfw=max(scores) if scores else None)
 
-    def _score(self, task: Task, open_image: Callable[[], "Image.Image"]) -> float | None:
+    def _score(self, open_image: Callable[[], "Image.Image"]) -> float | None:
         """None: there is no classifier. Raises: Blocked: the check failed."""
-        if (state := self.load_for(task.model)) == "missing":
+        if (state := self._load()) == "missing":
             return None
         try:
             if state == "broken" or self._scorer is None:

@@ -22,7 +22,7 @@ from bot.models import ModelSpec
 from bot.ports import Measurement, Progress, Task, step_of
 from inference.engine.base import CostSample, Engine, ImageReady, StepDone, TaskDone, TaskFailed, import_object
 from inference.engine.error_mapping import is_out_of_memory, to_task_error
-from inference.ipc import child, messages
+from inference.ipc import child, messages, sandbox
 from inference.safety.checker import SafetyChecker
 from inference.worker.admission import AdmissionQueue
 from inference.worker.model_cache import ModelCache, torch_memory_budget, used_memory_mb
@@ -100,6 +100,8 @@ class WorkerLoop:
 
     def _handle(self, message: Any) -> None:
         match message:
+            case messages.StartTask(task) if task.is_safety_check:
+                self._score_images(task)
             case messages.StartTask(task):
                 self._waiting.append(task)
             case messages.CancelTask(task_id):
@@ -111,6 +113,18 @@ class WorkerLoop:
                 self._models.unload(names, busy=self._models_in_use())
             case messages.LoadModel(model) if not self._waiting:
                 self._models.load_model(model, busy=self._models_in_use())
+
+    def _score_images(self, task: Task) -> None:
+        """Run a safety check: it needs neither an engine nor a slot."""
+        started = time.monotonic()
+        self._pipes.send(messages.TaskStarted(task.id))
+        outcome: messages.TaskResult | messages.PackedError
+        try:
+            outcome = messages.TaskResult(scores=self._checker.score_inputs(task))
+        except Exception as error:
+            outcome = messages.pack_error(to_task_error(error, task))
+        used_s = time.monotonic() - started
+        self._pipes.send(messages.TaskEnded(task_id=task.id, outcome=outcome, used_s=used_s))
 
     def _cancel_task(self, task_id: str) -> None:
         for task in list(self._waiting):
@@ -304,6 +318,8 @@ def main() -> None:
     init = pipes.receive()
     if not isinstance(init, messages.Init):
         os._exit(0)
+    if init.device == "cpu":  # CUDA may start nvidia-modprobe, which is setuid
+        sandbox.forbid_new_privileges()
     inbox: SimpleQueue[Any] = SimpleQueue()
 
     def handle(message: Any) -> None:

@@ -74,9 +74,9 @@ class InProcessImages:
 
 
 @asynccontextmanager
-async def open_easel(data_dir: Path, *, only_submitted: bool) -> AsyncIterator[Application]:
+async def open_easel(data_dir: Path, *, only_submitted: bool, **settings: Any) -> AsyncIterator[Application]:
     """A working application; the data lock is the caller's."""
-    loaded = make_config(data_dir, (*MODELS, FOX), storage=STORAGE)
+    loaded = make_config(data_dir, (*MODELS, FOX), **{"storage": STORAGE, **settings})
     pool = TestPool([spec.name for spec in MODELS])
     async with open_test_application(loaded, pool, InProcessImages(), only_submitted=only_submitted) as application:
         yield application
@@ -110,7 +110,7 @@ class TestComposition(Composition):
     async def open_application(self, loaded: LoadedConfig, only_submitted: bool = True) -> AsyncIterator[UseCases]:
         self._raise_failure("open_application")
         with DataLock(self.data_dir):
-            async with open_easel(self.data_dir, only_submitted=only_submitted) as application:
+            async with open_easel(self.data_dir, only_submitted=only_submitted, **self.settings) as application:
                 yield application.usecases
 
     def probe_devices(self) -> Mapping[str, Any]:

@@ -21,16 +21,18 @@ from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import a_photo, imagine_and_wait
 from tests.discord.test_places import where_bot_is_no_member
 from tests.moderation import SOME_WEIGHTS
+from tests.new_command import registered  # noqa: F401 - a fixture for all of this module
+from tests.web.fake_pool import picture
 
 EDITOR = replace(MODELS[0], name="edit", tasks=(IMAGE_TEXT_TO_IMAGE,))
 
 
 @contextlib.asynccontextmanager
 async def run_app(
-    data_dir: Path, server: Loopback, *, admins: tuple[str, ...] = (), **safety: Any
+    data_dir: Path, server: Loopback, *, admins: tuple[str, ...] = (), models: Any = (*MODELS, EDITOR), **safety: Any
 ) -> AsyncIterator[DiscordApp]:
     settings = SafetySettings(**{"classifier": SOME_WEIGHTS, **safety})
-    async with open_app(data_dir, server, with_models=(*MODELS, EDITOR), safety=settings, admins=admins) as app:
+    async with open_app(data_dir, server, with_models=models, safety=settings, admins=admins) as app:
         app.start()
         await app.wait_until_ready()
         yield app
@@ -154,6 +156,94 @@ async def test_without_a_classifier_strangers_are_refused_and_admins_are_served(
     assert "easel models use paint" in refused
     assert served.attachments[0].is_spoiler
     assert "not checked" in served.content
+
+
+DEMO = (replace(MODELS[0], demo=True), MODELS[1])
+
+
+@contextlib.asynccontextmanager
+async def run_unchecked_app(data_dir: Path, server: Loopback, **settings: Any) -> AsyncIterator[DiscordApp]:
+    """Demo models, and no classifier."""
+    async with run_app(data_dir, server, models=DEMO, classifier="models/none", **settings) as app:
+        app.pool.installed = False
+        yield app
+
+
+@pytest.mark.parametrize(
+    ("command", "size", "options"),
+    [
+        ("imagine", (48, 32), {"prompt": "a fox"}),
+        ("upscale", (48, 32), {}),
+        ("upscale", (100, 100), {}),  # a size that no model takes: it is only resized
+        ("mirror", (48, 32), {}),
+    ],
+)
+@pytest.mark.parametrize("policy", ["block", "allow"])
+async def test_ones_own_picture_comes_back_behind_a_spoiler_where_nothing_checks_it(
+    data_dir: Path, server: Loopback, ann: SimulatedUser, command: str, size: Any, options: Any, policy: str
+) -> None:
+    async with run_unchecked_app(data_dir, server, policy=policy) as app:
+        free = await imagine_and_wait(ann, "a fox")
+        ann.slash(command, image=server.state.file("a.png", picture(3, *size)), **options)
+        made = await ann.finished(2)
+        job = await app.application.usecases.chat.job_of_message("discord", f"{made.channel.id}:{made.id}")
+        again = ann.slash("show", id=job.id)
+        elsewhere = adults(ann).slash("show", id=job.id)
+        original = ann.press(made, "original")
+        await until(lambda: again.messages and again.messages[0].attachments, "the picture")
+        await until(lambda: original.messages, "the original")
+        refused = await private_reply(elsewhere)
+
+    assert not free.attachments[0].is_spoiler
+    for message in (made, again.messages[0], original.messages[0]):
+        assert [one.is_spoiler for one in message.attachments] == [True]
+    assert "not checked" in made.content
+    assert "can't be shown here" in refused
+
+
+async def test_what_began_with_an_unchecked_picture_stays_behind_a_spoiler_and_in_its_chat(
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    async with run_unchecked_app(data_dir, server):
+        ann.slash("imagine", prompt="a fox", image=a_photo(server))
+        made = await ann.finished()
+        bob.press(made, "vary")
+        varied = await bob.finished(2)
+        bob.press(made, "upscale")
+        larger = await bob.finished(3)
+        there = bob.in_channel(server.state.channel())
+        message = server.state.post(there.channel, server.state.bot)
+        refused = await private_reply(there.press_unchecked(message, made.button("vary")))
+
+    assert [one.attachments[0].is_spoiler for one in (made, varied, larger)] == [True, True, True]
+    assert "can't be checked" in refused
+
+
+async def test_a_resized_picture_remains_its_authors(
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    async with run_app(data_dir, server):
+        ann.slash("upscale", image=server.state.file("a.png", picture(3, 100, 100)), prompt="a fox")
+        larger = await ann.finished()
+        refused = [await private_reply(bob.press(larger, action)) for action in ("vary", "upscale")]
+        ann.press(larger, "vary")
+        varied = await ann.finished(2)
+
+    assert all("other people's pictures" in one for one in refused)
+    assert varied.attachments
+
+
+async def test_a_resized_picture_is_judged(data_dir: Path, server: Loopback, ann: SimulatedUser) -> None:
+    async with run_app(data_dir, server, policy="spoiler"):
+        photo = server.state.file("a.png", picture(3, 100, 100))
+        ann.slash("upscale", image=photo, prompt="nudes")
+        refused = await refused_message(ann)
+        there = adults(ann)
+        there.slash("upscale", image=photo, prompt="nude")
+        hidden = await there.finished()
+
+    assert refused.attachments == []
+    assert hidden.attachments[0].is_spoiler
 
 
 async def test_the_applications_owner_is_an_admin(app: DiscordApp, server: Loopback, ann: SimulatedUser) -> None:

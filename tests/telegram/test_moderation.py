@@ -1,13 +1,31 @@
 """What is shown where on Telegram, whose pictures may be edited, and who is an admin."""
 
+from dataclasses import replace
+
 import pytest
+import pytest_asyncio
 
 from bot.safety import SafetySettings
-from tests.telegram.easel_fixture import build_app, has_button, text_of
+from tests.new_command import registered  # noqa: F401 - a fixture for all of this module
+from tests.telegram.easel_fixture import MODELS, SCALE, build_app, has_button, text_of
+from tests.telegram.server import run_bot_server
 from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FOX = picture(3, 48, 32)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unchecked(tmp_path_factory):
+    """An app without a classifier."""
+    safety = SafetySettings(classifier="models/none")
+    async with (
+        run_bot_server(scale=SCALE) as server,
+        build_app(tmp_path_factory.mktemp("unchecked"), server, safety=safety) as app,
+    ):
+        app.pool.installed = False
+        await app.open()
+        yield app
 
 
 async def choose(app, chat, **chosen):
@@ -86,6 +104,67 @@ async def test_blocked_words_and_a_missing_classifier(tmp_path, server):
     assert "occoli" not in text_of(blocked)
     assert served["has_media_spoiler"] is True
     assert "not checked" in text_of(served)
+
+
+@pytest.mark.parametrize(
+    ("caption", "size", "is_demo"),
+    [
+        ("/imagine a fox", (48, 32), True),
+        ("/edit a fox", (48, 32), True),
+        ("/upscale", (48, 32), True),
+        ("/upscale", (200, 200), False),  # a size that no model takes: it is only resized
+        ("/upscale --method resize", (48, 32), False),
+        ("/mirror", (48, 32), False),
+    ],
+)
+async def test_ones_own_picture_comes_back_behind_a_spoiler_where_nothing_checks_it(unchecked, caption, size, is_demo):
+    app, ann, group = unchecked, unchecked.state.person("Ann"), unchecked.state.group()
+    chat = app.state.private(ann)
+    app.application.usecases.models.add_model(replace(MODELS[0], demo=is_demo))
+    await choose(app, group, policy="allow")
+    app.state.send_photo(group, ann, picture(3, *size), caption=caption)
+    made = await app.finished_picture(group)
+    app.state.send_message(group, ann, f"/show {(await job_of(app, made)).id[:8]}")
+    again = await app.finished_picture(group, 2)
+    app.state.send_message(chat, ann, f"/show {(await job_of(app, made)).id[:8]}")
+    elsewhere = await app.message_with(chat, "can't be shown here")
+
+    assert [one["has_media_spoiler"] for one in (made, again)] == [True, True]
+    assert "not checked" in text_of(made)
+    assert "photo" not in elsewhere
+
+
+async def test_what_a_real_model_draws_is_refused_where_nothing_checks_it(unchecked):
+    ann = unchecked.state.person("Ann")
+    chat = unchecked.state.private(ann)
+    unchecked.application.usecases.models.add_model(MODELS[0])
+    unchecked.state.send_photo(chat, ann, FOX, caption="/imagine a fox --strength 1")
+
+    assert "ask an admin" in text_of(await unchecked.message_with(chat, "isn't installed"))
+
+
+async def test_a_resized_picture_is_judged_and_remains_its_authors(app, group, ann, bob):
+    await choose(app, group, policy="block")
+    app.state.send_photo(group, ann, picture(3, 48, 32), caption="/upscale nudes --method resize")
+    refused = await app.message_with(group, "can't work with this picture")
+    app.state.send_photo(group, ann, picture(3, 48, 32), caption="/upscale a fox --method resize")
+    larger = await app.finished_picture(group, 2)
+    told = await app.callback_answer(app.state.press(larger, app.state.button(larger, "vary"), bob))
+    app.state.send_message(group, bob, "/upscale --method resize", reply_to=larger)
+
+    assert "photo" not in refused
+    assert "other people's pictures" in told["text"]
+    assert await app.message_with(group, "other people's pictures", 3)
+
+
+async def test_an_original_is_not_sent_where_its_picture_may_no_longer_be_shown(app, chat, ann):
+    await choose(app, chat, policy="allow")
+    made = await app.imagine_and_wait(chat, ann, "a nude statue")
+    await choose(app, chat, policy="block")
+    told = await app.callback_answer(app.state.press(made, app.state.button(made, "original"), ann))
+
+    assert "can't be shown here" in told["text"]
+    assert len(app.state.bot_messages(chat)) == 1
 
 
 # ---------------------------------------------------------------- whose picture it is

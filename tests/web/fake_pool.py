@@ -2,7 +2,7 @@
 
 Words in the prompt or question control it: `slow` waits at its second step for `go_on`, `fail` raises. With safety
 rules, pictures are scored: `nude` ones 0.9, `unseen` ones not at all, `nan` fails the check, and the input picture of
-`nudes` scores 0.9.
+`nudes` scores 0.9. `installed` is the classifier's state: if it is False, nothing has a score.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ class TestPool:
         self._has_no_preview: set[str] = set()
         self.go_on = asyncio.Event()
         self.state = "ready"
+        self.installed = True
 
     def list_offers(self, reserved: Mapping[str, Sequence[str]] | None = None) -> list[Offer]:
         free = self._slots - len(self._running) - len((reserved or {}).get("cpu", ()))
@@ -58,12 +59,15 @@ class TestPool:
 
     async def run_task(self, task: Task) -> AsyncGenerator[Progress | ModelCapabilities | TaskOutput, None]:
         words = str(task.options.get("prompt") or task.options.get("question") or "").split()
+        if task.is_safety_check:
+            yield TaskOutput(scores=(*[self._input_score(words)] * (len(task.images) - 1), self._score(words)))
+            return
         self._running[task.id] = False
         self.watched.setdefault(task.id, task.wants_previews)
         self._has_no_preview |= {task.id} if task.rules and not task.rules.may_preview else set()
         try:
             if task.images:
-                check_input_score(task.rules, 0.9 if "nudes" in words else 0.0)
+                check_input_score(task.rules, self._input_score(words))
             steps = int(task.options.get("steps") or 3)
             for step in range(1, steps + 1):
                 await self._step(task.id)
@@ -91,10 +95,16 @@ class TestPool:
     def _apply_rules(self, done: TaskOutput, task: Task, words: list[str]) -> TaskOutput:
         if task.rules is None:
             return done
+        score = self._score(words)
+        return replace(done, images=tuple(replace(image, nsfw=score) for image in done.images))
+
+    def _input_score(self, words: list[str]) -> float | None:
+        return None if not self.installed else 0.9 if "nudes" in words else 0.0
+
+    def _score(self, words: list[str]) -> float | None:
         if "nan" in words:
             raise Blocked("unchecked")
-        score = None if "unseen" in words else 0.9 if "nude" in words else 0.1
-        return replace(done, images=tuple(replace(image, nsfw=score) for image in done.images))
+        return None if "unseen" in words or not self.installed else 0.9 if "nude" in words else 0.1
 
     def _finish(self, task: Task) -> TaskOutput:
         if task.command == "describe":
@@ -107,7 +117,7 @@ class TestPool:
             return TaskOutput(text=f"It is {task.options.get('question', 'a picture')}", revision="test", seconds=0.5)
         width, height, seed = (int(task.options[name]) for name in ("width", "height", "seed"))
         files = [picture(seed + index, width, height) for index in range(int(task.options["count"]))]
-        parameters = f"{task.options['prompt']}\nSeed: {seed}"
+        parameters = f"{task.options.get('prompt', '')}\nSeed: {seed}"
         pictures = tuple(
             RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
             for data in files

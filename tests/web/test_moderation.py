@@ -1,6 +1,7 @@
 """Refused prompts, deleted results and hidden images on the page and over REST."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from bot.jobs import Origin
 from bot.ports import ModelCapabilities
 from bot.safety import Policy
 from tests.moderation import FakeClassifierAvailability
+from tests.new_command import registered  # noqa: F401 - a fixture for all of this module
 from tests.web.api_client import ask, imagine, make, problem, upload
 from tests.web.conftest import open_client, open_easel
 from tests.web.fake_pool import picture
@@ -25,9 +27,9 @@ async def serving(tmp_path, **safety):
 
 
 @contextlib.asynccontextmanager
-async def open_caller(easel, *, is_admin=False):
+async def open_caller(easel, *, name="Ada", is_admin=False):
     """A client with its own API key."""
-    _, key = await easel.usecases.people.create_key("Ada", is_admin=is_admin)
+    _, key = await easel.usecases.people.create_key(name, is_admin=is_admin)
     async with open_client(easel) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         yield client
@@ -122,6 +124,94 @@ async def test_a_sexual_input_picture_is_refused(server, a_picture):
 
     assert (job["state"], job["error"]["code"]) == ("failed", "blocked")
     assert "can't work with this picture" in job["error"]["message"]
+
+
+def from_photo(photo, command="upscale", **options):
+    return {"command": command, "options": options, "images": [photo["id"]]}
+
+
+RESIZED = {"method": "resize"}
+FROM_PHOTO = [("imagine", {"prompt": "{}"}), ("upscale", {**RESIZED, "prompt": "{}"}), ("mirror", {"look": "{}"})]
+"""A request from a photo, and where the words for the fake engine are."""
+
+
+def with_words(options, words):
+    return {name: value.format(words) for name, value in options.items()}
+
+
+@pytest.mark.parametrize(("command", "options"), FROM_PHOTO)
+@pytest.mark.parametrize("words", ["nude", "nudes", "nan"])
+async def test_what_is_made_from_an_uploaded_picture_is_judged_whatever_makes_it(
+    server, a_picture, command, options, words
+):
+    async with open_caller(server) as client:
+        photo = await upload(client, a_picture)
+        job = await make(client, from_photo(photo, command, **with_words(options, words)))
+        quota = (await client.get("/api/v1/quota")).json()
+        own = await client.get(f"/api/v1/media/{photo['id']}")
+
+    assert (job["state"], job["result"], job["error"]["code"]) == ("failed", None, "blocked")
+    assert (quota["used"], quota["reserved"]) == (0, 0)
+    assert await count_stored(server) == 1  # the upload, which is its owner's
+    assert own.status_code == 200
+
+
+@pytest.mark.parametrize(("command", "options"), FROM_PHOTO)
+async def test_an_adult_picture_is_hidden_where_the_policy_says_so_whatever_makes_it(
+    server, a_picture, command, options
+):
+    await server.usecases.moderation.set_policy(is_admin=True, platform="web", space_id="web", policy="spoiler")
+    async with open_caller(server) as client:
+        photo = await upload(client, a_picture)
+        words = ("nude", "a fox")
+        jobs = [await make(client, from_photo(photo, command, **with_words(options, word))) for word in words]
+
+    assert [job["result"]["media"][0]["spoiler"] for job in jobs] == [True, False]
+
+
+@pytest.mark.parametrize(("command", "options"), FROM_PHOTO)
+async def test_without_a_classifier_a_picture_is_refused_to_other_people_on_the_page(
+    server, a_picture, command, options
+):
+    server.usecases.moderation.classifier = FakeClassifierAvailability(is_installed=False)
+    server.pool.installed = False
+    body = with_words(options, "a fox")
+    async with open_caller(server) as client:
+        photo = await upload(client, a_picture)
+        refused = problem(await client.post(JOBS, json=from_photo(photo, command, **body)), 403, "blocked")
+    async with open_caller(server, is_admin=True) as client:
+        photo = await upload(client, a_picture)
+        shown = await make(client, from_photo(photo, command, **body))
+
+    assert "isn't installed" in refused["detail"]
+    assert shown["result"]["media"][0]["spoiler"] is True
+
+
+@pytest.mark.parametrize(("policy", "spoiler"), [("spoiler", True), ("allow", False)])
+async def test_without_a_classifier_the_owners_policy_decides_on_their_page(client, server, a_picture, policy, spoiler):
+    moderation = server.usecases.moderation
+    moderation.classifier = FakeClassifierAvailability(is_installed=False)
+    moderation.settings = replace(moderation.settings, local_policy=policy)
+    server.pool.installed = False
+    photo = await upload(client, a_picture)
+    job = await make(client, from_photo(photo, **RESIZED))
+    moderation.settings = replace(moderation.settings, local_policy="block")
+    refused = await client.post(JOBS, json=from_photo(photo, **RESIZED))
+
+    assert job["result"]["media"][0]["spoiler"] is spoiler
+    assert any("was not checked" in note for note in job["result"]["notes"])
+    problem(refused, 403, "blocked")
+
+
+async def test_a_picture_that_somebody_else_uploaded_is_not_found(server, a_picture):
+    async with open_caller(server) as client:
+        photo = await upload(client, a_picture)
+    async with open_caller(server, name="Bea") as client:
+        answers = [await client.post(JOBS, json=from_photo(photo, *request)) for request in (("upscale",), ("mirror",))]
+        answers.append(await client.get(f"/api/v1/media/{photo['id']}"))
+
+    for answer in answers:
+        problem(answer, 404, "not_found")
 
 
 async def test_no_preview_is_shown_where_pictures_may_be_blocked(server):

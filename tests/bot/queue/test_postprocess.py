@@ -2,15 +2,18 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from bot import error_texts
 from bot.errors import EngineError, StorageFull
 from bot.jobs import ImageRef, JobState, Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
-from bot.ports import Progress
+from bot.ports import Progress, SafetyRules, TaskOutput
 from bot.queue import postprocess
 from bot.queue.postprocess import Postprocessor
+from bot.safety import apply_rules
 from tests.bot.queue.test_dispatcher import Harness
 from tests.fakes import (
     FakeImageProcessor,
@@ -22,6 +25,7 @@ from tests.fakes import (
     make_origin,
     media_id,
 )
+from tests.moderation import Unmoderated
 
 PAINTER = make_model(name="fox-diffusion", tasks=(TEXT_TO_IMAGE,))
 SEER = make_model(name="seer", tasks=(IMAGE_TO_TEXT,))
@@ -158,3 +162,57 @@ async def test_resizing_needs_no_device_and_says_what_it_was():
     assert [picture.id for picture in ended.result.media] == [media_id(b"photo, larger")]
     assert ended.result.notes == ("Only resized: no model here was to refine it at 16x16.",)
     assert ended.result.seed is None
+
+
+BLOCK_RULES = SafetyRules(policy="block", threshold=0.5)
+SPOILER_RULES = SafetyRules(policy="spoiler", threshold=0.5)
+
+
+class Moderated(Unmoderated):
+    def __init__(self, rules):
+        self.rules = rules
+
+    async def rules_for(self, *_):
+        return self.rules
+
+    def apply_rules(self, done, rules):
+        return apply_rules(done, rules)
+
+
+async def resize_judged(rules, *answers):
+    """A resize of a photo, whose check answers this; the harness and the job as it ended."""
+    harness = Harness(moderation=Moderated(rules))
+    photo = await harness.media.add_upload("ann", Media(b"photo", "image/png"), width=8, height=8, parameters=None)
+    options = {"prompt": "", "scale": 2, "method": "resize", "width": 16, "height": 16, "count": 1}
+    job = make_job(command="upscale", options=options, images=(ImageRef(photo.id),))
+    harness.pool.scripts[f"{job.id}.check"] = [list(answers)]
+    (ended,) = await harness.work_off(job)
+    return harness, ended
+
+
+async def test_a_resized_image_is_judged_with_the_one_that_it_was_made_from():
+    harness, ended = await resize_judged(SPOILER_RULES, Progress(step=0, steps=1), TaskOutput(scores=(0.9, 0.8)))
+    [check] = harness.pool.called("run_task")
+    [image] = ended.result.media
+
+    assert [image.media.data for image in check.task.images] == [b"photo", b"photo, larger"]
+    assert check.task.is_safety_check
+    assert (image.is_spoiler, image.is_adult, image.is_unchecked) == (True, True, False)
+
+
+@pytest.mark.parametrize("scores", [(0.9, 0.1), (0.1, 0.9), (None, None), (0.1,), ()])
+async def test_a_resized_image_that_is_sexual_or_without_a_score_is_discarded(scores):
+    harness, ended = await resize_judged(BLOCK_RULES, TaskOutput(scores=scores))
+
+    assert (ended.state, ended.error.code, ended.result) == (JobState.FAILED, "blocked", None)
+    assert harness.store.captures == []
+    assert media_id(b"photo, larger") not in harness.media.files
+
+
+async def test_an_unchecked_resized_image_says_so_where_it_may_be_shown():
+    rules = replace(BLOCK_RULES, may_be_unchecked=True)
+    _, ended = await resize_judged(rules, TaskOutput(scores=(None, None)))
+    [image] = ended.result.media
+
+    assert (image.is_spoiler, image.is_adult, image.is_unchecked) == (True, True, True)
+    assert ended.result.notes[1:] == (error_texts.UNCHECKED,)

@@ -1,6 +1,7 @@
 """From an image's score and its space's policy to how it is shown."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,15 @@ def test_a_failed_check_also_blocks_admins(score, policy):
 @pytest.mark.parametrize(("policy", "expected"), [("block", SPOILER), ("spoiler", SPOILER), ("allow", SHOW)])
 def test_an_admin_sees_unchecked_images(policy, expected):
     assert verdict(rules(policy, admin=True), None) is expected
+
+
+@pytest.mark.parametrize("policy", ["block", "spoiler", "allow"])
+def test_an_unchecked_image_is_hidden_where_the_rules_say_so_and_has_no_preview(policy):
+    hiding = replace(rules(policy, admin=True), hides_unchecked=True)
+    [made] = apply_rules(done_with(None), hiding).images
+
+    assert (verdict(hiding, None), hiding.may_preview) == (SPOILER, False)
+    assert (made.is_spoiler, made.is_adult, made.is_unchecked) == (True, True, True)
 
 
 def test_a_result_is_marked_picture_by_picture():

@@ -1,14 +1,18 @@
 """A child checks the images of every engine; torch-free functions are used as classifiers. Each has one pool."""
 
+import asyncio
+import io
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 from structlog.testing import capture_logs
 
 from bot.errors import Blocked
+from bot.jobs import Media
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
-from bot.ports import ModelCapabilities, Progress, SafetyRules
+from bot.ports import ModelCapabilities, Progress, SafetyRules, TaskImage
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, wait_until
 from tests.moderation import SOME_WEIGHTS
 
@@ -77,6 +81,47 @@ async def test_a_failing_classifier_is_a_warning_in_the_parents_log(pool_with, c
 
     entries = [entry for entry in logs if entry["event"] == event]
     assert {(entry["log_level"], entry["action"], entry["child"]) for entry in entries} == {("warning", action, "cpu")}
+
+
+def with_photo(**overrides):
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "gray").save(out, "PNG")
+    photo = TaskImage("init", Media(out.getvalue(), "image/png"))
+    return make_task(**{"id": "photo", "rules": BLOCK, "images": (photo,), **overrides})
+
+
+@pytest.mark.parametrize(("classifier", "refusal"), [("adult", "picture"), ("failing", "unchecked"), ("", "unchecked")])
+@pytest.mark.parametrize("model", [{"demo": True}, {"tasks": ("image-to-text",)}])
+async def test_the_rules_of_a_task_and_not_its_model_decide_what_is_checked(pool_with, model, classifier, refusal):
+    with pytest.raises(Blocked) as refused:
+        await finish(await pool_with(classifier), with_photo(model=make_model("other", **model)))
+
+    assert refused.value.reason == refusal
+
+
+async def test_a_demo_models_images_have_a_score_where_they_have_rules(pool_with):
+    output = await finish(await pool_with("harmless"), with_photo(model=make_model("demo", demo=True)))
+
+    assert [image.nsfw for image in output.images] == [0.1]
+
+
+@pytest.mark.parametrize(("classifier", "expected"), [("adult", 0.9), ("", None)])
+async def test_a_safety_check_needs_no_slot(pool_with, classifier, expected, tmp_path):
+    pool, gate = await pool_with(classifier), tmp_path / "go"
+    working = asyncio.create_task(finish(pool, make_task(f"wait-for={gate} steps=1", id="working")))
+    await wait_until(lambda: not pool.list_offers())
+    check = asyncio.create_task(finish(pool, with_photo(task=IMAGE_CLASSIFICATION, model=CLASSIFIER)))
+    gate.touch()
+
+    assert (await check).scores == (expected,)
+    assert (await working).images
+    assert pool.device_statuses()[0].loaded.count(CLASSIFIER.name) == 0
+
+
+@pytest.mark.parametrize("classifier", ["failing", "broken", "not_a_number"])
+async def test_a_safety_check_that_fails_gives_no_score(pool_with, classifier):
+    with pytest.raises(Blocked):
+        await finish(await pool_with(classifier), with_photo(task=IMAGE_CLASSIFICATION, model=CLASSIFIER))
 
 
 async def test_previews_are_withheld_unless_everything_may_be_shown(pool_with):
