@@ -77,7 +77,7 @@ def check_bytes(option: str, text: str, maximum: float) -> None:
 
 def find_nearest(name: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
     """The known names that are most similar to `name`."""
-    return difflib.get_close_matches(name[:_MAX_NAME], itertools.islice(known, _MAX_COMPARED), count, cutoff)  # type: ignore[type-var]
+    return difflib.get_close_matches(name[:_MAX_NAME], itertools.islice(known, _MAX_COMPARED), count, cutoff)
 
 
 def limit_marks(text: str) -> str:

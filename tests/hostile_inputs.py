@@ -33,8 +33,8 @@ def _hidden_marks(chance: random.Random, size: int) -> str:
 
 
 def _nested_braces(chance: random.Random, size: int) -> str:
-    opening, closing = chance.choice(["{}", "()", "[]", "(]", "<>"])
-    return opening * (size // 2) + closing * size
+    pair = chance.choice(["{}", "()", "[]", "(]", "<>"])
+    return pair[0] * (size // 2) + pair[1] * size
 
 
 def _open_choices(chance: random.Random, size: int) -> str:

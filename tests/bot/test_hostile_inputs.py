@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from bot.chat.arguments import check_arguments, parse_arguments
 from bot.chat.buttons import parse_button
 from bot.chat.commands import CHAT_COMMANDS, find_chat_command
 from bot.chat.question_detector import is_question
-from bot.commands import COMMANDS, find_command
+from bot.chat.replies import ChatCommand
+from bot.commands import COMMANDS, Command, Imagine, find_command
 from bot.error_texts import explain
 from bot.errors import UserError
 from bot.jobs import ImageRef
@@ -32,6 +34,7 @@ COUNT = 1000
 SLOWEST_S = 0.25
 """Processor time of one input at one entry point; before the limits, the slowest took seconds."""
 IMAGE = ImageRef("0" * 64)
+IMAGINE_OPTIONS = ("style", "sampler", "size", "seed", "guidance_scale", "negative_prompt")
 MODEL = make_model()
 
 
@@ -52,20 +55,34 @@ def read_body(text: str) -> None:
         bodies.validate(content, kind)
 
 
+def read_value(command: type[Command], option: str, text: str) -> None:
+    command.from_options({"prompt": "x", option: text} if option in IMAGINE_OPTIONS else {option: text}, [IMAGE])
+
+
+def read_line(command: type[Command], text: str) -> None:
+    command.from_text(text, [IMAGE])
+
+
+def read_chat_line(command: ChatCommand, text: str) -> None:
+    check_arguments(command.options, parse_arguments(command.options, text))
+
+
+def read_argument(command: ChatCommand, option: str, text: str) -> None:
+    check_arguments(command.options, {option: text})
+
+
 def entry_points(resolver: PromptResolver) -> Iterator[tuple[str, Callable[[str], Any]]]:
     words = BlockedWords(["blocked", "two words"])
     for name, command in COMMANDS.items():
-        main = next(spec.name for spec in command.specs)
-        yield f"{name}, a value", lambda text, c=command, m=main: c.from_options({m: text}, [IMAGE])
-        yield f"{name}, a line", lambda text, c=command: c.from_text(text, [IMAGE])
-    imagine = COMMANDS["imagine"]
-    yield "imagine, a name", lambda text: imagine.from_options({"prompt": "x", text: 1})
-    for option in ("style", "sampler", "size", "seed", "guidance_scale", "negative_prompt"):
-        yield f"imagine, {option}", lambda text, o=option: imagine.from_options({"prompt": "x", o: text})
+        yield f"{name}, a value", partial(read_value, command, command.specs[0].name)
+        yield f"{name}, a line", partial(read_line, command)
+    yield "imagine, a name", lambda text: Imagine.from_options({"prompt": "x", text: 1})
+    for option in IMAGINE_OPTIONS:
+        yield f"imagine, {option}", partial(read_value, Imagine, option)
     for name, chat in CHAT_COMMANDS.items():
-        yield f"/{name}", lambda text, c=chat: check_arguments(c.options, parse_arguments(c.options, text))
-        for option in chat.options:
-            yield f"/{name} {option.name}", lambda text, c=chat, o=option: check_arguments(c.options, {o.name: text})
+        yield f"/{name}", partial(read_chat_line, chat)
+        for argument in chat.options:
+            yield f"/{name} {argument.name}", partial(read_argument, chat, argument.name)
     yield "an argument's name", lambda text: check_arguments(CHAT_COMMANDS["history"].options, {text: "x"})
     yield "a command's name", find_command
     yield "a chat command's name", find_chat_command

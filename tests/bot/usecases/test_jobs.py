@@ -899,9 +899,12 @@ async def test_many_texts_are_judged_off_the_event_loop_and_one_at_once(harness)
 async def test_sixty_quotes_full_of_wildcards_list_the_folder_once_and_delay_nobody(harness, tmp_path, monkeypatch):
     (tmp_path / "animal.txt").write_text("fox\ncat\nowl\n")
     listed = []
-    monkeypatch.setattr(
-        WildcardFolder, "_list_files", lambda folder: listed.append(1) or {"animal": tmp_path / "animal.txt"}
-    )
+
+    def list_files(_folder):
+        listed.append(1)
+        return {"animal": tmp_path / "animal.txt"}
+
+    monkeypatch.setattr(WildcardFolder, "_list_files", list_files)
     harness.wording = PromptResolver(wildcards=WildcardFolder(tmp_path))
     harness.jobs = harness.build()
     heavy = make_request("{a|b} " + "__animal__ " * 39, options={"prompt": "{a|b} " + "__animal__ " * 39, "count": 4})
