@@ -1,9 +1,8 @@
 """Reads request bodies up to a size limit, and names the field that is invalid."""
 
-import difflib
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -13,10 +12,17 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from adapters.web.problems import RequestRefused
 from bot.errors import InvalidOption, TooLarge
+from bot.options import find_nearest
 
 MAX_JSON = 256 * 1024
 MULTIPART_EXTRA = 64 * 1024
 """Boundaries, headers and small fields around a file."""
+MAX_VALUES = 2000
+"""Of a JSON body, at all depths."""
+MAX_DEPTH = 8
+"""Objects and lists within one another."""
+MAX_TEXT = 4096
+"""Characters of a text, outside of `options`, which have limits of their own."""
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -35,6 +41,12 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
         raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
     if not isinstance(content, dict):
         raise InvalidOption("body", "body", allowed="it must be a JSON object")
+    check_shape(content)
+    return validate_body(content, kind)
+
+
+def validate_body(content: Any, kind: type[Body]) -> Body:
+    """Raises: InvalidOption, with the name of the first field that is invalid."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -50,13 +62,36 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
+def check_shape(content: dict[str, Any]) -> None:
+    """Refuse a body with too many values, too long ones, or nested too deeply. Raises: InvalidOption."""
+    inside: list[tuple[str, Any]] = list(content.items())
+    count = 0
+    for _ in range(MAX_DEPTH):
+        count += len(inside)
+        if count > MAX_VALUES:
+            raise InvalidOption("body", "body", allowed=f"it may have at most {MAX_VALUES} values")
+        for field, value in inside:
+            if isinstance(value, str) and len(value) > MAX_TEXT and field != "options":
+                raise InvalidOption(field[:40], "long", value=len(value), allowed=str(MAX_TEXT))
+        inside = [(field, inner) for field, value in inside for inner in _values_in(value)]
+        if not inside:
+            return
+    raise InvalidOption("body", "body", allowed=f"it may be nested at most {MAX_DEPTH} levels deep")
+
+
+def _values_in(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def _to_invalid_option(error: ValidationError, kind: type[BaseModel]) -> InvalidOption:
     """pydantic's first error as an InvalidOption."""
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(str(part) for part in first["loc"] if part not in ("str", "ImageBody"))[:80]
     if first["type"] == "extra_forbidden":
         known = list(kind.model_fields) if len(first["loc"]) == 1 else ["id", "role"]
-        near = difflib.get_close_matches(name, known, 1)
+        near = find_nearest(name, known)
         return InvalidOption(name, "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
     if first["type"] == "missing":
         return InvalidOption(name, "missing")

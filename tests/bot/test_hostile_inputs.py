@@ -52,7 +52,7 @@ def read_body(text: str) -> None:
     content = json.loads(text)
     bodies.check_shape(content if isinstance(content, dict) else {"options": content})
     for kind in (JobBody, NewKeyBody, AddModelBody):
-        bodies.validate(content, kind)
+        bodies.validate_body(content, kind)
 
 
 def read_value(command: type[Command], option: str, text: str) -> None:

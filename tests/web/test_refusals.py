@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 
 import pytest
 import structlog
@@ -242,3 +243,54 @@ async def test_a_client_that_disconnects_within_a_body_does_no_harm(client, serv
     await writer.wait_closed()
 
     assert (await make(client, IMAGINE))["state"] == "delivered"
+
+
+# ---------------------------------------------------------------- limits before work
+
+MARKS = "\u0315" * 10_000 + "\u0323" * 10_000
+"""40 KB that normalizing sorts."""
+
+
+@pytest.mark.parametrize("path", ["/api/v1/jobs", "/api/v1/quotes"])
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (imagine(MARKS), "prompt"),
+        (imagine("a fox", negative_prompt=MARKS), "negative_prompt"),
+        (imagine("a fox", style=MARKS), "style"),
+        (imagine("a fox", **{MARKS: 1}), None),
+        ({"command": MARKS, "options": {}}, "command"),
+        ({"command": "imagine", "options": {}, MARKS: 1}, None),
+        ({"command": "imagine", "options": {}, "quote": MARKS}, "quote"),
+        ({"command": "imagine", "options": {}, "parent": MARKS}, "parent"),
+        ({"command": "imagine", "options": {}, "images": [MARKS]}, "images"),
+        ({"command": "imagine", "options": {}, "images": ["0" * 64] * 33}, "images"),
+    ],
+)
+async def test_every_text_of_a_body_is_bounded_before_it_is_read(client, path, body, named):
+    content = json.dumps(body, ensure_ascii=False).encode()
+    began = time.process_time()
+    answer = await client.post(path, content=content, headers=JSON)
+
+    refusal = problem(answer, 422, "invalid_option")
+    assert named is None or refusal["option"] == named
+    assert len(answer.content) < 2000
+    assert time.process_time() - began < 0.4  # 0.7 s and more, without a limit
+
+
+@pytest.mark.parametrize("images", [[1] * 100_000, [{}] * 80_000, [{"a": 1}] * 25_000])
+async def test_a_body_of_many_values_is_refused_before_they_are_validated(client, images):
+    began = time.process_time()
+    answer = await client.post("/api/v1/jobs", json={"command": "imagine", "options": {}, "images": images})
+
+    assert "2000 values" in problem(answer, 422, "invalid_option")["detail"]
+    assert time.process_time() - began < 0.4
+
+
+@pytest.mark.parametrize("depth", [9, 100, 900])
+async def test_a_deep_body_is_refused_with_an_idempotency_key_too(client, depth):
+    body = '{"command": "imagine", "options": {"prompt": ' + "[" * depth + "]" * depth + "}}"
+
+    answer = await client.post("/api/v1/jobs", content=body, headers={**JSON, "Idempotency-Key": "deep"})
+
+    assert "8 levels deep" in problem(answer, 422, "invalid_option")["detail"]
