@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Table, select
 
 from bot.errors import StorageFull
 from bot.jobs import SECRET_EXTRA, Job, JobState
+from bot.runtime.private_files import make_private_folder
 from storage import erasure
 from storage.database import Database
 from storage.files import MediaFiles
@@ -46,11 +47,13 @@ class SqlPrivacy:
 
     async def export_person(self, person_id: str, *, max_bytes: int | None = None) -> Path:
         rows, pictures = await self._database.run_read(lambda tx: _collect_rows(tx, person_id))
-        return await asyncio.to_thread(self._write_zip, rows, pictures, max_bytes)
+        name = f"{person_id}-{secrets.token_hex(16)}.zip"
+        return await asyncio.to_thread(self._write_zip, self._exports / name, rows, pictures, max_bytes)
 
-    def _write_zip(self, rows: dict[str, Any], pictures: list[tuple[str, str]], max_bytes: int | None) -> Path:
-        self._exports.mkdir(mode=0o700, exist_ok=True)
-        path = self._exports / f"{secrets.token_hex(16)}.zip"
+    def _write_zip(
+        self, path: Path, rows: dict[str, Any], pictures: list[tuple[str, str]], max_bytes: int | None
+    ) -> Path:
+        make_private_folder(self._exports)
         try:
             path.touch(mode=0o600)
             with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -104,6 +107,7 @@ class SqlPrivacy:
         await self._remove_files(
             await self._database.run_deletion(lambda tx: erasure.end_forgetting(tx, person_id)), started
         )
+        await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
         return running
 
     async def _remove_files(self, files: Any, started: float) -> None:
@@ -112,12 +116,12 @@ class SqlPrivacy:
         await asyncio.to_thread(lambda: [self._files.remove_file(path, started) for path in paths])
 
     async def delete_old_exports(self) -> None:
-        await asyncio.to_thread(self._delete_old_exports)
+        await asyncio.to_thread(self._delete_exports, "*.zip", older_than=time.time() - EXPORT_KEEP_S)
 
-    def _delete_old_exports(self) -> None:
-        for path in self._exports.glob("*.zip"):
+    def _delete_exports(self, pattern: str, *, older_than: float) -> None:
+        for path in self._exports.glob(pattern):
             with suppress(FileNotFoundError):
-                if path.stat().st_mtime < time.time() - EXPORT_KEEP_S:
+                if path.stat().st_mtime < older_than:
                     path.unlink()
 
 

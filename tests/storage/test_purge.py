@@ -57,11 +57,13 @@ async def test_nothing_of_a_forgotten_person_is_left_in_any_file(storage, ben, d
     ann, written = await write_person(storage, "771177117711", range(1, 6))
     await write_job(storage, ben, 900)
     ids = "|".join(media_id for _, media in written for media_id in media)
+    await storage.privacy.export_person(ann.id)
     before = files_with(data_dir, MARK)
     await storage.privacy.forget_person(ann.id)
 
     assert await storage.maintenance.purge()
     assert before
+    assert list((data_dir / "exports").iterdir()) == []
     assert files_with(data_dir, rb"zq0000\dx|771177117711|" + ids.encode()) == []
     assert files_with(data_dir, rb"zq00900x")
     assert await storage.maintenance.check() == []
