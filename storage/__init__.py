@@ -12,6 +12,7 @@ from bot.errors import StartupError
 from bot.runtime.private_files import make_private_folder
 from storage.database import Database
 from storage.dialect import Dialect, database_url
+from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
 from storage.files import MediaFiles
 from storage.history import SqlHistory
@@ -21,6 +22,7 @@ from storage.ledger import SqlLedger
 from storage.maintenance import SqlMaintenance
 from storage.measurements import SqlMeasurementStore
 from storage.media import SqlMediaStore
+from storage.media_retention import MediaSweep
 from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
@@ -76,9 +78,11 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
-    async with database.running(), (purge := Purge(database)).running():
+    discarded = DiscardedFiles(MediaSweep(database, files), files)
+    purge = Purge(database, discarded)
+    async with database.running(), purge.running():
         yield Storage(
-            jobs=SqlJobStore(database, disk),
+            jobs=SqlJobStore(database, disk, discarded),
             history=SqlHistory(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),

@@ -12,6 +12,7 @@ from storage import accept, queue_view, transitions
 from storage.accept import AcceptJobs
 from storage.claim import ClaimJob
 from storage.database import Database
+from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
 from storage.mapping import JobRow, to_job
 from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
@@ -20,9 +21,10 @@ SHORTEST_PREFIX = 4
 
 
 class SqlJobStore:
-    def __init__(self, database: Database, disk: DiskSpace) -> None:
+    def __init__(self, database: Database, disk: DiskSpace, discarded: DiscardedFiles) -> None:
         self._database = database
         self._disk = disk
+        self._discarded = discarded
 
     async def accept_jobs(
         self, jobs: Sequence[NewJob], *, key: RequestKey | None, limits: Limits, quote: str | None = None
@@ -48,7 +50,10 @@ class SqlJobStore:
 
     async def save_result(self, job_id: str, attempt: int, result: Result) -> Job | None:
         dialect = self._database.dialect
-        return await self._database.run_write(lambda tx: transitions.save_result(tx, dialect, job_id, attempt, result))
+        ended = await self._database.run_write(lambda tx: transitions.save_result(tx, dialect, job_id, attempt, result))
+        if ended is None or ended.state is JobState.CANCELLED:
+            self._discarded.add(result.media)
+        return ended
 
     async def end_job(
         self, job_id: str, attempt: int, state: JobState, error: JobError | None, *, used_s: float = 0.0
@@ -146,6 +151,8 @@ def find_job(tx: Connection, job_id: str, owner: str | None) -> JobRow:
     Raises:
         JobNotFound: there is none, there are several, or it is somebody else's.
     """
+    if not job_id.isascii():  # a lone surrogate could not even be asked for
+        raise JobNotFound(job_id)
     query = select(job).where(job.c.erased.is_(False))
     if owner is not None:
         query = query.where(job.c.owner == owner)

@@ -47,7 +47,8 @@ class MediaSweep:
         if max_gb > 0:
             deleted += await self._forget_beyond(int(max_gb * 2**30))
         orphans = await asyncio.to_thread(lambda: list(self.files.files_older_than(ORPHAN_S)))
-        freed = await self._remove(deleted, started) + await self._remove(orphans, started - ORPHAN_S)
+        freed = await self.delete_ownerless(deleted, started)
+        freed += await self.delete_ownerless(orphans, started - ORPHAN_S)
         return SweepResult(files=len(freed), megabytes=sum(freed) / 2**20)
 
     async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:
@@ -72,7 +73,7 @@ class MediaSweep:
             deleted += [self.files.path(media_id, media_type) for media_id, media_type in ownerless]
         return deleted
 
-    async def _remove(self, paths: list[Path], older_than: float) -> list[int]:
+    async def delete_ownerless(self, paths: list[Path], older_than: float) -> list[int]:
         """Delete files that still have no rows and were not written since; returns their sizes."""
         freed: list[int | None] = []
         for start in range(0, len(paths), CHUNK):

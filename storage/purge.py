@@ -1,4 +1,4 @@
-"""Removes from the database's files what deleted rows leave behind, while the server runs.
+"""Removes from the files what deleted rows leave behind, while the server runs.
 
 The work is done in bounded steps on the writer's connection, so jobs are accepted in between.
 """
@@ -13,6 +13,7 @@ import structlog
 from bot.runtime.shutdown import cancel_tasks
 from storage.database import Database
 from storage.dialect import PurgeState
+from storage.discarded import DiscardedFiles
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,9 @@ CLOSE_S = 2.0
 
 
 class Purge:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, discarded: DiscardedFiles) -> None:
         self._database = database
+        self._discarded = discarded
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -62,6 +64,7 @@ class Purge:
 
     async def _run_safely(self, limit_s: float) -> None:
         try:
+            await self._discarded.delete()
             if not await self.run(limit_s):
                 log.debug("the purge waits for a reader", action="purge_waits")
         except Exception as error:  # the loop must go on

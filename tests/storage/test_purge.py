@@ -140,6 +140,21 @@ async def test_the_server_purges_by_itself(data_dir, monkeypatch):
                 await asyncio.sleep(0.02)
 
 
+async def test_the_files_of_a_result_that_came_too_late_are_deleted(storage, ann, ben, data_dir, monkeypatch):
+    monkeypatch.setattr("storage.discarded.KEEP_S", 0.0)
+    job, kept = [(await accept(storage, person))[0] for person in (ann, ben)]
+    late, other = [await claim(storage, only=frozenset({one.id})) for one in (job, kept)]
+    pictures = [make_picture(await storage.media.write_file(make_media(data))) for data in (b"late", b"both")]
+    await storage.privacy.forget_person(ann.id)
+    await storage.jobs.save_result(job.id, late.attempt, make_result(media=tuple(pictures)))
+    await storage.jobs.save_result(kept.id, other.attempt, make_result(media=(pictures[1],)))
+    await asyncio.sleep(0.01)
+    await storage.maintenance._purge._run_safely(10.0)
+
+    assert files_with(data_dir / "media", pictures[0].id.encode()) == []
+    assert files_with(data_dir / "media", pictures[1].id.encode())
+
+
 async def test_a_purge_that_a_crash_interrupted_is_repeated_by_the_next_start(data_dir, monkeypatch):
     async def never(self, limit_s):
         pass

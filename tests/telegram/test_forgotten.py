@@ -34,7 +34,8 @@ def files_with(data_dir, pattern):
 async def test_a_forgotten_person_leaves_no_byte(log_file, own_app, tmp_path, monkeypatch):
     monkeypatch.setattr(purge, "CHECK_S", 0.05)
     monkeypatch.setattr(purge, "SETTLE_S", 0.05)
-    async with purge.Purge(own_app.storage.maintenance._database).running():
+    own = own_app.storage.maintenance._purge
+    async with own.running():
         app, ann = own_app, own_app.state.person("zebraname", id=7_711_771_177)
         chat = app.state.private(ann)
         await app.open()
