@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import time
 from dataclasses import replace
 
 import pytest
@@ -299,3 +300,26 @@ async def test_only_admins_are_obeyed(app: LineApp) -> None:
     assert "behind a click" in await app.chat.receive("ada", "/admin policy spoiler --edit-others yes")
     assert "may not be edited" in await app.chat.receive("ada", "/admin policy default --edit-others no")
     assert "edit-others" in await app.chat.receive("ada", "/admin policy --edit-others perhaps")
+
+
+# ---------------------------------------------------------------- limits before work
+
+MARKS = "\u0315" * 10_000 + "\u0323" * 10_000
+"""40 KB that normalizing sorts."""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(f"/{name} {{}}" for name, command in CHAT_COMMANDS.items() if command.options),
+        *("/imagine {}", "/imagine a fox --{} 1", "/imagine a fox --style {}", "/imagine {{a|b}}{}", "/ask {}", "/{}"),
+        "/history --page {}",
+    ],
+)
+async def test_a_line_that_costs_much_to_read_is_answered_soon_with_a_short_sentence(app: LineApp, line: str) -> None:
+    began = time.process_time()
+    reply = await app.chat.receive("eve", line.format(MARKS))
+
+    assert time.process_time() - began < 0.5  # 0.7 s and more, without a limit
+    assert 10 < len(reply) < 700
+    assert "Something went wrong" not in reply

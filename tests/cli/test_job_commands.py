@@ -155,6 +155,18 @@ def test_a_value_that_the_model_rejects_is_bad_usage(mode, call, data_dir):
 
 
 @MODES
+@pytest.mark.parametrize("option", ["prompt", "--negative-prompt", "--style"])
+def test_a_text_that_costs_much_to_read_is_bad_usage_in_one_sentence(mode, call, data_dir, option):
+    marks = "\u0315" * 10_000 + "\u0323" * 10_000  # 40 KB that normalizing sorts
+    with server_if(mode, data_dir):
+        result = call("imagine", marks) if option == "prompt" else call("imagine", "a star", option, marks)
+
+    assert (result.code, result.out) == (2, "")
+    assert "has 20000 characters; the limit is" in result.err
+    assert len(result.err) < 300
+
+
+@MODES
 def test_a_file_that_is_no_picture_is_bad_usage(mode, call, data_dir, folder):
     (folder / "notes.txt").write_text("no picture")
     with server_if(mode, data_dir):
