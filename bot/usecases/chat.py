@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
-from bot.commands.upscale import is_resize
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry
@@ -244,10 +243,11 @@ class ChatUseCases:
 
 
 def images_of_job(job: Job) -> tuple[ImageRef, ...]:
-    """Its output images, else its input images. An image that was only resized remains its author's."""
+    """Its output images, else its input images. An image that was only enlarged remains its author's."""
+    inputs = images_with_authors(job)
     if not (job.result and job.result.media):
-        return images_with_authors(job)
-    author = images_with_authors(job)[0].author if is_resize(job.command, job.options) else BY_BOT
+        return inputs
+    author = inputs[0].author if inputs and job.command == Upscale.name else BY_BOT
     return tuple(ImageRef(image.id, author=author) for image in job.result.media)
 
 

@@ -8,6 +8,7 @@ from bot.safety import SafetySettings
 from tests.moderation import SOME_WEIGHTS
 from tests.new_command import registered  # noqa: F401 - a fixture for all of this module
 
+
 @pytest.fixture
 def set_safety(composition):
     def set_safety(**settings):

@@ -219,11 +219,12 @@ async def test_what_began_with_an_unchecked_picture_stays_behind_a_spoiler_and_i
     assert "can't be checked" in refused
 
 
-async def test_a_resized_picture_remains_its_authors(
-    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser
+@pytest.mark.parametrize("size", [(48, 32), (100, 100)])  # refined and resized
+async def test_an_enlarged_picture_remains_its_authors(
+    data_dir: Path, server: Loopback, ann: SimulatedUser, bob: SimulatedUser, size: tuple[int, int]
 ) -> None:
     async with run_app(data_dir, server):
-        ann.slash("upscale", image=server.state.file("a.png", picture(3, 100, 100)), prompt="a fox")
+        ann.slash("upscale", image=server.state.file("a.png", picture(3, *size)), prompt="a fox")
         larger = await ann.finished()
         refused = [await private_reply(bob.press(larger, action)) for action in ("vary", "upscale")]
         ann.press(larger, "vary")

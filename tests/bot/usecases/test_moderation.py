@@ -10,7 +10,7 @@ from bot.commands import COMMANDS, Answer
 from bot.errors import Blocked
 from bot.jobs import BY_BOT, ImageRef, Origin, Result, StoredImage
 from bot.models import IMAGE_TO_TEXT
-from bot.ports import SpacePolicy
+from bot.ports import ModelCapabilities, SpacePolicy
 from bot.safety import SafetySettings, Verdict
 from bot.safety.policy import verdict
 from bot.usecases import Moderation
@@ -100,7 +100,9 @@ async def shown_unchecked(origin, command="upscale", options=RESIZE, *, images=(
     """How an image is shown that nobody could check; the request is refused if it would not be."""
     moderation = make_moderation(is_installed=False, **settings)
     job = make_job(command=command, images=images, options=options, origin=origin)
-    shown = verdict(await moderation.rules_for(job, model), None)
+    rules = await moderation.rules_for(job, model)
+    assert rules is not None
+    shown = verdict(rules, None)
     reason = "no_check" if model.demo or options == RESIZE else "no_classifier"
     refused = None
     try:
@@ -157,7 +159,7 @@ async def test_what_a_real_model_draws_from_words_is_refused_even_if_it_starts_f
 
 async def test_a_classifier_that_is_installed_and_broken_shows_nothing():
     moderation = make_moderation()
-    moderation.on_model_loaded(SimpleNamespace(capabilities={"checker": "broken"}))
+    moderation.on_model_loaded(ModelCapabilities(model="real", capabilities={"checker": "broken"}))
 
     with pytest.raises(Blocked):
         await moderation.check_request(CHAT, DEMO, [(make_request("upscale"), RESIZE)])
@@ -166,7 +168,7 @@ async def test_a_classifier_that_is_installed_and_broken_shows_nothing():
 # ---------------------------------------------------------------- shown again
 
 
-def make_result(**marks: bool) -> Result:
+def make_result(**marks: Any) -> Result:
     return Result(media=(StoredImage(id="a", media_type="image/png", width=8, height=8, **marks),))
 
 
