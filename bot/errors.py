@@ -83,6 +83,18 @@ class QuotaExceeded(UserError):
         self.retry_after_s = retry_after_s
 
 
+class UploadQuotaExceeded(UserError):
+    """The person's uploads of a day need too much space. `limit_mb` and `used_mb` are MiB of stored images."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, *, limit_mb: float, used_mb: float, retry_after_s: int) -> None:
+        super().__init__()
+        self.limit_mb = limit_mb
+        self.used_mb = used_mb
+        self.retry_after_s = retry_after_s
+
+
 class QueueFull(UserError):
     """The person has too many unfinished jobs; `is_global`: all persons together have."""
 

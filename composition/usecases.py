@@ -80,7 +80,7 @@ def build_use_cases(
     return UseCases(
         jobs=jobs,
         chat=chat,
-        media=MediaUseCases(storage.media, pictures, loaded.settings["images"]),
+        media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,

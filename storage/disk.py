@@ -21,6 +21,10 @@ class DiskSpace:
             self._measured_at = now
         return self._free_mb
 
+    def spare_mb(self) -> int:
+        """What may be used before new work is refused."""
+        return self.free_mb() - self._min_free_mb
+
     def require_free_space(self) -> None:
         """Refuse new work while there is still enough space to finish running jobs.
 

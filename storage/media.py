@@ -2,24 +2,30 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+
+from sqlalchemy import Connection
 
 from bot.errors import MediaNotFound
 from bot.jobs import Media, StoredImage
-from bot.ports import SweepResult
+from bot.ports import SweepResult, UploadUsage
 from storage import media_queries
 from storage.database import Database
+from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
 from storage.files import MediaFiles, is_media_id
 from storage.media_retention import MediaSweep
+from storage.people import refuse_forgotten
 from storage.schema import utcnow
 
 
 class SqlMediaStore:
-    def __init__(self, database: Database, files: MediaFiles, disk: DiskSpace) -> None:
+    def __init__(self, database: Database, files: MediaFiles, disk: DiskSpace, discarded: DiscardedFiles) -> None:
         self._database = database
         self._files = files
         self._disk = disk
+        self._discarded = discarded
 
     async def add_upload(
         self, owner: str, media: Media, *, width: int, height: int, parameters: Mapping[str, Any] | None
@@ -33,8 +39,17 @@ class SqlMediaStore:
             size=len(media.data),
             parameters=None if parameters is None else dict(parameters),
         )
-        await self._database.run_write(lambda tx: media_queries.save_image(tx, image, owner, utcnow()))
+        try:
+            await self._database.run_write(lambda tx: _save_upload(tx, image, owner))
+        except Exception:
+            self._discarded.add([image])
+            raise
         return image
+
+    async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
+        await asyncio.to_thread(self._disk.require_free_space)
+        used, oldest_at = await self._database.run_read(lambda tx: media_queries.sum_uploads(tx, owner, since))
+        return UploadUsage(used=used, spare=self._disk.spare_mb() * 2**20, oldest_at=oldest_at)
 
     async def write_file(self, media: Media) -> str:
         return await asyncio.to_thread(self._files.write_file, media)
@@ -51,7 +66,7 @@ class SqlMediaStore:
 
     async def share(self, media_id: str, person_id: str) -> StoredImage:
         found = await self._find(media_id, None)
-        await self._database.run_write(lambda tx: media_queries.share_image(tx, found.id, person_id, utcnow()))
+        await self._database.run_write(lambda tx: _share(tx, found.id, person_id))
         return await self._find(media_id, person_id)
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
@@ -64,3 +79,13 @@ class SqlMediaStore:
         if found is None:
             raise MediaNotFound(media_id)
         return found
+
+
+def _save_upload(tx: Connection, image: StoredImage, owner: str) -> None:
+    refuse_forgotten(tx, owner)
+    media_queries.save_image(tx, image, owner, utcnow())
+
+
+def _share(tx: Connection, media_id: str, person_id: str) -> None:
+    refuse_forgotten(tx, person_id)
+    media_queries.share_image(tx, media_id, person_id, utcnow())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, literal, select, update
 
 from bot.errors import MediaNotFound
 from bot.jobs import StoredImage
@@ -46,6 +46,23 @@ def save_result_images(tx: Connection, row: JobRow, images: Sequence[StoredImage
         save_image(tx, image, row.owner, now)
         use = {"job": row.id, "role": "output", "position": position, "media": image.id, "owner": row.owner}
         tx.execute(insert(job_media), use)
+
+
+def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datetime | None]:
+    """Bytes of the owner's uploads since then, and the time of the first.
+
+    A result is no upload, and equal bytes are stored once: they count for their first owner only.
+    """
+    o, earlier = media_owner.c, media_owner.alias()
+    is_result = exists().where(
+        job_media.c.media == o.media, job_media.c.owner == o.owner, job_media.c.role == literal("output")
+    )
+    is_shared = exists().where(
+        earlier.c.media == o.media, earlier.c.owner != o.owner, earlier.c.kept_since < o.kept_since
+    )
+    query = select(func.coalesce(func.sum(media.c.size), 0), func.min(o.kept_since)).join(media_owner)
+    used, oldest_at = tx.execute(query.where(o.owner == owner, o.kept_since > since, ~is_result, ~is_shared)).one()
+    return int(used), oldest_at
 
 
 def find_image(tx: Connection, media_id: str, owner: str | None) -> StoredImage | None:

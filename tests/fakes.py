@@ -33,6 +33,7 @@ from bot.ports import (
     SanitizedImage,
     TaskOutput,
     UnloadResult,
+    UploadUsage,
 )
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -322,6 +323,7 @@ class FakeMediaStore(Fake):
         super().__init__()
         self.files: dict[str, Media] = {}
         self.images: dict[tuple[str, str], StoredImage] = {}
+        self.spare = 2**40
 
     async def add_upload(self, owner, media, *, width, height, parameters) -> StoredImage:
         self._begin("add_upload", owner=owner, media=media)
@@ -332,6 +334,11 @@ class FakeMediaStore(Fake):
         self.files[picture.id] = media
         self.images[owner, picture.id] = picture
         return picture
+
+    async def upload_usage(self, owner, since) -> UploadUsage:
+        self._begin("upload_usage", owner=owner)
+        used = sum(image.size for (person, _), image in self.images.items() if person == owner)
+        return UploadUsage(used=used, spare=self.spare, oldest_at=since)
 
     async def write_file(self, media) -> str:
         self._begin("write_file", media=media)
@@ -368,13 +375,15 @@ class FakeImageProcessor:
     """Every upload becomes the given image."""
 
     def __init__(self, clean: SanitizedImage | None = None) -> None:
-        self._clean = clean
+        self.clean = clean
         self.sanitized: list[bytes] = []
+        self.owners: list[str] = []
 
-    async def sanitize(self, data) -> SanitizedImage:
+    async def sanitize(self, data, *, owner) -> SanitizedImage:
         self.sanitized.append(data)
-        assert self._clean is not None
-        return self._clean
+        self.owners.append(owner)
+        assert self.clean is not None
+        return self.clean
 
     async def fit_bytes(self, media, max_bytes) -> Media:
         return Media(media.data[:max_bytes], "image/webp")

@@ -43,20 +43,21 @@ class OpenConnection(Protocol):
 
 
 class OccasionalReport:
-    """Logs an event at most once per interval; the next report says how many there were."""
+    """Decides when a frequent event is logged: at most once per interval, with the number since the last report."""
 
-    def __init__(self, action: str, sentence: str, now: Callable[[], float] = time.monotonic) -> None:
-        self._action = action
-        self._sentence = sentence
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._count = 0
         self._due_at = 0.0
 
-    def add(self, **details: object) -> None:
+    def add_event(self) -> int:
+        """The number to report now; 0: report nothing yet."""
         self._count += 1
-        if self._now() >= self._due_at:
-            log.warning(self._sentence, action=self._action, count=self._count, **details)
-            self._count, self._due_at = 0, self._now() + REPORT_INTERVAL_S
+        if self._now() < self._due_at:
+            return 0
+        count, self._count = self._count, 0
+        self._due_at = self._now() + REPORT_INTERVAL_S
+        return count
 
 
 class ConnectionRegistry:
@@ -67,7 +68,7 @@ class ConnectionRegistry:
         self._addresses: dict[OpenConnection, str] = {}
         self._counts: Counter[str] = Counter()
         self._idle: dict[OpenConnection, None] = {}
-        self._refusals = OccasionalReport("http.refused", "Connections were refused: too many are open")
+        self._refusals = OccasionalReport()
 
     def __len__(self) -> int:
         return len(self._addresses)
@@ -77,12 +78,16 @@ class ConnectionRegistry:
         name = group_address(host)
         limit = self.limits.max_per_address
         if limit and self._counts[name] >= limit and not _is_loopback(name):
-            self._refusals.add(limit="address")
+            self._report_refusal("address")
             return False
         if len(self._addresses) < self.limits.max_connections or self.close_idle():
             return True
-        self._refusals.add(limit="all")
+        self._report_refusal("all")
         return False
+
+    def _report_refusal(self, limit: str) -> None:
+        if count := self._refusals.add_event():
+            log.warning("Connections were refused: too many are open", action="http.refused", limit=limit, count=count)
 
     def close_idle(self) -> bool:
         """Close the connection that has been idle for the longest time. False: none is idle."""

@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import structlog
 import uvicorn
 
 from adapters.http_server.connections import ConnectionLimits, ConnectionRegistry, OccasionalReport
 from adapters.http_server.protocol import LimitedProtocol
 from bot.runtime.open_files import max_open_files
+
+log = structlog.get_logger()
 
 RESERVED_FILES = 256
 """File descriptors for everything but connections: database, images, pipes of the child processes."""
@@ -59,7 +62,7 @@ class Acceptor:
         self._listener = listener
         self._create_protocol = create_protocol
         self._registry = registry
-        self._errors = OccasionalReport("http.accept_failed", "Connections cannot be accepted")
+        self._errors = OccasionalReport()
         self._task = asyncio.create_task(self._accept_forever())
 
     def close(self) -> None:
@@ -77,7 +80,7 @@ class Acceptor:
             except ConnectionError:
                 continue  # the client is already gone
             except OSError as error:
-                self._errors.add(error=error.strerror or type(error).__name__)
+                self._report_error(error)
                 self._registry.close_idle()
                 await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
@@ -92,7 +95,12 @@ class Acceptor:
             await asyncio.get_running_loop().connect_accepted_socket(self._create_protocol, connection)
         except OSError as error:
             connection.close()
-            self._errors.add(error=error.strerror or type(error).__name__)
+            self._report_error(error)
+
+    def _report_error(self, error: OSError) -> None:
+        if count := self._errors.add_event():
+            name = error.strerror or type(error).__name__
+            log.warning("Connections cannot be accepted", action="http.accept_failed", error=name, count=count)
 
 
 def server_config(app: Any, *, shutdown_grace_s: int, keep_alive_s: int) -> uvicorn.Config:

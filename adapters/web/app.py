@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from adapters.web import problems, routes_about, routes_admin, routes_internal, routes_jobs, routes_media, routes_page
 from adapters.web.context import WebContext
-from adapters.web.middleware import GuardMiddleware, LingeringCloseMiddleware
+from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.schemas import JobBody
 
 DESCRIPTION = (
@@ -23,6 +23,7 @@ def build_app(context: WebContext) -> FastAPI:
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
     app.mount("/static", routes_page.RevalidatedFiles(directory=routes_page.STATIC), name="static")
+    app.add_middleware(KeyLimitMiddleware, limit=context.settings.max_requests_per_key)
     app.add_middleware(GuardMiddleware, metrics=context.metrics)
     app.add_middleware(LingeringCloseMiddleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -37,5 +38,18 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         schemas = schema["components"]["schemas"]
         schemas.update(body.pop("$defs", {}))
         schemas["JobBody"] = body
+        _describe_problems(schema)
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def _describe_problems(schema: dict[str, Any]) -> None:
+    """Every refusal is a problem, also that of an invalid parameter, for which FastAPI describes a body of its own."""
+    problem = {"$ref": "#/components/schemas/ProblemInfo"}
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+            if "4XX" in operation["responses"]:
+                operation["responses"]["4XX"]["content"] = {"application/problem+json": {"schema": problem}}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(unused, None)

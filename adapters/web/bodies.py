@@ -7,16 +7,12 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
 from adapters.web.problems import RequestRefused
-from bot.errors import InvalidOption, TooLarge
+from bot.errors import InvalidOption
 from bot.options import find_nearest
 
 MAX_JSON = 256 * 1024
-MULTIPART_EXTRA = 64 * 1024
-"""Boundaries, headers and small fields around a file."""
 MAX_VALUES = 2000
 """Of a JSON body, at all depths."""
 MAX_DEPTH = 8
@@ -34,7 +30,7 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise RequestRefused("unsupported_media", "Send JSON with Content-Type: application/json.")
     too_large = RequestRefused("too_large", f"The request body is too large: at most {MAX_JSON // 1024} KiB.")
-    raw = b"".join([chunk async for chunk in _read_limited(request, MAX_JSON, too_large)])
+    raw = b"".join([chunk async for chunk in read_limited(request, MAX_JSON, too_large)])
     try:
         content = json.loads(raw, object_pairs_hook=_reject_duplicates)
     except (ValueError, RecursionError) as error:
@@ -108,37 +104,8 @@ def read_idempotency_key(request: Request, caller_key: str) -> str | None:
     return f"api:{caller_key}:{header}"
 
 
-async def read_file(request: Request, max_bytes: int) -> bytes:
-    """The multipart field `file`, refused as soon as it exceeds the limit. Raises: TooLarge, InvalidOption."""
-    too_large = TooLarge(limit=max_bytes / 2**20, unit="MiB")
-    expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
-    if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
-        raise expected
-    parser = _InMemory(
-        request.headers, _read_limited(request, max_bytes + MULTIPART_EXTRA, too_large), max_files=1, max_fields=4
-    )
-    parser.spool_max_size = max_bytes + MULTIPART_EXTRA
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError) as error:
-        raise expected from error
-    try:
-        for name in form:
-            if name != "file":
-                raise InvalidOption(name[:40], "unknown", allowed="file")
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            raise expected
-        return await file.read()
-    finally:
-        await form.close()
-
-
-class _InMemory(MultiPartParser):
-    """Never spools to disk: the limit is small, and the event loop must not wait for a disk."""
-
-
-async def _read_limited(request: Request, limit: int, error: Exception) -> AsyncGenerator[bytes, None]:
+async def read_limited(request: Request, limit: int, error: Exception) -> AsyncGenerator[bytes, None]:
+    """The body in chunks. Raises: `error`: it is longer than `limit` bytes."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise error

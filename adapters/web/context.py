@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry, Counter
 
 from adapters.web.settings import WebSettings
+from adapters.web.uploads import UploadReceiver
 from bot.usecases import AdapterContext, UseCases
 
 
@@ -41,6 +42,7 @@ class WebContext:
     adapter_context: AdapterContext
     max_upload_bytes: int
     """Maximum size of an upload, bytes."""
+    uploads: UploadReceiver
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: HttpMetrics = field(default_factory=HttpMetrics)
 

@@ -4,6 +4,7 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware would delay streams and disco
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.context import HttpMetrics
-from adapters.web.problems import incident_problem
+from adapters.web.problems import Problem, incident_problem
 
 DRAIN_TIMEOUT_S = 3.0
 DRAIN_MAX_BYTES = 64 * 2**20
@@ -20,13 +21,17 @@ _METHODS = {"GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"}
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'"
+        "form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), "
+        "microphone=(), midi=(), payment=(), screen-wake-lock=(), usb=(), xr-spatial-tracking=()"
+    ),
 }
 
 
@@ -71,6 +76,33 @@ def _route_pattern(scope: Scope) -> str:
     """The route's pattern, never the URL itself: ids and search terms must not appear in metrics and logs."""
     route = scope.get("route")
     return str(getattr(route, "path_format", None) or getattr(route, "path", None) or "other")
+
+
+class KeyLimitMiddleware:
+    """Limits the concurrent requests with one API key, so that nobody takes all connections by event streams."""
+
+    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._counts: Counter[bytes] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = dict(scope["headers"]).get(b"authorization") if scope["type"] == "http" else None
+        if key is None or not self._limit:
+            await self._app(scope, receive, send)
+            return
+        if self._counts[key] >= self._limit:
+            sentence = "Too many requests with this API key are under way. Try again when one has ended."
+            problem = Problem("too_many_requests", sentence, headers={"Retry-After": "2"})
+            await problem(scope, receive, send)
+            return
+        self._counts[key] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
 
 class LingeringCloseMiddleware:

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from bot import errors
 from bot.error_texts import explain
@@ -24,6 +25,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "invalid_option": (422, "Invalid option"),
     "quota_exceeded": (429, "Daily quota exceeded"),
     "queue_full": (429, "Too many unfinished jobs"),
+    "too_many_requests": (429, "Too many requests under way"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "idempotency_conflict": (409, "Idempotency key used for another request"),
@@ -44,15 +46,17 @@ CODES: Mapping[str, tuple[int, str]] = {
 """Status and title of every `code`; listed on `/docs`."""
 
 MAX_DETAIL = 600
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class RequestRefused(Exception):
     """A request refused for a reason that exists only in HTTP."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, code: str, sentence: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(sentence)
         self.code = code
         self.sentence = sentence
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
 
 
 class Problem(Response):
@@ -94,6 +98,8 @@ def _extra_fields(error: errors.UserError) -> dict[str, Any]:
         case errors.QuotaExceeded():
             resets_at = error.resets_at.isoformat()
             return {"limit": error.limit, "left": error.left, "cost": error.cost, "resets_at": resets_at}
+        case errors.UploadQuotaExceeded():
+            return {"limit": round(error.limit_mb, 1), "used": round(error.used_mb, 1), "unit": "MiB"}
         case errors.QueueFull():
             return {"limit": error.limit}
         case errors.TooLarge():
@@ -113,7 +119,7 @@ def incident_problem(error: BaseException, request_line: str) -> Problem:
 
 async def _on_request_refused(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRefused)
-    return Problem(error.code, error.sentence)
+    return Problem(error.code, error.sentence, headers=error.headers)
 
 
 async def _on_user_error(_request: Request, error: Exception) -> Response:
@@ -121,14 +127,25 @@ async def _on_user_error(_request: Request, error: Exception) -> Response:
     return to_problem(error)
 
 
-async def _on_http_error(_request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     """The framework's own errors: unknown route, wrong method."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return Problem("not_found", "There is no such URL.")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return Problem("method_not_allowed", "This URL does not support this method.", headers=error.headers)
+        return Problem("method_not_allowed", "This URL does not support this method.", headers=_allow(request))
     return Problem("bad_request", "The request is malformed.")
+
+
+def _allow(request: Request) -> dict[str, str]:
+    """The methods of all routes with this path; Starlette names those of the first one only."""
+    scopes = {method: {**request.scope, "method": method} for method in METHODS}
+    allowed = [
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+    ]
+    return {"Allow": ", ".join(allowed)}
 
 
 async def _on_wrong_parameter(_request: Request, error: Exception) -> Response:

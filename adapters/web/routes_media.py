@@ -7,7 +7,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from adapters.web.auth import CallerDep
-from adapters.web.bodies import read_file
 from adapters.web.context import ContextDep
 from adapters.web.schemas import MediaInfo, ProblemInfo
 from adapters.web.views import MEDIA_URL, media_json
@@ -36,8 +35,9 @@ router = APIRouter(prefix="/api/v1", tags=["media"], responses={"4XX": {"model":
 @router.post("/media", status_code=201, response_model=MediaInfo, openapi_extra=_FILE)
 async def upload_image(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> Any:
     """Upload a PNG, JPEG, WebP or GIF image. It is stored upright and without its metadata."""
-    data = await read_file(request, context.max_upload_bytes)
-    image = await context.usecases.media.upload(caller.person, data)
+    await context.usecases.media.check_allowance(caller.person)
+    async with context.uploads.receive(request, caller.person.id) as data:
+        image = await context.usecases.media.upload(caller.person, data)
     response.headers["Location"] = f"{MEDIA_URL}{image.id}"
     return media_json(image)
 

@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
 
-import uvicorn
-
+from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
 from adapters.web.app import build_app
 from adapters.web.context import WebContext
 from adapters.web.settings import WebSettings
+from adapters.web.uploads import UploadReceiver
 from bot.errors import StartupError
 from bot.usecases import AdapterContext
 
 SHUTDOWN_GRACE_S = 3
 """Seconds that open requests have to finish at shutdown; streams end immediately."""
 KEEP_ALIVE_TIMEOUT_S = 30
+NO_KEY = "No API key: every program on this machine is an admin. Before you set up a proxy, run `easel keys create`."
 
 
 class Web:
@@ -26,14 +26,21 @@ class Web:
         self._settings = settings
         self._adapter_context = adapter_context
         max_upload = adapter_context.usecases.media.max_upload_mb * 2**20
-        self._context = WebContext(settings, adapter_context, max_upload)
+        uploads = UploadReceiver(settings, adapter_context.data_dir, max_upload)
+        self._context = WebContext(settings, adapter_context, max_upload, uploads)
 
     async def serve(self) -> None:
         """Serve until cancelled. Raises: StartupError."""
         await self._require_key_if_public()
+        is_keyless = not await self._context.needs_key()
         listener = await _bind(self._settings)
         port = listener.getsockname()[1]
-        server = _EmbeddedServer(_uvicorn_config(self._context), lambda: self._announce(port))
+        config = server_config(
+            build_app(self._context), shutdown_grace_s=SHUTDOWN_GRACE_S, keep_alive_s=KEEP_ALIVE_TIMEOUT_S
+        )
+        server = EmbeddedServer(
+            config, _connection_limits(self._settings), lambda: self._announce(port, is_keyless=is_keyless)
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await asyncio.shield(serving)
@@ -51,41 +58,20 @@ class Web:
                 "`easel keys create`, or set EASEL_WEB__HOST to 127.0.0.1."
             )
 
-    def _announce(self, port: int) -> None:
+    def _announce(self, port: int, *, is_keyless: bool) -> None:
         url = f"http://{_reachable_host(self._settings.host)}:{port}"
         self._adapter_context.publish_address(url)
+        if is_keyless:
+            self._adapter_context.announce(NO_KEY)
         self._adapter_context.announce(f"The page: {url}/")
 
 
-class _EmbeddedServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the caller decides when to stop."""
-
-    def __init__(self, config: uvicorn.Config, on_listening: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._on_listening = on_listening
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._on_listening()
-
-
-def _uvicorn_config(context: WebContext) -> uvicorn.Config:
-    return uvicorn.Config(
-        build_app(context),
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",  # at "info" uvicorn logs URLs, which contain people's search terms
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_TIMEOUT_S,
-        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+def _connection_limits(settings: WebSettings) -> ConnectionLimits:
+    return ConnectionLimits(
+        max_connections=settings.max_connections,
+        max_per_address=settings.max_connections_per_address,
+        header_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
     )
 
 

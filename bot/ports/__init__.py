@@ -3,7 +3,16 @@
 from bot.ports.downloads import DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
 from bot.ports.inbox import Inbox
-from bot.ports.media import Delivery, HealthCheck, Maintenance, MeasurementStore, MediaStore, Outbox, SweepResult
+from bot.ports.media import (
+    Delivery,
+    HealthCheck,
+    Maintenance,
+    MeasurementStore,
+    MediaStore,
+    Outbox,
+    SweepResult,
+    UploadUsage,
+)
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
 from bot.ports.platforms import Adapter, Platform
@@ -91,6 +100,7 @@ __all__ = [
     "TaskImage",
     "TaskOutput",
     "UnloadResult",
+    "UploadUsage",
     "Usage",
     "step_of",
 ]

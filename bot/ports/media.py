@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,21 @@ class SweepResult:
     megabytes: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class UploadUsage:
+    """Bytes of stored images.
+
+    Attributes:
+        used: of one person's uploads in a period, without results and without what others uploaded first.
+        spare: what all uploads together may still use (`storage.min_free_mb` is kept free).
+        oldest_at: when the first of these uploads was stored.
+    """
+
+    used: int
+    spare: int
+    oldest_at: datetime | None = None
+
+
 class MediaStore(Protocol):
     async def add_upload(
         self,
@@ -26,6 +42,9 @@ class MediaStore(Protocol):
         parameters: Mapping[str, Any] | None,
     ) -> StoredImage:
         """Store an upload: write and fsync the file, then insert its rows. Raises: StorageFull."""
+
+    async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
+        """What the owner's uploads since then use. Raises: StorageFull: nothing is left for uploads."""
 
     async def write_file(self, media: Media) -> str:
         """Write and fsync the file only; returns its id. `JobStore.save_result` inserts the rows; until then the sweep

@@ -37,6 +37,8 @@ class QueueSettings:
 class QuotaSettings:
     daily_device_seconds: float = 600.0
     """Quota per person and UTC day, device-seconds; 0: unlimited."""
+    daily_upload_mb: float = 1024.0
+    """Stored uploads per person and 24 hours, MiB; 0: as much as is left for everybody else."""
 
 
 @dataclass(frozen=True, kw_only=True)

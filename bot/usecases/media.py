@@ -1,12 +1,18 @@
 """Uploading and reading images."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from weakref import WeakValueDictionary
 
-from bot.errors import ImageGone, MediaNotFound, TooLarge
+from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
 from bot.jobs import Media, StoredImage
 from bot.ports import ImageProcessor, MediaStore, Person
-from bot.settings.core import ImagesSettings
+from bot.settings.core import ImagesSettings, QuotaSettings
+
+UPLOAD_PERIOD = timedelta(hours=24)
+"""The period of the allowance: after it, uploads that no job uses are deleted."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +20,8 @@ class MediaUseCases:
     store: MediaStore
     pictures: ImageProcessor
     settings: ImagesSettings
+    quota: QuotaSettings
+    _storing: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     @property
     def max_upload_mb(self) -> int:
@@ -23,17 +31,40 @@ class MediaUseCases:
     async def upload(self, person: Person, data: bytes) -> StoredImage:
         """Sanitize an image and store it for the person.
 
-        Raises: TooLarge, UnsupportedMedia, StorageFull.
+        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded.
         """
         if len(data) > self.max_upload_mb * 2**20:
             raise TooLarge(limit=self.max_upload_mb, unit="MiB")
-        sanitized = await self.pictures.sanitize(data)
-        return await self.store.add_upload(
-            person.id,
-            sanitized.media,
-            width=sanitized.width,
-            height=sanitized.height,
-            parameters=sanitized.parameters,
+        await self.check_allowance(person)
+        sanitized = await self.pictures.sanitize(data, owner=person.id)
+        async with self._storing.setdefault(person.id, asyncio.Lock()):  # concurrent uploads add up
+            await self.check_allowance(person, len(sanitized.media.data))
+            return await self.store.add_upload(
+                person.id,
+                sanitized.media,
+                width=sanitized.width,
+                height=sanitized.height,
+                parameters=sanitized.parameters,
+            )
+
+    async def check_allowance(self, person: Person, size: int = 1) -> None:
+        """Whether the person may store `size` more bytes: no more than `quota.daily_upload_mb` in 24 hours, and never
+        more than is left for everybody else. The local person, who owns the disk, may use all of it.
+
+        Raises: StorageFull, UploadQuotaExceeded.
+        """
+        now = datetime.now(UTC)
+        usage = await self.store.upload_usage(person.id, now - UPLOAD_PERIOD)
+        limit = (usage.used + usage.spare) // 2
+        if self.quota.daily_upload_mb > 0:
+            limit = min(limit, int(self.quota.daily_upload_mb * 2**20))
+        if person.is_local or usage.used + size <= limit:
+            return
+        retry_at = (usage.oldest_at or now) + UPLOAD_PERIOD
+        raise UploadQuotaExceeded(
+            limit_mb=limit / 2**20,
+            used_mb=usage.used / 2**20,
+            retry_after_s=max(1, int((retry_at - now).total_seconds())),
         )
 
     async def share(self, person: Person, media_id: str) -> StoredImage:

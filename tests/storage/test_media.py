@@ -121,9 +121,39 @@ async def test_uploads_are_refused_when_the_disk_is_nearly_full_but_results_are_
         ann = await storage.people.identify_account("discord", "1", "Ann")
         with pytest.raises(StorageFull):
             await upload(storage, ann)
+        with pytest.raises(StorageFull):
+            await storage.media.upload_usage(ann.id, datetime.now(UTC))
         await storage.media.write_file(make_media())
 
     assert len(files_in(data_dir)) == 1
+
+
+async def test_an_owners_uploads_of_a_period_are_added_up(storage, ann, ben):
+    since = datetime.now(UTC) - timedelta(hours=24)
+    with time_machine.travel(since - timedelta(seconds=1), tick=False):
+        await upload(storage, ann, b"too old")
+    await upload(storage, ben, b"another's")
+    with time_machine.travel(since + timedelta(hours=1), tick=False):
+        await upload(storage, ann, b"1234")
+    await upload(storage, ann, b"123456")
+    await make_result_picture(storage, ann, b"a result")
+
+    usage = await storage.media.upload_usage(ann.id, since)
+
+    assert usage.used == 10
+    assert usage.oldest_at == since + timedelta(hours=1)
+    assert usage.spare > 0
+    assert (await storage.media.upload_usage(ben.id, since + timedelta(days=2))).oldest_at is None
+
+
+async def test_a_shared_picture_counts_for_its_first_owner_only(storage, ann, ben):
+    since = datetime.now(UTC) - timedelta(hours=24)
+    photo = await upload(storage, ann, b"1234")
+    await storage.media.share(photo.id, ben.id)
+    await upload(storage, ben, b"1234")
+
+    assert (await storage.media.upload_usage(ann.id, since)).used == 4
+    assert (await storage.media.upload_usage(ben.id, since)).used == 0
 
 
 async def test_an_unused_upload_is_forgotten_after_its_time(storage, ann, data_dir):

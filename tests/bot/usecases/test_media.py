@@ -1,9 +1,15 @@
-import pytest
+import asyncio
+import secrets
+from datetime import UTC, datetime
 
-from bot.errors import ImageGone, MediaNotFound, TooLarge
+import pytest
+import time_machine
+
+from bot.error_texts import explain
+from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
 from bot.jobs import Media
 from bot.ports import SanitizedImage
-from bot.settings.core import ImagesSettings
+from bot.settings.core import ImagesSettings, QuotaSettings
 from bot.usecases import MediaUseCases
 from tests.fakes import FakeImageProcessor, FakeMediaStore, make_person
 
@@ -23,7 +29,7 @@ def pictures():
 
 @pytest.fixture
 def usecases(store, pictures):
-    return MediaUseCases(store, pictures, ImagesSettings(max_upload_mb=1))
+    return MediaUseCases(store, pictures, ImagesSettings(max_upload_mb=1), QuotaSettings())
 
 
 async def test_only_the_clean_picture_is_kept(usecases, store):
@@ -37,6 +43,13 @@ async def test_an_upload_of_the_maximum_size_is_accepted(usecases, pictures):
     await usecases.upload(ANN, b"x" * 2**20)
 
     assert len(pictures.sanitized) == 1
+
+
+async def test_an_upload_is_decoded_in_its_owners_name(usecases, pictures):
+    await usecases.upload(ANN, b"as it came")
+    await usecases.upload(BOB, b"as it came")
+
+    assert pictures.owners == [ANN.id, BOB.id]
 
 
 async def test_a_larger_one_is_refused_without_decoding(usecases, pictures):
@@ -92,3 +105,74 @@ async def test_a_stored_image_can_get_another_owner(usecases):
 
 def test_adapters_learn_how_large_an_upload_may_be(usecases):
     assert usecases.max_upload_mb == 1
+
+
+# ---------------------------------------------------------------- allowance
+
+
+def with_allowance(store, pictures, daily_upload_mb):
+    return MediaUseCases(store, pictures, ImagesSettings(), QuotaSettings(daily_upload_mb=daily_upload_mb))
+
+
+def make_clean(size: int) -> SanitizedImage:
+    return SanitizedImage(media=Media(secrets.token_bytes(size), "image/png"), width=8, height=4, parameters=None)
+
+
+@pytest.mark.parametrize(
+    ("daily_mb", "spare", "limit"),
+    [(1.0, 2**40, 2**20), (0.0, 2**20, 2**19), (1.0, 2**20, 2**19)],
+    ids=["by the setting", "half of the disk", "whichever is less"],
+)
+async def test_uploads_of_a_day_have_a_limit(store, pictures, daily_mb, spare, limit):
+    usecases = with_allowance(store, pictures, daily_mb)
+    store.spare = spare
+    pictures.clean = make_clean(limit)
+    with time_machine.travel(datetime(2026, 1, 2, 12, tzinfo=UTC), tick=False):
+        await usecases.upload(ANN, b"as it came")
+        store.spare = spare - limit
+        with pytest.raises(UploadQuotaExceeded) as refused:
+            await usecases.upload(ANN, b"as it came")
+
+    assert (refused.value.limit_mb, refused.value.used_mb) == (limit / 2**20, limit / 2**20)
+    assert len(pictures.sanitized) == 1, "the second one was refused before it was decoded"
+
+
+async def test_what_counts_is_the_size_of_the_stored_picture(store, pictures):
+    pictures.clean = make_clean(2**20 + 1)
+    with pytest.raises(UploadQuotaExceeded):
+        await with_allowance(store, pictures, 1.0).upload(ANN, b"a few bytes")
+
+    assert store.files == {}
+
+
+async def test_concurrent_uploads_add_up(store, pictures):
+    usecases = with_allowance(store, pictures, 1.0)
+    pictures.clean = make_clean(2**19)
+    sanitize = pictures.sanitize
+
+    async def sanitize_another(data, *, owner):
+        pictures.clean = make_clean(2**19)
+        return await sanitize(data, owner=owner)
+
+    pictures.sanitize = sanitize_another
+    outcomes = await asyncio.gather(*(usecases.upload(ANN, b"x") for _ in range(5)), return_exceptions=True)
+    others = await usecases.upload(BOB, b"x")
+
+    assert sorted(type(one).__name__ for one in outcomes) == ["StoredImage"] * 2 + ["UploadQuotaExceeded"] * 3
+    assert others.size == 2**19
+
+
+async def test_the_owner_of_the_disk_may_fill_it(store, pictures):
+    store.spare = 0
+    pictures.clean = make_clean(2**20)
+
+    assert await with_allowance(store, pictures, 0.001).upload(make_person(is_local=True), b"as it came")
+
+
+async def test_the_sentence_says_how_much_and_until_when():
+    error = UploadQuotaExceeded(limit_mb=1024.0, used_mb=1020.3, retry_after_s=3601)
+
+    assert explain(error) == (
+        "Your pictures of the last 24 hours use 1020 of 1024 MiB, so this one was not stored. "
+        "Send a smaller one, or try again in 2 h."
+    )

@@ -1,0 +1,120 @@
+"""Receives uploads with bounded memory: few per person at a time, on disk until they are decoded."""
+
+import asyncio
+import errno
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from adapters.http_server.connections import group_address
+from adapters.web.bodies import read_limited
+from adapters.web.problems import RequestRefused
+from adapters.web.settings import WebSettings
+from bot.errors import InvalidOption, StorageFull, TooLarge
+
+MULTIPART_EXTRA = 64 * 1024
+"""Boundaries, headers and small fields around a file."""
+MEMORY_BYTES = 256 * 1024
+"""What one upload may use in memory while it is received; more goes to disk."""
+DECODED_PER_PERSON, DECODED_IN_ALL = 2, 32
+"""Numbers of uploads that are in memory as a whole, because they are decoded or wait for it."""
+
+
+class UploadSlots:
+    """Counts the uploads under way: of each person, of each address, and of all."""
+
+    def __init__(self, *, in_all: int, per_person: int) -> None:
+        self._in_all = in_all
+        self._per_person = per_person
+        self._counts: Counter[str] = Counter()
+        self._total = 0
+
+    @contextmanager
+    def hold(self, *names: str) -> Iterator[None]:
+        """Raises: RequestRefused: too many uploads of one of the names, or of all."""
+        if self._total >= self._in_all or any(self._counts[name] >= self._per_person for name in names):
+            raise RequestRefused(
+                "too_many_requests", "Too many uploads are under way. Try again when one has ended.", retry_after_s=2
+            )
+        self._counts.update(names)
+        self._total += 1
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self._counts.subtract(names)
+            self._counts = +self._counts
+
+
+class UploadReceiver:
+    """`folder` is on the disk of the data directory: a temporary directory may be in memory."""
+
+    def __init__(self, settings: WebSettings, folder: Path, max_bytes: int) -> None:
+        self._slots = UploadSlots(in_all=settings.max_uploads, per_person=settings.max_uploads_per_person)
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._of_person: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._of_all = asyncio.Semaphore(DECODED_IN_ALL)
+
+    @asynccontextmanager
+    async def receive(self, request: Request, person_id: str) -> AsyncIterator[bytes]:
+        """The multipart field `file`, once it may be decoded.
+
+        Raises: TooLarge, as soon as it exceeds the limit; InvalidOption, StorageFull, RequestRefused.
+        """
+        address = group_address(request.client.host) if request.client else ""
+        names = [f"person {person_id}"]
+        if address and address not in ("127.0.0.1", "::1"):
+            names.append(f"address {address}")
+        with self._slots.hold(*names):
+            file = await self._spool_file(request)
+            try:
+                gate = self._of_person.setdefault(person_id, asyncio.Semaphore(DECODED_PER_PERSON))
+                async with gate, self._of_all:
+                    yield await file.read()
+            finally:
+                await file.close()
+
+    async def _spool_file(self, request: Request) -> UploadFile:
+        too_large = TooLarge(limit=self._max_bytes / 2**20, unit="MiB")
+        expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
+        if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
+            raise expected
+        stream = read_limited(request, self._max_bytes + MULTIPART_EXTRA, too_large)
+        parser = _SpoolingParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=MULTIPART_EXTRA)
+        parser.folder = self._folder
+        try:
+            form = await parser.parse()
+        except (MultiPartException, KeyError, UnicodeDecodeError) as error:
+            raise expected from error
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageFull from error
+            raise
+        unknown = next((name for name in form if name != "file"), None)
+        file = form.get("file")
+        if unknown is None and isinstance(file, UploadFile):
+            return file
+        await form.close()
+        raise expected if unknown is None else InvalidOption(unknown[:40], "unknown", allowed="file")
+
+
+class _SpoolingParser(MultiPartParser):
+    spool_max_size = MEMORY_BYTES
+    folder: Path
+
+    def on_headers_finished(self) -> None:
+        super().on_headers_finished()
+        if self._current_part.file is not None:
+            file: Any = SpooledTemporaryFile(self.spool_max_size, dir=str(self.folder))  # noqa: SIM115 - closed with the form
+            self._current_part.file.file.close()
+            self._current_part.file.file = file
+            self._files_to_close_on_error.append(file)
