@@ -7,8 +7,11 @@ another origin) and those that a proxy forwards. A proxy that speaks HTTP/1.1, r
 be recognised.
 """
 
+import asyncio
 import hmac
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,6 +21,7 @@ from fastapi.security import HTTPBearer
 from adapters.web.context import ContextDep, WebContext
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
+from bot.usecases import KEYLESS
 
 LOCAL = "local"
 _FORWARDING = re.compile(
@@ -104,6 +108,18 @@ def _bracketed(host: str) -> str:
 
 
 CallerDep = Annotated[Caller, Depends(get_caller)]
+
+
+@asynccontextmanager
+async def watch_access(request: Request, context: WebContext, caller: Caller) -> AsyncIterator[asyncio.Event]:
+    """An event that is set once the caller would no longer be let in: for responses that last."""
+    people = context.usecases.people
+    is_keyless = read_bearer(request) is None
+    with people.access.watch(caller.person.id, KEYLESS if is_keyless else caller.key) as ended:
+        # It may have ended after the caller was authenticated.
+        if await context.needs_key() if is_keyless else caller.key != LOCAL and not await people.is_active(caller.key):
+            ended.set()
+        yield ended
 
 
 def require_admin(caller: CallerDep) -> Caller:

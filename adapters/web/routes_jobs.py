@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from typing import Annotated, Any, TypeVar, cast
 
@@ -10,7 +10,7 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from adapters.web.auth import Caller, CallerDep
+from adapters.web.auth import Caller, CallerDep, watch_access
 from adapters.web.bodies import read_idempotency_key, read_json
 from adapters.web.context import ContextDep
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
@@ -158,38 +158,39 @@ async def _full_job_id(job_id: str, context: ContextDep, caller: CallerDep) -> s
 
 @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)
 async def stream_events(
-    full_id: Annotated[str, Depends(_full_job_id)], context: ContextDep, caller: CallerDep
+    full_id: Annotated[str, Depends(_full_job_id)], request: Request, context: ContextDep, caller: CallerDep
 ) -> AsyncIterator[ServerSentEvent]:
     """`state` immediately, then `progress` and each new `state`, until `result` or `error`.
 
-    The event id of `state`, `result` and `error` is the job's stored version; `progress` has none.
+    The event id of `state`, `result` and `error` is the job's stored version; `progress` has none. The stream also ends
+    when the key that it was opened with is revoked.
     """
     job_events = cast(
         "AsyncGenerator[usecases.JobEvent, None]", context.usecases.jobs.follow_job(caller.person, full_id)
     )
     try:
-        async with aclosing(job_events):
-            async for event in iterate_until(context.closing, job_events):
+        async with aclosing(job_events), watch_access(request, context, caller) as ended:
+            async for event in iterate_until((context.closing, ended), job_events):
                 version = None if event.kind == "progress" else str(event.ticket.job.version)
                 yield ServerSentEvent(data=event_json(event), event=event.kind, id=version)
     except EaselError as error:
         log.warning("A stream ended early", action="web.stream", job_id=full_id, error=error.code)
 
 
-async def iterate_until(closing: asyncio.Event, items: AsyncGenerator[Item, None]) -> AsyncIterator[Item]:
-    """The items, until they end or `closing` is set."""
-    closed = asyncio.ensure_future(closing.wait())
+async def iterate_until(ends: Sequence[asyncio.Event], items: AsyncGenerator[Item, None]) -> AsyncIterator[Item]:
+    """The items, until they end or one of `ends` is set."""
+    ended = [asyncio.ensure_future(end.wait()) for end in ends]
     try:
         while True:
             next_item = asyncio.ensure_future(anext(items))
             try:
-                await asyncio.wait({next_item, closed}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({next_item, *ended}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 if not next_item.done():
                     next_item.cancel()
                     with suppress(asyncio.CancelledError):
                         await next_item
-            if closed.done():
+            if any(end.is_set() for end in ends):
                 return
             try:
                 item = next_item.result()
@@ -197,4 +198,5 @@ async def iterate_until(closing: asyncio.Event, items: AsyncGenerator[Item, None
                 return
             yield item
     finally:
-        closed.cancel()
+        for waiting in ended:
+            waiting.cancel()

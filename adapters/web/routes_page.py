@@ -1,5 +1,6 @@
 """The page, the API docs and monitoring: `/`, `/docs`, `/healthz`, `/readyz`, `/metrics`."""
 
+import hmac
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from adapters.web.auth import get_caller, read_bearer, require_admin, require_local_request
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.problems import CODES
+from bot.errors import Unauthorized
 from bot.jobs import JobState
 from bot.usecases import Operations
 
@@ -54,10 +57,12 @@ async def get_healthz() -> dict[str, str]:
 
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
-async def get_readyz(context: ContextDep) -> Response:
-    """The database responds and a worker is ready."""
+async def get_readyz(request: Request, context: ContextDep) -> Response:
+    """The database responds and a worker is ready. Only admins are told which of them is not."""
     checks = await context.usecases.operations.check_readiness()
     is_ready = all(check.is_ok for check in checks) and not context.closing.is_set()
+    if not await _is_admin(request, context):
+        return Response(status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
     content = {
         "ready": is_ready,
         "checks": {
@@ -69,10 +74,32 @@ async def get_readyz(context: ContextDep) -> Response:
 
 
 @router.get("/metrics")
-async def get_metrics(context: ContextDep) -> Response:
+async def get_metrics(request: Request, context: ContextDep) -> Response:
     """Prometheus metrics, without prompts or names."""
+    await _require_metrics_access(request, context)
     text = generate_latest(context.metrics.registry) + generate_latest(await _MetricsSnapshot.take(context))
     return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def _is_admin(request: Request, context: WebContext) -> bool:
+    try:
+        return (await get_caller(request, context, None)).is_admin
+    except Unauthorized:
+        return False
+
+
+async def _require_metrics_access(request: Request, context: WebContext) -> None:
+    """Accept `web.metrics_token`, an admin's key, and without a token any program on this machine.
+
+    Raises: Unauthorized, AdminsOnly.
+    """
+    token, shown = context.settings.metrics_token, read_bearer(request)
+    if token and shown and hmac.compare_digest(shown.encode("utf-8", "replace"), token.encode()):
+        return
+    if shown is None and not token and context.is_private:
+        require_local_request(request, context)
+        return
+    require_admin(await get_caller(request, context, None))
 
 
 class _MetricsSnapshot:

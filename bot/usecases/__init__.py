@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bot.models import ModelRegistry
 from bot.ports import Inbox
+from bot.usecases.access import KEYLESS
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.media import MediaUseCases
@@ -56,6 +57,7 @@ class AdapterContext:
 
 
 __all__ = [
+    "KEYLESS",
     "AdapterContext",
     "ChatUseCases",
     "JobEvent",

@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bot.jobs import ImageRef, Job
 from bot.models import ModelRegistry
 from bot.options import check_bytes, clean_excerpt, clean_text, find_spec
 from bot.ports import ApiKey, Ledger, People, Person, Privacy
+from bot.usecases.access import KEYLESS, AccessWatch
 
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 MAX_NAME = 60
@@ -51,6 +52,7 @@ class PeopleUseCases:
     privacy: Privacy
     models: ModelRegistry
     on_forgotten: Callable[[Iterable[Job]], None] = lambda _jobs: None
+    access: AccessWatch = field(default_factory=AccessWatch)
 
     async def local_person(self) -> Person:
         return await self.people.local_person()
@@ -99,6 +101,7 @@ class PeopleUseCases:
     async def forget_person(self, person: Person) -> None:
         """Cancel the person's open jobs and erase all their data; the ledger stays, anonymized."""
         self.on_forgotten(await self.privacy.forget_person(person.id))
+        self.access.end(person.id)
 
     # ------------------------------------------------------------ quota and keys
 
@@ -116,6 +119,7 @@ class PeopleUseCases:
         person = await self.people.local_person() if name is None else await self.people.person_named(_check_name(name))
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
         key = await self.people.add_key(prefix, _hash_secret(secret), person, is_admin)
+        self.access.end(KEYLESS)
         return key, f"{prefix}.{secret}"
 
     async def has_keys(self) -> bool:
@@ -132,8 +136,14 @@ class PeopleUseCases:
         return await self.people.list_keys()
 
     async def revoke_key(self, prefix: str) -> ApiKey:
-        """Raises: NotFound."""
-        return await self.people.revoke_key(prefix)
+        """Also ends the key's open streams. Raises: NotFound."""
+        revoked = await self.people.revoke_key(prefix)
+        self.access.end(prefix)
+        return revoked
+
+    async def is_active(self, prefix: str) -> bool:
+        """Whether the key exists and is not revoked."""
+        return await self.people.find_key(prefix) is not None
 
     async def authenticate(self, text: str) -> tuple[Person, ApiKey]:
         """Takes equally long for unknown prefixes and wrong secrets. Raises: Unauthorized."""

@@ -1,6 +1,8 @@
 """Updates that are posted to us: who may, what is taken, and that nothing is lost."""
 
+import asyncio
 import contextlib
+import logging
 import socket
 from io import BytesIO
 
@@ -13,6 +15,14 @@ from bot.errors import StartupError, StorageBusy
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HEADER = "X-Telegram-Bot-Api-Secret-Token"
 OURS = "a-secret-of-our-own-1234"
+MALFORMED = [
+    b"", b"\xff\xfe", b"null", b"[]", b"{", b'{"update_id": "1"}', b'{"update_id": true}', b'{"update_id": -1}',
+    b'{"update_id": 1e3}', b'{"update_id": 1' + b"0" * 30 + b"}", b'{"update_id": 1' + b"0" * 5000 + b"}",
+    b'{"update_id": 1, "message": {"date": NaN}}', b'{"update_id": 1, "message": "text"}',
+    b'{"update_id": 1, "message": {"chat": null}}', b'{"update_id": 1, "message": {"chat": "private"}}',
+    b'{"update_id": 1, "message": {"reply_to_message": "1"}}',
+    b'{"update_id": 1, "message": {"reply_to_message": {"from": 1}}}', b'{"update_id": 1, "callback_query": []}',
+]  # fmt: skip
 
 
 def free_port():
@@ -73,10 +83,26 @@ async def test_strangers_and_nonsense_are_turned_away(own_app, url):
     assert await post(url, body, secret="") == 403
     assert await post(url, b"not json") == 400
     assert await post(url, b"[" * 100_000) == 400
-    assert await post(url, b'{"update_id": "1"}') == 400
+    for malformed in MALFORMED:
+        assert await post(url, malformed) == 400, malformed
     assert await post(url, BytesIO(b"x" * (2**20 + 1))) == 413
     assert await post(url + "/else", body) == 404
     assert await own_app.storage.inbox.pending_events("telegram") == []
+
+
+async def test_a_body_that_is_aborted_or_malformed_leaves_no_traceback(own_app, url, caplog):
+    await open_webhook(own_app, url)
+    head = f"POST /telegram HTTP/1.1\r\nHost: x\r\n{HEADER}: {OURS}\r\n"
+    chunked = f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"
+    for sent in (f"{head}Content-Length: 9\r\n\r\n{{", chunked, f"{chunked}    \r\nzz\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].split("/")[0]))
+        writer.write(sent.encode())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(reader.read(), 0.1)
+        writer.close()
+    assert await post(url, b"not json") == 400
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_an_update_that_could_not_be_kept_comes_again(own_app, url, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from fastapi import sse
 
 from tests.web.api_client import ask, events_of, imagine, job_of, make, parsed, problem, wait_for
+from tests.web.conftest import SECRET, open_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -157,3 +158,79 @@ async def test_many_may_follow_one_job(server, client):
 
 async def test_an_unknown_job_has_no_stream(shared_client):
     problem(await shared_client.get("/api/v1/jobs/aaaaaaaaaaaaaaaa/events"), 404, "not_found")
+
+
+# ---------------------------------------------------------------- access that ends
+
+
+async def names_until_the_end(easel, headers, end) -> list[str]:
+    """The events of a stream of a job that never finishes, while `end` is called after the first."""
+    async with open_client(easel) as client:
+        client.headers.update(headers)
+        job_id = (await ask(client, imagine("slow")))["id"]
+        async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as stream:
+            events = parsed(stream)
+            first = await anext(events)
+            await end(client)
+            async with asyncio.timeout(5):
+                return [first["name"], *[event["name"] async for event in events]]
+
+
+@pytest.mark.parametrize("ending", ["revoke", "command line", "forget"])
+async def test_a_revoked_keys_streams_end(easel, ending):
+    await easel.serve()
+    key, text = await easel.usecases.people.create_key("ann", is_admin=False)
+
+    async def end(client) -> None:
+        if ending == "revoke":
+            await easel.usecases.people.revoke_key(key.prefix)
+        elif ending == "forget":
+            await easel.usecases.people.forget_person(key.person)
+        else:
+            secret = {"Authorization": f"Bearer {SECRET}"}
+            assert (await client.delete(f"/internal/keys/{key.prefix}", headers=secret)).status_code == 200
+
+    names = await names_until_the_end(easel, {"Authorization": f"Bearer {text}"}, end)
+
+    assert not {"result", "error"} & set(names)
+
+
+async def test_streams_without_a_key_end_when_the_first_key_is_created(easel):
+    await easel.serve()
+
+    names = await names_until_the_end(easel, {}, lambda _client: easel.create_key("ann"))
+
+    assert not {"result", "error"} & set(names)
+
+
+async def test_other_streams_go_on(easel):
+    await easel.serve()
+    gone, _ = await easel.usecases.people.create_key("ann", is_admin=False)
+    _, other = await easel.usecases.people.create_key("ann", is_admin=False)
+
+    async def end(client) -> None:
+        await easel.usecases.people.revoke_key(gone.prefix)
+        await easel.create_key("ben")
+        easel.pool.go_on.set()
+
+    for headers in ({"Authorization": f"Bearer {other}"}, {"Authorization": f"Bearer {SECRET}"}):
+        assert (await names_until_the_end(easel, headers, end))[-1] == "result"
+        easel.pool.go_on.clear()
+    assert not await easel.usecases.people.is_active(gone.prefix)
+
+
+async def test_a_key_revoked_while_its_stream_opens_gets_no_events(easel, monkeypatch):
+    await easel.serve()
+    key, text = await easel.usecases.people.create_key("ann", is_admin=False)
+    get_ticket = type(easel.usecases.jobs).get_ticket
+
+    async def revoke_first(self, person, job_id):
+        await easel.usecases.people.revoke_key(key.prefix)
+        return await get_ticket(self, person, job_id)
+
+    async with open_client(easel) as client:
+        client.headers["Authorization"] = f"Bearer {text}"
+        job_id = (await ask(client, imagine("slow")))["id"]
+        monkeypatch.setattr(type(easel.usecases.jobs), "get_ticket", revoke_first)
+        async with asyncio.timeout(5):
+            assert await events_of(client, job_id) == []

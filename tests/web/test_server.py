@@ -10,8 +10,10 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.web.server import NO_KEY
 from bot.errors import StartupError
 from tests.web.api_client import ask, imagine, make, parsed
+from tests.web.conftest import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -30,8 +32,17 @@ async def test_the_address_is_published_and_announced_once_it_answers(easel):
         answer = await client.get(f"{url}/healthz")
 
     assert answer.json() == {"status": "ok"}
-    assert easel.announced == [f"The page: {url}/"]
+    assert easel.announced == [NO_KEY, f"The page: {url}/"]
     assert url.startswith("http://127.0.0.1:")
+
+
+async def test_a_locked_server_does_not_ask_for_a_key_before_a_proxy(easel):
+    key = await easel.create_key()
+    await easel.storage.people.revoke_key(key.partition(".")[0])
+
+    url = await easel.serve()
+
+    assert easel.announced == [f"The page: {url}/"]
 
 
 async def test_a_port_in_use_is_one_sentence(easel):
@@ -154,6 +165,22 @@ async def test_it_is_ready_when_the_database_and_a_worker_are(server, client):
     assert (await client.get("/healthz")).status_code == 200
 
 
+@pytest.mark.parametrize("admin", [False, True])
+async def test_strangers_learn_from_readyz_only_whether_it_is_ready(server, client, admin):
+    _, key = await server.usecases.people.create_key("ann", is_admin=admin)
+
+    strangers = [await client.get("/readyz"), await client.get("/readyz", headers={"Authorization": "Bearer no"})]
+    own = await client.get("/readyz", headers={"Authorization": f"Bearer {key}"})
+    local = await client.get("/readyz", headers={"Authorization": f"Bearer {SECRET}"})
+    server.pool.state = "restarting"
+    strangers.append(await client.get("/readyz"))
+
+    assert [(one.status_code, one.content) for one in strangers] == [(200, b""), (200, b""), (503, b"")]
+    assert [one.headers["cache-control"] for one in strangers] == ["no-store"] * 3
+    assert (own.status_code, "checks" in own.text) == (200, admin)
+    assert "checks" in local.json()
+
+
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
 async def test_monitoring_may_send_head_requests(shared_client, path):
     answer = await shared_client.head(path)
@@ -175,6 +202,44 @@ async def test_metrics_show_jobs_devices_and_requests(client):
     assert {"device": "cpu", "model": "paint"} in [sample.labels for sample in families["easel_model_loaded"].samples]
 
 
+async def test_a_public_server_shows_its_metrics_to_admins_and_to_the_tokens_owner(easel):
+    ann = await easel.create_key("ann")
+    _, admin = await easel.usecases.people.create_key("ben", is_admin=True)
+    statuses = {}
+    for token in ("", "the-token"):
+        url = await easel.serve(host="0.0.0.0", metrics_token=token)
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+            for shown in ("", ann, admin, SECRET, "the-token", "the-toke"):
+                headers = {"Authorization": f"Bearer {shown}"} if shown else {}
+                statuses[token, shown] = (await client.get("/metrics", headers=headers)).status_code
+        await easel.stop()
+
+    refused, allowed = {"": 401, ann: 403, "the-toke": 401}, {admin: 200, SECRET: 200}
+    assert {shown: status for (token, shown), status in statuses.items() if not token} == {
+        **refused, **allowed, "the-token": 401,
+    }  # fmt: skip
+    assert {shown: status for (token, shown), status in statuses.items() if token} == {
+        **refused, **allowed, "the-token": 200,
+    }  # fmt: skip
+
+
+async def test_metrics_on_loopback_are_not_shown_through_a_proxy(easel):
+    await easel.create_key()
+    url = await easel.serve()
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as client:
+        direct = await client.get("/metrics")
+        proxied = [
+            await client.get("/metrics", headers=headers)
+            for headers in ({"X-Forwarded-For": "192.0.2.1"}, {"Host": "easel.example"})
+        ]
+    await easel.stop()
+    async with httpx2.AsyncClient(base_url=await easel.serve(metrics_token="x"), trust_env=False) as client:
+        without_token = await client.get("/metrics")
+
+    assert direct.status_code == 200
+    assert [one.status_code for one in (*proxied, without_token)] == [401, 401, 401]
+
+
 async def test_restarts_are_a_counter(shared_client):
     text = (await shared_client.get("/metrics")).text
 
@@ -192,6 +257,9 @@ async def test_every_response_has_the_security_headers(shared_client, path):
     assert policy["object-src"] == "'none'"
     assert policy["frame-ancestors"] == "'none'"
     assert "unsafe" not in headers["content-security-policy"]
+    assert policy["require-trusted-types-for"] == "'script'"
+    assert policy["trusted-types"] == "'none'"
+    assert {"camera=()", "geolocation=()", "microphone=()"} <= set(headers["permissions-policy"].split(", "))
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-opener-policy"] == "same-origin"
