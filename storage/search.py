@@ -6,7 +6,7 @@ is searched as a phrase.
 
 import unicodedata
 
-from bot.options import limit_marks
+from bot.options import MAX_PROMPT, limit_marks
 
 _UNSPACED_SCRIPTS = (
     (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
@@ -16,6 +16,8 @@ _UNSPACED_SCRIPTS = (
     (0xF900, 0xFAFF),  # CJK compatibility
     (0xFF66, 0xFF9F),  # half-width kana
 )
+MAX_INDEXED = 4 * MAX_PROMPT
+"""Characters of a text that can be found; compatibility characters expand to up to 18."""
 MAX_QUERY = 200
 """Characters of a query that count."""
 MAX_PHRASES = 12
@@ -25,8 +27,9 @@ _HIGHEST_KNOWN = 0xFFFF
 
 
 def separate_words(text: str) -> str:
-    """The text with spaces around each character that is a word by itself."""
-    return "".join(_separate(character) for character in unicodedata.normalize("NFKC", limit_marks(text)))
+    """The text with spaces around each character that is a word by itself; of a very long one, the beginning."""
+    text = unicodedata.normalize("NFKC", limit_marks(text[:MAX_INDEXED]))[:MAX_INDEXED]
+    return "".join(map(_separate, text))
 
 
 def search_phrases(q: str) -> list[str]:

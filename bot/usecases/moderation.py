@@ -14,12 +14,13 @@ from bot.commands.upscale import is_resize
 from bot.errors import Blocked, InvalidOption
 from bot.jobs import BY_BOT, ImageRef, Job, Origin, StoredImage
 from bot.models import ModelSpec
-from bot.options import MAX_PROMPT
 from bot.ports import ClassifierStatus, ModelCapabilities, People, SafetyRules, SpacePolicyStore, TaskOutput
 from bot.prompts.grammar import plain_text
 from bot.runtime.text_worker import TextWorker
 from bot.safety import BlockedWords, Policy, SafetySettings, Verdict, apply_rules
 
+MAX_LIGHT = 500
+"""Characters of a request's texts that the event loop itself looks at; some characters expand to 18 others."""
 LOCAL_PLATFORMS = frozenset({"web", "cli"})
 """Platforms of the local person, who has a separate policy."""
 DEFAULT = "default"
@@ -106,7 +107,7 @@ class Moderation:
     ) -> None:
         """`commands`: those of one request, with their options. Raises: Blocked: they are not allowed there."""
         texts = [text for _, options in commands for text in _prompts_in(options)]
-        is_light = sum(map(len, texts)) <= MAX_PROMPT
+        is_light = sum(map(len, texts)) <= MAX_LIGHT
         await self.worker.collect(self._check_texts(texts), owner=origin.account_id, is_light=is_light)
         for command, options in commands:
             await self._check_command(origin, command, model, options)
