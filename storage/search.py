@@ -16,7 +16,7 @@ _UNSPACED_SCRIPTS = (
     (0xF900, 0xFAFF),  # CJK compatibility
     (0xFF66, 0xFF9F),  # half-width kana
 )
-MAX_INDEXED = 4 * MAX_PROMPT
+MAX_INDEXED = 2 * MAX_PROMPT
 """Characters of a text that can be found; compatibility characters expand to up to 18."""
 MAX_QUERY = 200
 """Characters of a query that count."""
