@@ -87,7 +87,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             ledger=SqlLedger(database),
             people=SqlPeople(database),
             spaces=SqlSpacePolicyStore(database),
-            media=SqlMediaStore(database, files, disk),
+            media=SqlMediaStore(database, files, disk, discarded),
             outbox=SqlOutbox(database),
             inbox=SqlInbox(database),
             privacy=SqlPrivacy(database, files, data_dir / "exports"),

@@ -62,7 +62,7 @@ class SqlPeople:
         return await self._database.run_read(lambda tx: {row.name: row.value for row in tx.execute(own)})
 
     async def set_setting(self, person_id: str, name: str, value: Any) -> None:
-        await self._database.run_write(lambda tx: _set(tx, person_id, name, value))
+        await self._database.run_write(lambda tx: _set_own(tx, person_id, name, value))
 
     async def clear_setting(self, person_id: str, name: str) -> None:
         own = delete(person_setting).where(*_is_setting(person_id, name))
@@ -142,12 +142,24 @@ def _is_setting(person_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
     return person_setting.c.person == person_id, person_setting.c.name == name
 
 
+def refuse_forgotten(tx: Connection, person_id: str) -> None:
+    """A request that began before its person was forgotten must not store anything. Raises: NotFound."""
+    if tx.scalar(select(person.c.forgotten).where(person.c.id == person_id)):
+        raise NotFound("person", person_id)
+
+
+def _set_own(tx: Connection, person_id: str, name: str, value: Any) -> None:
+    refuse_forgotten(tx, person_id)
+    _set(tx, person_id, name, value)
+
+
 def _set(tx: Connection, person_id: str, name: str, value: Any) -> None:
     if not tx.execute(update(person_setting).where(*_is_setting(person_id, name)).values(value=value)).rowcount:
         tx.execute(insert(person_setting), {"person": person_id, "name": name, "value": value})
 
 
 def _add_key(tx: Connection, row: Mapping[str, Any]) -> None:
+    refuse_forgotten(tx, row["person"])
     tx.execute(insert(api_key), row)
     lock(tx)
 
@@ -171,7 +183,7 @@ def _unlock(tx: Connection) -> int:
 
 
 def _revoke(tx: Connection, prefix: str) -> ApiKey:
-    row = tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one_or_none()
+    row = tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one_or_none() if prefix.isascii() else None
     if row is None:
         raise NotFound("key", prefix)
     if row.revoked_at is None:

@@ -9,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from bot.errors import NotFound
 from bot.jobs import ImageRef
 from storage import open_storage, purge
 from tests.storage.conftest import SETTINGS
@@ -213,3 +214,25 @@ async def test_requests_are_accepted_while_a_large_index_is_purged(storage, ann,
 
     assert await purging
     assert accepted > 10
+
+
+@pytest.mark.parametrize("what", ["upload", "share", "setting", "key"])
+async def test_a_request_that_began_before_its_person_was_forgotten_stores_nothing(
+    storage, ann, ben, data_dir, monkeypatch, what
+):
+    monkeypatch.setattr("storage.discarded.KEEP_S", 0.0)
+    shared = await storage.media.add_upload(ben.id, make_media(b"ben's"), width=8, height=8, parameters=None)
+    await storage.privacy.forget_person(ann.id)
+    request = {
+        "upload": lambda: storage.media.add_upload(ann.id, make_media(b"late"), width=8, height=8, parameters=None),
+        "share": lambda: storage.media.share(shared.id, ann.id),
+        "setting": lambda: storage.people.set_setting(ann.id, "negative_prompt", secret_text(1, 9)),
+        "key": lambda: storage.people.add_key("zq00001x", "00", ann, False),
+    }[what]
+
+    with pytest.raises(NotFound):
+        await request()
+    await asyncio.sleep(0.01)
+    await storage.maintenance._purge._run_safely(10.0)
+    assert files_with(data_dir, MARK) == []
+    assert [path.stem for path in data_dir.glob("media/*/*/*.png")] == [shared.id]
