@@ -234,6 +234,7 @@ def _restore_database(journal: UpdateJournal) -> None:
         database.unlink(missing_ok=True)
         return
     partial = database.with_name(f"{database.name}.partial")
+    partial.unlink(missing_ok=True)
     create_private_file(partial)
     shutil.copyfile(journal.backup, partial)
     replace_database(database, partial)
