@@ -91,7 +91,7 @@ class DiscordContext:
     async def upload_attachments(self, person: Person, attachments: Sequence[AttachedFile]) -> tuple[ImageRef, ...]:
         """Download the files and store them as the person's, immediately: links expire.
 
-        Raises: TooLarge, UnsupportedMedia, StorageFull, AttachmentUnavailable.
+        Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, AttachmentUnavailable.
         """
         limit = self.usecases.media.max_upload_mb
         refs = []
@@ -100,6 +100,7 @@ class DiscordContext:
                 raise TooLarge(limit=limit, unit="MiB")
             if not one.may_be_image:
                 raise UnsupportedMedia("not_a_picture")
+            await self.usecases.media.check_allowance(person)
             async with self._fetcher.slots.hold(person.id):
                 data = await self._fetcher.fetch(one.url, limit * 2**20)
                 stored = await self.usecases.media.upload(person, data)

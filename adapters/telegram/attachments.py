@@ -31,7 +31,7 @@ class PhotoUploads:
     _fetching: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def upload_photos(self, person: Person, photos: Sequence[Photo]) -> tuple[ImageRef, ...]:
-        """Raises: TooLarge, UnsupportedMedia, StorageFull, PlatformError."""
+        """Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, PlatformError."""
         return tuple(
             [ImageRef(await self._upload_photo(person, photo), author=self._author(photo)) for photo in photos]
         )
@@ -49,6 +49,7 @@ class PhotoUploads:
             limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_upload_mb)
             if photo.size > limit * 2**20:
                 raise TooLarge(limit=limit, unit="MiB")
+            await self.usecases.media.check_allowance(person)
             async with self._slots.hold(person.id):
                 data = await self.api.download_file(photo.file_id, limit)
                 picture = await self.usecases.media.upload(person, data)

@@ -1,6 +1,5 @@
 """Receives uploads with bounded memory: few per person at a time, on disk until they are decoded."""
 
-import asyncio
 import errno
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
-from weakref import WeakValueDictionary
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -19,12 +17,13 @@ from adapters.web.bodies import read_limited
 from adapters.web.problems import RequestRefused
 from adapters.web.settings import WebSettings
 from bot.errors import InvalidOption, StorageFull, TooLarge
+from bot.runtime.fair_slots import FairSlots
 
 MULTIPART_EXTRA = 64 * 1024
 """Boundaries, headers and small fields around a file."""
 MEMORY_BYTES = 256 * 1024
 """What one upload may use in memory while it is received; more goes to disk."""
-DECODED_PER_PERSON, DECODED_IN_ALL = 2, 32
+DECODED_PER_PERSON, DECODED_IN_ALL = 2, 8
 """Numbers of uploads that are in memory as a whole, because they are decoded or wait for it."""
 
 
@@ -61,8 +60,7 @@ class UploadReceiver:
         self._slots = UploadSlots(in_all=settings.max_uploads, per_person=settings.max_uploads_per_person)
         self._folder = folder
         self._max_bytes = max_bytes
-        self._of_person: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._of_all = asyncio.Semaphore(DECODED_IN_ALL)
+        self._decoding = FairSlots(DECODED_IN_ALL, per_owner=DECODED_PER_PERSON)
 
     @asynccontextmanager
     async def receive(self, request: Request, person_id: str) -> AsyncIterator[bytes]:
@@ -77,8 +75,7 @@ class UploadReceiver:
         with self._slots.hold(*names):
             file = await self._spool_file(request)
             try:
-                gate = self._of_person.setdefault(person_id, asyncio.Semaphore(DECODED_PER_PERSON))
-                async with gate, self._of_all:
+                async with self._decoding.hold(person_id):
                     yield await file.read()
             finally:
                 await file.close()

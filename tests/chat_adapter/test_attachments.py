@@ -12,6 +12,7 @@ from adapters.discord.context import DiscordContext
 from adapters.discord.events import AttachedFile
 from adapters.telegram.attachments import PhotoUploads
 from adapters.telegram.message_parsing import Photo
+from bot.errors import UploadQuotaExceeded
 from tests.fakes import make_person
 
 ANN, BOB = make_person(id="ann"), make_person(id="bob")
@@ -21,9 +22,15 @@ class SlowUploads:
     """Ann's uploads take for ever."""
 
     max_upload_mb = 10
+    downloads = 0
 
     def __init__(self) -> None:
         self.decoding: Counter[str] = Counter()
+        self.refusal: Exception | None = None
+
+    async def check_allowance(self, person):
+        if self.refusal is not None:
+            raise self.refusal
 
     async def upload(self, person, data):
         self.decoding[person.id] += 1
@@ -43,6 +50,7 @@ def send_picture(request, uploads, monkeypatch):
     usecases: Any = SimpleNamespace(media=uploads)
 
     async def download(*_):
+        uploads.downloads += 1
         return b"picture"
 
     if request.param == "telegram":
@@ -67,3 +75,11 @@ async def test_another_persons_picture_does_not_wait_for_somebodys_sixteen_slow_
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_picture_beyond_the_allowance_is_not_even_downloaded(send_picture, uploads):
+    uploads.refusal = UploadQuotaExceeded(limit_mb=1.0, used_mb=1.0, retry_after_s=60)
+    with pytest.raises(UploadQuotaExceeded):
+        await send_picture(BOB, 1)
+
+    assert uploads.downloads == 0

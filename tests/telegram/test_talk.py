@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bot.settings.core import QuotaSettings
 from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
 
@@ -298,6 +299,14 @@ async def test_a_file_too_large_is_refused_before_it_is_fetched(app, chat, ann):
 
     assert "too large" in text_of(await app.bot_message(chat))
     assert document["file_id"] not in app.server.fetched
+
+
+async def test_a_photo_beyond_the_allowance_of_a_day_is_refused_with_a_sentence(app, chat, ann, monkeypatch):
+    monkeypatch.setitem(vars(app.application.usecases.media), "quota", QuotaSettings(daily_upload_mb=1e-7))
+    photo = app.state.send_photo(chat, ann, picture(91, 48, 32), "/caption")
+
+    assert "of the last 24 hours" in text_of(await app.bot_message(chat))
+    assert photo["photo"][-1]["file_id"] not in app.server.fetched
 
 
 async def test_a_prompt_of_ten_thousand_characters_is_refused_with_a_sentence(app, chat, ann):
