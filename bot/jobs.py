@@ -199,3 +199,7 @@ class Job:
     @property
     def is_adult(self) -> bool:
         return any(image.is_adult for image in self.result.media) if self.result else False
+
+    def may_be_delivered_to(self, chat_id: str) -> bool:
+        """Whether its images may be: adult ones only where they were asked for, as a private chat may be a child's."""
+        return chat_id == self.origin.chat_id or not self.is_adult

@@ -7,6 +7,7 @@ Where the bot may not post, the answer to the interaction is used until its toke
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -87,6 +88,8 @@ class MessageDelivery:
 
     async def show_progress(self, job: Job, message_ref: str, progress: Progress) -> None:
         channel, message = _parse_ref(message_ref)
+        if str(channel) != job.origin.chat_id:  # the rules that allow previews are those of the other chat
+            progress = replace(progress, preview=None)
 
         async def show() -> None:
             ticket = await self._context.usecases.jobs.ticket_with_progress(job, progress)
@@ -107,8 +110,9 @@ class MessageDelivery:
         async def edit(**content: Any) -> None:
             await self._edit_message(job, channel, message, **content)
 
+        allowed = pictures if job.may_be_delivered_to(str(channel)) else []
         try:
-            await self._deliver_result(job, pictures, edit)
+            await self._deliver_result(job, allowed, edit)
         except EditLimitReached:
             return await self._send(delivery, pictures, reply_to=message)
         except NoAccess as error:

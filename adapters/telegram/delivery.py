@@ -111,7 +111,7 @@ class TelegramDelivery:
         ticket = await self.usecases.jobs.ticket_with_progress(job, progress)
         text = chat_texts.format_status(ticket, progress, job.origin.locale)
         markup = self._buttons(ticket.job)
-        if progress.preview:
+        if progress.preview and str(chat) == job.origin.chat_id:  # the rules that allow previews are that chat's
             preview = Media(progress.preview, "image/jpeg")
             self._photo_refs.add(message_ref)
             await self.api.edit_photo(message_ref, preview, text, markup, has_spoiler=job.is_spoiler)
@@ -135,7 +135,7 @@ class TelegramDelivery:
         assert delivery.message_ref is not None
         ref, job = delivery.message_ref, delivery.job
         chat, _ = parse_ref(ref)
-        photo, text = await self._render(job, pictures)
+        photo, text = await self._render(job, pictures if job.may_be_delivered_to(str(chat)) else [])
         await self.api.wait_for_slot(chat, delivery.nonce)
         try:
             if photo is None and job.error is not None and job.error.code == Blocked.code:
@@ -145,7 +145,7 @@ class TelegramDelivery:
             else:
                 await self.api.edit_photo(ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
         except Undeliverable as refused:
-            ref = await self._post(_private_target(job, refused), job, photo, text, delivery.nonce)
+            ref = await self._post_privately(_private_target(job, refused), delivery, pictures)
         self._photo_refs.discard(delivery.message_ref)
         return ref
 
@@ -167,7 +167,7 @@ class TelegramDelivery:
         try:
             return await self._post(origin_target(job.origin), job, photo, text, delivery.nonce)
         except Undeliverable as refused:
-            return await self._post(_private_target(job, refused), job, photo, text, delivery.nonce)
+            return await self._post_privately(_private_target(job, refused), delivery, pictures)
 
     async def notify_undeliverable(self, delivery: Delivery) -> None:
         assert delivery.message_ref is not None
@@ -189,6 +189,11 @@ class TelegramDelivery:
         photo, caption = await self._combine([image.media for image in images], text, locale)
         has_spoiler = any(image.is_spoiler for image in images)
         return message_ref(await self.api.send_photo(target, photo, caption, markup, has_spoiler=has_spoiler))
+
+    async def _post_privately(self, private: ChatTarget, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        allowed = pictures if delivery.job.may_be_delivered_to(str(private.chat)) else []
+        photo, text = await self._render(delivery.job, allowed)
+        return await self._post(private, delivery.job, photo, text, delivery.nonce)
 
     async def _post(self, target: ChatTarget, job: Job, photo: Media | None, text: str, key: str) -> str:
         await self.api.wait_for_slot(target.chat, key)

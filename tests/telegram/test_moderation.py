@@ -157,6 +157,23 @@ async def test_a_resized_picture_is_judged_and_remains_its_authors(app, group, a
     assert await app.message_with(group, "other people's pictures", 3)
 
 
+async def test_a_picture_for_adults_does_not_follow_its_person_into_a_private_chat(app, group, ann):
+    alone = app.state.private(ann)
+    await choose(app, group, policy="allow")
+    await choose(app, alone, policy="allow")
+    app.state.rights[group["id"]] = {"can_send_photos": False}
+    app.state.send_message(group, ann, "/imagine a slow nude statue --steps 10")
+    placeholder = await app.bot_message(alone)
+    await app.until(lambda: app.pool.imagined)
+    app.pool.go_on.set()
+    await app.until(lambda: has_button(app.state.bot_messages(alone)[0], "reroll"))
+    harmless = await app.imagine_and_wait(alone, ann, "a statue")
+
+    assert "photo" not in app.state.bot_messages(alone)[0]
+    assert not any("photo" in one for one in app.state.history[alone["id"], placeholder["message_id"]])
+    assert "photo" in harmless
+
+
 async def test_an_original_is_not_sent_where_its_picture_may_no_longer_be_shown(app, chat, ann):
     await choose(app, chat, policy="allow")
     made = await app.imagine_and_wait(chat, ann, "a nude statue")

@@ -201,5 +201,16 @@ async def test_adult_images_are_hidden_where_they_are_posted_again_though_they_w
         await make_moderation(policy="allow").require_showable(ELSEWHERE, job)
 
 
+def test_adult_images_are_only_delivered_where_they_were_asked_for():
+    adult, harmless = (make_job(origin=CHAT, result=make_result(is_adult=is_adult)) for is_adult in (True, False))
+
+    assert [job.may_be_delivered_to(chat) for job in (adult, harmless) for chat in ("10", "11")] == [
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
 def test_the_new_command_is_in_no_list():
     assert Mirror(values={}, images=(PHOTO,)).task == IMAGE_TO_TEXT
