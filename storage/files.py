@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from bot.errors import StorageFull, UnsupportedMedia
 from bot.jobs import Media
@@ -88,6 +89,12 @@ class MediaFiles:
     def read_file(self, media_id: str, media_type: str) -> bytes | None:
         try:
             return self.path(media_id, media_type).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def open_file(self, media_id: str, media_type: str) -> BinaryIO | None:
+        try:
+            return cast(BinaryIO, self.path(media_id, media_type).open("rb", buffering=0))
         except FileNotFoundError:
             return None
 

@@ -1,15 +1,16 @@
 """Stored images and their owners. Files are written before their rows, and deleted after them."""
 
 import asyncio
-from collections.abc import Mapping
+import os
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
 
 from bot.errors import MediaNotFound
 from bot.jobs import Media, StoredImage
-from bot.ports import SweepResult, UploadUsage
+from bot.ports import MediaStream, SweepResult, UploadUsage
 from storage import media_queries
 from storage.database import Database
 from storage.discarded import DiscardedFiles
@@ -18,6 +19,9 @@ from storage.files import MediaFiles, is_media_id
 from storage.media_retention import MediaSweep
 from storage.people import refuse_forgotten
 from storage.schema import utcnow
+
+CHUNK_BYTES = 256 * 1024
+"""What one download has in memory."""
 
 
 class SqlMediaStore:
@@ -64,6 +68,14 @@ class SqlMediaStore:
             raise MediaNotFound(media_id)
         return Media(data, image.media_type)
 
+    async def stream_media(self, media_id: str, owner: str) -> MediaStream:
+        image = await self._find(media_id, owner)
+        file = await asyncio.to_thread(self._files.open_file, image.id, image.media_type)
+        if file is None:
+            raise MediaNotFound(media_id)
+        size = os.fstat(file.fileno()).st_size
+        return MediaStream(media_type=image.media_type, size=size, chunks=_read_chunks(file))
+
     async def share(self, media_id: str, person_id: str) -> StoredImage:
         found = await self._find(media_id, None)
         await self._database.run_write(lambda tx: _share(tx, found.id, person_id))
@@ -89,3 +101,9 @@ def _save_upload(tx: Connection, image: StoredImage, owner: str) -> None:
 def _share(tx: Connection, media_id: str, person_id: str) -> None:
     refuse_forgotten(tx, person_id)
     media_queries.share_image(tx, media_id, person_id, utcnow())
+
+
+async def _read_chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk

@@ -25,6 +25,7 @@ from bot.ports import (
     FairShareLane,
     LeaseRenewal,
     Measurement,
+    MediaStream,
     Offer,
     Person,
     Progress,
@@ -358,6 +359,14 @@ class FakeMediaStore(Fake):
             raise MediaNotFound(media_id)
         await self._end("read_media")
         return self.files[media_id]
+
+    async def stream_media(self, media_id, owner) -> MediaStream:
+        media = await self.read_media(media_id, owner)
+
+        async def chunks():
+            yield media.data
+
+        return MediaStream(media_type=media.media_type, size=len(media.data), chunks=chunks())
 
     async def share(self, media_id, person_id) -> StoredImage:
         self._begin("share", media_id=media_id, person_id=person_id)

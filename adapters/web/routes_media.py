@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from adapters.web.auth import CallerDep
 from adapters.web.context import ContextDep
@@ -61,8 +61,9 @@ async def download_image(media_id: str, request: Request, context: ContextDep, c
     }
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    media = await context.usecases.media.read_media(caller.person, media_id)
-    return Response(media.data, media_type=media.media_type, headers=headers)
+    stream = await context.usecases.media.stream_media(caller.person, media_id)
+    headers["Content-Length"] = str(stream.size)
+    return StreamingResponse(stream.chunks, media_type=stream.media_type, headers=headers)
 
 
 def download_name(media_id: str, media_type: str) -> str:

@@ -1,6 +1,6 @@
 """Image files, the outbox, measurements, and database maintenance."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,15 @@ class UploadUsage:
     oldest_at: datetime | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class MediaStream:
+    """A stored file that is read while it is sent. `size` is in bytes."""
+
+    media_type: str
+    size: int
+    chunks: AsyncIterator[bytes]
+
+
 class MediaStore(Protocol):
     async def add_upload(
         self,
@@ -52,6 +61,9 @@ class MediaStore(Protocol):
 
     async def get_image(self, media_id: str, owner: str) -> StoredImage:
         """Raises: MediaNotFound, also if it belongs to somebody else."""
+
+    async def stream_media(self, media_id: str, owner: str) -> MediaStream:
+        """The image in chunks. Raises: MediaNotFound, also if it belongs to somebody else or its file is lost."""
 
     async def read_media(self, media_id: str, owner: str | None) -> Media:
         """The bytes. Owner None: for internal use, without an ownership check. Raises: MediaNotFound."""

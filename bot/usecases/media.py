@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
 from bot.jobs import Media, StoredImage
-from bot.ports import ImageProcessor, MediaStore, Person
+from bot.ports import ImageProcessor, MediaStore, MediaStream, Person
 from bot.settings.core import ImagesSettings, QuotaSettings
 
 UPLOAD_PERIOD = timedelta(hours=24)
@@ -93,6 +93,10 @@ class MediaUseCases:
     async def get_image(self, person: Person, media_id: str) -> StoredImage:
         """Raises: MediaNotFound."""
         return await self.store.get_image(media_id, person.id)
+
+    async def stream_media(self, person: Person, media_id: str) -> MediaStream:
+        """For responses to clients that may read slowly. Raises: MediaNotFound."""
+        return await self.store.stream_media(media_id, person.id)
 
     async def read_media(self, person: Person, media_id: str) -> Media:
         """Raises: MediaNotFound, also if it belongs to somebody else."""

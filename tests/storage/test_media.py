@@ -10,6 +10,7 @@ import time_machine
 from bot.errors import MediaNotFound, StorageFull, UnsupportedMedia
 from bot.jobs import ImageRef
 from storage import StorageSettings, open_storage
+from storage.media import CHUNK_BYTES
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
 DAY_S = 86_400.0
@@ -93,6 +94,20 @@ async def test_a_picture_whose_file_is_lost_is_not_found(storage, ann, data_dir)
 
     with pytest.raises(MediaNotFound):
         await storage.media.read_media(added.id, ann.id)
+    with pytest.raises(MediaNotFound):
+        await storage.media.stream_media(added.id, ann.id)
+
+
+async def test_a_file_is_read_in_chunks_while_it_is_sent(storage, ann, ben):
+    data = b"x" * (CHUNK_BYTES + 1)
+    added = await upload(storage, ann, data)
+
+    stream = await storage.media.stream_media(added.id, ann.id)
+    sizes = [len(chunk) async for chunk in stream.chunks]
+
+    assert (stream.media_type, stream.size, sizes) == ("image/png", len(data), [CHUNK_BYTES, 1])
+    with pytest.raises(MediaNotFound):
+        await storage.media.stream_media(added.id, ben.id)
 
 
 async def test_a_damaged_file_is_rewritten(storage, ann, data_dir):

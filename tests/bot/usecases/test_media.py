@@ -67,7 +67,7 @@ async def test_a_picture_is_its_owners(usecases):
     assert (await usecases.get_image(ANN, picture.id)).id == picture.id
 
 
-@pytest.mark.parametrize("look", ["read_media", "get_image"])
+@pytest.mark.parametrize("look", ["read_media", "get_image", "stream_media"])
 async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
     picture = await usecases.upload(ANN, b"as it came")
 
