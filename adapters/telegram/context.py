@@ -40,11 +40,11 @@ class TelegramContext:
         if message.sender_chat is not None:
             name = message.sender_chat.effective_name or ""
         else:
-            name = message.from_user.full_name if message.from_user else ""
+            name = (message.from_user.full_name or "") if message.from_user else ""
         return await self.usecases.people.identify_account(PLATFORM, author_of(message), name)
 
     async def identify_user(self, user: User) -> Person:
-        return await self.usecases.people.identify_account(PLATFORM, str(user.id), user.full_name)
+        return await self.usecases.people.identify_account(PLATFORM, str(user.id), user.full_name or "")
 
 
 def build_origin(

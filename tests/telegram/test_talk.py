@@ -387,3 +387,9 @@ async def test_a_flood_of_requests_is_refused_beyond_what_one_person_may_have(ap
     await app.until(lambda: any("unfinished" in text_of(one) for one in app.state.bot_messages(chat)))
     app.pool.go_on.set()
     await app.wait_until_idle(0.5)
+
+
+async def test_an_author_without_a_name_is_answered(app):
+    nameless = app.state.person("")  # as deleted accounts are
+
+    assert await said(app, app.state.private(nameless), nameless, "/queue")
