@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 
-from bot.errors import NotFound
+from bot.errors import JobNotFound, NotFound
 from storage.people import LOCKED
 
 
@@ -138,3 +138,11 @@ async def test_use_of_a_key_is_noted_about_once_a_minute(storage, ann):
 
     assert used.last_used_at is not None
     assert later.last_used_at - used.last_used_at > timedelta(seconds=80)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "\ud800" * 4, "é" * 16])
+async def test_what_no_id_can_be_finds_nothing(storage, ann, text):
+    with pytest.raises(JobNotFound):
+        await storage.jobs.get_job(text, ann.id)
+    with pytest.raises(NotFound):
+        await storage.people.revoke_key(text)

@@ -28,6 +28,31 @@ UNKNOWN_ID = "0" * 64
 
 
 @pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/jobs", "GET, POST"),
+        ("/api/v1/jobs/aaaaaaaaaaaaaaaa", "DELETE, GET"),
+        ("/api/v1/quota", "GET"),
+        ("/healthz", "GET, HEAD"),
+    ],
+)
+async def test_an_unsupported_method_is_answered_with_all_that_are_supported(client, path, allowed):
+    answer = await client.request("PATCH", path)
+
+    problem(answer, 405, "method_not_allowed")
+    assert answer.headers["allow"] == allowed
+
+
+async def test_openapi_describes_every_refusal_as_a_problem(client):
+    api = (await client.get("/openapi.json")).json()
+
+    for methods in api["paths"].values():
+        for operation in methods.values():
+            assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"]
+            assert "422" not in operation["responses"]
+
+
+@pytest.mark.parametrize(
     ("options", "named"),
     [
         ({}, "prompt"),
