@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional as F
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
 from training.colours import COLOURS
@@ -21,7 +22,7 @@ from training.scenes import SceneSampler
 from training.segment import build_segment_processor, build_segmenter
 from training.segment_data import MaskedScene, fits_name, render_masked, visible_colours
 from training.textures import HELD_OUT_TEXTURES, TRAINING_TEXTURES
-from training.world import Scene, Thing, is_held_out
+from training.world import SIZE, Scene, Thing, is_held_out
 
 THRESHOLD = 0.5
 EMPTY_SHARE = 0.002
@@ -63,7 +64,8 @@ class RegionModel:
                 truncation=True,
                 return_tensors="pt",
             )
-            masks += list((self.model(**inputs).logits.sigmoid() > THRESHOLD).numpy())
+            logits = F.interpolate(self.model(**inputs).logits[:, None], (SIZE, SIZE), mode="bilinear")[:, 0]
+            masks += list((logits.sigmoid() > THRESHOLD).numpy())
         return masks
 
 

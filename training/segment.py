@@ -27,30 +27,31 @@ from training.prompts import build_tokenizer
 from training.runs import mixed_precision
 from training.segment_data import MaskDataset, MaskedScene
 from training.shapes import SHAPES
-from training.world import SIZE, Thing
+from training.world import Thing
 
 WIDTH = 128
-PATCH = 8
+SIDE, PATCH = 96, 8
+"""Image side after the processor, in pixels, and that of a patch."""
 LONGEST_PHRASE = 24
 SPECIAL_TOKENS = ("<pad>", "<s>", "<unk>", "</s>")
 """The end is not number 2, which Transformers takes for a faulty old configuration of CLIP's."""
 NAMES = (*(Thing(name) for name in (*OBJECTS, *SHAPES)),)
 NAME_INDEX = {thing.name: number for number, thing in enumerate(NAMES)}
 GROUND_INDEX, IGNORED = len(NAMES), -100
-NAMING_WEIGHT = 0.3
+NAMING_WEIGHT = 1.0
 DICE_WEIGHT = 0.5
 
 
 def build_segment_processor() -> CLIPSegProcessor:
-    """Any image to 128 x 128 in [-1, 1], and the vocabulary of regions."""
+    """Any image to 96 x 96 in [-1, 1], and the vocabulary of regions."""
     tokenizer = build_tokenizer(phrase_words(), LONGEST_PHRASE, adds_eos=True, special=SPECIAL_TOKENS)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
-    side = {"height": SIZE, "width": SIZE}
-    return CLIPSegProcessor(ViTImageProcessorPil(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3), tokenizer)
+    size = {"height": SIDE, "width": SIDE}
+    return CLIPSegProcessor(ViTImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3), tokenizer)
 
 
 def build_segmenter(processor: CLIPSegProcessor) -> CLIPSegForImageSegmentation:
-    """An untrained model of 1.4 M parameters whose masks have the image's resolution."""
+    """An untrained model of 1.4 M parameters whose masks have the resolution of the processor's image."""
     tokenizer = processor.tokenizer
     text = CLIPSegTextConfig(
         vocab_size=len(tokenizer),
@@ -67,8 +68,8 @@ def build_segmenter(processor: CLIPSegProcessor) -> CLIPSegForImageSegmentation:
         hidden_size=WIDTH,
         intermediate_size=4 * WIDTH,
         num_hidden_layers=4,
-        num_attention_heads=4,
-        image_size=SIZE,
+        num_attention_heads=2,
+        image_size=SIDE,
         patch_size=PATCH,
         initializer_range=0.05,
     )
@@ -82,7 +83,12 @@ def build_segmenter(processor: CLIPSegProcessor) -> CLIPSegForImageSegmentation:
         decoder_intermediate_size=192,
     )
     model = CLIPSegForImageSegmentation(config)
-    nn.init.normal_(model.clip.text_model.get_input_embeddings().weight, std=0.5)
+    words = model.clip.text_model.get_input_embeddings().weight
+    nn.init.normal_(words, std=0.5)
+    with (
+        torch.no_grad()
+    ):  # or all phrases start out alike: their end, where they are pooled, would outweigh their words
+        words[tokenizer.eos_token_id] *= 0.05
     nn.init.normal_(model.clip.vision_model.embeddings.position_embedding.weight, std=0.3)
     return model
 
@@ -91,13 +97,14 @@ class SegmentLoss:
     """Loss of the masks of the phrases, and of naming each patch of the image."""
 
     def __init__(
-        self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor, dataset: MaskDataset, batch: int = 16
+        self, model: CLIPSegForImageSegmentation, processor: CLIPSegProcessor, dataset: MaskDataset, batch: int = 32
     ) -> None:
         self.model, self.tokenizer, self.batch = model, processor.tokenizer, batch
         self.dataset = dataset
 
     def __call__(self, step: int, rng: np.random.Generator) -> Tensor:
         images, scenes, phrases, masks = self.dataset.sample_batch(rng, self.batch)
+        images, masks = resize_images(images), resize_images(masks[:, None])[:, 0]
         names = [*map(PhraseWriter(rng).write_thing, NAMES), PhraseWriter(rng).write_ground()]
         with mixed_precision():
             states = self.model.clip.vision_model(pixel_values=images, output_hidden_states=True).hidden_states
@@ -125,11 +132,16 @@ class SegmentLoss:
         return F.cross_entropy(logits, thing_targets) + 0.5 * F.cross_entropy(logits, ground_targets)
 
 
+def resize_images(images: Tensor) -> Tensor:
+    """To the model's input size."""
+    return F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
 def patch_names(scenes: Sequence[MaskedScene]) -> Tensor:
     """Which of the names, or the ground, fills each patch: shape (scenes, patches); mixed ones are ignored."""
     rows = []
     for scene in scenes:
-        coverage = F.avg_pool2d(torch.from_numpy(scene.masks), PATCH)
+        coverage = F.avg_pool2d(resize_images(torch.from_numpy(scene.masks)[None])[0], PATCH)
         most, which = coverage.max(dim=0)
         numbers = torch.tensor([NAME_INDEX[thing.name] for thing in scene.things])[which]
         numbers[most < 0.5] = IGNORED

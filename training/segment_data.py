@@ -137,7 +137,7 @@ class MaskDataset:
     Some of those on flat grounds pass through the image model's autoencoder, if there is one, as generated images do.
     """
 
-    def __init__(self, queries: int = 4, autoencoder: AutoencoderKL | None = None) -> None:
+    def __init__(self, queries: int = 3, autoencoder: AutoencoderKL | None = None) -> None:
         self.sampler, self.queries, self.autoencoder = MaskSampler(), queries, autoencoder
 
     def sample_batch(self, rng: np.random.Generator, count: int) -> tuple[Tensor, list[MaskedScene], list[str], Tensor]:

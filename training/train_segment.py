@@ -24,11 +24,11 @@ from training.train_image import copy_artwork_licence
 @dataclass(frozen=True)
 class SegmentRecipe:
     plan: TrainingPlan
-    batch: int = 16
+    batch: int = 32
 
 
 FULL = SegmentRecipe(
-    plan=TrainingPlan(steps=9000, learning_rate=1e-3, warm_up=300, average_decay=0.998, save_every=100, decay_share=0.5)
+    plan=TrainingPlan(steps=8000, learning_rate=1e-3, warm_up=300, average_decay=0.998, save_every=100, decay_share=0.5)
 )
 QUICK = SegmentRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2)
 

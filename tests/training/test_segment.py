@@ -12,7 +12,7 @@ from training import train_segment
 from training.colours import COLOURS
 from training.evaluate_segment import RegionModel, held_out_masked
 from training.phrases import PhraseWriter, phrase_words
-from training.segment import PATCH, SPECIAL_TOKENS, build_segment_processor, mask_loss, patch_names
+from training.segment import NAME_INDEX, PATCH, SIDE, SPECIAL_TOKENS, build_segment_processor, mask_loss, patch_names
 from training.segment_data import MaskDataset, MaskedScene, MaskSampler
 from training.textures import HELD_OUT_TEXTURES, TEXTURES, TRAINING_TEXTURES, draw_texture
 from training.world import SIZE, Thing
@@ -38,11 +38,11 @@ def test_a_name_without_a_colour_means_things_of_every_colour(scene):
 
 
 def test_patches_are_named_by_what_fills_them(scene):
-    names = patch_names([scene])[0].reshape(SIZE // PATCH, SIZE // PATCH)[0].tolist()
+    names = patch_names([scene])[0].reshape(SIDE // PATCH, SIDE // PATCH)[0].tolist()
 
-    assert len(set(names[:4])) == 1
-    assert names[5:9] == names[:4]
-    assert len({names[0], names[4], names[10]}) == 3
+    assert names[:2] == [NAME_INDEX["star"]] * 2
+    assert names[4:6] == [NAME_INDEX["star"]] * 2
+    assert names[8:10] == [NAME_INDEX["cat"]] * 2
 
 
 def test_masks_cover_the_pixels_that_are_not_ground():
