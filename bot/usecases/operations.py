@@ -1,12 +1,23 @@
 """Operations: readiness, statistics, backup and database checks."""
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bot.errors import EaselError
 from bot.jobs import JobState
 from bot.ports import DeviceStatus, HealthCheck, JobStore, Maintenance
+
+READINESS_AGE_S = 1.0
+
+
+@dataclass
+class _LastCheck:
+    check: HealthCheck | None = None
+    at: float = 0.0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True)
@@ -14,10 +25,16 @@ class Operations:
     store: JobStore
     maintenance: Maintenance
     devices: Callable[[], Sequence[DeviceStatus]]
+    now: Callable[[], float] = time.monotonic
+    _last: _LastCheck = field(default_factory=_LastCheck)
 
     async def check_readiness(self) -> list[HealthCheck]:
-        """Whether the database responds and a worker is ready."""
-        return [await self._check_storage(), self._check_workers()]
+        """Whether the database responds and a worker is ready. Strangers may ask as often as they like: the database is
+        asked once in `READINESS_AGE_S`."""
+        async with self._last.lock:
+            if self._last.check is None or self.now() >= self._last.at + READINESS_AGE_S:
+                self._last.check, self._last.at = await self._check_storage(), self.now()
+            return [self._last.check, self._check_workers()]
 
     async def _check_storage(self) -> HealthCheck:
         try:

@@ -1,3 +1,6 @@
+import asyncio
+from dataclasses import replace
+
 import pytest
 
 from bot.errors import StorageBusy
@@ -52,6 +55,20 @@ async def test_without_a_responding_database_the_server_is_not_ready(store):
     database, _ = await make_operations(store, "ready").check_readiness()
 
     assert (database.is_ok, "storage_busy" in database.sentence) == (False, True)
+
+
+async def test_the_database_is_asked_once_a_second_however_many_want_to_know(store):
+    now = 0.0
+    operations = replace(make_operations(store, "ready"), now=lambda: now)
+    await asyncio.gather(*(operations.check_readiness() for _ in range(50)))
+    store.failures["count_by_state"] = [StorageBusy()]
+    cached, _ = await operations.check_readiness()
+    now = 1.0
+    fresh, _ = await operations.check_readiness()
+    now = 2.0
+    again, _ = await operations.check_readiness()
+
+    assert [check.is_ok for check in (cached, fresh, again)] == [True, False, True]
 
 
 async def test_figures_backup_and_check_go_through(store, tmp_path):
