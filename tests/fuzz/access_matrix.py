@@ -30,7 +30,7 @@ def list_routes() -> Iterator[tuple[str, str]]:
         for router in vars(importlib.import_module(f"{web.__name__}.{module.name}")).values():
             for route in router.routes if isinstance(router, APIRouter) else ():
                 if isinstance(route, APIRoute):
-                    yield from ((method, route.path) for method in sorted(route.methods))
+                    yield from ((method, route.path) for method in sorted(route.methods or ()))
 
 
 async def _make_owned(client: httpx2.AsyncClient) -> dict[str, list[str]]:

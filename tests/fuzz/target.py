@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,7 @@ class ErrorRecorder:
         trace = "".join(traceback.format_exception(error, limit=-4)) if isinstance(error, BaseException) else error
         self.errors.append(f"{what}: {trace or ''}")
 
-    def process_event(self, _logger: Any, method: str, event: dict[str, Any]) -> Any:
+    def process_event(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         error = event.get("exc_info")
         if method in ("error", "exception", "critical") or isinstance(error, BaseException):
             self.record(f"{event.get('action')} {event.get('request', '')} {event.get('error', '')}", error)

@@ -1,6 +1,7 @@
 """Updates whose fields have other types than Telegram's: refused before anything reads them."""
 
 import copy
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ MESSAGE = {
     "entities": [{"type": "bot_command", "offset": 0, "length": 8}],
 }  # fmt: skip
 PHOTO = {"photo": [{"file_id": "x", "file_unique_id": "x", "width": 9, "height": 9}], "caption": "/ask what?"}
-UPDATES = (
+UPDATES: tuple[dict[str, Any], ...] = (
     {"update_id": 1, "message": {**MESSAGE, "reply_to_message": {**MESSAGE, **PHOTO}}},
     {
         "update_id": 2,
@@ -37,6 +38,7 @@ def test_telegrams_own_updates_are_read(update):
 @pytest.mark.parametrize(("update", "path"), [(update, path) for update in UPDATES for path in paths(update)])
 @pytest.mark.parametrize("wrong", [None, {"a": 1}, [1], 1.5, 2**64], ids=str)
 def test_a_field_of_another_type_makes_it_no_update(update, path, wrong):
+    node: Any
     forged = node = copy.deepcopy(update)
     for key in path[:-1]:
         node = node[key]
