@@ -17,8 +17,10 @@ def set_safety(composition):
     return set_safety
 
 
-@pytest.mark.parametrize("command", ["upscale", "mirror"])
-@pytest.mark.parametrize(("policy", "spoiler"), [("block", None), ("spoiler", True), ("allow", False)])
+@pytest.mark.parametrize(
+    ("command", "policy", "spoiler"),
+    [("upscale", "block", None), ("mirror", "block", None), ("mirror", "spoiler", True), ("upscale", "allow", False)],
+)
 def test_a_sexual_image_is_judged_by_the_owners_policy(call, fox, set_safety, command, policy, spoiler):
     set_safety(local_policy=policy)
     made = call(command, str(fox), "nude", "--json")
