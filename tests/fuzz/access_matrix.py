@@ -62,7 +62,20 @@ async def check_access_matrix(target: FuzzTarget, findings: Findings) -> None:
                 answer = await ben.post(path, json=body)
                 findings.count(answer.status_code, body)
                 findings.expect(answer.status_code in (403, 404), f"POST {path} with {body}: {answer.status_code}")
+        await _check_tokens(ann, ben, findings)
         await _check_still_there(ann, findings, owned)
+
+
+async def _check_tokens(ann: httpx2.AsyncClient, ben: httpx2.AsyncClient, findings: Findings) -> None:
+    """An idempotency key and a confirmed price are worth nothing to another person."""
+    key = {"Idempotency-Key": "the-same-for-both"}
+    jobs = [(await one.post("/api/v1/jobs", json=imagine("a fox"), headers=key)).json() for one in (ann, ben)]
+    findings.expect(jobs[0]["id"] != jobs[1]["id"], "Ben's idempotency key finds Ann's job")
+    several = imagine("a {red|blue} fox")
+    quote = (await ann.post("/api/v1/quotes", json=several)).json()["quote"]
+    answer = await ben.post("/api/v1/jobs", json={**several, "quote": quote})
+    findings.count(answer.status_code, several)
+    findings.expect(answer.status_code == 422, f"Ann's quote in Ben's request: {answer.status_code}")
 
 
 async def _check_route(
