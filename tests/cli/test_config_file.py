@@ -118,4 +118,5 @@ def test_what_may_not_be_sold_is_marked():
 
 
 def test_it_holds_no_secret():
-    assert not re.search(r"token\s*=|secret\s*=|password\s*=", TEXT)
+    """`web.metrics_token` is empty here, and docs/running.md says to set it by its variable."""
+    assert not re.search(r"(token|secret|password)\s*=(?!\s*\"\")", TEXT)
