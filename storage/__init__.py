@@ -79,7 +79,8 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
     discarded = DiscardedFiles(MediaSweep(database, files), files)
-    purge = Purge(database, discarded)
+    privacy = SqlPrivacy(database, files, data_dir / "exports")
+    purge = Purge(database, privacy, discarded)
     async with database.running(), purge.running():
         yield Storage(
             jobs=SqlJobStore(database, disk, discarded),
@@ -90,7 +91,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             media=SqlMediaStore(database, files, disk, discarded),
             outbox=SqlOutbox(database),
             inbox=SqlInbox(database),
-            privacy=SqlPrivacy(database, files, data_dir / "exports"),
+            privacy=privacy,
             measurements=SqlMeasurementStore(database),
             maintenance=SqlMaintenance(database, disk, purge),
         )

@@ -15,6 +15,7 @@ from storage import people, transitions
 from storage.dialect import Dialect
 from storage.mapping import JobRow, from_result, to_job
 from storage.schema import (
+    IS_ENDED,
     IS_PENDING,
     account,
     api_key,
@@ -34,6 +35,8 @@ from storage.schema import (
 
 FORGOTTEN_NAME = "somebody"
 """The name of forgotten persons."""
+FORGOTTEN_SPACE = "forgotten-"
+"""The ids of their private chats begin with it, after the platform."""
 
 
 @dataclass(frozen=True)
@@ -116,22 +119,49 @@ def unerased_jobs(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
     return list(tx.execute(unerased))
 
 
-def end_forgetting(tx: Connection, person_id: str) -> list[tuple[str, str]]:
-    """Disown unused uploads, and rename spaces without other persons: a private chat's id identifies its person."""
-    private_spaces = (
+def disown_uploads(tx: Connection, person_id: str, limit: int) -> tuple[int, list[tuple[str, str]]]:
+    """Disown some images that no job uses; returns their number, and (id, type) of those that nobody owns any more."""
+    m = media_owner.c
+    chosen = list(tx.scalars(select(m.media).where(m.owner == person_id).limit(limit)))
+    return len(chosen), _disown(tx, m.media.in_(chosen) & (m.owner == person_id))
+
+
+def private_spaces(tx: Connection, person_id: str) -> list[str]:
+    """Spaces without other persons, which are renamed: a private chat's id identifies its person."""
+    spaces = (
         select(person_share.c.space)
-        .where(person_share.c.person == person_id)
+        .where(person_share.c.person == person_id, person_share.c.space.not_like(f"%:{FORGOTTEN_SPACE}%"))
         .except_(select(person_share.c.space).where(person_share.c.person != person_id))
     )
-    for space_id in list(tx.scalars(private_spaces)):
-        _rename_space(tx, space_id)
-    return _disown(tx, media_owner.c.owner == person_id)
+    return list(tx.scalars(spaces))
 
 
-def _rename_space(tx: Connection, space_id: str) -> None:
-    old = tx.execute(select(space).where(space.c.id == space_id)).one()
-    new = f"{old.platform}:forgotten-{secrets.token_hex(8)}"
-    tx.execute(insert(space), {"id": new, "platform": old.platform, "created_at": utcnow()})
-    for table in (job, space_share, person_share):
-        tx.execute(update(table).where(table.c.space == space_id).values(space=new))
-    tx.execute(delete(space).where(space.c.id == space_id))
+def add_anonymous_space(tx: Connection, old_id: str) -> str:
+    platform = tx.scalars(select(space.c.platform).where(space.c.id == old_id)).one()
+    new_id = f"{platform}:{FORGOTTEN_SPACE}{secrets.token_hex(8)}"
+    tx.execute(insert(space), {"id": new_id, "platform": platform, "created_at": utcnow()})
+    return new_id
+
+
+def move_ended_jobs(tx: Connection, person_id: str, old_id: str, new_id: str, limit: int) -> int:
+    """Move some ended jobs of the only person of a space, which no counter of the space includes."""
+    chosen = select(job.c.seq).where(job.c.owner == person_id, job.c.space == old_id, IS_ENDED).limit(limit)
+    return tx.execute(update(job).where(job.c.seq.in_(chosen)).values(space=new_id)).rowcount
+
+
+def replace_space(tx: Connection, person_id: str, old_id: str, new_id: str) -> None:
+    """Move what is left, and delete the old space, unless somebody has written there again."""
+    if old_id not in private_spaces(tx, person_id):
+        return
+    tx.execute(update(job).where(job.c.owner == person_id, job.c.space == old_id).values(space=new_id))
+    for table in (space_share, person_share):
+        tx.execute(update(table).where(table.c.space == old_id).values(space=new_id))
+    tx.execute(delete(space).where(space.c.id == old_id))
+
+
+def unfinished_persons(tx: Connection) -> list[str]:
+    """Forgotten persons with data that is not erased: the process ended meanwhile."""
+    p = person.c
+    has_jobs = exists().where(job.c.owner == p.id, job.c.erased.is_(False))
+    has_media = exists().where(media_owner.c.owner == p.id)
+    return list(tx.scalars(select(p.id).where(p.forgotten.is_(True), has_jobs | has_media)))

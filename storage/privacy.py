@@ -7,6 +7,7 @@ import secrets
 import time
 import zipfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ from storage.schema import (
 CHUNK = 20
 ERASE_S = 0.03
 """Jobs erased per transaction, and the time after which it ends earlier, which limits the wait of other writers."""
+CHUNK_ROWS = 200
+"""Uploads disowned, or jobs moved, per transaction."""
 EXPORT_KEEP_S = 86_400.0
 
 
@@ -96,6 +99,8 @@ class SqlPrivacy:
     async def forget_person(self, person_id: str) -> list[Job]:
         started = time.time()
         await self._database.run_deletion(lambda tx: erasure.begin_forgetting(tx, person_id))
+        for space_id in await self._database.run_read(lambda tx: erasure.private_spaces(tx, person_id)):
+            await self._rename_space(person_id, space_id)
         running: list[Job] = []
         while True:
             erased = await self._database.run_deletion(lambda tx: self._erase_some(tx, person_id))
@@ -103,11 +108,28 @@ class SqlPrivacy:
             running += [one for one in erased.jobs if one.state is JobState.RUNNING]
             if not erased.jobs:
                 break
-        await self._remove_files(
-            await self._database.run_deletion(lambda tx: erasure.end_forgetting(tx, person_id)), started
-        )
+        await self._disown_uploads(person_id, started)
         await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
         return running
+
+    async def _disown_uploads(self, person_id: str, started: float) -> None:
+        count = CHUNK_ROWS
+        while count == CHUNK_ROWS:
+            disown = partial(erasure.disown_uploads, person_id=person_id, limit=CHUNK_ROWS)
+            count, files = await self._database.run_deletion(disown)
+            await self._remove_files(files, started)
+
+    async def _rename_space(self, person_id: str, old_id: str) -> None:
+        run = self._database.run_deletion
+        new_id = await run(lambda tx: erasure.add_anonymous_space(tx, old_id))
+        while await run(lambda tx: erasure.move_ended_jobs(tx, person_id, old_id, new_id, CHUNK_ROWS)):
+            pass
+        await run(lambda tx: erasure.replace_space(tx, person_id, old_id, new_id))
+
+    async def finish_forgetting(self) -> None:
+        """Forget the rest of persons whose forgetting the end of the process interrupted."""
+        for person_id in await self._database.run_read(erasure.unfinished_persons):
+            await self.forget_person(person_id)
 
     def _erase_some(self, tx: Connection, person_id: str) -> erasure.ErasedJobs:
         """Erase jobs of the person until `ERASE_S` have passed; none: all are erased."""

@@ -5,7 +5,7 @@ The work is done in bounded steps on the writer's connection, so jobs are accept
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -14,6 +14,7 @@ from bot.runtime.shutdown import cancel_tasks
 from storage.database import Database
 from storage.dialect import PurgeState
 from storage.discarded import DiscardedFiles
+from storage.privacy import SqlPrivacy
 
 log = structlog.get_logger(__name__)
 
@@ -28,8 +29,9 @@ CLOSE_S = 2.0
 
 
 class Purge:
-    def __init__(self, database: Database, discarded: DiscardedFiles) -> None:
+    def __init__(self, database: Database, privacy: SqlPrivacy, discarded: DiscardedFiles) -> None:
         self._database = database
+        self._privacy = privacy
         self._discarded = discarded
 
     @asynccontextmanager
@@ -41,7 +43,7 @@ class Purge:
         finally:
             await cancel_tasks([purging])
             if self._database.dialect.has_deleted:
-                await self._run_safely(CLOSE_S)
+                await _log_errors(self.purge(CLOSE_S))
 
     async def run(self, limit_s: float = float("inf")) -> bool:
         """Run steps until nothing is left; returns whether that was reached.
@@ -56,16 +58,26 @@ class Purge:
         return state is PurgeState.CLEAN
 
     async def _run_forever(self) -> None:
+        await asyncio.sleep(CHECK_S)
+        await _log_errors(self._privacy.finish_forgetting())
         while True:
+            await _log_errors(self._purge_settled())
             await asyncio.sleep(CHECK_S)
-            if await self._database.run_outside(self._database.dialect.needs_purge):
-                await asyncio.sleep(SETTLE_S)
-            await self._run_safely(float("inf"))
 
-    async def _run_safely(self, limit_s: float) -> None:
-        try:
-            await self._discarded.delete()
-            if not await self.run(limit_s):
-                log.debug("the purge waits for a reader", action="purge_waits")
-        except Exception as error:  # the loop must go on
-            log.warning("deleted data could not be purged yet", action="purge_failed", exc_info=error)
+    async def _purge_settled(self) -> None:
+        if await self._database.run_outside(self._database.dialect.needs_purge):
+            await asyncio.sleep(SETTLE_S)
+        await self.purge(float("inf"))
+
+    async def purge(self, limit_s: float) -> None:
+        await self._discarded.delete()
+        if not await self.run(limit_s):
+            log.debug("the purge waits for a reader", action="purge_waits")
+
+
+async def _log_errors(work: Awaitable[None]) -> None:
+    """The loop must go on."""
+    try:
+        await work
+    except Exception as error:
+        log.warning("deleted data could not be purged yet", action="purge_failed", exc_info=error)

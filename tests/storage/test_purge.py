@@ -11,7 +11,7 @@ import pytest
 
 from bot.errors import NotFound
 from bot.jobs import ImageRef
-from storage import open_storage, purge
+from storage import erasure, open_storage, purge
 from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim, make_media, make_picture, make_result
 
@@ -150,7 +150,7 @@ async def test_the_files_of_a_result_that_came_too_late_are_deleted(storage, ann
     await storage.jobs.save_result(job.id, late.attempt, make_result(media=tuple(pictures)))
     await storage.jobs.save_result(kept.id, other.attempt, make_result(media=(pictures[1],)))
     await asyncio.sleep(0.01)
-    await storage.maintenance._purge._run_safely(10.0)
+    await storage.maintenance._purge.purge(10.0)
 
     assert files_with(data_dir / "media", pictures[0].id.encode()) == []
     assert files_with(data_dir / "media", pictures[1].id.encode())
@@ -160,7 +160,7 @@ async def test_a_purge_that_a_crash_interrupted_is_repeated_by_the_next_start(da
     async def never(self, limit_s):
         pass
 
-    monkeypatch.setattr(purge.Purge, "_run_safely", never)
+    monkeypatch.setattr(purge.Purge, "purge", never)
     async with open_storage(SETTINGS, data_dir) as storage:
         ann, _ = await write_person(storage, "1", range(1, 8))
         await storage.privacy.forget_person(ann.id)
@@ -237,6 +237,36 @@ async def test_a_request_that_began_before_its_person_was_forgotten_stores_nothi
     with pytest.raises(NotFound):
         await request()
     await asyncio.sleep(0.01)
-    await storage.maintenance._purge._run_safely(10.0)
+    await storage.maintenance._purge.purge(10.0)
     assert files_with(data_dir, MARK) == []
     assert [path.stem for path in data_dir.glob("media/*/*/*.png")] == [shared.id]
+
+
+async def test_an_interrupted_forgetting_is_finished_by_the_next_start(data_dir, monkeypatch):
+    monkeypatch.setattr(purge, "CHECK_S", 0.02)
+    monkeypatch.setattr(purge, "SETTLE_S", 0.0)
+    async with open_storage(SETTINGS, data_dir) as storage:
+        ann, _ = await write_person(storage, "771177117711", [1, 2])
+        await storage.maintenance._database.run_write(lambda tx: erasure.begin_forgetting(tx, ann.id))
+    left = files_with(data_dir, MARK)
+    async with open_storage(SETTINGS, data_dir), asyncio.timeout(20):
+        while files_with(data_dir, MARK):  # noqa: ASYNC110 -- the files are what is waited for
+            await asyncio.sleep(0.02)
+
+    assert left
+
+
+async def test_who_writes_again_while_being_forgotten_keeps_the_new_job(storage, ann, monkeypatch):
+    await accept(storage, ann, space="dm-1")
+    rename, accepted = storage.privacy._rename_space, []
+
+    async def write_again(person_id, space_id):
+        again = await storage.people.identify_account("discord", "1", "Ann")
+        accepted.extend(await accept(storage, again, space="dm-1"))
+        await rename(person_id, space_id)
+
+    monkeypatch.setattr(storage.privacy, "_rename_space", write_again)
+    await storage.privacy.forget_person(ann.id)
+
+    assert (await claim(storage)).id == accepted[0].id
+    assert await storage.maintenance.check() == []
