@@ -36,7 +36,7 @@ from storage.schema import (
 )
 
 CHUNK = 20
-ERASE_S = 0.03
+ERASE_S = 0.015
 """Jobs erased per transaction, and the time after which it ends earlier, which limits the wait of other writers."""
 CHUNK_ROWS = 200
 """Uploads disowned, or jobs moved, per transaction."""
