@@ -16,10 +16,15 @@ def page_size(header: bytes) -> int:
     return 65536 if size == 1 else size
 
 
+def has_pointer_maps(header: bytes) -> bool:
+    """Whether the database is in auto-vacuum mode: pages of its pointer map start with numbers that b-trees use too."""
+    return any(header[52:56])
+
+
 def unused_ranges(page: memoryview, *, is_first: bool) -> Iterator[tuple[int, int]]:
     """The ranges `(first, end)` of a b-tree page that belong to no cell; none for other pages.
 
-    A page of another kind starts with a page number, whose highest byte is too small to be a type below `MAX_PAGES`. A
+    Outside auto-vacuum mode, a page of another kind starts with a page number, whose highest byte is too small to be a type below `MAX_PAGES`. A
     page that contradicts itself is left alone.
     """
     header = HEADER_SIZE if is_first else 0

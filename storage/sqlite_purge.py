@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 from storage.dialect import PurgeState
-from storage.page_format import HEADER_SIZE, MAX_PAGES, page_size, unused_ranges
+from storage.page_format import HEADER_SIZE, MAX_PAGES, has_pointer_maps, page_size, unused_ranges
 
 NEEDED, RUNNING, CLEAN = 0, 1, 2
 """Values of `user_version`. A database that was never purged has 0."""
@@ -89,8 +89,9 @@ class SqlitePurge:
         """Returns whether it was the last part."""
         if self._file is None:
             self._file = os.open(self._path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-        size = page_size(_read(self._file, HEADER_SIZE, 0))
-        if os.fstat(self._file).st_size // size >= MAX_PAGES:
+        header = _read(self._file, HEADER_SIZE, 0)
+        size = page_size(header)
+        if has_pointer_maps(header) or os.fstat(self._file).st_size // size >= MAX_PAGES:
             return True
         part = memoryview(_read(self._file, SCRUB_BYTES, self._offset))
         for start in range(0, len(part) - size + 1, size):
