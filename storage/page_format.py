@@ -24,8 +24,8 @@ def has_pointer_maps(header: bytes) -> bool:
 def unused_ranges(page: memoryview, *, is_first: bool) -> Iterator[tuple[int, int]]:
     """The ranges `(first, end)` of a b-tree page that belong to no cell; none for other pages.
 
-    Outside auto-vacuum mode, a page of another kind starts with a page number, whose highest byte is too small to be a type below `MAX_PAGES`. A
-    page that contradicts itself is left alone.
+    Outside auto-vacuum mode, a page of another kind starts with a page number, whose highest byte is too small to be a
+    type below `MAX_PAGES`. A page that contradicts itself is left alone.
     """
     header = HEADER_SIZE if is_first else 0
     if page[header] not in _CELL_POINTERS_AT:
