@@ -151,10 +151,10 @@ async def test_a_model_that_is_not_used_is_unloaded():
     clock = ManualClock()
     async with open_pool(engine_factory=LOW_MEMORY, idle_unload_s=60, cancel_grace_s=0.1, clock=clock) as pool:
         await finish(pool, task_of("", "one"))
-        await clock.advance(pool, 1)  # the watchdog sees the model
-        await clock.advance(pool, 59)
+        await clock.advance(pool, 1)  # the watchdog sees the model, if it has not yet
+        await clock.advance(pool, 58)
         is_kept = pool.device_statuses()[0].loaded == ("one",)
-        await clock.advance(pool, 2)
+        await clock.advance(pool, 3)
         await wait_until(lambda: pool.device_statuses()[0].loaded == ())
         output = await finish(pool, task_of("", "one"))
 
