@@ -193,7 +193,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def tables_created_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each new database file is a copy of one that was migrated: Alembic imports its scripts anew each time."""
+    """Each new database file is a copy of one that was migrated: Alembic re-imports its scripts for each migration."""
     template, migrate = tmp_path_factory.mktemp("tables") / "easel.db", storage.migrate
 
     def copy_or_migrate(engine: Engine, dialect: Dialect, backups: Path) -> None:
@@ -238,7 +238,7 @@ def no_authorities() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def statements_compiled_once() -> Iterator[None]:
-    """Each engine compiles its statements anew: half the work of a test that opens a storage of its own."""
+    """Each engine would compile its statements again: half the work of a test that opens a storage of its own."""
     create, options = connections.create_engine, {"compiled_cache": Statements()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

@@ -21,7 +21,8 @@ ARGUMENTS = {
     "name": "owl", "known": ("imagine", "ask"), "limit": 20.0, "left": 3.0,
     "cost": 5.0, "resets_at": NOON, "retry_after_s": 7, "kind": "job", "job_id": "abcd", "media_id": "0f", "state":
     "rendered", "key": "k", "unit": "MiB", "reason": "words", "model": "fox", "limit_s": 9.0,
-    "limit_mb": 1024.0, "used_mb": 1000.0, "was_alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
+    "limit_mb": 1024.0, "used_mb": 1000.0,
+    "was_alone": True, "problems": (), "sentence": "The port is taken.", "detail": "/home/ann/x.py: KeyError",
     "repo": "org/fox", "url": "http://hub/org/fox",
 }  # fmt: skip
 PROBLEM_OF = {

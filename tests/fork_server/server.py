@@ -152,7 +152,7 @@ class Program:
         if "torch" in sys.modules and (threads := os.environ.get("OMP_NUM_THREADS")):
             sys.modules["torch"].set_num_threads(int(threads))
         if "huggingface_hub.hf_api" in sys.modules:
-            importlib.reload(sys.modules["huggingface_hub.constants"])  # read the environment anew
+            importlib.reload(sys.modules["huggingface_hub.constants"])  # read the environment again
         if self.children:
             from inference.ipc.process import ChildProcess
             from tests.fork_server import spawn
