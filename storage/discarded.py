@@ -1,4 +1,4 @@
-"""Image files of results that were not recorded because their job was cancelled, erased or reclaimed in the meantime."""
+"""Image files of results that were not recorded: their job was cancelled, erased or reclaimed in the meantime."""
 
 import time
 from collections.abc import Iterable
