@@ -1,6 +1,7 @@
 """Persistent storage: the database and the image files. The only package that knows SQL and image files."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
-    discarded = DiscardedFiles(MediaSweep(database, files), files)
+    sweep = MediaSweep(database, files, opened_at=time.time())
+    discarded = DiscardedFiles(sweep, files)
     privacy = SqlPrivacy(database, files, data_dir / "exports")
     purge = Purge(database, privacy, discarded)
     async with database.running(), purge.running():
@@ -88,7 +90,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             ledger=SqlLedger(database),
             people=SqlPeople(database),
             spaces=SqlSpacePolicyStore(database),
-            media=SqlMediaStore(database, files, disk, discarded),
+            media=SqlMediaStore(database, files, disk, discarded, sweep),
             outbox=SqlOutbox(database),
             inbox=SqlInbox(database),
             privacy=privacy,

@@ -13,7 +13,7 @@ KEEP_S = 30.0
 
 
 class DiscardedFiles:
-    """In memory: after a crash, the hourly sweep deletes files without rows."""
+    """In memory: after a crash, the first sweep deletes files without rows."""
 
     def __init__(self, sweep: MediaSweep, files: MediaFiles) -> None:
         self._sweep = sweep

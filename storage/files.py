@@ -108,9 +108,8 @@ class MediaFiles:
                 return found.st_size
         return None
 
-    def files_older_than(self, age_s: float) -> Iterator[Path]:
-        """All files, including temporary ones, that were not written for this long."""
-        before = time.time() - age_s
+    def files_written_before(self, before: float) -> Iterator[Path]:
+        """All files, including temporary ones, that were not written since (epoch seconds)."""
         for path in self._folder.glob("??/??/*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:

@@ -25,8 +25,11 @@ CHUNK_BYTES = 256 * 1024
 
 
 class SqlMediaStore:
-    def __init__(self, database: Database, files: MediaFiles, disk: DiskSpace, discarded: DiscardedFiles) -> None:
+    def __init__(
+        self, database: Database, files: MediaFiles, disk: DiskSpace, discarded: DiscardedFiles, sweep: MediaSweep
+    ) -> None:
         self._database = database
+        self._sweep = sweep
         self._files = files
         self._disk = disk
         self._discarded = discarded
@@ -82,7 +85,7 @@ class SqlMediaStore:
         return await self._find(media_id, person_id)
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
-        return await MediaSweep(self._database, self._files).run(unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)
+        return await self._sweep.run(unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)
 
     async def _find(self, media_id: str, owner: str | None) -> StoredImage:
         if not is_media_id(media_id):

@@ -23,7 +23,8 @@ from storage.schema import job, job_media, media, media_owner, utcnow
 
 CHUNK = 100
 ORPHAN_S = 3600.0
-"""Age after which a file without rows is deleted: a younger one may belong to a result that is being stored."""
+"""Age after which a file without rows is deleted: a younger one may belong to a result that is being stored, unless it
+was written before this process began."""
 
 _uses = and_(job_media.c.media == media_owner.c.media, job_media.c.owner == media_owner.c.owner)
 _is_used = exists().where(_uses)
@@ -33,8 +34,11 @@ _is_needed = exists().where(_uses, job.c.id == job_media.c.job, _is_open)
 
 @dataclass(frozen=True)
 class MediaSweep:
+    """`opened_at`: when this process began to work on the files, epoch seconds."""
+
     database: Database
     files: MediaFiles
+    opened_at: float
 
     async def run(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         started = time.time()
@@ -46,9 +50,10 @@ class MediaSweep:
             deleted += await self._forget_all(and_(is_old, ~_is_needed))
         if max_gb > 0:
             deleted += await self._forget_beyond(int(max_gb * 2**30))
-        orphans = await asyncio.to_thread(lambda: list(self.files.files_older_than(ORPHAN_S)))
+        before = max(started - ORPHAN_S, self.opened_at)
+        orphans = await asyncio.to_thread(lambda: list(self.files.files_written_before(before)))
         freed = await self.delete_ownerless(deleted, started)
-        freed += await self.delete_ownerless(orphans, started - ORPHAN_S)
+        freed += await self.delete_ownerless(orphans, before)
         return SweepResult(files=len(freed), megabytes=sum(freed) / 2**20)
 
     async def _forget_all(self, condition: ColumnElement[bool]) -> list[Path]:

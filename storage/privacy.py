@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
-from bot.errors import StorageFull
+from bot.errors import NotFound, StorageFull
 from bot.jobs import SECRET_EXTRA, Job, JobState
 from bot.runtime.private_files import make_private_folder
-from storage import erasure
+from storage import erasure, people
 from storage.database import Database
 from storage.files import MediaFiles
 from storage.jobs import find_job
@@ -52,7 +52,13 @@ class SqlPrivacy:
     async def export_person(self, person_id: str, *, max_bytes: int | None = None) -> Path:
         rows, pictures = await self._database.run_read(lambda tx: _collect_rows(tx, person_id))
         name = f"{person_id}-{secrets.token_hex(16)}.zip"
-        return await asyncio.to_thread(self._write_zip, self._exports / name, rows, pictures, max_bytes)
+        path = await asyncio.to_thread(self._write_zip, self._exports / name, rows, pictures, max_bytes)
+        try:
+            await self._database.run_read(lambda tx: people.refuse_forgotten(tx, person_id))
+        except NotFound:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     def _write_zip(
         self, path: Path, rows: dict[str, Any], pictures: list[tuple[str, str]], max_bytes: int | None
@@ -98,6 +104,7 @@ class SqlPrivacy:
 
     async def forget_person(self, person_id: str) -> list[Job]:
         started = time.time()
+        await self._delete_exports_of(person_id)  # first: nothing in the database would resume it
         await self._database.run_deletion(lambda tx: erasure.begin_forgetting(tx, person_id))
         for space_id in await self._database.run_read(lambda tx: erasure.private_spaces(tx, person_id)):
             await self._rename_space(person_id, space_id)
@@ -109,7 +116,7 @@ class SqlPrivacy:
             if not erased.jobs:
                 break
         await self._disown_uploads(person_id, started)
-        await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
+        await self._delete_exports_of(person_id)
         return running
 
     async def _disown_uploads(self, person_id: str, started: float) -> None:
@@ -143,9 +150,12 @@ class SqlPrivacy:
         return erased
 
     async def _remove_files(self, files: Any, started: float) -> None:
-        """Keeps files that were written again since. After a crash, files without rows are left to the sweep."""
+        """Keeps files that were written again since. After a crash, files without rows are left to the first sweep."""
         paths = [self._files.path(media_id, media_type) for media_id, media_type in files]
         await asyncio.to_thread(lambda: [self._files.remove_file(path, started) for path in paths])
+
+    async def _delete_exports_of(self, person_id: str) -> None:
+        await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
 
     async def delete_old_exports(self) -> None:
         await asyncio.to_thread(self._delete_exports, "*.zip", older_than=time.time() - EXPORT_KEEP_S)

@@ -11,6 +11,7 @@ from bot.errors import MediaNotFound, StorageFull, UnsupportedMedia
 from bot.jobs import ImageRef
 from storage import StorageSettings, open_storage
 from storage.media import CHUNK_BYTES
+from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
 DAY_S = 86_400.0
@@ -249,6 +250,17 @@ async def test_files_without_rows_are_spared_for_an_hour(storage, data_dir):
 
     assert (early.files, late.files) == (0, 1)
     assert files_in(data_dir) == []
+
+
+async def test_files_without_rows_of_an_ended_process_are_deleted_by_the_first_sweep(storage, ann, data_dir):
+    await upload(storage, ann, b"owned")
+    await storage.media.write_file(make_media(b"a process was killed before it deleted this"))
+    async with open_storage(SETTINGS, data_dir) as after_restart:
+        await after_restart.media.write_file(make_media(b"a result not yet recorded"))
+        swept = await after_restart.media.sweep(**FOR_EVER)
+
+    assert swept.files == 1
+    assert len(files_in(data_dir)) == 2
 
 
 async def test_half_written_files_are_removed(storage, data_dir):

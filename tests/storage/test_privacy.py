@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 import time
 import zipfile
 
@@ -310,6 +311,36 @@ async def test_exports_are_deleted_after_a_day(storage, ann):
     await storage.privacy.delete_old_exports()
 
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+async def test_an_export_that_is_written_while_its_person_is_forgotten_is_deleted(storage, ann, data_dir, monkeypatch):
+    is_read, may_write = asyncio.Event(), threading.Event()
+    write, loop = storage.privacy._write_zip, asyncio.get_running_loop()
+
+    def write_late(*arguments):
+        loop.call_soon_threadsafe(is_read.set)
+        may_write.wait(5)
+        return write(*arguments)
+
+    monkeypatch.setattr(storage.privacy, "_write_zip", write_late)
+    exporting = asyncio.create_task(storage.privacy.export_person(ann.id))
+    await is_read.wait()
+    await storage.privacy.forget_person(ann.id)
+    may_write.set()
+
+    with pytest.raises(NotFound):
+        await exporting
+    assert list((data_dir / "exports").iterdir()) == []
+
+
+async def test_exports_are_gone_before_anything_else_is_forgotten(storage, ann, monkeypatch):
+    """A process that ends in between resumes by what is left in the database."""
+    path = await storage.privacy.export_person(ann.id)
+    monkeypatch.setattr("storage.erasure.begin_forgetting", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await storage.privacy.forget_person(ann.id)
+
+    assert not path.exists()
 
 
 async def test_defaults_are_kept_per_person_and_cleared(storage, ann, ben):
