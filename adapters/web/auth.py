@@ -27,9 +27,10 @@ LOCAL = "local"
 _FORWARDING = re.compile(
     r"via|(x-)?forwarded(-.*)?|(x-)?original-.*|.*-(ip|clientip|addr|address|for)|(x-)?(host|scheme|url-scheme|varnish)|"
     r"front-end-https|cdn-loop|x-cloud-trace-context|(.*-)?proxy(-.*)?|"
+    r"(x-)?(coming-from|client-cert.*|(auth-request|authelia|authentik|remote|ssl|webauth)-.*)|"
     r"(x-)?(akamai|amz-cf|amzn|appengine|arr|azure|cdn|cf|cloudfront|envoy|fastly|fly|nf|ngrok|tailscale|vercel)-.*"
 )
-"""Names of headers by which proxies, tunnels and CDNs name the client or themselves, `-` for `_`."""
+"""Names of headers by which proxies, tunnels and CDNs name the client, its user or themselves, `-` for `_`."""
 _OWN_SITES = {"same-origin", "none"}
 
 bearer = HTTPBearer(
@@ -86,10 +87,9 @@ def require_local_request(request: Request, context: WebContext) -> None:
         raise Unauthorized("host")
     if request.scope["http_version"] == "1.0" or any(map(_is_forwarding, request.headers)):
         raise Unauthorized("forwarded")
-    origin = request.headers.get("origin")
-    if origin is not None and origin.casefold() != f"http://{host.casefold()}":
+    if any(origin.casefold() != f"http://{host.casefold()}" for origin in request.headers.getlist("origin")):
         raise Unauthorized("origin")
-    if request.headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+    if not _OWN_SITES.issuperset(request.headers.getlist("sec-fetch-site")):
         raise Unauthorized("origin")
 
 

@@ -65,7 +65,8 @@ FORWARDING = (
     "X-Original-Host", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr", "X-ProxyUser-IP", "X-Azure-ClientIP",
     "X-Envoy-External-Address", "X-Appengine-User-IP", "X-Amzn-Trace-Id", "WL-Proxy-Client-IP", "Proxy-Connection",
     "Tailscale-User-Login", "X-Host", "X-Scheme", "X-Nginx-Proxy", "X-Varnish", "X-Vercel-Ip-Country",
-    "X-Cloud-Trace-Context", "Front-End-Https",
+    "X-Cloud-Trace-Context", "Front-End-Https", "Remote-User", "X-Remote-User", "X-Webauth-User", "X-Auth-Request-Email",
+    "X-Authentik-Username", "X-SSL-Client-Cert", "SSL-Client-Verify", "X-Client-Cert", "X-Coming-From",
 )  # fmt: skip
 
 
@@ -74,6 +75,19 @@ async def test_a_forwarded_request_needs_a_key(shared_client, header):
     answer = await shared_client.get(QUOTA, headers={header: "1.2.3.4"})
 
     assert "proxy" in problem(answer, 401, "unauthorized")["detail"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Origin", "{own}"), ("Origin", "http://evil.example")],
+        [("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")],
+    ],
+)
+async def test_a_header_that_comes_twice_is_refused_for_either_value(shared_server, shared_client, headers):
+    sent = [(name, value.format(own=shared_server.url)) for name, value in headers]
+
+    problem(await shared_client.get(QUOTA, headers=sent), 401, "unauthorized")
 
 
 async def test_headers_of_ordinary_programs_are_not_taken_for_a_proxys(shared_client):
