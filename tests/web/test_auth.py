@@ -65,8 +65,8 @@ FORWARDING = (
     "X-Original-Host", "X-Originating-IP", "X-Remote-IP", "X-Remote-Addr", "X-ProxyUser-IP", "X-Azure-ClientIP",
     "X-Envoy-External-Address", "X-Appengine-User-IP", "X-Amzn-Trace-Id", "WL-Proxy-Client-IP", "Proxy-Connection",
     "Tailscale-User-Login", "X-Host", "X-Scheme", "X-Nginx-Proxy", "X-Varnish", "X-Vercel-Ip-Country",
-    "X-Cloud-Trace-Context", "Front-End-Https", "Remote-User", "X-Remote-User", "X-Webauth-User", "X-Auth-Request-Email",
-    "X-Authentik-Username", "X-SSL-Client-Cert", "SSL-Client-Verify", "X-Client-Cert", "X-Coming-From",
+    "X-Cloud-Trace-Context", "Front-End-Https", "Remote-User", "X-Remote-User", "X-Webauth-User", "X-Coming-From",
+    "X-Auth-Request-Email", "X-Authentik-Username", "X-SSL-Client-Cert", "SSL-Client-Verify", "X-Client-Cert",
 )  # fmt: skip
 
 
