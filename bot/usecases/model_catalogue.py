@@ -105,6 +105,14 @@ class ModelCatalogue:
         return spec
 
     async def _download_addon(self, listing: RepoListing, name: str) -> PromptAddon:
+        """A repo that is refused is deleted again. Raises: ModelRefused, DownloadFailed, StorageFull."""
+        try:
+            return await self._store_downloaded_addon(listing, name)
+        except ModelRefused:
+            await self._delete_unused_repos({listing.ref.repo})
+            raise
+
+    async def _store_downloaded_addon(self, listing: RepoListing, name: str) -> PromptAddon:
         async with aclosing(download_repo(self.downloads, listing)) as events:
             async for _ in events:
                 pass
@@ -136,13 +144,15 @@ class ModelCatalogue:
         self.pool.set_models(self.registry.installed())
         await fail_orphaned_jobs(self.store, self.registry)
         self.wake([])
-        return 0 if keeps_files else await self._delete_unused_repos(spec)
+        if keeps_files or spec.is_local:
+            return 0
+        return await self._delete_unused_repos({ref.repo for ref in required_repos(spec)})
 
-    async def _delete_unused_repos(self, spec: ModelSpec) -> int:
+    async def _delete_unused_repos(self, repos: set[str]) -> int:
+        """Returns the bytes freed. Raises: DownloadFailed."""
         still_needed = [ref for other in self.registry for ref in required_repos(other)]
         needed = {ref.repo for ref in (*still_needed, *self.extra_repos)}
-        repos = {ref.repo for ref in required_repos(spec) if not spec.is_local} - needed
-        return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos)])
+        return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos - needed)])
 
 
 def _readable_path(source: str) -> Path | None:

@@ -16,6 +16,7 @@ REFUSED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".
 INDEX, CONFIG = "model_index.json", "config.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 _CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
+_CLASS_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _VARIANT = re.compile(r"^(?P<stem>[^.]+)\.(?P<variant>[a-z0-9_]+?)(?P<shard>-\d{5}-of-\d{5})?\.safetensors$")
 
@@ -60,17 +61,29 @@ def select_files(ref: RepoRef, paths: Iterable[str], index: Mapping[str, Any] | 
 
 def _pipeline_files(ref: RepoRef, safe: list[str], index: Mapping[str, Any]) -> tuple[list[str], str]:
     """Diffusers' layout: the index, and the configs and weights of each component that it names."""
-    components = [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
-    selected, variants = [INDEX], set()
-    for component in components:
-        paths = [path for path in safe if path.startswith(f"{component}/")]
+    by_component = {name: [path for path in safe if path.startswith(f"{name}/")] for name in component_names(index)}
+    found = [{variant_of(path) for path in paths if path.endswith(WEIGHTS_SUFFIX)} for paths in by_component.values()]
+    variant = choose_variant(found, ref.variant)
+    selected = [INDEX]
+    for paths in by_component.values():
         selected += [path for path in paths if _is_config(path)]
-        weights, variant = _select_weights(paths, ref.variant)
-        selected += weights
-        if weights:
-            variants.add(variant)
-    variant = ref.variant if ref.variant in variants or not variants else max(variants)
-    return sorted(set(selected)), variant
+        selected += _select_weights(paths, variant or "")[0]
+    return sorted(set(selected)), variant or ""
+
+
+def component_names(index: Mapping[str, Any]) -> list[str]:
+    """The folders of a pipeline's components."""
+    return [name for name, value in index.items() if isinstance(value, list) and value and value[0] is not None]
+
+
+def choose_variant(components: Iterable[set[str]], requested: str = "") -> str | None:
+    """The variant with which all components can be loaded, each from its files or else from the plain ones; None if
+    there is none. `components`: the variants of each one's weights; the plain one is "".
+    """
+    found = [variants for variants in components if variants]
+    candidates = dict.fromkeys((requested, "", *sorted(set().union(*found), reverse=True)))
+    exists = [name for name in candidates if not name or any(name in variants for variants in found)]
+    return next((name for name in exists if all({name, ""} & variants for variants in found)), None)
 
 
 def _transformers_files(safe: list[str], variant: str) -> tuple[list[str], str]:
@@ -122,15 +135,16 @@ def variant_of(path: str) -> str:
 
 def class_name_of(index: Mapping[str, Any] | None, config: Mapping[str, Any] | None) -> str:
     """The class that the model's index or config names."""
-    if index is not None and isinstance(index.get("_class_name"), str):
-        return str(index["_class_name"])
-    names = (config or {}).get("architectures")
-    return str(names[0]) if isinstance(names, list) and names else ""
+    name = None if index is None else index.get("_class_name")
+    if not isinstance(name, str):
+        names = (config or {}).get("architectures")
+        name = names[0] if isinstance(names, list) and names else None
+    return name if isinstance(name, str) and _CLASS_NAME.fullmatch(name) else ""
 
 
 def parse_json_object(text: str) -> dict[str, Any] | None:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -3,13 +3,12 @@
 All input is untrusted: sizes are limited before anything is read, and files that could run code are refused.
 """
 
-import json
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelRefused
+from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
@@ -19,11 +18,15 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
 from bot.ports import CheckpointInfo
-from inference.checkpoints.file_filter import CONFIG, INDEX, class_name_of, variant_of
+from inference.checkpoints.file_filter import (
+    CONFIG,
+    INDEX,
+    choose_variant,
+    class_name_of,
+    component_names,
+    variant_of,
+)
 
-_MAX_JSON_BYTES = 8 * 2**20
-_MAX_HEADER_BYTES = 100 * 2**20
-_LFS_POINTER = b"version https://git-lfs"
 _CODE_SUFFIXES = (".py", ".pyc", ".so")
 _IMAGE_TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
 _VISION_TASKS = (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)
@@ -79,7 +82,7 @@ def identify_path(path: Path) -> CheckpointInfo:
 
 
 def _identify_folder(folder: Path) -> CheckpointInfo:
-    index, config = _read_json(folder / INDEX), _read_json(folder / CONFIG)
+    index, config = _read_config(folder / INDEX), _read_config(folder / CONFIG)
     if index is None and config is None:
         raise ModelRefused(str(folder), "damaged", detail=f"it has neither {INDEX} nor {CONFIG}")
     if code := next((path.name for path in folder.rglob("*") if path.suffix in _CODE_SUFFIXES), ""):
@@ -89,50 +92,52 @@ def _identify_folder(folder: Path) -> CheckpointInfo:
         raise ModelRefused(str(folder), "damaged", detail="it contains no safetensors; other formats are not loaded")
     for path in weights:
         _read_shapes(path)
+    for path in folder.glob("*/*config.json"):
+        _read_config(path)
     info = identify_class(class_name_of(index, config))
     size = sum(path.stat().st_size for path in weights)
-    variants = {variant_of(path.name) for path in weights}
-    variant = "" if "" in variants else max(variants)
-    return _with_size(info, size, variant)
+    return _with_size(info, size, _find_variant(folder, weights, index))
+
+
+def _find_variant(folder: Path, weights: Iterable[Path], index: Mapping[str, Any] | None) -> str:
+    """Raises: ModelRefused: its components have no variant in common."""
+    names = component_names(index) if index is not None else [""]
+    parents = {name: folder / name for name in names}
+    found = {
+        name: {variant_of(path.name) for path in weights if path.parent == parent} for name, parent in parents.items()
+    }
+    variant = choose_variant(found.values())
+    if variant is None:
+        parts = ", ".join(f"{name}: {max(variants)}" for name, variants in found.items() if variants)
+        raise ModelRefused(folder.name, "damaged", detail=f"its parts are of different variants ({parts})")
+    return variant
 
 
 def _with_size(info: CheckpointInfo, size: int, variant: str = "") -> CheckpointInfo:
     return CheckpointInfo(**{**vars(info), "size_mb": -(-size // 2**20), "variant": variant})
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_config(path: Path) -> dict[str, Any] | None:
     """None when the file does not exist. Raises: ModelRefused."""
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise ModelRefused(str(path), "damaged", detail="it is too large")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_json_object(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise ModelRefused(str(path), "damaged", detail="it is not valid JSON") from error
-    return value if isinstance(value, dict) else {}
+    except (OSError, DamagedModelFile) as error:
+        raise _refusal(path, error) from error
 
 
 def _read_shapes(path: Path) -> dict[str, list[int]]:
     """Each tensor's shape. Raises: ModelRefused."""
-    size = path.stat().st_size
     try:
-        with path.open("rb") as file:
-            if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-                raise ModelRefused(path.name, "damaged", detail="it is a Git LFS pointer: run `git lfs pull`")
-            file.seek(0)
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, _MAX_HEADER_BYTES):
-                raise ModelRefused(path.name, "damaged", detail="it is truncated, or not a safetensors file")
-            header = json.loads(file.read(length))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        ends = max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
-        shapes = {name: [int(side) for side in entry["shape"]] for name, entry in tensors.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelRefused(path.name, "damaged", detail="it is not a safetensors file") from error
-    if 8 + length + ends != size:
-        raise ModelRefused(path.name, "damaged", detail="it is truncated")
-    return shapes
+        return read_tensor_shapes(path)
+    except (OSError, DamagedModelFile) as error:
+        raise _refusal(path, error) from error
+
+
+def _refusal(path: Path, error: Exception) -> ModelRefused:
+    problem = str(error) if isinstance(error, DamagedModelFile) else "cannot be read"
+    return ModelRefused(f"{path.parent.name}/{path.name}", "damaged", detail=f"it {problem}")
 
 
 def _identify_file(path: Path) -> CheckpointInfo:

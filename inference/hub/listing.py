@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from bot.errors import DownloadFailed, StorageFull
+from bot.model_install.model_headers import read_shape
 from bot.ports import HubFile, RepoListing, RepoRef
 from bot.settings import hub_cache_dir, hub_repo_dir, nearest_existing_dir
 from inference.checkpoints import file_filter, identify
@@ -138,9 +139,11 @@ def _class_name_of_file(api: "HfApi", ref: RepoRef, commit: str, token: str) -> 
     """The pipeline class of a complete model in one file, by its header; empty for anything else."""
     try:
         header = api.parse_safetensors_file_metadata(ref.repo, ref.file, revision=commit, token=token or False)
-    except SafetensorsParsingError:
+        shapes = {name: read_shape({"shape": tensor.shape}) for name, tensor in header.tensors.items()}
+    except (SafetensorsParsingError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        # The library does not check what the header contains.
         raise DownloadFailed(ref.repo, "no_file", detail=ref.file) from None
-    return identify.identify_shapes({name: list(tensor.shape) for name, tensor in header.tensors.items()}).class_name
+    return identify.identify_shapes(shapes).class_name
 
 
 def _to_hub_file(repo: str, commit: str, sibling: object) -> HubFile:
@@ -161,6 +164,10 @@ def _fetch_json(repo: str, path: str, commit: str, token: str) -> dict[str, obje
     return content
 
 
+def _read_cached(path: Path | None) -> dict[str, object] | None:
+    return file_filter.parse_json_object(path.read_text(encoding="utf-8", errors="replace")) if path else None
+
+
 def _inspect_cache(ref: RepoRef) -> RepoListing:
     """Offline: the repo's files in the cache."""
     folder = hub_repo_dir(ref.repo)
@@ -170,10 +177,7 @@ def _inspect_cache(ref: RepoRef) -> RepoListing:
     if not commit or not snapshot.is_dir():
         raise DownloadFailed(ref.repo, "offline")
     paths = {path.relative_to(snapshot).as_posix(): path for path in snapshot.rglob("*") if path.is_file()}
-    index, config = (
-        file_filter.parse_json_object(paths[name].read_text()) if name in paths else None
-        for name in (file_filter.INDEX, file_filter.CONFIG)
-    )
+    index, config = (_read_cached(paths.get(name)) for name in (file_filter.INDEX, file_filter.CONFIG))
     try:
         selection = file_filter.select_files(ref, paths, index)
     except DownloadFailed:

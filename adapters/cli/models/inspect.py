@@ -1,15 +1,14 @@
 """Inspects configured models without loading them: their files, tasks and disk usage."""
 
-import json
 import os
-import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.models.install import format_size
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
 from bot.models import ModelSpec
 from bot.settings import hub_cache_dir, hub_repo_dir
 from bot.usecases.model_views import spec_body
@@ -21,7 +20,6 @@ OTHER_WEIGHTS = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msg
 """Formats that are never loaded; several of them can execute code."""
 NON_COMMERCIAL = "not for commercial use"
 CONFIG_FILES = ("model_index.json", "config.json")
-_LFS_POINTER = b"version https://git-lfs"
 
 
 def check_model(spec: ModelSpec, root: Path) -> tuple[str, str]:
@@ -53,9 +51,9 @@ def _find_problem(files: list[Path], folder: Path) -> str:
     """The first problem that would prevent the model from loading; empty if there is none."""
     if not files:
         return f"the folder {folder} is empty."
-    for path in (folder / name for name in CONFIG_FILES if (folder / name).exists()):
-        if not _is_json_object(path):
-            return f"{path} is not readable JSON."
+    for path in (path for path in files if path.name in CONFIG_FILES or path.name.endswith("config.json")):
+        if problem := _with_path(path, _describe_problem(path, read_json_object)):
+            return problem
     if not any((folder / name).exists() for name in CONFIG_FILES):
         return f"{folder} is not a model folder: it has neither {' nor '.join(CONFIG_FILES)}."
     weights = [path for path in files if path.suffix == ".safetensors"]
@@ -73,30 +71,20 @@ def _with_path(path: Path, problem: str) -> str:
     return f"{path} {problem}." if problem else ""
 
 
-def _is_json_object(path: Path) -> bool:
+def _describe_problem(path: Path, read: Callable[[Path], object]) -> str:
+    """What is wrong with a file; empty if it can be read."""
     try:
-        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
-        return False
+        read(path)
+    except DamagedModelFile as error:
+        return str(error)
+    except OSError:
+        return "cannot be read"
+    return ""
 
 
 def find_weights_problem(path: Path) -> str:
     """Check a safetensors file's header and length; empty if they are valid."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            start = file.read(len(_LFS_POINTER))
-            if start == _LFS_POINTER:
-                return "is a Git LFS pointer: run `git lfs pull` to get the file"
-            file.seek(0)
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length <= size - 8 else None
-    except (OSError, ValueError, struct.error):
-        return "is not a safetensors file"
-    if not isinstance(header, dict):
-        return "is truncated: copy it again"
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return "" if 8 + length + max(ends, default=0) == size else "is truncated: copy it again"
+    return _describe_problem(path, read_tensor_shapes)
 
 
 def find_model_path(spec: ModelSpec, root: Path) -> Path | None:

@@ -524,6 +524,16 @@ async def test_a_lora_of_the_hub_is_fetched_and_kept(env, catalogue, tmp_path):
     assert (refused.value.problem, refused.value.detail) == ("disk", "2.0 GiB on the disk, 1.0 GiB are free")
 
 
+async def test_a_lora_of_the_hub_that_is_refused_is_not_kept(env, catalogue, tmp_path):
+    env.hub.kind, env.files.place = "", tmp_path
+    env.files.kind = CheckpointInfo(kind="unknown")
+
+    with pytest.raises(ModelRefused):
+        await catalogue.add_model("org/style", file="style.safetensors")
+
+    assert (env.hub.downloaded, env.hub.removed) == (["org/style"], ["org/style"])
+
+
 async def test_a_removed_preset_can_be_chosen_again_and_its_jobs_are_refunded(env, catalogue):
     await finished(env)
     env.store.queued.append(make_job(model="fox"))

@@ -17,14 +17,14 @@ from storage import StorageSettings
 from tests.cli.app_fixture import MODELS, serving
 
 
-def safetensors(extra=b""):
-    header = json.dumps({"weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
+def safetensors(extra=b"", **entry):
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} | entry}).encode()
     return struct.pack("<Q", len(header)) + header + b"\0\0\0\0" + extra
 
 
 def make_model(folder, *, weights="model.safetensors", data=None, description='{"a": 1}'):
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(description)
+    (folder / "config.json").write_text(description, encoding="utf-8")
     (folder / weights).write_bytes(safetensors() if data is None else data)
     return folder
 
@@ -113,7 +113,14 @@ def test_a_missing_model_is_bad(call):
         ({"data": safetensors()[:-2]}, "is truncated"),
         ({"data": b"version https://git-lfs.github.com/spec/v1\n"}, "git lfs pull"),
         ({"data": b"abc"}, "is not a safetensors file"),
+        ({"data": (200_000).to_bytes(8, "little") + b"[" * 200_000}, "is not a safetensors file"),
+        ({"data": safetensors(shape=[1e400])}, "of an impossible shape"),
+        ({"data": safetensors(shape=[-1, 768])}, "of an impossible shape"),
+        ({"data": safetensors(data_offsets=[0, 1e400])}, "where they cannot be"),
+        ({"data": safetensors(data_offsets=7)}, "where they cannot be"),
         ({"description": "{"}, "is not readable JSON"),
+        ({"description": "[" * 200_000}, "is not readable JSON"),
+        ({"description": "\ufeff{}"}, "byte order mark"),
     ],
 )
 def test_a_model_that_would_not_load_is_bad(call, models, data_dir, broken, sentence):

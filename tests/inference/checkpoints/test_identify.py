@@ -1,5 +1,9 @@
 """Identifying folders and files by their configs and headers; and selecting the files of a repo."""
 
+import re
+import shutil
+import struct
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -8,7 +12,15 @@ from bot.errors import DownloadFailed, ModelRefused
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.ports import RepoRef
 from inference.checkpoints import identify
-from inference.checkpoints.file_filter import is_safe_path, select_files, variant_of
+from inference.checkpoints.file_filter import (
+    class_name_of,
+    is_safe_path,
+    parse_json_object,
+    select_files,
+    variant_of,
+)
+from inference.diffusion.loader import load_pipeline
+from tests.inference.support import make_model
 from tests.inference.tiny import save_blip, save_classifier, save_diffusion, save_editor
 
 
@@ -96,6 +108,137 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
 
     with pytest.raises(ModelRefused):
         identify.identify_path(path)
+
+
+def save_header(path, header: bytes, data: bytes = bytes(4)):
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+def one_tensor(shape: str = "[1]", offsets: str = "[0,4]", dtype: str = '"F32"') -> bytes:
+    return f'{{"a":{{"dtype":{dtype},"shape":{shape},"data_offsets":{offsets}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 200_000,
+        b'{"a":' * 50_000,
+        b"\xef\xbb\xbf" + one_tensor(),
+        one_tensor().decode().encode("utf-16"),
+        b"[]",
+        b'{"a":[]}',
+        b'{"a":{}}',
+        one_tensor("[1e999]"),
+        one_tensor("[-1,-1]"),
+        one_tensor("[1.5]"),
+        one_tensor("[true]"),
+        one_tensor('["1"]'),
+        one_tensor("[[1]]"),
+        one_tensor("7"),
+        one_tensor("[768]"),
+        one_tensor("[9223372036854775807,9223372036854775807]"),
+        one_tensor(f"[{'9' * 5000}]"),
+        one_tensor(offsets="[0,1e999]"),
+        one_tensor(offsets="[4,0]"),
+        one_tensor(offsets="[-4,4]"),
+        one_tensor(offsets="[0]"),
+        one_tensor(offsets="{}"),
+        one_tensor(offsets="[4,8]"),
+        one_tensor("[2]", offsets="[0,8]"),
+        one_tensor("[0]", offsets="[0,0]"),
+        one_tensor("[7]", dtype='{"deep":[]}', offsets="[1,4]"),
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+    ],
+)
+def test_a_header_that_no_program_writes_is_refused_in_one_sentence(tmp_path, header):
+    with pytest.raises(ModelRefused) as refused:
+        identify.identify_path(save_header(tmp_path / "emb.safetensors", header))
+
+    assert refused.value.problem == "damaged"
+    assert re.fullmatch(r"it [^\n]{5,80}", refused.value.detail)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [one_tensor(), one_tensor("[2,2]", dtype='"U8"'), one_tensor("[8]", dtype='"F4"'), one_tensor(dtype='"NEW"')],
+)
+def test_a_header_of_any_number_format_is_read(tmp_path, header):
+    assert identify.identify_path(save_header(tmp_path / "x.safetensors", header)).kind == "unknown"
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "config.json", "unet/config.json", "scheduler/a_config.json"])
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        (b'\xef\xbb\xbf{"_class_name": "StableDiffusionPipeline"}', "byte order mark"),
+        (b"[" * 200_000, "not readable JSON"),
+        (b'{"a":' * 50_000, "not readable JSON"),
+        ("{}".encode("utf-16"), "not readable JSON"),
+        (b"[]", "not readable JSON"),
+    ],
+)
+def test_a_config_that_libraries_cannot_read_is_refused_by_name(tmp_path, name, text, detail):
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    for part in ("unet", "scheduler"):
+        (tmp_path / part).mkdir()
+    save_tensors(tmp_path / "unet" / "model.safetensors", a=(3, 3))
+    (tmp_path / name).write_bytes(text)
+
+    with pytest.raises(ModelRefused) as refused:
+        identify.identify_path(tmp_path)
+
+    assert detail in refused.value.detail
+    assert refused.value.model.endswith(name)
+
+
+def test_a_class_name_is_a_name():
+    nested = {"architectures": [[[]]]}
+
+    assert class_name_of({"_class_name": "x" * 1000}, None) == ""
+    assert class_name_of({"_class_name": "A\nB"}, None) == ""
+    assert class_name_of(None, nested) == ""
+    assert parse_json_object("[" * 200_000) is None
+
+
+def add_variants(folder, **variants):
+    """Rename each component's weights to these variants; "": plain."""
+    for component, names in variants.items():
+        (path,) = (folder / component).glob("*.safetensors")
+        for variant in filter(None, names):
+            shutil.copy(path, path.with_name(f"{path.stem}.{variant}.safetensors"))
+        if "" not in names:
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("unet", "text_encoder", "variant"),
+    [
+        (["fp16"], ["fp16"], "fp16"),
+        (["fp16"], [""], "fp16"),
+        (["", "fp16"], ["fp16"], "fp16"),
+        (["bf16", "fp16"], ["bf16"], "bf16"),
+        (["", "fp16"], ["", "fp16"], ""),
+    ],
+)
+def test_a_folder_of_plain_parts_and_variants_is_identified_so_that_it_loads(tmp_path, unet, text_encoder, variant):
+    add_variants(save_diffusion(tmp_path), unet=unet, text_encoder=text_encoder)
+    save_tensors(tmp_path / "whole-checkpoint.safetensors", a=(3, 3))
+
+    info = identify.identify_path(tmp_path)
+
+    assert info.variant == variant
+    model = make_model(repo=str(tmp_path), tasks=info.tasks, variant=info.variant, dtype="float32")
+    assert load_pipeline(model, tmp_path, "cpu").unet is not None
+
+
+def test_a_folder_whose_parts_have_no_variant_in_common_is_refused(tmp_path):
+    add_variants(save_diffusion(tmp_path), unet=["fp16"], text_encoder=["bf16"])
+
+    with pytest.raises(ModelRefused, match="unet: fp16") as refused:
+        identify.identify_path(tmp_path)
+
+    assert "text_encoder: bf16" in refused.value.detail
 
 
 def test_files_that_could_run_code_are_refused(tmp_path):
@@ -200,3 +343,14 @@ def test_paths_that_leave_their_folder_are_not_safe(path):
 def test_file_names_contain_the_variant():
     assert [variant_of(name) for name in ("model.safetensors", "a/model.fp16.safetensors")] == ["", "fp16"]
     assert variant_of("model.fp16-00001-of-00002.safetensors") == "fp16"
+
+
+def test_all_components_of_a_repo_are_selected_in_one_variant():
+    both = "unet/diffusion_pytorch_model.bf16.safetensors"
+    paths = [path for path in REPO if path != "unet/diffusion_pytorch_model.safetensors"]
+    only_fp16 = [path.replace("vae/diffusion_pytorch_model", "vae/diffusion_pytorch_model.fp16") for path in paths]
+
+    selection = select(paths=[*only_fp16, both])
+
+    assert selection.variant == "fp16"
+    assert [variant_of(path) for path in selection.paths if path.endswith(".safetensors")] == ["fp16", "fp16"]

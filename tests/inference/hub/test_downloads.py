@@ -164,6 +164,25 @@ async def test_a_complete_model_in_one_file_is_identified_by_its_header(hub, dow
     assert (await problem_of(downloads.inspect_repo(broken))).problem == "no_file"
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 90_000,
+        b"[]",
+        b'{"a":{}}',
+        b'{"a":{"dtype":"F32","shape":["x"],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[[]],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[-1,768],"data_offsets":[0,4]}}',
+    ],
+)
+async def test_a_file_of_a_repo_with_a_hostile_header_is_refused(hub, downloads, header):
+    hub.add("org/whole", {"model.safetensors": len(header).to_bytes(8, "little") + header})
+
+    listed = downloads.inspect_repo(RepoRef(repo="org/whole", file="model.safetensors"))
+
+    assert (await problem_of(listed)).problem == "no_file"
+
+
 def test_no_remaining_time_is_reported_before_the_rate_is_known(monkeypatch):
     now = [10.0]
     reports: list[DownloadProgress] = []
