@@ -28,6 +28,9 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
+    "mask_empty": N_(
+        "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
+    ),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "no_model": N_("No installed model can do {value}; the owner can add one."),
     "combinations": N_("The prompt has too many combinations; the limit is {allowed}."),
@@ -72,8 +75,8 @@ SIZE_RANGE = N_("Each side must be {allowed} pixels; you asked for {value}.")
 
 MEDIA_PROBLEMS: Mapping[str, str] = {
     "empty": N_("The file is empty. Please send the picture again."),
-    "not_a_picture": N_("This file is not a picture. Please send a PNG, JPEG, WebP or GIF."),
-    "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP or GIF."),
+    "not_a_picture": N_("This file is not a picture. Please send a PNG, JPEG, WebP, AVIF or GIF."),
+    "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP, AVIF or GIF."),
     "damaged": N_("The picture is damaged or incomplete. Send it again, or re-save it first."),
     "slow": N_("The picture took too long to decode. Please send a smaller one."),
 }
@@ -338,6 +341,7 @@ UNAUTHORIZED: Mapping[str, str] = {
 
 PROMPT_TOO_LONG = N_("The prompt is longer than this model supports; the end was cut off.")
 WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as plain text.")
+MASK_COVERS_ALL = N_("The mask covers the whole picture, so all of it was repainted.")
 PICTURE_BLANKED = N_("The model's built-in safety filter blanked the picture.")
 UNKNOWN_WORDS = N_("The model does not know these words: {words}")
 UNCHECKED = N_(
@@ -349,7 +353,7 @@ UNCHECKED = N_(
 def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
     translate = translator(locale)
-    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, PICTURE_BLANKED, UNCHECKED):
+    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, MASK_COVERS_ALL, PICTURE_BLANKED, UNCHECKED):
         return translate(note)
     start, _ = UNKNOWN_WORDS.split("{words}")
     return translate(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note

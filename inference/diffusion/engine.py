@@ -26,6 +26,7 @@ from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.embedding_cache import EmbeddingCache
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
+from inference.diffusion.masks import mask_notes
 from inference.diffusion.pipeline_call import SEED_COUNT, generate, supported_options
 from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
 from inference.diffusion.previews import Previewer, preview_decoder
@@ -130,17 +131,16 @@ class DiffusionEngine:
         assert self._samplers is not None
         self._samplers.resolve_name(_sampler_name(task))
         running = _RunningTask(task, task.wants_previews)
-        running.notes += self._conditioner.prompt_notes(task, is_demo=self._model.demo)
+        running.notes += [*mask_notes(task), *self._conditioner.prompt_notes(task, is_demo=self._model.demo)]
         for index in range(int(task.options.get("count", 1))):
             seed = (int(task.options["seed"]) + index) % SEED_COUNT
-            previewer = Previewer(self._preview_decoder, time.monotonic)
             running.sequences.append(
                 ImageSequence(
                     task=task,
                     index=index,
                     seed=seed,
                     arrival=next(self._arrivals),
-                    previewer=previewer,
+                    previewer=Previewer(self._preview_decoder, time.monotonic),
                     denoiser=self._denoiser,
                     loras=requested_loras(task, index),
                 )

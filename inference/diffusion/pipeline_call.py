@@ -1,6 +1,7 @@
 """Translates Easel's options to the arguments of a Diffusers pipeline. Diffusers' argument names appear only here."""
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from bot.errors import EngineError, InvalidOption
 from bot.ports import Task
 from inference.diffusion.batching_flow import unpack_latents
 from inference.diffusion.loader import call_parameters
+from inference.diffusion.masks import accept_latent_channels, fit_mask, grow_to_cells, mask_of, paste_back
 
 SEED_COUNT = 2**32
 _ARGUMENTS: Mapping[str, str] = {
@@ -27,6 +29,8 @@ _ARGUMENTS: Mapping[str, str] = {
 }
 _MIN_REFERENCE_SIDE, _MAX_REFERENCE_ASPECT = 64, 8
 """Of reference images: pixels of the shorter side, and longer side by shorter side."""
+_MAX_SCHEDULE_STEPS = 50
+"""Of a schedule that is lengthened for a low strength; LCM's has no more."""
 _PROMPT_ARGUMENTS = ("prompt", "negative_prompt")
 HALF_PRECISION_OVERFLOW = (
     "the image contains NaN or infinite values: half precision overflowed, most likely in the VAE; "
@@ -56,13 +60,17 @@ def generate(
         The image, uint8 RGB, (height, width, 3), and whether the model's own safety filter blanked it.
 
     Raises:
-        InvalidOption: a size that the model cannot make.
+        InvalidOption: a size that the model cannot make, or a mask that it cannot use.
         EngineError: a value is NaN or infinite.
     """
     accepted = call_parameters(pipeline)
     size = (int(task.options["width"]), int(task.options["height"]))
     computed_size = _computed_size(pipeline, size)
     arguments = _pipeline_arguments(task, seed, computed_size) | {"output_type": "np", "num_images_per_prompt": 1}
+    mask = arguments.get("mask_image")
+    if mask is not None:
+        accept_latent_channels(pipeline, task.model.name)
+        arguments["mask_image"] = grow_to_cells(mask, _cell_size(pipeline))
     if prompt_arguments is not None:
         arguments = {name: value for name, value in arguments.items() if name not in _PROMPT_ARGUMENTS}
         arguments |= prompt_arguments
@@ -73,16 +81,23 @@ def generate(
         output = pipeline(**{name: value for name, value in arguments.items() if name in accepted})
     except ValueError as error:
         raise _size_error(task, error) or error from None
-    return _crop_center(_to_uint8(output.images), size), any(getattr(output, "nsfw_content_detected", None) or ())
+    image, was_blanked = _to_uint8(output.images), any(getattr(output, "nsfw_content_detected", None) or ())
+    if mask is not None and not was_blanked:
+        image = paste_back(image, input_images(task, computed_size)[0], mask)
+    return _crop_center(image, size), was_blanked
 
 
 def _computed_size(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
-    """The size to compute: a multiple of the latent cells or patches, and of the 8 pixels most pipelines require.
-    Diffusers would round down and return a smaller image."""
-    processor = getattr(getattr(pipeline, "image_processor", None), "config", {})
-    cell = max(8, int(getattr(pipeline, "vae_scale_factor", 8)), int(processor.get("vae_scale_factor", 8)))
+    """The size to compute: a multiple of the cells. Diffusers would round down and return a smaller image."""
+    cell = _cell_size(pipeline)
     width, height = (-(-side // cell) * cell for side in size)
     return width, height
+
+
+def _cell_size(pipeline: Any) -> int:
+    """Pixels of a side of the latent cells or patches, and at least the 8 that most pipelines require."""
+    processor = getattr(getattr(pipeline, "image_processor", None), "config", {})
+    return max(8, int(getattr(pipeline, "vae_scale_factor", 8)), int(processor.get("vae_scale_factor", 8)))
 
 
 def _crop_center(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
@@ -101,11 +116,12 @@ def _pipeline_arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[st
     images = input_images(task, size)
     if images:
         arguments["image"] = images if len(images) > 1 else images[0]
-    mask = next((image.media.data for image in task.images if image.role == "mask"), None)
+    mask = mask_of(task)
     if mask is not None:
-        arguments["mask_image"] = cover_crop(mask, *size).convert("L")
+        arguments["mask_image"] = fit_mask(mask, *size)
     if images and "strength" in options:
-        arguments["strength"] = _at_least_one_step(float(options["strength"]), int(options["steps"]))
+        steps, strength = fit_steps(int(options["steps"]), float(options["strength"]))
+        arguments |= {"num_inference_steps": steps, "strength": strength}
     return arguments
 
 
@@ -138,9 +154,18 @@ def _flatten_on_white(data: bytes) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _at_least_one_step(strength: float, steps: int) -> float:
-    """Denoising strength for at least one step: Diffusers makes `int(steps * strength)` steps and fails at 0."""
-    return max(strength, (1 + 1e-6) / steps)
+def fit_steps(steps: int, strength: float) -> tuple[int, float]:
+    """Schedule steps and denoising strength that make at least one step.
+
+    Diffusers makes `int(steps * strength)` steps and fails at 0. A longer schedule, of which one step is made, keeps
+    the amount of noise; a higher strength would lose the image.
+    """
+    if int(steps * strength) >= 1:
+        return steps, strength
+    longer = int(1 / max(strength, 1 / _MAX_SCHEDULE_STEPS))
+    steps = min((longer, min(longer + 1, _MAX_SCHEDULE_STEPS)), key=lambda count: abs(1 / count - strength))
+    least = 1 / steps
+    return steps, least if int(steps * least) >= 1 else math.nextafter(least, 1)
 
 
 def _step_callback(on_step: OnStep, steps: int, size: tuple[int, int]) -> Callable[..., dict[str, Any]]:

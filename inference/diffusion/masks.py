@@ -1,0 +1,114 @@
+"""Inpainting masks: what a mask file means, and what a pipeline gets of it.
+
+A mask without transparency is read by its lightness: white is repainted, black is kept, and grey blends the two. A mask
+with transparency is one of three things, told apart by its visible colours:
+
+- Strokes of one or a few flat colours on a clear canvas: what is drawn is repainted, whatever its colour.
+- Black and white with clear parts: white is repainted; black and clear parts are kept.
+- A picture with holes, in many colours: the holes are repainted.
+"""
+
+import io
+
+import numpy
+from diffusers.configuration_utils import FrozenDict
+from PIL import Image, ImageOps
+
+from bot.error_texts import MASK_COVERS_ALL
+from bot.errors import InvalidOption
+from bot.ports import Task
+
+REPAINTED = 128
+"""Of 255: from this value on, a pixel counts as repainted."""
+_FLAT_SHARE, _MAX_FLAT_COLOURS = 0.95, 8
+"""Strokes: so many colours, of 3 bits each channel, make up at least this share of what is visible."""
+_TWO_TONE_SHARE = 0.01
+"""Black and white: each makes up at least this share of what is visible."""
+_BLENDING_CHANNELS, _INPAINTING_CHANNELS = 4, 9
+"""Of a UNet, as Diffusers' pipelines know them: latents are blended after each step, or mask and image are inputs."""
+
+
+def mask_of(task: Task) -> bytes | None:
+    return next((image.media.data for image in task.images if image.role == "mask"), None)
+
+
+def mask_notes(task: Task) -> list[str]:
+    """What the person should know about the task's mask. Raises: InvalidOption: it selects nothing."""
+    data = mask_of(task)
+    if data is None:
+        return []
+    mask = fit_mask(data, int(task.options["width"]), int(task.options["height"]))
+    darkest, lightest = mask.getextrema()
+    if int(lightest) < REPAINTED:  # type: ignore[arg-type]
+        raise InvalidOption("mask", "mask_empty")
+    return [MASK_COVERS_ALL] if int(darkest) >= REPAINTED else []  # type: ignore[arg-type]
+
+
+def fit_mask(data: bytes, width: int, height: int) -> Image.Image:
+    """The mask scaled to cover the size and cropped at its center, as the input image is; 255 is repainted, 0 kept.
+
+    Bilinear, because a filter that overshoots would mark pixels away from an edge.
+    """
+    return ImageOps.fit(read_mask(data), (width, height), Image.Resampling.BILINEAR)
+
+
+def read_mask(data: bytes) -> Image.Image:
+    """The mask in its own size and mode L; 255 is repainted, 0 kept."""
+    image: Image.Image = Image.open(io.BytesIO(data))
+    if not image.has_transparency_data:
+        return image.convert("L")
+    image = image.convert("RGBA")
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("L")
+    colours = numpy.asarray(image.convert("RGB"))[numpy.asarray(alpha) >= REPAINTED]
+    if _is_black_and_white(colours):
+        black = Image.new("L", image.size, 0)
+        return Image.composite(image.convert("RGB").convert("L"), black, alpha)
+    return alpha if _has_flat_colours(colours) else ImageOps.invert(alpha)
+
+
+def _is_black_and_white(colours: numpy.ndarray) -> bool:
+    """Whether both are visible and nearly all that is; `colours`: (pixels, 3)."""
+    if not len(colours):
+        return False
+    black, white = (colours.max(axis=1) < 64).mean(), (colours.min(axis=1) >= 192).mean()
+    return bool(min(black, white) >= _TWO_TONE_SHARE and black + white >= _FLAT_SHARE)
+
+
+def _has_flat_colours(colours: numpy.ndarray) -> bool:
+    """Whether a few colours are nearly all that is visible; also if nothing is."""
+    coarse = (colours.astype(numpy.uint32) + 16).clip(max=255) >> 5
+    counts = numpy.bincount(coarse[:, 0] * 64 + coarse[:, 1] * 8 + coarse[:, 2], minlength=1)
+    largest = numpy.sort(counts)[-_MAX_FLAT_COLOURS:].sum()
+    return bool(largest >= _FLAT_SHARE * len(colours))
+
+
+def grow_to_cells(mask: Image.Image, cell: int) -> Image.Image:
+    """Black or white: each latent cell of `cell` pixels is repainted if one of its pixels is.
+
+    Pipelines sample one pixel of each cell, which would miss thin strokes.
+    """
+    pixels = numpy.asarray(mask) >= REPAINTED
+    height, width = pixels.shape
+    cells = pixels.reshape(height // cell, cell, width // cell, cell).any(axis=(1, 3))
+    return Image.fromarray(cells.repeat(cell, axis=0).repeat(cell, axis=1).astype(numpy.uint8) * 255)
+
+
+def paste_back(image: numpy.ndarray, original: Image.Image, mask: Image.Image) -> numpy.ndarray:
+    """The image, uint8 RGB, with the original where the mask is black, and a blend where it is grey."""
+    return numpy.asarray(Image.composite(Image.fromarray(image), original, mask))
+
+
+def accept_latent_channels(pipeline: object, model_name: str) -> None:
+    """Let an inpainting pipeline blend latents of any channel count.
+
+    Diffusers compares the UNet's channels with 4, where it means those of the latents.
+    `pipeline`: its UNet is a `ModuleProxy` of this run. Raises: InvalidOption: the UNet has other inputs.
+    """
+    unet, vae = getattr(pipeline, "unet", None), getattr(pipeline, "vae", None)
+    if unet is None or unet.config.in_channels in (_BLENDING_CHANNELS, _INPAINTING_CHANNELS):
+        return
+    if vae is None or unet.config.in_channels != vae.config.latent_channels:
+        raise InvalidOption("mask", "model_lacks", value=model_name)
+    unet.__dict__["config"] = FrozenDict({**unet.config, "in_channels": _BLENDING_CHANNELS})
