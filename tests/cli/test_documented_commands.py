@@ -1,0 +1,148 @@
+"""Each command of README and docs that makes or reads pictures runs as it is typed, on the shipped models."""
+
+import asyncio
+import re
+import shlex
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+
+from bot.commands import COMMANDS
+from bot.ports import RenderedImage, TaskOutput
+from bot.runtime.lock import DataLock
+from composition.settings import ROOT, load_settings
+from inference.engine.base import ImageReady, TaskDone, TaskFailed, build_engine
+from inference.images.metadata import generation_metadata
+from tests.application_fixture import make_config, open_test_application
+from tests.cli.app_fixture import STORAGE, TestComposition
+from tests.images_in_process import InProcessImages
+from tests.web.fake_pool import TestPool
+
+pytestmark = [
+    # Diffusers' schedulers against NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
+]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+TYPED = sorted(
+    {
+        line
+        for page in PAGES
+        for line in re.findall(r"^(?:\| `)?(easel [^`#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        if line.split()[1] in COMMANDS and "--help" not in line
+    }
+)
+REFUSED = {"edit": "I can't edit pictures here yet; the owner can add a model."}
+"""What the shipped models cannot do, by command."""
+ENGINES = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines():
+    torch.set_num_threads(1)
+    yield
+    for engine in ENGINES.values():
+        engine.unload_model()
+    ENGINES.clear()
+
+
+class EnginePool(TestPool):
+    """Runs real engines in a thread of this process, one task at a time."""
+
+    def __init__(self, models, images):
+        super().__init__(models)
+        self._images = images
+
+    async def run_task(self, task):
+        raws, result = await asyncio.to_thread(run_engine, task)
+        images = []
+        for raw in raws:
+            parameters, easel = generation_metadata(task, raw)
+            size = (raw.width, raw.height)
+            media = await self._images.encode_image(raw.pixels, *size, parameters=parameters, easel=easel)
+            images.append(RenderedImage(media=media, width=size[0], height=size[1], parameters=parameters, nsfw=0.0))
+        yield TaskOutput(images=tuple(images), text=result.text, revision="test", seconds=0.1, notes=result.notes)
+
+
+def run_engine(task):
+    name = task.model.name
+    if name not in ENGINES:
+        ENGINES[name] = build_engine(task.model)
+        ENGINES[name].load_model("cpu")
+    ENGINES[name].add_task(task)
+    images = []
+    while True:
+        for event in ENGINES[name].step():
+            match event:
+                case TaskFailed(error=error):
+                    raise error
+                case ImageReady(image=image):
+                    images.append(image)
+                case TaskDone(result=result):
+                    return images, result
+
+
+class ShippedModels(TestComposition):
+    """With fewer denoising steps."""
+
+    __test__ = False
+
+    def load(self, config):
+        shipped = load_settings(environ={"EASEL_DATA_DIR": str(self.data_dir)})
+        specs = [replace(spec, steps=2) for spec in shipped.models.all_specs if spec.demo]
+        return make_config(self.data_dir, specs, storage=STORAGE, styles=shipped.settings["styles"])
+
+    @asynccontextmanager
+    async def open_application(self, loaded, only_submitted=True):
+        images = InProcessImages()
+        pool = EnginePool([spec.name for spec in loaded.models.all_specs], images)
+        with DataLock(self.data_dir):
+            async with open_test_application(loaded, pool, images, only_submitted=only_submitted) as application:
+                yield application.usecases
+
+
+@pytest.fixture
+def composition(data_dir):
+    return ShippedModels(data_dir)
+
+
+@pytest.fixture
+def files(folder, data_dir):
+    """What the commands name: a photo, a mask, a wildcard and a LoRA."""
+    Image.radial_gradient("L").convert("RGB").resize((128, 128)).save(folder / "photo.png")
+    mask = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+    ImageDraw.Draw(mask).ellipse((20, 20, 60, 60), fill="black")
+    mask.save(folder / "mask.png")
+    for name in ("wildcards", "loras"):
+        (data_dir / name).mkdir()
+    (data_dir / "wildcards" / "animal.txt").write_text("cat\n")
+    key = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_k"
+    save_file(
+        {f"{key}.lora_A.weight": torch.ones(2, 128), f"{key}.lora_B.weight": torch.ones(128, 2)},
+        data_dir / "loras" / "ink.safetensors",
+    )
+
+
+def test_the_pages_show_each_command():
+    assert {line.split()[1] for line in TYPED} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_a_command_runs_as_it_is_typed(line, call, files, folder):
+    words = shlex.split(line)[1:]
+
+    result = call(*words)
+
+    if words[0] in REFUSED:
+        assert result.code == 2
+        assert REFUSED[words[0]] in result.err
+        return
+    assert result.code == 0, result.err
+    assert result.out.strip()
+    if COMMANDS[words[0]].answers == "images":
+        side = 256 if words[0] == "upscale" else 128
+        with Image.open(folder / result.out.strip()) as image:
+            assert image.size == (side, side)
