@@ -172,7 +172,8 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
     if command_class.accepts_mask:
-        mask = typer.Option("--mask", metavar="FILE", help="Inpainting mask: white is regenerated, black is kept")
+        help_text = "Inpainting mask: white, or what is drawn on a clear canvas, is regenerated"
+        mask = typer.Option("--mask", metavar="FILE", help=help_text)
         parameters.append(_parameter("mask", str | None, mask, None))
     if makes_images:
         what = "Output folder or file (default: the current folder); never overwrites"

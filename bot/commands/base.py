@@ -46,7 +46,7 @@ class Command(ABC):
     images_needed: ClassVar[int] = 0
     images_allowed: ClassVar[int] = 0
     accepts_mask: ClassVar[bool] = False
-    """It accepts one more image, with the role "mask": its white area is inpainted."""
+    """It accepts one more image, with the role "mask": what it marks is inpainted."""
     album_allowed: ClassVar[int] = 0
     """The limit for an album from a chat, where it is higher than `images_allowed`."""
 

@@ -67,6 +67,9 @@ def generate(
     size = (int(task.options["width"]), int(task.options["height"]))
     computed_size = _computed_size(pipeline, size)
     arguments = _pipeline_arguments(task, seed, computed_size) | {"output_type": "np", "num_images_per_prompt": 1}
+    if "strength" in accepted and "strength" in arguments:
+        steps, strength = fit_steps(int(task.options["steps"]), arguments["strength"])
+        arguments |= {"num_inference_steps": steps, "strength": strength}
     mask = arguments.get("mask_image")
     if mask is not None:
         accept_latent_channels(pipeline, task.model.name)
@@ -120,8 +123,7 @@ def _pipeline_arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[st
     if mask is not None:
         arguments["mask_image"] = fit_mask(mask, *size)
     if images and "strength" in options:
-        steps, strength = fit_steps(int(options["steps"]), float(options["strength"]))
-        arguments |= {"num_inference_steps": steps, "strength": strength}
+        arguments["strength"] = float(options["strength"])
     return arguments
 
 

@@ -19,6 +19,7 @@ from inference.engine.base import ImageReady, TaskDone, TaskFailed, build_engine
 from inference.images.metadata import generation_metadata
 from tests.application_fixture import make_config, open_test_application
 from tests.cli.app_fixture import STORAGE, TestComposition
+from tests.commands import assert_exists
 from tests.images_in_process import InProcessImages
 from tests.web.fake_pool import TestPool
 
@@ -33,6 +34,13 @@ TYPED = sorted(
         for page in PAGES
         for line in re.findall(r"^(?:\| `)?(easel [^`#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
         if line.split()[1] in COMMANDS and "--help" not in line
+    }
+)
+SHOWN = sorted(
+    {
+        line.strip()
+        for page in PAGES
+        for line in re.findall(r"(?:^|`)(easel [a-z][^`#\n]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
 )
 REFUSED = {"edit": "I can't edit pictures here yet; the owner can add a model."}
@@ -128,6 +136,14 @@ def files(folder, data_dir):
 
 def test_the_pages_show_each_command():
     assert {line.split()[1] for line in TYPED} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_every_command_and_option_that_is_shown_exists(line):
+    for one in re.findall(r"[a-z]+", re.findall(r"\S+\\\|\S+|$", line)[0]) or [""]:
+        words = shlex.split(re.sub(r"\S+\\\|\S+", one, line))[1:]
+
+        assert_exists([word for word in words if word != "--help"])
 
 
 @pytest.mark.parametrize("line", TYPED)
