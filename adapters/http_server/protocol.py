@@ -13,6 +13,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from adapters.http_server.connections import ConnectionRegistry
+from adapters.http_server.request_parser import BoundedConnection
+
+PARSED_BYTES = 16 * 1024
+"""Given to the parser at a time, so that its limits apply before it has parsed everything that was received."""
 
 
 class LimitedProtocol(H11Protocol):
@@ -31,6 +35,7 @@ class LimitedProtocol(H11Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.conn = BoundedConnection()
         self._limits = self.registry.limits
         self._deadline: asyncio.TimerHandle | None = None
         self._awaited = ""
@@ -61,10 +66,11 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
         self._body_bytes += len(data)
-        super().data_received(data)
+        for start in range(0, len(data), PARSED_BYTES):
+            if self.transport.is_closing():
+                return
+            super().data_received(data[start : start + PARSED_BYTES])
 
     def handle_events(self) -> None:
         super().handle_events()

@@ -196,6 +196,10 @@ async def test_a_client_that_reads_nothing_is_disconnected():
         (HEAD + b"Content-Length: -1\r\n\r\n", b"HTTP/1.1 400"),
         (CHUNKED + b"zz\r\n", b"HTTP/1.1 400"),
         (CHUNKED + b"3\r\nabc\r\nzz\r\n", b"HTTP/1.1 400"),
+        (CHUNKED + b"1\r\na\r\n" * 2000, b"HTTP/1.1 400"),
+        (HEAD + b"a:\r\n" * 1000 + b"\r\n", b"HTTP/1.1 400"),
+        (HEAD.replace(b"\r", b"") + b"a:\n" * 1000 + b"\n", b"HTTP/1.1 400"),
+        (HEAD + b"a: " + b"a" * 2**16 + b"\r\n\r\n", b"HTTP/1.1 400"),
         (CHUNKED.replace(b"/ ", b"/early ", 1) + b"3\r\nabc", b"HTTP/1.1 200"),
     ],
 )
@@ -204,6 +208,23 @@ async def test_malformed_requests_are_answered_once_and_not_logged(sent, answer)
         got = await exchange(port, sent)
 
     assert got[:12] == answer
+
+
+async def test_a_flood_of_trailers_is_not_accepted():
+    async with serve() as (_, port):
+        got = await exchange(port, CHUNKED + b"0\r\n" + b"a:\r\n" * 60_000 + b"\r\n")
+
+    assert got[:12] in (b"", b"HTTP/1.1 400")  # the reset of a connection may overtake the response
+
+
+async def test_small_chunks_and_many_headers_are_accepted_for_each_request():
+    headers = b"".join(b"X-%d: a\r\n" % number for number in range(100))
+    async with serve() as (_, port), connect(port) as (reader, writer):
+        for _ in range(2):
+            writer.write(HEAD + headers + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 400)
+            writer.write(b"8000\r\n" + b"a" * 0x8000 + b"\r\n" + b"1\r\na\r\n" * 200 + b"0\r\n\r\n")
+            async with asyncio.timeout(WITHIN_S):
+                assert await reader.readuntil(b"\r\n\r\n33368") != b""
 
 
 async def test_a_malformed_chunk_after_the_response_is_no_error():
