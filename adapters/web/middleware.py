@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -84,13 +84,14 @@ class KeyLimitMiddleware:
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self._app = app
         self._limit = limit
-        self._counts: Counter[bytes] = Counter()
+        self._counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = dict(scope["headers"]).get(b"authorization") if scope["type"] == "http" else None
-        if key is None or not self._limit:
+        header = Headers(scope=scope).get("authorization") if scope["type"] == "http" else None
+        if header is None or not self._limit:
             await self._app(scope, receive, send)
             return
+        key = header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
         if self._counts[key] >= self._limit:
             sentence = "Too many requests with this API key are under way. Try again when one has ended."
             problem = Problem("too_many_requests", sentence, headers={"Retry-After": "2"})

@@ -192,10 +192,11 @@ async def test_an_upload_beyond_the_allowance_is_refused_before_its_body_is_read
     assert "of the last 24 hours" in details["detail"]
 
 
-async def test_one_key_cannot_take_all_connections(easel):
+@pytest.mark.parametrize("disguise", ["{}", "   {}", "{}\r\nAuthorization: Bearer another"])
+async def test_one_key_cannot_take_all_connections(easel, disguise):
     ann, ben = await easel.create_key("ann"), await easel.create_key("ben")
     url = await easel.serve(max_requests_per_key=2)
-    async with hold_upload(url, ann), hold_upload(url, ann), open_client(easel) as client:
+    async with hold_upload(url, ann), hold_upload(url, disguise.format(ann)), open_client(easel) as client:
         answer = await as_person(client, ann).get("/api/v1/quota")
         other = await as_person(client, ben).get("/api/v1/quota")
 
