@@ -5,6 +5,7 @@ resumes it; its key prevents a second job for the same request.
 """
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,9 +122,7 @@ class UpdateHandler:
             await asyncio.sleep(rest_s)
         album.is_complete = True
         asyncio.get_running_loop().call_later(LATE_ALBUM_PART_S, self._albums.pop, name, None)
-        await self._handle_messages(
-            album.keys, album.messages, f"{self._context.bot_user.id}:album:{message.chat.id}:{group_id}"
-        )
+        await self._handle_messages(album.keys, album.messages, f"{self._context.bot_user.id}:album:{_digest(*name)}")
 
     # ------------------------------------------------------------ handling
 
@@ -197,3 +196,8 @@ class UpdateHandler:
                 except (StorageBusy, StorageFull) as error:
                     log.error("recording has to wait", action="record_waits", code=error.code)
                 await asyncio.sleep(2)
+
+
+def _digest(chat_id: int, group_id: str) -> str:
+    """Names an album without its chat: request keys are kept when a person is forgotten."""
+    return hashlib.sha256(f"{chat_id}:{group_id}".encode()).hexdigest()

@@ -7,6 +7,8 @@ import pytest
 
 from bot.runtime.logs import LogsSettings, set_up_logging
 from storage import purge
+from tests.telegram.easel_fixture import text_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,12 +46,14 @@ async def test_a_forgotten_person_leaves_no_byte(log_file, own_app, tmp_path, mo
             app.state.send_message(chat, ann, text)
             await app.wait_until_idle(0.1)
         await app.finished_picture(chat, 2)
-        [job], _ = await app.storage.history.list_jobs(
+        app.state.album(chat, ann, [picture(1, 40, 40), picture(2, 40, 40)], "/caption")
+        await app.until(lambda: any("2. a picture" in text_of(one) for one in app.state.bot_messages(chat)))
+        jobs, _ = await app.storage.history.list_jobs(
             (await app.storage.people.identify_account("telegram", "7711771177", "zebraname")).id,
             state=None, q="", before=None, limit=9,
         )  # fmt: skip
         before = files_with(tmp_path, SECRETS)
-        pictures = "|".join(image.id for image in job.result.media).encode()
+        pictures = "|".join(image.id for job in jobs for image in (*job.images, *job.result.media)).encode()
         app.state.send_message(chat, ann, "/privacy forget --confirm")
 
         personal = SECRETS.pattern + rb"|7711771177|" + pictures
