@@ -1,7 +1,7 @@
 """Replaces the database with a backup made by `db backup`.
 
-The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked (see
-`bot.ports.People.is_locked`) stays locked. Blocking; the database must not be open.
+The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
+have been (see `bot.ports.People.is_locked`), stays locked. Blocking; the database must not be open.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bot.errors import StartupError
 from bot.runtime.durable_files import SIDECAR_SUFFIXES, fsync_path, remove_sidecars, replace_database
@@ -26,6 +26,10 @@ from storage.schema import REVISION, media, utcnow
 from storage.sqlite import SqliteDialect
 
 HEADER = b"SQLite format 3\0"
+LOCK_UNKNOWN = (
+    "The previous database is too damaged to say whether an API key ever existed, so the server is locked now: create "
+    "a key, or run `easel keys unlock` if there is no proxy."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,16 +104,18 @@ def _read_only_uri(path: Path) -> str:
     return f"file:{quote(str(path.absolute()))}?mode=ro{'' if has_log else '&immutable=1'}"
 
 
-def _was_locked(database: Path) -> bool:
-    """Whether the previous database refuses requests without a key; False if there is none or it cannot be read."""
+def _was_locked(database: Path) -> bool | None:
+    """Whether the previous database, if there is one, refuses requests without a key; None: it is damaged."""
     if not database.exists():
         return False
     engine = create_engine(f"sqlite:///{_read_only_uri(database)}&uri=true", hide_parameters=True)
     try:
         with engine.connect() as connection:
             return people.is_locked(connection)
-    except DBAPIError:
+    except OperationalError:  # it has no such tables
         return False
+    except DBAPIError:
+        return None
     finally:
         engine.dispose()
 
@@ -119,17 +125,18 @@ def _damaged(source: Path) -> StartupError:
 
 
 def _prepare(
-    dialect: SqliteDialect, source: Path, files: MediaFiles, *, was_locked: bool
+    dialect: SqliteDialect, source: Path, files: MediaFiles, *, was_locked: bool | None
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Upgrade the copy and make it a single file; returns missing files and inconsistent records."""
     engine = dialect.open_migrator()
     try:
         with engine.connect() as connection, connection.begin():
             _upgrade(connection, dialect, source)
-            if was_locked:
+            is_news = was_locked is None and not people.is_locked(connection)
+            if was_locked is not False:
                 people.lock(connection)
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
-            problems = tuple(audit.find_problems(connection))
+            problems = (*audit.find_problems(connection), *([LOCK_UNKNOWN] if is_news else ()))
     except DBAPIError as error:
         raise dialect.translate_error(error) or _damaged(source) from error
     finally:

@@ -78,3 +78,14 @@ def test_restoring_a_backup_locks_no_server_that_never_had_a_key(call, data_dir,
     call("db", "restore", str(copy))
 
     assert status_without_key(data_dir) == 200
+
+
+def test_a_damaged_database_that_cannot_say_whether_it_is_locked_counts_as_locked(call, data_dir, tmp_path):
+    copy = tmp_path / "copy.db"
+    call("db", "backup", str(copy))
+    call("keys", "create")
+    (data_dir / "easel.db").write_bytes((data_dir / "easel.db").read_bytes()[:5000])
+    restored = call("db", "restore", str(copy))
+
+    assert (restored.code, status_without_key(data_dir)) == (0, 401), restored.err
+    assert "keys unlock" in restored.err
