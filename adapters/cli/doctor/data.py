@@ -45,8 +45,9 @@ def check_data_dir() -> Iterator[Check]:
     else:
         if journal is not None:
             yield Check("data", BAD, "An update was interrupted: `easel update` rolls it back first.")
-    if is_exposed(path):
-        yield Check("data", WARN, f"Other users of this machine can read {path}: run `chmod 700 {path}`.")
+    folder = path.resolve()
+    if is_exposed(folder):
+        yield Check("data", WARN, f"Other users of this machine can read {folder}: run `chmod 700 {folder}`.")
 
 
 def check_database(loaded: "LoadedConfig") -> Iterator[Check]:

@@ -247,6 +247,16 @@ def test_tokens_are_reported_without_their_value(call, data_dir, monkeypatch):
     assert "canary" not in result.out + result.err
 
 
+def test_a_data_directory_behind_a_link_that_others_can_read_is_reported(call, data_dir, tmp_path, monkeypatch):
+    data_dir.chmod(0o777)
+    (tmp_path / "link").symlink_to(data_dir)
+    monkeypatch.setenv("EASEL_DATA_DIR", str(tmp_path / "link"))
+
+    result = call("doctor")
+
+    assert any(f"run `chmod 700 {data_dir.resolve()}`" in line for line in marked(result, "warn"))
+
+
 @pytest.mark.usefixtures("models")
 def test_secrets_that_others_can_read_are_bad(call, data_dir):
     (data_dir / "secrets.env").write_text("DISCORD_TOKEN=canary\n")
