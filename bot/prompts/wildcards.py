@@ -9,9 +9,11 @@ import itertools
 import math
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bot.errors import InvalidOption
 from bot.options import MAX_PROMPT, find_nearest
@@ -25,6 +27,8 @@ MAX_DRAWN = 10 * MAX_PROMPT
 """Characters of all the lines that are drawn for one prompt."""
 MAX_BYTES = 2**20
 """Of a file."""
+MAX_CACHED_BYTES = 32 * 2**20
+"""Of the lines of all files that are kept in memory; others are read again when they are drawn from."""
 MAX_FILES = 10_000
 LISTING_VALID_S = 1.0
 """How long the listing of the folder is used: a new file is found after so long."""
@@ -79,13 +83,32 @@ class _Expansion:
         return choices[int.from_bytes(digest[:8]) % len(choices)]
 
 
+class FileLines(Sequence[str]):
+    """Lines in little more memory than their bytes: as strings, a file of short ones would take 20 times as much."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        encoded = [line.encode() for line in lines]
+        self._text = b"".join(encoded)
+        self._starts = array("L", itertools.accumulate(map(len, encoded), initial=0))
+        self.size_bytes = len(self._text) + len(self._starts) * self._starts.itemsize
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        return self._text[self._starts[number] : self._starts[number + 1]].decode()
+
+
 @dataclass
 class WildcardFolder:
     """The `.txt` files below a folder, re-read when they change. Lines starting with `#` are comments."""
 
     folder: Path | None = None
     clock: Callable[[], float] = time.monotonic
-    _cache: dict[Path, tuple[int, list[str]]] = field(default_factory=dict)
+    _cache: dict[Path, tuple[int, FileLines]] = field(default_factory=dict)
     _listing: Mapping[str, Path] = field(default_factory=dict)
     _listed_at: float = -math.inf
 
@@ -124,19 +147,26 @@ class WildcardFolder:
         """What one request reads: each file once, so that all its prompts are drawn from the same lines."""
         return WildcardReader(self)
 
-    def _read_file(self, path: Path) -> list[str]:
+    def _read_file(self, path: Path) -> Sequence[str]:
         try:
             about = path.stat()
             cached = self._cache.get(path)
             if cached is None or cached[0] != about.st_mtime_ns:
                 with path.open(encoding="utf-8-sig", errors="replace") as file:
                     text = file.read(MAX_BYTES)
-                lines = [line.strip() for line in text.splitlines()]
-                cached = (about.st_mtime_ns, [line for line in lines if line and not line.startswith("#")])
+                lines = (line.strip() for line in text.splitlines())
+                cached = (about.st_mtime_ns, FileLines(line for line in lines if line and not line.startswith("#")))
                 self._cache[path] = cached
+                self._shrink_cache()
         except OSError:
             return []
         return cached[1]
+
+    def _shrink_cache(self) -> None:
+        size = sum(lines.size_bytes for _, lines in list(self._cache.values()))
+        while size > MAX_CACHED_BYTES and self._cache:
+            _, lines = self._cache.pop(next(iter(self._cache)), (0, FileLines(())))
+            size -= lines.size_bytes
 
 
 class WildcardReader:

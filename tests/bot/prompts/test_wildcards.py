@@ -1,8 +1,11 @@
 """Wildcards are drawn from files in the data directory, determined by the seed."""
 
+import tracemalloc
+
 import pytest
 
 from bot.errors import InvalidOption
+from bot.prompts import wildcards
 from bot.prompts.wildcards import LISTING_VALID_S, MAX_DRAWN, WildcardFolder, expand_wildcards, has_wildcards
 
 ANIMALS = ["fox", "cat", "owl", "hare", "newt"]
@@ -126,7 +129,7 @@ def test_a_request_reads_each_file_once_and_counts_its_draws(folder):
 
     assert reader.read_lines("Animal") is first
     assert reader.draws == 2
-    assert folder.open().read_lines("animal") == ["whale"]
+    assert list(folder.open().read_lines("animal")) == ["whale"]
 
 
 def test_drawn_lines_are_bounded_in_all(tmp_path):
@@ -136,3 +139,28 @@ def test_drawn_lines_are_bounded_in_all(tmp_path):
         expand_wildcards("__long__ " * 20, 1, WildcardFolder(tmp_path).read_lines)
 
     assert (refused.value.option, refused.value.problem) == ("prompt", "long")
+
+
+def test_files_of_many_short_lines_take_little_more_memory_than_their_bytes(tmp_path):
+    (tmp_path / "short.txt").write_text("ab\n" * 50_000, encoding="utf-8")
+    tracemalloc.start()
+    try:
+        lines = WildcardFolder(tmp_path).read_lines("short")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert (len(lines), lines[0], lines[49_999]) == (50_000, "ab", "ab")
+    assert kept < 4 * 150_000
+
+
+def test_only_so_much_of_all_files_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(wildcards, "MAX_CACHED_BYTES", 5000, raising=False)
+    for number in range(8):
+        (tmp_path / f"w{number}.txt").write_text("x" * 2000, encoding="utf-8")
+    folder = WildcardFolder(tmp_path)
+    read = [folder.read_lines(f"w{number}")[0] for number in range(8)]
+
+    assert read == ["x" * 2000] * 8
+    assert len(folder._cache) == 2
+    assert folder.read_lines("w0")[0] == "x" * 2000
