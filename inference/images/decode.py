@@ -8,14 +8,18 @@ import re
 import warnings
 from typing import Any
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from bot.errors import TooLarge, UnsupportedMedia
+from inference.images.color import convert_to_srgb
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import MAX_TEXT, GenerationMetadata, parse_generation_metadata
+from inference.images.png_texts import drop_long_texts
 from inference.ipc.messages import SanitizeReply, SanitizeRequest
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
+_PHOTO_FORMATS = ("JPEG", "MPO", "AVIF")
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the process may start no thread
 _JPEG_QUALITY = 95
 _USER_COMMENT = 0x9286
 _MAX_SCANS = 100
@@ -42,7 +46,8 @@ _FTYP_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEI
 
 
 def sanitize(request: SanitizeRequest) -> SanitizeReply:
-    """The first frame, upright, as 8-bit RGB or RGBA without metadata; JPEG stays JPEG, other formats become PNG.
+    """The first frame, upright, as 8-bit sRGB with any alpha, without metadata. JPEG, and AVIF without alpha, become
+    JPEG; other images become PNG.
 
     Raises: UnsupportedMedia, TooLarge.
     """
@@ -66,13 +71,14 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
             raise TooLarge(limit=megapixels, unit="megapixels") from None
         except Exception as error:  # decoders can raise anything for damaged data
             raise UnsupportedMedia("damaged", found=image.format or "") from error
-        return _encode_reply(upright, "JPEG" if source_format in ("JPEG", "MPO") else "PNG", metadata)
+        is_photo = source_format in _PHOTO_FORMATS and upright.mode == "RGB"
+        return _encode_reply(upright, "JPEG" if is_photo else "PNG", metadata)
 
 
 def _open_header(data: bytes, megapixels: int) -> Image.Image:
     """Read the header; no pixel is decoded."""
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(drop_long_texts(data)), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise _refusal_for(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -100,7 +106,8 @@ def _refusal_for(data: bytes) -> UnsupportedMedia:
     """The error for bytes in none of `FORMATS`."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if data[4:8] == b"ftyp" and data[8:12] in _FTYP_BRANDS:
-        return UnsupportedMedia("format", found=_FTYP_BRANDS[data[8:12]])
+        found = _FTYP_BRANDS[data[8:12]]
+        return UnsupportedMedia("damaged" if found == "AVIF" and features.check("avif") else "format", found=found)
     if b"<svg" in start.lower():
         return UnsupportedMedia("format", found="SVG")
     for magic, name in _UNSUPPORTED_FORMATS:
@@ -117,7 +124,7 @@ def _to_upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     upright = _apply_exif_orientation(_to_eight_bit(image))
     mode = "RGBA" if _has_alpha(upright) else "RGB"
-    pixels = upright.convert(mode)
+    pixels = convert_to_srgb(upright, mode, image.info.get("icc_profile"))
     clean = Image.new(mode, pixels.size)
     clean.paste(pixels)
     return clean

@@ -173,7 +173,7 @@ def test_a_file_that_is_no_picture_is_bad_usage(mode, call, data_dir, folder):
         result = call("caption", "notes.txt")
 
     assert (result.code, result.out) == (2, "")
-    assert result.err.endswith("easel: This file is not a picture. Please send a PNG, JPEG, WebP or GIF.\n")
+    assert result.err.endswith("easel: This file is not a picture. Please send a PNG, JPEG, WebP, AVIF or GIF.\n")
 
 
 @MODES

@@ -41,7 +41,7 @@ def encoded(kind: str) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "GIF"])
 async def test_a_picture_is_stored_and_returned(client, kind):
     answer = await client.post("/api/v1/media", files={"file": ("photo", encoded(kind))})
 
