@@ -15,7 +15,7 @@ from bot.commands import COMMANDS
 from bot.ports import RenderedImage, TaskOutput
 from bot.runtime.lock import DataLock
 from composition.settings import ROOT, load_settings
-from inference.engine.base import ImageReady, TaskDone, TaskFailed, build_engine
+from inference.engine.base import Engine, ImageReady, TaskDone, TaskFailed, build_engine
 from inference.images.metadata import generation_metadata
 from tests.application_fixture import make_config, open_test_application
 from tests.cli.app_fixture import STORAGE, TestComposition
@@ -45,7 +45,7 @@ SHOWN = sorted(
 )
 REFUSED = {"edit": "I can't edit pictures here yet; the owner can add a model."}
 """What the shipped models cannot do, by command."""
-ENGINES = {}
+ENGINES: dict[str, Engine] = {}
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,7 +17,7 @@ from bot.ports import TaskImage
 from composition.settings import shipped_models
 from inference.diffusion.masks import fit_mask, grow_to_cells, read_mask
 from inference.diffusion.pipeline_call import fit_steps
-from inference.engine.base import ImageReady, TaskDone, TaskFailed, build_engine
+from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed, build_engine
 from tests.inference.diffusion.test_batching import with_lcm
 from tests.inference.families import save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
@@ -153,7 +153,7 @@ def make_request(mask=None, *, steps=2, side=64, **options):
 
 def run_task(engine, task):
     engine.add_task(task)
-    events = []
+    events: list[EngineEvent] = []
     while not (events and isinstance(events[-1], TaskDone)):
         events += engine.step()
         for event in events:
