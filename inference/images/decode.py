@@ -24,6 +24,9 @@ _JPEG_QUALITY = 95
 _USER_COMMENT = 0x9286
 _MAX_SCANS = 100
 """Cameras and programs write about ten. Each costs a pass over all pixels and may take 30 bytes of the file."""
+_MAX_SEGMENTS = 1000
+_MAX_BETWEEN = 64 * 1024
+"""Bytes between the segments before the first scan: padding, of which programs write some bytes."""
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 """One that has a length, or the end of the image; in the data of a scan, 0xFF is followed by 0 or a restart marker."""
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
@@ -58,11 +61,11 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         megapixels = round(request.max_pixels / 1e6)
+        if request.data.startswith(b"\xff\xd8") and is_slow_jpeg(request.data):
+            raise UnsupportedMedia("slow", found="JPEG")
         image = _open_header(request.data, megapixels)
         if image.width * image.height > request.max_pixels:
             raise TooLarge(limit=megapixels, unit="megapixels")
-        if image.format in ("JPEG", "MPO") and count_scans(request.data) > _MAX_SCANS:
-            raise UnsupportedMedia("slow", found="JPEG")
         try:
             source_format = image.format
             upright = _to_upright_rgb(image)
@@ -90,16 +93,21 @@ def _open_header(data: bytes, megapixels: int) -> Image.Image:
     return image
 
 
-def count_scans(data: bytes) -> int:
-    """How many times a JPEG decoder passes over the whole image, by the file's markers. Stops after `_MAX_SCANS`."""
-    scans, at = 0, 2
-    while scans <= _MAX_SCANS and (marker := _MARKER.search(data, at)) is not None:
-        kind, at = data[marker.end() - 1], marker.end()
+def is_slow_jpeg(data: bytes) -> bool:
+    """Whether its markers say that Pillow, which reads the header in Python, or the decoder would take too long."""
+    scans = segments = between = 0
+    at = 2
+    while (marker := _MARKER.search(data, at)) is not None:
+        kind = data[marker.end() - 1]
         if kind == _END_OF_IMAGE:
-            break
+            return False
+        segments += 1
+        between += 0 if scans else marker.start() - at
         scans += kind == _START_OF_SCAN
-        at += int.from_bytes(data[at : at + 2], "big")
-    return scans
+        if scans > _MAX_SCANS or segments > _MAX_SEGMENTS or between > _MAX_BETWEEN:
+            return True
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return not scans and len(data) - at > _MAX_BETWEEN
 
 
 def _refusal_for(data: bytes) -> UnsupportedMedia:
