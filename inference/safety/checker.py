@@ -5,7 +5,7 @@ ends its task; without a classifier, images are returned without a score, and th
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,30 +63,30 @@ class SafetyChecker:
 
     def score_inputs(self, task: Task) -> tuple[float | None, ...]:
         """One score for each image. Raises: Blocked: a check failed."""
-        return tuple(self._score(partial(_open_on_white, image.media.data)) for image in task.images)
+        return tuple(self._score(partial(_open_views, image.media.data)) for image in task.images)
 
     def score_output(self, task: Task, image: RawImage) -> RawImage:
         """The image with its score; one that its own model blanked keeps that score. Raises: Blocked."""
         if task.rules is None:
             return image
-        score = self._score(partial(_open_pixels, image))
+        score = self._score(lambda: [_open_pixels(image)])
         scores = [value for value in (image.nsfw, score) if value is not None]
         return replace(image, nsfw=max(scores) if scores else None)
 
-    def _score(self, open_image: Callable[[], "Image.Image"]) -> float | None:
-        """None: there is no classifier. Raises: Blocked: the check failed."""
+    def _score(self, open_views: Callable[[], Sequence["Image.Image"]]) -> float | None:
+        """The highest score of an image's views; None: there is no classifier. Raises: Blocked: the check failed."""
         if (state := self._load()) == "missing":
             return None
         try:
             if state == "broken" or self._scorer is None:
                 raise RuntimeError("the classifier is not loaded")
-            score = float(self._scorer(open_image()))
+            scores = [float(self._scorer(view)) for view in open_views()]
         except Exception as error:  # an image that cannot be checked is not shown
             _warn("An image could not be checked", "check_failed", error)
             raise Blocked("unchecked") from error
-        if not 0 <= score <= 1:  # also true of NaN
+        if not all(0 <= score <= 1 for score in scores):  # also true of NaN
             raise Blocked("unchecked")
-        return score
+        return max(scores)
 
 
 def _warn(event: str, action: str, error: Exception) -> None:
@@ -99,12 +99,14 @@ def _open_pixels(image: RawImage) -> "Image.Image":
     return Image.frombytes("RGB", (image.width, image.height), image.pixels)
 
 
-def _open_on_white(data: bytes) -> "Image.Image":
-    """Composited on white, as the models see it."""
+def _open_views(data: bytes) -> list["Image.Image"]:
+    """The image as people may see it: on white, as the models do, and if it is transparent, on black as well."""
     from PIL import Image
 
     image: Any = Image.open(io.BytesIO(data))
     if image.mode == "RGB":
-        return image
+        return [image]
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    is_opaque = image.getextrema()[3][0] == 255
+    backgrounds = ("white",) if is_opaque else ("white", "black")
+    return [Image.alpha_composite(Image.new("RGBA", image.size, one), image).convert("RGB") for one in backgrounds]

@@ -13,6 +13,7 @@ from bot.errors import Blocked
 from bot.jobs import Media
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
 from bot.ports import ModelCapabilities, Progress, SafetyRules, TaskImage
+from inference.safety.checker import SafetyChecker
 from tests.inference.support import collect, finish, make_model, make_task, open_pool, wait_until
 from tests.moderation import SOME_WEIGHTS
 
@@ -141,3 +142,36 @@ async def test_a_models_capabilities_name_the_state_of_the_classifier(pool_with)
     events = await collect(await pool_with("harmless"), task)
 
     assert [event.capabilities["checker"] for event in events if isinstance(event, ModelCapabilities)] == ["ready"]
+
+
+def with_alpha(colour, alpha):
+    """An image of one colour whose left half has this alpha; the right half is transparent."""
+    image = Image.new("RGBA", (8, 8), (*colour, 0))
+    image.paste((*colour, alpha), (0, 0, 4, 8))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "expected", "looks"),
+    [
+        (with_alpha((255, 255, 255), 255), 0.9, 2),  # visible on dark backgrounds only
+        (with_alpha((0, 0, 0), 255), 0.9, 2),  # on light ones only
+        (with_alpha((128, 128, 128), 9), 0.1, 2),
+        (Image.new("RGBA", (8, 8), "white"), 0.1, 1),
+        (Image.new("RGB", (8, 8), "white"), 0.1, 1),
+    ],
+)
+async def test_a_transparent_image_is_judged_as_it_looks_on_light_and_on_dark(image, expected, looks):
+    seen = []
+
+    def score(view):
+        seen.append(view.mode)
+        low, high = view.convert("L").getextrema()
+        return 0.9 if high - low > 100 else 0.1
+
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    task = make_task(rules=BLOCK, images=(TaskImage("", Media(file.getvalue(), "image/png")),))
+
+    assert SafetyChecker(CLASSIFIER, lambda _spec: score).score_inputs(task) == (expected,)
+    assert seen == ["RGB"] * looks
