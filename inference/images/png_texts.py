@@ -14,6 +14,8 @@ _MAX_PACKED_TEXT = 2**20
 """Bytes that one compressed chunk may unpack to; Pillow's limit."""
 _MAX_TEXTS = 16 * 2**20
 """Bytes of all texts together; Pillow's limit is 64 MiB."""
+_NAMES_OF_PILLOW = (b"transparency", b"icc_profile", b"gamma", b"interlace", b"loop", b"duration", b"background")
+"""Texts of these names would be taken for what Pillow itself reads of the image."""
 _MAX_CHUNKS = 2000
 """Chunks of text. Each costs time, however short it is."""
 
@@ -49,8 +51,10 @@ def _find_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _measure_text(kind: bytes, body: bytes, limit: int) -> int | None:
-    """The length of a chunk's text, unpacked; None if that is over the limit, or the text is damaged."""
-    _, separator, packed = body.partition(b"\0")
+    """The length of a chunk's text, unpacked; None if that is over the limit, or the text cannot be read."""
+    name, separator, packed = body.partition(b"\0")
+    if name in _NAMES_OF_PILLOW:
+        return None
     if kind == b"iTXt":
         is_packed, packed = packed[:1] == b"\1", packed[1:]
         method, packed = packed[:1], packed[1:].split(b"\0", 2)[-1]

@@ -193,11 +193,9 @@ def test_a_config_that_libraries_cannot_read_is_refused_by_name(tmp_path, name, 
 
 
 def test_a_class_name_is_a_name():
-    nested = {"architectures": [[[]]]}
-
     assert class_name_of({"_class_name": "x" * 1000}, None) == ""
     assert class_name_of({"_class_name": "A\nB"}, None) == ""
-    assert class_name_of(None, nested) == ""
+    assert class_name_of(None, {"architectures": [[[]]]}) == ""
     assert parse_json_object("[" * 200_000) is None
 
 

@@ -55,8 +55,7 @@ async def pixels_of(service, data: bytes) -> Image.Image:
 
 
 def difference(first: Image.Image, second: Image.Image) -> int:
-    changes = ImageChops.difference(first.convert("RGB"), second.convert("RGB")).getextrema()
-    return max(high for _, high in changes)
+    return max(ImageChops.difference(first.convert("RGB"), second.convert("RGB")).tobytes())
 
 
 # ---------------------------------------------------------------- colors
@@ -101,8 +100,9 @@ async def test_a_profile_is_applied_to_images_of_every_mode(service, mode):
 
     converted = await pixels_of(service, saved(image, icc_profile=P3))
 
-    shown = image.convert("RGBA").getpixel((3, 3))
-    assert list(converted.convert("RGBA").getpixel((3, 3))) == pytest.approx([*p3_as_srgb(shown[:3]), shown[3]], abs=6)
+    red, green, blue, alpha = image.convert("RGBA").tobytes()[:4]
+    expected = [*p3_as_srgb((red, green, blue)), alpha]
+    assert list(converted.convert("RGBA").tobytes()[:4]) == pytest.approx(expected, abs=6)
 
 
 async def test_an_image_whose_profile_is_srgb_keeps_its_exact_pixels(service):
@@ -126,7 +126,7 @@ async def test_a_profile_that_is_damaged_or_of_another_kind_is_ignored(service, 
 async def test_a_cmyk_photo_with_a_profile_of_another_kind_is_accepted(service):
     converted = await pixels_of(service, saved(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", icc_profile=P3))
 
-    assert converted.getpixel((3, 3))[0] > 200
+    assert min(converted.getchannel("R").tobytes()) > 200
 
 
 # ---------------------------------------------------------------- AVIF
@@ -140,7 +140,7 @@ async def test_an_avif_keeps_its_transparency_and_is_turned_upright(service):
     clean = await service.sanitize(saved(image, "AVIF", exif=exif))
 
     assert (clean.width, clean.height, clean.media.media_type) == (8, 16, "image/png")
-    assert Image.open(io.BytesIO(clean.media.data)).getpixel((3, 3))[3] == 0
+    assert Image.open(io.BytesIO(clean.media.data)).getchannel("A").tobytes()[0] == 0
 
 
 async def test_an_avif_without_transparency_becomes_a_jpeg(service):
@@ -186,6 +186,7 @@ UNREADABLE = {
     "one unknown method": chunk(b"zTXt", b"workflow\0\7x"),
     "a profile of an unknown method": chunk(b"iCCP", b"icc\0\7x"),
     "a profile without a name": chunk(b"iCCP", b"icc"),
+    "a text of a name that Pillow uses": chunk(b"tEXt", b"transparency\0x"),
     "a damaged profile": chunk(b"iCCP", b"icc\0\0rubbish"),
 }
 
@@ -212,7 +213,7 @@ async def test_the_file_without_its_long_texts_is_the_same_image():
     info.add_text("Comment", "short")
     image = Image.linear_gradient("L").resize((64, 48)).convert("RGB")
 
-    opened = Image.open(io.BytesIO(drop_long_texts(saved(image, pnginfo=info))))
+    opened = PngImagePlugin.PngImageFile(io.BytesIO(drop_long_texts(saved(image, pnginfo=info))))
 
     assert (opened.tobytes(), opened.text) == (image.tobytes(), {"Comment": "short"})
 
