@@ -79,9 +79,10 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
     database = Database(await asyncio.to_thread(_prepare, settings, data_dir))
     disk = DiskSpace(data_dir, min_free_mb=settings.min_free_mb)
     files = MediaFiles(data_dir / "media")
-    sweep = MediaSweep(database, files, opened_at=time.time())
+    opened_at = time.time()
+    sweep = MediaSweep(database, files, opened_at)
     discarded = DiscardedFiles(sweep, files)
-    privacy = SqlPrivacy(database, files, data_dir / "exports")
+    privacy = SqlPrivacy(database, files, data_dir / "exports", opened_at=opened_at)
     purge = Purge(database, privacy, discarded)
     async with database.running(), purge.running():
         yield Storage(

@@ -44,10 +44,13 @@ EXPORT_KEEP_S = 86_400.0
 
 
 class SqlPrivacy:
-    def __init__(self, database: Database, files: MediaFiles, exports: Path) -> None:
+    """`opened_at`: when this process began to work on the files, epoch seconds."""
+
+    def __init__(self, database: Database, files: MediaFiles, exports: Path, *, opened_at: float) -> None:
         self._database = database
         self._files = files
         self._exports = exports
+        self._opened_at = opened_at
 
     async def export_person(self, person_id: str, *, max_bytes: int | None = None) -> Path:
         rows, pictures = await self._database.run_read(lambda tx: _collect_rows(tx, person_id))
@@ -158,7 +161,8 @@ class SqlPrivacy:
         await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
 
     async def delete_old_exports(self) -> None:
-        await asyncio.to_thread(self._delete_exports, "*.zip", older_than=time.time() - EXPORT_KEEP_S)
+        older_than = max(time.time() - EXPORT_KEEP_S, self._opened_at)  # an ended process sends none of its exports
+        await asyncio.to_thread(self._delete_exports, "*.zip", older_than=older_than)
 
     def _delete_exports(self, pattern: str, *, older_than: float) -> None:
         for path in self._exports.glob(pattern):

@@ -12,6 +12,8 @@ import pytest
 from bot.errors import JobNotFound, MediaNotFound, NotFound
 from bot.jobs import ImageRef, JobState
 from bot.ports import RequestKey
+from storage import open_storage
+from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim, make_media, make_origin, make_picture, make_result, render, requeue
 
 SECRET = "a zebra in pyjamas"
@@ -311,6 +313,15 @@ async def test_exports_are_deleted_after_a_day(storage, ann):
     await storage.privacy.delete_old_exports()
 
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+async def test_exports_of_an_ended_process_are_deleted_by_the_next(storage, ann, data_dir):
+    left = await storage.privacy.export_person(ann.id)
+    async with open_storage(SETTINGS, data_dir) as after_restart:
+        fresh = await after_restart.privacy.export_person(ann.id)
+        await after_restart.privacy.delete_old_exports()
+
+    assert (left.exists(), fresh.exists()) == (False, True)
 
 
 async def test_an_export_that_is_written_while_its_person_is_forgotten_is_deleted(storage, ann, data_dir, monkeypatch):
