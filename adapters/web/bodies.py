@@ -31,14 +31,33 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
         raise RequestRefused("unsupported_media", "Send JSON with Content-Type: application/json.")
     too_large = RequestRefused("too_large", f"The request body is too large: at most {MAX_JSON // 1024} KiB.")
     raw = b"".join([chunk async for chunk in read_limited(request, MAX_JSON, too_large)])
+    content = parse_json(raw)
+    check_shape(content)
+    return validate_body(content, kind)
+
+
+def parse_json(raw: bytes) -> dict[str, Any]:
+    """The JSON object, of at most `MAX_VALUES` objects. Raises: InvalidOption."""
+    count = 0
+
+    def collect_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal count
+        count += 1
+        if count > MAX_VALUES + 1:  # the body itself is none of its values
+            raise _too_many_values()
+        return _reject_duplicates(pairs)
+
     try:
-        content = json.loads(raw, object_pairs_hook=_reject_duplicates)
+        content = json.loads(raw, object_pairs_hook=collect_object)
     except (ValueError, RecursionError) as error:
         raise InvalidOption("body", "body", allowed="it must be a JSON object") from error
     if not isinstance(content, dict):
         raise InvalidOption("body", "body", allowed="it must be a JSON object")
-    check_shape(content)
-    return validate_body(content, kind)
+    return content
+
+
+def _too_many_values() -> InvalidOption:
+    return InvalidOption("body", "body", allowed=f"it may have at most {MAX_VALUES} values")
 
 
 def validate_body(content: Any, kind: type[Body]) -> Body:
@@ -65,7 +84,7 @@ def check_shape(content: dict[str, Any]) -> None:
     for _ in range(MAX_DEPTH):
         count += len(inside)
         if count > MAX_VALUES:
-            raise InvalidOption("body", "body", allowed=f"it may have at most {MAX_VALUES} values")
+            raise _too_many_values()
         for field, value in inside:
             if isinstance(value, str) and len(value) > MAX_TEXT and field != "options":
                 raise InvalidOption(field[:40], "long", value=len(value), allowed=str(MAX_TEXT))

@@ -8,6 +8,7 @@ import time
 import pytest
 import structlog
 
+from adapters.web import bodies
 from tests.web.api_client import IMAGINE, imagine, make, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -319,3 +320,18 @@ async def test_a_deep_body_is_refused_with_an_idempotency_key_too(client, depth)
     answer = await client.post("/api/v1/jobs", content=body, headers={**JSON, "Idempotency-Key": "deep"})
 
     assert "8 levels deep" in problem(answer, 422, "invalid_option")["detail"]
+
+
+async def test_a_flood_of_objects_is_refused_while_it_is_parsed(client, monkeypatch):
+    seen = []
+    monkeypatch.setattr(bodies, "_reject_duplicates", lambda pairs: seen.append(pairs) or dict(pairs))
+    answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"{}," * 20_000 + b"1]}", headers=JSON)
+
+    assert "2000 values" in problem(answer, 422, "invalid_option")["detail"]
+    assert len(seen) <= bodies.MAX_VALUES + 1
+
+
+async def test_as_many_objects_as_values_are_allowed_are_read(client):
+    answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"{}," * 1998 + b"{}]}", headers=JSON)
+
+    assert "2000 values" not in problem(answer, 422, "invalid_option")["detail"]
