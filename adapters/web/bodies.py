@@ -15,6 +15,8 @@ from bot.options import find_nearest
 MAX_JSON = 256 * 1024
 MAX_VALUES = 2000
 """Of a JSON body, at all depths."""
+MAX_BRACKETS = 5 * MAX_VALUES
+"""Opening brackets of lists, and of texts, which may not be that long either."""
 MAX_DEPTH = 8
 """Objects and lists within one another."""
 MAX_TEXT = 4096
@@ -38,6 +40,8 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 
 def parse_json(raw: bytes) -> dict[str, Any]:
     """The JSON object, of at most `MAX_VALUES` objects. Raises: InvalidOption."""
+    if raw.count(b"[") > MAX_BRACKETS:
+        raise _too_many_values()
     count = 0
 
     def collect_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -331,6 +331,15 @@ async def test_a_flood_of_objects_is_refused_while_it_is_parsed(client, monkeypa
     assert len(seen) <= bodies.MAX_VALUES + 1
 
 
+async def test_a_flood_of_lists_is_refused_before_it_is_parsed(client, monkeypatch):
+    seen = []
+    monkeypatch.setattr(bodies, "check_shape", seen.append)
+    answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"[]," * 20_000 + b"1]}", headers=JSON)
+
+    assert "2000 values" in problem(answer, 422, "invalid_option")["detail"]
+    assert seen == []
+
+
 async def test_as_many_objects_as_values_are_allowed_are_read(client):
     answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"{}," * 1998 + b"{}]}", headers=JSON)
 
