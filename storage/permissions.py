@@ -19,11 +19,12 @@ FILES = ("easel.lock", "update.json", "secrets.env", "config.toml", "config.toml
 def protect_data(data_dir: Path, database: Path) -> None:
     """Create a new database as a private file, and take the access of other users from existing files.
 
-    The data directory itself is only reported: it may be a folder that others need.
+    The data directory itself and folders behind links are only reported: they may be folders that others need.
     """
     with suppress(OSError):  # opening the database reports it
         create_private_file(database)
-    changed, exposed = [], [str(data_dir)] if is_exposed(data_dir.resolve()) else []
+    changed: list[str] = []
+    exposed = [str(path) for path in _shared_folders(data_dir) if is_exposed(path.resolve())]
     for path in filter(is_exposed, _private_paths(data_dir, database)):
         try:
             restrict_access(path)
@@ -34,6 +35,11 @@ def protect_data(data_dir: Path, database: Path) -> None:
         log.warning("other users could read these files; that has ended", action="access_limited", paths=changed)
     if exposed:
         log.warning("other users can read these files: run chmod go= on them", action="access_open", paths=exposed)
+
+
+def _shared_folders(data_dir: Path) -> list[Path]:
+    links = [(data_dir / name) for name in FOLDERS if (data_dir / name).is_symlink()]
+    return [data_dir, *(link.resolve() for link in links)]
 
 
 def _private_paths(data_dir: Path, database: Path) -> Iterator[Path]:

@@ -116,8 +116,12 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, FILE_MODE)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise StartupError(f"{path} is a link, which Easel does not follow: delete it.") from error
+            raise StartupError(link_sentence(path)) from error
         raise
+
+
+def link_sentence(path: Path) -> str:
+    return f"{path} is a link, which Easel does not follow: delete it."
 
 
 def is_delegated(data_dir: Path) -> bool:

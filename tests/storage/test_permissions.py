@@ -60,3 +60,16 @@ async def test_a_data_directory_of_an_earlier_version_is_made_private(tmp_path, 
     assert str(data_dir / "easel.db") in limited["paths"]
     [reported] = [event for event in logged if event["action"] == "access_open"]
     assert reported["paths"] == [str(data_dir)]
+
+
+async def test_a_folder_behind_a_link_is_reported(tmp_path, logged):
+    data_dir, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    data_dir.mkdir(0o700)
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)
+    (data_dir / "media").symlink_to(elsewhere)
+    async with open_storage(SETTINGS, data_dir):
+        pass
+
+    [reported] = [event for event in logged if event["action"] == "access_open"]
+    assert reported["paths"] == [str(elsewhere)]

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
 from bot.errors import ConfigError, StartupError
-from bot.runtime.lock import read_holder
+from bot.runtime.lock import FILE_NAME, link_sentence, read_holder
 from bot.runtime.private_files import is_exposed
 from bot.runtime.update_journal import read_journal
 from bot.settings import make_data_dir
@@ -45,6 +45,8 @@ def check_data_dir() -> Iterator[Check]:
     else:
         if journal is not None:
             yield Check("data", BAD, "An update was interrupted: `easel update` rolls it back first.")
+    if (path / FILE_NAME).is_symlink():
+        yield Check("data", BAD, link_sentence(path / FILE_NAME))
     folder = path.resolve()
     if is_exposed(folder):
         yield Check("data", WARN, f"Other users of this machine can read {folder}: run `chmod 700 {folder}`.")

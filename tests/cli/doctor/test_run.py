@@ -257,6 +257,14 @@ def test_a_data_directory_behind_a_link_that_others_can_read_is_reported(call, d
     assert any(f"run `chmod 700 {data_dir.resolve()}`" in line for line in marked(result, "warn"))
 
 
+def test_a_lock_that_is_a_link_is_bad_as_no_server_starts_with_it(call, data_dir, tmp_path):
+    (data_dir / "easel.lock").symlink_to(tmp_path / "elsewhere")
+
+    result = call("doctor")
+
+    assert any("easel.lock is a link" in line for line in marked(result, "bad"))
+
+
 @pytest.mark.usefixtures("models")
 def test_secrets_that_others_can_read_are_bad(call, data_dir):
     (data_dir / "secrets.env").write_text("DISCORD_TOKEN=canary\n")
