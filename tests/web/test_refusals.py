@@ -323,8 +323,13 @@ async def test_a_deep_body_is_refused_with_an_idempotency_key_too(client, depth)
 
 
 async def test_a_flood_of_objects_is_refused_while_it_is_parsed(client, monkeypatch):
-    seen = []
-    monkeypatch.setattr(bodies, "_reject_duplicates", lambda pairs: seen.append(pairs) or dict(pairs))
+    seen: list[object] = []
+
+    def spy(pairs):
+        seen.append(pairs)
+        return dict(pairs)
+
+    monkeypatch.setattr(bodies, "_reject_duplicates", spy)
     answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"{}," * 20_000 + b"1]}", headers=JSON)
 
     assert "2000 values" in problem(answer, 422, "invalid_option")["detail"]
@@ -332,7 +337,7 @@ async def test_a_flood_of_objects_is_refused_while_it_is_parsed(client, monkeypa
 
 
 async def test_a_flood_of_lists_is_refused_before_it_is_parsed(client, monkeypatch):
-    seen = []
+    seen: list[object] = []
     monkeypatch.setattr(bodies, "check_shape", seen.append)
     answer = await client.post("/api/v1/jobs", content=b'{"a": [' + b"[]," * 20_000 + b"1]}", headers=JSON)
 
