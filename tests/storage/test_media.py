@@ -3,6 +3,7 @@ import errno
 import os
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -15,7 +16,7 @@ from tests.storage.conftest import SETTINGS
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
 DAY_S = 86_400.0
-FOR_EVER = {"unused_s": 1e9, "keep_days": 0, "max_gb": 0.0}
+FOR_EVER: dict[str, Any] = {"unused_s": 1e9, "keep_days": 0, "max_gb": 0.0}
 
 
 def files_in(data_dir):
