@@ -327,13 +327,13 @@ UNAUTHORIZED: Mapping[str, str] = {
         "The owner makes one with `easel keys create`."
     ),
     "locked": N_(
-        "This server had an API key and is locked since. On its machine, the owner makes another one with "
-        "`easel keys create`, or runs `easel keys unlock`."
+        "This server stays locked because it has had an API key. On its machine, the owner can create another one with "
+        "`easel keys create`, or run `easel keys unlock`."
     ),
     "host": N_("Without an API key, this server only answers on its loopback address."),
     "origin": N_("Other websites cannot use this server without an API key."),
     "forwarded": N_(
-        "Requests through a proxy, and those in HTTP/1.0, need an API key: the owner makes one with "
+        "Requests through a proxy, and those in HTTP/1.0, need an API key: the owner can create one with "
         "`easel keys create`."
     ),
 }
