@@ -15,7 +15,7 @@ from telegram import Bot
 
 from adapters.telegram.bot_client import PollingConflict, TokenRefused, translate_errors
 from adapters.telegram.update_handler import UpdateHandler
-from adapters.telegram.update_types import has_known_types
+from adapters.telegram.update_types import is_update
 from bot.errors import PlatformError, StorageBusy, StorageFull
 
 log = structlog.get_logger()
@@ -31,18 +31,6 @@ CONFLICT = (
     "or create another token with @BotFather."
 )
 TOKEN_REFUSED = "Telegram refused the token: check TELEGRAM_BOT_TOKEN. Easel retries every minute."
-
-
-def is_update(raw: Any) -> bool:
-    """Whether it has the shape that everything after relies on."""
-    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int or not 0 <= raw["update_id"] < 2**63:
-        return False
-    message = raw.get("message", {})
-    if not isinstance(message, dict) or not isinstance(raw.get("callback_query", {}), dict):
-        return False
-    replied = message.get("reply_to_message") or {}
-    parts = (message.get("chat", {}), replied, replied.get("from", {}) if isinstance(replied, dict) else None)
-    return all(isinstance(part, dict) for part in parts) and has_known_types(raw)
 
 
 def is_for_bot(raw: Mapping[str, Any], me: int, name: str) -> bool:

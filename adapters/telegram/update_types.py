@@ -23,8 +23,14 @@ FIELD_TYPES: dict[str, tuple[type, ...]] = {
 MAX_INTEGER = 2**63
 
 
-def has_known_types(update: dict[str, Any]) -> bool:
-    """Whether every field that Easel reads, at any depth, has its type."""
+def is_update(raw: Any) -> bool:
+    """Whether it has a number, and every field that Easel reads, at any depth, has its type."""
+    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int or raw["update_id"] < 0:
+        return False
+    return _has_known_types(raw) and _has_its_ids(raw)
+
+
+def _has_known_types(update: dict[str, Any]) -> bool:
     waiting: list[Any] = [update]
     while waiting:
         node = waiting.pop()
@@ -34,7 +40,7 @@ def has_known_types(update: dict[str, Any]) -> bool:
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
-    return _has_its_ids(update)
+    return True
 
 
 def _fits(value: Any, types: tuple[type, ...]) -> bool:

@@ -16,9 +16,10 @@ from starlette.requests import ClientDisconnect
 from telegram import Bot
 
 from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
-from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot, is_update
+from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.update_handler import UpdateHandler
+from adapters.telegram.update_types import is_update
 from bot.errors import StartupError, StorageBusy, StorageFull
 
 log = structlog.get_logger()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.telegram.polling import is_update
+from adapters.telegram.update_types import is_update
 
 ANN = {"id": 7, "is_bot": False, "first_name": "Ann", "language_code": "en"}
 MESSAGE = {
