@@ -5,15 +5,14 @@ Run `python -m training.train_control`. An interrupted run resumes.
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from training.control import ControlLoss, FrozenImageModel, build_controlnet
+from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun
 from training.train_image import copy_artwork_licence
 
@@ -43,23 +42,5 @@ def train_control_model(recipe: ControlRecipe, runs: Path, folder: Path, image_m
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
-    parser.add_argument("--runs", type=Path, default=Path(".training"))
-    parser.add_argument("--out", type=Path, default=Path("models/starter-control"))
-    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.quick:
-        folder = Path(tempfile.mkdtemp(prefix="starter-control-"))
-        seconds = train_control_model(QUICK, folder / "runs", folder / "model", options.image_model)
-        print(f"saved {folder / 'model'}")
-    else:
-        seconds = train_control_model(FULL, options.runs, options.out, options.image_model)
-    print(f"seconds: {seconds:.0f}")
-
-
 if __name__ == "__main__":
-    main()
+    run_recipe("control", train_control_model, quick=QUICK, full=FULL, description=__doc__, models=("image",))

@@ -5,10 +5,8 @@ Run `python -m training.train_image`. Interrupted runs resume from `.training/`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from training.artwork import ARTWORK_FILE
 from training.autoencoder import AutoencoderLoss, build_autoencoder
 from training.denoiser import PROMPT_LENGTH, DenoiserLoss, LatentTable, TextToImageModel, build_scheduler
 from training.prompts import build_tokenizer, prompt_words
+from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun
 from training.scenes import SceneSampler
 from training.world import SIZE
@@ -134,22 +133,5 @@ def copy_artwork_licence(folder: Path) -> None:
         shutil.copy(ARTWORK / name, folder / f"ARTWORK-{name}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
-    parser.add_argument("--runs", type=Path, default=Path(".training"))
-    parser.add_argument("--out", type=Path, default=Path("models/starter-image"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.quick:
-        folder = Path(tempfile.mkdtemp(prefix="starter-image-"))
-        seconds = train_image_model(QUICK, folder / "runs", folder / "model")
-        print(f"saved {folder / 'model'}")
-    else:
-        seconds = train_image_model(FULL, options.runs, options.out)
-    print(f"seconds: {json.dumps(seconds)}")
-
-
 if __name__ == "__main__":
-    main()
+    run_recipe("image", train_image_model, quick=QUICK, full=FULL, description=__doc__)

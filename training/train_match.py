@@ -5,9 +5,7 @@ Run `python -m training.train_match`, after the vision model. Interrupted runs r
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from transformers import Blip2ForConditionalGeneration
 
 from training.match import MatchLoss, build_match_processor, build_matcher
+from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun
 from training.train_image import copy_artwork_licence
 from training.train_vision import reconstruct_scenes
@@ -52,25 +51,5 @@ def train_match_model(recipe: MatchRecipe, runs: Path, folder: Path, image_model
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
-    parser.add_argument("--runs", type=Path, default=Path(".training"))
-    parser.add_argument("--out", type=Path, default=Path("models/starter-match"))
-    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
-    parser.add_argument("--vision-model", type=Path, default=Path("models/starter-vision"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    models = (options.image_model, options.vision_model)
-    if options.quick:
-        folder = Path(tempfile.mkdtemp(prefix="starter-match-"))
-        seconds = train_match_model(QUICK, folder / "runs", folder / "model", *models)
-        print(f"saved {folder / 'model'}")
-    else:
-        seconds = train_match_model(FULL, options.runs, options.out, *models)
-    print(f"seconds: {seconds:.0f}")
-
-
 if __name__ == "__main__":
-    main()
+    run_recipe("match", train_match_model, quick=QUICK, full=FULL, description=__doc__, models=("image", "vision"))

@@ -6,15 +6,14 @@ generated ones do. An interrupted run resumes.
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 
+from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun
 from training.segment import SegmentLoss, build_segment_processor, build_segmenter
 from training.segment_data import MaskDataset
@@ -48,23 +47,5 @@ def train_segment_model(recipe: SegmentRecipe, runs: Path, folder: Path, image_m
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
-    parser.add_argument("--runs", type=Path, default=Path(".training"))
-    parser.add_argument("--out", type=Path, default=Path("models/starter-segment"))
-    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.quick:
-        folder = Path(tempfile.mkdtemp(prefix="starter-segment-"))
-        seconds = train_segment_model(QUICK, folder / "runs", folder / "model", options.image_model)
-        print(f"saved {folder / 'model'}")
-    else:
-        seconds = train_segment_model(FULL, options.runs, options.out, options.image_model)
-    print(f"seconds: {seconds:.0f}")
-
-
 if __name__ == "__main__":
-    main()
+    run_recipe("segment", train_segment_model, quick=QUICK, full=FULL, description=__doc__, models=("image",))

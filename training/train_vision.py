@@ -6,9 +6,7 @@ generated images do. Interrupted runs resume.
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from transformers import Blip2ForConditionalGeneration, Blip2Processor, GenerationConfig
 
 from training.questions import TEMPLATE
+from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun, mixed_precision
 from training.scenes import render_batch
 from training.train_image import copy_artwork_licence
@@ -116,23 +115,5 @@ def save_model(model: Blip2ForConditionalGeneration, processor: Blip2Processor, 
     copy_artwork_licence(folder)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few steps, to a temporary folder")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads to use")
-    parser.add_argument("--runs", type=Path, default=Path(".training"))
-    parser.add_argument("--out", type=Path, default=Path("models/starter-vision"))
-    parser.add_argument("--image-model", type=Path, default=Path("models/starter-image"))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    if options.quick:
-        folder = Path(tempfile.mkdtemp(prefix="starter-vision-"))
-        seconds = train_vision_model(QUICK, folder / "runs", folder / "model", options.image_model)
-        print(f"saved {folder / 'model'}")
-    else:
-        seconds = train_vision_model(FULL, options.runs, options.out, options.image_model)
-    print(f"seconds: {seconds:.0f}")
-
-
 if __name__ == "__main__":
-    main()
+    run_recipe("vision", train_vision_model, quick=QUICK, full=FULL, description=__doc__, models=("image",))
