@@ -1,6 +1,5 @@
 """Translates Easel's options to the arguments of a Diffusers pipeline. Diffusers' argument names appear only here."""
 
-import io
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from bot.ports import Task
 from inference.diffusion.batching_flow import unpack_latents
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.masks import accept_latent_channels, fit_mask, grow_to_cells, mask_of, paste_back
+from inference.images.flatten import open_on_white
 
 SEED_COUNT = 2**32
 _ARGUMENTS: Mapping[str, str] = {
@@ -135,25 +135,17 @@ def input_images(task: Task, size: tuple[int, int]) -> list[Image.Image]:
 
 def cover_crop(data: bytes, width: int, height: int) -> Image.Image:
     """The image scaled to cover the size and cropped at its center; transparency becomes white."""
-    return ImageOps.fit(_flatten_on_white(data), (width, height), Image.Resampling.LANCZOS)
+    return ImageOps.fit(open_on_white(data), (width, height), Image.Resampling.LANCZOS)
 
 
 def reference_image(data: bytes) -> Image.Image:
     """The image unchanged, unless a side is shorter than 64 pixels or more than 8 times the other, which Diffusers
     rejects: then enlarged and cropped at its center. The pipelines shrink larger images themselves."""
-    image = _flatten_on_white(data)
+    image = open_on_white(data)
     shorter = max(_MIN_REFERENCE_SIDE, min(image.size))
     factor = shorter / min(image.size)
     width, height = (min(round(side * factor), _MAX_REFERENCE_ASPECT * shorter) for side in image.size)
     return image if (width, height) == image.size else ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-
-
-def _flatten_on_white(data: bytes) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data))
-    if image.mode == "RGB":
-        return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def fit_steps(steps: int, strength: float) -> tuple[int, float]:

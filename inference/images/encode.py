@@ -13,6 +13,7 @@ from typing import Any
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
+from inference.images.flatten import open_on_white
 from inference.images.metadata import XMP_KEYWORD, user_comment, xmp_packet
 from inference.ipc.messages import ContactSheetRequest, EncodeReply, EncodeRequest
 
@@ -37,7 +38,7 @@ def encode_image(request: EncodeRequest) -> EncodeReply:
 
 def contact_sheet(request: ContactSheetRequest) -> EncodeReply:
     """Lay out images on one sheet, in rows, each cell as large as the largest image."""
-    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in request.images]
+    images = [open_on_white(data) for data in request.images]
     columns = request.columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     width, height = max(image.width for image in images), max(image.height for image in images)

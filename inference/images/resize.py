@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bot.errors import TooLarge, UnsupportedMedia
 from inference.images.encode import USER_COMMENT, save_image
+from inference.images.flatten import flatten
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
 from inference.ipc.messages import EncodeReply, FitBytesRequest, ResizeRequest
@@ -29,7 +30,7 @@ def fit_bytes(request: FitBytesRequest) -> EncodeReply:
     while True:
         for image_format, quality in _ENCODINGS if scale == 1 else _ENCODINGS[2:]:
             reply = save_image(
-                pixels if image_format == "webp" else _on_white(pixels),
+                pixels if image_format == "webp" else flatten(pixels),
                 image_format,
                 parameters,
                 easel,
@@ -75,14 +76,6 @@ def _open_image(data: bytes) -> Image.Image:
     except (UnidentifiedImageError, OSError) as error:
         raise UnsupportedMedia("damaged") from error
     return image
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode != "RGBA":
-        return image
-    background = Image.new("RGB", image.size, "white")
-    background.paste(image, mask=image.getchannel("A"))
-    return background
 
 
 def _text(value: object) -> str:

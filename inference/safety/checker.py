@@ -103,10 +103,10 @@ def _open_views(data: bytes) -> list["Image.Image"]:
     """The image as people may see it: on white, as the models do, and if it is transparent, on black as well."""
     from PIL import Image
 
+    from inference.images.flatten import flatten
+
     image: Any = Image.open(io.BytesIO(data))
-    if image.mode == "RGB":
-        return [image]
-    image = image.convert("RGBA")
-    is_opaque = image.getextrema()[3][0] == 255
-    backgrounds = ("white",) if is_opaque else ("white", "black")
-    return [Image.alpha_composite(Image.new("RGBA", image.size, one), image).convert("RGB") for one in backgrounds]
+    if image.mode != "RGB":
+        image = image.convert("RGBA")
+    is_opaque = image.mode == "RGB" or image.getextrema()[3][0] == 255
+    return [flatten(image, one) for one in (("white",) if is_opaque else ("white", "black"))]

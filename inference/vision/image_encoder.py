@@ -4,15 +4,14 @@ The question only reaches the language model, so follow-up questions about an im
 """
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
 
 from bot.jobs import Media
+from inference.images.flatten import open_on_white
 from inference.vision.feature_cache import FeatureCache, Features
 
 EncodeImages = Callable[[torch.Tensor], Features]
@@ -53,12 +52,12 @@ class ImageEncoder:
         self.cache = cache
 
     def preprocess(self, media: Media) -> ImageInput:
-        """Decode and preprocess the image, unless its features are cached. Raises what Pillow raises."""
+        """Decode the image on white and preprocess it, unless its features are cached. Raises what Pillow raises."""
         key = f"{self._revision}/{hashlib.sha256(media.data).hexdigest()}"
         features = self.cache.get(key)
         if features is not None:
             return ImageInput(key, None, features)
-        image = Image.open(io.BytesIO(media.data)).convert("RGB")
+        image = open_on_white(media.data)
         return ImageInput(key, self._image_processor(images=image, return_tensors="pt")["pixel_values"])
 
     def encode(self, inputs: Sequence[ImageInput]) -> list[Features]:

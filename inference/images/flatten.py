@@ -1,0 +1,18 @@
+"""The one rule for transparency: a model sees what a person sees on a white page, never the colors under it."""
+
+import io
+
+from PIL import Image
+
+
+def open_on_white(data: bytes) -> Image.Image:
+    """The image as RGB; transparency becomes white. Raises what Pillow raises."""
+    return flatten(Image.open(io.BytesIO(data)))
+
+
+def flatten(image: Image.Image, background: str = "white") -> Image.Image:
+    """The image as RGB on the background."""
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")
