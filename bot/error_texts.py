@@ -342,6 +342,7 @@ UNAUTHORIZED: Mapping[str, str] = {
 PROMPT_TOO_LONG = N_("The prompt is longer than this model supports; the end was cut off.")
 WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as plain text.")
 MASK_COVERS_ALL = N_("The mask covers the whole picture, so all of it was repainted.")
+NO_TEXT_FITS = N_("None of these texts fits the picture; the shares only compare them with one another.")
 PICTURE_BLANKED = N_("The model's built-in safety filter blanked the picture.")
 UNKNOWN_WORDS = N_("The model does not know these words: {words}")
 UNCHECKED = N_(
@@ -353,7 +354,7 @@ UNCHECKED = N_(
 def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
     translate = translator(locale)
-    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, MASK_COVERS_ALL, PICTURE_BLANKED, UNCHECKED):
+    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, MASK_COVERS_ALL, NO_TEXT_FITS, PICTURE_BLANKED, UNCHECKED):
         return translate(note)
     start, _ = UNKNOWN_WORDS.split("{words}")
     return translate(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note

@@ -1,4 +1,4 @@
-"""`match`: scores how well each of several texts fits an image."""
+"""`match`: compares how well texts fit an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ MAX_TEXTS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Match(Command):
-    """Answers with a line for each text, best first: a percentage and the text.
+    """Answers with a line for each text, best first: its share, as a percentage, and the text.
 
-    The percentage is the probability that the text matches; with a demo model and several texts, its share of theirs.
+    A single text has no share; it gets a verdict: "fits", "may fit" or "does not fit". A note says when none fits.
     """
 
     name = "match"

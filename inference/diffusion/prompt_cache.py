@@ -148,7 +148,13 @@ class PromptConditioner:
     def prompt_notes(self, task: Task, *, is_demo: bool) -> tuple[str, ...]:
         """Sentences for the user."""
         is_read_in_full = self._encoder is not None
-        return prompt_notes(self._pipeline, prompt_at(task.options), is_demo=is_demo, is_read_in_full=is_read_in_full)
+        return prompt_notes(
+            self._pipeline,
+            prompt_at(task.options),
+            is_demo=is_demo,
+            is_read_in_full=is_read_in_full,
+            trigger_words=tuple(requested_inversions(task)),
+        )
 
 
 def _prompt_request(task: Task, index: int) -> PromptRequest:

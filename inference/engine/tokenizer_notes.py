@@ -1,6 +1,7 @@
 """Notes on a prompt from a model's tokenizers: that it is too long, or which of its words are unknown."""
 
 import re
+from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
@@ -19,10 +20,19 @@ _STOPWORDS = frozenset(
 """Words without content: not worth a note when a model does not know them."""
 
 
-def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_in_full: bool = False) -> tuple[str, ...]:
+def prompt_notes(
+    pipeline: Any,
+    prompt: str,
+    *,
+    is_demo: bool,
+    is_read_in_full: bool = False,
+    trigger_words: Collection[str] = (),
+) -> tuple[str, ...]:
     """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words.
 
-    `is_read_in_full`: the encoder supports prompt weights and prompts beyond its length.
+    Args:
+        is_read_in_full: the encoder supports prompt weights and prompts beyond its length.
+        trigger_words: of the prompt's inversions, which the model knows beside its vocabulary.
     """
     words = plain_text(prompt)
     tokenizers = [t for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, name, None))]
@@ -32,7 +42,7 @@ def prompt_notes(pipeline: Any, prompt: str, *, is_demo: bool, is_read_in_full: 
     if not is_read_in_full and has_weights(prompt):
         notes.append(WEIGHTS_UNREAD)
     if tokenizers:
-        notes += question_notes(tokenizers[0], words, is_demo=is_demo)
+        notes += question_notes(tokenizers[0], _without_triggers(words, trigger_words), is_demo=is_demo)
     return tuple(notes)
 
 
@@ -53,6 +63,11 @@ def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
     candidates = (word for folded, word in words.items() if folded not in _STOPWORDS)
     unknown_ones = (word for word in candidates if unknown in tokenizer(word, add_special_tokens=False).input_ids)
     return list(islice(unknown_ones, _MAX_WORDS))
+
+
+def _without_triggers(text: str, trigger_words: Collection[str]) -> str:
+    longest_first = "|".join(re.escape(word) for word in sorted(trigger_words, key=len, reverse=True))
+    return re.sub(rf"(?<![\w-])(?:{longest_first})(?![\w-])", " ", text, flags=re.IGNORECASE) if trigger_words else text
 
 
 def _is_truncated(tokenizer: Any, prompt: str) -> bool:

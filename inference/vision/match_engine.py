@@ -1,4 +1,4 @@
-"""The image-text matching engine: ranks texts for an image, in one step."""
+"""The image-text matching engine: compares texts with an image, in one step."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bot.commands.match import split_texts
+from bot.error_texts import NO_TEXT_FITS
 from bot.errors import EngineError
 from bot.jobs import Media
 from bot.models import ModelSpec
@@ -22,6 +23,7 @@ from inference.vision.feature_cache import FeatureCache
 from inference.vision.image_encoder import ImageEncoder, ImageInput
 from inference.vision.itm import ImageTextMatcher, similarity
 from inference.vision.loader import load_matcher
+from inference.vision.match_answer import fits_none, format_answer
 
 MAX_TASKS = 16
 """Tasks in flight at the same time."""
@@ -92,13 +94,11 @@ class MatchEngine:
         answers = self._match(batch)
         share_s = (time.monotonic() - started) / len(batch)
         events: list[EngineEvent] = []
-        for request, text in zip(batch, answers, strict=True):
+        for request, result in zip(batch, answers, strict=True):
             task_id = request.task.id
             del self._requests[task_id]
             self._usage[task_id] = self._usage.get(task_id, 0.0) + share_s
             self._step_seconds[task_id] = share_s
-            notes = question_notes(self._processor.tokenizer, " ".join(request.texts), is_demo=self._model.demo)
-            result = TaskResult(text=text, notes=notes, revision=self._capabilities["revision"])
             events += [StepDone(task_id=task_id, step=1, steps=1), TaskDone(task_id=task_id, result=result)]
         return events
 
@@ -153,8 +153,8 @@ class MatchEngine:
 
     # ------------------------------------------------------------ one step
 
-    def _match(self, batch: Sequence[_MatchRequest]) -> list[str]:
-        """Rank each request's texts; all pairs of all requests share one pass."""
+    def _match(self, batch: Sequence[_MatchRequest]) -> list[TaskResult]:
+        """Compare each request's texts; all pairs of all requests share one pass."""
         features = self._image_encoder.encode([request.image for request in batch])
         counts = [len(request.texts) for request in batch]
         texts = [text for request in batch for text in request.texts]
@@ -162,30 +162,14 @@ class MatchEngine:
         scores = self._matcher.match_scores(torch.cat(patches), texts).split(counts)
         text_embeds = self._matcher.embed_texts(texts).split(counts)
         return [
-            format_ranking(
-                request.texts,
-                score.tolist(),
-                similarity(image[1][None], embeds)[0].tolist(),
-                is_calibrated=not self._model.demo,
-            )
+            self._answer(request, score.tolist(), similarity(image[1][None], embeds)[0].tolist())
             for request, image, score, embeds in zip(batch, features, scores, text_embeds, strict=True)
         ]
 
-
-def format_ranking(
-    texts: Sequence[str], match_scores: Sequence[float], similarities: Sequence[float], *, is_calibrated: bool = True
-) -> str:
-    """One line per text, best match first, ties by similarity.
-
-    Percentages are the match probabilities, which are independent of one another. The probabilities of a model that is
-    not calibrated only mean something relative to one another: then percentages are shares of their sum.
-    """
-
-    def rank(index: int) -> tuple[float, float]:
-        return round(match_scores[index], 4), similarities[index]
-
-    total = sum(match_scores)
-    is_relative = not is_calibrated and len(texts) > 1 and total > 0
-    order = sorted(range(len(texts)), key=rank, reverse=True)
-    shares = [score / total for score in match_scores] if is_relative else match_scores
-    return "\n".join(f"{100 * shares[index]:.0f} % {texts[index]}" for index in order)
+    def _answer(self, request: _MatchRequest, scores: list[float], similarities: list[float]) -> TaskResult:
+        is_calibrated = not self._model.demo
+        notes = question_notes(self._processor.tokenizer, " ".join(request.texts), is_demo=self._model.demo)
+        if len(request.texts) > 1 and fits_none(scores, similarities, is_calibrated=is_calibrated):
+            notes += (NO_TEXT_FITS,)
+        text = format_answer(request.texts, scores, similarities, is_calibrated=is_calibrated)
+        return TaskResult(text=text, notes=notes, revision=self._capabilities["revision"])

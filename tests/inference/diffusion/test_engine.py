@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -343,3 +344,13 @@ def test_unknown_words_of_a_question_to_a_demo_model_are_listed():
     assert question_notes(tokenizer, "what color is the background?", is_demo=True) == ()
     assert question_notes(tokenizer, "is there a knight?", is_demo=False) == ()
     assert question_notes(tokenizer, "", is_demo=True) == ()
+
+
+@pytest.mark.parametrize("trigger", ["xylo", "xylo 2.1", "my_xylo"])
+def test_a_trigger_word_of_an_inversion_is_no_unknown_word(trigger):
+    pipeline = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(ROOT / "models/starter-vision"))
+
+    notes = partial(prompt_notes, pipeline, f"a {trigger.title()}, a knight", is_demo=True)
+
+    assert notes(trigger_words=("xylo", trigger)) == ("The model does not know these words: knight",)
+    assert "xylo" in notes()[0].casefold()

@@ -6,13 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
+from bot.error_texts import NO_TEXT_FITS
 from bot.errors import EngineError, ModelUnavailable
 from bot.jobs import Media
 from bot.models import ZERO_SHOT_IMAGE_CLASSIFICATION
 from bot.ports import TaskImage
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.itm import similarity
-from inference.vision.match_engine import MAX_TASKS, TASKS_PER_STEP, format_ranking
+from inference.vision.match_answer import format_answer
+from inference.vision.match_engine import MAX_TASKS, TASKS_PER_STEP
 from tests.inference.support import make_model, make_task, png
 from tests.inference.vision_reference import run_task
 from training.draw import render_scene
@@ -133,20 +135,54 @@ def test_a_task_without_an_image_is_refused(engine, scenes):
     assert engine.free_slots == MAX_TASKS
 
 
-def test_texts_are_ranked_by_match_score_then_by_similarity():
-    text = format_ranking(["a", "b", "c"], [0.5, 0.99996, 0.99999], [0.9, 0.8, 0.1])
+@pytest.mark.parametrize(
+    ("scores", "similarities", "lines"),
+    [
+        ([0.99996, 0.99999], [0.80, 0.80], ["50 % b", "50 % a"]),
+        ([2e-8, 6e-8], [0.10, 0.10], ["62 % b", "38 % a"]),
+        ([0.97, 0.0028], [0.98, 0.81], ["96 % a", "4 % b"]),
+        ([0.0, 0.0], [0.20, 0.10], ["65 % a", "35 % b"]),
+        ([1.0, 0.0], [0.98, 0.20], ["100 % a", "0 % b"]),
+    ],
+    ids=["all fit", "none fits", "a part", "underflow", "one fits"],
+)
+def test_several_texts_get_shares_that_compare_them(scores, similarities, lines):
+    for is_calibrated in (True, False):
+        assert format_answer(["a", "b"], scores, similarities, is_calibrated=is_calibrated).splitlines() == lines
 
-    assert text.splitlines() == ["100 % b", "100 % c", "50 % a"]
+
+@pytest.mark.parametrize(
+    ("score", "near", "calibrated", "demo"),
+    [
+        (0.97, 0.98, "fits", "fits"),
+        (0.2, 0.3, "may fit", "may fit"),
+        (0.0001, 0.2, "does not fit", "does not fit"),
+        (0.005, 0.74, "does not fit", "may fit"),
+    ],
+)
+def test_one_text_gets_a_verdict_only_as_sure_as_the_model_is(score, near, calibrated, demo):
+    assert format_answer(["a"], [score], [near]) == f"{calibrated}: a"
+    assert format_answer(["a"], [score], [near], is_calibrated=False) == f"{demo}: a"
 
 
-def test_a_model_that_is_not_calibrated_gives_shares():
-    text = format_ranking(["a", "b"], [0.001, 0.003], [0.1, 0.2], is_calibrated=False)
-    alone = format_ranking(["a"], [0.001], [0.1], is_calibrated=False)
-    none = format_ranking(["a", "b"], [0.0, 0.0], [0.1, 0.2], is_calibrated=False)
+@pytest.mark.parametrize(
+    ("texts", "notes"), [(["a mountain", "a fox"], (NO_TEXT_FITS,)), (["{caption}", "a fox"], ()), (["a fox"], ())]
+)
+def test_a_note_says_when_no_text_fits(engine, scenes, texts, notes):
+    texts = [text.format(caption=scenes[0].caption) for text in texts]
 
-    assert text.splitlines() == ["75 % b", "25 % a"]
-    assert alone == "0 % a"
-    assert none.splitlines() == ["0 % b", "0 % a"]
+    done = run_task(engine, make_request(scenes[0], texts))[-1]
+
+    assert done.result.notes == notes
+
+
+def test_the_colors_under_transparent_pixels_do_not_count(engine, scenes):
+    pictures = [Image.new("RGBA", (32, 32), colour) for colour in ("white", (0, 0, 0, 0), (30, 60, 230, 0))]
+
+    embeddings = engine.embed_images([Media(png(picture), "image/png") for picture in pictures])
+
+    assert torch.equal(embeddings[1], embeddings[0])
+    assert torch.equal(embeddings[2], embeddings[0])
 
 
 def test_a_captioning_model_cannot_match():
