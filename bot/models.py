@@ -117,8 +117,8 @@ class ModelSettings:
     """`step_s` without an accelerator; 0: unknown."""
 
 
-INSTALLING = "arriving"
-"""`Progress.note` of a job that is waiting for its model."""
+LOAD_START_S, LOAD_MB_PER_S = 5.0, 500.0
+"""Until a model's loading is measured: the seconds that each load takes, and the MiB that it loads per second."""
 
 
 def slots_of(capabilities: Mapping[str, Any]) -> int:
@@ -162,6 +162,11 @@ class ModelSpec(ModelSettings):
     def slots(self) -> int:
         """The number of tasks that can share it on one device."""
         return slots_of(self.capabilities)
+
+    @property
+    def expected_load_s(self) -> float:
+        """Seconds that loading it takes, until measured."""
+        return LOAD_START_S + self.memory_mb / LOAD_MB_PER_S
 
     @property
     def display_name(self) -> str:

@@ -46,7 +46,8 @@ class ProgressLine:
 
 class JobProgressLine(ProgressLine):
     def show_job(self, job: JobBody) -> None:
-        self.show(format_job_progress(job), kind=job["state"])
+        phase = (job.get("progress") or {}).get("phase", "")
+        self.show(format_job_progress(job), kind=f"{job['state']} {phase}")
 
 
 def format_job_progress(job: JobBody) -> str:
@@ -60,8 +61,18 @@ def format_job_progress(job: JobBody) -> str:
     if state == "queued":
         position = job.get("position")
         return f"Queued{f' at position {position}' if position else ''}{left}."
-    if state == "running" and progress and progress["steps"]:
-        return f"Step {progress['step']} of {progress['steps']}{left}."
     if state == "running":
-        return f"Running{left}."
+        is_finishing = progress is not None and progress["phase"] == "finishing"
+        return f"{_format_phase(progress)}{'' if is_finishing else left}."
     return "Done." if state in DONE else f"Finished: {state}."
+
+
+def _format_phase(progress: JobBody | None) -> str:
+    match progress["phase"] if progress else "waiting":
+        case "waiting":
+            return "Starting"
+        case "loading":
+            return "Loading the model"
+        case "finishing":
+            return "Finishing"
+    return f"Step {progress['step']} of {progress['steps']}" if progress and progress["steps"] else "Running"

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
+from bot.ports import Phase
+
 MAX_IMAGES = 32
 
 
@@ -83,6 +85,7 @@ class ErrorInfo(BaseModel):
 
 
 class ProgressInfo(BaseModel):
+    phase: Phase = Field(description="waiting (also in the queue), loading (the model), running or finishing")
     step: int
     steps: int
 

@@ -22,7 +22,7 @@ JOBS_URL = "/api/v1/jobs/"
 def job_json(ticket: Ticket) -> dict[str, Any]:
     """The body of `GET /jobs/{id}`."""
     job = ticket.job
-    progress, install = ticket.progress, install_progress_body(ticket.install_progress)
+    install = install_progress_body(ticket.install_progress)
     return {
         "id": job.id,
         "command": job.command,
@@ -31,7 +31,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "state": job.state.value,
         "position": ticket.position,
         "eta_s": ticket.eta_s,
-        "progress": {"step": progress.step, "steps": progress.steps} if progress else None,
+        "progress": _progress_json(ticket),
         "install_progress": {"title": ticket.title, **install} if install else None,
         "result": _result_json(job),
         "error": error_json(job),
@@ -43,6 +43,14 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "started_at": format_time(job.started_at),
         "finished_at": format_time(job.finished_at),
     }
+
+
+def _progress_json(ticket: Ticket) -> dict[str, Any] | None:
+    """None: the job has ended."""
+    if ticket.job.state not in (JobState.QUEUED, JobState.RUNNING):
+        return None
+    progress = ticket.progress or Progress(step=0, steps=0, phase="waiting")
+    return {"phase": progress.phase, "step": progress.step, "steps": progress.steps}
 
 
 def format_time(when: datetime | None) -> str | None:
@@ -112,6 +120,7 @@ def event_json(event: JobEvent) -> Any:
         progress = event.ticket.progress
         assert progress is not None
         return {
+            "phase": progress.phase,
             "step": progress.step,
             "steps": progress.steps,
             "eta_s": event.ticket.eta_s,

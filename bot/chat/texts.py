@@ -14,7 +14,7 @@ from bot.commands import Answer, answer_lines, answer_of
 from bot.errors import JobCancelled
 from bot.i18n import LOCALES, N_, Translate, translator
 from bot.jobs import BY_BOT, Job, JobState
-from bot.models import INSTALLING, InstallProgress
+from bot.models import InstallProgress
 from bot.options import clean_text
 from bot.ports import Progress
 from bot.usecases import Quota, Ticket
@@ -97,7 +97,7 @@ def _ordinal(number: int, translate: Translate) -> str:
 
 def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str:
     """The placeholder at some progress: of the job, or of the model that it waits for."""
-    if progress.note == INSTALLING:
+    if progress.phase == "waiting":
         return format_state(ticket, locale)
     return format_progress(progress, locale, eta_s=ticket.eta_s)
 
@@ -105,18 +105,26 @@ def format_status(ticket: Ticket, progress: Progress, locale: str = "en") -> str
 def format_progress(progress: Progress | None, locale: str = "en", *, eta_s: float | None = None) -> str:
     """One line for the placeholder while the job runs."""
     translate = translator(locale)
-    if progress is None or not progress.steps:
-        return translate("Working\u2026")
-    if progress.note:
-        return translate("Loading the model\u2026")
-    if progress.step >= progress.steps:
+    if progress is None or progress.phase == "waiting":
+        return translate("Starting\u2026")
+    if progress.phase == "loading":
+        return _format_loading(eta_s, translate)
+    if progress.phase == "finishing":
         return translate("Finishing\u2026")
+    if not progress.steps:
+        return translate("Working\u2026")
     percent = 100 * progress.step // progress.steps
     if eta_s is None:
         return translate("Working: {percent} %.").format(percent=percent)
     return translate("Working: {percent} %, {left} left.").format(
         percent=percent, left=format_duration(eta_s, translate)
     )
+
+
+def _format_loading(eta_s: float | None, translate: Translate) -> str:
+    if eta_s is None:
+        return translate("Loading the model\u2026")
+    return translate("Loading the model, {left} left.").format(left=format_duration(eta_s, translate))
 
 
 def format_duration(seconds: float, translate: Translate) -> str:

@@ -127,7 +127,7 @@ class Installer:
         async with aclosing(self.pool.run_task(task)) as events:
             async for event in events:
                 match event:
-                    case Progress() if not event.note:
+                    case Progress(phase="running" | "finishing"):
                         self.on_progress(InstallProgress(stage="trying", done=event.step, total=event.steps))
                     case Measurement() | ModelCapabilities():
                         self.on_event(event)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bot.jobs import Job, Media
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
@@ -61,19 +61,31 @@ class Task:
         return self.task == IMAGE_CLASSIFICATION
 
 
+Phase = Literal["waiting", "loading", "running", "finishing"]
+"""What an unfinished job is doing: it waits for its turn or its model, its model loads, it makes steps, or it has made
+its last step."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """`step` of `steps`; for text, tokens. `preview` is a small JPEG or None.
 
-    `used_s`: device-seconds used so far; of shared forward passes, only the task's share.
+    Attributes:
+        phase: "finishing" from the last step on, even if given as "running".
+        load_s: expected seconds until the model is loaded; None: unknown, or the model is not loading.
+        used_s: device-seconds used so far; of shared forward passes, only the task's share.
     """
 
     step: int
     steps: int
     preview: bytes | None = None
-    note: str = ""
-    """"loading" while the model loads."""
+    phase: Phase = "running"
+    load_s: float | None = field(default=None, compare=False)
     used_s: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.phase == "running" and 0 < self.steps <= self.step:
+            object.__setattr__(self, "phase", "finishing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +94,8 @@ class Measurement:
     expensive), "token", "job" (a job's overhead beside its steps), "load", "pass".
 
     A step or token is measured with `batch_size` such jobs running together; a forward pass with a batch of
-    `batch_size` rows, which calibrates the next worker. `shape` is "WIDTHxHEIGHT", or "" for text.
+    `batch_size` rows, which calibrates the next worker. `shape` is "WIDTHxHEIGHT", or "" for text. `backend` is what
+    the model runs on: "torch", "openvino" or "onnx".
     """
 
     device: str
@@ -92,6 +105,7 @@ class Measurement:
     batch_size: int
     what: str
     seconds: float
+    backend: str = "torch"
 
 
 def step_of(options: Mapping[str, Any]) -> str:
@@ -151,7 +165,8 @@ class TaskOutput:
 class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
-    `slots`: the maximum number of concurrent tasks; each model also has its own limit.
+    `slots`: the maximum number of concurrent tasks; each model also has its own limit. `loading`: the model that it is
+    loading, and `load_s` the expected seconds until that is loaded; None: unknown.
     """
 
     device: str
@@ -161,6 +176,8 @@ class DeviceStatus:
     restarts: int = 0
     memory_mb: int = 0
     slots: int = 1
+    loading: str = ""
+    load_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""Estimates when jobs start and end, from measurements on devices whose jobs share forward passes."""
+"""Estimates when jobs start and end, from measurements on devices whose jobs share forward passes.
+
+Loading a model counts where no device has it loaded.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,20 +35,25 @@ class EtaEstimator:
         together = math.ceil(min(slots, view.running + view.own_ahead + 1) / max(1, len(devices)))
         alone_s, shared_s = self.duration_s(job, 1), self.duration_s(job, together)
         stretch = shared_s / alone_s if alone_s else 1.0
-        return shared_s + wait_s(view, slots=slots, max_running=self._max_running, stretch=stretch)
+        waited_s = wait_s(view, slots=slots, max_running=self._max_running, stretch=stretch)
+        return self._until_loaded_s(job) + shared_s + waited_s
 
-    def remaining_s(self, job: Job, progress: Progress) -> float:
-        """Remaining seconds of a running job, with the jobs that are running now."""
+    def remaining_s(self, job: Job, progress: Progress) -> float | None:
+        """Remaining seconds of a running job, with the jobs that are running now; None: unknown, because it waits or
+        its model loads for longer than expected."""
+        if progress.phase in ("waiting", "loading") and progress.load_s is None:
+            return None
         running = [device.running for device in self._devices() if device.running]
         together = math.ceil(sum(running) / len(running)) if running else 1
-        return self.duration_s(job, together) * max(0.0, 1 - progress.step / progress.steps)
+        steps_left = 1 - progress.step / progress.steps if progress.steps else 1.0
+        return (progress.load_s or 0.0) + self.duration_s(job, together) * max(0.0, steps_left)
 
     def until_all_done_s(self, jobs: Sequence[NewJob]) -> float:
         """Seconds until all jobs of one request are done, without jobs of others."""
         devices = self._devices()
         width = min(len(jobs), self._max_running, self._slots(jobs[0], devices))
         together = math.ceil(width / max(1, len(devices)))
-        return sum(self.duration_s(job, together) for job in jobs) / width
+        return self._until_loaded_s(jobs[0]) + sum(self.duration_s(job, together) for job in jobs) / width
 
     def duration_s(self, job: AnyJob, together: int) -> float:
         """Seconds from the job's start to its end, with `together` jobs running, including this one."""
@@ -53,6 +61,14 @@ class EtaEstimator:
         if model is None:
             return job.cost
         return duration_s(_to_command(job), model, job.options, self._rates, together=together)
+
+    def _until_loaded_s(self, job: AnyJob) -> float:
+        """Seconds until a device has loaded the job's model; 0 if one has, or if no device is known."""
+        model, devices = self._models.get(job.model), self._devices()
+        if model is None or not devices or any(job.model in device.loaded for device in devices):
+            return 0.0
+        under_way = [device.load_s or 0.0 for device in devices if device.loading == job.model]
+        return min(under_way) if under_way else self._rates.load_s(model)
 
     def _slots(self, job: AnyJob, devices: Sequence[DeviceStatus]) -> int:
         """The number of such jobs that can run concurrently on all devices."""

@@ -77,6 +77,10 @@ class Rates:
     def overhead_s(self, model: ModelSpec) -> float:
         return next(iter(self._measured_for(model, "job").values()), model.overhead_s)
 
+    def load_s(self, model: ModelSpec) -> float:
+        """Seconds that loading the model takes."""
+        return next(iter(self._measured_for(model, "load").values()), model.expected_load_s)
+
     def _measured_for(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
         first = self._first_device()
         return {

@@ -13,7 +13,7 @@ from bot.commands import Command, Imagine, Upscale
 from bot.commands.defaults import SIZES, apply_defaults
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.jobs import Job, JobState, new_job_id
-from bot.models import INSTALLING, ModelRegistry, ModelSpec
+from bot.models import ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
 from bot.prompts.combinations import expand_combinations
@@ -259,8 +259,11 @@ class JobUseCases:
 
     async def ticket_with_progress(self, job: Job, progress: Progress) -> Ticket:
         """The ticket of a job that just made this progress; its stored state may be outdated."""
-        state = JobState.QUEUED if progress.note == INSTALLING else JobState.RUNNING
+        state = JobState.QUEUED if self._waits_for_installation(job, progress) else JobState.RUNNING
         return await self.ticket_for(replace(job, state=state))
+
+    def _waits_for_installation(self, job: Job, progress: Progress) -> bool:
+        return progress.phase == "waiting" and self._models.install_progress(job.model) is not None
 
     async def _initial_ticket(self, job: Job) -> Ticket:
         """A ticket for an accepted job; without a position if the database is busy, as the job stays accepted."""
@@ -270,9 +273,10 @@ class JobUseCases:
             return Ticket(job=job)
 
     def _remaining_s(self, job: Job, progress: Progress | None) -> float | None:
-        if progress is None or not progress.steps:
+        if progress is None or (not progress.steps and progress.load_s is None):
             return None
-        return round(self._eta_estimator.remaining_s(job, progress), 1)
+        left_s = self._eta_estimator.remaining_s(job, progress)
+        return None if left_s is None else round(left_s, 1)
 
     async def follow_job(self, person: Person, job_id: str) -> AsyncIterator[JobEvent]:
         """The current state, then progress (at most twice a second) and every change, up to `result` or `error`.
@@ -285,7 +289,7 @@ class JobUseCases:
             yield JobEvent(kind="state", ticket=ticket)
             while not ticket.job.state.is_final:
                 changed, progress = await follower.next()
-                if changed or (progress is not None and progress.note == INSTALLING):
+                if changed or (progress is not None and self._waits_for_installation(ticket.job, progress)):
                     ticket = await self.get_ticket(person, ticket.job.id)
                     if not ticket.job.state.is_final:
                         yield JobEvent(kind="state", ticket=ticket)

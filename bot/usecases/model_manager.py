@@ -19,7 +19,7 @@ from bot.jobs import Media
 from bot.memory.fit import FitEstimate, MachineSpec, estimate_fit
 from bot.model_install.installer import Installer, SmokeTest, failure_reason, required_repos
 from bot.model_install.owner_config import write_config
-from bot.models import INSTALLING, InstallProgress, ModelRegistry, ModelSpec
+from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import (
     Downloads,
     JobStore,
@@ -339,7 +339,7 @@ class ModelManager:
         others = [spec.name for spec in self.models if spec.name != name]
         for job in await self.store.orphaned(others, NOTIFY_BATCH):
             if job.model == name and self.progress_bus.is_watched(job.id):
-                self.progress_bus.publish_progress(job.id, Progress(step=0, steps=0, note=INSTALLING))
+                self.progress_bus.publish_progress(job.id, Progress(step=0, steps=0, phase="waiting"))
 
     def _run_in_background(self, work: "Awaitable[None]") -> None:
         """Best effort: the caller does not wait, and errors are only logged."""

@@ -9,7 +9,6 @@ import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 
 import structlog
 
@@ -21,6 +20,7 @@ from inference.ipc.messages import RawImage
 from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
 from inference.pool.idle_unload import IdleTracker
+from inference.pool.load_reports import DeviceMeasurements, LoadReports
 from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
@@ -62,9 +62,8 @@ class WorkerSupervisor:
         self._pending_events: list[ModelCapabilities | Measurement] = []
         self._loaded_models: tuple[str, ...] = ()
         self._slots: dict[str, int] = {}
-        self._measurements: dict[Measurement, Measurement] = {}
-        for measurement in measurements:
-            self._record_measurement(measurement)
+        self._measurements = DeviceMeasurements(name, measurements)
+        self._load_reports = LoadReports(self._measurements)
         self._loaded_at = -math.inf
         self._memory_mb = 0
         self._restarts = 0
@@ -126,6 +125,7 @@ class WorkerSupervisor:
         )
 
     def status(self) -> DeviceStatus:
+        loading = self._capacity().models.get(self._watchdog.loading)
         return DeviceStatus(
             device=self.name,
             state=self._state,
@@ -134,6 +134,8 @@ class WorkerSupervisor:
             restarts=self._restarts,
             memory_mb=self._memory_mb,
             slots=self._settings.max_tasks,
+            loading=self._watchdog.loading,
+            load_s=self._load_reports.remaining_s(loading, self._watchdog.loading_since, self._clock()),
         )
 
     def start_task(self, task: Task) -> TaskHandle:
@@ -152,7 +154,7 @@ class WorkerSupervisor:
             handle.put_event(event)
         self._pending_events.clear()
         if handle.task.model.name not in self._loaded_models:
-            handle.put_event(Progress(step=0, steps=_expected_steps(handle.task), note="loading"))
+            self._load_reports.report_start(handle, self._running.values(), self._watchdog, self._clock())
 
     def cancel_task(self, task_id: str, reason: EaselError | None = None) -> None:
         """Stop a task at its next step. With a `reason`, or before it started, its events end immediately."""
@@ -228,13 +230,8 @@ class WorkerSupervisor:
             max_loaded_models=self._settings.max_loaded_models,
             loaded_models_mb=self._settings.loaded_models_mb,
             heartbeat_timeout_s=self._settings.heartbeat_timeout_s,
-            measurements=tuple(self._measurements.values()),
+            measurements=self._measurements.list_latest(),
         )
-
-    def _record_measurement(self, measurement: Measurement) -> None:
-        """Keep the latest of its kind for the next child."""
-        if measurement.device == self.name:
-            self._measurements[replace(measurement, seconds=0.0)] = measurement
 
     async def _monitor(self, child: ChildProcess) -> Hung | None:
         """Read messages and check for hangs until the child has exited (None) or must be killed."""
@@ -257,6 +254,7 @@ class WorkerSupervisor:
             await asyncio.sleep(self._watchdog.tick_s)
             in_use = {handle.task.model.name for handle in self._running.values()}
             now = self._clock()
+            self._load_reports.repeat_report(self._running.values(), self._watchdog, now)
             if idle := self._idle.idle_models(self._loaded_models, in_use, now):
                 child.send(messages.UnloadModels(models=idle))
             match self._watchdog.check(now, list(self._running.values())):
@@ -274,6 +272,7 @@ class WorkerSupervisor:
         for handle in self._running.values():
             handle.put_event(self._error_for(handle, hung, is_alone))
         was_loading = self._watchdog.loading
+        self._watchdog.on_load_ended(self._clock(), ())
         self._running.clear()
         self._idle.on_unloaded(UnloadResult())
         self._loaded_models, self._memory_mb = (), 0
@@ -324,8 +323,10 @@ class WorkerSupervisor:
                 self._running[task_id].is_accepted = True
             case messages.TaskStarted(task_id) if task_id in self._running:
                 self._running[task_id].mark_started(now)
+                self._load_reports.report_started(self._running[task_id])
             case messages.ModelLoading(model):
                 self._watchdog.on_load_started(model, now)
+                self._load_reports.report_loading(self._running.values(), self._watchdog, now)
             case messages.ModelLoaded():
                 self._on_model_loaded(message)
             case messages.ModelsUnloaded():
@@ -339,7 +340,7 @@ class WorkerSupervisor:
 
     def _on_task_event(self, handle: TaskHandle, event: Progress | Measurement | RawImage, used_s: float) -> None:
         if isinstance(event, Measurement):
-            self._record_measurement(event)
+            self._measurements.record_measurement(event)
         has_stepped = not isinstance(event, Measurement)
         others_step_at = latest_step_at(self._running.values())
         handle.record_usage(self._clock(), used_s, has_stepped=has_stepped, others_step_at=others_step_at)
@@ -357,6 +358,8 @@ class WorkerSupervisor:
         now = self._clock()
         self._watchdog.on_load_ended(now, self._running.values())
         self._loaded_models = message.loaded_models
+        if message.measurement is not None:
+            self._measurements.record_measurement(message.measurement)
         if message.capabilities is not None:
             self._loaded_at = now
             self._slots[message.model] = slots_of(message.capabilities.capabilities)
@@ -390,10 +393,3 @@ class WorkerSupervisor:
         if handle.stop_deadline is not None:
             return EngineTimeout(self._settings.job_timeout_s)
         return JobCancelled()
-
-
-def _expected_steps(task: Task) -> int:
-    """Number of steps the task will report, by its options."""
-    if "steps" in task.options:
-        return int(task.options["steps"]) * int(task.options.get("count", 1))
-    return int(task.options.get("max_new_tokens", task.model.max_new_tokens))

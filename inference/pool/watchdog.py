@@ -27,6 +27,7 @@ class TaskHandle:
         last_step_at: time of its last step; None before the first.
         slowest_step_s: seconds of its slowest step.
         stop_deadline: set when its time is up and it was told to stop; after that its child is killed.
+        waits_for_model: it last reported that it waits for its model, or that this is loading.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class TaskHandle:
     last_step_at: float | None = None
     slowest_step_s: float = 0.0
     stop_deadline: float | None = None
+    waits_for_model: bool = False
 
     def put_event(self, event: HandleEvent) -> None:
         """Queue an event for the task's reader; a result or an error is the last."""
@@ -98,7 +100,7 @@ class Watchdog:
         self._checked_at = now
         self._is_ready = False
         self.loading = ""
-        self._loading_since = now
+        self.loading_since = now
 
     @property
     def tick_s(self) -> float:
@@ -116,12 +118,12 @@ class Watchdog:
         self._is_ready = True
 
     def on_load_started(self, model: str, now: float) -> None:
-        self.loading, self._loading_since = model, now
+        self.loading, self.loading_since = model, now
 
     def on_load_ended(self, now: float, running: Iterable[TaskHandle]) -> None:
         if self.loading:
             for handle in running:
-                handle.exclude_delay(self._loading_since, now)
+                handle.exclude_delay(self.loading_since, now)
         self.loading = ""
 
     def check(self, now: float, running: list[TaskHandle]) -> Hung | TimedOut | None:
@@ -145,7 +147,7 @@ class Watchdog:
             limit_s = max(settings.load_heartbeat_timeout_s, limit_s)
         if now - self._last_message_at > limit_s:
             return Hung(f"no heartbeat for {limit_s:g} s")
-        if self.loading and now - self._loading_since > settings.load_timeout_s:
+        if self.loading and now - self.loading_since > settings.load_timeout_s:
             return Hung(f"loading took over {settings.load_timeout_s:g} s", stuck_model=self.loading)
         return None
 

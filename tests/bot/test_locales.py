@@ -42,7 +42,7 @@ TICKETS = [
 TICKETS += [
     Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4), eta_s=eta) for eta in (None, 9e3)
 ]
-TICKETS.append(Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4, note="loading")))
+TICKETS.append(Ticket(job=make_job(state=JobState.RUNNING), progress=Progress(step=1, steps=4, phase="loading")))
 CONSTANTS = [
     value
     for module in (error_texts, chat_texts, help_texts)

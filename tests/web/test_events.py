@@ -28,6 +28,8 @@ async def test_a_job_is_followed_from_state_through_progress_to_result(server, c
     assert stream.headers["cache-control"] == "no-cache"
     assert names[0] == "state"
     assert "progress" in names
+    assert events[0]["data"]["progress"]["phase"] in ("waiting", "running")
+    assert events[-1]["data"]["progress"] is None
     assert names[-1] == "result"
     assert names.count("result") == 1
 
@@ -58,7 +60,7 @@ async def test_progress_has_no_id_and_a_small_preview(server, client):
                     break
 
     assert [event["id"] for event in seen] == [None, None, None]
-    assert set(seen[-1]["data"]) == {"step", "steps", "eta_s", "preview"}
+    assert set(seen[-1]["data"]) == {"phase", "step", "steps", "eta_s", "preview"}
     assert (seen[-1]["data"]["step"], seen[-1]["data"]["steps"]) == (2, 8)
     assert seen[-1]["data"]["preview"].startswith("data:image/jpeg;base64,")
 

@@ -85,7 +85,7 @@ class HttpClient:
     async def _apply_event(self, job_id: str, job: JobBody, name: str, content: Any) -> JobBody:
         """The job after one event."""
         if name == "progress":
-            progress = {"step": content["step"], "steps": content["steps"]}
+            progress = {name: content[name] for name in ("phase", "step", "steps")}
             return {**job, "state": "running", "position": None, "eta_s": content["eta_s"], "progress": progress}
         return await self.read_job(job_id) if name in ("result", "error") else content
 

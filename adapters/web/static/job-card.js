@@ -91,7 +91,7 @@ function buildPending(job) {
       image.src = preview;
       image.hidden = false;
     }
-    if (changed.progress?.steps) {
+    if (changed.progress?.steps && changed.progress.phase !== "loading") {
       bar.max = changed.progress.steps;
       bar.value = changed.progress.step;
     } else bar.removeAttribute("value");
@@ -107,9 +107,11 @@ function progressText(job) {
     const position = job.position ? `Queued at position ${job.position}` : "Queued";
     return left ? `${position} · ${left}` : position;
   }
-  if (!job.progress?.steps) return "Starting…";
+  if (job.progress?.phase === "loading") return left ? `Loading the model · ${left} left` : "Loading the model…";
+  if (job.progress?.phase === "finishing") return "Finishing…";
+  if (!job.progress?.steps || job.progress.phase === "waiting") return "Starting…";
   const step = `Step ${job.progress.step} of ${job.progress.steps}`;
-  return left && job.progress.step < job.progress.steps ? `${step} · ${left} left` : step;
+  return left ? `${step} · ${left} left` : step;
 }
 
 /** Progress of the model that the job is waiting for. */

@@ -64,8 +64,8 @@ async function streamJob(entry) {
         updateJob(data);
         if (!isSameState) assignStreams();
       } else if (name === "progress") {
-        const { step, steps, eta_s, preview } = data;
-        updateJob({ ...entry.job, state: "running", position: null, eta_s, progress: { step, steps } }, preview);
+        const { phase, step, steps, eta_s, preview } = data;
+        updateJob({ ...entry.job, state: "running", position: null, eta_s, progress: { phase, step, steps } }, preview);
       } else if (name === "error") void reloadJob(id, data);
     });
   } catch (error) {

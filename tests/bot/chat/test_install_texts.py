@@ -5,7 +5,7 @@ import pytest
 from bot.chat import admin_texts
 from bot.chat.texts import format_state, format_status
 from bot.memory.fit import MachineSpec, estimate_fit
-from bot.models import INSTALLING, InstallProgress, ModelRegistry
+from bot.models import InstallProgress, ModelRegistry
 from bot.ports import Progress, PromptAddon
 from bot.usecases import Ticket
 from bot.usecases.model_manager import InstallTerms
@@ -24,7 +24,7 @@ def test_who_waits_reads_how_far_the_model_is_and_where_they_stand():
     assert (
         format_state(waiting(COMING)) == "Downloading FLUX.2 klein: 41 %, about 6 min left. You are 2nd in the queue."
     )
-    assert format_status(waiting(COMING), Progress(step=0, steps=0, note=INSTALLING)) == format_state(waiting(COMING))
+    assert format_status(waiting(COMING), Progress(step=0, steps=0, phase="waiting")) == format_state(waiting(COMING))
 
 
 @pytest.mark.parametrize(

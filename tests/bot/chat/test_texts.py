@@ -43,14 +43,23 @@ def test_a_queued_job(position, eta_s, sentence):
 @pytest.mark.parametrize(
     ("progress", "sentence"),
     [
-        (None, "Working\u2026"),
-        (Progress(step=0, steps=20, note="loading"), "Loading the model\u2026"),
+        (None, "Starting\u2026"),
+        (Progress(step=0, steps=20, phase="waiting"), "Starting\u2026"),
+        (Progress(step=0, steps=20, phase="loading"), "Loading the model, about 9 s left."),
+        (Progress(step=0, steps=0), "Working\u2026"),
         (Progress(step=5, steps=20), "Working: 25 %, about 9 s left."),
         (Progress(step=20, steps=20), "Finishing\u2026"),
     ],
 )
 def test_a_running_job(progress, sentence):
     assert texts.format_progress(progress, eta_s=9.0) == sentence
+
+
+def test_a_model_that_loads_for_longer_than_expected_has_no_time_left():
+    job = make_job(state=JobState.RUNNING)
+
+    line = texts.format_job_line(Ticket(job=job, progress=Progress(step=0, steps=20, phase="loading")))
+    assert "Loading the model\u2026" in line
 
 
 def test_a_running_job_that_is_cancelled():

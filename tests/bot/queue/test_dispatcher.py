@@ -460,7 +460,7 @@ async def test_a_pool_that_ends_without_a_result_fails_the_job(harness):
 
 async def test_the_time_a_failed_job_used_is_stored_without_loading(harness):
     job = make_job()
-    harness.script(job, Progress(step=0, steps=2, note="loading"), EngineError("odd"))
+    harness.script(job, Progress(step=0, steps=2, phase="loading"), EngineError("odd"))
 
     await harness.work_off(job)
 

@@ -23,7 +23,7 @@ from bot.errors import (
     UnknownCommand,
 )
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import ModelRegistry
+from bot.models import LOAD_START_S, ModelRegistry
 from bot.ports import DeviceStatus, FairShareLane, Measurement, Progress
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
@@ -55,7 +55,7 @@ STEP = Progress(step=1, steps=4)
 
 
 def make_device(name="cpu", **overrides):
-    return DeviceStatus(**{"device": name, "state": "ready", **overrides})
+    return DeviceStatus(**{"device": name, "state": "ready", "loaded": ("fox-diffusion",), **overrides})
 
 
 class Harness:
@@ -103,6 +103,13 @@ class Harness:
         result = make_result() if state is JobState.DELIVERED else None
         self.store.jobs[job.id] = replace(self.store.jobs[job.id], state=state, result=result)
         self.events.publish_change(job.id)
+
+    def measure_load(self, seconds):
+        self.rates.add_measurement(
+            Measurement(
+                device="cpu", model="fox-diffusion", dtype="f", shape="", batch_size=1, what="load", seconds=seconds
+            )
+        )
 
     def measure(self, seconds, batch_size=1):
         self.rates.add_measurement(
@@ -624,6 +631,56 @@ async def test_a_quote_knows_that_a_persons_jobs_share_passes(harness):
     quote = await harness.jobs.quote(ANN, make_request("a {red|blue|green|grey} fox"))
 
     assert (quote.cost, quote.eta_s) == (40.0, 2 * 12.0)
+
+
+async def test_every_forecast_counts_loading_a_model_that_no_device_has_loaded(harness):
+    harness.devices = [make_device(loaded=())]
+    harness.measure_load(20.0)
+
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
+    quote = await harness.jobs.quote(ANN, make_request())
+
+    assert (ticket.eta_s, quote.eta_s, quote.cost) == (30.0, 30.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("devices", "eta_s"),
+    [
+        ([{"loaded": ()}], 10.0 + LOAD_START_S),
+        ([{"loaded": (), "loading": "fox-diffusion", "load_s": 2.0}], 12.0),
+        ([{"loaded": (), "loading": "other", "load_s": 2.0}], 10.0 + LOAD_START_S),
+        ([{"loaded": ()}, {"name": "cuda:1"}], 10.0),
+        ([], 10.0),
+    ],
+)
+async def test_the_forecast_of_a_load_that_was_never_measured_or_is_under_way(harness, devices, eta_s):
+    harness.devices = [make_device(**device) for device in devices]
+
+    (ticket,) = await harness.jobs.submit(ANN, make_request())
+
+    assert ticket.eta_s == eta_s
+
+
+@pytest.mark.parametrize(
+    ("progress", "eta_s"),
+    [
+        (Progress(step=0, steps=4, phase="loading", load_s=12.0), 22.0),
+        (Progress(step=0, steps=4, phase="loading"), None),
+        (Progress(step=0, steps=4, phase="waiting"), None),
+    ],
+)
+async def test_a_job_whose_model_loads_has_the_time_of_the_load_too(harness, progress, eta_s):
+    job = make_job(state=JobState.RUNNING, options={**make_job().options, "steps": 10})
+    harness.store.add(job)
+    harness.events.publish_progress(job.id, progress)
+
+    ticket = await harness.jobs.get_ticket(ANN, job.id)
+
+    assert (ticket.eta_s, ticket.progress.phase) == (eta_s, progress.phase)
+
+
+def test_the_last_step_is_followed_by_finishing():
+    assert [Progress(step=step, steps=2).phase for step in (0, 1, 2)] == ["running", "running", "finishing"]
 
 
 async def test_time_left_is_never_below_nothing(harness):

@@ -40,7 +40,7 @@ class Device:
 
     async def run_task(self, task):
         self.tasks.append(task)
-        yield Progress(step=0, steps=1, note="loading")
+        yield Progress(step=0, steps=1, phase="loading")
         if self.error is not None:
             raise self.error
         yield ModelCapabilities(model=task.model.name, capabilities={"samplers": ["euler"], "revision": COMMIT})
@@ -353,7 +353,7 @@ async def test_jobs_may_request_a_model_that_is_being_installed_and_see_its_prog
         await env.manager.wait_for_change(installation)
         _, progress = await asyncio.wait_for(follower.next(), 5)
 
-    assert progress.note == "arriving"
+    assert progress.phase == "waiting"
     assert env.models.install_progress("fox") == InstallProgress(
         stage="downloading", done=40 * MB, total=100 * MB, rate=20.0 * MB, eta_s=3.0
     )

@@ -300,7 +300,9 @@ async def test_a_response_that_is_not_a_problem_is_not_shown(data_dir, compositi
 async def test_a_stream_that_breaks_is_followed_again(data_dir, composition):
     job = "a" * 16
     first = event("state", body("queued")) + b": a comment\n\n" + event("state", body("running"))
-    second = event("state", body("running")) + event("progress", {"step": 1, "steps": 2, "eta_s": 3.0, "preview": None})
+    second = event("state", body("running")) + event(
+        "progress", {"phase": "running", "step": 1, "steps": 2, "eta_s": 3.0, "preview": None}
+    )
     done = (200, "application/json", json.dumps(body("delivered")).encode())
     stream = "text/event-stream"
     answers = {
@@ -315,7 +317,7 @@ async def test_a_stream_that_breaks_is_followed_again(data_dir, composition):
             jobs = [one async for one in client.follow_job(job)]
 
     assert [one["state"] for one in jobs] == ["queued", "running", "running", "running", "delivered"]
-    assert jobs[3]["progress"] == {"step": 1, "steps": 2}
+    assert jobs[3]["progress"] == {"phase": "running", "step": 1, "steps": 2}
 
 
 async def test_a_server_that_does_not_restart_is_reported_with_the_job(data_dir, composition, monkeypatch):

@@ -45,7 +45,7 @@ async def two_devices():
 async def test_a_task_reports_progress_for_each_step_and_then_its_image(pool):
     events = await collect(pool, make_task())
 
-    steps = [(e.step, e.steps) for e in events if isinstance(e, Progress) and e.note == ""]
+    steps = [(e.step, e.steps) for e in events if isinstance(e, Progress) and e.step]
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert isinstance(events[-1], TaskOutput)
     assert events[-1].images[0].media.data == bytes([0, 0, 7]) * 64
@@ -64,7 +64,10 @@ async def test_the_first_task_of_a_model_reports_loading_and_the_models_capabili
     first = await collect(pool, make_task(model=model))
     second = await collect(pool, make_task(model=model))
 
-    assert first[0] == Progress(step=0, steps=3, note="loading")
+    progress = [event for event in first if isinstance(event, Progress)]
+    phases = [(one.phase, one.step, one.steps) for one in progress]
+    assert list(dict.fromkeys(phases))[:3] == [("loading", 0, 3), ("running", 0, 3), ("running", 1, 3)]
+    assert 0 < progress[0].load_s <= model.expected_load_s
     assert ModelCapabilities(model="first", capabilities=make_capabilities()) in first
     assert [e.what for e in first if isinstance(e, Measurement)] == ["load", "step", "job"]
     assert isinstance(second[0], Progress)
@@ -86,7 +89,7 @@ async def test_events_of_the_model_loaded_at_startup_go_to_the_first_task():
         await wait_until(lambda: pool.device_statuses()[0].loaded == ("test",))
         events = await collect(pool, make_task())
 
-    assert not any(isinstance(e, Progress) and e.note == "loading" for e in events)
+    assert not any(isinstance(e, Progress) and e.phase == "loading" for e in events)
     assert ModelCapabilities(model="test", capabilities=make_capabilities()) in events
 
 
@@ -158,7 +161,7 @@ async def test_models_that_exceed_the_memory_limit_together_do_not_stay_loaded_t
 
 async def test_previews_are_made_only_on_request(pool):
     def previews(events):
-        return [e.preview for e in events if isinstance(e, Progress) and e.note == ""]
+        return [e.preview for e in events if isinstance(e, Progress) and e.step]
 
     without = previews(await collect(pool, make_task()))
     requested = previews(await collect(pool, make_task(wants_previews=True)))
