@@ -13,8 +13,9 @@ from bot.ports import AcceptResult, Limits, NewJob, RequestKey
 from storage import fair_share, ledger
 from storage.dialect import Dialect
 from storage.disk import DiskSpace
-from storage.mapping import space_key, to_job, to_row
+from storage.mapping import last_change, space_key, to_job, to_row
 from storage.outbox import enqueue_message
+from storage.picture_tables import batch
 from storage.schema import SPACE_IS_ACTIVE, inbox, job, job_media, media_owner, person, person_load, space_share, utcnow
 
 RETRY_FULL_S = 30
@@ -101,11 +102,16 @@ class AcceptJobs:
         by_space = Counter((space_key(new.origin), new.origin.platform) for new in stored)
         for (space, platform), count in by_space.items():
             fair_share.add_queued(tx, space_id=space, platform=platform, person=self.owner, jobs=count, now=now)
-        tx.execute(insert(job), [to_row(new, seq, now) for seq, new in enumerate(stored, first)])
+        changed = last_change(tx, self.owner) + 1
+        rows = [to_row(new, first + index, changed + index, now) for index, new in enumerate(stored)]
+        tx.execute(insert(job), rows)
         for seq, new in enumerate(stored, first):
             self.dialect.add_text(tx, seq, new.owner, new.search_text)
             if new.wants_delivery:
                 enqueue_message(tx, new.id, "placeholder", now)
+        if names := {new.batch for new in stored if new.batch}:
+            rows = [{"id": name, "owner": self.owner, "kind": "prompts", "spec": {}} for name in sorted(names)]
+            tx.execute(insert(batch), rows)
         if uses := [use for new in stored for use in _media_uses(new)]:
             tx.execute(insert(job_media), uses)
         return stored

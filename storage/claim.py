@@ -13,7 +13,7 @@ from sqlalchemy import Boolean, ColumnElement, Connection, and_, bindparam, exis
 from bot.jobs import Job, JobState
 from bot.ports import Offer
 from storage import fair_share
-from storage.mapping import JobRow, to_job
+from storage.mapping import JobRow, next_version, to_job
 from storage.schema import (
     IS_ALONE,
     IS_QUEUED,
@@ -95,7 +95,7 @@ START_JOB = (
     .values(
         state=JobState.RUNNING,
         attempt=job.c.attempt + 1,
-        version=job.c.version + 1,
+        **next_version(),
         not_before=None,
         started_at=bindparam("now"),
         lease_until=bindparam("until"),

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 from bot.jobs import Job, JobError, JobState, Origin, Result
 from storage import people, transitions
 from storage.dialect import Dialect
-from storage.mapping import JobRow, from_result, to_job
+from storage.mapping import JobRow, from_result, next_version, to_job
+from storage.media_queries import is_used
+from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.schema import (
     IS_ENDED,
     IS_PENDING,
@@ -55,15 +57,18 @@ def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> Eras
         elif row.state == JobState.RUNNING:
             tx.execute(update(job).where(job.c.seq == row.seq).values(cancel_requested=True))
         _cancel_messages(tx, row.id)
+        for table in (favourite, collection_item, report):
+            tx.execute(delete(table).where(table.c.job == row.id))
         dialect.remove_text(tx, row.seq)
-        tx.execute(update(job).where(job.c.seq == row.seq).values(version=job.c.version + 1, **_emptied_columns(row)))
+        tx.execute(update(job).where(job.c.seq == row.seq).values(**next_version(), **_emptied_columns(row)))
+        files += _delete_batch(tx, row)
         files += _disown_media(tx, row)
     return ErasedJobs(tuple(to_job(row) for row in rows), tuple(files))
 
 
 def _cancel_messages(tx: Connection, job_id: str) -> None:
     """Cancel its pending messages, and remove the references from messages to it."""
-    of_job = outbox.c.job == job_id
+    of_job = (outbox.c.job == job_id) & (outbox.c.kind != "retract")  # that deletes the messages, so it stays
     tx.execute(update(outbox).where(of_job, IS_PENDING).values(state="undeliverable"))
     tx.execute(update(outbox).where(of_job).values(message_ref=None, reason=""))
     tx.execute(delete(message).where(message.c.job == job_id))
@@ -85,14 +90,22 @@ def _emptied_columns(row: JobRow) -> dict[str, Any]:
     }
 
 
+def _delete_batch(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
+    """A batch, and its sheet, go with the last of its jobs."""
+    has_jobs = exists().where(job.c.batch == batch.c.id)
+    gone = batch.c.id == row._mapping[job.c.batch]
+    sheets = list(tx.scalars(delete(batch).where(gone, ~has_jobs).returning(batch.c.sheet)))
+    m = media_owner.c
+    return _disown(tx, m.media.in_([one for one in sheets if one]) & (m.owner == row.owner) & ~is_used())
+
+
 def _disown_media(tx: Connection, row: JobRow) -> list[tuple[str, str]]:
     """Disown the job's images that no other job of its owner uses."""
     used = list(tx.scalars(delete(job_media).where(job_media.c.job == row.id).returning(job_media.c.media)))
     if not used:
         return []
     m = media_owner.c
-    is_used = exists().where(job_media.c.media == m.media, job_media.c.owner == m.owner)
-    return _disown(tx, m.media.in_(used) & (m.owner == row.owner) & ~is_used)
+    return _disown(tx, m.media.in_(used) & (m.owner == row.owner) & ~is_used())
 
 
 def _disown(tx: Connection, condition: ColumnElement[bool]) -> list[tuple[str, str]]:
@@ -106,7 +119,12 @@ def begin_forgetting(tx: Connection, person_id: str) -> None:
     """Stop accepting requests of the person; their accounts will create a new person. The server stays locked."""
     was_locked = people.is_locked(tx)
     tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
-    for table in (account, api_key, person_setting):
+    of_person = select(api_key.c.prefix).where(api_key.c.person == person_id)
+    tx.execute(delete(session).where(session.c.key.in_(of_person)))
+    tx.execute(delete(batch).where(batch.c.owner == person_id))
+    collections = select(collection.c.id).where(collection.c.person == person_id)
+    tx.execute(delete(collection_item).where(collection_item.c.collection.in_(collections)))
+    for table in (account, api_key, person_setting, favourite, collection, report):
         tx.execute(delete(table).where(table.c.person == person_id))
     if was_locked:
         people.lock(tx)

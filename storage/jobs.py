@@ -14,7 +14,7 @@ from storage.claim import ClaimJob
 from storage.database import Database
 from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
-from storage.mapping import JobRow, to_job
+from storage.mapping import JobRow, next_version, to_job
 from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
 
 SHORTEST_PREFIX = 4
@@ -173,8 +173,7 @@ def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
             row = transitions.cancel_queued(tx, row)
         case JobState.RUNNING if not row.cancel_requested:
             cancelling = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
-            version = job.c.version + 1
-            row = tx.execute(cancelling.values(cancel_requested=True, version=version).returning(job)).one()
+            row = tx.execute(cancelling.values(cancel_requested=True, **next_version()).returning(job)).one()
         case JobState.RUNNING | JobState.CANCELLED:
             pass
         case _:

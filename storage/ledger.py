@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -12,7 +12,7 @@ from bot.ports import Usage
 from storage import audit
 from storage.database import Database
 from storage.mapping import JobRow
-from storage.schema import UTC, DeviceSeconds, ledger, quota_day
+from storage.schema import DeviceSeconds, ledger, quota_day
 
 _Q = quota_day.c
 _DAY = (_Q.person == bindparam("of_person")) & (_Q.day == bindparam("of_day"))

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result, StoredImage
 from bot.ports import NewJob
@@ -13,6 +13,14 @@ from storage.schema import job
 
 JobRow = Row[Any, Any]
 """Columns are accessed by name, not by position."""
+
+_of_owner = job.alias("of_owner")
+_LAST_CHANGE = (
+    select(func.coalesce(func.max(_of_owner.c.changed), 0))
+    .where(_of_owner.c.owner == job.c.owner)
+    .correlate(job)
+    .scalar_subquery()
+)
 
 _PLAIN = (
     "id", "owner", "command", "options", "task", "model", "attempt", "crashes", "failures",
@@ -34,6 +42,16 @@ def to_job(row: JobRow) -> Job:
     )
 
 
+def next_version() -> dict[str, ColumnElement[int]]:
+    """What every update of a job sets: its own version, and its place among the changes of its owner's jobs."""
+    return {"version": job.c.version + 1, "changed": _LAST_CHANGE + 1}
+
+
+def last_change(tx: Connection, owner: str) -> int:
+    """The number of the newest change of the owner's jobs; 0: there are none."""
+    return tx.scalar(select(func.max(job.c.changed)).where(job.c.owner == owner)) or 0
+
+
 def to_result(stored: Mapping[str, Any] | None) -> Result | None:
     if stored is None:
         return None
@@ -50,7 +68,7 @@ def space_key(origin: Origin) -> str:
     return f"{origin.platform}:{origin.space_id}"
 
 
-def to_row(new: NewJob, seq: int, now: datetime) -> dict[str, Any]:
+def to_row(new: NewJob, seq: int, changed: int, now: datetime) -> dict[str, Any]:
     return {
         "seq": seq,
         "id": new.id,
@@ -72,6 +90,7 @@ def to_row(new: NewJob, seq: int, now: datetime) -> dict[str, Any]:
         "parent": new.parent,
         "batch": new.batch,
         "version": 1,
+        "changed": changed,
         "cancel_requested": False,
         "wants_delivery": new.wants_delivery,
         "alone": False,

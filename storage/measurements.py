@@ -10,7 +10,15 @@ from storage.database import Database
 from storage.schema import measurement, model_form
 
 LEAST_WEIGHT = 1 / 20
-_KEY = {"device": "device", "model": "model", "dtype": "dtype", "shape": "shape", "rows": "batch_size", "what": "what"}
+_KEY = {
+    "device": "device",
+    "model": "model",
+    "dtype": "dtype",
+    "shape": "shape",
+    "rows": "batch_size",
+    "what": "what",
+    "backend": "backend",
+}
 """The key columns of `measurement`, each with the `Measurement` field it holds."""
 
 

@@ -35,7 +35,14 @@ class SqlMediaStore:
         self._discarded = discarded
 
     async def add_upload(
-        self, owner: str, media: Media, *, width: int, height: int, parameters: Mapping[str, Any] | None
+        self,
+        owner: str,
+        media: Media,
+        *,
+        width: int,
+        height: int,
+        parameters: Mapping[str, Any] | None,
+        source: str | None = None,
     ) -> StoredImage:
         await asyncio.to_thread(self._disk.require_free_space)
         image = StoredImage(
@@ -47,7 +54,7 @@ class SqlMediaStore:
             parameters=None if parameters is None else dict(parameters),
         )
         try:
-            await self._database.run_write(lambda tx: _save_upload(tx, image, owner))
+            await self._database.run_write(lambda tx: _save_upload(tx, image, owner, source))
         except Exception:
             self._discarded.add([image])
             raise
@@ -79,9 +86,9 @@ class SqlMediaStore:
         size = os.fstat(file.fileno()).st_size
         return MediaStream(media_type=image.media_type, size=size, chunks=_read_chunks(file))
 
-    async def share(self, media_id: str, person_id: str) -> StoredImage:
+    async def share(self, media_id: str, person_id: str, *, source: str | None = None) -> StoredImage:
         found = await self._find(media_id, None)
-        await self._database.run_write(lambda tx: _share(tx, found.id, person_id))
+        await self._database.run_write(lambda tx: _share(tx, found.id, person_id, source))
         return await self._find(media_id, person_id)
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
@@ -96,14 +103,14 @@ class SqlMediaStore:
         return found
 
 
-def _save_upload(tx: Connection, image: StoredImage, owner: str) -> None:
+def _save_upload(tx: Connection, image: StoredImage, owner: str, source: str | None) -> None:
     refuse_forgotten(tx, owner)
-    media_queries.save_image(tx, image, owner, utcnow())
+    media_queries.save_image(tx, image, owner, utcnow(), source)
 
 
-def _share(tx: Connection, media_id: str, person_id: str) -> None:
+def _share(tx: Connection, media_id: str, person_id: str, source: str | None) -> None:
     refuse_forgotten(tx, person_id)
-    media_queries.share_image(tx, media_id, person_id, utcnow())
+    media_queries.share_image(tx, media_id, person_id, utcnow(), source)
 
 
 async def _read_chunks(file: BinaryIO) -> AsyncIterator[bytes]:

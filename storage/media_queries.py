@@ -4,16 +4,30 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal, or_, select, update
 
 from bot.errors import MediaNotFound
 from bot.jobs import StoredImage
 from storage.mapping import JobRow
-from storage.schema import job_media, media, media_owner
+from storage.picture_tables import batch
+from storage.schema import job, job_media, media, media_owner
+
+OWN_SOURCES = frozenset({"web", "cli"})
+"""Platforms whose images only their owner has chosen: everything else came from a chat or another program."""
+MAX_SOURCE = 32
 
 
-def save_image(tx: Connection, image: StoredImage, owner: str, now: datetime) -> None:
-    """Make the owner an owner of the image. Idempotent; repeating it renews the image's age."""
+def is_used() -> ColumnElement[bool]:
+    """Whether a job of the owner of a row of `media_owner`, or a batch as its sheet, has the image."""
+    o = media_owner.c
+    by_job = exists().where(job_media.c.media == o.media, job_media.c.owner == o.owner)
+    by_batch = exists().where(batch.c.sheet == o.media, batch.c.owner == o.owner)
+    return or_(by_job, by_batch)
+
+
+def save_image(tx: Connection, image: StoredImage, owner: str, now: datetime, source: str | None) -> None:
+    """Make the owner an owner of the image. Idempotent; repeating it renews the image's age, and where the owner first
+    got it stays."""
     if tx.scalar(select(media.c.id).where(media.c.id == image.id)) is None:
         tx.execute(
             insert(media),
@@ -30,22 +44,35 @@ def save_image(tx: Connection, image: StoredImage, owner: str, now: datetime) ->
     again = update(media_owner).where(m.media == image.id, m.owner == owner).values(kept_since=now, **parameters)
     if not tx.execute(again).rowcount:
         row = {"media": image.id, "owner": owner, "alt": image.alt, "kept_since": now}
-        tx.execute(insert(media_owner), {**row, "parameters": image.parameters})
+        tx.execute(insert(media_owner), {**row, "parameters": image.parameters, "source": source})
 
 
-def share_image(tx: Connection, media_id: str, owner: str, now: datetime) -> None:
+def share_image(tx: Connection, media_id: str, owner: str, now: datetime, source: str | None) -> None:
     """Add an owner to a stored image; the parameters from its file stay with the uploader."""
     found = find_image(tx, media_id, None)
     if found is None:
         raise MediaNotFound(media_id)
-    save_image(tx, replace(found, parameters=None), owner, now)
+    save_image(tx, replace(found, parameters=None), owner, now, source)
 
 
 def save_result_images(tx: Connection, row: JobRow, images: Sequence[StoredImage], now: datetime) -> None:
+    source = _result_source(tx, row)
     for position, image in enumerate(images):
-        save_image(tx, image, row.owner, now)
+        save_image(tx, image, row.owner, now, source)
         use = {"job": row.id, "role": "output", "position": position, "media": image.id, "owner": row.owner}
         tx.execute(insert(job_media), use)
+
+
+def _result_source(tx: Connection, row: JobRow) -> str | None:
+    """Where the job came from, or what it was made from if that did not come from its owner; None: unknown."""
+    origin = row._mapping[job.c.origin]
+    platform = str(origin.get("extra", {}).get("client") or origin["platform"])[:MAX_SOURCE]
+    if platform not in OWN_SOURCES:
+        return platform
+    o, u = media_owner.c, job_media.c
+    inputs = select(o.source).join(job_media, (u.media == o.media) & (u.owner == o.owner)).where(u.job == row.id)
+    sources: list[str | None] = list(tx.scalars(inputs.order_by(u.role, u.position)))
+    return next((source for source in sources if source not in OWN_SOURCES), platform)
 
 
 def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datetime | None]:

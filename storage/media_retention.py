@@ -18,7 +18,9 @@ from bot.jobs import JobState
 from bot.ports import SweepResult
 from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles
-from storage.mapping import from_result, to_result
+from storage.mapping import from_result, next_version, to_result
+from storage.media_queries import is_used
+from storage.picture_tables import batch
 from storage.schema import job, job_media, media, media_owner, utcnow
 
 CHUNK = 100
@@ -27,7 +29,6 @@ ORPHAN_S = 3600.0
 was written before this process began."""
 
 _uses = and_(job_media.c.media == media_owner.c.media, job_media.c.owner == media_owner.c.owner)
-_is_used = exists().where(_uses)
 _is_open = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
 _is_needed = exists().where(_uses, job.c.id == job_media.c.job, _is_open)
 
@@ -43,7 +44,7 @@ class MediaSweep:
     async def run(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         started = time.time()
         now = utcnow()
-        is_unused = and_(media_owner.c.kept_since <= now - timedelta(seconds=unused_s), ~_is_used)
+        is_unused = and_(media_owner.c.kept_since <= now - timedelta(seconds=unused_s), ~is_used())
         deleted = await self._forget_all(is_unused)
         if keep_days > 0:
             is_old = media_owner.c.kept_since <= now - timedelta(days=keep_days)
@@ -127,6 +128,7 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     for row in tx.execute(select(job.c.seq, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))):
         _drop_images(tx, row, {media_id for media_id, _ in owned})
     tx.execute(delete(job_media).where(uses))
+    tx.execute(update(batch).where(tuple_(batch.c.sheet, batch.c.owner).in_(owned)).values(sheet=None))
     tx.execute(delete(media_owner).where(tuple_(media_owner.c.media, media_owner.c.owner).in_(owned)))
     ownerless = and_(
         media.c.id.in_([media_id for media_id, _ in owned]), ~exists().where(media_owner.c.media == media.c.id)
@@ -141,4 +143,4 @@ def _drop_images(tx: Connection, row: Row[Any, Any], deleted: set[str]) -> None:
         return
     stored = from_result(result)
     stored["media"] = [picture for picture in stored["media"] if picture["id"] not in deleted]
-    tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, version=job.c.version + 1))
+    tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, **next_version()))

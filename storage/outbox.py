@@ -3,12 +3,25 @@
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import Delivery
 from storage.database import Database
-from storage.mapping import JobRow, to_job
+from storage.mapping import JobRow, next_version, to_job
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
 _placeholder = outbox.alias("placeholder")
@@ -79,13 +92,14 @@ def _is_deliverable() -> ColumnElement[bool]:
     return or_(outbox.c.kind == "placeholder", ~has_pending_placeholder)
 
 
+_IS_MESSAGE = outbox.c.kind.in_([literal_column("'placeholder'"), literal_column("'result'")])
 _DUE = (
     select(outbox.c.id, outbox.c.job)
-    .where(IS_PENDING, outbox.c.due_at <= bindparam("now"), _is_deliverable())
+    .where(IS_PENDING, _IS_MESSAGE, outbox.c.due_at <= bindparam("now"), _is_deliverable())
     .order_by(outbox.c.due_at, outbox.c.id)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _is_deliverable())
+_NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _IS_MESSAGE, _is_deliverable())
 _DELIVERIES = (
     select(job, outbox.c.id.label("delivery"), outbox.c.kind, outbox.c.tries, _placeholder.c.message_ref)
     .select_from(outbox)
@@ -116,7 +130,7 @@ def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
         tx.execute(
             update(job)
             .where(job.c.id == delivery.job.id, job.c.state.in_(before))
-            .values(state=JobState.DELIVERED, version=job.c.version + 1)
+            .values(state=JobState.DELIVERED, **next_version())
         )
 
 

@@ -21,14 +21,17 @@ from storage.database import Database
 from storage.files import MediaFiles
 from storage.jobs import find_job
 from storage.mapping import JobRow
+from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.schema import (
     account,
     api_key,
     job,
+    job_media,
     ledger,
     media,
     media_owner,
     message,
+    outbox,
     person,
     person_setting,
     quota_day,
@@ -183,6 +186,8 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
     for one in jobs:
         one["origin"] = _without_secrets(one["origin"])
     ids = select(job.c.id).where(job.c.owner == person_id)
+    keys = select(api_key.c.prefix).where(api_key.c.person == person_id)
+    collections = select(collection.c.id).where(collection.c.person == person_id)
     rows = {
         "exported_at": utcnow(),
         "person": _read_rows(tx, person, person.c.id == person_id),
@@ -194,6 +199,14 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
         "pictures": _read_rows(tx, media_owner, media_owner.c.owner == person_id),
         "ledger": _read_rows(tx, ledger, ledger.c.person == person_id),
         "quota": _read_rows(tx, quota_day, quota_day.c.person == person_id),
+        "images_of_jobs": _read_rows(tx, job_media, job_media.c.owner == person_id),
+        "outgoing": _read_rows(tx, outbox, outbox.c.job.in_(ids), "id", "message_ref", "refs"),
+        "batches": _read_rows(tx, batch, batch.c.owner == person_id),
+        "sessions": _read_rows(tx, session, session.c.key.in_(keys), "token_hash"),
+        "favourites": _read_rows(tx, favourite, favourite.c.person == person_id),
+        "collections": _read_rows(tx, collection, collection.c.person == person_id),
+        "collection_pictures": _read_rows(tx, collection_item, collection_item.c.collection.in_(collections)),
+        "reports": _read_rows(tx, report, report.c.person == person_id),
     }
     owned = select(media.c.id, media.c.media_type).join(media_owner).where(media_owner.c.owner == person_id)
     pictures = tx.execute(owned.order_by(media_owner.c.kept_since.desc(), media.c.id))

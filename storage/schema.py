@@ -4,93 +4,36 @@ Conditions of partial indexes are defined here once, with literals: SQLite match
 literals, never against bound parameters.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
-    BigInteger,
     Boolean,
-    CheckConstraint,
     Column,
     ColumnElement,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     false,
     literal_column,
     true,
 )
 
+import storage.picture_tables  # noqa: F401 - registers its tables in the metadata
 from bot.jobs import JobState
+from storage.columns import DeviceSeconds as DeviceSeconds
+from storage.columns import Number, not_negative, one_of
+from storage.columns import UtcDateTime as UtcDateTime
+from storage.columns import metadata as metadata
+from storage.columns import utcnow as utcnow
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration: a database with this revision needs no alembic at startup."""
-
-
-def utcnow() -> datetime:
-    return datetime.now(UTC)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC datetimes, on databases with and without time zones."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class DeviceSeconds(TypeDecorator[float]):
-    """Device-seconds as whole microseconds, which makes sums of charges exact."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> int | None:
-        return None if value is None else round(value * 1_000_000)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> float | None:
-        return None if value is None else int(value) / 1_000_000
-
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-Number = BigInteger().with_variant(Integer, "sqlite")
-"""On SQLite only an INTEGER primary key is the rowid."""
-
-
-def _one_of(column: str, *values: str) -> CheckConstraint:
-    listed = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({listed})", name=column)
-
-
-def _not_negative(*columns: str) -> list[CheckConstraint]:
-    return [CheckConstraint(f"{column} >= 0", name=column) for column in columns]
 
 
 person = Table(
@@ -180,8 +123,10 @@ job = Table(
     Column("started_at", UtcDateTime),
     Column("finished_at", UtcDateTime),
     Column("erased", Boolean, nullable=False, server_default=false()),
-    _one_of("state", *JobState),
-    *_not_negative("attempt", "crashes", "failures", "interruptions", "cost", "estimate_s"),
+    # A counter of the owner's changes, which every write to the job advances; see `storage.mapping.next_version`.
+    Column("changed", Number, nullable=False, server_default="0"),
+    one_of("state", *JobState),
+    *not_negative("attempt", "crashes", "failures", "interruptions", "cost", "estimate_s"),
 )
 
 IS_QUEUED: ColumnElement[bool] = job.c.state == literal_column("'queued'")
@@ -196,12 +141,14 @@ def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]
 
 
 Index("ix_job_owner_seq", job.c.owner, job.c.seq)
+Index("ix_job_owner_changed", job.c.owner, job.c.changed)
 # Only ended jobs: SQLite would prefer an index of all states to the index of one person's lane.
 _partial("ix_job_ended", job.c.state, where=IS_ENDED)
 _partial("ix_job_line", job.c.space, job.c.owner, job.c.model, job.c.place, where=IS_QUEUED)
 _partial("ix_job_alone", job.c.place, where=IS_QUEUED & IS_ALONE)
 _partial("ix_job_back_off", job.c.not_before, where=IS_QUEUED & IS_BACKED_OFF)
 _partial("ix_job_lease", job.c.lease_until, where=IS_RUNNING)
+_partial("ix_job_batch", job.c.batch, where=job.c.batch.is_not(None))
 
 space_share = Table(
     "space_share",
@@ -210,7 +157,7 @@ space_share = Table(
     Column("vtime", Float, nullable=False),
     Column("backlog", Integer, nullable=False),
     Column("running", Integer, nullable=False),
-    *_not_negative("backlog", "running"),
+    *not_negative("backlog", "running"),
 )
 SPACE_IS_ACTIVE: ColumnElement[bool] = space_share.c.backlog + space_share.c.running > literal_column("0")
 _partial("ix_space_share_active", space_share.c.vtime, space_share.c.space, where=SPACE_IS_ACTIVE)
@@ -223,7 +170,7 @@ person_share = Table(
     Column("vtime", Float, nullable=False),
     Column("backlog", Integer, nullable=False),
     Column("running", Integer, nullable=False),
-    *_not_negative("backlog", "running"),
+    *not_negative("backlog", "running"),
 )
 PERSON_IS_ACTIVE: ColumnElement[bool] = person_share.c.backlog + person_share.c.running > literal_column("0")
 _partial(
@@ -240,13 +187,13 @@ person_load = Table(
     Column("person", ForeignKey("person.id"), primary_key=True),
     Column("running", Integer, nullable=False),
     Column("outstanding", Integer, nullable=False),
-    *_not_negative("running", "outstanding"),
+    *not_negative("running", "outstanding"),
 )
 
 ledger = Table(
     "ledger",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("job", ForeignKey("job.id"), nullable=False),
     Column("kind", String(8), nullable=False),
     Column("person", ForeignKey("person.id"), nullable=False),
@@ -254,8 +201,8 @@ ledger = Table(
     Column("amount", DeviceSeconds, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     UniqueConstraint("job", "kind"),
-    _one_of("kind", "reserve", "capture", "refund"),
-    *_not_negative("amount"),
+    one_of("kind", "reserve", "capture", "refund"),
+    *not_negative("amount"),
 )
 _partial(
     "uq_ledger_settled",
@@ -270,7 +217,7 @@ quota_day = Table(
     Column("day", String(10), primary_key=True),
     Column("used", DeviceSeconds, nullable=False),
     Column("reserved", DeviceSeconds, nullable=False),
-    *_not_negative("used", "reserved"),
+    *not_negative("used", "reserved"),
 )
 
 media = Table(
@@ -281,7 +228,7 @@ media = Table(
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("size", Integer, nullable=False),
-    *_not_negative("width", "height", "size"),
+    *not_negative("width", "height", "size"),
 )
 
 media_owner = Table(
@@ -293,6 +240,8 @@ media_owner = Table(
     # Parameters from an uploaded file belong to its uploader, not to all owners of equal bytes.
     Column("parameters", JSON(none_as_null=True)),
     Column("kept_since", UtcDateTime, nullable=False, index=True),
+    # The platform through which the owner first got it, or the first image that it was made from; null: unknown.
+    Column("source", String(32)),
 )
 
 job_media = Table(
@@ -308,19 +257,23 @@ job_media = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Number, primary_key=True),
     Column("job", ForeignKey("job.id"), nullable=False),
     Column("kind", String(16), nullable=False),
+    # Of a `webhook`, its name; of a `retract`, which messages; else empty.
+    Column("target", String(255), nullable=False, server_default=""),
     Column("state", String(16), nullable=False),
     Column("tries", Integer, nullable=False),
     Column("due_at", UtcDateTime, nullable=False),
     Column("message_ref", Text),
+    # The messages that a `retract` deletes: the job is erased by then, and so are its rows in `message`.
+    Column("refs", JSON(none_as_null=True)),
     Column("reason", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    UniqueConstraint("job", "kind"),
-    _one_of("kind", "placeholder", "result"),
-    _one_of("state", "pending", "sent", "undeliverable"),
-    *_not_negative("tries"),
+    UniqueConstraint("job", "kind", "target"),
+    one_of("kind", "placeholder", "result", "retract", "webhook"),
+    one_of("state", "pending", "sent", "undeliverable"),
+    *not_negative("tries"),
 )
 IS_PENDING: ColumnElement[bool] = outbox.c.state == literal_column("'pending'")
 _partial("ix_outbox_due", outbox.c.due_at, outbox.c.id, where=IS_PENDING)
@@ -344,6 +297,7 @@ message = Table(
     Column("platform", String(32), primary_key=True),
     Column("ref", String(255), primary_key=True),
     Column("job", ForeignKey("job.id"), nullable=False, index=True),
+    Column("picture", Integer),  # which one it shows, from 1; null: it shows the whole result
 )
 
 person_setting = Table(
@@ -363,9 +317,10 @@ measurement = Table(
     Column("shape", String(32), primary_key=True),
     Column("rows", Integer, primary_key=True),
     Column("what", String(16), primary_key=True),
+    Column("backend", String(16), primary_key=True, server_default="torch"),
     Column("seconds", Float, nullable=False),
     Column("samples", Integer, nullable=False),
-    *_not_negative("rows", "seconds", "samples"),
+    *not_negative("rows", "seconds", "samples"),
 )
 
 model_form = Table(

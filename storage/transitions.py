@@ -13,7 +13,7 @@ from bot.jobs import TRANSITIONS, Job, JobError, JobState, Result
 from bot.ports import LeaseRenewal
 from storage import fair_share, ledger
 from storage.dialect import Dialect
-from storage.mapping import JobRow, from_result, to_job
+from storage.mapping import JobRow, from_result, next_version, to_job
 from storage.media_queries import save_result_images
 from storage.outbox import enqueue_message
 from storage.schema import IS_RUNNING, job, utcnow
@@ -121,7 +121,7 @@ def change_state(tx: Connection, row: JobRow, state: JobState, **values: Any) ->
     return tx.execute(
         update(job)
         .where(job.c.seq == row.seq, job.c.state == row.state)
-        .values(state=state, version=job.c.version + 1, **values)
+        .values(state=state, **next_version(), **values)
         .returning(job)
     ).one()
 

@@ -326,8 +326,8 @@ class FakeMediaStore(Fake):
         self.images: dict[tuple[str, str], StoredImage] = {}
         self.spare = 2**40
 
-    async def add_upload(self, owner, media, *, width, height, parameters) -> StoredImage:
-        self._begin("add_upload", owner=owner, media=media)
+    async def add_upload(self, owner, media, *, width, height, parameters, source=None) -> StoredImage:
+        self._begin("add_upload", owner=owner, media=media, source=source)
         picture = StoredImage(
             id=media_id(media.data), media_type=media.media_type, width=width, height=height, size=len(media.data),
             parameters=parameters,
@@ -368,8 +368,8 @@ class FakeMediaStore(Fake):
 
         return MediaStream(media_type=media.media_type, size=len(media.data), chunks=chunks())
 
-    async def share(self, media_id, person_id) -> StoredImage:
-        self._begin("share", media_id=media_id, person_id=person_id)
+    async def share(self, media_id, person_id, *, source=None) -> StoredImage:
+        self._begin("share", media_id=media_id, person_id=person_id, source=source)
         found = next((one for (_, known), one in self.images.items() if known == media_id), None)
         if found is None:
             raise MediaNotFound(media_id)

@@ -103,7 +103,7 @@ class DiscordContext:
             await self.usecases.media.check_allowance(person)
             async with self._fetcher.slots.hold(person.id):
                 data = await self._fetcher.fetch(one.url, limit * 2**20)
-                stored = await self.usecases.media.upload(person, data)
+                stored = await self.usecases.media.upload(person, data, source=PLATFORM)
                 refs.append(ImageRef(stored.id, author=self._author(one)))
         return tuple(refs)
 

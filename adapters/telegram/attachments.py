@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 
 from adapters.telegram.bot_api import MAX_DOWNLOAD_MB, TelegramApi
 from adapters.telegram.message_parsing import Photo
+from adapters.telegram.settings import PLATFORM
 from bot.errors import MediaNotFound, TooLarge
 from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
@@ -45,14 +46,14 @@ class PhotoUploads:
             known = self._known.get(photo.unique_id)
             if known is not None:
                 with suppress(MediaNotFound):  # deleted meanwhile
-                    return (await self.usecases.media.share(person, known)).id
+                    return (await self.usecases.media.share(person, known, source=PLATFORM)).id
             limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_upload_mb)
             if photo.size > limit * 2**20:
                 raise TooLarge(limit=limit, unit="MiB")
             await self.usecases.media.check_allowance(person)
             async with self._slots.hold(person.id):
                 data = await self.api.download_file(photo.file_id, limit)
-                picture = await self.usecases.media.upload(person, data)
+                picture = await self.usecases.media.upload(person, data, source=PLATFORM)
             self._known[photo.unique_id] = picture.id
             while len(self._known) > CACHE_SIZE:
                 self._known.popitem(last=False)

@@ -9,11 +9,11 @@ from adapters.telegram.bot_api import ChatTarget, TelegramApi
 from adapters.telegram.delivery import TelegramDelivery
 from adapters.telegram.message_parsing import author_of
 from adapters.telegram.responder import TelegramResponder
+from adapters.telegram.settings import PLATFORM as PLATFORM
 from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import UseCases
 
-PLATFORM = "telegram"
 EDIT_PROMPT, ASK_PROMPT, EDIT_OR_ASK_OFFER = "#edit", "#ask", "#offer"
 """Appended to the stored reference of a message of the bot: a reply to it is an edit, a question, or either."""
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+PLATFORM = "telegram"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TelegramSettings:

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from adapters.web.auth import CallerDep
+from adapters.web.auth import CallerDep, is_local_secret, read_bearer
 from adapters.web.context import ContextDep
 from adapters.web.schemas import MediaInfo, ProblemInfo
 from adapters.web.views import MEDIA_URL, media_json
@@ -37,9 +37,14 @@ async def upload_image(request: Request, response: Response, context: ContextDep
     """Upload a PNG, JPEG, WebP, AVIF or GIF image. It is stored upright and without its metadata."""
     await context.usecases.media.check_allowance(caller.person)
     async with context.uploads.receive(request, caller.person.id) as data:
-        image = await context.usecases.media.upload(caller.person, data)
+        image = await context.usecases.media.upload(caller.person, data, source=_source_of(request, context))
     response.headers["Location"] = f"{MEDIA_URL}{image.id}"
     return media_json(image)
+
+
+def _source_of(request: Request, context: ContextDep) -> str:
+    """The command line shows the lock file's secret."""
+    return "cli" if is_local_secret(context, read_bearer(request)) else "web"
 
 
 @router.get(

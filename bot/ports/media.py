@@ -49,8 +49,10 @@ class MediaStore(Protocol):
         width: int,
         height: int,
         parameters: Mapping[str, Any] | None,
+        source: str | None = None,
     ) -> StoredImage:
-        """Store an upload: write and fsync the file, then insert its rows. Raises: StorageFull."""
+        """Store an upload: write and fsync the file, then insert its rows. `source`: the platform that it came
+        through; an owner who has the image already keeps the first. Raises: StorageFull."""
 
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         """What the owner's uploads since then use. Raises: StorageFull: nothing is left for uploads."""
@@ -68,8 +70,9 @@ class MediaStore(Protocol):
     async def read_media(self, media_id: str, owner: str | None) -> Media:
         """The bytes. Owner None: for internal use, without an ownership check. Raises: MediaNotFound."""
 
-    async def share(self, media_id: str, person_id: str) -> StoredImage:
-        """Make this person a further owner of the image; nothing is copied. Raises: MediaNotFound: nobody owns it."""
+    async def share(self, media_id: str, person_id: str, *, source: str | None = None) -> StoredImage:
+        """Make this person a further owner of the image, who got it through the platform `source`; nothing is copied.
+        Raises: MediaNotFound: nobody owns it."""
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         """Delete images that no job has used for `unused_s`, images older than `keep_days` (0: unlimited), the oldest
@@ -130,8 +133,8 @@ class MeasurementStore(Protocol):
     """Measurements and model capabilities reported by the workers, kept across restarts."""
 
     async def record_measurement(self, measurement: Measurement) -> None:
-        """Update the running mean per (device, model, dtype, shape, batch size, what); a new sample weighs at least
-        1/20."""
+        """Update the running mean per (device, model, dtype, shape, batch size, what, backend); a new sample weighs at
+        least 1/20."""
 
     async def load_measurements(self) -> list[Measurement]: ...
 

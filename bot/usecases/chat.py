@@ -154,7 +154,7 @@ class ChatUseCases:
             return replay
         request = build(await self.store.get_job(job_id, None))
         for image in request.images:
-            await _or_image_gone(self.media.share(image.id, person.id))
+            await _or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
         return await self.jobs.submit(person, request, key=key)
 
     def _new_request(
@@ -211,7 +211,7 @@ class ChatUseCases:
         job = await self.store.get_job(job_id, None)
         images = images_of_job(job)
         for image in images:
-            await _or_image_gone(self.media.share(image.id, person.id))
+            await _or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
         return images if origin is None else _seen_from(origin, job, images)
 
     async def read_originals(self, person: Person, job_id: str) -> list[Media]:

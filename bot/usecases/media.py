@@ -28,8 +28,8 @@ class MediaUseCases:
         """The largest upload, MiB."""
         return self.settings.max_upload_mb
 
-    async def upload(self, person: Person, data: bytes) -> StoredImage:
-        """Sanitize an image and store it for the person.
+    async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
+        """Sanitize an image and store it for the person. `source`: the platform that it comes through.
 
         Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded.
         """
@@ -45,6 +45,7 @@ class MediaUseCases:
                 width=sanitized.width,
                 height=sanitized.height,
                 parameters=sanitized.parameters,
+                source=source,
             )
 
     async def check_allowance(self, person: Person, size: int = 1) -> None:
@@ -67,13 +68,13 @@ class MediaUseCases:
             retry_after_s=max(1, int((retry_at - now).total_seconds())),
         )
 
-    async def share(self, person: Person, media_id: str) -> StoredImage:
-        """Make the person a further owner of a stored image that they can see in a chat.
+    async def share(self, person: Person, media_id: str, *, source: str) -> StoredImage:
+        """Make the person a further owner of a stored image that they can see in a chat of the platform `source`.
 
         Raises: ImageGone.
         """
         try:
-            return await self.store.share(media_id, person.id)
+            return await self.store.share(media_id, person.id, source=source)
         except MediaNotFound as error:
             raise ImageGone from error
 

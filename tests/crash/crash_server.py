@@ -194,7 +194,7 @@ class CrashServer:
         """The same bytes in every generation, which keeps the request identical."""
         if person.id not in self.pictures:
             data = (Path(__file__).parent / "picture.png").read_bytes()
-            self.pictures[person.id] = (await self.app.usecases.media.upload(person, data)).id
+            self.pictures[person.id] = (await self.app.usecases.media.upload(person, data, source="web")).id
         return self.pictures[person.id]
 
     # ------------------------------------------------------------ the end

@@ -4,11 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from adapters.discord import texts
 from bot.jobs import JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
+from storage.schema import media_owner
 from tests.discord.app_fixture import MODELS, DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import (
     ATTACH,
@@ -289,3 +291,13 @@ async def test_the_language_comes_from_the_person(app: DiscordApp, ann: Simulate
 
     job = await job_of(app, made)
     assert job.origin.locale == "pt-BR"
+
+
+async def test_pictures_and_results_of_a_chat_are_known_to_come_from_it(app: DiscordApp, ann: SimulatedUser) -> None:
+    ann.slash("imagine", prompt="a fox", image=a_photo(app.server), strength=0.5)
+    await ann.finished()
+    person = await app.person(ann.person.id)
+    of_person = select(media_owner.c.source).where(media_owner.c.owner == person.id)
+    sources = await app.storage.media._database.run_read(lambda tx: tx.scalars(of_person).all())
+
+    assert sources == ["discord", "discord"]

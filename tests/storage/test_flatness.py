@@ -34,11 +34,11 @@ def fill(engine: Engine, count: int, persons: int, spaces: int) -> None:
     now = utcnow()
     people = [f"p{number}" for number in range(persons)]
     place_of = {name: f"s{number % spaces}" for number, name in enumerate(people)}
-    alike = {model: to_row(make_new_job(Person(id="", name=""), model=model), 0, now) for model in MODELS[:2]}
+    alike = {model: to_row(make_new_job(Person(id="", name=""), model=model), 0, 0, now) for model in MODELS[:2]}
     jobs = []
     for seq in range(1, count + 1):
         owner = people[seq % persons]
-        own = {"seq": seq, "place": seq, "id": f"job{seq}", "owner": owner, "space": place_of[owner]}
+        own = {"seq": seq, "place": seq, "changed": seq, "id": f"job{seq}", "owner": owner, "space": place_of[owner]}
         jobs.append({**alike[MODELS[seq % 2]], **own})
     each = count // persons
     shares = [

@@ -10,12 +10,14 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 import structlog
+from sqlalchemy import select
 from starlette.datastructures import Headers
 
 from adapters.web import WebSettings
 from adapters.web.problems import RequestRefused
 from adapters.web.uploads import UploadReceiver, UploadSlots
 from bot.settings.core import QuotaSettings
+from storage.schema import media_owner
 from tests.web.api_client import problem, upload
 from tests.web.conftest import SECRET, open_client
 from tests.web.fake_pool import picture
@@ -183,7 +185,7 @@ async def test_an_upload_beyond_the_allowance_is_refused_before_its_body_is_read
         stored = [await client.post("/api/v1/media", files={"file": picture(n, 48, 32)}) for n in range(2)]
         monkeypatch.setitem(vars(easel.usecases.media), "quota", QuotaSettings(daily_upload_mb=0.00001))
         unread = await client.post("/api/v1/media", content=b"not even a form")
-        await easel.usecases.media.upload(await easel.usecases.people.local_person(), a_picture)
+        await easel.usecases.media.upload(await easel.usecases.people.local_person(), a_picture, source="web")
 
     for answer in (*stored, unread):
         details = problem(answer, 429, "quota_exceeded")
@@ -203,3 +205,15 @@ async def test_one_key_cannot_take_all_connections(easel, disguise):
     problem(answer, 429, "too_many_requests")
     assert "content-security-policy" in answer.headers
     assert other.status_code == 200
+
+
+@pytest.mark.parametrize(("key", "source"), [(SECRET, "cli"), ("ann", "web"), (None, "web")])
+async def test_an_upload_is_known_to_come_from_the_page_or_the_command_line(easel, a_picture, key, source):
+    if key == "ann":
+        key = await easel.create_key("ann")
+    await easel.serve()
+    async with open_client(easel) as client:
+        await upload(as_person(client, key) if key else client, a_picture)
+    sources = await easel.storage.media._database.run_read(lambda tx: tx.scalars(select(media_owner.c.source)).all())
+
+    assert sources == [source]

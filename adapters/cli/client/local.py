@@ -34,7 +34,7 @@ class LocalJobClient:
     person: Person
 
     async def upload_image(self, data: bytes) -> str:
-        return (await self.usecases.media.upload(self.person, data)).id
+        return (await self.usecases.media.upload(self.person, data, source="cli")).id
 
     async def quote_price(self, request: JobRequest) -> PriceQuote:
         quote = await self.usecases.jobs.quote(self.person, self._to_request(request))

@@ -33,35 +33,35 @@ def usecases(store, pictures):
 
 
 async def test_only_the_clean_picture_is_kept(usecases, store):
-    picture = await usecases.upload(ANN, b"as it came")
+    picture = await usecases.upload(ANN, b"as it came", source="web")
 
     assert [media.data for media in store.files.values()] == [b"clean"]
     assert (picture.width, picture.height, picture.parameters) == (8, 4, {"prompt": "a fox"})
 
 
 async def test_an_upload_of_the_maximum_size_is_accepted(usecases, pictures):
-    await usecases.upload(ANN, b"x" * 2**20)
+    await usecases.upload(ANN, b"x" * 2**20, source="web")
 
     assert len(pictures.sanitized) == 1
 
 
 async def test_an_upload_is_decoded_in_its_owners_name(usecases, pictures):
-    await usecases.upload(ANN, b"as it came")
-    await usecases.upload(BOB, b"as it came")
+    await usecases.upload(ANN, b"as it came", source="web")
+    await usecases.upload(BOB, b"as it came", source="web")
 
     assert pictures.owners == [ANN.id, BOB.id]
 
 
 async def test_a_larger_one_is_refused_without_decoding(usecases, pictures):
     with pytest.raises(TooLarge) as refused:
-        await usecases.upload(ANN, b"x" * (2**20 + 1))
+        await usecases.upload(ANN, b"x" * (2**20 + 1), source="web")
 
     assert (refused.value.limit, refused.value.unit) == (1, "MiB")
     assert pictures.sanitized == []
 
 
 async def test_a_picture_is_its_owners(usecases):
-    picture = await usecases.upload(ANN, b"as it came")
+    picture = await usecases.upload(ANN, b"as it came", source="web")
 
     assert (await usecases.read_media(ANN, picture.id)).data == b"clean"
     assert (await usecases.get_image(ANN, picture.id)).id == picture.id
@@ -69,7 +69,7 @@ async def test_a_picture_is_its_owners(usecases):
 
 @pytest.mark.parametrize("look", ["read_media", "get_image", "stream_media"])
 async def test_a_picture_of_somebody_else_is_not_found(usecases, look):
-    picture = await usecases.upload(ANN, b"as it came")
+    picture = await usecases.upload(ANN, b"as it came", source="web")
 
     with pytest.raises(MediaNotFound):
         await getattr(usecases, look)(BOB, picture.id)
@@ -95,12 +95,12 @@ async def test_one_picture_needs_no_sheet(usecases):
 
 
 async def test_a_stored_image_can_get_another_owner(usecases):
-    picture = await usecases.upload(ANN, b"as it came")
-    shared = await usecases.share(BOB, picture.id)
+    picture = await usecases.upload(ANN, b"as it came", source="web")
+    shared = await usecases.share(BOB, picture.id, source="discord")
 
     assert (await usecases.get_image(BOB, picture.id)).id == shared.id == picture.id
     with pytest.raises(ImageGone):
-        await usecases.share(BOB, "0" * 64)
+        await usecases.share(BOB, "0" * 64, source="discord")
 
 
 def test_adapters_learn_how_large_an_upload_may_be(usecases):
@@ -128,10 +128,10 @@ async def test_uploads_of_a_day_have_a_limit(store, pictures, daily_mb, spare, l
     store.spare = spare
     pictures.clean = make_clean(limit)
     with time_machine.travel(datetime(2026, 1, 2, 12, tzinfo=UTC), tick=False):
-        await usecases.upload(ANN, b"as it came")
+        await usecases.upload(ANN, b"as it came", source="web")
         store.spare = spare - limit
         with pytest.raises(UploadQuotaExceeded) as refused:
-            await usecases.upload(ANN, b"as it came")
+            await usecases.upload(ANN, b"as it came", source="web")
 
     assert (refused.value.limit_mb, refused.value.used_mb) == (limit / 2**20, limit / 2**20)
     assert len(pictures.sanitized) == 1, "the second one was refused before it was decoded"
@@ -140,7 +140,7 @@ async def test_uploads_of_a_day_have_a_limit(store, pictures, daily_mb, spare, l
 async def test_what_counts_is_the_size_of_the_stored_picture(store, pictures):
     pictures.clean = make_clean(2**20 + 1)
     with pytest.raises(UploadQuotaExceeded):
-        await with_allowance(store, pictures, 1.0).upload(ANN, b"a few bytes")
+        await with_allowance(store, pictures, 1.0).upload(ANN, b"a few bytes", source="web")
 
     assert store.files == {}
 
@@ -155,8 +155,10 @@ async def test_concurrent_uploads_add_up(store, pictures):
         return await sanitize(data, owner=owner)
 
     pictures.sanitize = sanitize_another
-    outcomes = await asyncio.gather(*(usecases.upload(ANN, b"x") for _ in range(5)), return_exceptions=True)
-    others = await usecases.upload(BOB, b"x")
+    outcomes = await asyncio.gather(
+        *(usecases.upload(ANN, b"x", source="web") for _ in range(5)), return_exceptions=True
+    )
+    others = await usecases.upload(BOB, b"x", source="web")
 
     assert sorted(type(one).__name__ for one in outcomes) == ["StoredImage"] * 2 + ["UploadQuotaExceeded"] * 3
     assert others.size == 2**19
@@ -166,7 +168,7 @@ async def test_the_owner_of_the_disk_may_fill_it(store, pictures):
     store.spare = 0
     pictures.clean = make_clean(2**20)
 
-    assert await with_allowance(store, pictures, 0.001).upload(make_person(is_local=True), b"as it came")
+    assert await with_allowance(store, pictures, 0.001).upload(make_person(is_local=True), b"as it came", source="web")
 
 
 async def test_the_sentence_says_how_much_and_until_when():
