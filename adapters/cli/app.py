@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.cli import error_output, output
+from adapters.cli import error_output, file_arguments, output
 from adapters.cli.admin_commands import add_admin_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.ports import CompositionRoot
@@ -126,19 +126,27 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
     def job_command(**given: Any) -> int:
         from adapters.cli.job_commands import parse_request, read_images, run_jobs
 
+        if command_class.is_per_image:
+            given |= _split_arguments(command_class, given.pop("arguments"))
         typed = {spec.name: _typed_values(spec, given[spec.name]) for spec in command_class.specs if given[spec.name]}
-        image_files = (*filter(None, (given.get("main_image"),)), *(given.get("image") or ()))
+        image_files = (*(given.get("images") or filter(None, (given.get("main_image"),))), *(given.get("image") or ()))
+        is_several = command_class.is_per_image and file_arguments.is_several(image_files)
         mask = given.get("mask") or ""
         parsed = parse_request(
             command_class,
             typed,
-            image_files,
+            image_files[:1] if is_several else image_files,
             mask=mask,
             out=given.get("out"),
             as_json=given["as_json"],
             is_confirmed=given.get("yes", False),
         )
         loaded = session.load_config(given["config"], given["data_dir"])
+        if is_several:
+            from adapters.cli.file_jobs import run_file_jobs
+
+            files = file_arguments.expand_folders(image_files)
+            return run_until_done(run_file_jobs(session.composition, loaded, parsed, files))
         image_data = read_images(parsed, loaded)
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))
 
@@ -146,6 +154,15 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
     job_command.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
     job_command.__annotations__ = {one.name: one.annotation for one in parameters} | {"return": int}
     app.command(command_class.name, help=_say_image(command_class.summary))(job_command)
+
+
+def _split_arguments(command_class: type[Command], arguments: Sequence[str]) -> dict[str, Any]:
+    """`images`, and the main option by its name."""
+    images, texts = file_arguments.split_arguments(command_class, arguments)
+    main = next((spec for spec in command_class.specs if spec.is_main), None)
+    if main is None:
+        return {"images": images}
+    return {"images": images, main.name: texts if main.separator else "".join(texts)}
 
 
 def _typed_values(spec: OptionSpec, value: str | list[str]) -> list[str]:
@@ -158,10 +175,16 @@ def _typed_values(spec: OptionSpec, value: str | list[str]) -> list[str]:
 def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]:
     makes_images = command_class.answers is Answer.IMAGES
     parameters = []
-    if command_class.images_needed:
+    if command_class.is_per_image:
+        metavar = file_arguments.arguments_metavar(command_class)
+        arguments = typer.Argument(metavar=metavar, help=_arguments_help(command_class), show_default=False)
+        parameters.append(_parameter("arguments", list[str], arguments, inspect.Parameter.empty))
+    elif command_class.images_needed:
         main_image = typer.Argument(metavar="IMAGE", help="Image file, or - for stdin", show_default=False)
         parameters.append(_parameter("main_image", str, main_image, inspect.Parameter.empty))
     for spec in sorted(command_class.specs, key=lambda spec: not spec.is_main):
+        if spec.is_main and command_class.is_per_image:
+            continue
         parameters.append(_option_parameter(spec))
     if command_class.images_allowed > command_class.images_needed:
         what = (
@@ -185,6 +208,12 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
     for name, annotation in (("config", CONFIG), ("data_dir", DATA_DIR)):
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return parameters
+
+
+def _arguments_help(command_class: type[Command]) -> str:
+    files = "Image files and folders, or - for stdin"
+    main = next((spec for spec in command_class.specs if spec.is_main), None)
+    return files if main is None else f"{files}; then {_say_image(main.help[:1].lower() + main.help[1:])}"
 
 
 def _option_parameter(spec: OptionSpec) -> inspect.Parameter:

@@ -118,7 +118,7 @@ async def run_jobs(
         try:
             jobs = [await _follow_job(client, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
         except asyncio.CancelledError:
-            await _cancel_jobs(client, ids)
+            await cancel_jobs(client, ids)
             raise
         return await ResultPrinter(client, parsed.target, parsed.as_json).print_results(jobs)
 
@@ -170,7 +170,7 @@ async def _follow_job(client: "JobClient", job_id: str, number: int, total: int)
     return job
 
 
-async def _cancel_jobs(client: "JobClient", ids: list[str]) -> None:
+async def cancel_jobs(client: "JobClient", ids: list[str]) -> None:
     """Best effort: a job that can no longer be cancelled is finished and kept in the history."""
     print_note("Cancelling ...")
     with suppress(Exception):
@@ -181,6 +181,31 @@ async def _cancel_jobs(client: "JobClient", ids: list[str]) -> None:
             for job_id in ids:
                 async for _ in client.follow_job(job_id):
                     pass
+
+
+def require_result(job: "JobBody") -> None:
+    """Raises: Failure: the job has no result."""
+    from adapters.cli.views import DONE
+
+    if job["state"] not in DONE or job["result"] is None:
+        error = job["error"] or {"code": "failed", "message": f"The job ended: {job['state']}."}
+        incident = error.get("incident") or ""
+        hint = f" Run `{program_name()} doctor` to find the cause; the log has the details." if incident else ""
+        raise Failure(error["message"] + hint, code=error["code"], incident=incident)
+
+
+async def save_images(
+    client: "JobClient", target: OutputTarget, job: "JobBody", written: list[str], *, is_numbered: bool, offset: int
+) -> None:
+    """Write the job's images and add their paths to `written`. `offset`: how many came before, for a file name that
+    is numbered. Raises: Failure."""
+    for number, media in enumerate(job["result"]["media"], 1):
+        if media is None:  # deleted
+            continue
+        file_number = number + offset if target.name else number
+        path = target.image_path(job["id"], file_number, is_numbered, media["media_type"])
+        data = await client.read_image(media["id"])
+        written.append(str(await asyncio.to_thread(save_image, path, data, job["id"])))
 
 
 @dataclass(frozen=True)
@@ -199,8 +224,9 @@ class ResultPrinter:
         for job in jobs:
             written: list[str] = []
             try:
-                self._require_result(job)
-                await self._save_images(job, written, is_numbered=is_numbered, offset=sum(map(len, files)))
+                require_result(job)
+                offset = sum(map(len, files))
+                await save_images(self.client, self.target, job, written, is_numbered=is_numbered, offset=offset)
                 self._print_result(job, written)
             except Failure as error:
                 failures.append(error)
@@ -210,22 +236,6 @@ class ResultPrinter:
         if self.as_json:
             self._print_json(jobs, files, failures)
         return FAILED if failures else 0
-
-    def _require_result(self, job: "JobBody") -> None:
-        from adapters.cli.views import DONE
-
-        if job["state"] not in DONE or job["result"] is None:
-            error = job["error"] or {"code": "failed", "message": f"The job ended: {job['state']}."}
-            incident = error.get("incident") or ""
-            hint = f" Run `{program_name()} doctor` to find the cause; the log has the details." if incident else ""
-            raise Failure(error["message"] + hint, code=error["code"], incident=incident)
-
-    async def _save_images(self, job: "JobBody", written: list[str], *, is_numbered: bool, offset: int) -> None:
-        for number, media in enumerate(job["result"]["media"], 1):
-            file_number = number + offset if self.target.name else number
-            path = self.target.image_path(job["id"], file_number, is_numbered, media["media_type"])
-            data = await self.client.read_image(media["id"])
-            written.append(str(await asyncio.to_thread(save_image, path, data, job["id"])))
 
     def _print_result(self, job: "JobBody", written: list[str]) -> None:
         for note in job["result"]["notes"]:

@@ -25,8 +25,13 @@ class ProgressLine:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line from the terminal: something else is printed there."""
         if self._is_terminal and self._last:
             self._write("\r\x1b[K")
+            self._last = ""
 
     def show(self, text: str, *, kind: str) -> None:
         """Update the line; without a terminal print one for each new `kind`, then one every LINE_INTERVAL_S."""

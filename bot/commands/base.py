@@ -47,6 +47,8 @@ class Command(ABC):
     images_allowed: ClassVar[int] = 0
     accepts_mask: ClassVar[bool] = False
     """It accepts one more image, with the role "mask": what it marks is inpainted."""
+    is_per_image: ClassVar[bool] = False
+    """Several images are as many requests: on the command line, it takes several files and folders."""
     album_allowed: ClassVar[int] = 0
     """The limit for an album from a chat, where it is higher than `images_allowed`."""
 

@@ -30,6 +30,7 @@ class Match(Command):
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
+    is_per_image = True
     specs = (
         OptionSpec(
             name="texts",

@@ -34,6 +34,7 @@ class Upscale(Command):
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
+    is_per_image = True
     specs = (
         replace(
             _IMAGINE_SPECS["prompt"],

@@ -61,6 +61,7 @@ class VisionCommand(Command):
     roles = ("init",)
     images_needed = 1
     images_allowed = 1
+    is_per_image = True
     album_allowed = 10
     """The answer has a numbered line for each image of an album."""
 

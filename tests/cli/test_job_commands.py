@@ -334,7 +334,6 @@ def test_a_full_disk_explains_how_to_get_the_image_again(call, folder, monkeypat
     ("name", "sentence"),
     [
         ("missing.png", "missing.png does not exist."),
-        (".", ". is a folder: name an image file in it."),
         ("empty.png", "The file is empty. Please send the picture again."),
         ("large.png", "The picture is too large: at most 10 MiB."),
         ("a\0b", "cannot be read"),

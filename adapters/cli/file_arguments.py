@@ -1,0 +1,96 @@
+"""Which arguments of a command line are input images, and which are its text."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.cli.error_output import BadInput
+from adapters.cli.image_files import STDIN
+from adapters.cli.output import program_name
+from bot.commands import Command
+from bot.errors import EaselError
+from bot.options import OptionSpec
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".heif"}
+"""The files of a folder that are read; others are left alone."""
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input image, or the reason why there is none."""
+
+    name: str
+    error: EaselError | None = None
+
+
+def arguments_metavar(command_class: type[Command]) -> str:
+    """How the arguments of a command for several images are written in its help."""
+    spec = _main_spec(command_class)
+    if spec is None:
+        return "IMAGE"
+    name = _argument_name(spec)
+    return f"IMAGE... {name if spec.is_required else f'[{name}]'}"
+
+
+def split_arguments(command_class: type[Command], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The images, and the values of the main option. Raises: BadInput: one of them is missing."""
+    images, texts = _split(_main_spec(command_class), list(arguments))
+    spec = _main_spec(command_class)
+    if not images:
+        raise _missing("IMAGE...", command_class)
+    if spec is not None and spec.is_required and not texts:
+        raise _missing(_argument_name(spec), command_class)
+    return images, texts
+
+
+def _split(spec: OptionSpec | None, arguments: list[str]) -> tuple[list[str], list[str]]:
+    if spec is None or len(arguments) < 2:
+        return arguments, []
+    if spec.separator:
+        first = next((n for n, word in enumerate(arguments) if n and not _may_be_image(word)), len(arguments))
+        return arguments[:first], arguments[first:]
+    is_image = (
+        Path(arguments[-1]).suffix.lower() in IMAGE_SUFFIXES if spec.is_required else _may_be_image(arguments[-1])
+    )
+    return (arguments, []) if is_image else (arguments[:-1], arguments[-1:])
+
+
+def _main_spec(command_class: type[Command]) -> OptionSpec | None:
+    return next((spec for spec in command_class.specs if spec.is_main), None)
+
+
+def _argument_name(spec: OptionSpec) -> str:
+    return spec.name.upper() + "..." * bool(spec.separator)
+
+
+def _missing(name: str, command_class: type[Command]) -> BadInput:
+    return BadInput(f"{name} is missing. See `{program_name()} {command_class.name} --help`.")
+
+
+def _may_be_image(word: str) -> bool:
+    try:
+        return word == STDIN or Path(word).suffix.lower() in IMAGE_SUFFIXES or Path(word).exists()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
+def is_several(images: Sequence[str]) -> bool:
+    """Whether the images are a folder, or more than one file."""
+    return len(images) > 1 or os.path.isdir(images[0])
+
+
+def expand_folders(images: Sequence[str]) -> list[InputFile]:
+    """Every file, and of every folder the images directly in it, by name."""
+    return [one for name in images for one in (_list_folder(name) if os.path.isdir(name) else [InputFile(name)])]
+
+
+def _list_folder(folder: str) -> list[InputFile]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        return [InputFile(folder, BadInput(f"{folder} cannot be read: {error.strerror}."))]
+    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    if not images:
+        return [InputFile(folder, BadInput(f"{folder} has no images."))]
+    return [InputFile(os.path.join(folder, name)) for name in images]

@@ -1,0 +1,191 @@
+"""One command for several images: a job each, all of them together, so that they share forward passes.
+
+The results are printed in the order of the files, as soon as they are there. A file that fails stops no other.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from adapters.cli.error_output import FAILED, error_sentences
+from adapters.cli.file_arguments import InputFile
+from adapters.cli.image_files import STDIN, read_image_file
+from adapters.cli.job_commands import ParsedRequest, cancel_jobs, require_result, save_images
+from adapters.cli.output import print_json, print_line, print_note
+from adapters.cli.progress import ProgressLine, format_job_progress
+from bot.error_texts import DEMO_HINT
+from bot.errors import EaselError
+
+if TYPE_CHECKING:
+    from adapters.cli.client.types import JobClient
+    from adapters.cli.ports import CompositionRoot, LoadedConfig
+    from adapters.cli.views import JobBody
+
+MAX_UNFINISHED = 24
+"""Jobs at a time: more than a device runs together, and fewer than `queue.max_outstanding`."""
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """The finished job of an input image, or why there is none."""
+
+    name: str
+    job: "JobBody | None" = None
+    error: EaselError | None = None
+
+
+async def run_file_jobs(
+    composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, files: Sequence[InputFile]
+) -> int:
+    """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs."""
+    from adapters.cli.client.open import open_job_client
+
+    max_mb = loaded.settings["images"].max_upload_mb
+    async with open_job_client(composition, loaded) as client:
+        with ProgressLine() as progress:
+            jobs = FileJobs(client, parsed, max_mb, progress, total=len(files))
+            return await jobs.run(files)
+
+
+@dataclass
+class FileJobs:
+    """`_open` are the unfinished jobs, in the order in which they were submitted."""
+
+    client: "JobClient"
+    parsed: ParsedRequest
+    max_mb: int
+    progress: ProgressLine
+    total: int
+    _open: "dict[str, JobBody]" = field(default_factory=dict)
+    _done: int = 0
+    _window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_UNFINISHED))
+    _upload: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, files: Sequence[InputFile]) -> int:
+        printer = FilePrinter(self.client, self.parsed)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for outcome in [group.create_task(self._run_file(file)) for file in files]:
+                    finished = await outcome
+                    self.progress.clear()
+                    await printer.print_outcome(finished)
+        except asyncio.CancelledError:
+            await cancel_jobs(self.client, list(self._open))
+            raise
+        return FAILED if printer.has_failed else 0
+
+    async def _run_file(self, file: InputFile) -> FileOutcome:
+        from adapters.cli.views import FINAL
+
+        job: JobBody = {}
+        job_id = ""
+        async with self._window:
+            try:
+                job_id = await self._submit(file)
+                async for job in self.client.follow_job(job_id):
+                    self._open[job_id] = job
+                    self._show_progress()
+            except EaselError as error:
+                self._open.pop(job_id, None)
+                return FileOutcome(file.name, error=error)
+            finally:
+                self._done += 1
+                if job.get("state") in FINAL:
+                    del self._open[job_id]
+                self._ended.set()
+        return FileOutcome(file.name, job)
+
+    async def _submit(self, file: InputFile) -> str:
+        """One after another: at most one file is in memory, and the jobs are in the order of the files."""
+        from adapters.cli.client.types import JobRequest
+
+        if file.error is not None:
+            raise file.error
+        async with self._upload:
+            data = await asyncio.to_thread(read_image_file, file.name, self.max_mb)
+            image = await self.client.upload_image(data)
+            name, options = self.parsed.command_class.name, self.parsed.options
+            request = JobRequest(command=name, options=options, images=((image, ""),))
+            while True:
+                self._ended.clear()
+                with suppress(_QueueIsFull):
+                    job_id = await self._try_submit(request)
+                    self._open[job_id] = {}
+                    return job_id
+                await self._ended.wait()
+
+    async def _try_submit(self, request: Any) -> str:
+        try:
+            return (await self.client.submit_jobs(request))[0]
+        except EaselError as error:
+            if error.code == "queue_full" and self._open:
+                raise _QueueIsFull from error
+            raise
+
+    def _show_progress(self) -> None:
+        first = next((job for job in self._open.values() if job), None)
+        if first is not None:
+            text = f"{self._done} of {self.total} done. {format_job_progress(first)}"
+            self.progress.show(text, kind=first["state"])
+
+
+class _QueueIsFull(Exception):
+    """Another job has to end first."""
+
+
+@dataclass
+class FilePrinter:
+    """Prints one result for each file: as JSON one object a line, else every line with the file's name."""
+
+    client: "JobClient"
+    parsed: ParsedRequest
+    has_failed: bool = False
+    _images: int = 0
+    _notes: set[str] = field(default_factory=set)
+
+    async def print_outcome(self, outcome: FileOutcome) -> None:
+        written: list[str] = []
+        failure: EaselError | None = None
+        try:
+            await self._require_files(outcome, written)
+        except EaselError as error:
+            failure = error
+            self.has_failed = True
+            self._print_failure(outcome.name, error)
+        self._images += len(written)
+        if self.parsed.as_json:
+            print_json(_to_json(outcome, written, failure))
+        else:
+            self._print_text(outcome, written)
+
+    async def _require_files(self, outcome: FileOutcome, written: list[str]) -> None:
+        if outcome.job is None:
+            assert outcome.error is not None
+            raise outcome.error
+        require_result(outcome.job)
+        await save_images(self.client, self.parsed.target, outcome.job, written, is_numbered=True, offset=self._images)
+
+    def _print_failure(self, name: str, error: EaselError) -> None:
+        sentence = " ".join(error_sentences(error, getattr(error, "incident", "")))
+        label = "standard input" if name == STDIN else name
+        print_note(f"easel: {sentence}" if sentence.startswith(label) else f"easel: {label}: {sentence}")
+
+    def _print_text(self, outcome: FileOutcome, written: list[str]) -> None:
+        result = (outcome.job or {}).get("result") or {}
+        for note in result.get("notes", ()):
+            if note not in self._notes and (written or note != DEMO_HINT):
+                print_note(note)
+                self._notes.add(note)
+        for line in written or (result.get("text") or "").splitlines():
+            print_line(line if written else f"{outcome.name}: {line}")
+
+
+def _to_json(outcome: FileOutcome, written: list[str], failure: EaselError | None) -> dict[str, Any]:
+    body = {"input": outcome.name, **(outcome.job or {"result": None, "error": None}), "files": written}
+    if failure is not None and not body.get("error"):
+        message = " ".join(error_sentences(failure))
+        body["error"] = {"code": failure.code, "message": message, "incident": getattr(failure, "incident", "") or None}
+    return body
