@@ -28,6 +28,7 @@ SAMPLER_ALIASES: Mapping[str, str] = {
     "dpmpp 2m": "dpmpp_2m",
     "dpmpp sde": "dpmpp_sde",
     "uni pc": "unipc",
+    "uni pc bh2": "unipc",
     "plms": "pndm",
 }
 """Names that A1111 and ComfyUI use, in lower case and with spaces for underscores."""

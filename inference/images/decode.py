@@ -13,8 +13,16 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageErr
 from bot.errors import TooLarge, UnsupportedMedia
 from inference.images.color import convert_to_srgb
 from inference.images.metadata import XMP_KEYWORD, comment_text
-from inference.images.metadata_reader import MAX_TEXT, GenerationMetadata, parse_generation_metadata
+from inference.images.metadata_reader import (
+    DESCRIPTION,
+    STEALTH,
+    USER_COMMENT,
+    XMP,
+    parse_generation_metadata,
+)
 from inference.images.png_texts import drop_long_texts
+from inference.images.readers.stealth import read_stealth
+from inference.images.readers.values import MAX_JSON, GenerationMetadata
 from inference.ipc.messages import SanitizeReply, SanitizeRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
@@ -181,20 +189,27 @@ def _read_metadata(image: Image.Image) -> GenerationMetadata | None:
     """Never raises: an image with damaged metadata is still accepted."""
     try:
         texts = {name: _as_text(value) for name, value in image.info.items() if isinstance(name, str)}
-        xmp = texts.get("xmp") or texts.get(XMP_KEYWORD, "")
-        parameters = texts.get("parameters") or _user_comment(image)
-        easel, comfyui = texts.get("easel", ""), texts.get("prompt", "")
-        return parse_generation_metadata(easel=easel, xmp=xmp, parameters=parameters, comfyui=comfyui)
+        texts[XMP] = texts.get("xmp") or texts.get(XMP_KEYWORD, "")
+        return parse_generation_metadata(texts | _exif_texts(image) | {STEALTH: read_stealth(image)})
     except Exception:
         return None
 
 
 def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value[:MAX_TEXT].decode("utf-8", errors="replace")
-    return str(value)[:MAX_TEXT] if isinstance(value, str) else ""
+        return value[:MAX_JSON].decode("utf-8", errors="replace")
+    return str(value)[:MAX_JSON] if isinstance(value, str) else ""
 
 
-def _user_comment(image: Image.Image) -> str:
-    value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
-    return comment_text(value[:MAX_TEXT]) if isinstance(value, bytes) else ""
+def _exif_texts(image: Image.Image) -> dict[str, str]:
+    """Programs write into EXIF where a format has no texts; ComfyUI writes its graph as a camera's model."""
+    exif = image.getexif()
+    comment = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
+    texts = {DESCRIPTION: _as_text(exif.get(ExifTags.Base.ImageDescription))}
+    if comment:
+        texts[USER_COMMENT] = comment_text(comment[:MAX_JSON]) if isinstance(comment, bytes) else _as_text(comment)
+    for tag in (ExifTags.Base.Model, ExifTags.Base.Make):
+        name, is_named, text = _as_text(exif.get(tag)).partition(":")
+        if is_named and name.casefold() == "prompt":
+            texts["prompt"] = text
+    return texts

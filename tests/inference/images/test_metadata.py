@@ -239,7 +239,7 @@ COMFY = {
 
 
 def test_the_metadata_of_comfyui_is_read_as_far_as_possible():
-    assert parse_generation_metadata(comfyui=json.dumps(COMFY)) == {
+    assert parse_generation_metadata({"prompt": json.dumps(COMFY)}) == {
         "source": "comfyui",
         "command": "imagine",
         "options": {
@@ -262,7 +262,7 @@ def test_a_cyclic_graph_is_handled():
         "2": {"class_type": "X", "inputs": {"conditioning": ["2", 0]}},
     }
 
-    assert parse_generation_metadata(comfyui=json.dumps(graph)) == {
+    assert parse_generation_metadata({"prompt": json.dumps(graph)}) == {
         "source": "comfyui",
         "command": "imagine",
         "options": {"prompt": ""},
@@ -284,14 +284,14 @@ def test_a_cyclic_graph_is_handled():
     ],
 )
 def test_invalid_easel_metadata_is_ignored(easel):
-    assert parse_generation_metadata(easel=easel) is None
+    assert parse_generation_metadata({"easel": easel}) is None
 
 
 def test_invalid_values_are_dropped():
     options = {"prompt": "a fox", "steps": 1e400, "seed": [1], "Odd Name": 1, "x": 2**60, "width": None, "nested": {}}
     data = {"easel": 1, "command": "imagine", "options": options}
 
-    metadata = parse_generation_metadata(easel=json.dumps(data))
+    metadata = parse_generation_metadata({"easel": json.dumps(data)})
 
     assert metadata is not None
     assert metadata["options"] == {"prompt": "a fox"}
@@ -299,7 +299,7 @@ def test_invalid_values_are_dropped():
 
 def test_numbers_out_of_range_are_dropped():
     metadata = parse_generation_metadata(
-        parameters="x\nSteps: 99999999, Seed: -1, Size: 0x70000, CFG scale: nan, Sampler: Magic"
+        {"parameters": "x\nSteps: 99999999, Seed: -1, Size: 0x70000, CFG scale: nan, Sampler: Magic"}
     )
 
     assert metadata is not None
@@ -331,7 +331,7 @@ graphs = st.dictionaries(
 @given(easel=texts, xmp=texts, parameters=texts, comfyui=texts | graphs)
 @settings(max_examples=300, deadline=None)
 def test_no_metadata_raises_and_the_result_is_json(easel, xmp, parameters, comfyui):
-    metadata = parse_generation_metadata(easel=easel, xmp=xmp, parameters=parameters, comfyui=comfyui)
+    metadata = parse_generation_metadata({"easel": easel, "xmp": xmp, "parameters": parameters, "prompt": comfyui})
 
     if metadata is not None:
         assert isinstance(metadata["options"].get("prompt", ""), str)
@@ -348,7 +348,7 @@ def test_a_long_malformed_line_is_parsed_quickly():
     import time
 
     started_at = time.process_time()
-    parse_generation_metadata(parameters="x\nSteps: " + "a" * 90_000)
-    parse_generation_metadata(parameters="x\nSteps: " + 'a: "' * 20_000)
+    parse_generation_metadata({"parameters": "x\nSteps: " + "a" * 90_000})
+    parse_generation_metadata({"parameters": "x\nSteps: " + 'a: "' * 20_000})
 
     assert time.process_time() - started_at < 1

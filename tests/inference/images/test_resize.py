@@ -100,7 +100,7 @@ async def test_a_resized_image_names_its_resizing(service, noisy):
     assert large.parameters.startswith(PARAMETERS)
     assert "Postprocess upscale by: 2" in large.parameters
     assert image.text["parameters"] == large.parameters
-    metadata = parse_generation_metadata(easel=image.text["easel"])
+    metadata = parse_generation_metadata({"easel": image.text["easel"]})
     assert metadata is not None
     assert metadata["options"]["seed"] == 7
     difference = ImageStat.Stat(ImageChops.difference(back, opened(noisy).convert("RGB"))).mean

@@ -1,0 +1,106 @@
+"""AUTOMATIC1111's text and that of its forks and of Civitai: the prompt, the negative prompt, then a line of settings.
+
+More lines may follow: templates of extensions, captions of other tools, the rest of a value with a line break.
+"""
+
+import json
+import re
+from typing import Any
+
+from inference.images.readers.values import MAX_TEXT, GenerationMetadata, first_of, imagine_request, parse_json
+
+_MAX_SETTINGS = 20_000
+"""Characters. Civitai lists every model and LoRA among the settings."""
+_MAX_PAIRS = 200
+_NAME = re.compile(r"[\s,]*(\w[\w \-/]{0,40}):[ \t]*")
+_QUOTED = re.compile(r'"(?:\\.|[^\\"])*"', re.DOTALL)
+_PLAIN = re.compile(r"[^,\n]*")
+_END_OF_PAIR = re.compile(r"[^,\n]*(?:[,\n]|$)")
+_NEGATIVE = re.compile(r"^Negative prompt:[ \t]*", re.MULTILINE)
+_STEPS = re.compile(r"^Steps: ?\d", re.MULTILINE)
+_DECODER = json.JSONDecoder()
+_LEAST_PAIRS = 3
+"""Fewer do not make a line of settings, unless no other line begins like one."""
+
+
+def read_a1111(text: str) -> GenerationMetadata | None:
+    if not text or len(text) > MAX_TEXT:
+        return None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    found = _find_settings(text)
+    if found is None:
+        return None
+    start, settings = found
+    prompt, negative = _split_prompts(text[:start])
+    resources = settings.get("Civitai resources")
+    return imagine_request(
+        "a1111",
+        {
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "steps": settings.get("Steps"),
+            "sampler": settings.get("Sampler"),
+            "guidance_scale": first_of(settings, ("CFG scale", "Guidance Scale", "Distilled CFG Scale")),
+            "seed": settings.get("Seed"),
+            "size": settings.get("Size"),
+            "strength": settings.get("Denoising strength"),
+            "model": settings.get("Model") or _checkpoint_of(resources),
+        },
+    )
+
+
+def _find_settings(text: str) -> tuple[int, dict[str, Any]] | None:
+    """Where the settings start, and their values: of the first line that has several, else of the last."""
+    found = None
+    for line in list(_STEPS.finditer(text))[:20]:
+        found = line.start(), _parse_settings(text[line.start() : line.start() + _MAX_SETTINGS])
+        first_line, _, _ = text[line.start() :].partition("\n")
+        if len(_parse_settings(first_line[:_MAX_SETTINGS])) >= _LEAST_PAIRS:
+            return found
+    return found
+
+
+def _split_prompts(body: str) -> tuple[str, str]:
+    negative = _NEGATIVE.search(body)
+    return (body[: negative.start()], body[negative.end() :]) if negative else (body, "")
+
+
+def _parse_settings(text: str) -> dict[str, Any]:
+    """Each name with its first value: text, or the list or object of a value that is JSON."""
+    settings: dict[str, Any] = {}
+    at = 0
+    for _ in range(_MAX_PAIRS):
+        name = _NAME.match(text, at)
+        if name is None:
+            rest = _END_OF_PAIR.match(text, at)
+            if rest is None or rest.end() == at:
+                break
+            at = rest.end()
+            continue
+        value, at = _parse_value(text, name.end())
+        settings.setdefault(name[1].strip(), value)
+    return settings
+
+
+def _parse_value(text: str, at: int) -> tuple[Any, int]:
+    """The value at this position, and where it ends."""
+    quoted = _QUOTED.match(text, at)
+    if quoted is not None:
+        parsed = parse_json(quoted[0])
+        return parsed if isinstance(parsed, str) else quoted[0][1:-1], quoted.end()
+    if text[at : at + 1] in ("[", "{"):
+        try:
+            return _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            pass
+    plain = _PLAIN.match(text, at)
+    assert plain is not None  # it matches the empty text
+    return plain[0].strip(), plain.end()
+
+
+def _checkpoint_of(resources: object) -> str:
+    """The name of the model among Civitai's resources."""
+    for one in resources if isinstance(resources, list) else ():
+        if isinstance(one, dict) and str(one.get("type", "")).casefold() == "checkpoint":
+            return str(one.get("modelName") or "")
+    return ""

@@ -1,0 +1,79 @@
+"""Programs that write their settings as a flat JSON object: Fooocus, Draw Things, SwarmUI and Civitai.
+
+They differ in the names of the settings, so each is a table from Easel's names to theirs.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference.images.readers.novelai import read_novelai
+from inference.images.readers.values import GenerationMetadata, Names, first_of, parse_object, read_settings
+
+_FOOOCUS: Names = {
+    "prompt": ("prompt", "Prompt"),
+    "negative_prompt": ("negative_prompt", "Negative Prompt", "Negative"),
+    "steps": ("steps", "Steps"),
+    "sampler": ("sampler", "Sampler", "sampler_name"),
+    "guidance_scale": ("guidance_scale", "Guidance Scale", "cfg"),
+    "seed": ("seed", "Seed"),
+    "size": ("resolution", "Resolution"),
+    "width": ("width",),
+    "height": ("height",),
+    "model": ("base_model", "Base Model", "base_model_name"),
+}
+_DRAW_THINGS: Names = {
+    "prompt": ("c",),
+    "negative_prompt": ("uc",),
+    "steps": ("steps",),
+    "sampler": ("sampler",),
+    "guidance_scale": ("scale",),
+    "seed": ("seed",),
+    "size": ("size",),
+    "strength": ("strength",),
+    "model": ("model",),
+}
+_SWARMUI: Names = {
+    "prompt": ("prompt",),
+    "negative_prompt": ("negativeprompt",),
+    "steps": ("steps",),
+    "sampler": ("sampler", "comfyuisampler"),
+    "guidance_scale": ("cfgscale",),
+    "seed": ("seed",),
+    "width": ("width",),
+    "height": ("height",),
+    "model": ("model",),
+}
+_CIVITAI: Names = {
+    "prompt": ("prompt",),
+    "negative_prompt": ("negativePrompt", "negative_prompt"),
+    "steps": ("steps",),
+    "sampler": ("sampler",),
+    "guidance_scale": ("cfgScale", "cfg_scale"),
+    "seed": ("seed",),
+    "width": ("width",),
+    "height": ("height",),
+}
+
+
+def read_json_settings(data: Mapping[str, Any]) -> GenerationMetadata | None:
+    """The settings in a JSON object, whoever wrote it; None if no program is recognised."""
+    civitai = parse_object(data.get("extraMetadata")) or data.get("extraMetadata")
+    if isinstance(civitai, dict) and civitai.get("prompt"):
+        return read_settings("civitai", civitai, _CIVITAI)
+    swarm = data.get("sui_image_params")
+    if isinstance(swarm, dict):
+        return read_settings("swarmui", swarm, _SWARMUI)
+    if isinstance(data.get("Comment"), str):  # NovelAI's chunks, as it writes them into EXIF and into the alpha channel
+        return read_novelai(data)
+    if isinstance(data.get("c"), str) and ("uc" in data or "sampler" in data):
+        return _read_draw_things(data)
+    if first_of(data, _FOOOCUS["prompt"]) is not None and first_of(data, _FOOOCUS["model"]) is not None:
+        return read_settings("fooocus", data, _FOOOCUS)
+    return None
+
+
+def _read_draw_things(data: Mapping[str, Any]) -> GenerationMetadata:
+    metadata = read_settings("draw_things", data, _DRAW_THINGS)
+    if metadata["options"].get("strength") == 1:  # it is written without an image to start from as well
+        del metadata["options"]["strength"]
+    return metadata
