@@ -1,12 +1,17 @@
 """`easel keys`: API keys, and whether requests from this machine need one."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.session import Session, run_until_done
+
+if TYPE_CHECKING:
+    from adapters.cli.client.types import AdminClient
 
 
 def keys_group(session: Session) -> typer.Typer:
@@ -27,13 +32,8 @@ def _add_create(keys: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                key = await client.create_key(person, is_admin=admin)
+        async def work(client: "AdminClient") -> int:
+            key = await client.create_key(person, is_admin=admin)
             if as_json:
                 print_json(key)
             else:
@@ -44,23 +44,17 @@ def _add_create(keys: typer.Typer, session: Session) -> None:
                 )
             return 0
 
-        return run_until_done(work())
+        return _run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_list(keys: typer.Typer, session: Session) -> None:
     @keys.command("list", help="List the API keys, without their secrets")
     def listing(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                keys = await client.list_keys()
-            _print_keys(keys, as_json=as_json)
+        async def work(client: "AdminClient") -> int:
+            _print_keys(await client.list_keys(), as_json=as_json)
             return 0
 
-        return run_until_done(work())
+        return _run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_revoke(keys: typer.Typer, session: Session) -> None:
@@ -71,14 +65,9 @@ def _add_revoke(keys: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_admin_client
-
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                key = await client.revoke_key(prefix.partition(".")[0])  # a whole key is accepted, but never printed
-                is_last = all(one["revoked_at"] for one in await client.list_keys())
+        async def work(client: "AdminClient") -> int:
+            key = await client.revoke_key(prefix.partition(".")[0])  # a whole key is accepted, but never printed
+            is_last = all(one["revoked_at"] for one in await client.list_keys())
             if as_json:
                 print_json(key)
             else:
@@ -90,7 +79,7 @@ def _add_revoke(keys: typer.Typer, session: Session) -> None:
                     )
             return 0
 
-        return run_until_done(work())
+        return _run_with_admin_client(session, config, data_dir, work)
 
 
 def _add_unlock(keys: typer.Typer, session: Session) -> None:
@@ -100,14 +89,10 @@ def _add_unlock(keys: typer.Typer, session: Session) -> None:
         short_help="Accept requests from this machine without a key again",
     )
     def unlock(as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_admin_client
         from adapters.cli.error_output import Failure
 
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_admin_client(session.composition, loaded) as client:
-                state = await client.unlock()
+        async def work(client: "AdminClient") -> int:
+            state = await client.unlock()
             if state["locked"]:
                 raise Failure(_active_keys_sentence(state["active_keys"]), code="locked")
             if as_json:
@@ -119,7 +104,22 @@ def _add_unlock(keys: typer.Typer, session: Session) -> None:
                 )
             return 0
 
-        return run_until_done(work())
+        return _run_with_admin_client(session, config, data_dir, work)
+
+
+def _run_with_admin_client(
+    session: Session, config: Path | None, data_dir: Path | None, work: Callable[["AdminClient"], Awaitable[int]]
+) -> int:
+    """The exit code of `work`, done by the server if there is one."""
+    from adapters.cli.client.open import open_admin_client
+
+    loaded = session.load_config(config, data_dir)
+
+    async def run() -> int:
+        async with open_admin_client(session.composition, loaded) as client:
+            return await work(client)
+
+    return run_until_done(run())
 
 
 def _active_keys_sentence(count: int) -> str:
