@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, exists, func, insert, or_, select, update
@@ -189,6 +189,18 @@ def _revoke(tx: Connection, prefix: str) -> ApiKey:
     if row.revoked_at is None:
         tx.execute(update(api_key).where(api_key.c.prefix == prefix).values(revoked_at=utcnow()))
     return _to_key(tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one())
+
+
+def revoked_keys(tx: Connection) -> dict[str, datetime]:
+    """When each revoked key was revoked, by prefix."""
+    k = api_key.c
+    return {row.prefix: row.revoked_at for row in tx.execute(select(k.prefix, k.revoked_at).where(~_IS_ACTIVE))}
+
+
+def revoke_keys(tx: Connection, revoked: Mapping[str, datetime]) -> None:
+    """Those of them that exist and are active."""
+    for prefix, revoked_at in revoked.items():
+        tx.execute(update(api_key).where(api_key.c.prefix == prefix, _IS_ACTIVE).values(revoked_at=revoked_at))
 
 
 def _select_keys() -> Select[Any]:

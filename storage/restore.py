@@ -1,13 +1,16 @@
 """Replaces the database with a backup made by `db backup`.
 
 The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
-have been (see `bot.ports.People.is_locked`), stays locked. Blocking; the database must not be open.
+have been (see `bot.ports.People.is_locked`), stays locked, and revoked keys stay revoked. Blocking; the database must
+not be open.
 """
 
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
@@ -60,8 +63,8 @@ def restore(url: str, data_dir: Path, source: Path, *, busy_timeout_ms: int) -> 
     _remove(copy)
     try:
         _copy(source, copy)
-        was_locked = _was_locked(database)
-        missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"), was_locked=was_locked)
+        access = _read_access(database)
+        missing, problems = _prepare(dialect, source, MediaFiles(data_dir / "media"), access)
         make_private_folder(backups)
         backup = _back_up(database, backups / f"before-restore-{utcnow():%Y%m%dT%H%M%S%f}.db", busy_timeout_ms)
         replace_database(database, copy)
@@ -104,18 +107,31 @@ def _read_only_uri(path: Path) -> str:
     return f"file:{quote(str(path.absolute()))}?mode=ro{'' if has_log else '&immutable=1'}"
 
 
-def _was_locked(database: Path) -> bool | None:
-    """Whether the previous database, if there is one, refuses requests without a key; None: it is damaged."""
+@dataclass(frozen=True)
+class _Access:
+    """What a restore must not give back.
+
+    Attributes:
+        is_locked: the previous database refuses requests without a key; None: it is damaged.
+        revoked: when its revoked keys were revoked, by prefix.
+    """
+
+    is_locked: bool | None
+    revoked: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def _read_access(database: Path) -> _Access:
+    """Of the previous database, if there is one."""
     if not database.exists():
-        return False
+        return _Access(is_locked=False)
     engine = create_engine(f"sqlite:///{_read_only_uri(database)}&uri=true", hide_parameters=True)
     try:
         with engine.connect() as connection:
-            return people.is_locked(connection)
+            return _Access(people.is_locked(connection), people.revoked_keys(connection))
     except OperationalError:  # it has no such tables
-        return False
+        return _Access(is_locked=False)
     except DBAPIError:
-        return None
+        return _Access(is_locked=None)
     finally:
         engine.dispose()
 
@@ -125,16 +141,17 @@ def _damaged(source: Path) -> StartupError:
 
 
 def _prepare(
-    dialect: SqliteDialect, source: Path, files: MediaFiles, *, was_locked: bool | None
+    dialect: SqliteDialect, source: Path, files: MediaFiles, access: _Access
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Upgrade the copy and make it a single file; returns missing files and inconsistent records."""
     engine = dialect.open_migrator()
     try:
         with engine.connect() as connection, connection.begin():
             _upgrade(connection, dialect, source)
-            is_news = was_locked is None and not people.is_locked(connection)
-            if was_locked is not False:
+            is_news = access.is_locked is None and not people.is_locked(connection)
+            if access.is_locked is not False:
                 people.lock(connection)
+            people.revoke_keys(connection, access.revoked)
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
             problems = (*audit.find_problems(connection), *([LOCK_UNKNOWN] if is_news else ()))
     except DBAPIError as error:

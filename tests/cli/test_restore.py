@@ -1,6 +1,7 @@
 """`db restore`: what it replaces, what it keeps, and what it refuses without changing anything."""
 
 import hashlib
+import json
 import sqlite3
 from contextlib import closing
 
@@ -62,6 +63,17 @@ def test_a_backup_replaces_the_database_which_is_kept(call, data_dir, database, 
     assert str(previous_database(data_dir)) in result.err
     assert "Ben" in names(previous_database(data_dir)) - names(database)
     assert call("db", "check").out == "The database is intact.\n"
+
+
+def test_a_key_that_was_revoked_after_the_backup_stays_revoked(call, tmp_path):
+    revoked, active = (call("keys", "create", "--person", name).out.partition(".")[0] for name in ("Ann", "Ben"))
+    call("db", "backup", str(tmp_path / "copy.db"))
+    call("keys", "revoke", revoked)
+
+    assert call("db", "restore", str(tmp_path / "copy.db")).code == 0
+
+    keys = json.loads(call("keys", "list", "--json").out)["keys"]
+    assert {key["prefix"]: key["revoked_at"] is not None for key in keys} == {revoked: True, active: False}
 
 
 def test_the_previous_database_can_be_restored(call, data_dir, database, copy):
