@@ -50,6 +50,10 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "lora_fits_not": N_("The LoRA {value} is for a different base model, and no installed LoRA fits this one."),
     "lora_weight": N_("The weight of the LoRA {value} must be {allowed}."),
     "loras": N_("The prompt uses too many LoRAs; the limit is {allowed}."),
+    "edits": N_(
+        "The {option} changes too often: brackets such as [a:b:0.5] and [a|b] may give it at most {allowed} different "
+        "texts."
+    ),
     "addition_broken": N_("{value} cannot be used with this model: leave it out, or choose another model."),
     "needs_quote": N_(
         "The prompt expands to {value} pictures. Request a quote first, and send it with the job to confirm."
@@ -79,6 +83,7 @@ MEDIA_PROBLEMS: Mapping[str, str] = {
     "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP, AVIF or GIF."),
     "damaged": N_("The picture is damaged or incomplete. Send it again, or re-save it first."),
     "slow": N_("The picture took too long to decode. Please send a smaller one."),
+    "unavailable": N_("I couldn't download the picture. Please send it again."),
 }
 
 DOWNLOAD_PROBLEMS: Mapping[str, str] = {
@@ -120,6 +125,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "in_use": N_("{model} is the only model for {detail}: install another one first."),
     "starter": N_("{model} ships with Easel and cannot be removed."),
     "kind": N_("{model} is a {detail}, which Easel cannot run yet."),
+    "addon": N_("{model} cannot be used: it {detail}."),
 }
 
 BLOCKED: Mapping[str, str] = {
@@ -344,20 +350,30 @@ WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as p
 MASK_COVERS_ALL = N_("The mask covers the whole picture, so all of it was repainted.")
 NO_TEXT_FITS = N_("None of these texts fits the picture; the shares only compare them with one another.")
 PICTURE_BLANKED = N_("The model's built-in safety filter blanked the picture.")
+WEIGHTS_CAPPED = N_("Nested prompt weights multiply to more than 5 here; 5 was used.")
 UNKNOWN_WORDS = N_("The model does not know these words: {words}")
+EDITS_UNREAD = N_("This model keeps one prompt for all steps; all choices in brackets were read as words: {words}")
+READ_AS_WORDS = N_("This is not prompt syntax here and was read as words: {words}")
+TAGS_LEFT_OUT = N_("These tags have no effect and were left out: {words}")
 UNCHECKED = N_(
     "This picture was not checked for adult content: the classifier is not installed. "
     "`easel models use NAME` installs it."
+)
+_PLAIN_NOTES = frozenset(
+    (PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, PICTURE_BLANKED, UNCHECKED)
 )
 
 
 def format_note(note: str, locale: str = "en") -> str:
     """An engine's note in the person's language."""
     translate = translator(locale)
-    if note in (PROMPT_TOO_LONG, WEIGHTS_UNREAD, MASK_COVERS_ALL, NO_TEXT_FITS, PICTURE_BLANKED, UNCHECKED):
+    if note in _PLAIN_NOTES:
         return translate(note)
-    start, _ = UNKNOWN_WORDS.split("{words}")
-    return translate(UNKNOWN_WORDS).format(words=note.removeprefix(start)) if note.startswith(start) else note
+    for template in (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT):
+        start = template.removesuffix("{words}")
+        if note.startswith(start):
+            return translate(template).format(words=note.removeprefix(start))
+    return note
 
 
 DEMO_HINT = N_(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,8 @@ class FakeFiles:
     def identify_class(self, name):
         return self.kind
 
-    async def store_addon(self, path, kind, name):
-        self.kept.append(PromptAddon(name=name, kind=kind.kind, family=kind.family, size=7))
+    async def store_addon(self, path, addon, *, in_place=False):
+        self.kept.append(replace(addon, size=7, path=str(path) if in_place else ""))
         return self.kept[-1]
 
     def list_addons(self):
@@ -91,7 +92,7 @@ class FakeFiles:
 
     async def delete_addon(self, name):
         left = [one for one in self.kept if one.name != name]
-        freed = sum(one.size for one in self.kept) - sum(one.size for one in left)
+        freed = sum(one.size for one in self.kept) - sum(one.size for one in left) or None
         self.kept[:] = left
         return freed
 

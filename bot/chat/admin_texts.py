@@ -13,6 +13,7 @@ from bot.usecases.model_manager import Installation, InstallTerms
 from bot.usecases.moderation import SpaceRules
 
 HOW_TO_USE = N_("To install one: {use}. Instead of use: cancel stops an installation, remove deletes a model.")
+TRIGGER_WORDS = N_("Words for prompts: {words}.")
 ACCEPT_FIRST = N_("To accept these terms and install it: {accept}")
 
 
@@ -32,12 +33,19 @@ def format_model_list(
         translate("Available to install:"),
         *(_format_preset(spec, fits.get(spec.name), translate) for spec in models.presets),
     ]
-    lines += [f"{one.name}: {one.kind} {one.family}".rstrip() for one in additions]
+    lines += [_format_addition(one, translate) for one in additions]
     lines += [f"{one.spec.display_name}: {one.error}" for one in failed if one.error]
     use = style.write("admin", {"what": "models", "action": "use", "model": translate("NAME")})
     lines.append(translate(HOW_TO_USE).format(use=use))
     lines += [translate(error_texts.DEMO_HINT)] if any(spec.demo for spec in models) else []
     return "\n".join(lines)
+
+
+def _format_addition(addon: PromptAddon, translate: Translate) -> str:
+    text = f"{addon.name}: {addon.kind} {addon.family}".rstrip()
+    if not addon.trigger_words:
+        return text
+    return f"{text}. " + translate(TRIGGER_WORDS).format(words=", ".join(addon.trigger_words))
 
 
 def _format_installed(models: ModelRegistry, spec: ModelSpec, translate: Translate) -> str:

@@ -47,7 +47,8 @@ class CheckpointInfo:
         tasks: the Hub's tags of the tasks that it supports.
         size_mb: size of its weights, MiB.
         defaults: suitable values for keys of `ModelSettings`.
-        reason: why it is "unknown", in a few words.
+        reason: why it is "unknown", in a few words; why a LoRA cannot be used, as the end of "it ...".
+        spellings: names of a textual inversion inside its file.
     """
 
     kind: str
@@ -58,17 +59,27 @@ class CheckpointInfo:
     size_mb: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    spellings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptAddon:
-    """An installed LoRA ("lora") or textual inversion ("inversion"). `size` is in bytes; `path` is its file."""
+    """An installed LoRA ("lora") or textual inversion ("inversion").
+
+    Attributes:
+        size: of its file, bytes.
+        path: its file.
+        spellings: other names that prompts may use: its file's original name, the token of a textual inversion.
+        trigger_words: words that its author recommends for prompts.
+    """
 
     name: str
     kind: str
     family: str
     size: int
     path: str = ""
+    spellings: tuple[str, ...] = ()
+    trigger_words: tuple[str, ...] = ()
 
 
 class ModelFiles(Protocol):
@@ -80,14 +91,16 @@ class ModelFiles(Protocol):
     def identify_class(self, class_name: str) -> CheckpointInfo:
         """The same from a class name alone, before anything is downloaded."""
 
-    async def store_addon(self, path: Path, kind: CheckpointInfo, name: str) -> PromptAddon:
-        """Copy a LoRA or textual inversion to the data directory. Raises: ModelRefused: the name is taken;
-        StorageFull."""
+    async def store_addon(self, path: Path, addon: PromptAddon, *, in_place: bool = False) -> PromptAddon:
+        """Copy a LoRA's or textual inversion's file to the data directory; `in_place`: only record where it is.
+
+        Raises: ModelRefused: the name is taken; StorageFull.
+        """
 
     def list_addons(self) -> list[PromptAddon]: ...
 
-    async def delete_addon(self, name: str) -> int:
-        """Delete an add-on; returns the bytes freed, 0 if there was none."""
+    async def delete_addon(self, name: str) -> int | None:
+        """Delete an add-on; returns the bytes freed, None if there was none."""
 
     def cached_path(self, repo: str, revision: str) -> Path | None:
         """The folder of a cached repo; None: it is not cached."""

@@ -24,6 +24,7 @@ from bot.ports import (
     RepoListing,
     RepoRef,
 )
+from bot.prompts.addon_names import fold_name
 from bot.queue.recovery import fail_orphaned_jobs
 
 ADDON_KINDS = ("lora", "inversion")
@@ -62,29 +63,60 @@ class ModelCatalogue:
         path = await asyncio.to_thread(_readable_path, source)
         if path is not None:
             info = await self.files.identify(path)
-            new_name = self._free_name(name or path.stem)
             if info.kind in ADDON_KINDS:
-                return await self.files.store_addon(path, info, new_name)
-            return self._add_preset(new_name, info, str(path))
+                return await self._store_addon(path, info, name or path.stem)
+            return self._add_preset(self._free_name(name or path.stem), info, str(path))
         if not REPO.fullmatch(source):
             raise ModelRefused(source[:80], "no_file")
         listing = await self.downloads.inspect_repo(RepoRef(repo=source, file=file))
-        new_name = self._free_name(name or source.rpartition("/")[2])
+        requested = name or source.rpartition("/")[2]
         info = self.files.identify_class(listing.class_name)
         if not listing.class_name:
-            return await self._download_addon(listing, new_name)
+            self._free_addon_name(requested)
+            return await self._download_addon(listing, requested)
         known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20), "file": file}
-        return self._add_preset(new_name, replace(info, defaults={**info.defaults, **known}), source)
+        info = replace(info, defaults={**info.defaults, **known})
+        return self._add_preset(self._free_name(requested), info, source)
 
     def _free_name(self, requested: str) -> str:
+        """A model's name. Raises: ModelRefused."""
+        return self._unless_taken(re.sub(r"[^a-z0-9]+", "-", requested.casefold()).strip("-"), requested)
+
+    def _free_addon_name(self, requested: str) -> str:
         """Raises: ModelRefused."""
-        name = re.sub(r"[^a-z0-9]+", "-", requested.casefold()).strip("-")
+        return self._unless_taken(fold_name(requested), requested)
+
+    def _unless_taken(self, name: str, requested: str) -> str:
         if not name:
             raise ModelRefused(requested[:60], "name")
         taken = {spec.name for spec in self.registry.all_specs}
         if name in taken | {addon.name for addon in self.files.list_addons()}:
             raise ModelRefused(name, "taken")
         return name
+
+    async def _store_addon(
+        self,
+        path: Path,
+        info: CheckpointInfo,
+        requested: str,
+        *,
+        trigger_words: Sequence[str] = (),
+        in_place: bool = False,
+    ) -> PromptAddon:
+        """Raises: ModelRefused: it cannot be used, or its name is taken; StorageFull."""
+        if info.reason:
+            raise ModelRefused(requested, "addon", detail=info.reason)
+        name = self._free_addon_name(requested)
+        spellings = dict.fromkeys((requested, *info.spellings))
+        addon = PromptAddon(
+            name=name,
+            kind=info.kind,
+            family=info.family,
+            size=0,
+            spellings=tuple(one for one in spellings if one.casefold() != name),
+            trigger_words=tuple(trigger_words),
+        )
+        return await self.files.store_addon(path, addon, in_place=in_place)
 
     def _add_preset(self, name: str, info: CheckpointInfo, repo: str) -> ModelSpec:
         if not info.tasks:
@@ -123,7 +155,7 @@ class ModelCatalogue:
         info = await self.files.identify(weights[0])
         if info.kind not in ADDON_KINDS:
             raise ModelRefused(listing.ref.repo, "kind", detail=info.class_name or info.kind)
-        return await self.files.store_addon(weights[0], info, name)
+        return await self._store_addon(weights[0], info, name)
 
     async def remove_model(self, name: str, *, keeps_files: bool = False) -> int:
         """Remove a model or add-on and refund the jobs that wait for it; returns the bytes freed.
@@ -132,7 +164,8 @@ class ModelCatalogue:
 
         Raises: ModelRefused, DownloadFailed.
         """
-        if freed := await self.files.delete_addon(name):
+        freed = await self.files.delete_addon(fold_name(name))
+        if freed is not None:
             return freed
         spec = self.registry.require(name)
         await self.cancel_install(spec.name)

@@ -73,7 +73,9 @@ def unload_body(unloaded: UnloadResult) -> dict[str, Any]:
 
 
 def addon_body(addon: PromptAddon) -> dict[str, Any]:
-    return {name: value for name, value in vars(addon).items() if name != "path"}
+    """`spellings`: other names in prompts; `trigger_words`: words that its author recommends."""
+    texts = {"spellings": list(addon.spellings), "trigger_words": list(addon.trigger_words)}
+    return {name: value for name, value in vars(addon).items() if name != "path"} | texts
 
 
 def terms_body(terms: InstallTerms) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
 from bot.ports import CheckpointInfo
+from inference.checkpoints import lora_layout
 from inference.checkpoints.file_filter import (
     CONFIG,
     INDEX,
@@ -148,13 +149,11 @@ def _identify_file(path: Path) -> CheckpointInfo:
 
 def identify_shapes(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
     """Identify one file by the shapes of its tensors."""
-    if _is_lora(shapes):
-        return CheckpointInfo(kind="lora", family=_lora_family(shapes))
+    if lora_layout.is_lora(shapes):
+        layout = lora_layout.read_layout(shapes)
+        return CheckpointInfo(kind="lora", family=layout.family, reason=layout.problem)
     if _is_inversion(shapes):
-        return CheckpointInfo(
-            kind="inversion",
-            family="sdxl" if "clip_g" in shapes else _FAMILY_BY_WIDTH.get(_embedding_width(shapes), ""),
-        )
+        return _inversion_info(shapes)
     family = _checkpoint_family(shapes)
     if family not in _SINGLE_FILE_PIPELINES:
         return CheckpointInfo(
@@ -181,7 +180,22 @@ _FAMILY_BY_WIDTH = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
 """By the width of a text encoder's embeddings."""
 _MAX_VECTORS = 75
 """Vectors of a textual inversion: as many tokens as fit in a prompt."""
+_A1111_TENSORS = {"emb_params", "clip_l", "clip_g"}
 _CROSS_ATTENTION_KEY = "attn2.to_k.weight"
+
+
+def _inversion_info(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
+    shape = next(iter(shapes.values()))
+    family = "sdxl" if "clip_g" in shapes else _FAMILY_BY_WIDTH.get(_embedding_width(shapes), "")
+    problem = ""
+    if not all(1 <= len(shape) <= 2 and all(shape) for shape in shapes.values()):
+        problem = "is not a textual inversion of a known form"
+    elif any(len(shape) == 2 and shape[0] > _MAX_VECTORS for shape in shapes.values()):
+        problem = f"has more than {_MAX_VECTORS} vectors, which do not fit in a prompt"
+    elif not family:
+        problem = f"is for a text encoder of an unknown width ({shape[-1]})"
+    tokens = tuple(name for name in shapes if name not in _A1111_TENSORS and len(shapes) == 1)
+    return CheckpointInfo(kind="inversion", family=family, reason=problem, spellings=tokens)
 
 
 def _embedding_width(shapes: Mapping[str, list[int]]) -> int:
@@ -191,27 +205,10 @@ def _embedding_width(shapes: Mapping[str, list[int]]) -> int:
 
 def _is_inversion(shapes: Mapping[str, list[int]]) -> bool:
     """In the format of A1111, or of Diffusers: a few vectors for one token of any name."""
-    if {"emb_params", "clip_l", "clip_g"} & set(shapes):
+    if _A1111_TENSORS & set(shapes):
         return True
     (shape,) = shapes.values() if len(shapes) == 1 else ([],)
     return 1 <= len(shape) <= 2 and shape[-1] in _FAMILY_BY_WIDTH and (len(shape) == 1 or shape[0] <= _MAX_VECTORS)
-
-
-def _is_lora(shapes: Mapping[str, list[int]]) -> bool:
-    marks = (".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".lora.down.", ".lora.up.", "lora_linear_layer")
-    return any(mark in name for name in shapes for mark in marks)
-
-
-def _lora_family(shapes: Mapping[str, list[int]]) -> str:
-    """By the width of the text embeddings that its cross attention reads."""
-    if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in shapes):
-        return "sdxl"
-    downs = (".lora_down.", ".lora_A.", ".lora.down.")
-    for name, shape in shapes.items():
-        is_context = "attn2" in name and ("to_k" in name or "to_v" in name)
-        if is_context and any(mark in name for mark in downs) and len(shape) >= 2:
-            return {768: "sd15", 1024: "sd21", 2048: "sdxl"}.get(shape[1], "")
-    return ""
 
 
 def _checkpoint_family(shapes: Mapping[str, list[int]]) -> str:

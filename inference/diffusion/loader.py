@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 from bot.errors import ModelUnavailable
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from inference.checkpoints.resolve import lora_path, model_path, require_safetensors
+from inference.diffusion.lora import load_lora
 from inference.diffusion.pipeline_variants import text_to_image_class
 from inference.diffusion.single_file import load_single_file
 from inference.memory.offload import ComponentOffloader, components_of
@@ -70,7 +71,7 @@ def _fuse_lora(pipeline: Any, model: ModelSpec, lora: str) -> None:
     """Merge a LoRA into the weights. Raises: ModelUnavailable."""
     path = lora_path(lora, model.name)
     try:
-        pipeline.load_lora_weights(path.parent, weight_name=path.name, local_files_only=True)
+        load_lora(pipeline, path, "fused")
         pipeline.fuse_lora()
         pipeline.unload_lora_weights()
     except Exception as error:  # the libraries raise many types for a LoRA that does not fit

@@ -13,7 +13,10 @@ from typing import Any
 
 from bot.errors import InvalidOption
 from bot.ports import Task
+from bot.prompts.addon_names import fold_name
 from bot.prompts.grammar import find_lora_tags, prompt_at
+from inference.checkpoints.identify import PIPELINES
+from inference.diffusion.lora_weights import load_factors
 
 MAX_LOADED = 8
 LoraSet = tuple[tuple[str, float], ...]
@@ -24,10 +27,10 @@ _FAMILY_BY_TEXT_WIDTH = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
 
 def requested_loras(task: Task, index: int = 0) -> LoraSet:
     """The LoRAs of image `index` of the task; the weights of one that is named twice are added."""
-    files = {addon.name: addon.path for addon in task.addons if addon.kind == "lora"}
+    files = {fold_name(addon.name): addon.path for addon in task.addons if addon.kind == "lora"}
     wanted: dict[str, float] = {}
     for tag in find_lora_tags(prompt_at(task.options, index)):
-        path = files.get(tag.name.casefold())
+        path = files.get(fold_name(tag.name))
         if path is not None and tag.weight is not None:
             wanted[path] = wanted.get(path, 0.0) + tag.weight
     return tuple(sorted((path, weight) for path, weight in wanted.items() if weight))
@@ -35,8 +38,20 @@ def requested_loras(task: Task, index: int = 0) -> LoraSet:
 
 def base_model_family(pipeline: Any) -> str:
     """The pipeline's base-model family, in the names of `inference.checkpoints.identify`; "": unknown."""
-    config = getattr(getattr(pipeline, "unet", None), "config", None)
-    return _FAMILY_BY_TEXT_WIDTH.get(getattr(config, "cross_attention_dim", 0) or 0, "") if config is not None else ""
+    unet = getattr(pipeline, "unet", None)
+    if unet is None:
+        return PIPELINES[type(pipeline).__name__][0] if type(pipeline).__name__ in PIPELINES else ""
+    return _FAMILY_BY_TEXT_WIDTH.get(getattr(unet.config, "cross_attention_dim", 0) or 0, "")
+
+
+def load_lora(pipeline: Any, path: Path, name: str) -> None:
+    """Load a LoRA's file as the adapter `name`. Raises: many types, if it does not fit; it may leave remains."""
+    if getattr(pipeline, "unet", None) is not None:
+        pipeline.load_lora_weights(load_factors(path, pipeline), adapter_name=name)
+        return
+    pipeline.load_lora_weights(
+        path.parent, weight_name=path.name, adapter_name=name, use_safetensors=True, local_files_only=True
+    )
 
 
 class LoraManager:
@@ -85,9 +100,7 @@ class LoraManager:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # several adapters are intended
-                self._pipeline.load_lora_weights(
-                    path.parent, weight_name=path.name, adapter_name=name, use_safetensors=True, local_files_only=True
-                )
+                load_lora(self._pipeline, path, name)
             if not any(name in adapters for adapters in self._pipeline.get_list_adapters().values()):
                 raise ValueError("none of its weights belongs to this model")
         except Exception as error:  # the libraries raise many types for a LoRA that does not fit

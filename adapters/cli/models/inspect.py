@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.cli.models.install import format_size
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from bot.model_install.addon_files import list_addons
 from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
 from bot.models import ModelSpec
+from bot.ports import PromptAddon
 from bot.settings import hub_cache_dir, hub_repo_dir
-from bot.usecases.model_views import spec_body
+from bot.usecases.model_views import addon_body, spec_body
 
 if TYPE_CHECKING:
     from adapters.cli.ports import LoadedConfig
@@ -150,19 +152,20 @@ def list_models(loaded: "LoadedConfig") -> list[ModelRow]:
 
 def print_models(loaded: "LoadedConfig", *, as_json: bool) -> int:
     """A model that cannot be loaded is reported, but does not change the exit code."""
-    rows, presets, addons = list_models(loaded), loaded.models.presets, list_prompt_addons(loaded.data_dir)
+    rows, presets, addons = list_models(loaded), loaded.models.presets, list_addons(loaded.data_dir)
     if as_json:
         print_json(
             {
                 "models": [_row_body(row) for row in rows],
                 "presets": [{**spec_body(one), "disk_bytes": disk_usage(one, loaded.root)} for one in presets],
-                "additions": [
-                    {"name": path.stem, "kind": path.parent.name, "size": path.stat().st_size} for path in addons
-                ],
+                "additions": [addon_body(addon) for addon in addons],
             }
         )
         return 0
-    cells = [*(_model_cells(row, loaded.root) for row in rows), *map(_addon_cells, addons)]
+    cells = [
+        *(_model_cells(row, loaded.root) for row in rows),
+        *(_addon_cells(addon, loaded.data_dir) for addon in addons),
+    ]
     print_table(("Name", "Tasks", "Disk", "Source"), cells)
     for row in rows:
         if row.mark == "bad":
@@ -180,9 +183,12 @@ def _model_cells(row: ModelRow, root: Path) -> tuple[str, ...]:
     return row.name, ", ".join(tasks), format_size(row.disk_bytes) if row.disk_bytes else "-", source
 
 
-def _addon_cells(path: Path) -> tuple[str, ...]:
-    kind = {"loras": "LoRA", "embeddings": "textual inversion"}[path.parent.name]
-    return path.stem, kind, format_size(path.stat().st_size), ""
+def _addon_cells(addon: PromptAddon, data_dir: Path) -> tuple[str, ...]:
+    kind = {"lora": "LoRA", "inversion": "textual inversion"}[addon.kind]
+    family = f" for {addon.family}" if addon.family else ""
+    place = "" if Path(addon.path).is_relative_to(data_dir) else addon.path
+    words = f"trigger words: {', '.join(addon.trigger_words)}" if addon.trigger_words else ""
+    return addon.name, f"{kind}{family}", format_size(addon.size), "; ".join(filter(None, (place, words)))
 
 
 def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
@@ -191,11 +197,6 @@ def _preset_cells(spec: ModelSpec, disk_bytes: int) -> tuple[str, ...]:
     licences = "; ".join(spec.licences) or spec.licence
     limits = "" if spec.commercial or NON_COMMERCIAL in licences else f", {NON_COMMERCIAL}"
     return spec.name, ", ".join(spec.tasks), disk, download, f"{licences}{limits}"
-
-
-def list_prompt_addons(data_dir: Path) -> list[Path]:
-    """Files of the installed LoRAs and textual inversions."""
-    return [path for folder in ("loras", "embeddings") for path in sorted((data_dir / folder).glob("*.safetensors"))]
 
 
 def _row_body(row: ModelRow) -> Mapping[str, Any]:

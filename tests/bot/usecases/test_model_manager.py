@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bot import error_texts
 from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
@@ -507,6 +508,29 @@ async def test_a_lora_is_kept_and_listed_and_dropped(env, catalogue, tmp_path):
     with pytest.raises(ModelRefused):
         await catalogue.add_model(str(path))
     assert await catalogue.remove_model("style") == 7
+    assert env.files.list_addons() == []
+
+
+async def test_a_lora_is_added_and_removed_by_its_files_name(env, catalogue, tmp_path):
+    path = tmp_path / "Add_Detail v1.5.safetensors"
+    path.write_bytes(b"lora")
+    env.files.kind = CheckpointInfo(kind="lora", family="sd15")
+
+    added = await catalogue.add_model(str(path))
+
+    assert (added.name, added.spellings) == ("add-detail-v1-5", ("Add_Detail v1.5",))
+    assert await catalogue.remove_model("Add_Detail v1.5") == 7
+
+
+async def test_a_lora_that_cannot_be_computed_is_refused_with_the_reason(env, catalogue, tmp_path):
+    path = tmp_path / "style.safetensors"
+    path.write_bytes(b"lora")
+    env.files.kind = CheckpointInfo(kind="lora", reason="uses OFT, which Easel does not compute")
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(str(path))
+
+    assert error_texts.explain(refused.value) == "style cannot be used: it uses OFT, which Easel does not compute."
     assert env.files.list_addons() == []
 
 

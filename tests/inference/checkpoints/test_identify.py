@@ -50,9 +50,10 @@ def save_tensors(path, **tensors):
 @pytest.mark.parametrize(
     ("tensors", "kind", "family"),
     [
-        ({"lora_unet_mid_attn2_to_k.lora_down.weight": (4, 768)}, "lora", "sd15"),
-        ({"unet.mid.attn2.to_k.lora_A.weight": (4, 2048)}, "lora", "sdxl"),
-        ({"lora_te2_x.lora_up.weight": (4, 4)}, "lora", "sdxl"),
+        (
+            {"unet.mid_block.attn2.to_k.lora_A.weight": (4, 2048), "unet.mid_block.attn2.to_k.lora_B.weight": (8, 4)},
+            "lora", "sdxl",
+        ),
         ({"emb_params": (2, 768)}, "inversion", "sd15"),
         ({"<cat-toy>": (768,)}, "inversion", "sd15"),
         ({"cat-toy": (4, 1024)}, "inversion", "sd21"),

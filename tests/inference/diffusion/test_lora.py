@@ -185,6 +185,13 @@ def test_a_task_requests_the_loras_that_its_prompt_names_and_the_core_has_resolv
     assert requested_loras(make_task("a fox", addons=addons)) == ()
 
 
+def test_a_task_requests_a_lora_by_its_files_name(loras):
+    addons = (TaskAddon("add-detail-v1-5", "lora", "/d"), TaskAddon("斗鱼", "lora", "/f"))
+    prompt = "a fox <lora:Add_Detail v1.5:0.5> <lora:斗鱼:0.2>"
+
+    assert requested_loras(make_task(prompt, addons=addons)) == (("/d", 0.5), ("/f", 0.2))
+
+
 def test_an_unknown_family_has_no_name(pipeline):
     assert base_model_family(pipeline) == ""
 

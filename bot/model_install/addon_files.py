@@ -1,0 +1,112 @@
+"""The LoRAs and textual inversions of the data directory, each with a JSON file that describes it.
+
+An adopted one has only the JSON file, which names the place of its weights: they are never copied, changed or deleted.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bot.errors import ModelRefused, StorageFull
+from bot.ports import PromptAddon
+
+FOLDERS: Mapping[str, str] = {"lora": "loras", "inversion": "embeddings"}
+SUFFIX = ".safetensors"
+_RESERVE_BYTES = 256 * 2**20
+
+
+def list_addons(data_dir: Path) -> list[PromptAddon]:
+    """By kind and name; without those whose file is gone."""
+    return [addon for kind, folder in FOLDERS.items() for addon in _read_folder(data_dir / folder, kind)]
+
+
+def _read_folder(folder: Path, kind: str) -> Iterator[PromptAddon]:
+    stems = {path.stem for suffix in (SUFFIX, ".json") for path in folder.glob(f"*{suffix}")}
+    for stem in sorted(stems):
+        facts = _read_facts(folder / f"{stem}.json")
+        path = Path(_text(facts, "path")) if _text(facts, "path") else folder / f"{stem}{SUFFIX}"
+        try:
+            size = path.stat().st_size
+        except OSError:
+            continue
+        yield PromptAddon(
+            name=stem,
+            kind=kind,
+            family=_text(facts, "family"),
+            size=size,
+            path=str(path),
+            spellings=_texts(facts, "spellings"),
+            trigger_words=_texts(facts, "trigger_words"),
+        )
+
+
+def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: bool = False) -> PromptAddon:
+    """Copy the file `source`, or with `in_place` only record where it is. Raises: ModelRefused, StorageFull."""
+    folder = data_dir / FOLDERS[addon.kind]
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{addon.name}{SUFFIX}"
+    facts_path = target.with_suffix(".json")
+    if target.exists() or facts_path.exists():
+        raise ModelRefused(addon.name, "taken")
+    size = source.stat().st_size
+    facts = {
+        "family": addon.family,
+        "kind": addon.kind,
+        "spellings": list(addon.spellings),
+        "trigger_words": list(addon.trigger_words),
+    }
+    if in_place:
+        _write_facts(facts_path, {**facts, "path": str(source)})
+        return replace(addon, size=size, path=str(source))
+    free = shutil.disk_usage(folder).free
+    if free < size + _RESERVE_BYTES:
+        raise StorageFull(free_mb=free // 2**20, need_mb=(size + _RESERVE_BYTES) // 2**20)
+    partial = target.with_suffix(".new")
+    try:
+        shutil.copyfile(source, partial)
+        _write_facts(facts_path, facts)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return replace(addon, size=size, path=str(target))
+
+
+def delete_addon(data_dir: Path, name: str) -> int | None:
+    """The bytes freed; None if there is none of this name. An adopted file stays."""
+    freed = None
+    for folder in FOLDERS.values():
+        for suffix in (SUFFIX, ".json"):
+            path = data_dir / folder / f"{name}{suffix}"
+            if path.is_file():
+                freed = (freed or 0) + (path.stat().st_size if suffix == SUFFIX else 0)
+                path.unlink()
+    return freed
+
+
+def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
+    partial = path.with_suffix(".json-new")
+    partial.write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _read_facts(path: Path) -> Mapping[str, Any]:
+    """Empty if the file is missing or damaged."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _text(facts: Mapping[str, Any], key: str) -> str:
+    value = facts.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(facts: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    values = facts.get(key)
+    return tuple(value for value in values if isinstance(value, str)) if isinstance(values, list) else ()

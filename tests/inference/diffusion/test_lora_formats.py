@@ -1,0 +1,360 @@
+"""Formats of LoRAs: each changes the weights by its formula, written out here or computed by peft, or is refused."""
+
+import copy
+import json
+
+import peft
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+
+from bot.errors import InvalidOption
+from inference.checkpoints.lora_layout import read_layout
+from inference.diffusion.lora import LoraManager
+from inference.diffusion.lora_weights import UnsupportedLora, load_factors
+from tests.inference.tiny import save_diffusion
+
+ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_v"
+CONV = "down_blocks.0.resnets.0.conv1"
+TEXT = "layers.0.self_attn.q_proj"
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory):
+    torch.set_num_threads(1)
+    return StableDiffusionPipeline.from_pretrained(save_diffusion(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def draw():
+    generator = torch.Generator().manual_seed(3)
+    return lambda *shape: torch.randn(shape, generator=generator)
+
+
+@pytest.fixture
+def changes(pipeline, tmp_path):
+    """The change of each layer's weight by a file with these tensors."""
+
+    def read(tensors, metadata=None):
+        path = tmp_path / "x.safetensors"
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        state = load_factors(path, pipeline)
+        layers = {name.removesuffix(".lora_A.weight") for name in state if name.endswith("lora_A.weight")}
+        return {
+            layer: state[f"{layer}.lora_B.weight"].flatten(1) @ state[f"{layer}.lora_A.weight"].flatten(1)
+            for layer in layers
+        }
+
+    return read
+
+
+def weight_of(pipeline, layer: str) -> torch.Tensor:
+    component, _, name = layer.partition(".")
+    return getattr(pipeline, component).get_submodule(name).weight.detach()
+
+
+def kohya(layer: str) -> str:
+    return "lora_unet_" + layer.replace(".", "_")
+
+
+def one_change(changes, tensors, metadata=None) -> torch.Tensor:
+    (change,) = changes(tensors, metadata).values()
+    return change
+
+
+@pytest.mark.parametrize("layer", [ATTENTION, CONV])
+def test_a_lora_of_kohya_is_scaled_by_alpha(pipeline, changes, draw, layer):
+    weight = weight_of(pipeline, f"unet.{layer}")
+    down, up = draw(4, *weight.shape[1:]), draw(weight.shape[0], 4, *[1] * (weight.ndim - 2))
+
+    change = one_change(
+        changes,
+        {f"{kohya(layer)}.lora_down.weight": down, f"{kohya(layer)}.lora_up.weight": up,
+         f"{kohya(layer)}.alpha": torch.tensor(2.0)},
+    )  # fmt: skip
+
+    torch.testing.assert_close(change, up.flatten(1) @ down.flatten(1) / 2)
+
+
+def test_a_locon_with_a_core_is_the_product_of_its_three_parts(pipeline, changes, draw):
+    rows, columns, *kernel = weight_of(pipeline, f"unet.{CONV}").shape
+    down, mid, up = draw(3, columns, 1, 1), draw(3, 3, *kernel), draw(rows, 3, 1, 1)
+
+    change = one_change(
+        changes,
+        {f"{kohya(CONV)}.lora_down.weight": down, f"{kohya(CONV)}.lora_mid.weight": mid,
+         f"{kohya(CONV)}.lora_up.weight": up, f"{kohya(CONV)}.alpha": torch.tensor(6.0)},
+    )  # fmt: skip
+
+    applied = torch.nn.functional.conv2d(torch.eye(columns)[:, :, None, None], down)  # (columns, rank, 1, 1)
+    kernel_of_all = torch.einsum("or,rshw,cs->ochw", up[:, :, 0, 0], mid, applied[:, :, 0, 0])
+    torch.testing.assert_close(change, 2 * kernel_of_all.flatten(1))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("layer", [ATTENTION, CONV])
+def test_a_dora_has_rows_or_columns_of_its_lengths(pipeline, changes, draw, layer, axis):
+    weight = weight_of(pipeline, f"unet.{layer}")
+    shape = [1] * weight.ndim
+    shape[axis] = weight.shape[axis]
+    down, up, lengths = draw(4, *weight.shape[1:]), draw(weight.shape[0], 4), draw(*shape).abs()
+    up = up if weight.ndim == 2 else up[:, :, None, None]
+
+    change = one_change(
+        changes,
+        {f"{kohya(layer)}.lora_down.weight": down, f"{kohya(layer)}.lora_up.weight": up,
+         f"{kohya(layer)}.alpha": torch.tensor(1.0), f"{kohya(layer)}.dora_scale": lengths},
+    )  # fmt: skip
+
+    changed = weight + change.reshape(weight.shape)
+    direction = weight + (up.flatten(1) @ down.flatten(1) / 4).reshape(weight.shape)
+    torch.testing.assert_close(changed.movedim(axis, 0).flatten(1).norm(dim=1), lengths.flatten())
+    cosine = torch.nn.functional.cosine_similarity(
+        changed.movedim(axis, 0).flatten(1), direction.movedim(axis, 0).flatten(1)
+    )
+    torch.testing.assert_close(cosine, torch.ones_like(cosine))
+
+
+@pytest.mark.parametrize(
+    ("config", "prefix"),
+    [
+        (peft.LoraConfig(r=4, lora_alpha=2, use_dora=True), "lora"),
+        (peft.LoraConfig(r=4, lora_alpha=2, use_dora=True, target_modules=[CONV]), "lora"),
+        (peft.LoraConfig(r=4, lora_alpha=8, use_rslora=True), "lora"),
+        (peft.LoHaConfig(r=2, alpha=4), "hada"),
+        (peft.LoHaConfig(r=9, alpha=4), "hada"),
+        (peft.LoKrConfig(r=2, alpha=4, decompose_factor=4), "lokr"),
+        (peft.LoKrConfig(r=2, alpha=4, decompose_both=True), "lokr"),
+        (peft.LoHaConfig(r=2, alpha=4, use_effective_conv2d=True, target_modules=[CONV]), "hada"),
+        (peft.LoKrConfig(r=1, alpha=4, use_effective_conv2d=True, target_modules=[CONV]), "lokr"),
+    ],
+)
+def test_what_peft_trains_has_the_weights_that_peft_merges(pipeline, changes, config, prefix):
+    config = copy.deepcopy(config)
+    layer = CONV if config.target_modules else ATTENTION
+    config.target_modules, config.init_weights = [layer], False
+    if prefix == "lora":
+        config.init_lora_weights = False
+    torch.manual_seed(5)
+    model = peft.get_peft_model(copy.deepcopy(pipeline.unet), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "magnitude" in name:
+                parameter.mul_(1.5)
+    tensors = {f"unet.{name.removeprefix('base_model.model.')}": tensor
+               for name, tensor in peft.get_peft_model_state_dict(model).items()}  # fmt: skip
+    metadata = None
+    if prefix == "lora":
+        fields = {"unet.lora_alpha": config.lora_alpha, "unet.r": 4, "unet.use_rslora": config.use_rslora}
+        metadata = {"lora_adapter_metadata": json.dumps(fields)}
+    else:
+        tensors[f"unet.{layer}.alpha"] = torch.tensor(float(config.alpha))
+
+    change = one_change(changes, tensors, metadata)
+
+    weight = weight_of(pipeline, f"unet.{layer}")
+    merged = model.merge_and_unload().get_submodule(layer).weight.detach()
+    torch.testing.assert_close(weight + change.reshape(weight.shape), merged, atol=1e-5, rtol=1e-4)
+
+
+def test_a_lokr_of_two_whole_parts_is_their_product_whatever_its_alpha(pipeline, changes, draw):
+    rows, columns = weight_of(pipeline, f"unet.{ATTENTION}").shape
+    first, second = draw(4, 2), draw(rows // 4, columns // 2)
+
+    change = one_change(
+        changes,
+        {f"{kohya(ATTENTION)}.lokr_w1": first, f"{kohya(ATTENTION)}.lokr_w2": second,
+         f"{kohya(ATTENTION)}.alpha": torch.tensor(7.0)},
+    )  # fmt: skip
+
+    torch.testing.assert_close(change, torch.kron(first, second))
+
+
+@pytest.mark.parametrize("is_input", [True, False])
+def test_ia3_multiplies_rows_or_columns(pipeline, changes, draw, is_input):
+    weight = weight_of(pipeline, f"unet.{ATTENTION}")
+    factor = draw(weight.shape[1 if is_input else 0])
+
+    change = one_change(
+        changes, {f"{kohya(ATTENTION)}.weight": factor, f"{kohya(ATTENTION)}.on_input": torch.tensor(is_input)}
+    )
+
+    torch.testing.assert_close(change, weight * (factor[None] if is_input else factor[:, None]))
+
+
+# ---------------------------------------------------------------- through the model
+
+
+def save_pair(draw, pipeline, layer: str, down: str, up: str) -> dict[str, torch.Tensor]:
+    rows, columns = weight_of(pipeline, layer).shape
+    return {down: draw(2, columns), up: draw(rows, 2)}
+
+
+def predict(pipeline) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn((1, 4, 2, 2), generator=generator)
+    with torch.no_grad():
+        return pipeline.unet(latents, 10, pipeline.text_encoder(torch.arange(1, 9)[None])[0]).sample
+
+
+NAMES = {
+    "kohya": (f"unet.{ATTENTION}", kohya(ATTENTION) + ".lora_down.weight", kohya(ATTENTION) + ".lora_up.weight"),
+    "kohya with the original names": (
+        f"unet.{ATTENTION}",
+        *(f"lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_v.lora_{part}.weight" for part in ("down", "up")),
+    ),
+    "ComfyUI": (
+        f"unet.{ATTENTION}",
+        *(f"diffusion_model.input_blocks.3.1.transformer_blocks.0.attn1.to_v.lora_{part}.weight" for part in "AB"),
+    ),
+    "Diffusers 2023": (
+        f"unet.{ATTENTION}",
+        *(f"unet.{ATTENTION.replace('.to_v', '.processor.to_v')}_lora.{part}.weight" for part in ("down", "up")),
+    ),
+    "Diffusers 2023, output": (
+        f"unet.{ATTENTION.replace('.to_v', '.to_out.0')}",
+        *(f"{ATTENTION.replace('.to_v', '.processor.to_out')}_lora.{part}.weight" for part in ("down", "up")),
+    ),
+    "peft": (f"unet.{ATTENTION}", *(f"base_model.model.unet.{ATTENTION}.lora_{part}.weight" for part in "AB")),
+    "sd-scripts' text encoder only": (
+        f"text_encoder.encoder.{TEXT}",
+        *(f"lora_te_text_model_encoder_{TEXT.replace('.', '_')}.lora_{part}.weight" for part in ("down", "up")),
+    ),
+    "Diffusers' text encoder": (
+        f"text_encoder.encoder.{TEXT}",
+        *(f"text_encoder.text_model.encoder.{TEXT}.lora_linear_layer.{part}.weight" for part in ("down", "up")),
+    ),
+    "Diffusers' text encoder 2023": (
+        f"text_encoder.encoder.{TEXT}",
+        *(f"text_encoder.text_model.encoder.{TEXT.replace('q_proj', 'to_q')}_lora.{part}.weight"
+          for part in ("down", "up")),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
+def test_every_naming_changes_the_same_layer(pipeline, draw, tmp_path, names):
+    layer, down, up = names
+    if not hasattr(pipeline.text_encoder, "encoder"):
+        layer = layer.replace("text_encoder.", "text_encoder.text_model.")
+    tensors = save_pair(draw, pipeline, layer, down, up)
+    save_file(tensors, tmp_path / "x.safetensors")
+    merged = copy.deepcopy(pipeline)
+    with torch.no_grad():
+        component, _, name = layer.partition(".")
+        getattr(merged, component).get_submodule(name).weight += 0.5 * tensors[up] @ tensors[down]
+
+    manager = LoraManager(copy.deepcopy(pipeline))
+    manager.apply(((str(tmp_path / "x.safetensors"), 0.5),))
+
+    expected = predict(merged)
+    assert not torch.allclose(expected, predict(pipeline), atol=1e-4)
+    torch.testing.assert_close(predict(manager._pipeline), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_whole_differences_change_weights_and_biases(pipeline, draw, tmp_path):
+    merged = copy.deepcopy(pipeline)
+    tensors, output = {}, ATTENTION.replace(".to_v", ".to_out.0")
+    for layer in (CONV, output, ATTENTION):
+        module = merged.unet.get_submodule(layer)
+        with torch.no_grad():
+            for part, parameter in (("diff", module.weight), ("diff_b", module.bias)):
+                if parameter is not None:
+                    tensors[f"{kohya(layer)}.{part}"] = change = draw(*parameter.shape) / 8
+                    parameter += 0.5 * change
+    save_file(tensors, tmp_path / "x.safetensors")
+
+    manager = LoraManager(copy.deepcopy(pipeline))
+    manager.apply(((str(tmp_path / "x.safetensors"), 0.5),))
+
+    torch.testing.assert_close(predict(manager._pipeline), predict(merged), atol=1e-4, rtol=1e-4)
+
+
+def test_layers_of_different_ranks_keep_their_scale(pipeline, changes, draw):
+    tensors, expected = {}, {}
+    for rank, part in ((2, "to_q"), (2, "to_k"), (5, "to_v")):
+        layer = ATTENTION.replace("to_v", part)
+        rows, columns = weight_of(pipeline, f"unet.{layer}").shape
+        tensors |= {f"unet.{layer}.lora_A.weight": draw(rank, columns), f"unet.{layer}.lora_B.weight": draw(rows, rank)}
+        expected[f"unet.{layer}"] = tensors[f"unet.{layer}.lora_B.weight"] @ tensors[f"unet.{layer}.lora_A.weight"]
+
+    found = changes(tensors)
+
+    for layer, change in expected.items():
+        torch.testing.assert_close(found[layer], change)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {f"{kohya('down_blocks.9.attentions.0.proj_in')}.lora_{part}.weight": (2, 2) for part in ("down", "up")},
+        {f"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_{part}.weight": (2, 2) for part in ("down", "up")},
+        {f"{kohya(ATTENTION)}.lora_down.weight": (2, 5), f"{kohya(ATTENTION)}.lora_up.weight": (3, 2)},
+    ],
+)
+def test_weights_for_layers_that_the_model_lacks_are_refused(pipeline, tmp_path, tensors):
+    path = tmp_path / "x.safetensors"
+    save_file({name: torch.zeros(shape) for name, shape in tensors.items()}, path)
+
+    with pytest.raises(UnsupportedLora):
+        load_factors(path, pipeline)
+    with pytest.raises(InvalidOption):
+        LoraManager(copy.deepcopy(pipeline)).apply(((str(path), 1.0),))
+
+
+# ---------------------------------------------------------------- by the header alone
+
+
+def pair(module: str, down: str = ".lora_down.weight", up: str = ".lora_up.weight", width: int = 768):
+    return {f"{module}{down}": [4, width], f"{module}{up}": [320, 4]}
+
+
+UNET_KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "family"),
+    [
+        (pair(UNET_KEY), "sd15"),
+        (pair(UNET_KEY, width=1024), "sd21"),
+        (pair("lora_unet_middle_block_1_transformer_blocks_9_attn1_to_k", width=1280), "sdxl"),
+        (pair("unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_v", "_lora.down.weight",
+              "_lora.up.weight"), "sd15"),
+        ({f"{UNET_KEY}.{name}": [8, 8] if name == "lokr_w1" else [40, 96] for name in ("lokr_w1", "lokr_w2")}, "sd15"),
+        ({f"{UNET_KEY}.hada_{name}": [4, 2048] if name.endswith("b") else [640, 4]
+          for name in ("w1_a", "w1_b", "w2_a", "w2_b")}, "sdxl"),
+        (pair("lora_te_text_model_encoder_layers_0_self_attn_q_proj"), "sd15"),
+        (pair("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", width=1280), "sdxl"),
+        (pair("transformer.single_transformer_blocks.19.attn.to_out", ".lora_A.weight", ".lora_B.weight"),
+         "flux2-klein"),
+        (pair("diffusion_model.layers.3.attention.to_q", ".lora_A.weight", ".lora_B.weight"), "z-image"),
+    ],
+)  # fmt: skip
+def test_the_family_is_read_from_the_header(shapes, family):
+    layout = read_layout(shapes)
+
+    assert (layout.family, layout.problem) == (family, "")
+
+
+@pytest.mark.parametrize(
+    ("shapes", "part"),
+    [
+        ({f"{UNET_KEY}.oft_blocks": [4, 8, 8]}, "OFT"),
+        ({f"{UNET_KEY}.{name}.weight": [4, 4] for name in ("a1", "a2", "b1", "b2")}, "GLoRA"),
+        ({**pair(UNET_KEY), "lora_unet_mid_block_resnets_0_norm1.w_norm": [320]}, "norms"),
+        ({**pair(UNET_KEY), "bundle_emb.x.string_to_param.*": [2, 768]}, "bundled textual inversion"),
+        ({"unet.mid_block.attentions.0.attn2.processor.to_k_custom_diffusion.weight": [4, 4]}, "Custom Diffusion"),
+        ({f"{UNET_KEY}.lora_down.weight": [4, 768]}, "incomplete"),
+        ({**pair(UNET_KEY), f"{UNET_KEY}.strange": [1]}, "unknown"),
+        ({f"{UNET_KEY}.lora_down.weight": [4, 768], f"{UNET_KEY}.lora_up.weight": [320, 8]}, "damaged"),
+        (pair("lora_unet_joint_blocks_0_x_block_attn_qkv"), "Stable Diffusion 3"),
+        (pair("lora_unet_double_blocks_18_img_attn_proj"), "FLUX"),
+        (pair("transformer.single_transformer_blocks.37.attn.to_q", ".lora_A.weight", ".lora_B.weight"), "FLUX"),
+        (pair("diffusion_model.blocks.3.self_attn.q"), "Wan"),
+        ({**pair("diffusion_model.layers.3.attention.to_q"), "diffusion_model.layers.3.attention.to_q.dora_scale": [9]},
+         "not a plain LoRA"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_computed_is_told_by_the_header(shapes, part):
+    assert part in read_layout(shapes).problem
