@@ -15,6 +15,7 @@ from bot.queue.progress import ProgressBus
 from bot.safety import SafetySettings, classifier_spec, read_words
 from bot.usecases import (
     ChatUseCases,
+    ExportUseCases,
     JobUseCases,
     MediaUseCases,
     ModelCatalogue,
@@ -81,6 +82,7 @@ def build_use_cases(
         jobs=jobs,
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
+        exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,

@@ -11,6 +11,7 @@ import typer
 
 from adapters.cli import error_output, file_arguments, output
 from adapters.cli.admin_commands import add_admin_commands
+from adapters.cli.history_commands import add_history_commands
 from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
 from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
@@ -57,6 +58,7 @@ def _build_app(session: Session) -> typer.Typer:
     _add_serve(app, session)
     for command_class in COMMANDS.values():
         _add_job_command(app, session, command_class)
+    add_history_commands(app, session)
     add_admin_commands(app, session)
     return app
 

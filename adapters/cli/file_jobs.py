@@ -126,10 +126,9 @@ class FileJobs:
             raise
 
     def _show_progress(self) -> None:
-        first = next((job for job in self._open.values() if job), None)
+        first = next((job for job in self._open.values() if job and job["state"] in ("queued", "running")), None)
         if first is not None:
-            text = f"{self._done} of {self.total} done. {format_job_progress(first)}"
-            self.progress.show(text, kind=first["state"])
+            self.progress.show(f"{self._done} of {self.total} done. {format_job_progress(first)}", kind="files")
 
 
 class _QueueIsFull(Exception):

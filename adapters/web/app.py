@@ -5,10 +5,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from adapters.web import problems, routes_about, routes_admin, routes_internal, routes_jobs, routes_media, routes_page
+from adapters.web import (
+    problems,
+    routes_about,
+    routes_admin,
+    routes_export,
+    routes_internal,
+    routes_jobs,
+    routes_media,
+    routes_page,
+)
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
-from adapters.web.schemas import JobBody
+from adapters.web.schemas import ExportBody, JobBody
 
 DESCRIPTION = (
     "Generate images, captions and answers. Every request becomes a job: POST it, follow its events, get its result."
@@ -19,7 +28,9 @@ def build_app(context: WebContext) -> FastAPI:
     app = FastAPI(title="Easel", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.context = context
     problems.install_handlers(app)
-    for routes in (routes_jobs, routes_media, routes_about, routes_admin, routes_internal, routes_page):
+    for routes in (
+        routes_jobs, routes_media, routes_export, routes_about, routes_admin, routes_internal, routes_page
+    ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
     app.mount("/static", routes_page.RevalidatedFiles(directory=routes_page.STATIC), name="static")
@@ -34,10 +45,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's schema, plus the request bodies that the routes parse themselves."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        body = JobBody.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = schema["components"]["schemas"]
-        schemas.update(body.pop("$defs", {}))
-        schemas["JobBody"] = body
+        for kind in (JobBody, ExportBody):
+            body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(body.pop("$defs", {}))
+            schemas[kind.__name__] = body
         _describe_problems(schema)
         app.openapi_schema = schema
     return app.openapi_schema

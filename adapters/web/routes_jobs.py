@@ -76,7 +76,7 @@ def _to_request(body: JobBody, caller: Caller) -> usecases.Request:
     if body.quote is not None and not body.quote.isascii():
         raise InvalidOption("quote", "quote")
     if body.parent is not None:
-        _require_job_id(body.parent)
+        require_job_id(body.parent)
     role = command_class.roles[0] if command_class.roles else "init"
     images = tuple(_to_image_ref(image, role) for image in body.images)
     origin = Origin(platform="web", space_id="web", account_id=caller.person.id, is_admin=caller.is_admin)
@@ -97,7 +97,8 @@ def _to_image_ref(image: ImageBody | str, role: str) -> ImageRef:
     return ImageRef(image.id, image.role if image.role is not None else role)
 
 
-def _require_job_id(job_id: str) -> str:
+def require_job_id(job_id: str) -> str:
+    """Raises: JobNotFound: it is no id, nor the beginning of one."""
     if not _JOB_ID.fullmatch(job_id):
         raise JobNotFound(job_id)
     return job_id
@@ -141,19 +142,19 @@ def _parse_limit(text: str) -> int:
 @router.get("/jobs/{job_id}", response_model=JobInfo)
 async def get_job(job_id: str, context: ContextDep, caller: CallerDep) -> Any:
     """One job, by its id or any unique prefix of 4 or more characters."""
-    return job_json(await context.usecases.jobs.get_ticket(caller.person, _require_job_id(job_id)))
+    return job_json(await context.usecases.jobs.get_ticket(caller.person, require_job_id(job_id)))
 
 
 @router.delete("/jobs/{job_id}", status_code=202, response_model=JobInfo)
 async def cancel_job(job_id: str, context: ContextDep, caller: CallerDep) -> Any:
     """Cancel the job: immediately if it is queued, at the next step if it is running."""
-    ticket = await context.usecases.jobs.cancel_job(caller.person, _require_job_id(job_id))
+    ticket = await context.usecases.jobs.cancel_job(caller.person, require_job_id(job_id))
     return {**job_json(ticket), "cancel_requested": True}
 
 
 async def _full_job_id(job_id: str, context: ContextDep, caller: CallerDep) -> str:
     """The full id of the caller's job; errors must be raised before the stream starts."""
-    return (await context.usecases.jobs.get_ticket(caller.person, _require_job_id(job_id))).job.id
+    return (await context.usecases.jobs.get_ticket(caller.person, require_job_id(job_id))).job.id
 
 
 @router.get("/jobs/{job_id}/events", response_class=EventSourceResponse)

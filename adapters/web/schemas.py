@@ -40,6 +40,16 @@ class JobBody(_StrictBody):
         return images
 
 
+class PictureBody(_StrictBody):
+    job: str
+    n: int = Field(description="The image's number in its job, from 1", ge=1, le=1000)
+
+
+class ExportBody(_StrictBody):
+    jobs: list[str] | None = Field(None, description="Null, without pictures: all jobs", max_length=1000)
+    pictures: list[PictureBody] = Field(default_factory=list, max_length=1000)
+
+
 class NewKeyBody(_StrictBody):
     person: str | None = None
     admin: bool = False

@@ -61,6 +61,8 @@ T = TypeVar("T")
 STORAGE_RETRY_S = 2.0
 IDLE_CHECK_S = 10.0
 CRASH_DELAY_S = 1.0
+EVERY_JOB = 10**6
+"""Running jobs of one person, where there is nobody else."""
 FINAL_STORE_S = 5.0
 """How long results may still be stored after the drain's deadline."""
 
@@ -186,7 +188,7 @@ class Dispatcher:
         started_at = time.monotonic()
         job = await self.store.claim_job(
             offer,
-            max_running=self.settings.max_running,
+            max_running=EVERY_JOB if self.only_submitted else self.settings.max_running,
             lease_s=self.settings.lease_s,
             swap_wait_s=self.settings.swap_wait_s,
             only=frozenset(self._only_jobs) if self.only_submitted else None,

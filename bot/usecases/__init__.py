@@ -8,6 +8,7 @@ from bot.models import ModelRegistry
 from bot.ports import Inbox
 from bot.usecases.access import KEYLESS
 from bot.usecases.chat import ChatUseCases
+from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.media import MediaUseCases
 from bot.usecases.model_catalogue import ModelCatalogue
@@ -25,6 +26,7 @@ class UseCases:
     jobs: JobUseCases
     chat: ChatUseCases
     media: MediaUseCases
+    exports: ExportUseCases
     people: PeopleUseCases
     operations: Operations
     moderation: Moderation
@@ -60,6 +62,7 @@ __all__ = [
     "KEYLESS",
     "AdapterContext",
     "ChatUseCases",
+    "ExportUseCases",
     "JobEvent",
     "JobUseCases",
     "MediaUseCases",

@@ -21,7 +21,8 @@ HEAVY = (
     "rich",
 )  # fmt: skip
 COMMANDS: tuple[list[str], ...] = (
-    [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"], ["models"], ["models", "list"],
+    [], ["serve"], ["imagine"], ["caption"], ["ask"], ["fetch"], ["doctor"],
+    ["history"], ["show"], ["cancel"], ["export"], ["models"], ["models", "list"],
     ["keys"], ["keys", "create"], ["keys", "list"], ["keys", "revoke"], ["keys", "unlock"],
     ["db"], ["db", "upgrade"], ["db", "check"], ["db", "backup"], ["db", "restore"],
 )  # fmt: skip

@@ -67,7 +67,8 @@ def test_every_command_for_an_image_takes_several(call, photos, monkeypatch, wor
 
 
 def test_more_files_than_one_person_may_have_in_the_queue_wait_for_each_other(call, photos, monkeypatch):
-    submit, refused = JobUseCases.submit, []
+    submit = JobUseCases.submit
+    refused: list[bool] = []
 
     async def submit_or_refuse(self, *args, **more):
         if len(refused) == 0 and (await self.list_tickets(args[0]))[0]:

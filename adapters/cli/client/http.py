@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,26 @@ class HttpClient:
 
     async def cancel_job(self, job_id: str) -> None:
         await self.send_request("DELETE", _job_path(job_id), is_safe=True)
+
+    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
+        params = {"q": q, "limit": str(limit)} | ({"before": before} if before is not None else {})
+        body = (await self.send_request("GET", "/api/v1/jobs", params=params, is_safe=True)).json()
+        return body["jobs"], body["next"]
+
+    async def export_images(
+        self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]
+    ) -> AsyncIterator[bytes]:
+        content = {"jobs": jobs, "pictures": [{"job": job, "n": number} for job, number in pictures]}
+        url = f"{self._holder.url.rstrip('/')}/api/v1/export"
+        try:
+            async with self._client.stream("POST", url, json=content, headers=self._headers) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise _to_failure(response)
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except httpx.TransportError as error:
+            raise Failure("The server stopped during the export: try again.", code="server_gone") from error
 
     async def follow_job(self, job_id: str) -> AsyncIterator[JobBody]:
         """Reconnects when the server was restarted: the job is on disk."""

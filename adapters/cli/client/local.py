@@ -1,6 +1,6 @@
 """Runs Easel in this process, when no server is running."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class LocalJobClient:
 
     def _to_request(self, request: JobRequest) -> Request:
         return Request(
-            origin=Origin(platform="cli", space_id="cli", account_id=self.person.id, is_admin=True),
+            origin=self._origin,
             command=request.command,
             options=request.options,
             images=tuple(ImageRef(image, role) if role else ImageRef(image) for image, role in request.images),
@@ -64,6 +64,20 @@ class LocalJobClient:
 
     async def cancel_job(self, job_id: str) -> None:
         await self.usecases.jobs.cancel_job(self.person, job_id)
+
+    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> tuple[list[JobBody], str | None]:
+        tickets, following = await self.usecases.jobs.list_tickets(self.person, q=q, before=before, limit=limit)
+        return [job_body(ticket) for ticket in tickets], following
+
+    async def export_images(
+        self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]
+    ) -> AsyncIterator[bytes]:
+        async for chunk in await self.usecases.exports.export_images(self.person, self._origin, jobs, pictures):
+            yield chunk
+
+    @property
+    def _origin(self) -> Origin:
+        return Origin(platform="cli", space_id="cli", account_id=self.person.id, is_admin=True)
 
 
 @dataclass(frozen=True)

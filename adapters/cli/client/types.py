@@ -1,6 +1,6 @@
 """The clients' interfaces and the values that they exchange."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -46,6 +46,12 @@ class JobClient(Protocol):
     async def read_image(self, media_id: str) -> bytes: ...
 
     async def cancel_job(self, job_id: str) -> None: ...
+
+    async def list_jobs(self, q: str, *, before: str | None, limit: int) -> "tuple[list[JobBody], str | None]":
+        """The local person's jobs, newest first, and the `before` of the next page."""
+
+    def export_images(self, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]) -> AsyncIterator[bytes]:
+        """The body of `POST /export`, in chunks."""
 
 
 class AdminClient(Protocol):

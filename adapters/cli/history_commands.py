@@ -1,0 +1,171 @@
+"""`easel history`, `show`, `cancel` and `export`: one's jobs, through the running server or without one."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.session import Session, run_until_done
+
+if TYPE_CHECKING:
+    from adapters.cli.views import JobBody
+
+JOB = Annotated[str, typer.Argument(metavar="JOB", help="Job id, or its first 4 or more characters")]
+SHORT_ID = 6
+MAX_TEXT = 60
+PAGE, MAX_PAGE = 20, 100
+
+
+def add_history_commands(app: typer.Typer, session: Session) -> None:
+    _add_history(app, session)
+    _add_show(app, session)
+    _add_cancel(app, session)
+    _add_export(app, session)
+
+
+def _add_history(app: typer.Typer, session: Session) -> None:
+    @app.command(help="List your jobs, newest first, or find them by words of their prompts and answers")
+    def history(
+        words: Annotated[list[str] | None, typer.Argument(metavar="WORDS", help="Words to search for")] = None,
+        limit: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=MAX_PAGE, help="How many jobs to list")] = PAGE,
+        before: Annotated[str | None, typer.Option(metavar="JOB", help="List the jobs before this one")] = None,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.client.open import open_job_client
+
+        loaded = session.load_config(config, data_dir)
+        q = " ".join(words or ())
+
+        async def work() -> int:
+            async with open_job_client(session.composition, loaded) as client:
+                start = (await client.read_job(before))["id"] if before is not None else None
+                jobs, following = await client.list_jobs(q, before=start, limit=limit)
+            _print_history(jobs, following, q, as_json=as_json)
+            return 0
+
+        return run_until_done(work())
+
+
+def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool) -> None:
+    from adapters.cli.output import print_json, print_note, print_table, program_name
+
+    if as_json:
+        print_json({"jobs": jobs, "next": following})
+        return
+    if not jobs:
+        print_note("No job has these words." if q else "There are no jobs.")
+        return
+    rows = [(job["id"][:SHORT_ID], _local_time(job), job["command"], job["state"], _summary(job)) for job in jobs]
+    print_table(("Job", "Created", "Command", "State", "Text"), rows)
+    if following is not None:
+        words = f"{q} " if q else ""
+        print_note(f"For more: `{program_name()} history {words}--before {following[:SHORT_ID]}`.")
+
+
+def _local_time(job: "JobBody") -> str:
+    from datetime import datetime
+
+    return f"{datetime.fromisoformat(job['created_at']).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _summary(job: "JobBody") -> str:
+    """What was asked for and answered, in one line."""
+    options, result = job["options"], job["result"] or {}
+    asked = options.get("prompt") or options.get("question") or options.get("texts") or ""
+    text = " ".join(f"{asked} {result.get('text') or ''}".split())
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}\u2026"
+
+
+def _add_show(app: typer.Typer, session: Session) -> None:
+    @app.command(help="Show a job: its options, its state, its answer")
+    def show(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.client.open import open_job_client
+        from adapters.cli.output import print_json
+
+        loaded = session.load_config(config, data_dir)
+
+        async def work() -> int:
+            async with open_job_client(session.composition, loaded) as client:
+                body = await client.read_job(job)
+            if as_json:
+                print_json(body)
+            else:
+                _print_job(body)
+            return 0
+
+        return run_until_done(work())
+
+
+def _print_job(job: "JobBody") -> None:
+    from adapters.cli.output import print_aligned, print_line, program_name
+    from adapters.cli.progress import format_job_progress
+
+    result, error = job["result"] or {}, job["error"] or {}
+    print_line(f"{job['id']}  {job['command']}")
+    print_aligned("created", _local_time(job), width=16)
+    print_aligned("state", error.get("message") or format_job_progress(job), width=16)
+    for name, value in {**job["options"], **{name: result.get(name) for name in ("model", "seed")}}.items():
+        if value not in (None, ""):
+            print_aligned(name, str(value), width=16)
+    media = [image for image in result.get("media", ()) if image is not None]
+    if media:
+        sizes = ", ".join(f"{image['width']}x{image['height']}" for image in media)
+        print_aligned("images", f"{sizes} (`{program_name()} fetch {job['id'][:SHORT_ID]}` writes them)", width=16)
+    for note in result.get("notes", ()):
+        print_aligned("note", note, width=16)
+    if result.get("text"):
+        print_line(result["text"])
+
+
+def _add_cancel(app: typer.Typer, session: Session) -> None:
+    @app.command(help="Cancel a job: at once if it waits, at its next step if it runs")
+    def cancel(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
+        from adapters.cli.client.open import open_job_client
+        from adapters.cli.output import print_json, print_line
+
+        loaded = session.load_config(config, data_dir)
+
+        async def work() -> int:
+            async with open_job_client(session.composition, loaded) as client:
+                found = await client.read_job(job)
+                await client.cancel_job(found["id"])
+                body = await client.read_job(found["id"])
+            if as_json:
+                print_json(body)
+            else:
+                is_running = body["state"] == "running"
+                print_line(f"Job {body['id']} {'will stop at its next step' if is_running else 'is cancelled'}.")
+            return 0
+
+        return run_until_done(work())
+
+
+def _add_export(app: typer.Typer, session: Session) -> None:
+    @app.command(
+        help="Write your images into a new zip, each with a JSON file that says how it was made",
+        short_help="Write your images into a zip",
+    )
+    def export(
+        file: Annotated[str, typer.Argument(metavar="FILE.zip", help="New zip file")],
+        jobs: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="JOB", help="Only these jobs, or JOB/2 for its second image (default: all)"),
+        ] = None,
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.client.open import open_job_client
+        from adapters.cli.zip_files import parse_pictures, require_new_zip, write_zip
+
+        path = require_new_zip(file)
+        chosen, pictures = parse_pictures(jobs or ())
+        loaded = session.load_config(config, data_dir)
+
+        async def work() -> int:
+            async with open_job_client(session.composition, loaded) as client:
+                return await write_zip(client.export_images(chosen, pictures), path, as_json=as_json)
+
+        return run_until_done(work())

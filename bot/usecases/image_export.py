@@ -1,0 +1,164 @@
+"""A zip of a person's images, with a JSON file beside each, written while it is sent."""
+
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from bot.commands.upscale import is_resize
+from bot.errors import InvalidOption, MediaNotFound
+from bot.jobs import Job, Origin, StoredImage
+from bot.options import MAX_SEED
+from bot.ports import History, JobStore, MediaStore, MediaStream, Person
+from bot.safety.policy import Verdict
+from bot.usecases.moderation import Moderation
+
+PAGE = 100
+SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's mark of generated images; the image files carry it too."""
+
+
+@dataclass(frozen=True)
+class ExportUseCases:
+    store: JobStore
+    history: History
+    media: MediaStore
+    moderation: Moderation
+
+    async def export_images(
+        self, person: Person, origin: Origin, jobs: Sequence[str] | None, pictures: Sequence[tuple[str, int]]
+    ) -> AsyncIterator[bytes]:
+        """The zip in chunks: the images of these jobs and these single pictures (job, number from 1), or, without
+        either, of all jobs. Images that may not be shown at `origin` or are gone have only their JSON file.
+
+        Raises, before the first chunk: JobNotFound, InvalidOption.
+        """
+        if jobs is None and not pictures:
+            return self._write_zip(person, origin, self._all_jobs(person))
+        chosen: dict[str, tuple[Job, set[int]]] = {}
+        for job_id in jobs or ():
+            job = await self.store.get_job(job_id, person.id)
+            chosen[job.id] = (job, set(_numbers(job)))
+        for job_id, number in pictures:
+            job = await self.store.get_job(job_id, person.id)
+            if number not in _numbers(job):
+                raise InvalidOption("n", "range", value=number, allowed=f"1 to {len(_numbers(job))}")
+            chosen.setdefault(job.id, (job, set()))[1].add(number)
+        if not chosen:
+            raise InvalidOption("jobs", "body", allowed="name at least one job, or send null for all")
+        return self._write_zip(person, origin, _each(list(chosen.values())))
+
+    async def _all_jobs(self, person: Person) -> AsyncIterator[tuple[Job, set[int]]]:
+        before: str | None = None
+        while True:
+            page, before = await self.history.list_jobs(person.id, state=None, q="", before=before, limit=PAGE)
+            for job in page:
+                yield job, set(_numbers(job))
+            if before is None:
+                return
+
+    async def _write_zip(
+        self, person: Person, origin: Origin, jobs: AsyncIterator[tuple[Job, set[int]]]
+    ) -> AsyncIterator[bytes]:
+        buffer = _ChunkBuffer()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            async for job, numbers in jobs:
+                for number in sorted(numbers):
+                    async for _ in self._add_image(archive, person, origin, job, number):
+                        if chunk := buffer.take():
+                            yield chunk
+        yield buffer.take()
+
+    async def _add_image(
+        self, archive: zipfile.ZipFile, person: Person, origin: Origin, job: Job, number: int
+    ) -> AsyncIterator[None]:
+        assert job.result is not None
+        image = cast("StoredImage | None", job.result.media[number - 1])
+        if image is None:  # deleted: its place is kept
+            return
+        stream = await self._open_image(person, origin, job, image)
+        name = f"easel-{job.id}-{number}"
+        file = f"{name}.{SUFFIXES.get(image.media_type, 'bin')}"
+        if isinstance(stream, MediaStream):
+            with archive.open(_zip_info(file, job), "w") as target:
+                async with aclosing(cast("Any", stream.chunks)) as chunks:
+                    async for chunk in chunks:
+                        target.write(chunk)
+                        yield
+        details = describe_image(job, number, image)
+        details |= {"file": file} if isinstance(stream, MediaStream) else {"file": None, "left_out": stream}
+        archive.writestr(_zip_info(f"{name}.json", job), json.dumps(details, indent=1, ensure_ascii=False, default=str))
+        yield
+
+    async def _open_image(self, person: Person, origin: Origin, job: Job, image: StoredImage) -> MediaStream | str:
+        """The stored bytes, or why they are left out."""
+        assert job.result is not None
+        alone = replace(job, result=replace(job.result, media=(image,)))
+        if await self.moderation.judge_again(origin, alone) is Verdict.BLOCK:
+            return "blocked"
+        try:
+            return await self.media.stream_media(image.id, person.id)
+        except MediaNotFound:
+            return "deleted"
+
+
+def describe_image(job: Job, number: int, image: StoredImage) -> Mapping[str, Any]:
+    """How an image was made, as JSON."""
+    result = job.result
+    assert result is not None
+    is_generated = not is_resize(job.command, job.options)
+    return {
+        "job": job.id,
+        "n": number,
+        "command": job.command,
+        "options": dict(job.options),
+        "model": result.model,
+        "revision": result.revision,
+        "seed": None if result.seed is None else (result.seed + number - 1) % (MAX_SEED + 1),
+        "parameters": result.parameters,
+        "notes": list(result.notes),
+        "width": image.width,
+        "height": image.height,
+        "alt": image.alt,
+        "spoiler": job.is_spoiler or image.is_spoiler,
+        "parent": job.parent,
+        "created_at": job.created_at.isoformat(),
+        **({"digital_source_type": SOURCE_TYPE} if is_generated else {}),
+    }
+
+
+def _numbers(job: Job) -> range:
+    return range(1, len(job.result.media) + 1) if job.result else range(1, 1)
+
+
+async def _each(jobs: Sequence[tuple[Job, set[int]]]) -> AsyncIterator[tuple[Job, set[int]]]:
+    for job in jobs:
+        yield job
+
+
+def _zip_info(name: str, job: Job) -> zipfile.ZipInfo:
+    return zipfile.ZipInfo(name, job.created_at.timetuple()[:6])
+
+
+class _ChunkBuffer(io.RawIOBase):
+    """What a zip wrote since the last `take`; it cannot seek, so it needs no earlier bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._data += data
+        return len(data)
+
+    def take(self) -> bytes:
+        data = bytes(self._data)
+        self._data.clear()
+        return data

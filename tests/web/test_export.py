@@ -1,0 +1,95 @@
+"""`POST /export`: images as a zip."""
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from inference.images.metadata import SOURCE_TYPE
+from tests.web.api_client import imagine, make, problem
+from tests.web.conftest import open_client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def export(client, **body):
+    answer = await client.post("/api/v1/export", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+async def test_all_images_are_exported_each_with_the_json_of_how_it_was_made(client):
+    first = await make(client, imagine("a red circle", count=2, seed=7))
+    second = await make(client, imagine("a star"))
+
+    files = await export(client)
+
+    names = [f"easel-{first['id']}-{n}" for n in (1, 2)] + [f"easel-{second['id']}-1"]
+    assert set(files) >= {f"{name}.{kind}" for name in names for kind in ("png", "json")}
+    details = json.loads(files[f"{names[1]}.json"])
+    assert (details["job"], details["n"], details["seed"], details["file"]) == (first["id"], 2, 8, f"{names[1]}.png")
+    assert (details["options"]["prompt"], details["digital_source_type"]) == ("a red circle", SOURCE_TYPE)
+    image = await client.get(first["result"]["media"][1]["url"])
+    assert files[f"{names[1]}.png"] == image.content
+
+
+async def test_jobs_and_single_pictures_can_be_chosen(client):
+    first = await make(client, imagine(count=2))
+    second = await make(client, imagine("a star"))
+
+    files = await export(client, jobs=[second["id"][:8]], pictures=[{"job": first["id"], "n": 2}])
+
+    names = [f"easel-{first['id']}-2", f"easel-{second['id']}-1"]
+    assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "json")}
+
+
+async def test_what_belongs_to_others_or_does_not_exist_is_refused_before_anything_is_sent(server, client):
+    job = await make(client)
+    client.headers["Authorization"] = f"Bearer {await server.create_key()}"
+    bob = open_client(server)
+    bob.headers["Authorization"] = f"Bearer {await server.create_key('bob')}"
+
+    refused = await bob.post("/api/v1/export", json={"jobs": [job["id"]]})
+    problem(refused, 404, "not_found")
+    problem(await bob.post("/api/v1/export", json={"pictures": [{"job": job["id"], "n": 1}]}), 404, "not_found")
+    assert await export(bob) == {}
+    await bob.aclose()
+    bodies: list[dict[str, Any]] = [
+        {"jobs": []},
+        {"pictures": [{"job": job["id"], "n": 2}]},
+        {"pictures": [{"job": job["id"]}]},
+        {"x": 1},
+    ]
+    for body in bodies:
+        problem(await client.post("/api/v1/export", json=body), 422, "invalid_option")
+
+
+@pytest.mark.parametrize(("change", "reason"), [("blocked", "blocked"), ("lost", "deleted")])
+async def test_an_image_that_may_not_be_shown_or_is_gone_has_only_its_json(server, client, monkeypatch, change, reason):
+    job = await make(client)
+    exports = server.usecases.exports
+    if change == "lost":
+        (image,) = job["result"]["media"]
+        next(server.data_dir.rglob(f"{image['id']}*")).unlink()
+    else:
+        get_job = exports.store.get_job
+
+        async def get_adult_job(job_id, owner):
+            found = await get_job(job_id, owner)
+            media = tuple(replace(image, is_adult=True) for image in found.result.media)
+            return replace(found, result=replace(found.result, media=media))
+
+        monkeypatch.setattr(exports.store, "get_job", get_adult_job)
+        monkeypatch.setattr(exports.moderation, "settings", replace(exports.moderation.settings, local_policy="block"))
+
+    files = await export(client, jobs=[job["id"]])
+
+    assert list(files) == [f"easel-{job['id']}-1.json"]
+    details = json.loads(files[f"easel-{job['id']}-1.json"])
+    assert (details["file"], details["left_out"]) == (None, reason)
