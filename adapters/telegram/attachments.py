@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from adapters.telegram.bot_api import MAX_DOWNLOAD_MB, TelegramApi
+from adapters.telegram.bot_api import TelegramApi
+from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.message_parsing import Photo
 from adapters.telegram.settings import PLATFORM
 from bot.errors import MediaNotFound, TooLarge

@@ -28,6 +28,7 @@ from adapters.telegram.bot_client import (
     UnreadableResponse,
     translate_errors,
 )
+from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_CAPTION, MAX_TEXT, truncate
 from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia
@@ -35,8 +36,6 @@ from bot.jobs import Media, Origin
 
 MAX_WAIT_S = 0.5
 """A slot that comes this soon is waited for; for a later one the caller retries."""
-MAX_DOWNLOAD_MB = 20
-"""The Bot API's limit for downloads."""
 T = TypeVar("T")
 
 

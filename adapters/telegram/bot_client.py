@@ -23,8 +23,8 @@ from telegram.error import (
     TelegramError,
     TimedOut,
 )
-from telegram.request import HTTPXRequest
 
+from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
 from bot.errors import MessageGone, PlatformError, Undeliverable
@@ -95,8 +95,8 @@ def build_bot(settings: TelegramSettings, token: str) -> Bot:
     )
 
 
-def _request(connections: int, more: dict[str, bool]) -> HTTPXRequest:
-    return HTTPXRequest(
+def _request(connections: int, more: dict[str, bool]) -> FileRequest:
+    return FileRequest(
         connection_pool_size=connections,
         read_timeout=20,
         write_timeout=20,
