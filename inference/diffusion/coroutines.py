@@ -7,7 +7,7 @@ thread-local modes stay consistent because everything runs without gradients.
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -18,12 +18,16 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 @dataclass(frozen=True, eq=False)
 class ModuleCall:
-    """An intercepted call that waits for its output. `method` is "forward" for a call of the module itself."""
+    """An intercepted call that waits for its output. `method` is "forward" for a call of the module itself.
+
+    `dtype`: what the pipeline has cast the module to; None: not recorded.
+    """
 
     component: str
     method: str
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    dtype: torch.dtype | None = None
 
     def execute(self, module: Any) -> Any:
         """Make the call, unbatched."""
@@ -84,31 +88,78 @@ def suspend(call: ModuleCall) -> Any:
 class ModuleProxy(torch.nn.Module):
     """Stands in for a component and suspends the coroutine when it is called.
 
-    All attributes but the intercepted methods are the real module's: its config, device and dtype.
+    All attributes but the intercepted methods are the real module's, such as its config and device. With a `dtype`, the
+    pipeline may cast the proxy for its own run: the proxy and its parameters then appear in that dtype, and the module
+    is not touched.
     """
 
-    def __init__(self, name: str, module: torch.nn.Module, methods: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, module: torch.nn.Module, methods: tuple[str, ...], dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.__dict__["_module"] = module
         self.__dict__["_name"] = name
+        self.__dict__["_dtype"] = dtype
         for method in methods:
             if method != "forward":
                 self.__dict__[method] = self._suspending_method(method)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return suspend(ModuleCall(self._name, "forward", args, kwargs))
+        return suspend(ModuleCall(self._name, "forward", args, kwargs, self._dtype))
 
     def _suspending_method(self, method: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: suspend(ModuleCall(self._name, method, args, kwargs))
+        return lambda *args, **kwargs: suspend(ModuleCall(self._name, method, args, kwargs, self._dtype))
 
-    def modules(self) -> Any:
-        return self.__dict__["_module"].modules()
+    @property
+    def dtype(self) -> Any:
+        return self._dtype or self.__dict__["_module"].dtype
 
-    def parameters(self, recurse: bool = True) -> Any:
-        return self.__dict__["_module"].parameters(recurse)
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "ModuleProxy":
+        """What `to`, `half` and `float` call. Devices are ignored: the offloader moves modules."""
+        if self._dtype is not None:
+            self.__dict__["_dtype"] = fn(torch.empty(0, dtype=self._dtype)).dtype
+        return self
+
+    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_module"].named_modules(*args, **kwargs)
+
+    def named_children(self) -> Any:
+        return self.__dict__["_module"].named_children()
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        return _cast_parameters(self.__dict__["_module"], self._dtype, *args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_module"].state_dict(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_module"], name)
+        found = getattr(self.__dict__["_module"], name)
+        is_cast = self.__dict__["_dtype"] is not None and isinstance(found, torch.nn.Module)
+        return SubmoduleView(found, self.__dict__["_dtype"]) if is_cast else found
+
+
+class SubmoduleView:
+    """A part of a proxied module whose parameters appear in the dtype of the run."""
+
+    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
+        self._module, self._dtype = module, dtype
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.Tensor]:
+        return (parameter for _, parameter in _cast_parameters(self._module, self._dtype, recurse=recurse))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._module(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _cast_parameters(
+    module: torch.nn.Module, dtype: torch.dtype | None, *args: Any, **kwargs: Any
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The module's named parameters, in this dtype if one is given."""
+    for name, parameter in module.named_parameters(*args, **kwargs):
+        yield name, parameter if dtype is None or not parameter.is_floating_point() else parameter.to(dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +169,8 @@ class InterceptedCalls:
     methods: Mapping[str, tuple[str, ...]]
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Other attributes to set on the copy: its own scheduler, a cached `encode_prompt`."""
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    """What components that the pipeline may cast are in at its start, by name."""
     device: torch.device | None = None
     """Where the pipeline computes; None: it searches all modules of all components at each call."""
 
@@ -139,7 +192,7 @@ def with_proxies(pipeline: Any, intercepted: InterceptedCalls) -> Any:
     """
     proxied = copy.copy(pipeline)
     for name, methods in intercepted.methods.items():
-        proxied.__dict__[name] = ModuleProxy(name, getattr(pipeline, name), methods)
+        proxied.__dict__[name] = ModuleProxy(name, getattr(pipeline, name), methods, intercepted.dtypes.get(name))
     proxied.__dict__.update(intercepted.overrides)
     if intercepted.device is not None:
         proxied.__dict__[_DEVICE] = intercepted.device

@@ -5,6 +5,7 @@ latent cells as one image of 512 x 512 pixels.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,8 +34,7 @@ def batchable_prefix(decoder: Any, calls: Sequence[ModuleCall]) -> int:
 
 def batch_calls(calls: Sequence[ModuleCall]) -> ModuleCall:
     """One call for several that `batchable_prefix` allows."""
-    first = calls[0]
-    return ModuleCall(first.component, first.method, (torch.cat([call.args[0] for call in calls]),), first.kwargs)
+    return replace(calls[0], args=(torch.cat([call.args[0] for call in calls]),))
 
 
 def unbatch_output(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
@@ -51,5 +51,6 @@ def _has_same_shape(one: ModuleCall, other: ModuleCall) -> bool:
     return (
         _is_batchable(other)
         and isinstance(theirs, torch.Tensor)
+        and one.dtype == other.dtype
         and (theirs.shape[1:], theirs.dtype, theirs.device) == (ours.shape[1:], ours.dtype, ours.device)
     )

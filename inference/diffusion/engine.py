@@ -19,9 +19,9 @@ from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
-from inference.diffusion import decode_batching
 from inference.diffusion.batching import BatchingRule, batching_rule_for
 from inference.diffusion.coroutines import InterceptedCalls, ModuleCall, suspend, with_proxies
+from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.embedding_cache import EmbeddingCache
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
@@ -33,6 +33,7 @@ from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.sequence import ImageOutput, ImageSequence
+from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.step_loop import StepLoop, shape_key
 from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
@@ -100,7 +101,9 @@ class DiffusionEngine:
         self._samplers = Samplers(pipeline.scheduler)
         self._embedding_cache = EmbeddingCache()
         self._conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
-        self._preview_decoder = preview_decoder(pipeline, folder, load_tiny_autoencoder(self._model, device))
+        vae = getattr(pipeline, "vae", None)
+        self._vae = SharedComponent(vae) if vae is not None else None
+        self._preview_decoder = preview_decoder(pipeline, folder, load_tiny_autoencoder(self._model, device), self._vae)
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._batching_rule: BatchingRule | None = batching_rule_for(denoiser) if denoiser is not None else None
@@ -109,18 +112,14 @@ class DiffusionEngine:
         self._decode_thread = (
             None
             if _uses_model_offload(pipeline)
-            else DecodeThread(
-                self._execute,
-                step_device,
-                batchable_prefix=partial(decode_batching.batchable_prefix, getattr(pipeline, "vae", None)),
-            )
+            else DecodeThread(self._execute, step_device, batchable_prefix=partial(batchable_prefix, vae))
         )
         self._capabilities = {
             "samplers": list(self._samplers.names),
             "options": supported_options(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
-            "dtype": dtype_name(pipeline.dtype),
+            "dtype": dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
             "rows": MAX_TASKS,
         }
 
@@ -214,7 +213,7 @@ class DiffusionEngine:
             self._decode_thread.close()
         self._pipelines.clear()
         self._samplers = self._execution_device = None
-        for name in ("_step_loop", "_embedding_cache", "_conditioner", "_decode_thread"):
+        for name in ("_step_loop", "_embedding_cache", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"):
             self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------ one image from start to end
@@ -289,10 +288,8 @@ class DiffusionEngine:
 
     def _execute(self, call: ModuleCall) -> Any:
         """Make a call that is not a denoiser pass."""
-        module = getattr(self._pipelines[""], call.component)
-        if call.method == "decode":  # a float32 decoder gets the pipeline's half-precision latents
-            call = ModuleCall(call.component, call.method, (call.args[0].to(module.dtype), *call.args[1:]), call.kwargs)
-        return call.execute(module)
+        assert self._vae is not None
+        return self._vae.execute(call)
 
     def _finish_sequence(self, sequence: ImageSequence, output: ImageOutput) -> None:
         running = self._tasks[sequence.task.id]
@@ -329,19 +326,19 @@ class DiffusionEngine:
             **self._embedding_cache.cached_methods(pipeline, sequence.loras),
         }
         methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
-        if getattr(pipeline, "vae", None) is not None:
-            methods["vae"] = ("decode",)
+        dtypes = {}
+        if self._vae is not None:
+            methods["vae"], dtypes["vae"] = ("encode", "decode"), self._vae.loaded_dtype
         if self._execution_device is None:
             self._execution_device = pipeline._execution_device
-        intercepted = InterceptedCalls(methods=methods, overrides=overrides, device=self._execution_device)
+        calls = InterceptedCalls(methods=methods, overrides=overrides, dtypes=dtypes, device=self._execution_device)
 
         def on_step(step: int, steps: int, latents: Any) -> None:
             sequence.record_step(step, steps, latents)
             if not self._denoiser:
                 suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 
-        proxied = with_proxies(pipeline, intercepted)
-        return generate(proxied, sequence.task, sequence.seed, on_step, prompt_arguments)
+        return generate(with_proxies(pipeline, calls), sequence.task, sequence.seed, on_step, prompt_arguments)
 
     def _pipeline_for(self, task: Task) -> Any:
         """The text-to-image, image-to-image or inpainting pipeline."""

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from inference.diffusion.shared_component import SharedComponent
+
 MIN_INTERVAL_S = 0.5
 _MAX_TIME_SHARE = 0.1
 _MAX_SIDE = 128
@@ -34,12 +36,15 @@ LINEAR_DECODER_FILE = "latent_rgb.safetensors"
 """In a model's folder: its own linear latent-to-RGB map, fitted by `training/fit_previews.py`."""
 
 
-def preview_decoder(pipeline: Any, folder: Path | None = None, tiny: Any = None) -> PreviewDecoder | None:
+def preview_decoder(
+    pipeline: Any, folder: Path | None = None, tiny: Any = None, shared_vae: SharedComponent | None = None
+) -> PreviewDecoder | None:
     """The cheapest decoder of this pipeline's latents, or None.
 
     Args:
         folder: of the model, which may contain a linear map.
         tiny: the tiny autoencoder (TAESD) that the owner configured.
+        shared_vae: the pipeline's VAE, if other threads call it too.
     """
     vae = getattr(pipeline, "vae", None)
     scaling = getattr(getattr(vae, "config", None), "scaling_factor", None)
@@ -53,7 +58,8 @@ def preview_decoder(pipeline: Any, folder: Path | None = None, tiny: Any = None)
         return linear_decoder(load_file(folder / LINEAR_DECODER_FILE))
     if sum(p.numel() for p in vae.decoder.parameters()) <= _SMALL_DECODER_PARAMETERS:
         shift = getattr(vae.config, "shift_factor", None) or 0.0
-        return lambda latent: vae.decode(_downscale_latent(vae, latent) / scaling + shift, return_dict=False)[0]
+        shared = shared_vae or SharedComponent(vae)
+        return lambda latent: shared.decode_preview(_downscale_latent(vae, latent).float() / scaling + shift)
     factors = _RGB_FACTORS.get(round(scaling, 5))
     if factors is None or vae.config.latent_channels != len(factors):
         return None

@@ -1,5 +1,6 @@
 """Small images that finish at the same time are decoded in one batch, with the same result."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,7 @@ def test_calls_of_the_same_shape_are_batched(decoder):
 def test_the_first_different_call_ends_the_batch(decoder):
     assert batchable_prefix(decoder, [decode(), decode(), decode(16), decode()]) == 2
     assert batchable_prefix(decoder, [decode(), decode(dtype=torch.float16)]) == 1
+    assert batchable_prefix(decoder, [decode(), replace(decode(), dtype=torch.float16)]) == 1
     assert batchable_prefix(decoder, [decode(), decode(return_dict=True)]) == 1
     assert batchable_prefix(decoder, [decode(return_dict=True), decode(return_dict=True)]) == 1
 
