@@ -1,4 +1,7 @@
-"""Combinations: `{a|b}` in a prompt makes one prompt per choice, in reading order."""
+"""Combinations: `{a|b}` in a prompt makes one prompt per choice, in reading order.
+
+`[a|b]` within a choice is part of it: alternatives in the steps of one image (`editing.py`).
+"""
 
 import itertools
 import re
@@ -6,7 +9,8 @@ import re
 from bot.errors import InvalidOption
 
 MAX_COMBINATIONS = 64
-_CHOICE = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
+CHOICES = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
+_BRACKETS_OR_SEPARATOR = re.compile(r"\[[^\[\]]*\]|\|")
 
 
 def expand_combinations(prompt: str) -> list[str]:
@@ -16,14 +20,20 @@ def expand_combinations(prompt: str) -> list[str]:
     """
     pieces: list[list[str]] = []
     end = total = 0
-    for match in _CHOICE.finditer(prompt):
-        pieces += [
-            [prompt[end : match.start()]],
-            [choice.strip() for choice in match.group(1).split("|")],
-        ]
+    for match in CHOICES.finditer(prompt):
+        pieces += [[prompt[end : match.start()]], split_choices(match)]
         total = max(1, total) * len(pieces[-1])
         end = match.end()
         if total > MAX_COMBINATIONS:
             raise InvalidOption("prompt", "combinations", allowed=str(MAX_COMBINATIONS))
     pieces.append([prompt[end:]])
     return [re.sub(r" {2,}", " ", "".join(parts)).strip() for parts in itertools.product(*pieces)]
+
+
+def split_choices(match: re.Match[str]) -> list[str]:
+    """The choices of a match of `CHOICES`; the braces as they are written if each `|` in them is in brackets."""
+    text = match[1]
+    ends = [found.start() for found in _BRACKETS_OR_SEPARATOR.finditer(text) if found[0] == "|"]
+    if not ends:
+        return [match[0]]
+    return [text[start:end].strip() for start, end in zip([0, *(one + 1 for one in ends)], [*ends, None], strict=True)]

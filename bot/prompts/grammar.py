@@ -1,29 +1,44 @@
-"""The prompt syntax: weights, breaks and LoRAs. Pure; shared by the core and the engines.
+"""The prompt syntax: weights, breaks, tags, and edits (`editing.py`). Pure; shared by the core and the engines.
 
 A job's prompt keeps this syntax, as A1111's parameters do: the text alone reproduces the image.
 
 | written | meaning |
 |---|---|
 | `(cat:1.3)` | cat with weight 1.3; `(cat)` is 1.1, `((cat))` 1.21, `[cat]` 1/1.1 |
-| `\\(cat\\)` | (cat): literal brackets |
+| `\\(cat\\)` | (cat): literal brackets; also before `:`, `\\|` and the backslash |
+| `[cat:dog:0.5]`, `[cat\\|dog]` | changes between steps: `step_texts` has each step's text |
 | `BREAK` | starts a new chunk of the text encoder |
-| `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1 |
+| `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1; `lyco` means the same |
+| `<hypernet:name:1>` | other tags have no effect and are no text |
 
-An unmatched bracket is literal, as is a weight above `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9.
+An unmatched bracket is literal, as is a weight beyond `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9. `find_misread`
+lists what looks like syntax and is not.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
+from bot.prompts.editing import EditablePrompt, parse_edits
+
 MAX_WEIGHT = 5.0
+"""Either sign: a negative weight moves away from the words."""
 MAX_LORA_WEIGHT = 2.0
 _EMPHASIS = 1.1
-_TOKEN = re.compile(r"\\[()\[\]\\]|:\s*(\d+(?:\.\d+)?|\.\d+)\s*\)|[()\[\]]")
+_MAX_PRODUCT = 1e9
+"""Of nested weights, so that none becomes infinite."""
+_WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+_TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({_WEIGHT})\s*\)|[()\[\]]")
+_LIKE_A_WEIGHT = re.compile(r"(?<!\\):\s*([+-]*[\d.,][\w.,+%-]{0,40}|[+-]?(?:nan|inf|infinity))\s*\)", re.IGNORECASE)
+_AND = re.compile(r"(?<!\S)AND(?!\S)")
 _BREAK = re.compile(r"(?<!\S)BREAK(?!\S)")
-_LORA = re.compile(r"<lora:([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
+_LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
+_TAG = re.compile(r"<[a-z]\w{0,30}:[^<>]{0,200}>", re.IGNORECASE)
 _OPENING = {")": "(", "]": "["}
+_SHOWN = 60
+"""Characters of a weight's words that are shown, at most."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +62,40 @@ def find_lora_tags(prompt: str) -> list[LoraTag]:
     return [LoraTag(found[1].strip(), _number(found[2])) for found in _LORA.finditer(prompt)]
 
 
-def without_loras(prompt: str) -> str:
-    """The prompt without LoRA tags, as a text encoder reads it; unchanged if it has none."""
-    if not _LORA.search(prompt):
+def find_idle_tags(prompt: str) -> list[str]:
+    """Tags as they are written that name no LoRA: of other kinds, or without a name."""
+    return [tag for tag in _TAG.findall(prompt) if not _names_lora(tag)]
+
+
+def find_tags(prompt: str) -> list[str]:
+    """All tags as they are written."""
+    return _TAG.findall(prompt)
+
+
+def without_tags(prompt: str) -> str:
+    """The prompt without LoRA tags and others; unchanged if it has none."""
+    if not _TAG.search(prompt):
         return prompt
-    return re.sub(r" {2,}", " ", _LORA.sub(" ", prompt)).strip()
+    return re.sub(r" {2,}", " ", _TAG.sub(" ", prompt)).strip()
+
+
+def read_edits(prompt: str) -> EditablePrompt:
+    """The prompt's edits: what changes between steps."""
+    return parse_edits(without_tags(prompt))
+
+
+def step_texts(prompt: str, steps: int) -> list[str]:
+    """The prompt of each step, without tags and edits, with weights; at least one."""
+    return read_edits(prompt).texts_by_step(steps)
 
 
 def parse_chunks(prompt: str) -> list[list[WeightedText]]:
-    """The weighted pieces of each text between BREAKs; at least one text, which may have no pieces."""
+    """The weighted pieces of each text between BREAKs; at least one text, which may have no pieces.
+
+    `prompt`: that of one step; edits are text.
+    """
     texts: list[list[WeightedText]] = [[]]
-    for piece in _parse_weights(without_loras(prompt)):
+    for piece in _parse_weights(without_tags(prompt)):
         first, *others = _BREAK.split(piece.text)
         texts[-1] += [WeightedText(first, piece.weight)] if first else []
         for other in others:
@@ -66,15 +104,49 @@ def parse_chunks(prompt: str) -> list[list[WeightedText]]:
 
 
 def plain_text(prompt: str) -> str:
-    """The text without syntax, for models that support no weights, moderation and alt texts."""
-    texts = ["".join(piece.text for piece in pieces).strip() for pieces in parse_chunks(prompt)]
-    return " ".join(text for text in texts if text)
+    """The text without syntax, for models that support none, moderation and alt texts; of edits all choices."""
+    return _words(read_edits(prompt).text_of_all_choices())
+
+
+def plain_readings(prompt: str, steps: int) -> list[str]:
+    """`plain_text`, and that of each step: words may only exist in one of them."""
+    return list(dict.fromkeys([plain_text(prompt), *map(_words, dict.fromkeys(step_texts(prompt, steps)))]))
+
+
+def negated_readings(prompt: str, steps: int) -> list[str]:
+    """The words with a negative weight, in any step."""
+    texts = [read_edits(prompt).text_of_all_choices(), *step_texts(prompt, steps)]
+    found = (
+        " ".join(piece.text.strip() for pieces in parse_chunks(text) for piece in pieces if piece.weight < 0)
+        for text in dict.fromkeys(texts)
+    )
+    return [words for words in dict.fromkeys(found) if words]
 
 
 def has_weights(prompt: str) -> bool:
     """Whether the prompt has weights or BREAKs, which `plain_text` removes."""
-    texts = parse_chunks(prompt)
+    texts = parse_chunks(read_edits(prompt).text_of_all_choices())
     return len(texts) > 1 or any(piece.weight != 1 for piece in texts[0])
+
+
+def has_capped_weights(prompt: str) -> bool:
+    """Whether nested weights multiply to more than `MAX_WEIGHT`, which they then get."""
+    products = _weight_products(list(_tokens(read_edits(prompt).text_of_all_choices())))
+    return any(abs(product) > MAX_WEIGHT for _, product in products)
+
+
+def find_misread(prompt: str) -> list[str]:
+    """What looks like syntax and is read as words, as it is written."""
+    edits = read_edits(prompt)
+    found = list(edits.misread)
+    text = edits.text_of_all_choices()
+    for match in _LIKE_A_WEIGHT.finditer(text):
+        opening = text.rfind("(", max(0, match.start() - _SHOWN), match.start())
+        if opening >= 0 and not _is_weight(match[1]):
+            found.append(text[opening : match.end()])
+    if _AND.search(text) and not text.isupper():
+        found.append("AND")
+    return list(dict.fromkeys(found))
 
 
 def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
@@ -83,32 +155,52 @@ def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
     return str(prompts[index] if index < len(prompts) else options["prompt"])
 
 
+def _names_lora(tag: str) -> bool:
+    found = _LORA.fullmatch(tag)
+    return found is not None and bool(found[1].strip())
+
+
+def _is_weight(text: str) -> bool:
+    return re.fullmatch(_WEIGHT, text) is not None and abs(float(text)) <= MAX_WEIGHT
+
+
+def _words(text: str) -> str:
+    """Of a text without edits."""
+    texts = ["".join(piece.text for piece in pieces).strip() for pieces in parse_chunks(text)]
+    return " ".join(text for text in texts if text)
+
+
 def _number(text: str | None) -> float | None:
-    if text is None:
+    if text is None or not text.strip():
         return 1.0
-    return float(text) if re.fullmatch(r"\s*[+-]?\d{0,4}\.?\d{1,6}\s*", text) else None
+    return float(text) if re.fullmatch(rf"\s*{_WEIGHT}\s*", text) else None
 
 
 def _parse_weights(text: str) -> list[WeightedText]:
     """Nested emphases multiply, up to `MAX_WEIGHT`; neighbours with equal weights are merged."""
-    tokens = list(_tokens(text))
+    pieces = [
+        (token[1:] if len(token) == 2 and token[0] == "\\" else token, max(-MAX_WEIGHT, min(MAX_WEIGHT, product)))
+        for token, product in _weight_products(list(_tokens(text)))
+    ]
+    return [
+        WeightedText("".join(piece for piece, _ in group), weight)
+        for weight, group in groupby(pieces, key=lambda piece: piece[1])
+    ]
+
+
+def _weight_products(tokens: Sequence[str]) -> Iterator[tuple[str, float]]:
+    """The tokens that are text, each with the product of the weights that it is in."""
     factors = _factors(tokens)
-    found: list[WeightedText] = []
     current = [1.0]
     for index, token in enumerate(tokens):
         kind = _kind(token) if index in factors else ""
         if kind == "open":
-            current.append(current[-1] * factors[index])
+            product = current[-1] * factors[index]
+            current.append(max(-_MAX_PRODUCT, min(_MAX_PRODUCT, product)))
         elif kind == "close":
             current.pop()
-        else:
-            weight = min(MAX_WEIGHT, current[-1])
-            text = token[1:] if len(token) == 2 and token[0] == "\\" else token
-            if found and found[-1].weight == weight:
-                found[-1] = WeightedText(found[-1].text + text, weight)
-            else:
-                found.append(WeightedText(text, weight))
-    return found
+        elif token:
+            yield token, current[-1]
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -116,7 +208,7 @@ def _tokens(text: str) -> Iterator[str]:
     end = 0
     for match in _TOKEN.finditer(text):
         is_weight = match[1] is not None
-        if is_weight and float(match[1]) > MAX_WEIGHT:
+        if is_weight and not _is_weight(match[1]):
             yield from (text[end : match.end() - 1], ")")
         else:
             yield from (text[end : match.start()], match[0])

@@ -15,13 +15,16 @@ from bot.errors import InvalidOption
 from bot.models import ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, clean_text, find_nearest
 from bot.ports import PromptAddon, TaskAddon
-from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, prompt_at, without_loras
+from bot.prompts.addon_names import find_spellings, fold_name
+from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, prompt_at, read_edits, without_tags
 from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style
 from bot.prompts.wildcards import WildcardFolder, WildcardReader, expand_wildcards, has_wildcards
 from bot.runtime.text_worker import TextWorker
 
 MAX_LORAS = 5
 """Per prompt."""
+MAX_STEP_TEXTS = 32
+"""Different texts that a prompt may have in the steps of an image; each is encoded."""
 MAX_RESOLVED_PROMPT = 2 * MAX_PROMPT
 """Characters of a prompt with its style and expanded wildcards."""
 MAX_REQUEST_DRAWS = 1024
@@ -93,6 +96,7 @@ class PromptResolver:
             negative = expand_wildcards(negative, options["seed"], negative_lines, "negative_prompt")
         prompts = [_check_loras(one, model, addons, must_fit=must_fit) for one in prompts]
         _check_length(prompts, negative)
+        _check_edits(prompts, negative, int(options.get("steps") or model.steps))
         typed = {name: options[name] for name in TYPED_OPTIONS if name in options}
         resolved: dict[str, Any] = {**options, "prompt": prompts[0]}
         if "negative_prompt" in options:
@@ -141,17 +145,19 @@ class PromptResolver:
         addons = _InstalledAddons(self.list_addons)
         loras = addons.loras if tags else {}
         _check_lora_tags(tags, loras, model, limit=len(tags))
-        named = {tag.name.casefold() for tag in tags}
-        text = " ".join([*map(without_loras, prompts), negative])
-        inversions = (one for one in addons.inversions.values() if _fits(one, model) and _contains_word(text, one.name))
-        return tuple(
-            TaskAddon(one.name.casefold(), one.kind, one.path)
-            for one in (*(loras[name] for name in sorted(named)), *inversions)
-        )
+        named = {fold_name(tag.name) for tag in tags}
+        text = " ".join([*map(without_tags, prompts), negative])
+        inversions = [
+            TaskAddon(word, one.kind, one.path)
+            for one in addons.inversions
+            if _fits(one, model)
+            for word in find_spellings(text, (one.name, *one.spellings))
+        ]
+        return (*(TaskAddon(name, loras[name].kind, loras[name].path) for name in sorted(named)), *inversions)
 
 
 class _InstalledAddons:
-    """The LoRAs and textual inversions that one request may name, by their folded names; listed once."""
+    """The LoRAs, by their folded names, and textual inversions that one request may name; listed once."""
 
     def __init__(self, list_addons: Callable[[], Sequence[PromptAddon]]) -> None:
         self._list_addons = list_addons
@@ -162,11 +168,13 @@ class _InstalledAddons:
 
     @cached_property
     def loras(self) -> Mapping[str, PromptAddon]:
-        return {one.name.casefold(): one for one in self._all if one.kind == "lora"}
+        loras = [one for one in self._all if one.kind == "lora"]
+        by_spelling = {fold_name(name): one for one in loras for name in one.spellings}
+        return by_spelling | {fold_name(one.name): one for one in loras}
 
     @cached_property
-    def inversions(self) -> Mapping[str, PromptAddon]:
-        return {one.name.casefold(): one for one in self._all if one.kind == "inversion"}
+    def inversions(self) -> Sequence[PromptAddon]:
+        return [one for one in self._all if one.kind == "inversion"]
 
 
 def _draw_prompts(template: str, options: Mapping[str, Any], wildcards: WildcardReader) -> list[str]:
@@ -182,16 +190,16 @@ def _draw_prompts(template: str, options: Mapping[str, Any], wildcards: Wildcard
 def _check_loras(prompt: str, model: ModelSpec, addons: _InstalledAddons, *, must_fit: bool) -> str:
     """The prompt, with LoRAs that are all installed and fit the model. Raises: InvalidOption."""
     tags = find_lora_tags(prompt)
-    if not tags:
+    if not tags and without_tags(prompt):
         return prompt
     try:
         _check_lora_tags(tags, addons.loras, model)
-        if not without_loras(prompt):
+        if not without_tags(prompt):
             raise InvalidOption("prompt", "empty")
     except InvalidOption:
         if must_fit:
             raise
-        return without_loras(prompt)
+        return without_tags(prompt)
     return prompt
 
 
@@ -211,13 +219,13 @@ def _check_lora_tags(
     tags: Sequence[LoraTag], installed: Mapping[str, PromptAddon], model: ModelSpec, *, limit: int = MAX_LORAS
 ) -> None:
     """Raises: InvalidOption."""
-    fitting = ", ".join(name for name, one in installed.items() if _fits(one, model))
-    if len({tag.name.casefold() for tag in tags}) > limit:
+    fitting = ", ".join(dict.fromkeys(one.name for one in installed.values() if _fits(one, model)))
+    if len({fold_name(tag.name) for tag in tags}) > limit:
         raise InvalidOption("prompt", "loras", allowed=str(limit))
     for tag in tags:
-        found = installed.get(tag.name.casefold())
+        found = installed.get(fold_name(tag.name))
         if found is None:
-            near = find_nearest(tag.name.casefold(), installed)
+            near = find_nearest(fold_name(tag.name), installed)
             problem = "lora" if fitting else "no_lora"
             raise InvalidOption("prompt", problem, value=tag.name, allowed=fitting, nearest=near[0] if near else "")
         if not _fits(found, model):
@@ -232,8 +240,11 @@ def _fits(addon: PromptAddon, model: ModelSpec) -> bool:
     return not addon.family or "family" not in model.capabilities or addon.family == model.capabilities["family"]
 
 
-def _contains_word(text: str, word: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text, re.IGNORECASE) is not None
+def _check_edits(prompts: Sequence[str], negative: str, steps: int) -> None:
+    for option, text in [*(("prompt", prompt) for prompt in dict.fromkeys(prompts)), ("negative_prompt", negative)]:
+        edits = read_edits(text)
+        if edits.is_too_long or len(set(edits.texts_by_step(steps))) > MAX_STEP_TEXTS:
+            raise InvalidOption(option, "edits", allowed=str(MAX_STEP_TEXTS))
 
 
 def _check_length(prompts: Sequence[str], negative: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from bot.errors import InvalidOption
 from bot.options import MAX_PROMPT, find_nearest
+from bot.prompts.combinations import CHOICES, split_choices
 
 FOLDER = "wildcards"
 MAX_DRAWS = 64
@@ -33,7 +34,6 @@ MAX_FILES = 10_000
 LISTING_VALID_S = 1.0
 """How long the listing of the folder is used: a new file is found after so long."""
 _NAME = re.compile(r"__([A-Za-z0-9]+(?:[_\-/][A-Za-z0-9]+)*)__")
-_CHOICE = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
 _SHOWN = 8
 
 Lines = Callable[[str], Sequence[str]]
@@ -72,7 +72,7 @@ class _Expansion:
         self._length += len(line)
         if self._length > MAX_DRAWN:
             raise InvalidOption(self._option, "long", value=self._length, allowed=str(2 * MAX_PROMPT))
-        line = _CHOICE.sub(lambda found: self._pick(found[1].split("|")).strip(), line)
+        line = CHOICES.sub(lambda found: self._pick(split_choices(found)), line)
         return self.expand(line, depth + 1)
 
     def _pick(self, choices: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from bot.errors import Blocked, InvalidOption
 from bot.jobs import BY_BOT, ImageRef, Job, Origin, StoredImage
 from bot.models import ModelSpec
 from bot.ports import ClassifierStatus, ModelCapabilities, People, SafetyRules, SpacePolicyStore, TaskOutput
-from bot.prompts.grammar import plain_text
+from bot.prompts.grammar import negated_readings, plain_readings, plain_text
 from bot.runtime.text_worker import TextWorker
 from bot.safety import BlockedWords, Policy, SafetySettings, Verdict, apply_rules
 
@@ -106,18 +106,18 @@ class Moderation:
         self, origin: Origin, model: ModelSpec, commands: Sequence[tuple[Command, Mapping[str, Any]]]
     ) -> None:
         """`commands`: those of one request, with their options. Raises: Blocked: they are not allowed there."""
-        texts = [text for _, options in commands for text in _prompts_in(options)]
-        is_light = sum(map(len, texts)) <= MAX_LIGHT
-        await self.worker.collect(self._check_texts(texts), owner=origin.account_id, is_light=is_light)
+        each = [options for _, options in commands]
+        await self.worker.collect(self._check_texts(each), owner=origin.account_id, is_light=_is_light(each))
         for command, options in commands:
             await self._check_command(origin, command, model, options)
 
-    def _check_texts(self, texts: Sequence[str]) -> Iterator[None]:
-        """Check each as it is written and without weighting syntax, as the model reads it. Raises: Blocked."""
-        for text in dict.fromkeys(texts):
-            for reading in dict.fromkeys((text, plain_text(text))):
-                if problem := self.words.find_reason(reading):
-                    raise Blocked(problem)
+    def _check_texts(self, each: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+        """Check each request's texts in every reading. Raises: Blocked."""
+        checked: set[str] = set()
+        for reading in (reading for options in each for reading in _readings(options)):
+            if reading not in checked and (problem := self.words.find_reason(reading)):
+                raise Blocked(problem)
+            checked.add(reading)
             yield
 
     async def _check_command(
@@ -180,16 +180,17 @@ class Moderation:
 
     # ------------------------------------------------------------ showing results again
 
-    async def judge_again(self, origin: Origin, job: Job) -> Verdict:
-        """How the job's images are shown at `origin`, which may differ from where they were made."""
-        verdicts = [Verdict.SPOILER if job.is_spoiler else Verdict.SHOW]
-        images = [image for image in job.result.media if image.is_adult] if job.result else []
-        verdicts += [await self._judge_adult(origin, job, image) for image in images]
+    async def judge_again(self, origin: Origin, job: Job, *, picture: int = 0) -> Verdict:
+        """How the job's images, or one of them, are shown at `origin`, which may differ from where they were made."""
+        images = [one for one in (job.result.media if job.result else ()) if picture in (0, one.number)]
+        is_spoiler = bool(job.origin.extra.get("spoiler")) or any(image.is_spoiler for image in images)
+        verdicts = [Verdict.SPOILER if is_spoiler else Verdict.SHOW]
+        verdicts += [await self._judge_adult(origin, job, image) for image in images if image.is_adult]
         return max(verdicts, key=list(Verdict).index)
 
-    async def require_showable(self, origin: Origin, job: Job) -> Verdict:
+    async def require_showable(self, origin: Origin, job: Job, *, picture: int = 0) -> Verdict:
         """The same. Raises: Blocked: they may not be shown there."""
-        verdict = await self.judge_again(origin, job)
+        verdict = await self.judge_again(origin, job, picture=picture)
         if verdict is Verdict.BLOCK:
             raise Blocked("adult_here")
         return verdict
@@ -223,6 +224,27 @@ def _were_posted_at(origin: Origin, images: Sequence[ImageRef]) -> bool:
     if origin.platform in LOCAL_PLATFORMS:
         return False
     return bool(images) and not any(image.is_foreign for image in images)
+
+
+def _is_light(each: Sequence[Mapping[str, Any]]) -> bool:
+    """They are short and have no prompt editing, of which each step is a text."""
+    texts = [text for options in each for text in (*_prompts_in(options), _negative_in(options))]
+    return sum(map(len, texts)) <= MAX_LIGHT and not any("[" in text for text in texts)
+
+
+def _readings(options: Mapping[str, Any]) -> Iterator[str]:
+    """A request's texts as they are written, and as the model reads them: without weighting syntax, in each step, and
+    with what the negative prompt asks for by negative weights."""
+    steps = int(options.get("steps") or 0)
+    wanted = negated_readings(_negative_in(options), steps)
+    for text in _prompts_in(options):
+        yield text
+        yield from plain_readings(text, steps)
+        yield from (f"{plain_text(text)} {words}" for words in wanted)
+
+
+def _negative_in(options: Mapping[str, Any]) -> str:
+    return str(options.get("negative_prompt") or "")
 
 
 def _prompts_in(options: Mapping[str, Any]) -> Iterator[str]:

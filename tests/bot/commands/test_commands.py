@@ -104,6 +104,14 @@ def test_a_chats_album_is_looked_at_at_once_and_paid_for_each():
         assert refused.value.problem == "too_many_images"
 
 
+def test_prompt_syntax_is_kept_beside_flags():
+    prompt, negative = r"a [cat:dog:0.5] (x:-1) [a|b|c] <lyco:ink:> \(y\) BREAK it AND [x::5]", "[red|blue], (x:-1)"
+
+    read = Imagine.from_text(f"{prompt} --steps 4 --negative {negative}", [])
+
+    assert read.values == {"prompt": prompt, "steps": 4, "negative_prompt": negative}
+
+
 def test_text_beside_a_caption_request_is_refused():
     with pytest.raises(InvalidOption) as refused:
         Caption.from_text("what is this?", PHOTO)

@@ -19,6 +19,11 @@ from bot.prompts.combinations import expand_combinations
         ("a | b", ["a | b"]),
         ("{{a|b}|c}", ["{a|c}", "{b|c}"]),
         ("{a|b", ["{a|b"]),
+        ("{[a|b]|c} d", ["[a|b] d", "c d"]),
+        ("{a [b|c] | [d:e:0.5]}", ["a [b|c]", "[d:e:0.5]"]),
+        ("{[a|b]} {c|d}", ["{[a|b]} c", "{[a|b]} d"]),
+        ("{a [b|c}", ["a [b", "c"]),
+        ("[a|b] {c|d}", ["[a|b] c", "[a|b] d"]),
     ],
 )
 def test_a_prompt_expands_to_all_combinations_in_order(prompt, all_of_them):

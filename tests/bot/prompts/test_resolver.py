@@ -171,11 +171,42 @@ async def test_before_a_model_was_ever_loaded_its_loras_are_not_judged(wording):
     assert await wording.resolve(options("a fox <lora:xl-film:1>"), UNLOADED)
 
 
-@pytest.mark.parametrize("weight", ["3", "-2.1", "much", ""])
+@pytest.mark.parametrize("weight", ["3", "-2.1", "much", "1:2", "9" * 30])
 async def test_a_weight_that_is_none_is_refused(wording, weight):
     error = await refusal(wording, f"a fox <lora:film:{weight}>")
 
     assert (error.problem, error.allowed) == ("lora_weight", "-2 to 2")
+
+
+@pytest.mark.parametrize("tag", ["<lora:film>", "<lora:film:>", "<lyco:film:1>", "<lora:film:1.>"])
+async def test_a_lora_is_found_by_each_of_its_tags(wording, tag):
+    made = await wording.resolve(options(f"a fox {tag}"), SD15)
+
+    assert made["prompt"] == f"a fox {tag}"
+    assert [one.path for one in await wording.addons_used(made, SD15)] == ["/loras/film.safetensors"]
+
+
+async def test_a_prompt_of_tags_alone_is_empty(wording):
+    error = await refusal(wording, "<hypernet:ink:1>")
+
+    assert error.problem == "empty"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["[a|b]" * 65, " ".join(f"[{'|'.join(map(str, range(count)))}]" for count in (5, 7))]
+)
+@pytest.mark.parametrize("option", ["prompt", "negative_prompt"])
+async def test_a_prompt_that_changes_too_often_is_refused(wording, prompt, option):
+    prompts = {"prompt": "a fox", option: prompt}
+    error = await refusal(wording, prompts.pop("prompt"), steps=40, **prompts)
+
+    assert (error.option, error.problem, error.allowed) == (option, "edits", "32")
+
+
+async def test_edits_are_kept_as_they_are_typed(wording):
+    asked = options("a [cat:dog:0.5] [red|blue] (x:-1)", negative_prompt="[a|b]", steps=150)
+
+    assert await wording.resolve(asked, SD15) == asked
 
 
 async def test_too_many_loras_are_refused(wording):
@@ -216,6 +247,48 @@ async def test_a_learned_word_is_found_among_the_words(wording):
         found = await wording.addons_used(options(prompt, negative_prompt=negative), SD15)
 
         assert found == (TaskAddon("cat-toy", "inversion", "/embeddings/cat-toy.safetensors"),)
+
+
+NAMED = [
+    PromptAddon(name="add-detail-v1-5", kind="lora", family="", size=1, path="/d", spellings=("Add_Detail v1.5",)),
+    PromptAddon(name="斗鱼", kind="lora", family="", size=1, path="/f"),
+    PromptAddon(
+        name="bad-prompt-version2", kind="inversion", family="", size=1, path="/b", spellings=("bad_prompt version2",)
+    ),
+    PromptAddon(name="toy", kind="inversion", family="", size=1, path="/t", spellings=("learned.toy", "<cat-toy>")),
+]
+
+
+@pytest.mark.parametrize("name", ["Add_Detail v1.5", "add_detail_v1.5", "add-detail-v1-5", "ADD DETAIL V1.5", "斗鱼"])
+async def test_a_lora_is_called_by_its_files_name(name):
+    named = PromptResolver(list_addons=lambda: NAMED)
+    asked = options(f"a fox <lora:{name}:0.5>")
+
+    assert await named.resolve(asked, SD15) == asked
+    used = await named.addons_used(asked, SD15)
+    assert [one.path for one in used] == ["/f" if name == "斗鱼" else "/d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "path"),
+    [
+        ("bad_prompt version2", "bad_prompt version2", "/b"),
+        ("(Bad_Prompt_version2:1.2), red", "bad_prompt_version2", "/b"),
+        ("bad-prompt-version2", "bad-prompt-version2", "/b"),
+        ("a <cat-toy> here", "<cat-toy>", "/t"),
+        ("learned.toy", "learned.toy", "/t"),
+        ("embedding:toy", "toy", "/t"),
+    ],
+)
+async def test_an_inversion_is_called_by_its_files_name_or_its_token(text, word, path):
+    used = await PromptResolver(list_addons=lambda: NAMED).addons_used(options("a fox", negative_prompt=text), SD15)
+
+    assert used == (TaskAddon(word, "inversion", path),)
+
+
+@pytest.mark.parametrize("text", ["bad prompt", "bad_prompt_version20", "a badprompt_version2", "learnedxtoys"])
+async def test_other_words_are_not_an_inversion(text):
+    assert await PromptResolver(list_addons=lambda: NAMED).addons_used(options(text), SD15) == ()
 
 
 @pytest.mark.parametrize("prompt", ["a cat-toys", "my-cat-toy", "an xl-toy"])

@@ -11,7 +11,7 @@ from bot.errors import Blocked
 from bot.jobs import BY_BOT, ImageRef, Origin, Result, StoredImage
 from bot.models import IMAGE_TO_TEXT
 from bot.ports import ModelCapabilities, SpacePolicy
-from bot.safety import SafetySettings, Verdict
+from bot.safety import BlockedWords, SafetySettings, Verdict
 from bot.safety.policy import verdict
 from bot.usecases import Moderation
 from tests.fakes import make_job, make_model
@@ -214,3 +214,35 @@ def test_adult_images_are_only_delivered_where_they_were_asked_for():
 
 def test_the_new_command_is_in_no_list():
     assert Mirror(values={}, images=(PHOTO,)).task == IMAGE_TO_TEXT
+
+
+# ---------------------------------------------------------------- words of prompts
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative"),
+    [
+        ("a forbidden thing", ""),
+        ("a [forb|x]idden thing", ""),
+        ("a [x:forbidden:0.5] thing", ""),
+        ("a for[ :bid:3]den thing", ""),
+        ("a (forb)(idden:-1) thing", ""),
+        ("a fox", "red, (forbidden:-1)"),
+        ("a fox", "(forbidden:[1:-2:0.5])"),
+        ("a two", "(words:-1)"),
+    ],
+)
+async def test_a_blocked_word_is_found_in_each_reading_of_the_prompt(prompt, negative):
+    moderation = replace(make_moderation(), words=BlockedWords(["forbidden", "two words"]))
+    options = {"prompt": prompt, "negative_prompt": negative, "steps": 20}
+
+    with pytest.raises(Blocked):
+        await moderation.check_request(CHAT, DEMO, [(make_request("imagine", images=()), options)])
+
+
+@pytest.mark.parametrize("negative", ["forbidden", "(forbidden:1.3), [forbidden|red]"])
+async def test_a_negative_prompt_may_name_what_is_to_be_left_out(negative):
+    moderation = replace(make_moderation(), words=BlockedWords(["forbidden"]))
+    options = {"prompt": "a fox", "negative_prompt": negative, "steps": 20}
+
+    await moderation.check_request(CHAT, DEMO, [(make_request("imagine", images=()), options)])

@@ -25,6 +25,7 @@ TRICKY = [
     "two\nlines\nNegative prompt: not really\nSteps: 20, Sampler: euler",
     "🦊 in the Café <b>&amp;</b> ]]> </easel:request> 日本",
     "back\\slash \t tab 'quotes' {a|b} <lora:x:0.8> --flag",
+    r"a [cat:dog:0.5] (x:-1) [a|b|c] <lyco:ink:> \(y\) BREAK it AND [x::5]",
     "",
 ]
 
@@ -191,6 +192,15 @@ A1111_OPTIONS = {
     "strength": 0.55,
     "model": "my, model",
 }
+
+
+def test_prompt_syntax_survives_in_the_a1111_text():
+    prompt, negative = TRICKY[-2], "[red|blue], (x:-1)"
+    task = make_request(prompt, negative_prompt=negative)
+
+    read = parse_generation_metadata({"parameters": generation_metadata(task, make_image())[0]})
+
+    assert (read["options"]["prompt"], read["options"]["negative_prompt"]) == (prompt, negative)
 
 
 def test_the_metadata_of_a1111_in_a_png_is_read():
