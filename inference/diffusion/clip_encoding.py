@@ -12,7 +12,7 @@ same position; w = 1 leaves z unchanged and w = 0 gives the empty encoding. Sour
 mean instead, which divides by a mean that can be near 0.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from typing import Any
@@ -83,26 +83,33 @@ def supports_prompt_weights(pipeline: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRequest:
-    """One image's prompts. `vectors`: textual inversions by trigger word."""
+    """One image's prompts in a step. `vectors`: textual inversions by trigger word; `chunk_count`: chunks, at least."""
 
     prompt: str
     negative_prompt: str
     uses_guidance: bool
     vectors: InversionVectors = field(default_factory=dict)
+    chunk_count: int = 1
 
 
 @torch.no_grad()
 def encode_prompt(
-    pipeline: Any, prompt: str, negative_prompt: str, *, uses_guidance: bool, vectors: InversionVectors | None = None
+    pipeline: Any,
+    prompt: str,
+    negative_prompt: str,
+    *,
+    uses_guidance: bool,
+    vectors: InversionVectors | None = None,
+    chunk_count: int = 1,
 ) -> PromptEmbeds:
-    """For pipelines with `supports_prompt_weights` only.
-
-    Args:
-        vectors: textual inversions by trigger word.
-    """
+    """For pipelines with `supports_prompt_weights` only. See `PromptRequest`."""
     encoders = _clip_encoders(pipeline)
     request = PromptRequest(
-        prompt=prompt, negative_prompt=negative_prompt, uses_guidance=uses_guidance, vectors=vectors or {}
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        uses_guidance=uses_guidance,
+        vectors=vectors or {},
+        chunk_count=chunk_count,
     )
 
     def encode(prompt_chunks: Sequence[_Chunks]) -> list[_EncoderOutput]:
@@ -126,6 +133,13 @@ def encode_batch(pipeline: Any, requests: Sequence[PromptRequest]) -> list[Promp
         return [outputs[_chunks_key(chunks)] for outputs, chunks in zip(encoded, prompt_chunks, strict=True)]
 
     return [_assemble_embeds(plan, look_up, encoders) for plan in plans]
+
+
+def count_chunks(pipeline: Any, prompts: Iterable[str], vectors: InversionVectors) -> int:
+    """Of the longest of these prompts; at least one."""
+    encoders = _clip_encoders(pipeline)
+    counts = (len(encoder.split_into_chunks(prompt, vectors)) for prompt in prompts for encoder in encoders)
+    return max(counts, default=1)
 
 
 class ChunkedClipEncoder:
@@ -242,7 +256,7 @@ def _plan_chunks(pipeline: Any, encoders: Sequence[ChunkedClipEncoder], request:
     is_zero = not request.negative_prompt and bool(getattr(pipeline.config, "force_zeros_for_empty_prompt", False))
     positive = split(request.prompt)
     negative = split(request.negative_prompt) if request.uses_guidance and not is_zero else []
-    count = max(len(chunks) for chunks in (*positive, *negative))
+    count = max(request.chunk_count, *(len(chunks) for chunks in (*positive, *negative)))
 
     def pad(prompt_chunks: Sequence[_Chunks]) -> list[_Chunks]:
         return [[*chunks, *[()] * (count - len(chunks))] for chunks in prompt_chunks]

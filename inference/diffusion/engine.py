@@ -30,7 +30,7 @@ from inference.diffusion.masks import mask_notes
 from inference.diffusion.pipeline_call import SEED_COUNT, generate, supported_options
 from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
 from inference.diffusion.previews import Previewer, preview_decoder
-from inference.diffusion.prompt_cache import PromptConditioner
+from inference.diffusion.prompt_cache import PromptConditioner, prompt_swap_for
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
@@ -319,12 +319,11 @@ class DiffusionEngine:
         """Runs in the sequence's greenlet."""
         assert self._samplers is not None
         pipeline = self._pipeline_for(sequence.task)
-        prompt_arguments = self._conditioner.conditioning_for(sequence.task, sequence.index)
+        conditioning = self._conditioner.conditioning_for(sequence.task, sequence.index)
         self._conditioner.loras.apply(sequence.loras)
-        overrides = {
-            "scheduler": self._samplers.create_scheduler(_sampler_name(sequence.task)),
-            **self._embedding_cache.cached_methods(pipeline, sequence.loras),
-        }
+        scheduler = self._samplers.create_scheduler(_sampler_name(sequence.task))
+        sequence.prompt_swap = prompt_swap_for(conditioning, scheduler)
+        overrides = {"scheduler": scheduler, **self._embedding_cache.cached_methods(pipeline, sequence.loras)}
         methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
         dtypes = {}
         if self._vae is not None:
@@ -338,7 +337,7 @@ class DiffusionEngine:
             if not self._denoiser:
                 suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 
-        return generate(with_proxies(pipeline, calls), sequence.task, sequence.seed, on_step, prompt_arguments)
+        return generate(with_proxies(pipeline, calls), sequence.task, sequence.seed, on_step, conditioning.arguments)
 
     def _pipeline_for(self, task: Task) -> Any:
         """The text-to-image, image-to-image or inpainting pipeline."""

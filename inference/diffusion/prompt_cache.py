@@ -1,27 +1,84 @@
-"""Encodes the prompts of tasks with a cache: equal prompts are encoded once for all users."""
+"""Encodes the prompts of tasks with a cache: equal prompts are encoded once for all users.
+
+A prompt with edits has a text in each step. Each is encoded once, and all are padded to one length, so that the image
+stays in its batch when its text changes.
+"""
 
 import contextlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from bot.ports import Task
-from bot.prompts.grammar import plain_text, prompt_at
+from bot.prompts.grammar import plain_text, prompt_at, step_texts
 from inference.diffusion.clip_encoding import (
     PromptEmbeds,
     PromptRequest,
+    count_chunks,
     encode_batch,
     encode_prompt,
     supports_prompt_weights,
 )
 from inference.diffusion.lora import LoraManager, LoraSet, requested_loras
+from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.textual_inversion import load_vectors, requested_inversions
+from inference.engine.syntax_notes import syntax_notes
 from inference.engine.tokenizer_notes import prompt_notes
 
 _MB = 2**20
+
+
+_DatedFiles = tuple[tuple[str, str, int], ...]
+"""Trigger word, path and modification time of inversions."""
+_Pair = tuple[str, str]
+"""Prompt and negative prompt."""
+
+
+@dataclass(frozen=True)
+class StepPrompts:
+    """The prompts of each step of one image; of a single step if none has edits."""
+
+    pairs: Sequence[_Pair]
+    uses_guidance: bool
+
+    @classmethod
+    def of(cls, prompt: str, negative_prompt: str, steps: int, *, uses_guidance: bool) -> "StepPrompts":
+        pairs = list(zip(step_texts(prompt, steps), step_texts(negative_prompt, steps), strict=True))
+        if negative_prompt:  # in a step without words, it is an empty text rather than none
+            pairs = [(positive, negative or " ") for positive, negative in pairs]
+        return cls(pairs if len({*pairs}) > 1 else pairs[:1], uses_guidance)
+
+    @property
+    def has_edits(self) -> bool:
+        return len(self.pairs) > 1
+
+    @property
+    def texts(self) -> set[str]:
+        """That are encoded."""
+        return {text for prompt, negative in self.pairs for text in (prompt, negative)[: 1 + self.uses_guidance]}
+
+    @property
+    def pairs_to_encode(self) -> list[_Pair]:
+        """Each prompt and each negative prompt at least once."""
+        prompt, negative = self.pairs[0]
+        return list(
+            dict.fromkeys([*((one, negative) for one, _ in self.pairs), *((prompt, one) for _, one in self.pairs)])
+        )
+
+    def request(self, prompt: str, negative_prompt: str, chunk_count: int) -> PromptRequest:
+        return PromptRequest(
+            prompt=prompt, negative_prompt=negative_prompt, uses_guidance=self.uses_guidance, chunk_count=chunk_count
+        )
+
+    def combine(self, encoded: Mapping[_Pair, PromptEmbeds], prompt: str, negative: str) -> PromptEmbeds:
+        """The embeddings of a step from those of `pairs_to_encode`."""
+        first_prompt, first_negative = self.pairs[0]
+        positive, other = encoded[prompt, first_negative], encoded[first_prompt, negative]
+        return replace(positive, negative_embeds=other.negative_embeds, negative_pooled=other.negative_pooled)
 
 
 class PromptEncoder:
@@ -46,33 +103,60 @@ class PromptEncoder:
         *,
         loras: LoraSet = (),
         inversions: Mapping[str, str] | None = None,
+        chunk_count: int = 1,
     ) -> PromptEmbeds:
         """Args:
             loras: also applied to the text encoders before they encode.
             inversions: files by trigger word.
+            chunk_count: chunks, at least.
 
         Raises: InvalidOption: a LoRA or an inversion does not fit.
         """
-        files = tuple(sorted((word, path, Path(path).stat().st_mtime_ns) for word, path in (inversions or {}).items()))
-        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files)
+        files = _dated_files(inversions)
+        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files, chunk_count)
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
         if self._loras is not None:
             self._loras.apply(loras)
-        vectors = {word: self._load_vectors(path, modified_at) for word, path, modified_at in files}
-        embeds = encode_prompt(self._pipeline, prompt, negative_prompt, uses_guidance=uses_guidance, vectors=vectors)
+        embeds = encode_prompt(
+            self._pipeline,
+            prompt,
+            negative_prompt,
+            uses_guidance=uses_guidance,
+            vectors=self._vectors_of(files),
+            chunk_count=chunk_count,
+        )
         self._store(key, embeds)
         return embeds
 
-    def warm_up(self, requests: Sequence[PromptRequest]) -> None:
-        """Encode several prompts without LoRAs and inversions in one batch, for the next calls."""
-        wanted = {_cache_key(one.prompt, one.negative_prompt, one.uses_guidance): one for one in requests}
+    def encode_steps(
+        self, steps: StepPrompts, *, loras: LoraSet = (), inversions: Mapping[str, str] | None = None
+    ) -> list[PromptEmbeds]:
+        """The embeddings of each step, all of one length. Raises: InvalidOption: a LoRA or inversion does not fit."""
+        chunk_count = count_chunks(self._pipeline, steps.texts, self._vectors_of(_dated_files(inversions)))
+        pairs = steps.pairs_to_encode
+        if not inversions:
+            self.warm_up([steps.request(*pair, chunk_count) for pair in pairs], loras)
+        encoded = {
+            pair: self.encode_prompt(
+                *pair, steps.uses_guidance, loras=loras, inversions=inversions, chunk_count=chunk_count
+            )
+            for pair in pairs
+        }
+        return [steps.combine(encoded, prompt, negative) for prompt, negative in steps.pairs]
+
+    def warm_up(self, requests: Sequence[PromptRequest], loras: LoraSet = ()) -> None:
+        """Encode several prompts without inversions in one batch, for the next calls."""
+        wanted = {
+            _cache_key(one.prompt, one.negative_prompt, one.uses_guidance, loras, (), one.chunk_count): one
+            for one in requests
+        }
         missing = {key: request for key, request in wanted.items() if key not in self._entries}
         if len(missing) < 2:
             return
         if self._loras is not None:
-            self._loras.apply(())
+            self._loras.apply(loras)
         for key, embeds in zip(missing, encode_batch(self._pipeline, list(missing.values())), strict=True):
             self._store(key, embeds)
 
@@ -95,17 +179,42 @@ class PromptEncoder:
             _, oldest = self._entries.popitem(last=False)
             self._nbytes -= oldest.nbytes
 
+    def _vectors_of(self, files: _DatedFiles) -> dict[str, Mapping[int, torch.Tensor]]:
+        return {word: self._load_vectors(path, modified_at) for word, path, modified_at in files}
+
     def _load_vectors(self, path: str, modified_at: int) -> Mapping[int, torch.Tensor]:
         if (path, modified_at) not in self._vectors:
             self._vectors[path, modified_at] = load_vectors(Path(path))
         return self._vectors[path, modified_at]
 
 
+def _dated_files(inversions: Mapping[str, str] | None) -> _DatedFiles:
+    return tuple(sorted((word, path, Path(path).stat().st_mtime_ns) for word, path in (inversions or {}).items()))
+
+
 def _cache_key(
-    prompt: str, negative_prompt: str, uses_guidance: bool, loras: LoraSet = (), files: tuple[Any, ...] = ()
+    prompt: str, negative_prompt: str, uses_guidance: bool, loras: LoraSet, files: _DatedFiles, chunk_count: int
 ) -> Any:
     """Everything the embeddings depend on."""
-    return (prompt, negative_prompt if uses_guidance else None, loras, files)
+    return (prompt, negative_prompt if uses_guidance else None, loras, files, chunk_count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditioning:
+    """An image's prompts as arguments of a pipeline's call.
+
+    Attributes:
+        by_step: the embeddings of each step, if the prompts have edits; the arguments are the first ones.
+    """
+
+    arguments: Mapping[str, Any]
+    by_step: Sequence[PromptEmbeds] = ()
+
+
+def prompt_swap_for(conditioning: Conditioning, scheduler: Any) -> PromptSwap | None:
+    """What changes the prompt between the steps of this scheduler; None: nothing does."""
+    passes = int(getattr(scheduler, "order", 1))
+    return PromptSwap(by_step=conditioning.by_step, passes_per_step=passes) if conditioning.by_step else None
 
 
 class PromptConditioner:
@@ -116,22 +225,19 @@ class PromptConditioner:
         self._pipeline = pipeline
         self._encoder = PromptEncoder(pipeline, loras=loras) if supports_prompt_weights(pipeline) else None
 
-    def conditioning_for(self, task: Task, index: int) -> dict[str, Any]:
+    def conditioning_for(self, task: Task, index: int) -> Conditioning:
         """For image `index`. Raises: InvalidOption: a LoRA or inversion of the prompt does not fit."""
-        request = _prompt_request(task, index)
         if self._encoder is None:
-            return {
-                "prompt": plain_text(request.prompt),
-                "negative_prompt": plain_text(request.negative_prompt) or None,
-            }
-        embeds = self._encoder.encode_prompt(
-            request.prompt,
-            request.negative_prompt,
-            request.uses_guidance,
-            loras=requested_loras(task, index),
-            inversions=requested_inversions(task),
-        )
-        return dict(embeds.pipeline_arguments())
+            negative = plain_text(_negative_prompt(task)) or None
+            prompt = plain_text(prompt_at(task.options, index))
+            return Conditioning(arguments={"prompt": prompt, "negative_prompt": negative})
+        steps = _step_prompts(task, index)
+        loras, inversions = requested_loras(task, index), requested_inversions(task)
+        if steps.has_edits:
+            by_step = self._encoder.encode_steps(steps, loras=loras, inversions=inversions)
+            return Conditioning(arguments=by_step[0].pipeline_arguments(), by_step=by_step)
+        embeds = self._encoder.encode_prompt(*steps.pairs[0], steps.uses_guidance, loras=loras, inversions=inversions)
+        return Conditioning(arguments=embeds.pipeline_arguments())
 
     def warm_up(self, images: Sequence[tuple[Task, int]]) -> None:
         """Encode the prompts of several images, tasks with indices, in one batch; errors come in `conditioning_for`."""
@@ -143,23 +249,32 @@ class PromptConditioner:
             if not requested_loras(task, index) and not requested_inversions(task)
         ]
         with contextlib.suppress(Exception):
-            self._encoder.warm_up([_prompt_request(task, index) for task, index in plain])
+            steps = [_step_prompts(task, index) for task, index in plain]
+            self._encoder.warm_up([one.request(*one.pairs[0], 1) for one in steps if not one.has_edits])
 
     def prompt_notes(self, task: Task, *, is_demo: bool) -> tuple[str, ...]:
         """Sentences for the user."""
         is_read_in_full = self._encoder is not None
-        return prompt_notes(
+        prompt = prompt_at(task.options)
+        notes = prompt_notes(
             self._pipeline,
-            prompt_at(task.options),
+            prompt,
             is_demo=is_demo,
             is_read_in_full=is_read_in_full,
             trigger_words=tuple(requested_inversions(task)),
         )
+        return (*notes, *syntax_notes(prompt, _negative_prompt(task), is_read_in_full=is_read_in_full))
 
 
-def _prompt_request(task: Task, index: int) -> PromptRequest:
-    return PromptRequest(
-        prompt=prompt_at(task.options, index),
-        negative_prompt=str(task.options.get("negative_prompt") or ""),
+def _step_prompts(task: Task, index: int) -> StepPrompts:
+    steps = int(task.options.get("steps", 1))
+    return StepPrompts.of(
+        prompt_at(task.options, index),
+        _negative_prompt(task),
+        steps,
         uses_guidance=float(task.options.get("guidance_scale", 0)) > 1,
     )
+
+
+def _negative_prompt(task: Task) -> str:
+    return str(task.options.get("negative_prompt") or "")
