@@ -219,7 +219,7 @@ class MessageDelivery:
 
     async def _wait_for_slot(self, bucket: str) -> None:
         self._context.connected_client()
-        await self._context.rate_limiter.wait_for_slot(bucket)
+        await self._context.rate_limiter.wait_for_slot(bucket, will_retry=True)
 
     def _rate_bucket(self, job: Job, channel: int, message: int) -> str:
         """The rate limit that applies: the channel's or the interaction's."""

@@ -37,6 +37,7 @@ class RateLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._writes_by_channel: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._retries_by_channel: defaultdict[str, deque[float]] = defaultdict(deque)
         self._all_writes: deque[float] = deque()
 
     def _wait_s(self, channel: str) -> float:
@@ -57,21 +58,36 @@ class RateLimiter:
         return max(ready) - now
 
     def _drop_idle_channels(self, now: float) -> None:
-        for name in [
-            name for name, times in self._writes_by_channel.items() if not times or now - times[-1] > self.window_s
-        ]:
-            del self._writes_by_channel[name]
+        for by_channel in (self._writes_by_channel, self._retries_by_channel):
+            idle = [name for name, times in by_channel.items() if not times or now - times[-1] > self.window_s]
+            for name in idle:
+                del by_channel[name]
 
-    async def wait_for_slot(self, channel: str) -> None:
-        """Wait for a slot. Raises: PlatformError with `retry_after_s`, if the wait is longer than `MAX_WAIT_S`."""
+    async def wait_for_slot(self, channel: str, *, will_retry: bool = False) -> None:
+        """Wait for a slot. Raises: PlatformError with `retry_after_s`, if the wait is longer than `MAX_WAIT_S`.
+
+        `will_retry`: the caller comes back then, and no more callers are told to come back at about the same time than
+        may write then.
+        """
         wait_s = self._wait_s(channel)
         if wait_s > MAX_WAIT_S:
-            raise PlatformError("the channel's rate limit is used up", retry_after_s=wait_s)
+            retry_after_s = self._schedule_retry(channel, wait_s) if will_retry else wait_s
+            raise PlatformError("the channel's rate limit is used up", retry_after_s=retry_after_s)
         at = self._clock() + wait_s
         self._writes_by_channel[channel].append(at)
         self._all_writes.append(at)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
+
+    def _schedule_retry(self, channel: str, wait_s: float) -> float:
+        now, times = self._clock(), self._retries_by_channel[channel]
+        while times and times[0] <= now:
+            times.popleft()
+        at = now + wait_s
+        if len(times) >= self.writes:
+            at = max(at, times[-self.writes] + self.window_s)
+        times.append(max(at, times[-1]) if times else at)
+        return times[-1] - now
 
     def has_spare_capacity(self, channel: str) -> bool:
         """Whether progress may be shown now: half of the channel's writes are reserved for results."""

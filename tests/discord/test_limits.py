@@ -1,12 +1,14 @@
 """Discord's limits, obeyed by design: sizes, rates, lengths, links that run out, mentions."""
 
 import asyncio
+import heapq
 import io
 import random
 
 import pytest
 from PIL import Image
 
+import adapters.discord.rate_limit
 from adapters.discord import rendering
 from adapters.discord.circuit_breaker import CircuitBreaker
 from adapters.discord.library_patches import OFFICIAL_API, OFFICIAL_GATEWAY, set_api_base
@@ -225,10 +227,15 @@ class Clock:
 
 
 @pytest.fixture
-def paced(monkeypatch: pytest.MonkeyPatch) -> RateLimiter:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def paced(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> RateLimiter:
     monkeypatch.setattr(RateLimiter, "writes", WRITES_PER_WINDOW)
     monkeypatch.setattr(RateLimiter, "window_s", WINDOW_S)
-    return RateLimiter(Clock())
+    return RateLimiter(clock)
 
 
 async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: RateLimiter) -> None:
@@ -240,6 +247,23 @@ async def test_a_channel_gets_its_writes_and_then_has_to_come_again(paced: RateL
     await paced.wait_for_slot("2")
 
     assert MAX_WAIT_S < (refused.value.retry_after_s or 0) <= WINDOW_S
+
+
+async def test_postponed_writes_do_not_all_come_back_for_the_same_slots(
+    paced: RateLimiter, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters.discord.rate_limit, "MAX_WAIT_S", 0.0)  # instead of sleeping
+    due, tries = [(clock.now, number) for number in range(100)], 0
+    while due:
+        clock.now, number = heapq.heappop(due)
+        tries += 1
+        try:
+            await paced.wait_for_slot("1", will_retry=True)
+        except PlatformError as error:
+            heapq.heappush(due, (clock.now + (error.retry_after_s or 0) + 0.01, number))
+
+    assert tries < 250
+    assert clock.now < 100 + 1.2 * 100 / WRITES_PER_WINDOW * WINDOW_S
 
 
 async def test_progress_leaves_room_for_results(paced: RateLimiter) -> None:
