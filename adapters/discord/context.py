@@ -2,7 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -16,7 +17,7 @@ from adapters.discord.event_parsing import attached_images
 from adapters.discord.events import PLATFORM, AttachedFile, DiscordEvent
 from adapters.discord.rate_limit import PROGRESS_INTERVAL_S, ProgressEditors, RateLimiter
 from adapters.discord.settings import DiscordSettings
-from bot.errors import PlatformError, TooLarge, UnsupportedMedia
+from bot.errors import PlatformError, TokenRefused, TooLarge, UnsupportedMedia
 from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
 from bot.usecases import AdapterContext, Ticket, UseCases
@@ -35,6 +36,8 @@ class DiscordContext:
     rate_limiter: RateLimiter = field(default_factory=RateLimiter)
     client: discord.Client | None = None
     now: Callable[[], float] = time.time
+    refused_until: float = 0.0
+    """Discord refused the token: until this time (monotonic) nothing is sent."""
     owner_ids: frozenset[str] = frozenset()
     """The accounts that own the application, according to Discord."""
     menu_attachments: OrderedDict[str, tuple[AttachedFile, ...]] = field(default_factory=OrderedDict)
@@ -54,7 +57,20 @@ class DiscordContext:
         if self.client is None or self.client.user is None or self.client.is_closed():
             raise PlatformError("not connected to Discord")
         self.circuit_breaker.check()
+        if (wait_s := self.refused_until - time.monotonic()) > 0:
+            raise TokenRefused("the token was refused", retry_after_s=wait_s)
         return self.client
+
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Translate errors of Discord; after a refused token nothing is sent for a while. Raises: PlatformError."""
+        try:
+            with translate_errors():
+                yield
+        except TokenRefused as error:
+            log.error("Discord refused the token", action="discord_token_refused", detail=error.detail)
+            self.refused_until = time.monotonic() + (error.retry_after_s or 0.0)
+            raise
 
     async def identify_person(self, event: DiscordEvent) -> Person:
         return await self.usecases.people.identify_account(PLATFORM, event.account_id, event.account_name)
@@ -121,7 +137,7 @@ class DiscordContext:
         channel, _, message = target.partition(":")
         images: tuple[AttachedFile, ...] = ()
         try:
-            with translate_errors():
+            with self.translate_errors():
                 channel_ref = self.connected_client().get_partial_messageable(int(channel))
                 images = attached_images(await channel_ref.fetch_message(int(message)))
         except PlatformError as error:

@@ -1,35 +1,25 @@
-"""Translates Discord's errors into Easel's."""
+"""Translates Discord's errors into Easel's, by what they mean: the status alone may be a proxy's or a firewall's."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import aiohttp
 import discord
+import structlog
 
-from bot.errors import MessageGone, PlatformError, Undeliverable
+from adapters.discord.error_codes import MEANINGS, ContentRejected, FileTooLarge
+from bot.errors import PAGE_PATIENCE, PlatformError, ReplyRejected, TokenRefused, UnclearAnswer
 
-MESSAGE_GONE_CODE = 10008
-NO_ACCESS_CODES = (50001, 50013, 50007, 10003, 50083, 160005, 50024)
-"""Missing access or permission: not here, but perhaps elsewhere."""
-TOKEN_EXPIRED_CODES = (50027, 10015, 10062)
-EDIT_LIMIT_CODE = 30046
-TOO_LARGE_CODE = 40005
+log = structlog.get_logger()
 
-
-class NoAccess(PlatformError):
-    """The bot may not write there: take the next fallback."""
-
-
-class FileTooLarge(PlatformError):
-    """Smaller files may be accepted."""
-
-
-class ContentRejected(Undeliverable):
-    """This content will never be accepted; something simpler may be."""
-
-
-class EditLimitReached(PlatformError):
-    """The message may not be edited again: post a new one."""
+REFUSED_RETRY_S = 60.0
+"""How long nothing is sent after Discord refused the token."""
+FIREWALL_CODE = 40333
+""""internal network error": Cloudflare's, in front of Discord."""
+_GENERIC_TEXT = re.compile(r"(\d{3}): \w")
+"""Discord's own text where it has no code: "401: Unauthorized"."""
+_REPLY_FIELD = re.compile(r"\bmessage_reference\b")
 
 
 @contextmanager
@@ -40,28 +30,44 @@ def translate_errors() -> Iterator[None]:
     except discord.RateLimited as error:
         raise PlatformError("Discord asks to wait", retry_after_s=error.retry_after) from error
     except discord.HTTPException as error:
-        raise _to_platform_error(error) from error
+        raise to_platform_error(error) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise PlatformError(f"no connection ({type(error).__name__})") from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        log.warning("an answer could not be read", action="answer_unreadable", exc_info=error)
+        raise UnclearAnswer(f"an answer of another shape ({type(error).__name__})", patience=PAGE_PATIENCE) from error
 
 
-def _to_platform_error(error: discord.HTTPException) -> PlatformError:
+def to_platform_error(error: discord.HTTPException) -> PlatformError:
+    """The error's meaning, by Discord's own words if there are any."""
     detail = f"{error.status} {error.code}"
-    if error.status == 413 or error.code == TOO_LARGE_CODE:
-        return FileTooLarge(detail)
-    if error.code in (*TOKEN_EXPIRED_CODES, *NO_ACCESS_CODES):
-        return NoAccess(detail)
-    if error.code == MESSAGE_GONE_CODE:
-        return MessageGone(detail)
-    if error.code == EDIT_LIMIT_CODE:
-        return EditLimitReached(detail)
     if error.status == 429:
         return PlatformError(detail, retry_after_s=_retry_after_s(error))
-    if error.status in (401, 403, 404):
-        return NoAccess(detail)
-    if 400 <= error.status < 500:
-        return ContentRejected(detail)
-    return PlatformError(detail)
+    if error.status >= 500:
+        return PlatformError(detail)
+    if not _is_discords(error):
+        return FileTooLarge(detail) if error.status == 413 else UnclearAnswer(f"{detail} page", patience=PAGE_PATIENCE)
+    if is_token_refusal(error):
+        return TokenRefused(detail, retry_after_s=REFUSED_RETRY_S)
+    meaning = MEANINGS.get(error.code, UnclearAnswer)
+    if meaning is ContentRejected and _REPLY_FIELD.search(error.text):
+        meaning = ReplyRejected
+    return meaning(detail)
+
+
+def is_token_refusal(error: discord.HTTPException) -> bool:
+    """Whether Discord itself refused the bot's token: a proxy's page says nothing about it."""
+    if MEANINGS.get(error.code) is TokenRefused:
+        return True
+    return error.status == 401 and not error.code and _is_discords(error)
+
+
+def _is_discords(error: discord.HTTPException) -> bool:
+    """Whether the answer has Discord's shape: a number as its code, or its generic text."""
+    if type(error.code) is not int or not isinstance(error.text, str) or error.code == FIREWALL_CODE:
+        return False
+    generic = _GENERIC_TEXT.match(error.text)
+    return error.code > 0 or (generic is not None and generic.group(1) == str(error.status))
 
 
 def _retry_after_s(error: discord.HTTPException) -> float:

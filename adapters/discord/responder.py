@@ -9,7 +9,6 @@ import discord
 import structlog
 
 from adapters.discord.context import DiscordContext
-from adapters.discord.error_mapping import translate_errors
 from adapters.discord.events import TOKEN_LIFETIME_S, DiscordEvent
 from adapters.discord.rendering import to_plain_text
 from bot.chat import texts as chat_texts
@@ -17,6 +16,7 @@ from bot.errors import PlatformError
 from bot.usecases import UseCases
 
 log = structlog.get_logger()
+MAX_NONCE = 25
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Responder:
         """Reply to the person, best effort: results are delivered by the outbox."""
         content: dict[str, Any] = {"content": to_plain_text(text)} | ({"view": view} if view is not None else {})
         try:
-            with translate_errors():
+            with self.context.translate_errors():
                 return await self._send(content, files)
         except PlatformError as error:
             log.info("a reply could not be sent", action="answer_lost", kind=self.event.kind, detail=error.detail)
@@ -75,6 +75,25 @@ class Responder:
             files=list(files), reference=reference, nonce=event.message_id, suppress_embeds=True, **content
         )
 
+    async def post(self, text: str, *, files: Sequence[discord.File], view: discord.ui.View) -> str | None:
+        """Post an ordinary message in reply to the event's target, once; returns its ref. None: it was refused."""
+        content: dict[str, Any] = {"content": to_plain_text(text), "files": list(files), "view": view}
+        channel = int(self.event.channel_id)
+        if self.event.target.startswith(f"{channel}:"):
+            message = int(self.event.target.partition(":")[2])
+            content["reference"] = discord.MessageReference(
+                message_id=message, channel_id=channel, fail_if_not_exists=False
+            )
+        await self.context.rate_limiter.wait_for_slot(self.event.channel_id)
+        try:
+            with self.context.translate_errors():
+                place = self.context.connected_client().get_partial_messageable(channel)
+                sent = await place.send(nonce=self.event.key[-MAX_NONCE:], suppress_embeds=True, **content)
+        except PlatformError as error:
+            log.info("a picture could not be posted", action="answer_lost", kind=self.event.kind, detail=error.detail)
+            return None
+        return f"{channel}:{sent.id}"
+
     async def delete_messages(self, refs: Iterable[str]) -> None:
         """Delete these and the message of the pressed button, by the interaction's token if need be."""
         for ref in {*refs, self.event.target}:
@@ -88,13 +107,13 @@ class Responder:
     async def delete_question(self) -> None:
         """Delete the message of the pressed button by the interaction's token: the only way for ephemeral messages."""
         if self.delete_pressed_message is not None:
-            with suppress(PlatformError), translate_errors():
+            with suppress(PlatformError), self.context.translate_errors():
                 await self.delete_pressed_message()
 
     async def _delete_message(self, ref: str) -> None:
         channel, _, message = ref.partition(":")
         client = self.context.connected_client()
-        with translate_errors():
+        with self.context.translate_errors():
             await client.get_partial_messageable(int(channel)).get_partial_message(int(message)).delete()
 
     async def delete_deferral(self) -> None:
@@ -102,7 +121,7 @@ class Responder:
         if self.webhook is None or not self.event.response_id:
             return
         try:
-            with translate_errors():
+            with self.context.translate_errors():
                 await self.webhook.delete_message(int(self.event.response_id))
         except PlatformError as error:
             log.info("a deferral could not be deleted", action="deferral_stays", detail=error.detail)
@@ -116,7 +135,7 @@ async def resume_responder(context: DiscordContext, event: DiscordEvent) -> Resp
     if event.kind == "button" and event.can_post:
         return Responder(context, event, webhook)
     try:
-        with translate_errors():
+        with context.translate_errors():
             # This replaces the deferral; without one there is no place to reply.
             delay = chat_texts.format_delay(context.now() - event.at, event.locale)
             message = await webhook.send(to_plain_text(delay), wait=True)

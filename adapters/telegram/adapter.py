@@ -10,7 +10,7 @@ from telegram import Bot, BotCommand
 
 from adapters.telegram.attachments import PhotoUploads
 from adapters.telegram.bot_api import TelegramApi
-from adapters.telegram.bot_client import TokenRefused, build_bot, translate_errors
+from adapters.telegram.bot_client import build_bot, translate_errors
 from adapters.telegram.context import PLATFORM, TelegramContext
 from adapters.telegram.delivery import TelegramDelivery
 from adapters.telegram.permissions import ChatPermissions
@@ -22,7 +22,7 @@ from adapters.telegram.text_limits import MAX_DESCRIPTION, truncate
 from adapters.telegram.update_handler import ALBUM_WAIT_S, UpdateHandler
 from bot.chat import texts as chat_texts
 from bot.chat.commands import command_menu
-from bot.errors import PlatformError, StartupError
+from bot.errors import PlatformError, StartupError, TokenRefused
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.runtime.lock import DataLock

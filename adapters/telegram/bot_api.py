@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict, TypeVar
 
+import structlog
 from telegram import (
     Bot,
+    ForceReply,
     InlineKeyboardMarkup,
     InputMediaDocument,
     InputMediaPhoto,
@@ -17,35 +19,43 @@ from telegram import (
     Message,
     ReplyParameters,
 )
-from telegram.error import BadRequest
 
-from adapters.telegram.bot_client import (
-    ChatMoved,
-    FileTooBig,
-    NotModified,
-    PhotoRejected,
-    TopicDeleted,
-    UnreadableResponse,
-    translate_errors,
-)
+from adapters.telegram.bot_client import ChatMoved, NotReached, UnreadableResponse, translate_errors
+from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, NotModified, PhotoRejected, TopicDeleted
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_CAPTION, MAX_TEXT, truncate
-from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia
+from bot.errors import (
+    MessageGone,
+    PlatformError,
+    ReplyRejected,
+    TokenRefused,
+    TooLarge,
+    UnclearAnswer,
+    UnsupportedMedia,
+)
 from bot.jobs import Media, Origin
+
+log = structlog.get_logger()
 
 MAX_WAIT_S = 0.5
 """A slot that comes this soon is waited for; for a later one the caller retries."""
+DOWNLOAD_TRIES, DOWNLOAD_TIMEOUT_S = 4, 30.0
+"""Of one file, if Telegram can be reached; the person then reads that it is not available."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ChatTarget:
-    """Where to write: a chat, its forum topic if any, and the message replied to."""
+    """Where to write: a chat, its forum topic if any, and the message replied to.
+
+    `tries`: how often that failed before; after a few unclear answers the fallbacks are used.
+    """
 
     chat: int
     thread: int = 0
     reply_to: int = 0
+    tries: int = 0
 
 
 def reply_target(message: Message) -> ChatTarget:
@@ -85,7 +95,9 @@ class TelegramApi:
 
     # ------------------------------------------------------------ new messages
 
-    async def send_text(self, target: ChatTarget, text: str, markup: InlineKeyboardMarkup | None = None) -> Message:
+    async def send_text(
+        self, target: ChatTarget, text: str, markup: InlineKeyboardMarkup | ForceReply | None = None
+    ) -> Message:
         """Raises: PlatformError."""
         return await self._post(
             target,
@@ -101,7 +113,7 @@ class TelegramApi:
     async def send_photo(
         self, target: ChatTarget, media: Media, caption: str, markup: InlineKeyboardMarkup | None, *, has_spoiler: bool
     ) -> Message:
-        """As a file, if Telegram rejects it as a photo. Raises: PlatformError."""
+        """As a file, if Telegram does not accept it as a photo. Raises: PlatformError."""
         try:
             return await self._post(
                 target,
@@ -116,7 +128,11 @@ class TelegramApi:
                 ),
             )
         except PhotoRejected:
-            return await self.send_document(target, media, "picture", caption, markup)
+            pass
+        except UnclearAnswer as error:
+            if target.tries < error.patience:
+                raise
+        return await self.send_document(target, media, "picture", caption, markup)
 
     async def send_document(
         self, target: ChatTarget, media: Media, name: str, caption: str = "", markup: InlineKeyboardMarkup | None = None
@@ -148,8 +164,8 @@ class TelegramApi:
         )
 
     async def _post(self, target: ChatTarget, send: Callable[[ChatTarget], Awaitable[T]]) -> T:
-        """Retry without the topic if it was deleted, or in the chat that the group moved to."""
-        for _ in range(3):
+        """Retry without the topic if it was deleted, without the reply, or in the chat that the group moved to."""
+        for _ in range(4):
             try:
                 with translate_errors(self.rate_limiter, target.chat):
                     return await send(target)
@@ -157,8 +173,16 @@ class TelegramApi:
                 if not target.thread:
                     raise
                 target = replace(target, thread=0)
+            except ReplyRejected:
+                if not target.reply_to:
+                    raise
+                target = replace(target, reply_to=0)
+            except UnclearAnswer as error:
+                if not target.reply_to or target.tries < error.patience:
+                    raise
+                target = replace(target, reply_to=0)
             except ChatMoved as moved:
-                target = ChatTarget(moved.chat)
+                target = ChatTarget(moved.chat, tries=target.tries)
         raise PlatformError("the chat keeps moving")
 
     # ------------------------------------------------------------ edits
@@ -184,17 +208,29 @@ class TelegramApi:
         )
 
     async def edit_photo(
-        self, ref: str, media: Media, caption: str, markup: InlineKeyboardMarkup | None, *, has_spoiler: bool = False
+        self,
+        ref: str,
+        media: Media,
+        caption: str,
+        markup: InlineKeyboardMarkup | None,
+        *,
+        has_spoiler: bool = False,
+        tries: int = 0,
     ) -> None:
-        """Replace a message by this picture, as a file if Telegram rejects it as a photo."""
+        """Replace a message by this picture, as a file if Telegram does not accept it as a photo."""
         chat, number = parse_ref(ref)
         text, name = truncate(caption, MAX_CAPTION), file_name(media, "picture")
         photo = InputMediaPhoto(media.data, text, filename=name, has_spoiler=has_spoiler)
         try:
             await self._edit(chat, self.bot.edit_message_media(photo, chat, number, reply_markup=markup))
+            return
         except PhotoRejected:
-            file = InputMediaDocument(media.data, text, filename=name)
-            await self._edit(chat, self.bot.edit_message_media(file, chat, number, reply_markup=markup))
+            pass
+        except UnclearAnswer as error:
+            if tries < error.patience:
+                raise
+        file = InputMediaDocument(media.data, text, filename=name)
+        await self._edit(chat, self.bot.edit_message_media(file, chat, number, reply_markup=markup))
 
     async def _edit(self, chat: int, call: Awaitable[Message | bool]) -> None:
         try:
@@ -220,20 +256,29 @@ class TelegramApi:
             )
 
     async def download_file(self, file_id: str, max_mb: float) -> bytes:
-        """Raises: TooLarge, UnsupportedMedia, PlatformError."""
+        """Tried a few times while Telegram responds. Raises: TooLarge, UnsupportedMedia, PlatformError."""
         limit = min(max_mb, MAX_DOWNLOAD_MB)
-        try:
-            with translate_errors():
-                file = await self.bot.get_file(file_id)
-                if (file.file_size or 0) > limit * 2**20:
-                    raise TooLarge(limit=limit, unit="MiB")
-                return bytes(await file.download_as_bytearray())
-        except FileTooBig as error:
-            raise TooLarge(limit=limit, unit="MiB") from error
-        except PlatformError as error:
-            if isinstance(error.__cause__, BadRequest):  # Telegram no longer has it
-                raise UnsupportedMedia("damaged") from error
-            raise
+        for tries in range(DOWNLOAD_TRIES):
+            try:
+                async with asyncio.timeout(DOWNLOAD_TIMEOUT_S):
+                    return await self._download_once(file_id, limit)
+            except FileTooBig as error:
+                raise TooLarge(limit=limit, unit="MiB") from error
+            except FileUnavailable as error:
+                raise UnsupportedMedia("unavailable") from error
+            except (NotReached, TokenRefused):
+                raise
+            except (PlatformError, TimeoutError) as error:
+                log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
+            await asyncio.sleep(0.25 * 2**tries)
+        raise UnsupportedMedia("unavailable")
+
+    async def _download_once(self, file_id: str, limit: float) -> bytes:
+        with translate_errors():
+            file = await self.bot.get_file(file_id)
+            if (file.file_size or 0) > limit * 2**20:
+                raise TooLarge(limit=limit, unit="MiB")
+            return bytes(await file.download_as_bytearray())
 
 
 class _TargetArguments(TypedDict):

@@ -1,16 +1,20 @@
-"""The Bot API client of python-telegram-bot, with its errors classified.
+"""The Bot API client of python-telegram-bot, with its errors translated by what they mean.
 
-Only this module matches the Bot API's error descriptions. Outside of the adapter its exceptions are `PlatformError`s.
+Each answer is first checked for the Bot API's own shape: the library goes by the status alone, which may be that of a
+proxy or a firewall. Outside of the adapter its exceptions are `PlatformError`s.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 from telegram import Bot
 from telegram.error import (
     BadRequest,
@@ -24,10 +28,13 @@ from telegram.error import (
     TimedOut,
 )
 
+from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, meaning_of
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
-from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.errors import PAGE_PATIENCE, PlatformError, TokenRefused, UnclearAnswer, Undeliverable
+
+log = structlog.get_logger()
 
 API_BASE = "https://api.telegram.org/bot"
 FILE_BASE = "https://api.telegram.org/file/bot"
@@ -35,26 +42,12 @@ CONNECTIONS = 16
 """Enough for 27 messages per second of 0.5 s each; httpcore scans all connections for each request."""
 REFUSED_RETRY_S = 60.0
 """Retry interval while the token is refused: the owner may fix it."""
+PAGE_RETRY_S = 60
+"""How long a 429 is obeyed that does not say for how long."""
 
 
-class NotModified(PlatformError):
-    """The message already has this content: counts as success."""
-
-
-class WrongMessageKind(PlatformError):
-    """The message is a picture where a text was expected, or vice versa."""
-
-
-class PhotoRejected(PlatformError):
-    """Telegram rejects this as a photo."""
-
-
-class FileTooBig(PlatformError):
-    """The file exceeds Telegram's limit."""
-
-
-class TopicDeleted(PlatformError):
-    """The forum topic was deleted."""
+class NotReached(PlatformError):
+    """The request was never sent."""
 
 
 class NoResponse(PlatformError):
@@ -63,10 +56,6 @@ class NoResponse(PlatformError):
 
 class UnreadableResponse(Undeliverable):
     """Executed, but the library could not parse the response: a retry would post it twice."""
-
-
-class TokenRefused(PlatformError):
-    """The token is not, or no longer, a bot's."""
 
 
 class PollingConflict(PlatformError):
@@ -79,6 +68,14 @@ class ChatMoved(PlatformError):
     def __init__(self, chat: int) -> None:
         super().__init__("the chat has moved")
         self.chat = chat
+
+
+class FileGone(NetworkError):
+    """Telegram has no such file: the library would take its 404 for a refused token."""
+
+
+class NotTheBotApi(NetworkError):
+    """The answer does not have the Bot API's shape: a proxy's or firewall's page, an empty body."""
 
 
 def build_bot(settings: TelegramSettings, token: str) -> Bot:
@@ -96,7 +93,7 @@ def build_bot(settings: TelegramSettings, token: str) -> Bot:
 
 
 def _request(connections: int, more: dict[str, bool]) -> FileRequest:
-    return FileRequest(
+    return CheckedRequest(
         connection_pool_size=connections,
         read_timeout=20,
         write_timeout=20,
@@ -105,6 +102,41 @@ def _request(connections: int, more: dict[str, bool]) -> FileRequest:
         media_write_timeout=60,
         httpx_kwargs={"limits": httpx.Limits(max_connections=connections, keepalive_expiry=30), **more},
     )
+
+
+class CheckedRequest(FileRequest):
+    """Raises `NotTheBotApi` for an answer of another shape, before the library goes by its status."""
+
+    async def do_request(self, url: str, method: str, *args: Any, **more: Any) -> tuple[int, bytes]:
+        status, body = await super().do_request(url, method, *args, **more)
+        if status >= 500 or status == 413:
+            return status, body
+        is_ours = _is_not_html(body) if method == "GET" and status == 200 else _is_bot_api_answer(status, body)
+        if not is_ours and status == 429:
+            raise RetryAfter(PAGE_RETRY_S)
+        if not is_ours:
+            raise NotTheBotApi(f"{status} with another shape")
+        if method == "GET" and status == 404:
+            raise FileGone("no such file")
+        return status, body
+
+
+def _is_bot_api_answer(status: int, body: bytes) -> bool:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(answer, dict):
+        return False
+    if 200 <= status < 300:
+        return answer.get("ok") is True and "result" in answer
+    says_why = type(answer.get("error_code")) is int and isinstance(answer.get("description"), str)
+    return says_why and isinstance(answer.get("parameters", {}), dict)
+
+
+def _is_not_html(body: bytes) -> bool:
+    """A picture or any other file: a page of a firewall has status 200 too."""
+    return not body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
 def _file_base(api_base: str) -> str:
@@ -120,36 +152,6 @@ def _is_loopback(url: str) -> bool:
 
 
 # ---------------------------------------------------------------- errors
-
-_ERROR_PHRASES: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
-    (NotModified, ("message is not modified",)),
-    (WrongMessageKind, ("there is no text in the message", "there is no caption in the message", "can't be edited to")),
-    (MessageGone, ("message to edit not found", "message can't be edited", "message_id_invalid", "message to delete")),
-    (TopicDeleted, ("message thread not found", "topic_deleted", "topic deleted")),
-    (
-        PhotoRejected,
-        ("photo_invalid_dimensions", "image_process_failed", "wrong type of the web page", "photo_ext_invalid"),
-    ),
-    (FileTooBig, ("too large", "too big")),
-    (
-        Undeliverable,
-        (
-            "chat not found",
-            "user not found",
-            "user is deactivated",
-            "not enough rights",
-            "have no rights",
-            "need administrator rights",
-            "chat_write_forbidden",
-            "chat_send_",
-            "topic_closed",
-            "peer_id_invalid",
-            "bot was kicked",
-            "group chat was deactivated",
-            "bot can't initiate",
-        ),
-    ),
-)
 
 
 @contextmanager
@@ -169,17 +171,22 @@ def translate_errors(rate_limiter: TelegramRateLimiter | None = None, chat: int 
         raise ChatMoved(error.new_chat_id) from error
     except Conflict as error:
         raise PollingConflict(error.message) from error
-    except Forbidden as error:
-        raise Undeliverable(error.message) from error
+    except FileGone as error:
+        raise FileUnavailable(error.message) from error
+    except NotTheBotApi as error:
+        raise UnclearAnswer(error.message, patience=PAGE_PATIENCE) from error
     except InvalidToken as error:
+        if rate_limiter is not None:
+            rate_limiter.pause_all(REFUSED_RETRY_S)
         raise TokenRefused("the token was refused", retry_after_s=REFUSED_RETRY_S) from error
-    except BadRequest as error:
+    except (BadRequest, Forbidden) as error:
         raise _error_from_description(error.message) from error
     except (TimedOut, NetworkError) as error:
         raise _error_from_network(error) from error
     except TelegramError as error:
-        raise PlatformError(error.message) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UnclearAnswer(error.message) from error
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        log.warning("an answer could not be read", action="answer_unreadable", exc_info=error)
         raise UnreadableResponse(f"a response that cannot be parsed: {type(error).__name__}") from error
 
 
@@ -188,17 +195,15 @@ def _seconds(span: int | float | timedelta) -> float:
 
 
 def _error_from_description(message: str) -> PlatformError:
-    folded = message.casefold()
-    kind = next(
-        (kind for kind, phrases in _ERROR_PHRASES if any(phrase in folded for phrase in phrases)), PlatformError
-    )
-    return kind(message)
+    return (meaning_of(message) or UnclearAnswer)(message)
 
 
 def _error_from_network(error: NetworkError) -> PlatformError:
     if "too large" in error.message.casefold():
         return FileTooBig(error.message)
     never_sent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-    if isinstance(error.__cause__, httpx.HTTPError) and not isinstance(error.__cause__, never_sent):
+    if isinstance(error.__cause__, never_sent):
+        return NotReached(type(error.__cause__).__name__)
+    if isinstance(error.__cause__, httpx.HTTPError):
         return NoResponse("no response")
     return PlatformError(type(error.__cause__ or error).__name__)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from adapters.telegram.bot_api import ChatTarget, message_ref
-from adapters.telegram.bot_client import FileTooBig
 from adapters.telegram.context import PLATFORM, TelegramContext
 from adapters.telegram.delivery import build_confirm_keyboard, build_keyboard
+from adapters.telegram.error_descriptions import FileTooBig
 from adapters.telegram.message_parsing import IncomingMessage
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED, parse_arguments

@@ -5,23 +5,29 @@ One message per job, edited in place: edits can be repeated safely, so a lost re
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import structlog
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
 from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, origin_target, parse_ref
-from adapters.telegram.bot_client import UnreadableResponse, WrongMessageKind
+from adapters.telegram.bot_client import UnreadableResponse
+from adapters.telegram.error_descriptions import WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED
 from bot.chat.buttons import Button, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.replies import ChatImage, Confirmation
-from bot.errors import Blocked, PlatformError, Undeliverable
+from bot.errors import Blocked, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 
+log = structlog.get_logger()
+
+NOT_THERE = (NotPermitted, Undeliverable)
+"""A chat that does not accept the message; the person's private chat may."""
 MAX_PHOTO = 10 * 2**20 - 2**12
 BUTTONS_PER_ROW = 3
 NUMBERS_PER_ROW = 5
@@ -62,14 +68,14 @@ class TelegramDelivery:
 
     async def post_placeholder(self, delivery: Delivery) -> str:
         job = delivery.job
-        target, text = origin_target(job.origin), await self._placeholder_text(job)
+        target, text = _target_of(delivery), await self._placeholder_text(job)
         markup = self._buttons(job)
         try:
             if not await self.permissions.can_answer(target.chat, job.command):
-                raise Undeliverable("pictures are not allowed there")
+                raise NotPermitted("pictures are not allowed there")
             await self.api.wait_for_slot(target.chat, delivery.nonce, is_urgent=True)
             return message_ref(await self.api.send_text(target, text, markup))
-        except Undeliverable as refused:
+        except NOT_THERE as refused:
             private = _private_target(job, refused)
             show = TYPED.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
             reason = chat_texts.format_text(chat_texts.CANNOT_POST, job.origin.locale, show=show)
@@ -87,7 +93,7 @@ class TelegramDelivery:
         try:
             await self.api.wait_for_slot(private.chat, delivery.nonce)
             return await self.api.send_text(private, text, markup)
-        except Undeliverable:
+        except NOT_THERE:
             await self.api.wait_for_slot(target.chat, delivery.nonce)
             return await self.api.send_text(target, text, markup)
 
@@ -143,11 +149,26 @@ class TelegramDelivery:
             elif photo is None:
                 await self._edit_text(ref, text, self._buttons(job))
             else:
-                await self.api.edit_photo(ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
-        except Undeliverable as refused:
-            ref = await self._post_privately(_private_target(job, refused), delivery, pictures)
+                await self.api.edit_photo(
+                    ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler, tries=delivery.tries
+                )
+        except NOT_THERE as refused:
+            ref = await self._post_privately(refused, delivery, pictures)
+        except UnclearAnswer as error:
+            if delivery.tries < error.patience:
+                raise
+            ref = await self._replace_message(delivery, photo, text)
         self._photo_refs.discard(delivery.message_ref)
         return ref
+
+    async def _replace_message(self, delivery: Delivery, photo: Media | None, text: str) -> str:
+        """A new message instead of one that cannot be edited, which is deleted: it still says that it is queued."""
+        new_ref = await self._post(_target_of(delivery), delivery.job, photo, text, delivery.nonce)
+        try:
+            await self.api.delete_message(str(delivery.message_ref))
+        except PlatformError as error:
+            log.info("a placeholder could not be deleted", action="placeholder_stays", detail=error.detail)
+        return new_ref
 
     async def _replace_with_text(self, ref: str, job: Job, text: str, key: str) -> str:
         """Replace a preview that must not be seen. A photo cannot become a text, so a new message may be needed."""
@@ -165,9 +186,9 @@ class TelegramDelivery:
         job = delivery.job
         photo, text = await self._render(job, pictures)
         try:
-            return await self._post(origin_target(job.origin), job, photo, text, delivery.nonce)
-        except Undeliverable as refused:
-            return await self._post_privately(_private_target(job, refused), delivery, pictures)
+            return await self._post(_target_of(delivery), job, photo, text, delivery.nonce)
+        except NOT_THERE as refused:
+            return await self._post_privately(refused, delivery, pictures)
 
     async def notify_undeliverable(self, delivery: Delivery) -> None:
         assert delivery.message_ref is not None
@@ -190,10 +211,15 @@ class TelegramDelivery:
         has_spoiler = any(image.is_spoiler for image in images)
         return message_ref(await self.api.send_photo(target, photo, caption, markup, has_spoiler=has_spoiler))
 
-    async def _post_privately(self, private: ChatTarget, delivery: Delivery, pictures: Sequence[Media]) -> str:
+    async def _post_privately(self, refused: PlatformError, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        """To the person, after the chat refused it. Raises: the refusal that may end, if both refuse it."""
+        private = _private_target(delivery.job, refused)
         allowed = pictures if delivery.job.may_be_delivered_to(str(private.chat)) else []
         photo, text = await self._render(delivery.job, allowed)
-        return await self._post(private, delivery.job, photo, text, delivery.nonce)
+        try:
+            return await self._post(private, delivery.job, photo, text, delivery.nonce)
+        except NOT_THERE as error:
+            raise (refused if isinstance(refused, NotPermitted) else error) from error
 
     async def _post(self, target: ChatTarget, job: Job, photo: Media | None, text: str, key: str) -> str:
         await self.api.wait_for_slot(target.chat, key)
@@ -217,6 +243,10 @@ class TelegramDelivery:
         sheet = await self.usecases.media.contact_sheet(pictures)
         photo, is_smaller = await self.usecases.media.fit_bytes(sheet, MAX_PHOTO)
         return photo, f"{text}\n{chat_texts.format_text(chat_texts.SMALLER, locale)}" if is_smaller else text
+
+
+def _target_of(delivery: Delivery) -> ChatTarget:
+    return replace(origin_target(delivery.job.origin), tries=delivery.tries)
 
 
 def _private_target(job: Job, refused: PlatformError) -> ChatTarget:

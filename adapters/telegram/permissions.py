@@ -9,7 +9,7 @@ from telegram import ChatMemberAdministrator, ChatMemberRestricted
 from adapters.telegram.bot_api import TelegramApi
 from adapters.telegram.bot_client import translate_errors
 from bot.commands import Answer, answer_of
-from bot.errors import PlatformError, Undeliverable
+from bot.errors import NotPermitted, PlatformError, Undeliverable
 
 CACHE_S = 600.0
 
@@ -41,7 +41,7 @@ class ChatPermissions:
                 if isinstance(member, ChatMemberRestricted):
                     return member.can_send_messages, member.can_send_messages and member.can_send_photos
                 default = (await self.api.bot.get_chat(chat)).permissions
-        except Undeliverable:
+        except (NotPermitted, Undeliverable):
             return False, False
         except PlatformError:
             return True, True

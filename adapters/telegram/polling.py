@@ -13,10 +13,10 @@ from typing import Any
 import structlog
 from telegram import Bot
 
-from adapters.telegram.bot_client import PollingConflict, TokenRefused, translate_errors
+from adapters.telegram.bot_client import PollingConflict, translate_errors
 from adapters.telegram.update_handler import UpdateHandler
 from adapters.telegram.update_types import is_update
-from bot.errors import PlatformError, StorageBusy, StorageFull
+from bot.errors import PlatformError, StorageBusy, StorageFull, TokenRefused
 
 log = structlog.get_logger()
 ALLOWED_UPDATES = ("message", "callback_query")

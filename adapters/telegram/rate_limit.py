@@ -94,6 +94,7 @@ class TelegramRateLimiter:
         self._rates = rates or RateLimits()
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._queues: dict[int, _ChatQueue] = {}
+        self._paused_until = 0.0
         overall = self._rates.overall
         self._urgent = _ChatQueue((overall,))
         self._normal = _ChatQueue(
@@ -103,6 +104,8 @@ class TelegramRateLimiter:
     def reserve(self, chat: int, key: str, *, is_urgent: bool = False) -> float:
         """0: send now, it is counted. Otherwise the seconds after which the same key will be admitted."""
         now, line = self._clock(), self._queue_of(chat)
+        if now < self._paused_until:
+            return self._paused_until - now
         wait_s = line.wait_s(key, now)
         if wait_s > 0:
             return wait_s
@@ -121,7 +124,8 @@ class TelegramRateLimiter:
         now, line = self._clock(), self._queue_of(chat)
         pause = self._rates.group_progress_s if chat < 0 else self._rates.progress_s
         if (
-            line.reservations
+            now < self._paused_until
+            or line.reservations
             or self._urgent.reservations
             or self._normal.reservations
             or now < line.closed_until
@@ -148,6 +152,10 @@ class TelegramRateLimiter:
         line.closed_until = max(line.closed_until, now + seconds)
         for key in line.reservations:
             line.reservations[key] = max(line.reservations[key], line.closed_until)
+
+    def pause_all(self, seconds: float) -> None:
+        """Pause every chat: Telegram refuses the token."""
+        self._paused_until = self._clock() + seconds
 
     def _queue_of(self, chat: int) -> _ChatQueue:
         now = self._clock()

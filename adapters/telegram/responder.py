@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
-from telegram import InlineKeyboardMarkup, Message
+from telegram import ForceReply, InlineKeyboardMarkup, Message
 
 from adapters.telegram.bot_api import ChatTarget, TelegramApi
-from adapters.telegram.bot_client import FileTooBig, NoResponse
-from bot.errors import MessageGone, PlatformError, Undeliverable
+from adapters.telegram.bot_client import NoResponse
+from adapters.telegram.error_descriptions import FileTooBig
+from bot.errors import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 
 log = structlog.get_logger()
 MAX_REFUSALS, REFUSAL_WINDOW_S = 8, 30.0
@@ -21,6 +22,7 @@ MIN_RETRY_S = 1.0
 MAX_RETRY_S = 60.0
 MAX_TRIES = 200
 """At a minute each: some hours without Telegram."""
+MAX_UNCLEAR = 5
 T = TypeVar("T")
 
 
@@ -31,7 +33,12 @@ class TelegramResponder:
     _refusals: dict[str, deque[float]] = field(default_factory=dict)
 
     async def reply(
-        self, target: ChatTarget, text: str, markup: InlineKeyboardMarkup | None = None, *, refused: str = ""
+        self,
+        target: ChatTarget,
+        text: str,
+        markup: InlineKeyboardMarkup | ForceReply | None = None,
+        *,
+        refused: str = "",
     ) -> Message | None:
         """Send a reply, retrying for as long as Telegram is away; None: the chat cannot be reached.
 
@@ -53,23 +60,26 @@ class TelegramResponder:
         return False
 
     async def send_until_accepted(self, chat: int, send: Callable[[], Awaitable[T]]) -> T | None:
-        """Send in a free slot; retry while Telegram certainly did not get it, and once when it may have.
+        """Send in a free slot; retry while Telegram certainly did not get it, once when it may have, and a few times
+        after unclear answers.
 
         None: it cannot be delivered. Raises: FileTooBig.
         """
-        key, unanswered = f"say {next(self._sequence)}", 0
+        key, unanswered, unclear = f"say {next(self._sequence)}", 0, 0
         for tries in range(MAX_TRIES):
             try:
                 await self.api.wait_for_slot(chat, key)
                 return await send()
-            except (Undeliverable, MessageGone) as error:
+            except (NotPermitted, Undeliverable, MessageGone) as error:
                 log.info("the chat cannot be reached", action="unheard", detail=error.detail)
                 return None
             except FileTooBig:
                 raise
             except PlatformError as error:
                 unanswered += isinstance(error, NoResponse)
-                if unanswered > 1:
+                unclear += isinstance(error, UnclearAnswer)
+                if unanswered > 1 or unclear > MAX_UNCLEAR:
+                    log.info("a reply was not accepted", action="unheard", detail=error.detail)
                     return None
                 wait_s = min(MAX_RETRY_S, MIN_RETRY_S * 2.0 ** min(tries, 10))
                 await asyncio.sleep(wait_s if error.retry_after_s is None else error.retry_after_s)

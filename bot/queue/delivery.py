@@ -14,10 +14,21 @@ from typing import TypeVar
 
 import structlog
 
-from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
+from bot.errors import (
+    EaselError,
+    MediaNotFound,
+    MessageGone,
+    NotPermitted,
+    PlatformError,
+    StorageBusy,
+    StorageFull,
+    UnclearAnswer,
+    Undeliverable,
+)
 from bot.jobs import Job, Media
 from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
 from bot.queue.progress import ProgressBus
+from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -27,6 +38,8 @@ OVERDUE_CHECK_S = 1.0
 STORAGE_RETRY_S = 2.0
 MAX_CONCURRENT = 20
 """Maximum number of concurrent deliveries per platform, which also limits the images in memory."""
+MAX_CONCURRENT_PER_CHAT = 5
+"""A chat that does not respond leaves slots to the others."""
 CALL_TIMEOUT_S = 120.0
 """A call without an answer after this time counts as unconfirmed."""
 PROGRESS_GRACE_S = 5.0
@@ -37,6 +50,8 @@ MAX_TRIES = 600
 """At two and a half minutes each on average, one day of a platform outage."""
 MAX_RESULT_TRIES = MAX_TRIES + 30 * 24 * 4
 """Another month, at a quarter of an hour each on average."""
+MAX_REFUSED_TRIES = 130
+"""A month of `refused_back_off_s`."""
 
 
 def back_off_s(tries: int) -> float:
@@ -46,6 +61,11 @@ def back_off_s(tries: int) -> float:
     """
     longest = 1800.0 if tries >= MAX_TRIES else min(300.0, 5.0 * 2 ** min(tries, 10))
     return random.uniform(0.5, longest)
+
+
+def refused_back_off_s(tries: int) -> float:
+    """Between two tries where the bot may not write: from a minute up to six hours."""
+    return min(6 * 3600.0, 60.0 * 2 ** min(tries, 10)) * random.uniform(0.8, 1.2)
 
 
 class JobErased(Undeliverable):
@@ -70,8 +90,8 @@ class Deliverer:
     _busy: set[str] = field(default_factory=set)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
     _progress_views: dict[str, ProgressView] = field(default_factory=dict)
-    _slots: defaultdict[str, asyncio.Semaphore] = field(
-        default_factory=lambda: defaultdict(lambda: asyncio.Semaphore(MAX_CONCURRENT))
+    _slots: defaultdict[str, FairSlots] = field(
+        default_factory=lambda: defaultdict(lambda: FairSlots(MAX_CONCURRENT, per_owner=MAX_CONCURRENT_PER_CHAT))
     )
 
     def connect(self, adapters: Iterable[object]) -> None:
@@ -158,14 +178,16 @@ class Deliverer:
             )
             return
         try:
-            async with self._slots[platform.name]:
+            async with self._slots[platform.name].hold(delivery.job.origin.chat_id):
                 message_ref = await self._send(platform, delivery)
         except JobErased as error:
             await self._give_up(delivery, error)
             return
         except Undeliverable as error:
-            await self._notify_undeliverable(platform, delivery)
-            await self._give_up(delivery, error)
+            await self._end_undeliverable(platform, delivery, error)
+            return
+        except NotPermitted as error:
+            await self._wait_for_permission(platform, delivery, error)
             return
         except (PlatformError, TimeoutError) as error:
             await self._postpone(platform, delivery, error)
@@ -191,6 +213,8 @@ class Deliverer:
                 try:
                     return await platform.edit_result(delivery, pictures)
                 except MessageGone:
+                    if delivery.is_update:  # it shows nothing any more
+                        return delivery.message_ref
                     log.info("placeholder is gone, sending a new message", action="placeholder_gone")
                     await self._raise_if_erased(delivery)  # it may be gone because its owner erased the job
             return await platform.send_result(delivery, pictures)
@@ -203,20 +227,40 @@ class Deliverer:
     async def _postpone(self, platform: Platform, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         """Schedule a retry. A wait that the platform asked for does not count as a try: busy chats have hundreds."""
         requested_s = error.retry_after_s if isinstance(error, PlatformError) else None
-        if requested_s is None and await self._should_give_up(platform, delivery):
+        if requested_s is None and await self._should_give_up(platform, delivery, error):
             await self._give_up(delivery, error)
             return
         delay_s = back_off_s(delivery.tries) if requested_s is None else max(0.5, requested_s)
+        await self._schedule_retry(delivery, error, delay_s, is_try=requested_s is None)
+
+    async def _schedule_retry(
+        self, delivery: Delivery, error: PlatformError | TimeoutError, delay_s: float, *, is_try: bool = True
+    ) -> None:
         log.info("delivery postponed", action="delivery_postponed", kind=delivery.kind, delay_s=round(delay_s, 1))
-        reason, is_try = _detail(error), requested_s is None
         await self._retry_until_stored(
-            lambda: self.outbox.schedule_retry(delivery, delay_s=delay_s, reason=reason, is_try=is_try)
+            lambda: self.outbox.schedule_retry(delivery, delay_s=delay_s, reason=_detail(error), is_try=is_try)
         )
 
-    async def _should_give_up(self, platform: Platform, delivery: Delivery) -> bool:
-        """A placeholder is given up after a day; a result after a month, or once the placeholder says where it is."""
+    async def _wait_for_permission(self, platform: Platform, delivery: Delivery, error: NotPermitted) -> None:
+        """Retry calmly while the bot may not write there, unless the placeholder can say where the result is.
+
+        The result needs no placeholder: one that may not be posted is given up.
+        """
+        is_over = delivery.kind == "placeholder" or delivery.tries + 1 >= MAX_REFUSED_TRIES
+        if is_over or await self._notify_undeliverable(platform, delivery):
+            await self._give_up(delivery, error)
+            return
+        await self._schedule_retry(delivery, error, refused_back_off_s(delivery.tries))
+
+    async def _should_give_up(
+        self, platform: Platform, delivery: Delivery, error: PlatformError | TimeoutError
+    ) -> bool:
+        """A placeholder is given up after a day; a result after a month, or once the placeholder says where it is.
+
+        After an unclear answer, when the platform's fallbacks were used as well.
+        """
         tries = delivery.tries + 1
-        if tries < MAX_TRIES:
+        if tries < (error.patience + 1 if isinstance(error, UnclearAnswer) else MAX_TRIES):
             return False
         return (
             delivery.kind == "placeholder"
@@ -224,17 +268,35 @@ class Deliverer:
             or await self._notify_undeliverable(platform, delivery)
         )
 
+    async def _end_undeliverable(self, platform: Platform, delivery: Delivery, error: Undeliverable) -> None:
+        """Give it up once the placeholder says where the result is, unless the platform rejects that as well."""
+        failure = await self._find_notify_failure(platform, delivery)
+        is_final = failure is None or isinstance(failure, Undeliverable | MessageGone)
+        if is_final or delivery.tries + 1 >= MAX_TRIES:
+            await self._give_up(delivery, error)
+            return
+        assert failure is not None
+        requested_s = failure.retry_after_s if isinstance(failure, PlatformError) else None
+        delay_s = requested_s or (refused_back_off_s if isinstance(failure, NotPermitted) else back_off_s)(
+            delivery.tries
+        )
+        await self._schedule_retry(delivery, failure, delay_s, is_try=requested_s is None)
+
     async def _notify_undeliverable(self, platform: Platform, delivery: Delivery) -> bool:
         """Let the placeholder say where the result is stored; return whether it does."""
-        if delivery.kind == "placeholder" or delivery.message_ref is None:
-            return False
+        return _has_placeholder(delivery) and await self._find_notify_failure(platform, delivery) is None
+
+    async def _find_notify_failure(self, platform: Platform, delivery: Delivery) -> PlatformError | TimeoutError | None:
+        """None: the placeholder says where the result is stored, or there is none."""
+        if not _has_placeholder(delivery):
+            return None
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 await platform.notify_undeliverable(delivery)
         except (PlatformError, TimeoutError) as error:
             log.info("placeholder not updated", action="placeholder_stays", detail=_detail(error))
-            return False
-        return True
+            return error
+        return None
 
     async def _give_up(self, delivery: Delivery, error: PlatformError | TimeoutError) -> None:
         log.warning("undeliverable", action="undeliverable", kind=delivery.kind, detail=_detail(error))
@@ -289,6 +351,10 @@ class Deliverer:
                     await shown.lock.acquire()
             shown.task.cancel()
             await asyncio.wait([shown.task])
+
+
+def _has_placeholder(delivery: Delivery) -> bool:
+    return delivery.kind != "placeholder" and delivery.message_ref is not None
 
 
 def _detail(error: PlatformError | TimeoutError) -> str:

@@ -126,8 +126,10 @@ async def test_delete_of_a_message_that_is_gone_deletes_the_job(app: DiscordApp,
 
 
 async def test_delete_takes_every_message_of_the_job_away(app: DiscordApp, ann: SimulatedUser) -> None:
-    _, made = await imagined_late(app, ann)
+    app.server.fail("DELETE", "/channels/", 403, code=50013)
+    placeholder, made = await imagined_late(app, ann)
     await job_of(app, made)
+    assert placeholder in ann.channel.from_bot
 
     ann.press(made, "delete")
 

@@ -32,7 +32,8 @@ async def imagined_late(app: DiscordApp, ann: SimulatedUser) -> tuple[Message, M
     await until(lambda: placeholder.edits, "progress")
     app.server.state.advance_clock(3700)
     app.pool.go_on.set()
-    return placeholder, await ann.finished(2)
+    await until(lambda: any(is_finished(one) for one in ann.channel.from_bot), "a new message")
+    return placeholder, ann.channel.from_bot[-1]
 
 
 # ---------------------------------------------------------------- placeholder and result

@@ -48,6 +48,7 @@ class Fault:
         afterwards: the work is done first, so that only the answer is lost.
         delay_s: how long it takes before anything happens.
         until: nothing happens before this.
+        page: what a proxy answers instead of Telegram.
     """
 
     method: str = ".*"
@@ -59,6 +60,7 @@ class Fault:
     afterwards: bool = False
     delay_s: float = 0.0
     until: asyncio.Event | None = None
+    page: str | None = None
     hits: int = 0
 
     def fits(self, method: str, params: dict[str, Any]) -> bool:
@@ -140,6 +142,9 @@ class BotServer:
             fault.hits += 1
             await asyncio.sleep(fault.delay_s)
             await (fault.until.wait() if fault.until is not None else asyncio.sleep(0))
+            if fault.page is not None:
+                self._note(method, params, files, fault.status)
+                return web.Response(text=fault.page, status=fault.status, content_type="text/html")
         try:
             if request.match_info["token"] != self.token:
                 raise Refused(401, "Unauthorized")
@@ -198,7 +203,8 @@ class BotServer:
         fault = next((one for one in self.faults if one.fits("file", {})), None)
         if fault is not None:
             fault.hits += 1
-            return web.Response(status=fault.status or 502)
+            await (fault.until.wait() if fault.until is not None else asyncio.sleep(0))
+            return web.Response(status=fault.status or 502, text=fault.page)
         if request.match_info["token"] != self.token or file_id not in self.state.files:
             return web.json_response({"ok": False, "error_code": 404, "description": "Not Found"}, status=404)
         self.fetched.append(file_id)

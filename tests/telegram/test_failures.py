@@ -148,7 +148,7 @@ async def test_a_picture_that_telegram_no_longer_has_is_said(app, chat, ann):
     app.state.files.pop(shown["photo"][-1]["file_id"])
     app.state.send_message(chat, ann, "/ask what is it?", reply_to=shown)
 
-    await app.message_with(chat, "Send it again", 2)
+    await app.message_with(chat, "send it again", 2)
 
 
 # ---------------------------------------------------------------- floods

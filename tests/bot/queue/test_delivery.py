@@ -6,7 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from bot.errors import MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
+from bot.errors import (
+    MessageGone,
+    NotPermitted,
+    PlatformError,
+    StorageBusy,
+    StorageFull,
+    TokenRefused,
+    UnclearAnswer,
+    Undeliverable,
+)
 from bot.jobs import JobState, Media
 from bot.ports import Progress
 from bot.queue import delivery as deliver
@@ -66,6 +75,7 @@ class Post:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
     monkeypatch.setattr(deliver, "back_off_s", lambda tries: 0.002)
+    monkeypatch.setattr(deliver, "refused_back_off_s", lambda tries: 0.002)
     monkeypatch.setattr(deliver, "STORAGE_RETRY_S", 0.002)
     monkeypatch.setattr(deliver, "OVERDUE_CHECK_S", 0.01)
 
@@ -230,7 +240,7 @@ async def test_what_becomes_due_later_goes_out_when_woken(post):
 
 async def test_only_a_few_results_are_in_memory_at_the_same_time(post):
     post.chat.gates["edit_result"] = asyncio.Event()
-    jobs = [post.owe_result() for _ in range(50)]
+    jobs = [post.owe_result(origin=make_origin(platform="chat", chat_id=str(number % 7))) for number in range(50)]
 
     async with post.running():
         await eventually(lambda: len(post.chat.called("edit_result")) == deliver.MAX_CONCURRENT)
@@ -358,6 +368,124 @@ async def test_a_person_who_blocked_the_bot_gets_no_further_messages(post):
 
     assert post.outbox.undeliverable == [job.id]
     assert post.chat.messages == {"m0": ["queued"]}
+
+
+async def test_a_chat_that_does_not_respond_leaves_slots_to_the_others(post):
+    hangs = post.chat.gates["edit_result"] = asyncio.Event()
+    slow = [
+        post.owe_result(origin=make_origin(platform="chat", chat_id="hangs")) for _ in range(deliver.MAX_CONCURRENT + 1)
+    ]
+    async with post.running():
+        await eventually(lambda: post.chat.called("edit_result"))
+        post.chat.gates.pop("edit_result")
+        other = post.owe_result(origin=make_origin(platform="chat", chat_id="other"))
+        post.outbox.pending = dict(reversed(post.outbox.pending.items()))
+        await eventually(lambda: other.id in post.outbox.delivered)
+        assert not {job.id for job in slow} & set(post.outbox.delivered[: post.outbox.delivered.index(other.id)])
+        hangs.set()
+        await eventually(lambda: len(post.outbox.delivered) == len(slow) + 1)
+
+
+# ---------------------------------------------------------------- what the platform's answer means
+
+
+async def test_while_the_bot_may_not_write_the_result_is_kept_and_tried_again_calmly(post):
+    job = post.owe_result()
+    post.chat.failures["edit_result"] = [NotPermitted("topic closed"), NotPermitted("topic closed")]
+    post.chat.failures["notify_undeliverable"] = [NotPermitted("topic closed"), NotPermitted("topic closed")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", FOX]}
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_where_the_bot_may_not_write_a_result_the_placeholder_says_where_it_is(post):
+    job = post.owe_result()
+    post.chat.failures["edit_result"] = [NotPermitted("no photos")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", "kept"]}
+    assert post.outbox.undeliverable == [job.id]
+
+
+async def test_a_placeholder_that_may_not_be_posted_does_not_delay_its_result(post):
+    job = make_chat_job(state=JobState.RENDERED, result=make_result())
+    post.outbox.enqueue(job, "placeholder")
+    post.outbox.enqueue(job, "result")
+    post.chat.failures["post_placeholder"] = [NotPermitted("blocked")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m1": [FOX]}
+
+
+async def test_a_result_that_may_not_be_written_for_a_month_is_given_up(post):
+    job = make_chat_job(state=JobState.RENDERED, result=make_result())
+    post.outbox.enqueue(job, "result", tries=deliver.MAX_REFUSED_TRIES - 1)
+    post.chat.failures["send_result"] = [NotPermitted("blocked")]
+
+    await post.work_off()
+
+    assert post.outbox.undeliverable == [job.id]
+
+
+def test_where_the_bot_may_not_write_is_tried_four_times_a_day_for_a_month(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(deliver.random, "uniform", lambda least, most: (least + most) / 2)
+
+    waits = [deliver.refused_back_off_s(tries) for tries in range(deliver.MAX_REFUSED_TRIES)]
+
+    assert waits[0] == 60
+    assert max(waits) == 6 * 3600
+    assert 28 * 24 * 3600 < sum(waits) < 32 * 24 * 3600
+
+
+@pytest.mark.parametrize("patience", [3, 10])
+async def test_an_unclear_answer_is_tried_until_the_fallbacks_failed_too_and_then_said(post, patience):
+    job = post.owe_result()
+    post.chat.failures["edit_result"] = [UnclearAnswer("418", patience=patience) for _ in range(50)]
+
+    await post.work_off()
+
+    assert len(post.chat.called("edit_result")) == patience + 1  # the last one with the fallbacks
+    assert post.chat.messages == {"m0": ["queued", "kept"]}
+    assert post.outbox.undeliverable == [job.id]
+
+
+async def test_an_unclear_answer_to_everything_gives_nothing_up(post):
+    job = post.owe_result()
+    post.chat.failures["edit_result"] = [UnclearAnswer("page") for _ in range(20)]
+    post.chat.failures["notify_undeliverable"] = [UnclearAnswer("page") for _ in range(50)]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", FOX]}
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_a_refused_token_costs_no_try_and_gives_nothing_up(post):
+    job = post.owe_result()
+    post.outbox.pending = {key: replace(one, tries=deliver.MAX_TRIES) for key, one in post.outbox.pending.items()}
+    post.chat.failures["edit_result"] = [TokenRefused("401", retry_after_s=0.0) for _ in range(3)]
+
+    await post.work_off()
+
+    assert [call.delivery.tries for call in post.outbox.called("schedule_retry")] == [deliver.MAX_TRIES] * 3
+    assert post.outbox.delivered == [job.id]
+
+
+async def test_a_placeholder_that_cannot_be_told_now_is_told_later(post):
+    """The result is rejected for good, and an outage keeps the placeholder from saying so: it must not stay queued."""
+    job = post.owe_result()
+    post.chat.failures["edit_result"] = [Undeliverable("invalid") for _ in range(9)]
+    post.chat.failures["notify_undeliverable"] = [PlatformError("502"), TimeoutError(), NotPermitted("403")]
+
+    await post.work_off()
+
+    assert post.chat.messages == {"m0": ["queued", "kept"]}
+    assert post.outbox.undeliverable == [job.id]
 
 
 async def test_the_result_is_sent_even_if_the_placeholder_is_undeliverable(post):

@@ -58,6 +58,9 @@ class Fault:
     delay_s: float = 0.0
     about: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    page: str | None = None
+    """What a proxy answers instead of Discord, as `content_type`."""
+    content_type: str = "text/html"
 
     def meets(self, call: Call) -> bool:
         is_there = self.method == call.method and re.search(self.path, call.path) is not None
@@ -111,6 +114,10 @@ class Rest:
             if isinstance(fault.how, int):
                 call.status = fault.how
                 headers = {"Via": "1.1 google", **fault.headers}
+                if fault.page is not None:
+                    return web.Response(
+                        text=fault.page, status=fault.how, headers=headers, content_type=fault.content_type
+                    )
                 told = {"code": fault.code, "message": "as the test wants it", "retry_after": 0.3, "global": False}
                 return json_answer(told, status=fault.how, headers=headers)
             if fault.how == "hang":
