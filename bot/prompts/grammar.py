@@ -7,7 +7,7 @@ A job's prompt keeps this syntax, as A1111's parameters do: the text alone repro
 | `(cat:1.3)` | cat with weight 1.3; `(cat)` is 1.1, `((cat))` 1.21, `[cat]` 1/1.1 |
 | `\\(cat\\)` | (cat): literal brackets; also before `:`, `\\|` and the backslash |
 | `[cat:dog:0.5]`, `[cat\\|dog]` | changes between steps: `step_texts` has each step's text |
-| `BREAK` | starts a new chunk of the text encoder |
+| `BREAK`, `##` | starts a new chunk of the text encoder |
 | `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1; `lyco` means the same |
 | `<hypernet:name:1>` | other tags have no effect and are no text |
 
@@ -32,8 +32,9 @@ _MAX_PRODUCT = 1e9
 _WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({_WEIGHT})\s*\)|[()\[\]]")
 _LIKE_A_WEIGHT = re.compile(r"(?<!\\):\s*([+-]*[\d.,][\w.,+%-]{0,40}|[+-]?(?:nan|inf|infinity))\s*\)", re.IGNORECASE)
-_AND = re.compile(r"(?<!\S)AND(?!\S)")
-_BREAK = re.compile(r"(?<!\S)BREAK(?!\S)")
+_UNREAD_KEYWORD = re.compile(r"\bAND\b|\bTE[2-4]:")
+"""Of other programs: composed prompts, and texts for single text encoders."""
+_BREAK = re.compile(r"\bBREAK\b|##")
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-z]\w{0,30}:[^<>]{0,200}>", re.IGNORECASE)
 _OPENING = {")": "(", "]": "["}
@@ -144,8 +145,8 @@ def find_misread(prompt: str) -> list[str]:
         opening = text.rfind("(", max(0, match.start() - _SHOWN), match.start())
         if opening >= 0 and not _is_weight(match[1]):
             found.append(text[opening : match.end()])
-    if _AND.search(text) and not text.isupper():
-        found.append("AND")
+    if not text.isupper():
+        found += _UNREAD_KEYWORD.findall(text)
     return list(dict.fromkeys(found))
 
 

@@ -88,7 +88,8 @@ def test_a_weight_that_is_none_leaves_words_and_is_named(wrong):
 @pytest.mark.parametrize(
     ("prompt", "named"),
     [
-        ("a cat AND a dog", ["AND"]),
+        ("a cat AND a dog, AND a fox", ["AND"]),
+        ("a cat TE2: a dog", ["TE2:"]),
         ("A CAT AND A DOG", []),
         ("a cat and ANDREA", []),
         ("[cat:dog:0,5] AND (x:1,3)", ["[cat:dog:0,5]", "(x:1,3)", "AND"]),
@@ -106,6 +107,8 @@ def test_a_break_begins_another_text_and_keeps_the_weight():
     ]
 
     assert texts == [[("a", 1), ("cat", 1.5)], [("dog", 1.5)]]
+    for prompt in ("a BREAK b", "a BREAK, b", "a,BREAK\nb", "a ## b"):
+        assert len(parse_chunks(prompt)) == 2
     assert parse_chunks("BREAKFAST") == [[*parse_chunks("BREAKFAST")[0]]]
     assert len(parse_chunks("BREAKFAST")) == 1
 

@@ -15,6 +15,7 @@ from bot.models import TEXT_TO_IMAGE
 from inference.diffusion.clip_encoding import PromptEmbeds
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.lora import LoraManager
 from inference.diffusion.prompt_cache import PromptConditioner, PromptEncoder, StepPrompts
 from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.samplers import Samplers
@@ -211,7 +212,8 @@ def test_a_note_says_what_was_read_as_words(sd, prompt, negative, notes):
 
 
 def test_a_family_without_prompt_editing_reads_all_choices_and_says_so():
-    conditioner = PromptConditioner(SimpleNamespace(), None)
+    pipeline = SimpleNamespace()
+    conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
     task = make_task("a [fox:cat:0.5] on [red|blue]", options={"negative_prompt": "", "guidance_scale": 1.0})
 
     conditioning = conditioner.conditioning_for(task, 0)
