@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bot import error_texts
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.texts import format_duration, format_install_progress
+from bot.commands.upscale import describe_upscaling
 from bot.i18n import N_, Translate, translator
 from bot.memory.fit import FitEstimate
 from bot.models import ModelRegistry, ModelSpec
@@ -83,6 +84,8 @@ def format_terms(terms: InstallTerms, locale: str = "en", *, style: CommandStyle
     """What an admin should know before the download, and how to accept it."""
     translate, spec = translator(locale), terms.spec
     lines = [_format_preset(spec, terms.fit, translate)]
+    if upscaling := describe_upscaling(spec, translate):
+        lines.append(f"{upscaling}.")
     if terms.missing_bytes:
         lines.append(
             translate("{missing} GiB to download; {free} GiB are free.").format(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.commands import COMMANDS
+from bot.commands.upscale import describe_upscaling
 from bot.i18n import N_, translator
 from bot.models import TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 
@@ -20,8 +21,9 @@ def format_models(models: ModelRegistry, locale: str = "en") -> str:
     lines = []
     for spec in models:
         tasks = ", ".join(translate(task) for task in spec.tasks)
-        demo = translate("demo")
-        lines.append(f"{spec.name}: {tasks} ({demo})" if spec.demo else f"{spec.name}: {tasks}")
+        demo = f" ({translate('demo')})" if spec.demo else ""
+        upscaling = describe_upscaling(spec, translate)
+        lines.append(f"{spec.name}: {tasks}{demo}{f'; {upscaling}' if upscaling else ''}")
     return "\n".join(lines) or translate("No models are installed yet.")
 
 

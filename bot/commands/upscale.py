@@ -4,16 +4,16 @@ A model that supports the target size refines the enlarged image slightly (image
 resized, and the result says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from bot.commands.base import Answer, Command
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption, NoModel
-from bot.i18n import N_
+from bot.i18n import N_, Translate
 from bot.jobs import StoredImage
-from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import OptionSpec
 
 REFINE, RESIZE = "refine", "resize"
@@ -28,7 +28,7 @@ class Upscale(Command):
     """`size`: width and height of the input image, once it has been measured."""
 
     name = "upscale"
-    summary = N_("Make a picture larger")
+    summary = N_("Make a picture larger: refined up to the largest size that a model can draw, else only resized")
     unavailable = N_("I can't upscale pictures here yet; the owner can add a model.")
     answers = Answer.IMAGES
     roles = ("init",)
@@ -82,10 +82,7 @@ class Upscale(Command):
 
     def can_refine(self, model: ModelSpec) -> bool:
         """Whether the model supports the target size."""
-        sides = self._target_size() or (0, 0)
-        return IMAGE_TO_IMAGE in model.tasks and all(
-            model.min_size <= side <= model.max_size and side % model.size_multiple == 0 for side in sides
-        )
+        return can_refine_at(model, self._target_size() or (0, 0))
 
     def _target_size(self) -> tuple[int, int] | None:
         scale = int(self.values.get("scale", 2))
@@ -115,6 +112,46 @@ class Upscale(Command):
         if options["method"] == RESIZE:
             return 0, 0.0, 1
         return Imagine(values={}).work_units(options)
+
+
+def can_refine_at(model: ModelSpec, sides: tuple[int, int]) -> bool:
+    return IMAGE_TO_IMAGE in model.tasks and all(
+        model.min_size <= side <= model.max_size and side % model.size_multiple == 0 for side in sides
+    )
+
+
+def describe_upscaling(model: ModelSpec, translate: Translate = str) -> str:
+    """What becomes of the images that a model makes when they are enlarged; empty if it makes none."""
+    if not {TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE} & set(model.tasks):
+        return ""
+    if IMAGE_TO_IMAGE not in model.tasks:
+        return translate("upscale only resizes: it cannot start from a picture")
+    largest = max(model.width, model.height)
+    template = (
+        N_("upscale refines up to {limit} px a side")
+        if model.max_size >= 2 * largest
+        else N_("upscale only resizes pictures of {size} px: it draws at most {limit} px a side")
+    )
+    return translate(template).format(limit=model.max_size, size=largest)
+
+
+def explain_resize(models: Iterable[ModelSpec], width: int, height: int, translate: Translate = str) -> str:
+    """Why an enlarged image was only resized."""
+    able = [model for model in models if IMAGE_TO_IMAGE in model.tasks]
+    if not able:
+        return translate("Only resized: no model here can start from a picture.")
+    if any(can_refine_at(model, (width, height)) for model in able):
+        return translate("Only resized, to {width}x{height}, without a model.").format(width=width, height=height)
+    best = max(able, key=lambda model: (not model.demo, model.max_size))
+    values = {"model": best.name, "width": width, "height": height}
+    if max(width, height) > best.max_size:
+        reason = N_("Only resized: {model} draws at most {limit} px a side, and {width}x{height} is larger.")
+        return translate(reason).format(limit=best.max_size, **values)
+    if min(width, height) < best.min_size:
+        reason = N_("Only resized: {model} draws at least {limit} px a side, and {width}x{height} is smaller.")
+        return translate(reason).format(limit=best.min_size, **values)
+    reason = N_("Only resized: {model} draws multiples of {limit} px, which {width}x{height} is not.")
+    return translate(reason).format(limit=best.size_multiple, **values)
 
 
 MAX_PIXELS = 16_000_000

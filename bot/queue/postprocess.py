@@ -9,6 +9,7 @@ import structlog
 
 from bot import error_texts
 from bot.commands import Caption
+from bot.commands.upscale import explain_resize
 from bot.errors import Blocked, EaselError
 from bot.jobs import ImageRef, Job, Media, Result, StoredImage
 from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
@@ -41,9 +42,7 @@ class Postprocessor:
                 check_input_score(task.rules, input_score)
             image = replace(image, nsfw=score)
         translate = error_texts.translator(locale)
-        note = translate("Only resized: no model here was to refine it at {width}x{height}.").format(
-            width=width, height=height
-        )
+        note = explain_resize(self.models, width, height, translate)
         return TaskOutput(images=(image,), notes=(note,))
 
     async def _score_images(self, task: Task, output: Media) -> tuple[float | None, ...]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bot.commands.upscale import describe_upscaling
 from bot.memory.fit import FitEstimate
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import PromptAddon, UnloadResult
@@ -37,6 +38,7 @@ def spec_body(spec: ModelSpec) -> dict[str, Any]:
         "name": spec.name,
         "title": spec.display_name,
         "tasks": list(spec.tasks),
+        "upscale": describe_upscaling(spec),
         "repo": spec.repo,
         "revision": spec.capabilities.get("revision") or spec.revision,
         "licences": list(spec.licences or ((spec.licence,) if spec.licence else ())),

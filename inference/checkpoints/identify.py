@@ -37,7 +37,7 @@ _KLEIN: Mapping[str, Any] = {
     "width": 1024, "height": 1024, "max_size": 1536, "size_multiple": 16, "steps": 4, "guidance_scale": 1.0,
     "takes_guidance": False, "takes_negative": False, "dtype": "bfloat16",
 }  # fmt: skip
-_ZIMAGE: Mapping[str, Any] = {**_KLEIN, "steps": 9, "guidance_scale": 0.0}
+_ZIMAGE: Mapping[str, Any] = {**_KLEIN, "steps": 8, "guidance_scale": 0.0}
 _LCM: Mapping[str, Any] = {**_SD, "steps": 6, "guidance_scale": 8.0, "takes_negative": False}
 
 PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {

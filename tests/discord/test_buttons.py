@@ -56,7 +56,7 @@ async def test_upscale_resizes_what_no_model_takes_and_says_so(app: DiscordApp, 
     job = await job_of(app, larger)
     assert size_of(larger) == (256, 256)
     assert job.options["method"] == "resize"
-    assert "Only resized: no model here was to refine it at 256x256" in larger.content
+    assert "px a side, and 256x256 is larger." in larger.content
     assert larger.button("upscale")
 
 

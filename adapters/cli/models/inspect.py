@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.cli.models.install import format_size
 from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
+from bot.commands.upscale import describe_upscaling
 from bot.model_install.addon_files import list_addons
 from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
 from bot.models import ModelSpec
@@ -174,6 +175,9 @@ def print_models(loaded: "LoadedConfig", *, as_json: bool) -> int:
         print_note(f"\nPresets, installed with `{program_name()} models use NAME`:")
         cells = [_preset_cells(spec, disk_usage(spec, loaded.root)) for spec in presets]
         print_table(("Name", "Tasks", "Disk", "Download", "Licence"), cells)
+    for spec in (*loaded.models, *presets):
+        if upscaling := describe_upscaling(spec):
+            print_note(f"{spec.name}: {upscaling.replace('picture', 'image')}.")
     return 0
 
 

@@ -177,6 +177,8 @@ def _confirm_licence(terms: Body, confirm: Callable[[str], bool] | None) -> bool
 def format_terms(terms: Body) -> list[str]:
     """What to know before the installation, one line each."""
     lines = [f"{terms['title']} ({terms['repo']}): {', '.join(terms['tasks'])}."]
+    if terms["upscale"]:
+        lines.append(f"{terms['upscale'].replace('picture', 'image')}.".capitalize())
     if terms["missing_bytes"]:
         free = format_size(terms["free_bytes"])
         missing, total = format_size(terms["missing_bytes"]), format_size(terms["total_bytes"])

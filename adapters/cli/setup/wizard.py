@@ -16,6 +16,7 @@ from adapters.cli.models.install import InstallRequest, format_fit
 from adapters.cli.output import print_json, print_line, print_note, program_name
 from adapters.cli.setup import bot_tokens
 from adapters.cli.setup.prompt import Prompter
+from bot.commands.upscale import describe_upscaling
 from bot.errors import EaselError
 from bot.memory.fit import FitEstimate, estimate_fit, format_gib, recommend_presets
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelSpec
@@ -156,9 +157,11 @@ class _SetupWizard:
         suits = " (recommended)" if self.recommended[kind] == spec.name else ""
         licences = "; ".join(spec.licences or (spec.licence or "unknown",))
         limits = "" if spec.commercial or "commercial use" in licences else " Not for commercial use."
+        upscaling = describe_upscaling(spec).replace("picture", "image")
         return [
             f"  {position}. {spec.name}{suits}: {spec.display_name}, {format_gib(spec.download_mb)} download.",
             f"     {format_fit(fit_body(estimate))}{_disk_shortage(estimate)}",
+            *([f"     {upscaling[:1].upper()}{upscaling[1:]}."] if upscaling else []),
             f"     Licence: {licences}.{limits}",
         ]
 

@@ -58,7 +58,7 @@ async function unloadModels() {
 function buildRow(model) {
   if (openQuestion?.name === model.name && !model.install_progress) return openQuestion.node;
   const isInstalled = model.enabled && !model.install_progress;
-  const facts = [model.tasks.join(", "), sizeText(model), fitText(model), model.licences.join("; ")].filter(Boolean).join(" · ");
+  const facts = [model.tasks.join(", "), model.upscale, sizeText(model), fitText(model), model.licences.join("; ")].filter(Boolean).join(" · ");
   const use = h("button", { type: "button", class: isInstalled ? "subtle" : "", "data-key": `use ${model.name}`, click: () => startInstall(model) },
     isInstalled ? "Make it the default" : "Use it");
   const removeButton = h("button", { type: "button", class: "subtle", "data-key": `remove ${model.name}`, click: () => removeModel(model.name) }, "Remove");

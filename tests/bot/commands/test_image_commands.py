@@ -1,9 +1,13 @@
 """`describe`, `match`, `edit` and `upscale`: what they take, and what they are filled in with."""
 
+from dataclasses import replace
+
 import pytest
 
+from bot.chat.help_texts import format_models
 from bot.commands import Describe, Edit, Match, Upscale
 from bot.commands.match import split_texts
+from bot.commands.upscale import describe_upscaling, explain_resize
 from bot.error_texts import explain
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef, StoredImage
@@ -16,6 +20,8 @@ from bot.models import (
     ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelRegistry,
 )
+from bot.usecases.model_views import spec_body
+from composition.settings import shipped_models
 from tests.fakes import make_model
 
 PHOTO = (ImageRef("0" * 64),)
@@ -59,6 +65,52 @@ def test_resizing_needs_no_model_that_paints():
     command = upscaling()
 
     assert command.fill_options(command.choose_model(registry_of(SEEING)), 5)["method"] == "resize"
+
+
+@pytest.mark.parametrize(
+    ("size", "note"),
+    [
+        ((2048, 512), "Only resized: large draws at most 1024 px a side, and 2048x512 is larger."),
+        ((32, 512), "Only resized: large draws at least 64 px a side, and 32x512 is smaller."),
+        ((500, 512), "Only resized: large draws multiples of 8 px, which 500x512 is not."),
+        ((512, 512), "Only resized, to 512x512, without a model."),
+    ],
+)
+def test_a_resized_picture_has_the_reason_of_the_model_that_came_nearest(size, note):
+    assert explain_resize([SEEING, SMALL, LARGE], *size) == note
+
+
+def test_without_a_model_that_starts_from_pictures_it_is_only_resized():
+    note = "Only resized: no model here can start from a picture."
+
+    assert explain_resize([SEEING], 512, 512) == note
+
+
+REFINES = "upscale refines up to {} px a side"
+RESIZES = "upscale only resizes pictures of {} px: it draws at most {} px a side"
+
+
+@pytest.mark.parametrize(
+    ("preset", "text"),
+    [
+        ("starter-image", REFINES.format(256)),
+        ("sd15-lcm", RESIZES.format(512, 768)),
+        ("sd-turbo", RESIZES.format(512, 768)),
+        ("sdxl-turbo", REFINES.format(1024)),
+        ("sdxl", RESIZES.format(1024, 1536)),
+        ("flux2-klein-4b", "upscale only resizes: it cannot start from a picture"),
+        ("z-image-turbo", RESIZES.format(1024, 1536)),
+        ("starter-vision", ""),
+    ],
+)
+def test_every_list_of_models_says_what_upscaling_does(preset, text):
+    spec = shipped_models()[preset]
+    command = upscaling(spec.width, spec.height)
+
+    assert describe_upscaling(spec) == text
+    assert command.can_refine(spec) is text.startswith("upscale refines")
+    assert spec_body(spec)["upscale"] == text
+    assert text in format_models(registry_of(replace(spec, enabled=True)))
 
 
 def test_a_house_without_models_says_so():

@@ -160,7 +160,7 @@ async def test_resizing_needs_no_device_and_says_what_it_was():
     assert ended.state is JobState.RENDERED
     assert harness.pool.called("run_task") == []
     assert [picture.id for picture in ended.result.media] == [media_id(b"photo, larger")]
-    assert ended.result.notes == ("Only resized: no model here was to refine it at 16x16.",)
+    assert ended.result.notes == ("Only resized: fox-diffusion draws at least 64 px a side, and 16x16 is smaller.",)
     assert ended.result.seed is None
 
 

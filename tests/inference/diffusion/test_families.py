@@ -6,6 +6,7 @@ from dataclasses import replace
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.z_image.pipeline_z_image import get_default_z_image_sigmas
 from PIL import Image
 
 from bot.jobs import Media
@@ -29,6 +30,14 @@ FAMILIES = {
 }
 PRESETS = shipped_models()
 RUNS = [(name, task) for name in FAMILIES for task in PRESETS[name].tasks]
+
+
+def test_z_image_turbo_makes_the_eight_passes_that_it_was_distilled_for():
+    steps = PRESETS["z-image-turbo"].steps
+    sigmas = get_default_z_image_sigmas(steps)
+
+    assert (len(sigmas), steps) == (8, 8)
+    assert min(sigmas) > 0  # a last step from 0 to 0 would be no pass: then 9 steps would make 8
 
 
 @pytest.fixture(scope="module", autouse=True)
