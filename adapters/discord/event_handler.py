@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from adapters.discord.responder import Responder, resume_responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import parse_button
 from bot.error_texts import explain
-from bot.errors import EaselError, PlatformError, StorageBusy, StorageFull, UserError
+from bot.errors import EaselError, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
 
 log = structlog.get_logger()
@@ -28,6 +29,10 @@ SAVE_TIMEOUT_S = 2.0
 """Discord waits 3 seconds for an acknowledgement."""
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
+BUSY_RETRY_S = 5
+MAX_UNACKNOWLEDGED = 20
+"""With more at the same time, acknowledging comes before handling: Discord waits for one and not for the other."""
+MAX_HANDLING_DELAY_S = 3.0
 
 
 class EventHandler:
@@ -37,6 +42,9 @@ class EventHandler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._active_keys: set[str] = set()
         """Keys of events that this process is handling."""
+        self._unacknowledged = 0
+        self._is_calm = asyncio.Event()
+        self._is_calm.set()
 
     # ------------------------------------------------------------ callbacks
 
@@ -115,12 +123,35 @@ class EventHandler:
     # ------------------------------------------------------------ store, acknowledge, handle
 
     async def _accept_event(self, event: DiscordEvent, interaction: discord.Interaction[Any] | None) -> None:
+        with self._counted_as_unacknowledged():
+            await self._save_and_acknowledge(event, interaction)
+
+    @contextmanager
+    def _counted_as_unacknowledged(self) -> Iterator[None]:
+        """While many wait for their acknowledgement, accepted events are not handled."""
+        self._unacknowledged += 1
+        if self._unacknowledged > MAX_UNACKNOWLEDGED:
+            self._is_calm.clear()
+        try:
+            yield
+        finally:
+            self._unacknowledged -= 1
+            if self._unacknowledged <= MAX_UNACKNOWLEDGED:
+                self._is_calm.set()
+
+    async def _save_and_acknowledge(self, event: DiscordEvent, interaction: discord.Interaction[Any] | None) -> None:
         event = replace(event, is_admin=self._context.is_admin(event.account_id))
+        saving = asyncio.ensure_future(self._inbox.save_event(PLATFORM, event.key, event.to_json()))
         try:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
-                is_new = await self._inbox.save_event(PLATFORM, event.key, event.to_json())
+                is_new = await asyncio.shield(saving)
         except (UserError, TimeoutError) as error:
-            refusal = StorageBusy() if isinstance(error, TimeoutError) else error
+            refusal: UserError = (
+                error
+                if isinstance(error, UserError)
+                else QueueFull(limit=0, retry_after_s=BUSY_RETRY_S, is_global=True)
+            )
+            self._start(self._drop_event(saving, event))
             log.warning("an event could not be stored", action="event_not_kept", error=type(error).__name__)
             if interaction is not None:
                 await self._reply_privately(interaction, explain(refusal, locale=event.locale))
@@ -159,14 +190,26 @@ class EventHandler:
             return (await interaction.original_response()).id
         return None
 
+    async def _drop_event(self, saving: asyncio.Future[bool], event: DiscordEvent) -> None:
+        """An event that was refused because it took long to store is not resumed at the next start."""
+        with suppress(EaselError):
+            if await saving:
+                await self._mark_done(event)
+
     def _start_task(self, responder: Responder) -> None:
-        task = asyncio.create_task(self._process(responder))
+        self._start(self._process(responder))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _process(self, responder: Responder) -> None:
         """If the server stops meanwhile, the event stays in the inbox; otherwise it is done."""
         event = responder.event
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_HANDLING_DELAY_S):
+                await self._is_calm.wait()
         try:
             await actions.handle_event(responder)
         except UserError as error:

@@ -1,0 +1,56 @@
+"""More interactions at the same time than can be handled in the 3 seconds that Discord waits for an acknowledgement."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from adapters.discord import event_handler
+from tests.discord.app_fixture import DiscordApp
+from tests.discord.simulated_users import SimulatedUser, until
+
+
+async def test_an_interaction_that_took_too_long_to_store_is_refused_and_not_resumed(
+    app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, go_on = app.storage.inbox, asyncio.Event()
+    save_event = inbox.save_event
+
+    async def save_late(*event: Any) -> bool:
+        await go_on.wait()
+        return await save_event(*event)
+
+    monkeypatch.setattr(inbox, "save_event", save_late)
+    monkeypatch.setattr(event_handler, "SAVE_TIMEOUT_S", 0.05)
+    refused = await ann.private_reply(ann.slash("imagine", prompt="a fox"))
+    go_on.set()
+    await until(lambda: not app.discord.event_handler._tasks)
+
+    assert "another program" not in refused
+    assert "Try again" in refused
+    assert await inbox.pending_events("discord") == []
+
+
+async def test_interactions_are_acknowledged_before_others_are_handled(
+    app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    handler = app.discord.event_handler
+    acknowledge, handle_event = handler._acknowledge, event_handler.actions.handle_event
+
+    async def noted_acknowledge(*arguments: Any) -> Any:
+        made = await acknowledge(*arguments)
+        order.append("acknowledged")
+        return made
+
+    async def noted_handling(responder: Any) -> None:
+        order.append("handled")
+        await handle_event(responder)
+
+    monkeypatch.setattr(handler, "_acknowledge", noted_acknowledge)
+    monkeypatch.setattr(event_handler.actions, "handle_event", noted_handling)
+    monkeypatch.setattr(event_handler, "MAX_UNACKNOWLEDGED", 2)
+    asked = [ann.slash("queue") for _ in range(40)]
+    await until(lambda: all(one.texts for one in asked), "all answers")
+
+    assert "handled" not in order[:20]
