@@ -70,6 +70,7 @@ class VisionEngine:
         self._max_sequences = MAX_SEQUENCES if language_model else 1
         self._beam_searches = BeamSearches(self._blip.language_model)
         self._prompt_builder = PromptBuilder(self._blip, self._processor)
+        dtype = self._blip.vision_model.dtype  # its other parts may be kept in float32
         revision = model_revision(self._model, folder)
         self._image_encoder = ImageEncoder(
             partial(encode_query_tokens, self._blip),
@@ -77,13 +78,13 @@ class VisionEngine:
             revision,
             FeatureCache(self._model.image_cache_mb * 2**20),
             self._blip.device,
-            self._blip.dtype,
+            dtype,
         )
         self._capabilities = {
             "samplers": [],
             "options": _OPTIONS,
             "revision": revision,
-            "dtype": dtype_name(self._blip.dtype),
+            "dtype": dtype_name(dtype),
             "rows": self._max_sequences,
             "attention": self._blip.config._attn_implementation,
         }

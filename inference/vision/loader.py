@@ -149,7 +149,7 @@ def _probe_images() -> tuple[Image.Image, Image.Image]:
 
 def _first_token_logits(blip: Any, processor: Any, image: Image.Image) -> torch.Tensor:
     """Of the first token after "a picture of", (vocabulary,)."""
-    inputs = processor(images=image, text="a picture of", return_tensors="pt").to(blip.device, blip.dtype)
+    inputs = processor(images=image, text="a picture of", return_tensors="pt").to(blip.device, blip.vision_model.dtype)
     if blip.language_model.config.is_encoder_decoder:
         start = blip.language_model.config.decoder_start_token_id
         inputs["decoder_input_ids"] = torch.tensor([[start]], device=blip.device)

@@ -59,6 +59,7 @@ class MatchEngine:
         folder = model_path(self._model)
         self._blip, self._processor = load_matcher(self._model, folder, device)
         self._matcher = ImageTextMatcher(self._blip, self._processor.tokenizer)
+        dtype = self._blip.vision_model.dtype  # its other parts may be kept in float32
         revision = model_revision(self._model, folder)
         self._image_encoder = ImageEncoder(
             self._matcher.encode_images,
@@ -66,13 +67,13 @@ class MatchEngine:
             revision,
             FeatureCache(self._model.image_cache_mb * 2**20),
             self._blip.device,
-            self._blip.dtype,
+            dtype,
         )
         self._capabilities = {
             "samplers": [],
             "options": ["texts"],
             "revision": revision,
-            "dtype": dtype_name(self._blip.dtype),
+            "dtype": dtype_name(dtype),
             "rows": MAX_TASKS,
             "attention": self._blip.config._attn_implementation,
         }
