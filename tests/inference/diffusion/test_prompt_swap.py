@@ -1,6 +1,7 @@
 """Prompts that change between steps: each image equals a loop written out over the stock pipeline's components."""
 
 import inspect
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from PIL import Image
 from safetensors.torch import save_file
 
 from bot.error_texts import EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, WEIGHTS_CAPPED
-from bot.models import TEXT_TO_IMAGE
+from bot.jobs import Media
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.ports import TaskImage
 from inference.diffusion.clip_encoding import PromptEmbeds
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.engine import DiffusionEngine
@@ -21,7 +25,7 @@ from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import TaskFailed
 from tests.inference.families import save_sdxl
-from tests.inference.support import make_model, make_task
+from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
@@ -48,7 +52,7 @@ class Peer:
     """The engine, and the stock pipeline of the same folder."""
 
     def __init__(self, folder) -> None:
-        self.model = make_model("tiny", tasks=(TEXT_TO_IMAGE,), repo=str(folder), dtype="float32")
+        self.model = make_model("tiny", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo=str(folder), dtype="float32")
         self.engine = DiffusionEngine(self.model)
         self.engine.load_model("cpu")
         self.stock = DiffusionPipeline.from_pretrained(folder)
@@ -144,6 +148,17 @@ def test_a_step_is_a_persons_step_whatever_the_sampler_makes_of_it(sd, sampler):
     latents = sd.run([sd.task(prompt, "edited", sampler=sampler), sd.task("a fox", "plain", sampler=sampler)])
 
     assert are_equal(latents["edited"], sd.write_out(prompts, [""] * STEPS, sampler=sampler))
+
+
+def test_from_an_image_steps_count_from_the_first_one_that_is_made(sd):
+    photo = TaskImage("init", Media(png(Image.new("RGB", (SIZE, SIZE), "teal")), "image/png"))
+    prompts = {"never": "a [fox:cat:2]", "fox": "a fox", "second": "a [fox:cat:1]"}
+    tasks = [sd.task(prompt, name, strength=0.5) for name, prompt in prompts.items()]
+
+    latents = sd.run([replace(task, task=IMAGE_TO_IMAGE, images=(photo,)) for task in tasks])
+
+    assert are_equal(latents["never"], latents["fox"])
+    assert not are_equal(latents["second"], latents["fox"])
 
 
 def test_without_guidance_only_the_prompt_changes(sdxl):
