@@ -14,25 +14,24 @@ from safetensors.torch import save_file
 
 from bot.error_texts import EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, WEIGHTS_CAPPED
 from bot.jobs import Media
-from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
-from inference.diffusion.clip_encoding import PromptEmbeds
-from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.clip_encoding import encode_prompt
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.prompt_cache import PromptConditioner, PromptEncoder, StepPrompts
-from inference.diffusion.prompt_swap import PromptSwap
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import TaskFailed
 from tests.inference.families import save_sdxl
 from tests.inference.support import make_model, make_task, png
-from tests.inference.tiny import save_diffusion
+from tests.inference.tiny import save_diffusion, save_editor
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")
 STEPS, SIZE = 4, 32
 GUIDANCE = 7.5
 CHANGING = {
     "edited": ("a [fox:cat:0.5] on red", ["a fox on red"] * 2 + ["a cat on red"] * 2),
+    "at half": ("a [fox:cat:0.5]", ["a fox"] * 2 + ["a cat"] * 2),
     "at step": ("a [fox:cat:1]", ["a fox"] + ["a cat"] * 3),
     "added": ("a fox[: on blue:0.75]", ["a fox"] * 3 + ["a fox on blue"]),
     "removed": ("a fox[ on blue::0.25]", ["a fox on blue"] + ["a fox"] * 3),
@@ -51,13 +50,13 @@ def one_thread():
 class Peer:
     """The engine, and the stock pipeline of the same folder."""
 
-    def __init__(self, folder) -> None:
-        self.model = make_model("tiny", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo=str(folder), dtype="float32")
+    def __init__(self, folder, *tasks: str) -> None:
+        self.model = make_model("tiny", tasks=tasks, repo=str(folder), dtype="float32")
         self.engine = DiffusionEngine(self.model)
         self.engine.load_model("cpu")
         self.stock = DiffusionPipeline.from_pretrained(folder)
         self.samplers = Samplers(self.stock.scheduler)
-        self._encode = cache(self._encode_step)
+        self.encode = cache(self._encode_step)
 
     def task(self, prompt: str, name: str, **options: Any):
         defaults = {"negative_prompt": "", "seed": 1, "count": 1, "steps": STEPS, "guidance_scale": GUIDANCE}
@@ -86,7 +85,7 @@ class Peer:
         extra = {"generator": generator} if accepts_generator else {}
         for number, timestep in enumerate(scheduler.timesteps):
             step = min(number // scheduler.order, STEPS - 1)
-            embeds, conditions = self._encode(prompts[step], negatives[step], guidance > 1)
+            embeds, conditions = self.encode(prompts[step], negatives[step], guidance > 1)
             rows = scheduler.scale_model_input(torch.cat([latents] * len(embeds)), timestep)
             noise = stock.unet(rows, timestep, encoder_hidden_states=embeds, added_cond_kwargs=conditions).sample
             if guidance > 1:
@@ -112,12 +111,12 @@ class Peer:
 
 @pytest.fixture(scope="module")
 def sd(tmp_path_factory):
-    return Peer(save_diffusion(tmp_path_factory.mktemp("models") / "sd"))
+    return Peer(save_diffusion(tmp_path_factory.mktemp("models") / "sd"), TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
 
 
 @pytest.fixture(scope="module")
 def sdxl(tmp_path_factory):
-    return Peer(save_sdxl(tmp_path_factory.mktemp("models") / "sdxl"))
+    return Peer(save_sdxl(tmp_path_factory.mktemp("models") / "sdxl"), TEXT_TO_IMAGE)
 
 
 def are_equal(latents, other) -> bool:
@@ -196,13 +195,26 @@ def test_an_inversion_may_be_a_choice(sd, tmp_path):
         assert torch.equal(embeds.embeds, alone.embeds)
 
 
-def test_the_rows_of_an_edit_with_two_guidances_keep_their_order():
-    positive, negative = torch.full((1, 3, 2), 1.0), torch.full((1, 3, 2), -1.0)
-    swap = PromptSwap(by_step=[PromptEmbeds(positive, negative)])
+def test_an_edit_of_an_image_with_two_guidances_equals_the_stock_pipeline_with_swapped_embeddings(tmp_path):
+    peer = Peer(save_editor(tmp_path / "editor"), IMAGE_TEXT_TO_IMAGE)
+    image = Image.new("RGB", (SIZE, SIZE), "teal")
+    photo = TaskImage("init", Media(png(image), "image/png"))
+    task = peer.task("a [fox:cat:0.5]", "one", negative_prompt="[red|blue]")
 
-    call = swap.apply(ModuleCall("unet", "forward", (), {"encoder_hidden_states": torch.zeros((3, 3, 2))}), 9)
+    latents = peer.run([replace(task, command="edit", task=IMAGE_TEXT_TO_IMAGE, images=(photo,))])["one"]
 
-    assert call.kwargs["encoder_hidden_states"][:, 0, 0].tolist() == [1, -1, -1]
+    prompts = zip(CHANGING["at half"][1], ["red", "blue"] * 2, strict=True)
+    by_step = [encode_prompt(peer.stock, prompt, negative, uses_guidance=True) for prompt, negative in prompts]
+
+    def swap(_pipeline, step, _timestep, _tensors):
+        embeds = by_step[min(step + 1, STEPS - 1)]
+        return {"prompt_embeds": torch.cat([embeds.embeds, *[embeds.negative_embeds] * 2])}
+
+    expected = peer.stock(
+        **by_step[0].pipeline_arguments(), image=image, num_inference_steps=STEPS, guidance_scale=GUIDANCE,
+        generator=torch.Generator().manual_seed(1), output_type="latent", callback_on_step_end=swap,
+    ).images  # fmt: skip
+    assert are_equal(latents, expected)
 
 
 # ---------------------------------------------------------------- what is not read says so
