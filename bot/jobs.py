@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -93,6 +93,8 @@ class StoredImage:
         is_spoiler: it is hidden until clicked.
         is_adult: it is sexual or could not be checked; it is only shown where the policy allows such images.
         is_unchecked: it could not be checked, because no classifier was installed.
+        number: its place among the pictures of a result, from 1, which stays when others are deleted; 0: it is not one
+            of them.
     """
 
     id: str
@@ -105,6 +107,7 @@ class StoredImage:
     is_spoiler: bool = False
     is_adult: bool = False
     is_unchecked: bool = False
+    number: int = field(default=0, compare=False)
 
 
 BY_BOT = "bot"
@@ -128,7 +131,12 @@ class ImageRef:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The result of a job, with everything needed to reproduce it."""
+    """The result of a job, with everything needed to reproduce it.
+
+    Attributes:
+        media: its images that are not deleted, each with its number.
+        places: how many there were.
+    """
 
     media: tuple[StoredImage, ...] = ()
     text: str | None = None
@@ -140,6 +148,24 @@ class Result:
     parameters: str = ""
     """The A1111 text of the first image; empty for text results."""
     notes: tuple[str, ...] = ()
+    places: int = field(default=0, compare=False)
+
+    def __post_init__(self) -> None:
+        numbered = tuple(replace(one, number=one.number or place) for place, one in enumerate(self.media, 1))
+        object.__setattr__(self, "media", numbered)
+        object.__setattr__(self, "places", max([self.places, *(one.number for one in numbered)]))
+
+    @property
+    def pictures(self) -> tuple[StoredImage | None, ...]:
+        """By their numbers, which begin with 1; None: that one is deleted."""
+        return tuple(self.find_picture(number) for number in range(1, self.places + 1))
+
+    def find_picture(self, number: int) -> StoredImage | None:
+        return next((image for image in self.media if image.number == number), None)
+
+    def seed_of(self, number: int) -> int | None:
+        """The seed that makes this picture alone."""
+        return None if self.seed is None else self.seed + max(number, 1) - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from bot.usecases import (
     Moderation,
     Operations,
     PeopleUseCases,
+    PictureUseCases,
     UseCases,
 )
 from composition.settings import shipped_models
@@ -85,6 +86,9 @@ def build_use_cases(
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
+        pictures=PictureUseCases(
+            jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy
+        ),
         moderation=moderation,
         models=loaded.models,
         model_manager=model_manager,

@@ -28,6 +28,7 @@ from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.permissions import protect_data
+from storage.pictures import SqlPictures
 from storage.privacy import SqlPrivacy
 from storage.purge import Purge
 from storage.restore import RestoreResult, restore
@@ -62,6 +63,7 @@ class Storage:
     spaces: SqlSpacePolicyStore
     media: SqlMediaStore
     outbox: SqlOutbox
+    pictures: SqlPictures
     inbox: SqlInbox
     privacy: SqlPrivacy
     measurements: SqlMeasurementStore
@@ -93,6 +95,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             spaces=SqlSpacePolicyStore(database),
             media=SqlMediaStore(database, files, disk, discarded, sweep),
             outbox=SqlOutbox(database),
+            pictures=SqlPictures(database),
             inbox=SqlInbox(database),
             privacy=privacy,
             measurements=SqlMeasurementStore(database),

@@ -1,10 +1,14 @@
 """A person's jobs, newest first, with full-text search."""
 
-from sqlalchemy import Connection, ScalarSelect, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
 
 from bot.jobs import Job, JobState
+from bot.ports import ALL_JOBS, HistoryFilter
 from storage.database import Database
 from storage.mapping import to_job
+from storage.pictures import has_favourites
 from storage.schema import job
 
 
@@ -13,27 +17,54 @@ class SqlHistory:
         self._database = database
 
     async def list_jobs(
-        self, owner: str, *, state: JobState | None, q: str, before: str | None, limit: int
+        self,
+        owner: str,
+        *,
+        state: JobState | None,
+        q: str,
+        only: HistoryFilter = ALL_JOBS,
+        before: str | None,
+        limit: int,
     ) -> tuple[list[Job], str | None]:
         """`before` is the id of the previous page's last job."""
-        return await self._database.run_read(lambda tx: self._page(tx, owner, state, q.strip(), before, limit))
+        chosen = self._choose(owner, state, q, only)
+        if chosen is None:
+            return [], None
+        return await self._database.run_read(lambda tx: _page(tx, owner, chosen, before, limit))
 
-    def _page(
-        self, tx: Connection, owner: str, state: JobState | None, q: str, before: str | None, limit: int
-    ) -> tuple[list[Job], str | None]:
-        query = select(job).where(job.c.owner == owner, job.c.erased.is_(False)).order_by(job.c.seq.desc())
-        if state is not None:
-            query = query.where(job.c.state == state)
-        if before is not None:
-            query = query.where(job.c.seq < _number(before, owner))
-        if q:
+    async def count_jobs(self, owner: str, *, state: JobState | None, q: str, only: HistoryFilter = ALL_JOBS) -> int:
+        chosen = self._choose(owner, state, q, only)
+        if chosen is None:
+            return 0
+        counted = select(func.count()).select_from(job).where(*chosen)
+        return await self._database.run_read(lambda tx: tx.scalar(counted) or 0)
+
+    def _choose(
+        self, owner: str, state: JobState | None, q: str, only: HistoryFilter
+    ) -> list[ColumnElement[bool]] | None:
+        """The conditions of a list; None: nothing can match."""
+        chosen = [job.c.owner == owner, job.c.erased.is_(False)]
+        given: dict[Any, Any] = {job.c.state: state, job.c.command: only.command, job.c.model: only.model}
+        chosen += [column == value for column, value in given.items() if value]
+        if only.favourite:
+            chosen.append(has_favourites(owner))
+        if q := q.strip():
             matching = self._database.dialect.match_text(owner, q)
             if matching is None:
-                return [], None
-            query = query.where(job.c.seq.in_(matching))
-        rows = tx.execute(query.limit(limit + 1)).all()
-        page = [to_job(row) for row in rows[:limit]]
-        return page, page[-1].id if page and len(rows) > limit else None
+                return None
+            chosen.append(job.c.seq.in_(matching))
+        return chosen
+
+
+def _page(
+    tx: Connection, owner: str, chosen: list[ColumnElement[bool]], before: str | None, limit: int
+) -> tuple[list[Job], str | None]:
+    query = select(job).where(*chosen).order_by(job.c.seq.desc())
+    if before is not None:
+        query = query.where(job.c.seq < _number(before, owner))
+    rows = tx.execute(query.limit(limit + 1)).all()
+    page = [to_job(row) for row in rows[:limit]]
+    return page, page[-1].id if page and len(rows) > limit else None
 
 
 def _number(job_id: str, owner: str) -> ScalarSelect[int]:

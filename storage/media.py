@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -90,6 +90,22 @@ class SqlMediaStore:
         found = await self._find(media_id, None)
         await self._database.run_write(lambda tx: _share(tx, found.id, person_id, source))
         return await self._find(media_id, person_id)
+
+    async def read_sheet(self, job_id: str) -> Media | None:
+        found = await self._database.run_read(lambda tx: media_queries.find_sheet(tx, job_id))
+        if found is None:
+            return None
+        data = await asyncio.to_thread(self._files.read_file, found.id, found.media_type)
+        return None if data is None else Media(data, found.media_type)
+
+    async def save_sheet(self, job_id: str, composed: Sequence[str], sheet: Media, *, width: int, height: int) -> None:
+        media_id = await self.write_file(sheet)
+        image = StoredImage(id=media_id, media_type=sheet.media_type, width=width, height=height, size=len(sheet.data))
+        is_kept = await self._database.run_write(
+            lambda tx: media_queries.save_sheet(tx, job_id, composed, image, utcnow())
+        )
+        if not is_kept:
+            self._discarded.add([image])
 
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         return await self._sweep.run(unused_s=unused_s, keep_days=keep_days, max_gb=max_gb)

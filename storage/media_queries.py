@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select, update
 
 from bot.errors import MediaNotFound
 from bot.jobs import StoredImage
-from storage.mapping import JobRow
+from storage.mapping import JobRow, to_result
 from storage.picture_tables import batch
 from storage.schema import job, job_media, media, media_owner
 
 OWN_SOURCES = frozenset({"web", "cli"})
 """Platforms whose images only their owner has chosen: everything else came from a chat or another program."""
 MAX_SOURCE = 32
+SHEET = "sheet"
+"""The role of a picture that a job's pictures were composed to; it goes with the first of them that is deleted."""
 
 
 def is_used() -> ColumnElement[bool]:
@@ -63,6 +65,37 @@ def save_result_images(tx: Connection, row: JobRow, images: Sequence[StoredImage
         tx.execute(insert(job_media), use)
 
 
+def save_sheet(tx: Connection, job_id: str, composed: Sequence[str], sheet: StoredImage, now: datetime) -> bool:
+    """Keep a job's composed picture, unless one of the images in it was deleted meanwhile."""
+    row = tx.execute(select(job).where(job.c.id == job_id, job.c.erased.is_(False))).one_or_none()
+    result = None if row is None else to_result(row.result)
+    if row is None or result is None or [image.id for image in result.media] != list(composed):
+        return False
+    if find_sheet(tx, job_id) is None:
+        save_image(tx, sheet, row.owner, now, _result_source(tx, row))
+        use = {"job": job_id, "role": SHEET, "position": 0, "media": sheet.id, "owner": row.owner}
+        tx.execute(insert(job_media), use)
+    return True
+
+
+def find_sheet(tx: Connection, job_id: str) -> StoredImage | None:
+    """A job's composed picture, if it was kept."""
+    m = media.c
+    query = select(m.id, m.media_type, m.width, m.height, m.size).join(job_media, job_media.c.media == m.id)
+    row = tx.execute(query.where(job_media.c.job == job_id, job_media.c.role == SHEET)).one_or_none()
+    return None if row is None else StoredImage(**row._mapping)
+
+
+def disown_if_unused(tx: Connection, ids: Sequence[str], owner: str) -> list[tuple[str, str]]:
+    """Disown those of the images that none of the owner's jobs uses; returns (id, type) of those that nobody owns any
+    more."""
+    o = media_owner.c
+    gone = delete(media_owner).where(o.media.in_(ids), o.owner == owner, ~is_used()).returning(o.media)
+    disowned = list(tx.scalars(gone))
+    ownerless = media.c.id.in_(disowned) & ~exists().where(media_owner.c.media == media.c.id)
+    return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
+
+
 def _result_source(tx: Connection, row: JobRow) -> str | None:
     """Where the job came from, or what it was made from if that did not come from its owner; None: unknown."""
     origin = row._mapping[job.c.origin]
@@ -82,7 +115,7 @@ def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datet
     """
     o, earlier = media_owner.c, media_owner.alias()
     is_result = exists().where(
-        job_media.c.media == o.media, job_media.c.owner == o.owner, job_media.c.role == literal("output")
+        job_media.c.media == o.media, job_media.c.owner == o.owner, job_media.c.role.in_(["output", SHEET])
     )
     is_shared = exists().where(
         earlier.c.media == o.media, earlier.c.owner != o.owner, earlier.c.kept_since < o.kept_since

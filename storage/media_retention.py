@@ -19,7 +19,7 @@ from bot.ports import SweepResult
 from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles
 from storage.mapping import from_result, next_version, to_result
-from storage.media_queries import is_used
+from storage.media_queries import SHEET, is_used
 from storage.picture_tables import batch
 from storage.schema import job, job_media, media, media_owner, utcnow
 
@@ -124,6 +124,10 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     """Delete the links between these images and owners; returns `(id, type)` of images that nobody owns any more."""
     if not owned:
         return []
+    uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
+    jobs = select(job_media.c.job).where(uses, job_media.c.role == "output")
+    sheets = select(job_media.c.media, job_media.c.owner).where(job_media.c.job.in_(jobs), job_media.c.role == SHEET)
+    owned = [*owned, *((row.media, row.owner) for row in tx.execute(sheets))]
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
     for row in tx.execute(select(job.c.seq, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))):
         _drop_images(tx, row, {media_id for media_id, _ in owned})

@@ -63,8 +63,12 @@ class SqlOutbox:
         due_at = await self._database.run_read(lambda tx: tx.scalar(_NEXT_DUE))
         return None if due_at is None else max(0.0, (due_at - utcnow()).total_seconds())
 
-    async def remember_message(self, job_id: str, platform: str, message_ref: str) -> None:
-        await self._database.run_write(lambda tx: _remember_message(tx, job_id, platform, message_ref))
+    async def remember_message(self, job_id: str, platform: str, message_ref: str, *, picture: int = 0) -> None:
+        await self._database.run_write(lambda tx: _remember_message(tx, job_id, platform, message_ref, picture))
+
+    async def find_picture(self, platform: str, message_ref: str) -> int:
+        query = select(message.c.picture).where(message.c.platform == platform, message.c.ref == message_ref)
+        return await self._database.run_read(lambda tx: tx.scalar(query) or 0)
 
     async def find_job(self, platform: str, message_ref: str) -> Job | None:
         has_ref = (message.c.platform == platform, message.c.ref == message_ref, job.c.erased.is_(False))
@@ -72,8 +76,10 @@ class SqlOutbox:
         row = await self._database.run_read(lambda tx: tx.execute(query).one_or_none())
         return None if row is None else to_job(row)
 
-    async def message_refs(self, job_id: str, platform: str) -> list[str]:
+    async def message_refs(self, job_id: str, platform: str, *, picture: int = 0) -> list[str]:
         query = select(message.c.ref).where(message.c.job == job_id, message.c.platform == platform)
+        if picture:
+            query = query.where(message.c.picture == picture)
         return await self._database.run_read(lambda tx: list(tx.scalars(query)))
 
     async def watched(self) -> list[Delivery]:
@@ -101,7 +107,14 @@ _DUE = (
 )
 _NEXT_DUE = select(func.min(outbox.c.due_at)).where(IS_PENDING, _IS_MESSAGE, _is_deliverable())
 _DELIVERIES = (
-    select(job, outbox.c.id.label("delivery"), outbox.c.kind, outbox.c.tries, _placeholder.c.message_ref)
+    select(
+        job,
+        outbox.c.id.label("delivery"),
+        outbox.c.kind,
+        outbox.c.tries,
+        func.coalesce(outbox.c.message_ref, _placeholder.c.message_ref).label("message_ref"),
+        outbox.c.message_ref.is_not(None).label("is_update"),
+    )
     .select_from(outbox)
     .join(job, job.c.id == outbox.c.job)
     .outerjoin(_placeholder, and_(_placeholder.c.job == outbox.c.job, _placeholder.c.kind == "placeholder"))
@@ -118,7 +131,14 @@ def _due(tx: Connection, limit: int, excluded_jobs: Collection[str]) -> list[Del
 
 
 def _to_delivery(row: JobRow) -> Delivery:
-    return Delivery(id=row.delivery, job=to_job(row), kind=row.kind, tries=row.tries, message_ref=row.message_ref)
+    return Delivery(
+        id=row.delivery,
+        job=to_job(row),
+        kind=row.kind,
+        tries=row.tries,
+        message_ref=row.message_ref,
+        is_update=bool(row._mapping.get("is_update", False)),
+    )
 
 
 def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
@@ -146,8 +166,9 @@ def _watched(tx: Connection) -> list[Delivery]:
     return [_to_delivery(row) for row in rows]
 
 
-def _remember_message(tx: Connection, job_id: str, platform: str, message_ref: str) -> None:
+def _remember_message(tx: Connection, job_id: str, platform: str, message_ref: str, picture: int = 0) -> None:
     """If a message is edited to show another job, it belongs to the last one."""
     has_ref = (message.c.platform == platform, message.c.ref == message_ref)
-    if not tx.execute(update(message).where(*has_ref).values(job=job_id)).rowcount:
-        tx.execute(insert(message), {"platform": platform, "ref": message_ref, "job": job_id})
+    shown = {"job": job_id, "picture": picture or None}
+    if not tx.execute(update(message).where(*has_ref).values(shown)).rowcount:
+        tx.execute(insert(message), {"platform": platform, "ref": message_ref, **shown})

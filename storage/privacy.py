@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,11 @@ from sqlalchemy import Connection, Table, select
 from bot.errors import NotFound, StorageFull
 from bot.jobs import SECRET_EXTRA, Job, JobState
 from bot.runtime.private_files import make_private_folder
-from storage import erasure, people
+from storage import erasure, people, pictures
 from storage.database import Database
 from storage.files import MediaFiles
 from storage.jobs import find_job
-from storage.mapping import JobRow
+from storage.mapping import JobRow, to_job
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
 from storage.schema import (
     account,
@@ -107,6 +108,23 @@ class SqlPrivacy:
         )
         await self._remove_files(erased.files, started)
         return erased.jobs[0]
+
+    async def erase_picture(self, job_id: str, owner: str, number: int) -> Job:
+        started = time.time()
+        before, files = await self._database.run_deletion(lambda tx: self._erase_picture(tx, job_id, owner, number))
+        await self._remove_files(files, started)
+        return before
+
+    def _erase_picture(
+        self, tx: Connection, job_id: str, owner: str, number: int
+    ) -> tuple[Job, Sequence[tuple[str, str]]]:
+        """The job's words go with its last picture."""
+        row, result = pictures.find_place(tx, job_id, owner, number)
+        if result.find_picture(number) is None:
+            return to_job(row), ()
+        if pictures.is_last_picture(result, number):
+            return to_job(row), erasure.erase_jobs(tx, self._database.dialect, [row]).files
+        return to_job(row), pictures.erase_picture(tx, row, result, number)
 
     async def forget_person(self, person_id: str) -> list[Job]:
         started = time.time()

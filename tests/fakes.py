@@ -293,7 +293,7 @@ class FakeHistory:
     def __init__(self, store: FakeJobStore) -> None:
         self._store = store
 
-    async def list_jobs(self, owner, *, state, q, before, limit) -> tuple[list[Job], str | None]:
+    async def list_jobs(self, owner, *, state, q, only=None, before, limit) -> tuple[list[Job], str | None]:
         mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
         return mine[:limit], None
 
@@ -324,6 +324,7 @@ class FakeMediaStore(Fake):
         super().__init__()
         self.files: dict[str, Media] = {}
         self.images: dict[tuple[str, str], StoredImage] = {}
+        self.sheets: dict[str, Media] = {}
         self.spare = 2**40
 
     async def add_upload(self, owner, media, *, width, height, parameters, source=None) -> StoredImage:
@@ -375,6 +376,12 @@ class FakeMediaStore(Fake):
             raise MediaNotFound(media_id)
         self.images[person_id, media_id] = replace(found, parameters=None)
         return self.images[person_id, media_id]
+
+    async def read_sheet(self, job_id) -> Media | None:
+        return self.sheets.get(job_id)
+
+    async def save_sheet(self, job_id, composed, sheet, *, width, height) -> None:
+        self.sheets[job_id] = sheet
 
     async def sweep(self, *, unused_s, keep_days, max_gb) -> Any:
         raise NotImplementedError
@@ -525,6 +532,7 @@ class FakeOutbox(Fake):
         self.delivered: list[str] = []
         self.undeliverable: list[str] = []
         self.messages: dict[tuple[str, str], str] = {}
+        self.pictures: dict[tuple[str, str], int] = {}
         self.jobs: dict[str, Job] = {}
         self.open: list[Delivery] = []
         self._ids = itertools.count(1)
@@ -574,13 +582,17 @@ class FakeOutbox(Fake):
         self._begin("is_pending", delivery=delivery)
         return delivery.id in self.pending
 
-    async def remember_message(self, job_id, platform, message_ref) -> None:
+    async def remember_message(self, job_id, platform, message_ref, *, picture=0) -> None:
         self.messages[platform, message_ref] = job_id
+        self.pictures[platform, message_ref] = picture
+
+    async def find_picture(self, platform, message_ref) -> int:
+        return self.pictures.get((platform, message_ref), 0)
 
     async def find_job(self, platform, message_ref) -> Job | None:
         return self.jobs.get(self.messages.get((platform, message_ref), ""))
 
-    async def message_refs(self, job_id, platform) -> list[str]:
+    async def message_refs(self, job_id, platform, *, picture=0) -> list[str]:
         return [ref for (where, ref), job in self.messages.items() if (where, job) == (platform, job_id)]
 
     async def watched(self) -> list[Delivery]:

@@ -10,7 +10,15 @@ from adapters.discord.responder import Responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.commands import COMMAND_ACTIONS, is_confirmation
-from bot.chat.follow_ups import JOB_ACTIONS, delete_job, run_follow_up
+from bot.chat.follow_ups import (
+    JOB_ACTIONS,
+    WORDED_ACTIONS,
+    delete_job,
+    run_follow_up,
+    run_worded_follow_up,
+    shows_job,
+    toggle_favourite,
+)
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
 from bot.jobs import Origin
@@ -19,7 +27,7 @@ from bot.ports import Person
 from bot.usecases import Ticket
 from bot.usecases.chat import VARY_STRENGTH
 
-JOBLESS_ACTIONS = {"cancel", "delete", "original", *COMMAND_ACTIONS}
+JOBLESS_ACTIONS = {"cancel", "delete", "original", "favourite", *COMMAND_ACTIONS}
 
 
 def creates_job(event: DiscordEvent) -> bool:
@@ -63,21 +71,22 @@ async def _run_command(responder: Responder) -> None:
 async def _run_context_menu(responder: Responder) -> None:
     person = await responder.context.identify_person(responder.event)
     job = await find_target_job(responder)
-    if responder.event.name == texts.VARY_THIS and job is not None:
-        origin = responder.event.origin(spoiler=job.is_spoiler)
-        await settle_deferral(
-            responder, await responder.usecases.chat.vary(person, origin, job.id, key=responder.event.job_key)
-        )
+    event, chat = responder.event, responder.usecases.chat
+    picture = await chat.picture_of_message(PLATFORM, event.target) if job is not None else 0
+    if event.name == texts.VARY_THIS and job is not None:
+        origin = event.origin(spoiler=job.is_spoiler)
+        tickets = await chat.vary(person, origin, job.id, picture=picture, key=event.job_key)
+        await settle_deferral(responder, tickets)
         return
-    await submit_job(responder, person, "caption", {}, await input_images(responder, person, job))
+    await submit_job(responder, person, "caption", {}, await input_images(responder, person, job, picture))
 
 
 async def _submit_modal(responder: Responder) -> None:
     event = responder.event
     person = await responder.context.identify_person(event)
     button = parse_button(event.name)
-    if button is not None and button.action in ("ask", "edit"):
-        await settle_deferral(responder, await _ask_or_edit(responder, person, button, event.text))
+    if button is not None and button.action in WORDED_ACTIONS:
+        await settle_deferral(responder, await _follow_up_in_words(responder, person, button, event.text))
         return
     target = parse_target(event.name)
     if target is None:
@@ -112,10 +121,15 @@ async def _press_button(responder: Responder) -> None:
         case "delete":
             await _delete_job(responder, person, button)
         case "original":
-            await chat_commands.send_original(responder, person, button.job_id)
-        case "ask" | "edit":
-            await settle_deferral(responder, await _ask_or_edit(responder, person, button, event.text))
+            await chat_commands.send_original(responder, person, button.job_id, button.number)
+        case "favourite":
+            await responder.reply(await toggle_favourite(usecases, person, button, responder.locale))
+        case action if action in WORDED_ACTIONS:
+            await settle_deferral(responder, await _follow_up_in_words(responder, person, button, event.text))
         case action if action in COMMAND_ACTIONS:
+            if button.shows_picture and not await shows_job(usecases, person, PLATFORM, button, event.target):
+                await _reply_expired(responder)
+                return
             await chat_commands.press_button(responder, button)
         case action if action in JOB_ACTIONS:
             origin = await _button_origin(responder, button)
@@ -128,10 +142,9 @@ async def _reply_expired(responder: Responder) -> None:
     await responder.reply(chat_texts.format_text(chat_texts.BUTTON_EXPIRED, responder.locale))
 
 
-async def _ask_or_edit(responder: Responder, person: Person, button: Button, text: str) -> list[Ticket]:
-    chat, origin = responder.usecases.chat, await _button_origin(responder, button)
-    follow_up = chat.ask if button.action == "ask" else chat.edit
-    return await follow_up(person, origin, button.job_id, text, key=responder.event.job_key)
+async def _follow_up_in_words(responder: Responder, person: Person, button: Button, text: str) -> list[Ticket]:
+    origin, key = await _button_origin(responder, button), responder.event.job_key
+    return await run_worded_follow_up(responder.usecases, person, origin, button, text, key)
 
 
 async def _button_origin(responder: Responder, button: Button) -> Origin:

@@ -5,10 +5,11 @@ import io
 import discord
 
 from adapters.discord import rendering, texts
-from adapters.discord.events import DiscordEvent
+from adapters.discord.events import PLATFORM, DiscordEvent
 from adapters.discord.limits import ENVELOPE_BYTES, FILE_LIMIT, MAX_FILES, MIB, max_file_bytes
 from adapters.discord.responder import Responder
 from adapters.discord.views import build_confirm_view, build_view
+from bot.chat import picture_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
@@ -42,7 +43,22 @@ async def press_confirmation(responder: Responder) -> None:
 
 async def press_button(responder: Responder, button: Button) -> None:
     """The answer to a button that runs a command. Raises: UserError."""
-    await _send_reply(responder, await run_command_button(await _build_context(responder), button))
+    reply = await run_command_button(await _build_context(responder), button)
+    if button.shows_picture and responder.event.can_post:
+        await _post_picture(responder, reply)
+    else:
+        await _send_reply(responder, reply)
+
+
+async def _post_picture(responder: Responder, reply: ChatReply) -> None:
+    """One of several pictures, as a message that others see and reply to; else to the person alone."""
+    view = build_view(reply.buttons, responder.locale)
+    ref = await responder.post(reply.text, files=await _image_files(responder, reply), view=view)
+    if ref is None:
+        await _send_reply(responder, reply)
+    elif reply.job is not None:
+        chat = responder.usecases.chat
+        await chat.remember_message(reply.job, PLATFORM, ref, picture=reply.picture)
 
 
 async def _build_context(responder: Responder) -> ChatContext:
@@ -74,11 +90,11 @@ async def _image_files(responder: Responder, reply: ChatReply) -> list[discord.F
     """As many as one message takes, each small enough."""
     event, files = responder.event, []
     limit = max_file_bytes(event.size_limit, len(reply.images))
-    for index, image in enumerate(reply.images[:MAX_FILES]):
+    for image in reply.images[:MAX_FILES]:
         media = await _fit(responder, image, limit)
         if media is not None and reply.job is not None:
             spoiler = image.is_spoiler or event.spoiler
-            files.append(rendering.build_file(reply.job, index, media, alt=image.alt, spoiler=spoiler))
+            files.append(rendering.build_file(reply.job, image.number - 1, media, alt=image.alt, spoiler=spoiler))
     return files
 
 
@@ -89,24 +105,24 @@ async def _fit(responder: Responder, image: ChatImage, limit: int) -> Media | No
         return None
 
 
-async def send_original(responder: Responder, person: Person, job_id: str) -> None:
+async def send_original(responder: Responder, person: Person, job_id: str, picture: int = 0) -> None:
     """The files as rendered, and a note about those that no message can carry.
 
     Raises: JobNotFound, ImageGone, Blocked.
     """
     event, chat = responder.event, responder.usecases.chat
     job = await chat.get_job(job_id)
-    verdict = await responder.usecases.moderation.require_showable(event.origin(), job)
+    verdict = await responder.usecases.moderation.require_showable(event.origin(), job, picture=picture)
     is_spoiler = event.spoiler or verdict is Verdict.SPOILER
-    pictures = await chat.read_originals(person, job_id)
+    pictures = await chat.read_originals(person, job_id, picture=picture)
     limit = max_file_bytes(event.size_limit, len(pictures))
-    lines = [chat_texts.format_original(job, event.locale)]
+    lines = [picture_texts.format_original(job, event.locale, picture=picture)]
     if any(len(one.data) > limit for one in pictures):
         size = f"{max(len(one.data) for one in pictures) / MIB:.0f}"
         lines.append(chat_texts.format_text(texts.TOO_LARGE_TO_SEND, event.locale, size=size))
     files = [
         discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=is_spoiler)
-        for index, one in enumerate(pictures, 1)
+        for index, one in enumerate(pictures, max(picture, 1))
         if len(one.data) <= limit
     ]
     await responder.reply("\n".join(lines), files=files)

@@ -18,7 +18,8 @@ from adapters.discord.events import PLATFORM, DiscordEvent, event_from_json
 from adapters.discord.modals import TextModal, encode_target
 from adapters.discord.responder import Responder, resume_responder
 from bot.chat import texts as chat_texts
-from bot.chat.buttons import parse_button
+from bot.chat.buttons import Button, parse_button
+from bot.chat.follow_ups import WORDED_ACTIONS
 from bot.error_texts import explain
 from bot.errors import EaselError, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
@@ -72,7 +73,9 @@ class EventHandler:
         if name == texts.ASK_ABOUT or (name == texts.VARY_THIS and not is_known):
             self._context.remember_attachments(target, pictures)
             action = "ask" if name == texts.ASK_ABOUT else "vary"
-            custom_id = f"v1:ask:{job.id}" if job is not None else encode_target(action, target)
+            custom_id = encode_target(action, target)
+            if job is not None:
+                custom_id = Button("ask", job.id, await self._find_picture(target)).encode()
             await self._send_modal(interaction, TextModal(custom_id, action, locale))
             return
         event = event_parsing.event_from_interaction(interaction, "menu", name=name, target=target, pictures=pictures)
@@ -84,11 +87,12 @@ class EventHandler:
         message = interaction.message
         target = f"{message.channel.id}:{message.id}" if message is not None else ""
         text, replied = "", message.reference.resolved if message is not None and message.reference else None
-        if button is not None and button.action in ("ask", "edit"):
+        if button is not None and button.action in WORDED_ACTIONS:
             if isinstance(replied, discord.Message) and await self._find_job(target) is None:
                 text = self._text_of(replied)
             if not text:
-                await self._send_modal(interaction, TextModal(custom_id, button.action, str(interaction.locale)))
+                words = await self._find_prompt(button.job_id) if button.action == "remix" else ""
+                await self._send_modal(interaction, TextModal(custom_id, button.action, str(interaction.locale), words))
                 return
         spoiler = message is not None and any(one.is_spoiler() for one in message.attachments)
         event = event_parsing.event_from_interaction(
@@ -262,6 +266,18 @@ class EventHandler:
                 return await self._context.usecases.chat.job_of_message(PLATFORM, target)
         except (EaselError, TimeoutError):
             return None
+
+    async def _find_picture(self, target: str) -> int:
+        with suppress(EaselError, TimeoutError):
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                return await self._context.usecases.chat.picture_of_message(PLATFORM, target)
+        return 0
+
+    async def _find_prompt(self, job_id: str) -> str:
+        with suppress(EaselError, TimeoutError):
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                return await self._context.usecases.chat.prompt_of(job_id)
+        return ""
 
     async def _send_modal(self, interaction: discord.Interaction[Any], modal: discord.ui.Modal) -> None:
         with suppress(PlatformError), translate_errors():

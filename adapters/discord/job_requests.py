@@ -40,11 +40,11 @@ async def settle_deferral(responder: Responder, tickets: Sequence[Ticket]) -> No
         await responder.delete_deferral()
 
 
-async def input_images(responder: Responder, person: Person, job: Job | None) -> tuple[ImageRef, ...]:
-    """A job's pictures, shared with the person; without a job, the attached ones, uploaded."""
+async def input_images(responder: Responder, person: Person, job: Job | None, picture: int = 0) -> tuple[ImageRef, ...]:
+    """A job's pictures, or one of them, shared with the person; without a job, the attached ones, uploaded."""
     if job is None:
         return await responder.context.upload_attachments(person, responder.event.pictures)
-    return await responder.usecases.chat.share_images(person, job.id, responder.event.origin())
+    return await responder.usecases.chat.share_images(person, job.id, responder.event.origin(), picture=picture)
 
 
 async def find_target_job(responder: Responder) -> Job | None:

@@ -22,7 +22,8 @@ async def handle_message(responder: Responder) -> None:
         return
     job = await responder.usecases.chat.job_of_message(PLATFORM, event.target) if event.target else None
     if job is not None:
-        await _handle_reply_to_job(responder, job)
+        picture = await responder.usecases.chat.picture_of_message(PLATFORM, event.target)
+        await _handle_reply_to_job(responder, job, picture)
     elif event.pictures:
         await _handle_images(responder)
     elif event.target:
@@ -42,8 +43,11 @@ async def _handle_images(responder: Responder) -> None:
         await submit_job(responder, person, "caption", {}, images)
 
 
-async def _handle_reply_to_job(responder: Responder, job: Job) -> None:
-    """A question is asked about the job's picture, at any depth; other text may be a question or an edit."""
+async def _handle_reply_to_job(responder: Responder, job: Job, picture: int) -> None:
+    """A question is asked about the job's picture, at any depth; other text may be a question or an edit.
+
+    `picture`: the message shows this one of several.
+    """
     event = responder.event
     if not await responder.usecases.chat.images_of(job):
         await responder.reply(chat_texts.format_text(texts.NOTHING_TO_ASK_ABOUT, event.locale))
@@ -53,11 +57,12 @@ async def _handle_reply_to_job(responder: Responder, job: Job) -> None:
         return
     made_images = job.result is not None and bool(job.result.media)
     if made_images and not is_question(event.text):
-        await _offer_edit_or_ask(responder, job)
+        await _offer_edit_or_ask(responder, job, picture)
         return
     person = await responder.context.identify_person(event)
     origin = event.origin(spoiler=job.is_spoiler)
-    tickets = await responder.usecases.chat.ask(person, origin, job.id, event.text, key=event.job_key)
+    chat = responder.usecases.chat
+    tickets = await chat.ask(person, origin, job.id, event.text, picture=picture, key=event.job_key)
     await settle_deferral(responder, tickets)
 
 
@@ -65,11 +70,11 @@ async def _reply_hint(responder: Responder) -> None:
     await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
 
 
-async def _offer_edit_or_ask(responder: Responder, job: Job) -> None:
+async def _offer_edit_or_ask(responder: Responder, job: Job, picture: int) -> None:
     """Offer the Edit and Ask buttons; their text is the message replied to."""
     can_edit = responder.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
-    buttons = [Button("edit", job.id)] if can_edit else []
-    view = build_view([*buttons, Button("ask", job.id)], responder.locale)
+    buttons = [Button("edit", job.id, picture)] if can_edit else []
+    view = build_view([*buttons, Button("ask", job.id, picture)], responder.locale)
     sentence = chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK
     await responder.reply(chat_texts.format_text(sentence, responder.locale), view=view)
 

@@ -15,7 +15,7 @@ from bot.chat.arguments import SLASH
 from bot.chat.buttons import offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.replies import ChatFile
-from bot.jobs import Job, Media
+from bot.jobs import Job, Media, StoredImage
 from bot.ports import Progress
 from bot.usecases import Ticket, UseCases
 
@@ -74,7 +74,10 @@ async def render_result(usecases: UseCases, job: Job, pictures: Sequence[Media],
     for index, picture in enumerate(pictures):
         fitting, changed = await usecases.media.fit_bytes(picture, file_limit)
         was_changed = was_changed or changed
-        files.append(build_file(job, index, fitting, alt=alt_text(job, picture), spoiler=job.is_spoiler))
+        made = find_made(job, picture)
+        place = index if made is None else made.number - 1
+        spoiler = job.is_spoiler if made is None else is_spoiler(job, made)
+        files.append(build_file(job, place, fitting, alt=alt_text(job, picture), spoiler=spoiler))
     locale = job.origin.locale
     notes = [_requester_line(job), chat_texts.format_text(chat_texts.SMALLER, locale) if was_changed else ""]
     tail = "\n".join(filter(None, notes))
@@ -105,9 +108,18 @@ def attach_file(file: ChatFile) -> discord.File:
 
 def alt_text(job: Job, picture: Media) -> str:
     """A description of the picture for people who cannot see it."""
-    digest = hashlib.sha256(picture.data).hexdigest()
-    made = next((one for one in (job.result.media if job.result else ()) if one.id == digest), None)
+    made = find_made(job, picture)
     return (made.alt if made else "") or str(job.options.get("prompt") or "")
+
+
+def find_made(job: Job, picture: Media) -> StoredImage | None:
+    """Which of the job's pictures it is."""
+    digest = hashlib.sha256(picture.data).hexdigest()
+    return next((one for one in (job.result.media if job.result else ()) if one.id == digest), None)
+
+
+def is_spoiler(job: Job, picture: StoredImage) -> bool:
+    return bool(job.origin.extra.get("spoiler")) or picture.is_spoiler
 
 
 def _requester_line(job: Job) -> str:

@@ -25,6 +25,7 @@ FORM_LABELS: Mapping[str, str] = {
     "ask": N_("Your question"),
     "edit": N_("What to change"),
     "vary": N_("Prompt for the variation"),
+    "remix": N_("The new prompt"),
 }
 """Above the field of a form, by its action; at most 45 characters."""
 

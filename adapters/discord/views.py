@@ -7,7 +7,7 @@ from typing import Any, Self
 import discord
 
 from adapters.discord.context import connection_of
-from bot.chat.buttons import Button
+from bot.chat.buttons import Button, group_buttons
 from bot.chat.replies import Confirmation
 from bot.chat.texts import format_button, format_text
 
@@ -35,14 +35,25 @@ class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], temp
 
 
 def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
-    """At most five rows of five."""
+    """At most five rows of five; those that show or vary one of several pictures have rows of their own."""
     view = discord.ui.View(timeout=None)
-    for index, button in enumerate(list(buttons)[: BUTTONS_PER_ROW * MAX_ROWS]):
-        style = BUTTON_STYLES.get(button.action, discord.ButtonStyle.secondary)
-        item = JobButton(button.encode(), format_button(button, locale)[:80], style)
-        item.row = index // BUTTONS_PER_ROW
-        view.add_item(item)
+    for row, shown in enumerate(_arrange_rows(buttons)[:MAX_ROWS]):
+        for button in shown:
+            style = BUTTON_STYLES.get(button.action, discord.ButtonStyle.secondary)
+            item = JobButton(button.encode(), format_button(button, locale)[:80], style)
+            item.row = row
+            view.add_item(item)
     return view
+
+
+def _arrange_rows(buttons: Iterable[Button]) -> list[list[Button]]:
+    groups: list[list[Button]] = [[]]
+    for kind, group in group_buttons(buttons):
+        if kind in ("show", "vary"):
+            groups += [group, []]
+        else:
+            groups[-1] += group
+    return [group[at : at + BUTTONS_PER_ROW] for group in groups for at in range(0, len(group), BUTTONS_PER_ROW)]
 
 
 def build_confirm_view(confirmation: Confirmation, locale: str) -> discord.ui.View:

@@ -7,7 +7,7 @@ import base64
 from dataclasses import dataclass
 
 import structlog
-from telegram import CallbackQuery, MaybeInaccessibleMessage, Message
+from telegram import CallbackQuery, ForceReply, MaybeInaccessibleMessage, Message
 
 from adapters.telegram.bot_api import ChatTarget, message_ref, parse_ref, reply_target
 from adapters.telegram.bot_client import NoResponse
@@ -17,6 +17,7 @@ from adapters.telegram.context import (
     EDIT_OR_ASK_OFFER,
     EDIT_PROMPT,
     PLATFORM,
+    REMIX_PROMPT,
     TelegramContext,
     build_origin,
 )
@@ -24,7 +25,15 @@ from bot import error_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.commands import COMMAND_ACTIONS, answer_confirmation, is_confirmation, run_command_button
-from bot.chat.follow_ups import JOB_ACTIONS, delete_job, run_follow_up
+from bot.chat.follow_ups import (
+    JOB_ACTIONS,
+    WORDED_ACTIONS,
+    delete_job,
+    run_follow_up,
+    run_worded_follow_up,
+    shows_job,
+    toggle_favourite,
+)
 from bot.chat.replies import ChatContext
 from bot.errors import MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
@@ -32,6 +41,12 @@ from bot.ports import Person
 
 log = structlog.get_logger()
 MAX_DOCUMENT = 49 * 2**20
+PROMPTS = {
+    "ask": (chat_texts.ASK_PROMPT, ASK_PROMPT),
+    "edit": (chat_texts.EDIT_PROMPT, EDIT_PROMPT),
+    "remix": (chat_texts.REMIX_PROMPT, REMIX_PROMPT),
+}
+"""What the person is asked to reply, and how the message that asks is remembered."""
 BLANK_IMAGE = Media(
     base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgCAAAAACH9iFYAAAAIUlEQVR42mM8wUAZYGIYNWDUgFEDRg0YNWDUgFEDhpkBAGTBAQhiTbZu"
@@ -119,7 +134,11 @@ class ButtonHandler:
                 return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
             case "delete":
                 return await self._delete(press, button, locale)
+            case "favourite":
+                return await toggle_favourite(self._context.usecases, press.person, button, locale)
             case action if action in COMMAND_ACTIONS:
+                if button.shows_picture and not await self._shows_job(press, button):
+                    return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
                 return await self._run_command(press, button)
         if button.is_example:
             await run_follow_up(self._context.usecases, press.person, press.origin, button, press.key)
@@ -132,14 +151,17 @@ class ButtonHandler:
     async def _follow_up(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
         match button.action:
             case "original":
-                await self._send_originals(press, job)
-            case "ask" | "edit":
-                await self._ask_or_edit(press, button, job, locale)
+                await self._send_originals(press, job, button.number)
+            case action if action in WORDED_ACTIONS:
+                await self._follow_up_in_words(press, button, job, locale)
             case action if action in JOB_ACTIONS:
                 await run_follow_up(self._context.usecases, press.person, press.origin, button, press.key)
             case _:
                 return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
         return ""
+
+    async def _shows_job(self, press: ButtonPress, button: Button) -> bool:
+        return await shows_job(self._context.usecases, press.person, PLATFORM, button, press.ref)
 
     async def _run_command(self, press: ButtonPress, button: Button) -> str:
         ctx = self._build_chat_context(press)
@@ -158,23 +180,22 @@ class ButtonHandler:
                 return job if job.id == button.job_id else None
         return None
 
-    # ------------------------------------------------------------ asking and editing
+    # ------------------------------------------------------------ asking, editing and remixing
 
-    async def _ask_or_edit(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
+    async def _follow_up_in_words(self, press: ButtonPress, button: Button, job: Job, locale: str) -> None:
         """Under an offer the text is the message that it replies to; otherwise the person is asked for it."""
         text = await self._offered_text(press)
         if text:
-            follow_up = self._chat.ask if button.action == "ask" else self._chat.edit
-            await follow_up(press.person, press.origin, job.id, text, key=press.key)
+            await run_worded_follow_up(self._context.usecases, press.person, press.origin, button, text, press.key)
             await self._remove_message(press.ref)
-            return ""
-        sentence, purpose = (
-            (chat_texts.ASK_PROMPT, ASK_PROMPT) if button.action == "ask" else (chat_texts.EDIT_PROMPT, EDIT_PROMPT)
-        )
-        sent = await self._context.responder.reply(press.target, chat_texts.format_text(sentence, locale))
+            return
+        sentence, purpose = PROMPTS[button.action]
+        prompt = await self._chat.prompt_of(job.id) if button.action == "remix" else ""
+        asked = chat_texts.format_text(sentence, locale, prompt=prompt)
+        sent = await self._context.responder.reply(press.target, asked, ForceReply(selective=True))
         if sent is not None:
-            await self._chat.remember_message(job, PLATFORM, message_ref(sent) + purpose)
-        return ""
+            ref = message_ref(sent) + purpose
+            await self._chat.remember_message(job, PLATFORM, ref, picture=button.number)
 
     async def _offered_text(self, press: ButtonPress) -> str:
         if await self._chat.job_of_message(PLATFORM, press.ref + EDIT_OR_ASK_OFFER) is None or not isinstance(
@@ -186,11 +207,11 @@ class ButtonHandler:
 
     # ------------------------------------------------------------ originals
 
-    async def _send_originals(self, press: ButtonPress, job: Job) -> None:
+    async def _send_originals(self, press: ButtonPress, job: Job, picture: int) -> None:
         """The files as rendered. Raises: ImageGone, Blocked."""
-        await self._context.usecases.moderation.require_showable(press.origin, job)
+        await self._context.usecases.moderation.require_showable(press.origin, job, picture=picture)
         files = []
-        for file in await self._chat.read_originals(press.person, job.id):
+        for file in await self._chat.read_originals(press.person, job.id, picture=picture):
             fitting, _ = await self._context.usecases.media.fit_bytes(file, MAX_DOCUMENT)
             files.append(fitting)
         wire, name = self._context.api, f"easel-{job.id}"
@@ -201,7 +222,7 @@ class ButtonHandler:
             return await wire.send_album(press.target, files, name)
 
         for message in await self._context.responder.send_until_accepted(press.target.chat, send) or []:
-            await self._chat.remember_message(job, PLATFORM, message_ref(message))
+            await self._chat.remember_message(job, PLATFORM, message_ref(message), picture=picture)
 
     # ------------------------------------------------------------ deleting
 

@@ -10,6 +10,7 @@ from adapters.telegram.message_parsing import IncomingMessage
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED, parse_arguments
 from bot.chat.commands import find_chat_command, run_chat_command
+from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatContext, ChatFile, ChatReply
 from bot.jobs import Job, Origin
 from bot.ports import Person
@@ -28,17 +29,19 @@ class ChatCommandHandler:
         command = find_chat_command(incoming.command)
         values = parse_arguments(command.options, incoming.text)
         ctx = build_chat_context(self._context, person, origin, is_private=incoming.is_private)
-        ctx = replace(ctx, replied_job=await self._find_replied_job(incoming))
+        job, picture = await self._find_replied_job(incoming)
+        ctx = replace(ctx, replied_job=job, replied_picture=picture)
         reply = await run_chat_command(ctx, command.name, values)
         if late_s:
             reply = replace(reply, text=f"{chat_texts.format_delay(late_s, ctx.locale)}\n{reply.text}")
         await self.send_reply(reply, target, ctx)
 
-    async def _find_replied_job(self, incoming: IncomingMessage) -> Job | None:
+    async def _find_replied_job(self, incoming: IncomingMessage) -> tuple[Job | None, int]:
+        """The job of the bot's message that this one replies to, and the number of the only picture that it shows."""
         if not incoming.replied_bot_message:
-            return None
-        ref = f"{incoming.message.chat.id}:{incoming.replied_bot_message}"
-        return await self._context.usecases.chat.job_of_message(PLATFORM, ref)
+            return None, 0
+        ref, chat = f"{incoming.message.chat.id}:{incoming.replied_bot_message}", self._context.usecases.chat
+        return await chat.job_of_message(PLATFORM, ref), await chat.picture_of_message(PLATFORM, ref)
 
     async def send_reply(self, reply: ChatReply, target: ChatTarget, ctx: ChatContext) -> None:
         if reply.is_private and not ctx.is_private:
@@ -47,7 +50,8 @@ class ChatCommandHandler:
         for file in reply.files:
             await self._send_file(file, reply.text, target, ctx.locale)
         if ref is not None and reply.job is not None:
-            await self._context.usecases.chat.remember_message(reply.job, PLATFORM, ref)
+            chat = self._context.usecases.chat
+            await chat.remember_message(reply.job, PLATFORM, ref, picture=reply.picture)
 
     async def _send_message(self, reply: ChatReply, target: ChatTarget, locale: str) -> str | None:
         """The text with its buttons, under the pictures if there are any; the text of files goes with them."""
@@ -58,7 +62,11 @@ class ChatCommandHandler:
         if reply.confirm is not None:
             keyboard = build_confirm_keyboard(reply.confirm, locale)
         if reply.images:
-            send = lambda: delivery.send_images(target, reply.images, reply.text, keyboard, locale)  # noqa: E731
+            text, places = reply.text, 0
+            if reply.job is not None and reply.job.result is not None and not reply.picture:
+                text = "\n".join(filter(None, [text, format_alts(reply.job)]))
+                places = reply.job.result.places
+            send = lambda: delivery.send_images(target, reply.images, text, keyboard, locale, places=places)  # noqa: E731
             return await responder.send_until_accepted(target.chat, send)
         sent = await responder.reply(target, reply.text, keyboard)
         return message_ref(sent) if sent is not None else None

@@ -14,8 +14,9 @@ from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import UseCases
 
-EDIT_PROMPT, ASK_PROMPT, EDIT_OR_ASK_OFFER = "#edit", "#ask", "#offer"
-"""Appended to the stored reference of a message of the bot: a reply to it is an edit, a question, or either."""
+EDIT_PROMPT, ASK_PROMPT, REMIX_PROMPT, EDIT_OR_ASK_OFFER = "#edit", "#ask", "#remix", "#offer"
+"""Appended to the stored reference of a message of the bot: a reply to it is an edit, a question, another prompt, or
+an edit or a question."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,9 @@ from adapters.telegram.error_descriptions import WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED
-from bot.chat.buttons import Button, offered_buttons
+from bot.chat.buttons import Button, group_buttons, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
+from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
 from bot.errors import Blocked, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
 from bot.jobs import Job, Media
@@ -34,15 +35,15 @@ NUMBERS_PER_ROW = 5
 
 
 def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
-    """Up to three buttons per row, five in a list of jobs; those that pick a prompt have rows of their own."""
-    made = [
-        InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
-        for button in buttons
-    ]
-    picks = sum(button.action == "pick" for button in buttons)
-    per_row = NUMBERS_PER_ROW if any(button.action == "show" for button in buttons) else BUTTONS_PER_ROW
-    groups = [made[:picks], made[picks:]]
-    rows = [group[at : at + per_row] for group in groups for at in range(0, len(group), per_row)]
+    """Up to three buttons per row, five with numbers as labels; buttons of different kinds are in different rows."""
+    rows = []
+    for kind, group in group_buttons(buttons):
+        per_row = NUMBERS_PER_ROW if kind in ("show", "vary", "list") else BUTTONS_PER_ROW
+        made = [
+            InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
+            for button in group
+        ]
+        rows += [made[at : at + per_row] for at in range(0, len(made), per_row)]
     return InlineKeyboardMarkup(rows) if rows else None
 
 
@@ -205,9 +206,15 @@ class TelegramDelivery:
         text: str,
         markup: InlineKeyboardMarkup | None,
         locale: str,
+        *,
+        places: int = 0,
     ) -> str:
-        """Images outside of the outbox; the caller has waited for a slot. Raises: PlatformError."""
-        photo, caption = await self._combine([image.media for image in images], text, locale)
+        """Images outside of the outbox; the caller has waited for a slot. `places`: cells of the composed photo, blank
+        where an image may not be shown here. Raises: PlatformError."""
+        cells = {image.number: image.media for image in images}
+        numbers = range(1, places + 1) if places > 1 else sorted(cells)
+        sheet = await self.usecases.media.contact_sheet([cells.get(number) for number in numbers])
+        photo, caption = await self._fit(sheet, text, locale)
         has_spoiler = any(image.is_spoiler for image in images)
         return message_ref(await self.api.send_photo(target, photo, caption, markup, has_spoiler=has_spoiler))
 
@@ -236,11 +243,13 @@ class TelegramDelivery:
         """The photo, if the job has pictures, and the text."""
         locale = job.origin.locale
         text = chat_texts.format_result(job, locale, with_demo_hint=await needs_demo_hint(self.usecases, job))
-        return await self._combine(pictures, text, locale) if pictures else (None, text)
+        if not pictures:
+            return None, text
+        sheet = await self.usecases.media.result_sheet(job)
+        return await self._fit(sheet or pictures[0], "\n".join(filter(None, [text, format_alts(job)])), locale)
 
-    async def _combine(self, pictures: Sequence[Media], text: str, locale: str) -> tuple[Media, str]:
-        """One photo of all the pictures, small enough, and its caption."""
-        sheet = await self.usecases.media.contact_sheet(pictures)
+    async def _fit(self, sheet: Media, text: str, locale: str) -> tuple[Media, str]:
+        """The photo, small enough, and its caption."""
         photo, is_smaller = await self.usecases.media.fit_bytes(sheet, MAX_PHOTO)
         return photo, f"{text}\n{chat_texts.format_text(chat_texts.SMALLER, locale)}" if is_smaller else text
 

@@ -11,6 +11,7 @@ from adapters.telegram.context import (
     EDIT_OR_ASK_OFFER,
     EDIT_PROMPT,
     PLATFORM,
+    REMIX_PROMPT,
     TelegramContext,
     build_origin,
 )
@@ -19,6 +20,7 @@ from adapters.telegram.message_parsing import IncomingMessage, author_of
 from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
+from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
 from bot.errors import UnsupportedMedia
@@ -28,6 +30,8 @@ from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
 
+WORDED_PROMPTS = {ASK_PROMPT: "ask", EDIT_PROMPT: "edit", REMIX_PROMPT: "remix"}
+"""What a reply to each of these messages of the bot asks for."""
 LATE_AFTER_S = 600.0
 """Older messages are answered with an apology for the delay."""
 
@@ -51,6 +55,7 @@ class MessageRequest:
 class MessageHandler:
     def __init__(self, context: TelegramContext) -> None:
         self._context = context
+        self._chat = context.usecases.chat
         self._chat_commands = ChatCommandHandler(context)
 
     async def handle(self, incoming: IncomingMessage, key: str) -> None:
@@ -101,10 +106,15 @@ class MessageHandler:
         limit = max(kind.images_allowed, kind.album_allowed)
         images: tuple[ImageRef, ...] = ()
         parent = None
+        picture = 0
         if photos and limit:
             images = await self._context.photo_uploads.upload_photos(request.person, photos[:limit])
-        elif limit and (parent := (await self._find_job(request))[0]) is not None:
-            images = await self._context.usecases.chat.share_images(request.person, parent.id, request.origin)
+        elif limit:
+            parent, _, picture = await self._find_job(request)
+        if parent is not None:
+            images = await self._context.usecases.chat.share_images(
+                request.person, parent.id, request.origin, picture=picture
+            )
             limit = max(1, kind.album_allowed)
         await self._submit(request, incoming.command, incoming.text, images[:limit], parent)
 
@@ -125,41 +135,44 @@ class MessageHandler:
         )
         await self._context.usecases.jobs.submit(request.person, job_request, key=request.key)
 
-    async def _find_job(self, request: MessageRequest) -> tuple[Job | None, str]:
-        """The job of the bot's message replied to, and the purpose of that message; "": it shows the job."""
+    async def _find_job(self, request: MessageRequest) -> tuple[Job | None, str, int]:
+        """The job of the bot's message replied to, the purpose of that message ("": it shows the job), and the number
+        of the only picture that it is about."""
         if not request.incoming.replied_bot_message:
-            return None, ""
-        ref = f"{request.incoming.message.chat.id}:{request.incoming.replied_bot_message}"
-        for purpose in ("", ASK_PROMPT, EDIT_PROMPT, EDIT_OR_ASK_OFFER):
-            job = await self._context.usecases.chat.job_of_message(PLATFORM, ref + purpose)
+            return None, "", 0
+        ref, chat = f"{request.incoming.message.chat.id}:{request.incoming.replied_bot_message}", self._chat
+        for purpose in ("", *WORDED_PROMPTS, EDIT_OR_ASK_OFFER):
+            job = await chat.job_of_message(PLATFORM, ref + purpose)
             if job is not None:
-                return job, purpose
-        return None, ""
+                return job, purpose, await chat.picture_of_message(PLATFORM, ref + purpose)
+        return None, "", 0
 
     # ------------------------------------------------------------ replies
 
     async def _handle_reply(self, request: MessageRequest) -> None:
         """A reply to the bot: a question about its picture, an edit, or the person is asked which."""
-        job, purpose = await self._find_job(request)
-        text, chat = request.incoming.text, self._context.usecases.chat
+        job, purpose, picture = await self._find_job(request)
+        text = request.incoming.text
         if job is None or not text:
             if request.incoming.is_private:
                 await self._send_hint(request)
-        elif purpose == EDIT_PROMPT:
-            await chat.edit(request.person, request.origin, job.id, text, key=request.key)
-        elif purpose == ASK_PROMPT or is_question(text):
-            await chat.ask(request.person, request.origin, job.id, text, key=request.key)
-        elif await chat.images_of(job):
-            await self._offer_edit_or_ask(request, job)
+        elif purpose in WORDED_PROMPTS or is_question(text):
+            button = Button(WORDED_PROMPTS.get(purpose, "ask"), job.id, picture)
+            await run_worded_follow_up(
+                self._context.usecases, request.person, request.origin, button, text, request.key
+            )
+        elif await self._chat.images_of(job):
+            await self._offer_edit_or_ask(request, job, picture)
 
-    async def _offer_edit_or_ask(self, request: MessageRequest, job: Job) -> None:
+    async def _offer_edit_or_ask(self, request: MessageRequest, job: Job, picture: int) -> None:
         can_edit = self._context.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None
-        edit = [Button("edit", job.id)] if can_edit else []
-        buttons = build_keyboard([*edit, Button("ask", job.id)], request.locale)
+        edit = [Button("edit", job.id, picture)] if can_edit else []
+        buttons = build_keyboard([*edit, Button("ask", job.id, picture)], request.locale)
         text = chat_texts.format_text(chat_texts.EDIT_OR_ASK if can_edit else chat_texts.ONLY_ASK, request.locale)
         sent = await self._context.responder.reply(request.target, text, buttons)
         if sent is not None:
-            await self._context.usecases.chat.remember_message(job, PLATFORM, message_ref(sent) + EDIT_OR_ASK_OFFER)
+            ref = message_ref(sent) + EDIT_OR_ASK_OFFER
+            await self._chat.remember_message(job, PLATFORM, ref, picture=picture)
 
     # ------------------------------------------------------------ hints
 

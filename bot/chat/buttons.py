@@ -1,43 +1,84 @@
 """The buttons under messages, and the few bytes that they carry.
 
-A button carries an action and a job's id and nothing else, so buttons of any age work.
+A button carries an action, a job's id and at most the number of one of its pictures, so buttons of any age work.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
-from bot.commands import answer_lines
+from bot.commands import Edit, Imagine, answer_lines
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 
-ACTIONS = ("cancel", "reroll", "vary", "upscale", "remix", "ask", "edit", "original", "delete", "show", "pick")
+ACTIONS = (
+    "cancel",
+    "reroll",
+    "vary",
+    "upscale",
+    "remix",
+    "ask",
+    "edit",
+    "original",
+    "delete",
+    "show",
+    "pick",
+    "favourite",
+    "history",
+)
+ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",)}
+"""What may follow an action, after a dot."""
+NUMBERED = frozenset({"pick", "history"})
+"""Actions that need a number: a line of an answer, a page."""
 MAX_BYTES = 64
 """Telegram's limit for what a button carries."""
 MAX_PICK = 25
+MAX_NUMBER = 99
 EXAMPLES_ID = "welcomeexamples2"
 """Takes a job's place in the buttons of /start: `pick` then runs an example. No job has it: ids are random."""
+REMIXED = (Imagine.name, Edit.name)
+"""Commands of which the prompt is the request."""
 
-_BUTTON = re.compile(rf"v1:({'|'.join(ACTIONS)}):([{ID_ALPHABET}]{{{ID_LENGTH}}})(?::([1-9][0-9]?))?")
+_BUTTON = re.compile(
+    rf"v1:({'|'.join(ACTIONS)})(?:\.([a-z0-9]{{1,8}}))?:([{ID_ALPHABET}]{{{ID_LENGTH}}})(?::([1-9][0-9]?))?"
+)
 
 
 @dataclass(frozen=True)
 class Button:
-    """`number` is a line of the answer (or an example), from 1, for `pick`; 0 for all others.
+    """A button under a message of a job, or of a list of jobs.
 
-    A `show` button in a list is labelled with `number`, its job's place there, which it does not carry.
+    Attributes:
+        number: which picture of the job, from 1; 0: all of them, or the first. For `pick` a line of the answer (or an
+            example), for `history` a page, which begins after the job.
+        arg: how the action is done: one of `ARGUMENTS`.
+        label: the job's place in a list, which the button shows and does not carry.
     """
 
     action: str
     job_id: str
     number: int = 0
+    arg: str = ""
+    label: int = 0
 
     @property
     def is_example(self) -> bool:
         return self.action == "pick" and self.job_id == EXAMPLES_ID
 
+    @property
+    def shows_picture(self) -> bool:
+        """Whether it shows one picture of several: U1, U2."""
+        return self.action == "show" and self.number > 0
+
+    @property
+    def name(self) -> str:
+        """The action with its argument: `vary.strong`."""
+        return f"{self.action}.{self.arg}" if self.arg else self.action
+
     def encode(self) -> str:
-        number = f":{self.number}" if self.action == "pick" else ""
-        return f"v1:{self.action}:{self.job_id}{number}"
+        number = f":{self.number}" if self.number else ""
+        return f"v1:{self.name}:{self.job_id}{number}"
 
 
 def parse_button(data: str) -> Button | None:
@@ -45,26 +86,83 @@ def parse_button(data: str) -> Button | None:
     match = _BUTTON.fullmatch(data)
     if match is None:
         return None
-    action, job_id, number = match.group(1), match.group(2), int(match.group(3) or 0)
-    if (action == "pick") != (number > 0) or number > MAX_PICK:
+    action, arg, job_id, number = match.group(1), match.group(2) or "", match.group(3), int(match.group(4) or 0)
+    if arg and arg not in ARGUMENTS.get(action, ()):
         return None
-    return Button(action, job_id, number)
+    if (action in NUMBERED and not number) or (action == "pick" and number > MAX_PICK):
+        return None
+    return Button(action, job_id, number, arg)
 
 
-def offered_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:
-    """The buttons for the job's message in its present state, in this order; only what an installed model can do."""
-    return tuple(Button(action, job.id, number) for action, number in _offered_actions(job, models))
+def offered_buttons(job: Job, models: ModelRegistry, *, picture: int = 0) -> tuple[Button, ...]:
+    """The buttons for a message of the job in its present state, in this order; only what an installed model can do.
 
-
-def _offered_actions(job: Job, models: ModelRegistry) -> list[tuple[str, int]]:
+    `picture`: the message shows this one of several.
+    """
     if not job.state.is_final:
-        return [("cancel", 0)]
+        return (Button("cancel", job.id),)
     if job.state not in (JobState.RENDERED, JobState.DELIVERED) or job.result is None:
-        return [("reroll", 0)]
-    ask = [("ask", 0)] if models.default_for(VISUAL_QUESTION_ANSWERING) else []
+        return (Button("reroll", job.id),)
+    if picture:
+        return _picture_buttons(job, models, picture)
+    if job.result.places > 1 and job.result.media:
+        return _grid_buttons(job, models)
     if job.result.media:
-        reroll = [("reroll", 0)] if job.command != "upscale" else []
-        vary = [("vary", 0)] if models.default_for(IMAGE_TO_IMAGE) else []
-        return [*reroll, *vary, ("upscale", 0), *ask, ("original", 0), ("delete", 0)]
-    lines = answer_lines(job.command, job.result.text)
-    return [*(("pick", number) for number, _ in enumerate(lines[:MAX_PICK], 1)), *ask, ("delete", 0)]
+        reroll = [Button("reroll", job.id)] if job.command != "upscale" else []
+        return (*reroll, *_picture_buttons(job, models, 0))
+    return _answer_buttons(job, models)
+
+
+def _grid_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:
+    """U1 to U4 show one of the pictures, V1 to V4 vary one."""
+    assert job.result is not None
+    numbers = [image.number for image in job.result.media]
+    varied = numbers if models.default_for(IMAGE_TO_IMAGE) else []
+    return (
+        *(Button("show", job.id, number) for number in numbers),
+        *(Button("vary", job.id, number) for number in varied),
+        *(Button(action, job.id) for action in ("reroll", "original", "delete")),
+    )
+
+
+def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Button, ...]:
+    """A picture alone has one way to vary it, one of several has two."""
+    args = ARGUMENTS["vary"] if number else ("",)
+    vary = args if models.default_for(IMAGE_TO_IMAGE) else ()
+    ask = _ask(job, models, number)
+    remix = [Button("remix", job.id, number)] if job.command in REMIXED else []
+    return (
+        *(Button("vary", job.id, number, arg) for arg in vary),
+        Button("upscale", job.id, number),
+        *ask,
+        Button("original", job.id, number),
+        *remix,
+        Button("favourite", job.id, number),
+        Button("delete", job.id, number),
+    )
+
+
+def _answer_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:
+    assert job.result is not None
+    lines = answer_lines(job.command, job.result.text)[:MAX_PICK]
+    picks = (Button("pick", job.id, number) for number, _ in enumerate(lines, 1))
+    return (*picks, *_ask(job, models, 0), Button("delete", job.id))
+
+
+def _ask(job: Job, models: ModelRegistry, number: int) -> list[Button]:
+    return [Button("ask", job.id, number)] if models.default_for(VISUAL_QUESTION_ANSWERING) else []
+
+
+def group_buttons(buttons: Iterable[Button]) -> list[tuple[str, list[Button]]]:
+    """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "pick" or "other"."""
+    return [(kind, list(group)) for kind, group in groupby(buttons, _kind_of)]
+
+
+def _kind_of(button: Button) -> str:
+    if button.shows_picture:
+        return "show"
+    if button.action == "vary" and button.number and not button.arg:
+        return "vary"
+    if button.label:
+        return "list"
+    return "pick" if button.action == "pick" else "other"

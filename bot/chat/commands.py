@@ -112,16 +112,21 @@ async def answer_confirmation(ctx: ChatContext, data: str) -> ChatReply | None:
     return await run_chat_command(ctx, accepted.command, accepted.options) if accepted is not None else None
 
 
-COMMAND_ACTIONS = frozenset({"show"})
-"""Actions of buttons that run the chat command of the same name on the button's job."""
+COMMAND_ACTIONS = frozenset({"show", "history"})
+"""Actions of buttons that are answered as the chat command of the same name is."""
 
 
 async def run_command_button(ctx: ChatContext, button: Button) -> ChatReply:
     """The reply to the press of a button whose action is in `COMMAND_ACTIONS`.
 
-    Raises: UserError: JobNotFound; NotYours: somebody else asked for the job.
+    One picture of several is for everybody who sees the message of the job; the adapter has checked that it is one.
+    Raises: UserError: JobNotFound; NotYours: somebody else asked for the job; ImageGone; Blocked.
     """
+    if button.action == "history":
+        return await job_commands.turn_history_page(ctx, button)
     job = await ctx.usecases.chat.get_job(button.job_id)
+    if button.shows_picture:
+        return await job_commands.show_picture(ctx, job, button.number)
     return await run_chat_command(replace(ctx, replied_job=job), button.action, {})
 
 

@@ -1,15 +1,35 @@
 """What buttons ask for, the same on every platform. Who may press them, and where, each adapter checks first."""
 
+from bot.chat import texts
 from bot.chat.buttons import Button
 from bot.chat.help_texts import EXAMPLES
 from bot.commands import Imagine
 from bot.errors import JobNotFound, NotYours
 from bot.jobs import Job, Origin
+from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request, Ticket, UseCases
 
 JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"})
 """Actions that ask for a job without any words."""
+
+
+WORDED_ACTIONS = frozenset({"ask", "edit", "remix"})
+"""Actions that ask for a job with a question, an instruction or another prompt."""
+
+
+async def run_worded_follow_up(
+    usecases: UseCases, person: Person, origin: Origin, button: Button, text: str, key: str
+) -> list[Ticket]:
+    """Ask for the job of a button whose action is in `WORDED_ACTIONS`. Raises as `run_follow_up` does."""
+    chat, job_id, picture = usecases.chat, button.job_id, button.number
+    match button.action:
+        case "ask":
+            return await chat.ask(person, origin, job_id, text, picture=picture, key=key)
+        case "edit":
+            return await chat.edit(person, origin, job_id, text, picture=picture, key=key)
+    prompt, is_confirmed = pop_flag(text, "confirm")
+    return await chat.remix(person, origin, job_id, prompt, picture=picture, is_confirmed=is_confirmed, key=key)
 
 
 async def run_follow_up(usecases: UseCases, person: Person, origin: Origin, button: Button, key: str) -> list[Ticket]:
@@ -22,9 +42,9 @@ async def run_follow_up(usecases: UseCases, person: Person, origin: Origin, butt
         case "reroll":
             return await chat.reroll(person, origin, button.job_id, key=key)
         case "vary":
-            return await chat.vary(person, origin, button.job_id, key=key)
+            return await chat.vary(person, origin, button.job_id, picture=button.number, how=button.arg, key=key)
         case "upscale":
-            return await chat.upscale(person, origin, button.job_id, key=key)
+            return await chat.upscale(person, origin, button.job_id, picture=button.number, key=key)
     if button.is_example:
         return await _run_example(usecases, person, origin, button.number, key)
     return await chat.pick(person, origin, button.job_id, button.number, key=key)
@@ -56,12 +76,37 @@ async def delete_job(
         return None
     if shown is not None and shown.owner != person.id:
         raise NotYours(shown.id)
-    refs = await usecases.chat.message_refs(button.job_id, platform)
     try:
+        if button.number and shown is not None and shown.result is not None and len(shown.result.media) > 1:
+            return await _delete_picture(usecases, person, platform, button, message_ref)
+        refs = await usecases.chat.message_refs(button.job_id, platform)
         await usecases.chat.delete_job(person, button.job_id)
     except JobNotFound:
         return None
     return {message_ref, *refs} - {""}
+
+
+async def _delete_picture(
+    usecases: UseCases, person: Person, platform: str, button: Button, message_ref: str
+) -> set[str]:
+    """Delete one of several pictures and the messages that show only it; the job's own message is delivered again."""
+    refs = await usecases.chat.message_refs(button.job_id, platform, picture=button.number)
+    await usecases.pictures.delete_picture(person, button.job_id, button.number)
+    return {message_ref, *refs} - {""}
+
+
+async def toggle_favourite(usecases: UseCases, person: Person, button: Button, locale: str) -> str:
+    """What the star button did, as a sentence. Raises: JobNotFound, NotFound, NotYours."""
+    is_favourite = await usecases.pictures.toggle_favourite(person, button.job_id, button.number)
+    return texts.format_text(texts.STARRED if is_favourite else texts.UNSTARRED, locale)
+
+
+async def shows_job(usecases: UseCases, person: Person, platform: str, button: Button, message_ref: str) -> bool:
+    """Whether the message above the button is one of the button's job; of the person's own job, any message may be."""
+    shown = await usecases.chat.job_of_message(platform, message_ref) if message_ref else None
+    if shown is not None:
+        return shown.id == button.job_id
+    return (await usecases.chat.get_job(button.job_id)).owner == person.id
 
 
 async def needs_demo_hint(usecases: UseCases, job: Job) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bot.chat import texts
+from bot.chat import picture_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind, Suggestion
 from bot.chat.buttons import Button, offered_buttons
 from bot.chat.replies import ChatContext, ChatImage, ChatReply
@@ -11,6 +11,7 @@ from bot.error_texts import explain
 from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound, NotYours
 from bot.i18n import N_
 from bot.jobs import Job, JobState, StoredImage
+from bot.ports import HistoryFilter
 from bot.safety import Verdict
 from bot.usecases import Ticket
 
@@ -29,7 +30,7 @@ CANCEL_OPTIONS = (
     ),
 )
 HISTORY_OPTIONS = (
-    ChatOption(name="search", help=N_("Words from prompts, questions and answers"), takes_rest=True),
+    ChatOption(name="search", help=N_("Words from prompts, questions and answers, or: favourites"), takes_rest=True),
     ChatOption(name="page", help=N_("Which page (default: 1)"), kind=OptionKind.NUMBER, maximum=MAX_PAGES),
 )
 SHOW_OPTIONS = (
@@ -74,36 +75,75 @@ async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
 
 
 async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
-    """One page, with a button for each job that shows it again."""
+    """One page, with a button for each job that shows it again, and one for the next page."""
     q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
-    tickets, has_more = await _read_history_page(ctx, q, page)
-    text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
-    buttons = tuple(Button("show", ticket.job.id, number) for number, ticket in texts.number_jobs(tickets, page))
-    return ChatReply(text=text, buttons=buttons)
-
-
-async def _read_history_page(ctx: ChatContext, q: str, page: int) -> tuple[list[Ticket], bool]:
-    """The jobs of the page, and whether another follows."""
-    list_tickets, before = ctx.usecases.jobs.list_tickets, None
+    only = HistoryFilter(favourite=q.strip().casefold() == texts.FAVOURITES)
+    before: str | None = None
     if page > 1:
-        _, before = await list_tickets(ctx.person, q=q, limit=(page - 1) * texts.HISTORY_LINES)
+        _, before = await ctx.usecases.jobs.list_tickets(
+            ctx.person, q="" if only.favourite else q, only=only, limit=(page - 1) * texts.HISTORY_LINES
+        )
         if before is None:
-            return [], False
-    tickets, following = await list_tickets(ctx.person, q=q, before=before, limit=texts.HISTORY_LINES)
-    return tickets, following is not None and page < MAX_PAGES
+            return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
+    return await _list_page(ctx, q, only, page, before)
+
+
+async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
+    """The page of a button, which begins after the button's job. Raises: NotYours."""
+    job = await ctx.usecases.chat.get_job(button.job_id)
+    if job.owner != ctx.person.id:
+        raise NotYours(job.id)
+    only = HistoryFilter(favourite=button.arg == "starred")
+    return await _list_page(ctx, texts.FAVOURITES if only.favourite else "", only, button.number, job.id)
+
+
+async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, before: str | None) -> ChatReply:
+    search = "" if only.favourite else q
+    tickets, following = await ctx.usecases.jobs.list_tickets(
+        ctx.person, q=search, only=only, before=before, limit=texts.HISTORY_LINES
+    )
+    has_more = following is not None and page < MAX_PAGES
+    text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
+    buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(tickets, page)]
+    if has_more and not search:
+        buttons.append(Button("history", str(following), page + 1, "starred" if only.favourite else ""))
+    return ChatReply(text=text, buttons=tuple(buttons))
 
 
 async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     """One of the person's own jobs again: by its id, else the one replied to, else the latest."""
     job = await _job_to_show(ctx, options)
+    if ctx.replied_picture and not options.get("id"):
+        return await show_picture(ctx, job, ctx.replied_picture)
     text = texts.format_job(await ctx.usecases.jobs.ticket_for(job), ctx.locale)
-    verdict = await ctx.usecases.moderation.judge_again(ctx.origin, job)
-    if verdict is Verdict.BLOCK:
-        return ChatReply(text=f"{text}\n{explain(Blocked('adult_here'), locale=ctx.locale)}")
-    images = await _read_images(ctx, job, is_spoiler=verdict is Verdict.SPOILER)
+    images, is_any_blocked = await _read_showable(ctx, job)
+    if is_any_blocked:
+        text = f"{text}\n{explain(Blocked('adult_here'), locale=ctx.locale)}"
+        if not images:
+            return ChatReply(text=text)
     if job.result is not None and job.result.media and not images:
         text = f"{text}\n{explain(ImageGone(), locale=ctx.locale)}"
     return ChatReply(text=text, images=images, buttons=offered_buttons(job, ctx.usecases.models), job=job)
+
+
+async def show_picture(ctx: ChatContext, job: Job, number: int) -> ChatReply:
+    """One of several pictures, from the store, for anyone who can see the job's message.
+
+    Raises: ImageGone; Blocked: it may not be shown here.
+    """
+    shown = job.result.find_picture(number) if job.result else None
+    if shown is None:
+        raise ImageGone
+    verdict = await ctx.usecases.moderation.require_showable(ctx.origin, job, picture=number)
+    [media] = await ctx.usecases.chat.read_originals(ctx.person, job.id, picture=number)
+    image = ChatImage(media=media, alt=_alt_of(job, shown), is_spoiler=verdict is Verdict.SPOILER, number=number)
+    return ChatReply(
+        text=picture_texts.format_picture(job, number, ctx.locale),
+        images=(image,),
+        buttons=offered_buttons(job, ctx.usecases.models, picture=number),
+        job=job,
+        picture=number,
+    )
 
 
 async def _job_to_show(ctx: ChatContext, options: Mapping[str, Any]) -> Job:
@@ -125,11 +165,16 @@ async def _find_own_job(ctx: ChatContext, prefix: Any) -> Job:
     return (await ctx.usecases.jobs.get_ticket(ctx.person, str(prefix).split()[0].casefold())).job
 
 
-async def _read_images(ctx: ChatContext, job: Job, *, is_spoiler: bool) -> tuple[ChatImage, ...]:
-    """The pictures of the job that are still stored."""
+async def _read_showable(ctx: ChatContext, job: Job) -> tuple[tuple[ChatImage, ...], bool]:
+    """The pictures of the job that are still stored and may be shown here, and whether others may not."""
     made = job.result.media if job.result else ()
-    read = [await _read_image(ctx, job, picture, is_spoiler=is_spoiler) for picture in made]
-    return tuple(image for image in read if image is not None)
+    verdicts = [await ctx.usecases.moderation.judge_again(ctx.origin, job, picture=one.number) for one in made]
+    read = [
+        await _read_image(ctx, job, picture, is_spoiler=verdict is Verdict.SPOILER)
+        for picture, verdict in zip(made, verdicts, strict=True)
+        if verdict is not Verdict.BLOCK
+    ]
+    return tuple(image for image in read if image is not None), Verdict.BLOCK in verdicts
 
 
 async def _read_image(ctx: ChatContext, job: Job, picture: StoredImage, *, is_spoiler: bool) -> ChatImage | None:
@@ -137,5 +182,8 @@ async def _read_image(ctx: ChatContext, job: Job, picture: StoredImage, *, is_sp
         media = await ctx.usecases.media.read_media(ctx.person, picture.id)
     except MediaNotFound:
         return None
-    alt = picture.alt or str(job.options.get("prompt") or "")
-    return ChatImage(media=media, alt=alt, is_spoiler=is_spoiler)
+    return ChatImage(media=media, alt=_alt_of(job, picture), is_spoiler=is_spoiler, number=picture.number)
+
+
+def _alt_of(job: Job, picture: StoredImage) -> str:
+    return picture.alt or str(job.options.get("prompt") or "")

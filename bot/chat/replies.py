@@ -19,7 +19,8 @@ class ChatContext:
         style: how people there write commands.
         is_private: only the person reads what is answered.
         max_file_bytes: the largest file that the platform sends.
-        replied_job: the job of the bot's message that the command replies to.
+        replied_job: the job of the bot's message that the command replies to, and `replied_picture` the number of the
+            picture that the message shows; 0: it shows the whole result.
     """
 
     usecases: UseCases = field(repr=False)
@@ -29,6 +30,7 @@ class ChatContext:
     is_private: bool
     max_file_bytes: int
     replied_job: Job | None = None
+    replied_picture: int = 0
 
     @property
     def locale(self) -> str:
@@ -37,9 +39,12 @@ class ChatContext:
 
 @dataclass(frozen=True, kw_only=True)
 class ChatImage:
+    """`number`: its place among the job's pictures, from 1."""
+
     media: Media
     alt: str
     is_spoiler: bool = False
+    number: int = 1
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class ChatReply:
 
     Attributes:
         job: what the reply shows, so that replies to it are about that job.
+        picture: the number of the only picture of the job that it shows; 0: it shows the whole result.
         is_private: nobody else may read it.
         confirm: nothing was done yet; the text asks whether it should be.
     """
@@ -81,6 +87,7 @@ class ChatReply:
     files: tuple[ChatFile, ...] = ()
     buttons: tuple[Button, ...] = ()
     job: Job | None = None
+    picture: int = 0
     is_private: bool = False
     confirm: Confirmation | None = None
 

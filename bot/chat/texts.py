@@ -184,7 +184,7 @@ def format_job_line(ticket: Ticket, locale: str = "en") -> str:
     details = [_format_source(job, translator(locale))]
     if job.state not in (JobState.RENDERED, JobState.DELIVERED):
         details.append(format_state(ticket, locale))
-    line = f"{job.id[:SHORT_ID]}  {job.command} {_shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
+    line = f"{job.id[:SHORT_ID]}  {job.command} {shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
     shown = "; ".join(filter(None, details))
     return f"{line} ({shown})" if shown else line
 
@@ -197,7 +197,7 @@ def _request_text(job: Job) -> str:
     return text or (f"{job.options['width']}x{job.options['height']}" if "width" in job.options else "")
 
 
-def _shorten(text: str, limit: int) -> str:
+def shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "\u2026"
 
 
@@ -217,6 +217,10 @@ def number_jobs(tickets: Sequence[Ticket], page: int) -> list[tuple[int, Ticket]
     return list(enumerate(tickets, (page - 1) * HISTORY_LINES + 1))
 
 
+FAVOURITES = "favourites"
+"""The search that lists the jobs with favourites."""
+
+
 def format_history(
     tickets: Sequence[Ticket],
     locale: str = "en",
@@ -229,6 +233,9 @@ def format_history(
     translate = translator(locale)
     if not tickets and page > 1:
         return translate("There is no page {page}.").format(page=page)
+    if not tickets and q.strip().casefold() == FAVOURITES:
+        star = format_text(BUTTONS["favourite"], locale)
+        return translate("You have no favourites yet: press \u201c{star}\u201d under a picture.").format(star=star)
     if not tickets:
         return translate("None of your jobs contains these words.") if q else translate("You have no jobs yet.")
     show = style.write("show", {"id": translate("ID")})
@@ -270,15 +277,6 @@ def format_job(ticket: Ticket, locale: str = "en") -> str:
     if job.result and job.result.model:
         lines.append(translate("Model: {model}").format(model=job.result.model))
     return "\n".join(lines)
-
-
-def format_original(job: Job, locale: str = "en") -> str:
-    """Beside the files as rendered: of what they are, their size and format."""
-    translate, made = translator(locale), job.result.media if job.result else ()
-    prompt = _shorten(clean_text(str(job.options.get("prompt") or "")), MAX_QUOTED_PROMPT)
-    title = translate("Original of \u201c{prompt}\u201d").format(prompt=prompt) if prompt else translate("Original")
-    formats = dict.fromkeys(f"{one.width} x {one.height}, {one.media_type.partition('/')[2].upper()}" for one in made)
-    return ", ".join([title, *formats])
 
 
 # ---------------------------------------------------------------- a person's own figures and settings
@@ -344,6 +342,9 @@ NO_PICTURE = N_("That message has no picture.")
 ONLY_PICTURES = N_("I can only read text and look at pictures. Send a photo, or a picture as a file.")
 ASK_PROMPT = N_("Reply to this message with your question about the picture.")
 EDIT_PROMPT = N_("Reply to this message with what to change in the picture.")
+REMIX_PROMPT = N_("Reply to this message with the new prompt. This was the last one:\n{prompt}")
+STARRED = N_("Added to your favourites.")
+UNSTARRED = N_("Removed from your favourites.")
 IN_PRIVATE = N_("For your privacy, send me that in a private chat.")
 TOO_LARGE_TO_SEND = N_("This file is too large for this chat.")
 CANNOT_POST = N_("I can't post in this chat, so you get the answer as a private message; {show} brings it, too.")
@@ -359,14 +360,24 @@ BUTTONS: Mapping[str, str] = {
     "edit": N_("Edit"),
     "original": N_("Original"),
     "delete": N_("Delete"),
-    "show": N_("{number}"),
+    "show": N_("U{number}"),
     "pick": N_("Imagine {number}"),
+    "vary.subtle": N_("Vary (subtle)"),
+    "vary.strong": N_("Vary (strong)"),
+    "favourite": N_("\u2605 Favourite"),
+    "history": N_("Page {number}"),
+    "history.starred": N_("Page {number}"),
 }
+VARY_ONE = N_("V{number}")
 TRY_IT = N_("Try it")
 
 
 def format_button(button: Button, locale: str = "en") -> str:
-    label = TRY_IT if button.is_example else BUTTONS[button.action]
+    if button.label:
+        return str(button.label)
+    label = TRY_IT if button.is_example else BUTTONS[button.name]
+    if button.name == "vary" and button.number:
+        label = VARY_ONE
     return translator(locale)(label).format(number=button.number)
 
 

@@ -16,6 +16,7 @@ from bot.ports.media import (
 )
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
+from bot.ports.pictures import PictureStore
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import (
     DeviceStatus,
@@ -35,9 +36,11 @@ from bot.ports.pool import (
 )
 from bot.ports.privacy import Privacy
 from bot.ports.queue import (
+    ALL_JOBS,
     AcceptResult,
     FairShareLane,
     History,
+    HistoryFilter,
     JobStore,
     LeaseRenewal,
     Limits,
@@ -49,6 +52,7 @@ from bot.ports.queue import (
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
 
 __all__ = [
+    "ALL_JOBS",
     "AcceptResult",
     "Adapter",
     "ApiKey",
@@ -63,6 +67,7 @@ __all__ = [
     "History",
     "HubFile",
     "ImageProcessor",
+    "HistoryFilter",
     "Inbox",
     "JobStore",
     "LeaseRenewal",
@@ -86,6 +91,7 @@ __all__ = [
     "Phase",
     "Platform",
     "Pool",
+    "PictureStore",
     "Privacy",
     "Progress",
     "PromptAddon",

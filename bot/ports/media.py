@@ -1,6 +1,6 @@
 """Image files, the outbox, measurements, and database maintenance."""
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +74,12 @@ class MediaStore(Protocol):
         """Make this person a further owner of the image, who got it through the platform `source`; nothing is copied.
         Raises: MediaNotFound: nobody owns it."""
 
+    async def read_sheet(self, job_id: str) -> Media | None:
+        """The picture that the job's pictures were composed to; None: none is kept."""
+
+    async def save_sheet(self, job_id: str, composed: Sequence[str], sheet: Media, *, width: int, height: int) -> None:
+        """Keep it with the job, unless one of the images composed, by their ids, was deleted meanwhile."""
+
     async def sweep(self, *, unused_s: float, keep_days: int, max_gb: float) -> SweepResult:
         """Delete images that no job has used for `unused_s`, images older than `keep_days` (0: unlimited), the oldest
         beyond `max_gb` (0: unlimited), and files without owner rows."""
@@ -81,7 +87,8 @@ class MediaStore(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One outbox row that is due. `message_ref` refers to the placeholder message, if it was posted."""
+    """One outbox row that is due. `message_ref` refers to the message that it edits: the placeholder, if it was posted,
+    or the result itself."""
 
     id: int
     job: Job
@@ -89,6 +96,8 @@ class Delivery:
     """"placeholder" or "result"."""
     tries: int
     message_ref: str | None
+    is_update: bool = False
+    """The message was sent before, and shows what was deleted since."""
 
     @property
     def nonce(self) -> str:
@@ -115,15 +124,18 @@ class Outbox(Protocol):
 
     async def next_due_s(self) -> float | None: ...
 
-    async def remember_message(self, job_id: str, platform: str, message_ref: str) -> None:
-        """Register a further message of the job (an original, an image of an album), so that a reply to it refers to
-        the job. `mark_sent` registers its message itself."""
+    async def remember_message(self, job_id: str, platform: str, message_ref: str, *, picture: int = 0) -> None:
+        """Register a further message of the job (an original, one picture of several), so that a reply to it refers to
+        the job, or to that picture. `mark_sent` registers its message itself."""
+
+    async def find_picture(self, platform: str, message_ref: str) -> int:
+        """The number of the picture that this message shows; 0: it shows the whole result, or is unknown."""
 
     async def find_job(self, platform: str, message_ref: str) -> Job | None:
         """The job that this message belongs to, however old."""
 
-    async def message_refs(self, job_id: str, platform: str) -> list[str]:
-        """All messages of the job, from `mark_sent` and `remember_message`."""
+    async def message_refs(self, job_id: str, platform: str, *, picture: int = 0) -> list[str]:
+        """All messages of the job, from `mark_sent` and `remember_message`, or those that show only this picture."""
 
     async def watched(self) -> list[Delivery]:
         """Sent placeholders of jobs that are still open: they show progress."""

@@ -20,6 +20,11 @@ class Privacy(Protocol):
         """Cancel the job if it is open, and erase its texts, its result, and the images that no other job of the owner
         uses. Its pending messages are cancelled. Idempotent; returns the job as it was. Raises: JobNotFound."""
 
+    async def erase_picture(self, job_id: str, owner: str, number: int) -> Job:
+        """Erase one picture of a job, and what refers to it; the others keep their numbers, and the job's message is
+        delivered again without it. The job is erased with its last picture. Idempotent; returns the job as it was.
+        Raises: JobNotFound, NotFound: it never had such a picture."""
+
     async def forget_person(self, person_id: str) -> list[Job]:
         """Erase every job of the person, all images, settings, keys, accounts and their name. Returns the jobs that
         were

@@ -236,9 +236,31 @@ class JobStore(Protocol):
         """Seconds until the next queued job in back-off can be claimed; None: there is none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class HistoryFilter:
+    """Only jobs of this command and model, with a picture that is a favourite; empty: of any."""
+
+    favourite: bool = False
+    command: str = ""
+    model: str = ""
+
+
+ALL_JOBS = HistoryFilter()
+
+
 class History(Protocol):
+    async def count_jobs(self, owner: str, *, state: JobState | None, q: str, only: HistoryFilter = ALL_JOBS) -> int:
+        """The number of jobs that `list_jobs` lists, on all pages."""
+
     async def list_jobs(
-        self, owner: str, *, state: JobState | None, q: str, before: str | None, limit: int
+        self,
+        owner: str,
+        *,
+        state: JobState | None,
+        q: str,
+        only: HistoryFilter = ALL_JOBS,
+        before: str | None,
+        limit: int,
     ) -> tuple[list[Job], str | None]:
         """The owner's jobs, newest first, and the `before` of the next page. `q` searches prompts, questions, captions
         and answers for all of its words or prefixes; none of its characters are special."""

@@ -16,6 +16,7 @@ from bot.usecases.model_manager import ModelManager
 from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
+from bot.usecases.pictures import PictureUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
 
 
@@ -27,6 +28,7 @@ class UseCases:
     chat: ChatUseCases
     media: MediaUseCases
     exports: ExportUseCases
+    pictures: PictureUseCases
     people: PeopleUseCases
     operations: Operations
     moderation: Moderation
@@ -71,6 +73,7 @@ __all__ = [
     "Moderation",
     "Operations",
     "PeopleUseCases",
+    "PictureUseCases",
     "Quota",
     "Quote",
     "Request",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
-from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin
+from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.grammar import prompt_at
@@ -20,6 +20,7 @@ from bot.usecases.jobs import JobUseCases
 from bot.usecases.requests import Request, Ticket
 
 VARY_STRENGTH = 0.5
+VARY_STRENGTHS = {"": VARY_STRENGTH, "subtle": 0.3, "strong": 0.75}
 T = TypeVar("T")
 
 
@@ -28,7 +29,8 @@ class ChatUseCases:
     """The methods that submit jobs accept the idempotency key of the event that they answer: a repeated event returns
     the same jobs, even if the earlier job and its images are gone.
 
-    They raise like `JobUseCases.submit`, and JobNotFound and ImageGone.
+    `picture` is the number of the job's picture that is meant, 0 the first. They raise like `JobUseCases.submit`, and
+    JobNotFound and ImageGone.
     """
 
     jobs: JobUseCases
@@ -55,16 +57,41 @@ class ChatUseCases:
 
         return await self._follow_up(person, job_id, key, build)
 
-    async def vary(
-        self, person: Person, origin: Origin, job_id: str, *, number: int = 0, key: str | None = None
+    async def remix(
+        self,
+        person: Person,
+        origin: Origin,
+        job_id: str,
+        prompt: str,
+        *,
+        picture: int = 0,
+        is_confirmed: bool = False,
+        key: str | None = None,
     ) -> list[Ticket]:
-        """Make a variation of image `number` (from 0), at half the denoising strength."""
+        """Repeat a job with another prompt; all else stays, the seed too: of a picture, that which makes it alone."""
+
+        def build(job: Job) -> Request:
+            kind = find_command(job.command)
+            defaults = _without(original_prompt(job.options), "prompt")
+            if picture and job.result is not None:
+                seed = job.result.seed_of(picture)
+                defaults |= {"count": 1} | ({} if seed is None else {"seed": seed})
+            options = repeat_options(kind, {"prompt": prompt}, defaults, images_with_authors(job), self.models)
+            request = self._new_request(origin, job, kind.name, options, images_with_authors(job))
+            return replace(request, is_confirmed=is_confirmed)
+
+        return await self._follow_up(person, job_id, key, build)
+
+    async def vary(
+        self, person: Person, origin: Origin, job_id: str, *, picture: int = 0, how: str = "", key: str | None = None
+    ) -> list[Ticket]:
+        """Make a variation of a picture; `how`: one of `VARY_STRENGTHS`, the denoising strengths."""
 
         def build(job: Job) -> Request:
             if self.models.default_for(IMAGE_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
-            images = (replace(_image_at(job, number), role="init"),)
-            given = {"prompt": _prompt_at(job, number), "strength": VARY_STRENGTH}
+            images = (replace(_image_at(job, picture), role="init"),)
+            given = {"prompt": _prompt_at(job, picture), "strength": VARY_STRENGTHS[how]}
             options = repeat_options(
                 Imagine, given, _without(job.options, "seed", "count", *given), images, self.models
             )
@@ -73,17 +100,17 @@ class ChatUseCases:
         return await self._follow_up(person, job_id, key, build)
 
     async def upscale(
-        self, person: Person, origin: Origin, job_id: str, *, number: int = 0, key: str | None = None
+        self, person: Person, origin: Origin, job_id: str, *, picture: int = 0, key: str | None = None
     ) -> list[Ticket]:
-        """Enlarge image `number` to twice its size, refined by the model that made it if it supports the size."""
+        """Enlarge a picture to twice its size, refined by the model that made it if it supports the size."""
 
         def given(job: Job) -> Mapping[str, Any]:
-            images = job.result.media[number : number + 1] if job.result else ()
+            images = [one for one in [_picture_at(job, picture)] if one is not None]
             own_model = self.models.get(job.model)
             can_refine = own_model is not None and Upscale(values={}).with_images(images).can_refine(own_model)
-            return {"prompt": _prompt_at(job, number)} | ({"model": job.model} if images and can_refine else {})
+            return {"prompt": _prompt_at(job, picture)} | ({"model": job.model} if images and can_refine else {})
 
-        return await self._request_about_image(person, origin, job_id, Upscale.name, given, number, key)
+        return await self._request_about_image(person, origin, job_id, Upscale.name, given, picture, key)
 
     async def ask(
         self,
@@ -92,12 +119,12 @@ class ChatUseCases:
         job_id: str,
         question: str,
         *,
-        number: int = 0,
+        picture: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
         """Ask about the job's image: its output, else its input."""
         return await self._request_about_image(
-            person, origin, job_id, "ask", lambda _job: {"question": question}, number, key
+            person, origin, job_id, "ask", lambda _job: {"question": question}, picture, key
         )
 
     async def edit(
@@ -107,12 +134,12 @@ class ChatUseCases:
         job_id: str,
         instruction: str,
         *,
-        number: int = 0,
+        picture: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
         """Edit the job's image by instruction. Raises: InvalidOption: no model can."""
         return await self._request_about_image(
-            person, origin, job_id, "edit", lambda _job: {"prompt": instruction}, number, key
+            person, origin, job_id, "edit", lambda _job: {"prompt": instruction}, picture, key
         )
 
     async def pick(
@@ -135,14 +162,14 @@ class ChatUseCases:
         job_id: str,
         command: str,
         given: Callable[[Job], Mapping[str, Any]],
-        number: int,
+        picture: int,
         key: str | None,
     ) -> list[Ticket]:
         """Submit a command about one image of the job."""
 
         def build(job: Job) -> Request:
             kind = COMMANDS[command]
-            images = (replace(_image_at(job, number), role=kind.roles[0]),)
+            images = (replace(_image_at(job, picture), role=kind.roles[0]),)
             return self._new_request(origin, job, command, given(job), images)
 
         return await self._follow_up(person, job_id, key, build)
@@ -183,6 +210,10 @@ class ChatUseCases:
         """Not restricted to its owner: for anyone who can see its message. Raises: JobNotFound."""
         return await self.store.get_job(job_id, None)
 
+    async def prompt_of(self, job_id: str) -> str:
+        """The prompt as it was typed, for whoever can see the job's message. Raises: JobNotFound."""
+        return str(original_prompt((await self.store.get_job(job_id, None)).options).get("prompt") or "")
+
     async def is_first_result(self, job: Job) -> bool:
         """No earlier job of the same chat or server has a result."""
         return not await self.store.has_earlier_result(job.id)
@@ -191,33 +222,40 @@ class ChatUseCases:
         """The job that a message belongs to, however old."""
         return await self.outbox.find_job(platform, message_ref)
 
-    async def remember_message(self, job: Job, platform: str, message_ref: str) -> None:
-        """Register a further message of the job, so that replies to it refer to the job."""
-        await self.outbox.remember_message(job.id, platform, message_ref)
+    async def picture_of_message(self, platform: str, message_ref: str) -> int:
+        """The number of the picture that the message shows; 0: it shows the whole result, or belongs to no job."""
+        return await self.outbox.find_picture(platform, message_ref)
 
-    async def message_refs(self, job_id: str, platform: str) -> list[str]:
-        """All messages of the job, including originals; none if it was deleted."""
-        return await self.outbox.message_refs(job_id, platform)
+    async def remember_message(self, job: Job, platform: str, message_ref: str, *, picture: int = 0) -> None:
+        """Register a further message of the job, so that replies to it refer to the job, or to one of its pictures."""
+        await self.outbox.remember_message(job.id, platform, message_ref, picture=picture)
+
+    async def message_refs(self, job_id: str, platform: str, *, picture: int = 0) -> list[str]:
+        """All messages of the job, including originals, or those that show only this picture; none if it was
+        deleted."""
+        return await self.outbox.message_refs(job_id, platform, picture=picture)
 
     async def images_of(self, job: Job) -> tuple[ImageRef, ...]:
         """Its output images, else its input images."""
         return images_of_job(job)
 
-    async def share_images(self, person: Person, job_id: str, origin: Origin | None = None) -> tuple[ImageRef, ...]:
-        """The same, for a request at `origin`, with the person made an owner of them.
+    async def share_images(
+        self, person: Person, job_id: str, origin: Origin | None = None, *, picture: int = 0
+    ) -> tuple[ImageRef, ...]:
+        """The same, or only one picture, for a request at `origin`, with the person made an owner of them.
 
         Raises: JobNotFound, ImageGone.
         """
         job = await self.store.get_job(job_id, None)
-        images = images_of_job(job)
+        images = (_image_at(job, picture),) if picture else images_of_job(job)
         for image in images:
             await _or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
         return images if origin is None else _seen_from(origin, job, images)
 
-    async def read_originals(self, person: Person, job_id: str) -> list[Media]:
-        """The output files, for anyone who can see the message. Raises: ImageGone."""
+    async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Media]:
+        """The output files, or one of them, for anyone who can see the message. Raises: ImageGone."""
         job = await self.store.get_job(job_id, None)
-        images = job.result.media if job.result else ()
+        images = [one for one in (job.result.media if job.result else ()) if picture in (0, one.number)]
         files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in images]
         if not files:
             raise ImageGone
@@ -261,15 +299,29 @@ def images_with_authors(job: Job) -> tuple[ImageRef, ...]:
     return tuple(replace(image, author=image.author or job.origin.account_id) for image in job.images)
 
 
-def _image_at(job: Job, number: int) -> ImageRef:
+def _picture_at(job: Job, picture: int) -> StoredImage | None:
+    """The picture with this number; 0: the first that is left."""
+    if job.result is None:
+        return None
+    return job.result.find_picture(picture) if picture else next(iter(job.result.media), None)
+
+
+def _image_at(job: Job, picture: int) -> ImageRef:
+    """Raises: ImageGone."""
     images = images_of_job(job)
-    if not 0 <= number < len(images):
+    if job.result is not None and job.result.media:
+        numbers = [one.number for one in job.result.media]
+    else:
+        numbers = list(range(1, len(images) + 1))
+    if not images or picture not in (0, *numbers):
         raise ImageGone
-    return images[number]
+    return images[numbers.index(picture) if picture else 0]
 
 
-def _prompt_at(job: Job, number: int) -> str:
-    return prompt_at(job.options, number) if "prompt" in job.options else ""
+def _prompt_at(job: Job, picture: int) -> str:
+    shown = _picture_at(job, picture)
+    index = max(picture, shown.number if shown else 1) - 1
+    return prompt_at(job.options, index) if "prompt" in job.options else ""
 
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:

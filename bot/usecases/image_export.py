@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -68,16 +68,16 @@ class ExportUseCases:
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             async for job, numbers in jobs:
                 for number in sorted(numbers):
-                    async for _ in self._add_image(archive, person, origin, job, number):
-                        if chunk := buffer.take():
-                            yield chunk
+                    async with aclosing(self._add_image(archive, person, origin, job, number)) as parts:
+                        async for _ in parts:
+                            yield buffer.take()
         yield buffer.take()
 
     async def _add_image(
         self, archive: zipfile.ZipFile, person: Person, origin: Origin, job: Job, number: int
-    ) -> AsyncIterator[None]:
+    ) -> AsyncGenerator[None, None]:
         assert job.result is not None
-        image = cast("StoredImage | None", job.result.media[number - 1])
+        image = job.result.find_picture(number)
         if image is None:  # deleted: its place is kept
             return
         stream = await self._open_image(person, origin, job, image)
@@ -132,7 +132,7 @@ def describe_image(job: Job, number: int, image: StoredImage) -> Mapping[str, An
 
 
 def _numbers(job: Job) -> range:
-    return range(1, len(job.result.media) + 1) if job.result else range(1, 1)
+    return range(1, job.result.places + 1) if job.result else range(1, 1)
 
 
 async def _each(jobs: Sequence[tuple[Job, set[int]]]) -> AsyncIterator[tuple[Job, set[int]]]:

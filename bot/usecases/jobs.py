@@ -15,7 +15,20 @@ from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, Shutting
 from bot.jobs import Job, JobState, new_job_id
 from bot.models import ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
-from bot.ports import DeviceStatus, History, JobStore, Limits, MediaStore, NewJob, People, Person, Progress, RequestKey
+from bot.ports import (
+    ALL_JOBS,
+    DeviceStatus,
+    History,
+    HistoryFilter,
+    JobStore,
+    Limits,
+    MediaStore,
+    NewJob,
+    People,
+    Person,
+    Progress,
+    RequestKey,
+)
 from bot.prompts.combinations import expand_combinations
 from bot.prompts.resolver import PromptResolver
 from bot.queue.eta import EtaEstimator
@@ -234,11 +247,20 @@ class JobUseCases:
         *,
         state: JobState | None = None,
         q: str = "",
+        only: HistoryFilter = ALL_JOBS,
         before: str | None = None,
         limit: int = 20,
     ) -> tuple[list[Ticket], str | None]:
-        jobs, following = await self._history.list_jobs(person.id, state=state, q=q, before=before, limit=limit)
+        jobs, following = await self._history.list_jobs(
+            person.id, state=state, q=q, only=only, before=before, limit=limit
+        )
         return [await self.ticket_for(job) for job in jobs], following
+
+    async def count_jobs(
+        self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS
+    ) -> int:
+        """How many such jobs there are on all pages."""
+        return await self._history.count_jobs(person.id, state=state, q=q, only=only)
 
     async def ticket_for(self, job: Job) -> Ticket:
         if job.state is JobState.RUNNING:
@@ -319,6 +341,11 @@ class JobUseCases:
         self._progress_bus.publish_change(job.id)
         self._wake([])  # its chat message is updated immediately
         return await self.ticket_for(job)
+
+    def on_changed(self, job: Job) -> None:
+        """Notify its followers, and update its chat message."""
+        self._progress_bus.publish_change(job.id)
+        self._wake([])
 
     def on_erased(self, jobs: Iterable[Job]) -> None:
         """Stop erased jobs that are running, and notify their followers."""

@@ -1,13 +1,14 @@
 """Uploading and reading images."""
 
 import asyncio
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from weakref import WeakValueDictionary
 
 from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
-from bot.jobs import Media, StoredImage
+from bot.jobs import Job, Media, StoredImage
 from bot.ports import ImageProcessor, MediaStore, MediaStream, Person
 from bot.settings.core import ImagesSettings, QuotaSettings
 
@@ -16,6 +17,22 @@ UPLOAD_PERIOD = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
+BLANK = Media(
+    bytes.fromhex(
+        "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c6390909006000097004cda950d"
+        "c50000000049454e44ae426082"
+    ),
+    "image/png",
+)
+"""A pixel in the background colour of a sheet."""
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height. Source: PNG specification, 11.2.2."""
+    width, height = struct.unpack(">II", data[16:24]) if data[12:16] == b"IHDR" else (0, 0)
+    return width, height
+
+
 class MediaUseCases:
     store: MediaStore
     pictures: ImageProcessor
@@ -25,7 +42,7 @@ class MediaUseCases:
 
     @property
     def max_upload_mb(self) -> int:
-        """The largest upload, MiB."""
+        """The largest upload, MiB, unless it is HEIC."""
         return self.settings.max_upload_mb
 
     async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
@@ -87,9 +104,33 @@ class MediaUseCases:
             return media, False
         return await self.pictures.fit_bytes(media, max_bytes), True
 
-    async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
-        """All images in one PNG, in a grid; a single image is returned unchanged."""
-        return pictures[0] if len(pictures) == 1 else await self.pictures.contact_sheet(pictures)
+    async def contact_sheet(self, pictures: Sequence[Media | None]) -> Media:
+        """All images in one PNG, in a grid, marked as generated; None: a blank cell. A single image is returned
+        unchanged."""
+        if len(pictures) == 1 and pictures[0] is not None:
+            return pictures[0]
+        return await self.pictures.contact_sheet([BLANK if one is None else one for one in pictures])
+
+    async def result_sheet(self, job: Job) -> Media | None:
+        """All pictures of a job in one, with blank cells for those that are deleted. It is kept with the job.
+
+        None: the job has only one picture.
+        """
+        if job.result is None or job.result.places < 2:
+            return None
+        if (kept := await self.store.read_sheet(job.id)) is not None:
+            return kept
+        cells: list[Media | None] = []
+        for image in job.result.pictures:
+            try:
+                cells.append(None if image is None else await self.store.read_media(image.id, None))
+            except MediaNotFound:
+                cells.append(None)
+        sheet = await self.contact_sheet(cells)
+        width, height = png_size(sheet.data)
+        ids = [image.id for image in job.result.media]
+        await self.store.save_sheet(job.id, ids, sheet, width=width, height=height)
+        return sheet
 
     async def get_image(self, person: Person, media_id: str) -> StoredImage:
         """Raises: MediaNotFound."""

@@ -1,33 +1,35 @@
 """Buttons: their bytes, and which are offered when."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.buttons import ACTIONS, MAX_BYTES, Button, offered_buttons, parse_button
+from bot.chat.buttons import ACTIONS, MAX_BYTES, NUMBERED, Button, group_buttons, offered_buttons, parse_button
 from bot.jobs import JobState, Result, StoredImage, new_job_id
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from tests.fakes import make_job, make_model
 
+JOB = "abcdefgh234567ij"
 ALL = ModelRegistry({"fox": make_model()})
-PICTURES = Result(media=tuple(StoredImage(id=str(n), media_type="image/png", width=8, height=8) for n in range(2)))
+IMAGES = tuple(StoredImage(id=str(n), media_type="image/png", width=8, height=8) for n in range(4))
+PICTURE, PICTURES = Result(media=IMAGES[:1]), Result(media=IMAGES)
 
 
-def actions(job, models=ALL):
-    return [button.action + (str(button.number) if button.number else "") for button in offered_buttons(job, models)]
+def actions(job, models=ALL, **what):
+    buttons = offered_buttons(job, models, **what)
+    return [button.name + (str(button.number) if button.number else "") for button in buttons]
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_button_comes_back_as_it_went_and_fits(action):
-    button = Button(action, new_job_id(), 25 if action == "pick" else 0)
+    button = Button(action, new_job_id(), 25 if action in NUMBERED else 0)
     data = button.encode()
 
     assert len(data.encode()) <= MAX_BYTES
     assert data.startswith(f"v1:{action}:{button.job_id}")
     assert parse_button(data) == button
-
-
-JOB = "abcdefgh234567ij"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,14 @@ JOB = "abcdefgh234567ij"
         "v1:reroll:short",
         f"v1:reroll:{JOB}x",
         f"v1:reroll:{JOB.upper()}",
-        f"v1:reroll:{JOB}:1",
+        f"v1:reroll:{JOB}:0",
+        f"v1:reroll:{JOB}:100",
+        f"v1:vary.:{JOB}",
+        f"v1:vary.loudly:{JOB}",
+        f"v1:vary.STRONG:{JOB}",
+        f"v1:vary.strong.strong:{JOB}",
+        f"v1:reroll.strong:{JOB}",
+        f"v1:history:{JOB}",
         f"v1:pick:{JOB}",
         f"v1:pick:{JOB}:0",
         f"v1:pick:{JOB}:26",
@@ -72,16 +81,63 @@ def test_an_open_job_can_only_be_cancelled(state):
 
 @pytest.mark.parametrize("state", [JobState.RENDERED, JobState.DELIVERED])
 def test_a_picture_can_be_gone_on_from(state):
-    job = make_job(state=state, result=PICTURES)
+    job = make_job(state=state, result=PICTURE)
 
-    assert actions(job) == ["reroll", "vary", "upscale", "ask", "original", "delete"]
+    assert actions(job) == ["reroll", "vary", "upscale", "ask", "original", "remix", "favourite", "delete"]
+
+
+def test_several_pictures_have_numbers():
+    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+
+    shown = actions(job)
+    assert shown[:8] == ["show1", "show2", "show3", "show4", "vary1", "vary2", "vary3", "vary4"]
+    assert shown[8:] == ["reroll", "original", "delete"]
+    assert [button.encode() for button in offered_buttons(job, ALL)][1::4][:2] == [
+        f"v1:show:{job.id}:2",
+        f"v1:vary:{job.id}:2",
+    ]
+
+
+def test_one_of_several_pictures_has_buttons_of_its_own():
+    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+    ways = ["vary.subtle2", "vary.strong2", "upscale2", "ask2", "original2", "remix2", "favourite2", "delete2"]
+
+    assert actions(job, picture=2) == ways
+    assert f"v1:vary.strong:{job.id}:2" in [one.encode() for one in offered_buttons(job, ALL, picture=2)]
+
+
+def test_a_deleted_picture_takes_its_buttons_along_and_the_others_keep_their_numbers():
+    job = make_job(state=JobState.DELIVERED, result=Result(media=(IMAGES[0], replace(IMAGES[2], number=3)), places=4))
+
+    assert actions(job) == ["show1", "show3", "vary1", "vary3", "reroll", "original", "delete"]
+
+
+@pytest.mark.parametrize(
+    "data", [f"v1:show:{JOB}", f"v1:vary:{JOB}", f"v1:pick:{JOB}:25", f"v1:delete:{JOB}", f"v1:original:{JOB}"]
+)
+def test_the_bytes_of_earlier_versions_stay_valid(data):
+    assert parse_button(data).encode() == data
+
+
+def test_buttons_of_a_kind_share_rows():
+    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+    listed = [Button("show", job.id, label=1), Button("history", job.id, 2)]
+
+    assert [(kind, len(group)) for kind, group in group_buttons(offered_buttons(job, ALL))] == [
+        ("show", 4),
+        ("vary", 4),
+        ("other", 3),
+    ]
+    assert [kind for kind, _ in group_buttons(listed)] == ["list", "other"]
 
 
 def test_what_no_model_can_do_is_not_offered():
-    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+    job = make_job(state=JobState.DELIVERED, result=PICTURE)
+    grid = make_job(state=JobState.DELIVERED, result=PICTURES)
     painter = ModelRegistry({"fox": make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TO_TEXT))})
 
-    assert actions(job, painter) == ["reroll", "upscale", "original", "delete"]
+    assert actions(job, painter) == ["reroll", "upscale", "original", "remix", "favourite", "delete"]
+    assert actions(grid, painter) == ["show1", "show2", "show3", "show4", "reroll", "original", "delete"]
 
 
 @pytest.mark.parametrize("command", ["ask", "caption"])

@@ -7,7 +7,7 @@ import pytest
 from bot.chat import help_texts, texts
 from bot.chat.arguments import SLASH
 from bot.error_texts import DEMO_HINT
-from bot.jobs import BY_BOT, ImageRef, JobState, Result, StoredImage
+from bot.jobs import BY_BOT, ImageRef, JobState, Result
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_TEXT,
@@ -82,16 +82,6 @@ def test_a_line_says_what_the_job_was_made_from(job, line):
     made = make_job(state=JobState.DELIVERED, **{"options": {"prompt": "a fox"}, **job})
 
     assert texts.format_job_line(Ticket(job=made)) == f"{made.id[:6]}  {line}"
-
-
-def test_the_original_is_named():
-    made = tuple(StoredImage(id=str(n), media_type="image/png", width=1024, height=1024) for n in range(2))
-    job = make_job(options={"prompt": "a red circle " * 20}, result=Result(media=made))
-    title = texts.format_original(job)
-
-    assert title.startswith("Original of \u201ca red circle a red")
-    assert title.endswith("\u2026\u201d, 1024 x 1024, PNG")
-    assert texts.format_original(make_job(options={}, result=Result(media=made))) == "Original, 1024 x 1024, PNG"
 
 
 def test_the_demo_hint_is_no_note():

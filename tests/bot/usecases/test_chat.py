@@ -2,11 +2,13 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bot.chat.buttons import offered_buttons
+from bot.chat.follow_ups import run_follow_up
 from bot.errors import (
     ImageGone,
     InvalidOption,
@@ -20,7 +22,7 @@ from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
-from bot.usecases import ChatUseCases
+from bot.usecases import ChatUseCases, UseCases
 from tests.bot.usecases.test_jobs import ANN, BOB, Harness, upload
 from tests.fakes import FakeOutbox, FakePrivacy, make_job, make_model, make_origin, media_id
 
@@ -118,7 +120,7 @@ async def test_a_reroll_draws_new_wildcards_and_a_variation_keeps_the_images_pro
 
     await chat.reroll(BOB, ORIGIN, job.id)
     again = accepted(harness)
-    await chat.vary(BOB, ORIGIN, job.id, number=1)
+    await chat.vary(BOB, ORIGIN, job.id, picture=2)
     varied = accepted(harness)
 
     assert again.options["prompt"].startswith("ink a animal")
@@ -171,7 +173,7 @@ async def test_an_old_button_works_when_its_model_is_gone_or_supports_less(harne
 
 async def test_a_variation_starts_from_the_picture_half_way(harness, chat):
     job = await painted(harness)
-    await chat.vary(BOB, ORIGIN, job.id, number=1)
+    await chat.vary(BOB, ORIGIN, job.id, picture=2)
     new = accepted(harness)
 
     assert new.images == (ImageRef(media_id(b"two"), "init", BY_BOT),)
@@ -221,7 +223,7 @@ async def test_a_picture_too_large_for_its_model_goes_to_another_or_is_resized(h
 
 async def test_a_question_is_about_the_picture_that_was_made(harness, chat):
     job = await painted(harness)
-    await chat.ask(BOB, ORIGIN, job.id, "what colour?", number=1)
+    await chat.ask(BOB, ORIGIN, job.id, "what colour?", picture=2)
     new = accepted(harness)
 
     assert (new.command, new.options["question"]) == ("ask", "what colour?")
@@ -298,7 +300,7 @@ async def test_a_deleted_image_is_reported_in_a_sentence(harness, chat):
     with pytest.raises(ImageGone):
         await chat.read_originals(ANN, job.id)
     with pytest.raises(ImageGone):
-        await chat.ask(ANN, ORIGIN, job.id, "what?", number=9)
+        await chat.ask(ANN, ORIGIN, job.id, "what?", picture=9)
     assert harness.store.called("accept_jobs") == []
 
 
@@ -427,7 +429,12 @@ async def test_every_button_that_is_offered_does_something(harness, chat):
         for button in offered_buttons(job, harness.models):
             match button.action:
                 case "reroll" | "vary" | "upscale":
-                    assert await getattr(chat, button.action)(BOB, ORIGIN, job.id)
+                    usecases = cast(UseCases, SimpleNamespace(chat=chat))
+                    assert await run_follow_up(usecases, BOB, ORIGIN, button, button.encode())
+                case "remix":
+                    assert await chat.remix(BOB, ORIGIN, job.id, "an owl", picture=button.number)
+                case "favourite" | "show":
+                    pass  # tests/bot/usecases/test_pictures.py
                 case "ask":
                     assert await chat.ask(BOB, ORIGIN, job.id, "what?")
                 case "pick":
@@ -438,3 +445,48 @@ async def test_every_button_that_is_offered_does_something(harness, chat):
                     assert await chat.delete_job(ANN, job.id)
                 case action:
                     pytest.fail(f"{action} under a finished job")
+
+
+# ---------------------------------------------------------------- one of several pictures
+
+
+@pytest.mark.parametrize(("how", "strength"), [("", 0.5), ("subtle", 0.3), ("strong", 0.75)])
+async def test_a_picture_is_varied_as_much_as_asked(harness, chat, how, strength):
+    job = await painted(harness)
+    [ticket] = await chat.vary(BOB, ORIGIN, job.id, picture=2, how=how)
+
+    assert ticket.job.options["strength"] == strength
+    assert ticket.job.images[0].id == job.result.media[1].id
+
+
+async def test_remix_changes_the_words_and_keeps_the_rest(harness, chat):
+    job = await painted(harness)
+    [ticket] = await chat.remix(BOB, ORIGIN, job.id, "an owl", picture=2)
+
+    kept = {name: ticket.job.options[name] for name in ("negative_prompt", "steps", "guidance_scale", "width")}
+    assert kept == {name: OPTIONS[name] for name in kept}
+    assert (ticket.job.options["prompt"], ticket.job.options["seed"], ticket.job.options["count"]) == ("an owl", 8, 1)
+    assert (ticket.job.owner, ticket.job.parent) == (BOB.id, job.id)
+
+
+async def test_a_deleted_picture_is_gone_and_the_others_keep_their_numbers(harness, chat):
+    job = await painted(harness)
+    left = replace(job, result=replace(job.result, media=job.result.media[1:]))
+    harness.store.jobs[job.id] = left
+
+    [ticket] = await chat.vary(BOB, ORIGIN, job.id, picture=2)
+    assert ticket.job.images[0].id == job.result.media[1].id
+    for gone in (1, 3):
+        with pytest.raises(ImageGone):
+            await chat.vary(BOB, ORIGIN, job.id, picture=gone)
+
+
+async def test_a_message_may_show_only_one_picture(harness, chat, outbox):
+    job = await painted(harness)
+    outbox.jobs[job.id] = job
+    await chat.remember_message(job, "discord", "5:6", picture=2)
+
+    assert await chat.picture_of_message("discord", "5:6") == 2
+    assert await chat.picture_of_message("discord", "5:7") == 0
+    assert [one.id for one in await chat.share_images(BOB, job.id, picture=2)] == [job.result.media[1].id]
+    assert [one.data for one in await chat.read_originals(BOB, job.id, picture=2)] == [b"two"]

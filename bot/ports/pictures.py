@@ -1,0 +1,18 @@
+"""Single pictures of jobs: favourites and batches."""
+
+from typing import Protocol
+
+from bot.jobs import Job
+
+
+class PictureStore(Protocol):
+    """Pictures are numbered from 1; those of a person's own jobs only."""
+
+    async def set_favourite(self, person_id: str, job_id: str, number: int, *, is_favourite: bool) -> None:
+        """Idempotent. Raises: JobNotFound, NotFound: there is no such picture."""
+
+    async def toggle_favourite(self, person_id: str, job_id: str, number: int) -> bool:
+        """Whether it is a favourite now. Raises: JobNotFound, NotFound."""
+
+    async def list_batch(self, batch_id: str, owner: str) -> list[Job]:
+        """The owner's jobs that were accepted together, in their order; without those that were erased."""

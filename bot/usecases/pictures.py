@@ -1,0 +1,66 @@
+"""A person's single pictures: favourites, and deleting one of several. Also their batches, which are several jobs."""
+
+from dataclasses import dataclass
+
+from bot.errors import JobNotFound, NotCancellable, NotFound, NotYours
+from bot.jobs import Job
+from bot.ports import JobStore, Person, PictureStore, Privacy
+from bot.usecases.jobs import JobUseCases
+from bot.usecases.requests import Ticket
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureUseCases:
+    jobs: JobUseCases
+    store: JobStore
+    pictures: PictureStore
+    privacy: Privacy
+
+    async def set_favourite(self, person: Person, job_id: str, number: int, *, is_favourite: bool) -> None:
+        """Idempotent. Raises: JobNotFound, NotFound: there is no such picture."""
+        await self.pictures.set_favourite(person.id, job_id, number, is_favourite=is_favourite)
+
+    async def toggle_favourite(self, person: Person, job_id: str, number: int) -> bool:
+        """Whether it is a favourite now. Raises: JobNotFound, NotFound, NotYours: of somebody else's job."""
+        await self._require_own(person, job_id)
+        return await self.pictures.toggle_favourite(person.id, job_id, max(number, 1))
+
+    async def delete_picture(self, person: Person, job_id: str, number: int) -> Job:
+        """Delete one of a job's pictures, and the job with its last; its message is updated. Idempotent.
+
+        Returns the job as it was. Raises: JobNotFound, NotFound.
+        """
+        before = await self.privacy.erase_picture(job_id, person.id, number)
+        self.jobs.on_changed(before)
+        return before
+
+    async def _require_own(self, person: Person, job_id: str) -> None:
+        """Raises: JobNotFound, NotYours."""
+        if (await self.store.get_job(job_id, None)).owner != person.id:
+            raise NotYours(job_id)
+
+    # ------------------------------------------------------------ batches
+
+    async def list_batch(self, person: Person, batch_id: str) -> list[Ticket]:
+        """The jobs of a batch, in their order. Raises: NotFound."""
+        jobs = await self.pictures.list_batch(batch_id, person.id)
+        if not jobs:
+            raise NotFound("batch", batch_id)
+        return [await self.jobs.ticket_for(job) for job in jobs]
+
+    async def cancel_batch(self, person: Person, batch_id: str) -> list[Ticket]:
+        """Cancel what of it has not ended. Raises: NotFound; NotCancellable: all of it has."""
+        tickets = await self.list_batch(person, batch_id)
+        ended: NotCancellable | None = None
+        cancelled = 0
+        for ticket in tickets:
+            try:
+                await self.jobs.cancel_job(person, ticket.job.id)
+                cancelled += 1
+            except NotCancellable as error:
+                ended = error
+            except JobNotFound:  # erased meanwhile
+                continue
+        if ended is not None and not cancelled:
+            raise ended
+        return await self.list_batch(person, batch_id)

@@ -1,0 +1,102 @@
+"""Single pictures of a job, by their numbers: favourites, and deleting one of several."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, tuple_, update
+
+from bot.errors import NotFound
+from bot.jobs import Job, Result
+from storage.database import Database
+from storage.jobs import find_job
+from storage.mapping import JobRow, from_result, next_version, to_job, to_result
+from storage.media_queries import SHEET, disown_if_unused
+from storage.picture_tables import collection_item, favourite, report
+from storage.schema import job, job_media, message, outbox, utcnow
+
+
+class SqlPictures:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def set_favourite(self, person_id: str, job_id: str, number: int, *, is_favourite: bool) -> None:
+        if is_favourite:
+            await self._database.run_write(lambda tx: _add_favourite(tx, person_id, job_id, number))
+        else:
+            await self._database.run_deletion(lambda tx: _remove_favourite(tx, person_id, job_id, number))
+
+    async def toggle_favourite(self, person_id: str, job_id: str, number: int) -> bool:
+        return await self._database.run_write(lambda tx: _toggle_favourite(tx, person_id, job_id, number))
+
+    async def list_batch(self, batch_id: str, owner: str) -> list[Job]:
+        of_batch = select(job).where(job.c.batch == batch_id, job.c.owner == owner, job.c.erased.is_(False))
+        rows = await self._database.run_read(lambda tx: tx.execute(of_batch.order_by(job.c.seq)).all())
+        return [to_job(row) for row in rows]
+
+
+def find_place(tx: Connection, job_id: str, owner: str, number: int) -> tuple[JobRow, Result]:
+    """The owner's job and its result, which has or had a picture with this number. Raises: JobNotFound, NotFound."""
+    row = find_job(tx, job_id, owner)
+    result = to_result(row.result)
+    if result is None or not 1 <= number <= result.places:
+        raise NotFound("picture", str(number))
+    return row, result
+
+
+def _add_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> None:
+    """Idempotent. Raises: JobNotFound, NotFound: there is no such picture, or not any more."""
+    row, result = find_place(tx, job_id, person_id, number)
+    if result.find_picture(number) is None:
+        raise NotFound("picture", str(number))
+    if not tx.scalar(select(exists().where(*_is_favourite(person_id, row.id, number)))):
+        new = {"person": person_id, "job": row.id, "picture": number, "created_at": utcnow()}
+        tx.execute(insert(favourite), new)
+
+
+def _remove_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> None:
+    row, _ = find_place(tx, job_id, person_id, number)
+    tx.execute(delete(favourite).where(*_is_favourite(person_id, row.id, number)))
+
+
+def _toggle_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> bool:
+    """Whether it is one now."""
+    row, _ = find_place(tx, job_id, person_id, number)
+    if tx.execute(delete(favourite).where(*_is_favourite(person_id, row.id, number))).rowcount:
+        return False
+    _add_favourite(tx, person_id, row.id, number)
+    return True
+
+
+def _is_favourite(person_id: str, job_id: str, number: int) -> tuple[ColumnElement[bool], ...]:
+    return favourite.c.person == person_id, favourite.c.job == job_id, favourite.c.picture == number
+
+
+def has_favourites(person_id: str) -> ColumnElement[bool]:
+    """Whether a picture of a row of `job` is one of the person's favourites."""
+    return exists().where(favourite.c.person == person_id, favourite.c.job == job.c.id)
+
+
+def erase_picture(tx: Connection, row: JobRow, result: Result, number: int) -> list[tuple[str, str]]:
+    """Erase one of several pictures and what refers to it; the others keep their numbers.
+
+    Its messages are the caller's to delete; the job's own message is delivered again, without it. Returns (id, type) of
+    images that nobody owns any more.
+    """
+    tx.execute(update(job).where(job.c.seq == row.seq).values(result=_without(result, number), **next_version()))
+    for table in (favourite, collection_item, report):
+        tx.execute(delete(table).where(table.c.job == row.id, table.c.picture == number))
+    tx.execute(delete(message).where(message.c.job == row.id, message.c.picture == number))
+    is_resent = (outbox.c.job == row.id, outbox.c.kind == "result", outbox.c.state == "sent")
+    tx.execute(update(outbox).where(*is_resent).values(state="pending", tries=0, due_at=utcnow()))
+    shown = tuple_(job_media.c.role, job_media.c.position).in_([("output", number - 1), (SHEET, 0)])
+    used = delete(job_media).where(job_media.c.job == row.id, shown).returning(job_media.c.media)
+    return disown_if_unused(tx, list(tx.scalars(used)), row.owner)
+
+
+def _without(result: Result, number: int) -> dict[str, Any]:
+    left = from_result(result)
+    left["media"] = [image for image in left["media"] if image["number"] != number]
+    return left
+
+
+def is_last_picture(result: Result, number: int) -> bool:
+    return {image.number for image in result.media} <= {number}

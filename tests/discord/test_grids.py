@@ -1,0 +1,121 @@
+"""Several pictures of one job: attachments of one message with a button for each, and each as a message of its own."""
+
+from dataclasses import replace
+
+import pytest
+
+from bot.jobs import Job
+from bot.safety import Policy
+from storage.mapping import from_result
+from storage.schema import job as job_table
+from tests.discord.app_fixture import DiscordApp
+from tests.discord.loopback.discord_server_state import Message
+from tests.discord.simulated_users import SimulatedUser, until
+from tests.discord.test_conversation import imagine_and_wait, job_of
+
+
+def rows_under(message: Message) -> list[list[str]]:
+    return [[one["label"] for one in row["components"]] for row in message.components]
+
+
+async def change_pictures(app: DiscordApp, job: Job, **changes: object) -> None:
+    """As if the second of its pictures had been judged otherwise."""
+    assert job.result is not None
+    media = tuple(replace(one, **changes) if one.number == 2 else one for one in job.result.media)  # type: ignore[arg-type]
+    stored = from_result(replace(job.result, media=media))
+    changed = job_table.update().where(job_table.c.id == job.id).values(result=stored)
+    await app.application.storage.jobs._database.run_write(lambda tx: tx.execute(changed).rowcount)
+
+
+async def test_each_attachment_has_its_number_and_its_own_description(app: DiscordApp, ann: SimulatedUser) -> None:
+    grid = await imagine_and_wait(ann, count=4, seed=7)
+    job = await job_of(app, grid)
+
+    assert rows_under(grid) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Original", "Delete"]]
+    assert [one.filename for one in grid.attachments] == [f"easel-{job.id[:6]}-{n}.png" for n in (1, 2, 3, 4)]
+    assert all(one.description for one in grid.attachments)
+    assert f"v1:show:{job.id}:2" in grid.buttons
+    assert f"v1:vary:{job.id}:2" in grid.buttons
+
+
+async def test_u_shows_one_picture_to_everybody_and_a_reply_to_it_means_that_picture(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    grid = await imagine_and_wait(ann, count=4, seed=7)
+    job = await job_of(app, grid)
+    bob.press_unchecked(grid, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+    bob.press_unchecked(shown, f"v1:vary.strong:{job.id}:2")
+    varied = await job_of(app, await ann.finished(3))
+    bob.write_message("what is it?", reply_to=shown)
+    asked = await job_of(app, await ann.finished(4))
+
+    assert shown.ephemeral_for is None
+    assert [one.data for one in shown.attachments] == [grid.attachments[1].data]
+    assert "Picture 2 of 4, 64x64, seed 8" in shown.content
+    assert shown.reply_to == grid.id
+    assert job.result is not None
+    assert varied.images[0].id == asked.images[0].id == job.result.media[1].id
+    assert varied.options["strength"] == 0.75
+
+
+async def test_remix_opens_a_form_with_the_prompt(app: DiscordApp, ann: SimulatedUser) -> None:
+    grid = await imagine_and_wait(ann, count=2, seed=7)
+    job = await job_of(app, grid)
+    opened = ann.press_unchecked(grid, f"v1:remix:{job.id}:2")
+    modal = await until(lambda: opened.modal, "a form")
+    await ann.submit(opened, "a red owl")
+    remixed = await job_of(app, await ann.finished(2))
+
+    assert "a red fox" in str(modal)
+    assert (remixed.options["prompt"], remixed.options["seed"], remixed.options["count"]) == ("a red owl", 8, 1)
+
+
+async def test_one_picture_is_deleted_and_its_attachment_too(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    grid = await imagine_and_wait(ann, count=3, seed=7)
+    job, [first, _, third] = await job_of(app, grid), [one.data for one in grid.attachments]
+    ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+    refused = bob.press_unchecked(shown, f"v1:delete:{job.id}:2")
+    await until(lambda: refused.messages, "a refusal")
+    ann.press_unchecked(shown, f"v1:delete:{job.id}:2")
+    await until(lambda: len(grid.attachments) == 2, "the picture to go")
+
+    assert [one.data for one in grid.attachments] == [first, third]
+    assert rows_under(grid)[0] == ["U1", "U3"]
+    assert [one.id for one in ann.channel.from_bot] == [grid.id]
+
+
+@pytest.mark.parametrize("policy", [Policy.SPOILER, Policy.BLOCK])
+async def test_a_picture_is_judged_again_where_it_is_shown(app: DiscordApp, ann: SimulatedUser, policy: Policy) -> None:
+    grid = await imagine_and_wait(ann, count=3)
+    job = await job_of(app, grid)
+    await change_pictures(app, job, is_adult=True)
+    ann.channel.nsfw = True
+    moderation = app.application.usecases.moderation
+    await moderation.set_policy(is_admin=True, platform="discord", space_id=job.origin.space_id, policy=policy)
+    shown = ann.slash("show", id=job.id)
+    await until(lambda: shown.messages and shown.messages[0].content, "the job")
+    ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    if policy is Policy.SPOILER:
+        alone = await ann.finished(2)
+
+        assert [one.filename.startswith("SPOILER_") for one in alone.attachments] == [True]
+        assert [one.filename.startswith("SPOILER_") for one in shown.messages[0].attachments] == [False, True, False]
+    else:
+        assert len(shown.messages[0].attachments) == 2
+        assert len(ann.channel.from_bot) == 1
+
+
+async def test_the_star_and_the_pages_of_the_history(app: DiscordApp, ann: SimulatedUser) -> None:
+    grid = await imagine_and_wait(ann, count=2)
+    job = await job_of(app, grid)
+    starred = ann.press_unchecked(grid, f"v1:favourite:{job.id}:2")
+    await until(lambda: starred.messages, "a sentence")
+    listed = ann.slash("history", search="favourites")
+    await until(lambda: listed.messages and listed.messages[0].content, "the favourites")
+
+    assert "Added to your favourites" in starred.messages[0].content
+    assert job.id[:6] in listed.messages[0].content
