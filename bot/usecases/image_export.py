@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -90,7 +90,9 @@ class ExportUseCases:
                         target.write(chunk)
                         yield
         details = describe_image(job, number, image)
-        details |= {"file": file} if isinstance(stream, MediaStream) else {"file": None, "left_out": stream}
+        details["file"] = file if isinstance(stream, MediaStream) else None
+        if not isinstance(stream, MediaStream):
+            details["left_out"] = stream
         archive.writestr(_zip_info(f"{name}.json", job), json.dumps(details, indent=1, ensure_ascii=False, default=str))
         yield
 
@@ -106,7 +108,7 @@ class ExportUseCases:
             return "deleted"
 
 
-def describe_image(job: Job, number: int, image: StoredImage) -> Mapping[str, Any]:
+def describe_image(job: Job, number: int, image: StoredImage) -> dict[str, Any]:
     """How an image was made, as JSON."""
     result = job.result
     assert result is not None
