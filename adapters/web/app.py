@@ -14,6 +14,7 @@ from adapters.web import (
     routes_jobs,
     routes_media,
     routes_page,
+    routes_pictures,
 )
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
@@ -29,7 +30,8 @@ def build_app(context: WebContext) -> FastAPI:
     app.state.context = context
     problems.install_handlers(app)
     for routes in (
-        routes_jobs, routes_media, routes_export, routes_about, routes_admin, routes_internal, routes_page
+        routes_jobs, routes_pictures, routes_media, routes_export, routes_about, routes_admin, routes_internal,
+        routes_page,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)

@@ -19,6 +19,7 @@ from bot import usecases
 from bot.commands import find_command
 from bot.errors import EaselError, InvalidOption, JobNotFound, MediaNotFound
 from bot.jobs import ImageRef, JobState, Origin
+from bot.ports import HistoryFilter
 
 log = structlog.get_logger()
 
@@ -44,6 +45,7 @@ _KEY = {
     "schema": {"type": "string", "maxLength": 200},
     "description": "The same key and body return the same job; the same key with another body is refused",
 }
+_FLAG = {"type": "boolean", "default": False}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20}
 
 
@@ -110,6 +112,9 @@ async def list_jobs(
     caller: CallerDep,
     state: Annotated[str | None, Query(description="Only jobs in this state")] = None,
     q: Annotated[str, Query(description="Words in prompts, captions and answers")] = "",
+    favourite: Annotated[str, Query(description="true: only jobs with a favourite", json_schema_extra=_FLAG)] = "false",
+    command: Annotated[str, Query(description="Only jobs of this command")] = "",
+    model: Annotated[str, Query(description="Only jobs of this model")] = "",
     before: Annotated[str | None, Query(description="The previous response's `next`")] = None,
     limit: Annotated[str, Query(description="Page size", json_schema_extra=_LIMIT)] = "20",
 ) -> Any:
@@ -118,10 +123,19 @@ async def list_jobs(
         raise InvalidOption("q", "long", value=len(q), allowed=str(MAX_SEARCH))
     if before is not None and not 1 <= len(before) <= MAX_CURSOR:
         raise InvalidOption("before", "body", allowed="it must be the previous response's next")
-    tickets, next_cursor = await context.usecases.jobs.list_tickets(
-        caller.person, state=_parse_state(state), q=q.replace("\0", " "), before=before, limit=_parse_limit(limit)
+    only = HistoryFilter(favourite=_parse_flag("favourite", favourite), command=command[:64], model=model[:128])
+    jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), q.replace("\0", " ")
+    tickets, next_cursor = await jobs.list_tickets(
+        person, state=only_state, q=words, only=only, before=before, limit=_parse_limit(limit)
     )
-    return {"jobs": [job_json(ticket) for ticket in tickets], "next": next_cursor}
+    total = await jobs.count_jobs(person, state=only_state, q=words, only=only)
+    return {"jobs": [job_json(ticket) for ticket in tickets], "next": next_cursor, "total": total}
+
+
+def _parse_flag(name: str, text: str) -> bool:
+    if text not in ("true", "false", ""):
+        raise InvalidOption(name, "choice", value=text, allowed="true, false")
+    return text == "true"
 
 
 def _parse_state(text: str | None) -> JobState | None:

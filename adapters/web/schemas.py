@@ -75,10 +75,11 @@ class ResultMedia(BaseModel):
     height: int
     alt: str
     spoiler: bool
+    seed: int | None
 
 
 class ResultInfo(BaseModel):
-    media: list[ResultMedia]
+    media: list[ResultMedia | None] = Field(description="A deleted image keeps its place as null")
     text: str | None
     seed: int | None
     model: str
@@ -165,6 +166,13 @@ class QuoteInfo(BaseModel):
 class JobPage(BaseModel):
     jobs: list[JobInfo]
     next: str | None
+    total: int = Field(description="The number of such jobs on all pages")
+
+
+class BatchInfo(BaseModel):
+    batch: str
+    jobs: list[JobInfo]
+    sheet: str | None = Field(description="The image that its jobs' images were composed to, if there is one")
 
 
 class QuotaInfo(BaseModel):

@@ -9,7 +9,7 @@ from typing import Any
 from bot.commands import COMMANDS, Command
 from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
-from bot.jobs import ImageRef, Job, JobState, StoredImage
+from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
@@ -63,7 +63,7 @@ def _result_json(job: Job) -> dict[str, Any] | None:
     if result is None:
         return None
     return {
-        "media": [_result_media_json(image) for image in result.media],
+        "media": [None if image is None else _result_media_json(image, result) for image in result.pictures],
         "text": result.text,
         "seed": result.seed,
         "model": result.model,
@@ -74,7 +74,7 @@ def _result_json(job: Job) -> dict[str, Any] | None:
     }
 
 
-def _result_media_json(image: StoredImage) -> dict[str, Any]:
+def _result_media_json(image: StoredImage, result: Result) -> dict[str, Any]:
     return {
         "id": image.id,
         "url": f"{MEDIA_URL}{image.id}",
@@ -83,6 +83,7 @@ def _result_media_json(image: StoredImage) -> dict[str, Any]:
         "height": image.height,
         "alt": image.alt,
         "spoiler": image.is_spoiler,
+        "seed": result.seed_of(image.number),
     }
 
 

@@ -16,7 +16,6 @@ UPLOAD_PERIOD = timedelta(hours=24)
 """The period of the allowance: after it, uploads that no job uses are deleted."""
 
 
-@dataclass(frozen=True)
 BLANK = Media(
     bytes.fromhex(
         "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c6390909006000097004cda950d"
@@ -33,6 +32,7 @@ def png_size(data: bytes) -> tuple[int, int]:
     return width, height
 
 
+@dataclass(frozen=True)
 class MediaUseCases:
     store: MediaStore
     pictures: ImageProcessor
@@ -42,7 +42,7 @@ class MediaUseCases:
 
     @property
     def max_upload_mb(self) -> int:
-        """The largest upload, MiB, unless it is HEIC."""
+        """The largest upload, MiB."""
         return self.settings.max_upload_mb
 
     async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:

@@ -26,7 +26,7 @@ export function buildJobCard(firstJob, { onResultCard, onUseAsInput, onReuse, on
   let wasFinished = isFinished(firstJob);
   let hasResults = false;
 
-  reuse.addEventListener("click", () => onReuse(job.result?.media.length ? { ...job.options, seed: job.result.seed } : job.options));
+  reuse.addEventListener("click", () => onReuse(job.result?.media.some(Boolean) ? { ...job.options, seed: job.result.seed } : job.options));
   cancel.addEventListener("click", () => {
     cancel.disabled = true;
     cancelJob(job.id, (text) => (setText(error, text), (cancel.disabled = false)));
@@ -66,9 +66,9 @@ export function buildJobCard(firstJob, { onResultCard, onUseAsInput, onReuse, on
 
 function showResults(job, images, { onResultCard, onUseAsInput, onReuse, onNewJob }) {
   images.replaceChildren();
-  images.classList.toggle("multiple", job.result.media.length > 1);
+  images.classList.toggle("multiple", job.result.media.filter(Boolean).length > 1);
   if (job.result.text) images.append(h("p", { class: "answer" }, job.result.text));
-  for (const media of job.result.media) {
+  for (const media of job.result.media.filter(Boolean)) {
     const resultCard = buildResultCard({ ...media, alt: media.alt || job.options.prompt }, { parent: job, onUseAsInput, onReuse, onNewJob });
     images.append(resultCard.figure);
     onResultCard(media.id, resultCard);

@@ -1,0 +1,76 @@
+"""`/api/v1/jobs/{id}/pictures` and `/api/v1/batches`: single pictures of a job, and jobs accepted together."""
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+
+from adapters.web.auth import CallerDep
+from adapters.web.context import ContextDep
+from adapters.web.routes_jobs import require_job_id
+from adapters.web.schemas import BatchInfo, ProblemInfo
+from adapters.web.views import job_json
+from bot.errors import NotFound
+
+_BATCH_ID = re.compile(r"[a-z2-7]{1,64}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,2}")
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
+
+Number = Annotated[
+    str,
+    Path(
+        description="Which picture, from 1, in the stored order; a deleted one keeps its number",
+        json_schema_extra={"type": "integer", "minimum": 1},
+    ),
+]
+
+
+def _require_number(text: str) -> int:
+    """Raises: NotFound."""
+    if not _NUMBER.fullmatch(text):
+        raise NotFound("picture", text[:40])
+    return int(text)
+
+
+@router.put("/jobs/{job_id}/pictures/{n}/favourite", status_code=204)
+async def add_favourite(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
+    """Make a picture of one of the caller's own jobs a favourite."""
+    await context.usecases.pictures.set_favourite(
+        caller.person, require_job_id(job_id), _require_number(n), is_favourite=True
+    )
+
+
+@router.delete("/jobs/{job_id}/pictures/{n}/favourite", status_code=204)
+async def remove_favourite(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
+    """It is none any more, or never was one."""
+    await context.usecases.pictures.set_favourite(
+        caller.person, require_job_id(job_id), _require_number(n), is_favourite=False
+    )
+
+
+@router.delete("/jobs/{job_id}/pictures/{n}", status_code=204)
+async def delete_picture(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
+    """Delete one picture; its place becomes null. The job's words go with its last picture."""
+    await context.usecases.pictures.delete_picture(caller.person, require_job_id(job_id), _require_number(n))
+
+
+@router.get("/batches/{batch_id}", response_model=BatchInfo)
+async def get_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
+    """The jobs that one request of the caller's made, in their order."""
+    tickets = await context.usecases.pictures.list_batch(caller.person, _require_batch_id(batch_id))
+    return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
+
+
+@router.delete("/batches/{batch_id}", status_code=202, response_model=BatchInfo)
+async def cancel_batch(batch_id: str, context: ContextDep, caller: CallerDep) -> Any:
+    """Cancel those of its jobs that have not ended."""
+    tickets = await context.usecases.pictures.cancel_batch(caller.person, _require_batch_id(batch_id))
+    return {"batch": batch_id, "jobs": [job_json(ticket) for ticket in tickets], "sheet": None}
+
+
+def _require_batch_id(text: str) -> str:
+    """Raises: NotFound."""
+    if not _BATCH_ID.fullmatch(text):
+        raise NotFound("batch", text[:40])
+    return text
