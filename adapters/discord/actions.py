@@ -88,11 +88,10 @@ async def _submit_modal(responder: Responder) -> None:
     if button is not None and button.action in WORDED_ACTIONS:
         await settle_deferral(responder, await _follow_up_in_words(responder, person, button, event.text))
         return
-    target = parse_target(event.name)
-    if target is None:
+    action, message = parse_target(event.name) or ("", "")
+    if message.partition(":")[0] != event.channel_id:  # a forged form may name a channel that its sender cannot read
         await _reply_expired(responder)
         return
-    action, message = target
     pictures = await responder.context.find_attachments(message)
     images = await responder.context.upload_attachments(person, pictures)
     if action == "ask":

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.discord import event_handler
+from adapters.discord.modals import TextModal
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until
 
@@ -54,3 +55,7 @@ async def test_interactions_are_acknowledged_before_others_are_handled(
     await until(lambda: all(one.texts for one in asked), "all answers")
 
     assert "handled" not in order[:20]
+
+
+async def test_the_forms_that_people_open_and_never_send_are_not_kept() -> None:
+    assert TextModal("v1:ask:aaaaaaaaaaaaaaaa", "ask", "en").is_finished()

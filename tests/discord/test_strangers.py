@@ -304,6 +304,19 @@ async def test_a_modal_that_nobody_opened_is_answered_shortly(app: DiscordApp, a
     assert await ann.private_reply(empty)
 
 
+async def test_a_forged_form_shows_no_picture_of_another_channel(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    app.server.state.may_read_content = True
+    photo = ann.write_message("look", a_photo(app.server), mention=False)
+    elsewhere = bob.in_channel(app.server.state.channel())
+
+    sent = elsewhere.submit_unchecked(f"menu:ask:{ann.channel.id}:{photo.id}", "what is it?")
+
+    assert "no longer works" in await elsewhere.private_reply(sent)
+    assert app.server.state.sent("GET", f"/messages/{photo.id}") == []
+
+
 async def test_an_inner_mishap_is_a_calm_sentence_with_a_code(
     app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
