@@ -1,6 +1,7 @@
 """A pool in the test's process: it generates pictures of one colour, and answers that repeat the question.
 
-Words in the prompt or question control it: `slow` waits at its second step for `go_on`, `fail` raises. With safety
+Words in the prompt or question control it: `slow` waits at its second step for `go_on`, `loads` for its model, which
+takes 20 s more until `go_on`, `fail` raises. With safety
 rules, pictures are scored: `nude` ones 0.9, `unseen` ones not at all, `nan` fails the check, and the input picture of
 `nudes` scores 0.9. `installed` is the classifier's state: if it is False, nothing has a score.
 """
@@ -69,6 +70,9 @@ class TestPool:
             if task.images:
                 check_input_score(task.rules, self._input_score(words))
             steps = int(task.options.get("steps") or 3)
+            while "loads" in words and not self.go_on.is_set():
+                await self._step(task.id)
+                yield Progress(step=0, steps=steps, phase="loading", load_s=20.0)
             for step in range(1, steps + 1):
                 await self._step(task.id)
                 if "fail" in words:

@@ -48,6 +48,23 @@ async def test_state_and_result_carry_the_job_and_its_stored_version_as_id(serve
     assert versions[-1] == (await server.storage.jobs.get_job(job_id, None)).version
 
 
+async def test_a_model_that_loads_is_a_phase_whose_time_counts(server, client):
+    job_id = (await ask(client, imagine("loads", steps=8)))["id"]
+    phases = []
+
+    async with client.stream("GET", f"/api/v1/jobs/{job_id}/events") as stream:
+        async for event in parsed(stream):
+            if event["name"] == "progress":
+                phases.append(event["data"]["phase"])
+                if event["data"]["phase"] == "loading" and not server.pool.go_on.is_set():
+                    job = await job_of(client, job_id)
+                    assert event["data"]["eta_s"] > 20
+                    server.pool.go_on.set()
+
+    assert (job["progress"], job["eta_s"] > 20) == ({"phase": "loading", "step": 0, "steps": 8}, True)
+    assert phases[0] == "loading"
+
+
 async def test_progress_has_no_id_and_a_small_preview(server, client):
     job_id = (await ask(client, imagine("slow", steps=8)))["id"]
 

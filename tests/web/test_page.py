@@ -123,6 +123,15 @@ async def test_a_prompt_becomes_a_picture_that_can_be_asked_about(server, tab):
     assert tab.errors == []
 
 
+async def test_a_loading_model_is_named_with_the_time_that_is_left(server, tab):
+    await tab.open(server.url)
+
+    await tab.imagine("loads")
+
+    text = tab.job_card("loads", "running").locator(".progress-text")
+    await expect(text).to_contain_text(re.compile(r"Loading the model · about 2\d s left"))
+
+
 async def test_a_spoiler_is_blurred_until_it_is_clicked(server, tab):
     server.usecases.moderation.settings = SafetySettings(local_policy="spoiler")
     await tab.open(server.url)
