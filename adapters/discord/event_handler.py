@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 SAVE_TIMEOUT_S = 2.0
 """Discord waits 3 seconds for an acknowledgement."""
+READ_TIMEOUT_S = 0.4
+"""For each of at most two look-ups before an event is stored or a form is opened."""
 ACKNOWLEDGE_TIMEOUT_S = 5.0
 RETRY_S = 1.0
 BUSY_RETRY_S = 5
@@ -63,9 +65,12 @@ class EventHandler:
     async def on_context_menu(self, interaction: discord.Interaction[Any], name: str, message: discord.Message) -> None:
         """Asking and varying open a form for the text first."""
         target = f"{interaction.channel_id}:{message.id}"
-        job = await self._find_job(target)
-        pictures = event_parsing.attached_images(message)
-        locale = str(interaction.locale)
+        pictures, locale = event_parsing.attached_images(message), str(interaction.locale)
+        try:
+            job = await self._find_job(target)
+        except (UserError, TimeoutError) as error:
+            await self._refuse(interaction, error, locale)
+            return
         if job is None and not pictures:
             await self._reply_privately(interaction, chat_texts.format_text(chat_texts.NO_PICTURE, locale))
             return
@@ -88,17 +93,29 @@ class EventHandler:
         target = f"{message.channel.id}:{message.id}" if message is not None else ""
         text, replied = "", message.reference.resolved if message is not None and message.reference else None
         if button is not None and button.action in WORDED_ACTIONS:
-            if isinstance(replied, discord.Message) and await self._find_job(target) is None:
-                text = self._text_of(replied)
+            try:
+                if isinstance(replied, discord.Message) and await self._find_job(target) is None:
+                    text = self._text_of(replied)
+            except (UserError, TimeoutError) as error:
+                await self._refuse(interaction, error, str(interaction.locale))
+                return
             if not text:
-                words = await self._find_prompt(button.job_id) if button.action == "remix" else ""
-                await self._send_modal(interaction, TextModal(custom_id, button.action, str(interaction.locale), words))
+                await self._open_form(interaction, button, custom_id)
                 return
         spoiler = message is not None and any(one.is_spoiler() for one in message.attachments)
         event = event_parsing.event_from_interaction(
             interaction, "button", name=custom_id, target=target, text=text, spoiler=spoiler
         )
         await self._accept_event(event, interaction)
+
+    async def _open_form(self, interaction: discord.Interaction[Any], button: Button, custom_id: str) -> None:
+        """With the last prompt, if that is what it is about."""
+        locale = str(interaction.locale)
+        prompt = await self._find_prompt(button.job_id) if button.action == "remix" else ""
+        if prompt is None:
+            await self._reply_privately(interaction, chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale))
+            return
+        await self._send_modal(interaction, TextModal(custom_id, button.action, locale, prompt))
 
     def _text_of(self, message: discord.Message) -> str:
         client = self._context.client
@@ -150,15 +167,8 @@ class EventHandler:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
                 is_new = await asyncio.shield(saving)
         except (UserError, TimeoutError) as error:
-            refusal: UserError = (
-                error
-                if isinstance(error, UserError)
-                else QueueFull(limit=0, retry_after_s=BUSY_RETRY_S, is_global=True)
-            )
             self._start(self._drop_event(saving, event))
-            log.warning("an event could not be stored", action="event_not_kept", error=type(error).__name__)
-            if interaction is not None:
-                await self._reply_privately(interaction, explain(refusal, locale=event.locale))
+            await self._refuse(interaction, error, event.locale)
             return
         if not is_new:
             log.info("an event was received again", action="event_replayed", key=event.key)
@@ -168,6 +178,15 @@ class EventHandler:
             Responder(self._context, event) if interaction is None else await self._acknowledge(event, interaction)
         )
         self._start_task(responder)
+
+    async def _refuse(
+        self, interaction: discord.Interaction[Any] | None, error: UserError | TimeoutError, locale: str
+    ) -> None:
+        log.warning("an event could not be stored", action="event_not_kept", error=type(error).__name__)
+        overload = QueueFull(limit=0, retry_after_s=BUSY_RETRY_S, is_global=True)
+        refusal = error if isinstance(error, UserError) else overload
+        if interaction is not None:
+            await self._reply_privately(interaction, explain(refusal, locale=locale))
 
     async def _acknowledge(self, event: DiscordEvent, interaction: discord.Interaction[Any]) -> Responder:
         """Within 3 seconds of the event; one that Discord has given up on is handled nevertheless."""
@@ -261,23 +280,22 @@ class EventHandler:
     # ------------------------------------------------------------ responses without an event
 
     async def _find_job(self, target: str) -> Job | None:
-        try:
-            async with asyncio.timeout(SAVE_TIMEOUT_S):
-                return await self._context.usecases.chat.job_of_message(PLATFORM, target)
-        except (EaselError, TimeoutError):
-            return None
+        """Raises: StorageBusy, TimeoutError."""
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await self._context.usecases.chat.job_of_message(PLATFORM, target)
 
     async def _find_picture(self, target: str) -> int:
         with suppress(EaselError, TimeoutError):
-            async with asyncio.timeout(SAVE_TIMEOUT_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 return await self._context.usecases.chat.picture_of_message(PLATFORM, target)
         return 0
 
-    async def _find_prompt(self, job_id: str) -> str:
+    async def _find_prompt(self, job_id: str) -> str | None:
+        """None: there is no such job, or not any more."""
         with suppress(EaselError, TimeoutError):
-            async with asyncio.timeout(SAVE_TIMEOUT_S):
+            async with asyncio.timeout(READ_TIMEOUT_S):
                 return await self._context.usecases.chat.prompt_of(job_id)
-        return ""
+        return None
 
     async def _send_modal(self, interaction: discord.Interaction[Any], modal: discord.ui.Modal) -> None:
         with suppress(PlatformError), translate_errors():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.discord import event_handler
+from adapters.discord import event_handler, texts
 from adapters.discord.modals import TextModal
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until
@@ -30,6 +30,22 @@ async def test_an_interaction_that_took_too_long_to_store_is_refused_and_not_res
     assert "another program" not in refused
     assert "Try again" in refused
     assert await inbox.pending_events("discord") == []
+
+
+@pytest.mark.parametrize("opened", ["button", "menu"])
+async def test_a_look_up_that_takes_too_long_says_so_and_is_no_answer(
+    app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch, opened: str
+) -> None:
+    async def read_for_ever(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    message = ann.write_message("hello", mention=False)
+    monkeypatch.setattr(type(app.application.usecases.chat), "job_of_message", read_for_ever)
+    monkeypatch.setattr(event_handler, "READ_TIMEOUT_S", 0.05)
+    reply = app.server.state.post(ann.channel, app.server.state.bot, "Edit or ask?", reply_to=message.id)
+    sent = ann.menu(texts.ASK_ABOUT, message) if opened == "menu" else ann.press_unchecked(reply, "v1:ask:" + "a" * 16)
+
+    assert "Try again" in await ann.private_reply(sent)
 
 
 async def test_interactions_are_acknowledged_before_others_are_handled(
