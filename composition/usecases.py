@@ -52,7 +52,9 @@ class ModelSources:
 def default_model_sources(loaded: LoadedConfig) -> ModelSources:
     """The hub, the data directory and this machine."""
     return ModelSources(
-        downloads=HubClient(token=loaded.secrets.get("HF_TOKEN")),
+        downloads=HubClient(
+            token=loaded.secrets.get("HF_TOKEN"), civitai_token=loaded.secrets.get("CIVITAI_TOKEN")
+        ),
         files=ModelLibrary(loaded.data_dir),
         owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
         machine_spec=MachineProbe(loaded.data_dir),
@@ -84,11 +86,11 @@ def build_use_cases(
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
-        operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         pictures=PictureUseCases(
             jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy
         ),
+        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
+        operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,
         models=loaded.models,
         model_manager=model_manager,

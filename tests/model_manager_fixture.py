@@ -11,7 +11,7 @@ from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.ports import CheckpointInfo, DownloadProgress, HubFile, PromptAddon, RepoListing
+from bot.ports import CheckpointInfo, CivitaiFile, CivitaiRef, DownloadProgress, HubFile, PromptAddon, RepoListing
 from composition.usecases import ModelSources
 
 COMMIT = "c" * 40
@@ -25,6 +25,7 @@ SAMPLE = Media(b"a picture", "image/png")
 
 
 AGAIN_S = 0.2
+CIVITAI = "https://civitai.com/models/1"
 
 
 class FakeHub:
@@ -38,6 +39,10 @@ class FakeHub:
         self.inspected: list[Any] = []
         self.free, self.licence, self.kind = 100 * 2**30, "apache-2.0", "StableDiffusionPipeline"
         self.missing = True
+        self.civitai_file = CivitaiFile(
+            title="Ink v2", page="https://civitai.test/models/1", file="Ink_v2.safetensors", url="", size=7,
+            sha256="a" * 64, trigger_words=("ink drawing",),
+        )  # fmt: skip
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -61,6 +66,17 @@ class FakeHub:
                 raise self.errors["download"]
         self.downloaded.append(listing.ref.repo)
 
+    def civitai_ref(self, source):
+        return CivitaiRef(model_id=1) if source == CIVITAI else None
+
+    async def inspect_civitai(self, ref):
+        return self.civitai_file
+
+    async def download_civitai(self, file, folder):
+        path = folder / f"{file.sha256}.safetensors"
+        path.write_bytes(b"weights")
+        return path
+
     async def disk_usage(self):
         return {"org/fox": 100 * MB}
 
@@ -76,6 +92,7 @@ class FakeFiles:
         self.kind = CheckpointInfo(kind="unknown")
         self.kept: list[PromptAddon] = []
         self.place: Path | None = None
+        self.downloads = Path("/nowhere")
 
     async def identify(self, path):
         return self.kind
@@ -95,6 +112,16 @@ class FakeFiles:
         freed = sum(one.size for one in self.kept) - sum(one.size for one in left) or None
         self.kept[:] = left
         return freed
+
+    def download_dir(self):
+        return self.downloads
+
+    async def delete_download(self, path):
+        is_ours = path.parent == self.downloads and path.is_file()
+        size = path.stat().st_size if is_ours else 0
+        if is_ours:
+            path.unlink()
+        return size
 
     def cached_path(self, repo, revision):
         return self.place

@@ -7,11 +7,20 @@ from fastapi import APIRouter, Depends, Request, Response
 from adapters.web.auth import require_admin
 from adapters.web.bodies import read_json
 from adapters.web.context import ContextDep, WebContext
-from adapters.web.schemas import AddModelBody, ProblemInfo, UseModelBody
+from adapters.web.schemas import AddModelBody, ProblemInfo, ScanModelsBody, UseModelBody
 from bot.errors import NotFound
 from bot.models import ModelSpec
 from bot.usecases.model_manager import Installation
-from bot.usecases.model_views import addon_body, installation_body, model_rows, spec_body, terms_body, unload_body
+from bot.usecases.model_scan import scan_folder
+from bot.usecases.model_views import (
+    addon_body,
+    installation_body,
+    model_rows,
+    scan_body,
+    spec_body,
+    terms_body,
+    unload_body,
+)
 
 router = APIRouter(
     prefix="/api/v1/admin",
@@ -91,12 +100,19 @@ async def get_test_image(name: str, context: ContextDep) -> Response:
 
 @router.post("/models", status_code=201)
 async def add_model(request: Request, context: ContextDep) -> dict[str, Any]:
-    """Add a hub repository (`org/name`), or a folder or file on the server's machine."""
+    """Add a hub repository (`org/name`), a link to Civitai, or a folder or file on the server's machine."""
     body = await read_json(request, AddModelBody)
     added = await context.usecases.catalogue.add_model(body.source, name=body.name, file=body.file)
     if isinstance(added, ModelSpec):
         return {"model": spec_body(added)}
     return {"addition": addon_body(added)}
+
+
+@router.post("/models/scan")
+async def scan_models(request: Request, context: ContextDep) -> dict[str, Any]:
+    """Adopt the models in a folder of ComfyUI or AUTOMATIC1111 on the server's machine, where they are."""
+    body = await read_json(request, ScanModelsBody)
+    return scan_body(body.folder, await scan_folder(context.usecases.catalogue, body.folder))
 
 
 @router.delete("/models/{name}")

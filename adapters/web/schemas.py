@@ -64,7 +64,10 @@ class MediaInfo(BaseModel):
     media_type: str
     width: int
     height: int
-    parameters: dict[str, Any] | None
+    parameters: dict[str, Any] | None = Field(
+        description="What the file says of its generation: `source`, `command` and `options`. `fitted` are the options "
+        "that a job without an image accepts here, and `notes` tell what differs"
+    )
 
 
 class ResultMedia(BaseModel):
@@ -194,8 +197,16 @@ class UseModelBody(BaseModel):
     download_only: bool = Field(False, validation_alias=AliasChoices("download_only", "only_fetch"))
 
 
+class ScanModelsBody(BaseModel):
+    """`folder`: on the server's machine."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: str
+
+
 class AddModelBody(BaseModel):
-    """`source`: `org/name`, or a folder or file on the server's machine."""
+    """`source`: `org/name`, a link to Civitai, or a folder or file on the server's machine."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,6 +1,6 @@
 """The core's interfaces to storage, inference and platforms, as Protocols, and the values that they exchange."""
 
-from bot.ports.downloads import DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
+from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
 from bot.ports.inbox import Inbox
 from bot.ports.media import (
@@ -16,7 +16,7 @@ from bot.ports.media import (
 )
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
-from bot.ports.pictures import PictureStore
+from bot.ports.picture_store import PictureStore
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import (
     DeviceStatus,
@@ -57,6 +57,8 @@ __all__ = [
     "Adapter",
     "ApiKey",
     "CheckpointInfo",
+    "CivitaiFile",
+    "CivitaiRef",
     "ClassifierStatus",
     "Delivery",
     "DeviceStatus",
@@ -65,9 +67,9 @@ __all__ = [
     "FairShareLane",
     "HealthCheck",
     "History",
+    "HistoryFilter",
     "HubFile",
     "ImageProcessor",
-    "HistoryFilter",
     "Inbox",
     "JobStore",
     "LeaseRenewal",
@@ -89,9 +91,9 @@ __all__ = [
     "People",
     "Person",
     "Phase",
+    "PictureStore",
     "Platform",
     "Pool",
-    "PictureStore",
     "Privacy",
     "Progress",
     "PromptAddon",

@@ -1,7 +1,8 @@
-"""Downloads from a model hub: repo listings and files."""
+"""Downloads from model hubs: repo listings and files."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
@@ -78,6 +79,41 @@ class DownloadProgress:
     stage: str = "downloading"
 
 
+@dataclass(frozen=True, kw_only=True)
+class CivitaiRef:
+    """A model at Civitai and one of its versions; 0: the newest version, or the model of `version_id`.
+
+    `file`: the name of the wanted file; empty: the version's main one.
+    """
+
+    model_id: int = 0
+    version_id: int = 0
+    file: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CivitaiFile:
+    """One file of a version at Civitai.
+
+    Attributes:
+        title: of the model and its version.
+        page: its address.
+        file: its name.
+        url: where it is downloaded.
+        size: bytes.
+        sha256: 64 hex digits.
+        trigger_words: words that its author recommends for prompts.
+    """
+
+    title: str
+    page: str
+    file: str
+    url: str
+    size: int
+    sha256: str
+    trigger_words: tuple[str, ...] = ()
+
+
 class Downloads(Protocol):
     """The only access to a hub. It obeys Hugging Face's own environment variables and the proxy variables."""
 
@@ -97,3 +133,12 @@ class Downloads(Protocol):
 
     async def delete_repo(self, repo: str) -> int:
         """Delete a repo from the cache; returns the bytes freed, 0 if it was not cached."""
+
+    def civitai_ref(self, source: str) -> CivitaiRef | None:
+        """The model that a link names; None if it is no link to Civitai. Raises: ModelRefused: it names no model."""
+
+    async def inspect_civitai(self, ref: CivitaiRef) -> CivitaiFile:
+        """Find the file to download. Raises: DownloadFailed."""
+
+    async def download_civitai(self, file: CivitaiFile, folder: Path) -> Path:
+        """Download and verify it into `folder`; an interrupted one is resumed. Raises: DownloadFailed, StorageFull."""

@@ -102,5 +102,11 @@ class ModelFiles(Protocol):
     async def delete_addon(self, name: str) -> int | None:
         """Delete an add-on; returns the bytes freed, None if there was none."""
 
+    def download_dir(self) -> Path:
+        """Where files that belong to no hub's cache are downloaded."""
+
+    async def delete_download(self, path: Path) -> int:
+        """Delete a file in `download_dir`; returns the bytes freed, 0 for a file elsewhere."""
+
     def cached_path(self, repo: str, revision: str) -> Path | None:
         """The folder of a cached repo; None: it is not cached."""

@@ -13,6 +13,7 @@ SECRETS: Mapping[str, tuple[str, str]] = {
     "DISCORD_TOKEN": ("discord_token", "DISCORD_BOT_TOKEN"),
     "TELEGRAM_BOT_TOKEN": ("telegram_token", "TELEGRAM_TOKEN"),
     "HF_TOKEN": ("hf_token", "HF_TOKEN"),
+    "CIVITAI_TOKEN": ("civitai_token", "CIVITAI_TOKEN"),
     "EASEL_TELEGRAM__WEBHOOK_SECRET": ("webhook_secret", "EASEL_TELEGRAM__WEBHOOK_SECRET"),
 }
 """Each secret's variable, its field in `Secrets`, and its alias."""
@@ -29,6 +30,7 @@ class Secrets:
     discord_token: str = field(default="", repr=False)
     telegram_token: str = field(default="", repr=False)
     hf_token: str = field(default="", repr=False)
+    civitai_token: str = field(default="", repr=False)
     webhook_secret: str = field(default="", repr=False)
     sources: Mapping[str, str] = field(default_factory=dict)
 

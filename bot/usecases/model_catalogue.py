@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bot.errors import ModelRefused
+from bot.errors import EaselError, ModelRefused
 from bot.model_install.installer import download_repo, required_repos
 from bot.model_install.owner_config import write_config
 from bot.models import REPO, ModelRegistry, ModelSpec
 from bot.ports import (
     CheckpointInfo,
+    CivitaiRef,
     Downloads,
     JobStore,
     ModelFiles,
@@ -56,7 +57,7 @@ class ModelCatalogue:
     async def add_model(self, source: str, *, name: str = "", file: str = "") -> ModelSpec | PromptAddon:
         """Add a preset for `org/name`, a folder or a single-file model; copy a LoRA or textual inversion.
 
-        `file`: the file to use of a repo. A model on a hub is only inspected, not downloaded.
+        `file`: the file to use of a repo. A model on the Hub is only inspected, one at Civitai is downloaded.
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
@@ -66,6 +67,8 @@ class ModelCatalogue:
             if info.kind in ADDON_KINDS:
                 return await self._store_addon(path, info, name or path.stem)
             return self._add_preset(self._free_name(name or path.stem), info, str(path))
+        if (ref := self.downloads.civitai_ref(source)) is not None:
+            return await self._add_from_civitai(replace(ref, file=file), name)
         if not REPO.fullmatch(source):
             raise ModelRefused(source[:80], "no_file")
         listing = await self.downloads.inspect_repo(RepoRef(repo=source, file=file))
@@ -136,6 +139,36 @@ class ModelCatalogue:
         self.registry.add_preset(spec)
         return spec
 
+    async def adopt(self, path: Path, requested: str) -> tuple[str, str, str]:
+        """Add a model, LoRA or textual inversion where it is; returns "model" or the add-on's kind, name and family.
+
+        Raises: ModelRefused, OSError.
+        """
+        info = await self.files.identify(path)
+        if info.kind in ADDON_KINDS:
+            addon = await self._store_addon(path, info, requested, in_place=True)
+            return addon.kind, addon.name, addon.family
+        return "model", self._add_preset(self._free_name(requested), info, str(path)).name, info.family
+
+    async def _add_from_civitai(self, ref: CivitaiRef, name: str) -> ModelSpec | PromptAddon:
+        """Nothing is kept of a file that is refused. Raises: ModelRefused, DownloadFailed, StorageFull."""
+        file = await self.downloads.inspect_civitai(ref)
+        requested = name or file.file.removesuffix(".safetensors")
+        self._free_addon_name(requested)
+        downloaded = await self.downloads.download_civitai(file, self.files.download_dir())
+        try:
+            info = await self.files.identify(downloaded)
+            if info.kind in ADDON_KINDS:
+                addon = await self._store_addon(downloaded, info, requested, trigger_words=file.trigger_words)
+                await self.files.delete_download(downloaded)
+                return addon
+            known = {"title": file.title[:60], "licence_url": file.page}
+            info = replace(info, defaults={**info.defaults, **known})
+            return self._add_preset(self._free_name(requested), info, str(downloaded))
+        except EaselError:
+            await self.files.delete_download(downloaded)
+            raise
+
     async def _download_addon(self, listing: RepoListing, name: str) -> PromptAddon:
         """A repo that is refused is deleted again. Raises: ModelRefused, DownloadFailed, StorageFull."""
         try:
@@ -177,8 +210,10 @@ class ModelCatalogue:
         self.pool.set_models(self.registry.installed())
         await fail_orphaned_jobs(self.store, self.registry)
         self.wake([])
-        if keeps_files or spec.is_local:
+        if keeps_files:
             return 0
+        if spec.is_local:
+            return await self.files.delete_download(Path(spec.repo))
         return await self._delete_unused_repos({ref.repo for ref in required_repos(spec)})
 
     async def _delete_unused_repos(self, repos: set[str]) -> int:

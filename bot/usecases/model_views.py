@@ -1,5 +1,6 @@
 """JSON views of models for their owner, shared by the page, REST and the command line."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from bot.commands.upscale import describe_upscaling
@@ -7,6 +8,7 @@ from bot.memory.fit import FitEstimate
 from bot.models import InstallProgress, ModelRegistry, ModelSpec
 from bot.ports import PromptAddon, UnloadResult
 from bot.usecases.model_manager import Installation, InstallTerms, ModelManager
+from bot.usecases.model_scan import ScannedFile
 
 
 def install_progress_body(progress: InstallProgress | None) -> dict[str, Any] | None:
@@ -78,6 +80,10 @@ def addon_body(addon: PromptAddon) -> dict[str, Any]:
     """`spellings`: other names in prompts; `trigger_words`: words that its author recommends."""
     texts = {"spellings": list(addon.spellings), "trigger_words": list(addon.trigger_words)}
     return {name: value for name, value in vars(addon).items() if name != "path"} | texts
+
+
+def scan_body(folder: str, files: Sequence[ScannedFile]) -> dict[str, Any]:
+    return {"folder": folder, "files": [vars(file) for file in files]}
 
 
 def terms_body(terms: InstallTerms) -> dict[str, Any]:

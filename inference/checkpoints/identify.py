@@ -162,6 +162,8 @@ def identify_shapes(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
     channels = shapes.get(_FIRST_LAYER, [])[1:2]
     if channels not in ([], [_LATENT_CHANNELS]):
         return CheckpointInfo(kind="unknown", family=family, reason="model for inpainting or image editing")
+    if missing := _missing_parts(shapes):
+        return CheckpointInfo(kind="unknown", family=family, reason=f"model without its {' and '.join(missing)}")
     tasks, defaults = PIPELINES[_SINGLE_FILE_PIPELINES[family]][1:]
     return CheckpointInfo(
         kind="single-file",
@@ -209,6 +211,12 @@ def _is_inversion(shapes: Mapping[str, list[int]]) -> bool:
         return True
     (shape,) = shapes.values() if len(shapes) == 1 else ([],)
     return 1 <= len(shape) <= 2 and shape[-1] in _FAMILY_BY_WIDTH and (len(shape) == 1 or shape[0] <= _MAX_VECTORS)
+
+
+def _missing_parts(shapes: Mapping[str, list[int]]) -> list[str]:
+    """What a complete model has besides the denoiser."""
+    parts = {"text encoder": ("cond_stage_model.", "conditioner."), "VAE": ("first_stage_model.",)}
+    return [part for part, prefixes in parts.items() if not any(name.startswith(prefixes) for name in shapes)]
 
 
 def _checkpoint_family(shapes: Mapping[str, list[int]]) -> str:

@@ -32,6 +32,19 @@ class ModelLibrary:
     async def delete_addon(self, name: str) -> int | None:
         return await asyncio.to_thread(addon_files.delete_addon, self.data_dir, name)
 
+    def download_dir(self) -> Path:
+        return self.data_dir / "checkpoints"
+
+    async def delete_download(self, path: Path) -> int:
+        return await asyncio.to_thread(self._delete_download, path)
+
+    def _delete_download(self, path: Path) -> int:
+        if path.parent != self.download_dir() or not path.is_file():
+            return 0
+        size = path.stat().st_size
+        path.unlink()
+        return size
+
     def cached_path(self, repo: str, revision: str) -> Path | None:
         folder = hub_repo_dir(repo) / "snapshots" / revision
         return folder if folder.is_dir() else None

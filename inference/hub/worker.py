@@ -1,18 +1,19 @@
-"""The download worker: the only process that connects to a hub and that has `HF_TOKEN`. Imports no torch.
+"""The download worker: the only process that connects to a hub and that has its token. Imports no torch.
 
 Run as `python -m inference.hub.worker PARENT_PID`. It handles one request, and ends with its parent.
 """
 
 import os
 import sys
+from pathlib import Path
 
 from bot.errors import DownloadFailed, EaselError
-from bot.ports import RepoListing
+from bot.ports import CivitaiRef, RepoListing
 from inference.ipc import child, messages, sandbox
 
 
 def handle_request(pipes: child.PipeConnection, request: object) -> object:
-    from inference.hub import listing, transfer  # the library reads the environment at import
+    from inference.hub import civitai, listing, transfer  # the library reads the environment at import
 
     token = os.environ.get("HF_TOKEN", "")
     try:
@@ -22,6 +23,11 @@ def handle_request(pipes: child.PipeConnection, request: object) -> object:
             case messages.DownloadRepo(repo_listing, retry_policy):
                 transfer.download(repo_listing, token, retry_policy, pipes.send)
                 return messages.DownloadDone()
+            case CivitaiRef():
+                return civitai.inspect(request, os.environ.get("CIVITAI_TOKEN", ""))
+            case messages.DownloadCivitai(file, folder, retry_policy):
+                token = os.environ.get("CIVITAI_TOKEN", "")
+                return messages.DownloadDone(str(civitai.download(file, Path(folder), token, retry_policy)))
     except EaselError as error:
         return messages.pack_error(error)
     except Exception as error:
@@ -35,6 +41,10 @@ def _repo_of(request: object) -> str:
     match request:
         case messages.InspectRepo(ref) | messages.DownloadRepo(RepoListing(ref=ref), _):
             return ref.repo
+        case messages.DownloadCivitai(file):
+            return file.title
+        case CivitaiRef(model_id=model_id, version_id=version_id):
+            return f"civitai:{model_id or version_id}"
     return ""
 
 

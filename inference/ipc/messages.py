@@ -16,7 +16,7 @@ import bot.models
 import bot.ports
 from bot import errors
 from bot.models import ModelSpec
-from bot.ports import Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
+from bot.ports import CivitaiFile, Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
 
 MAX_FRAME_BYTES = 512 * 2**20
 """Bytes. Easel sends nothing near this size; a longer frame is refused."""
@@ -108,12 +108,21 @@ class DownloadRepo:
     retry_policy: RetryPolicy
 
 
+@dataclass(frozen=True)
+class DownloadCivitai:
+    file: CivitaiFile
+    folder: str
+    retry_policy: RetryPolicy
+
+
 # ---------------------------------------------------------------- from the child
 
 
 @dataclass(frozen=True)
 class DownloadDone:
-    """All files are in the cache and verified."""
+    """All files are verified and in the cache, or one of Civitai's is at `path`."""
+
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,8 +249,11 @@ class TaskEnded:
 
 @dataclass(frozen=True, kw_only=True)
 class SanitizeRequest:
+    """`max_pixels`: of the stored image. `max_heic_pixels`: of a HEIC before it is scaled down; 0: the same."""
+
     data: bytes
     max_pixels: int
+    max_heic_pixels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,9 @@ from urllib.parse import quote
 from adapters.cli.client.http import HttpClient
 
 POLL_INTERVAL_S = 0.5
+_DOWNLOAD_TIMEOUT_S = 6 * 3600.0
+"""A LoRA or a file of Civitai is downloaded within the request."""
+_SCAN_TIMEOUT_S = 1800.0
 _HUB_TIMEOUT_S = 120.0
 """The server may have to query a hub first."""
 
@@ -44,8 +47,18 @@ class HttpModelClient:
         return (await self.client.send_request("GET", path, is_safe=True)).content
 
     async def add_model(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        added: dict[str, Any] = await self._send_request("POST", "", json=dict(body))
+        response = await self.client.send_request(
+            "POST", "/api/v1/admin/models", timeout=_DOWNLOAD_TIMEOUT_S, json=dict(body)
+        )
+        added: dict[str, Any] = response.json()
         return added
+
+    async def scan_models(self, folder: str) -> dict[str, Any]:
+        response = await self.client.send_request(
+            "POST", "/api/v1/admin/models/scan", timeout=_SCAN_TIMEOUT_S, json={"folder": folder}
+        )
+        scanned: dict[str, Any] = response.json()
+        return scanned
 
     async def unload_models(self) -> dict[str, Any]:
         body: dict[str, Any] = (

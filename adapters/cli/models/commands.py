@@ -1,4 +1,4 @@
-"""The arguments of `models use`, `download`, `cancel`, `add`, `remove` and `unload`."""
+"""The arguments of `models use`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`."""
 
 import os
 from typing import Annotated
@@ -21,6 +21,7 @@ def add_model_commands(models: typer.Typer, session: Session) -> None:
     _add_download(models, session)
     _add_cancel(models, session)
     _add_add(models, session)
+    _add_scan(models, session)
     _add_remove(models, session)
     _add_unload(models, session)
 
@@ -84,7 +85,7 @@ def _add_add(models: typer.Typer, session: Session) -> None:
     def add(
         source: Annotated[
             str,
-            typer.Argument(metavar="SOURCE", help="Hub repository (org/name), folder, or .safetensors file"),
+            typer.Argument(metavar="SOURCE", help="Hub repository (org/name), link to Civitai, folder, or file"),
         ],
         name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name (default: from SOURCE)")] = "",
         file: Annotated[
@@ -101,6 +102,21 @@ def _add_add(models: typer.Typer, session: Session) -> None:
         path = os.path.expanduser(source)
         body = {"source": os.path.abspath(path) if os.path.exists(path) else source, "name": name, "file": file}
         return run_until_done(install.add_model(session.composition, loaded, body, as_json=as_json))
+
+
+def _add_scan(models: typer.Typer, session: Session) -> None:
+    @models.command(help="Adopt the models in ComfyUI's or AUTOMATIC1111's folder, without copying them")
+    def scan(
+        folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The program's folder, or its models folder")],
+        as_json: JSON = False,
+        config: CONFIG = None,
+        data_dir: DATA_DIR = None,
+    ) -> int:
+        from adapters.cli.models import install
+
+        loaded = session.load_config(config, data_dir)
+        path = os.path.abspath(os.path.expanduser(folder))
+        return run_until_done(install.scan_models(session.composition, loaded, path, as_json=as_json))
 
 
 def _add_remove(models: typer.Typer, session: Session) -> None:

@@ -1,4 +1,4 @@
-"""`models use`, `download`, `cancel`, `add`, `remove` and `unload`: through the running server, or in this process."""
+"""`models use`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`: through the running server, or in this process."""
 
 import asyncio
 import sys
@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 from adapters.cli.client.open import open_client
 from adapters.cli.error_output import Failure
-from adapters.cli.output import print_json, print_line, print_note, program_name
+from adapters.cli.output import print_json, print_line, print_note, print_table, program_name
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from bot.chat.texts import format_duration
 from bot.models import ModelSpec
 from bot.runtime.private_files import make_private_folder
 from bot.usecases import UseCases
-from bot.usecases.model_views import addon_body, installation_body, spec_body, terms_body, unload_body
+from bot.usecases.model_scan import scan_folder
+from bot.usecases.model_views import addon_body, installation_body, scan_body, spec_body, terms_body, unload_body
 
 Body = dict[str, Any]
 TEST_IMAGE_FOLDER = "trials"
@@ -41,6 +42,8 @@ class ModelClient(Protocol):
     async def read_test_image(self, name: str) -> bytes: ...
 
     async def add_model(self, body: Mapping[str, Any]) -> Body: ...
+
+    async def scan_models(self, folder: str) -> Body: ...
 
     async def remove_model(self, name: str, *, keep_files: bool) -> int: ...
 
@@ -85,6 +88,9 @@ class LocalModelClient:
         values = dict(body)
         added = await self.usecases.catalogue.add_model(values.pop("source"), **values)
         return {"model": spec_body(added)} if isinstance(added, ModelSpec) else {"addition": addon_body(added)}
+
+    async def scan_models(self, folder: str) -> Body:
+        return scan_body(folder, await scan_folder(self.usecases.catalogue, folder))
 
     async def remove_model(self, name: str, *, keep_files: bool) -> int:
         return await self.usecases.catalogue.remove_model(name, keeps_files=keep_files)
@@ -285,10 +291,33 @@ async def add_model(
         addon = added["addition"]
         family = f" for {addon['family']}" if addon["family"] else ""
         print_line(f"Installed {addon['name']} ({addon['kind']}{family}).")
+        if addon["trigger_words"]:
+            print_note(f"Its author recommends these words for prompts: {', '.join(addon['trigger_words'])}.")
     else:
         name = added["model"]["name"]
         print_line(f"Added {name}. `{program_name()} models use {name}` installs and tests it.")
     return 0
+
+
+async def scan_models(composition: CompositionRoot, loaded: LoadedConfig, folder: str, *, as_json: bool) -> int:
+    """Adopt the models in another program's folder, and say of each file what it was adopted as or why not."""
+    async with open_model_client(composition, loaded) as client:
+        scanned = await client.scan_models(folder)
+    if as_json:
+        print_json(scanned)
+        return 0
+    print_table(("File", "Result"), [(file["path"], _format_scanned(file)) for file in scanned["files"]])
+    if any(file["outcome"] == "adopted" and file["kind"] == "model" for file in scanned["files"]):
+        print_note(f"`{program_name()} models use NAME` tests a model and switches to it.")
+    return 0
+
+
+def _format_scanned(file: Body) -> str:
+    kinds = {"model": "model", "lora": "LoRA", "inversion": "textual inversion"}
+    if file["outcome"] == "skipped":
+        return f"skipped: {file['reason']}"
+    family = f" for {file['family']}" if file["family"] else ""
+    return f"{'adopted as' if file['outcome'] == 'adopted' else 'already'} {kinds[file['kind']]} {file['name']}{family}"
 
 
 async def remove_model(

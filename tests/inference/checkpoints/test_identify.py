@@ -60,13 +60,19 @@ def save_tensors(path, **tensors):
         ({"weights": (320, 768)}, "unknown", ""),
         ({"clip_l": (2, 768), "clip_g": (2, 1280)}, "inversion", "sdxl"),
         (
-            {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)},
+            {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768),
+             "cond_stage_model.x": (1,), "first_stage_model.x": (1,)},
             "single-file", "sd15",
+        ),
+        (
+            {"model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 768)},
+            "unknown", "sd15",
         ),
         (
             {
                 "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
                 "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight": (3840, 1280),
+                "first_stage_model.x": (1,),
             },
             "single-file", "sdxl",
         ),

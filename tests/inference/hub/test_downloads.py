@@ -151,6 +151,8 @@ async def test_a_complete_model_in_one_file_is_identified_by_its_header(hub, dow
         {
             first: numpy.zeros((4, 4, 3, 3), numpy.float16),
             f"model.diffusion_model.{words}.to_k.weight": numpy.zeros((8, 768), numpy.float16),
+            "cond_stage_model.x": numpy.zeros(1, numpy.float16),
+            "first_stage_model.x": numpy.zeros(1, numpy.float16),
         }
     )
     hub.add("org/whole", {"model.safetensors": model, "other.safetensors": b"no such file", "README.md": b"x"})
@@ -415,7 +417,7 @@ def test_only_the_download_child_has_the_token_and_the_network_settings():
         "MY_KEY": "k",
     }
 
-    allowed = network_environment(environ, "hf_y")
+    allowed = network_environment(environ, {"HF_TOKEN": "hf_y"})
     assert (allowed["HF_TOKEN"], allowed["HF_ENDPOINT"], allowed["HTTPS_PROXY"]) == ("hf_y", "http://hub", "http://p")
     assert "HF_HUB_OFFLINE" not in allowed
     assert "MY_KEY" not in allowed

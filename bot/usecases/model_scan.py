@@ -1,0 +1,146 @@
+"""Adopts the models of another program's folder where they are: ComfyUI's, AUTOMATIC1111's, SD.Next's, Forge's.
+
+Nothing is copied, moved or changed. Every file of weights is named in the answer, with what it became or why not.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bot import error_texts
+from bot.errors import ModelRefused, UserError
+from bot.usecases.model_catalogue import ModelCatalogue
+
+MAX_FILES = 5000
+ADOPTED, PRESENT, SKIPPED = "adopted", "present", "skipped"
+_INDEX = "model_index.json"
+_WEIGHTS = frozenset((".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx"))
+_MIN_OTHER_BYTES = 2**20
+"""Smaller files in other formats than safetensors are rarely models; textual inversions are in `embeddings`."""
+_CACHE_FOLDER = re.compile(r"models--[\w.-]+?--([\w.-]+)")
+_ROLES: tuple[tuple[str, str], ...] = (
+    (r"vae(?:[-_ ]?approx)?", "a VAE; Easel uses the one in each model"),
+    (r"controlnet|t2i[-_]?adapter\w*|control-?lora", "a ControlNet, which is not adopted from folders"),
+    (r"upscale_models|esrgan|realesrgan|swinir|ldsr|dat|scunet|gfpgan|codeformer|facerestore_models|hat",
+     "an upscaler or a face restorer, which is not adopted from folders"),
+    (r"clip|text_encoders?|clip_vision|t5|text-encoder", "a text encoder; Easel uses the one in each model"),
+    (r"unet|diffusion_models", "a denoiser without its text encoder and VAE; Easel needs a whole model"),
+    (r"hypernetworks?", "a hypernetwork, which Easel does not compute"),
+    (r"ip-?adapter\w*|instantid|photomaker|style_models|gligen", "an adapter, which is not adopted from folders"),
+)  # fmt: skip
+"""What files are that cannot be identified, by the names of their folders."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScannedFile:
+    """`path` is relative to the scanned folder. `outcome`: "adopted", "present" (it was adopted before) or "skipped"
+    with a `reason`. `kind`: "model", "lora" or "inversion" of what has a `name`."""
+
+    path: str
+    outcome: str
+    name: str = ""
+    kind: str = ""
+    family: str = ""
+    reason: str = ""
+
+
+async def scan_folder(catalogue: ModelCatalogue, folder: str) -> list[ScannedFile]:
+    """Raises: ModelRefused: there is no such folder, or no file of weights in it."""
+    found = await asyncio.to_thread(lambda: list(_find_weights(Path(os.path.expanduser(folder)))))
+    if not found:
+        raise ModelRefused(folder[:200], "no_models")
+    if len(found) > MAX_FILES:
+        raise ModelRefused(folder[:200], "many_models", detail=str(MAX_FILES))
+    known = await asyncio.to_thread(_known_files, catalogue)
+    return [await _adopt(catalogue, weights, known) for weights in found]
+
+
+def _known_files(catalogue: ModelCatalogue) -> dict[Path, tuple[str, str]]:
+    """Kind and name of what is installed, by its place."""
+    models = {Path(spec.repo).resolve(): ("model", spec.name) for spec in catalogue.registry.all_specs if spec.is_local}
+    return models | {Path(addon.path).resolve(): (addon.kind, addon.name) for addon in catalogue.list_addons()}
+
+
+async def _adopt(catalogue: ModelCatalogue, weights: "_Weights", known: dict[Path, tuple[str, str]]) -> ScannedFile:
+    relative, suffix = weights.relative.as_posix(), weights.path.suffix
+    if weights.real in known:
+        kind, name = known[weights.real]
+        return ScannedFile(path=relative, outcome=PRESENT, kind=kind, name=name)
+    if weights.is_file and suffix != ".safetensors":
+        return ScannedFile(path=relative, outcome=SKIPPED, reason=_format_reason(suffix))
+    try:
+        kind, name, family = await catalogue.adopt(weights.path, _name_of(weights))
+    except UserError as refused:
+        is_odd = isinstance(refused, ModelRefused) and refused.problem == "kind"
+        reason = (is_odd and _role_of(weights.relative)) or error_texts.explain(refused)
+        return ScannedFile(path=relative, outcome=SKIPPED, reason=reason)
+    except OSError as error:
+        return ScannedFile(path=relative, outcome=SKIPPED, reason=f"It cannot be read: {error.strerror}.")
+    known[weights.real] = (kind, name)
+    return ScannedFile(path=relative, outcome=ADOPTED, kind=kind, name=name, family=family)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    path: Path
+    relative: Path
+    real: Path
+    is_file: bool
+
+
+def _find_weights(root: Path) -> Iterator[_Weights]:
+    """Files of weights and folders in Diffusers' layout; each once, although links may lead to it repeatedly."""
+    places = [root / "models", root / "embeddings"] if (root / "models").is_dir() else [root]
+    seen: set[Path] = set()
+    for place in places:
+        for folder, names, files in os.walk(place, followlinks=True):
+            here = Path(folder)
+            if here.resolve() in seen:
+                names.clear()
+                continue
+            seen.add(here.resolve())
+            names[:] = sorted(name for name in names if not name.startswith("."))
+            if _INDEX in files:
+                names.clear()
+                yield _Weights(here, here.relative_to(root), here.resolve(), is_file=False)
+                continue
+            for path in (here / name for name in sorted(files) if _is_weights(here / name)):
+                yield _Weights(path, path.relative_to(root), path.resolve(), is_file=True)
+
+
+def _is_weights(path: Path) -> bool:
+    if path.suffix not in _WEIGHTS or path.name.startswith("."):
+        return False
+    try:
+        is_small = path.stat().st_size < _MIN_OTHER_BYTES
+    except OSError:
+        return False
+    return path.suffix == ".safetensors" or not is_small or "embeddings" in path.parts
+
+
+def _name_of(weights: _Weights) -> str:
+    """A file's stem; a repository's name in Hugging Face's cache, where folders are named by commits."""
+    path = weights.path
+    if weights.is_file:
+        return path.stem
+    return next((found[1] for part in reversed(path.parts) if (found := _CACHE_FOLDER.fullmatch(part))), path.name)
+
+
+def _format_reason(suffix: str) -> str:
+    if suffix in (".gguf", ".onnx"):
+        return f"Easel does not load {suffix} files."
+    if suffix == ".sft":
+        return "Easel reads safetensors by the ending .safetensors: rename the file."
+    return f"Files in the format {suffix} can run code and are refused: get the model as .safetensors."
+
+
+def _role_of(path: Path) -> str:
+    """By the nearest folder whose name tells; empty if none does."""
+    for part in reversed(path.parts[:-1]):
+        for pattern, what in _ROLES:
+            if re.fullmatch(pattern, part, re.IGNORECASE):
+                return f"It is {what}."
+    return ""
