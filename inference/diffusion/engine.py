@@ -2,7 +2,8 @@
 
 Each image, including each of several in one task, is a stock pipeline suspended at its denoiser calls (coroutines.py).
 Compatible calls share a forward pass (step_loop.py); finished latents are decoded in a separate thread
-(decode_thread.py). Each image therefore equals what its seed gives alone, to within one 8-bit level.
+(decode_thread.py). Each image therefore equals what its seed gives alone, to within one 8-bit level,
+or a few in bfloat16.
 """
 
 import itertools
