@@ -63,7 +63,10 @@ async def open_application(
         for name, form in (await storage.measurements.load_capabilities()).items():
             loaded.models.set_capabilities(name, form)
         limits = ImageSettings(
-            max_mb=settings["images"].max_upload_mb, max_megapixels=settings["images"].max_megapixels
+            max_mb=settings["images"].max_upload_mb,
+            max_megapixels=settings["images"].max_megapixels,
+            max_heic_mb=settings["images"].max_heic_mb,
+            max_heic_megapixels=settings["images"].max_heic_megapixels,
         )
         pictures = await stack.enter_async_context(ImageService(limits))
         warm_up = settings["pool"].warm_up and not only_submitted

@@ -8,18 +8,19 @@ from pathlib import Path
 from adapters.cli.error_output import BadInput, Failure
 from adapters.cli.output import program_name
 from bot.errors import TooLarge, UnsupportedMedia
+from bot.ports.images import is_heic
 
 STDIN = "-"
 SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
 _UNSUPPORTED_SUFFIXES = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"}
 
 
-def read_image_file(name: str, max_mb: int) -> bytes:
-    """Read an image file, or stdin for `-`. The content is not checked here.
+def read_image_file(name: str, max_mb: int, max_heic_mb: int = 0) -> bytes:
+    """Read an image file, or stdin for `-`. Of its content, only whether it is HEIC is looked at here.
 
     Raises: BadInput, TooLarge, UnsupportedMedia.
     """
-    limit = max_mb * 2**20
+    limit = max(max_mb, max_heic_mb) * 2**20
     try:
         if name == STDIN:
             data = sys.stdin.buffer.read(limit + 1)
@@ -32,8 +33,9 @@ def read_image_file(name: str, max_mb: int) -> bytes:
         raise BadInput(f"{name} is a folder: name an image file in it.") from error
     except (OSError, ValueError) as error:
         raise BadInput(f"{name} cannot be read: {_reason_of(error)}.") from error
-    if len(data) > limit:
-        raise TooLarge(limit=max_mb, unit="MiB")
+    most = max(max_mb, max_heic_mb) if is_heic(data) else max_mb
+    if len(data) > most * 2**20:
+        raise TooLarge(limit=most, unit="MiB")
     if not data:
         raise UnsupportedMedia("empty")
     return data

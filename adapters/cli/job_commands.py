@@ -96,8 +96,8 @@ def read_images(request: ParsedRequest, loaded: "LoadedConfig") -> list[bytes]:
 
     Raises: BadInput, TooLarge, UnsupportedMedia.
     """
-    max_mb = loaded.settings["images"].max_upload_mb
-    return [read_image_file(name, max_mb) for name in request.image_files]
+    limits = loaded.settings["images"]
+    return [read_image_file(name, limits.max_upload_mb, limits.max_heic_mb) for name in request.image_files]
 
 
 async def run_jobs(

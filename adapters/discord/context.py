@@ -109,7 +109,7 @@ class DiscordContext:
 
         Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded, AttachmentUnavailable.
         """
-        limit = self.usecases.media.max_upload_mb
+        limit = self.usecases.media.max_file_mb
         refs = []
         for one in attachments:
             if one.size > limit * 2**20:

@@ -48,7 +48,7 @@ class PhotoUploads:
             if known is not None:
                 with suppress(MediaNotFound):  # deleted meanwhile
                     return (await self.usecases.media.share(person, known, source=PLATFORM)).id
-            limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_upload_mb)
+            limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_file_mb)
             if photo.size > limit * 2**20:
                 raise TooLarge(limit=limit, unit="MiB")
             await self.usecases.media.check_allowance(person)

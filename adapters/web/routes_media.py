@@ -34,7 +34,7 @@ router = APIRouter(prefix="/api/v1", tags=["media"], responses={"4XX": {"model":
 
 @router.post("/media", status_code=201, response_model=MediaInfo, openapi_extra=_FILE)
 async def upload_image(request: Request, response: Response, context: ContextDep, caller: CallerDep) -> Any:
-    """Upload a PNG, JPEG, WebP, AVIF or GIF image. It is stored upright and without its metadata."""
+    """Upload a PNG, JPEG, WebP, AVIF, HEIC or GIF image. It is stored upright and without its metadata."""
     await context.usecases.media.check_allowance(caller.person)
     async with context.uploads.receive(request, caller.person.id) as data:
         image = await context.usecases.media.upload(caller.person, data, source=_source_of(request, context))

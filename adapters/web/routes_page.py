@@ -36,7 +36,7 @@ class RevalidatedFiles(StaticFiles):
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def get_page(request: Request, context: ContextDep) -> Response:
-    values = {"needs_key": await context.needs_key(), "max_upload_mb": context.max_upload_bytes // 2**20}
+    values = {"needs_key": await context.needs_key(), "max_upload_mb": context.usecases.media.max_file_mb}
     return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
 
 

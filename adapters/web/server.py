@@ -25,8 +25,9 @@ class Web:
     def __init__(self, settings: WebSettings, adapter_context: AdapterContext) -> None:
         self._settings = settings
         self._adapter_context = adapter_context
-        max_upload = adapter_context.usecases.media.max_upload_mb * 2**20
-        uploads = UploadReceiver(settings, adapter_context.data_dir, max_upload)
+        media = adapter_context.usecases.media
+        max_upload, max_heic = media.max_upload_mb * 2**20, media.max_file_mb * 2**20
+        uploads = UploadReceiver(settings, adapter_context.data_dir, max_upload, max_heic)
         self._context = WebContext(settings, adapter_context, max_upload, uploads)
 
     async def serve(self) -> None:

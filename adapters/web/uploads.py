@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -17,12 +17,15 @@ from adapters.web.bodies import read_limited
 from adapters.web.problems import RequestRefused
 from adapters.web.settings import WebSettings
 from bot.errors import InvalidOption, StorageFull, TooLarge
+from bot.ports.images import is_heic
 from bot.runtime.fair_slots import FairSlots
 
 MULTIPART_EXTRA = 64 * 1024
 """Boundaries, headers and small fields around a file."""
 MEMORY_BYTES = 256 * 1024
 """What one upload may use in memory while it is received; more goes to disk."""
+_MAX_START = 256
+"""Bytes of a file that tell its kind."""
 DECODED_PER_PERSON, DECODED_IN_ALL = 2, 8
 """Numbers of uploads that are in memory as a whole, because they are decoded or wait for it."""
 
@@ -54,12 +57,14 @@ class UploadSlots:
 
 
 class UploadReceiver:
-    """`folder` is on the disk of the data directory: a temporary directory may be in memory."""
+    """`folder` is on the disk of the data directory: a temporary directory may be in memory. `max_heic_bytes`: of files
+    that begin as HEIC."""
 
-    def __init__(self, settings: WebSettings, folder: Path, max_bytes: int) -> None:
+    def __init__(self, settings: WebSettings, folder: Path, max_bytes: int, max_heic_bytes: int = 0) -> None:
         self._slots = UploadSlots(in_all=settings.max_uploads, per_person=settings.max_uploads_per_person)
         self._folder = folder
         self._max_bytes = max_bytes
+        self._max_heic_bytes = max(max_bytes, max_heic_bytes)
         self._decoding = FairSlots(DECODED_IN_ALL, per_owner=DECODED_PER_PERSON)
 
     @asynccontextmanager
@@ -85,9 +90,10 @@ class UploadReceiver:
         expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
         if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
             raise expected
-        stream = read_limited(request, self._max_bytes + MULTIPART_EXTRA, too_large)
+        stream = read_limited(request, self._max_heic_bytes + MULTIPART_EXTRA, too_large)
         parser = _SpoolingParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=MULTIPART_EXTRA)
         parser.folder = self._folder
+        parser.limits = {False: self._max_bytes, True: self._max_heic_bytes}
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -105,8 +111,13 @@ class UploadReceiver:
 
 
 class _SpoolingParser(MultiPartParser):
+    """`limits`: bytes of a file, by whether it is HEIC."""
+
     spool_max_size = MEMORY_BYTES
     folder: Path
+    limits: Mapping[bool, int]
+    _size = 0
+    _start = b""
 
     def on_headers_finished(self) -> None:
         super().on_headers_finished()
@@ -115,3 +126,13 @@ class _SpoolingParser(MultiPartParser):
             self._current_part.file.file.close()
             self._current_part.file.file = file
             self._files_to_close_on_error.append(file)
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Raises: TooLarge, as soon as the file exceeds the limit of its kind."""
+        super().on_part_data(data, start, end)
+        if self._current_part.file is not None:
+            self._size += end - start
+            self._start += data[start : min(end, start + _MAX_START - len(self._start))]
+            limit = self.limits[is_heic(self._start)]
+            if self._size > limit:
+                raise TooLarge(limit=limit / 2**20, unit="MiB")

@@ -7,6 +7,19 @@ from typing import Any, Protocol
 from bot.jobs import Media
 from bot.ports.pool import RenderedImage
 
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+_MAX_BRANDS = 256
+"""Bytes of a file's list of brands."""
+
+
+def is_heic(data: bytes) -> bool:
+    """Whether a file that begins like this is HEIC, whatever it is called. AVIF is the same container."""
+    length = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS)
+    if data[4:8] != b"ftyp" or data[8:12] in (b"avif", b"avis"):
+        return False
+    brands = [data[8:12], *(data[at : at + 4] for at in range(16, length, 4))]
+    return any(brand in _HEIC_BRANDS for brand in brands)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SanitizedImage:

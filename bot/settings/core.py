@@ -43,12 +43,18 @@ class QuotaSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesSettings:
-    bounds: ClassVar[Bounds] = dict.fromkeys(("max_upload_mb", "max_megapixels"), (1, 100))
+    bounds: ClassVar[Bounds] = dict.fromkeys(
+        ("max_upload_mb", "max_megapixels", "max_heic_mb", "max_heic_megapixels"), (1, 100)
+    )
 
     max_upload_mb: int = 10
     """Maximum size of an upload, MiB."""
     max_megapixels: int = 16
     """Maximum size of an image, megapixels, from its header."""
+    max_heic_mb: int = 20
+    """Maximum size of an upload in HEIC, MiB, if that is more."""
+    max_heic_megapixels: int = 50
+    """Maximum size of an image in HEIC, megapixels; beyond `max_megapixels` it is scaled down to that."""
     max_unused_h: int = 24
     """Uploads that no job uses are deleted after this many hours."""
 

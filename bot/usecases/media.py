@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 from bot.errors import ImageGone, MediaNotFound, TooLarge, UploadQuotaExceeded
 from bot.jobs import Job, Media, StoredImage
 from bot.ports import ImageProcessor, MediaStore, MediaStream, Person
+from bot.ports.images import is_heic
 from bot.settings.core import ImagesSettings, QuotaSettings
 
 UPLOAD_PERIOD = timedelta(hours=24)
@@ -42,16 +43,22 @@ class MediaUseCases:
 
     @property
     def max_upload_mb(self) -> int:
-        """The largest upload, MiB."""
+        """The largest upload, MiB, unless it is HEIC."""
         return self.settings.max_upload_mb
+
+    @property
+    def max_file_mb(self) -> int:
+        """The largest upload of any kind, MiB: only its bytes say what it is."""
+        return max(self.settings.max_upload_mb, self.settings.max_heic_mb)
 
     async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
         """Sanitize an image and store it for the person. `source`: the platform that it comes through.
 
         Raises: TooLarge, UnsupportedMedia, StorageFull, UploadQuotaExceeded.
         """
-        if len(data) > self.max_upload_mb * 2**20:
-            raise TooLarge(limit=self.max_upload_mb, unit="MiB")
+        limit = self.max_file_mb if is_heic(data) else self.max_upload_mb
+        if len(data) > limit * 2**20:
+            raise TooLarge(limit=limit, unit="MiB")
         await self.check_allowance(person)
         sanitized = await self.pictures.sanitize(data, owner=person.id)
         async with self._storing.setdefault(person.id, asyncio.Lock()):  # concurrent uploads add up

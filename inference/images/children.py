@@ -14,11 +14,13 @@ _SIGXCPU = 24
 
 @dataclass(frozen=True, kw_only=True)
 class ChildLimits:
-    """What one child may use. `memory_mb`: address space, MiB; `timeout_s`: seconds per image."""
+    """What one child may use. `memory_mb`: address space, MiB; `timeout_s`: seconds per image. `may_start_threads`: its
+    decoder cannot do without."""
 
     memory_mb: int
     timeout_s: float
     nice: int = 0
+    may_start_threads: bool = False
 
 
 class ChildLost(Exception):
@@ -76,7 +78,8 @@ class ImageChildren:
     async def _start_child(self) -> ChildProcess:
         limits = self._limits
         cpu_s = max(1, round(limits.timeout_s))
-        arguments = (str(limits.memory_mb), str(cpu_s), str(limits.nice))
+        arguments = [str(limits.memory_mb), str(cpu_s), str(limits.nice)]
+        arguments += ["threads"] if limits.may_start_threads else []
         try:
             child = await ChildProcess.start("images", "inference.images.worker", *arguments)
         except OSError as error:

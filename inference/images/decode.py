@@ -4,6 +4,7 @@ The header is checked before anything is decoded. The result is a new image that
 """
 
 import io
+import math
 import re
 import warnings
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from bot.errors import TooLarge, UnsupportedMedia
+from bot.ports.images import is_heic
+from inference.images import heif
 from inference.images.color import convert_to_srgb
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import (
@@ -26,7 +29,9 @@ from inference.images.readers.values import MAX_JSON, GenerationMetadata
 from inference.ipc.messages import SanitizeReply, SanitizeRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
-_PHOTO_FORMATS = ("JPEG", "MPO", "AVIF")
+_HEIC_FORMATS = heif.register_decoder()
+"""Only for files that say so: no other process may start the threads of their decoder."""
+_PHOTO_FORMATS = ("JPEG", "MPO", "AVIF", heif.FORMAT)
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the process may start no thread
 _JPEG_QUALITY = 95
 _USER_COMMENT = 0x9286
@@ -53,12 +58,11 @@ _UNSUPPORTED_FORMATS = (
     (b"\0\0\0\x0cjP  ", "JPEG 2000"),
 )
 """First bytes of formats that are not supported but may be uploaded as images."""
-_FTYP_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF", b"avis": "AVIF"}
 
 
 def sanitize(request: SanitizeRequest) -> SanitizeReply:
-    """The first frame, upright, as 8-bit sRGB with any alpha, without metadata. JPEG, and AVIF without alpha, become
-    JPEG; other images become PNG.
+    """The first frame, upright, as 8-bit sRGB with any alpha, without metadata. JPEG, and AVIF and HEIC without alpha,
+    become JPEG; other images become PNG. HEIC may have more pixels than others, and is scaled down to their limit.
 
     Raises: UnsupportedMedia, TooLarge.
     """
@@ -72,14 +76,20 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
         if request.data.startswith(b"\xff\xd8") and is_slow_jpeg(request.data):
             raise UnsupportedMedia("slow", found="JPEG")
         image = _open_header(request.data, megapixels)
-        if image.width * image.height > request.max_pixels:
-            raise TooLarge(limit=megapixels, unit="megapixels")
+        source_format = image.format
+        most = max(request.max_pixels, request.max_heic_pixels) if heif.is_heif(image) else request.max_pixels
+        _require_size(image, most)
         try:
-            source_format = image.format
-            upright = _to_upright_rgb(image)
+            if not heif.is_heif(image):  # it is opened at the image that it names as its first
+                image.seek(0)
+            image.load()
+            _require_size(image, most)  # the header of a HEIC may be wrong
+            upright = _to_upright_rgb(_shrink(image, request.max_pixels))
             metadata = _read_metadata(image)
         except MemoryError:
             raise TooLarge(limit=megapixels, unit="megapixels") from None
+        except TooLarge:
+            raise
         except Exception as error:  # decoders can raise anything for damaged data
             raise UnsupportedMedia("damaged", found=image.format or "") from error
         is_photo = source_format in _PHOTO_FORMATS and upright.mode == "RGB"
@@ -89,7 +99,8 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
 def _open_header(data: bytes, megapixels: int) -> Image.Image:
     """Read the header; no pixel is decoded."""
     try:
-        image = Image.open(io.BytesIO(drop_long_texts(data)), formats=FORMATS)
+        formats = _HEIC_FORMATS if is_heic(data) else FORMATS
+        image = Image.open(io.BytesIO(drop_long_texts(data)), formats=formats)
     except UnidentifiedImageError as error:
         raise _refusal_for(data) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -99,6 +110,22 @@ def _open_header(data: bytes, megapixels: int) -> Image.Image:
     if image.width < 1 or image.height < 1:
         raise UnsupportedMedia("damaged", found=image.format or "")
     return image
+
+
+def _require_size(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise TooLarge(limit=round(max_pixels / 1e6), unit="megapixels")
+
+
+def _shrink(image: Image.Image, max_pixels: int) -> Image.Image:
+    """The image with at most so many pixels, with what it says about orientation and color."""
+    factor = math.sqrt(max_pixels / (image.width * image.height))
+    if factor >= 1:
+        return image
+    size = (max(1, int(image.width * factor)), max(1, int(image.height * factor)))
+    smaller = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    smaller.info = dict(image.info)
+    return smaller
 
 
 def is_slow_jpeg(data: bytes) -> bool:
@@ -121,9 +148,10 @@ def is_slow_jpeg(data: bytes) -> bool:
 def _refusal_for(data: bytes) -> UnsupportedMedia:
     """The error for bytes in none of `FORMATS`."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    if data[4:8] == b"ftyp" and data[8:12] in _FTYP_BRANDS:
-        found = _FTYP_BRANDS[data[8:12]]
-        return UnsupportedMedia("damaged" if found == "AVIF" and features.check("avif") else "format", found=found)
+    if is_heic(data):
+        return UnsupportedMedia("damaged" if _HEIC_FORMATS else "heic", found="HEIC")
+    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis", b"mif1", b"msf1"):
+        return UnsupportedMedia("damaged" if features.check("avif") else "format", found="AVIF")
     if b"<svg" in start.lower():
         return UnsupportedMedia("format", found="SVG")
     for magic, name in _UNSUPPORTED_FORMATS:
@@ -136,8 +164,6 @@ def _refusal_for(data: bytes) -> UnsupportedMedia:
 
 
 def _to_upright_rgb(image: Image.Image) -> Image.Image:
-    image.seek(0)
-    image.load()
     upright = _apply_exif_orientation(_to_eight_bit(image))
     mode = "RGBA" if _has_alpha(upright) else "RGB"
     pixels = convert_to_srgb(upright, mode, image.info.get("icc_profile"))

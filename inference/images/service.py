@@ -1,6 +1,6 @@
 """Sanitizes uploads and encodes results in small child processes; implements `bot.ports.ImageProcessor`.
 
-Uploads have their own children, of which nobody has all: a result never waits for uploads, and nobody's uploads wait
+Uploads have their own children, of which nobody has all, and HEIC has some apart: a result never waits for uploads, and nobody's uploads wait
 for all of somebody else's. The other children are shared fairly between kinds of work, so a result waits for sheets and
 resized images neither. An image that crashes, hangs or exhausts its child is refused; the child is replaced.
 """
@@ -14,12 +14,15 @@ import structlog
 from bot.errors import EngineError, TooLarge, UnsupportedMedia
 from bot.jobs import Media
 from bot.ports import RenderedImage, SanitizedImage
+from bot.ports.images import is_heic
 from inference.images.children import ChildLimits, ChildLost, ImageChildren
 from inference.ipc import messages
 
 _log = structlog.get_logger("inference")
 _DECODER_NICE = 5
 """Uploads yield the processor to results."""
+_HEIC_TIME = 3
+"""A HEIC may take so many times the seconds of another image, as it may have three times the pixels."""
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -28,8 +31,9 @@ class ImageSettings:
     """Limits of uploads and of the image workers.
 
     Attributes:
-        max_mb: largest upload, MiB.
-        max_megapixels: largest image, in millions of pixels, by its header.
+        max_mb, max_heic_mb: largest upload, MiB.
+        max_megapixels, max_heic_megapixels: largest image, in millions of pixels, by its header. A HEIC beyond the
+            first is scaled down to it.
         timeout_s: seconds that one image may take.
         memory_mb: address space of a child, MiB.
         processes: number of uploads that are decoded concurrently, at least 2: one person has at most all but one of
@@ -38,6 +42,8 @@ class ImageSettings:
 
     max_mb: float = 10.0
     max_megapixels: float = 16.0
+    max_heic_mb: float = 20.0
+    max_heic_megapixels: float = 50.0
     timeout_s: float = 10.0
     memory_mb: int = 1024
     processes: int = 2
@@ -51,6 +57,10 @@ class ImageService:
         decoders = max(2, settings.processes)
         limits = ChildLimits(memory_mb=settings.memory_mb, timeout_s=settings.timeout_s)
         self._decoders = ImageChildren(replace(limits, nice=_DECODER_NICE), decoders, per_owner=decoders - 1)
+        heic_limits = replace(
+            limits, timeout_s=_HEIC_TIME * settings.timeout_s, nice=_DECODER_NICE, may_start_threads=True
+        )
+        self._heic_decoders = ImageChildren(heic_limits, decoders, per_owner=decoders - 1)
         self._encoders = ImageChildren(limits, settings.processes + 1, per_owner=settings.processes)
 
     async def __aenter__(self) -> Self:
@@ -58,14 +68,21 @@ class ImageService:
 
     async def __aexit__(self, *_: object) -> None:
         await self._decoders.close()
+        await self._heic_decoders.close()
         await self._encoders.close()
 
     async def sanitize(self, data: bytes, *, owner: str = "") -> SanitizedImage:
-        if len(data) > self._settings.max_mb * 2**20:
-            raise TooLarge(limit=self._settings.max_mb, unit="MiB")
-        max_pixels = int(self._settings.max_megapixels * 1e6)
+        settings = self._settings
+        max_mb = max(settings.max_mb, settings.max_heic_mb) if is_heic(data) else settings.max_mb
+        if len(data) > max_mb * 2**20:
+            raise TooLarge(limit=max_mb, unit="MiB")
+        request = messages.SanitizeRequest(
+            data=data,
+            max_pixels=int(settings.max_megapixels * 1e6),
+            max_heic_pixels=int(settings.max_heic_megapixels * 1e6),
+        )
         try:
-            reply = await self._request(messages.SanitizeRequest(data=data, max_pixels=max_pixels), owner)
+            reply = await self._request(request, owner)
         except ChildLost as lost:
             _log.warning(
                 "The image worker was lost while sanitizing an upload", action="picture_lost", reason=str(lost)
@@ -143,5 +160,6 @@ class ImageService:
     async def _request(self, request: Any, owner: str = "") -> Any:
         """Raises: ChildLost; the error that the child answers with."""
         if isinstance(request, messages.SanitizeRequest):
-            return await self._decoders.request(request, owner)
+            decoders = self._heic_decoders if is_heic(request.data) else self._decoders
+            return await decoders.request(request, owner)
         return await self._encoders.request(request, type(request).__name__)

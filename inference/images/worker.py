@@ -1,8 +1,8 @@
 """The image worker: decodes untrusted images in a process of its own, to protect the server.
 
-Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S NICE`. Small, without torch, with a limit on memory
-and, for each request, on processor time. It sends Ready, then one reply to each request. Before the first it gives up
-files, network and processes (`inference.ipc.sandbox`), so everything that decoding needs is imported by then.
+Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S NICE [threads]`. Small, without torch, with a limit
+on memory and, for each request, on processor time. It sends Ready, then one reply to each request. Before the first it
+gives up files, network and processes (`inference.ipc.sandbox`), so everything that decoding needs is imported by then.
 """
 
 import codecs
@@ -17,6 +17,8 @@ from bot.errors import EaselError, EngineError
 from inference.images import decode, encode, metadata, resize
 from inference.ipc import child, messages, sandbox
 
+THREADS = "threads"
+"""The argument of a process that may start threads: a decoder needs them, and this one decodes nothing else."""
 _CODECS = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le", "cp1252")
 
 
@@ -74,7 +76,7 @@ def main() -> None:
     child.detach_from_terminal(parent_pid, nice)
     import_decoders()
     limit_memory(memory_mb)
-    sandbox.confine()
+    sandbox.confine(may_start_threads=THREADS in sys.argv[5:])
     pipes.send(messages.Ready(slots=1))
     while (request := pipes.receive()) is not None:
         limit_cpu(cpu_s)

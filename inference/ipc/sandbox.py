@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from inference.ipc import landlock, seccomp
 from inference.ipc.environment import ROOT, clean_environment
@@ -43,17 +44,21 @@ def restrict_files() -> str:
     return landlock.restrict_files(_libc()) if sys.platform == "linux" else _ONLY_LINUX
 
 
-def limit_resources() -> str:
-    """No new file, socket, process or thread, no growing file, no core dump."""
+def limit_resources(*, may_start_threads: bool = False) -> str:
+    """No new file, socket, process or thread, no growing file, no core dump. The system's limit on processes holds for
+    threads as well."""
     if sys.platform == "win32":
         return "Windows has no such limits"
-    for name in ("RLIMIT_FSIZE", "RLIMIT_NPROC", "RLIMIT_CORE", "RLIMIT_NOFILE"):
+    processes = () if may_start_threads else ("RLIMIT_NPROC",)
+    for name in ("RLIMIT_FSIZE", "RLIMIT_CORE", "RLIMIT_NOFILE", *processes):
         resource.setrlimit(getattr(resource, name), (0, 0))
     return ""
 
 
-def filter_system_calls() -> str:
-    return seccomp.install_filter(_libc()) if sys.platform == "linux" else _ONLY_LINUX
+def filter_system_calls(*, may_start_threads: bool = False) -> str:
+    if sys.platform != "linux":
+        return _ONLY_LINUX
+    return seccomp.install_filter(_libc(), may_start_threads=may_start_threads)
 
 
 MEASURES: dict[str, Callable[[], str]] = {
@@ -64,15 +69,20 @@ MEASURES: dict[str, Callable[[], str]] = {
     "seccomp": filter_system_calls,
 }
 """In the order in which they must be taken: each later one forbids the calls of the earlier ones."""
+_WITH_THREADS: dict[str, Callable[[], str]] = {
+    "limits": partial(limit_resources, may_start_threads=True),
+    "seccomp": partial(filter_system_calls, may_start_threads=True),
+}
 
 
-def confine(names: Iterable[str] = MEASURES) -> dict[str, str]:
+def confine(names: Iterable[str] = MEASURES, *, may_start_threads: bool = False) -> dict[str, str]:
     """Take these measures, when everything that the process needs is imported and open, before it has threads.
 
     Returns for each the reason why it is not active; "": it is.
     """
     chosen = set(names)
-    return {name: _take(measure) for name, measure in MEASURES.items() if name in chosen}
+    measures = MEASURES | (_WITH_THREADS if may_start_threads else {})
+    return {name: _take(measure) for name, measure in measures.items() if name in chosen}
 
 
 def harden() -> None:

@@ -9,11 +9,11 @@ import os
 import platform
 import struct
 
-_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_LOAD_WORD, _JUMP_IF_EQUAL, _JUMP_IF_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOW, _REFUSE, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16
 """Offsets in `struct seccomp_data`; the first argument's low half."""
-_EPERM = 1
+_EPERM, _ENOSYS = 1, 38
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
 
 _MACHINES = {"x86_64": (0, 0xC000003E, 317), "aarch64": (1, 0xC00000B7, 277)}
@@ -62,13 +62,17 @@ _ALLOWED = {
 _ALLOWED_ON_SELF = {"tgkill": (234, 131), "prlimit64": (302, 261)}
 """Allowed if the first argument is the process itself: how it aborts, and how it sets its own limits."""
 
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE_THREAD = 0x00010000
+"""A flag of `clone`, which starts a process without it. The flags of `clone3` are in memory, where no filter looks."""
+
 
 class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
-def install_filter(libc: ctypes.CDLL) -> str:
-    """Filter the system calls of all threads from now on, for good. Needs no_new_privs.
+def install_filter(libc: ctypes.CDLL, *, may_start_threads: bool = False) -> str:
+    """Filter the system calls of all threads, those that start later too, for good. Needs no_new_privs.
 
     Returns the reason why it is not active; "": it is.
     """
@@ -76,7 +80,7 @@ def install_filter(libc: ctypes.CDLL) -> str:
     if machine is None:
         return f"there is no filter for {platform.machine()} processors"
     column, architecture, seccomp = machine
-    code = build_filter(column, architecture, os.getpid())
+    code = build_filter(column, architecture, os.getpid(), may_start_threads=may_start_threads)
     program = _Program(len(code) // 8, code)
     failed = libc.syscall(
         ctypes.c_long(seccomp), ctypes.c_long(_SET_MODE_FILTER), ctypes.c_long(_ALL_THREADS), ctypes.byref(program)
@@ -84,8 +88,11 @@ def install_filter(libc: ctypes.CDLL) -> str:
     return os.strerror(ctypes.get_errno()) if failed else ""
 
 
-def build_filter(column: int, architecture: int, pid: int) -> bytes:
-    """The filter as BPF instructions. A call of another architecture ends the process, an unlisted one gets EPERM."""
+def build_filter(column: int, architecture: int, pid: int, *, may_start_threads: bool = False) -> bytes:
+    """The filter as BPF instructions. A call of another architecture ends the process, an unlisted one gets EPERM.
+
+    `may_start_threads`: it still cannot start a process.
+    """
     code = [
         _instruction(_LOAD_WORD, _ARCHITECTURE_AT),
         _instruction(_JUMP_IF_EQUAL, architecture, if_equal=1),
@@ -102,8 +109,21 @@ def build_filter(column: int, architecture: int, pid: int) -> bytes:
             _instruction(_RETURN, _ALLOW),
             _instruction(_RETURN, _REFUSE | _EPERM),
         ]
+    code += _allow_threads(column) if may_start_threads else ()
     code.append(_instruction(_RETURN, _REFUSE | _EPERM))
     return b"".join(code)
+
+
+def _allow_threads(column: int) -> list[bytes]:
+    """`clone` for threads only; the C library calls it where the system seems to lack `clone3`."""
+    return [
+        _instruction(_JUMP_IF_EQUAL, _CLONE3[column], if_not=1),
+        _instruction(_RETURN, _REFUSE | _ENOSYS),
+        _instruction(_JUMP_IF_EQUAL, _CLONE[column], if_not=3),
+        _instruction(_LOAD_WORD, _FIRST_ARGUMENT_AT),
+        _instruction(_JUMP_IF_ANY_BIT, _CLONE_THREAD, if_not=1),
+        _instruction(_RETURN, _ALLOW),
+    ]
 
 
 def _instruction(operation: int, operand: int, *, if_equal: int = 0, if_not: int = 0) -> bytes:

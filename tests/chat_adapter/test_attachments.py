@@ -21,7 +21,7 @@ ANN, BOB = make_person(id="ann"), make_person(id="bob")
 class SlowUploads:
     """Ann's uploads take for ever."""
 
-    max_upload_mb = 10
+    max_file_mb = 20
     downloads = 0
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class SlowUploads:
         if self.refusal is not None:
             raise self.refusal
 
-    async def upload(self, person, data):
+    async def upload(self, person, data, *, source):
         self.decoding[person.id] += 1
         if person is ANN:
             await asyncio.Event().wait()

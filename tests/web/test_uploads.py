@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import httpx2
@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from adapters.web import WebSettings
 from adapters.web.problems import RequestRefused
 from adapters.web.uploads import UploadReceiver, UploadSlots
+from bot.errors import TooLarge
 from bot.settings.core import QuotaSettings
 from storage.schema import media_owner
 from tests.web.api_client import problem, upload
@@ -139,6 +140,38 @@ async def test_uploads_that_are_held_open_are_not_in_memory(tmp_path):
 
     assert held < 2**20, "8 MB were received"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "limit"),
+    [
+        (b"\x89PNG\r\n\x1a\n", 2000, None),
+        (b"\x89PNG\r\n\x1a\n", 2001, 2000),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", 2001, None),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", 4000, None),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", 4001, 4000),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1miaf", 2001, 2000),
+    ],
+)
+async def test_the_bytes_of_a_file_decide_how_large_it_may_be(tmp_path, start, size, limit):
+    request = HeldRequest(0)
+    body = PART.replace(b"a.png", b"a.heic") + start.ljust(size, b"x") + END
+    request.stream = lambda: as_stream(body[at : at + 700] for at in range(0, len(body), 700))
+    receiver = UploadReceiver(WebSettings(), tmp_path, 2000, 4000)
+
+    if limit is None:
+        async with receiver.receive(request, "ann") as data:  # type: ignore[arg-type]
+            assert len(data) == size
+        return
+    with pytest.raises(TooLarge) as refused:
+        async with receiver.receive(request, "ann"):  # type: ignore[arg-type]
+            pass
+    assert refused.value.limit == limit / 2**20
+
+
+async def as_stream(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
 
 
 async def test_slots_are_counted_by_person_and_by_address():

@@ -211,7 +211,7 @@ async def test_the_first_image_of_a_multi_picture_file_is_used(service):
         (saved(gradient(), "TIFF"), "format", "TIFF"),
         (saved(gradient(), "BMP"), "format", "BMP"),
         (saved(gradient(), "ICO"), "format", "ICO"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "format", "HEIC"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "damaged", "HEIC"),
         (b"\x89PNG\r\n\x1a\n", "damaged", ""),
         (b"\xff\xd8\xff\xe0", "damaged", ""),
         (b"GIF89a", "damaged", ""),
