@@ -12,6 +12,7 @@ import pytest
 
 from adapters.cli import run_cli
 from composition.local import Composition
+from tests.fork_server import client
 
 pytestmark = pytest.mark.process
 
@@ -103,10 +104,8 @@ def test_a_data_directory_that_cannot_be_created_is_reported(easel, tmp_path):
     assert "EASEL_DATA_DIR" in err
 
 
-def test_a_new_data_directory_is_for_its_owner_alone(environ):
-    """Starts main.py itself."""
-    command = [sys.executable, str(ROOT / "main.py"), "models", "list"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+def test_a_new_data_directory_is_for_its_owner_alone(environ, forks):
+    done = client.run([str(ROOT / "main.py"), "models", "list"], forks, env=environ, cwd=ROOT, timeout=60)
 
     assert done.returncode == 0, done.stderr
     assert Path(environ["EASEL_DATA_DIR"]).stat().st_mode & 0o777 == 0o700
@@ -114,7 +113,7 @@ def test_a_new_data_directory_is_for_its_owner_alone(environ):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_cancels_the_job_and_ends_the_command(environ, tmp_path, number, code):
+def test_a_signal_cancels_the_job_and_ends_the_command(environ, tmp_path, forks, number, code):
     program = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -124,25 +123,21 @@ from adapters.cli import run_cli
 from tests.cli.app_fixture import TestComposition
 sys.exit(run_cli(TestComposition(Path({str(tmp_path)!r})), ["imagine", "slow", "--steps", "50"]))
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environ,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
+    written, said = tmp_path / "stdout", tmp_path / "stderr"
+    with written.open("w") as output, said.open("w") as errors:
+        process = client.start(["-c", program], forks, env=environ, output=output, errors=errors)
     try:
-        while not (line := process.stderr.readline()).startswith(("Running", "Step")):
-            assert line, "the command ended"
+        while not re.search("^(Running|Step)", said.read_text(), re.MULTILINE):
+            assert process.poll() is None, "the command ended"
+            time.sleep(0.05)
         time.sleep(0.2)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        process.wait(timeout=30)
     finally:
         process.kill()
 
-    assert (process.returncode, out) == (code, "")
+    err = said.read_text()
+    assert (process.returncode, written.read_text()) == (code, "")
     assert "Cancelling" in err
     assert "Traceback" not in err
 

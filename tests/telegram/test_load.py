@@ -1,4 +1,4 @@
-"""Two hundred people in a hundred chats for ten seconds, on a fake engine and at Telegram's own limits."""
+"""Two hundred people in a hundred chats for four seconds, on a fake engine and at Telegram's own limits."""
 
 import pytest
 
@@ -16,9 +16,9 @@ async def test_a_hundred_chats_lose_nothing_and_cause_no_flood(tmp_path):
     async with run_bot_server() as server, build_app(tmp_path, server, rates=RateLimits(), room=16) as app:
         app.pool.step_s = 0.05
         await app.open()
-        result = await chat_load.run_load(app, lasts_s=10)
+        result = await chat_load.run_load(app, lasts_s=4)
 
-    assert result.asked >= 80
+    assert result.asked >= 32
     assert result.answered == result.asked
     assert len(result.waits_s) == result.asked
     assert result.refused == 0
