@@ -1,5 +1,6 @@
 """`/api/v1/media`: uploads and downloads of images."""
 
+import asyncio
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from adapters.web.context import ContextDep
 from adapters.web.schemas import MediaInfo, ProblemInfo
 from adapters.web.views import MEDIA_URL, media_json
 from bot.errors import MediaNotFound
+from bot.usecases.recalled import fit_settings
 
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -39,7 +41,10 @@ async def upload_image(request: Request, response: Response, context: ContextDep
     async with context.uploads.receive(request, caller.person.id) as data:
         image = await context.usecases.media.upload(caller.person, data, source=_source_of(request, context))
     response.headers["Location"] = f"{MEDIA_URL}{image.id}"
-    return media_json(image)
+    fitted = image.parameters and await asyncio.to_thread(
+        fit_settings, image.parameters, context.usecases.models, context.usecases.catalogue.list_addons
+    )
+    return media_json(image, fitted or None)
 
 
 def _source_of(request: Request, context: ContextDep) -> str:

@@ -15,6 +15,7 @@ from bot.ports import Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.model_views import install_progress_body
 
+from bot.usecases.recalled import RecalledSettings
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
 
@@ -150,13 +151,17 @@ def quota_json(quota: Quota) -> dict[str, Any]:
     }
 
 
-def media_json(image: StoredImage) -> dict[str, Any]:
+def media_json(image: StoredImage, fitted: RecalledSettings | None = None) -> dict[str, Any]:
+    """`fitted`: the file's settings as a request that is accepted here."""
+    parameters = dict(image.parameters) if image.parameters is not None else None
+    if parameters is not None and fitted is not None:
+        parameters |= {"fitted": dict(fitted.options), "notes": list(fitted.notes)}
     return {
         "id": image.id,
         "media_type": image.media_type,
         "width": image.width,
         "height": image.height,
-        "parameters": dict(image.parameters) if image.parameters is not None else None,
+        "parameters": parameters,
     }
 
 

@@ -7,8 +7,9 @@ import io
 import time
 
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from inference.ipc.environment import ROOT
 from tests.web.api_client import IMAGINE, make, problem, upload
 from tests.web.fake_pool import picture
 
@@ -52,6 +53,28 @@ async def test_a_picture_is_stored_and_returned(client, kind):
     assert (kept["width"], kept["height"]) == (48, 32)
     assert hashlib.sha256(got.content).hexdigest() == kept["id"]
     assert got.headers["content-type"] == kept["media_type"]
+
+
+async def test_a_photo_in_heic_is_stored_as_jpeg(client):
+    photo = ROOT / "tests/inference/images/heic/turned.heic"
+
+    kept = await upload(client, photo.read_bytes())
+
+    assert (kept["media_type"], kept["width"], kept["height"]) == ("image/jpeg", 48, 64)
+
+
+async def test_the_settings_of_a_file_are_offered_as_they_are_accepted_here(client):
+    info, file = PngImagePlugin.PngInfo(), io.BytesIO()
+    info.add_text("parameters", "a cat\nSteps: 99, Sampler: LCM, Seed: 7, Size: 768x512, Model: other")
+    Image.new("RGB", (8, 8)).save(file, "PNG", pnginfo=info)
+
+    parameters = (await upload(client, file.getvalue()))["parameters"]
+    answer = await client.post("/api/v1/jobs", json={"command": "imagine", "options": parameters["fitted"]})
+
+    assert parameters["options"]["steps"] == 99
+    assert parameters["fitted"] == {"prompt": "a cat", "steps": 50, "seed": 7, "width": 128, "height": 88}
+    assert len(parameters["notes"]) == 4
+    assert answer.status_code == 202
 
 
 async def test_a_picture_without_metadata_has_no_parameters(client, a_picture):

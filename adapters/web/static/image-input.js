@@ -1,7 +1,7 @@
 // The input picture in the composer: chosen, dropped, pasted, or taken from the gallery.
 
 import { imageUrl, upload } from "./api.js";
-import { announce, byId } from "./dom.js";
+import { announce, byId, setText } from "./dom.js";
 import { restoreOptions, showStrength } from "./options.js";
 
 let current = null;
@@ -46,6 +46,7 @@ function setUpDrop() {
 async function uploadImage(file) {
   if (!file) return;
   showError("");
+  setText(byId("settings-notes"), "");
   const limit = Number(document.body.dataset.maxUploadMb);
   if (file.size > limit * 2 ** 20) {
     showError(`The picture is too large: at most ${limit} MiB.`);
@@ -90,11 +91,12 @@ function setHasImage(hasImage) {
   showStrength(hasImage);
 }
 
-/** Restores the prompt and options from the picture's generation parameters. */
+/** Restores the prompt and options from the picture's generation parameters, as far as they are possible here. */
 function useSettings() {
-  const { options } = current.parameters;
-  byId("prompt").value = options.prompt;
-  restoreOptions(options);
+  const { options, fitted = options, notes = [] } = current.parameters;
+  byId("prompt").value = fitted.prompt ?? "";
+  restoreOptions(fitted);
   clearInputImage();
+  setText(byId("settings-notes"), notes.join(" "));
   byId("prompt").focus();
 }

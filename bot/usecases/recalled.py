@@ -1,0 +1,172 @@
+"""The settings that an image's file tells of, as a request that is accepted here.
+
+What is beyond the limits of the model is clamped, what it does not have is left out, and each change is told.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.commands import COMMANDS
+from bot.commands.base import Command
+from bot.errors import InvalidOption, NoModel
+from bot.i18n import N_, translator
+from bot.models import ModelRegistry, ModelSpec
+from bot.options import OptionSpec
+from bot.ports import PromptAddon
+from bot.prompts.addon_names import fold_name
+
+OTHER_MODEL = N_("The picture was made with {value}, which is not installed here: {model} is used instead.")
+CLAMPED = N_("{option} is {value} in the picture's settings: here it becomes {used}.")
+CUT = N_("{option} has {value} characters in the picture's settings: the first {used} are used.")
+LEFT_OUT = N_("{option} is {value} in the picture's settings, which is not possible here: it is left out.")
+NO_START = N_("The picture was made from another one, with strength {value}: without that one, it is left out.")
+NO_LORA = N_("The picture's prompt uses the LoRA {value}, which is not installed here for {model}: it is left out.")
+_LORA_TAG = re.compile(r"\s*<(?:lora|lyco):([^:<>]{1,120})(?::[^<>]{0,40})?>", re.IGNORECASE)
+_MAX_SHOWN = 60
+_MAX_REFUSALS = 40
+_WEIGHTS_SUFFIX = re.compile(r"\.(safetensors|ckpt|gguf)$")
+
+
+@dataclass(frozen=True)
+class RecalledSettings:
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def fit_settings(
+    parameters: Mapping[str, Any],
+    models: ModelRegistry,
+    list_addons: Callable[[], Sequence[PromptAddon]] = list,
+    locale: str = "en",
+) -> RecalledSettings | None:
+    """For a request without an image. `parameters`: as read from a file. None: no model can do what they tell of.
+
+    `list_addons`: of the disk; called only for a prompt with LoRAs.
+    """
+    kind = COMMANDS.get(str(parameters.get("command")))
+    if kind is None or kind.images_needed:
+        return None
+    settings = dict(parameters.get("options") or {})
+    model = models.default_for(kind(values={}).task)
+    if model is None:
+        return None
+    return _Fitting(kind, settings, model, models, list_addons, locale).fit(parameters.get("left_out") or {})
+
+
+@dataclass
+class _Fitting:
+    kind: type[Command]
+    options: dict[str, Any]
+    model: ModelSpec
+    models: ModelRegistry
+    list_addons: Callable[[], Sequence[PromptAddon]]
+    locale: str
+    notes: list[str] = field(default_factory=list)
+
+    def fit(self, left_out: Mapping[str, Any]) -> RecalledSettings | None:
+        for name, value in left_out.items():
+            self._tell(LEFT_OUT, option=name, value=value)
+        self._choose_model()
+        if self.options.get("strength") is not None:
+            self._tell(NO_START, value=self.options.pop("strength"))
+        for spec in self.kind.specs:
+            if self.options.get(spec.name) is not None:
+                self._fit_option(spec)
+        self._fit_size()
+        self._fit_loras()
+        return self._leave_out_refused()
+
+    def _tell(self, sentence: str, **values: object) -> None:
+        shown = {name: str(value)[:_MAX_SHOWN] for name, value in values.items()}
+        self.notes.append(translator(self.locale)(sentence).format(**shown))
+
+    def _choose_model(self) -> None:
+        wanted = str(self.options.pop("model", "") or "")
+        task = self.kind(values={}).task
+        able = [one for one in self.models if task in one.tasks]
+        same = next(
+            (one for one in able if _plain_name(wanted) in (_plain_name(one.name), _plain_name(one.title))), None
+        )
+        if wanted and same is not None:
+            self.model = same
+            self.options["model"] = same.name
+        elif wanted:
+            self._tell(OTHER_MODEL, value=wanted, model=self.model.display_name)
+
+    def _fit_option(self, spec: OptionSpec) -> None:
+        value = self.options[spec.name]
+        if spec.kind is str and spec.maximum is not None and isinstance(value, str) and len(value) > spec.maximum:
+            self.options[spec.name] = value[: int(spec.maximum)]
+            self._tell(CUT, option=spec.name, value=len(value), used=int(spec.maximum))
+        elif spec.name == "seed" or not _is_number(value) or spec.name in ("width", "height"):
+            return
+        else:
+            highest = self.model.max_steps if spec.name == "steps" else math.inf
+            limits = (spec.minimum or 0, min(highest, math.inf if spec.maximum is None else spec.maximum))
+            fitted = spec.kind(min(max(value, limits[0]), limits[1]))
+            if fitted != value:
+                self.options[spec.name] = fitted
+                self._tell(CLAMPED, option=spec.name, value=value, used=fitted)
+
+    def _fit_size(self) -> None:
+        """The nearest size that the model supports, with nearly the same aspect."""
+        width, height = self.options.get("width"), self.options.get("height")
+        if not (_is_number(width) and _is_number(height)) or min(width, height) < 1:
+            return
+        model, step = self.model, self.model.size_multiple
+        lowest, highest = -(-model.min_size // step) * step, model.max_size // step * step
+        scale = min(1.0, highest / max(width, height)) * max(1.0, lowest / min(width, height))
+        fitted = [min(highest, max(lowest, round(side * scale / step) * step)) for side in (width, height)]
+        if fitted != [width, height]:
+            self.options |= {"width": fitted[0], "height": fitted[1]}
+            self._tell(CLAMPED, option="size", value=f"{width}x{height}", used=f"{fitted[0]}x{fitted[1]}")
+
+    def _fit_loras(self) -> None:
+        """Without the tags of LoRAs that are not there for the model."""
+        prompt = str(self.options.get("prompt", ""))
+        if not _LORA_TAG.search(prompt):
+            return
+        family = self.model.capabilities.get("family")
+        fitting = [one for one in self.list_addons() if one.kind == "lora" and family in (None, one.family or family)]
+        known = {fold_name(name) for one in fitting for name in (one.name, *one.spellings)}
+
+        def keep_known(tag: re.Match[str]) -> str:
+            if fold_name(tag[1]) in known:
+                return tag[0]
+            self._tell(NO_LORA, value=tag[1], model=self.model.display_name)
+            return ""
+
+        self.options["prompt"] = _LORA_TAG.sub(keep_known, prompt)
+
+    def _leave_out_refused(self) -> RecalledSettings | None:
+        """What the command refuses is left out, until nothing is refused."""
+        for _ in range(_MAX_REFUSALS):
+            try:
+                self.kind.from_options(self.options).fill_options(self.model, 0)
+            except NoModel:
+                return None
+            except InvalidOption as error:
+                name = self._name_of(error.option)
+                if name not in self.options:
+                    return None
+                self._tell(LEFT_OUT, option=name, value=self.options.pop(name))
+            else:
+                return RecalledSettings(self.options, tuple(self.notes))
+        return None
+
+    def _name_of(self, option: str) -> str:
+        known = (spec.name for spec in self.kind.specs if option in (spec.name, *spec.aliases))
+        return next(known, option)
+
+
+def _plain_name(name: str) -> str:
+    """Without folders, the ending of a file and what programs spell differently."""
+    name = _WEIGHTS_SUFFIX.sub("", re.split(r"[/\\]", name.casefold())[-1])
+    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
