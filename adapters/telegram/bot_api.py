@@ -151,11 +151,16 @@ class TelegramApi:
             ),
         )
 
-    async def send_album(self, target: ChatTarget, files: Sequence[Media], name: str) -> list[Message]:
-        """Two to ten files as one album. Raises: PlatformError."""
+    async def send_album(
+        self, target: ChatTarget, files: Sequence[Media], name: str, caption: str = ""
+    ) -> list[Message]:
+        """Two to ten files as one album, with a caption under the last. Raises: PlatformError."""
         parts = [
             InputMediaDocument(
-                one.data, filename=file_name(one, f"{name}-{number}"), disable_content_type_detection=True
+                one.data,
+                truncate(caption, MAX_CAPTION) or None if number == len(files) else None,
+                filename=file_name(one, f"{name}-{number}"),
+                disable_content_type_detection=True,
             )
             for number, one in enumerate(files, 1)
         ]

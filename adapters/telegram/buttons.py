@@ -34,6 +34,7 @@ from bot.chat.follow_ups import (
     shows_job,
     toggle_favourite,
 )
+from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.errors import MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
@@ -215,11 +216,12 @@ class ButtonHandler:
             fitting, _ = await self._context.usecases.media.fit_bytes(file, MAX_DOCUMENT)
             files.append(fitting)
         wire, name = self._context.api, f"easel-{job.id}"
+        caption = format_original(job, press.origin.locale, picture=picture)
 
         async def send() -> list[Message]:
             if len(files) == 1:
-                return [await wire.send_document(press.target, files[0], name)]
-            return await wire.send_album(press.target, files, name)
+                return [await wire.send_document(press.target, files[0], name, caption)]
+            return await wire.send_album(press.target, files, name, caption)
 
         for message in await self._context.responder.send_until_accepted(press.target.chat, send) or []:
             await self._chat.remember_message(job, PLATFORM, message_ref(message), picture=picture)

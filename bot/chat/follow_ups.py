@@ -77,7 +77,8 @@ async def delete_job(
     if shown is not None and shown.owner != person.id:
         raise NotYours(shown.id)
     try:
-        if button.number and shown is not None and shown.result is not None and len(shown.result.media) > 1:
+        job = shown or await usecases.chat.get_job(button.job_id)
+        if button.number and job.result is not None and job.result.places > 1:
             return await _delete_picture(usecases, person, platform, button, message_ref)
         refs = await usecases.chat.message_refs(button.job_id, platform)
         await usecases.chat.delete_job(person, button.job_id)
@@ -89,10 +90,15 @@ async def delete_job(
 async def _delete_picture(
     usecases: UseCases, person: Person, platform: str, button: Button, message_ref: str
 ) -> set[str]:
-    """Delete one of several pictures and the messages that show only it; the job's own message is delivered again."""
-    refs = await usecases.chat.message_refs(button.job_id, platform, picture=button.number)
-    await usecases.pictures.delete_picture(person, button.job_id, button.number)
-    return {message_ref, *refs} - {""}
+    """Delete one of several pictures and the messages that show only it, with the last of them all of the job's; else
+    the job's own message is delivered again."""
+    chat, job_id = usecases.chat, button.job_id
+    of_job = await chat.message_refs(job_id, platform)
+    refs = await chat.message_refs(job_id, platform, picture=button.number)
+    before = await usecases.pictures.delete_picture(person, job_id, button.number)
+    is_last = before.result is not None and {one.number for one in before.result.media} <= {button.number}
+    pressed = {message_ref} - {"", *of_job}  # a message that only the person sees
+    return pressed | set(of_job if is_last else refs)
 
 
 async def toggle_favourite(usecases: UseCases, person: Person, button: Button, locale: str) -> str:

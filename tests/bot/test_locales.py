@@ -11,7 +11,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from bot import error_texts, errors, i18n
-from bot.chat import help_texts
+from bot.chat import help_texts, picture_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH, TYPED
 from bot.chat.buttons import ACTIONS, EXAMPLES_ID, Button
@@ -121,8 +121,11 @@ def _chat(locale):
     for models in (ModelRegistry({}), ModelRegistry({"fox": make_model(tasks=TASKS)})):
         yield help_texts.format_hint(models, locale)
         yield help_texts.format_photo_hint(models, locale)
-    yield chat_texts.format_original(make_job(result=Result(media=(PICTURE,))), locale)
-    yield chat_texts.format_original(make_job(options={}, result=Result(media=(PICTURE,))), locale)
+    yield picture_texts.format_original(make_job(result=Result(media=(PICTURE,))), locale)
+    yield picture_texts.format_original(make_job(options={}, result=Result(media=(PICTURE,))), locale)
+    yield picture_texts.format_picture(make_job(result=Result(media=(PICTURE,) * 2, seed=7)), 2, locale)
+    yield chat_texts.format_text(chat_texts.REMIX_PROMPT, locale, prompt="a fox")
+    yield chat_texts.format_history([], locale, q=chat_texts.FAVOURITES)
     yield chat_texts.format_undeliverable(make_job(result=Result()), locale)
     yield chat_texts.format_privacy(locale)
     yield chat_texts.format_delay(7.0, locale)

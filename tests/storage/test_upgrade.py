@@ -1,14 +1,18 @@
 """A database of the previous revision, with rows in every table, becomes the one that a new installation has."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from sqlalchemy import Connection
 
-from storage import audit
+from storage import audit, restore
 from storage.dialect import database_url
 from storage.migration import run_migrations
 from storage.schema import REVISION
 from storage.sqlite import SqliteDialect
 
+USED, SHOWN, UNUSED = "a" * 64, "b" * 64, "c" * 64
 AT = "2026-01-01 00:00:00.000000"
 OLD_ROWS = (
     f"INSERT INTO person VALUES ('ann', 'Ann', 0, 0, NULL, '{AT}', 0)",
@@ -39,11 +43,11 @@ OLD_ROWS = (
         for kind in ("reserve", "capture")
     ),
     "INSERT INTO quota_day VALUES ('ann', '2026-01-01', 0, 0)",
-    *(f"INSERT INTO media VALUES ('{name}', 'image/png', 8, 8, 5)" for name in ("used", "shown", "unused")),
-    *(f"INSERT INTO media_owner VALUES ('{name}', 'ann', '', NULL, '{AT}')" for name in ("used", "shown", "unused")),
-    "INSERT INTO job_media VALUES ('first', 'output', 0, 'used', 'ann')",
-    "INSERT INTO job_media VALUES ('second', 'init', 0, 'used', 'ann')",
-    "INSERT INTO job_media VALUES ('first', 'output', 1, 'shown', 'ann')",
+    *(f"INSERT INTO media VALUES ('{name}', 'image/png', 8, 8, 5)" for name in (USED, SHOWN, UNUSED)),
+    *(f"INSERT INTO media_owner VALUES ('{name}', 'ann', '', NULL, '{AT}')" for name in (USED, SHOWN, UNUSED)),
+    f"INSERT INTO job_media VALUES ('first', 'output', 0, '{USED}', 'ann')",
+    f"INSERT INTO job_media VALUES ('second', 'init', 0, '{USED}', 'ann')",
+    f"INSERT INTO job_media VALUES ('first', 'output', 1, '{SHOWN}', 'ann')",
     *(
         f"INSERT INTO outbox (id, job, kind, state, tries, due_at, message_ref, reason, created_at) "
         f"VALUES ({number}, '{job}', '{kind}', 'sent', 2, '{AT}', '7:{number}', 'why', '{AT}')"
@@ -137,9 +141,25 @@ def test_an_upgrade_fills_what_the_old_rows_say(make_database):
     assert rows_of(tx, "job", ["id", "changed"]) == [("first", 1), ("second", 2), ("third", 3)]
     assert rows_of(tx, "batch", ["id", "owner", "kind", "sheet"]) == [("both", "ann", "prompts", None)]
     sources = rows_of(tx, "media_owner", ["media", "source"])
-    assert sources == [("shown", "web"), ("unused", None), ("used", "discord")]
+    assert sources == [(USED, "discord"), (SHOWN, "web"), (UNUSED, None)]
     assert rows_of(tx, "measurement", ["backend", "samples"]) == [("torch", 3)]
     assert {kind for _, kind in rows_of(tx, "outbox", ["target", "kind"])} == {"placeholder", "result"}
+
+
+def test_a_backup_of_the_previous_version_is_restored_and_upgraded(make_database, tmp_path):
+    tx, dialect = make_database("old")
+    with tx.begin():
+        run_migrations(tx, dialect, "0003")
+        for statement in OLD_ROWS:
+            tx.exec_driver_sql(statement)
+    dialect.backup(tmp_path / "backup.db")
+    restored = restore("", tmp_path / "data", tmp_path / "backup.db", busy_timeout_ms=200)
+    with closing(sqlite3.connect(restored.database)) as database:
+        jobs = database.execute("SELECT id, changed FROM job ORDER BY seq").fetchall()
+
+    assert restored.problems == ()
+    assert len(restored.missing) == 3
+    assert jobs == [("first", 1), ("second", 2), ("third", 3)]
 
 
 @pytest.mark.parametrize(

@@ -203,6 +203,18 @@ async def test_a_placeholder_that_was_deleted_is_replaced_by_a_new_message(post)
     assert post.outbox.delivered == [job.id]
 
 
+async def test_a_result_that_is_shown_again_without_a_deleted_picture_is_never_posted_anew(post):
+    job = post.owe_result()
+    [(number, delivery)] = post.outbox.pending.items()
+    post.outbox.pending[number] = replace(delivery, is_update=True)
+    post.chat.failures["edit_result"] = [MessageGone()]
+
+    await post.work_off()
+
+    assert [name for name, _ in post.chat.calls] == ["edit_result"]
+    assert post.outbox.delivered == [job.id]
+
+
 async def test_followers_are_notified_of_the_delivery(post):
     job = post.owe_result()
 
