@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
+from bot.commands.upscale import describe_upscaling
 from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
@@ -208,6 +209,7 @@ def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -
         "note": DEMO_HINT if spec.demo else "",
         "loaded": spec.name in loaded,
         "max_images": spec.max_images,
+        "upscale": describe_upscaling(spec),
         "options": _model_options(spec) if "imagine" in commands else _text_options(spec, commands),
     }
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bot.commands.upscale import is_resize
-from bot.errors import InvalidOption, MediaNotFound
+from bot.errors import InvalidOption, MediaNotFound, NotFound
 from bot.jobs import Job, Origin, StoredImage
-from bot.options import MAX_SEED
 from bot.ports import History, JobStore, MediaStore, MediaStream, Person
 from bot.safety.policy import Verdict
 from bot.usecases.moderation import Moderation
@@ -35,18 +34,18 @@ class ExportUseCases:
         """The zip in chunks: the images of these jobs and these single pictures (job, number from 1), or, without
         either, of all jobs. Images that may not be shown at `origin` or are gone have only their JSON file.
 
-        Raises, before the first chunk: JobNotFound, InvalidOption.
+        Raises, before the first chunk: JobNotFound, NotFound: there is no such picture; InvalidOption.
         """
         if jobs is None and not pictures:
             return self._write_zip(person, origin, self._all_jobs(person))
         chosen: dict[str, tuple[Job, set[int]]] = {}
         for job_id in jobs or ():
             job = await self.store.get_job(job_id, person.id)
-            chosen[job.id] = (job, set(_numbers(job)))
+            chosen[job.id] = (job, _numbers(job))
         for job_id, number in pictures:
             job = await self.store.get_job(job_id, person.id)
             if number not in _numbers(job):
-                raise InvalidOption("n", "range", value=number, allowed=f"1 to {len(_numbers(job))}")
+                raise NotFound("picture", f"{job.id}/{number}")
             chosen.setdefault(job.id, (job, set()))[1].add(number)
         if not chosen:
             raise InvalidOption("jobs", "body", allowed="name at least one job, or send null for all")
@@ -57,7 +56,7 @@ class ExportUseCases:
         while True:
             page, before = await self.history.list_jobs(person.id, state=None, q="", before=before, limit=PAGE)
             for job in page:
-                yield job, set(_numbers(job))
+                yield job, _numbers(job)
             if before is None:
                 return
 
@@ -78,8 +77,7 @@ class ExportUseCases:
     ) -> AsyncGenerator[None, None]:
         assert job.result is not None
         image = job.result.find_picture(number)
-        if image is None:  # deleted: its place is kept
-            return
+        assert image is not None
         stream = await self._open_image(person, origin, job, image)
         name = f"easel-{job.id}-{number}"
         file = f"{name}.{SUFFIXES.get(image.media_type, 'bin')}"
@@ -89,7 +87,7 @@ class ExportUseCases:
                     async for chunk in chunks:
                         target.write(chunk)
                         yield
-        details = describe_image(job, number, image)
+        details = describe_image(job, image)
         details["file"] = file if isinstance(stream, MediaStream) else None
         if not isinstance(stream, MediaStream):
             details["left_out"] = stream
@@ -108,19 +106,19 @@ class ExportUseCases:
             return "deleted"
 
 
-def describe_image(job: Job, number: int, image: StoredImage) -> dict[str, Any]:
+def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
     """How an image was made, as JSON."""
     result = job.result
     assert result is not None
     is_generated = not is_resize(job.command, job.options)
     return {
         "job": job.id,
-        "n": number,
+        "n": image.number,
         "command": job.command,
         "options": dict(job.options),
         "model": result.model,
         "revision": result.revision,
-        "seed": None if result.seed is None else (result.seed + number - 1) % (MAX_SEED + 1),
+        "seed": result.seed_of(image.number),
         "parameters": result.parameters,
         "notes": list(result.notes),
         "width": image.width,
@@ -133,8 +131,9 @@ def describe_image(job: Job, number: int, image: StoredImage) -> dict[str, Any]:
     }
 
 
-def _numbers(job: Job) -> range:
-    return range(1, job.result.places + 1) if job.result else range(1, 1)
+def _numbers(job: Job) -> set[int]:
+    """Of its images that are not deleted."""
+    return {image.number for image in job.result.media} if job.result else set()
 
 
 async def _each(jobs: Sequence[tuple[Job, set[int]]]) -> AsyncIterator[tuple[Job, set[int]]]:

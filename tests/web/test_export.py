@@ -49,6 +49,18 @@ async def test_jobs_and_single_pictures_can_be_chosen(client):
     assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "json")}
 
 
+async def test_a_deleted_image_is_left_out_and_the_others_keep_their_numbers(client):
+    job = await make(client, imagine(count=2, seed=7))
+    assert (await client.delete(f"/api/v1/jobs/{job['id']}/pictures/1")).status_code == 204
+
+    files = await export(client, jobs=[job["id"]])
+
+    assert set(files) == {f"easel-{job['id']}-2.png", f"easel-{job['id']}-2.json"}
+    assert json.loads(files[f"easel-{job['id']}-2.json"])["seed"] == 8
+    gone = await client.post("/api/v1/export", json={"pictures": [{"job": job["id"], "n": 1}]})
+    problem(gone, 404, "not_found")
+
+
 async def test_what_belongs_to_others_or_does_not_exist_is_refused_before_anything_is_sent(server, client):
     job = await make(client)
     client.headers["Authorization"] = f"Bearer {await server.create_key()}"
@@ -60,9 +72,9 @@ async def test_what_belongs_to_others_or_does_not_exist_is_refused_before_anythi
     problem(await bob.post("/api/v1/export", json={"pictures": [{"job": job["id"], "n": 1}]}), 404, "not_found")
     assert await export(bob) == {}
     await bob.aclose()
+    problem(await client.post("/api/v1/export", json={"pictures": [{"job": job["id"], "n": 2}]}), 404, "not_found")
     bodies: list[dict[str, Any]] = [
         {"jobs": []},
-        {"pictures": [{"job": job["id"], "n": 2}]},
         {"pictures": [{"job": job["id"]}]},
         {"x": 1},
     ]

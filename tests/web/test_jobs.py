@@ -334,6 +334,7 @@ async def test_models_list_their_ranges_and_defaults(shared_client):
     assert options["sampler"]["choices"] == ["euler", "ddim"]
     assert models["paint"]["default_for"] == ["text-to-image", "image-to-image"]
     assert models["paint"]["max_images"] == 1
+    assert models["paint"]["upscale"] == "upscale refines up to 128 px a side"
     assert models["demo"]["note"]
     assert not models["paint"]["note"]
 
