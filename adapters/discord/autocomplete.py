@@ -1,9 +1,14 @@
 """Suggests values while people type: at most 25, from memory. Other values can still be typed."""
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import aiohttp
 import discord
 from discord.app_commands import Choice
 
@@ -22,6 +27,47 @@ MAX_NAME = 100
 ASPECTS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "2:1", "1:2")
 SIZE_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
 ANSWER_TIMEOUT_S = 2.0
+MAX_PENDING_PER_PERSON = 3
+
+Suggest = Callable[[discord.Interaction[Any], str], Awaitable[list[Choice[str]]]]
+
+
+class TooManyPending(Exception):
+    """The person's last requests have not been answered yet: this one is dropped, and Discord suggests nothing."""
+
+
+@dataclass(frozen=True)
+class SuggestionLimit:
+    """Answers a few requests of a person at a time: each keystroke is one, and they are worthless after 3 seconds."""
+
+    _pending: Counter[int] = field(default_factory=Counter)
+
+    def apply_to(self, suggest: Suggest) -> Suggest:
+        async def answer(interaction: discord.Interaction[Any], current: str) -> list[Choice[str]]:
+            with self._hold(interaction.user.id):
+                await interaction.response.autocomplete(await suggest(interaction, current[:MAX_NAME]))
+            return []
+
+        return answer
+
+    @contextmanager
+    def _hold(self, account_id: int) -> Iterator[None]:
+        if self._pending[account_id] >= MAX_PENDING_PER_PERSON:
+            raise TooManyPending
+        self._pending[account_id] += 1
+        try:
+            yield
+        finally:
+            self._pending[account_id] -= 1
+            if not self._pending[account_id]:
+                del self._pending[account_id]
+
+
+def is_no_lost_suggestion(record: logging.LogRecord) -> bool:
+    """The library logs a traceback for each suggestion that was dropped, or that Discord no longer accepted."""
+    error = record.exc_info[1] if record.exc_info else None
+    is_lost = isinstance(error, TooManyPending | discord.HTTPException | aiohttp.ClientError)
+    return not (is_lost and "autocomplete" in str(record.msg))
 
 
 def filter_matching(values: Iterable[str], current: str) -> list[str]:

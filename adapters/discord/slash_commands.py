@@ -1,6 +1,7 @@
 """Discord's slash commands and message menus, built from the core's declarations."""
 
 import inspect
+import logging
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -48,11 +49,13 @@ def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
         allowed_contexts=app_commands.AppCommandContext(guild=True, dm_channel=True, private_channel=True),
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
+    limit = autocomplete.SuggestionLimit()
+    logging.getLogger("discord.app_commands.tree").addFilter(autocomplete.is_no_lost_suggestion)
     for kind in COMMANDS.values():
-        tree.add_command(_job_command(kind))
+        tree.add_command(_job_command(kind, limit))
     for command in CHAT_COMMANDS.values():
         if command.is_listed:
-            tree.add_command(_chat_command(command))
+            tree.add_command(_chat_command(command, limit))
     for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS):
         tree.add_command(_context_menu(name))
     return tree
@@ -66,14 +69,14 @@ class SlashCommandTree(app_commands.CommandTree[Any]):
         await connection_of(interaction).event_handler.on_unknown_command(interaction, name, error)
 
 
-def _job_command(kind: type[Command]) -> app_commands.Command[Any, ..., Any]:
+def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> app_commands.Command[Any, ..., Any]:
     made = _Parameters()
     for spec in kind.specs:
         name = public_option(spec.name)
         if not spec.is_advanced:
             made.add(name, _annotation(spec), spec.help, is_required=spec.is_required)
             if name in autocomplete.AUTOCOMPLETERS:
-                made.autocompleters[name] = autocomplete.AUTOCOMPLETERS[name]
+                made.autocompleters[name] = limit.apply_to(autocomplete.AUTOCOMPLETERS[name])
     if kind is Imagine:
         made.add("confirm", bool, CONFIRM_HELP)
     if kind.images_allowed:
@@ -83,12 +86,12 @@ def _job_command(kind: type[Command]) -> app_commands.Command[Any, ..., Any]:
     return _build_command(kind.name, kind.summary, made)
 
 
-def _chat_command(command: ChatCommand) -> app_commands.Command[Any, ..., Any]:
+def _chat_command(command: ChatCommand, limit: autocomplete.SuggestionLimit) -> app_commands.Command[Any, ..., Any]:
     made = _Parameters()
     for option in command.options:
         made.add(option.name, _chat_annotation(option), option.help)
         if option.suggests is not None:
-            made.autocompleters[option.name] = autocomplete.CHAT_AUTOCOMPLETERS[option.suggests]
+            made.autocompleters[option.name] = limit.apply_to(autocomplete.CHAT_AUTOCOMPLETERS[option.suggests])
         if option.choices:
             made.choices[option.name] = [app_commands.Choice(name=one, value=one) for one in option.choices]
     return _build_command(command.name, command.help, made)

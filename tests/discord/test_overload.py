@@ -1,14 +1,16 @@
 """More interactions at the same time than can be handled in the 3 seconds that Discord waits for an acknowledgement."""
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from adapters.discord import event_handler, texts
+from adapters.discord import autocomplete, event_handler, texts
 from adapters.discord.modals import TextModal
 from tests.discord.app_fixture import DiscordApp
-from tests.discord.simulated_users import SimulatedUser, until
+from tests.discord.loopback.discord_server_state import Interaction
+from tests.discord.simulated_users import COMPLETE, SimulatedUser, until
 
 
 async def test_an_interaction_that_took_too_long_to_store_is_refused_and_not_resumed(
@@ -71,6 +73,41 @@ async def test_interactions_are_acknowledged_before_others_are_handled(
     await until(lambda: all(one.texts for one in asked), "all answers")
 
     assert "handled" not in order[:20]
+
+
+def type_letter(user: SimulatedUser) -> Interaction:
+    focused = {"name": "id", "type": 3, "value": "f", "focused": True}
+    return user._send(COMPLETE, {"id": "1", "name": "show", "type": 1, "options": [focused]})
+
+
+async def test_a_flood_of_keystrokes_is_dropped_and_keeps_nobody_else_from_suggestions(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    reads: Counter[str] = Counter()
+
+    async def read_for_ever(event: Any) -> list[Any]:
+        reads[event.account_id] += 1
+        if event.account_id == str(ann.person.id):
+            await asyncio.Event().wait()
+        return []
+
+    app.discord.context.find_recent_jobs = read_for_ever  # type: ignore[method-assign]
+    for _ in range(40):
+        type_letter(ann)
+
+    assert await bob.complete("show", "id", "f") == []
+    assert reads[str(ann.person.id)] == autocomplete.MAX_PENDING_PER_PERSON
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_suggestion_that_discord_no_longer_accepts_is_no_error(
+    app: DiscordApp, ann: SimulatedUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.server.fail("POST", "/callback", 404, code=10062)
+    type_letter(ann)
+
+    assert await ann.complete("show", "id", "f") == []
+    assert "Ignoring exception" not in caplog.text
 
 
 async def test_the_forms_that_people_open_and_never_send_are_not_kept() -> None:
