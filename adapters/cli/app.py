@@ -148,6 +148,7 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             from adapters.cli.file_jobs import run_file_jobs
 
             files = file_arguments.expand_folders(image_files)
+            files = file_arguments.read_standard_input(files, loaded.settings["images"])
             return run_until_done(run_file_jobs(session.composition, loaded, parsed, files))
         image_data = read_images(parsed, loaded)
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))

@@ -4,13 +4,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.cli.error_output import BadInput
-from adapters.cli.image_files import STDIN
+from adapters.cli.image_files import STDIN, read_image_file
 from adapters.cli.output import program_name
 from bot.commands import Command
 from bot.errors import EaselError
 from bot.options import OptionSpec
+
+if TYPE_CHECKING:
+    from bot.settings.core import ImagesSettings
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".heif"}
 """The files of a folder that are read; others are left alone."""
@@ -18,10 +22,11 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input image, or the reason why there is none."""
+    """One input image, or the reason why there is none. `data` is read already: that of standard input."""
 
     name: str
     error: EaselError | None = None
+    data: bytes | None = None
 
 
 def arguments_metavar(command_class: type[Command]) -> str:
@@ -83,6 +88,18 @@ def is_several(images: Sequence[str]) -> bool:
 def expand_folders(images: Sequence[str]) -> list[InputFile]:
     """Every file, and of every folder the images directly in it, by name."""
     return [one for name in images for one in (_list_folder(name) if os.path.isdir(name) else [InputFile(name)])]
+
+
+def read_standard_input(files: Sequence[InputFile], limits: "ImagesSettings") -> list[InputFile]:
+    """Called outside the event loop, where Ctrl-C interrupts reading it."""
+    return [_read_file(file, limits) if file.name == STDIN else file for file in files]
+
+
+def _read_file(file: InputFile, limits: "ImagesSettings") -> InputFile:
+    try:
+        return InputFile(file.name, data=read_image_file(file.name, limits.max_upload_mb, limits.max_heic_mb))
+    except EaselError as error:
+        return InputFile(file.name, error)
 
 
 def _list_folder(folder: str) -> list[InputFile]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adapters.cli.client.types import JobClient
     from adapters.cli.ports import CompositionRoot, LoadedConfig
     from adapters.cli.views import JobBody
+    from bot.settings.core import ImagesSettings
 
 MAX_UNFINISHED = 24
 """Jobs at a time: more than a device runs together, and fewer than `queue.max_outstanding`."""
@@ -42,10 +43,10 @@ async def run_file_jobs(
     """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs."""
     from adapters.cli.client.open import open_job_client
 
-    max_mb = loaded.settings["images"].max_upload_mb
+    limits = loaded.settings["images"]
     async with open_job_client(composition, loaded) as client:
         with ProgressLine() as progress:
-            jobs = FileJobs(client, parsed, max_mb, progress, total=len(files))
+            jobs = FileJobs(client, parsed, limits, progress, total=len(files))
             return await jobs.run(files)
 
 
@@ -55,7 +56,7 @@ class FileJobs:
 
     client: "JobClient"
     parsed: ParsedRequest
-    max_mb: int
+    limits: "ImagesSettings"
     progress: ProgressLine
     total: int
     _open: "dict[str, JobBody]" = field(default_factory=dict)
@@ -105,7 +106,10 @@ class FileJobs:
         if file.error is not None:
             raise file.error
         async with self._upload:
-            data = await asyncio.to_thread(read_image_file, file.name, self.max_mb)
+            data = file.data
+            if data is None:
+                max_mb, max_heic_mb = self.limits.max_upload_mb, self.limits.max_heic_mb
+                data = await asyncio.to_thread(read_image_file, file.name, max_mb, max_heic_mb)
             image = await self.client.upload_image(data)
             name, options = self.parsed.command_class.name, self.parsed.options
             request = JobRequest(command=name, options=options, images=((image, ""),))

@@ -1,5 +1,6 @@
 """Commands for several images: files and folders in one call."""
 
+import io
 import json
 from contextlib import nullcontext
 
@@ -105,6 +106,15 @@ def test_images_come_first_and_the_text_last(photos, words, images, texts):
 def test_a_missing_text_is_named(words, missing):
     with pytest.raises(BadInput, match=rf"^{missing} is missing\. See `.* {words[0]} --help`\.$"):
         split_arguments(COMMANDS[words[0]], words[1:])
+
+
+def test_standard_input_is_one_of_the_images(call, fox, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(fox.read_bytes())))
+
+    result = call("caption", "-", str(fox), "-")
+
+    assert (result.code, result.out) == (1, f"-: It is a picture\n{fox}: It is a picture\n")
+    assert "easel: standard input: The file is empty." in result.err
 
 
 def test_a_folder_without_images_is_one_sentence(folder, call, fox):
