@@ -105,6 +105,7 @@ async def test_a_suggestion_that_discord_no_longer_accepts_is_no_error(
 ) -> None:
     app.server.fail("POST", "/callback", 404, code=10062)
     type_letter(ann)
+    await until(lambda: not app.server.rest.faults)
 
     assert await ann.complete("show", "id", "f") == []
     assert "Ignoring exception" not in caplog.text
