@@ -17,8 +17,9 @@ from tests.web.api_client import imagine, make, upload
 from tests.web.fake_pool import picture
 
 SECRET_WORDS = "an unmistakable heron"
-OWNED = ("job_id", "media_id")
-"""Path parameters that identify something of a person's; all others are of admins."""
+OWNED = ("job_id", "media_id", "batch_id")
+"""Path parameters that identify something of a person's; all others are of admins, but the number of a picture."""
+PICTURE = "n"
 PUBLIC = {"/", "/docs", "/openapi.json", "/favicon.ico", "/healthz", "/readyz", "/metrics", "/static"}
 
 
@@ -40,7 +41,10 @@ async def _make_owned(client: httpx2.AsyncClient) -> dict[str, list[str]]:
     from_image = {**imagine(SECRET_WORDS), "images": [sent["id"]]}
     edited = await make(client, from_image)
     media = [one["id"] for job in (made, edited) for one in job["result"]["media"]]
-    return {"job_id": [made["id"], edited["id"]], "media_id": [sent["id"], *media]}
+    several = imagine("a {red|blue} fox")
+    quote = (await client.post("/api/v1/quotes", json=several)).json()["quote"]
+    batch = (await client.post("/api/v1/jobs", json={**several, "quote": quote})).json()["batch"]
+    return {"job_id": [made["id"], edited["id"]], "media_id": [sent["id"], *media], "batch_id": [batch]}
 
 
 def _bodies(owned: dict[str, list[str]]) -> Iterator[dict[str, Any]]:
@@ -84,7 +88,7 @@ async def _check_route(
     parameters = re.findall(r"{(\w+)", path)
     named = [name for name in parameters if name in OWNED]
     for value in owned[named[0]] if named else ["x"]:
-        address = re.sub(r"{\w+(:\w+)?}", value, path)
+        address = re.sub(r"{\w+(:\w+)?}", value, path.replace(f"{{{PICTURE}}}", "1"))
         answer = await ben.request(method, address, json={} if method in ("POST", "PUT", "PATCH") else None)
         findings.count(answer.status_code, address)
         shown = f"{method} {path}: {answer.status_code}"
@@ -97,13 +101,14 @@ async def _check_route(
         else:
             findings.expect(not parameters or path in PUBLIC, f"{method} {path} has a parameter of an unknown kind")
             findings.expect(answer.status_code < 500, shown)
-        words = {SECRET_WORDS, *owned["job_id"], *owned["media_id"]} - {value}
+        words = {SECRET_WORDS, *(one for some in owned.values() for one in some)} - {value}
         findings.expect(not any(word in answer.text for word in words), f"{shown} shows what is Ann's")
 
 
 async def _check_still_there(ann: httpx2.AsyncClient, findings: Findings, owned: dict[str, list[str]]) -> None:
     addresses = [f"/api/v1/jobs/{job}" for job in owned["job_id"]]
     addresses += [f"/api/v1/media/{media}" for media in owned["media_id"]]
+    addresses += [f"/api/v1/batches/{batch}" for batch in owned["batch_id"]]
     for address in addresses:
         answer = await ann.get(address)
         findings.expect(answer.status_code == 200, f"Ann's own {address}: {answer.status_code}")
