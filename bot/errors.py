@@ -175,8 +175,8 @@ class TooLarge(UserError):
 
 
 class UnsupportedMedia(UserError):
-    """`problem` is a key of `bot.error_texts.MEDIA_PROBLEMS`: "not_a_picture", "format", "damaged", "empty", "slow",
-    "unavailable"."""
+    """`problem` is a key of `bot.error_texts.MEDIA_PROBLEMS`: "not_a_picture", "format", "heic", "damaged", "empty",
+    "slow", "unavailable"."""
 
     code = "unsupported_media"
 

@@ -41,10 +41,11 @@ async def upload_image(request: Request, response: Response, context: ContextDep
     async with context.uploads.receive(request, caller.person.id) as data:
         image = await context.usecases.media.upload(caller.person, data, source=_source_of(request, context))
     response.headers["Location"] = f"{MEDIA_URL}{image.id}"
-    fitted = image.parameters and await asyncio.to_thread(
-        fit_settings, image.parameters, context.usecases.models, context.usecases.catalogue.list_addons
-    )
-    return media_json(image, fitted or None)
+    fitted = None
+    if image.parameters is not None:
+        models, list_addons = context.usecases.models, context.usecases.catalogue.list_addons
+        fitted = await asyncio.to_thread(fit_settings, image.parameters, models, list_addons)
+    return media_json(image, fitted)
 
 
 def _source_of(request: Request, context: ContextDep) -> str:

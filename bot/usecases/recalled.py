@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from bot.commands import COMMANDS
 from bot.commands.base import Command
@@ -113,9 +113,10 @@ class _Fitting:
 
     def _fit_size(self) -> None:
         """The nearest size that the model supports, with nearly the same aspect."""
-        width, height = self.options.get("width"), self.options.get("height")
-        if not (_is_number(width) and _is_number(height)) or min(width, height) < 1:
+        sides = [side for name in ("width", "height") if _is_number(side := self.options.get(name)) and side >= 1]
+        if len(sides) < 2:
             return
+        width, height = sides
         model, step = self.model, self.model.size_multiple
         lowest, highest = -(-model.min_size // step) * step, model.max_size // step * step
         scale = min(1.0, highest / max(width, height)) * max(1.0, lowest / min(width, height))
@@ -168,5 +169,5 @@ def _plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

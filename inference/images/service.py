@@ -1,8 +1,9 @@
 """Sanitizes uploads and encodes results in small child processes; implements `bot.ports.ImageProcessor`.
 
-Uploads have their own children, of which nobody has all, and HEIC has some apart: a result never waits for uploads, and nobody's uploads wait
-for all of somebody else's. The other children are shared fairly between kinds of work, so a result waits for sheets and
-resized images neither. An image that crashes, hangs or exhausts its child is refused; the child is replaced.
+Uploads have their own children, of which nobody has all, and HEIC has some apart: a result never waits for uploads, and
+nobody's uploads wait for all of somebody else's. The other children are shared fairly between kinds of work, so a
+result waits for sheets and resized images neither. An image that crashes, hangs or exhausts its child is refused; the
+child is replaced.
 """
 
 from collections.abc import Sequence

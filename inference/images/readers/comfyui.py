@@ -16,6 +16,8 @@ _PASSES_LATENT = ("latent_image", "latent", "samples", "latents", "pixels", "ima
 _PASSES_MODEL = ("model", "model_opt", "unet", "guider")
 _MODEL_NAMES = ("ckpt_name", "unet_name", "base_ckpt_name", "model_name", "checkpoint")
 _MAX_SAMPLERS = 50
+_BOTH = -1
+"""The output of a node that passes both prompts on together."""
 _NO_GUIDANCE = 1.0
 """A `cfg` of 1 switches guidance off, or leaves it to a distilled model's own."""
 
@@ -70,6 +72,7 @@ def _first_of(node: Node, names: tuple[str, ...]) -> Any:
 def _prompt(graph: Graph, guider: Node, link: Any, *, is_negative: bool) -> str:
     """The text behind a conditioning; without one, that of a node which holds both prompts for a pipe of nodes."""
     if link is not None:
+        link = [link[0], _BOTH] if "text_embeds" in guider.inputs and is_link(link) else link
         return graph.conditioning_text(link, is_negative=is_negative) if is_link(link) else str(link)
     role = "negative" if is_negative else "positive"
     if any(name in guider.inputs for name in _POSITIVE):
@@ -79,7 +82,7 @@ def _prompt(graph: Graph, guider: Node, link: Any, *, is_negative: bool) -> str:
 
 def _sampler_name(graph: Graph, sampler: Node) -> Any:
     selected = graph.source_of(sampler.inputs.get("sampler"))
-    name = graph.value_of(selected or sampler, ("sampler_name", "sampler"))
+    name = graph.value_of(selected or sampler, ("sampler_name", "sampler", "scheduler"))
     if isinstance(name, str) or selected is None:
         return name
     kind = selected.kind.removeprefix("Sampler")  # SamplerEulerAncestral, SamplerDPMPP_2M_SDE

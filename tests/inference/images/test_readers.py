@@ -90,6 +90,17 @@ def test_flux_has_its_own_guidance_and_no_negative_prompt(graph):
     assert options_of({"prompt": json.dumps(graph)}) == expected
 
 
+def test_prompts_that_reach_the_sampler_as_one_are_told_apart():
+    bridge = {"20": node("WanVideoTextEmbedBridge", positive=["6", 0], negative=["7", 0])}
+    sampler = node("WanVideoSampler", steps=20, cfg=7.0, seed=42, scheduler="unipc", text_embeds=["20", 0])
+    encoder = {"20": node("WanVideoTextEncode", positive_prompt="a cat", negative_prompt="dog")}
+
+    for nodes in (bridge, encoder):
+        options = options_of({"prompt": json.dumps(BASE | nodes | {"3": sampler})})
+
+        assert (options["prompt"], options["negative_prompt"], options["sampler"]) == ("a cat", "dog", "unipc")
+
+
 def test_a_seed_of_64_bits_is_read_exactly():
     assert options_of({"prompt": json.dumps(with_sampler(seed=2**64 - 3))})["seed"] == 2**64 - 3
 
