@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, tuple_, update
 
-from bot.errors import NotFound
+from bot.errors import ImageGone, NotFound
 from bot.jobs import Job, Result
 from storage.database import Database
 from storage.jobs import find_job
@@ -43,10 +43,10 @@ def find_place(tx: Connection, job_id: str, owner: str, number: int) -> tuple[Jo
 
 
 def _add_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> None:
-    """Idempotent. Raises: JobNotFound, NotFound: there is no such picture, or not any more."""
+    """Idempotent. Raises: JobNotFound, NotFound, ImageGone."""
     row, result = find_place(tx, job_id, person_id, number)
     if result.find_picture(number) is None:
-        raise NotFound("picture", str(number))
+        raise ImageGone
     if not tx.scalar(select(exists().where(*_is_favourite(person_id, row.id, number)))):
         new = {"person": person_id, "job": row.id, "picture": number, "created_at": utcnow()}
         tx.execute(insert(favourite), new)

@@ -17,7 +17,7 @@ class PictureUseCases:
     privacy: Privacy
 
     async def set_favourite(self, person: Person, job_id: str, number: int, *, is_favourite: bool) -> None:
-        """Idempotent. Raises: JobNotFound, NotFound: there is no such picture."""
+        """Idempotent. Raises: JobNotFound, NotFound: there never was such a picture, ImageGone."""
         await self.pictures.set_favourite(person.id, job_id, number, is_favourite=is_favourite)
 
     async def toggle_favourite(self, person: Person, job_id: str, number: int) -> bool:

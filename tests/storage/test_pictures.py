@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from bot.errors import JobNotFound, MediaNotFound, NotFound
+from bot.errors import ImageGone, JobNotFound, MediaNotFound, NotFound
 from bot.jobs import Media, Result
 from bot.ports import HistoryFilter
 from storage.mapping import from_result, to_result
@@ -49,7 +49,7 @@ async def test_one_picture_goes_with_all_that_refers_to_it_and_the_others_keep_t
     assert await storage.media.read_sheet(grid.id) is None
     assert await storage.outbox.message_refs(grid.id, "discord") == ["7:1", "7:2"]
     assert not await storage.pictures.toggle_favourite(ann.id, grid.id, 3)
-    with pytest.raises(NotFound):
+    with pytest.raises(ImageGone):
         await storage.pictures.set_favourite(ann.id, grid.id, 2, is_favourite=True)
     assert await storage.maintenance.check() == []
     assert await storage.ledger.find_imbalances() == []
