@@ -1,0 +1,79 @@
+"""/history page by page, by typing and by buttons."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bot.chat.arguments import TYPED
+from bot.chat.buttons import parse_button
+from bot.chat.commands import run_chat_command, run_command_button
+from bot.chat.replies import ChatContext
+from bot.errors import NotYours
+from bot.jobs import JobState
+from bot.ports import ALL_JOBS
+from bot.usecases import Ticket, UseCases
+from tests.fakes import make_job, make_origin, make_person
+
+ANN, BEN = make_person(id="ann"), make_person(id="ben")
+JOBS = [make_job(owner="ann", state=JobState.DELIVERED) for _ in range(25)]
+
+
+class History:
+    """The jobs of one person; only the first three have favourites."""
+
+    async def list_tickets(self, person, *, q="", only=ALL_JOBS, before=None, limit=20, state=None):
+        mine = [job for job in JOBS if job.owner == person.id and not q][: 3 if only.favourite else None]
+        start = [job.id for job in mine].index(before) + 1 if before else 0
+        page = mine[start : start + limit]
+        return [Ticket(job=job) for job in page], page[-1].id if page and len(mine) > start + limit else None
+
+    async def get_job(self, job_id):
+        return next(job for job in JOBS if job.id == job_id)
+
+
+def context(person: Any = ANN) -> ChatContext:
+    history = History()
+    return ChatContext(
+        usecases=cast(UseCases, SimpleNamespace(jobs=history, chat=history)),
+        person=person,
+        origin=make_origin(),
+        style=TYPED,
+        is_private=True,
+        max_file_bytes=1,
+    )
+
+
+def shown(reply):
+    return [button.encode() for button in reply.buttons if button.action == "show"]
+
+
+def next_button(reply):
+    return next((button for button in reply.buttons if button.action == "history"), None)
+
+
+async def test_each_page_has_a_button_for_each_job_and_one_for_the_next_page():
+    first = await run_chat_command(context(), "history", {})
+    second = await run_command_button(context(), parse_button(next_button(first).encode()))
+    third = await run_command_button(context(), parse_button(next_button(second).encode()))
+
+    assert [len(shown(one)) for one in (first, second, third)] == [10, 10, 5]
+    assert next_button(first).encode() == f"v1:history:{JOBS[9].id}:2"
+    assert shown(second)[0] == f"v1:show:{JOBS[10].id}"
+    assert [button.label for button in second.buttons[:10]] == list(range(11, 21))
+    assert next_button(third) is None
+    assert shown(await run_chat_command(context(), "history", {"page": 2})) == shown(second)
+
+
+async def test_nobody_turns_the_pages_of_somebody_else():
+    first = await run_chat_command(context(), "history", {})
+
+    with pytest.raises(NotYours):
+        await run_command_button(context(BEN), next_button(first))
+
+
+async def test_favourites_are_a_history_of_their_own():
+    reply = await run_chat_command(context(), "history", {"search": "Favourites"})
+
+    assert shown(reply) == [f"v1:show:{job.id}" for job in JOBS[:3]]
+    assert "no favourites yet" in (await run_chat_command(context(BEN), "history", {"search": "favourites"})).text
