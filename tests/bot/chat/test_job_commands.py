@@ -52,10 +52,16 @@ def next_button(reply):
     return next((button for button in reply.buttons if button.action == "history"), None)
 
 
+async def press_next(reply):
+    button = parse_button(next_button(reply).encode())
+    assert button is not None
+    return await run_command_button(context(), button)
+
+
 async def test_each_page_has_a_button_for_each_job_and_one_for_the_next_page():
     first = await run_chat_command(context(), "history", {})
-    second = await run_command_button(context(), parse_button(next_button(first).encode()))
-    third = await run_command_button(context(), parse_button(next_button(second).encode()))
+    second = await press_next(first)
+    third = await press_next(second)
 
     assert [len(shown(one)) for one in (first, second, third)] == [10, 10, 5]
     assert next_button(first).encode() == f"v1:history:{JOBS[9].id}:2"
