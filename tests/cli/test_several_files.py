@@ -2,7 +2,6 @@
 
 import io
 import json
-from contextlib import nullcontext
 
 import pytest
 
@@ -28,9 +27,8 @@ def photos(folder):
     return path
 
 
-@pytest.mark.parametrize("mode", ["local", "server"])
-def test_one_bad_file_stops_no_other_and_each_has_one_json_line_in_order(mode, call, data_dir, photos, fox):
-    with serving(data_dir) if mode == "server" else nullcontext():
+def test_one_bad_file_stops_no_other_and_each_has_one_json_line_in_order(call, data_dir, photos, fox):
+    with serving(data_dir):
         result = call("caption", str(fox), "photos", "missing.png", "--json")
 
     lines = [json.loads(line) for line in result.out.splitlines()]
