@@ -18,7 +18,7 @@ MAX_TEXTS = 10
 class Match(Command):
     """Answers with a line for each text, best first: its share, as a percentage, and the text.
 
-    A single text has no share; it gets a verdict: "fits", "may fit" or "does not fit". A note says when none fits.
+    A single text has no share; it gets a verdict: "fits", "unclear" or "does not fit". A note says when none fits.
     """
 
     name = "match"

@@ -170,7 +170,7 @@ class MatchEngine:
     def _answer(self, request: _MatchRequest, scores: list[float], similarities: list[float]) -> TaskResult:
         is_calibrated = not self._model.demo
         notes = question_notes(self._processor.tokenizer, " ".join(request.texts), is_demo=self._model.demo)
-        if len(request.texts) > 1 and fits_none(scores, similarities, is_calibrated=is_calibrated):
+        if len(request.texts) > 1 and fits_none(scores, is_calibrated=is_calibrated):
             notes += (NO_TEXT_FITS,)
         text = format_answer(request.texts, scores, similarities, is_calibrated=is_calibrated)
         return TaskResult(text=text, notes=notes, revision=self._capabilities["revision"])
