@@ -14,7 +14,7 @@ from adapters.cli.doctor.check import BAD, OK, WARN, Check
 from adapters.cli.models.inspect import check_model
 from bot.errors import ConfigError
 from bot.memory.fit import MachineSpec, can_quantize
-from bot.runtime.lock import LockHolder, read_holder
+from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 from bot.settings import SECRETS, find_data_dir, hub_cache_dir, nearest_existing_dir, read_secrets
 
 if TYPE_CHECKING:
@@ -136,6 +136,9 @@ def check_models(loaded: "LoadedConfig") -> Iterator[Check]:
 
 def check_server(loaded: "LoadedConfig") -> Iterator[Check]:
     holder = read_holder(loaded.data_dir)
+    if holder is not None and not holder.pid:
+        yield Check("server", BAD, changed_sentence(loaded.data_dir))
+        return
     if holder is not None:
         yield _check_running_server(holder)
         return
