@@ -27,7 +27,9 @@ TRY_S = 0.3
 
 @dataclass(frozen=True)
 class LockHolder:
-    """The holder of the lock. `url` is empty until the page is ready, and for one-shot commands."""
+    """The holder of the lock. `url` is empty until the page is ready, and for one-shot commands; `pid` is 0 if the file
+    cannot be read.
+    """
 
     pid: int
     url: str
@@ -122,6 +124,13 @@ def _open(path: Path) -> int:
 
 def link_sentence(path: Path) -> str:
     return f"{path} is a link, which Easel does not follow: delete it."
+
+
+def changed_sentence(data_dir: Path) -> str:
+    return (
+        f"{data_dir / FILE_NAME} was changed by another program, so the server cannot be used from here: "
+        "restart the server, which writes the file again."
+    )
 
 
 def is_delegated(data_dir: Path) -> bool:

@@ -16,7 +16,7 @@ from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.error_output import Failure
 from adapters.cli.output import print_note, program_name
 from adapters.cli.views import FINAL, JobBody
-from bot.runtime.lock import LockHolder, read_holder
+from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 
 RECONNECT_TIMEOUT_S = 60.0
 """How long to wait for a server that stopped while a job was followed."""
@@ -81,7 +81,7 @@ class HttpClient:
             async with self._client.stream("POST", url, json=content, headers=self._headers) as response:
                 if response.is_error:
                     await response.aread()
-                    raise _to_failure(response)
+                    raise self._to_failure(response)
                 async for chunk in response.aiter_bytes():
                     yield chunk
         except httpx.TransportError as error:
@@ -116,7 +116,7 @@ class HttpClient:
         async with self._client.stream("GET", url.rstrip("/") + path, headers=headers) as response:
             if response.is_error:
                 await response.aread()
-                raise _to_failure(response)
+                raise self._to_failure(response)
             name, data = "message", []
             async for line in response.aiter_lines():
                 field, _, value = line.partition(":")
@@ -204,8 +204,22 @@ class HttpClient:
         url = self._holder.url.rstrip("/") + path
         response = await self._client.request(method, url, headers={**self._headers, **headers}, **more)
         if not response.is_success:
-            raise _to_failure(response)
+            raise self._to_failure(response)
         return response
+
+    def _to_failure(self, response: httpx.Response) -> Failure:
+        """The detail of an `application/problem+json` response; any other body is not shown."""
+        if response.status_code == 401:  # the secret is that of the lock's file
+            return Failure(changed_sentence(self._data_dir), code="unauthorized")
+        try:
+            problem = response.json()
+            incident = str(problem.get("incident") or "")
+            return Failure(str(problem["detail"]), code=str(problem["code"]), incident=incident)
+        except (ValueError, KeyError, TypeError):
+            sentence = (
+                f"The server sent an unexpected response ({response.status_code}): run `{program_name()} doctor`."
+            )
+            return Failure(sentence, code="internal")
 
 
 def _job_path(job_id: str) -> str:
@@ -215,13 +229,3 @@ def _job_path(job_id: str) -> str:
 def _request_body(request: JobRequest) -> dict[str, Any]:
     images = [{"id": image, "role": role} if role else image for image, role in request.images]
     return {"command": request.command, "options": dict(request.options), "images": images}
-
-
-def _to_failure(response: httpx.Response) -> Failure:
-    """The detail of an `application/problem+json` response; any other body is not shown."""
-    try:
-        problem = response.json()
-        return Failure(str(problem["detail"]), code=str(problem["code"]), incident=str(problem.get("incident") or ""))
-    except (ValueError, KeyError, TypeError):
-        sentence = f"The server sent an unexpected response ({response.status_code}): run `{program_name()} doctor`."
-        return Failure(sentence, code="internal")

@@ -11,11 +11,13 @@ from adapters.cli.client.types import AdminClient, JobClient
 from adapters.cli.output import print_note
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from bot.errors import StartupError
-from bot.runtime.lock import LockHolder, read_holder
+from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 
 START_WAIT_S = 30.0
 """How long to wait for a server that is starting."""
 _POLL_INTERVAL_S = 0.2
+_MAX_UNREADABLE = 5
+"""Reads of the lock's file, half a second each: its holder writes it in the moment in which it acquires the lock."""
 
 Client = TypeVar("Client")
 
@@ -73,11 +75,14 @@ async def open_client(
 async def find_server(data_dir: Path, deadline: float | None = None) -> LockHolder | None:
     """The server that holds the lock, after waiting for it to start; None if the lock is free. Raises: StartupError."""
     deadline = deadline if deadline is not None else time.monotonic() + START_WAIT_S
-    is_announced = False
+    is_announced, unreadable = False, 0
     while True:
         holder = await asyncio.to_thread(read_holder, data_dir)
         if holder is None or holder.url:
             return holder
+        unreadable = 0 if holder.pid else unreadable + 1
+        if unreadable > _MAX_UNREADABLE:
+            raise StartupError(changed_sentence(data_dir))
         if not is_announced:
             print_note(f"Another Easel{_process_hint(holder)} is starting or using {data_dir}; waiting for it ...")
             is_announced = True
