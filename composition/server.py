@@ -1,7 +1,9 @@
 """`easel serve`: runs all enabled services until a signal stops them."""
 
 import asyncio
+import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adapters.cli.ports import LoadedConfig
@@ -36,7 +38,7 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
                 announce=lambda line: print(line, flush=True),
                 publish_address=lock.publish_url,
                 inbox=application.storage.inbox,
-                read_secret=loaded.secrets.get,
+                read_secret=_secret_reader(loaded),
             )
             try:
                 adapters = create_adapters(loaded, context)
@@ -45,6 +47,20 @@ async def serve(loaded: LoadedConfig, *, engines: str = ENGINES) -> int:
             except* StartupError as group:
                 raise group.exceptions[0] from None
     return 0
+
+
+def _secret_reader(loaded: LoadedConfig) -> Callable[[str], str]:
+    """Reads a secret as it is now: a token that was replaced in its file works without a restart."""
+    from bot.errors import ConfigError
+    from bot.settings import read_secrets
+
+    def read(variable: str) -> str:
+        try:
+            return read_secrets(os.environ, loaded.data_dir).get(variable) or loaded.secrets.get(variable)
+        except ConfigError:  # it is being written
+            return loaded.secrets.get(variable)
+
+    return read
 
 
 async def _run_until_stopped(

@@ -19,3 +19,12 @@ def fetch_json(url: str, headers: dict[str, str]) -> tuple[int, Any]:
         return 0, None
     except ValueError:
         return response.status_code, None
+
+
+def is_token_refused(status: int, body: Any) -> bool:
+    """Whether the platform itself refused the token: the page of a proxy or firewall says nothing about it."""
+    if not isinstance(body, dict):
+        return False
+    if status == 401 and str(body.get("message", "")).startswith("401: "):
+        return True
+    return status in (401, 404) and body.get("ok") is False and body.get("error_code") == status

@@ -5,9 +5,11 @@ Deliveries wait in the outbox until the connection is back.
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import aiohttp
 import discord
@@ -17,6 +19,7 @@ from adapters.discord.client import EaselClient, application_owner_ids
 from adapters.discord.command_sync import sync_commands
 from adapters.discord.context import DiscordContext
 from adapters.discord.delivery import MessageDelivery
+from adapters.discord.error_mapping import REFUSED_RETRY_S, is_token_refusal
 from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import set_api_base, stop_heartbeats
@@ -34,9 +37,10 @@ READY_TIMEOUT_S = 600.0
 GATEWAY_TIMEOUT_S = 20.0
 BAD_TOKEN_CODE = 4004
 TOKEN_REFUSED = (
-    "Discord refused the token (DISCORD_TOKEN): create a new one in the developer portal, under Bot, and restart. "
-    "Everything else keeps running."
+    "Discord refused the token (DISCORD_TOKEN): create a new one in the developer portal, under Bot. Easel tries again "
+    "every minute and keeps all results; a token that is replaced in its file is read without a restart."
 )
+CONNECTED, AWAY = "Discord is connected.", "Discord cannot be reached; Easel keeps trying."
 CONTENT_INTENT_REFUSED = (
     "Discord does not allow the message content intent: turn it on in the developer portal, under Bot, or set "
     "discord.message_content to false. Continuing without it."
@@ -48,6 +52,7 @@ class DiscordAdapter:
 
     name = PLATFORM
     first_wait_s = MIN_RECONNECT_S
+    refused_wait_s = REFUSED_RETRY_S
     ready_s = READY_TIMEOUT_S
 
     def __init__(self, settings: DiscordSettings, adapter_context: AdapterContext) -> None:
@@ -57,6 +62,7 @@ class DiscordAdapter:
         self.event_handler = EventHandler(self.context)
         self._delivery = MessageDelivery(self.context)
         self._message_content = settings.message_content
+        self._is_refused = False
 
     def is_admin(self, account_id: str) -> bool:
         return self.context.is_admin(account_id)
@@ -64,37 +70,43 @@ class DiscordAdapter:
     # ------------------------------------------------------------ the adapter
 
     async def serve(self) -> None:
-        """Serve until cancelled. Returns if Discord refuses the token: the rest of the server keeps running."""
-        token = self._adapter_context.read_secret("DISCORD_TOKEN")
+        """Serve until cancelled; a refused token is tried again, as it is then."""
         try:
-            await self._keep_connected(token)
+            await self._keep_connected()
         finally:
             await self.event_handler.stop()
 
-    async def _keep_connected(self, token: str) -> None:
+    async def _keep_connected(self) -> None:
         wait_s = self.first_wait_s
         while True:
             client = EaselClient(self.context, self.event_handler, message_content=self._message_content)
             try:
-                await self._connect(client, token)
-            except discord.LoginFailure:
-                self._notify_owner(TOKEN_REFUSED)
-                return
+                await self._connect(client, self._adapter_context.read_secret("DISCORD_TOKEN"))
             except discord.PrivilegedIntentsRequired:
                 self._notify_owner(CONTENT_INTENT_REFUSED)
                 self._message_content = False
                 continue
-            except discord.ConnectionClosed as error:
-                if error.code == BAD_TOKEN_CODE:
-                    self._notify_owner(TOKEN_REFUSED)
-                    return
-                log.warning("Discord closed the connection", action="discord_closed", code=error.code)
             except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
-                log.warning("no connection to Discord", action="discord_away", error=type(error).__name__)
+                if _is_token_refused(error):
+                    await self._wait_for_token()
+                    continue
+                log.warning("no connection to Discord", action="discord_away", error=str(error)[:200])
             except Exception as error:  # the boundary of a loop that must continue
                 log.error("the connection to Discord broke", action="discord_broke", exc_info=error)
+            self._report(AWAY, is_ok=False)
             wait_s = self.first_wait_s if client.was_ready else min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+
+    async def _wait_for_token(self) -> None:
+        """Tell the owner once, and try again calmly: results wait in the outbox."""
+        if not self._is_refused:
+            self._notify_owner(TOKEN_REFUSED)
+        self._is_refused = True
+        self._report(TOKEN_REFUSED, is_ok=False)
+        await asyncio.sleep(self.refused_wait_s)
+
+    def _report(self, sentence: str, *, is_ok: bool) -> None:
+        self._adapter_context.usecases.operations.report_platform(PLATFORM, sentence, is_ok=is_ok)
 
     async def _connect(self, client: EaselClient, token: str) -> None:
         """Returns when the connection is lost for good. Raises what the library raises."""
@@ -103,6 +115,7 @@ class DiscordAdapter:
         try:
             async with client:
                 await client.login(token)
+                self._is_refused, self.context.refused_until = False, 0.0
                 self.context.client, self.context.owner_ids = client, application_owner_ids(client)
                 helpers = [
                     asyncio.create_task(self._resume_and_sync(client)),
@@ -119,7 +132,7 @@ class DiscordAdapter:
     async def _gateway_url(self, token: str) -> str:
         """The gateway of another server; empty: Discord's, which never gets a token meant for another server.
 
-        Raises: aiohttp.ClientError, TimeoutError.
+        Raises: discord.HTTPException, aiohttp.ClientError, TimeoutError.
         """
         if self._settings.gateway_url or not self._settings.api_base:
             return self._settings.gateway_url
@@ -129,10 +142,13 @@ class DiscordAdapter:
             aiohttp.ClientSession(timeout=timeout) as session,
             session.get(url, headers={"Authorization": f"Bot {token}"}, raise_for_status=False) as answer,
         ):
-            if answer.status == 401:
-                raise discord.LoginFailure("the token was refused")
-            answer.raise_for_status()
-            return str((await answer.json())["url"])
+            body = await answer.text()
+            if answer.status != 200:
+                raise discord.HTTPException(answer, _parse_json(body))
+            url = _parse_json(body)
+            if not isinstance(url, dict) or not isinstance(url.get("url"), str):
+                raise aiohttp.ClientPayloadError("no gateway in the answer")
+            return str(url["url"])
 
     async def _resume_and_sync(self, client: EaselClient) -> None:
         """Handle the events that the last process left, then sync the commands."""
@@ -155,6 +171,7 @@ class DiscordAdapter:
         with suppress(TimeoutError):
             async with asyncio.timeout(self.ready_s):
                 await client.wait_until_ready()
+                self._report(CONNECTED, is_ok=True)
                 return
         log.warning("Discord was not ready in time; reconnecting", action="discord_not_ready")
         await client.close()
@@ -179,3 +196,20 @@ class DiscordAdapter:
 
     async def notify_undeliverable(self, delivery: Delivery) -> None:
         await self._delivery.notify_undeliverable(delivery)
+
+
+def _is_token_refused(error: Exception) -> bool:
+    """Whether Discord itself refused the token; the library takes any 401 for that, a proxy's page too."""
+    if isinstance(error, discord.ConnectionClosed):
+        return error.code == BAD_TOKEN_CODE
+    cause = error.__cause__ if isinstance(error, discord.LoginFailure) else error
+    if isinstance(cause, discord.HTTPException):
+        return is_token_refusal(cause)
+    return isinstance(error, discord.LoginFailure)
+
+
+def _parse_json(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return body

@@ -14,7 +14,7 @@ from adapters.telegram.bot_client import build_bot, translate_errors
 from adapters.telegram.context import PLATFORM, TelegramContext
 from adapters.telegram.delivery import TelegramDelivery
 from adapters.telegram.permissions import ChatPermissions
-from adapters.telegram.polling import TOKEN_REFUSED, Polling, backoff_s
+from adapters.telegram.polling import CONNECTED, TOKEN_REFUSED, Polling, backoff_s, sentence_about
 from adapters.telegram.rate_limit import RateLimits, TelegramRateLimiter
 from adapters.telegram.responder import TelegramResponder
 from adapters.telegram.settings import TelegramSettings
@@ -33,6 +33,11 @@ log = structlog.get_logger()
 TOKEN_VARIABLE = "TELEGRAM_BOT_TOKEN"
 WEBHOOK_SECRET_VARIABLE = "EASEL_TELEGRAM__WEBHOOK_SECRET"
 LOCK_RETRY_S = 30.0
+TOKEN_CHECK_S = 60.0
+
+
+class TokenReplaced(Exception):
+    """The owner set another token: the connection starts over with it."""
 
 
 class TelegramAdapter:
@@ -76,18 +81,39 @@ class TelegramAdapter:
             self._adapter_context.announce(f"Telegram: no token. Set {TOKEN_VARIABLE}; @BotFather gives you one.")
             return
         self._check_settings()
-        try:
-            await self._serve()
-        except* StartupError as group:
-            raise group.exceptions[0] from None
+        while True:
+            try:
+                await self._serve()
+                return
+            except* StartupError as group:
+                raise group.exceptions[0] from None
+            except* TokenReplaced:
+                log.info("the token was replaced", action="token_replaced")
+                self._token = self._adapter_context.read_secret(TOKEN_VARIABLE)
+                self._api.bot = build_bot(self._settings, self._token)
 
     async def _serve(self) -> None:
         async with self._hold_token_lock(), self._connect() as bot, asyncio.TaskGroup() as group:
             group.create_task(self._set_commands(bot))
+            group.create_task(self._watch_token())
             intake = UpdateHandler(self._context, self._adapter_context.inbox, group, album_s=self._album_s)
             await intake.resume()
             self._adapter_context.announce(f"Telegram: @{bot.username}, https://t.me/{bot.username}")
             await self._receive_updates(bot, intake)
+
+    async def _watch_token(self) -> None:
+        """Raises: TokenReplaced."""
+        while True:
+            await asyncio.sleep(TOKEN_CHECK_S)
+            self._check_token()
+
+    def _check_token(self) -> None:
+        """Raises: TokenReplaced."""
+        if self._adapter_context.read_secret(TOKEN_VARIABLE) not in ("", self._token):
+            raise TokenReplaced
+
+    def _report(self, sentence: str, *, is_ok: bool) -> None:
+        self._adapter_context.usecases.operations.report_platform(PLATFORM, sentence, is_ok=is_ok)
 
     def _check_settings(self) -> None:
         if self._settings.mode == "webhook" and not self._settings.webhook_url:
@@ -101,7 +127,7 @@ class TelegramAdapter:
             await Webhook(bot, intake, self._settings, secret, self._retry_until_done).run()
             return
         await self._retry_until_done(lambda: bot.delete_webhook(drop_pending_updates=False))
-        await Polling(bot, intake, self._adapter_context.announce).run()
+        await Polling(bot, intake, self._adapter_context.announce, self._report).run()
 
     @asynccontextmanager
     async def _hold_token_lock(self) -> AsyncIterator[None]:
@@ -143,11 +169,15 @@ class TelegramAdapter:
             try:
                 with translate_errors():
                     await call()
+                self._report(CONNECTED, is_ok=True)
                 return
             except PlatformError as error:
                 log.warning("Telegram cannot be reached", action="connect_failed", kind=type(error).__name__)
-                if isinstance(error, TokenRefused) and not is_announced:
-                    self._adapter_context.announce(TOKEN_REFUSED)
+                self._report(sentence_about(error), is_ok=False)
+                if isinstance(error, TokenRefused):
+                    self._check_token()
+                    if not is_announced:
+                        self._adapter_context.announce(TOKEN_REFUSED)
                     is_announced = True
                 await asyncio.sleep(error.retry_after_s or backoff_s(tries))
                 tries += 1

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
 from telegram import (
     Document,
     ExternalReplyInfo,
@@ -21,9 +22,12 @@ from telegram import (
     User,
 )
 
+from adapters.telegram.update_types import is_update, update_id_of
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
+
+log = structlog.get_logger()
 
 _SLASH_COMMAND = re.compile(r"/([A-Za-z0-9_]{1,32})(?:@(\w{3,32}))?(?=\s|$)\s*(.*)", re.DOTALL)
 _FIRST_WORD = re.compile(r"([a-z]+)\b[:,]?\s*(.*)", re.DOTALL | re.IGNORECASE)
@@ -231,12 +235,41 @@ def _is_unreadable(message: Message) -> bool:
     return not photos_of(message) and any(getattr(message, kind) for kind in _UNREADABLE_KINDS)
 
 
+_KEPT_PRESS_FIELDS = ("id", "from", "chat_instance", "data")
+
+
+def readable_update(raw: Any) -> dict[str, Any] | None:
+    """The update, or what is needed of it, if that can be read. None: nothing of it can, which is logged."""
+    if is_update(raw):
+        return dict(raw)
+    if update_id_of(raw) is not None:
+        reduced = reduce_update(raw)
+        for form in (reduced, _without_reply(reduced)):
+            if is_update(form):
+                return form
+    log.warning("an update could not be read", action="update_dropped", update=update_id_of(raw))
+    return None
+
+
 def reduce_update(raw: Mapping[str, Any]) -> dict[str, Any]:
     """An update with only the fields that are needed, for when the library cannot parse all of it."""
-    message = raw.get("message")
-    if not isinstance(message, dict):
+    message, press = raw.get("message"), raw.get("callback_query")
+    if isinstance(message, dict):
+        return {"update_id": raw["update_id"], "message": _reduce_message(message)}
+    if not isinstance(press, dict):
         return dict(raw)
-    return {"update_id": raw["update_id"], "message": _reduce_message(message)}
+    kept = {name: press[name] for name in _KEPT_PRESS_FIELDS if name in press}
+    if isinstance(press.get("message"), dict):
+        kept["message"] = _reduce_message(press["message"])
+    return {"update_id": raw["update_id"], "callback_query": kept}
+
+
+def _without_reply(reduced: dict[str, Any]) -> dict[str, Any]:
+    """The message without the one that it replies to."""
+    message = reduced.get("message")
+    if not isinstance(message, dict):
+        return reduced
+    return {**reduced, "message": {name: one for name, one in message.items() if name != "reply_to_message"}}
 
 
 def _reduce_message(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,9 +61,18 @@ class UpdateHandler:
             self.start_update(key, raw)
 
     async def save_update(self, raw: Mapping[str, Any]) -> bool:
-        """Store an update durably, then handle it unless it is a replay. Raises: StorageBusy, StorageFull."""
+        """Store an update durably, then handle it unless it is a replay; one that cannot be stored is dropped alone.
+
+        Raises: StorageBusy, StorageFull.
+        """
         key = f"{self._context.bot_user.id}:update:{raw['update_id']}"
-        is_new = await self._inbox.save_event(PLATFORM, key, raw)
+        try:
+            is_new = await self._inbox.save_event(PLATFORM, key, raw)
+        except (StorageBusy, StorageFull):
+            raise
+        except Exception as error:  # its content: it must not stop the others
+            log.error("an update could not be stored", action="update_dropped", key=key, exc_info=error)
+            return False
         if is_new:
             self.start_update(key, raw)
         return is_new

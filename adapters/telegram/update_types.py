@@ -23,9 +23,15 @@ FIELD_TYPES: dict[str, tuple[type, ...]] = {
 MAX_INTEGER = 2**63
 
 
+def update_id_of(raw: Any) -> int | None:
+    """The update's number; None: it is no update."""
+    number = raw.get("update_id") if isinstance(raw, dict) else None
+    return number if type(number) is int and 0 <= number < MAX_INTEGER else None
+
+
 def is_update(raw: Any) -> bool:
     """Whether it has a number, and every field that Easel reads, at any depth, has its type."""
-    if not isinstance(raw, dict) or type(raw.get("update_id")) is not int or raw["update_id"] < 0:
+    if update_id_of(raw) is None:
         return False
     return _has_known_types(raw) and _has_its_ids(raw)
 

@@ -16,10 +16,11 @@ from starlette.requests import ClientDisconnect
 from telegram import Bot
 
 from adapters.http_server import ConnectionLimits, EmbeddedServer, server_config
+from adapters.telegram.message_parsing import readable_update
 from adapters.telegram.polling import ALLOWED_UPDATES, is_for_bot
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.update_handler import UpdateHandler
-from adapters.telegram.update_types import is_update
+from adapters.telegram.update_types import update_id_of
 from bot.errors import StartupError, StorageBusy, StorageFull
 
 log = structlog.get_logger()
@@ -87,10 +88,11 @@ class Webhook:
         raw = _parse(body)
         if raw is None:
             return Response(status_code=400)
-        if not is_for_bot(raw, self._bot.id, self._bot.username):
+        update = readable_update(raw)
+        if update is None or not is_for_bot(update, self._bot.id, self._bot.username):
             return Response()
         try:
-            await self._update_handler.save_update(raw)
+            await self._update_handler.save_update(update)
         except (StorageBusy, StorageFull) as error:
             log.warning("an update could not be stored", action="webhook_refused", code=error.code)
             return Response(status_code=503)
@@ -125,12 +127,12 @@ async def _read(request: Request) -> bytes | None:
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:
-    """None: not an update. What an update contains is parsed later, and may be newer than this program."""
+    """None: not an update. One that cannot be read is accepted, or Telegram would post it again for a day."""
     try:
         raw = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    return raw if is_update(raw) else None
+    return raw if update_id_of(raw) is not None else None
 
 
 def _refuse_constant(name: str) -> None:

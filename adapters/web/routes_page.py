@@ -58,15 +58,20 @@ async def get_healthz() -> dict[str, str]:
 
 @router.api_route("/readyz", methods=["GET", "HEAD"])
 async def get_readyz(request: Request, context: ContextDep) -> Response:
-    """The database responds and a worker is ready. Only admins are told which of them is not."""
+    """The database responds and a worker is ready. Only admins are told which of them is not, and of the platforms."""
     checks = await context.usecases.operations.check_readiness()
-    is_ready = all(check.is_ok for check in checks) and not context.closing.is_set()
+    is_ready = all(check.is_ok for check in checks if check.is_required) and not context.closing.is_set()
     if not await _is_admin(request, context):
         return Response(status_code=200 if is_ready else 503, headers={"Cache-Control": "no-store"})
     content = {
         "ready": is_ready,
         "checks": {
-            check.name: {"ok": check.is_ok, "sentence": check.sentence, "details": dict(check.details)}
+            check.name: {
+                "ok": check.is_ok,
+                "required": check.is_required,
+                "sentence": check.sentence,
+                "details": dict(check.details),
+            }
             for check in checks
         },
     }

@@ -157,11 +157,12 @@ class MeasurementStore(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheck:
-    """One result of `doctor` or `/readyz`."""
+    """One result of `doctor` or `/readyz`. `is_required` False: the server is ready without it."""
 
     name: str
     is_ok: bool
     sentence: str
+    is_required: bool = True
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -27,14 +27,21 @@ class Operations:
     devices: Callable[[], Sequence[DeviceStatus]]
     now: Callable[[], float] = time.monotonic
     _last: _LastCheck = field(default_factory=_LastCheck)
+    _platforms: dict[str, HealthCheck] = field(default_factory=dict)
 
     async def check_readiness(self) -> list[HealthCheck]:
-        """Whether the database responds and a worker is ready. Strangers may ask as often as they like: the database is
-        asked once in `READINESS_AGE_S`."""
+        """Whether the database responds, a worker is ready and each platform is connected.
+
+        Strangers may ask as often as they like: the database is asked once in `READINESS_AGE_S`.
+        """
         async with self._last.lock:
             if self._last.check is None or self.now() >= self._last.at + READINESS_AGE_S:
                 self._last.check, self._last.at = await self._check_storage(), self.now()
-            return [self._last.check, self._check_workers()]
+            return [self._last.check, self._check_workers(), *self._platforms.values()]
+
+    def report_platform(self, name: str, sentence: str, *, is_ok: bool) -> None:
+        """What a chat adapter last found out about its connection. The server is ready without it."""
+        self._platforms[name] = HealthCheck(name=name, is_ok=is_ok, sentence=sentence, is_required=False)
 
     async def _check_storage(self) -> HealthCheck:
         try:

@@ -29,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path, key = self.path, self.headers.get("Authorization", "")
         self.server.asked.append(path)
-        status, body = 401, {"message": "401: Unauthorized"}
+        status, body = 401, {"message": "401: Unauthorized", "ok": False, "error_code": 401}
         if self.server.is_away:
             status = 502
         elif path == "/api/v10/oauth2/applications/@me" and key == f"Bot {DISCORD_TOKEN}":

@@ -80,6 +80,7 @@ class DiscordApp:
     pool: Any
     storage: Storage
     announcements: list[str] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -107,6 +108,7 @@ class DiscordApp:
 
 class QuickDiscord(DiscordAdapter):
     first_wait_s = 0.05
+    refused_wait_s = 0.1
 
 
 def load_settings(data_dir: Path, models: tuple[ModelSpec, ...] = MODELS, **settings: Any) -> LoadedConfig:
@@ -142,6 +144,7 @@ async def open_app(
     """Not yet started."""
     loaded = load_settings(data_dir, with_models, **({"safety": safety} if safety else {}))
     announcements: list[str] = []
+    secrets = {"DISCORD_TOKEN": token}
     async with open_storage(loaded.settings["storage"], data_dir) as storage:
         await storage.jobs.requeue_interrupted(max_interruptions=10)
         pool = TestPool([spec.name for spec in loaded.models.installed()], slots=slots)
@@ -155,13 +158,13 @@ async def open_app(
             announce=announcements.append,
             publish_address=lambda _url: None,
             inbox=storage.inbox,
-            read_secret={"DISCORD_TOKEN": token}.__getitem__,
+            read_secret=secrets.__getitem__,
         )
         given = {"api_base": server.api_base, **settings}
         discord = QuickDiscord(DiscordSettings(**given), adapter_context)
         discord.context.now = server.state.now
         application.deliverer.connect([discord])
-        app = DiscordApp(server, application, discord, pool, storage, announcements)
+        app = DiscordApp(server, application, discord, pool, storage, announcements, secrets)
         try:
             yield app
         finally:

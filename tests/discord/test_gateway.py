@@ -158,13 +158,43 @@ async def test_an_outage_holds_up_nothing_but_discord(app: DiscordApp, server: L
 async def test_a_refused_token_is_one_sentence_and_the_server_keeps_running(data_dir: Path, server: Loopback) -> None:
     async with open_app(data_dir, server, token="wrong") as app:
         app.start()
-        await until(lambda: app.announcements, "a sentence")
-        await until(lambda: app.tasks[2].done(), "the adapter's end")
+        await until(lambda: len(server.state.sent("GET", "/gateway/bot")) >= 3, "three tries")
 
-        assert app.announcements == [pytest.approx(app.announcements[0])]
-        assert "refused the token" in app.announcements[0]
-        assert not app.tasks[0].done()
-        assert not app.tasks[1].done()
+        assert [one for one in app.announcements if "refused the token" in one] == app.announcements
+        assert len(app.announcements) == 1
+        assert not any(task.done() for task in app.tasks)
+        health = (await app.application.usecases.operations.check_readiness())[-1]
+        assert (health.name, health.is_ok, health.is_required) == ("discord", False, False)
+        assert "refused the token" in health.sentence
+
+
+async def test_a_token_that_is_replaced_is_used_without_a_restart(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    async with open_app(data_dir, server, token="revoked") as app:
+        app.start()
+        await until(lambda: app.announcements, "a sentence")
+        app.secrets["DISCORD_TOKEN"] = server.state.token
+        await app.wait_until_ready()
+
+        await works(ann)
+
+        assert (await app.application.usecases.operations.check_readiness())[-1].is_ok
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/gateway/bot", 401), ("/users/@me", 401), ("/users/@me", 403), ("/oauth2/applications/@me", 404)],
+)
+async def test_a_page_of_a_firewall_says_nothing_about_the_token(
+    data_dir: Path, server: Loopback, path: str, status: int
+) -> None:
+    server.fail("GET", path, status, page="<html>Access denied</html>", times=2)
+    async with open_app(data_dir, server, sync_commands=False) as app:
+        app.start()
+        await app.wait_until_ready()
+
+        assert app.announcements == []
 
 
 async def test_a_token_that_is_withdrawn_while_running_is_announced_too(app: DiscordApp, server: Loopback) -> None:

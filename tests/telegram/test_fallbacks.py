@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from adapters.telegram.adapter import TOKEN_VARIABLE
 from tests.telegram.easel_fixture import has_button, text_of
 from tests.telegram.methods import Refused
 
@@ -121,3 +122,22 @@ async def test_while_the_token_is_refused_everything_waits_and_nothing_is_lost(o
     for chat in chats:
         await app.finished_picture(chat)
     assert len(refused) <= 4  # those that were under way
+
+
+async def test_a_token_that_is_replaced_is_used_without_a_restart(own_app, monkeypatch):
+    app = own_app
+    monkeypatch.setattr("adapters.telegram.adapter.TOKEN_CHECK_S", 0.1)
+    monkeypatch.setattr("adapters.telegram.bot_client.REFUSED_RETRY_S", 0.1)
+    ann = app.state.person("Ann")
+    chat = app.state.private(ann)
+    await app.open()
+    app.state.token = "42:rotated"
+    await app.until(lambda: any("refused the token" in line for line in app.announcements))
+    health = (await app.application.usecases.operations.check_readiness())[-1]
+    assert (health.name, health.is_ok, health.is_required) == ("telegram", False, False)
+    app.secrets[TOKEN_VARIABLE] = app.state.token
+    app.state.send_message(chat, ann, "/imagine a fox")
+
+    await app.finished_picture(chat)
+
+    assert (await app.application.usecases.operations.check_readiness())[-1].is_ok

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.doctor.check import BAD, OK, WARN, Check
-from adapters.cli.platform_calls import DISCORD, TELEGRAM, fetch_json
+from adapters.cli.platform_calls import DISCORD, TELEGRAM, fetch_json, is_token_refused
 
 if TYPE_CHECKING:
     from adapters.cli.ports import LoadedConfig
@@ -22,7 +22,7 @@ def _check_discord(loaded: "LoadedConfig") -> Iterator[Check]:
     base = settings.api_base or DISCORD
     status, body = fetch_json(f"{base.rstrip('/')}/users/@me", {"Authorization": f"Bot {token}"})
     name = body.get("username") if isinstance(body, dict) else None
-    yield _to_check("Discord", "DISCORD_TOKEN", status, name)
+    yield _to_check("Discord", "DISCORD_TOKEN", status, name, is_refused=is_token_refused(status, body))
 
 
 def _check_telegram(loaded: "LoadedConfig") -> Iterator[Check]:
@@ -31,17 +31,16 @@ def _check_telegram(loaded: "LoadedConfig") -> Iterator[Check]:
         return
     status, body = fetch_json(f"{settings.api_base or TELEGRAM}{token}/getMe", {})
     result = body.get("result") if isinstance(body, dict) else None
-    yield _to_check(
-        "Telegram", "TELEGRAM_BOT_TOKEN", status, result.get("username") if isinstance(result, dict) else None
-    )
+    name = result.get("username") if isinstance(result, dict) else None
+    yield _to_check("Telegram", "TELEGRAM_BOT_TOKEN", status, name, is_refused=is_token_refused(status, body))
 
 
-def _to_check(platform: str, variable: str, status: int, name: Any) -> Check:
-    if status in (401, 403, 404):
+def _to_check(platform: str, variable: str, status: int, name: Any, *, is_refused: bool) -> Check:
+    if is_refused:
         sentence = (
             f"{platform} rejects {variable}: create a new token there. Without one, Easel runs without {platform}."
         )
         return Check("chats", BAD, sentence)
-    if status != 200:
+    if status != 200 or not name:
         return Check("chats", WARN, f"{platform} could not be reached to check {variable}.")
     return Check("chats", OK, f"{platform} accepts {variable}; the bot is {str(name)[:60]}.")

@@ -18,6 +18,8 @@ from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 from bot.settings import SECRETS, find_data_dir, hub_cache_dir, nearest_existing_dir, read_secrets
 
 if TYPE_CHECKING:
+    import httpx
+
     from adapters.cli.ports import CompositionRoot, LoadedConfig
 
 SUPPORTED_PYTHONS = ((3, 11), (3, 13))
@@ -140,7 +142,7 @@ def check_server(loaded: "LoadedConfig") -> Iterator[Check]:
         yield Check("server", BAD, changed_sentence(loaded.data_dir))
         return
     if holder is not None:
-        yield _check_running_server(holder)
+        yield from _check_running_server(holder)
         return
     web = loaded.settings.get("web")
     if web is None or not web.enabled:
@@ -151,20 +153,35 @@ def check_server(loaded: "LoadedConfig") -> Iterator[Check]:
         yield Check("server", WARN, f"web.host is {web.host}: Easel does not start until an API key exists.")
 
 
-def _check_running_server(holder: LockHolder) -> Check:
+def _check_running_server(holder: LockHolder) -> Iterator[Check]:
     if not holder.url:
-        return Check("server", WARN, f"Process {holder.pid or '?'} uses the data directory and has no address yet.")
+        yield Check("server", WARN, f"Process {holder.pid or '?'} uses the data directory and has no address yet.")
+        return
     import httpx
 
     try:
         with httpx.Client(trust_env=False, timeout=_HTTP_TIMEOUT_S) as client:
-            response = client.get(f"{holder.url.rstrip('/')}/readyz")
+            headers = {"Authorization": f"Bearer {holder.secret}"}
+            response = client.get(f"{holder.url.rstrip('/')}/readyz", headers=headers)
     except httpx.HTTPError as error:
         sentence = f"The server at {holder.url} (process {holder.pid}) does not respond ({type(error).__name__})."
-        return Check("server", BAD, sentence)
+        yield Check("server", BAD, sentence)
+        return
     if response.is_success:
-        return Check("server", OK, f"A server is running at {holder.url} (process {holder.pid}) and is ready.")
-    return Check("server", WARN, f"The server at {holder.url} (process {holder.pid}) is running but not ready yet.")
+        yield Check("server", OK, f"A server is running at {holder.url} (process {holder.pid}) and is ready.")
+    else:
+        yield Check("server", WARN, f"The server at {holder.url} (process {holder.pid}) is running but not ready yet.")
+    for sentence in _platform_problems(response):
+        yield Check("chats", WARN, sentence)
+
+
+def _platform_problems(response: "httpx.Response") -> list[str]:
+    """What the running server says about its chat platforms; it may be of an older version."""
+    try:
+        checks = response.json()["checks"].values()
+        return [str(check["sentence"]) for check in checks if not check["required"] and not check["ok"]]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
 
 
 def _check_port(host: str, port: int) -> Check:

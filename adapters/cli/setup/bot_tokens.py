@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adapters.cli.platform_calls import DISCORD, TELEGRAM, fetch_json
+from adapters.cli.platform_calls import DISCORD, TELEGRAM, fetch_json, is_token_refused
 
 if TYPE_CHECKING:
     from adapters.cli.ports import LoadedConfig
@@ -90,9 +90,10 @@ def check_token(platform: str, token: str, loaded: "LoadedConfig") -> BotInfo:
         status, body = fetch_json(url, {"Authorization": f"Bot {token}"})
     else:
         status, body = fetch_json(f"{base or TELEGRAM}{token}/getMe", {})
-        body = body.get("result") if isinstance(body, dict) else None
-    if status in (400, 401, 403, 404):
+    if is_token_refused(status, body):
         return BotInfo(platform=platform, verdict="refused")
+    if platform == "telegram":
+        body = body.get("result") if isinstance(body, dict) else None
     if status != 200 or not isinstance(body, dict):
         return BotInfo(platform=platform, verdict="unknown")
     name = str(body.get("name") or body.get("username") or "?")[:60]

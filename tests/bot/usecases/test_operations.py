@@ -78,3 +78,14 @@ async def test_figures_backup_and_check_go_through(store, tmp_path):
     assert (await operations.count_by_state())[JobState.QUEUED] == 1
     assert operations.maintenance.backups == [tmp_path / "copy.db"]
     assert await operations.check_database() == ["One row is odd."]
+
+
+async def test_a_platform_that_is_away_is_told_and_the_server_is_ready_without_it(store):
+    operations = make_operations(store, "ready")
+    operations.report_platform("discord", "Discord is connected.", is_ok=True)
+    operations.report_platform("discord", "Discord refused the token.", is_ok=False)
+
+    *required, discord = await operations.check_readiness()
+
+    assert (discord.name, discord.is_ok, discord.is_required) == ("discord", False, False)
+    assert all(check.is_ok and check.is_required for check in required)

@@ -18,12 +18,15 @@ TOKENS = ("a-discord-token", "12345:a-telegram-token")
 
 
 class Platform(BaseHTTPRequestHandler):
-    """Accepts only the tokens above; 502 for the token "away"."""
+    """Accepts only the tokens above; 502 for the token "away", a firewall's page for "blocked"."""
 
     def do_GET(self) -> None:
         request = f"{self.path} {self.headers.get('Authorization', '')}"
         status = 502 if "away" in request else 200 if any(token in request for token in TOKENS) else 401
-        body = json.dumps({"username": "easel_bot", "result": {"username": "easel_bot"}}).encode()
+        answer = {"username": "easel_bot", "result": {"username": "easel_bot"}}
+        if status == 401:
+            answer = {"ok": False, "error_code": 401} if "/bot" in request else {"message": "401: Unauthorized"}
+        body = b"<html>Access denied</html>" if "blocked" in request else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -73,6 +76,7 @@ def test_a_rejected_token_is_bad_and_an_unreachable_platform_only_a_warning(url:
     assert marks(url, "wrong", "1:wrong") == [BAD, BAD]
     assert marks(url, "away", "1:away") == [WARN, WARN]
     assert marks("http://127.0.0.1:9", *TOKENS) == [WARN, WARN]
+    assert marks(url, "blocked", "1:blocked") == [WARN, WARN]
 
 
 def test_nothing_is_checked_without_a_token_or_when_disabled(url: str) -> None:
