@@ -34,6 +34,11 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     ),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "no_model": N_("No installed model can do {value}; the owner can add one."),
+    "default_lacks": N_(
+        "The model {value} cannot do that. Models here that can, if you name one: {allowed}. "
+        "The owner can add another: `easel models use {nearest}`."
+    ),
+    "default_lacks_all": N_("The model {value} cannot do that. Models here that can, if you name one: {allowed}."),
     "combinations": N_("The prompt has too many combinations; the limit is {allowed}."),
     "wildcard": N_("There is no wildcard {value}. Available: {allowed}."),
     "no_wildcards": N_(

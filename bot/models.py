@@ -26,6 +26,10 @@ TASKS = (
 )
 
 
+_KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
+"""Tasks of models of one kind; each other task is a kind of its own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """`[models.NAME]` in the config. Adding a checkpoint takes one such table and no code."""
@@ -230,10 +234,21 @@ class ModelRegistry:
 
     def default_for(self, task: str) -> ModelSpec | None:
         """The model with the task in `default_for`, else the first with an empty `default_for`, else the first that can
-        do it: a model chosen as the default for some of its tasks is not meant for the others."""
-        able = [spec for spec in self.installed() if task in spec.tasks]
+        do it: a model chosen as the default for some of its tasks is not meant for the others. No stand-in."""
+        able = [spec for spec in self.installed() if task in spec.tasks and not self.is_stand_in(spec, task)]
         ranked = sorted(able, key=lambda spec: (task not in spec.default_for, bool(spec.default_for)))
         return ranked[0] if ranked else None
+
+    def is_stand_in(self, spec: ModelSpec, task: str) -> bool:
+        """Whether it is a demo that would do the task in place of real models of its kind: only on request."""
+        if not spec.demo or task in spec.default_for:
+            return False
+        return self.real_model_of_kind(task) is not None
+
+    def real_model_of_kind(self, task: str) -> ModelSpec | None:
+        """An installed model that is no demo and does this or a related task."""
+        kind = next((kind for kind in _KINDS if task in kind), frozenset({task}))
+        return next((spec for spec in self.installed() if not spec.demo and kind & set(spec.tasks)), None)
 
     def names_for(self, task: str) -> list[str]:
         return [spec.name for spec in self if task in spec.tasks]

@@ -107,11 +107,21 @@ class Command(ABC):
         spec = models.get(wanted) if wanted else models.default_for(self.task)
         if not able:
             raise NoModel(self.name, self.unavailable)
+        if spec is None and not wanted:
+            raise self._only_on_request(models, able)
         if spec is None or self.task not in spec.tasks:
             near = find_nearest(str(wanted), able)
             allowed = ", ".join(able)
             raise InvalidOption("model", "choice", value=wanted, allowed=allowed, nearest=near[0] if near else "")
         return spec
+
+    def _only_on_request(self, models: ModelRegistry, able: Sequence[str]) -> InvalidOption:
+        """Demos, or models that are being installed, could do it, but none of them is a default."""
+        real = models.real_model_of_kind(self.task)
+        addable = next((preset.name for preset in models.presets if self.task in preset.tasks), "")
+        problem = "default_lacks" if addable else "default_lacks_all"
+        value = real.name if real is not None else able[0]
+        return InvalidOption("model", problem, value=value, allowed=", ".join(able), nearest=addable)
 
     @abstractmethod
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from bot.commands.base import Command
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption
 from bot.i18n import N_
@@ -64,3 +65,10 @@ class Edit(Imagine):
         further = max(0, len(self.images) - 1)
         area = options["width"] * options["height"] * (1 + further / 2)
         return int(options["steps"]), float(area), int(options["count"])
+
+
+def adapt_to_model(command: Command, model: ModelSpec) -> Command:
+    """An edit instead of an `imagine` whose model takes its image as a reference only."""
+    if not (isinstance(command, Imagine) and command.needs_references(model)):
+        return command
+    return Edit(values=command.values, images=command.images)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from bot.commands.base import Answer, Command
 from bot.errors import InvalidOption
 from bot.i18n import N_
-from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelSpec
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
 from bot.samplers import SAMPLERS
 
@@ -117,8 +117,26 @@ class Imagine(Command):
     def task(self) -> str:
         return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
 
+    def choose_model(self, models: ModelRegistry) -> ModelSpec:
+        """A model that takes images as references only, if it is asked for or no other is a default."""
+        wanted = self.values.get("model")
+        model = (
+            models.get(wanted) if wanted else models.default_for(self.task) or models.default_for(IMAGE_TEXT_TO_IMAGE)
+        )
+        return model if model is not None and self.needs_references(model) else super().choose_model(models)
+
+    def needs_references(self, model: ModelSpec) -> bool:
+        """Whether the model cannot start from the image, but takes it as a reference."""
+        can_start = IMAGE_TO_IMAGE in model.tasks or self.task != IMAGE_TO_IMAGE
+        return not can_start and IMAGE_TEXT_TO_IMAGE in model.tasks
+
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values
+        if self.needs_references(model):
+            if values.get("strength") is not None:
+                raise InvalidOption("strength", "model_lacks", value=model.name)
+            if any(image.role == "mask" for image in self.images):
+                raise InvalidOption("mask", "model_lacks", value=model.name)
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")

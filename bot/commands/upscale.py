@@ -74,8 +74,13 @@ class Upscale(Command):
         wanted = self.values.get("model")
         if wanted and models.get(wanted) is None:
             raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(spec.name for spec in models))
-        able = [spec for spec in models if self.can_refine(spec) and wanted in (None, "", spec.name)]
-        chosen = next(iter(able), None) or models.get(wanted or "") or next(iter(models), None)
+        able = [
+            spec
+            for spec in models
+            if self.can_refine(spec) and (wanted == spec.name if wanted else not models.is_stand_in(spec, self.task))
+        ]
+        named = models.get(wanted) if wanted else models.real_model_of_kind(self.task) or models.default_for(self.task)
+        chosen = next(iter(able), None) or named or next(iter(models), None)
         if chosen is None:
             raise NoModel(self.name, self.unavailable)
         return chosen

@@ -12,7 +12,7 @@ from bot.commands import Caption
 from bot.commands.upscale import explain_resize
 from bot.errors import Blocked, EaselError
 from bot.jobs import ImageRef, Job, Media, Result, StoredImage
-from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
+from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
 from bot.ports import ImageProcessor, MediaStore, Pool, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import plain_text, prompt_at
@@ -42,7 +42,8 @@ class Postprocessor:
                 check_input_score(task.rules, input_score)
             image = replace(image, nsfw=score)
         translate = error_texts.translator(locale)
-        note = explain_resize(self.models, width, height, translate)
+        models = [spec for spec in self.models if not self.models.is_stand_in(spec, IMAGE_TO_IMAGE)]
+        note = explain_resize(models, width, height, translate)
         return TaskOutput(images=(image,), notes=(note,))
 
     async def _score_images(self, task: Task, output: Media) -> tuple[float | None, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.commands import Command, Imagine, Upscale
 from bot.commands.defaults import SIZES, apply_defaults
+from bot.commands.edit import adapt_to_model
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.jobs import Job, JobState, new_job_id
 from bot.models import ModelRegistry, ModelSpec
@@ -159,6 +160,7 @@ class JobUseCases:
         if request.use_defaults:
             command = apply_defaults(command, await self._person_defaults(person, command), self._models, aspect)
         model = command.choose_model(self._models)
+        command = adapt_to_model(command, model)
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None

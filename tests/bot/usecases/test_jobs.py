@@ -23,7 +23,7 @@ from bot.errors import (
     UnknownCommand,
 )
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import LOAD_START_S, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, LOAD_START_S, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import DeviceStatus, FairShareLane, Measurement, Progress
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
@@ -212,6 +212,19 @@ async def test_a_picture_to_start_from_gives_its_aspect(harness):
 
     assert ticket.job.options["width"] > 1.9 * ticket.job.options["height"]
     assert ticket.job.images == (image,)
+
+
+async def test_a_picture_to_start_from_is_a_reference_for_a_model_that_cannot_start_from_one(harness):
+    image = await upload(harness)
+    harness.models.add_model(make_model(name="klein", tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE)))
+    harness.models.add_model(make_model(demo=True, tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE)))
+    harness.people.stored["ann"] = {"strength": 0.5}
+
+    (ticket,) = await harness.jobs.submit(ANN, make_request(images=(image,), use_defaults=True))
+
+    job = ticket.job
+    assert (job.command, job.task, job.model) == ("edit", IMAGE_TEXT_TO_IMAGE, "klein")
+    assert "strength" not in job.options
 
 
 async def test_no_request_is_accepted_during_shutdown(harness):
