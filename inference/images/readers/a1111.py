@@ -33,6 +33,7 @@ def read_a1111(text: str) -> GenerationMetadata | None:
     start, settings = found
     prompt, negative = _split_prompts(text[:start])
     resources = settings.get("Civitai resources")
+    is_second_pass = any(name.startswith("Hires ") for name in settings)  # whose strength is not that of an input image
     return imagine_request(
         "a1111",
         {
@@ -43,7 +44,7 @@ def read_a1111(text: str) -> GenerationMetadata | None:
             "guidance_scale": first_of(settings, ("CFG scale", "Guidance Scale", "Distilled CFG Scale")),
             "seed": settings.get("Seed"),
             "size": settings.get("Size"),
-            "strength": settings.get("Denoising strength"),
+            "strength": None if is_second_pass else settings.get("Denoising strength"),
             "model": settings.get("Model") or _checkpoint_of(resources),
         },
     )

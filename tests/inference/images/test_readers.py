@@ -52,6 +52,13 @@ def test_the_model_of_civitai_is_read_from_its_resources():
     assert options_of({"parameters": LINES + RESOURCES}) == CAT | {"model": "Seed: 5, XL"}
 
 
+def test_the_strength_of_a_second_pass_is_not_that_of_an_input_image():
+    text = LINES + ", Denoising strength: 0.4"
+
+    assert options_of({"parameters": text}) == CAT | {"strength": 0.4}
+    assert options_of({"parameters": text + ", Hires upscale: 2, Hires upscaler: Latent"}) == CAT
+
+
 def test_a_prompt_may_have_a_line_that_begins_like_settings():
     text = LINES.replace("a cat", "a wizard\nSteps: 3 to the door")
 
