@@ -88,8 +88,8 @@ MEDIA_PROBLEMS: Mapping[str, str] = {
     "not_a_picture": N_("This file is not a picture. Please send a PNG, JPEG, WebP, AVIF or GIF."),
     "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP, AVIF or GIF."),
     "heic": N_(
-        "HEIC photos cannot be read here: please send the photo as JPEG or PNG. (Owner: the extra `heif` reads them; "
-        "`.venv/bin/uv pip install -e '.[heif]'` in Easel's folder installs it, then restart Easel.)"
+        "HEIC photos cannot be read here: please send a JPEG or PNG. The owner can install what reads them: "
+        "`.venv/bin/uv pip install -e '.[heif]'` in Easel's folder, then a restart."
     ),
     "damaged": N_("The picture is damaged or incomplete. Send it again, or re-save it first."),
     "slow": N_("The picture took too long to decode. Please send a smaller one."),

@@ -15,8 +15,8 @@ from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.model_views import install_progress_body
-
 from bot.usecases.recalled import RecalledSettings
+
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
 

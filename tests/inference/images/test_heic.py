@@ -101,8 +101,8 @@ def test_without_the_extra_a_sentence_says_what_to_do(monkeypatch):
         read(FILES["plain"])
 
     assert explain(refused.value) == (
-        "HEIC photos cannot be read here: please send the photo as JPEG or PNG. (Owner: the extra `heif` reads them; "
-        "`.venv/bin/uv pip install -e '.[heif]'` in Easel's folder installs it, then restart Easel.)"
+        "HEIC photos cannot be read here: please send a JPEG or PNG. The owner can install what reads them: "
+        "`.venv/bin/uv pip install -e '.[heif]'` in Easel's folder, then a restart."
     )
 
 
