@@ -33,6 +33,10 @@ OPTION_PROBLEMS: Mapping[str, str] = {
         "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
     ),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
+    "cannot_refine": N_(
+        "The model {value} cannot refine at this size: it draws {allowed} px a side, in multiples of {nearest}. "
+        "Leave {option} out to resize only."
+    ),
     "no_model": N_("No installed model can do {value}; the owner can add one."),
     "default_lacks": N_(
         "The model {value} cannot do that. Models here that can, if you name one: {allowed}. "

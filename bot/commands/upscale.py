@@ -100,7 +100,7 @@ class Upscale(Command):
             raise InvalidOption("scale", "range", value=scale, allowed=N_("a smaller scale for a picture of this size"))
         method = self.values.get("method") or (REFINE if self.can_refine(model) else RESIZE)
         if method == REFINE and not self.can_refine(model):
-            raise InvalidOption("method", "model_lacks", value=model.name)
+            raise _cannot_refine(model)
         filled: dict[str, Any] = {"prompt": self.values.get("prompt", ""), "scale": scale, "method": method}
         if method == REFINE:
             filled |= self._refine_options(model, seed, width, height)
@@ -117,6 +117,13 @@ class Upscale(Command):
         if options["method"] == RESIZE:
             return 0, 0.0, 1
         return Imagine(values={}).work_units(options)
+
+
+def _cannot_refine(model: ModelSpec) -> InvalidOption:
+    if IMAGE_TO_IMAGE not in model.tasks:
+        return InvalidOption("method", "model_lacks", value=model.name)
+    sides, multiple = f"{model.min_size} to {model.max_size}", str(model.size_multiple)
+    return InvalidOption("method", "cannot_refine", value=model.name, allowed=sides, nearest=multiple)
 
 
 def can_refine_at(model: ModelSpec, sides: tuple[int, int]) -> bool:

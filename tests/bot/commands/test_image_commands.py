@@ -127,7 +127,10 @@ def test_resizing_can_be_asked_for_and_refining_can_be_insisted_on():
     assert asked.fill_options(asked.choose_model(registry_of(LARGE)), 5)["method"] == "resize"
     with pytest.raises(InvalidOption) as refused:
         insisted.fill_options(insisted.choose_model(registry_of(LARGE, SMALL)), 5)
-    assert explain(refused.value).startswith("The model \u201csmall\u201d does not support method")
+    assert explain(refused.value) == (
+        "The model \u201csmall\u201d cannot refine at this size: it draws 64 to 256 px a side, in multiples of 8. "
+        "Leave method out to resize only."
+    )
 
 
 def test_a_picture_that_would_become_huge_is_refused():
