@@ -38,7 +38,9 @@ class AttachmentFetcher:
         for attempt in range(MAX_TRIES):
             try:
                 return await self._fetch_once(url, max_bytes)
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except TimeoutError as error:  # not again: the slot is held meanwhile
+                raise AttachmentUnavailable(f"no end within {FETCH_TIMEOUT_S:g} s") from error
+            except (aiohttp.ClientError, OSError) as error:
                 log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
                 await asyncio.sleep(0.5 * 2**attempt)
         raise AttachmentUnavailable("no answer")
@@ -53,12 +55,12 @@ class AttachmentFetcher:
                 response.raise_for_status()
             if response.status != 200:
                 raise AttachmentUnavailable(f"status {response.status}")
-            data = await response.content.read(max_bytes + 1)
+            data = bytearray()
             while len(data) <= max_bytes and not response.content.at_eof():
                 data += await response.content.read(max_bytes + 1 - len(data))
         if len(data) > max_bytes:
             raise TooLarge(limit=max_bytes / 2**20, unit="MiB")
-        return data
+        return bytes(data)
 
     def _is_discord_url(self, url: str) -> bool:
         parts = urlsplit(url)

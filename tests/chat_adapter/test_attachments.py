@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapters.discord.attachments import AttachmentFetcher
+from adapters.discord.attachments import AttachmentFetcher, AttachmentUnavailable
 from adapters.discord.context import DiscordContext
 from adapters.discord.events import AttachedFile
 from adapters.telegram.attachments import PhotoUploads
@@ -75,6 +75,24 @@ async def test_another_persons_picture_does_not_wait_for_somebodys_sixteen_slow_
     for task in slow:
         task.cancel()
     await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_file_that_never_ends_holds_its_slot_for_one_deadline(monkeypatch):
+    requests = []
+
+    async def never_answer(_reader, writer):
+        requests.append(writer)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("adapters.discord.attachments.FETCH_TIMEOUT_S", 0.1)
+    server = await asyncio.start_server(never_answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(AttachmentUnavailable):
+        await AttachmentFetcher(url).fetch(f"{url}/picture.png", 100)
+    server.close()
+
+    assert len(requests) == 1
+    requests[0].close()
 
 
 async def test_a_picture_beyond_the_allowance_is_not_even_downloaded(send_picture, uploads):
