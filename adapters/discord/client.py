@@ -9,7 +9,7 @@ import structlog
 
 from adapters.discord.context import DiscordContext
 from adapters.discord.event_handler import EventHandler
-from adapters.discord.library_patches import cap_reconnect_wait
+from adapters.discord.library_patches import cap_reconnect_wait, drop_unreadable_events
 from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import CatalogueTranslator
 from adapters.discord.views import OWN_BUTTONS, JobButton
@@ -62,6 +62,7 @@ class EaselClient(discord.AutoShardedClient):
         self.context = context
         self.event_handler = event_handler
         self.was_ready = False
+        drop_unreadable_events(self)
         self.add_dynamic_items(JobButton)
         self.tree = build_tree(self)
 
@@ -98,11 +99,16 @@ class EaselClient(discord.AutoShardedClient):
         """Only messages from people to the bot: private ones, and mentions (a pinging reply is one)."""
         if message.author.bot or message.webhook_id is not None or message.type not in MESSAGE_TYPES:
             return
-        if message.guild is None or (self.user is not None and self.user in message.mentions):
+        if is_private(message) or (self.user is not None and self.user in message.mentions):
             await self.event_handler.on_message(message)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         log.exception("an event failed", action="event_failed", event_method=event_method)
+
+
+def is_private(message: discord.Message) -> bool:
+    """A message of a server that the library does not know is not private, although it has no guild either."""
+    return message.guild is None and getattr(message.channel, "guild_id", None) is None
 
 
 def application_owner_ids(client: discord.Client) -> frozenset[str]:

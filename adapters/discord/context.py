@@ -162,6 +162,8 @@ class EventCallbacks(Protocol):
 
     async def on_unknown_command(self, interaction: discord.Interaction[Any], name: str, error: Exception) -> None: ...
 
+    async def on_unreadable_command(self, interaction: discord.Interaction[Any], error: Exception) -> None: ...
+
 
 class Connection(Protocol):
     """The client, as commands and buttons see it."""

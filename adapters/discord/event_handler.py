@@ -141,6 +141,14 @@ class EventHandler:
                 interaction, chat_texts.format_text(texts.UNKNOWN_COMMAND, str(interaction.locale))
             )
 
+    async def on_unreadable_command(self, interaction: discord.Interaction[Any], error: Exception) -> None:
+        """A command whose options the library cannot read: dropped alone, and the person is told."""
+        incident = secrets.token_hex(4)
+        log.warning("a command could not be read", action="event_dropped", incident=incident, error=repr(error)[:200])
+        if interaction.type is discord.InteractionType.application_command and not interaction.response.is_done():
+            sentence = explain(error, locale=str(interaction.locale), incident=incident)
+            await self._reply_privately(interaction, sentence)
+
     # ------------------------------------------------------------ store, acknowledge, handle
 
     async def _accept_event(self, event: DiscordEvent, interaction: discord.Interaction[Any] | None) -> None:
@@ -217,7 +225,7 @@ class EventHandler:
         """An event that was refused because it took long to store is not resumed at the next start."""
         with suppress(EaselError):
             if await saving:
-                await self._mark_done(event)
+                await self._mark_done(event.key)
 
     def _start_task(self, responder: Responder) -> None:
         self._start(self._process(responder))
@@ -244,16 +252,16 @@ class EventHandler:
             incident = secrets.token_hex(4)
             log.error("an event failed", action="event_failed", incident=incident, kind=event.kind, exc_info=error)
             await responder.reply(explain(error, locale=event.locale, incident=incident))
-        await self._mark_done(event)
+        await self._mark_done(event.key)
 
-    async def _mark_done(self, event: DiscordEvent) -> None:
+    async def _mark_done(self, key: str) -> None:
         while True:
             try:
-                await self._inbox.mark_done(PLATFORM, event.key)
+                await self._inbox.mark_done(PLATFORM, key)
                 break
             except (StorageBusy, StorageFull):
                 await asyncio.sleep(RETRY_S)
-        self._active_keys.discard(event.key)
+        self._active_keys.discard(key)
 
     # ------------------------------------------------------------ after a restart
 
@@ -263,7 +271,14 @@ class EventHandler:
             if key in self._active_keys:
                 continue
             self._active_keys.add(key)
-            event = event_from_json(body)
+            try:
+                event = event_from_json(body)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                log.warning(
+                    "a stored event could not be read", action="event_dropped", key=key, error=repr(error)[:200]
+                )
+                await self._mark_done(key)
+                continue
             log.info("resuming an event", action="event_taken_up", key=key, kind=event.kind)
             try:
                 self._start_task(await resume_responder(self._context, event))

@@ -83,7 +83,7 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
         account_id=str(message.author.id),
         account_name=message.author.display_name,
         locale=str(guild.preferred_locale) if guild is not None else "en",
-        guild_id=str(guild.id) if guild is not None else "",
+        guild_id=str(guild.id if guild is not None else getattr(channel, "guild_id", None) or ""),
         channel_id=str(channel.id),
         is_thread=isinstance(channel, discord.Thread),
         nsfw=_is_nsfw(channel),

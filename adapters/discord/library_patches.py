@@ -2,14 +2,18 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
 import yarl
-from discord import Client, ShardInfo
+from discord import Client, DiscordException, ShardInfo
 from discord.app_commands import CommandTree
-from discord.gateway import DiscordWebSocket, KeepAliveHandler
+from discord.gateway import DiscordWebSocket, KeepAliveHandler, ReconnectWebSocket
 from discord.http import Route
+
+log = structlog.get_logger()
 
 OFFICIAL_API = Route.BASE
 OFFICIAL_GATEWAY = DiscordWebSocket.DEFAULT_GATEWAY
@@ -26,6 +30,64 @@ def cap_reconnect_wait(shard: ShardInfo) -> None:
     back_off = getattr(shard._parent, "_backoff", None)
     if back_off is not None:  # a fake connection has none
         back_off._max = 6
+
+
+# ---------------------------------------------------------------- events that cannot be read
+
+BROKEN_STREAM_WAIT_S = 1.0
+GUILD_DETAILS = (
+    *("roles", "emojis", "stickers", "members", "voice_states", "presences"),
+    *("stage_instances", "guild_scheduled_events", "soundboard_sounds"),
+)
+_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_receive = DiscordWebSocket.received_message
+
+
+class UnreadableSession(DiscordException):
+    """The session's first event cannot be read: only a new connection helps."""
+
+
+def drop_unreadable_events(client: Client) -> None:
+    """An event that the library cannot parse is dropped alone; the library would give up the session for it."""
+    parsers: dict[str, Callable[[Any], None]] = client._connection.parsers
+    for name, parse in list(parsers.items()):
+        parsers[name] = _careful_parser(name, parse)
+    DiscordWebSocket.received_message = _receive_carefully  # type: ignore[method-assign]
+
+
+def _careful_parser(name: str, parse: Callable[[Any], None]) -> Callable[[Any], None]:
+    def parse_carefully(data: Any) -> None:
+        for form in _forms(name, data):
+            try:
+                parse(form)
+                return
+            except Exception as error:  # whatever an event contains
+                reason = error
+        log.warning("an event could not be read", action="event_dropped", name=name, error=repr(reason)[:200])
+        if name == "READY":
+            raise UnreadableSession(repr(reason)[:200]) from reason
+
+    return parse_carefully
+
+
+def _forms(name: str, data: Any) -> list[Any]:
+    """The event, and of a server what is left without the details that Easel does not need."""
+    if name != "GUILD_CREATE" or not isinstance(data, dict):
+        return [data]
+    plain = {**data, **{detail: [] for detail in GUILD_DETAILS if detail in data}}
+    return [data, plain, {**plain, "channels": [], "threads": []}]
+
+
+async def _receive_carefully(socket: DiscordWebSocket, frame: Any, /) -> None:
+    try:
+        await _receive(socket, frame)
+    except zlib.error as error:  # all later frames depend on this one
+        log.warning("the gateway's stream is broken", action="stream_broken", error=str(error))
+        await asyncio.sleep(BROKEN_STREAM_WAIT_S)
+        await socket.close()
+        raise ReconnectWebSocket(socket.shard_id) from error
+    except _UNREADABLE as error:
+        log.warning("a frame could not be read", action="frame_dropped", error=repr(error)[:200])
 
 
 async def stop_heartbeats(wait_s: float = 5.0) -> None:

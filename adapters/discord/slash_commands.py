@@ -62,6 +62,15 @@ def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
 
 
 class SlashCommandTree(app_commands.CommandTree[Any]):
+    async def _call(self, interaction: discord.Interaction[Any]) -> None:
+        """The library ends the call without a word if it cannot read the options."""
+        try:
+            await super()._call(interaction)
+        except app_commands.AppCommandError:
+            raise
+        except Exception as error:  # whatever an interaction contains
+            await connection_of(interaction).event_handler.on_unreadable_command(interaction, error)
+
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /) -> None:
         """Mostly a command of an older version, which Discord still lists."""
         data: Any = interaction.data or {}
