@@ -128,7 +128,7 @@ class MessageDelivery:
         await self._edit_message(job, *_parse_ref(delivery.message_ref), **rendering.render_undeliverable(job))
 
     async def _edit_message(self, job: Job, channel: int, message: int, **content: Any) -> None:
-        await self._wait_for_slot(self._rate_bucket(job, channel, message))
+        await self._wait_for_slot(self._rate_bucket(job, channel, message), job)
         with translate_errors():
             await self._edit_by_any_means(job, channel, message, attachments=content.pop("files"), **content)
 
@@ -217,9 +217,9 @@ class MessageDelivery:
             return
         await client.get_partial_messageable(channel).get_partial_message(message).edit(**content)
 
-    async def _wait_for_slot(self, bucket: str) -> None:
+    async def _wait_for_slot(self, bucket: str, job: Job) -> None:
         self._context.connected_client()
-        await self._context.rate_limiter.wait_for_slot(bucket, will_retry=True)
+        await self._context.rate_limiter.wait_for_slot(bucket, owner=job.owner)
 
     def _rate_bucket(self, job: Job, channel: int, message: int) -> str:
         """The rate limit that applies: the channel's or the interaction's."""

@@ -5,8 +5,9 @@ only learns of a limit by exceeding it; this module stays below.
 """
 
 import asyncio
+import heapq
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,29 @@ MAX_WAIT_S = 2.5
 """For a longer wait the caller retries later: a busy channel delays no other."""
 
 
+@dataclass
+class _RetryTimes:
+    """When the postponed writes of a channel come back: in turn by person, however many writes somebody has."""
+
+    _due: list[tuple[float, str]] = field(default_factory=list)
+    _waiting: Counter[str] = field(default_factory=Counter)
+
+    def are_over(self, now: float) -> bool:
+        while self._due and self._due[0][0] <= now:
+            self._waiting -= Counter([heapq.heappop(self._due)[1]])
+        return not self._due
+
+    def count_ahead(self, owner: str, now: float) -> int:
+        if self.are_over(now):
+            return 0
+        own = self._waiting[owner]
+        return own + sum(min(count, own + 1) for other, count in self._waiting.items() if other != owner)
+
+    def add(self, owner: str, at: float) -> None:
+        heapq.heappush(self._due, (at, owner))
+        self._waiting[owner] += 1
+
+
 class RateLimiter:
     """Hands out the times at which requests may be sent."""
 
@@ -37,7 +61,7 @@ class RateLimiter:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._writes_by_channel: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._retries_by_channel: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._retries_by_channel: defaultdict[str, _RetryTimes] = defaultdict(_RetryTimes)
         self._all_writes: deque[float] = deque()
 
     def _wait_s(self, channel: str) -> float:
@@ -58,36 +82,29 @@ class RateLimiter:
         return max(ready) - now
 
     def _drop_idle_channels(self, now: float) -> None:
-        for by_channel in (self._writes_by_channel, self._retries_by_channel):
-            idle = [name for name, times in by_channel.items() if not times or now - times[-1] > self.window_s]
-            for name in idle:
-                del by_channel[name]
+        writes, retries = self._writes_by_channel, self._retries_by_channel
+        for name in [name for name, times in writes.items() if not times or now - times[-1] > self.window_s]:
+            del writes[name]
+        for name in [name for name, times in retries.items() if times.are_over(now)]:
+            del retries[name]
 
-    async def wait_for_slot(self, channel: str, *, will_retry: bool = False) -> None:
+    async def wait_for_slot(self, channel: str, *, owner: str = "") -> None:
         """Wait for a slot. Raises: PlatformError with `retry_after_s`, if the wait is longer than `MAX_WAIT_S`.
 
-        `will_retry`: the caller comes back then, and no more callers are told to come back at about the same time than
-        may write then.
+        `owner`: whose write it is, if it is tried again then.
         """
         wait_s = self._wait_s(channel)
         if wait_s > MAX_WAIT_S:
-            retry_after_s = self._schedule_retry(channel, wait_s) if will_retry else wait_s
-            raise PlatformError("the channel's rate limit is used up", retry_after_s=retry_after_s)
+            if owner:
+                ahead = self._retries_by_channel[channel].count_ahead(owner, self._clock())
+                wait_s += ahead // self.writes * self.window_s
+                self._retries_by_channel[channel].add(owner, self._clock() + wait_s)
+            raise PlatformError("the channel's rate limit is used up", retry_after_s=wait_s)
         at = self._clock() + wait_s
         self._writes_by_channel[channel].append(at)
         self._all_writes.append(at)
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-
-    def _schedule_retry(self, channel: str, wait_s: float) -> float:
-        now, times = self._clock(), self._retries_by_channel[channel]
-        while times and times[0] <= now:
-            times.popleft()
-        at = now + wait_s
-        if len(times) >= self.writes:
-            at = max(at, times[-self.writes] + self.window_s)
-        times.append(max(at, times[-1]) if times else at)
-        return times[-1] - now
 
     def has_spare_capacity(self, channel: str) -> bool:
         """Whether progress may be shown now: half of the channel's writes are reserved for results."""

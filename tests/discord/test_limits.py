@@ -258,12 +258,27 @@ async def test_postponed_writes_do_not_all_come_back_for_the_same_slots(
         clock.now, number = heapq.heappop(due)
         tries += 1
         try:
-            await paced.wait_for_slot("1", will_retry=True)
+            await paced.wait_for_slot("1", owner="ann")
         except PlatformError as error:
             heapq.heappush(due, (clock.now + (error.retry_after_s or 0) + 0.01, number))
 
     assert tries < 250
     assert clock.now < 100 + 1.2 * 100 / WRITES_PER_WINDOW * WINDOW_S
+
+
+async def test_somebody_elses_postponed_writes_are_not_all_ahead(
+    paced: RateLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters.discord.rate_limit, "MAX_WAIT_S", 0.0)
+    waits_s = {}
+    for owner in [*["ann"] * (WRITES_PER_WINDOW + 100), "bob"]:
+        try:
+            await paced.wait_for_slot("1", owner=owner)
+        except PlatformError as error:
+            waits_s[owner] = error.retry_after_s or 0
+
+    assert waits_s["ann"] > 20 * WINDOW_S
+    assert waits_s["bob"] <= WINDOW_S
 
 
 async def test_progress_leaves_room_for_results(paced: RateLimiter) -> None:
