@@ -22,6 +22,7 @@ from bot.chat.follow_ups import (
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
 from bot.jobs import Origin
+from bot.models import IMAGE_TO_IMAGE
 from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Ticket
@@ -99,7 +100,8 @@ async def _submit_modal(responder: Responder) -> None:
         return
     prompt, is_confirmed = pop_flag(event.text, "confirm")
     spoiler = any(one.spoiler for one in pictures)
-    options = {"prompt": prompt, "strength": VARY_STRENGTH}
+    can_start = responder.usecases.models.default_for(IMAGE_TO_IMAGE) is not None  # else it is a reference
+    options = {"prompt": prompt} | ({"strength": VARY_STRENGTH} if can_start else {})
     await submit_job(responder, person, "imagine", options, images, spoiler=spoiler, is_confirmed=is_confirmed)
 
 

@@ -4,6 +4,7 @@ The set of LoRAs is part of a sequence's batch key: sequences with the same set 
 between passes. Without any, the output equals that without peft, bit for bit.
 """
 
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import InvalidOption
+from bot.model_install.model_headers import read_tensor_shapes
 from bot.ports import Task
 from bot.prompts.addon_names import fold_name
 from bot.prompts.grammar import find_lora_tags, prompt_at
 from inference.checkpoints.identify import PIPELINES
-from inference.diffusion.lora_weights import load_factors
+from inference.checkpoints.lora_layout import parse_weight_name
+from inference.diffusion.lora_weights import UnsupportedLora, load_factors
 
 MAX_LOADED = 8
 LoraSet = tuple[tuple[str, float], ...]
@@ -52,6 +55,13 @@ def load_lora(pipeline: Any, path: Path, name: str) -> None:
     pipeline.load_lora_weights(
         path.parent, weight_name=path.name, adapter_name=name, use_safetensors=True, local_files_only=True
     )
+    in_file = sum(
+        math.prod(shape) for key, shape in read_tensor_shapes(path).items() if parse_weight_name(key).parameter == "up"
+    )
+    parameters = pipeline.transformer.named_parameters()
+    loaded = sum(parameter.numel() for key, parameter in parameters if f".lora_B.{name}." in key)
+    if loaded < in_file:  # Diffusers only warns of weights for layers that the model lacks
+        raise UnsupportedLora("it has weights that this model lacks")
 
 
 class LoraManager:

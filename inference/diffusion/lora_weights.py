@@ -50,8 +50,8 @@ def load_factors(path: Path, pipeline: Any) -> dict[str, torch.Tensor]:
     Raises: UnsupportedLora: the file has weights that this model lacks or that cannot be computed.
     """
     with safe_open(path, framework="pt") as file:
-        names = list(file.keys())
-        tensors = {name: file.get_tensor(name) for name in names}
+        stored = list(file.keys())
+        tensors = {name: file.get_tensor(name) for name in stored}
         configs = _read_configs(file.metadata() or {})
     layout = read_layout({name: list(tensor.shape) for name, tensor in tensors.items()})
     if layout.problem:

@@ -184,6 +184,7 @@ const cancelInstall = changeModels((name) => remove(`/admin/models/${name}/insta
 function buildAddonRow(addon) {
   return h("li", { class: "model" },
     h("p", {}, h("strong", {}, addon.name), ` ${addon.kind === "lora" ? "LoRA" : "textual inversion"} ${addon.family}`),
+    addon.trigger_words.length > 0 && h("p", { class: "hint" }, `Words for prompts: ${addon.trigger_words.join(", ")}`),
     h("div", { class: "row" }, h("button", { type: "button", class: "subtle", click: () => removeModel(addon.name) }, "Remove")));
 }
 

@@ -84,8 +84,9 @@ function applyModel() {
       if (input.selectedOptions[0]?.disabled) input.value = "";
     } else if (input.type === "range") input.value = option.default;
   }
-  const supportsNegative = Boolean(model?.options.some((option) => option.name === "negative_prompt"));
-  inputs.get("negative_prompt")?.toggleAttribute("disabled", !supportsNegative);
+  for (const name of ["negative_prompt", "strength"]) {
+    inputs.get(name)?.toggleAttribute("disabled", !model?.options.some((option) => option.name === name));
+  }
   showChosen();
 }
 

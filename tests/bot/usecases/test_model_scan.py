@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -15,6 +16,7 @@ from bot.usecases.model_scan import scan_folder
 from inference.checkpoints.library import ModelLibrary
 from tests.model_manager_fixture import CIVITAI, FakeHub
 
+UNUSED: Any = None
 UNET = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 LORA = {f"{UNET}.lora_down.weight": (1, 768), f"{UNET}.lora_up.weight": (2, 1)}
 OFT = {f"{UNET}.oft_blocks": (1, 2, 2)}
@@ -38,8 +40,8 @@ def catalogue(tmp_path):
         pass
 
     return ModelCatalogue(
-        files=ModelLibrary(data_dir), downloads=FakeHub(), registry=ModelRegistry({}),
-        owner_config=ModelConfigFile(data_dir, dict), pool=None, store=None, wake=lambda _: None, cancel_install=cancel,
+        files=ModelLibrary(data_dir), downloads=FakeHub(), registry=ModelRegistry({}), pool=UNUSED, store=UNUSED,
+        owner_config=ModelConfigFile(data_dir, dict), wake=lambda _: None, cancel_install=cancel,
     )  # fmt: skip
 
 
@@ -157,7 +159,7 @@ async def test_a_folder_without_models_is_told(catalogue, tmp_path, name):
 @pytest.fixture
 def downloaded(catalogue, monkeypatch):
     """What the next download contains."""
-    content = {}
+    content: dict[str, tuple[int, ...]] = {}
 
     async def download_civitai(file, folder):
         save(folder / f"{file.sha256}.safetensors", content)

@@ -6,13 +6,14 @@ import json
 import peft
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import Flux2KleinPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
 from bot.errors import InvalidOption
 from inference.checkpoints.lora_layout import read_layout
-from inference.diffusion.lora import LoraManager
+from inference.diffusion.lora import LoraManager, base_model_family
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
+from tests.inference.families import save_klein
 from tests.inference.tiny import save_diffusion
 
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_v"
@@ -255,7 +256,8 @@ def test_every_naming_changes_the_same_layer(pipeline, draw, tmp_path, names):
 
 def test_whole_differences_change_weights_and_biases(pipeline, draw, tmp_path):
     merged = copy.deepcopy(pipeline)
-    tensors, output = {}, ATTENTION.replace(".to_v", ".to_out.0")
+    output = ATTENTION.replace(".to_v", ".to_out.0")
+    tensors: dict[str, torch.Tensor] = {}
     for layer in (CONV, output, ATTENTION):
         module = merged.unet.get_submodule(layer)
         with torch.no_grad():
@@ -272,7 +274,8 @@ def test_whole_differences_change_weights_and_biases(pipeline, draw, tmp_path):
 
 
 def test_layers_of_different_ranks_keep_their_scale(pipeline, changes, draw):
-    tensors, expected = {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    expected: dict[str, torch.Tensor] = {}
     for rank, part in ((2, "to_q"), (2, "to_k"), (5, "to_v")):
         layer = ATTENTION.replace("to_v", part)
         rows, columns = weight_of(pipeline, f"unet.{layer}").shape
@@ -301,6 +304,29 @@ def test_weights_for_layers_that_the_model_lacks_are_refused(pipeline, tmp_path,
         load_factors(path, pipeline)
     with pytest.raises(InvalidOption):
         LoraManager(copy.deepcopy(pipeline)).apply(((str(path), 1.0),))
+
+
+@pytest.mark.parametrize("prefix", ["transformer", "diffusion_model"])
+def test_a_lora_of_a_transformer_is_loaded_whole_or_refused(klein, tmp_path, prefix):
+    rows, columns = klein.transformer.get_submodule("transformer_blocks.0.attn.to_q").weight.shape
+    tensors: dict[str, torch.Tensor] = {}
+    for block in (0, 7):
+        layer = f"{prefix}.transformer_blocks.{block}.attn.to_q"
+        tensors |= {f"{layer}.lora_A.weight": torch.ones(2, columns), f"{layer}.lora_B.weight": torch.ones(rows, 2)}
+        save_file(tensors, tmp_path / f"{block}.safetensors")
+    manager = LoraManager(klein)
+
+    manager.apply(((str(tmp_path / "0.safetensors"), 1.0),))
+    with pytest.raises(InvalidOption):
+        manager.apply(((str(tmp_path / "7.safetensors"), 1.0),))
+    manager.unload_all()
+
+    assert base_model_family(klein) == "flux2-klein"
+
+
+@pytest.fixture(scope="module")
+def klein(tmp_path_factory):
+    return Flux2KleinPipeline.from_pretrained(save_klein(tmp_path_factory.mktemp("models") / "klein"))
 
 
 # ---------------------------------------------------------------- by the header alone
