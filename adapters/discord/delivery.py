@@ -182,7 +182,7 @@ class MessageDelivery:
     async def _post(self, job: Job, *, nonce: str, reply_to: int | None = None, **content: Any) -> str:
         """Post an ordinary message in the job's channel; returns its ref. Raises: NoAccess, PlatformError."""
         client = self._context.connected_client()
-        await self._wait_for_slot(job.origin.chat_id)
+        await self._wait_for_slot(job.origin.chat_id, job)
         channel = int(job.origin.chat_id)
         reply_to = reply_to or (int(job.origin.message_id) if job.origin.message_id else None)
         if reply_to is not None:
@@ -198,7 +198,7 @@ class MessageDelivery:
     async def _post_privately(self, job: Job, nonce: str, **content: Any) -> str:
         """Raises: Undeliverable: the person accepts no private messages; /show has the answer."""
         client = self._context.connected_client()
-        await self._wait_for_slot(f"dm:{job.origin.account_id}")
+        await self._wait_for_slot(f"dm:{job.origin.account_id}", job)
         try:
             with translate_errors():
                 user = discord.Object(int(job.origin.account_id))
