@@ -1,6 +1,6 @@
 """Combinations: `{a|b}` in a prompt makes one prompt per choice, in reading order.
 
-`[a|b]` within a choice is part of it: alternatives in the steps of one image (`editing.py`).
+`[a|b]` within a choice is part of it: alternatives in the steps of one image (`editing.py`). `\\|` separates nothing.
 """
 
 import itertools
@@ -10,7 +10,7 @@ from bot.errors import InvalidOption
 
 MAX_COMBINATIONS = 64
 CHOICES = re.compile(r"\{([^{}|]*\|[^{}]*)\}")
-_BRACKETS_OR_SEPARATOR = re.compile(r"\[[^\[\]]*\]|\|")
+_SPECIAL = re.compile(r"\\.|[\[\]|]", re.DOTALL)
 
 
 def expand_combinations(prompt: str) -> list[str]:
@@ -33,7 +33,21 @@ def expand_combinations(prompt: str) -> list[str]:
 def split_choices(match: re.Match[str]) -> list[str]:
     """The choices of a match of `CHOICES`; the braces as they are written if each `|` in them is in brackets."""
     text = match[1]
-    ends = [found.start() for found in _BRACKETS_OR_SEPARATOR.finditer(text) if found[0] == "|"]
+    ends = _find_separators(text)
     if not ends:
         return [match[0]]
     return [text[start:end].strip() for start, end in zip([0, *(one + 1 for one in ends)], [*ends, None], strict=True)]
+
+
+def _find_separators(text: str) -> list[int]:
+    """The position of each `|` that is in no pair of square brackets."""
+    found: list[int] = []
+    counts_at_opening: list[int] = []
+    for special in _SPECIAL.finditer(text):
+        if special[0] == "[":
+            counts_at_opening.append(len(found))
+        elif special[0] == "]" and counts_at_opening:
+            del found[counts_at_opening.pop() :]
+        elif special[0] == "|":
+            found.append(special.start())
+    return found

@@ -24,6 +24,11 @@ from bot.prompts.combinations import expand_combinations
         ("{[a|b]} {c|d}", ["{[a|b]} c", "{[a|b]} d"]),
         ("{a [b|c}", ["a [b", "c"]),
         ("[a|b] {c|d}", ["[a|b] c", "[a|b] d"]),
+        ("{[a|[b|c]]|d}", ["[a|[b|c]]", "d"]),
+        ("{[[a|b]|c] e|d}", ["[[a|b]|c] e", "d"]),
+        (r"{\[a|b\]|c}", [r"\[a", r"b\]", "c"]),
+        (r"{[a\]|b]|c}", [r"[a\]|b]", "c"]),
+        (r"{a\|b|c}", [r"a\|b", "c"]),
     ],
 )
 def test_a_prompt_expands_to_all_combinations_in_order(prompt, all_of_them):
