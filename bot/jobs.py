@@ -226,6 +226,11 @@ class Job:
     def is_adult(self) -> bool:
         return any(image.is_adult for image in self.result.media) if self.result else False
 
+    @property
+    def has_several_pictures(self) -> bool:
+        """It has, or had before some were deleted."""
+        return self.result is not None and self.result.places > 1
+
     def may_be_delivered_to(self, chat_id: str) -> bool:
         """Whether its images may be: adult ones only where they were asked for, as a private chat may be a child's."""
         return chat_id == self.origin.chat_id or not self.is_adult

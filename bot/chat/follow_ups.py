@@ -1,5 +1,7 @@
 """What buttons ask for, the same on every platform. Who may press them, and where, each adapter checks first."""
 
+from contextlib import suppress
+
 from bot.chat import texts
 from bot.chat.buttons import Button
 from bot.chat.help_texts import EXAMPLES
@@ -77,14 +79,20 @@ async def delete_job(
     if shown is not None and shown.owner != person.id:
         raise NotYours(shown.id)
     try:
-        job = shown or await usecases.chat.get_job(button.job_id)
-        if button.number and job.result is not None and job.result.places > 1:
+        if button.number and await _is_one_of_several(usecases, button):
             return await _delete_picture(usecases, person, platform, button, message_ref)
         refs = await usecases.chat.message_refs(button.job_id, platform)
         await usecases.chat.delete_job(person, button.job_id)
     except JobNotFound:
         return None
     return {message_ref, *refs} - {""}
+
+
+async def _is_one_of_several(usecases: UseCases, button: Button) -> bool:
+    """False also once the job is erased: deleting it may be repeated for a message that stayed."""
+    with suppress(JobNotFound):
+        return (await usecases.chat.get_job(button.job_id)).has_several_pictures
+    return False
 
 
 async def _delete_picture(

@@ -269,7 +269,7 @@ async def test_other_peoples_jobs_and_images_are_not_found(server, client, a_pic
 
     for answer in answers:
         problem(answer, 404, "not_found")
-    assert (await client.get("/api/v1/jobs", headers=bo)).json() == {"jobs": [], "next": None}
+    assert (await client.get("/api/v1/jobs", headers=bo)).json() == {"jobs": [], "next": None, "total": 0}
     assert (await client.get(theirs, headers=ada)).json()["state"] == "running"
 
 
