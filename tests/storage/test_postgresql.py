@@ -17,6 +17,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.elements import TextClause
 
 from bot.jobs import JobError, JobState
+from bot.ports import HistoryFilter
 from storage.schema import job, metadata
 from tests.storage.factories import accept, claim, make_media, make_picture, render, requeue
 
@@ -107,10 +108,11 @@ async def use_everything(storage, ann, ben):
     await storage.jobs.requeue_expired(max_interruptions=9)
     await storage.jobs.requeue_interrupted(max_interruptions=9)
     again = await claim(storage, is_idle=True)
-    await render(storage, again, media=(make_picture(photo.id),))
+    await render(storage, again, media=(make_picture(photo.id), make_picture(photo.id)))
     await storage.jobs.has_earlier_result(again.id)
     await storage.jobs.count_by_state()
     await storage.jobs.next_due_s()
+    await use_pictures(storage, ann, again.id, photo.id)
     await storage.history.list_jobs(ann.id, state=JobState.QUEUED, q="fox", before=jobs[3].id, limit=2)
     await storage.ledger.find_imbalances()
     await storage.media.sweep(unused_s=0.0, keep_days=1, max_gb=0.000001)
@@ -124,6 +126,18 @@ async def use_everything(storage, ann, ben):
     await storage.measurements.record_capabilities("fox", {})
     await storage.privacy.erase_job(jobs[1].id, ann.id)
     await storage.privacy.forget_person(ben.id)
+
+
+async def use_pictures(storage, ann, job_id, media_id):
+    await storage.media.save_sheet(job_id, [media_id], make_media(b"sheet"), width=8, height=8)
+    await storage.media.read_sheet(job_id)
+    await storage.outbox.remember_message(job_id, "discord", "7:9", picture=1)
+    await storage.outbox.find_picture("discord", "7:9")
+    await storage.pictures.set_favourite(ann.id, job_id, 1, is_favourite=True)
+    await storage.history.count_jobs(ann.id, state=None, q="", only=HistoryFilter(favourite=True, model="fox"))
+    await storage.pictures.toggle_favourite(ann.id, job_id, 1)
+    await storage.pictures.list_batch("unknown", ann.id)
+    await storage.privacy.erase_picture(job_id, ann.id, 1)
 
 
 def mistyped(statement, values) -> list[str]:
