@@ -33,6 +33,7 @@ from bot.errors import (
     TooLarge,
     UnclearAnswer,
     UnsupportedMedia,
+    UserError,
 )
 from bot.jobs import Media, Origin
 
@@ -40,7 +41,7 @@ log = structlog.get_logger()
 
 MAX_WAIT_S = 0.5
 """A slot that comes this soon is waited for; for a later one the caller retries."""
-DOWNLOAD_TRIES, DOWNLOAD_TIMEOUT_S = 4, 30.0
+DOWNLOAD_TRIES, DOWNLOAD_TIMEOUT_S, DOWNLOAD_RETRY_S = 4, 30.0, 0.25
 """Of one file, if Telegram can be reached; the person then reads that it is not available."""
 T = TypeVar("T")
 
@@ -85,6 +86,8 @@ class TelegramApi:
     def __init__(self, bot: Bot, rate_limiter: TelegramRateLimiter) -> None:
         self.bot = bot
         self.rate_limiter = rate_limiter
+        self.on_chat_moved: Callable[[int, int], Awaitable[None]] | None = None
+        """Called with the old and the new id of a group that became a supergroup."""
 
     async def wait_for_slot(self, chat: int, key: str, *, is_urgent: bool = False) -> None:
         """Wait for a slot to write. Raises: PlatformError with `retry_after_s`, if that is not soon."""
@@ -187,8 +190,18 @@ class TelegramApi:
                     raise
                 target = replace(target, reply_to=0)
             except ChatMoved as moved:
+                await self._follow_chat(target.chat, moved.chat)
                 target = ChatTarget(moved.chat, tries=target.tries)
         raise PlatformError("the chat keeps moving")
+
+    async def _follow_chat(self, old: int, new: int) -> None:
+        """What belongs to the chat gets its new id; if that fails, the service message about it does it later."""
+        if self.on_chat_moved is None:
+            return
+        try:
+            await self.on_chat_moved(old, new)
+        except UserError as error:
+            log.warning("a moved chat has to wait", action="chat_waits", code=error.code)
 
     # ------------------------------------------------------------ edits
 
@@ -244,6 +257,7 @@ class TelegramApi:
         except (NotModified, UnreadableResponse):
             pass  # the edit was applied, now or before
         except ChatMoved as moved:
+            await self._follow_chat(chat, moved.chat)
             raise MessageGone("the chat has moved") from moved
 
     async def delete_message(self, ref: str) -> None:
@@ -275,7 +289,7 @@ class TelegramApi:
                 raise
             except (PlatformError, TimeoutError) as error:
                 log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
-            await asyncio.sleep(0.25 * 2**tries)
+            await asyncio.sleep(DOWNLOAD_RETRY_S * 2**tries)
         raise UnsupportedMedia("unavailable")
 
     async def _download_once(self, file_id: str, limit: float) -> bytes:

@@ -3,6 +3,7 @@
 What a press carries may be forged, so a follow-up to a job is accepted only under a message of that job.
 """
 
+import asyncio
 import base64
 from dataclasses import dataclass
 
@@ -41,6 +42,8 @@ from bot.jobs import Job, Media, Origin
 from bot.ports import Person
 
 log = structlog.get_logger()
+ANSWER_WITHIN_S = 2.0
+"""A press that takes longer is answered before it is done."""
 MAX_DOCUMENT = 49 * 2**20
 PROMPTS = {
     "ask": (chat_texts.ASK_PROMPT, ASK_PROMPT),
@@ -90,12 +93,27 @@ class ButtonHandler:
             await self._answer(query, chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale), is_alert=True)
             return
         press = await self._build_press(query, query.message, key, locale)
+        action = asyncio.create_task(self._run_action(press, query.data or "", locale))
         try:
-            text = await self._run_action(press, query.data or "", locale)
+            done, _ = await asyncio.wait({action}, timeout=ANSWER_WITHIN_S)
+            if not done:
+                await self._answer(query)  # the button stops spinning, and what it asked for goes on
+            await self._finish_press(press, action, locale, is_answered=not done)
+        finally:
+            action.cancel()
+
+    async def _finish_press(
+        self, press: ButtonPress, action: asyncio.Task[str], locale: str, *, is_answered: bool
+    ) -> None:
+        """Say what came of it: in the press's pop-up, or in a message if that was used up."""
+        try:
+            text, is_alert = await action, False
         except UserError as error:
-            await self._answer(query, error_texts.explain(error, locale=locale), is_alert=True)
-        else:
-            await self._answer(query, text)
+            text, is_alert = error_texts.explain(error, locale=locale), True
+        if not is_answered:
+            await self._answer(press.query, text, is_alert=is_alert)
+        elif text:
+            await self._context.responder.reply(press.target, text)
 
     async def _build_press(
         self, query: CallbackQuery, message: MaybeInaccessibleMessage, key: str, locale: str

@@ -20,8 +20,17 @@ from adapters.telegram.buttons import ButtonHandler
 from adapters.telegram.context import PLATFORM, TelegramContext
 from adapters.telegram.message_parsing import author_of, parse_album, parse_message, reduce_update
 from adapters.telegram.messages import MessageHandler, locale_of
+from adapters.telegram.service_events import ServiceEventHandler, is_service_update
 from bot import error_texts
-from bot.errors import IdempotencyConflict, PlatformError, ShuttingDown, StorageBusy, StorageFull, UserError
+from bot.errors import (
+    IdempotencyConflict,
+    PlatformError,
+    ShuttingDown,
+    StorageBusy,
+    StorageFull,
+    UnclearAnswer,
+    UserError,
+)
 from bot.ports import Inbox
 
 log = structlog.get_logger()
@@ -32,6 +41,9 @@ LATE_ALBUM_PART_S = 120.0
 MAX_RETRY_S = 60.0
 MAX_TRIES = 500
 """At a minute each: some hours without Telegram."""
+MAX_UNCLEAR_TRIES = 5
+TURN_WAIT_S = 1.5
+"""How long an update waits for an earlier one of the same person, which may be waiting for a file or a slot."""
 
 
 @dataclass
@@ -52,6 +64,7 @@ class UpdateHandler:
         self._album_s = album_s
         self._messages = MessageHandler(context)
         self._buttons = ButtonHandler(context)
+        self._service_events = ServiceEventHandler(context)
         self._albums: dict[tuple[int, str], Album] = {}
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -92,14 +105,18 @@ class UpdateHandler:
         if update is None:
             await self._mark_done([key])
             return
-        if update.message is not None and update.message.media_group_id is not None:
+        if is_service_update(raw):
+            chat = update.effective_chat.id if update.effective_chat is not None else 0
+            await self._run_in_order((chat, ""), [key], lambda: self._service_events.handle(update))
+        elif update.message is not None and update.message.media_group_id is not None:
             await self._collect_album(key, update.message, update.message.media_group_id)
         elif update.message is not None:
             await self._handle_messages([key], [update.message], key)
         elif update.callback_query is not None:
             query = update.callback_query
             chat = query.message.chat.id if query.message is not None else 0
-            await self._run_in_order((chat, str(query.from_user.id)), [key], lambda: self._buttons.handle(query, key))
+            sender = (chat, f"press {query.from_user.id}")  # a message never holds a press
+            await self._run_in_order(sender, [key], lambda: self._buttons.handle(query, key))
         else:
             await self._mark_done([key])
 
@@ -175,26 +192,44 @@ class UpdateHandler:
         *,
         on_failure: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """Run after the earlier updates of the same person in that chat."""
+        """Run after the earlier updates of the same person in that chat, unless one of them takes long."""
         lock = self._locks.setdefault(sender, asyncio.Lock())
-        async with lock:
-            for tries in range(MAX_TRIES):
-                try:
-                    await work()
-                    break
-                except ShuttingDown:
-                    return  # stays in the inbox for the next start
-                except (StorageBusy, PlatformError) as error:
+        is_ours = await _wait_for_turn(lock)
+        try:
+            if await self._run_until_handled(work, on_failure):
+                await self._mark_done(keys)
+        finally:
+            if is_ours:
+                lock.release()
+
+    async def _run_until_handled(
+        self, work: Callable[[], Awaitable[None]], on_failure: Callable[[], Awaitable[None]] | None
+    ) -> bool:
+        """False: it stays in the inbox for the next start."""
+        for tries in range(MAX_TRIES):
+            try:
+                await work()
+                break
+            except ShuttingDown:
+                return False
+            except (StorageBusy, PlatformError) as error:
+                if not (isinstance(error, UnclearAnswer) and tries >= MAX_UNCLEAR_TRIES):
                     log.info("an update has to wait", action="update_waits", code=error.code)
                     requested_s = error.retry_after_s if isinstance(error, PlatformError) else None
                     await asyncio.sleep(requested_s or min(MAX_RETRY_S, 0.5 * 2 ** min(tries, 10)))
-                except Exception:  # the boundary of a loop that must continue
-                    if on_failure is None:
-                        log.error("a button press was not handled", action="press_failed", exc_info=True)
-                    else:
-                        await on_failure()
-                    break
-            await self._mark_done(keys)
+                    continue
+                await self._fail(on_failure)
+                break
+            except Exception:  # the boundary of a loop that must continue
+                await self._fail(on_failure)
+                break
+        return True
+
+    async def _fail(self, on_failure: Callable[[], Awaitable[None]] | None) -> None:
+        if on_failure is None:
+            log.error("a button press was not handled", action="press_failed", exc_info=True)
+        else:
+            await on_failure()
 
     async def _mark_done(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -205,6 +240,16 @@ class UpdateHandler:
                 except (StorageBusy, StorageFull) as error:
                     log.error("recording has to wait", action="record_waits", code=error.code)
                 await asyncio.sleep(2)
+
+
+async def _wait_for_turn(lock: asyncio.Lock) -> bool:
+    """Whether the lock was acquired in time."""
+    try:
+        async with asyncio.timeout(TURN_WAIT_S):
+            return await lock.acquire()
+    except TimeoutError:
+        log.info("an earlier update takes long", action="update_overtakes")
+        return False
 
 
 def _digest(chat_id: int, group_id: str) -> str:
