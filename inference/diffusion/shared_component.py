@@ -27,7 +27,7 @@ class SharedComponent:
     def __init__(self, module: Any) -> None:
         self.module = module
         self.loaded_dtype: torch.dtype = module.dtype
-        self._dtype = self.loaded_dtype
+        self._dtype: torch.dtype | None = self.loaded_dtype
         self._calls_in_flight = 0
         self._changed = threading.Condition()
 
@@ -61,9 +61,10 @@ class SharedComponent:
     def _cast_weights(self, dtype: torch.dtype) -> None:
         """Other CUDA streams must have finished with the old weights, and must not use the new ones too early."""
         self._synchronize()
+        self._dtype = None  # a cast that runs out of memory leaves some of them in either format
         self.module.to(dtype=dtype)
         self._synchronize()
-        self._dtype = dtype  # last: a cast that ran out of memory is repeated
+        self._dtype = dtype
 
     def _synchronize(self) -> None:
         if self.module.device.type == "cuda":

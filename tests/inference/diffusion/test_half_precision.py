@@ -6,6 +6,7 @@ that casts its VAE runs in it too. Full precision is compared in test_batching*.
 
 import copy
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -229,6 +230,7 @@ class FakeModule:
         self.dtype, self.device, self.gates = torch.float16, torch.device("cpu"), gates
         self.calls: list[tuple[str, torch.dtype]] = []
         self.casts_that_fail = 0
+        self.cast_to: torch.dtype | None = None
 
     def to(self, dtype):
         self.dtype = dtype
@@ -267,7 +269,9 @@ def test_calls_in_one_dtype_overlap_and_those_in_another_wait():
     assert module.calls[2] == ("other", torch.float32)
 
 
-def test_a_cast_that_ran_out_of_memory_is_made_again():
+@pytest.mark.parametrize("following", [torch.float32, torch.float16])
+def test_after_a_cast_that_ran_out_of_memory_all_weights_are_cast(following):
+    """Some of them were cast, so none can be relied on: not even for a call in the old format."""
     module = FakeModule()
     module.casts_that_fail = 1
     shared = SharedComponent(module)
@@ -275,9 +279,10 @@ def test_a_cast_that_ran_out_of_memory_is_made_again():
 
     with pytest.raises(torch.OutOfMemoryError):
         shared.execute(call)
-    shared.execute(call)
+    shared.execute(replace(call, dtype=following))
 
-    assert module.cast_to == torch.float32
+    assert module.cast_to == following
+    assert module.calls == [("one", following)]
 
 
 def test_a_run_casts_its_proxy_and_not_the_shared_module(vae):
