@@ -9,7 +9,7 @@ from bot.safety import Policy
 from storage.mapping import from_result
 from storage.schema import job as job_table
 from tests.discord.app_fixture import DiscordApp
-from tests.discord.loopback.discord_server_state import Message
+from tests.discord.loopback.discord_server_state import EVERYTHING, SEND, Message
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import imagine_and_wait, job_of
 
@@ -119,3 +119,21 @@ async def test_the_star_and_the_pages_of_the_history(app: DiscordApp, ann: Simul
 
     assert "Added to your favourites" in starred.messages[0].content
     assert job.id[:6] in listed.messages[0].content
+
+
+async def test_where_the_bot_may_not_post_the_picture_is_for_the_person_alone_and_delete_means_only_it(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    grid = await imagine_and_wait(ann, count=2, seed=7)
+    job = await job_of(app, grid)
+    ann.channel.permissions = EVERYTHING & ~SEND
+    pressed = ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    await until(lambda: pressed.messages and pressed.messages[0].attachments, "the picture")
+    alone, second = pressed.messages[0], grid.attachments[1].data
+    ann.channel.permissions = EVERYTHING
+    ann.press_unchecked(alone, f"v1:delete:{job.id}:2")
+    await until(lambda: len(grid.attachments) == 1, "the picture to go")
+
+    assert alone.ephemeral_for is ann.person
+    assert alone.attachments == [] or alone.attachments[0].data == second
+    assert (await app.application.storage.jobs.get_job(job.id, None)).result is not None
