@@ -148,6 +148,42 @@ def test_a_lora_is_installed(call, folder, monkeypatch):
     assert call("models", "add", "style.safetensors").out == "Installed style (lora for sd15).\n"
 
 
+@MODES
+def test_a_folder_is_adopted_and_each_file_is_told(open_mode, call, data_dir, folder, monkeypatch):
+    (folder / "tree" / "models").mkdir(parents=True)
+    for name in ("Add_Detail.safetensors", "other.safetensors"):
+        (folder / "tree" / "models" / name).write_bytes(b"weights")
+
+    def identify(self, path):
+        is_lora = path.name.startswith("Add")
+        return _return(
+            CheckpointInfo(
+                kind="lora" if is_lora else "unknown", family="sd15", reason="" if is_lora else "model without its VAE"
+            )
+        )
+
+    monkeypatch.setattr(fixture.FakeFiles, "identify", identify)
+    with open_mode(data_dir):
+        scanned = call("models", "scan", "tree")
+        missing = call("models", "scan", "nowhere")
+
+    assert scanned.code == 0, scanned.err
+    assert "adopted as LoRA add-detail for sd15" in scanned.out
+    assert "skipped: other is a model without its VAE, which Easel cannot run yet." in scanned.out
+    assert (missing.code, "is no folder with models" in missing.err) == (1, True)
+
+
+def test_the_trigger_words_of_a_lora_from_civitai_are_told(call, folder, monkeypatch):
+    info = CheckpointInfo(kind="lora", family="sd15")
+    monkeypatch.setattr(fixture.FakeFiles, "identify", lambda self, path: _return(info))
+    monkeypatch.setattr(fixture.FakeFiles, "download_dir", lambda self: folder)
+
+    result = call("models", "add", fixture.CIVITAI)
+
+    assert result.out == "Installed ink-v2 (lora for sd15).\n"
+    assert "recommends these words for prompts: ink drawing." in result.err
+
+
 def test_a_model_that_does_not_fit_is_refused(call, data_dir, monkeypatch):
     monkeypatch.setattr("tests.cli.app_fixture.FOX", replace(fixture.FOX, ram_mb=10**6))
     result = call("models", "use", "fox", "--accept-licence")

@@ -414,16 +414,17 @@ def test_only_the_download_child_has_the_token_and_the_network_settings():
         "HF_ENDPOINT": "http://hub",
         "HTTPS_PROXY": "http://p",
         "HF_TOKEN": "hf_x",
+        "CIVITAI_TOKEN": "c",
         "MY_KEY": "k",
     }
 
     allowed = network_environment(environ, {"HF_TOKEN": "hf_y"})
     assert (allowed["HF_TOKEN"], allowed["HF_ENDPOINT"], allowed["HTTPS_PROXY"]) == ("hf_y", "http://hub", "http://p")
     assert "HF_HUB_OFFLINE" not in allowed
-    assert "MY_KEY" not in allowed
+    assert not {"MY_KEY", "CIVITAI_TOKEN"} & set(allowed)
     others = clean_environment(environ)
     assert others["HF_HUB_OFFLINE"] == "1"
-    assert not {"HF_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY"} & set(others)
+    assert not {"HF_TOKEN", "CIVITAI_TOKEN", "HF_ENDPOINT", "HTTPS_PROXY"} & set(others)
 
 
 def test_the_token_is_not_in_the_repr(downloads):
