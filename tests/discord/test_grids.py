@@ -1,6 +1,7 @@
 """Several pictures of one job: attachments of one message with a button for each, and each as a message of its own."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,8 +9,9 @@ from bot.jobs import Job
 from bot.safety import Policy
 from storage.mapping import from_result
 from storage.schema import job as job_table
-from tests.discord.app_fixture import DiscordApp
+from tests.discord.app_fixture import DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import EVERYTHING, SEND, Message
+from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import imagine_and_wait, job_of
 
@@ -137,3 +139,28 @@ async def test_where_the_bot_may_not_post_the_picture_is_for_the_person_alone_an
     assert alone.ephemeral_for is ann.person
     assert alone.attachments == [] or alone.attachments[0].data == second
     assert (await app.application.storage.jobs.get_job(job.id, None)).result is not None
+
+
+async def test_buttons_work_after_a_restart_on_a_result_of_an_earlier_version(
+    data_dir: Path, server: Loopback, ann: SimulatedUser
+) -> None:
+    async with open_app(data_dir, server) as first:
+        first.start()
+        await first.wait_until_ready()
+        grid = await imagine_and_wait(ann, count=3, seed=7)
+        job = await job_of(first, grid)
+        assert job.result is not None
+        stored = from_result(job.result)
+        del stored["places"]
+        for image in stored["media"]:
+            del image["number"]
+        old = job_table.update().where(job_table.c.id == job.id).values(result=stored)
+        await first.application.storage.jobs._database.run_write(lambda tx: tx.execute(old).rowcount)
+    async with open_app(data_dir, server) as second:
+        second.start()
+        await second.wait_until_ready()
+        ann.press_unchecked(grid, f"v1:show:{job.id}:3")
+        shown = await ann.finished(2)
+
+    assert shown.attachments[0].data == grid.attachments[2].data
+    assert "Picture 3 of 3" in shown.content
