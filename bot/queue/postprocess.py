@@ -116,6 +116,9 @@ class Postprocessor:
         model = self.models.default_for(IMAGE_TO_TEXT)
         if model is None or not any(model.name in status.loaded for status in self.pool.device_statuses()):
             return captions
+        maker = self.models.get(job.model)
+        if model.demo and not (maker is not None and maker.demo):
+            return captions  # a demo only knows what demos make
         try:
             async with asyncio.timeout(CAPTION_TIMEOUT_S):
                 for number, image in enumerate(images):

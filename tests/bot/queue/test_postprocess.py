@@ -100,6 +100,15 @@ async def test_a_device_that_becomes_free_in_time_is_used(pool):
     assert await asking == ["a red fox"]
 
 
+@pytest.mark.parametrize(("is_demo", "alt"), [(True, "a circle"), (False, "a fox")])
+async def test_a_demo_describes_only_what_a_demo_made(pool, is_demo, alt):
+    job = make_job()
+    seen_as(pool, job, make_done(images=(), text="a circle"))
+    models = (replace(PAINTER, demo=is_demo), replace(SEER, demo=True))
+
+    assert await make_finishing(pool, *models).alt_texts(job, make_done()) == [alt]
+
+
 async def test_a_slow_caption_is_given_up_and_its_task_cancelled(pool, monkeypatch):
     monkeypatch.setattr(postprocess, "CAPTION_TIMEOUT_S", 0.1)
     job = make_job()
