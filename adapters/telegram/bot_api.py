@@ -89,9 +89,9 @@ class TelegramApi:
         self.on_chat_moved: Callable[[int, int], Awaitable[None]] | None = None
         """Called with the old and the new id of a group that became a supergroup."""
 
-    async def wait_for_slot(self, chat: int, key: str, *, is_urgent: bool = False) -> None:
-        """Wait for a slot to write. Raises: PlatformError with `retry_after_s`, if that is not soon."""
-        while (wait_s := self.rate_limiter.reserve(chat, key, is_urgent=is_urgent)) > 0:
+    async def wait_for_slot(self, chat: int, key: str, *, owner: str = "", is_urgent: bool = False) -> None:
+        """Wait for a slot to write, for `owner`. Raises: PlatformError with `retry_after_s`, if that is not soon."""
+        while (wait_s := self.rate_limiter.reserve(chat, key, owner=owner, is_urgent=is_urgent)) > 0:
             if wait_s > MAX_WAIT_S:
                 raise PlatformError("the chat's next slot is later", retry_after_s=wait_s)
             await asyncio.sleep(wait_s)

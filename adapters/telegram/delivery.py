@@ -74,7 +74,7 @@ class TelegramDelivery:
         try:
             if not await self.permissions.can_answer(target.chat, job.command):
                 raise NotPermitted("pictures are not allowed there")
-            await self.api.wait_for_slot(target.chat, delivery.nonce, is_urgent=True)
+            await self.api.wait_for_slot(target.chat, delivery.nonce, owner=job.owner, is_urgent=True)
             return message_ref(await self.api.send_text(target, text, markup))
         except NOT_THERE as refused:
             private = _private_target(job, refused)
@@ -143,7 +143,7 @@ class TelegramDelivery:
         ref, job = delivery.message_ref, delivery.job
         chat, _ = parse_ref(ref)
         photo, text = await self._render(job, pictures if job.may_be_delivered_to(str(chat)) else [])
-        await self.api.wait_for_slot(chat, delivery.nonce)
+        await self.api.wait_for_slot(chat, delivery.nonce, owner=job.owner)
         try:
             if photo is None and job.error is not None and job.error.code == Blocked.code:
                 ref = await self._replace_with_text(ref, job, text, delivery.nonce)
@@ -229,7 +229,7 @@ class TelegramDelivery:
             raise (refused if isinstance(refused, NotPermitted) else error) from error
 
     async def _post(self, target: ChatTarget, job: Job, photo: Media | None, text: str, key: str) -> str:
-        await self.api.wait_for_slot(target.chat, key)
+        await self.api.wait_for_slot(target.chat, key, owner=job.owner)
         return await self._send(target, job, photo, text)
 
     async def _send(self, target: ChatTarget, job: Job, photo: Media | None, text: str) -> str:

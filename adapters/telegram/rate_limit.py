@@ -5,9 +5,10 @@ wait is told for how long, and its slot is reserved. Progress only uses what res
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 IDLE_S = 600.0
 """A chat is dropped after this time without a message."""
@@ -51,6 +52,8 @@ class _ChatQueue:
     rates: tuple[RateLimit, ...]
     sent_at: deque[float] = field(default_factory=deque)
     reservations: dict[str, float] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """Who made each reservation."""
     closed_until: float = 0.0
     progress_at: float = -1e9
 
@@ -62,29 +65,47 @@ class _ChatQueue:
                 free = max(free, taken[-rate.limit] + rate.span_s)
         return free
 
-    def wait_s(self, key: str, now: float) -> float:
+    def wait_s(self, key: str, now: float, owner: str = "") -> float:
         """0: send now; otherwise the seconds until the slot that is reserved from now on."""
         place = self.reservations.get(key)
         if place is not None and place > now + TOLERANCE_S:
             return place - now
-        ahead = [] if place is not None else list(self.reservations.values())
-        free = self.next_free(now, sorted([*self.sent_at, *ahead]))
+        others = [at for one, at in self.reservations.items() if one != key]
+        free = self.next_free(now, sorted([*self.sent_at, *(others if place is None else [])]))
         if free <= now + TOLERANCE_S:
             return 0.0
-        others = [at for one, at in self.reservations.items() if one != key]
         self.reservations[key] = max(free, self.next_free(now, sorted([*self.sent_at, *others])))
+        self.owners[key] = owner
+        self._take_turn(key, now)
         return self.reservations[key] - now
+
+    def _take_turn(self, key: str, now: float) -> None:
+        """Exchange it for an earlier reservation of somebody who has more before that than its owner has in all."""
+        owner, seen = self.owners[key], Counter[str]()
+        own = sum(one == owner for one in self.owners.values())
+        for other, at in sorted(self.reservations.items(), key=itemgetter(1)):
+            if at >= self.reservations[key]:
+                return
+            theirs = self.owners.get(other, "")
+            seen[theirs] += 1
+            if theirs != owner and seen[theirs] > own and at > now + TOLERANCE_S:
+                self.reservations[key], self.reservations[other] = at, self.reservations[key]
+                return
 
     def record(self, key: str, now: float) -> None:
         self.sent_at.append(now)
+        self.drop(key)
+
+    def drop(self, key: str) -> None:
         self.reservations.pop(key, None)
+        self.owners.pop(key, None)
 
     def prune(self, now: float) -> None:
         longest = max(rate.span_s for rate in self.rates)
         while self.sent_at and self.sent_at[0] < now - longest:
             self.sent_at.popleft()
         for key in [key for key, at in self.reservations.items() if at < now - RESERVATION_S]:
-            del self.reservations[key]
+            self.drop(key)
 
 
 class TelegramRateLimiter:
@@ -101,12 +122,15 @@ class TelegramRateLimiter:
             (RateLimit(max(1, overall.limit - self._rates.reserved_overall), overall.span_s),), self._urgent.sent_at
         )
 
-    def reserve(self, chat: int, key: str, *, is_urgent: bool = False) -> float:
-        """0: send now, it is counted. Otherwise the seconds after which the same key will be admitted."""
+    def reserve(self, chat: int, key: str, *, owner: str = "", is_urgent: bool = False) -> float:
+        """0: send now, it is counted. Otherwise the seconds after which the same key will be admitted.
+
+        `owner`: the person whose message it is. Those of a chat take turns.
+        """
         now, line = self._clock(), self._queue_of(chat)
         if now < self._paused_until:
             return self._paused_until - now
-        wait_s = line.wait_s(key, now)
+        wait_s = line.wait_s(key, now, owner)
         if wait_s > 0:
             return wait_s
         overall = self._urgent if is_urgent else self._normal
@@ -114,6 +138,7 @@ class TelegramRateLimiter:
         wait_s = overall.wait_s(f"{chat} {key}", now)
         if wait_s > 0:
             line.reservations[key] = now + wait_s  # later messages of this chat queue behind it
+            line.owners[key] = owner
             return wait_s
         line.record(key, now)
         overall.record(f"{chat} {key}", now)

@@ -68,7 +68,7 @@ class TelegramResponder:
         key, unanswered, unclear = f"say {next(self._sequence)}", 0, 0
         for tries in range(MAX_TRIES):
             try:
-                await self.api.wait_for_slot(chat, key)
+                await self.api.wait_for_slot(chat, key, owner=key)
                 return await send()
             except (NotPermitted, Undeliverable, MessageGone) as error:
                 log.info("the chat cannot be reached", action="unheard", detail=error.detail)

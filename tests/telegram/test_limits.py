@@ -1,5 +1,7 @@
 """Telegram's limits: lengths in UTF-16, sizes, and how often a bot may write (on a made-up clock)."""
 
+import heapq
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,6 +151,26 @@ def test_who_waits_keeps_its_place_in_the_line():
             clock.now += wait_s
             tries += 1
         assert tries <= 3
+
+
+def test_somebody_elses_waiting_results_are_not_all_ahead():
+    clock = Clock()
+    pace, floods = TelegramRateLimiter(clock=clock), FloodLimits(clock)
+    began, tries, sent_at = clock.now, 0, {}
+    due = [(clock.now, ("ann", number)) for number in range(100)] + [(clock.now + 0.1, ("bob", 0))]
+    while due:
+        clock.now, (owner, number) = heapq.heappop(due)
+        tries += 1
+        wait_s = pace.reserve(GROUP, f"{owner} {number}", owner=owner)
+        if wait_s > 0:
+            heapq.heappush(due, (clock.now + wait_s, (owner, number)))
+        else:
+            assert floods.check(GROUP, "sendMessage") == 0
+            sent_at[owner, number] = clock.now - began
+
+    assert sent_at["bob", 0] < 70  # a minute's messages were sent before
+    assert 240 < max(sent_at.values()) < 400
+    assert tries < 400
 
 
 def test_a_first_answer_goes_before_results_when_all_is_busy():
