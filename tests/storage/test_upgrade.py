@@ -162,29 +162,26 @@ def test_a_backup_of_the_previous_version_is_restored_and_upgraded(make_database
     assert jobs == [("first", 1), ("second", 2), ("third", 3)]
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        f"INSERT INTO outbox VALUES (9, 'second', 'result', 'sent', 0, '{AT}', NULL, '', '{AT}', '', NULL)",
-        f"INSERT INTO outbox VALUES (9, 'second', 'poem', 'sent', 0, '{AT}', NULL, '', '{AT}', '', NULL)",
-        f"INSERT INTO outbox VALUES (9, 'nobody', 'webhook', 'sent', 0, '{AT}', NULL, '', '{AT}', 'a', NULL)",
-        "INSERT INTO measurement VALUES ('cpu', 'm', 'float32', '8x8', 1, 'step', 0.5, 3, 'torch')",
-        f"INSERT INTO favourite VALUES ('ann', 'second', 0, '{AT}')",
-    ],
+WRONG_ROWS = (
+    f"INSERT INTO outbox VALUES (9, 'second', 'result', 'sent', 0, '{AT}', NULL, '', '{AT}', '', NULL)",
+    f"INSERT INTO outbox VALUES (9, 'second', 'poem', 'sent', 0, '{AT}', NULL, '', '{AT}', '', NULL)",
+    f"INSERT INTO outbox VALUES (9, 'nobody', 'webhook', 'sent', 0, '{AT}', NULL, '', '{AT}', 'a', NULL)",
+    "INSERT INTO measurement VALUES ('cpu', 'm', 'float32', '8x8', 1, 'step', 0.5, 3, 'torch')",
+    f"INSERT INTO favourite VALUES ('ann', 'second', 0, '{AT}')",
 )
-def test_an_upgraded_database_still_enforces_its_rules(make_database, statement):
+
+
+def test_an_upgraded_database_still_enforces_its_rules(make_database):
     tx, dialect = make_database("old")
     with tx.begin():
         run_migrations(tx, dialect, "0003")
         for row in OLD_ROWS:
             tx.exec_driver_sql(row)
         run_migrations(tx, dialect)
-        tx.exec_driver_sql(
-            f"INSERT INTO outbox VALUES (8, 'first', 'webhook', 'sent', 0, '{AT}', NULL, '', '{AT}', 'a', NULL)"
-        )
-        tx.exec_driver_sql(
-            f"INSERT INTO outbox VALUES (7, 'first', 'webhook', 'sent', 0, '{AT}', NULL, '', '{AT}', 'b', NULL)"
-        )
+        for number, name in ((8, "a"), (7, "b")):
+            row = f"({number}, 'first', 'webhook', 'sent', 0, '{AT}', NULL, '', '{AT}', '{name}', NULL)"
+            tx.exec_driver_sql(f"INSERT INTO outbox VALUES {row}")
 
-    with pytest.raises(Exception, match="constraint failed"), tx.begin():
-        tx.exec_driver_sql(statement)
+    for statement in WRONG_ROWS:
+        with pytest.raises(Exception, match="constraint failed"), tx.begin():
+            tx.exec_driver_sql(statement)

@@ -69,13 +69,13 @@ async def test_a_deleted_picture_keeps_its_place_and_the_job_goes_with_the_last(
     problem(await client.get(first["url"]), 404, "not_found")
 
 
-@pytest.mark.parametrize("number", ["0", "4", "-1", "1.5", "two", "99999999999999999999", "%00"])
-async def test_a_number_that_no_picture_has_is_not_found(client, number):
+async def test_a_number_that_no_picture_has_is_not_found(client):
     job = await make(client, imagine())
 
-    for method, path in (("PUT", "/favourite"), ("DELETE", "/favourite"), ("DELETE", "")):
-        answer = await client.request(method, f"/api/v1/jobs/{job['id']}/pictures/{number}{path}")
-        problem(answer, 404, "not_found")
+    for number in ("0", "4", "-1", "99999999999999999999", "%00"):
+        for method, path in (("PUT", "/favourite"), ("DELETE", "/favourite"), ("DELETE", "")):
+            answer = await client.request(method, f"/api/v1/jobs/{job['id']}/pictures/{number}{path}")
+            problem(answer, 404, "not_found")
     assert (await pictures_of(client, job))[0]
 
 
