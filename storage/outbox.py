@@ -82,6 +82,11 @@ class SqlOutbox:
             query = query.where(message.c.picture == picture)
         return await self._database.run_read(lambda tx: list(tx.scalars(query)))
 
+    async def retry_space(self, platform: str, space_id: str) -> int:
+        in_space = select(job.c.id).where(job.c.id == outbox.c.job, job.c.space == f"{platform}:{space_id}")
+        due = update(outbox).where(IS_PENDING, in_space.exists()).values(due_at=utcnow())
+        return await self._database.run_write(lambda tx: tx.execute(due).rowcount)
+
     async def watched(self) -> list[Delivery]:
         return await self._database.run_read(_watched)
 

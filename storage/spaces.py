@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select,
 from bot.jobs import Origin
 from bot.ports import SpacePolicy
 from storage.database import Database
-from storage.schema import IS_ENDED, IS_PENDING, account, job, outbox, person_share, space, space_share, utcnow
+from storage.schema import IS_ENDED, account, job, person_share, space, space_share, utcnow
 
 MOVED_AT_ONCE = 500
 """Ended jobs of one transaction."""
@@ -31,11 +31,6 @@ class SqlSpacePolicyStore:
         await self._database.run_write(moved.move_open)
         while await self._database.run_write(moved.move_ended):
             pass
-
-    async def retry_deliveries(self, platform: str, space_id: str) -> int:
-        in_space = select(job.c.id).where(job.c.space == f"{platform}:{space_id}")
-        due = update(outbox).where(IS_PENDING, outbox.c.job.in_(in_space)).values(due_at=utcnow())
-        return await self._database.run_write(lambda tx: tx.execute(due).rowcount)
 
 
 def _set(tx: Connection, platform: str, key: str, chosen: SpacePolicy) -> None:

@@ -17,6 +17,7 @@ from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.polling import CONNECTED, TOKEN_REFUSED, Polling, backoff_s, sentence_about
 from adapters.telegram.rate_limit import RateLimits, TelegramRateLimiter
 from adapters.telegram.responder import TelegramResponder
+from adapters.telegram.service_events import ServiceEventHandler
 from adapters.telegram.settings import TelegramSettings
 from adapters.telegram.text_limits import MAX_DESCRIPTION, truncate
 from adapters.telegram.update_handler import ALBUM_WAIT_S, UpdateHandler
@@ -69,6 +70,7 @@ class TelegramAdapter:
             responder=TelegramResponder(self._api),
             admins=frozenset(settings.admins),
         )
+        self._api.on_chat_moved = ServiceEventHandler(self._context).move_chat
 
     def is_admin(self, account_id: str) -> bool:
         return self._context.is_admin(account_id)

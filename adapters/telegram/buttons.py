@@ -5,7 +5,8 @@ What a press carries may be forged, so a follow-up to a job is accepted only und
 
 import asyncio
 import base64
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import structlog
 from telegram import CallbackQuery, ForceReply, MaybeInaccessibleMessage, Message
@@ -37,7 +38,7 @@ from bot.chat.follow_ups import (
 )
 from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
-from bot.errors import MessageGone, PlatformError, UserError
+from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
 from bot.ports import Person
 
@@ -45,6 +46,8 @@ log = structlog.get_logger()
 ANSWER_WITHIN_S = 2.0
 """A press that takes longer is answered before it is done."""
 MAX_DOCUMENT = 49 * 2**20
+OWNER_ACTIONS = frozenset({"cancel", "delete", "favourite", "history", "show"})
+"""Actions that only the person who asked for the job may take, or some of whose forms."""
 PROMPTS = {
     "ask": (chat_texts.ASK_PROMPT, ASK_PROMPT),
     "edit": (chat_texts.EDIT_PROMPT, EDIT_PROMPT),
@@ -148,6 +151,8 @@ class ButtonHandler:
         button = parse_button(data)
         if button is None:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        if button.action in OWNER_ACTIONS:
+            press = await self._press_for_chat(press, button)
         match button.action:
             case "cancel":
                 return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
@@ -166,6 +171,20 @@ class ButtonHandler:
         if job is None:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
         return await self._follow_up(press, button, job, locale)
+
+    async def _press_for_chat(self, press: ButtonPress, button: Button) -> ButtonPress:
+        """What an anonymous admin asked for is the group's or channel's: any admin of it may press what is the
+        owner's."""
+        account = ""
+        with suppress(JobNotFound):
+            account = (await self._chat.get_job(button.job_id)).origin.account_id
+        if not account.startswith("-"):
+            return press
+        if not await self._context.delivery.permissions.is_chat_admin(int(account), press.query.from_user.id):
+            return press
+        name = press.message.chat.effective_name or ""
+        person = await self._context.usecases.people.identify_account(PLATFORM, account, name)
+        return replace(press, person=person)
 
     async def _follow_up(self, press: ButtonPress, button: Button, job: Job, locale: str) -> str:
         match button.action:

@@ -1,10 +1,13 @@
-"""What the bot may send in a group: a request that cannot be answered there is answered elsewhere immediately."""
+"""What the bot may send in a group, and who its admins are.
+
+A request that cannot be answered there is answered elsewhere immediately.
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from telegram import ChatMemberAdministrator, ChatMemberRestricted
+from telegram import ChatMember, ChatMemberAdministrator, ChatMemberRestricted
 
 from adapters.telegram.bot_api import TelegramApi
 from adapters.telegram.bot_client import translate_errors
@@ -12,6 +15,7 @@ from bot.commands import Answer, answer_of
 from bot.errors import NotPermitted, PlatformError, Undeliverable
 
 CACHE_S = 600.0
+_ADMINS = (ChatMember.OWNER, ChatMember.ADMINISTRATOR)
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,18 @@ class ChatPermissions:
             known = self._known[chat] = (self.clock(), *await self._fetch_permissions(chat))
         _, may_write, may_show = known
         return may_write and (may_show or answer_of(command) is not Answer.IMAGES)
+
+    async def is_chat_admin(self, chat: int, user: int) -> bool:
+        """Whether the person is an admin of the chat; asked each time, as it may end. False: Telegram does not say."""
+        try:
+            with translate_errors():
+                return (await self.api.bot.get_chat_member(chat, user)).status in _ADMINS
+        except PlatformError:
+            return False
+
+    def forget(self, chat: int) -> None:
+        """They have changed."""
+        self._known.pop(chat, None)
 
     async def _fetch_permissions(self, chat: int) -> tuple[bool, bool]:
         try:

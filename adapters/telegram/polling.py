@@ -15,12 +15,13 @@ from telegram import Bot
 
 from adapters.telegram.bot_client import PollingConflict, translate_errors
 from adapters.telegram.message_parsing import readable_update
+from adapters.telegram.service_events import MEMBERSHIP, is_service_update
 from adapters.telegram.update_handler import UpdateHandler
 from adapters.telegram.update_types import update_id_of
 from bot.errors import PlatformError, StorageBusy, StorageFull, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
-ALLOWED_UPDATES = ("message", "callback_query")
+ALLOWED_UPDATES = ("message", "callback_query", MEMBERSHIP)
 """Without edited messages: a request does not change afterwards."""
 POLL_TIMEOUT_S = 50
 BATCH = 100
@@ -40,7 +41,7 @@ CONNECTED, AWAY = "Telegram is connected.", "Telegram cannot be reached; Easel k
 
 def is_for_bot(raw: Mapping[str, Any], me: int, name: str) -> bool:
     """Whether an update may be for the bot. Other people's conversation in a group is never stored."""
-    if "callback_query" in raw:
+    if "callback_query" in raw or is_service_update(raw):
         return True
     message = raw.get("message")
     if not isinstance(message, dict):

@@ -101,14 +101,14 @@ class UpdateHandler:
             await self._mark_done([key])
 
     async def _handle(self, key: str, raw: Mapping[str, Any]) -> None:
+        if is_service_update(raw):
+            await self._run_in_order((0, key), [key], lambda: self._service_events.handle(raw))
+            return
         update = self._parse_update(raw)
         if update is None:
             await self._mark_done([key])
             return
-        if is_service_update(raw):
-            chat = update.effective_chat.id if update.effective_chat is not None else 0
-            await self._run_in_order((chat, ""), [key], lambda: self._service_events.handle(update))
-        elif update.message is not None and update.message.media_group_id is not None:
+        if update.message is not None and update.message.media_group_id is not None:
             await self._collect_album(key, update.message, update.message.media_group_id)
         elif update.message is not None:
             await self._handle_messages([key], [update.message], key)

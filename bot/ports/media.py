@@ -54,6 +54,9 @@ class MediaStore(Protocol):
         """Store an upload: write and fsync the file, then insert its rows. `source`: the platform that it came
         through; an owner who has the image already keeps the first. Raises: StorageFull."""
 
+    async def list_parameters(self, owner: str) -> list[Mapping[str, Any]]:
+        """What the latest images of the owner said about themselves, newest first."""
+
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         """What the owner's uploads since then use. Raises: StorageFull: nothing is left for uploads."""
 
@@ -136,6 +139,9 @@ class Outbox(Protocol):
 
     async def message_refs(self, job_id: str, platform: str, *, picture: int = 0) -> list[str]:
         """All messages of the job, from `mark_sent` and `remember_message`, or those that show only this picture."""
+
+    async def retry_space(self, platform: str, space_id: str) -> int:
+        """Make the pending messages of the space due: the bot may write there again. Returns how many."""
 
     async def watched(self) -> list[Delivery]:
         """Sent placeholders of jobs that are still open: they show progress."""

@@ -45,9 +45,6 @@ class SpacePolicyStore(Protocol):
         """The space has another id from now on: its policy, its jobs with their pending messages, and its shares of
         the queue go along. Repeating it changes nothing."""
 
-    async def retry_deliveries(self, platform: str, space_id: str) -> int:
-        """Make the pending messages of the space due: the bot may write there again. Returns how many."""
-
 
 class ClassifierStatus(Protocol):
     async def is_installed(self) -> bool:

@@ -235,6 +235,11 @@ class ChatUseCases:
         deleted."""
         return await self.outbox.message_refs(job_id, platform, picture=picture)
 
+    async def retry_deliveries(self, platform: str, space_id: str) -> None:
+        """The bot may write in the space again: what waited for that is sent now."""
+        if await self.outbox.retry_space(platform, space_id):
+            self.jobs.wake()
+
     async def images_of(self, job: Job) -> tuple[ImageRef, ...]:
         """Its output images, else its input images."""
         return images_of_job(job)

@@ -38,7 +38,8 @@ from bot.queue.pricing import Rates, estimate_s, price
 from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases.moderation import Moderation
-from bot.usecases.requests import JobEvent, Quote, Request, Ticket
+from bot.usecases.recalled import RecalledRequests
+from bot.usecases.requests import JobEvent, Quote, Request, Ticket, body_hash
 
 PREVIEW_INTERVAL_S = 0.5
 QUOTE_VALID_S = 900
@@ -82,6 +83,7 @@ class JobUseCases:
         self._eta_estimator = EtaEstimator(models, rates, devices, queue.max_running)
         self._secret = secret
         self._prompt_resolver = prompt_resolver or PromptResolver()
+        self._recalled = RecalledRequests(media, models, self._prompt_resolver.list_addons)
         self.is_closing = False
 
     # ------------------------------------------------------------ submitting
@@ -151,6 +153,16 @@ class JobUseCases:
         )
 
     async def _plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
+        """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
+        try:
+            return await self._plan_as_asked(person, request)
+        except InvalidOption:
+            fitted = await self._recalled.fit(person, request)
+            if fitted is None:
+                raise
+        return await self._plan_as_asked(person, fitted)
+
+    async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
         if request.parent is not None and request.requires_own_parent:
             await self._store.get_job(request.parent, person.id)
         command = request.to_command()
@@ -344,6 +356,10 @@ class JobUseCases:
         self._wake([])  # its chat message is updated immediately
         return await self.ticket_for(job)
 
+    def wake(self) -> None:
+        """Jobs or messages are due."""
+        self._wake([])
+
     def on_changed(self, job: Job) -> None:
         """Notify its followers, and update its chat message."""
         self._progress_bus.publish_change(job.id)
@@ -379,15 +395,3 @@ def _expand_combinations(command: Command) -> list[Command]:
     if not all(prompts):
         raise InvalidOption("prompt", "empty")
     return [replace(command, values={**command.values, "prompt": prompt}) for prompt in prompts]
-
-
-def body_hash(request: Request) -> str:
-    """SHA-256 hex digest of the request, independent of key order."""
-    body = {
-        "command": request.command,
-        "options": dict(request.options),
-        "line": request.line,
-        "images": [[image.id, image.role] for image in request.images],
-        "parent": request.parent,
-    }
-    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -89,10 +89,6 @@ class Moderation:
         """A chat has another id: its rules and its jobs go along."""
         await self.spaces.move_space(platform, old_id, new_id)
 
-    async def retry_deliveries(self, platform: str, space_id: str) -> int:
-        """The bot may write in the space again. Returns the number of messages that waited for it."""
-        return await self.spaces.retry_deliveries(platform, space_id)
-
     async def policy_for(self, origin: Origin) -> Policy:
         """The policy for sexual images in the origin's channel; never shown where minors may be present."""
         if await self._is_local_person(origin):

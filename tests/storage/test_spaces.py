@@ -121,8 +121,8 @@ async def test_messages_that_waited_for_a_space_become_due(storage, ann):
     [delivery] = await storage.outbox.due_deliveries()
     await storage.outbox.schedule_retry(delivery, delay_s=9000, reason="not permitted")
 
-    elsewhere = await storage.spaces.retry_deliveries("telegram", "-6")
-    here = await storage.spaces.retry_deliveries("telegram", "-5")
+    elsewhere = await storage.outbox.retry_space("telegram", "-6")
+    here = await storage.outbox.retry_space("telegram", "-5")
 
     assert (elsewhere, here) == (0, 1)
     assert [one.job.id for one in await storage.outbox.due_deliveries()] == [job.id]

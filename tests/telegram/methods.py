@@ -229,6 +229,13 @@ class Methods:
     async def getChatMember(self, params: Params, _files: Files) -> Any:
         chat = self._chat(params)
         user = {**self.state.bot, "id": params["user_id"]}
+        if user["id"] != self.state.bot["id"]:
+            is_admin = user["id"] in chat.get("admins", ())
+            return (
+                {"status": "creator", "user": user, "is_anonymous": True}
+                if is_admin
+                else {"status": "left", "user": user}
+            )
         rights = self.state.rights.get(chat["id"])
         if rights is None:
             return {"status": "member", "user": user}

@@ -63,7 +63,7 @@ async def test_a_posted_update_is_answered(own_app, url):
 
     await own_app.finished_picture(chat)
     asked = own_app.server.methods.webhook
-    assert asked["allowed_updates"] == ["message", "callback_query"]
+    assert asked["allowed_updates"] == ["message", "callback_query", "my_chat_member"]
     assert asked["secret"] == OURS
     assert own_app.server.called("getUpdates") == []
 
