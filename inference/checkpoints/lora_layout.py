@@ -61,9 +61,13 @@ _ALGORITHMS: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
 )  # fmt: skip
 """Each algorithm's required and optional parameters. LoKr has alternatives: `_is_lokr`."""
 _UNET_MODULE = re.compile(
-    r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._]|conv_in$|conv_out$|conv_norm_out"
-    r"|(?:time_embedding|add_embedding)[._]linear_|(?:time_embed|label_emb)[._]|out[._]2$|class_embedding"
+    r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._]|conv_in$|conv_out$|conv_norm_out$"
+    r"|(?:time_embedding|add_embedding)[._]linear_|(?:time_embed|label_emb)[._]|out[._][02]$"
 )
+_NOT_A_MATRIX = re.compile(
+    r"^out[._]0$|(?:^|[._])(?:(?:\w*_)?(?:layer_|group_)?norm(?:\d|_out)?|(?:in|out)_layers[._]0|(?:token|position)_embedding)$"
+)
+"""Layers without a matrix or kernel that factors could change."""
 _OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (r"joint_blocks|context_block", "Stable Diffusion 3"),
     (r"double_stream_modulation|single_stream_modulation", "FLUX.2"),
@@ -160,6 +164,8 @@ def read_layout(shapes: Shapes) -> LoraLayout:
     if strange := next((module for module in denoiser if not _UNET_MODULE.match(module)), ""):
         kind = next((what for pattern, what in _OTHER_MODELS if re.search(pattern, strange)), "")
         return LoraLayout(problem=f"is for {kind or 'an unknown kind of model'} (it has weights for {strange[:80]})")
+    if norm := next((module for _, module in groups if _NOT_A_MATRIX.search(module)), ""):
+        return LoraLayout(problem=f"changes {norm[:80]}, which Easel does not compute")
     algorithms = {key: algorithm_of(parameters) for key, parameters in groups.items()}
     if broken := next((key for key, algorithm in algorithms.items() if not algorithm), None):
         return LoraLayout(problem=f"has weights of an unknown or incomplete kind ({_describe(groups[broken])})")
