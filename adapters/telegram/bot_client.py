@@ -20,6 +20,7 @@ from telegram.error import (
     BadRequest,
     ChatMigrated,
     Conflict,
+    EndPointNotFound,
     Forbidden,
     InvalidToken,
     NetworkError,
@@ -175,7 +176,7 @@ def translate_errors(rate_limiter: TelegramRateLimiter | None = None, chat: int 
         raise FileUnavailable(error.message) from error
     except NotTheBotApi as error:
         raise UnclearAnswer(error.message, patience=PAGE_PATIENCE) from error
-    except InvalidToken as error:
+    except (InvalidToken, EndPointNotFound) as error:  # the library takes a refused token for a missing method
         if rate_limiter is not None:
             rate_limiter.pause_all(REFUSED_RETRY_S)
         raise TokenRefused("the token was refused", retry_after_s=REFUSED_RETRY_S) from error

@@ -4,6 +4,7 @@ import json
 from unittest.mock import AsyncMock
 
 import pytest
+from telegram.error import EndPointNotFound, InvalidToken
 
 from adapters.telegram import error_descriptions as descriptions
 from adapters.telegram.bot_client import CheckedRequest, PollingConflict, translate_errors
@@ -112,6 +113,11 @@ async def test_a_refused_token_waits_calmly(answer_with, code):
 
     assert type(error) is TokenRefused
     assert error.retry_after_s >= 60
+
+
+async def test_a_token_that_is_refused_while_polling_is_no_missing_method():
+    with pytest.raises(TokenRefused), translate_errors():
+        raise EndPointNotFound("Endpoint 'getUpdates' not found in Bot API") from InvalidToken("Unauthorized")
 
 
 async def test_a_second_poller_is_telegrams_own_word(answer_with):
