@@ -78,14 +78,18 @@ async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRepl
     """One page, with a button for each job that shows it again, and one for the next page."""
     q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
     only = HistoryFilter(favourite=q.strip().casefold() == texts.FAVOURITES)
-    before: str | None = None
-    if page > 1:
-        _, before = await ctx.usecases.jobs.list_tickets(
-            ctx.person, q="" if only.favourite else q, only=only, limit=(page - 1) * texts.HISTORY_LINES
-        )
-        if before is None:
-            return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
+    before = await _find_page(ctx, "" if only.favourite else q, only, page)
+    if page > 1 and before is None:
+        return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
     return await _list_page(ctx, q, only, page, before)
+
+
+async def _find_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int) -> str | None:
+    """The job before the page; None: there is no such page, or it is the first."""
+    if page < 2:
+        return None
+    limit = (page - 1) * texts.HISTORY_LINES
+    return (await ctx.usecases.jobs.list_tickets(ctx.person, q=q, only=only, limit=limit))[1]
 
 
 async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
@@ -94,7 +98,8 @@ async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
     if job.owner != ctx.person.id:
         raise NotYours(job.id)
     only = HistoryFilter(favourite=button.arg == "starred")
-    return await _list_page(ctx, texts.FAVOURITES if only.favourite else "", only, button.number, job.id)
+    q, before = texts.FAVOURITES if only.favourite else "", job.id if button.number > 1 else None
+    return await _list_page(ctx, q, only, button.number, before)
 
 
 async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, before: str | None) -> ChatReply:
@@ -105,8 +110,12 @@ async def _list_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int, b
     has_more = following is not None and page < MAX_PAGES
     text = texts.format_history(tickets, ctx.locale, page=page, has_more=has_more, q=q, style=ctx.style)
     buttons = [Button("show", one.job.id, label=number) for number, one in texts.number_jobs(tickets, page)]
+    arg = "starred" if only.favourite else ""
+    if tickets and page > 1 and not search:
+        newer = await _find_page(ctx, search, only, page - 1) or tickets[0].job.id
+        buttons.append(Button("history", newer, page - 1, arg))
     if has_more and not search:
-        buttons.append(Button("history", str(following), page + 1, "starred" if only.favourite else ""))
+        buttons.append(Button("history", str(following), page + 1, arg))
     return ChatReply(text=text, buttons=tuple(buttons))
 
 

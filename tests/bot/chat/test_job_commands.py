@@ -49,7 +49,7 @@ def shown(reply):
 
 
 def next_button(reply):
-    return next((button for button in reply.buttons if button.action == "history"), None)
+    return next((button for button in reversed(reply.buttons) if button.action == "history"), None)
 
 
 async def press_next(reply):
@@ -67,7 +67,9 @@ async def test_each_page_has_a_button_for_each_job_and_one_for_the_next_page():
     assert next_button(first).encode() == f"v1:history:{JOBS[9].id}:2"
     assert shown(second)[0] == f"v1:show:{JOBS[10].id}"
     assert [button.label for button in second.buttons[:10]] == list(range(11, 21))
-    assert next_button(third) is None
+    assert [one.number for one in third.buttons if one.action == "history"] == [2]
+    assert shown(await press_next(third)) == shown(second)
+    assert shown(await run_command_button(context(), second.buttons[10])) == shown(first)
     assert shown(await run_chat_command(context(), "history", {"page": 2})) == shown(second)
 
 
