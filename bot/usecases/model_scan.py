@@ -8,13 +8,14 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bot import error_texts
 from bot.errors import ModelRefused, UserError
 from bot.usecases.model_catalogue import ModelCatalogue
 
-MAX_FILES = 5000
+MAX_FILES, MAX_FOLDERS = 5000, 20_000
 ADOPTED, PRESENT, SKIPPED = "adopted", "present", "skipped"
 _INDEX = "model_index.json"
 _WEIGHTS = frozenset((".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx"))
@@ -49,13 +50,17 @@ class ScannedFile:
 
 async def scan_folder(catalogue: ModelCatalogue, folder: str) -> list[ScannedFile]:
     """Raises: ModelRefused: there is no such folder, or no file of weights in it."""
-    found = await asyncio.to_thread(lambda: list(_find_weights(Path(os.path.expanduser(folder)))))
+    found = await asyncio.to_thread(_list_weights, folder)
     if not found:
         raise ModelRefused(folder[:200], "no_models")
     if len(found) > MAX_FILES:
-        raise ModelRefused(folder[:200], "many_models", detail=str(MAX_FILES))
+        raise ModelRefused(folder[:200], "many_models")
     known = await asyncio.to_thread(_known_files, catalogue)
     return [await _adopt(catalogue, weights, known) for weights in found]
+
+
+def _list_weights(folder: str) -> list["_Weights"]:
+    return list(islice(_find_weights(Path(os.path.expanduser(folder))), MAX_FILES + 1))
 
 
 def _known_files(catalogue: ModelCatalogue) -> dict[Path, tuple[str, str]]:
@@ -102,6 +107,8 @@ def _find_weights(root: Path) -> Iterator[_Weights]:
                 names.clear()
                 continue
             seen.add(here.resolve())
+            if len(seen) > MAX_FOLDERS:
+                raise ModelRefused(str(root)[:200], "many_models")
             names[:] = sorted(name for name in names if not name.startswith("."))
             if _INDEX in files:
                 names.clear()

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from bot.errors import ModelRefused
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import ModelRegistry
-from bot.usecases import ModelCatalogue
+from bot.usecases import ModelCatalogue, model_scan
 from bot.usecases.model_scan import scan_folder
 from inference.checkpoints.library import ModelLibrary
 from tests.model_manager_fixture import CIVITAI, FakeHub
@@ -151,6 +151,19 @@ async def test_a_folder_without_models_is_told(catalogue, tmp_path, name):
         await scan_folder(catalogue, str(tmp_path / name))
 
     assert refused.value.problem == "no_models"
+
+
+@pytest.mark.parametrize("limit", ["MAX_FILES", "MAX_FOLDERS"])
+async def test_a_folder_that_is_too_large_is_told_and_nothing_is_adopted(catalogue, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(model_scan, limit, 1)
+    for name in ("a", "b"):
+        save(tmp_path / "tree" / name / f"{name}.safetensors", LORA)
+
+    with pytest.raises(ModelRefused) as refused:
+        await scan_folder(catalogue, str(tmp_path / "tree"))
+
+    assert refused.value.problem == "many_models"
+    assert catalogue.list_addons() == []
 
 
 # ---------------------------------------------------------------- Civitai
