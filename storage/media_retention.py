@@ -20,7 +20,7 @@ from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles
 from storage.mapping import from_result, next_version, to_result
 from storage.media_queries import SHEET, is_used
-from storage.picture_tables import batch
+from storage.picture_tables import batch, collection_item, favourite
 from storage.schema import job, job_media, media, media_owner, utcnow
 
 CHUNK = 100
@@ -129,7 +129,9 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     sheets = select(job_media.c.media, job_media.c.owner).where(job_media.c.job.in_(jobs), job_media.c.role == SHEET)
     owned = [*owned, *((row.media, row.owner) for row in tx.execute(sheets))]
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
-    for row in tx.execute(select(job.c.seq, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))):
+    for row in tx.execute(
+        select(job.c.seq, job.c.id, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))
+    ):
         _drop_images(tx, row, {media_id for media_id, _ in owned})
     tx.execute(delete(job_media).where(uses))
     tx.execute(update(batch).where(tuple_(batch.c.sheet, batch.c.owner).in_(owned)).values(sheet=None))
@@ -141,10 +143,13 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
 
 
 def _drop_images(tx: Connection, row: Row[Any, Any], deleted: set[str]) -> None:
-    """Remove deleted images from the job's result; the job itself stays."""
+    """Remove deleted images from the job's result, and what keeps them; the job itself stays."""
     result = to_result(row.result)
-    if result is None or not any(picture.id in deleted for picture in result.media):
+    gone = [picture.number for picture in result.media if picture.id in deleted] if result else []
+    if result is None or not gone:
         return
+    for table in (favourite, collection_item):
+        tx.execute(delete(table).where(table.c.job == row.id, table.c.picture.in_(gone)))
     stored = from_result(result)
     stored["media"] = [picture for picture in stored["media"] if picture["id"] not in deleted]
     tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, **next_version()))

@@ -84,6 +84,7 @@ async def test_a_picture_that_never_was_is_not_found(storage, ann, grid):
 
 
 async def test_a_sheet_is_no_upload_and_goes_with_the_first_of_its_pictures(storage, ann, grid):
+    await storage.pictures.set_favourite(ann.id, grid.id, 2, is_favourite=True)
     usage = await storage.media.upload_usage(ann.id, grid.created_at)
     kept = await storage.media.read_sheet(grid.id)
     await storage.media.sweep(unused_s=0, keep_days=0, max_gb=1e-12)
@@ -91,6 +92,7 @@ async def test_a_sheet_is_no_upload_and_goes_with_the_first_of_its_pictures(stor
     assert usage.used == 0
     assert kept == SHEET
     assert await storage.media.read_sheet(grid.id) is None
+    assert await storage.history.count_jobs(ann.id, state=None, q="", only=HistoryFilter(favourite=True)) == 0
 
 
 async def test_a_sheet_that_shows_a_picture_deleted_meanwhile_is_not_kept(storage, ann, grid):
