@@ -9,6 +9,7 @@ import structlog
 
 from adapters.discord.context import DiscordContext
 from adapters.discord.event_handler import EventHandler
+from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import cap_reconnect_wait, drop_unreadable_events
 from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import CatalogueTranslator
@@ -96,11 +97,37 @@ class EaselClient(discord.AutoShardedClient):
             await self.event_handler.on_button(interaction, custom_id)
 
     async def on_message(self, message: discord.Message) -> None:
-        """Only messages from people to the bot: private ones, and mentions (a pinging reply is one)."""
+        """Only messages from people to the bot: private ones, and mentions of it or of its own role (a pinging reply is
+        one)."""
         if message.author.bot or message.webhook_id is not None or message.type not in MESSAGE_TYPES:
             return
-        if is_private(message) or (self.user is not None and self.user in message.mentions):
+        if is_private(message) or self.user in message.mentions or mentions_own_role(message):
             await self.event_handler.on_message(message)
+
+    # ------------------------------------------------------------ where the bot may write
+
+    async def on_guild_join(self, guild: discord.Guild) -> None:
+        log.info("added to a server", action="server_joined")
+        await self._retry_deliveries(guild)
+
+    async def on_guild_remove(self, guild: discord.Guild) -> None:
+        """Its policy and history are kept: it may add the bot again."""
+        log.info("removed from a server", action="server_left")
+
+    async def on_guild_role_update(self, before: discord.Role, after: discord.Role) -> None:
+        if before.permissions != after.permissions:
+            await self._retry_deliveries(after.guild)
+
+    async def on_guild_channel_update(self, before: discord.abc.GuildChannel, after: discord.abc.GuildChannel) -> None:
+        if before.overwrites != after.overwrites:
+            await self._retry_deliveries(after.guild)
+
+    async def on_thread_update(self, before: discord.Thread, after: discord.Thread) -> None:
+        if (before.locked or before.archived) and not (after.locked or after.archived):
+            await self._retry_deliveries(after.guild)
+
+    async def _retry_deliveries(self, guild: discord.Guild) -> None:
+        await self.context.usecases.chat.retry_deliveries(PLATFORM, str(guild.id))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
         log.exception("an event failed", action="event_failed", event_method=event_method)
@@ -109,6 +136,12 @@ class EaselClient(discord.AutoShardedClient):
 def is_private(message: discord.Message) -> bool:
     """A message of a server that the library does not know is not private, although it has no guild either."""
     return message.guild is None and getattr(message.channel, "guild_id", None) is None
+
+
+def mentions_own_role(message: discord.Message) -> bool:
+    """Whether it mentions the role that Discord made for the bot in that server: it has the bot's name too."""
+    role = message.guild.self_role if message.guild is not None else None
+    return role is not None and role in message.role_mentions
 
 
 def application_owner_ids(client: discord.Client) -> frozenset[str]:

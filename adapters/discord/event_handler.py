@@ -119,7 +119,10 @@ class EventHandler:
 
     def _text_of(self, message: discord.Message) -> str:
         client = self._context.client
-        return event_parsing.text_without_mention(message.content, client.user.id) if client and client.user else ""
+        if client is None or client.user is None:
+            return ""
+        role = message.guild.self_role if message.guild is not None else None
+        return event_parsing.text_without_mention(message.content, client.user.id, role)
 
     async def on_modal_submit(self, interaction: discord.Interaction[Any], custom_id: str) -> None:
         text = event_parsing.modal_text(interaction)

@@ -90,17 +90,18 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
         missing=(),
         size_limit=guild.filesize_limit if guild is not None else FILE_LIMIT,
         pictures=own or theirs,
-        options={"own": len(own)},
+        options={"own": len(own), "is_hidden": not (message.content or message.attachments)},
         spoiler=any(one.spoiler for one in own or theirs),
         target=target,
-        text=text_without_mention(message.content, bot.id),
+        text=text_without_mention(message.content, bot.id, guild.self_role if guild is not None else None),
         message_id=str(message.id),
         at=message.created_at.timestamp(),
     )
 
 
-def text_without_mention(text: str, bot_id: int) -> str:
-    for mention in (f"<@{bot_id}>", f"<@!{bot_id}>"):
+def text_without_mention(text: str, bot_id: int, role: discord.Role | None = None) -> str:
+    """`role`: the bot's own."""
+    for mention in (f"<@{bot_id}>", f"<@!{bot_id}>", *([role.mention] if role is not None else [])):
         text = text.replace(mention, " ")
     return text.strip()
 

@@ -67,6 +67,9 @@ async def _handle_reply_to_job(responder: Responder, job: Job, picture: int) -> 
 
 
 async def _reply_hint(responder: Responder) -> None:
+    if responder.event.options.get("is_hidden") and responder.event.guild_id:
+        await responder.reply(chat_texts.format_text(texts.MESSAGE_HIDDEN, responder.locale))
+        return
     await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
 
 

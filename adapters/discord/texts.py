@@ -17,6 +17,9 @@ IMAGE_HIDDEN = N_(
     "I can't see a picture there. On a message of somebody else, open Apps and choose \u201c{menu}\u201d: "
     "that always works."
 )
+MESSAGE_HIDDEN = N_(
+    "Discord doesn't show me a message that mentions only my role. Mention me by my name, or type / for my commands."
+)
 IMAGE_UNAVAILABLE = N_("I couldn't download the picture. Please send it again.")
 NOTHING_TO_ASK_ABOUT = N_("There is no picture here to ask about yet.")
 TOO_LARGE_TO_SEND = N_("The file exceeds Discord's upload limit here ({size} MiB). Download it from Easel's own page.")
