@@ -60,6 +60,9 @@ class SqlMediaStore:
             raise
         return image
 
+    async def list_parameters(self, owner: str) -> list[Mapping[str, Any]]:
+        return await self._database.run_read(lambda tx: media_queries.list_parameters(tx, owner))
+
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         await asyncio.to_thread(self._disk.require_free_space)
         used, oldest_at = await self._database.run_read(lambda tx: media_queries.sum_uploads(tx, owner, since))

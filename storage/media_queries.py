@@ -1,8 +1,9 @@
 """Queries for stored images, their owners and the jobs that use them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, or_, select, update
 
@@ -15,6 +16,8 @@ from storage.schema import job, job_media, media, media_owner
 OWN_SOURCES = frozenset({"web", "cli"})
 """Platforms whose images only their owner has chosen: everything else came from a chat or another program."""
 MAX_SOURCE = 32
+_MAX_RECALLED = 100
+"""Images whose parameters are searched for those of a request."""
 SHEET = "sheet"
 """The role of a picture that a job's pictures were composed to; it goes with the first of them that is deleted."""
 
@@ -123,6 +126,13 @@ def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datet
     query = select(func.coalesce(func.sum(media.c.size), 0), func.min(o.kept_since)).join(media_owner)
     used, oldest_at = tx.execute(query.where(o.owner == owner, o.kept_since > since, ~is_result, ~is_shared)).one()
     return int(used), oldest_at
+
+
+def list_parameters(tx: Connection, owner: str) -> list[Mapping[str, Any]]:
+    """What the owner's latest images said about themselves, newest first."""
+    o = media_owner.c
+    query = select(o.parameters).where(o.owner == owner, o.parameters.is_not(None))
+    return list(tx.scalars(query.order_by(o.kept_since.desc()).limit(_MAX_RECALLED)))
 
 
 def find_image(tx: Connection, media_id: str, owner: str | None) -> StoredImage | None:

@@ -7,7 +7,7 @@ Every fake records its calls. `failures["save_result"] = [StorageBusy()]` makes 
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -337,6 +337,10 @@ class FakeMediaStore(Fake):
         self.images[owner, picture.id] = picture
         return picture
 
+    async def list_parameters(self, owner) -> list[Mapping[str, Any]]:
+        mine = [image.parameters for (person, _), image in self.images.items() if person == owner]
+        return [one for one in reversed(mine) if one is not None]
+
     async def upload_usage(self, owner, since) -> UploadUsage:
         self._begin("upload_usage", owner=owner)
         used = sum(image.size for (person, _), image in self.images.items() if person == owner)
@@ -577,6 +581,9 @@ class FakeOutbox(Fake):
         self._begin("next_due_s")
         times = [self.due_at[one.id] for one in self._deliverable()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+    async def deliver_again(self, job_id) -> None:
+        self._begin("deliver_again", job_id=job_id)
 
     async def is_pending(self, delivery) -> bool:
         self._begin("is_pending", delivery=delivery)

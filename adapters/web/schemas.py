@@ -66,7 +66,8 @@ class MediaInfo(BaseModel):
     height: int
     parameters: dict[str, Any] | None = Field(
         description="What the file says of its generation: `source`, `command` and `options`. `fitted` are the options "
-        "that a job without an image accepts here, and `notes` tell what differs"
+        "that a job without an image accepts here, and `notes` tell what differs. A job with `options` as they are is "
+        "accepted as well: what is not possible is changed in the same way, and the result's `notes` tell it"
     )
 
 

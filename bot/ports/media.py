@@ -122,6 +122,9 @@ class Outbox(Protocol):
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         """Mark it undeliverable. The job stays rendered and is listed in the history."""
 
+    async def deliver_again(self, job_id: str) -> None:
+        """Deliver the job's result now, even if it was given up, unless it was sent: its chat accepts messages again."""
+
     async def is_pending(self, delivery: Delivery) -> bool:
         """Whether it still has to be sent: its job may have been erased in the meantime."""
 

@@ -96,7 +96,7 @@ class Postprocessor:
                 )
             )
         model = self.models.get(job.model)
-        notes = tuple(error_texts.format_note(note, job.origin.locale) for note in output.notes)
+        notes = [error_texts.format_note(note, job.origin.locale) for note in output.notes]
         demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if model and model.demo else ()
         return Result(
             media=tuple(images),
@@ -106,7 +106,7 @@ class Postprocessor:
             revision=output.revision,
             seconds=round(output.seconds, 3),
             parameters=output.images[0].parameters if output.images else "",
-            notes=(*notes, *demo),
+            notes=(*job.origin.extra.get("notes", ()), *notes, *demo),
         )
 
     # ------------------------------------------------------------ captions: best effort, with a time limit

@@ -1,22 +1,25 @@
-"""The settings that an image's file tells of, as a request that is accepted here.
+"""The settings that an image's file says about itself, as a request that is accepted here.
 
 What is beyond the limits of the model is clamped, what it does not have is left out, and each change is told.
 """
 
+import asyncio
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
 from bot.commands import COMMANDS
 from bot.commands.base import Command
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_, translator
+from bot.jobs import ImageRef
 from bot.models import ModelRegistry, ModelSpec
 from bot.options import OptionSpec
-from bot.ports import PromptAddon
+from bot.ports import MediaStore, Person, PromptAddon
 from bot.prompts.addon_names import fold_name
+from bot.usecases.requests import Request
 
 OTHER_MODEL = N_("The picture was made with {value}, which is not installed here: {model} is used instead.")
 CLAMPED = N_("{option} is {value} in the picture's settings: here it becomes {used}.")
@@ -36,29 +39,63 @@ class RecalledSettings:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class RecalledRequests:
+    """Requests that repeat what an image of the person said about itself, as `POST /media` answered it."""
+
+    media: MediaStore
+    models: ModelRegistry
+    list_addons: Callable[[], Sequence[PromptAddon]]
+
+    async def fit(self, person: Person, request: Request) -> Request | None:
+        """The request with settings that are possible here; the result's notes will tell what changed. None: it repeats
+        none of the person's images."""
+        if request.line is not None or not request.options.get("prompt"):
+            return None
+        repeated = await self.media.list_parameters(person.id)
+        if not any(_is_repeated(parameters, request) for parameters in repeated):
+            return None
+        parameters = {"command": request.command, "options": request.options}
+        arguments = (parameters, self.models, self.list_addons, request.origin.locale, request.images)
+        fitted = await asyncio.to_thread(fit_settings, *arguments)
+        if fitted is None:
+            return None
+        origin = replace(request.origin, extra={**request.origin.extra, "notes": list(fitted.notes)})
+        return replace(request, options=fitted.options, origin=origin)
+
+
+def _is_repeated(parameters: Mapping[str, Any], request: Request) -> bool:
+    """Whether the request has the prompt, and differs in no option that both have."""
+    options = parameters.get("options") or {}
+    same = request.command == parameters.get("command") and request.options["prompt"] == options.get("prompt")
+    return same and all(request.options.get(name) in (None, value) for name, value in options.items())
+
+
 def fit_settings(
     parameters: Mapping[str, Any],
     models: ModelRegistry,
     list_addons: Callable[[], Sequence[PromptAddon]] = list,
     locale: str = "en",
+    images: Sequence[ImageRef] = (),
 ) -> RecalledSettings | None:
-    """For a request without an image. `parameters`: as read from a file. None: no model can do what they tell of.
+    """For a request with these images. `parameters`: as read from a file. None: no model can do what they say.
 
     `list_addons`: of the disk; called only for a prompt with LoRAs.
     """
     kind = COMMANDS.get(str(parameters.get("command")))
-    if kind is None or kind.images_needed:
+    if kind is None or kind.images_needed > len(images):
         return None
     settings = dict(parameters.get("options") or {})
-    model = models.default_for(kind(values={}).task)
+    request = kind(values={}, images=tuple(images))
+    model = models.default_for(request.task)
     if model is None:
         return None
-    return _Fitting(kind, settings, model, models, list_addons, locale).fit(parameters.get("left_out") or {})
+    return _Fitting(request, settings, model, models, list_addons, locale).fit(parameters.get("left_out") or {})
 
 
 @dataclass
 class _Fitting:
-    kind: type[Command]
+    request: Command
     options: dict[str, Any]
     model: ModelSpec
     models: ModelRegistry
@@ -70,9 +107,9 @@ class _Fitting:
         for name, value in left_out.items():
             self._tell(LEFT_OUT, option=name, value=value)
         self._choose_model()
-        if self.options.get("strength") is not None:
+        if self.options.get("strength") is not None and not self.request.images:
             self._tell(NO_START, value=self.options.pop("strength"))
-        for spec in self.kind.specs:
+        for spec in self.request.specs:
             if self.options.get(spec.name) is not None:
                 self._fit_option(spec)
         self._fit_size()
@@ -85,8 +122,7 @@ class _Fitting:
 
     def _choose_model(self) -> None:
         wanted = str(self.options.pop("model", "") or "")
-        task = self.kind(values={}).task
-        able = [one for one in self.models if task in one.tasks]
+        able = [one for one in self.models if self.request.task in one.tasks]
         same = next(
             (one for one in able if _plain_name(wanted) in (_plain_name(one.name), _plain_name(one.title))), None
         )
@@ -146,7 +182,8 @@ class _Fitting:
         """What the command refuses is left out, until nothing is refused."""
         for _ in range(_MAX_REFUSALS):
             try:
-                self.kind.from_options(self.options).fill_options(self.model, 0)
+                command = type(self.request).from_options(self.options, self.request.images)
+                command.fill_options(self.model, 0)
             except NoModel:
                 return None
             except InvalidOption as error:
@@ -159,7 +196,7 @@ class _Fitting:
         return None
 
     def _name_of(self, option: str) -> str:
-        known = (spec.name for spec in self.kind.specs if option in (spec.name, *spec.aliases))
+        known = (spec.name for spec in self.request.specs if option in (spec.name, *spec.aliases))
         return next(known, option)
 
 

@@ -1,5 +1,7 @@
 """Requests, and the answers to them: tickets, quotes, job events."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +41,18 @@ class Request:
         if self.line is None:
             return kind.from_options(self.options, self.images, is_album=is_chat)
         return kind.from_text(self.line, self.images, is_album=is_chat)
+
+
+def body_hash(request: Request) -> str:
+    """SHA-256 hex digest of the request, independent of key order."""
+    body = {
+        "command": request.command,
+        "options": dict(request.options),
+        "line": request.line,
+        "images": [[image.id, image.role] for image in request.images],
+        "parent": request.parent,
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,15 @@ async def test_an_upload_is_read_back_as_it_was(storage, ann, data_dir):
     assert (data_dir / "media" / added.id[:2] / added.id[2:4] / f"{added.id}.png").read_bytes() == b"a fox"
 
 
+async def test_what_images_said_about_themselves_is_listed_for_their_owner_only(storage, ann, ben):
+    for number in range(3):
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=number)):
+            await upload(storage, ann, str(number).encode(), {"number": number} if number != 1 else None)
+    await upload(storage, ben, parameters={"number": 9})
+
+    assert await storage.media.list_parameters(ann.id) == [{"number": 2}, {"number": 0}]
+
+
 @pytest.mark.parametrize(
     ("media_type", "ending"), [("image/png", "png"), ("image/jpeg", "jpg"), ("image/webp", "webp")]
 )

@@ -70,8 +70,11 @@ async def test_the_settings_of_a_file_are_offered_as_they_are_accepted_here(clie
 
     parameters = (await upload(client, file.getvalue()))["parameters"]
     answer = await client.post("/api/v1/jobs", json={"command": "imagine", "options": parameters["fitted"]})
+    repeated = await make(client, {"command": parameters["command"], "options": parameters["options"]})
 
     assert parameters["options"]["steps"] == 99
+    assert (repeated["options"]["steps"], repeated["options"]["width"], repeated["options"]["height"]) == (50, 128, 88)
+    assert repeated["result"]["notes"][:4] == parameters["notes"]
     assert parameters["fitted"] == {"prompt": "a cat", "steps": 50, "seed": 7, "width": 128, "height": 88}
     assert len(parameters["notes"]) == 4
     assert answer.status_code == 202

@@ -34,7 +34,7 @@ from bot.safety import BlockedWords, SafetySettings
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases import JobUseCases, Moderation, Request
 from bot.usecases import jobs as usecases_jobs
-from bot.usecases.jobs import body_hash
+from bot.usecases.requests import body_hash
 from tests.fakes import (
     FakeHistory,
     FakeJobStore,

@@ -5,10 +5,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.commands import Imagine
+from bot.jobs import ImageRef, Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import PromptAddon
-from bot.usecases.recalled import fit_settings
-from tests.fakes import make_model
+from bot.usecases.recalled import RecalledRequests, fit_settings
+from bot.usecases.requests import Request
+from tests.fakes import FakeMediaStore, make_model, make_origin, make_person
 
 TASKS = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
 SMALL = make_model(
@@ -116,3 +118,53 @@ def test_whatever_a_file_says_is_accepted_or_not_offered(options):
     if found is not None:
         model = MODELS.get(found.options.get("model") or "small")
         Imagine.from_options(found.options).fill_options(model, 0)
+
+
+# ---------------------------------------------------------------- requests that repeat a file
+
+TOLD = {"prompt": "cat " * 1000, "steps": 200, "seed": 2**63, "width": 2048, "height": 2048, "model": "dream.ckpt"}
+FITTED = {"prompt": ("cat " * 1000)[:2000], "steps": 30, "width": 512, "height": 512}
+
+
+async def fit_request(options, told=TOLD, *, owner="ann", **request):
+    media = FakeMediaStore()
+    parameters = {"source": "a1111", "command": "imagine", "options": told}
+    await media.add_upload(owner, Media(b"photo", "image/png"), width=8, height=8, parameters=parameters)
+    asked = Request(origin=make_origin(), command="imagine", options=options, **request)
+    return await RecalledRequests(media, MODELS, list).fit(make_person(), asked)
+
+
+async def test_a_request_that_repeats_a_file_is_fitted_and_its_result_tells_what_changed():
+    found = await fit_request(TOLD)
+
+    assert found.options == FITTED
+    assert len(found.origin.extra["notes"]) == 5
+
+
+async def test_a_request_may_add_to_what_a_file_says_and_leave_some_of_it_out():
+    found = await fit_request({"prompt": TOLD["prompt"], "steps": 200, "count": 2})
+
+    assert found.options == {"prompt": FITTED["prompt"], "steps": 30, "count": 2}
+
+
+async def test_with_an_input_image_the_strength_of_a_file_is_kept():
+    told = {"prompt": "a cat", "strength": 0.5, "steps": 200}
+
+    found = await fit_request(told, told, images=(ImageRef("id"),))
+
+    assert found.options == {"prompt": "a cat", "strength": 0.5, "steps": 30}
+
+
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [
+        (TOLD | {"steps": 201}, {}),
+        (TOLD | {"prompt": "a dog"}, {}),
+        ({"steps": 200}, {}),
+        (TOLD, {"owner": "ben"}),
+        (TOLD, {"line": "a cat"}),
+    ],
+    ids=["another number", "another prompt", "no prompt", "somebody else's file", "a typed line"],
+)
+async def test_what_a_person_asks_for_is_not_changed(options, more):
+    assert await fit_request(options, **more) is None
