@@ -139,6 +139,7 @@ class DiscordContext:
         try:
             with self.translate_errors():
                 channel_ref = self.connected_client().get_partial_messageable(int(channel))
+                await self.rate_limiter.wait_for_slot(f"read:{channel}")
                 images = attached_images(await channel_ref.fetch_message(int(message)))
         except PlatformError as error:
             log.info("a message could not be read", action="message_unread", detail=error.detail)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from adapters.discord import autocomplete, event_handler, texts
+from adapters.discord import autocomplete, event_handler, rate_limit, texts
 from adapters.discord.modals import TextModal
+from adapters.discord.rate_limit import WRITES_PER_WINDOW
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.discord_server_state import Interaction
 from tests.discord.simulated_users import COMPLETE, SimulatedUser, until
@@ -109,6 +110,21 @@ async def test_a_suggestion_that_discord_no_longer_accepts_is_no_error(
 
     assert await ann.complete("show", "id", "f") == []
     assert "Ignoring exception" not in caplog.text
+
+
+async def test_replies_to_missing_messages_ask_discord_no_more_often_than_it_allows(
+    app: DiscordApp, ann: SimulatedUser, real_pace: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rate_limit, "MAX_WAIT_S", 0.0)  # instead of sleeping
+    for _ in range(30):
+        message = ann.write_message("look", mention=False)
+        app.server.state.remove(message)
+        ann.write_message("what is it?", reply_to=message)
+    await until(lambda: len(app.server.state.sent("GET", "/messages/")) >= WRITES_PER_WINDOW)
+    await asyncio.sleep(0.1)
+
+    assert len(app.server.state.sent("GET", "/messages/")) <= WRITES_PER_WINDOW
+    assert app.server.rest.limits.refused == []
 
 
 async def test_the_forms_that_people_open_and_never_send_are_not_kept() -> None:
