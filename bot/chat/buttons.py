@@ -4,13 +4,13 @@ A button carries an action, a job's id and at most the number of one of its pict
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from bot.commands import Edit, Imagine, answer_lines
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
-from bot.models import IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 
 ACTIONS = (
     "cancel",
@@ -117,7 +117,7 @@ def _grid_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:
     """U1 to U4 show one of the pictures, V1 to V4 vary one."""
     assert job.result is not None
     numbers = [image.number for image in job.result.media]
-    varied = numbers if models.default_for(IMAGE_TO_IMAGE) else []
+    varied = numbers if _ways_to_vary(models, number=1) else []
     return (
         *(Button("show", job.id, number) for number in numbers),
         *(Button("vary", job.id, number) for number in varied),
@@ -127,8 +127,7 @@ def _grid_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:
 
 def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Button, ...]:
     """A picture alone has one way to vary it, one of several has two."""
-    args = ARGUMENTS["vary"] if number else ("",)
-    vary = args if models.default_for(IMAGE_TO_IMAGE) else ()
+    vary = _ways_to_vary(models, number)
     ask = _ask(job, models, number)
     remix = [Button("remix", job.id, number)] if job.command in REMIXED else []
     return (
@@ -140,6 +139,13 @@ def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Butt
         Button("favourite", job.id, number),
         Button("delete", job.id, number),
     )
+
+
+def _ways_to_vary(models: ModelRegistry, number: int) -> Sequence[str]:
+    """One without strengths, where a model only takes the picture as a reference."""
+    if models.default_for(IMAGE_TO_IMAGE) is not None:
+        return tuple(ARGUMENTS["vary"]) if number else ("",)
+    return ("",) if models.default_for(IMAGE_TEXT_TO_IMAGE) is not None else ()
 
 
 def _answer_buttons(job: Job, models: ModelRegistry) -> tuple[Button, ...]:

@@ -32,6 +32,8 @@ def apply_defaults(
             candidate.fill_options(candidate.choose_model(models), 0, aspect)
         except InvalidOption as error:
             refused = next((spec.name for spec in command.specs if error.option in (spec.name, *spec.aliases)), "")
+            if refused not in applicable and error.problem == "model_lacks" and "model" in applicable:
+                refused = "model"  # a given option counts more than a default model that lacks it
             if refused not in applicable:
                 return candidate
             gone = SIZES if refused in SIZES else (refused,)  # a width without its height is useless

@@ -12,7 +12,7 @@ from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin, StoredImage
-from bot.models import IMAGE_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
@@ -88,12 +88,14 @@ class ChatUseCases:
         """Make a variation of a picture; `how`: one of `VARY_STRENGTHS`, the denoising strengths."""
 
         def build(job: Job) -> Request:
-            if self.models.default_for(IMAGE_TO_IMAGE) is None:
+            can_start = self.models.default_for(IMAGE_TO_IMAGE) is not None
+            if not can_start and self.models.default_for(IMAGE_TEXT_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
             images = (replace(_image_at(job, picture), role="init"),)
-            given = {"prompt": _prompt_at(job, picture), "strength": VARY_STRENGTHS[how]}
+            strength = {"strength": VARY_STRENGTHS[how]} if can_start else {}  # else the picture is a reference
+            given = {"prompt": _prompt_at(job, picture)} | strength
             options = repeat_options(
-                Imagine, given, _without(job.options, "seed", "count", *given), images, self.models
+                Imagine, given, _without(job.options, "seed", "count", "strength", *given), images, self.models
             )
             return self._new_request(origin, job, Imagine.name, options, images)
 

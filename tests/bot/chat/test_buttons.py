@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bot.chat.buttons import ACTIONS, MAX_BYTES, NUMBERED, Button, group_buttons, offered_buttons, parse_button
 from bot.jobs import JobState, Result, StoredImage, new_job_id
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from tests.fakes import make_job, make_model
 
 JOB = "abcdefgh234567ij"
@@ -96,6 +96,15 @@ def test_several_pictures_have_numbers():
         f"v1:show:{job.id}:2",
         f"v1:vary:{job.id}:2",
     ]
+
+
+def test_a_model_with_references_only_varies_in_one_way():
+    klein = ModelRegistry({"klein": make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE))})
+    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+
+    shown = [button.encode() for button in offered_buttons(job, klein, picture=2)]
+
+    assert [one for one in shown if "vary" in one] == [f"v1:vary:{job.id}:2"]
 
 
 def test_one_of_several_pictures_has_buttons_of_its_own():

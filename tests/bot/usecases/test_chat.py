@@ -18,7 +18,7 @@ from bot.errors import (
     QueueFull,
 )
 from bot.jobs import BY_BOT, ImageRef, JobState, Result, StoredImage
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
@@ -189,6 +189,26 @@ async def test_a_variation_is_refused_where_no_model_starts_from_pictures(harnes
     with pytest.raises(InvalidOption) as refused:
         await chat.vary(ANN, ORIGIN, job.id)
     assert refused.value.problem == "no_model"
+
+
+async def test_a_variation_takes_the_picture_as_a_reference_where_no_model_starts_from_one(harness, chat):
+    job = await painted(harness)
+    harness.models._specs["fox-diffusion"] = make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE))
+
+    await chat.vary(BOB, ORIGIN, job.id, how="strong")
+
+    new = accepted(harness)
+    assert (new.command, new.task, new.options["prompt"]) == ("edit", IMAGE_TEXT_TO_IMAGE, "a fox")
+
+
+async def test_a_model_that_starts_from_pictures_varies_what_one_with_references_made(harness, chat):
+    owl = make_model(name="owl", tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE))
+    harness.models._specs = {"owl": owl, **harness.models._specs}
+    job = await painted(harness, model="owl", options={**OPTIONS, "model": "owl"})
+
+    await chat.vary(ANN, ORIGIN, job.id)
+
+    assert (accepted(harness).model, accepted(harness).options["strength"]) == ("fox-diffusion", 0.5)
 
 
 async def test_another_model_varies_what_the_one_that_made_it_cannot(harness, chat):
