@@ -11,7 +11,7 @@ A job's prompt keeps this syntax, as A1111's parameters do: the text alone repro
 | `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1; `lyco` means the same |
 | `<hypernet:name:1>` | other tags have no effect and are no text |
 
-An unmatched bracket is literal, as is a weight beyond `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9. `find_misread`
+An unmatched bracket is literal, as is a weight beyond `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9. `misread.py`
 lists what looks like syntax and is not.
 """
 
@@ -29,17 +29,13 @@ MAX_LORA_WEIGHT = 2.0
 _EMPHASIS = 1.1
 _MAX_PRODUCT = 1e9
 """Of nested weights, so that none becomes infinite."""
-_WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
-_TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({_WEIGHT})\s*\)|[()\[\]]")
-_LIKE_A_WEIGHT = re.compile(r"(?<!\\):\s*([+-]*[\d.,][\w.,+%-]{0,40}|[+-]?(?:nan|inf|infinity))\s*\)", re.IGNORECASE)
-_UNREAD_KEYWORD = re.compile(r"\bAND\b|\bTE[2-4]:")
-"""Of other programs: composed prompts, and texts for single text encoders."""
+WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
+"""Pattern of a number, of any size."""
+_TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({WEIGHT})\s*\)|[()\[\]]")
 _BREAK = re.compile(r"\bBREAK\b|##")
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
 _TAG = re.compile(r"<[a-z]\w{0,30}:[^<>]{0,200}>", re.IGNORECASE)
 _OPENING = {")": "(", "]": "["}
-_SHOWN = 60
-"""Characters of a weight's words that are shown, at most."""
 
 
 @dataclass(frozen=True)
@@ -132,22 +128,8 @@ def has_weights(prompt: str) -> bool:
 
 def has_capped_weights(prompt: str) -> bool:
     """Whether nested weights multiply to more than `MAX_WEIGHT`, which they then get."""
-    products = _weight_products(list(_tokens(read_edits(prompt).text_of_all_choices())))
+    products = _weight_products(split_tokens(read_edits(prompt).text_of_all_choices()))
     return any(abs(product) > MAX_WEIGHT for _, product in products)
-
-
-def find_misread(prompt: str) -> list[str]:
-    """What looks like syntax and is read as words, as it is written."""
-    edits = read_edits(prompt)
-    found = list(edits.misread)
-    text = edits.text_of_all_choices()
-    for match in _LIKE_A_WEIGHT.finditer(text):
-        opening = text.rfind("(", max(0, match.start() - _SHOWN), match.start())
-        if opening >= 0 and not _is_weight(match[1]):
-            found.append(text[opening : match.end()])
-    if not text.isupper():
-        found += _UNREAD_KEYWORD.findall(text)
-    return list(dict.fromkeys(found))
 
 
 def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
@@ -156,13 +138,18 @@ def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
     return str(prompts[index] if index < len(prompts) else options["prompt"])
 
 
+def task_prompts(options: Mapping[str, Any]) -> list[str]:
+    """The different prompts of a job's images."""
+    return list(dict.fromkeys(prompt_at(options, index) for index in range(int(options.get("count", 1)))))
+
+
 def _names_lora(tag: str) -> bool:
     found = _LORA.fullmatch(tag)
     return found is not None and bool(found[1].strip())
 
 
 def _is_weight(text: str) -> bool:
-    return re.fullmatch(_WEIGHT, text) is not None and abs(float(text)) <= MAX_WEIGHT
+    return re.fullmatch(WEIGHT, text) is not None and abs(float(text)) <= MAX_WEIGHT
 
 
 def _words(text: str) -> str:
@@ -174,14 +161,14 @@ def _words(text: str) -> str:
 def _number(text: str | None) -> float | None:
     if text is None or not text.strip():
         return 1.0
-    return float(text) if re.fullmatch(rf"\s*{_WEIGHT}\s*", text) else None
+    return float(text) if re.fullmatch(rf"\s*{WEIGHT}\s*", text) else None
 
 
 def _parse_weights(text: str) -> list[WeightedText]:
     """Nested emphases multiply, up to `MAX_WEIGHT`; neighbours with equal weights are merged."""
     pieces = [
         (token[1:] if len(token) == 2 and token[0] == "\\" else token, max(-MAX_WEIGHT, min(MAX_WEIGHT, product)))
-        for token, product in _weight_products(list(_tokens(text)))
+        for token, product in _weight_products(split_tokens(text))
     ]
     return [
         WeightedText("".join(piece for piece, _ in group), weight)
@@ -194,7 +181,7 @@ def _weight_products(tokens: Sequence[str]) -> Iterator[tuple[str, float]]:
     factors = _factors(tokens)
     current = [1.0]
     for index, token in enumerate(tokens):
-        kind = _kind(token) if index in factors else ""
+        kind = bracket_kind(token) if index in factors else ""
         if kind == "open":
             product = current[-1] * factors[index]
             current.append(max(-_MAX_PRODUCT, min(_MAX_PRODUCT, product)))
@@ -204,38 +191,47 @@ def _weight_products(tokens: Sequence[str]) -> Iterator[tuple[str, float]]:
             yield token, current[-1]
 
 
-def _tokens(text: str) -> Iterator[str]:
+def split_tokens(text: str) -> list[str]:
     """Brackets, closing brackets with their weight, escapes, and the text between."""
+    tokens: list[str] = []
     end = 0
     for match in _TOKEN.finditer(text):
         is_weight = match[1] is not None
         if is_weight and not _is_weight(match[1]):
-            yield from (text[end : match.end() - 1], ")")
+            tokens += (text[end : match.end() - 1], ")")
         else:
-            yield from (text[end : match.start()], match[0])
+            tokens += (text[end : match.start()], match[0])
         end = match.end()
-    yield text[end:]
+    return [*tokens, text[end:]]
 
 
-def _kind(token: str) -> str:
+def bracket_kind(token: str) -> str:
+    """ "open", "close", or "" for text."""
     if token in ("(", "["):
         return "open"
     return "close" if token == "]" or (token.endswith(")") and token[0] in ":)") else ""
 
 
-def _factors(tokens: Sequence[str]) -> dict[int, float]:
-    """The factor of each matched bracket, by its index. Unmatched brackets are text."""
-    factors: dict[int, float] = {}
+def match_brackets(tokens: Sequence[str]) -> dict[int, int]:
+    """The index of each closing bracket with that of its opening one."""
+    pairs: dict[int, int] = {}
     opened: dict[str, list[int]] = {"(": [], "[": []}
     for index, token in enumerate(tokens):
-        kind = _kind(token)
+        kind = bracket_kind(token)
         if kind == "open":
             opened[token].append(index)
         elif kind == "close" and opened[_OPENING[token[-1]]]:
-            start = _close_last(opened, _OPENING[token[-1]])
-            weight = token[1:-1].strip()
-            factor = float(weight) if weight else _EMPHASIS if tokens[start] == "(" else 1 / _EMPHASIS
-            factors[start] = factors[index] = factor
+            pairs[index] = _close_last(opened, _OPENING[token[-1]])
+    return pairs
+
+
+def _factors(tokens: Sequence[str]) -> dict[int, float]:
+    """The factor of each matched bracket, by its index. Unmatched brackets are text."""
+    factors: dict[int, float] = {}
+    for end, start in match_brackets(tokens).items():
+        weight = tokens[end][1:-1].strip()
+        factor = float(weight) if weight else _EMPHASIS if tokens[start] == "(" else 1 / _EMPHASIS
+        factors[start] = factors[end] = factor
     return factors
 
 

@@ -16,7 +16,7 @@ from bot.models import ModelSpec
 from bot.options import MAX_PROMPT, MAX_SEED, clean_text, find_nearest
 from bot.ports import PromptAddon, TaskAddon
 from bot.prompts.addon_names import find_spellings, fold_name
-from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, prompt_at, read_edits, without_tags
+from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, read_edits, task_prompts, without_tags
 from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style
 from bot.prompts.wildcards import WildcardFolder, WildcardReader, expand_wildcards, has_wildcards
 from bot.runtime.text_worker import TextWorker
@@ -137,10 +137,10 @@ class PromptResolver:
         """
         if "prompt" not in options:
             return ()
-        prompts = {prompt_at(options, index) for index in range(int(options.get("count", 1)))}
-        return await asyncio.to_thread(self._find_addons, prompts, str(options.get("negative_prompt") or ""), model)
+        prompts, negative = task_prompts(options), str(options.get("negative_prompt") or "")
+        return await asyncio.to_thread(self._find_addons, prompts, negative, model)
 
-    def _find_addons(self, prompts: set[str], negative: str, model: ModelSpec) -> tuple[TaskAddon, ...]:
+    def _find_addons(self, prompts: Sequence[str], negative: str, model: ModelSpec) -> tuple[TaskAddon, ...]:
         tags = [tag for prompt in sorted(prompts) for tag in find_lora_tags(prompt)]
         addons = _InstalledAddons(self.list_addons)
         loras = addons.loras if tags else {}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bot.ports import Task
-from bot.prompts.grammar import plain_text, prompt_at, step_texts
+from bot.prompts.grammar import plain_text, prompt_at, step_texts, task_prompts
 from inference.diffusion.clip_encoding import (
     PromptEmbeds,
     PromptRequest,
@@ -255,15 +255,15 @@ class PromptConditioner:
     def prompt_notes(self, task: Task, *, is_demo: bool) -> tuple[str, ...]:
         """Sentences for the user."""
         is_read_in_full = self._encoder is not None
-        prompt = prompt_at(task.options)
+        prompts = task_prompts(task.options)
         notes = prompt_notes(
             self._pipeline,
-            prompt,
+            prompts,
             is_demo=is_demo,
             is_read_in_full=is_read_in_full,
             trigger_words=tuple(requested_inversions(task)),
         )
-        return (*notes, *syntax_notes(prompt, _negative_prompt(task), is_read_in_full=is_read_in_full))
+        return (*notes, *syntax_notes(prompts, _negative_prompt(task), is_read_in_full=is_read_in_full))
 
 
 def _step_prompts(task: Task, index: int) -> StepPrompts:

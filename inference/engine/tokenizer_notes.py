@@ -1,7 +1,7 @@
 """Notes on a prompt from a model's tokenizers: that it is too long, or which of its words are unknown."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ _STOPWORDS = frozenset(
 
 def prompt_notes(
     pipeline: Any,
-    prompt: str,
+    prompts: Sequence[str],
     *,
     is_demo: bool,
     is_read_in_full: bool = False,
@@ -31,18 +31,19 @@ def prompt_notes(
     """Sentences for the person. Words are looked up only for demo models, whose vocabulary is a list of words.
 
     Args:
+        prompts: of all images of a task.
         is_read_in_full: the encoder supports prompt weights and prompts beyond its length.
         trigger_words: of the prompt's inversions, which the model knows beside its vocabulary.
     """
-    words = plain_text(prompt)
+    words = [plain_text(prompt) for prompt in prompts]
     tokenizers = [t for name in ("tokenizer", "tokenizer_2", "tokenizer_3") if (t := getattr(pipeline, name, None))]
     notes = []
-    if not is_read_in_full and tokenizers and all(_is_truncated(tokenizer, words) for tokenizer in tokenizers):
+    if not is_read_in_full and any(_is_truncated(tokenizers, text) for text in words):
         notes.append(PROMPT_TOO_LONG)
-    if not is_read_in_full and has_weights(prompt):
+    if not is_read_in_full and any(map(has_weights, prompts)):
         notes.append(WEIGHTS_UNREAD)
     if tokenizers:
-        notes += question_notes(tokenizers[0], _without_triggers(words, trigger_words), is_demo=is_demo)
+        notes += question_notes(tokenizers[0], _without_triggers(" ".join(words), trigger_words), is_demo=is_demo)
     return tuple(notes)
 
 
@@ -70,6 +71,8 @@ def _without_triggers(text: str, trigger_words: Collection[str]) -> str:
     return re.sub(rf"(?<![\w-])(?:{longest_first})(?![\w-])", " ", text, flags=re.IGNORECASE) if trigger_words else text
 
 
-def _is_truncated(tokenizer: Any, prompt: str) -> bool:
-    limit = min(tokenizer.model_max_length, _MAX_TOKENS)
-    return len(tokenizer(prompt, truncation=False).input_ids) > limit
+def _is_truncated(tokenizers: Sequence[Any], prompt: str) -> bool:
+    """Whether the prompt is too long for all of them."""
+    lengths = [len(tokenizer(prompt, truncation=False).input_ids) for tokenizer in tokenizers]
+    limits = [min(tokenizer.model_max_length, _MAX_TOKENS) for tokenizer in tokenizers]
+    return bool(lengths) and all(length > limit for length, limit in zip(lengths, limits, strict=True))

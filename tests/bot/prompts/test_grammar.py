@@ -11,7 +11,6 @@ from bot.prompts.grammar import (
     LoraTag,
     find_idle_tags,
     find_lora_tags,
-    find_misread,
     has_capped_weights,
     has_weights,
     negated_readings,
@@ -22,6 +21,7 @@ from bot.prompts.grammar import (
     step_texts,
     without_tags,
 )
+from bot.prompts.misread import find_misread
 
 
 def weighed(prompt: str) -> list[tuple[str, float]]:
@@ -83,22 +83,6 @@ def test_a_weight_that_is_none_leaves_words_and_is_named(wrong):
 
     assert weighed(prompt) == [("a ", 1), (f"cat:{wrong}", 1.1), (" here", 1)]
     assert find_misread(prompt) == [f"(cat:{wrong})"]
-
-
-@pytest.mark.parametrize(
-    ("prompt", "named"),
-    [
-        ("a cat AND a dog, AND a fox", ["AND"]),
-        ("a cat TE2: a dog", ["TE2:"]),
-        ("A CAT AND A DOG", []),
-        ("a cat and ANDREA", []),
-        ("[cat:dog:0,5] AND (x:1,3)", ["[cat:dog:0,5]", "(x:1,3)", "AND"]),
-        ("(Japan: Kyoto), (cat:1.3), [a|b]", []),
-        ("at 5:30 :)", []),
-    ],
-)
-def test_what_looks_like_syntax_and_is_not_is_named(prompt, named):
-    assert find_misread(prompt) == named
 
 
 def test_a_break_begins_another_text_and_keeps_the_weight():

@@ -227,9 +227,9 @@ def test_a_prompt_longer_than_the_encoder_is_encoded_completely_without_a_note(e
 def test_notes_report_prompts_that_are_cut_or_whose_weights_are_ignored(folder):
     pipeline = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(folder / "tokenizer"))
 
-    assert prompt_notes(pipeline, "red fox " * 300, is_demo=False) == (PROMPT_TOO_LONG,)
-    assert prompt_notes(pipeline, "a (red:1.3) fox", is_demo=False) == (WEIGHTS_UNREAD,)
-    assert prompt_notes(pipeline, "a red fox <lora:ink:1>", is_demo=False) == ()
+    assert prompt_notes(pipeline, ["red fox " * 300], is_demo=False) == (PROMPT_TOO_LONG,)
+    assert prompt_notes(pipeline, ["a fox", "a (red:1.3) fox"], is_demo=False) == (WEIGHTS_UNREAD,)
+    assert prompt_notes(pipeline, ["a red fox <lora:ink:1>"], is_demo=False) == ()
 
 
 def test_a_demo_model_lists_unknown_words_once_and_no_function_words(engine, folder):
@@ -350,7 +350,7 @@ def test_unknown_words_of_a_question_to_a_demo_model_are_listed():
 def test_a_trigger_word_of_an_inversion_is_no_unknown_word(trigger):
     pipeline = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(ROOT / "models/starter-vision"))
 
-    notes = partial(prompt_notes, pipeline, f"a {trigger.title()}, a knight", is_demo=True)
+    notes = partial(prompt_notes, pipeline, [f"a {trigger.title()}, a knight"], is_demo=True)
 
     assert notes(trigger_words=("xylo", trigger)) == ("The model does not know these words: knight",)
     assert "xylo" in notes()[0].casefold()

@@ -238,6 +238,15 @@ def test_a_note_says_what_was_read_as_words(sd, prompt, negative, notes):
     assert list(sd.engine._conditioner.prompt_notes(task, is_demo=False)) == notes
 
 
+def test_the_notes_are_about_the_prompts_of_all_images(sd):
+    """With wildcards, each image has its own."""
+    task = sd.task("a fox", "job", count=3, prompts=["a fox", "a <x:1> cat", "a (red:1,3) cat"])
+
+    notes = sd.engine._conditioner.prompt_notes(task, is_demo=False)
+
+    assert notes == (READ_AS_WORDS.format(words="(red:1,3)"), TAGS_LEFT_OUT.format(words="<x:1>"))
+
+
 def test_a_family_without_prompt_editing_reads_all_choices_and_says_so():
     pipeline = SimpleNamespace()
     conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
