@@ -68,7 +68,8 @@ class Edit(Imagine):
 
 
 def adapt_to_model(command: Command, model: ModelSpec) -> Command:
-    """An edit instead of an `imagine` whose model takes its image as a reference only."""
+    """An edit instead of an `imagine` whose model takes its image as a reference only. Raises: InvalidOption."""
     if not (isinstance(command, Imagine) and command.needs_references(model)):
         return command
+    command.check_reference(model)
     return Edit(values=command.values, images=command.images)

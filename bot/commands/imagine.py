@@ -130,13 +130,17 @@ class Imagine(Command):
         can_start = IMAGE_TO_IMAGE in model.tasks or self.task != IMAGE_TO_IMAGE
         return not can_start and IMAGE_TEXT_TO_IMAGE in model.tasks
 
+    def check_reference(self, model: ModelSpec) -> None:
+        """Raises: InvalidOption: what was asked for needs a model that starts from the image."""
+        if self.values.get("strength") is not None:
+            raise InvalidOption("strength", "model_lacks", value=model.name)
+        if any(image.role == "mask" for image in self.images):
+            raise InvalidOption("mask", "model_lacks", value=model.name)
+
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values
         if self.needs_references(model):
-            if values.get("strength") is not None:
-                raise InvalidOption("strength", "model_lacks", value=model.name)
-            if any(image.role == "mask" for image in self.images):
-                raise InvalidOption("mask", "model_lacks", value=model.name)
+            self.check_reference(model)
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")

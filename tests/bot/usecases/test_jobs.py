@@ -225,6 +225,9 @@ async def test_a_picture_to_start_from_is_a_reference_for_a_model_that_cannot_st
     job = ticket.job
     assert (job.command, job.task, job.model) == ("edit", IMAGE_TEXT_TO_IMAGE, "klein")
     assert "strength" not in job.options
+    with pytest.raises(InvalidOption) as refused:
+        await harness.jobs.submit(ANN, make_request(images=(image,), options={"prompt": "a fox", "strength": 0.3}))
+    assert (refused.value.option, refused.value.problem) == ("strength", "model_lacks")
 
 
 async def test_no_request_is_accepted_during_shutdown(harness):
