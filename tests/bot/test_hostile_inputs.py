@@ -21,7 +21,8 @@ from bot.errors import UserError
 from bot.jobs import ImageRef
 from bot.options import clean_text, pop_flag
 from bot.prompts.combinations import expand_combinations
-from bot.prompts.grammar import find_lora_tags, find_misread, has_weights, plain_readings
+from bot.prompts.grammar import find_lora_tags, has_weights, plain_readings
+from bot.prompts.misread import find_misread
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
@@ -96,7 +97,7 @@ def entry_points(resolver: PromptResolver) -> Iterator[tuple[str, Callable[[str]
     yield "resolving", lambda text: resolve(resolver, clean_text(text)[:2000])
     yield "grammar", lambda text: (has_weights(text[:4000]), find_lora_tags(text[:4000]), find_misread(text[:4000]))
     yield "readings", lambda text: plain_readings(text[:4000], 150)
-    yield "notes", lambda text: list(syntax_notes(text[:4000], "", is_read_in_full=False))
+    yield "notes", lambda text: list(syntax_notes([text[:4000]], "", is_read_in_full=False))
     yield "blocked words", lambda text: words.find_reason(clean_text(text)[:4000])
     yield "a search", search_phrases
     yield "a text to be found", lambda text: separate_words(clean_text(text)[:4000])
