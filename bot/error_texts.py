@@ -278,6 +278,10 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
             return translate(
                 "This Idempotency-Key was already used for a different request: use a new key for a new request."
             )
+        case errors.TooLarge() if error.heic_limit > error.limit:
+            return translate("The picture is too large: at most {limit:g} {unit}, or {heic:g} in HEIC.").format(
+                limit=error.limit, unit=translate(error.unit), heic=error.heic_limit
+            )
         case errors.TooLarge():
             return translate("The picture is too large: at most {limit:g} {unit}.").format(
                 limit=error.limit, unit=translate(error.unit)

@@ -164,14 +164,15 @@ class IdempotencyConflict(UserError):
 
 
 class TooLarge(UserError):
-    """A file or image exceeds a limit. `unit` is "MiB" or "megapixels"."""
+    """A file or image exceeds a limit. `unit` is "MiB" or "megapixels"; `heic_limit` is that of HEIC, if it is higher."""
 
     code = "too_large"
 
-    def __init__(self, *, limit: float, unit: str) -> None:
+    def __init__(self, *, limit: float, unit: str, heic_limit: float = 0) -> None:
         super().__init__()
         self.limit = limit
         self.unit = unit
+        self.heic_limit = heic_limit
 
 
 class UnsupportedMedia(UserError):

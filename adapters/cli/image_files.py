@@ -35,7 +35,7 @@ def read_image_file(name: str, max_mb: int, max_heic_mb: int = 0) -> bytes:
         raise BadInput(f"{name} cannot be read: {_reason_of(error)}.") from error
     most = max(max_mb, max_heic_mb) if is_heic(data) else max_mb
     if len(data) > most * 2**20:
-        raise TooLarge(limit=most, unit="MiB")
+        raise TooLarge(limit=max_mb, unit="MiB", heic_limit=max_heic_mb)
     if not data:
         raise UnsupportedMedia("empty")
     return data

@@ -50,10 +50,13 @@ class PhotoUploads:
                     return (await self.usecases.media.share(person, known, source=PLATFORM)).id
             limit = min(MAX_DOWNLOAD_MB, self.usecases.media.max_file_mb)
             if photo.size > limit * 2**20:
-                raise TooLarge(limit=limit, unit="MiB")
+                raise self.usecases.media.too_large()
             await self.usecases.media.check_allowance(person)
             async with self._slots.hold(person.id):
-                data = await self.api.download_file(photo.file_id, limit)
+                try:
+                    data = await self.api.download_file(photo.file_id, limit)
+                except TooLarge:
+                    raise self.usecases.media.too_large() from None
                 picture = await self.usecases.media.upload(person, data, source=PLATFORM)
             self._known[photo.unique_id] = picture.id
             while len(self._known) > CACHE_SIZE:

@@ -103,7 +103,8 @@ def _extra_fields(error: errors.UserError) -> dict[str, Any]:
         case errors.QueueFull():
             return {"limit": error.limit}
         case errors.TooLarge():
-            return {"limit": error.limit, "unit": error.unit}
+            heic = {"heic_limit": error.heic_limit} if error.heic_limit > error.limit else {}
+            return {"limit": error.limit, "unit": error.unit, **heic}
         case errors.NotCancellable():
             return {"state": error.state}
     return {}

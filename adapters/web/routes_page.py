@@ -14,6 +14,7 @@ from starlette.templating import Jinja2Templates
 from adapters.web.auth import get_caller, read_bearer, require_admin, require_local_request
 from adapters.web.context import ContextDep, WebContext
 from adapters.web.problems import CODES
+from bot.error_texts import explain
 from bot.errors import Unauthorized
 from bot.jobs import JobState
 from bot.usecases import Operations
@@ -36,7 +37,12 @@ class RevalidatedFiles(StaticFiles):
 
 @router.api_route("/", methods=["GET", "HEAD"])
 async def get_page(request: Request, context: ContextDep) -> Response:
-    values = {"needs_key": await context.needs_key(), "max_upload_mb": context.usecases.media.max_file_mb}
+    media = context.usecases.media
+    values = {
+        "needs_key": await context.needs_key(),
+        "max_upload_mb": media.max_file_mb,
+        "too_large": explain(media.too_large()),
+    }
     return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
 
 

@@ -86,7 +86,8 @@ class UploadReceiver:
                 await file.close()
 
     async def _spool_file(self, request: Request) -> UploadFile:
-        too_large = TooLarge(limit=self._max_bytes / 2**20, unit="MiB")
+        limit, heic_limit = self._max_bytes / 2**20, self._max_heic_bytes / 2**20
+        too_large = TooLarge(limit=limit, unit="MiB", heic_limit=heic_limit)
         expected = InvalidOption("file", "body", allowed="send multipart/form-data with one image in the field file")
         if not request.headers.get("content-type", "").casefold().startswith("multipart/form-data"):
             raise expected
@@ -94,6 +95,7 @@ class UploadReceiver:
         parser = _SpoolingParser(request.headers, stream, max_files=1, max_fields=4, max_part_size=MULTIPART_EXTRA)
         parser.folder = self._folder
         parser.limits = {False: self._max_bytes, True: self._max_heic_bytes}
+        parser.too_large = too_large
         try:
             form = await parser.parse()
         except (MultiPartException, KeyError, UnicodeDecodeError) as error:
@@ -116,6 +118,7 @@ class _SpoolingParser(MultiPartParser):
     spool_max_size = MEMORY_BYTES
     folder: Path
     limits: Mapping[bool, int]
+    too_large: TooLarge
     _size = 0
     _start = b""
 
@@ -133,6 +136,5 @@ class _SpoolingParser(MultiPartParser):
         if self._current_part.file is not None:
             self._size += end - start
             self._start += data[start : min(end, start + _MAX_START - len(self._start))]
-            limit = self.limits[is_heic(self._start)]
-            if self._size > limit:
-                raise TooLarge(limit=limit / 2**20, unit="MiB")
+            if self._size > self.limits[is_heic(self._start)]:
+                raise self.too_large

@@ -51,6 +51,10 @@ class MediaUseCases:
         """The largest upload of any kind, MiB: only its bytes say what it is."""
         return max(self.settings.max_upload_mb, self.settings.max_heic_mb)
 
+    def too_large(self) -> TooLarge:
+        """The refusal of a file that exceeds the limit of its kind."""
+        return TooLarge(limit=self.max_upload_mb, unit="MiB", heic_limit=self.max_file_mb)
+
     async def upload(self, person: Person, data: bytes, *, source: str) -> StoredImage:
         """Sanitize an image and store it for the person. `source`: the platform that it comes through.
 
@@ -58,7 +62,7 @@ class MediaUseCases:
         """
         limit = self.max_file_mb if is_heic(data) else self.max_upload_mb
         if len(data) > limit * 2**20:
-            raise TooLarge(limit=limit, unit="MiB")
+            raise self.too_large()
         await self.check_allowance(person)
         sanitized = await self.pictures.sanitize(data, owner=person.id)
         async with self._storing.setdefault(person.id, asyncio.Lock()):  # concurrent uploads add up

@@ -76,7 +76,7 @@ class ImageService:
         settings = self._settings
         max_mb = max(settings.max_mb, settings.max_heic_mb) if is_heic(data) else settings.max_mb
         if len(data) > max_mb * 2**20:
-            raise TooLarge(limit=max_mb, unit="MiB")
+            raise TooLarge(limit=settings.max_mb, unit="MiB", heic_limit=settings.max_heic_mb)
         request = messages.SanitizeRequest(
             data=data,
             max_pixels=int(settings.max_megapixels * 1e6),

@@ -86,6 +86,7 @@ def everything_said(locale):
     yield from (error_texts.explain(errors.Unauthorized(one), locale=locale) for one in error_texts.UNAUTHORIZED)
     yield error_texts.explain(errors.QueueFull(limit=3, retry_after_s=4, is_global=True), locale=locale)
     yield error_texts.explain(errors.TooLarge(limit=16, unit="megapixels"), locale=locale)
+    yield error_texts.explain(errors.TooLarge(limit=10, unit="MiB", heic_limit=20), locale=locale)
     yield from (
         error_texts.explain(errors.NotFound(kind, "7"), locale=locale) for kind in ("job", "picture", "key", "person")
     )

@@ -335,7 +335,7 @@ def test_a_full_disk_explains_how_to_get_the_image_again(call, folder, monkeypat
     [
         ("missing.png", "missing.png does not exist."),
         ("empty.png", "The file is empty. Please send the picture again."),
-        ("large.png", "The picture is too large: at most 10 MiB."),
+        ("large.png", "The picture is too large: at most 10 MiB, or 20 in HEIC."),
         ("a\0b", "cannot be read"),
     ],
 )

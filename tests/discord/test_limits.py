@@ -86,11 +86,11 @@ async def test_a_picture_that_discord_still_finds_too_large_is_made_smaller_agai
 
 async def test_no_upload_that_is_too_large_is_even_fetched(app: DiscordApp, ann: SimulatedUser) -> None:
     huge = a_photo(app.server)
-    huge.data += bytes(11 * MIB)
+    huge.data += bytes(21 * MIB)
 
     asked = ann.slash("caption", image=huge)
 
-    assert "too large" in await ann.private_reply(asked)
+    assert "at most 10 MiB, or 20 in HEIC" in await ann.private_reply(asked)
     assert app.server.rest.fetched == []
 
 

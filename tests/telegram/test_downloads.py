@@ -73,4 +73,4 @@ async def test_a_photo_that_was_announced_smaller_than_it_is_gets_a_sentence(app
     monkeypatch.setattr(file_request, "MAX_DOWNLOAD_MB", 0)
     app.state.send_photo(chat, ann, picture(71, 40, 40), "what is it?")
 
-    await app.message_with(chat, "too large")
+    await app.message_with(chat, "at most 10 MiB, or 20 in HEIC")

@@ -297,7 +297,7 @@ async def test_a_file_too_large_is_refused_before_it_is_fetched(app, chat, ann):
     document = {**app.state.document(FOX, "fox.png", "image/png"), "file_size": 25 * 2**20}
     app.state.send_message(chat, ann, document=document, caption="/caption")
 
-    assert "too large" in text_of(await app.bot_message(chat))
+    assert "at most 10 MiB, or 20 in HEIC" in text_of(await app.bot_message(chat))
     assert document["file_id"] not in app.server.fetched
 
 

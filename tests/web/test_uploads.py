@@ -166,7 +166,7 @@ async def test_the_bytes_of_a_file_decide_how_large_it_may_be(tmp_path, start, s
     with pytest.raises(TooLarge) as refused:
         async with receiver.receive(request, "ann"):  # type: ignore[arg-type]
             pass
-    assert refused.value.limit == limit / 2**20
+    assert (refused.value.limit, refused.value.heic_limit) == (2000 / 2**20, 4000 / 2**20)
 
 
 async def as_stream(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -47,9 +47,9 @@ async function uploadImage(file) {
   if (!file) return;
   showError("");
   setText(byId("settings-notes"), "");
-  const limit = Number(document.body.dataset.maxUploadMb);
-  if (file.size > limit * 2 ** 20) {
-    showError(`The picture is too large: at most ${limit} MiB.`);
+  const { maxUploadMb, tooLarge } = document.body.dataset;
+  if (file.size > Number(maxUploadMb) * 2 ** 20) {
+    showError(tooLarge);
     return;
   }
   byId("prompt-box").setAttribute("aria-busy", "true");
