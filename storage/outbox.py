@@ -55,6 +55,14 @@ class SqlOutbox:
             lambda tx: tx.execute(_update_pending(delivery).values(state="undeliverable", reason=reason)).rowcount
         )
 
+    async def deliver_again(self, job_id: str) -> None:
+        unsent = update(outbox).where(outbox.c.job == job_id, outbox.c.kind == "result", outbox.c.state != "sent")
+        again = unsent.where(exists().where(job.c.id == job_id, job.c.erased.is_(False)))
+        now = utcnow()
+        await self._database.run_write(
+            lambda tx: tx.execute(again.values(state="pending", tries=0, due_at=now)).rowcount
+        )
+
     async def is_pending(self, delivery: Delivery) -> bool:
         pending = select(outbox.c.id).where(outbox.c.id == delivery.id, IS_PENDING)
         return await self._database.run_read(lambda tx: tx.scalar(pending) is not None)

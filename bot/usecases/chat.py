@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
-from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotYours
+from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotCancellable, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
@@ -271,11 +271,18 @@ class ChatUseCases:
     # ------------------------------------------------------------ own jobs
 
     async def cancel_job(self, person: Person, job_id: str) -> Ticket:
-        """Raises: JobNotFound, NotYours, NotCancellable."""
+        """A job that has ended and whose message still offers this is delivered again, if its result was not sent.
+
+        Raises: JobNotFound, NotYours, NotCancellable.
+        """
         job = await self.store.get_job(job_id, None)
         if job.owner != person.id:
             raise NotYours(job.id)
-        return await self.jobs.cancel_job(person, job.id)
+        try:
+            return await self.jobs.cancel_job(person, job.id)
+        except NotCancellable:
+            await self.outbox.deliver_again(job.id)
+            raise
 
     async def delete_job(self, person: Person, job_id: str) -> Job:
         """Cancel the job if it is open, and erase it with its images; the adapter deletes the message.

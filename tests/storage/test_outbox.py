@@ -193,3 +193,18 @@ async def test_waiting_for_a_platform_that_is_off_is_no_try(storage, asked):
     [placeholder] = await storage.outbox.due_deliveries()
 
     assert placeholder.tries == 0
+
+
+async def test_a_result_that_was_given_up_is_delivered_again_on_request_and_a_sent_one_is_not(storage, asked):
+    await render(storage, await claim(storage))
+    [placeholder] = await storage.outbox.due_deliveries()
+    await storage.outbox.mark_sent(placeholder, "first")
+    [result] = await storage.outbox.due_deliveries()
+    await storage.outbox.give_up(result, "blocked")
+    await storage.outbox.deliver_again(asked.id)
+    [again] = await storage.outbox.due_deliveries()
+    await storage.outbox.mark_sent(again, "first")
+    await storage.outbox.deliver_again(asked.id)
+
+    assert (again.id, again.tries, again.message_ref) == (result.id, 0, "first")
+    assert await storage.outbox.due_deliveries() == []

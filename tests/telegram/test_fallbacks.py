@@ -141,3 +141,23 @@ async def test_a_token_that_is_replaced_is_used_without_a_restart(own_app, monke
     await app.finished_picture(chat)
 
     assert (await app.application.usecases.operations.check_readiness())[-1].is_ok
+
+
+async def test_a_cancel_that_is_left_under_a_finished_job_brings_the_result(app, chat, ann, monkeypatch):
+    monkeypatch.setattr("bot.queue.delivery.MAX_REFUSED_TRIES", 1)
+    placeholder = await placeholder_of_a_slow_job(app, chat, ann)
+    app.state.blocked.add(chat["id"])
+    app.pool.go_on.set()
+    person = await app.application.usecases.people.identify_account("telegram", str(ann["id"]), "Ann")
+    await app.until(lambda: any(call.status == 403 and "edit" in call.method for call in app.server.calls))
+    while await app.storage.outbox.next_due_s() is not None:  # noqa: ASYNC110 - asked from outside
+        await asyncio.sleep(0.01)
+    app.state.blocked.discard(chat["id"])
+    assert (await app.application.usecases.jobs.list_tickets(person))[0][0].job.state == "rendered"
+
+    pressed = app.state.press(placeholder, app.state.button(placeholder, "cancel"), ann)
+
+    assert "can no longer be cancelled" in (await app.callback_answer(pressed))["text"]
+    app.application.deliverer.wake()
+    made = await app.finished_picture(chat)
+    assert made["message_id"] == placeholder["message_id"]
