@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from typing import Any
 
 import discord
@@ -10,7 +11,7 @@ import structlog
 from adapters.discord.context import DiscordContext
 from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
-from adapters.discord.library_patches import cap_reconnect_wait, drop_unreadable_events
+from adapters.discord.library_patches import UNREADABLE, cap_reconnect_wait, drop_unreadable_events, log_dropped
 from adapters.discord.slash_commands import build_tree
 from adapters.discord.translations import CatalogueTranslator
 from adapters.discord.views import OWN_BUTTONS, JobButton
@@ -130,7 +131,11 @@ class EaselClient(discord.AutoShardedClient):
         await self.context.usecases.chat.retry_deliveries(PLATFORM, str(guild.id))
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        log.exception("an event failed", action="event_failed", event_method=event_method)
+        error = sys.exc_info()[1]
+        if isinstance(error, UNREADABLE):
+            log_dropped(event_method, error)
+        else:
+            log.exception("an event failed", action="event_failed", event_method=event_method)
 
 
 def is_private(message: discord.Message) -> bool:

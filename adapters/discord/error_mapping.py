@@ -34,7 +34,7 @@ def translate_errors() -> Iterator[None]:
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise PlatformError(f"no connection ({type(error).__name__})") from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        log.warning("an answer could not be read", action="answer_unreadable", exc_info=error)
+        log.warning("an answer could not be read", action="answer_unreadable", error=repr(error)[:200])
         raise UnclearAnswer(f"an answer of another shape ({type(error).__name__})", patience=PAGE_PATIENCE) from error
 
 

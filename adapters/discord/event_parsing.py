@@ -108,19 +108,40 @@ def text_without_mention(text: str, bot_id: int, role: discord.Role | None = Non
 
 def attached_images(message: discord.Message) -> tuple[AttachedFile, ...]:
     """The images of a message and of those that it forwards, whose authors Discord does not name."""
-    images = list(attached_files(message.attachments, str(message.author.id)))
+    images = _images_of(message, str(message.author.id))
     for snapshot in message.message_snapshots:
-        images += attached_files(snapshot.attachments, UNKNOWN_AUTHOR)
-    return tuple(one for one in images if one.may_be_image)
+        images += _images_of(snapshot, UNKNOWN_AUTHOR)
+    return tuple(images)
+
+
+def _images_of(message: discord.Message | discord.MessageSnapshot, author: str) -> list[AttachedFile]:
+    """What is attached; else a sticker that is an image; else what Discord itself shows of the links."""
+    attached = [one for one in attached_files(message.attachments, author) if one.may_be_image]
+    stickers = [
+        AttachedFile(url=one.url, author=author)
+        for one in message.stickers
+        if one.format is not discord.StickerFormatType.lottie
+    ]
+    return attached or stickers or list(_link_previews(message, author))
+
+
+def _link_previews(message: discord.Message | discord.MessageSnapshot, author: str) -> Iterable[AttachedFile]:
+    """The copies on Discord's own media servers: what is at the link itself is never fetched."""
+    for embed in message.embeds:
+        if url := embed.image.proxy_url or embed.thumbnail.proxy_url:
+            yield AttachedFile(url=url, spoiler="||" in message.content, author=author)
 
 
 def attached_files(attachments: Iterable[discord.Attachment], author: str) -> Iterable[AttachedFile]:
+    """The library checks no types: one without a link or a name is left out."""
     for one in attachments:
+        if not isinstance(one.url, str) or not isinstance(one.filename, str):
+            continue
         yield AttachedFile(
             url=one.url,
             filename=one.filename,
-            size=one.size,
-            content_type=one.content_type or "",
+            size=one.size if isinstance(one.size, int) else 0,
+            content_type=one.content_type if isinstance(one.content_type, str) else "",
             spoiler=one.is_spoiler(),
             author=author,
         )

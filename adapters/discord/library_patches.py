@@ -2,8 +2,11 @@
 
 import asyncio
 import threading
+import traceback
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -39,7 +42,7 @@ GUILD_DETAILS = (
     *("roles", "emojis", "stickers", "members", "voice_states", "presences"),
     *("stage_instances", "guild_scheduled_events", "soundboard_sounds"),
 )
-_UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+UNREADABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _receive = DiscordWebSocket.received_message
 
 
@@ -55,6 +58,22 @@ def drop_unreadable_events(client: Client) -> None:
     DiscordWebSocket.received_message = _receive_carefully  # type: ignore[method-assign]
 
 
+def log_dropped(name: str, error: BaseException) -> None:
+    """One line about an event that could not be read, with the place that could not read it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    log.warning("an event could not be read", action="event_dropped", name=name, error=repr(error)[:200], place=place)
+
+
+@contextmanager
+def log_unreadable(name: str) -> Iterator[None]:
+    """What cannot be read is dropped with one line in the log."""
+    try:
+        yield
+    except UNREADABLE as error:
+        log_dropped(name, error)
+
+
 def _careful_parser(name: str, parse: Callable[[Any], None]) -> Callable[[Any], None]:
     def parse_carefully(data: Any) -> None:
         for form in _forms(name, data):
@@ -63,7 +82,7 @@ def _careful_parser(name: str, parse: Callable[[Any], None]) -> Callable[[Any], 
                 return
             except Exception as error:  # whatever an event contains
                 reason = error
-        log.warning("an event could not be read", action="event_dropped", name=name, error=repr(reason)[:200])
+        log_dropped(name, reason)
         if name == "READY":
             raise UnreadableSession(repr(reason)[:200]) from reason
 
@@ -86,7 +105,7 @@ async def _receive_carefully(socket: DiscordWebSocket, frame: Any, /) -> None:
         await asyncio.sleep(BROKEN_STREAM_WAIT_S)
         await socket.close()
         raise ReconnectWebSocket(socket.shard_id) from error
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         log.warning("a frame could not be read", action="frame_dropped", error=repr(error)[:200])
 
 

@@ -10,6 +10,7 @@ from discord import app_commands
 
 from adapters.discord import autocomplete, texts
 from adapters.discord.context import connection_of
+from adapters.discord.library_patches import log_unreadable
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.replies import ChatCommand
@@ -69,13 +70,15 @@ class SlashCommandTree(app_commands.CommandTree[Any]):
         except app_commands.AppCommandError:
             raise
         except Exception as error:  # whatever an interaction contains
-            await connection_of(interaction).event_handler.on_unreadable_command(interaction, error)
+            with log_unreadable("command"):
+                await connection_of(interaction).event_handler.on_unreadable_command(interaction, error)
 
     async def on_error(self, interaction: discord.Interaction[Any], error: app_commands.AppCommandError, /) -> None:
         """Mostly a command of an older version, which Discord still lists."""
         data: Any = interaction.data or {}
         name = str(data.get("name", ""))
-        await connection_of(interaction).event_handler.on_unknown_command(interaction, name, error)
+        with log_unreadable("command"):
+            await connection_of(interaction).event_handler.on_unknown_command(interaction, name, error)
 
 
 def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> app_commands.Command[Any, ..., Any]:

@@ -110,7 +110,9 @@ class CheckedRequest(FileRequest):
 
     async def do_request(self, url: str, method: str, *args: Any, **more: Any) -> tuple[int, bytes]:
         status, body = await super().do_request(url, method, *args, **more)
-        if status >= 500 or status == 413:
+        if status >= 500:
+            raise NetworkError(f"{status}")  # whatever the body: the library logs a page with its traceback
+        if status == 413:
             return status, body
         is_ours = _is_not_html(body) if method == "GET" and status == 200 else _is_bot_api_answer(status, body)
         if not is_ours and status == 429:
@@ -187,7 +189,7 @@ def translate_errors(rate_limiter: TelegramRateLimiter | None = None, chat: int 
     except TelegramError as error:
         raise UnclearAnswer(error.message) from error
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        log.warning("an answer could not be read", action="answer_unreadable", exc_info=error)
+        log.warning("an answer could not be read", action="answer_unreadable", error=repr(error)[:200])
         raise UnreadableResponse(f"a response that cannot be parsed: {type(error).__name__}") from error
 
 

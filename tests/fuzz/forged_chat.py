@@ -101,7 +101,7 @@ async def post_forged_updates(_target: FuzzTarget, findings: Findings, *, count:
             async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
                 for number in range(count):
                     secret = SECRET if rng.random() < 0.95 else secrets.token_hex(8)
-                    body = to_body(forge_update(_real_update(app, ann, number, rng), rng), rng)
+                    body = to_body(forge_update(real_update(app, ann, number, rng), rng), rng)
                     answer = await client.post(url, content=body, headers={SECRET_HEADER: secret})
                     findings.count(answer.status_code, body[:80])
                     expected = (200, 400) if secret == SECRET else (403,)
@@ -120,7 +120,7 @@ async def _open_webhook(app: TelegramApp) -> str:
     return url
 
 
-def _real_update(app: TelegramApp, person: dict[str, Any], number: int, rng: random.Random) -> dict[str, Any]:
+def real_update(app: TelegramApp, person: dict[str, Any], number: int, rng: random.Random) -> dict[str, Any]:
     """An update of the kinds that Telegram sends: text, a button, a photo with a caption, an album's part."""
     chat = app.state.private(person) if rng.random() < 0.5 else app.state.group()
     text = f"/{rng.choice((*CHAT_COMMANDS, *COMMANDS, 'start'))} {hostile_prompt(rng)}"[:4000]

@@ -12,6 +12,7 @@ from tests.fuzz.access_matrix import check_access_matrix, list_routes
 from tests.fuzz.findings import run_part
 from tests.fuzz.forged_chat import press_forged_buttons
 from tests.fuzz.hostile_prompts import quote_hostile_prompts
+from tests.fuzz.mutated_chat_events import poll_mutated_updates
 from tests.fuzz.mutated_images import mutated_images
 from tests.fuzz.target import FuzzTarget, open_target
 from tests.images_in_process import InProcessImages
@@ -37,8 +38,9 @@ async def test_one_person_reaches_nothing_of_another_by_any_route(target):
     [
         partial(quote_hostile_prompts, count=25, rng=random.Random(1)),
         partial(press_forged_buttons, count=60, rng=random.Random(1)),
+        partial(poll_mutated_updates, count=60, rng=random.Random(1)),
     ],
-    ids=["prompts", "buttons"],
+    ids=["prompts", "buttons", "polling"],
 )
 async def test_hostile_input_is_answered_without_a_fault(target: FuzzTarget, part):
     findings = await run_part(target, part)
