@@ -24,7 +24,7 @@ from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
 from adapters.discord.library_patches import set_api_base, stop_heartbeats
 from adapters.discord.settings import DiscordSettings
-from bot.errors import EaselError
+from bot.errors import EaselError, Undeliverable
 from bot.jobs import Job, Media
 from bot.ports import Delivery, Progress
 from bot.usecases import AdapterContext
@@ -159,6 +159,9 @@ class DiscordAdapter:
                 if self._settings.sync_commands:
                     await sync_commands(client.tree)
                 return
+            except Undeliverable as error:
+                log.error("Discord rejected the commands", action="commands_rejected", detail=error.detail)
+                return  # it would reject them again, and counts them
             except EaselError as error:
                 log.warning("resuming after the connect has to wait", action="discord_settling", error=str(error))
             except Exception as error:  # the boundary of a loop that must continue
