@@ -1,4 +1,4 @@
-"""Downloads the files attached to messages, from Discord's own addresses only."""
+"""Downloads the files of messages, from Discord's own addresses only."""
 
 import asyncio
 from urllib.parse import urlsplit
@@ -11,12 +11,15 @@ from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
 
-CDN_HOSTS = frozenset({"cdn.discordapp.com", "media.discordapp.net"})
+CDN_HOSTS = frozenset(
+    {"cdn.discordapp.com", "media.discordapp.net", "images-ext-1.discordapp.net", "images-ext-2.discordapp.net"}
+)
+"""The last two have the previews of links."""
 FETCH_TIMEOUT_S = 30.0
 MAX_FETCHES = 8
 """Files that are processed concurrently; no more are in memory."""
 MAX_FETCHES_PER_PERSON = 2
-MAX_TRIES = 3
+MAX_TRIES, RETRY_S = 3, 0.5
 
 
 class AttachmentUnavailable(Exception):
@@ -42,7 +45,7 @@ class AttachmentFetcher:
                 raise AttachmentUnavailable(f"no end within {FETCH_TIMEOUT_S:g} s") from error
             except (aiohttp.ClientError, OSError) as error:
                 log.info("a file could not be fetched", action="fetch_failed", error=type(error).__name__)
-                await asyncio.sleep(0.5 * 2**attempt)
+                await asyncio.sleep(RETRY_S * 2**attempt)
         raise AttachmentUnavailable("no answer")
 
     async def _fetch_once(self, url: str, max_bytes: int) -> bytes:
@@ -53,6 +56,8 @@ class AttachmentFetcher:
         ):
             if response.status >= 500:
                 response.raise_for_status()
+            if response.content_type == "text/html":
+                raise aiohttp.ClientPayloadError("a page instead of the file")
             if response.status != 200:
                 raise AttachmentUnavailable(f"status {response.status}")
             data = bytearray()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from bot.chat.file_types import may_be_picture
 from bot.jobs import Origin
 
 PLATFORM = "discord"
@@ -15,7 +16,10 @@ TOKEN_LIFETIME_S = 14 * 60
 
 @dataclass(frozen=True, kw_only=True)
 class AttachedFile:
-    """A file attached to a message, not yet downloaded. `author`: the account that posted it; see `ImageRef`."""
+    """A file of a message, not yet downloaded: attached, a sticker, or the preview of a link.
+
+    `author`: the account that posted it; see `ImageRef`.
+    """
 
     url: str
     filename: str = ""
@@ -26,7 +30,7 @@ class AttachedFile:
 
     @property
     def may_be_image(self) -> bool:
-        return not self.content_type or self.content_type.startswith("image/")
+        return may_be_picture(self.content_type, self.filename)
 
 
 @dataclass(frozen=True, kw_only=True)

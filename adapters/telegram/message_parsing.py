@@ -19,11 +19,13 @@ from telegram import (
     MessageOriginChat,
     MessageOriginUser,
     PhotoSize,
+    Sticker,
     User,
 )
 
 from adapters.telegram.update_types import is_update, update_id_of
 from bot.chat.commands import CHAT_COMMANDS
+from bot.chat.file_types import is_other_media, may_be_picture
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
 
@@ -114,7 +116,7 @@ def parse_album(messages: Sequence[Message], me: User) -> IncomingMessage | None
     main = next((one for one in parsed if one.command or one.text), parsed[0] if parsed else None)
     if main is None:
         return None
-    photos = tuple(photo for message in parts for photo in photos_of(message))
+    photos = tuple(photo for message in parts for photo in photos_of(message, any_file=bool(main.command)))
     return replace(main, photos=photos, has_spoiler=any(_has_spoiler(message) for message in parts))
 
 
@@ -135,7 +137,15 @@ def _parse_command(
     command = name.casefold()
     if not (incoming.is_private or bot_name or command in COMMANDS or command in CHAT_COMMANDS):
         return None
-    return replace(incoming, command=command, text=text.strip(), is_addressed=True)
+    is_about_image = command in COMMANDS and COMMANDS[command].images_needed > 0
+    return replace(
+        incoming,
+        command=command,
+        text=text.strip(),
+        photos=photos_of(incoming.message, any_file=command in COMMANDS),
+        replied_photos=_replied_photos(incoming.message, me, any_file=is_about_image),
+        is_addressed=True,
+    )
 
 
 def _parse_plain_text(incoming: IncomingMessage) -> IncomingMessage:
@@ -173,18 +183,25 @@ def _without_mention(text: str, message: Message, me: User) -> tuple[str, bool]:
 # ---------------------------------------------------------------- pictures
 
 
-def photos_of(message: Message | ExternalReplyInfo) -> tuple[Photo, ...]:
-    """A photo in its largest size, or a picture sent as a file."""
+def photos_of(message: Message | ExternalReplyInfo, *, any_file: bool = False) -> tuple[Photo, ...]:
+    """A photo in its largest size, a sticker that does not move, or a picture sent as a file.
+
+    `any_file`: a command is about it, so its bytes decide what it is, whatever its sender's program says.
+    """
     if message.photo:
         largest = max(message.photo, key=lambda size: size.width * size.height)
         return (_photo(largest, message),)
-    document = message.document
-    if document is not None and not message.animation and (document.mime_type or "").startswith("image/"):
-        return (_photo(document, message),)
+    sticker, document = message.sticker, message.document
+    if sticker is not None and not (sticker.is_animated or sticker.is_video):
+        return (_photo(sticker, message),)
+    if document is not None and not message.animation:
+        said = document.mime_type or ""
+        if may_be_picture(said, document.file_name or "") or (any_file and not is_other_media(said)):
+            return (_photo(document, message),)
     return ()
 
 
-def _photo(file: PhotoSize | Document, message: Message | ExternalReplyInfo) -> Photo:
+def _photo(file: PhotoSize | Document | Sticker, message: Message | ExternalReplyInfo) -> Photo:
     return Photo(file.file_id, file.file_unique_id, file.file_size or 0, _original_author(message))
 
 
@@ -205,17 +222,17 @@ def _original_author(message: Message | ExternalReplyInfo) -> str:
     return UNKNOWN_AUTHOR
 
 
-def _replied_photos(message: Message, me: User) -> tuple[Photo, ...]:
+def _replied_photos(message: Message, me: User, *, any_file: bool = False) -> tuple[Photo, ...]:
     """The photos of the message replied to, here or in another chat. The bot's own are found by their jobs."""
     replied = message.reply_to_message
     if replied is not None:
-        return () if _replied_bot_message(message, me) else photos_of(replied)
-    return photos_of(message.external_reply) if message.external_reply else ()
+        return () if _replied_bot_message(message, me) else photos_of(replied, any_file=any_file)
+    return photos_of(message.external_reply, any_file=any_file) if message.external_reply else ()
 
 
 def _has_spoiler(message: Message) -> bool:
-    """Whether it has a hidden photo or text, or replies to a hidden photo."""
-    replied = message.reply_to_message
+    """Whether it has a hidden photo or text, or replies to a hidden photo, here or in another chat."""
+    replied = message.reply_to_message or message.external_reply
     hidden = [entity.type for entity in (*message.entities, *message.caption_entities)]
     return bool(message.has_media_spoiler or MessageEntity.SPOILER in hidden or (replied and replied.has_media_spoiler))
 

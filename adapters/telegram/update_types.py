@@ -14,8 +14,10 @@ FIELD_TYPES: dict[str, tuple[type, ...]] = {
         ("update_id", "message_id", "message_thread_id", "date", "offset", "length", "width", "height", "file_size"),
         (int,),
     ),
-    **dict.fromkeys(("is_bot", "is_forum", "is_topic_message", "has_media_spoiler"), (bool,)),
-    **dict.fromkeys(("from", "chat", "message", "callback_query", "reply_to_message", "document"), (dict,)),
+    **dict.fromkeys(
+        ("is_bot", "is_forum", "is_topic_message", "has_media_spoiler", "is_animated", "is_video"), (bool,)
+    ),
+    **dict.fromkeys(("from", "chat", "message", "callback_query", "reply_to_message", "document", "sticker"), (dict,)),
     **dict.fromkeys(("my_chat_member", "new_chat_member", "old_chat_member"), (dict,)),
     **dict.fromkeys(("migrate_to_chat_id", "migrate_from_chat_id"), (int,)),
     **dict.fromkeys(("photo", "entities", "caption_entities"), (list,)),
