@@ -38,7 +38,7 @@ def load_single_file(model: ModelSpec, path: Path, dtype: torch.dtype) -> Any:
     except ModelRefused as error:
         raise ModelUnavailable(model.name, error.detail) from error
     if checkpoint.kind != "single-file":
-        problem = checkpoint.reason or checkpoint.kind
+        problem = checkpoint.reason if checkpoint.kind == "unknown" else checkpoint.kind
         raise ModelUnavailable(model.name, f"{path.name} is not a complete checkpoint: {problem}")
     family = checkpoint.family
     folder = LAYOUTS / family

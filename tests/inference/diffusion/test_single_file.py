@@ -70,7 +70,7 @@ def test_it_generates_like_any_other_model(small, checkpoints):
 
 @pytest.mark.parametrize(
     ("missing", "reason"),
-    [("first_stage_model.", "Weights for this component"), ("cond_stage_model.transformer.text_model.final", "lacks")],
+    [("first_stage_model.", "model without its VAE"), ("cond_stage_model.transformer.text_model.final", "lacks")],
 )
 def test_a_file_without_some_of_its_components_is_refused(small, checkpoints, tmp_path, missing, reason):
     path, weights = tmp_path / "part.safetensors", load_file(checkpoints["sd15"][0])
