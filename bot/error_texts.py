@@ -58,7 +58,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     ),
     "lora_fits": N_("The LoRA {value} is for a different base model. Those for this one: {allowed}."),
     "lora_fits_not": N_("The LoRA {value} is for a different base model, and no installed LoRA fits this one."),
-    "lora_weight": N_("The weight of the LoRA {value} must be {allowed}."),
+    "lora_weight": N_("The weight of the LoRA {value} must be one number, {allowed}."),
     "loras": N_("The prompt uses too many LoRAs; the limit is {allowed}."),
     "edits": N_(
         "The {option} changes too often: brackets such as [a:b:0.5] and [a|b] may give it at most {allowed} different "

@@ -8,7 +8,7 @@ A job's prompt keeps this syntax, as A1111's parameters do: the text alone repro
 | `\\(cat\\)` | (cat): literal brackets; also before `:`, `\\|` and the backslash |
 | `[cat:dog:0.5]`, `[cat\\|dog]` | changes between steps: `step_texts` has each step's text |
 | `BREAK`, `##` | starts a new chunk of the text encoder |
-| `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1; `lyco` means the same |
+| `<lora:name:0.8>` | an installed LoRA with weight 0.8; `<lora:name>` is 1; `lyco` and `0.8:0.8` mean the same |
 | `<hypernet:name:1>` | other tags have no effect and are no text |
 
 An unmatched bracket is literal, as is a weight beyond `MAX_WEIGHT`: "(16:9)" is not an emphasis of 9. `misread.py`
@@ -33,7 +33,9 @@ WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 """Pattern of a number, of any size."""
 _TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({WEIGHT})\s*\)|[()\[\]]")
 _BREAK = re.compile(r"\bBREAK\b|##")
+_BLANK = " \t\n,"
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
+_ENCODER_OR_DENOISER = re.compile(r"^\s*(?:te|unet)\s*=")
 _TAG = re.compile(r"<[a-z]\w{0,30}:[^<>]{0,200}>", re.IGNORECASE)
 _OPENING = {")": "(", "]": "["}
 
@@ -48,7 +50,7 @@ class WeightedText:
 
 @dataclass(frozen=True)
 class LoraTag:
-    """`<lora:name:weight>`; `weight` is None if it is not a number."""
+    """`<lora:name:weight>`; `weight` is None if it is not one number."""
 
     name: str
     weight: float | None
@@ -56,7 +58,7 @@ class LoraTag:
 
 def find_lora_tags(prompt: str) -> list[LoraTag]:
     """The LoRA tags of the prompt, in order. Their weights are not checked."""
-    return [LoraTag(found[1].strip(), _number(found[2])) for found in _LORA.finditer(prompt)]
+    return [LoraTag(found[1].strip(), _lora_weight(found[2] or "")) for found in _LORA.finditer(prompt)]
 
 
 def find_idle_tags(prompt: str) -> list[str]:
@@ -87,7 +89,8 @@ def step_texts(prompt: str, steps: int) -> list[str]:
 
 
 def parse_chunks(prompt: str) -> list[list[WeightedText]]:
-    """The weighted pieces of each text between BREAKs; at least one text, which may have no pieces.
+    """The weighted pieces of each text between BREAKs, without those that have no words; at least one text, which may
+    have no pieces.
 
     `prompt`: that of one step; edits are text.
     """
@@ -97,7 +100,7 @@ def parse_chunks(prompt: str) -> list[list[WeightedText]]:
         texts[-1] += [WeightedText(first, piece.weight)] if first else []
         for other in others:
             texts.append([WeightedText(other, piece.weight)] if other else [])
-    return texts
+    return [pieces for pieces in texts if any(piece.text.strip(_BLANK) for piece in pieces)] or texts[:1]
 
 
 def plain_text(prompt: str) -> str:
@@ -158,8 +161,14 @@ def _words(text: str) -> str:
     return " ".join(text for text in texts if text)
 
 
-def _number(text: str | None) -> float | None:
-    if text is None or not text.strip():
+def _lora_weight(text: str) -> float | None:
+    """The number on which the weights for text encoders and denoiser agree."""
+    weights = {_number(_ENCODER_OR_DENOISER.sub("", weight)) for weight in text.split(":")}
+    return weights.pop() if len(weights) == 1 else None
+
+
+def _number(text: str) -> float | None:
+    if not text.strip():
         return 1.0
     return float(text) if re.fullmatch(rf"\s*{WEIGHT}\s*", text) else None
 

@@ -97,6 +97,22 @@ def test_a_break_begins_another_text_and_keeps_the_weight():
     assert len(parse_chunks("BREAKFAST")) == 1
 
 
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ("BREAK a cat", ["a cat"]),
+        ("a cat BREAK", ["a cat"]),
+        ("a cat, BREAK,", ["a cat,"]),
+        ("a BREAK BREAK b ## ## c", ["a", "b", "c"]),
+        ("(BREAK a:1.2)", ["a"]),
+        ("BREAK", [""]),
+        ("", [""]),
+    ],
+)
+def test_a_chunk_without_words_is_no_chunk_as_in_sdnext(prompt, texts):
+    assert ["".join(piece.text for piece in pieces).strip() for pieces in parse_chunks(prompt)] == texts
+
+
 def test_the_words_alone_are_what_a_reader_would_read():
     prompt = "<lora:ink:0.8> a (red:1.2) [cat] BREAK at night"
 
@@ -134,6 +150,22 @@ def test_loras_are_found_with_their_weights():
     ]
     assert without_tags(prompt) == "a cat"
     assert find_idle_tags(prompt) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "weight"),
+    [
+        ("0.8:0.8", 0.8),
+        ("te=0.8:unet=.8", 0.8),
+        ("unet=-1", -1),
+        ("1:0.5", None),
+        ("te=1:unet=0", None),
+        ("1:lbw=OUTD", None),
+    ],
+)
+def test_a_lora_has_one_weight_for_text_encoders_and_denoiser(written, weight):
+    """SD.Next has one for each; if they are equal, they are the one weight."""
+    assert find_lora_tags(f"<lora:ink:{written}>") == [LoraTag("ink", weight)]
 
 
 def test_tags_that_name_no_lora_are_no_words_either():
