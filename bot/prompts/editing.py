@@ -21,7 +21,7 @@ from itertools import pairwise
 MAX_CHOICES = 128
 """In all the brackets of a prompt; with more, all of them are text."""
 _SPECIAL = re.compile(r"\\.|[\[\]():|]", re.DOTALL)
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,2})?)\s*")
+_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?)\s*")
 _OPENING = {")": "(", "]": "["}
 _Span = tuple[int, int]
 """Characters from, up to."""

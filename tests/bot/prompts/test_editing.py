@@ -66,7 +66,17 @@ def test_alternatives_take_turns_step_by_step(prompt, expected):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["[a:b:c:.5]", "[a:b:x]", "[a:b]", "[a:b:0,5]", "[a|b:.5]", "[a :) :b:.5]", "[(a|b):c:.5]", "[[a:b:x]:c:.5]"],
+    [
+        "[a:b:c:.5]",
+        "[a:b:x]",
+        "[a:b]",
+        "[a:b:३]",
+        "[a:b:0,5]",
+        "[a|b:.5]",
+        "[a :) :b:.5]",
+        "[(a|b):c:.5]",
+        "[[a:b:x]:c:.5]",
+    ],
 )
 def test_what_only_looks_like_an_edit_is_text_and_can_be_named(prompt):
     read = parse_edits(f"x {prompt} y")
