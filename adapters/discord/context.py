@@ -17,6 +17,7 @@ from adapters.discord.event_parsing import attached_images
 from adapters.discord.events import PLATFORM, AttachedFile, DiscordEvent
 from adapters.discord.rate_limit import PROGRESS_INTERVAL_S, ProgressEditors, RateLimiter
 from adapters.discord.settings import DiscordSettings
+from bot.chat.file_types import is_other_media
 from bot.errors import PlatformError, TokenRefused, TooLarge, UnsupportedMedia
 from bot.jobs import BY_BOT, ImageRef
 from bot.ports import Person
@@ -113,12 +114,15 @@ class DiscordContext:
         refs = []
         for one in attachments:
             if one.size > limit * 2**20:
-                raise TooLarge(limit=limit, unit="MiB")
-            if not one.may_be_image:
+                raise self.usecases.media.too_large()
+            if is_other_media(one.content_type):
                 raise UnsupportedMedia("not_a_picture")
             await self.usecases.media.check_allowance(person)
             async with self._fetcher.slots.hold(person.id):
-                data = await self._fetcher.fetch(one.url, limit * 2**20)
+                try:
+                    data = await self._fetcher.fetch(one.url, limit * 2**20)
+                except TooLarge:
+                    raise self.usecases.media.too_large() from None
                 stored = await self.usecases.media.upload(person, data, source=PLATFORM)
                 refs.append(ImageRef(stored.id, author=self._author(one)))
         return tuple(refs)
