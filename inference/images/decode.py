@@ -228,7 +228,8 @@ def _as_text(value: Any) -> str:
 
 
 def _exif_texts(image: Image.Image) -> dict[str, str]:
-    """Programs write into EXIF where a format has no texts; ComfyUI writes its graph as a camera's model."""
+    """Programs write into EXIF where a format has no texts; ComfyUI writes its graph as a camera's model and
+    its workflow as the camera's maker."""
     exif = image.getexif()
     comment = exif.get_ifd(ExifTags.IFD.Exif).get(_USER_COMMENT)
     texts = {DESCRIPTION: _as_text(exif.get(ExifTags.Base.ImageDescription))}
@@ -236,6 +237,6 @@ def _exif_texts(image: Image.Image) -> dict[str, str]:
         texts[USER_COMMENT] = comment_text(comment[:MAX_JSON]) if isinstance(comment, bytes) else _as_text(comment)
     for tag in (ExifTags.Base.Model, ExifTags.Base.Make):
         name, is_named, text = _as_text(exif.get(tag)).partition(":")
-        if is_named and name.casefold() == "prompt":
-            texts["prompt"] = text
+        if is_named and name.casefold() in ("prompt", "workflow"):
+            texts[name.casefold()] = text
     return texts

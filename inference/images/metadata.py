@@ -4,6 +4,7 @@ Three things are stored with the pixels: the text format of AUTOMATIC1111, which
 which restores the exact command; and the IPTC source type for generated media.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +22,8 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 XMP_KEYWORD = "XML:com.adobe.xmp"
 """The iTXt keyword for XMP in PNG files."""
 _UNICODE = b"UNICODE\0"
+_EIGHT_BIT = (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
+"""The other character codes that EXIF knows. What programs write in JIS is ASCII."""
 
 
 @cache
@@ -96,15 +99,31 @@ def user_comment(text: str) -> bytes:
 
 
 def comment_text(value: bytes) -> str:
-    """The text of a UserComment from any program; "" when it is not text."""
+    """The text of a UserComment from any program, some of which forget the code; "" when it is not text."""
     code, body = value[:8], value[8:]
-    if code == _UNICODE:
-        body = body[: len(body) // 2 * 2]
-        texts = [body.decode(order, errors="replace") for order in ("utf-16-be", "utf-16-le")]
-        return next((text for text in texts if "Steps: " in text), texts[0])
-    if code in (b"ASCII\0\0\0", b"\0" * 8):
+    if code.upper() == _UNICODE:
+        return _decode_unicode(body)
+    if code in _EIGHT_BIT:
         return body.decode("utf-8", errors="replace")
-    return ""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _decode_unicode(body: bytes) -> str:
+    """EXIF does not say which encoding this is: UTF-16 has a mark of its byte order, or zeros in ASCII letters."""
+    if b"\0" not in body:
+        try:
+            return body.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    big, little = body[::2].count(0), body[1::2].count(0)
+    if body.startswith((codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE)):
+        order = "utf-16"
+    else:
+        order = "utf-16-le" if little > big else "utf-16-be"
+    return body[: len(body) // 2 * 2].decode(order, errors="replace")
 
 
 def _quoted(value: object) -> str:

@@ -11,9 +11,10 @@ from html import unescape
 
 from inference.images.readers.a1111 import read_a1111
 from inference.images.readers.comfyui import read_comfyui
+from inference.images.readers.comfyui_workflow import graph_of
 from inference.images.readers.invokeai import read_invokeai
 from inference.images.readers.novelai import read_novelai
-from inference.images.readers.programs import read_json_settings
+from inference.images.readers.programs import read_easy_diffusion, read_json_settings
 from inference.images.readers.values import (
     MAX_PROMPT,
     MAX_TEXT,
@@ -45,6 +46,8 @@ def parse_generation_metadata(texts: Mapping[str, str]) -> GenerationMetadata | 
         or _read_text(texts.get(DESCRIPTION, ""))
         or next((found for text in _texts_in_xmp(xmp) if (found := _read_text(text))), None)
         or _read_graph(parse_object(texts.get("prompt")))
+        or read_comfyui(graph_of(parse_object(texts.get("workflow"))))
+        or read_easy_diffusion(texts)
         or _read_text(texts.get(STEALTH, ""))
     )
 

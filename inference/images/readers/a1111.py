@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from inference.images.readers.values import MAX_TEXT, GenerationMetadata, first_of, imagine_request, parse_json
+from inference.images.readers.values import MAX_TEXT, GenerationMetadata, guidance_of, imagine_request, parse_json
 
 _MAX_SETTINGS = 20_000
 """Characters. Civitai lists every model and LoRA among the settings."""
@@ -17,10 +17,12 @@ _QUOTED = re.compile(r'"(?:\\.|[^\\"])*"', re.DOTALL)
 _PLAIN = re.compile(r"[^,\n]*")
 _END_OF_PAIR = re.compile(r"[^,\n]*(?:[,\n]|$)")
 _NEGATIVE = re.compile(r"^Negative prompt:[ \t]*", re.MULTILINE)
-_STEPS = re.compile(r"^Steps: ?\d", re.MULTILINE)
+_STEPS = re.compile(r"^[ \t]*Steps: ?\d", re.MULTILINE)
+_OTHER_START = re.compile(r"^[ \t]*(?:Sampler|Schedule type|CFG scale|Seed|Size|Model|Steps): ?\S", re.MULTILINE)
+_USUAL_NAMES = frozenset(("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model"))
 _DECODER = json.JSONDecoder()
-_LEAST_PAIRS = 3
-"""Fewer do not make a line of settings, unless no other line begins like one."""
+_SEVERAL = 3
+"""Fewer of the usual names do not make a line of settings, unless no other line begins with `Steps`."""
 
 
 def read_a1111(text: str) -> GenerationMetadata | None:
@@ -34,31 +36,45 @@ def read_a1111(text: str) -> GenerationMetadata | None:
     prompt, negative = _split_prompts(text[:start])
     resources = settings.get("Civitai resources")
     is_second_pass = any(name.startswith("Hires ") for name in settings)  # whose strength is not that of an input image
-    return imagine_request(
+    cfg = settings.get("CFG scale") or settings.get("Guidance Scale")
+    metadata = imagine_request(
         "a1111",
         {
             "prompt": prompt,
             "negative_prompt": negative,
             "steps": settings.get("Steps"),
             "sampler": settings.get("Sampler"),
-            "guidance_scale": first_of(settings, ("CFG scale", "Guidance Scale", "Distilled CFG Scale")),
+            "guidance_scale": guidance_of(cfg, settings.get("Distilled CFG Scale")),
             "seed": settings.get("Seed"),
             "size": settings.get("Size"),
             "strength": None if is_second_pass else settings.get("Denoising strength"),
             "model": settings.get("Model") or _checkpoint_of(resources),
         },
     )
+    has_values = metadata["options"].keys() - {"prompt", "negative_prompt"}
+    return metadata if has_values or _has_several(settings) else None
 
 
 def _find_settings(text: str) -> tuple[int, dict[str, Any]] | None:
-    """Where the settings start, and their values: of the first line that has several, else of the last."""
+    """Where the settings start, and their values: of the first line that has several, else of the last.
+
+    Without `Steps` at its start, it is a line that has several of the usual names.
+    """
     found = None
     for line in list(_STEPS.finditer(text))[:20]:
-        found = line.start(), _parse_settings(text[line.start() : line.start() + _MAX_SETTINGS])
+        found = line.start(), _parse_settings(text[line.start() :])
         first_line, _, _ = text[line.start() :].partition("\n")
-        if len(_parse_settings(first_line[:_MAX_SETTINGS])) >= _LEAST_PAIRS:
+        if _has_several(_parse_settings(first_line)):
             return found
-    return found
+    if found is not None:
+        return found
+    starts = [line.start() for line in _OTHER_START.finditer(text)][:20]
+    read = ((start, _parse_settings(text[start:])) for start in starts)
+    return next(((start, settings) for start, settings in read if _has_several(settings)), None)
+
+
+def _has_several(settings: dict[str, Any]) -> bool:
+    return len(_USUAL_NAMES & settings.keys()) >= _SEVERAL
 
 
 def _split_prompts(body: str) -> tuple[str, str]:
@@ -68,6 +84,7 @@ def _split_prompts(body: str) -> tuple[str, str]:
 
 def _parse_settings(text: str) -> dict[str, Any]:
     """Each name with its first value: text, or the list or object of a value that is JSON."""
+    text = text[:_MAX_SETTINGS]
     settings: dict[str, Any] = {}
     at = 0
     for _ in range(_MAX_PAIRS):

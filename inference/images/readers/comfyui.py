@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from inference.images.readers.comfyui_graph import Graph, Node, is_link
-from inference.images.readers.values import GenerationMetadata, imagine_request, number_of
+from inference.images.readers.values import GenerationMetadata, guidance_of, imagine_request, number_of, text_of
 
 _POSITIVE = ("positive", "conditioning", "cond1", "text_embeds")
 _NEGATIVE = ("negative", "text_embeds")
@@ -18,13 +18,12 @@ _MODEL_NAMES = ("ckpt_name", "unet_name", "base_ckpt_name", "model_name", "check
 _MAX_SAMPLERS = 50
 _BOTH = -1
 """The output of a node that passes both prompts on together."""
-_NO_GUIDANCE = 1.0
-"""A `cfg` of 1 switches guidance off, or leaves it to a distilled model's own."""
 
 
 def read_comfyui(data: object) -> GenerationMetadata | None:
-    """`data`: the JSON of the chunk `prompt`. None if it has no sampler."""
-    graph = Graph(data)
+    """`data`: the JSON of the chunk `prompt`, or of a request to ComfyUI. None if it has no sampler."""
+    sent = data.get("prompt") if isinstance(data, dict) else None
+    graph = Graph(sent if isinstance(sent, dict) and "inputs" not in sent else data)
     sampler = _find_sampler(graph)
     if sampler is None:
         return None
@@ -73,7 +72,7 @@ def _prompt(graph: Graph, guider: Node, link: Any, *, is_negative: bool) -> str:
     """The text behind a conditioning; without one, that of a node which holds both prompts for a pipe of nodes."""
     if link is not None:
         link = [link[0], _BOTH] if "text_embeds" in guider.inputs and is_link(link) else link
-        return graph.conditioning_text(link, is_negative=is_negative) if is_link(link) else str(link)
+        return graph.conditioning_text(link, is_negative=is_negative) if is_link(link) else text_of(link)
     role = "negative" if is_negative else "positive"
     if any(name in guider.inputs for name in _POSITIVE):
         return ""
@@ -95,13 +94,9 @@ def _seed(graph: Graph, sampler: Node) -> Any:
 
 
 def _guidance(graph: Graph, sampler: Node, guider: Node, positive: Any) -> Any:
-    """A distilled model's own guidance where it is set and the other is off, else `cfg`."""
     cfg = graph.value_of(guider, ("cfg", "guidance"))
     cfg = graph.value_of(sampler, ("cfg",)) if cfg is None else cfg
-    if number_of(cfg, 0, _NO_GUIDANCE) is not None or cfg is None:
-        distilled = graph.search(positive, ("guidance",), passes=("conditioning", "positive"))
-        return cfg if distilled is None else distilled
-    return cfg
+    return guidance_of(cfg, graph.search(positive, ("guidance",), passes=("conditioning", "positive")))
 
 
 def _size(graph: Graph, sampler: Node) -> dict[str, Any]:

@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.images.readers.novelai import without_prefix
-from inference.images.readers.values import GenerationMetadata, first_of, imagine_request, parse_object, text_of
+from inference.images.readers.values import (
+    GenerationMetadata,
+    first_of,
+    guidance_of,
+    imagine_request,
+    parse_object,
+    text_of,
+)
 
 
 def read_invokeai(texts: Mapping[str, str]) -> GenerationMetadata | None:
@@ -24,7 +31,9 @@ def _read_invokeai_3(data: Mapping[str, Any]) -> GenerationMetadata | None:
     settings = {name: data.get(name) for name in ("negative_prompt", "steps", "seed", "width", "height", "strength")}
     settings["prompt"] = data.get("positive_prompt")
     settings["sampler"] = re.sub(r"_k$", "", text_of(data.get("scheduler")))
-    settings["guidance_scale"] = first_of(data, ("cfg_scale", "guidance"))
+    settings["guidance_scale"] = guidance_of(data.get("cfg_scale"), data.get("guidance"))
+    if data.get("generation_mode") == "txt2img":
+        settings["strength"] = None
     settings["model"] = first_of(model, ("name", "model_name")) if isinstance(model, dict) else model
     return imagine_request("invokeai", settings)
 

@@ -1,4 +1,4 @@
-"""Programs that write their settings as a flat JSON object: Fooocus, Draw Things, SwarmUI and Civitai.
+"""Programs that write their settings as a flat JSON object: Fooocus, Draw Things, SwarmUI, Civitai and Easy Diffusion.
 
 They differ in the names of the settings, so each is a table from Easel's names to theirs.
 """
@@ -53,6 +53,18 @@ _CIVITAI: Names = {
     "width": ("width",),
     "height": ("height",),
 }
+_EASY_DIFFUSION: Names = {
+    "prompt": ("prompt", "Prompt"),
+    "negative_prompt": ("negative_prompt", "Negative Prompt"),
+    "steps": ("num_inference_steps", "Steps"),
+    "sampler": ("sampler_name", "Sampler"),
+    "guidance_scale": ("guidance_scale", "Guidance Scale"),
+    "seed": ("seed", "Seed"),
+    "width": ("width", "Width"),
+    "height": ("height", "Height"),
+    "strength": ("prompt_strength", "Prompt Strength"),
+    "model": ("use_stable_diffusion_model", "Stable Diffusion model"),
+}
 
 
 def read_json_settings(data: Mapping[str, Any]) -> GenerationMetadata | None:
@@ -69,7 +81,14 @@ def read_json_settings(data: Mapping[str, Any]) -> GenerationMetadata | None:
         return _read_draw_things(data)
     if first_of(data, _FOOOCUS["prompt"]) is not None and first_of(data, _FOOOCUS["model"]) is not None:
         return read_settings("fooocus", data, _FOOOCUS)
-    return None
+    return read_easy_diffusion(data)
+
+
+def read_easy_diffusion(data: Mapping[str, Any]) -> GenerationMetadata | None:
+    """`data`: a JSON object, or the chunks of a PNG, each with one setting."""
+    names = (*_EASY_DIFFUSION["model"], "num_inference_steps")
+    is_its_own = first_of(data, names) is not None and isinstance(first_of(data, _EASY_DIFFUSION["prompt"]), str)
+    return read_settings("easy_diffusion", data, _EASY_DIFFUSION) if is_its_own else None
 
 
 def _read_draw_things(data: Mapping[str, Any]) -> GenerationMetadata:

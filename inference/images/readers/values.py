@@ -19,6 +19,17 @@ MAX_JSON = 2**20
 """ComfyUI's graphs are the longest: prompts, and the nodes that made them."""
 MAX_PROMPT = 4000
 _MAX_SEED = 2**64 - 1
+_BYTE_ORDER_MARK = "\ufeff"
+_SCHEDULES = tuple(
+    f" {name}"
+    for name in (
+        "karras", "exponential", "polyexponential", "automatic", "simple", "normal", "beta", "sgm uniform",
+        "ddim uniform", "uniform", "kl optimal", "align your steps", "ays", "turbo", "trailing", "substep", "gpu",
+    )
+)  # fmt: skip
+"""What programs add to the name of a sampler."""
+_NO_GUIDANCE = 1.0
+"""A CFG scale up to this switches guidance off, or leaves it to a distilled model's own."""
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×X,]\s*(\d{1,5})")
 
 
@@ -27,7 +38,7 @@ def parse_json(text: object, limit: int = MAX_JSON) -> Any:
     if not isinstance(text, str) or not text or len(text) > limit:
         return None
     try:
-        return json.loads(text, parse_constant=lambda _: None)
+        return json.loads(text.removeprefix(_BYTE_ORDER_MARK), parse_constant=lambda _: None)
     except (ValueError, RecursionError):
         return None
 
@@ -78,7 +89,7 @@ def clean_text(text: str) -> str:
 
 
 def text_of(value: object) -> str:
-    return clean_text(value[:MAX_PROMPT]).strip() if isinstance(value, str) else ""
+    return clean_text(value[:MAX_PROMPT].lstrip(_BYTE_ORDER_MARK)).strip() if isinstance(value, str) else ""
 
 
 def number_of(value: object, low: float, high: float) -> float | None:
@@ -101,8 +112,16 @@ def integer_of(value: object, low: int, high: int) -> int | None:
     return value if value is not None and low <= value <= high else None
 
 
-def size_of(value: object) -> tuple[str | None, str | None]:
+def guidance_of(cfg: Any, distilled: Any) -> Any:
+    """A distilled model's own guidance where it is set and the CFG scale is off, else the CFG scale."""
+    is_off = cfg in (None, "") or number_of(cfg, 0, _NO_GUIDANCE) is not None
+    return cfg if distilled in (None, "") or not is_off else distilled
+
+
+def size_of(value: object) -> tuple[Any, Any]:
     """Width and height, as they are written."""
+    if isinstance(value, list) and len(value) == 2:
+        return value[0], value[1]
     match = _SIZE.match(value) if isinstance(value, str) else None
     return (match[1], match[2]) if match else (None, None)
 
@@ -110,8 +129,8 @@ def size_of(value: object) -> tuple[str | None, str | None]:
 def sampler_of(value: object) -> str:
     """Easel's name of a sampler; "" if it has none."""
     name = value.casefold().strip().removeprefix("sample_") if isinstance(value, str) else ""
-    for scheduler in (" karras", " exponential", " automatic", " trailing", " substep"):
-        name = name.removesuffix(scheduler)
     plain = name.replace("_", " ")
+    for schedule in _SCHEDULES:
+        plain = plain.removesuffix(schedule)
     name = plain.replace(" ", "_")
     return SAMPLER_ALIASES.get(plain, name if name in SAMPLERS else "")

@@ -108,3 +108,55 @@ FLUX = {
     "26": node("FluxGuidance", guidance=3.5, conditioning=["6", 0]),
     "30": node("UNETLoader", unet_name="flux"),
 }
+
+
+def ui_node(name, kind, values, slots=(), **more):
+    return {"id": name, "type": kind, "widgets_values": values, "inputs": list(slots), **more}
+
+
+def slot(name, link, **more):
+    return {"name": name, "link": link, **more}
+
+
+PAIR_OF_LINKS = [slot("positive", 4), slot("negative", 6)]
+WORKFLOW = {
+    "nodes": [
+        ui_node(1, "KSampler", [1, "fixed", 9, 1, "lms", "normal", 1], PAIR_OF_LINKS, mode=2),
+        ui_node(
+            3,
+            "KSampler",
+            [0, "randomize", 20, 7.0, "euler_ancestral", "normal", 1],
+            [slot("model", 8), *PAIR_OF_LINKS, slot("latent_image", 2), slot("seed", 9, widget={"name": "seed"})],
+        ),
+        ui_node(4, "CheckpointLoaderSimple", ["m.safetensors"], mode=0),
+        ui_node(5, "EmptyLatentImage", [512, 768, 1]),
+        ui_node(6, "CLIPTextEncode", ["a cat"], [slot("clip", 3)]),
+        ui_node(7, "CLIPTextEncode", ["dog"], [slot("clip", 5)]),
+        ui_node(8, "LoraLoader", ["ink", 1, 1], [slot("model", 1)], mode=4),
+        ui_node(9, "PrimitiveNode", [42, "increment"]),
+        ui_node(10, "Note", ["hello"]),
+    ],
+    "links": [
+        [1, 4, 0, 8, 0, "MODEL"],
+        [2, 5, 0, 3, 3, "LATENT"],
+        [3, 4, 1, 6, 0, "CLIP"],
+        [4, 6, 0, 3, 1, "CONDITIONING"],
+        [5, 4, 1, 7, 0, "CLIP"],
+        [6, 7, 0, 3, 2, "CONDITIONING"],
+        [8, 8, 0, 3, 0, "MODEL"],
+        [9, 9, 0, 3, 4, "INT"],
+    ],
+}
+"""With a sampler that is muted, a bypassed LoRA, and a seed of a node of its own."""
+LINK_NAMES = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
+WORKFLOW_OF_2025 = WORKFLOW | {
+    "nodes": [
+        *WORKFLOW["nodes"][:3],
+        ui_node(
+            5, "Latent of mine", [512, 768], [slot(one, None, widget={"name": one}) for one in ("width", "height")]
+        ),
+        *WORKFLOW["nodes"][4:],
+    ],
+    "links": [dict(zip(LINK_NAMES, link, strict=True)) for link in WORKFLOW["links"]],
+}
+"""With a custom node whose settings the file names."""

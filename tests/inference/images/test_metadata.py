@@ -123,6 +123,31 @@ def test_other_encodings_have_the_a1111_text_in_exif(image_format):
     assert comment_text(comment).startswith("🦊\nSteps: 20")
 
 
+COMMENT = '{"prompt": "🦊"}'
+COMMENTS = {
+    "big-endian": b"UNICODE\0" + COMMENT.encode("utf-16-be"),
+    "little-endian": b"UNICODE\0" + COMMENT.encode("utf-16-le"),
+    "with a mark": b"UNICODE\0\xff\xfe" + COMMENT.encode("utf-16-le"),
+    "with the other mark": b"UNICODE\0\xfe\xff" + COMMENT.encode("utf-16-be"),
+    "half a letter at the end": b"UNICODE\0" + COMMENT.encode("utf-16-le") + b"x",
+    "UTF-8 that is called Unicode": b"UNICODE\0" + COMMENT.encode(),
+    "a code in small letters": b"Unicode\0" + COMMENT.encode("utf-16-le"),
+    "UTF-8 that is called ASCII": b"ASCII\0\0\0" + COMMENT.encode(),
+    "JIS": b"JIS\0\0\0\0\0" + COMMENT.encode(),
+    "an unknown code": bytes(8) + COMMENT.encode(),
+    "no code": COMMENT.encode(),
+}
+
+
+@pytest.mark.parametrize("comment", COMMENTS.values(), ids=COMMENTS)
+def test_a_comment_is_read_in_every_encoding_that_programs_write(comment):
+    assert comment_text(comment) == COMMENT
+
+
+def test_a_comment_of_bytes_is_no_text():
+    assert comment_text(b"\xff\xd8\xff\xe0 a thumbnail") == ""
+
+
 def test_the_xmp_packet_is_well_formed():
     from xml.etree import ElementTree
 

@@ -14,7 +14,18 @@ from inference.images.decode import sanitize
 from inference.images.metadata import user_comment
 from inference.images.metadata_reader import parse_generation_metadata
 from inference.ipc.messages import SanitizeRequest
-from tests.inference.images.comfyui_graphs import BASE, CAT, COMFY_CAT, FLUX, GRAPHS, custom_sampler, node, with_sampler
+from tests.inference.images.comfyui_graphs import (
+    BASE,
+    CAT,
+    COMFY_CAT,
+    FLUX,
+    GRAPHS,
+    WORKFLOW,
+    WORKFLOW_OF_2025,
+    custom_sampler,
+    node,
+    with_sampler,
+)
 
 
 def options_of(texts):
@@ -39,6 +50,11 @@ A1111_TEXTS = {
     "a quoted value with separators": LINES.replace(", Seed", ', Lora hashes: "ink: 12, Seed: 5", Seed'),
     "an unclosed quote": LINES + ', Wildcard prompt: "one',
     "an unclosed list": LINES + ", Civitai resources: [{1, 2",
+    "a byte order mark": "\ufeff" + LINES,
+    "spaces before the settings": LINES.replace("Steps", "  Steps"),
+    "another setting first": LINES.replace("Steps: 20, Sampler: Euler a", "Sampler: Euler a, Steps: 20"),
+    "a schedule after the sampler": LINES.replace("Euler a", "Euler a SGM Uniform"),
+    "a distilled model's guidance": LINES.replace("CFG scale: 7", "CFG scale: 1, Distilled CFG Scale: 7"),
     "settings in another order": LINES.replace(", Seed: 42", "").replace("CFG", "Seed: 42, Schedule type: Karras, CFG"),
 }
 
@@ -60,9 +76,14 @@ def test_the_strength_of_a_second_pass_is_not_that_of_an_input_image():
 
 
 def test_a_prompt_may_have_a_line_that_begins_like_settings():
-    text = LINES.replace("a cat", "a wizard\nSteps: 3 to the door")
+    for line in ("Steps: 3 to the door", "Steps: 3, hat: red, coat: blue, door: open", "Size: large, hat: red"):
+        text = LINES.replace("a cat", f"a wizard\n{line}")
 
-    assert options_of({"parameters": text}) == CAT | {"prompt": "a wizard\nSteps: 3 to the door"}
+        assert options_of({"parameters": text}) == CAT | {"prompt": f"a wizard\n{line}"}
+
+
+def test_a_text_with_numbered_steps_is_no_settings():
+    assert parse_generation_metadata({"parameters": "Pancakes\nSteps: 1 mix the dough\nSteps: 2 bake it"}) is None
 
 
 def test_a_sampler_that_easel_lacks_is_kept_by_name():
@@ -108,6 +129,30 @@ def test_prompts_that_reach_the_sampler_as_one_are_told_apart():
         assert (options["prompt"], options["negative_prompt"], options["sampler"]) == ("a cat", "dog", "unipc")
 
 
+def test_a_request_to_comfyui_is_read_like_its_graph():
+    assert options_of({"prompt": json.dumps({"prompt": BASE, "client_id": "x"})}) == COMFY_CAT
+
+
+@pytest.mark.parametrize("link", [[None, 0], [["6"], 0], [6.5, 0], {"a": 1}, 7, True])
+def test_what_is_no_link_is_no_prompt(link):
+    assert options_of({"prompt": json.dumps(with_sampler(positive=link))})["prompt"] == ""
+
+
+def test_a_workflow_without_its_graph_is_read():
+    for workflow in (WORKFLOW, WORKFLOW_OF_2025):
+        assert options_of({"workflow": json.dumps(workflow)}) == COMFY_CAT
+
+
+@pytest.mark.parametrize("part", [None, 1, "x", [], {}, [[]], [{}], [None], [[1, [], {}]], {"1": None}])
+@pytest.mark.parametrize("name", ["nodes", "links", "inputs", "widgets_values"])
+def test_a_damaged_workflow_is_read_in_part_or_not(name, part):
+    node = {"id": 3, "type": "KSampler", "inputs": [{"name": "positive", "link": 1}], "widgets_values": [1]}
+    workflow = {"nodes": [node], "links": [[1, 3, 0, 3, 1]]}
+    (node if name in node else workflow)[name] = part
+
+    json.dumps(parse_generation_metadata({"workflow": json.dumps(workflow)}), allow_nan=False)
+
+
 def test_a_seed_of_64_bits_is_read_exactly():
     assert options_of({"prompt": json.dumps(with_sampler(seed=2**64 - 3))})["seed"] == 2**64 - 3
 
@@ -125,6 +170,11 @@ INVOKEAI = {"positive_prompt": "a cat", "negative_prompt": "dog", "steps": 20, "
 INVOKEAI |= {"width": 512, "height": 768}
 INVOKEAI_2 = {"steps": 20, "cfg_scale": 7, "seed": 42, "width": 512, "height": 768, "sampler": "k_euler_a"}
 CIVITAI = {"prompt": "a cat", "negativePrompt": "dog", "steps": 20, "cfgScale": 7, "sampler": "Euler a", "seed": 42}
+RUINED = {"Prompt": "a cat", "Negative": "dog", "steps": 20, "cfg": 7, "width": 512, "height": 768, "seed": 42}
+RUINED |= {"sampler_name": "euler_ancestral", "scheduler": "normal", "base_model_name": "m.ckpt", "denoise": None}
+RUINED |= {"software": "RuinedFooocus", "loras": []}
+EASY = {"prompt": "a cat", "negative_prompt": "dog", "num_inference_steps": 20, "guidance_scale": 7, "seed": 42}
+EASY |= {"width": 512, "height": 768, "sampler_name": "euler_a", "use_stable_diffusion_model": "m.ckpt"}
 MODEL = {"model": "m.ckpt"}
 
 
@@ -158,6 +208,21 @@ PROGRAMS = {
     "InvokeAI 1": ("invokeai", {"Dream": '"a cat [dog]" -s 20 -S 42 -W 512 -H 768 -C 7.0 -A k_euler_a'}, {}),
     "Fooocus": ("fooocus", {"parameters": json.dumps(FOOOCUS), "fooocus_scheme": "fooocus"}, MODEL),
     "Fooocus in A1111's scheme": ("a1111", {"parameters": LINES, "fooocus_scheme": "a1111"}, {}),
+    "Fooocus with a list": ("fooocus", {"parameters": json.dumps(FOOOCUS | {"resolution": [512, 768]})}, MODEL),
+    "RuinedFooocus": ("fooocus", {"parameters": json.dumps(RUINED)}, MODEL),
+    "Easy Diffusion": ("easy_diffusion", {name: str(value) for name, value in EASY.items()}, MODEL),
+    "Easy Diffusion in a JPEG": ("easy_diffusion", {"UserComment": json.dumps(EASY)}, MODEL),
+    "InvokeAI with a distilled model": (
+        "invokeai",
+        {
+            "invokeai_metadata": "\ufeff"
+            + json.dumps(
+                INVOKEAI
+                | {"scheduler": "euler_a", "cfg_scale": 1, "guidance": 7, "strength": 0.7, "generation_mode": "txt2img"}
+            )
+        },
+        {},
+    ),
     "Fooocus in a JPEG": ("fooocus", {"UserComment": json.dumps(FOOOCUS)}, MODEL),
     "NovelAI": (
         "novelai",
