@@ -1,6 +1,7 @@
 """Progress previews: small approximate decodes of latents.
 
-They use at most a tenth of the job's time; previews beyond that are skipped.
+They use at most a tenth of the job's time; previews beyond that are skipped. If one runs out of memory, its image gets
+no others.
 """
 
 import io
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from inference.diffusion.shared_component import SharedComponent
+from inference.engine.error_mapping import is_out_of_memory
 
 MIN_INTERVAL_S = 0.5
 _MAX_TIME_SHARE = 0.1
@@ -106,8 +108,14 @@ class Previewer:
             return None
         if not isinstance(latents, torch.Tensor) or latents.dim() != 4:
             return None
-        with torch.no_grad():
-            rgb = self._decode(latents[:1].detach())[0]
+        try:
+            with torch.no_grad():
+                rgb = self._decode(latents[:1].detach())[0]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._decode = None
+            return None
         self._last = self._now()
         jpeg = _encode_jpeg(rgb)
         self._spent_s += self._now() - started

@@ -296,6 +296,20 @@ def test_previews_are_small_jpegs_and_at_most_two_a_second(engine):
         assert max(image.size) == 128
 
 
+def test_a_preview_that_runs_out_of_memory_ends_previews_and_not_the_job():
+    tried = []
+
+    def decode(latents):
+        tried.append(latents)
+        raise torch.OutOfMemoryError
+
+    times = iter([0.0, 1.0, 20.0])
+    previewer = Previewer(decode, lambda: next(times))
+
+    assert [previewer.make_preview(torch.zeros(1, 4, 8, 8)) for _ in range(2)] == [None, None]
+    assert len(tried) == 1
+
+
 def test_previews_that_cost_over_a_tenth_of_the_job_are_skipped(engine):
     times = iter([0.0, 1.0, 2.0, 2.0, 4.0])
     previewer = Previewer(preview_decoder(engine._pipelines[""]), lambda: next(times))
