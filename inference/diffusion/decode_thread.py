@@ -111,6 +111,7 @@ class DecodeThread:
             outputs = [self._on_own_stream(calls[0])] if len(calls) == 1 else self._decode_batched(calls)
         except Exception as error:
             if len(calls) > 1:  # one is faulty, or together they need too much memory: retry one by one
+                error.__traceback__ = None  # its frames hold the tensors that did not fit
                 alone = zip(sequences, calls, strict=True)
                 return [result for sequence, call in alone for result in self._decode([sequence], [call])]
             return [DecodeResult(sequences[0], None, error, time.monotonic() - started)]

@@ -1,5 +1,6 @@
 """Small images that finish at the same time are decoded in one batch, with the same result."""
 
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -60,10 +61,15 @@ def test_a_batched_call_gives_each_its_own_output(decoder):
 
 
 class Decoding:
-    """A `DecodeThread` that gets all sequences in one flush. `sizes`: batch rows of each call."""
+    """A `DecodeThread` that gets all sequences in one flush.
+
+    Attributes:
+        sizes: batch rows of each call.
+        held: how many earlier calls still had their activations when it began.
+    """
 
     def __init__(self, decoder, fails=lambda call: False):
-        self.sizes = []
+        self.sizes, self.held, self.activations = [], [], []
         self.decoder, self.fails = decoder, fails
         self.thread = DecodeThread(
             self.execute, torch.device("cpu"), batchable_prefix=lambda calls: batchable_prefix(decoder, calls)
@@ -71,6 +77,9 @@ class Decoding:
 
     def execute(self, call):
         self.sizes.append(len(call.args[0]))
+        self.held.append(sum(one() is not None for one in self.activations))
+        activations = torch.empty(1)
+        self.activations.append(weakref.ref(activations))
         if self.fails(call):
             raise ValueError("no")
         return call.execute(self.decoder)
@@ -116,6 +125,7 @@ def test_a_batch_that_fails_is_decoded_one_by_one(decoder):
 
     assert not any(one.error for one in results.values())
     assert decoding.sizes == [4, 1, 1, 1, 1]
+    assert not any(decoding.held), "what did not fit is still in memory"
 
 
 def test_only_the_faulty_sequence_fails(decoder):
