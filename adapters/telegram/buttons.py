@@ -23,6 +23,7 @@ from adapters.telegram.context import (
     TelegramContext,
     build_origin,
 )
+from adapters.telegram.message_parsing import IncomingMessage, parse_message
 from bot import error_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
@@ -36,11 +37,14 @@ from bot.chat.follow_ups import (
     shows_job,
     toggle_favourite,
 )
+from bot.chat.offers import offered_request
 from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
+from bot.commands import COMMANDS
 from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin
 from bot.ports import Person
+from bot.usecases import Request
 
 log = structlog.get_logger()
 ANSWER_WITHIN_S = 2.0
@@ -151,6 +155,8 @@ class ButtonHandler:
         button = parse_button(data)
         if button is None:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        if button.is_offer:
+            return await self._take_offer(press, button, locale)
         if button.action in OWNER_ACTIONS:
             press = await self._press_for_chat(press, button)
         match button.action:
@@ -242,6 +248,34 @@ class ButtonHandler:
             return ""
         replied = press.message.reply_to_message
         return (replied.text or replied.caption or "") if replied is not None else ""
+
+    # ------------------------------------------------------------ offers
+
+    async def _take_offer(self, press: ButtonPress, button: Button, locale: str) -> str:
+        """Ask for what the button stands for, about the message that the offer replies to. Raises: UserError."""
+        asked = self._offered_message(press)
+        request = offered_request(button, asked.text) if asked is not None else None
+        if asked is None or request is None:
+            return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
+        command, options = request
+        photos = asked.photos[:1] if COMMANDS[command].images_needed else ()
+        images = await self._context.photo_uploads.upload_photos(press.person, photos)
+        extra = {**press.origin.extra, "spoiler": True} if asked.has_spoiler else press.origin.extra
+        job_request = Request(
+            origin=replace(press.origin, extra=extra),
+            command=command,
+            options=options,
+            images=tuple(replace(image, role=COMMANDS[command].roles[0]) for image in images),
+            wants_delivery=True,
+            use_defaults=True,
+        )
+        await self._context.usecases.jobs.submit(press.person, job_request, key=press.key)
+        await self._remove_message(press.ref)
+        return ""
+
+    def _offered_message(self, press: ButtonPress) -> IncomingMessage | None:
+        replied = press.message.reply_to_message if isinstance(press.message, Message) else None
+        return parse_message(replied, self._context.bot_user) if replied is not None else None
 
     # ------------------------------------------------------------ originals
 

@@ -155,7 +155,7 @@ def _parse_plain_text(incoming: IncomingMessage) -> IncomingMessage:
     match = _FIRST_WORD.match(incoming.text)
     if match is not None and match.group(1).casefold() in COMMANDS and incoming.photos:
         return replace(incoming, command=match.group(1).casefold(), text=match.group(2).strip())
-    if incoming.text and (is_question(incoming.text) or (incoming.is_addressed and not incoming.is_private)):
+    if incoming.text and is_question(incoming.text):
         return replace(incoming, command="ask")
     if incoming.is_addressed and not incoming.text and not incoming.is_private:
         return replace(incoming, command="caption")

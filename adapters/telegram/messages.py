@@ -21,6 +21,7 @@ from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
 from bot.chat.follow_ups import run_worded_follow_up
+from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
 from bot.errors import UnsupportedMedia
@@ -70,7 +71,7 @@ class MessageHandler:
         elif incoming.replied_bot_message:
             await self._handle_reply(request)
         elif incoming.is_private or incoming.text:
-            await self._send_hint(request)
+            await self._handle_sentence(request)
 
     async def _build_request(self, incoming: IncomingMessage, key: str) -> MessageRequest:
         message = incoming.message
@@ -173,6 +174,31 @@ class MessageHandler:
         if sent is not None:
             ref = message_ref(sent) + EDIT_OR_ASK_OFFER
             await self._chat.remember_message(job, PLATFORM, ref, picture=picture)
+
+    # ------------------------------------------------------------ plain sentences
+
+    async def _handle_sentence(self, request: MessageRequest) -> None:
+        """What it may ask for is offered; in a group, a sentence about a picture is a question if nothing is."""
+        incoming, offer = request.incoming, self._find_offer(request)
+        if offer is not None:
+            markup = build_keyboard(offer.buttons, request.locale)
+            account = request.origin.account_id
+            await self._context.responder.reply(request.target, offer.text, markup, refused=account)
+        elif incoming.text and not incoming.is_private and (incoming.photos or incoming.replied_photos):
+            await self._run_command(replace(request, incoming=replace(incoming, command="ask")))
+        else:
+            await self._send_hint(request)
+
+    def _find_offer(self, request: MessageRequest) -> ButtonOffer | None:
+        """Only for what the offer's message will quote: one own picture, or words."""
+        incoming, models = request.incoming, self._context.usecases.models
+        if incoming.message.forward_origin is not None or incoming.is_unreadable:
+            return None
+        if len(incoming.photos) == 1 and not incoming.message.media_group_id:
+            return offer_for_image(incoming.text, models, request.locale)
+        if incoming.photos or incoming.replied_photos:
+            return None
+        return offer_drawing(incoming.text, models, request.locale)
 
     # ------------------------------------------------------------ hints
 

@@ -37,6 +37,8 @@ MAX_PICK = 25
 MAX_NUMBER = 99
 EXAMPLES_ID = "welcomeexamples2"
 """Takes a job's place in the buttons of /start: `pick` then runs an example. No job has it: ids are random."""
+OFFER_ID = "offeredinanswer2"
+"""Takes a job's place in the buttons of an offer, which is about the message that it replies to. No job has it."""
 REMIXED = (Imagine.name, Edit.name)
 """Commands of which the prompt is the request."""
 
@@ -65,6 +67,10 @@ class Button:
     @property
     def is_example(self) -> bool:
         return self.action == "pick" and self.job_id == EXAMPLES_ID
+
+    @property
+    def is_offer(self) -> bool:
+        return self.job_id == OFFER_ID
 
     @property
     def shows_picture(self) -> bool:

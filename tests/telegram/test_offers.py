@@ -1,0 +1,104 @@
+"""Plain sentences: "draw me a cat" and a picture with a sentence get an offer, and nothing is charged before."""
+
+from typing import Any
+
+import pytest
+
+from bot.models import IMAGE_TEXT_TO_IMAGE, ModelRegistry
+from tests.telegram.easel_fixture import text_of
+from tests.web.fake_pool import picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+FOX = picture(3, 48, 32)
+
+
+def data_of(message: dict[str, Any]) -> list[str]:
+    return [one["callback_data"] for row in message["reply_markup"]["inline_keyboard"] for one in row]
+
+
+async def jobs_of(app: Any, person: dict[str, Any]) -> list[Any]:
+    owner = await app.storage.people.identify_account("telegram", str(person["id"]), "")
+    tickets, _ = await app.application.usecases.jobs.list_tickets(owner, limit=10)
+    return [one.job for one in tickets]
+
+
+@pytest.mark.parametrize("where", ["private", "group"])
+async def test_draw_me_a_cat_offers_a_picture_and_makes_it_when_the_button_is_pressed(app, ann, where):
+    there = app.state.private(ann) if where == "private" else app.state.group()
+    words = "draw me a cat" if where == "private" else "@EaselTestBot draw me a cat"
+    mention = [{"type": "mention", "offset": 0, "length": 13}]
+    app.state.send_message(there, ann, words, **({"entities": mention} if where == "group" else {}))
+    offer = await app.bot_message(there)
+    before = await jobs_of(app, ann)
+    app.state.press(offer, data_of(offer)[0], ann)
+    made = await app.finished_picture(there)
+
+    assert text_of(offer) == "Should I make a picture of this: a cat?"
+    assert before == []
+    assert made["caption"].startswith("a cat")
+
+
+async def test_whoever_presses_the_offer_asks_for_it(app, group, ann, bob):
+    mention = [{"type": "mention", "offset": 0, "length": 13}]
+    app.state.send_message(group, ann, "@EaselTestBot draw me a cat", entities=mention)
+    offer = await app.bot_message(group)
+    app.state.press(offer, data_of(offer)[0], bob)
+    await app.finished_picture(group)
+
+    assert len(await jobs_of(app, bob)) == 1
+    assert await jobs_of(app, ann) == []
+
+
+@pytest.mark.parametrize(("action", "command"), [("edit", "edit"), ("ask", "ask")])
+async def test_a_photo_with_a_sentence_offers_both_readings(app, chat, ann, action, command):
+    app.state.send_photo(chat, ann, FOX, "make it blue", has_media_spoiler=True)
+    offer = await app.bot_message(chat)
+    before = await jobs_of(app, ann)
+    app.state.press(offer, next(one for one in data_of(offer) if f":{action}:" in one), ann)
+    await app.until(lambda: app.state.bot_messages(chat) and app.state.bot_messages(chat)[0] is not offer)
+    app.pool.go_on.set()
+    await app.wait_until_idle(0)
+    [job] = await jobs_of(app, ann)
+
+    assert before == []
+    assert job.command == command
+    assert job.options.get("prompt") or job.options.get("question") == "make it blue"
+    assert job.origin.extra["spoiler"]
+    assert job.images[0].author == str(ann["id"])
+
+
+async def test_where_no_model_can_edit_a_sentence_in_private_gets_a_hint(app, chat, ann, monkeypatch):
+    monkeypatch.setattr(ModelRegistry, "default_for", lambda _self, task: None if task == IMAGE_TEXT_TO_IMAGE else 1)
+    app.state.send_photo(chat, ann, FOX, "make it blue")
+
+    assert "reply_markup" not in await app.bot_message(chat)
+
+
+async def test_a_forged_press_stands_for_nothing(app, chat, ann):
+    app.state.send_message(chat, ann, "/help")
+    message = await app.bot_message(chat)
+    answers = [
+        await app.callback_answer(app.state.press(message, data, ann))
+        for data in ("v1:edit:offeredinanswer2", "v1:pick:offeredinanswer2:1", "v1:delete:offeredinanswer2")
+    ]
+
+    assert {one["text"] for one in answers} == {"This button no longer works."}
+    assert await jobs_of(app, ann) == []
+
+
+async def test_a_question_whose_message_is_gone_is_not_guessed(app, chat, ann):
+    sent = app.state.send_message(chat, ann, "draw me a cat")
+    offer = await app.bot_message(chat)
+    app.state.remove(sent)
+    app.state.messages[chat["id"], offer["message_id"]].pop("reply_to_message")
+    query = app.state.press(offer, data_of(offer)[0], ann)
+
+    assert (await app.callback_answer(query))["text"] == "This button no longer works."
+
+
+async def test_many_sentences_do_not_get_as_many_offers(app, chat, ann):
+    for _ in range(12):
+        app.state.send_message(chat, ann, "draw me a cat")
+    await app.wait_until_idle(0.2)
+
+    assert len(app.state.bot_messages(chat)) <= 8
