@@ -15,13 +15,14 @@ import structlog
 
 from adapters.discord import rendering, texts
 from adapters.discord.context import DiscordContext
-from adapters.discord.error_mapping import ContentRejected, EditLimitReached, FileTooLarge, NoAccess, translate_errors
+from adapters.discord.error_codes import ContentRejected, EditLimitReached, FileTooLarge, NoAccess
 from adapters.discord.events import NOT_INSTALLED, TOKEN_LIFETIME_S
 from adapters.discord.limits import FILE_LIMIT
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
-from bot.errors import MessageGone, PlatformError, TooLarge, Undeliverable
+from bot.errors import MessageGone, PlatformError, TooLarge
 from bot.jobs import Job, Media
+from bot.platform_answers import NotPermitted, ReplyRejected, UnclearAnswer
 from bot.ports import Delivery, Progress
 from bot.usecases import Ticket
 
@@ -47,24 +48,19 @@ class MessageDelivery:
             if self._has_valid_token(job):
                 with suppress(NoAccess, MessageGone):
                     return await self._place_by_token(job, ticket)
-            return await self._post_privately(
-                job, delivery.nonce, **rendering.render_placeholder(self._context.usecases, ticket)
-            )
+            return await self._post_privately(delivery, **rendering.render_placeholder(self._context.usecases, ticket))
+        content = rendering.render_placeholder(self._context.usecases, ticket)
         try:
-            ref = await self._post(
-                job, nonce=delivery.nonce, **rendering.render_placeholder(self._context.usecases, ticket)
-            )
+            ref = await self._post(delivery, **content)
         except (NoAccess, MessageGone):
-            ref = await self._post_privately(
-                job, delivery.nonce, **rendering.render_placeholder(self._context.usecases, ticket)
-            )
+            ref = await self._post_privately(delivery, **content)
         await self._delete_deferral(job)
         return ref
 
     async def _place_by_token(self, job: Job, ticket: Ticket) -> str:
         response = int(job.origin.extra["response"])
         content = rendering.render_placeholder(self._context.usecases, ticket, extra_line=self._cannot_post(job))
-        with translate_errors():
+        with self._context.translate_errors():
             await self._webhook(job).edit_message(response, **content)
         return f"{job.origin.chat_id}:{response}"
 
@@ -79,7 +75,7 @@ class MessageDelivery:
         if not self._has_valid_token(job):
             return
         try:
-            with translate_errors():
+            with self._context.translate_errors():
                 await self._webhook(job).delete_message(int(job.origin.extra["response"]))
         except PlatformError as error:
             log.info("a deferral could not be deleted", action="deferral_stays", detail=error.detail)
@@ -94,7 +90,7 @@ class MessageDelivery:
         async def show() -> None:
             ticket = await self._context.usecases.jobs.ticket_with_progress(job, progress)
             content = rendering.render_progress(self._context.usecases, ticket, progress)
-            with translate_errors():
+            with self._context.translate_errors():
                 await self._edit_by_any_means(job, channel, message, **content)
 
         self._context.progress_editors.schedule(self._rate_bucket(job, channel, message), message_ref, show)
@@ -114,10 +110,25 @@ class MessageDelivery:
         try:
             await self._deliver_result(job, allowed, edit)
         except EditLimitReached:
-            return await self._send(delivery, pictures, reply_to=message)
+            return await self._replace_message(delivery, pictures, message)
         except NoAccess as error:
             raise MessageGone(error.detail) from error
+        except UnclearAnswer as error:
+            if delivery.tries < error.patience:
+                raise
+            return await self._replace_message(delivery, pictures, message)
         return delivery.message_ref
+
+    async def _replace_message(self, delivery: Delivery, pictures: Sequence[Media], message: int) -> str:
+        """A new message instead of one that cannot be edited, which is deleted: it still says that it is queued."""
+        new_ref = await self._send(delivery, pictures)
+        channel, _ = _parse_ref(str(delivery.message_ref))
+        try:
+            with self._context.translate_errors():
+                await self._delete_by_any_means(delivery.job, channel, message)
+        except PlatformError as error:
+            log.info("a placeholder could not be deleted", action="placeholder_stays", detail=error.detail)
+        return new_ref
 
     async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         return await self._send(delivery, pictures)
@@ -129,18 +140,18 @@ class MessageDelivery:
 
     async def _edit_message(self, job: Job, channel: int, message: int, **content: Any) -> None:
         await self._wait_for_slot(self._rate_bucket(job, channel, message), job)
-        with translate_errors():
+        with self._context.translate_errors():
             await self._edit_by_any_means(job, channel, message, attachments=content.pop("files"), **content)
 
-    async def _send(self, delivery: Delivery, pictures: Sequence[Media], *, reply_to: int | None = None) -> str:
-        """A new message: in the channel, else in private. Raises: Undeliverable."""
+    async def _send(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
+        """A new message: in the channel, else in private. Raises: NotPermitted."""
         job, refs = delivery.job, []
 
         async def post(**content: Any) -> None:
-            refs.append(await self._post(job, nonce=delivery.nonce, reply_to=reply_to, **content))
+            refs.append(await self._post(delivery, **content))
 
         async def private(**content: Any) -> None:
-            refs.append(await self._post_privately(job, delivery.nonce, **content))
+            refs.append(await self._post_privately(delivery, **content))
 
         if not job.origin.extra.get("missing"):
             try:
@@ -179,33 +190,48 @@ class MessageDelivery:
 
     # ------------------------------------------------------------ messages
 
-    async def _post(self, job: Job, *, nonce: str, reply_to: int | None = None, **content: Any) -> str:
-        """Post an ordinary message in the job's channel; returns its ref. Raises: NoAccess, PlatformError."""
+    async def _post(self, delivery: Delivery, **content: Any) -> str:
+        """Post an ordinary message in the job's channel, as a reply if possible; returns its ref.
+
+        Raises: NoAccess, PlatformError.
+        """
+        origin = delivery.job.origin
+        if not origin.message_id:
+            return await self._post_once(delivery, **content)
+        reference = discord.MessageReference(
+            message_id=int(origin.message_id), channel_id=int(origin.chat_id), fail_if_not_exists=False
+        )
+        try:
+            return await self._post_once(delivery, reference=reference, **content)
+        except ReplyRejected as error:
+            log.info("a reply was not accepted", action="reply_rejected", detail=error.detail)
+        except UnclearAnswer as error:
+            if delivery.tries < error.patience:
+                raise
+        return await self._post_once(delivery, **content)
+
+    async def _post_once(self, delivery: Delivery, **content: Any) -> str:
         client = self._context.connected_client()
-        await self._wait_for_slot(job.origin.chat_id, job)
-        channel = int(job.origin.chat_id)
-        reply_to = reply_to or (int(job.origin.message_id) if job.origin.message_id else None)
-        if reply_to is not None:
-            content["reference"] = discord.MessageReference(
-                message_id=reply_to, channel_id=channel, fail_if_not_exists=False
-            )
-        with translate_errors():
-            message = await client.get_partial_messageable(channel).send(
-                nonce=nonce[:MAX_NONCE], suppress_embeds=True, **content
+        channel = delivery.job.origin.chat_id
+        await self._wait_for_slot(channel, delivery.job)
+        for file in content.get("files", ()):
+            file.reset()
+        with self._context.translate_errors():
+            message = await client.get_partial_messageable(int(channel)).send(
+                nonce=delivery.nonce[:MAX_NONCE], suppress_embeds=True, **content
             )
         return f"{channel}:{message.id}"
 
-    async def _post_privately(self, job: Job, nonce: str, **content: Any) -> str:
-        """Raises: Undeliverable: the person accepts no private messages; /show has the answer."""
-        client = self._context.connected_client()
-        await self._wait_for_slot(f"dm:{job.origin.account_id}", job)
+    async def _post_privately(self, delivery: Delivery, **content: Any) -> str:
+        """Raises: NotPermitted: the person accepts no private messages; /show has the answer."""
+        client, account = self._context.connected_client(), delivery.job.origin.account_id
+        await self._wait_for_slot(f"dm:{account}", delivery.job)
         try:
-            with translate_errors():
-                user = discord.Object(int(job.origin.account_id))
-                channel = await client.create_dm(user)
-                message = await channel.send(nonce=nonce[:MAX_NONCE], suppress_embeds=True, **content)
-        except (NoAccess, MessageGone) as error:
-            raise Undeliverable(error.detail) from error
+            with self._context.translate_errors():
+                channel = await client.create_dm(discord.Object(int(account)))
+                message = await channel.send(nonce=delivery.nonce[:MAX_NONCE], suppress_embeds=True, **content)
+        except MessageGone as error:
+            raise NotPermitted(error.detail) from error
         return f"{channel.id}:{message.id}"
 
     async def _edit_by_any_means(self, job: Job, channel: int, message: int, **content: Any) -> None:
@@ -216,6 +242,14 @@ class MessageDelivery:
             await self._webhook(job).edit_message(message, **content)
             return
         await client.get_partial_messageable(channel).get_partial_message(message).edit(**content)
+
+    async def _delete_by_any_means(self, job: Job, channel: int, message: int) -> None:
+        client = self._context.connected_client()
+        if self._uses_token(job, channel, message):
+            if self._has_valid_token(job):
+                await self._webhook(job).delete_message(message)
+            return
+        await client.get_partial_messageable(channel).get_partial_message(message).delete()
 
     async def _wait_for_slot(self, bucket: str, job: Job) -> None:
         self._context.connected_client()

@@ -7,7 +7,8 @@ Source: Discord's developer documentation, "Opcodes and Status Codes", JSON Erro
 
 from collections.abc import Mapping
 
-from bot.errors import MessageGone, NotPermitted, PlatformError, ReplyRejected, TokenRefused, Undeliverable
+from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.platform_answers import NotPermitted, ReplyRejected, TokenRefused
 
 
 class NoAccess(NotPermitted):

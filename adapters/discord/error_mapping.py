@@ -9,7 +9,8 @@ import discord
 import structlog
 
 from adapters.discord.error_codes import MEANINGS, ContentRejected, FileTooLarge
-from bot.errors import PAGE_PATIENCE, PlatformError, ReplyRejected, TokenRefused, UnclearAnswer
+from bot.errors import PlatformError
+from bot.platform_answers import PAGE_PATIENCE, ReplyRejected, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
 

@@ -25,17 +25,9 @@ from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, No
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_CAPTION, MAX_TEXT, truncate
-from bot.errors import (
-    MessageGone,
-    PlatformError,
-    ReplyRejected,
-    TokenRefused,
-    TooLarge,
-    UnclearAnswer,
-    UnsupportedMedia,
-    UserError,
-)
+from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
+from bot.platform_answers import ReplyRejected, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
 

@@ -33,7 +33,8 @@ from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, me
 from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
-from bot.errors import PAGE_PATIENCE, PlatformError, TokenRefused, UnclearAnswer, Undeliverable
+from bot.errors import PlatformError, Undeliverable
+from bot.platform_answers import PAGE_PATIENCE, TokenRefused, UnclearAnswer
 
 log = structlog.get_logger()
 

@@ -20,8 +20,9 @@ from bot.chat.buttons import Button, group_buttons, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
-from bot.errors import Blocked, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
+from bot.errors import Blocked, PlatformError, Undeliverable
 from bot.jobs import Job, Media
+from bot.platform_answers import NotPermitted, UnclearAnswer
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 

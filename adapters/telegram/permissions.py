@@ -12,7 +12,8 @@ from telegram import ChatMember, ChatMemberAdministrator, ChatMemberRestricted
 from adapters.telegram.bot_api import TelegramApi
 from adapters.telegram.bot_client import translate_errors
 from bot.commands import Answer, answer_of
-from bot.errors import NotPermitted, PlatformError, Undeliverable
+from bot.errors import PlatformError, Undeliverable
+from bot.platform_answers import NotPermitted
 
 CACHE_S = 600.0
 _ADMINS = (ChatMember.OWNER, ChatMember.ADMINISTRATOR)

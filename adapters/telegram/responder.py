@@ -13,7 +13,8 @@ from telegram import ForceReply, InlineKeyboardMarkup, Message
 from adapters.telegram.bot_api import ChatTarget, TelegramApi
 from adapters.telegram.bot_client import NoResponse
 from adapters.telegram.error_descriptions import FileTooBig
-from bot.errors import MessageGone, NotPermitted, PlatformError, UnclearAnswer, Undeliverable
+from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.platform_answers import NotPermitted, UnclearAnswer
 
 log = structlog.get_logger()
 MAX_REFUSALS, REFUSAL_WINDOW_S = 8, 30.0

@@ -22,15 +22,8 @@ from adapters.telegram.message_parsing import author_of, parse_album, parse_mess
 from adapters.telegram.messages import MessageHandler, locale_of
 from adapters.telegram.service_events import ServiceEventHandler, is_service_update
 from bot import error_texts
-from bot.errors import (
-    IdempotencyConflict,
-    PlatformError,
-    ShuttingDown,
-    StorageBusy,
-    StorageFull,
-    UnclearAnswer,
-    UserError,
-)
+from bot.errors import IdempotencyConflict, PlatformError, ShuttingDown, StorageBusy, StorageFull, UserError
+from bot.platform_answers import UnclearAnswer
 from bot.ports import Inbox
 
 log = structlog.get_logger()

@@ -14,18 +14,9 @@ from typing import TypeVar
 
 import structlog
 
-from bot.errors import (
-    EaselError,
-    MediaNotFound,
-    MessageGone,
-    NotPermitted,
-    PlatformError,
-    StorageBusy,
-    StorageFull,
-    UnclearAnswer,
-    Undeliverable,
-)
+from bot.errors import EaselError, MediaNotFound, MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
 from bot.jobs import Job, Media
+from bot.platform_answers import NotPermitted, UnclearAnswer
 from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
 from bot.queue.progress import ProgressBus
 from bot.runtime.fair_slots import FairSlots

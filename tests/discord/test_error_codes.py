@@ -8,16 +8,14 @@ import pytest
 
 from adapters.discord import error_codes as codes
 from adapters.discord.error_mapping import REFUSED_RETRY_S, translate_errors
-from bot.errors import (
+from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
-    MessageGone,
     NotPermitted,
-    PlatformError,
     ReplyRejected,
     TokenRefused,
     UnclearAnswer,
-    Undeliverable,
 )
 
 PAGE = "<html><title>Access denied</title><body>Your organization blocked this page.</body></html>"
@@ -125,9 +123,7 @@ def test_too_large_is_too_large_for_a_proxy_too(status: int, body: Any) -> None:
 def test_a_rejected_reference_is_not_rejected_content() -> None:
     errors = {"message_reference": {"_errors": [{"code": "MESSAGE_REFERENCE_UNKNOWN_MESSAGE", "message": "Unknown"}]}}
 
-    assert type(meaning_of(400, {"code": 50035, "message": "Invalid Form Body", "errors": errors})) is (
-        ReplyRejected
-    )
+    assert type(meaning_of(400, {"code": 50035, "message": "Invalid Form Body", "errors": errors})) is (ReplyRejected)
 
 
 @pytest.mark.parametrize("error", [KeyError("retry_after"), TypeError("str"), ValueError("Expecting value")])

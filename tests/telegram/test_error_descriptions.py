@@ -9,16 +9,14 @@ from telegram.error import EndPointNotFound, InvalidToken
 from adapters.telegram import error_descriptions as descriptions
 from adapters.telegram.bot_client import CheckedRequest, PollingConflict, translate_errors
 from adapters.telegram.file_request import FileRequest
-from bot.errors import (
+from bot.errors import MessageGone, PlatformError, Undeliverable
+from bot.platform_answers import (
     PAGE_PATIENCE,
     UNKNOWN_PATIENCE,
-    MessageGone,
     NotPermitted,
-    PlatformError,
     ReplyRejected,
     TokenRefused,
     UnclearAnswer,
-    Undeliverable,
 )
 
 PAGE = "<html><title>Access denied</title></html>"

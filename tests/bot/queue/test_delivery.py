@@ -6,17 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from bot.errors import (
-    MessageGone,
-    NotPermitted,
-    PlatformError,
-    StorageBusy,
-    StorageFull,
-    TokenRefused,
-    UnclearAnswer,
-    Undeliverable,
-)
+from bot.errors import MessageGone, PlatformError, StorageBusy, StorageFull, Undeliverable
 from bot.jobs import JobState, Media
+from bot.platform_answers import NotPermitted, TokenRefused, UnclearAnswer
 from bot.ports import Progress
 from bot.queue import delivery as deliver
 from bot.queue.delivery import Deliverer, back_off_s
