@@ -341,10 +341,6 @@ class InterruptedTooOften(EaselError):
     code = "interrupted_too_often"
 
 
-UNKNOWN_PATIENCE, PAGE_PATIENCE = 3, 10
-"""Failed tries before the fallbacks: after the platform's own words, and after a page of something in between."""
-
-
 class PlatformError(EaselError):
     """A delivery failed; it is retried or falls back.
 
@@ -366,30 +362,6 @@ class MessageGone(PlatformError):
 
 class Undeliverable(PlatformError):
     """The platform said itself that it will never accept it: the content is invalid, the chat or account is gone."""
-
-
-class NotPermitted(PlatformError):
-    """The platform refuses it there for now: a permission is missing, a topic is closed, the bot is blocked."""
-
-
-class ReplyRejected(PlatformError):
-    """The message may not be a reply there: post it without the reference."""
-
-
-class TokenRefused(PlatformError):
-    """The platform refuses the bot's token: nothing is lost, and everything waits until a token is accepted."""
-
-
-class UnclearAnswer(PlatformError):
-    """An answer with an unknown meaning, or one that is not the platform's: a proxy's page, an empty body.
-
-    Args:
-        patience: failed tries before the fallbacks are used.
-    """
-
-    def __init__(self, detail: str = "", *, patience: int = UNKNOWN_PATIENCE) -> None:
-        super().__init__(detail)
-        self.patience = patience
 
 
 class JobCancelled(EaselError):

@@ -1,0 +1,30 @@
+"""What a platform's answer to a message may mean, besides `bot.errors`: nothing of this is final."""
+
+from bot.errors import PlatformError
+
+UNKNOWN_PATIENCE, PAGE_PATIENCE = 3, 10
+"""Failed tries before the fallbacks: after the platform's own words, and after a page of something in between."""
+
+
+class NotPermitted(PlatformError):
+    """The platform refuses it there for now: a permission is missing, a topic is closed, the bot is blocked."""
+
+
+class ReplyRejected(PlatformError):
+    """The message may not be a reply there: post it without the reference."""
+
+
+class TokenRefused(PlatformError):
+    """The platform refuses the bot's token: nothing is lost, and everything waits until a token is accepted."""
+
+
+class UnclearAnswer(PlatformError):
+    """An answer with an unknown meaning, or one that is not the platform's: a proxy's page, an empty body.
+
+    Args:
+        patience: failed tries before the fallbacks are used.
+    """
+
+    def __init__(self, detail: str = "", *, patience: int = UNKNOWN_PATIENCE) -> None:
+        super().__init__(detail)
+        self.patience = patience
