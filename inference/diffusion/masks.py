@@ -38,18 +38,29 @@ def mask_notes(task: Task) -> list[str]:
     if data is None:
         return []
     mask = fit_mask(data, int(task.options["width"]), int(task.options["height"]))
-    darkest, lightest = mask.getextrema()
-    if int(lightest) < REPAINTED:  # type: ignore[arg-type]
+    if _is_empty(mask):
         raise InvalidOption("mask", "mask_empty")
-    return [MASK_COVERS_ALL] if int(darkest) >= REPAINTED else []  # type: ignore[arg-type]
+    return [MASK_COVERS_ALL] if int(mask.getextrema()[0]) >= REPAINTED else []  # type: ignore[arg-type]
 
 
 def fit_mask(data: bytes, width: int, height: int) -> Image.Image:
     """The mask scaled to cover the size and cropped at its center, as the input image is; 255 is repainted, 0 kept.
 
-    Bilinear, because a filter that overshoots would mark pixels away from an edge.
+    Bilinear, because a filter that overshoots would mark pixels away from an edge. Strokes that are all too thin for
+    this size get a pixel's width.
     """
-    return ImageOps.fit(read_mask(data), (width, height), Image.Resampling.BILINEAR)
+    mask = read_mask(data)
+    fitted = ImageOps.fit(mask, (width, height), Image.Resampling.BILINEAR)
+    if _is_empty(fitted) and not _is_empty(mask):
+        strokes = mask.point(lambda value: 255 * (value >= REPAINTED))
+        fitted = ImageOps.fit(strokes, (width, height), Image.Resampling.BILINEAR).point(
+            lambda value: 255 * (value > 0)
+        )
+    return fitted
+
+
+def _is_empty(mask: Image.Image) -> bool:
+    return int(mask.getextrema()[1]) < REPAINTED  # type: ignore[arg-type]
 
 
 def read_mask(data: bytes) -> Image.Image:

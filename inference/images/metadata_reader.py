@@ -68,7 +68,7 @@ def _texts_in_xmp(xmp: str) -> Iterator[str]:
 
 def _read_text(text: str) -> GenerationMetadata | None:
     """Settings in a text of any kind: JSON of a program, a graph, or A1111's lines."""
-    data = parse_object(text) if text.lstrip().startswith("{") else {}
+    data = parse_object(text) if text.lstrip("\ufeff \t\r\n").startswith("{") else {}
     return (_read_graph(data) or read_json_settings(data)) if data else read_a1111(text)
 
 

@@ -103,6 +103,25 @@ def test_a_smaller_mask_marks_nothing_away_from_its_edge():
     assert (mask[:, :122] == 255).all()
 
 
+def test_a_stroke_that_is_too_thin_for_the_size_gets_a_pixels_width():
+    mask = Image.new("L", (640, 640), 40)
+    ImageDraw.Draw(mask).line((0, 320, 400, 320), fill=255, width=3)
+
+    fitted = numpy.asarray(fit_mask(png(mask), 64, 64))
+
+    assert set(numpy.unique(fitted)) == {0, 255}
+    assert (fitted[32, :40] == 255).all()
+    assert not fitted[:30].any() and not fitted[34:].any() and not fitted[:, 42:].any()
+
+
+def test_grey_below_half_and_strokes_outside_the_crop_select_nothing():
+    wide = Image.new("L", (640, 64), 0)
+    wide.paste(255, (0, 0, 8, 64))
+
+    assert numpy.asarray(fit_mask(png(Image.new("L", (640, 640), 100)), 64, 64)).max() == 100
+    assert numpy.asarray(fit_mask(png(wide), 64, 64)).max() == 0
+
+
 def test_a_thin_stroke_repaints_each_cell_that_it_touches():
     mask = Image.new("L", (64, 32), 0)
     ImageDraw.Draw(mask).line((0, 17, 40, 17), fill=255)
