@@ -23,6 +23,8 @@ _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 _BYTES_BY_FORMAT = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 """Bytes per number by its safetensors format; all other formats have one byte."""
+_FULL_WIDTH = 4
+"""Bytes per number in float32."""
 MIN_LAYER_WEIGHTS = 2**14
 """Smaller layers are not quantized, as that would save little."""
 NOT_QUANTIZED = ("embed", "shared", "lm_head", "wte", "norm", "proj_out")
@@ -120,9 +122,14 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
     """By the files on the disk, in the number formats the model can be loaded in."""
     weights = count_weights(model, folder)
     width = _bytes_per_weight(dtype)
+    is_upcast = _is_vae_upcast(folder)
+    widths = {"vae": max(width, _FULL_WIDTH)} if is_upcast else {}
     parts = tuple(
         Component(
-            name=name, role=component_role(name), size_mb=counts.size_mb(width), quantized_mb=counts.quantized_mb(width)
+            name=name,
+            role=component_role(name),
+            size_mb=counts.size_mb(widths.get(name, width)),
+            quantized_mb=counts.quantized_mb(width),
         )
         for name, counts in weights.items()
     )
@@ -138,10 +145,22 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
         name=model.name,
         components=parts,
         activation_mb=model.activation_mb,
-        vae_decode_mb=model.vae_decode_mb,
+        vae_decode_mb=model.vae_decode_mb * (2 if is_upcast and dtype == torch.float16 else 1),
         quantize=model.quantize,
         cpu_formats=() if has_accelerator and is_picture_model else cpu,
     )
+
+
+def _is_vae_upcast(folder: Path) -> bool:
+    """Whether the pipeline casts its VAE to float32, which SDXL's do unless the VAE's configuration says otherwise."""
+    if folder.is_file():
+        return any(name.startswith("conditioner.") for name in _tensor_headers(folder))
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "XL" in str(index.get("_class_name")) and bool(config.get("force_upcast", True))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The plan of a model by its files and the free memory; and the free memory of a machine."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -57,6 +58,37 @@ def test_only_the_files_of_the_variant_count(tmp_path):
 
     assert count_weights(make_model(), tmp_path)["unet"].size_mb(2) == 2
     assert count_weights(make_model(variant="fp16"), tmp_path)["unet"].size_mb(2) == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "is_xl", "config", "vae_mb", "decode_mb"),
+    [
+        (torch.float16, True, {}, 2, 8),
+        (torch.bfloat16, True, {"force_upcast": True}, 2, 4),
+        (torch.float32, True, {}, 2, 4),
+        (torch.float16, True, {"force_upcast": False}, 1, 4),
+        (torch.float16, False, {"force_upcast": True}, 1, 4),
+    ],
+)
+def test_a_decoder_that_sdxl_casts_to_float32_is_counted_in_it(tmp_path, dtype, is_xl, config, vae_mb, decode_mb):
+    """In bfloat16 it is cast to encode an input image, and stays so until the next decode."""
+    folder = save_components(tmp_path, vae=1)
+    index = {"_class_name": "StableDiffusionXLPipeline" if is_xl else "StableDiffusionPipeline"}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "vae" / "config.json").write_text(json.dumps(config))
+
+    needs = memory_needs(make_model(vae_decode_mb=4), folder, dtype, has_accelerator=True)
+
+    assert ([one.size_mb for one in needs.components], needs.vae_decode_mb) == ([vae_mb], decode_mb)
+
+
+def test_the_decoder_in_a_single_file_of_sdxl_is_counted_in_float32(tmp_path):
+    tensors = {"first_stage_model.a": torch.zeros(512, 1024), "conditioner.a": torch.zeros(512, 1024)}
+    save_file(tensors, tmp_path / "xl.safetensors")
+
+    needs = memory_needs(make_model(), tmp_path / "xl.safetensors", torch.float16, has_accelerator=True)
+
+    assert {one.name: one.size_mb for one in needs.components} == {"vae": 2, "text_encoder": 1}
 
 
 def test_embeddings_and_small_layers_are_not_quantized(tmp_path):
