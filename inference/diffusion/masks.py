@@ -52,11 +52,14 @@ def fit_mask(data: bytes, width: int, height: int) -> Image.Image:
     mask = read_mask(data)
     fitted = ImageOps.fit(mask, (width, height), Image.Resampling.BILINEAR)
     if _is_empty(fitted) and not _is_empty(mask):
-        strokes = mask.point(lambda value: 255 * (value >= REPAINTED))
-        fitted = ImageOps.fit(strokes, (width, height), Image.Resampling.BILINEAR).point(
-            lambda value: 255 * (value > 0)
-        )
+        strokes = ImageOps.fit(mask.point(_at_least(REPAINTED)), (width, height), Image.Resampling.BILINEAR)
+        fitted = strokes.point(_at_least(1))
     return fitted
+
+
+def _at_least(level: int) -> list[int]:
+    """White from this level on, else black: a table for `Image.point`."""
+    return [255 * (value >= level) for value in range(256)]
 
 
 def _is_empty(mask: Image.Image) -> bool:
