@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from adapters.discord import chat_commands, messages, texts
+from adapters.discord import chat_commands, messages, offers, texts
 from adapters.discord.events import PLATFORM, DiscordEvent
 from adapters.discord.job_requests import find_target_job, input_images, settle_deferral, submit_job
 from adapters.discord.modals import parse_target
@@ -115,6 +115,10 @@ async def _press_button(responder: Responder) -> None:
         await _reply_expired(responder)
         return
     usecases, person = responder.usecases, await responder.context.identify_person(event)
+    if button.is_offer:
+        if not await offers.take_offer(responder, person, button):
+            await _reply_expired(responder)
+        return
     match button.action:
         case "cancel":
             await usecases.chat.cancel_job(person, button.job_id)

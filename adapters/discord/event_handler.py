@@ -92,6 +92,9 @@ class EventHandler:
         message = interaction.message
         target = f"{message.channel.id}:{message.id}" if message is not None else ""
         text, replied = "", message.reference.resolved if message is not None and message.reference else None
+        if button is not None and button.is_offer:
+            await self._accept_event(self._event_of_offer(interaction, custom_id, target, replied), interaction)
+            return
         if button is not None and button.action in WORDED_ACTIONS:
             try:
                 if isinstance(replied, discord.Message) and await self._find_job(target) is None:
@@ -107,6 +110,18 @@ class EventHandler:
             interaction, "button", name=custom_id, target=target, text=text, spoiler=spoiler
         )
         await self._accept_event(event, interaction)
+
+    def _event_of_offer(
+        self, interaction: discord.Interaction[Any], custom_id: str, target: str, replied: object
+    ) -> DiscordEvent:
+        """With the text and the pictures of the message that the offer replies to."""
+        more: dict[str, Any] = {}
+        if isinstance(replied, discord.Message):
+            answered = replied.reference
+            of = f"{answered.channel_id}:{answered.message_id}" if answered is not None else ""
+            pictures = event_parsing.attached_images(replied)
+            more = {"text": self._text_of(replied), "pictures": pictures, "options": {"answered": of}}
+        return event_parsing.event_from_interaction(interaction, "button", name=custom_id, target=target, **more)
 
     async def _open_form(self, interaction: discord.Interaction[Any], button: Button, custom_id: str) -> None:
         """With the last prompt, if that is what it is about."""

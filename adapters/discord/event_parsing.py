@@ -1,5 +1,6 @@
 """Converts the library's objects to events: what happened, where, and what the bot may do there."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ CHANNEL_PERMISSIONS = {
 }
 THREAD_PERMISSIONS = {**CHANNEL_PERMISSIONS, "send_messages_in_threads": "Send Messages in Threads"}
 del THREAD_PERMISSIONS["send_messages"]
+LINK = re.compile(r"<?(?:\|\|)?https?://\S+")
+"""A text that is nothing but a link: it asks for nothing about its preview."""
 UNKNOWN_AUTHOR = "unknown"
 """The author of an image whose origin is not known."""
 
@@ -69,11 +72,12 @@ def _is_nsfw(channel: Any) -> bool:
 
 
 def event_from_message(message: discord.Message, bot: discord.abc.User) -> DiscordEvent:
-    """From a private message, or one that mentions the bot."""
+    """From a private message, or one that mentions the bot. A sticker alone is a remark, not a request."""
     guild, channel = message.guild, message.channel
     reference = message.reference
     target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
-    own = attached_images(message)
+    text = text_without_mention(message.content, bot.id, guild.self_role if guild is not None else None)
+    own = attached_images(message) if text or message.attachments or message.message_snapshots else ()
     replied = reference.resolved if reference is not None else None
     theirs = attached_images(replied) if isinstance(replied, discord.Message) else ()
     return DiscordEvent(
@@ -93,7 +97,7 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
         options={"own": len(own), "is_hidden": not (message.content or message.attachments)},
         spoiler=any(one.spoiler for one in own or theirs),
         target=target,
-        text=text_without_mention(message.content, bot.id, guild.self_role if guild is not None else None),
+        text="" if own and LINK.fullmatch(text) else text,
         message_id=str(message.id),
         at=message.created_at.timestamp(),
     )

@@ -1,17 +1,24 @@
 """Handles messages to the bot: replies, questions about pictures, mentions."""
 
-from adapters.discord import texts
+import asyncio
+from dataclasses import replace
+
+from adapters.discord import event_parsing, texts
 from adapters.discord.events import PLATFORM
 from adapters.discord.job_requests import settle_deferral, submit_job
+from adapters.discord.offers import send_offer
 from adapters.discord.responder import Responder
 from adapters.discord.views import build_view
 from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
+from bot.chat.offers import offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question
 from bot.jobs import Job
 from bot.models import IMAGE_TEXT_TO_IMAGE
+
+PREVIEW_WAIT_S = 2.0
 
 
 async def handle_message(responder: Responder) -> None:
@@ -28,13 +35,31 @@ async def handle_message(responder: Responder) -> None:
         await _handle_images(responder)
     elif event.target:
         await _handle_hidden_image(responder)
+    elif await _find_late_previews(responder):
+        await _handle_images(responder)
     else:
         await _reply_hint(responder)
 
 
-async def _handle_images(responder: Responder) -> None:
-    """Text is a question; without text the pictures are captioned."""
+async def _find_late_previews(responder: Responder) -> bool:
+    """Discord adds the preview of a link a moment after the message."""
     event = responder.event
+    if event_parsing.LINK.search(event.text) is None:
+        return False
+    await asyncio.sleep(PREVIEW_WAIT_S)
+    pictures = await responder.context.find_attachments(f"{event.channel_id}:{event.message_id}", can_be_empty=True)
+    text = "" if event_parsing.LINK.fullmatch(event.text) else event.text
+    responder.event = replace(event, pictures=pictures, text=text) if pictures else event
+    return bool(pictures)
+
+
+async def _handle_images(responder: Responder) -> None:
+    """Text is a question, unless it may ask for a change; without text the pictures are captioned."""
+    event = responder.event
+    offer = offer_for_image(event.text, responder.usecases.models, event.locale)
+    if offer is not None:
+        await send_offer(responder, offer)
+        return
     person = await responder.context.identify_person(event)
     images = await responder.context.upload_attachments(person, event.pictures)
     if event.text:
@@ -70,6 +95,10 @@ async def _reply_hint(responder: Responder) -> None:
     if responder.event.options.get("is_hidden") and responder.event.guild_id:
         await responder.reply(chat_texts.format_text(texts.MESSAGE_HIDDEN, responder.locale))
         return
+    offer = offer_drawing(responder.event.text, responder.usecases.models, responder.locale)
+    if offer is not None:
+        await send_offer(responder, offer)
+        return
     await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
 
 
@@ -85,6 +114,10 @@ async def _offer_edit_or_ask(responder: Responder, job: Job, picture: int) -> No
 async def _handle_hidden_image(responder: Responder) -> None:
     """A reply to another person's message: Discord hides its pictures from bots, or it has none."""
     pictures = await responder.context.find_attachments(responder.event.target, can_be_empty=True)
+    offer = offer_for_image(responder.event.text, responder.usecases.models, responder.locale)
+    if pictures and offer is not None:
+        await send_offer(responder, offer)
+        return
     if pictures:
         person = await responder.context.identify_person(responder.event)
         images = await responder.context.upload_attachments(person, pictures)

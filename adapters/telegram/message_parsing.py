@@ -92,7 +92,7 @@ def parse_message(message: Message, me: User) -> IncomingMessage | None:
     text = message.text or message.caption or ""
     incoming = IncomingMessage(
         message=message,
-        photos=photos_of(message),
+        photos=_own_photos(message),
         replied_photos=_replied_photos(message, me),
         replied_bot_message=_replied_bot_message(message, me),
         is_unreadable=_is_unreadable(message),
@@ -201,6 +201,11 @@ def photos_of(message: Message | ExternalReplyInfo, *, any_file: bool = False) -
     return ()
 
 
+def _own_photos(message: Message) -> tuple[Photo, ...]:
+    """A sticker that somebody sends is a remark; it is a picture for those who reply to it with a command."""
+    return () if message.sticker is not None else photos_of(message)
+
+
 def _photo(file: PhotoSize | Document | Sticker, message: Message | ExternalReplyInfo) -> Photo:
     return Photo(file.file_id, file.file_unique_id, file.file_size or 0, _original_author(message))
 
@@ -249,7 +254,7 @@ _KEPT_FIELDS = (
 
 
 def _is_unreadable(message: Message) -> bool:
-    return not photos_of(message) and any(getattr(message, kind) for kind in _UNREADABLE_KINDS)
+    return not _own_photos(message) and any(getattr(message, kind) for kind in _UNREADABLE_KINDS)
 
 
 _KEPT_PRESS_FIELDS = ("id", "from", "chat_instance", "data")

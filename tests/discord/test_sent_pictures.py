@@ -143,3 +143,23 @@ async def test_a_slash_commands_file_is_judged_by_its_bytes(app: DiscordApp, ann
     ann.slash("caption", image=photo)
 
     assert "picture" in (await ann.finished()).content
+
+
+@pytest.mark.parametrize(("words", "answer"), [("what is it?", "what is it?"), ("", "picture")])
+async def test_a_link_whose_preview_comes_later_is_waited_for(
+    app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch, words: str, answer: str
+) -> None:
+    monkeypatch.setattr("adapters.discord.messages.PREVIEW_WAIT_S", 0.05)
+    copy = app.server.state.file("copy", picture(3, 48, 32)).url
+    there = ann.in_channel(app.server.state.dm(ann.person))
+    sent = there.write_message(f"https://example.org/x {words}".strip())
+    sent.extra["embeds"] = [{"type": "image", "url": "https://example.org/x", "image": {"url": "x", "proxy_url": copy}}]
+
+    assert answer in (await there.finished()).content
+
+
+async def test_a_sticker_alone_is_a_remark(app: DiscordApp, ann: SimulatedUser) -> None:
+    there = ann.in_channel(app.server.state.dm(ann.person))
+    there.write_message("", extra={"sticker_items": [{"id": "1", "name": "s", "format_type": 1}]})
+
+    assert "/imagine" in (await there.posted()).content

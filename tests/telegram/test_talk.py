@@ -249,7 +249,7 @@ async def test_an_unknown_command_in_a_private_chat_is_named(app, chat, ann):
 
 UNREADABLE: list[dict[str, Any]] = [
     {"sticker": {"file_id": "s", "file_unique_id": "s", "type": "regular", "width": 9, "height": 9,
-                 "is_animated": True, "is_video": False}},
+                 "is_animated": False, "is_video": False}},
     {"voice": {"file_id": "v", "file_unique_id": "v", "duration": 3}},
     {"video": {"file_id": "v", "file_unique_id": "v", "width": 9, "height": 9, "duration": 3}},
     {"video_note": {"file_id": "v", "file_unique_id": "v", "length": 9, "duration": 3}},
