@@ -80,12 +80,19 @@ def test_a_reply_to_any_file_is_about_it_if_the_command_needs_a_picture(mime, co
 def test_a_sticker_that_does_not_move_is_a_picture(more, is_picture):
     sticker = {"sticker": STICKER | more}
     replied = {"message_id": 3, "date": 1, "chat": GROUP, "from": BEN, **sticker}
-    alone, asked = parse(**sticker), parse(GROUP, text="/caption", reply_to_message=replied)
+    asked = parse(GROUP, text="/caption", reply_to_message=replied)
 
-    assert alone
     assert asked
-    assert (bool(alone.photos), alone.is_unreadable) == (is_picture, not is_picture)
     assert bool(asked.replied_photos) is is_picture
+
+
+@pytest.mark.parametrize("chat", [PRIVATE, GROUP], ids=["private", "group"])
+def test_a_sticker_alone_is_a_remark(chat):
+    bots = {"message_id": 3, "date": 1, "chat": chat, "from": {"id": ME.id, "is_bot": True, "first_name": "Easel"}}
+    parsed = parse(chat, sticker=STICKER, reply_to_message=bots)
+
+    assert parsed
+    assert (parsed.command, parsed.photos, parsed.is_unreadable) == ("", (), True)
 
 
 ORIGINS = [
@@ -97,9 +104,7 @@ ORIGINS = [
 
 
 @pytest.mark.parametrize(("origin", "author"), ORIGINS)
-@pytest.mark.parametrize(
-    "content", [PHOTO, {"sticker": STICKER}, document("", "fox")], ids=["photo", "sticker", "file"]
-)
+@pytest.mark.parametrize("content", [PHOTO, document("", "fox")], ids=["photo", "file"])
 def test_what_is_forwarded_or_quoted_from_another_chat_remains_its_authors(origin, author, content):
     forwarded = parse(**content, forward_origin=origin, caption="look")
     quoted = parse(GROUP, text="/caption", external_reply={"origin": origin, **content})
