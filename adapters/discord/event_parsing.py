@@ -136,7 +136,7 @@ def _link_previews(message: discord.Message | discord.MessageSnapshot, author: s
             yield AttachedFile(url=url, spoiler="||" in message.content, author=author)
 
 
-def attached_files(attachments: Iterable[discord.Attachment], author: str) -> Iterable[AttachedFile]:
+def attached_files(attachments: Iterable[Any], author: str) -> Iterable[AttachedFile]:
     """The library checks no types: one without a link or a name is left out."""
     for one in attachments:
         if not isinstance(one.url, str) or not isinstance(one.filename, str):

@@ -9,7 +9,7 @@ from tests.discord.loopback.discord_server_state import Message
 from tests.discord.simulated_users import COMMAND, SimulatedUser
 from tests.web.fake_pool import picture
 
-WRONG = (None, 7, -1, "text", [], {}, [None], {"a": 1}, 2**70, True, 1.5)
+WRONG: tuple[Any, ...] = (None, 7, -1, "text", [], {}, [None], {"a": 1}, 2**70, True, 1.5)
 MISSING = object()
 
 

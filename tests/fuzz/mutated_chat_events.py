@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ async def dispatch_mutated_events(_target: FuzzTarget, findings: Findings, *, co
                     findings.count(name, body)
                     if number % BATCH == 0:
                         asked = ann.slash("models")
-                        await until(lambda made=asked: made.texts, f"an answer after {str(body)[:500]}")
+                        await until(partial(getattr, asked, "texts"), f"an answer after {str(body)[:500]}")
                 findings.expect(server.gateway.log == ["identify"], f"the session was lost: {server.gateway.log}")
 
 
@@ -60,7 +61,7 @@ async def poll_mutated_updates(_target: FuzzTarget, findings: Findings, *, count
                 batch, mutated[:] = list(mutated), []
                 return [*batch, *found]
 
-            server.methods.getUpdates = ask_for_mixed  # type: ignore[method-assign]
+            server.methods.getUpdates = ask_for_mixed  # type: ignore[method-assign, assignment]
             await app.open()
             for start in range(0, count, BATCH):
                 person = app.state.person(f"P{start}")
@@ -70,5 +71,5 @@ async def poll_mutated_updates(_target: FuzzTarget, findings: Findings, *, count
                     mutated.append(rng.choice((update, update, update, number, None, [update], "update")))
                     findings.count("update", str(update)[:80])
                 app.state.send_message(chat, person, "/quota")
-                await app.until(lambda to=chat: app.state.bot_messages(to))
+                await app.until(partial(app.state.bot_messages, chat))
                 findings.expect(app.serving is not None and not app.serving.done(), "the adapter ended")

@@ -7,7 +7,7 @@ import pytest
 from telegram.error import EndPointNotFound, InvalidToken
 
 from adapters.telegram import error_descriptions as descriptions
-from adapters.telegram.bot_client import CheckedRequest, PollingConflict, translate_errors
+from adapters.telegram.bot_client import REFUSED_RETRY_S, CheckedRequest, PollingConflict, translate_errors
 from adapters.telegram.file_request import FileRequest
 from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.platform_answers import (
@@ -110,7 +110,7 @@ async def test_a_refused_token_waits_calmly(answer_with, code):
     error = await answer_with(code, refusal(code, "Unauthorized"))
 
     assert type(error) is TokenRefused
-    assert error.retry_after_s >= 60
+    assert error.retry_after_s == REFUSED_RETRY_S >= 60
 
 
 async def test_a_token_that_is_refused_while_polling_is_no_missing_method():

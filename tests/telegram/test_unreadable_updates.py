@@ -1,13 +1,23 @@
 """An update that cannot be read is dropped alone, or read in part; nothing else is lost by it."""
 
 import json
+from typing import Any
 
 import pytest
 
 from adapters.telegram.message_parsing import readable_update
 
 in_app = pytest.mark.asyncio(loop_scope="module")
-UNREADABLE = (None, 7, "text", [], {}, {"update_id": "7"}, {"message": {"text": "/imagine"}}, {"update_id": -1})
+UNREADABLE: tuple[Any, ...] = (
+    None,
+    7,
+    "text",
+    [],
+    {},
+    {"update_id": "7"},
+    {"message": {"text": "/imagine"}},
+    {"update_id": -1},
+)
 
 
 @in_app
