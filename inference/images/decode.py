@@ -14,7 +14,7 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageErr
 from bot.errors import TooLarge, UnsupportedMedia
 from bot.ports.images import is_heic
 from inference.images import heif
-from inference.images.color import convert_to_srgb
+from inference.images.color import convert_to_srgb, find_profile
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import (
     DESCRIPTION,
@@ -84,7 +84,8 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
                 image.seek(0)
             image.load()
             _require_size(image, most)  # the header of a HEIC may be wrong
-            upright = _to_upright_rgb(_shrink(image, request.max_pixels))
+            profile = find_profile(image.info, request.data)
+            upright = _to_upright_rgb(_shrink(image, request.max_pixels), profile)
             metadata = _read_metadata(image)
         except MemoryError:
             raise TooLarge(limit=megapixels, unit="megapixels") from None
@@ -163,10 +164,10 @@ def _refusal_for(data: bytes) -> UnsupportedMedia:
     return UnsupportedMedia("not_a_picture")
 
 
-def _to_upright_rgb(image: Image.Image) -> Image.Image:
+def _to_upright_rgb(image: Image.Image, profile: object) -> Image.Image:
     upright = _apply_exif_orientation(_to_eight_bit(image))
     mode = "RGBA" if _has_alpha(upright) else "RGB"
-    pixels = convert_to_srgb(upright, mode, image.info.get("icc_profile"))
+    pixels = convert_to_srgb(upright, mode, profile)
     clean = Image.new(mode, pixels.size)
     clean.paste(pixels)
     return clean

@@ -1,4 +1,5 @@
-"""Drops the texts of a PNG that are too long or damaged: Pillow would refuse the whole file because of one.
+"""Drops the texts of a PNG that are too long or damaged, and other extra chunks whose checksum is wrong: Pillow would
+refuse the whole file because of one.
 
 Programs store whole workflows as compressed text. It is unpacked here only as far as it may be read.
 """
@@ -21,18 +22,19 @@ _MAX_CHUNKS = 2000
 
 
 def drop_long_texts(data: bytes) -> bytes:
-    """The same PNG without the texts and color profiles that cannot be read within the limits."""
+    """The same PNG without what it can do without and cannot be read within the limits."""
     if not data.startswith(_SIGNATURE):
         return data
     kept: list[bytes] = []
     start, left, count = 0, _MAX_TEXTS, 0
     for kind, begin, end in _find_chunks(data):
-        if kind not in _TEXTS:
-            continue
-        count += 1
-        length = _measure_text(kind, data[begin + 8 : end - 4], left) if count <= _MAX_CHUNKS else None
-        left -= min(left, _MAX_PACKED_TEXT) if length is None else length
-        if length is None:
+        is_dropped = _is_extra(kind) and not _is_intact(data, begin, end)
+        if kind in _TEXTS and not is_dropped:
+            count += 1
+            length = _measure_text(kind, data[begin + 8 : end - 4], left) if count <= _MAX_CHUNKS else None
+            left -= min(left, _MAX_PACKED_TEXT) if length is None else length
+            is_dropped = length is None
+        if is_dropped:
             kept.append(data[start:begin])
             start = end
     return b"".join((*kept, data[start:])) if kept else data
@@ -48,6 +50,15 @@ def _find_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, at, end
         at = end
+
+
+def _is_extra(kind: bytes) -> bool:
+    """Whether the image can be shown without such a chunk. Source: PNG specification, 5.4."""
+    return bool(kind[0] & 0x20)
+
+
+def _is_intact(data: bytes, begin: int, end: int) -> bool:
+    return zlib.crc32(memoryview(data)[begin + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
 
 
 def _measure_text(kind: bytes, body: bytes, limit: int) -> int | None:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,6 +16,7 @@ from inference.images.service import ImageService
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.process]
 
 RED = (234, 51, 35)
+HEIC = Path(__file__).with_name("heic").joinpath("plain.heic").read_bytes()
 MB = 2**20
 DISPLAY_P3 = {
     b"rXYZ": (0.51512, 0.24120, -0.00105),
@@ -111,6 +113,36 @@ async def test_an_image_whose_profile_is_srgb_keeps_its_exact_pixels(service):
     assert difference(await pixels_of(service, saved(image, icc_profile=SRGB)), image) == 0
 
 
+def numbered(image_format: str, primaries: int, transfer: int = 13) -> bytes:
+    """A red image without a profile, whose file names its color space by numbers."""
+    if image_format == "PNG":
+        cicp = chunk(b"cICP", bytes([primaries, transfer, 0, 1]))
+        data = saved(Image.new("RGB", (32, 32), RED))
+        return data[:33] + cicp + data[33:]
+    plain = HEIC if image_format == "HEIC" else saved(Image.new("RGB", (32, 32), RED), "AVIF", quality=98)
+    at = plain.index(b"colrnclx") + 8
+    return plain[:at] + struct.pack(">HH", primaries, transfer) + plain[at + 4 :]
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "AVIF", "HEIC"])
+async def test_display_p3_that_is_named_by_numbers_arrives_as_srgb(service, image_format):
+    converted = await pixels_of(service, numbered(image_format, 12))
+
+    assert converted.getpixel((converted.width - 5, 25)) == pytest.approx(p3_as_srgb(RED), abs=8)
+
+
+async def test_bt2020_arrives_as_srgb(service):
+    red, green, blue = (await pixels_of(service, numbered("PNG", 9))).getpixel((5, 5))
+
+    assert red == 255
+    assert max(green, blue) < min(RED[1:])
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (2, 2), (12, 16), (0, 0), (255, 255)])
+async def test_other_numbers_keep_the_pixels(service, primaries, transfer):
+    assert (await pixels_of(service, numbered("PNG", primaries, transfer))).getpixel((5, 5)) == RED
+
+
 LAB = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 DAMAGED_PROFILES = [b"", b"not a profile", P3[:200], P3[:128] + b"\xff" * 300, P3[:16] + b"CMYK" + P3[20:], LAB]
 
@@ -187,6 +219,8 @@ UNREADABLE = {
     "a profile of an unknown method": chunk(b"iCCP", b"icc\0\7x"),
     "a profile without a name": chunk(b"iCCP", b"icc"),
     "a text of a name that Pillow uses": chunk(b"tEXt", b"transparency\0x"),
+    "a wrong checksum": PARAMETERS[:-1] + bytes([PARAMETERS[-1] ^ 1]),
+    "a wrong checksum of another kind": chunk(b"gAMA", b"1234")[:-1] + b"?",
     "a damaged profile": chunk(b"iCCP", b"icc\0\0rubbish"),
 }
 
