@@ -29,6 +29,9 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
+    "mask_missing": N_(
+        "A mask needs its picture: send both as an album, the picture first, or reply to the picture with the mask."
+    ),
     "mask_empty": N_(
         "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
     ),

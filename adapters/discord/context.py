@@ -125,7 +125,7 @@ class DiscordContext:
                 except TooLarge:
                     raise self.usecases.media.too_large() from None
                 stored = await self.usecases.media.upload(person, data, source=PLATFORM)
-                refs.append(ImageRef(stored.id, author=self._author(one)))
+                refs.append(ImageRef(stored.id, role=one.role or "init", author=self._author(one)))
         return tuple(refs)
 
     def _author(self, picture: AttachedFile) -> str:

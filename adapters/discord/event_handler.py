@@ -55,8 +55,7 @@ class EventHandler:
         options = {
             key: one for key, one in values.items() if one is not None and not isinstance(one, discord.Attachment)
         }
-        files = [one for one in values.values() if isinstance(one, discord.Attachment)]
-        pictures = tuple(event_parsing.attached_files(files, str(interaction.user.id)))
+        pictures = event_parsing.option_files(values, str(interaction.user.id))
         await self._accept_event(
             event_parsing.event_from_interaction(interaction, "command", name=name, options=options, pictures=pictures),
             interaction,

@@ -1,7 +1,8 @@
 """Converts the library's objects to events: what happened, where, and what the bot may do there."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -18,6 +19,8 @@ THREAD_PERMISSIONS = {**CHANNEL_PERMISSIONS, "send_messages_in_threads": "Send M
 del THREAD_PERMISSIONS["send_messages"]
 LINK = re.compile(r"<?(?:\|\|)?https?://\S+")
 """A text that is nothing but a link: it asks for nothing about its preview."""
+MASK_OPTION = "mask"
+"""The option of a slash command whose file is the mask."""
 UNKNOWN_AUTHOR = "unknown"
 """The author of an image whose origin is not known."""
 
@@ -149,6 +152,16 @@ def attached_files(attachments: Iterable[Any], author: str) -> Iterable[Attached
             spoiler=one.is_spoiler(),
             author=author,
         )
+
+
+def option_files(values: Mapping[str, Any], author: str) -> tuple[AttachedFile, ...]:
+    """The files among the options of a slash command, in their order, the mask with its role."""
+    files = []
+    for name, one in values.items():
+        if isinstance(one, discord.Attachment):
+            [file] = attached_files([one], author)
+            files.append(replace(file, role="mask") if name == MASK_OPTION else file)
+    return tuple(files)
 
 
 def modal_text(interaction: discord.Interaction[Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.discord.events import PLATFORM
 from adapters.discord.responder import Responder
-from bot.commands import COMMANDS
+from bot.commands import COMMANDS, Command
 from bot.jobs import ImageRef, Job
 from bot.ports import Person
 from bot.usecases import Request, Ticket
@@ -25,12 +25,18 @@ async def submit_job(
         origin=responder.event.origin(spoiler=spoiler),
         command=command,
         options=dict(options),
-        images=tuple(images)[: COMMANDS[command].images_allowed],
+        images=_as_many_as_allowed(COMMANDS[command], images),
         wants_delivery=True,
         use_defaults=True,
         is_confirmed=is_confirmed,
     )
     await settle_deferral(responder, await responder.usecases.jobs.submit(person, request, key=responder.event.job_key))
+
+
+def _as_many_as_allowed(kind: type[Command], images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+    """A mask does not count; a command that takes none refuses it."""
+    pictures = [one for one in images if one.role != "mask"][: kind.images_allowed]
+    return (*pictures, *(one for one in images if one.role == "mask"))
 
 
 async def settle_deferral(responder: Responder, tickets: Sequence[Ticket]) -> None:

@@ -10,6 +10,7 @@ from discord import app_commands
 
 from adapters.discord import autocomplete, texts
 from adapters.discord.context import connection_of
+from adapters.discord.event_parsing import MASK_OPTION
 from adapters.discord.library_patches import log_unreadable
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
@@ -21,6 +22,7 @@ from bot.options import OptionSpec
 
 IMAGE_HELP = N_("The picture")
 MORE_IMAGES_HELP = N_("Another reference picture, if the model supports several")
+MASK_HELP = N_("A mask: the picture changes only where it is white, or painted on a clear canvas")
 CONFIRM_HELP = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
@@ -93,6 +95,8 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
         made.add("confirm", bool, CONFIRM_HELP)
     if kind.images_allowed:
         made.add("image", discord.Attachment, IMAGE_HELP, is_required=kind.images_needed > 0)
+    if kind.accepts_mask:
+        made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
     for number in range(2, kind.images_allowed + 1):
         made.add(f"image{number}", discord.Attachment, MORE_IMAGES_HELP)
     return _build_command(kind.name, kind.summary, made)

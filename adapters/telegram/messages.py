@@ -24,7 +24,7 @@ from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
-from bot.errors import UnsupportedMedia
+from bot.errors import InvalidOption, UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.options import pop_flag
@@ -108,6 +108,10 @@ class MessageHandler:
         images: tuple[ImageRef, ...] = ()
         parent = None
         picture = 0
+        line, has_mask = pop_flag(incoming.text, "mask") if kind.accepts_mask else (incoming.text, False)
+        if has_mask:
+            await self._submit(request, incoming.command, line, *await self._find_masked_images(request))
+            return
         if photos and limit:
             images = await self._context.photo_uploads.upload_photos(request.person, photos[:limit])
         elif limit:
@@ -119,16 +123,39 @@ class MessageHandler:
             limit = max(1, kind.album_allowed)
         await self._submit(request, incoming.command, incoming.text, images[:limit], parent)
 
+    async def _find_masked_images(self, request: MessageRequest) -> tuple[Sequence[ImageRef], Job | None]:
+        """The picture and its mask: an album of two, or a mask in reply to the picture. Raises: InvalidOption."""
+        incoming, uploads = request.incoming, self._context.photo_uploads
+        if len(incoming.photos) == 2:
+            picture, mask = await uploads.upload_photos(request.person, incoming.photos)
+            return (picture, replace(mask, role="mask")), None
+        if len(incoming.photos) != 1:
+            raise InvalidOption("mask", "mask_missing")
+        if incoming.replied_photos:
+            picture, mask = await uploads.upload_photos(
+                request.person, [*incoming.replied_photos[:1], *incoming.photos]
+            )
+            return (picture, replace(mask, role="mask")), None
+        parent, _, number = await self._find_job(request)
+        if parent is None:
+            raise InvalidOption("mask", "mask_missing")
+        pictures = await self._context.usecases.chat.share_images(
+            request.person, parent.id, request.origin, picture=number
+        )
+        [mask] = await uploads.upload_photos(request.person, incoming.photos)
+        return (*pictures[:1], replace(mask, role="mask")), parent
+
     async def _submit(
         self, request: MessageRequest, command: str, line: str, images: Sequence[ImageRef], parent: Job | None
     ) -> None:
         role = (*COMMANDS[command].roles, "init")[0]
+        images = [one if one.role == "mask" else replace(one, role=role) for one in images]
         line, is_confirmed = pop_flag(line, "confirm")
         job_request = Request(
             origin=request.origin,
             command=command,
             line=line,
-            images=tuple(replace(image, role=role) for image in images),
+            images=tuple(images),
             parent=parent.id if parent else None,
             wants_delivery=True,
             use_defaults=True,

@@ -41,7 +41,7 @@ async def test_options_come_from_the_core_under_the_names_of_chats(app: DiscordA
     options = {one["name"]: one for one in command(server, "imagine")["options"]}
 
     names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
-    assert set(options) == {*names, "style", "confirm"}
+    assert set(options) == {*names, "mask", "style", "confirm"}
     assert options["prompt"]["required"]
     assert options["prompt"]["max_length"] == 2000
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)

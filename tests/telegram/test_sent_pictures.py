@@ -191,3 +191,57 @@ async def test_a_sticker_is_described(app, group, ann):
     app.pool.go_on.set()
 
     await app.message_with(group, "picture")
+
+
+# ---------------------------------------------------------------- masks
+
+
+async def masked_job(app: Any, chat: Any, number: int = 1) -> Any:
+    placeholder = await app.bot_message(chat, number)
+    job = await app.storage.jobs.get_job(app.state.button(placeholder, "cancel").split(":")[2], None)
+    app.pool.go_on.set()
+    return job
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("shape", ["an album", "a reply to a photo", "a reply to a result"])
+async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann, bob, shape):
+    words, mask = "/imagine a hat --mask --seed 7", picture(9, 32, 32)
+    if shape == "an album":
+        app.state.album(group, ann, [FOX, mask], words)
+        job = await masked_job(app, group)
+    elif shape == "a reply to a photo":
+        app.state.send_photo(group, ann, mask, words, reply_to=app.state.send_photo(group, ann, FOX))
+        job = await masked_job(app, group)
+    else:
+        app.state.send_message(group, ann, "/imagine a fox")
+        app.pool.go_on.set()
+        made = await app.finished_picture(group)
+        app.pool.go_on.clear()
+        app.state.send_photo(group, ann, mask, words, reply_to=made)
+        job = await masked_job(app, group, 2)
+
+    assert [one.role for one in job.images] == ["init", "mask"]
+    assert job.images[0].id != job.images[1].id
+    assert (job.options["prompt"], job.options["seed"]) == ("a hat", 7)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("count", [0, 1, 3])
+async def test_a_mask_without_its_picture_is_refused_with_what_to_do(app, chat, ann, count):
+    words = "/imagine a hat --mask"
+    if count > 1:
+        app.state.album(chat, ann, [FOX] * count, words)
+    elif count:
+        app.state.send_photo(chat, ann, FOX, words)
+    else:
+        app.state.send_message(chat, ann, words)
+
+    assert "reply to the picture with the mask" in text_of(await app.bot_message(chat))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_command_that_takes_no_mask_says_so(app, chat, ann):
+    app.state.album(chat, ann, [FOX, FOX], "/edit make it blue --mask")
+
+    assert "mask" in text_of(await app.bot_message(chat))
