@@ -28,6 +28,7 @@ LEFT_OUT = N_("{option} is {value} in the picture's settings, which is not possi
 NO_START = N_("The picture was made from another one, with strength {value}: without that one, it is left out.")
 NO_LORA = N_("The picture's prompt uses the LoRA {value}, which is not installed here for {model}: it is left out.")
 _LORA_TAG = re.compile(r"\s*<(?:lora|lyco):([^:<>]{1,120})(?::[^<>]{0,40})?>", re.IGNORECASE)
+_WHOLE_WORDS = re.compile(r".+(?=[\s,])", re.DOTALL)
 _MAX_SHOWN = 60
 _MAX_REFUSALS = 40
 _WEIGHTS_SUFFIX = re.compile(r"\.(safetensors|ckpt|gguf)$")
@@ -135,8 +136,8 @@ class _Fitting:
     def _fit_option(self, spec: OptionSpec) -> None:
         value = self.options[spec.name]
         if spec.kind is str and spec.maximum is not None and isinstance(value, str) and len(value) > spec.maximum:
-            self.options[spec.name] = value[: int(spec.maximum)]
-            self._tell(CUT, option=spec.name, value=len(value), used=int(spec.maximum))
+            self.options[spec.name] = _cut(value, int(spec.maximum))
+            self._tell(CUT, option=spec.name, value=len(value), used=len(self.options[spec.name]))
         elif spec.name == "seed" or not _is_number(value) or spec.name in ("width", "height"):
             return
         else:
@@ -198,6 +199,12 @@ class _Fitting:
     def _name_of(self, option: str) -> str:
         known = (spec.name for spec in self.request.specs if option in (spec.name, *spec.aliases))
         return next(known, option)
+
+
+def _cut(text: str, length: int) -> str:
+    """The beginning of a longer text, without half a word at its end where that is possible."""
+    whole_words = _WHOLE_WORDS.match(text[: length + 1])
+    return whole_words[0].rstrip(" ,") if whole_words else text[:length]
 
 
 def _plain_name(name: str) -> str:
