@@ -67,6 +67,10 @@ OPTION_PROBLEMS: Mapping[str, str] = {
         "The {option} changes too often: brackets such as [a:b:0.5] and [a|b] may give it at most {allowed} different "
         "texts."
     ),
+    "edits_long": N_(
+        "The {option} is too long to change so often: its different texts have {value} characters in all; the limit is "
+        "{allowed}. Please shorten it, or use fewer brackets such as [a:b:0.5] and [a|b]."
+    ),
     "addition_broken": N_("{value} cannot be used with this model: leave it out, or choose another model."),
     "needs_quote": N_(
         "The prompt expands to {value} pictures. Request a quote first, and send it with the job to confirm."

@@ -27,6 +27,8 @@ MAX_STEP_TEXTS = 32
 """Different texts that a prompt may have in the steps of an image; each is encoded."""
 MAX_RESOLVED_PROMPT = 2 * MAX_PROMPT
 """Characters of a prompt with its style and expanded wildcards."""
+MAX_STEP_CHARACTERS = 8 * MAX_RESOLVED_PROMPT
+"""Of all different texts of a prompt in the steps of an image."""
 MAX_REQUEST_DRAWS = 1024
 """Wildcards that are drawn for all prompts of a request."""
 MAX_REQUEST_TEXT = 64 * MAX_PROMPT
@@ -243,8 +245,12 @@ def _fits(addon: PromptAddon, model: ModelSpec) -> bool:
 def _check_edits(prompts: Sequence[str], negative: str, steps: int) -> None:
     for option, text in [*(("prompt", prompt) for prompt in dict.fromkeys(prompts)), ("negative_prompt", negative)]:
         edits = read_edits(text)
-        if edits.is_too_long or len(set(edits.texts_by_step(steps))) > MAX_STEP_TEXTS:
+        texts = set(edits.texts_by_step(steps))
+        if edits.is_too_long or len(texts) > MAX_STEP_TEXTS:
             raise InvalidOption(option, "edits", allowed=str(MAX_STEP_TEXTS))
+        length = sum(map(len, texts))
+        if length > MAX_STEP_CHARACTERS:
+            raise InvalidOption(option, "edits_long", value=length, allowed=str(MAX_STEP_CHARACTERS))
 
 
 def _check_length(prompts: Sequence[str], negative: str) -> None:

@@ -203,6 +203,16 @@ async def test_a_prompt_that_changes_too_often_is_refused(wording, prompt, optio
     assert (error.option, error.problem, error.allowed) == (option, "edits", "32")
 
 
+async def test_a_long_prompt_changes_less_often_because_each_of_its_texts_is_encoded(wording):
+    long, choices = "red " * 450, "|".join("abcdefghijklmnopqrst")
+
+    error = await refusal(wording, f"{long}[{choices}]", steps=20)
+
+    assert (error.problem, error.value, error.allowed) == ("edits_long", 20 * 1801, "32000")
+    for fitting in (f"{long}[a|b]", f"a fox [{choices}]", "red " * 450):
+        await wording.resolve(options(fitting, steps=20), SD15)
+
+
 async def test_edits_are_kept_as_they_are_typed(wording):
     asked = options("a [cat:dog:0.5] [red|blue] (x:-1)", negative_prompt="[a|b]", steps=150)
 
