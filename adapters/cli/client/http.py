@@ -38,6 +38,7 @@ class HttpClient:
         self._client = client
         self._data_dir = data_dir
         self._holder = holder
+        self._is_waiting = False
 
     # ------------------------------------------------------------ jobs
 
@@ -133,10 +134,10 @@ class HttpClient:
     async def _wait_for_server(self, job_id: str) -> None:
         deadline = time.monotonic() + RECONNECT_TIMEOUT_S
         await asyncio.sleep(_POLL_INTERVAL_S)
-        for attempt in range(10**6):
+        while True:
             holder = await asyncio.to_thread(read_holder, self._data_dir)
             if holder is not None and holder.url:
-                self._holder = holder
+                self._holder, self._is_waiting = holder, False
                 return
             if time.monotonic() > deadline:
                 raise Failure(
@@ -144,8 +145,9 @@ class HttpClient:
                     f"`{program_name()} fetch {job_id}` then gets its result.",
                     code="server_gone",
                 )
-            if attempt == 0:
+            if not self._is_waiting:  # for another job
                 print_note("The server stopped; waiting for it to restart ...")
+                self._is_waiting = True
             await asyncio.sleep(_POLL_INTERVAL_S)
 
     # ------------------------------------------------------------ administration
@@ -183,7 +185,8 @@ class HttpClient:
         """Send one request, and repeat it once if it `is_safe` to repeat. Raises: Failure."""
         try:
             return await self._send_once(method, path, headers or {}, more)
-        except httpx.TransportError:
+        except httpx.TransportError as first:
+            error = first
             if is_safe:
                 await asyncio.sleep(_POLL_INTERVAL_S)
                 holder = await asyncio.to_thread(read_holder, self._data_dir)

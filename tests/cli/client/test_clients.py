@@ -332,6 +332,35 @@ async def test_a_server_that_does_not_restart_is_reported_with_the_job(data_dir,
         await opened.__aexit__(None, None, None)
 
 
+@pytest.mark.parametrize("is_safe", [True, False])
+async def test_a_request_to_a_server_that_is_gone_is_one_sentence(data_dir, composition, is_safe):
+    with scripted_server(data_dir, {}):
+        opened = open_job_client(composition, composition.load(None))
+        client = await opened.__aenter__()
+
+    with pytest.raises(Failure, match=r"does not respond \(ConnectError\)"):
+        await (client.cancel_job("a" * 16) if is_safe else client.upload_image(b"image"))
+
+    await opened.__aexit__(None, None, None)
+
+
+async def test_a_restart_is_said_to_be_waited_for_once_whatever_the_number_of_jobs(
+    data_dir, composition, monkeypatch, capsys
+):
+    monkeypatch.setattr("adapters.cli.client.http.RECONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("adapters.cli.client.http._POLL_INTERVAL_S", 0.01)
+    with scripted_server(data_dir, {}):
+        opened = open_job_client(composition, composition.load(None))
+        client = await opened.__aenter__()
+
+    waits = [client.follow_job(job * 16).__anext__() for job in "abc"]
+    ends = await asyncio.gather(*waits, return_exceptions=True)
+
+    await opened.__aexit__(None, None, None)
+    assert all("The server stopped." in str(end) for end in ends)
+    assert capsys.readouterr().err.count("waiting for it to restart") == 1
+
+
 async def test_no_proxy_gets_the_secret(data_dir, composition, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
