@@ -6,7 +6,7 @@ import typer
 
 from adapters.cli.key_commands import keys_group
 from adapters.cli.models.commands import add_model_commands
-from adapters.cli.options import CONFIG, DATA_DIR, JSON, make_group
+from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, make_group
 from adapters.cli.session import Session, run_until_done, set_data_dir
 from adapters.cli.setup.command import add_setup
 from adapters.cli.update_command import add_update
@@ -25,7 +25,7 @@ def add_admin_commands(app: typer.Typer, session: Session) -> None:
 def _add_fetch(app: typer.Typer, session: Session) -> None:
     @app.command(help="Get a job's result again")
     def fetch(
-        job: Annotated[str, typer.Argument(metavar="JOB", help="Job id, or its first 4 or more characters")],
+        job: JOB,
         out: Annotated[
             str | None, typer.Option("--out", "-o", metavar="DIR|FILE", help="Output folder or file")
         ] = None,

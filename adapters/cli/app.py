@@ -35,13 +35,13 @@ def run_cli(composition: CompositionRoot, arguments: Sequence[str] | None = None
         code = command.main(args=given, prog_name=output.program_name(), standalone_mode=False)
         return code if isinstance(code, int) else 0
     except UsageError as error:
-        return error_output.report_error(error_output.BadInput(explain_usage(error)), as_json=as_json)
+        return error_output.report_error(error_output.BadInput(explain_usage(error, given)), as_json=as_json)
     except (KeyboardInterrupt, typer.Abort):
         return error_output.INTERRUPTED
-    except BrokenPipeError:  # the reader closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error_output.FAILED
     except Exception as error:
+        if error_output.is_broken_pipe(error):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return error_output.FAILED
         return error_output.report_error(error, as_json=as_json, log_file=session.log_file)
 
 
@@ -148,7 +148,7 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             from adapters.cli.file_jobs import run_file_jobs
 
             files = file_arguments.expand_folders(image_files)
-            files = file_arguments.read_standard_input(files, loaded.settings["images"])
+            files = file_arguments.read_streams(files, loaded.settings["images"])
             return run_until_done(run_file_jobs(session.composition, loaded, parsed, files))
         image_data = read_images(parsed, loaded)
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))

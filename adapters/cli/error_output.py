@@ -45,7 +45,16 @@ def report_error(error: BaseException, *, as_json: bool, log_file: Path | None =
         print_note(f"easel: {sentence}")
     if as_json:
         print_json({"error": {"code": code, "message": " ".join(lines), "incident": incident or None}})
-    return BAD_USAGE if code in _INPUT_ERROR_CODES else FAILED
+    return BAD_USAGE if is_bad_input(error) else FAILED
+
+
+def is_bad_input(error: BaseException) -> bool:
+    return getattr(error, "code", "") in _INPUT_ERROR_CODES
+
+
+def is_broken_pipe(error: BaseException) -> bool:
+    """The reader of stdout closed it, as `head` does."""
+    return isinstance(_first_error(error), BrokenPipeError)
 
 
 def _first_error(error: BaseException) -> BaseException:

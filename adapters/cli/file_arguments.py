@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapters.cli.error_output import BadInput
-from adapters.cli.image_files import STDIN, read_image_file
-from adapters.cli.output import program_name
+from adapters.cli.image_files import STDIN, read_image_file, reason_of
+from adapters.cli.output import printable, program_name
 from bot.commands import Command
 from bot.errors import EaselError
 from bot.options import OptionSpec
@@ -22,7 +22,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".
 
 @dataclass(frozen=True)
 class InputFile:
-    """One input image, or the reason why there is none. `data` is read already: that of standard input."""
+    """One input image, or the reason why there is none. `data` is read already: that of a stream."""
 
     name: str
     error: EaselError | None = None
@@ -45,7 +45,7 @@ def split_arguments(command_class: type[Command], arguments: Sequence[str]) -> t
     if not images:
         raise _missing("IMAGE...", command_class)
     if spec is not None and spec.is_required and not texts:
-        raise _missing(_argument_name(spec), command_class)
+        raise _missing_text(spec, command_class, images)
     return images, texts
 
 
@@ -55,9 +55,7 @@ def _split(spec: OptionSpec | None, arguments: list[str]) -> tuple[list[str], li
     if spec.separator:
         first = next((n for n, word in enumerate(arguments) if n and not _may_be_image(word)), len(arguments))
         return arguments[:first], arguments[first:]
-    is_image = (
-        Path(arguments[-1]).suffix.lower() in IMAGE_SUFFIXES if spec.is_required else _may_be_image(arguments[-1])
-    )
+    is_image = (_is_image_name if spec.is_required else _may_be_image)(arguments[-1])
     return (arguments, []) if is_image else (arguments[:-1], arguments[-1:])
 
 
@@ -73,11 +71,21 @@ def _missing(name: str, command_class: type[Command]) -> BadInput:
     return BadInput(f"{name} is missing. See `{program_name()} {command_class.name} --help`.")
 
 
+def _missing_text(spec: OptionSpec, command_class: type[Command], images: Sequence[str]) -> BadInput:
+    words = [word for word in images[1:] if word != STDIN and not _is_image_name(word)]
+    if not spec.separator or not words:
+        return _missing(_argument_name(spec), command_class)
+    line = f" {spec.separator} ".join([*words, "..."])
+    return BadInput(f'{words[0]} is also a file or folder here: write the texts in one argument, as in "{line}".')
+
+
 def _may_be_image(word: str) -> bool:
-    try:
-        return word == STDIN or Path(word).suffix.lower() in IMAGE_SUFFIXES or Path(word).exists()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
+    return word == STDIN or _is_image_name(word) or os.path.lexists(word)
+
+
+def _is_image_name(word: str) -> bool:
+    """By its ending; a folder is written with a slash at its end."""
+    return word.endswith(("/", os.sep)) or Path(word).suffix.lower() in IMAGE_SUFFIXES
 
 
 def is_several(images: Sequence[str]) -> bool:
@@ -90,9 +98,13 @@ def expand_folders(images: Sequence[str]) -> list[InputFile]:
     return [one for name in images for one in (_list_folder(name) if os.path.isdir(name) else [InputFile(name)])]
 
 
-def read_standard_input(files: Sequence[InputFile], limits: "ImagesSettings") -> list[InputFile]:
-    """Called outside the event loop, where Ctrl-C interrupts reading it."""
-    return [_read_file(file, limits) if file.name == STDIN else file for file in files]
+def read_streams(files: Sequence[InputFile], limits: "ImagesSettings") -> list[InputFile]:
+    """Read standard input and pipes; called outside the event loop, where Ctrl-C interrupts it."""
+    return [_read_file(file, limits) if _is_stream(file.name) else file for file in files]
+
+
+def _is_stream(name: str) -> bool:
+    return name == STDIN or (os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name))
 
 
 def _read_file(file: InputFile, limits: "ImagesSettings") -> InputFile:
@@ -106,8 +118,8 @@ def _list_folder(folder: str) -> list[InputFile]:
     try:
         names = sorted(os.listdir(folder))
     except OSError as error:
-        return [InputFile(folder, BadInput(f"{folder} cannot be read: {error.strerror}."))]
+        return [InputFile(folder, BadInput(f"{printable(folder)} cannot be read: {reason_of(error)}."))]
     images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
     if not images:
-        return [InputFile(folder, BadInput(f"{folder} has no images."))]
+        return [InputFile(folder, BadInput(f"{printable(folder)} has no images."))]
     return [InputFile(os.path.join(folder, name)) for name in images]

@@ -4,25 +4,26 @@ The results are printed in the order of the files, as soon as they are there. A 
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from adapters.cli.error_output import FAILED, error_sentences
+from adapters.cli.error_output import BAD_USAGE, FAILED, error_sentences, is_bad_input
 from adapters.cli.file_arguments import InputFile
 from adapters.cli.image_files import STDIN, read_image_file
-from adapters.cli.job_commands import ParsedRequest, cancel_jobs, require_result, save_images
-from adapters.cli.output import print_json, print_line, print_note
+from adapters.cli.job_commands import ParsedRequest, cancel_jobs, require_result, save_images, submit_jobs
+from adapters.cli.output import print_json, print_line, print_note, printable
 from adapters.cli.progress import ProgressLine, format_job_progress
 from bot.error_texts import DEMO_HINT
 from bot.errors import EaselError
 
 if TYPE_CHECKING:
-    from adapters.cli.client.types import JobClient
+    from adapters.cli.client.types import JobClient, JobRequest
     from adapters.cli.ports import CompositionRoot, LoadedConfig
     from adapters.cli.views import JobBody
     from bot.settings.core import ImagesSettings
+
+Result = TypeVar("Result")
 
 MAX_UNFINISHED = 24
 """Jobs at a time: more than a device runs together, and fewer than `queue.max_outstanding`."""
@@ -40,9 +41,10 @@ class FileOutcome:
 async def run_file_jobs(
     composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, files: Sequence[InputFile]
 ) -> int:
-    """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs."""
+    """Returns the exit code: 0 if every file has its result. An interruption cancels the jobs. Raises: BadInput."""
     from adapters.cli.client.open import open_job_client
 
+    parsed.target.require_free_names(len(files))
     limits = loaded.settings["images"]
     async with open_job_client(composition, loaded) as client:
         with ProgressLine() as progress:
@@ -73,10 +75,10 @@ class FileJobs:
                     finished = await outcome
                     self.progress.clear()
                     await printer.print_outcome(finished)
-        except asyncio.CancelledError:
+        except BaseException:  # an interruption, or the reader closed the pipe
             await cancel_jobs(self.client, list(self._open))
             raise
-        return FAILED if printer.has_failed else 0
+        return printer.exit_code
 
     async def _run_file(self, file: InputFile) -> FileOutcome:
         from adapters.cli.views import FINAL
@@ -90,6 +92,7 @@ class FileJobs:
                     self._open[job_id] = job
                     self._show_progress()
             except EaselError as error:
+                job = {}
                 self._open.pop(job_id, None)
                 return FileOutcome(file.name, error=error)
             finally:
@@ -110,33 +113,34 @@ class FileJobs:
             if data is None:
                 max_mb, max_heic_mb = self.limits.max_upload_mb, self.limits.max_heic_mb
                 data = await asyncio.to_thread(read_image_file, file.name, max_mb, max_heic_mb)
-            image = await self.client.upload_image(data)
+            image = await self._retry_later("server_gone", lambda: self.client.upload_image(data))
             name, options = self.parsed.command_class.name, self.parsed.options
             request = JobRequest(command=name, options=options, images=((image, ""),))
-            while True:
-                self._ended.clear()
-                with suppress(_QueueIsFull):
-                    job_id = await self._try_submit(request)
-                    self._open[job_id] = {}
-                    return job_id
-                await self._ended.wait()
+            return await self._retry_later("queue_full", lambda: self._submit_job(request))
 
-    async def _try_submit(self, request: Any) -> str:
+    async def _retry_later(self, code: str, call: Callable[[], Awaitable[Result]]) -> Result:
+        """Call it again whenever another job has ended, for as long as it fails with this code."""
+        while True:
+            self._ended.clear()
+            try:
+                return await call()
+            except EaselError as error:
+                if error.code != code or not self._open:
+                    raise
+            await self._ended.wait()
+
+    async def _submit_job(self, request: "JobRequest") -> str:
+        ids: list[str] = []
         try:
-            return (await self.client.submit_jobs(request))[0]
-        except EaselError as error:
-            if error.code == "queue_full" and self._open:
-                raise _QueueIsFull from error
-            raise
+            await submit_jobs(self.client, request, ids)
+        finally:
+            self._open |= {job_id: {} for job_id in ids}
+        return ids[0]
 
     def _show_progress(self) -> None:
         first = next((job for job in self._open.values() if job and job["state"] in ("queued", "running")), None)
         if first is not None:
             self.progress.show(f"{self._done} of {self.total} done. {format_job_progress(first)}", kind="files")
-
-
-class _QueueIsFull(Exception):
-    """Another job has to end first."""
 
 
 @dataclass
@@ -145,9 +149,17 @@ class FilePrinter:
 
     client: "JobClient"
     parsed: ParsedRequest
-    has_failed: bool = False
+    _errors: list[EaselError] = field(default_factory=list)
+    _files: int = 0
     _images: int = 0
     _notes: set[str] = field(default_factory=set)
+
+    @property
+    def exit_code(self) -> int:
+        """2 if there is no file that could be tried."""
+        if len(self._errors) == self._files and all(map(is_bad_input, self._errors)):
+            return BAD_USAGE
+        return FAILED if self._errors else 0
 
     async def print_outcome(self, outcome: FileOutcome) -> None:
         written: list[str] = []
@@ -156,9 +168,10 @@ class FilePrinter:
             await self._require_files(outcome, written)
         except EaselError as error:
             failure = error
-            self.has_failed = True
+            self._errors.append(error)
             self._print_failure(outcome.name, error)
-        self._images += len(written)
+        self._files += 1
+        self._images += max(1, len(_media_of(outcome)))
         if self.parsed.as_json:
             print_json(_to_json(outcome, written, failure))
         else:
@@ -173,7 +186,7 @@ class FilePrinter:
 
     def _print_failure(self, name: str, error: EaselError) -> None:
         sentence = " ".join(error_sentences(error, getattr(error, "incident", "")))
-        label = "standard input" if name == STDIN else name
+        label = "standard input" if name == STDIN else printable(name)
         print_note(f"easel: {sentence}" if sentence.startswith(label) else f"easel: {label}: {sentence}")
 
     def _print_text(self, outcome: FileOutcome, written: list[str]) -> None:
@@ -183,7 +196,11 @@ class FilePrinter:
                 print_note(note)
                 self._notes.add(note)
         for line in written or (result.get("text") or "").splitlines():
-            print_line(line if written else f"{outcome.name}: {line}")
+            print_line(line if written else f"{printable(outcome.name)}: {line}")
+
+
+def _media_of(outcome: FileOutcome) -> "Sequence[JobBody]":
+    return ((outcome.job or {}).get("result") or {}).get("media", ())
 
 
 def _to_json(outcome: FileOutcome, written: list[str], failure: EaselError | None) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.cli.options import CONFIG, DATA_DIR, JSON
+from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, parse_job_id
 from adapters.cli.session import Session, run_until_done
 
 if TYPE_CHECKING:
     from adapters.cli.views import JobBody
 
-JOB = Annotated[str, typer.Argument(metavar="JOB", help="Job id, or its first 4 or more characters")]
 SHORT_ID = 6
 MAX_TEXT = 60
 PAGE, MAX_PAGE = 20, 100
@@ -35,13 +34,14 @@ def _add_history(app: typer.Typer, session: Session) -> None:
     ) -> int:
         from adapters.cli.client.open import open_job_client
 
+        start = parse_job_id(before) if before is not None else None
         loaded = session.load_config(config, data_dir)
         q = " ".join(words or ())
 
         async def work() -> int:
             async with open_job_client(session.composition, loaded) as client:
-                start = (await client.read_job(before))["id"] if before is not None else None
-                jobs, following = await client.list_jobs(q, before=start, limit=limit)
+                page = (await client.read_job(start))["id"] if start is not None else None
+                jobs, following = await client.list_jobs(q, before=page, limit=limit)
             _print_history(jobs, following, q, as_json=as_json)
             return 0
 
@@ -49,6 +49,8 @@ def _add_history(app: typer.Typer, session: Session) -> None:
 
 
 def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool) -> None:
+    import shlex
+
     from adapters.cli.output import print_json, print_note, print_table, program_name
 
     if as_json:
@@ -60,8 +62,8 @@ def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_j
     rows = [(job["id"][:SHORT_ID], _local_time(job), job["command"], job["state"], _summary(job)) for job in jobs]
     print_table(("Job", "Created", "Command", "State", "Text"), rows)
     if following is not None:
-        words = f"{q} " if q else ""
-        print_note(f"For more: `{program_name()} history {words}--before {following[:SHORT_ID]}`.")
+        words = shlex.join(["--before", following[:SHORT_ID], *["--"] * q.startswith("-"), *q.split()])
+        print_note(f"For more: `{program_name()} history {words}`.")
 
 
 def _local_time(job: "JobBody") -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.cli.error_output import BadInput, Failure
-from adapters.cli.output import program_name
+from adapters.cli.output import printable, program_name
 from bot.errors import TooLarge, UnsupportedMedia
 from bot.ports.images import is_heic
 
@@ -28,11 +28,11 @@ def read_image_file(name: str, max_mb: int, max_heic_mb: int = 0) -> bytes:
             with open(name, "rb") as file:
                 data = file.read(limit + 1)
     except FileNotFoundError as error:
-        raise BadInput(f"{name} does not exist.") from error
+        raise BadInput(f"{printable(name)} does not exist.") from error
     except IsADirectoryError as error:
-        raise BadInput(f"{name} is a folder: name an image file in it.") from error
+        raise BadInput(f"{printable(name)} is a folder: name an image file in it.") from error
     except (OSError, ValueError) as error:
-        raise BadInput(f"{name} cannot be read: {_reason_of(error)}.") from error
+        raise BadInput(f"{printable(name)} cannot be read: {reason_of(error)}.") from error
     most = max(max_mb, max_heic_mb) if is_heic(data) else max_mb
     if len(data) > most * 2**20:
         raise TooLarge(limit=max_mb, unit="MiB", heic_limit=max_heic_mb)
@@ -55,6 +55,12 @@ class OutputTarget:
             return self.folder / f"easel-{job_id}-{number}{suffix}"
         wanted = Path(self.name)
         return self.folder / f"{wanted.stem}{f'-{number}' if is_numbered else ''}{wanted.suffix or suffix}"
+
+    def require_free_names(self, number: int) -> None:
+        """Check the names of that many images before any job is submitted. Raises: BadInput."""
+        for path in (self.image_path("", one, True, "image/png") for one in range(1, number + 1) if self.name):
+            if path.exists():
+                raise BadInput(f"{path} already exists: choose another name or move it.")
 
 
 def resolve_target(out: str | None) -> OutputTarget:
@@ -97,11 +103,11 @@ def save_image(path: Path, data: bytes, job_id: str) -> Path:
             return path
         raise Failure(f"{path} already exists and was not overwritten. {again}") from error
     except OSError as error:
-        raise Failure(f"{path} could not be written: {_reason_of(error)}. {again}", code="storage_full") from error
+        raise Failure(f"{path} could not be written: {reason_of(error)}. {again}", code="storage_full") from error
     return path
 
 
-def _reason_of(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The operating system's reason, worded as part of a sentence."""
     reason = getattr(error, "strerror", None) or str(error)
     return reason[:1].lower() + reason[1:]

@@ -12,7 +12,7 @@ from adapters.cli.image_files import OutputTarget, read_image_file, resolve_targ
 from adapters.cli.output import print_json, print_line, print_note, program_name
 from bot.commands import Command
 from bot.error_texts import DEMO_HINT
-from bot.errors import InvalidOption
+from bot.errors import EaselError, InvalidOption
 from bot.jobs import ImageRef
 from bot.options import find_spec
 from bot.prompts.combinations import expand_combinations
@@ -114,8 +114,9 @@ async def run_jobs(
             options=parsed.options,
             images=tuple(zip(images, parsed.roles, strict=True)),
         )
-        ids = await client.submit_jobs(request, await _confirm_price(client, request, parsed))
+        ids: list[str] = []
         try:
+            await submit_jobs(client, request, ids, await _confirm_price(client, request, parsed))
             jobs = [await _follow_job(client, job_id, number, len(ids)) for number, job_id in enumerate(ids, 1)]
         except asyncio.CancelledError:
             await cancel_jobs(client, ids)
@@ -170,8 +171,21 @@ async def _follow_job(client: "JobClient", job_id: str, number: int, total: int)
     return job
 
 
+async def submit_jobs(client: "JobClient", request: "JobRequest", ids: list[str], quote: str | None = None) -> None:
+    """Submit the jobs and add their ids to `ids`. An interruption waits for the ids, so that the jobs can be
+    cancelled."""
+    submitting = asyncio.ensure_future(client.submit_jobs(request, quote))
+    try:
+        await asyncio.shield(submitting)
+    finally:
+        with suppress(EaselError):
+            ids += await submitting
+
+
 async def cancel_jobs(client: "JobClient", ids: list[str]) -> None:
     """Best effort: a job that can no longer be cancelled is finished and kept in the history."""
+    if not ids:
+        return
     print_note("Cancelling ...")
     with suppress(Exception):
         async with asyncio.timeout(CANCEL_WAIT_S):

@@ -45,4 +45,19 @@ DATA_DIR = Annotated[
         show_default=False,
     ),
 ]
+
+
+def parse_job_id(text: str) -> str:
+    """An id or its beginning. Raises: BadInput."""
+    job_id = text.strip().lower()
+    if job_id.isascii() and job_id.isalnum():
+        return job_id
+    from adapters.cli.error_output import BadInput
+    from adapters.cli.output import printable, program_name
+
+    raise BadInput(f'"{printable(text)}" is no job id: `{program_name()} history` lists your jobs.')
+
+
+JOB_HELP = "Job id, or its first 4 or more characters"
+JOB = Annotated[str, typer.Argument(metavar="JOB", help=JOB_HELP, callback=parse_job_id)]
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text")]

@@ -22,7 +22,18 @@ def print_note(line: str) -> None:
 
 
 def print_json(content: object) -> None:
-    print_line(json.dumps(content, ensure_ascii=False))
+    """What the output's encoding lacks is escaped, so that no character is lost."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(content)
+    print_line(text)
+
+
+def printable(text: str) -> str:
+    """On one line, without control characters: the name of a file may have any."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def print_aligned(label: str, text: str, *, width: int) -> None:

@@ -1,6 +1,8 @@
 """Rewrites typer's usage errors as one sentence that suggests the fix."""
 
 import difflib
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -11,13 +13,15 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 """Typer's usage error. It has no public name, and moved from click into typer."""
 
 
-def explain_usage(error: Any) -> str:
-    """One sentence: what is wrong and what was probably meant."""
+def explain_usage(error: Any, words: Sequence[str] = ()) -> str:
+    """One sentence: what is wrong with the words that were typed, and what was probably meant."""
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context else program_name()
     kind = type(error).__name__
     if kind == "NoSuchOption":
         known = [name[2:] for option in context.command.params for name in option.opts if name.startswith("--")]
+        if file := next((word for word in words if word.startswith("-") and os.path.isfile(word)), None):
+            return f"There is no option {error.option_name}. For the file, write {os.path.join(os.curdir, file)}."
         near = difflib.get_close_matches(error.option_name.lstrip("-"), [*known, "help"], 1)
         hint = f" Did you mean --{near[0]}?" if near else f" `{path} --help` lists the options."
         return f"There is no option {error.option_name}.{hint}"

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from adapters.cli.error_output import BadInput, Failure
+from adapters.cli.image_files import reason_of
+from adapters.cli.options import parse_job_id
 from adapters.cli.output import print_json, print_line, print_note
 
 
@@ -28,6 +30,7 @@ def parse_pictures(jobs: Sequence[str]) -> tuple[list[str] | None, list[tuple[st
     pictures: list[tuple[str, int]] = []
     for text in jobs:
         job, slash, number = text.partition("/")
+        job = parse_job_id(job)
         if not slash:
             chosen.append(job)
         elif number.isascii() and number.isdecimal() and 1 <= int(number[:9]) <= 1000:
@@ -47,8 +50,7 @@ async def write_zip(chunks: AsyncIterator[bytes], path: Path, *, as_json: bool) 
         names = await asyncio.to_thread(_list_names, part)
         _publish(part, path, names)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Failure(f"{path} could not be written: {reason}.", code="storage_full") from error
+        raise Failure(f"{path} could not be written: {reason_of(error)}.", code="storage_full") from error
     finally:
         part.unlink(missing_ok=True)
     _print_result(path, names, as_json=as_json)

@@ -43,9 +43,11 @@ def test_jobs_are_listed_found_shown_and_exported(mode, call, data_dir, folder, 
 def test_the_next_page_begins_where_the_last_ended(call, fox):
     ids = [json.loads(call("caption", str(fox), "--json").out)["id"] for _ in range(2)]
 
+    hint = call("history", "--limit", "1", "it", "is").err
     first, second = json.loads(call("history", "--limit", "1", "--json").out), call("history", "--before", ids[1][:6])
 
     assert first["next"] == ids[1]
+    assert hint == f"For more: `easel history --before {ids[1][:6]} it is`.\n"
     assert ids[0][:6] in second.out
     assert ids[1][:6] not in second.out
 
@@ -69,6 +71,9 @@ def test_a_job_of_another_program_is_cancelled(call, data_dir):
         (["show", "aaaaaaaa"], 1, "You have no job called aaaaaaaa."),
         (["cancel", "aaaaaaaa"], 1, "You have no job called aaaaaaaa."),
         (["history", "--before", "aaaaaaaa"], 1, "You have no job called aaaaaaaa."),
+        *((words, 2, "history` lists your jobs.") for words in (["show", ""], ["cancel", "../keys"], ["fetch", "a/1"])),
+        (["history", "--before", " "], 2, '" " is no job id'),
+        (["export", "all.zip", "/1"], 2, '"" is no job id'),
         (["export", "all.zip"], 1, "There are no images to export."),
         (["export", "fox.png"], 2, "fox.png is no name of a zip file: name it fox.png.zip, for example."),
         (["export", "old.zip"], 2, "old.zip already exists: choose another name or move it."),
@@ -90,6 +95,6 @@ def test_what_is_not_there_is_one_sentence_and_leaves_no_file(call, folder, word
 def test_a_finished_job_cannot_be_cancelled(call, fox):
     job = json.loads(call("caption", str(fox), "--json").out)["id"]
 
-    result = call("cancel", job)
+    result = call("cancel", job.upper())
 
     assert (result.code, result.out) == (1, "")

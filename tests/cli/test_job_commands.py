@@ -236,7 +236,7 @@ def test_a_result_can_be_fetched_again_by_the_start_of_its_id(mode, call, data_d
 def test_progress_goes_to_stderr_in_a_few_lines(call):
     result = call("imagine", "a red circle", "--steps", "30")
 
-    assert 1 <= len(result.err.splitlines()) <= 5
+    assert 1 <= len(result.err.splitlines()) <= 7
     assert "\r" not in result.err
 
 

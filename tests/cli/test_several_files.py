@@ -1,14 +1,24 @@
 """Commands for several images: files and folders in one call."""
 
+import asyncio
 import io
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.cli.error_output import BadInput
-from adapters.cli.file_arguments import expand_folders, split_arguments
+from adapters.cli.error_output import BadInput, Failure
+from adapters.cli.file_arguments import InputFile, expand_folders, read_streams, split_arguments
+from adapters.cli.file_jobs import FileJobs
+from adapters.cli.job_commands import parse_request
+from adapters.cli.output import print_json
+from adapters.cli.progress import ProgressLine
 from bot.commands import COMMANDS
 from bot.errors import QueueFull
+from bot.settings.core import ImagesSettings
 from bot.usecases import JobUseCases
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
@@ -91,6 +101,7 @@ def test_more_files_than_one_person_may_have_in_the_queue_wait_for_each_other(ca
         (["match", "a", "missing.jpg", "a cat", "b.png"], ["a", "missing.jpg"], ["a cat", "b.png"]),
         (["upscale", "a.png", "b.png"], ["a.png", "b.png"], []),
         (["upscale", "a.png", "photos", "a fox"], ["a.png", "photos"], ["a fox"]),
+        (["upscale", "a.png", "no-folder/"], ["a.png", "no-folder/"], []),
     ],
 )
 def test_images_come_first_and_the_text_last(photos, words, images, texts):
@@ -99,11 +110,21 @@ def test_images_come_first_and_the_text_last(photos, words, images, texts):
 
 @pytest.mark.parametrize(
     ("words", "missing"),
-    [(["ask", "a.png"], "QUESTION"), (["ask", "a.png", "b.png"], "QUESTION"), (["match", "a.png", "-"], "TEXTS...")],
+    [
+        (["ask", "a.png"], "QUESTION"),
+        (["ask", "a.png", "b.png"], "QUESTION"),
+        (["ask", "a.png", "no-folder/"], "QUESTION"),
+        (["match", "a.png", "-"], "TEXTS..."),
+    ],
 )
 def test_a_missing_text_is_named(words, missing):
     with pytest.raises(BadInput, match=rf"^{missing} is missing\. See `.* {words[0]} --help`\.$"):
         split_arguments(COMMANDS[words[0]], words[1:])
+
+
+def test_texts_that_are_also_folders_are_named(photos):
+    with pytest.raises(BadInput, match=r'^photos is also a file or folder here: .*, as in "photos \| \.\.\."\.$'):
+        split_arguments(COMMANDS["match"], ["a.png", "photos"])
 
 
 def test_standard_input_is_one_of_the_images(call, fox, monkeypatch):
@@ -120,3 +141,119 @@ def test_a_folder_without_images_is_one_sentence(folder, call, fox):
 
     assert [str(one.error) for one in expand_folders(["empty"])] == ["empty has no images."]
     assert call("caption", str(fox), "empty").code == 1
+
+
+@pytest.mark.parametrize("files", [["empty"], ["missing.png"], ["missing.png", "empty", "gone.png"]])
+def test_without_any_file_that_could_be_tried_the_usage_is_bad(folder, call, files):
+    (folder / "empty").mkdir()
+
+    assert call("caption", *files).code == 2
+
+
+@pytest.mark.parametrize(("name", "shown"), [("new\nline.png", "new\\nline.png"), ("-x y\x1b.png", "./-x y\\x1b.png")])
+def test_each_result_is_one_line_whatever_the_name(folder, call, fox, name, shown):
+    fox.rename(folder / name)
+    word = f"./{name}" if name.startswith("-") else name
+
+    result = call("caption", word, f"no {name}")
+
+    assert result.out == f"{shown}: It is a picture\n"
+    assert result.err.endswith(f"easel: no {shown.removeprefix('./')} does not exist.\n")
+
+
+def test_a_file_that_looks_like_an_option_is_explained(folder, call, fox):
+    fox.rename(folder / "-fox.png")
+
+    result = call("caption", "-fox.png")
+
+    assert (result.code, result.err) == (2, "easel: There is no option -f. For the file, write ./-fox.png.\n")
+
+
+def test_json_loses_no_character_of_a_name(folder, call, fox, monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "ascii", errors="replace")
+    monkeypatch.setattr("sys.stdout", out)
+
+    print_json({"input": "\u00fc\udcff"})
+
+    assert out.buffer.getvalue() == b'{"input": "\\u00fc\\udcff"}\n'
+
+
+def test_a_pipe_that_nobody_writes_is_read_before_the_event_loop_starts(folder, fox):
+    """Where Ctrl-C interrupts it."""
+    os.mkfifo("pipe.png")
+    with ThreadPoolExecutor() as threads:
+        threads.submit(lambda: Path("pipe.png").write_bytes(b"image"))
+        read = read_streams([InputFile("pipe.png"), InputFile("fox.png")], ImagesSettings())
+
+    assert [file.data for file in read] == [b"image", None]
+
+
+def test_a_reader_that_closes_the_pipe_ends_the_jobs(call, photos, monkeypatch):
+    cancelled: list[str] = []
+
+    async def cancel(client, ids):
+        cancelled.extend(ids)
+
+    def print_nothing(_line):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("adapters.cli.file_jobs.cancel_jobs", cancel)
+    monkeypatch.setattr("adapters.cli.file_jobs.print_line", print_nothing)
+    monkeypatch.setattr("sys.stdout.fileno", lambda: os.open(os.devnull, os.O_WRONLY), raising=False)
+
+    result = call("caption", "photos")
+
+    assert (result.code, result.err.count("Something went wrong")) == (1, 0)
+    assert cancelled
+
+
+def test_file_names_that_are_taken_are_refused_before_any_job(call, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "big-2.png").touch()
+
+    result = call("upscale", "a.png", "c.jpg", "--out", "big.png")
+
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "easel: big-2.png already exists: choose another name or move it.\n"
+
+
+def test_numbered_results_keep_the_places_of_their_files(call, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+
+    result = call("upscale", "a.png", "bad.png", "c.jpg", "--out", "big.png")
+
+    assert (result.code, result.out.splitlines()) == (1, ["big-1.png", "big-3.png"])
+
+
+async def test_a_restarting_server_is_waited_for_before_the_next_file(photos):
+    """While the jobs of other files wait for it too."""
+    client: Any = RestartingClient()
+    parsed = parse_request(COMMANDS["caption"], {}, ("a.png",), out=None, as_json=True, is_confirmed=False)
+
+    jobs = FileJobs(client, parsed, ImagesSettings(), ProgressLine(), total=2)
+    code = await jobs.run([InputFile(str(photos / name)) for name in ("a.png", "c.jpg")])
+
+    assert (code, client.uploads) == (0, 3)
+
+
+class RestartingClient:
+    """Its second upload fails; the first job ends then."""
+
+    def __init__(self):
+        self.uploads = 0
+        self.failed = asyncio.Event()
+
+    async def upload_image(self, data):
+        self.uploads += 1
+        if self.uploads == 2:
+            self.failed.set()
+            raise Failure("The server does not respond.", code="server_gone")
+        return "image"
+
+    async def submit_jobs(self, request, quote):
+        return [f"job{self.uploads}"]
+
+    async def follow_job(self, job_id):
+        await self.failed.wait()
+        result = {"media": [], "text": "a fox", "notes": []}
+        yield {"id": job_id, "state": "delivered", "result": result, "error": None}
