@@ -7,10 +7,10 @@ from itertools import pairwise
 from bot.prompts.grammar import WEIGHT, bracket_kind, match_brackets, read_edits, split_tokens
 
 _LIKE_A_WEIGHT = re.compile(
-    r"(?<!\\)[:：]\s*(?:[+-]*[\d.,¼½¾][\w.,+%/-]{0,40}|[+-]?[\d., ]{1,40}|[+-]?(?:nan|inf|infinity))\s*$",
+    r"(?<!\\)[:：]\s*(?:[+\-−–—]*[\d.,．，¼½¾][\w.,．，+%/-]{0,40}|[+-]?[\d., ]{1,40}|[+-]?(?:nan|inf|infinity))\s*$",
     re.IGNORECASE,
 )
-"""At the end of a text."""
+"""At the end of a text. Keyboards of phones write other signs, points and commas."""
 _BAR = r"(?<!\\)\|"
 _WEIGHT_AFTER_OPENING = re.compile(r".*?(?<!\\)[:：]\s*[+-]?[\d.][\w.,]{0,40}", re.DOTALL)
 _EDIT_AFTER_OPENING = re.compile(rf"{_WEIGHT_AFTER_OPENING.pattern}|.*?{_BAR}[^|]*", re.DOTALL)

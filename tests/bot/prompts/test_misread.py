@@ -19,6 +19,7 @@ from bot.prompts.misread import find_misread
         ("(a (red) cat:1,3)", ["(a (red) cat:1,3)"]),
         ("(cat:1 .3) (dog:1/2) (fox:½)", ["(cat:1 .3)", "(dog:1/2)", "(fox:½)"]),
         ("（cat:1.3） (dog：1.2)", ["(dog：1.2)", "（cat:1.3）"]),
+        ("(cat:−1) (dog:—1) (fox:1，3)", ["(cat:−1)", "(dog:—1)", "(fox:1，3)"]),
         ("a (cat:1.3 on red", ["(cat:1.3"]),
         ("a dog, a cat:1.3) on red", ["a cat:1.3)"]),
         ("a (cat:1.3]", ["(cat:1.3"]),
