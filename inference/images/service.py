@@ -143,14 +143,18 @@ class ImageService:
         resized = Media(reply.data, reply.media_type)
         return RenderedImage(media=resized, width=reply.width, height=reply.height, parameters=reply.parameters)
 
+    async def is_empty_mask(self, media: Media) -> bool:
+        reply: messages.MaskReply = await self._request_with_retry(messages.MaskRequest(data=media.data))
+        return reply.is_empty
+
     async def _encode_media(self, request: Any) -> Media:
         reply = await self._request_with_retry(request)
         return Media(reply.data, reply.media_type)
 
-    async def _request_with_retry(self, request: Any) -> messages.EncodeReply:
+    async def _request_with_retry(self, request: Any) -> Any:
         """The child's reply, if necessary on a second attempt in a new child. Raises: EngineError."""
         try:
-            reply: messages.EncodeReply = await self._request(request)
+            reply = await self._request(request)
         except ChildLost:
             try:
                 reply = await self._request(request)

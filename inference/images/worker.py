@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from bot.errors import EaselError, EngineError
-from inference.images import decode, encode, metadata, resize
+from inference.images import decode, encode, mask_check, metadata, resize
 from inference.ipc import child, messages, sandbox
 
 THREADS = "threads"
@@ -36,6 +36,8 @@ def handle_request(request: Any) -> Any:
                 return resize.fit_bytes(request)
             case messages.ResizeRequest():
                 return resize.resize_image(request)
+            case messages.MaskRequest():
+                return mask_check.check_mask(request)
         raise EngineError(detail=f"{type(request).__name__} is not a request")
     except EaselError as error:
         return messages.pack_error(error)

@@ -4,7 +4,7 @@ A node's settings are a list there, whose names only the node's program knows. H
 nodes, and of others if the file names each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _MAX_NODES = 2000
@@ -13,6 +13,18 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "BasicScheduler": ("scheduler", "steps", "denoise"),
     "CFGGuider": ("cfg",),
     "CLIPTextEncode": ("text",),
+    "CLIPTextEncodeFlux": ("clip_l", "t5xxl", "guidance"),
+    "CLIPTextEncodeSDXL": (
+        "width",
+        "height",
+        "crop_w",
+        "crop_h",
+        "target_width",
+        "target_height",
+        "text_g",
+        "text_l",
+    ),
+    "CheckpointLoader": ("config_name", "ckpt_name"),
     "CheckpointLoaderSimple": ("ckpt_name",),
     "EmptyLatentImage": _LATENT,
     "EmptySD3LatentImage": _LATENT,
@@ -23,9 +35,10 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "PrimitiveNode": ("value",),
     "RandomNoise": ("noise_seed",),
     "UNETLoader": ("unet_name",),
+    "unCLIPCheckpointLoader": ("ckpt_name",),
 }
 _AFTER_A_SEED = ("fixed", "increment", "decrement", "randomize")
-"""What the page does with a seed after each image: it stands in the list, but is no setting of the node."""
+"""What the page does with a seed after each image: it stands in the list, early as a boolean, but is no setting."""
 _MUTED, _BYPASSED = 2, 4
 
 
@@ -56,12 +69,25 @@ def _settings(node: Mapping[str, Any], slots: list[dict[str, Any]]) -> dict[str,
     values = node.get("widgets_values")
     if isinstance(values, dict):
         return values
-    values = [one for one in _list(values) if one not in _AFTER_A_SEED]
     names = _SETTINGS.get(str(node.get("type")), ())
-    if not names:
-        widgets = [one["widget"].get("name") for one in slots if isinstance(one.get("widget"), dict)]
-        names = tuple(map(str, widgets)) if len(widgets) == len(values) else ()
-    return dict(zip(names, values, strict=False))
+    if names:
+        return _name_values(names, _list(values))[0]
+    widgets = [str(one["widget"].get("name")) for one in slots if isinstance(one.get("widget"), dict)]
+    settings, left = _name_values(widgets, _list(values))
+    return {} if left or len(settings) < len(widgets) else settings
+
+
+def _name_values(names: Sequence[str], values: Sequence[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """The values by name, and those that are left."""
+    named: dict[str, Any] = {}
+    left = list(values)
+    for name in names:
+        if not left:
+            break
+        named[name] = left.pop(0)
+        if name.endswith("seed") and left and (isinstance(left[0], bool) or left[0] in _AFTER_A_SEED):
+            del left[0]
+    return named, left
 
 
 def _list(value: object) -> list[Any]:

@@ -125,7 +125,7 @@ WORKFLOW = {
         ui_node(
             3,
             "KSampler",
-            [0, "randomize", 20, 7.0, "euler_ancestral", "normal", 1],
+            [0, True, 20, 7.0, "euler_ancestral", "normal", 1],
             [slot("model", 8), *PAIR_OF_LINKS, slot("latent_image", 2), slot("seed", 9, widget={"name": "seed"})],
         ),
         ui_node(4, "CheckpointLoaderSimple", ["m.safetensors"], mode=0),
@@ -153,7 +153,10 @@ WORKFLOW_OF_2025 = WORKFLOW | {
     "nodes": [
         *WORKFLOW["nodes"][:3],
         ui_node(
-            5, "Latent of mine", [512, 768], [slot(one, None, widget={"name": one}) for one in ("width", "height")]
+            5,
+            "Latent of mine",
+            [7, "fixed", 512, 768],
+            [slot(one, None, widget={"name": one}) for one in ("seed", "width", "height")],
         ),
         *WORKFLOW["nodes"][4:],
     ],
