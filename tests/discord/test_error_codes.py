@@ -29,9 +29,9 @@ def meaning_of(status: int, body: Any, **headers: str) -> PlatformError:
 
 
 @pytest.mark.parametrize(("code", "meaning"), codes.MEANINGS.items())
-@pytest.mark.parametrize("status", [400, 403, 404])
-def test_a_known_code_has_its_meaning_whatever_the_status(status: int, code: int, meaning: type) -> None:
-    assert type(meaning_of(status, {"code": code, "message": "in Discord's words"})) is meaning
+def test_a_known_code_has_its_meaning_whatever_the_status(code: int, meaning: type) -> None:
+    for status in (400, 403, 404):
+        assert type(meaning_of(status, {"code": code, "message": "in Discord's words"})) is meaning
 
 
 @pytest.mark.parametrize(

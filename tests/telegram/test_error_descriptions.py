@@ -87,17 +87,17 @@ async def test_an_unknown_description_is_unclear_and_tried_a_few_times(answer_wi
     assert error.patience == UNKNOWN_PATIENCE
 
 
-@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 409])
 @pytest.mark.parametrize(
     "body",
     [PAGE, "", "null", "[]", {}, {"ok": True}, {"error": "blocked"}, {"ok": False, "description": 7}, "[" * 9000],
     ids=lambda body: str(body)[:20],
 )
-async def test_what_is_not_in_telegrams_words_is_unclear_and_gives_nothing_up(answer_with, status, body):
-    error = await answer_with(status, body)
+async def test_what_is_not_in_telegrams_words_is_unclear_and_gives_nothing_up(answer_with, body):
+    for status in (200, 302, 400, 401, 403, 404, 409):
+        error = await answer_with(status, body)
 
-    assert type(error) is UnclearAnswer
-    assert error.patience == PAGE_PATIENCE
+        assert type(error) is UnclearAnswer
+        assert error.patience == PAGE_PATIENCE
 
 
 @pytest.mark.parametrize("body", [PAGE, "", refusal(502, "Bad Gateway")])
