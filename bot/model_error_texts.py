@@ -58,6 +58,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "no_models": N_(
         "{model} is no folder with models: give ComfyUI's or AUTOMATIC1111's folder, or its folder models."
     ),
+    "name_encoding": N_("The path {model} is not in UTF-8: rename the file or folder."),
     "many_models": N_("{model} is too large to be scanned: scan its folders of models one by one."),
     "civitai_link": N_("{model} does not name a model: copy the address of a model's page at Civitai."),
     "trial": N_("{model} was downloaded, but its test failed, so nothing has changed: {detail}."),

@@ -107,6 +107,9 @@ class FakeFiles:
     def list_addons(self):
         return self.kept
 
+    async def has_addon(self, name):
+        return any(one.name == name for one in self.kept)
+
     async def delete_addon(self, name):
         left = [one for one in self.kept if one.name != name]
         freed = sum(one.size for one in self.kept) - sum(one.size for one in left) or None

@@ -24,24 +24,32 @@ def list_addons(data_dir: Path) -> list[PromptAddon]:
     return [addon for kind, folder in FOLDERS.items() for addon in _read_folder(data_dir / folder, kind)]
 
 
+def has_addon(data_dir: Path, name: str) -> bool:
+    return any(_read_addon(data_dir / folder, name, kind) is not None for kind, folder in FOLDERS.items())
+
+
 def _read_folder(folder: Path, kind: str) -> Iterator[PromptAddon]:
     stems = {path.stem for suffix in (SUFFIX, ".json") for path in folder.glob(f"*{suffix}")}
-    for stem in sorted(stems):
-        facts = _read_facts(folder / f"{stem}.json")
-        path = Path(_text(facts, "path")) if _text(facts, "path") else folder / f"{stem}{SUFFIX}"
-        try:
-            size = path.stat().st_size
-        except OSError:
-            continue
-        yield PromptAddon(
-            name=stem,
-            kind=kind,
-            family=_text(facts, "family"),
-            size=size,
-            path=str(path),
-            spellings=_texts(facts, "spellings"),
-            trigger_words=_texts(facts, "trigger_words"),
-        )
+    return filter(None, (_read_addon(folder, stem, kind) for stem in sorted(stems)))
+
+
+def _read_addon(folder: Path, stem: str, kind: str) -> PromptAddon | None:
+    """None: its file is gone."""
+    facts = _read_facts(folder / f"{stem}.json")
+    path = Path(_text(facts, "path")) if _text(facts, "path") else folder / f"{stem}{SUFFIX}"
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError):
+        return None
+    return PromptAddon(
+        name=stem,
+        kind=kind,
+        family=_text(facts, "family"),
+        size=size,
+        path=str(path),
+        spellings=_texts(facts, "spellings"),
+        trigger_words=_texts(facts, "trigger_words"),
+    )
 
 
 def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: bool = False) -> PromptAddon:
@@ -50,7 +58,7 @@ def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: b
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{addon.name}{SUFFIX}"
     facts_path = target.with_suffix(".json")
-    if target.exists() or facts_path.exists():
+    if _read_addon(folder, addon.name, addon.kind) is not None:
         raise ModelRefused(addon.name, "taken")
     size = source.stat().st_size
     facts = {

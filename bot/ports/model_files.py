@@ -99,6 +99,9 @@ class ModelFiles(Protocol):
 
     def list_addons(self) -> list[PromptAddon]: ...
 
+    async def has_addon(self, name: str) -> bool:
+        """Whether there is one of this stored name, with its file."""
+
     async def delete_addon(self, name: str) -> int | None:
         """Delete an add-on; returns the bytes freed, None if there was none."""
 

@@ -1,6 +1,7 @@
 """The catalogue of models: adding models and prompt add-ons, and removing them with their files."""
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ from bot.ports import (
     RepoListing,
     RepoRef,
 )
-from bot.prompts.addon_names import fold_name
+from bot.prompts.addon_names import MAX_NAME, fold_name
 from bot.queue.recovery import fail_orphaned_jobs
 
 ADDON_KINDS = ("lora", "inversion")
@@ -61,12 +62,14 @@ class ModelCatalogue:
 
         Raises: ModelRefused, DownloadFailed, StorageFull.
         """
+        if as_utf8(source) != source:
+            raise ModelRefused(as_utf8(source)[:200], "name_encoding")
         path = await asyncio.to_thread(_readable_path, source)
         if path is not None:
             info = await self.files.identify(path)
             if info.kind in ADDON_KINDS:
                 return await self._store_addon(path, info, name or path.stem)
-            return self._add_preset(self._free_name(name or path.stem), info, str(path))
+            return self._add_preset(await self._free_name(name or path.stem), info, str(path))
         if (ref := self.downloads.civitai_ref(source)) is not None:
             return await self._add_from_civitai(replace(ref, file=file), name)
         if not REPO.fullmatch(source):
@@ -75,25 +78,24 @@ class ModelCatalogue:
         requested = name or source.rpartition("/")[2]
         info = self.files.identify_class(listing.class_name)
         if not listing.class_name:
-            self._free_addon_name(requested)
+            await self._free_addon_name(requested)
             return await self._download_addon(listing, requested)
         known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20), "file": file}
         info = replace(info, defaults={**info.defaults, **known})
-        return self._add_preset(self._free_name(requested), info, source)
+        return self._add_preset(await self._free_name(requested), info, source)
 
-    def _free_name(self, requested: str) -> str:
-        """A model's name. Raises: ModelRefused."""
-        return self._unless_taken(re.sub(r"[^a-z0-9]+", "-", requested.casefold()).strip("-"), requested)
+    async def _free_name(self, requested: str) -> str:
+        """A model's name: ASCII, unlike an add-on's. Raises: ModelRefused."""
+        return await self._unless_taken(_model_name(requested), requested)
 
-    def _free_addon_name(self, requested: str) -> str:
+    async def _free_addon_name(self, requested: str) -> str:
         """Raises: ModelRefused."""
-        return self._unless_taken(fold_name(requested), requested)
+        return await self._unless_taken(fold_name(requested), requested)
 
-    def _unless_taken(self, name: str, requested: str) -> str:
+    async def _unless_taken(self, name: str, requested: str) -> str:
         if not name:
             raise ModelRefused(requested[:60], "name")
-        taken = {spec.name for spec in self.registry.all_specs}
-        if name in taken | {addon.name for addon in self.files.list_addons()}:
+        if self.registry.find(name) is not None or await self.files.has_addon(name):
             raise ModelRefused(name, "taken")
         return name
 
@@ -109,7 +111,7 @@ class ModelCatalogue:
         """Raises: ModelRefused: it cannot be used, or its name is taken; StorageFull."""
         if info.reason:
             raise ModelRefused(requested, "addon", detail=info.reason)
-        name = self._free_addon_name(requested)
+        name = await self._free_addon_name(requested)
         spellings = dict.fromkeys((requested, *info.spellings))
         addon = PromptAddon(
             name=name,
@@ -148,13 +150,13 @@ class ModelCatalogue:
         if info.kind in ADDON_KINDS:
             addon = await self._store_addon(path, info, requested, in_place=True)
             return addon.kind, addon.name, addon.family
-        return "model", self._add_preset(self._free_name(requested), info, str(path)).name, info.family
+        return "model", self._add_preset(await self._free_name(requested), info, str(path)).name, info.family
 
     async def _add_from_civitai(self, ref: CivitaiRef, name: str) -> ModelSpec | PromptAddon:
         """Nothing is kept of a file that is refused. Raises: ModelRefused, DownloadFailed, StorageFull."""
         file = await self.downloads.inspect_civitai(ref)
         requested = name or file.file.removesuffix(".safetensors")
-        self._free_addon_name(requested)
+        await self._free_addon_name(requested)
         downloaded = await self.downloads.download_civitai(file, self.files.download_dir())
         try:
             info = await self.files.identify(downloaded)
@@ -164,7 +166,7 @@ class ModelCatalogue:
                 return addon
             known = {"title": file.title[:60], "licence_url": file.page}
             info = replace(info, defaults={**info.defaults, **known})
-            return self._add_preset(self._free_name(requested), info, str(downloaded))
+            return self._add_preset(await self._free_name(requested), info, str(downloaded))
         except EaselError:
             await self.files.delete_download(downloaded)
             raise
@@ -221,6 +223,19 @@ class ModelCatalogue:
         still_needed = [ref for other in self.registry for ref in required_repos(other)]
         needed = {ref.repo for ref in (*still_needed, *self.extra_repos)}
         return sum([await self.downloads.delete_repo(repo) for repo in sorted(repos - needed)])
+
+
+def _model_name(requested: str) -> str:
+    """Of a name without any ASCII letter or digit a short hash, which is the same each time; empty without letters."""
+    name = re.sub(r"[^a-z0-9]+", "-", requested.casefold())[:MAX_NAME].strip("-")
+    if name or not fold_name(requested):
+        return name
+    return f"model-{hashlib.sha256(requested.encode()).hexdigest()[:6]}"
+
+
+def as_utf8(path: str) -> str:
+    """The path as text: names on the disk are bytes, which need not be UTF-8."""
+    return path.encode(errors="replace").decode()
 
 
 def _readable_path(source: str) -> Path | None:

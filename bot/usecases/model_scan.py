@@ -13,14 +13,16 @@ from pathlib import Path
 
 from bot import error_texts
 from bot.errors import ModelRefused, UserError
-from bot.usecases.model_catalogue import ModelCatalogue
+from bot.usecases.model_catalogue import ModelCatalogue, as_utf8
 
 MAX_FILES, MAX_FOLDERS = 5000, 20_000
 ADOPTED, PRESENT, SKIPPED = "adopted", "present", "skipped"
 _INDEX = "model_index.json"
 _WEIGHTS = frozenset((".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx"))
+_SAFETENSORS = ".safetensors"
 _MIN_OTHER_BYTES = 2**20
 """Smaller files in other formats than safetensors are rarely models; textual inversions are in `embeddings`."""
+_CLOSED_FOLDER = "This folder cannot be read."
 _CACHE_FOLDER = re.compile(r"models--[\w.-]+?--([\w.-]+)")
 _ROLES: tuple[tuple[str, str], ...] = (
     (r"vae(?:[-_ ]?approx)?", "a VAE; Easel uses the one in each model"),
@@ -50,17 +52,22 @@ class ScannedFile:
 
 async def scan_folder(catalogue: ModelCatalogue, folder: str) -> list[ScannedFile]:
     """Raises: ModelRefused: there is no such folder, or no file of weights in it."""
-    found = await asyncio.to_thread(_list_weights, folder)
+    try:
+        found = await asyncio.to_thread(_list_weights, folder)
+    except (OSError, ValueError):  # too long, or with a null character
+        found = []
     if not found:
-        raise ModelRefused(folder[:200], "no_models")
+        raise ModelRefused(as_utf8(folder)[:200], "no_models")
     if len(found) > MAX_FILES:
-        raise ModelRefused(folder[:200], "many_models")
+        raise ModelRefused(as_utf8(folder)[:200], "many_models")
     known = await asyncio.to_thread(_known_files, catalogue)
     return [await _adopt(catalogue, weights, known) for weights in found]
 
 
 def _list_weights(folder: str) -> list["_Weights"]:
-    return list(islice(_find_weights(Path(os.path.expanduser(folder))), MAX_FILES + 1))
+    if not folder.strip():
+        return []
+    return list(islice(_find_weights(Path(os.path.expanduser(folder)).absolute()), MAX_FILES + 1))
 
 
 def _known_files(catalogue: ModelCatalogue) -> dict[Path, tuple[str, str]]:
@@ -70,14 +77,14 @@ def _known_files(catalogue: ModelCatalogue) -> dict[Path, tuple[str, str]]:
 
 
 async def _adopt(catalogue: ModelCatalogue, weights: "_Weights", known: dict[Path, tuple[str, str]]) -> ScannedFile:
-    relative, suffix = weights.relative.as_posix(), weights.path.suffix
+    relative = weights.shown_path
     if weights.real in known:
         kind, name = known[weights.real]
         return ScannedFile(path=relative, outcome=PRESENT, kind=kind, name=name)
-    if weights.is_file and suffix != ".safetensors":
-        return ScannedFile(path=relative, outcome=SKIPPED, reason=_format_reason(suffix))
+    if reason := _reason_not_to_read(weights):
+        return ScannedFile(path=relative, outcome=SKIPPED, reason=reason)
     try:
-        kind, name, family = await catalogue.adopt(weights.path, _name_of(weights))
+        kind, name, family = await _adopt_under_free_name(catalogue, weights)
     except UserError as refused:
         is_odd = isinstance(refused, ModelRefused) and refused.problem == "kind"
         reason = (is_odd and _role_of(weights.relative)) or error_texts.explain(refused)
@@ -88,12 +95,34 @@ async def _adopt(catalogue: ModelCatalogue, weights: "_Weights", known: dict[Pat
     return ScannedFile(path=relative, outcome=ADOPTED, kind=kind, name=name, family=family)
 
 
+async def _adopt_under_free_name(catalogue: ModelCatalogue, weights: "_Weights") -> tuple[str, str, str]:
+    """Under its own name, or with its folder's before it if that is taken: `SDXL/detail` beside `SD15/detail`.
+
+    Raises: as `ModelCatalogue.adopt`.
+    """
+    name = _name_of(weights)
+    try:
+        return await catalogue.adopt(weights.path, name)
+    except ModelRefused as refused:
+        folder = weights.relative.parent.name
+        if refused.problem != "taken" or not folder:
+            raise
+        return await catalogue.adopt(weights.path, f"{folder} {name}")
+
+
 @dataclass(frozen=True)
 class _Weights:
+    """`problem`: why it is not even looked at."""
+
     path: Path
     relative: Path
     real: Path
     is_file: bool
+    problem: str = ""
+
+    @property
+    def shown_path(self) -> str:
+        return as_utf8(self.relative.as_posix())
 
 
 def _find_weights(root: Path) -> Iterator[_Weights]:
@@ -108,8 +137,10 @@ def _find_weights(root: Path) -> Iterator[_Weights]:
                 continue
             seen.add(here.resolve())
             if len(seen) > MAX_FOLDERS:
-                raise ModelRefused(str(root)[:200], "many_models")
+                raise ModelRefused(as_utf8(str(root))[:200], "many_models")
             names[:] = sorted(name for name in names if not name.startswith("."))
+            for closed in [here / name for name in names if not os.access(here / name, os.R_OK | os.X_OK)]:
+                yield _Weights(closed, closed.relative_to(root), closed, is_file=False, problem=_CLOSED_FOLDER)
             if _INDEX in files:
                 names.clear()
                 yield _Weights(here, here.relative_to(root), here.resolve(), is_file=False)
@@ -119,13 +150,14 @@ def _find_weights(root: Path) -> Iterator[_Weights]:
 
 
 def _is_weights(path: Path) -> bool:
-    if path.suffix not in _WEIGHTS or path.name.startswith("."):
+    suffix = path.suffix.casefold()
+    if suffix not in _WEIGHTS or path.name.startswith(".") or not path.is_file():
         return False
     try:
         is_small = path.stat().st_size < _MIN_OTHER_BYTES
     except OSError:
         return False
-    return path.suffix == ".safetensors" or not is_small or "embeddings" in path.parts
+    return suffix == _SAFETENSORS or not is_small or "embeddings" in path.parts
 
 
 def _name_of(weights: _Weights) -> str:
@@ -136,10 +168,20 @@ def _name_of(weights: _Weights) -> str:
     return next((found[1] for part in reversed(path.parts) if (found := _CACHE_FOLDER.fullmatch(part))), path.name)
 
 
+def _reason_not_to_read(weights: _Weights) -> str:
+    """Empty if it can be identified."""
+    if weights.problem:
+        return weights.problem
+    if as_utf8(str(weights.path)) != str(weights.path):
+        return "Its path is not in UTF-8: rename it."
+    suffix = weights.path.suffix
+    return _format_reason(suffix) if weights.is_file and suffix != _SAFETENSORS else ""
+
+
 def _format_reason(suffix: str) -> str:
     if suffix in (".gguf", ".onnx"):
         return f"Easel does not load {suffix} files."
-    if suffix == ".sft":
+    if suffix.casefold() in (".sft", _SAFETENSORS):
         return "Easel reads safetensors by the ending .safetensors: rename the file."
     return f"Files in the format {suffix} can run code and are refused: get the model as .safetensors."
 

@@ -29,6 +29,9 @@ class ModelLibrary:
     def list_addons(self) -> list[PromptAddon]:
         return addon_files.list_addons(self.data_dir)
 
+    async def has_addon(self, name: str) -> bool:
+        return await asyncio.to_thread(addon_files.has_addon, self.data_dir, name)
+
     async def delete_addon(self, name: str) -> int | None:
         return await asyncio.to_thread(addon_files.delete_addon, self.data_dir, name)
 

@@ -1,6 +1,7 @@
 """Adopting another program's folder of models, with real files of tiny tensors; and files from Civitai."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,92 @@ async def test_a_folder_in_diffusers_layout_is_one_model(catalogue, tmp_path):
     (found,) = await scan_folder(catalogue, str(tmp_path / "tree"))
 
     assert (found.outcome, found.name) == ("adopted", "fox")
+
+
+@pytest.mark.parametrize("tensors", [LORA, WHOLE])
+async def test_a_path_that_is_no_text_is_told_and_the_others_are_adopted(catalogue, tmp_path, tensors):
+    root = tmp_path / "tree"
+    save(root / os.fsdecode(b"caf\xe9") / "ink.safetensors", tensors)
+    save(root / "z.safetensors", tensors)
+
+    found, odd = await scan_folder(catalogue, str(root))
+
+    assert (odd.path, odd.outcome) == ("caf?/ink.safetensors", "skipped")
+    assert odd.reason == "Its path is not in UTF-8: rename it."
+    assert (found.outcome, found.name) == ("adopted", "z")
+
+
+@pytest.mark.parametrize("tensors", [LORA, INVERSION, WHOLE])
+async def test_a_name_that_is_taken_gets_its_folder_in_front(catalogue, tmp_path, tensors):
+    for folder in ("SD15", "SDXL", "b/SDXL"):
+        save(tmp_path / "tree" / folder / "detail.safetensors", tensors)
+
+    found = outcomes(await scan_folder(catalogue, str(tmp_path / "tree")))
+
+    names = {path: outcome[2] for path, outcome in found.items() if outcome[0] == "adopted"}
+    assert names == {"SD15/detail.safetensors": "detail", "SDXL/detail.safetensors": "sdxl-detail"}
+    assert "already" in found["b/SDXL/detail.safetensors"][1]
+
+
+async def test_an_adopted_file_that_was_moved_is_adopted_where_it_is_now(catalogue, tmp_path):
+    old, new = tmp_path / "tree" / "a" / "ink.safetensors", tmp_path / "tree" / "b" / "ink.safetensors"
+    save(old, LORA)
+    await scan_folder(catalogue, str(tmp_path / "tree"))
+    new.parent.mkdir()
+    old.rename(new)
+
+    (found,) = await scan_folder(catalogue, str(tmp_path / "tree"))
+
+    assert (found.outcome, found.name) == ("adopted", "ink")
+    assert [addon.path for addon in catalogue.list_addons()] == [str(new)]
+
+
+@pytest.mark.parametrize(("name", "adopted"), [("模型", "model-c98e11"), ("a" * 200, "a" * 80)])
+async def test_a_file_of_any_name_becomes_a_model(catalogue, tmp_path, name, adopted):
+    save(tmp_path / "tree" / f"{name}.safetensors", WHOLE)
+
+    (found,) = await scan_folder(catalogue, str(tmp_path / "tree"))
+
+    assert (found.outcome, found.name) == ("adopted", adopted)
+
+
+async def test_a_relative_folder_is_remembered_by_its_whole_path(catalogue, tmp_path, monkeypatch):
+    save(tmp_path / "tree" / "ink.safetensors", LORA)
+    monkeypatch.chdir(tmp_path)
+
+    await scan_folder(catalogue, "tree")
+
+    assert [addon.path for addon in catalogue.list_addons()] == [str(tmp_path / "tree" / "ink.safetensors")]
+
+
+async def test_capital_endings_closed_folders_and_pipes_do_not_go_unnoticed(catalogue, tmp_path, monkeypatch):
+    root = tmp_path / "tree"
+    save(root / "A.SAFETENSORS", LORA)
+    (root / "closed").mkdir()
+    os.mkfifo(root / "pipe.safetensors")
+    monkeypatch.setattr(model_scan.os, "access", lambda path, _: path.name != "closed")  # root may read everything
+
+    found = outcomes(await scan_folder(catalogue, str(root)))
+
+    assert found == {
+        "A.SAFETENSORS": ("skipped", "Easel reads safetensors by the ending .safetensors: rename the file."),
+        "closed": ("skipped", "This folder cannot be read."),
+    }
+
+
+@pytest.mark.parametrize("folder", ["", " ", "a\0b", "x" * 5000, "\ud800"])
+async def test_a_path_that_cannot_exist_is_no_folder_with_models(catalogue, folder):
+    with pytest.raises(ModelRefused) as refused:
+        await scan_folder(catalogue, folder)
+
+    assert refused.value.problem == "no_models"
+
+
+async def test_a_source_that_is_no_text_is_refused(catalogue, tmp_path):
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(str(tmp_path / os.fsdecode(b"\xe9.safetensors")))
+
+    assert refused.value.problem == "name_encoding"
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
