@@ -46,6 +46,7 @@ class DecodeThread:
         self._execute = execute
         self._batchable_prefix = batchable_prefix
         self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._threads = threads
         self._batches: SimpleQueue[list[ImageSequence] | None] = SimpleQueue()
         self._unflushed: list[ImageSequence] = []
@@ -124,10 +125,9 @@ class DecodeThread:
         return unbatch_output(self._on_own_stream(batch_calls(calls)), calls)
 
     def _on_own_stream(self, call: ModuleCall) -> Any:
-        if self._device.type != "cuda":
+        if self._stream is None:
             return self._execute(call)
-        stream = torch.cuda.Stream(self._device)
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(self._stream):
             output = self._execute(call)
-        stream.synchronize()
+        self._stream.synchronize()
         return output

@@ -1,5 +1,6 @@
 """Small images that finish at the same time are decoded in one batch, with the same result."""
 
+import contextlib
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -135,3 +136,24 @@ def test_only_the_faulty_sequence_fails(decoder):
     results = decoding.decode_all(sequences)
 
     assert [isinstance(results[id(one)].error, ValueError) for one in sequences] == [False, False, True, False]
+
+
+def test_all_decodes_share_one_stream_since_each_stream_keeps_memory_of_its_own(monkeypatch):
+    streams = []
+
+    def make_stream(device):
+        streams.append(device)
+        return SimpleNamespace(synchronize=lambda: None)
+
+    monkeypatch.setattr(torch.cuda, "Stream", make_stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(DecodeThread, "flush", lambda thread: thread._batches.put(thread._unflushed))
+    thread = DecodeThread(lambda call: call, torch.device("cuda"), batchable_prefix=lambda calls: 1)
+    for sequence in make_sequences(3):
+        thread.submit(sequence)
+    thread.flush()
+    while thread.pending:
+        assert not any(result.error for result in thread.collect(1.0))
+    thread._batches.put(None)
+
+    assert len(streams) == 1
