@@ -26,6 +26,7 @@ from bot.usecases import (
     PictureUseCases,
     UseCases,
 )
+from bot.usecases.mask_check import MaskCheck
 from composition.settings import shipped_models
 from inference.checkpoints.library import ModelLibrary
 from inference.hardware.machine import MachineProbe
@@ -52,9 +53,7 @@ class ModelSources:
 def default_model_sources(loaded: LoadedConfig) -> ModelSources:
     """The hub, the data directory and this machine."""
     return ModelSources(
-        downloads=HubClient(
-            token=loaded.secrets.get("HF_TOKEN"), civitai_token=loaded.secrets.get("CIVITAI_TOKEN")
-        ),
+        downloads=HubClient(token=loaded.secrets.get("HF_TOKEN"), civitai_token=loaded.secrets.get("CIVITAI_TOKEN")),
         files=ModelLibrary(loaded.data_dir),
         owner_config=ModelConfigFile(loaded.data_dir, shipped_models),
         machine_spec=MachineProbe(loaded.data_dir),
@@ -73,6 +72,7 @@ def build_use_cases(
     catalogue: ModelCatalogue,
 ) -> UseCases:
     """All use cases that adapters may call."""
+    jobs.mask_check = MaskCheck(storage.media, pictures)
     chat = ChatUseCases(
         jobs=jobs,
         store=storage.jobs,
@@ -86,9 +86,7 @@ def build_use_cases(
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
-        pictures=PictureUseCases(
-            jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy
-        ),
+        pictures=PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy),
         people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,

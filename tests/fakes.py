@@ -411,6 +411,9 @@ class FakeImageProcessor:
     async def contact_sheet(self, pictures) -> Media:
         return Media(b"+".join(picture.data for picture in pictures), "image/png")
 
+    async def is_empty_mask(self, media) -> bool:
+        return False
+
     async def resize(self, media, width, height) -> RenderedImage:
         made = Media(media.data + b", larger", "image/png")
         return RenderedImage(media=made, width=width, height=height, parameters="larger")

@@ -73,6 +73,11 @@ class Button:
         return self.job_id == OFFER_ID
 
     @property
+    def makes_offer(self) -> bool:
+        """Whether it makes the picture that was offered."""
+        return self.is_offer and self.action == "pick"
+
+    @property
     def shows_picture(self) -> bool:
         """Whether it shows one picture of several: U1, U2."""
         return self.action == "show" and self.number > 0

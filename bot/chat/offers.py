@@ -12,8 +12,12 @@ from bot.chat.buttons import OFFER_ID, Button
 from bot.chat.drawing_request import drawing_prompt
 from bot.chat.question_detector import is_question
 from bot.commands import Ask, Edit, Imagine
+from bot.i18n import N_
 from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 from bot.options import clean_excerpt
+
+ONLY_EDIT = N_("Should I edit the picture like that?")
+SHALL_I_DRAW = N_("Should I make a picture of this: {prompt}?")
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ def offer_drawing(text: str, models: ModelRegistry, locale: str) -> ButtonOffer 
     prompt = drawing_prompt(text)
     if not prompt or models.default_for(TEXT_TO_IMAGE) is None:
         return None
-    sentence = texts.format_text(texts.SHALL_I_DRAW, locale, prompt=clean_excerpt(prompt, texts.MAX_QUOTED_PROMPT))
+    sentence = texts.format_text(SHALL_I_DRAW, locale, prompt=clean_excerpt(prompt, texts.MAX_QUOTED_PROMPT))
     return ButtonOffer(sentence, (Button("pick", OFFER_ID, 1),))
 
 
@@ -37,7 +41,7 @@ def offer_for_image(text: str, models: ModelRegistry, locale: str) -> ButtonOffe
         return None
     edit, ask = Button("edit", OFFER_ID), Button("ask", OFFER_ID)
     if models.default_for(VISUAL_QUESTION_ANSWERING) is None:
-        return ButtonOffer(texts.format_text(texts.ONLY_EDIT, locale), (edit,))
+        return ButtonOffer(texts.format_text(ONLY_EDIT, locale), (edit,))
     return ButtonOffer(texts.format_text(texts.EDIT_OR_ASK, locale), (edit, ask))
 
 

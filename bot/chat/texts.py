@@ -335,8 +335,6 @@ CONFIRM_FORGET = N_("This permanently deletes your history, pictures and default
 SMALLER = N_("Shrunk to fit this chat; the Original button sends the full file.")
 UNDELIVERABLE = N_("I couldn't post the result here, but it's saved: {show}")
 EDIT_OR_ASK = N_("Should I edit the picture, or answer that as a question?")
-ONLY_EDIT = N_("Should I edit the picture like that?")
-SHALL_I_DRAW = N_("Should I make a picture of this: {prompt}?")
 ONLY_ASK = N_("I can't edit pictures here. Was that a question about it?")
 BUTTON_EXPIRED = N_("This button no longer works.")
 DELETED = N_("Deleted.")
@@ -371,16 +369,13 @@ BUTTONS: Mapping[str, str] = {
     "history.starred": N_("Page {number}"),
 }
 VARY_ONE = N_("V{number}")
-TRY_IT = N_("Try it")
-MAKE_IT = N_("Make it")
+TRY_IT, MAKE_IT = N_("Try it"), N_("Make it")
 
 
 def format_button(button: Button, locale: str = "en") -> str:
     if button.label:
         return str(button.label)
-    label = TRY_IT if button.is_example else BUTTONS[button.name]
-    if button.is_offer and button.action == "pick":
-        label = MAKE_IT
+    label = TRY_IT if button.is_example else MAKE_IT if button.makes_offer else BUTTONS[button.name]
     if button.name == "vary" and button.number:
         label = VARY_ONE
     return translator(locale)(label).format(number=button.number)

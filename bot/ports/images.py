@@ -46,3 +46,6 @@ class ImageProcessor(Protocol):
 
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         """Resize with a Lanczos filter to a PNG with the original's metadata. Raises: UnsupportedMedia."""
+
+    async def is_empty_mask(self, media: Media) -> bool:
+        """Whether a stored mask certainly selects nothing. Raises: EngineError."""

@@ -18,6 +18,7 @@ from bot.ports import RenderedImage, SanitizedImage
 from bot.ports.images import is_heic
 from inference.images.children import ChildLimits, ChildLost, ImageChildren
 from inference.ipc import messages
+from inference.ipc.mask_messages import MaskReply, MaskRequest
 
 _log = structlog.get_logger("inference")
 _DECODER_NICE = 5
@@ -144,7 +145,7 @@ class ImageService:
         return RenderedImage(media=resized, width=reply.width, height=reply.height, parameters=reply.parameters)
 
     async def is_empty_mask(self, media: Media) -> bool:
-        reply: messages.MaskReply = await self._request_with_retry(messages.MaskRequest(data=media.data))
+        reply: MaskReply = await self._request_with_retry(MaskRequest(data=media.data))
         return reply.is_empty
 
     async def _encode_media(self, request: Any) -> Media:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bot.errors import EaselError, EngineError
 from inference.images import decode, encode, mask_check, metadata, resize
-from inference.ipc import child, messages, sandbox
+from inference.ipc import child, mask_messages, messages, sandbox
 
 THREADS = "threads"
 """The argument of a process that may start threads: a decoder needs them, and this one decodes nothing else."""
@@ -36,7 +36,7 @@ def handle_request(request: Any) -> Any:
                 return resize.fit_bytes(request)
             case messages.ResizeRequest():
                 return resize.resize_image(request)
-            case messages.MaskRequest():
+            case mask_messages.MaskRequest():
                 return mask_check.check_mask(request)
         raise EngineError(detail=f"{type(request).__name__} is not a request")
     except EaselError as error:

@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, BinaryIO
 
-import bot.jobs
-import bot.models
-import bot.ports
-from bot import errors
+from bot import errors, jobs, models, ports
 from bot.models import ModelSpec
 from bot.ports import CivitaiFile, Measurement, ModelCapabilities, Progress, RepoListing, RepoRef, Task
+from inference.ipc import mask_messages
 
 MAX_FRAME_BYTES = 512 * 2**20
 """Bytes. Easel sends nothing near this size; a longer frame is refused."""
@@ -326,7 +324,7 @@ def _dataclasses_in(*modules: Any) -> dict[tuple[str, str], type]:
     return classes
 
 
-_ALLOWED_CLASSES = _dataclasses_in(bot.jobs, bot.models, bot.ports)
+_ALLOWED_CLASSES = _dataclasses_in(jobs, models, ports, mask_messages)
 
 
 class _Unpickler(pickle.Unpickler):

@@ -67,6 +67,9 @@ class InProcessImages:
     async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
         raise NotImplementedError
 
+    async def is_empty_mask(self, media: Media) -> bool:
+        return False
+
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         encoded = BytesIO()
         Image.open(BytesIO(media.data)).resize((width, height)).save(encoded, "PNG")

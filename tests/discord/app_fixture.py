@@ -59,6 +59,9 @@ class InProcessImages:
     async def contact_sheet(self, pictures: Any) -> Media:
         return pictures[0]
 
+    async def is_empty_mask(self, media: Media) -> bool:
+        return False
+
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         larger = Image.open(io.BytesIO(media.data)).resize((width, height))
         return RenderedImage(media=_encoded(larger, "PNG"), width=width, height=height, parameters="")

@@ -196,6 +196,12 @@ async def test_a_sticker_is_described(app, group, ann):
 # ---------------------------------------------------------------- masks
 
 
+def plain(colour: str) -> bytes:
+    made = io.BytesIO()
+    Image.new("RGB", (48, 32), colour).save(made, "PNG")
+    return made.getvalue()
+
+
 async def masked_job(app: Any, chat: Any, number: int = 1) -> Any:
     placeholder = await app.bot_message(chat, number)
     job = await app.storage.jobs.get_job(app.state.button(placeholder, "cancel").split(":")[2], None)
@@ -206,7 +212,7 @@ async def masked_job(app: Any, chat: Any, number: int = 1) -> Any:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("shape", ["an album", "a reply to a photo", "a reply to a result"])
 async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann, bob, shape):
-    words, mask = "/imagine a hat --mask --seed 7", picture(9, 32, 32)
+    words, mask = "/imagine a hat --mask --seed 7", plain("white")
     if shape == "an album":
         app.state.album(group, ann, [FOX, mask], words)
         job = await masked_job(app, group)
@@ -245,3 +251,12 @@ async def test_a_command_that_takes_no_mask_says_so(app, chat, ann):
     app.state.album(chat, ann, [FOX, FOX], "/edit make it blue --mask")
 
     assert "mask" in text_of(await app.bot_message(chat))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_mask_that_selects_nothing_is_refused_before_it_costs_anything(app, chat, ann):
+    app.state.album(chat, ann, [FOX, plain("black")], "/imagine a hat --mask")
+
+    assert "selects nothing" in text_of(await app.bot_message(chat))
+    person = await app.storage.people.identify_account("telegram", str(ann["id"]), "")
+    assert (await app.application.usecases.jobs.list_tickets(person, limit=5))[0] == []
