@@ -156,11 +156,8 @@ class JobUseCases:
         """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
         try:
             return await self._plan_as_asked(person, request)
-        except InvalidOption:
-            fitted = await self._recalled.fit(person, request)
-            if fitted is None:
-                raise
-        return await self._plan_as_asked(person, fitted)
+        except InvalidOption as refused:
+            return await self._plan_as_asked(person, await self._recalled.fit(person, request, refused))
 
     async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
         if request.parent is not None and request.requires_own_parent:

@@ -48,19 +48,21 @@ class RecalledRequests:
     models: ModelRegistry
     list_addons: Callable[[], Sequence[PromptAddon]]
 
-    async def fit(self, person: Person, request: Request) -> Request | None:
-        """The request with settings that are possible here; the result's notes will tell what changed. None: it repeats
-        none of the person's images."""
+    async def fit(self, person: Person, request: Request, refused: InvalidOption) -> Request:
+        """The refused request with settings that are possible here; the result's notes will tell what changed.
+
+        Raises: `refused`: it repeats none of the person's images.
+        """
         if request.line is not None or not request.options.get("prompt"):
-            return None
-        repeated = await self.media.list_parameters(person.id)
-        if not any(_is_repeated(parameters, request) for parameters in repeated):
-            return None
+            raise refused
+        known = await self.media.list_parameters(person.id)
+        if not any(_is_repeated(parameters, request) for parameters in known):
+            raise refused
         parameters = {"command": request.command, "options": request.options}
         arguments = (parameters, self.models, self.list_addons, request.origin.locale, request.images)
         fitted = await asyncio.to_thread(fit_settings, *arguments)
         if fitted is None:
-            return None
+            raise refused
         origin = replace(request.origin, extra={**request.origin.extra, "notes": list(fitted.notes)})
         return replace(request, options=fitted.options, origin=origin)
 

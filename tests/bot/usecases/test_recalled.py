@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bot.commands import Imagine
+from bot.errors import InvalidOption
 from bot.jobs import ImageRef, Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import PromptAddon
@@ -123,6 +124,7 @@ def test_whatever_a_file_says_is_accepted_or_not_offered(options):
 
 # ---------------------------------------------------------------- requests that repeat a file
 
+REFUSED = InvalidOption("steps", "range", value=200)
 TOLD = {"prompt": "cat " * 1000, "steps": 200, "seed": 2**63, "width": 2048, "height": 2048, "model": "dream.ckpt"}
 FITTED = {"prompt": ("cat " * 500)[:-1], "steps": 30, "width": 512, "height": 512}
 
@@ -132,7 +134,7 @@ async def fit_request(options, told=TOLD, *, owner="ann", **request):
     parameters = {"source": "a1111", "command": "imagine", "options": told}
     await media.add_upload(owner, Media(b"photo", "image/png"), width=8, height=8, parameters=parameters)
     asked = Request(origin=make_origin(), command="imagine", options=options, **request)
-    return await RecalledRequests(media, MODELS, list).fit(make_person(), asked)
+    return await RecalledRequests(media, MODELS, list).fit(make_person(), asked, REFUSED)
 
 
 async def test_a_request_that_repeats_a_file_is_fitted_and_its_result_tells_what_changed():
@@ -168,4 +170,7 @@ async def test_with_an_input_image_the_strength_of_a_file_is_kept():
     ids=["another number", "another prompt", "no prompt", "somebody else's file", "a typed line"],
 )
 async def test_what_a_person_asks_for_is_not_changed(options, more):
-    assert await fit_request(options, **more) is None
+    with pytest.raises(InvalidOption) as refused:
+        await fit_request(options, **more)
+
+    assert refused.value is REFUSED
