@@ -110,7 +110,7 @@ def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
     """How an image was made, as JSON."""
     result = job.result
     assert result is not None
-    is_generated = not is_resize(job.command, job.options)
+    is_generated = bool(result.parameters) or not is_resize(job.command, job.options)
     return {
         "job": job.id,
         "n": image.number,

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from bot.jobs import Result, StoredImage
+from bot.usecases.image_export import describe_image
 from inference.images.metadata import SOURCE_TYPE
+from tests.fakes import make_job
 from tests.web.api_client import imagine, make, problem
 from tests.web.conftest import open_client
 
@@ -37,6 +40,15 @@ async def test_all_images_are_exported_each_with_the_json_of_how_it_was_made(cli
     assert (details["options"]["prompt"], details["digital_source_type"]) == ("a red circle", SOURCE_TYPE)
     image = await client.get(first["result"]["media"][1]["url"])
     assert files[f"{names[1]}.png"] == image.content
+
+
+@pytest.mark.parametrize(("parameters", "is_marked"), [("a fox, Postprocess upscale by: 2", True), ("", False)])
+async def test_a_resized_image_is_marked_as_generated_if_it_was(parameters, is_marked):
+    image = StoredImage(id="m" * 64, media_type="image/png", width=8, height=8, size=9)
+    result = Result(media=(image,), parameters=parameters)
+    resized = make_job(command="upscale", options={"method": "resize"}, result=result)
+
+    assert ("digital_source_type" in describe_image(resized, image)) == is_marked
 
 
 async def test_jobs_and_single_pictures_can_be_chosen(client):
