@@ -8,6 +8,7 @@ import pytest
 from adapters.telegram.polling import is_for_bot
 from adapters.telegram.update_types import is_update
 from bot.ports import SpacePolicy
+from tests.telegram.server import Fault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ANONYMOUS = {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"}
@@ -204,3 +205,19 @@ async def test_an_admin_of_another_group_may_not(app, ann):
 
     assert (await app.callback_answer(query))["show_alert"]
     assert app.state.bot_messages(group) != []
+
+
+# ---------------------------------------------------------------- places that are gone
+
+
+@pytest.mark.parametrize(
+    "why", ["Forbidden: the group chat was deleted", "Forbidden: bot was kicked from the supergroup chat"]
+)
+async def test_where_the_group_is_gone_the_person_gets_the_result_in_private(app, ann, why):
+    group, alone = app.state.group(), app.state.private(ann)
+    app.state.send_message(group, ann, "/imagine a slow fox")
+    await app.bot_message(group)
+    app.server.faults.append(Fault(method="(send|edit).*", chat=group["id"], times=99, status=403, description=why))
+    app.pool.go_on.set()
+
+    await app.finished_picture(alone)
