@@ -37,6 +37,7 @@ from bot.queue.fairness import queue_position
 from bot.queue.pricing import Rates, estimate_s, price
 from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
+from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.recalled import RecalledRequests
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket, body_hash
@@ -48,6 +49,8 @@ QUOTE_VALID_S = 900
 
 class JobUseCases:
     """`devices` returns their status, `wake` wakes the dispatcher, and `interrupt` stops a running job."""
+
+    mask_check: MaskCheck | None = None
 
     def __init__(
         self,
@@ -175,6 +178,8 @@ class JobUseCases:
         batch = new_job_id() if len(each) > 1 else None
         filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
         await self._moderation.check_request(request.origin, model, filled)
+        if self.mask_check is not None:
+            await self.mask_check.check(person, command)
         return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
 
     async def _resolve_options(
