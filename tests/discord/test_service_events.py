@@ -32,7 +32,7 @@ async def give_role(app: DiscordApp, ann: SimulatedUser) -> None:
     assert guild is not None
     dispatch(app.server, "GUILD_ROLE_CREATE", guild_id=str(guild.id), role=role_of_bot(app.server))
     client = app.discord.context.client
-    await until(lambda: client is not None and client.get_guild(guild.id).self_role, "the role")  # type: ignore[union-attr]
+    await until(lambda: client is not None and client.get_guild(guild.id).self_role, "the role")
 
 
 def mention_role(ann: SimulatedUser, words: str, *files: Any) -> None:
@@ -93,13 +93,13 @@ def added_again(app: DiscordApp, ann: SimulatedUser, thread: Channel) -> None:
 
 
 def new_overwrites(app: DiscordApp, ann: SimulatedUser, thread: Channel) -> None:
-    overwrite = {"id": str(ann.channel.guild.id), "type": 0, "allow": str(EVERYTHING), "deny": "0"}  # type: ignore[union-attr]
+    overwrite = {"id": str(ann.channel.guild.id), "type": 0, "allow": str(EVERYTHING), "deny": "0"}
     dispatch(app.server, "CHANNEL_UPDATE", **{**ann.channel.json(), "permission_overwrites": [overwrite]})
 
 
 def new_role(app: DiscordApp, ann: SimulatedUser, thread: Channel) -> None:
-    everyone = {**ann.channel.guild.json()["roles"][0], "permissions": "8"}  # type: ignore[union-attr]
-    dispatch(app.server, "GUILD_ROLE_UPDATE", guild_id=str(ann.channel.guild.id), role=everyone)  # type: ignore[union-attr]
+    everyone = {**ann.channel.guild.json()["roles"][0], "permissions": "8"}
+    dispatch(app.server, "GUILD_ROLE_UPDATE", guild_id=str(ann.channel.guild.id), role=everyone)
 
 
 def opened_thread(app: DiscordApp, ann: SimulatedUser, thread: Channel) -> None:
