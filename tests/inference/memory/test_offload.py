@@ -50,6 +50,10 @@ def task_of(repo, name="model", **fields):
     return make_task(model=make_model(name, repo=repo), **fields)
 
 
+def steps_made(events):
+    return [event.step for event in events if isinstance(event, Progress) and event.step]
+
+
 def restarts(pool):
     return pool.device_statuses()[0].restarts
 
@@ -60,7 +64,7 @@ async def test_a_job_that_runs_out_of_memory_is_retried_at_the_next_fallback_lev
     events = await collect(pool, task_of("needs=2 levels=3", "retried"))
 
     assert events[-1].notes == ("level 2",)
-    assert [event.step for event in events if isinstance(event, Progress)] == [0, 1, 1, 1, 2, 3]
+    assert steps_made(events) == [1, 1, 1, 2, 3]
     assert restarts(pool) == before
 
 
@@ -78,7 +82,7 @@ async def test_fallback_levels_are_remembered_when_the_model_is_loaded_again():
         await finish(pool, task_of("", "other"))
         events = await collect(pool, task_of("needs=2 levels=3"))
 
-    assert [event.step for event in events if isinstance(event, Progress)] == [0, 1, 2, 3]
+    assert steps_made(events) == [1, 2, 3]
 
 
 @in_one_loop
