@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import ModelRefused, StorageFull
+from bot.model_install.finite_weights import find_infinite_tensor
 from bot.ports import PromptAddon
 
 FOLDERS: Mapping[str, str] = {"lora": "loras", "inversion": "embeddings"}
@@ -70,6 +71,8 @@ def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: b
     if in_place:
         _write_facts(facts_path, {**facts, "path": str(source)})
         return replace(addon, size=size, path=str(source))
+    if tensor := find_infinite_tensor(source):
+        raise ModelRefused(addon.name, "addon", detail=f"has weights that are no numbers ({tensor[:120]})")
     free = shutil.disk_usage(folder).free
     if free < size + _RESERVE_BYTES:
         raise StorageFull(free_mb=free // 2**20, need_mb=(size + _RESERVE_BYTES) // 2**20)

@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,26 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return _parse_object(data, "is not readable JSON")
 
 
+@dataclass(frozen=True)
+class WeightsHeader:
+    """`shapes` by the tensors' names; `formats`: their number formats, as safetensors calls them."""
+
+    shapes: Mapping[str, list[int]]
+    formats: Mapping[str, str]
+    metadata: Mapping[str, str]
+    data_start: int
+    """Offset of the tensors' data in the file."""
+    extents: Mapping[str, tuple[int, int]]
+    """Offsets of each tensor's first byte and of its end, from `data_start`."""
+
+
 def read_tensor_shapes(path: Path) -> dict[str, list[int]]:
     """The shape of each tensor of a safetensors file. Raises: DamagedModelFile; OSError."""
+    return dict(read_header(path).shapes)
+
+
+def read_header(path: Path) -> WeightsHeader:
+    """Of a safetensors file. Raises: DamagedModelFile; OSError."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(len(_LFS_POINTER))
@@ -50,10 +69,21 @@ def read_tensor_shapes(path: Path) -> dict[str, list[int]]:
             raise DamagedModelFile("is truncated, or not a safetensors file: copy it again")
         file.seek(8)
         header = _parse_object(file.read(length), "is not a safetensors file")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
     shapes = {name: read_shape(entry) for name, entry in header.items()}
     _check_offsets(header, size - 8 - length)
-    return shapes
+    return WeightsHeader(
+        shapes=shapes,
+        formats={name: str(entry.get("dtype")) for name, entry in header.items()},
+        metadata=_texts_of(metadata),
+        data_start=8 + length,
+        extents={name: tuple(entry["data_offsets"]) for name, entry in header.items()},
+    )
+
+
+def _texts_of(metadata: object) -> dict[str, str]:
+    items = metadata.items() if isinstance(metadata, dict) else ()
+    return {name: value for name, value in items if isinstance(value, str)}
 
 
 def _parse_object(data: bytes, problem: str) -> dict[str, Any]:

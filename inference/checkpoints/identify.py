@@ -5,10 +5,11 @@ All input is untrusted: sizes are limited before anything is read, and files tha
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bot.errors import ModelRefused
-from bot.model_install.model_headers import DamagedModelFile, read_json_object, read_tensor_shapes
+from bot.model_install.model_headers import DamagedModelFile, WeightsHeader, read_header, read_json_object
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
@@ -92,7 +93,7 @@ def _identify_folder(folder: Path) -> CheckpointInfo:
     if not weights:
         raise ModelRefused(str(folder), "damaged", detail="it contains no safetensors; other formats are not loaded")
     for path in weights:
-        _read_shapes(path)
+        _read_header(path)
     for path in folder.glob("*/*config.json"):
         _read_config(path)
     info = identify_class(class_name_of(index, config))
@@ -128,10 +129,10 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         raise _refusal(path, error) from error
 
 
-def _read_shapes(path: Path) -> dict[str, list[int]]:
-    """Each tensor's shape. Raises: ModelRefused."""
+def _read_header(path: Path) -> WeightsHeader:
+    """Raises: ModelRefused."""
     try:
-        return read_tensor_shapes(path)
+        return read_header(path)
     except (OSError, DamagedModelFile) as error:
         raise _refusal(path, error) from error
 
@@ -144,13 +145,16 @@ def _refusal(path: Path, error: Exception) -> ModelRefused:
 def _identify_file(path: Path) -> CheckpointInfo:
     if path.suffix != ".safetensors":
         raise ModelRefused(path.name, "damaged", detail="only .safetensors files can be loaded")
-    return _with_size(identify_shapes(_read_shapes(path)), path.stat().st_size)
+    header = _read_header(path)
+    return _with_size(identify_shapes(header.shapes, header.metadata), path.stat().st_size)
 
 
-def identify_shapes(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
+def identify_shapes(
+    shapes: Mapping[str, list[int]], metadata: Mapping[str, str] = MappingProxyType({})
+) -> CheckpointInfo:
     """Identify one file by the shapes of its tensors."""
     if lora_layout.is_lora(shapes):
-        layout = lora_layout.read_layout(shapes)
+        layout = lora_layout.read_layout(shapes, metadata)
         return CheckpointInfo(kind="lora", family=layout.family, reason=layout.problem)
     if _is_inversion(shapes):
         return _inversion_info(shapes)
@@ -178,7 +182,7 @@ _SINGLE_FILE_PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiff
 """Pipelines of the families whose complete models can be loaded from one file."""
 _FAMILY_NAMES = {"sd21": "Stable Diffusion 2"}
 _FIRST_LAYER, _LATENT_CHANNELS = "model.diffusion_model.input_blocks.0.0.weight", 4
-_FAMILY_BY_WIDTH = {768: "sd15", 1024: "sd21", 1280: "sdxl"}
+_FAMILY_BY_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 1280: "sdxl"}
 """By the width of a text encoder's embeddings."""
 _MAX_VECTORS = 75
 """Vectors of a textual inversion: as many tokens as fit in a prompt."""

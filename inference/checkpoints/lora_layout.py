@@ -5,17 +5,25 @@ PEFT and Diffusers (`unet...to_q.lora_A.weight`), Diffusers' attention processor
 (`unet...processor.to_q_lora.down.weight`). Here a weight is a component, a module and a parameter.
 """
 
+import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 Shapes = Mapping[str, list[int]]
+Groups = Mapping[tuple[str, str], Mapping[str, str]]
+"""The tensors' names by component and module, then by parameter."""
 
 UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
 _PREFIXES: Mapping[str, str] = {
     "lora_unet_": UNET, "lycoris_unet_": UNET, "lora_te_": TEXT_ENCODER, "lora_te1_": TEXT_ENCODER,
     "lora_te2_": TEXT_ENCODER_2, "lycoris_": UNET, "unet.": UNET, "text_encoder.": TEXT_ENCODER,
-    "text_encoder_2.": TEXT_ENCODER_2, "model.diffusion_model.": UNET, "diffusion_model.": UNET, "transformer.": UNET,
+    "text_encoder_2.": TEXT_ENCODER_2, "text_encoders.clip_l.transformer.": TEXT_ENCODER,
+    "text_encoders.clip_h.transformer.": TEXT_ENCODER, "text_encoders.clip_g.transformer.": TEXT_ENCODER_2,
+    "model.diffusion_model.": UNET, "diffusion_model.": UNET, "transformer.": UNET,
 }  # fmt: skip
 """Components by the beginning of a tensor's name; without one it is the denoiser."""
 _WRAPPERS = ("base_model.model.",)
@@ -48,27 +56,45 @@ _UNSUPPORTED: tuple[tuple[str, str], ...] = (
     (r"custom_diffusion", "Custom Diffusion"),
     (r"^bundle_emb\.|string_to_param", "a bundled textual inversion"),
     (r"^lora_controlnet$|\.lora_controlnet", "ControlLoRA"),
-    (r"\.lora_(?:embedding|bias|ga)_|\.vera_|\.hra_|\.lora_S\.", "an unusual kind of PEFT adapter"),
+    (
+        r"\.lora_(?:embedding|bias|ga)_|\.lora_[AB]\.bias$|\.vera_|\.hra_|\.ia3_l|\.lora_S\.",
+        "an unusual kind of PEFT adapter",
+    ),
 )
 """Formats that are recognised, but not computed."""
+_LOHA = frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"})
 _ALGORITHMS: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
     ("lora", frozenset({"down", "up"}), frozenset({"mid", "alpha", "dora_scale", "magnitude", "diff_b"})),
-    ("loha", frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),
-     frozenset({"hada_t1", "hada_t2", "alpha", "dora_scale", "diff_b"})),
+    ("loha", _LOHA, frozenset({"alpha", "dora_scale", "diff_b"})),
+    ("loha", _LOHA | {"hada_t1", "hada_t2"}, frozenset({"alpha", "dora_scale", "diff_b"})),
     ("full", frozenset({"diff"}), frozenset({"alpha", "diff_b"})),
     ("bias", frozenset({"diff_b"}), frozenset({"alpha"})),
     ("ia3", frozenset({"weight", "on_input"}), frozenset()),
 )  # fmt: skip
 """Each algorithm's required and optional parameters. LoKr has alternatives: `_is_lokr`."""
 _UNET_MODULE = re.compile(
-    r"(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._]|conv_in$|conv_out$|conv_norm_out$"
+    r"(?:(?:down_blocks|up_blocks)[._]\d+|mid_block)[._](?:attentions|resnets|downsamplers|upsamplers)[._]\d"
+    r"|(?:(?:input_blocks|output_blocks)[._]\d+|middle_block)[._]\d|conv_in$|conv_out$|conv_norm_out$"
     r"|(?:time_embedding|add_embedding)[._]linear_|(?:time_embed|label_emb)[._]|out[._][02]$"
 )
 _NOT_A_MATRIX = re.compile(
     r"^out[._]0$|(?:^|[._])(?:(?:\w*_)?(?:layer_|group_)?norm(?:\d|_out)?|(?:in|out)_layers[._]0|(?:token|position)_embedding)$"
 )
 """Layers without a matrix or kernel that factors could change."""
+_SHARED_SIDES: tuple[tuple[str, int, str, int], ...] = (
+    ("up", 1, "down", 0), ("hada_w1_a", 1, "hada_w1_b", 0), ("hada_w2_a", 1, "hada_w2_b", 0),
+    ("lokr_w1_a", 1, "lokr_w1_b", 0), ("lokr_w2_a", 1, "lokr_w2_b", 0),
+)  # fmt: skip
+_SHARED_SIDES_WITH_CORE: tuple[tuple[str, int, str, int], ...] = (
+    ("up", 1, "mid", 0), ("mid", 1, "down", 0), ("hada_t1", 0, "hada_w1_a", 0), ("hada_t1", 1, "hada_w1_b", 0),
+    ("hada_t2", 0, "hada_w2_a", 0), ("hada_t2", 1, "hada_w2_b", 0), ("lokr_w1_a", 1, "lokr_w1_b", 0),
+    ("lokr_t2", 0, "lokr_w2_a", 0), ("lokr_t2", 1, "lokr_w2_b", 0),
+)  # fmt: skip
+"""Sides of two parameters that are the same rank."""
+_FIRST_LAYERS = ("conv_in", "input_blocks_0_0", "input_blocks.0.0")
+_LATENT_CHANNELS = 4
 _OTHER_MODELS: tuple[tuple[str, str], ...] = (
+    (r"motion_modules|temporal", "AnimateDiff or another video model"),
     (r"joint_blocks|context_block", "Stable Diffusion 3"),
     (r"double_stream_modulation|single_stream_modulation", "FLUX.2"),
     (r"double_blocks|single_blocks|single_transformer_blocks", "FLUX"),
@@ -76,7 +102,10 @@ _OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (r"(?:^|[._])layers[._]\d+[._](?:attention|feed_forward|adaLN)", "Lumina or Z-Image"),
     (r"(?:^|[._])blocks[._]\d+[._]", "Wan or another video model"),
 )
-_FAMILY_BY_TEXT_WIDTH = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
+FAMILY_BY_TEXT_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 2048: "sdxl"}
+"""By the denoiser's cross-attention width."""
+_ADAPTER_METADATA = "lora_adapter_metadata"
+"""The LoRA's configuration in files of Diffusers since 0.34: JSON of `LoraConfig`'s fields by component."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +151,12 @@ def is_lora(names: Iterable[str]) -> bool:
     """Whether one of the tensors is a LoRA's or a relative's: LoHa, LoKr, DoRA, IA3, OFT, a whole difference."""
     marks = (
         r"\.lora_(?:down|up|A|B)\.|[._]lora\.(?:down|up)\.|lora_linear_layer|\.hada_w1_|\.lokr_w[12]|\.dora_scale$"
-        r"|\.diff(?:_b)?$|\.on_input$|\.b?oft_|\.[wb]_norm$|custom_diffusion|\.a1\.weight$|\.vera_|\.hra_"
+        r"|\.diff(?:_b)?$|\.on_input$|\.b?oft_|\.[wb]_norm$|custom_diffusion|\.a1\.weight$|\.vera_|\.hra_|\.ia3_l"
     )
     return any(re.search(marks, name) for name in names)
 
 
-def group_by_module(names: Iterable[str]) -> dict[tuple[str, str], dict[str, str]]:
-    """The tensors' names by component and module, then by parameter."""
+def group_by_module(names: Iterable[str]) -> Groups:
     groups: dict[tuple[str, str], dict[str, str]] = {}
     for name in names:
         where = parse_weight_name(name)
@@ -152,46 +180,80 @@ def _is_lokr(given: set[str]) -> bool:
     return all(factors) and given <= known
 
 
-def read_layout(shapes: Shapes) -> LoraLayout:
+def read_adapter_configs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """`LoraConfig`'s fields by component; empty if the file has none. Raises: ValueError."""
+    values = json.loads(metadata.get(_ADAPTER_METADATA) or "{}")
+    if not isinstance(values, dict):
+        raise ValueError("no JSON object")
+    configs: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        component, _, option = key.partition(".")
+        configs.setdefault(component, {})[option] = value
+    return configs
+
+
+def read_layout(shapes: Shapes, metadata: Mapping[str, str] = MappingProxyType({})) -> LoraLayout:
     """What a LoRA is for, and whether it can be computed."""
+    try:
+        read_adapter_configs(metadata)
+    except (ValueError, RecursionError):
+        return LoraLayout(problem=f"is damaged: its metadata {_ADAPTER_METADATA} is not readable JSON")
     for pattern, what in _UNSUPPORTED:
         if any(re.search(pattern, name) for name in shapes):
             return LoraLayout(problem=f"uses {what}, which Easel does not compute")
     groups = group_by_module(shapes)
     denoiser = [module for component, module in groups if component == UNET]
-    if family := _transformer_family(denoiser, shapes):
+    if family := _transformer_family(groups, shapes):
         return _transformer_layout(family, groups)
     if strange := next((module for module in denoiser if not _UNET_MODULE.match(module)), ""):
         kind = next((what for pattern, what in _OTHER_MODELS if re.search(pattern, strange)), "")
         return LoraLayout(problem=f"is for {kind or 'an unknown kind of model'} (it has weights for {strange[:80]})")
+    algorithms = {algorithm_of(parameters) for parameters in groups.values()}
+    if problem := _find_unet_problem(groups, shapes):
+        return LoraLayout(problem=problem)
+    return LoraLayout(_unet_family(groups, shapes), frozenset(algorithms))
+
+
+def _find_unet_problem(groups: Groups, shapes: Shapes) -> str:
+    """Why the weights for a UNet and its text encoders cannot be computed; empty if they can."""
     if norm := next((module for _, module in groups if _NOT_A_MATRIX.search(module)), ""):
-        return LoraLayout(problem=f"changes {norm[:80]}, which Easel does not compute")
-    algorithms = {key: algorithm_of(parameters) for key, parameters in groups.items()}
-    if broken := next((key for key, algorithm in algorithms.items() if not algorithm), None):
-        return LoraLayout(problem=f"has weights of an unknown or incomplete kind ({_describe(groups[broken])})")
-    if wrong := next((one for one in groups.values() if not _ranks_match(one, shapes)), None):
-        return LoraLayout(problem=f"is damaged: its parts do not fit together ({_describe(wrong)})")
-    return LoraLayout(_unet_family(groups, shapes), frozenset(algorithms.values()))
+        return f"changes {norm[:80]}, which Easel does not compute"
+    if broken := next((one for one in groups.values() if not algorithm_of(one)), None):
+        return f"has weights of an unknown or incomplete kind ({_describe(broken)})"
+    if wrong := next((one for one in groups.values() if not _parts_fit(one, shapes)), None):
+        return f"is damaged: its parts do not fit together ({_describe(wrong)})"
+    channels = [_input_width(groups[UNET, name], shapes) for name in _FIRST_LAYERS if (UNET, name) in groups]
+    if any(count not in (0, _LATENT_CHANNELS) for count in channels):
+        return f"is for a model for inpainting or editing: its first layer has {channels[0]} channels"
+    return ""
 
 
 def _describe(parameters: Mapping[str, str]) -> str:
     return sorted(parameters.values())[0][:120]
 
 
-def _ranks_match(parameters: Mapping[str, str], shapes: Shapes) -> bool:
-    if "down" not in parameters or "mid" in parameters:
-        return True
-    down, up = shapes[parameters["down"]], shapes[parameters["up"]]
-    return len(down) >= 2 and len(up) >= 2 and down[0] == up[1]
+def _parts_fit(parameters: Mapping[str, str], shapes: Shapes) -> bool:
+    """Whether alpha is one number, and factors agree in their rank, which is not 0."""
+    parts = {name: shapes[tensor] for name, tensor in parameters.items()}
+    has_core = bool(parts.keys() & {"mid", "hada_t1", "lokr_t2"})
+    sides = _SHARED_SIDES_WITH_CORE if has_core else _SHARED_SIDES
+    ranks = [
+        (parts[left][axis : axis + 1], parts[right][other : other + 1])
+        for left, axis, right, other in sides
+        if left in parts and right in parts
+    ]
+    return math.prod(parts.get("alpha", ())) == 1 and all(
+        rank == same and rank not in ([], [0]) for rank, same in ranks
+    )
 
 
-def _unet_family(groups: Mapping[tuple[str, str], Mapping[str, str]], shapes: Shapes) -> str:
+def _unet_family(groups: Groups, shapes: Shapes) -> str:
     """By the width of the text that its cross attention reads, or by parts that only one family has."""
     if any(component == TEXT_ENCODER_2 for component, _ in groups):
         return "sdxl"
     for (component, module), parameters in groups.items():
         reads_text = component == UNET and re.search(r"attn2[._]to_[kv]$", module) is not None
-        family = _FAMILY_BY_TEXT_WIDTH.get(_input_width(parameters, shapes), "") if reads_text else ""
+        family = FAMILY_BY_TEXT_WIDTH.get(_input_width(parameters, shapes), "") if reads_text else ""
         if family:
             return family
     denoiser = [module for component, module in groups if component == UNET]
@@ -219,31 +281,48 @@ def _input_width(parameters: Mapping[str, str], shapes: Shapes) -> int:
 
 
 _KLEIN_BLOCKS = re.compile(r"(?:^|_|\.)(?:(double_blocks|transformer_blocks)|(single_\w*blocks))[._](\d+)")
+_FLUX1_MODULE = re.compile(
+    r"img_mod|txt_mod|modulation[._]lin|norm1?[._]linear|norm1_context|ff(?:_context)?[._]net"
+    r"|single\w*blocks[._]\d+[._](?:proj_mlp|proj_out|attn[._]to_[qkv])$"
+)
+_FLUX2_DEV_WIDTH = 6144
 _Z_IMAGE_BLOCK = re.compile(
     r"(?:^|[._])(?:layers|noise_refiner|context_refiner)[._]\d+[._](?:attention|feed_forward|adaLN)"
 )
 
 
-def _transformer_family(modules: Iterable[str], shapes: Shapes) -> str:
+def _transformer_family(groups: Groups, shapes: Shapes) -> str:
     """ "flux2-klein" or "z-image"; empty for everything else."""
-    names = list(modules)
+    names = [module for component, module in groups if component == UNET]
     if not names or any(_UNET_MODULE.match(name) for name in names):
         return ""
     if all(_Z_IMAGE_BLOCK.search(name) for name in names):
         return "z-image"
     if not all(_KLEIN_BLOCKS.search(name) or re.match(r"(?:double|single)_stream_mod", name) for name in names):
         return ""
-    is_flux1 = any(
-        re.search(r"img_mod|txt_mod|modulation[._]lin|norm1?[._]linear|norm1_context", name) for name in names
+    is_other_flux = any(
+        _FLUX1_MODULE.search(module) or _is_other_flux_shape(module, parameters, shapes)
+        for (component, module), parameters in groups.items()
+        if component == UNET
     )
     blocks = [found for name in names if (found := _KLEIN_BLOCKS.search(name))]
     double = max((int(found[3]) for found in blocks if found[1]), default=0)
     single = max((int(found[3]) for found in blocks if found[2]), default=0)
     has_single = any(found[2] for found in blocks)
-    return "flux2-klein" if not is_flux1 and has_single and double < 8 and single < 24 else ""
+    return "flux2-klein" if not is_other_flux and has_single and double < 8 and single < 24 else ""
 
 
-def _transformer_layout(family: str, groups: Mapping[tuple[str, str], Mapping[str, str]]) -> LoraLayout:
+def _is_other_flux_shape(module: str, parameters: Mapping[str, str], shapes: Shapes) -> bool:
+    """FLUX.1's fused layers and FLUX.2 klein's have the same names, but other proportions."""
+    if not {"down", "up"} <= parameters.keys():
+        return False
+    columns, rows = _input_width(parameters, shapes), (shapes[parameters["up"]] or [0])[0]
+    flux1 = {"linear1": rows == 7 * columns, "linear2": columns == 5 * rows, "mlp_0": rows == 4 * columns}
+    last = re.sub(r"[._]", "_", module)
+    return columns == _FLUX2_DEV_WIDTH or any(last.endswith(end) and is_flux1 for end, is_flux1 in flux1.items())
+
+
+def _transformer_layout(family: str, groups: Groups) -> LoraLayout:
     """Diffusers itself computes plain LoRAs of transformers."""
     for parameters in groups.values():
         if not {"down", "up"} <= set(parameters) <= {"down", "up", "alpha"}:

@@ -18,14 +18,12 @@ from bot.ports import Task
 from bot.prompts.addon_names import fold_name
 from bot.prompts.grammar import find_lora_tags, prompt_at
 from inference.checkpoints.identify import PIPELINES
-from inference.checkpoints.lora_layout import parse_weight_name
+from inference.checkpoints.lora_layout import FAMILY_BY_TEXT_WIDTH, parse_weight_name
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
 
 MAX_LOADED = 8
 LoraSet = tuple[tuple[str, float], ...]
 """File and weight of each LoRA, sorted by file, as part of keys."""
-_FAMILY_BY_TEXT_WIDTH = {768: "sd15", 1024: "sd21", 2048: "sdxl"}
-"""By the denoiser's cross-attention width."""
 
 
 def requested_loras(task: Task, index: int = 0) -> LoraSet:
@@ -44,7 +42,7 @@ def base_model_family(pipeline: Any) -> str:
     unet = getattr(pipeline, "unet", None)
     if unet is None:
         return PIPELINES[type(pipeline).__name__][0] if type(pipeline).__name__ in PIPELINES else ""
-    return _FAMILY_BY_TEXT_WIDTH.get(getattr(unet.config, "cross_attention_dim", 0) or 0, "")
+    return FAMILY_BY_TEXT_WIDTH.get(getattr(unet.config, "cross_attention_dim", 0) or 0, "")
 
 
 def load_lora(pipeline: Any, path: Path, name: str) -> None:

@@ -6,7 +6,6 @@ becomes the change itself times an identity: exact, but as large as the weights 
 Sources: LyCORIS 3 (`lycoris/functional`), kohya's sd-scripts, ComfyUI's `weight_adapter`, peft's `LoraConfig`.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +21,12 @@ from inference.checkpoints.lora_layout import (
     UNET,
     algorithm_of,
     group_by_module,
+    read_adapter_configs,
     read_layout,
 )
 from inference.diffusion.unet_names import original_to_diffusers
 
 Tensors = Mapping[str, torch.Tensor]
-_ADAPTER_METADATA = "lora_adapter_metadata"
-"""The LoRA's configuration in files of Diffusers since 0.34: JSON of `LoraConfig`'s fields by component."""
 
 
 class UnsupportedLora(ValueError):
@@ -52,10 +50,11 @@ def load_factors(path: Path, pipeline: Any) -> dict[str, torch.Tensor]:
     with safe_open(path, framework="pt") as file:
         stored = list(file.keys())
         tensors = {name: file.get_tensor(name) for name in stored}
-        configs = _read_configs(file.metadata() or {})
-    layout = read_layout({name: list(tensor.shape) for name, tensor in tensors.items()})
+        metadata = file.metadata() or {}
+    layout = read_layout({name: list(tensor.shape) for name, tensor in tensors.items()}, metadata)
     if layout.problem:
         raise UnsupportedLora(f"it {layout.problem}")
+    configs = read_adapter_configs(metadata)
     modules = {name: _target_modules(pipeline, name) for name in (UNET, TEXT_ENCODER, TEXT_ENCODER_2)}
     state: dict[str, torch.Tensor] = {}
     found: dict[tuple[str, str], Factors] = {}
@@ -123,7 +122,7 @@ def _key_of(component: str, module: str) -> str:
 
 
 def _factors(parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], name: str) -> Factors:
-    """Raises: UnsupportedLora: the shapes do not fit the layer."""
+    """Raises: UnsupportedLora: the shapes do not fit the layer, or the numbers are not finite."""
     parts = {parameter: tensor.float() for parameter, tensor in parts.items()}
     weight: torch.Tensor = layer.weight
     try:
@@ -133,9 +132,12 @@ def _factors(parts: Tensors, layer: torch.nn.Module, config: Mapping[str, Any], 
             down, up = _identity_factors(_decompose_weight(_plain_weight(weight), change, parts))
         up = up.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
         bias = _like(weight, parts["diff_b"].reshape(weight.shape[0])) if "diff_b" in parts else None
-        return Factors(_like(weight, down.reshape(-1, *weight.shape[1:])), _like(weight, up), bias)
+        factors = Factors(_like(weight, down.reshape(-1, *weight.shape[1:])), _like(weight, up), bias)
     except RuntimeError as error:  # torch's, for shapes that do not fit
         raise UnsupportedLora(f"its {name} does not fit this model") from error
+    if not all(part is None or torch.isfinite(part).all() for part in (factors.down, factors.up, factors.bias)):
+        raise UnsupportedLora(f"the change of {name} is not finite")
+    return factors
 
 
 def _like(weight: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -231,6 +233,7 @@ def _decompose_weight(weight: torch.Tensor, change: torch.Tensor, parts: Tensors
     changed = weight + change
     other_axes = [dim for dim in range(weight.ndim) if dim != axis]
     norm = torch.linalg.vector_norm(changed, dim=other_axes, keepdim=True)
+    norm = norm.clamp_min(torch.finfo(norm.dtype).tiny)  # a row of zeros stays one
     return changed * (lengths.reshape(norm.shape) / norm) - weight
 
 
@@ -253,19 +256,6 @@ def _plain_weight(weight: torch.Tensor) -> torch.Tensor:
 
 
 # ---------------------------------------------------------------- configuration in the file
-
-
-def _read_configs(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """`LoraConfig`'s fields by component; empty if the file has none. Raises: UnsupportedLora."""
-    configs: dict[str, dict[str, Any]] = {}
-    try:
-        values = json.loads(metadata.get(_ADAPTER_METADATA) or "{}")
-        for key, value in values.items():
-            component, _, option = str(key).partition(".")
-            configs.setdefault(component, {})[option] = value
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise UnsupportedLora("its metadata is damaged") from error
-    return configs
 
 
 def _configured_alpha(config: Mapping[str, Any], name: str) -> float | None:

@@ -2,8 +2,7 @@
 
 import json
 import math
-import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from bot.memory import placement
 from bot.memory.components import Component, component_role
 from bot.memory.fit import can_quantize, format_gib
 from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
+from bot.model_install.model_headers import read_tensor_shapes
 from bot.models import IMAGE_TASKS, ModelSpec
 from inference.checkpoints.file_filter import variant_of
 
 _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
-_BYTES_BY_FORMAT = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
-"""Bytes per number by its safetensors format; all other formats have one byte."""
 _FULL_WIDTH = 4
 """Bytes per number in float32."""
 MIN_LAYER_WEIGHTS = 2**14
@@ -154,7 +152,7 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
 def _is_vae_upcast(folder: Path) -> bool:
     """Whether the pipeline casts its VAE to float32, which SDXL's do unless the VAE's configuration says otherwise."""
     if folder.is_file():
-        return any(name.startswith("conditioner.") for name in _tensor_headers(folder))
+        return any(name.startswith("conditioner.") for name in read_tensor_shapes(folder))
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         config = json.loads((folder / "vae" / "config.json").read_text(encoding="utf-8"))
@@ -187,7 +185,7 @@ def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
     counts: dict[str, WeightCounts] = {}
     files = [folder] if folder.is_file() else folder.glob("*/*.safetensors" if is_pipeline else "*.safetensors")
     for file in _variant_files(model, files):
-        for name, (_, shape) in _tensor_headers(file).items():
+        for name, shape in read_tensor_shapes(file).items():
             component = counts.setdefault(file.parent.name if is_pipeline else _component_of(name), WeightCounts())
             weights = math.prod(shape)
             component.total += weights
@@ -226,14 +224,6 @@ def _variant_files(model: ModelSpec, files: Iterable[Path]) -> list[Path]:
     for siblings in by_folder.values():
         selected += [file for file in siblings if variant_of(file.name) == model.variant] or siblings
     return selected
-
-
-def _tensor_headers(file: Path) -> Mapping[str, tuple[str, tuple[int, ...]]]:
-    """Format and shape of each tensor, by the file's header."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return {name: (entry["dtype"], tuple(entry["shape"])) for name, entry in header.items() if name != "__metadata__"}
 
 
 def _cpu_dtypes(model: ModelSpec, dtype: Any) -> list[Any]:

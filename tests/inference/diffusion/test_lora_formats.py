@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 
 import peft
 import pytest
@@ -9,8 +10,9 @@ import torch
 from diffusers import Flux2KleinPipeline, StableDiffusionPipeline
 from safetensors.torch import save_file
 
-from bot.errors import InvalidOption
-from inference.checkpoints.lora_layout import read_layout
+from bot.errors import InvalidOption, ModelRefused
+from bot.model_install import addon_files
+from bot.ports import PromptAddon
 from inference.diffusion.lora import LoraManager, base_model_family
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
 from tests.inference.families import save_klein
@@ -222,6 +224,10 @@ NAMES = {
         f"text_encoder.encoder.{TEXT}",
         *(f"lora_te_text_model_encoder_{TEXT.replace('.', '_')}.lora_{part}.weight" for part in ("down", "up")),
     ),
+    "ComfyUI's text encoder": (
+        f"text_encoder.encoder.{TEXT}",
+        *(f"text_encoders.clip_l.transformer.text_model.encoder.{TEXT}.lora_{part}.weight" for part in ("down", "up")),
+    ),
     "Diffusers' text encoder": (
         f"text_encoder.encoder.{TEXT}",
         *(f"text_encoder.text_model.encoder.{TEXT}.lora_linear_layer.{part}.weight" for part in ("down", "up")),
@@ -234,11 +240,25 @@ NAMES = {
 }  # fmt: skip
 
 
+def layer_in(pipeline, layer: str) -> str:
+    """Transformers 4 has one more level in text encoders."""
+    return layer if hasattr(pipeline.text_encoder, "encoder") else layer.replace("encoder.", "encoder.text_model.", 1)
+
+
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
-def test_every_naming_changes_the_same_layer(pipeline, draw, tmp_path, names):
-    layer, down, up = names
-    if not hasattr(pipeline.text_encoder, "encoder"):
-        layer = layer.replace("text_encoder.", "text_encoder.text_model.")
+def test_every_naming_changes_the_same_layer(pipeline, changes, draw, names):
+    layer, down, up = layer_in(pipeline, names[0]), *names[1:]
+    tensors = save_pair(draw, pipeline, layer, down, up)
+
+    found = changes(tensors)
+
+    assert found.keys() == {layer}
+    torch.testing.assert_close(found[layer], tensors[up] @ tensors[down])
+
+
+@pytest.mark.parametrize("naming", ["kohya", "Diffusers' text encoder"])
+def test_the_model_predicts_what_it_would_with_changed_weights(pipeline, draw, tmp_path, naming):
+    layer, down, up = layer_in(pipeline, NAMES[naming][0]), *NAMES[naming][1:]
     tensors = save_pair(draw, pipeline, layer, down, up)
     save_file(tensors, tmp_path / "x.safetensors")
     merged = copy.deepcopy(pipeline)
@@ -329,61 +349,34 @@ def klein(tmp_path_factory):
     return Flux2KleinPipeline.from_pretrained(save_klein(tmp_path_factory.mktemp("models") / "klein"))
 
 
-# ---------------------------------------------------------------- by the header alone
-
-
-def pair(module: str, down: str = ".lora_down.weight", up: str = ".lora_up.weight", width: int = 768):
-    return {f"{module}{down}": [4, width], f"{module}{up}": [320, 4]}
-
-
-UNET_KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+# ---------------------------------------------------------------- not finite
 
 
 @pytest.mark.parametrize(
-    ("shapes", "family"),
+    ("dtype", "value"),
     [
-        (pair(UNET_KEY), "sd15"),
-        (pair(UNET_KEY, width=1024), "sd21"),
-        (pair("lora_unet_middle_block_1_transformer_blocks_9_attn1_to_k", width=1280), "sdxl"),
-        (pair("unet.up_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_v", "_lora.down.weight",
-              "_lora.up.weight"), "sd15"),
-        ({f"{UNET_KEY}.{name}": [8, 8] if name == "lokr_w1" else [40, 96] for name in ("lokr_w1", "lokr_w2")}, "sd15"),
-        ({f"{UNET_KEY}.hada_{name}": [4, 2048] if name.endswith("b") else [640, 4]
-          for name in ("w1_a", "w1_b", "w2_a", "w2_b")}, "sdxl"),
-        (pair("lora_te_text_model_encoder_layers_0_self_attn_q_proj"), "sd15"),
-        (pair("lora_te2_text_model_encoder_layers_0_self_attn_q_proj", width=1280), "sdxl"),
-        (pair("transformer.single_transformer_blocks.19.attn.to_out", ".lora_A.weight", ".lora_B.weight"),
-         "flux2-klein"),
-        (pair("diffusion_model.layers.3.attention.to_q", ".lora_A.weight", ".lora_B.weight"), "z-image"),
+        *((dtype, value) for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float8_e5m2)
+          for value in (math.nan, math.inf, -math.inf)),
+        (torch.float8_e4m3fn, math.nan),
     ],
 )  # fmt: skip
-def test_the_family_is_read_from_the_header(shapes, family):
-    layout = read_layout(shapes)
+def test_weights_that_are_not_finite_are_refused_when_added(tmp_path, dtype, value):
+    path, addon = tmp_path / "x.safetensors", PromptAddon(name="x", kind="lora", family="", size=0)
+    save_file({"a": torch.ones(4).to(dtype), "b": torch.tensor([1.0, value]).to(dtype)}, path)
 
-    assert (layout.family, layout.problem) == (family, "")
+    with pytest.raises(ModelRefused) as refused:
+        addon_files.store_addon(tmp_path / "data", path, addon)
+
+    assert "weights that are no numbers (b)" in refused.value.detail
+    save_file({"a": torch.tensor([1.0, -0.0, torch.finfo(dtype).max / 2]).to(dtype), "n": torch.tensor([127])}, path)
+    assert addon_files.store_addon(tmp_path / "data", path, addon).name == "x"
 
 
-@pytest.mark.parametrize(
-    ("shapes", "part"),
-    [
-        ({f"{UNET_KEY}.oft_blocks": [4, 8, 8]}, "OFT"),
-        ({f"{UNET_KEY}.{name}.weight": [4, 4] for name in ("a1", "a2", "b1", "b2")}, "GLoRA"),
-        ({**pair(UNET_KEY), "lora_unet_mid_block_resnets_0_norm1.w_norm": [320]}, "norms"),
-        ({**pair(UNET_KEY), "bundle_emb.x.string_to_param.*": [2, 768]}, "bundled textual inversion"),
-        ({**pair(UNET_KEY), "lora_unet_mid_block_resnets_0_norm1.diff": [320]}, "changes mid_block_resnets_0_norm1"),
-        ({"lora_unet_out_0.diff": [320], **pair(UNET_KEY)}, "changes out_0"),
-        ({"lora_te_text_model_final_layer_norm.diff": [768]}, "changes text_model_final_layer_norm"),
-        ({"unet.mid_block.attentions.0.attn2.processor.to_k_custom_diffusion.weight": [4, 4]}, "Custom Diffusion"),
-        ({f"{UNET_KEY}.lora_down.weight": [4, 768]}, "incomplete"),
-        ({**pair(UNET_KEY), f"{UNET_KEY}.strange": [1]}, "unknown"),
-        ({f"{UNET_KEY}.lora_down.weight": [4, 768], f"{UNET_KEY}.lora_up.weight": [320, 8]}, "damaged"),
-        (pair("lora_unet_joint_blocks_0_x_block_attn_qkv"), "Stable Diffusion 3"),
-        (pair("lora_unet_double_blocks_18_img_attn_proj"), "FLUX"),
-        (pair("transformer.single_transformer_blocks.37.attn.to_q", ".lora_A.weight", ".lora_B.weight"), "FLUX"),
-        (pair("diffusion_model.blocks.3.self_attn.q"), "Wan"),
-        ({**pair("diffusion_model.layers.3.attention.to_q"), "diffusion_model.layers.3.attention.to_q.dora_scale": [9]},
-         "not a plain LoRA"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_computed_is_told_by_the_header(shapes, part):
-    assert part in read_layout(shapes).problem
+@pytest.mark.parametrize("name", ["lora_down.weight", "alpha"])
+def test_weights_that_are_not_finite_are_refused_when_used(pipeline, draw, tmp_path, name):
+    tensors = save_pair(draw, pipeline, f"unet.{ATTENTION}", *NAMES["kohya"][1:])
+    tensors[f"{kohya(ATTENTION)}.{name}"] = torch.full((2, 32) if name != "alpha" else (), math.nan)
+    save_file(tensors, tmp_path / "x.safetensors")
+
+    with pytest.raises(UnsupportedLora):
+        load_factors(tmp_path / "x.safetensors", pipeline)
