@@ -68,7 +68,10 @@ def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
 
 def _without_triggers(text: str, trigger_words: Collection[str]) -> str:
     longest_first = "|".join(re.escape(word) for word in sorted(trigger_words, key=len, reverse=True))
-    return re.sub(rf"(?<![\w-])(?:{longest_first})(?![\w-])", " ", text, flags=re.IGNORECASE) if trigger_words else text
+    if not trigger_words:
+        return text
+    spelled = rf"(?<![\w-])(?:embedding:)?(?:{longest_first})(?:['’]s)?(?![\w-])"
+    return re.sub(spelled, " ", text, flags=re.IGNORECASE)
 
 
 def _is_truncated(tokenizers: Sequence[Any], prompt: str) -> bool:

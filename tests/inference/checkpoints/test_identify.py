@@ -54,6 +54,7 @@ def save_tensors(path, **tensors):
             {"unet.mid_block.attn2.to_k.lora_A.weight": (4, 2048), "unet.mid_block.attn2.to_k.lora_B.weight": (8, 4)},
             "lora", "sdxl",
         ),
+        ({"emb_params": (2, 192)}, "inversion", "starter"),
         ({"emb_params": (2, 768)}, "inversion", "sd15"),
         ({"<cat-toy>": (768,)}, "inversion", "sd15"),
         ({"cat-toy": (4, 1024)}, "inversion", "sd21"),

@@ -364,7 +364,8 @@ def test_unknown_words_of_a_question_to_a_demo_model_are_listed():
 def test_a_trigger_word_of_an_inversion_is_no_unknown_word(trigger):
     pipeline = SimpleNamespace(tokenizer=AutoTokenizer.from_pretrained(ROOT / "models/starter-vision"))
 
-    notes = partial(prompt_notes, pipeline, [f"a {trigger.title()}, a knight"], is_demo=True)
+    prompt = f"a {trigger.title()}, the {trigger}'s embedding:{trigger}, a knight"
+    notes = partial(prompt_notes, pipeline, [prompt], is_demo=True)
 
     assert notes(trigger_words=("xylo", trigger)) == ("The model does not know these words: knight",)
     assert "xylo" in notes()[0].casefold()
