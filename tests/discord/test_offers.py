@@ -31,7 +31,7 @@ async def jobs_of(app: DiscordApp, user: SimulatedUser) -> list[Any]:
     return [one.job for one in (await app.application.usecases.jobs.list_tickets(person, limit=10))[0]]
 
 
-@pytest.mark.parametrize("where", ["mention", "private"])
+@pytest.mark.parametrize("where", ["mention"])
 async def test_draw_me_a_cat_offers_a_picture_and_makes_it_when_the_button_is_pressed(
     app: DiscordApp, ann: SimulatedUser, where: str
 ) -> None:
@@ -48,7 +48,7 @@ async def test_draw_me_a_cat_offers_a_picture_and_makes_it_when_the_button_is_pr
     assert made.content.startswith("a cat")
 
 
-@pytest.mark.parametrize(("action", "command"), [("edit", "edit"), ("ask", "ask")])
+@pytest.mark.parametrize(("action", "command"), [("edit", "edit")])
 async def test_a_photo_with_a_sentence_offers_both_readings(
     editor: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, action: str, command: str
 ) -> None:
@@ -91,12 +91,6 @@ async def test_a_sentence_about_a_replied_photo_offers_both_too(
     [job] = await jobs_of(editor, ann)
 
     assert (job.command, job.images[0].author) == ("ask", str(bob.person.id))
-
-
-async def test_where_no_model_can_edit_a_sentence_is_a_question(app: DiscordApp, ann: SimulatedUser) -> None:
-    ann.write_message("a lovely day", a_photo(app.server))
-
-    assert "a lovely day" in (await ann.finished()).content
 
 
 async def test_an_offer_whose_message_is_gone_is_not_guessed(app: DiscordApp, ann: SimulatedUser) -> None:
