@@ -341,6 +341,10 @@ class InterruptedTooOften(EaselError):
     code = "interrupted_too_often"
 
 
+MAX_DETAIL = 200
+"""Characters of a platform's own words that are logged and stored."""
+
+
 class PlatformError(EaselError):
     """A delivery failed; it is retried or falls back.
 
@@ -352,7 +356,7 @@ class PlatformError(EaselError):
 
     def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__()
-        self.detail = detail
+        self.detail = detail[:MAX_DETAIL]
         self.retry_after_s = retry_after_s
 
 

@@ -1,9 +1,23 @@
 """What a platform's answer to a message may mean, besides `bot.errors`: nothing of this is final."""
 
+import math
+
 from bot.errors import PlatformError
 
 UNKNOWN_PATIENCE, PAGE_PATIENCE = 3, 10
 """Failed tries before the fallbacks: after the platform's own words, and after a page of something in between."""
+
+MIN_ASKED_WAIT_S, MAX_ASKED_WAIT_S, DEFAULT_WAIT_S = 0.5, 3600.0, 60.0
+"""Bounds on the wait that a platform asks for, and the wait if it does not say for how long."""
+
+
+def bounded_wait_s(asked: object) -> float:
+    """The wait that an answer asks for in seconds, within reason: the field may contain anything."""
+    try:
+        seconds = float(asked)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return DEFAULT_WAIT_S
+    return DEFAULT_WAIT_S if math.isnan(seconds) else min(max(MIN_ASKED_WAIT_S, seconds), MAX_ASKED_WAIT_S)
 
 
 class NotPermitted(PlatformError):

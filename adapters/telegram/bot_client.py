@@ -6,7 +6,7 @@ proxy or a firewall. Outside of the adapter its exceptions are `PlatformError`s.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from ipaddress import ip_address
@@ -34,7 +34,7 @@ from adapters.telegram.file_request import FileRequest
 from adapters.telegram.rate_limit import TelegramRateLimiter
 from adapters.telegram.settings import TelegramSettings
 from bot.errors import PlatformError, Undeliverable
-from bot.platform_answers import PAGE_PATIENCE, TokenRefused, UnclearAnswer
+from bot.platform_answers import PAGE_PATIENCE, TokenRefused, UnclearAnswer, bounded_wait_s
 
 log = structlog.get_logger()
 
@@ -44,8 +44,9 @@ CONNECTIONS = 16
 """Enough for 27 messages per second of 0.5 s each; httpcore scans all connections for each request."""
 REFUSED_RETRY_S = 60.0
 """Retry interval while the token is refused: the owner may fix it."""
-PAGE_RETRY_S = 60
-"""How long a 429 is obeyed that does not say for how long."""
+TOO_LARGE = "the request is too large"
+TOKEN_UNKNOWN = ("Not Found", "Unauthorized")
+"""Descriptions of a 404 that is about the token; other ones are about a method that the server does not have."""
 
 
 class NotReached(PlatformError):
@@ -114,28 +115,63 @@ class CheckedRequest(FileRequest):
         if status >= 500:
             raise NetworkError(f"{status}")  # whatever the body: the library logs a page with its traceback
         if status == 413:
+            raise NetworkError(TOO_LARGE)
+        if method == "GET" and status == 200:
+            if not _is_not_html(body):
+                raise NotTheBotApi("a page instead of a file")
             return status, body
-        is_ours = _is_not_html(body) if method == "GET" and status == 200 else _is_bot_api_answer(status, body)
-        if not is_ours and status == 429:
-            raise RetryAfter(PAGE_RETRY_S)
-        if not is_ours:
-            raise NotTheBotApi(f"{status} with another shape")
+        _check_answer(url.rpartition("/")[2], status, body)
         if method == "GET" and status == 404:
             raise FileGone("no such file")
         return status, body
 
 
-def _is_bot_api_answer(status: int, body: bytes) -> bool:
+def _check_answer(api_method: str, status: int, body: bytes) -> None:
+    """Raises: RetryAfter, BadRequest, NotTheBotApi."""
+    answer = _parse_object(body)
+    parameters = answer.get("parameters", {})
+    if status == 429 or (isinstance(parameters, dict) and "retry_after" in parameters):
+        asked = parameters.get("retry_after") if isinstance(parameters, dict) else None
+        raise RetryAfter(timedelta(seconds=bounded_wait_s(asked)))
+    is_success = 200 <= status < 300
+    if not (_is_success(api_method, answer) if is_success else _is_refusal(answer)):
+        raise NotTheBotApi(f"{status} with another shape")
+    if status == 404 and answer["description"] not in TOKEN_UNKNOWN:
+        raise BadRequest(answer["description"])
+
+
+def _parse_object(body: bytes) -> dict[str, Any]:
+    """Empty: it is no JSON object."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _is_success(api_method: str, answer: Mapping[str, Any]) -> bool:
+    if answer.get("ok") is not True or "result" not in answer:
         return False
-    if not isinstance(answer, dict):
+    result = answer["result"]
+    if api_method == "sendMediaGroup":
+        return isinstance(result, list) and bool(result) and all(map(_is_message, result))
+    if api_method.startswith("editMessage"):
+        return result is True or _is_message(result)
+    return not api_method.startswith("send") or _is_message(result)
+
+
+def _is_message(result: object) -> bool:
+    return isinstance(result, dict) and type(result.get("message_id")) is int
+
+
+def _is_refusal(answer: Mapping[str, Any]) -> bool:
+    if type(answer.get("error_code")) is not int or not isinstance(answer.get("description"), str):
         return False
-    if 200 <= status < 300:
-        return answer.get("ok") is True and "result" in answer
-    says_why = type(answer.get("error_code")) is int and isinstance(answer.get("description"), str)
-    return says_why and isinstance(answer.get("parameters", {}), dict)
+    parameters = answer.get("parameters", {})
+    if not isinstance(parameters, dict):
+        return False
+    moved_to = parameters.get("migrate_to_chat_id", 1)
+    return type(moved_to) is int and 0 < abs(moved_to) < 2**63
 
 
 def _is_not_html(body: bytes) -> bool:

@@ -28,11 +28,15 @@ def answer_with(monkeypatch):
     monkeypatch.setenv("PTB_TIMEDELTA", "true")
     request = CheckedRequest()
 
-    async def ask(status, body, method="POST"):
+    async def ask(status, body, method="POST", api_method="x"):
         data = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
         monkeypatch.setattr(FileRequest, "do_request", AsyncMock(return_value=(status, data)))
         with pytest.raises(PlatformError) as translated, translate_errors():
-            await (request.post("https://api.telegram.org/x") if method == "POST" else request.retrieve("https://x"))
+            await (
+                request.post(f"https://api.telegram.org/bot7/{api_method}")
+                if method == "POST"
+                else request.retrieve("https://x")
+            )
         return translated.value
 
     return ask
@@ -123,15 +127,62 @@ async def test_a_second_poller_is_telegrams_own_word(answer_with):
 
 
 @pytest.mark.parametrize(
-    ("body", "wait_s"), [(PAGE, 60), (refusal(429, "Too Many Requests", parameters={"retry_after": 7}), 7)]
+    ("asked", "wait_s"),
+    [
+        (7, 7),
+        ("7", 7),
+        (2.5, 2.5),
+        (0, 0.5),
+        (-5, 0.5),
+        (10**9, 3600),
+        (10**400, 60),
+        ("soon", 60),
+        ([1], 60),
+        (None, 60),
+    ]
+    + [(float("nan"), 60), (float("inf"), 3600)],
 )
-async def test_a_rate_limit_is_waited_for_even_if_a_proxy_says_so(answer_with, body, wait_s):
-    assert (await answer_with(429, body)).retry_after_s == wait_s
+async def test_a_rate_limit_is_waited_for_within_reason(answer_with, asked, wait_s):
+    error = await answer_with(429, refusal(429, "Too Many Requests", parameters={"retry_after": asked}))
+
+    assert (type(error), error.retry_after_s) == (PlatformError, wait_s)
 
 
-@pytest.mark.parametrize("body", [PAGE, refusal(413, "Request Entity Too Large")])
-async def test_too_large_is_too_large_for_a_proxy_too(answer_with, body):
-    assert type(await answer_with(413, body)) is descriptions.FileTooBig
+async def test_a_rate_limit_is_waited_for_even_if_a_proxy_says_so(answer_with):
+    assert (await answer_with(429, PAGE)).retry_after_s == 60
+
+
+@pytest.mark.parametrize("body", [PAGE * 100, refusal(413, "Request Entity Too Large")])
+async def test_too_large_is_too_large_for_a_proxy_too(answer_with, body, caplog):
+    error = await answer_with(413, body)
+
+    assert type(error) is descriptions.FileTooBig
+    assert not caplog.records  # the library would log the page with a traceback
+
+
+@pytest.mark.parametrize("result", [{}, None, True, "sent", [], {"message_id": "7"}])
+async def test_a_message_that_the_answer_does_not_name_counts_as_unconfirmed(answer_with, result):
+    for method in ("sendMessage", "sendPhoto", "sendMediaGroup"):
+        assert type(await answer_with(200, {"ok": True, "result": result}, api_method=method)) is UnclearAnswer
+    if result is not True:
+        assert (
+            type(await answer_with(200, {"ok": True, "result": result}, api_method="editMessageText")) is UnclearAnswer
+        )
+
+
+@pytest.mark.parametrize("chat", ["abc", 10**40, None, [], 0])
+async def test_a_chat_that_moves_to_no_chat_is_unclear(answer_with, chat):
+    moved = refusal(400, "group chat was upgraded", parameters={"migrate_to_chat_id": chat})
+
+    assert type(await answer_with(400, moved)) is UnclearAnswer
+
+
+async def test_a_method_that_a_server_does_not_have_says_nothing_about_the_token(answer_with):
+    assert type(await answer_with(404, refusal(404, "Not Found: method not found"))) is UnclearAnswer
+
+
+async def test_a_long_description_is_kept_short(answer_with):
+    assert len((await answer_with(400, refusal(400, "NEW " * 5000))).detail) <= 200
 
 
 @pytest.mark.parametrize(
