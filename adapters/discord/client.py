@@ -127,6 +127,11 @@ class EaselClient(discord.AutoShardedClient):
         if (before.locked or before.archived) and not (after.locked or after.archived):
             await self._retry_deliveries(after.guild)
 
+    async def on_thread_join(self, thread: discord.Thread) -> None:
+        """Also of a thread that was archived: the library forgets those."""
+        if not (thread.locked or thread.archived):
+            await self._retry_deliveries(thread.guild)
+
     async def _retry_deliveries(self, guild: discord.Guild) -> None:
         await self.context.usecases.chat.retry_deliveries(PLATFORM, str(guild.id))
 

@@ -150,6 +150,16 @@ async def test_a_change_that_lets_the_bot_write_sends_what_waited(
     assert chat.retry_deliveries.await_args_list == ([call("discord", "5")] if is_retried else [])
 
 
+@pytest.mark.parametrize("is_closed", [True, False])
+async def test_a_thread_that_is_opened_again_gets_what_waited(is_closed: bool) -> None:
+    chat = AsyncMock()
+    client: Any = SimpleNamespace(context=SimpleNamespace(usecases=SimpleNamespace(chat=chat)))
+    client._retry_deliveries = partial(EaselClient._retry_deliveries, client)
+    await EaselClient.on_thread_join(client, place(locked=is_closed, archived=is_closed))
+
+    assert chat.retry_deliveries.await_count == (not is_closed)
+
+
 @pytest.mark.parametrize(("mentioned", "is_own"), [(["own"], True), (["other"], False), ([], False)])
 def test_only_its_own_role_is_the_bot(mentioned: list[str], is_own: bool) -> None:
     message: Any = SimpleNamespace(guild=SimpleNamespace(self_role="own"), role_mentions=mentioned)
