@@ -72,7 +72,8 @@ def _is_favourite(person_id: str, job_id: str, number: int) -> tuple[ColumnEleme
 
 def has_favourites(person_id: str) -> ColumnElement[bool]:
     """Whether a picture of a row of `job` is one of the person's favourites."""
-    return exists().where(favourite.c.person == person_id, favourite.c.job == job.c.id)
+    starred = job.alias("starred")  # a list of their numbers is faster than a look-up for each job of the person
+    return job.c.seq.in_(select(starred.c.seq).join(favourite).where(favourite.c.person == person_id))
 
 
 def erase_picture(tx: Connection, row: JobRow, result: Result, number: int) -> list[tuple[str, str]]:

@@ -142,6 +142,7 @@ def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]
 
 Index("ix_job_owner_seq", job.c.owner, job.c.seq)
 Index("ix_job_owner_changed", job.c.owner, job.c.changed)
+Index("ix_job_owner_listed", job.c.owner, job.c.erased, job.c.command, job.c.model)
 # Only ended jobs: SQLite would prefer an index of all states to the index of one person's lane.
 _partial("ix_job_ended", job.c.state, where=IS_ENDED)
 _partial("ix_job_line", job.c.space, job.c.owner, job.c.model, job.c.place, where=IS_QUEUED)

@@ -1,6 +1,8 @@
 import pytest
+from sqlalchemy import Engine, event
 
 from bot.jobs import JobState
+from bot.ports import ALL_JOBS, HistoryFilter
 from tests.storage.factories import accept, claim, render
 
 
@@ -113,3 +115,25 @@ async def test_search_pages_too(storage, ann):
 
     assert [job.id for job in first + second] == [job.id for job in reversed(jobs)]
     assert last is None
+
+
+@pytest.mark.parametrize("only", [ALL_JOBS, HistoryFilter(favourite=True), HistoryFilter(command="imagine", model="m")])
+async def test_a_total_is_counted_without_reading_the_jobs(storage, ann, only):
+    asked = []
+
+    def remember(*execution):
+        asked.append(execution[2:4])
+
+    event.listen(Engine, "before_cursor_execute", remember)
+    try:
+        await storage.history.count_jobs(ann.id, state=None, q="", only=only)
+    finally:
+        event.remove(Engine, "before_cursor_execute", remember)
+    statement, values = next(one for one in asked if "count(" in one[0])
+    plan = await storage.jobs._database.run_read(
+        lambda tx: [row[3] for row in tx.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, values)]
+    )
+    of_jobs = [step for step in plan if "SEARCH job" in step or "SCAN job" in step]
+
+    assert of_jobs
+    assert all("COVERING INDEX" in step for step in of_jobs)

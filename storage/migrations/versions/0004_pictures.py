@@ -42,6 +42,7 @@ def upgrade() -> None:
     op.execute("UPDATE job SET changed = seq")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index("ix_job_owner_changed", ["owner", "changed"], unique=False)
+        batch_op.create_index("ix_job_owner_listed", ["owner", "erased", "command", "model"], unique=False)
         batch_op.create_index(
             "ix_job_batch",
             ["batch"],
@@ -238,6 +239,7 @@ def downgrade() -> None:
         batch_op.drop_column("target")
     op.drop_column("media_owner", "source")
     op.drop_index("ix_job_batch", "job")
+    op.drop_index("ix_job_owner_listed", "job")
     op.drop_index("ix_job_owner_changed", "job")
     op.drop_column("job", "changed")
     op.drop_column("message", "picture")
