@@ -4,7 +4,7 @@ People's text is sent as plain text, so nothing in it can break a message or imi
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypedDict, TypeVar
 
@@ -24,7 +24,7 @@ from adapters.telegram.bot_client import ChatMoved, NotReached, UnreadableRespon
 from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, NotModified, PhotoRejected, TopicDeleted
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
 from adapters.telegram.rate_limit import TelegramRateLimiter
-from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_CAPTION, MAX_TEXT, truncate
+from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_TEXT, truncate, truncate_caption
 from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
 from bot.platform_answers import ReplyRejected, TokenRefused, UnclearAnswer
@@ -115,7 +115,7 @@ class TelegramApi:
                 lambda to: self.bot.send_photo(
                     to.chat,
                     media.data,
-                    truncate(caption, MAX_CAPTION),
+                    truncate_caption(caption),
                     filename=file_name(media, "picture"),
                     has_spoiler=has_spoiler,
                     reply_markup=markup,
@@ -138,7 +138,7 @@ class TelegramApi:
             lambda to: self.bot.send_document(
                 to.chat,
                 media.data,
-                truncate(caption, MAX_CAPTION) or None,
+                truncate_caption(caption) or None,
                 filename=file_name(media, name),
                 disable_content_type_detection=True,
                 reply_markup=markup,
@@ -146,18 +146,16 @@ class TelegramApi:
             ),
         )
 
-    async def send_album(
-        self, target: ChatTarget, files: Sequence[Media], name: str, caption: str = ""
-    ) -> list[Message]:
-        """Two to ten files as one album, with a caption under the last. Raises: PlatformError."""
+    async def send_album(self, target: ChatTarget, files: Mapping[str, Media], caption: str = "") -> list[Message]:
+        """Two to ten files by name as one album, with a caption under the last. Raises: PlatformError."""
         parts = [
             InputMediaDocument(
                 one.data,
-                truncate(caption, MAX_CAPTION) or None if number == len(files) else None,
-                filename=file_name(one, f"{name}-{number}"),
+                truncate_caption(caption) or None if number == len(files) else None,
+                filename=file_name(one, name),
                 disable_content_type_detection=True,
             )
-            for number, one in enumerate(files, 1)
+            for number, (name, one) in enumerate(files.items(), 1)
         ]
         return list(
             await self._post(target, lambda to: self.bot.send_media_group(to.chat, parts, **_target_arguments(to)))
@@ -214,7 +212,7 @@ class TelegramApi:
     async def edit_caption(self, ref: str, text: str, markup: InlineKeyboardMarkup | None) -> None:
         chat, number = parse_ref(ref)
         await self._edit(
-            chat, self.bot.edit_message_caption(chat, number, caption=truncate(text, MAX_CAPTION), reply_markup=markup)
+            chat, self.bot.edit_message_caption(chat, number, caption=truncate_caption(text), reply_markup=markup)
         )
 
     async def edit_photo(
@@ -229,7 +227,7 @@ class TelegramApi:
     ) -> None:
         """Replace a message by this picture, as a file if Telegram does not accept it as a photo."""
         chat, number = parse_ref(ref)
-        text, name = truncate(caption, MAX_CAPTION), file_name(media, "picture")
+        text, name = truncate_caption(caption), file_name(media, "picture")
         photo = InputMediaPhoto(media.data, text, filename=name, has_spoiler=has_spoiler)
         try:
             await self._edit(chat, self.bot.edit_message_media(photo, chat, number, reply_markup=markup))

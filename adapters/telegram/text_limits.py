@@ -2,6 +2,8 @@
 
 MAX_TEXT = 4096
 MAX_CAPTION = 1024
+MIN_PROMPT = 100
+"""Units that a prompt keeps, however long the text below it is."""
 MAX_CALLBACK_TEXT = 200
 """The text that pops up after a button press."""
 MAX_DESCRIPTION = 256
@@ -25,3 +27,13 @@ def truncate(text: str, limit: int) -> str:
             break
         end += 1
     return text[:end].rstrip("\u200d").rstrip() + _ELLIPSIS
+
+
+def truncate_caption(text: str) -> str:
+    """At most `MAX_CAPTION` units. The longest line, a prompt, is truncated first, so that the facts around it stay."""
+    lines = text.split("\n")
+    longest = max(range(len(lines)), key=lambda number: len(lines[number]))
+    left = MAX_CAPTION - utf16_length(text) + utf16_length(lines[longest])
+    if MIN_PROMPT <= left < utf16_length(lines[longest]):
+        lines[longest] = truncate(lines[longest], left)
+    return truncate("\n".join(lines), MAX_CAPTION)

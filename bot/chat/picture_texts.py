@@ -2,8 +2,11 @@
 
 from bot.chat.texts import MAX_QUOTED_PROMPT, shorten
 from bot.i18n import translator
-from bot.jobs import Job
+from bot.jobs import Job, StoredImage
 from bot.options import clean_text
+
+MAX_ALT = 150
+"""Characters of each of several descriptions: those of four pictures have to fit below their prompt."""
 
 
 def format_picture(job: Job, number: int, locale: str = "en") -> str:
@@ -17,13 +20,18 @@ def format_picture(job: Job, number: int, locale: str = "en") -> str:
     return "\n".join(filter(None, [prompt, ", ".join(filter(None, details))]))
 
 
+def alt_of(job: Job, image: StoredImage) -> str:
+    """A description of one of the job's pictures for people who cannot see it."""
+    return image.alt or str(job.options.get("prompt") or "")
+
+
 def format_alts(job: Job) -> str:
     """What each of several pictures shows, numbered in one text; nothing that the prompt does not say already."""
     result = job.result
     prompt = str(job.options.get("prompt") or "")
     if result is None or result.places < 2 or all(image.alt in ("", prompt) for image in result.media):
         return ""
-    return "\n".join(f"{image.number}. {image.alt or prompt}" for image in result.media)
+    return "\n".join(f"{image.number}. {shorten(alt_of(job, image), MAX_ALT)}" for image in result.media)
 
 
 def format_original(job: Job, locale: str = "en", *, picture: int = 0) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapters.telegram.polling import MAX_WAIT_S, backoff_s
 from adapters.telegram.rate_limit import RateLimit, RateLimits, TelegramRateLimiter
-from adapters.telegram.text_limits import truncate, utf16_length
+from adapters.telegram.text_limits import MAX_CAPTION, truncate, truncate_caption, utf16_length
 from tests.telegram.easel_fixture import RATES, build_app, text_of
 from tests.telegram.flood_limits import FloodLimits
 from tests.telegram.rules import problems_of
@@ -44,6 +44,17 @@ def test_a_text_that_fits_is_left_alone():
 
 def test_a_text_too_long_ends_in_an_ellipsis():
     assert truncate(FOX * 513, 1024) == FOX * 511 + "\u2026"
+
+
+@pytest.mark.parametrize("before", ["", "abcdefgh  imagine\n"])
+def test_of_a_long_caption_the_prompt_is_cut_and_the_facts_stay(before):
+    facts = "\n64x64, seed 7\n1. a red fox\n2. a blue fox"
+    short = truncate_caption(before + FOX * 900 + facts)
+
+    assert short.startswith(before + FOX)
+    assert short.endswith("\u2026" + facts)
+    assert MAX_CAPTION - 1 <= utf16_length(short) <= MAX_CAPTION
+    assert utf16_length(truncate_caption("a\n" * 900)) <= MAX_CAPTION
 
 
 def test_half_a_pair_does_not_break_the_message():

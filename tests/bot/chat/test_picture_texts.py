@@ -1,5 +1,7 @@
 """What is said beside pictures."""
 
+from dataclasses import replace
+
 from bot.chat import picture_texts
 from bot.jobs import Result, StoredImage
 from tests.fakes import make_job
@@ -34,3 +36,11 @@ def test_alt_texts_are_numbered_in_one_text_unless_the_prompt_says_all():
     assert picture_texts.format_alts(job) == "1. a fox 0\n2. a fox 1\n3. a fox 2"
     assert picture_texts.format_alts(plain) == ""
     assert picture_texts.format_alts(make_job(result=Result(media=MADE[:1]))) == ""
+
+
+def test_four_long_alt_texts_fit_below_a_prompt():
+    long = tuple(replace(MADE[0], id=str(n), alt=f"fox {n} " * 200) for n in range(4))
+    alts = picture_texts.format_alts(make_job(options={"prompt": "a fox"}, result=Result(media=long)))
+
+    assert [line[:8] for line in alts.splitlines()] == [f"{n}. fox {n - 1}" for n in (1, 2, 3, 4)]
+    assert len(alts) < 700
