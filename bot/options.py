@@ -322,6 +322,10 @@ def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     return parse_options(specs, values)
 
 
+def has_flags(line: str) -> bool:
+    return _FLAG.search(line) is not None
+
+
 def pop_flag(line: str, name: str) -> tuple[str, bool]:
     """The line without `--name`, which takes no value, and whether it was there: for what no command's option is."""
     for flag in _FLAG.finditer(line):
