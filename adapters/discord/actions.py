@@ -17,6 +17,7 @@ from bot.chat.follow_ups import (
     run_follow_up,
     run_worded_follow_up,
     shows_job,
+    shows_other_job,
     toggle_favourite,
 )
 from bot.commands import COMMANDS
@@ -28,6 +29,8 @@ from bot.ports import Person
 from bot.usecases import Ticket
 from bot.usecases.chat import VARY_STRENGTH
 
+SHARED_ACTIONS = JOB_ACTIONS | WORDED_ACTIONS | {"original"}
+"""Actions that anybody may take who sees a message of the job."""
 JOBLESS_ACTIONS = {"cancel", "delete", "original", "favourite", *COMMAND_ACTIONS}
 
 
@@ -118,6 +121,9 @@ async def _press_button(responder: Responder) -> None:
     if button.is_offer:
         if not await offers.take_offer(responder, person, button):
             await _reply_expired(responder)
+        return
+    if button.action in SHARED_ACTIONS and await shows_other_job(usecases, PLATFORM, button, event.target):
+        await _reply_expired(responder)
         return
     match button.action:
         case "cancel":

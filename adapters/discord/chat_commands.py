@@ -1,7 +1,5 @@
 """Chat commands on Discord: slash options in, an ephemeral message out. What they do is in `bot.chat`."""
 
-import io
-
 import discord
 
 from adapters.discord import rendering, texts
@@ -93,8 +91,9 @@ async def _image_files(responder: Responder, reply: ChatReply) -> list[discord.F
     for image in reply.images[:MAX_FILES]:
         media = await _fit(responder, image, limit)
         if media is not None and reply.job is not None:
-            spoiler = image.is_spoiler or event.spoiler
-            files.append(rendering.build_file(reply.job, image.number - 1, media, alt=image.alt, spoiler=spoiler))
+            files.append(
+                rendering.build_file(reply.job, image.number - 1, media, alt=image.alt, spoiler=image.is_spoiler)
+            )
     return files
 
 
@@ -112,17 +111,22 @@ async def send_original(responder: Responder, person: Person, job_id: str, pictu
     """
     event, chat = responder.event, responder.usecases.chat
     job = await chat.get_job(job_id)
-    verdict = await responder.usecases.moderation.require_showable(event.origin(), job, picture=picture)
-    is_spoiler = event.spoiler or verdict is Verdict.SPOILER
-    pictures = await chat.read_originals(person, job_id, picture=picture)
-    limit = max_file_bytes(event.size_limit, len(pictures))
+    moderation, origin = responder.usecases.moderation, event.origin()
+    await moderation.require_showable(origin, job, picture=picture)
+    originals = await chat.read_originals(person, job_id, picture=picture)
+    limit = max_file_bytes(event.size_limit, len(originals))
     lines = [picture_texts.format_original(job, event.locale, picture=picture)]
-    if any(len(one.data) > limit for one in pictures):
-        size = f"{max(len(one.data) for one in pictures) / MIB:.0f}"
-        lines.append(chat_texts.format_text(texts.TOO_LARGE_TO_SEND, event.locale, size=size))
+    if (largest := max(len(one.data) for one in originals)) > limit:
+        lines.append(chat_texts.format_text(texts.TOO_LARGE_TO_SEND, event.locale, size=f"{largest / MIB:.0f}"))
     files = [
-        discord.File(io.BytesIO(one.data), filename=f"easel-{job_id[:6]}-{index}.png", spoiler=is_spoiler)
-        for index, one in enumerate(pictures, max(picture, 1))
+        rendering.build_file(
+            job,
+            one.image.number - 1,
+            one,
+            alt=picture_texts.alt_of(job, one.image),
+            spoiler=await moderation.judge_again(origin, job, picture=one.image.number) is Verdict.SPOILER,
+        )
+        for one in originals
         if len(one.data) <= limit
     ]
     await responder.reply("\n".join(lines), files=files)

@@ -21,7 +21,7 @@ from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.follow_ups import WORDED_ACTIONS
 from bot.error_texts import explain
-from bot.errors import EaselError, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
+from bot.errors import EaselError, ImageGone, JobNotFound, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
 
 log = structlog.get_logger()
@@ -96,13 +96,15 @@ class EventHandler:
             return
         if button is not None and button.action in WORDED_ACTIONS:
             try:
-                if isinstance(replied, discord.Message) and await self._find_job(target) is None:
-                    text = self._text_of(replied)
+                shown = await self._find_job(target) if target else None
             except (UserError, TimeoutError) as error:
                 await self._refuse(interaction, error, str(interaction.locale))
                 return
+            if shown is None and isinstance(replied, discord.Message) and not self._is_own(replied):
+                text = self._text_of(replied)
             if not text:
-                await self._open_form(interaction, button, custom_id)
+                is_forged = shown is not None and shown.id != button.job_id
+                await self._open_form(interaction, button, custom_id, is_forged=is_forged)
                 return
         spoiler = message is not None and any(one.is_spoiler() for one in message.attachments)
         event = event_parsing.event_from_interaction(
@@ -122,14 +124,24 @@ class EventHandler:
             more = {"text": self._text_of(replied), "pictures": pictures, "options": {"answered": of}}
         return event_parsing.event_from_interaction(interaction, "button", name=custom_id, target=target, **more)
 
-    async def _open_form(self, interaction: discord.Interaction[Any], button: Button, custom_id: str) -> None:
-        """With the last prompt, if that is what it is about."""
+    async def _open_form(
+        self, interaction: discord.Interaction[Any], button: Button, custom_id: str, *, is_forged: bool
+    ) -> None:
+        """With the last prompt, if that is what it is about; not about a picture that is deleted."""
         locale = str(interaction.locale)
-        prompt = await self._find_prompt(button.job_id) if button.action == "remix" else ""
+        try:
+            prompt = None if is_forged else await self._find_words(button)
+        except ImageGone as error:
+            await self._reply_privately(interaction, explain(error, locale=locale))
+            return
         if prompt is None:
             await self._reply_privately(interaction, chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale))
             return
         await self._send_modal(interaction, TextModal(custom_id, button.action, locale, prompt))
+
+    def _is_own(self, message: discord.Message) -> bool:
+        client = self._context.client
+        return client is not None and client.user is not None and message.author.id == client.user.id
 
     def _text_of(self, message: discord.Message) -> str:
         client = self._context.client
@@ -322,11 +334,15 @@ class EventHandler:
                 return await self._context.usecases.chat.picture_of_message(PLATFORM, target)
         return 0
 
-    async def _find_prompt(self, job_id: str) -> str | None:
-        """None: there is no such job, or not any more."""
-        with suppress(EaselError, TimeoutError):
+    async def _find_words(self, button: Button) -> str | None:
+        """What a form begins with; None: there is no such job, or not any more. Raises: ImageGone."""
+        chat = self._context.usecases.chat
+        with suppress(JobNotFound, StorageBusy, TimeoutError):
             async with asyncio.timeout(READ_TIMEOUT_S):
-                return await self._context.usecases.chat.prompt_of(job_id)
+                if button.action == "remix":
+                    return await chat.prompt_of(button.job_id)
+                await chat.require_image(button.job_id, button.number)
+                return ""
         return None
 
     async def _send_modal(self, interaction: discord.Interaction[Any], modal: discord.ui.Modal) -> None:

@@ -14,6 +14,7 @@ from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
+from bot.chat.picture_texts import alt_of
 from bot.chat.replies import ChatFile
 from bot.jobs import Job, Media, StoredImage
 from bot.ports import Progress
@@ -71,13 +72,10 @@ async def render_result(usecases: UseCases, job: Job, pictures: Sequence[Media],
     """The final message. `limit`: the largest file in bytes. Raises: TooLarge."""
     file_limit = max_file_bytes(limit, len(pictures))
     files, was_changed = [], False
-    for index, picture in enumerate(pictures):
+    for picture, made in zip(pictures, match_pictures(job, pictures), strict=True):
         fitting, changed = await usecases.media.fit_bytes(picture, file_limit)
         was_changed = was_changed or changed
-        made = find_made(job, picture)
-        place = index if made is None else made.number - 1
-        spoiler = job.is_spoiler if made is None else is_spoiler(job, made)
-        files.append(build_file(job, place, fitting, alt=alt_text(job, picture), spoiler=spoiler))
+        files.append(build_file(job, made.number - 1, fitting, alt=alt_of(job, made), spoiler=is_spoiler(job, made)))
     locale = job.origin.locale
     notes = [_requester_line(job), chat_texts.format_text(chat_texts.SMALLER, locale) if was_changed else ""]
     tail = "\n".join(filter(None, notes))
@@ -106,16 +104,14 @@ def attach_file(file: ChatFile) -> discord.File:
     return discord.File(io.BytesIO(file.media.data), filename=f"{file.name}.{extension}")
 
 
-def alt_text(job: Job, picture: Media) -> str:
-    """A description of the picture for people who cannot see it."""
-    made = find_made(job, picture)
-    return (made.alt if made else "") or str(job.options.get("prompt") or "")
-
-
-def find_made(job: Job, picture: Media) -> StoredImage | None:
-    """Which of the job's pictures it is."""
-    digest = hashlib.sha256(picture.data).hexdigest()
-    return next((one for one in (job.result.media if job.result else ()) if one.id == digest), None)
+def match_pictures(job: Job, pictures: Sequence[Media]) -> list[StoredImage]:
+    """Which of the job's pictures each is: some may be gone, and several may be alike."""
+    left = list(job.result.media) if job.result else []
+    matched = []
+    for digest in (hashlib.sha256(picture.data).hexdigest() for picture in pictures):
+        matched.append(next(one for one in left if one.id == digest))
+        left.remove(matched[-1])
+    return matched
 
 
 def is_spoiler(job: Job, picture: StoredImage) -> bool:

@@ -42,7 +42,7 @@ from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
-from bot.jobs import Job, Media, Origin
+from bot.jobs import Job, Media, Origin, StoredImage
 from bot.ports import Person
 from bot.usecases import Request
 
@@ -233,6 +233,8 @@ class ButtonHandler:
             await run_worded_follow_up(self._context.usecases, press.person, press.origin, button, text, press.key)
             await self._remove_message(press.ref)
             return
+        if button.action != "remix":
+            await self._chat.require_image(job.id, button.number)
         sentence, purpose = PROMPTS[button.action]
         prompt = await self._chat.prompt_of(job.id) if button.action == "remix" else ""
         asked = chat_texts.format_text(sentence, locale, prompt=prompt)
@@ -282,20 +284,21 @@ class ButtonHandler:
     async def _send_originals(self, press: ButtonPress, job: Job, picture: int) -> None:
         """The files as rendered. Raises: ImageGone, Blocked."""
         await self._context.usecases.moderation.require_showable(press.origin, job, picture=picture)
-        files = []
-        for file in await self._chat.read_originals(press.person, job.id, picture=picture):
-            fitting, _ = await self._context.usecases.media.fit_bytes(file, MAX_DOCUMENT)
-            files.append(fitting)
-        wire, name = self._context.api, f"easel-{job.id}"
-        caption = format_original(job, press.origin.locale, picture=picture)
+        originals = await self._chat.read_originals(press.person, job.id, picture=picture)
+        fit = self._context.usecases.media.fit_bytes
+        files = {_file_name(job, one.image): (await fit(one, MAX_DOCUMENT))[0] for one in originals}
+        wire, caption = self._context.api, format_original(job, press.origin.locale, picture=picture)
 
         async def send() -> list[Message]:
             if len(files) == 1:
-                return [await wire.send_document(press.target, files[0], name, caption)]
-            return await wire.send_album(press.target, files, name, caption)
+                [(name, file)] = files.items()
+                return [await wire.send_document(press.target, file, name, caption)]
+            return await wire.send_album(press.target, files, caption)
 
-        for message in await self._context.responder.send_until_accepted(press.target.chat, send) or []:
-            await self._chat.remember_message(job, PLATFORM, message_ref(message), picture=picture)
+        sent = await self._context.responder.send_until_accepted(press.target.chat, send) or []
+        for one, message in zip(originals, sent, strict=False):
+            number = one.image.number if job.has_several_pictures else 0
+            await self._chat.remember_message(job, PLATFORM, message_ref(message), picture=number)
 
     # ------------------------------------------------------------ deleting
 
@@ -335,3 +338,7 @@ class ButtonHandler:
         reply = await answer_confirmation(self._build_chat_context(press), data)
         await self._remove_message(press.ref)
         return reply.text if reply is not None else ""
+
+
+def _file_name(job: Job, picture: StoredImage) -> str:
+    return f"easel-{job.id}-{picture.number}" if job.has_several_pictures else f"easel-{job.id}"

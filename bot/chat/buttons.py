@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bot.commands import Edit, Imagine, answer_lines
+from bot.commands import Answer, Edit, Imagine, answer_lines, answer_of
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
 
@@ -118,9 +118,11 @@ def offered_buttons(job: Job, models: ModelRegistry, *, picture: int = 0) -> tup
         return _picture_buttons(job, models, picture)
     if job.result.places > 1 and job.result.media:
         return _grid_buttons(job, models)
+    reroll = [Button("reroll", job.id)] if job.command != "upscale" else []
     if job.result.media:
-        reroll = [Button("reroll", job.id)] if job.command != "upscale" else []
         return (*reroll, *_picture_buttons(job, models, 0))
+    if answer_of(job.command) is Answer.IMAGES:  # retention has deleted them
+        return (*reroll, Button("delete", job.id))
     return _answer_buttons(job, models)
 
 

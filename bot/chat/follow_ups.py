@@ -123,6 +123,12 @@ async def shows_job(usecases: UseCases, person: Person, platform: str, button: B
     return (await usecases.chat.get_job(button.job_id)).owner == person.id
 
 
+async def shows_other_job(usecases: UseCases, platform: str, button: Button, message_ref: str) -> bool:
+    """Whether the message above the button belongs to another job, so that the button is forged."""
+    shown = await usecases.chat.job_of_message(platform, message_ref) if message_ref else None
+    return shown is not None and shown.id != button.job_id
+
+
 async def needs_demo_hint(usecases: UseCases, job: Job) -> bool:
     """Whether the result says that a demo model made it: only the first result of a chat does."""
     model = usecases.models.get(job.model)

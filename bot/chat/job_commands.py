@@ -1,12 +1,14 @@
 """The commands about a person's own jobs: /queue, /cancel, /history, /show."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from bot.chat import picture_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind, Suggestion
 from bot.chat.buttons import Button, offered_buttons
 from bot.chat.replies import ChatContext, ChatImage, ChatReply
+from bot.commands import Answer, answer_of
 from bot.error_texts import explain
 from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound, NotYours
 from bot.i18n import N_
@@ -21,6 +23,8 @@ MAX_SEARCH = 200
 """Characters of a search that count."""
 MAX_OPEN = 100
 """Jobs of each open state that are looked at."""
+FAVOURITES = frozenset({texts.FAVOURITES, "favorites"})
+"""Searches that list the jobs with favourites."""
 
 CANCEL_OPTIONS = (
     ChatOption(
@@ -77,7 +81,8 @@ async def cancel_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
 async def list_history(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     """One page, with a button for each job that shows it again, and one for the next page."""
     q, page = str(options.get("search", ""))[:MAX_SEARCH], int(options.get("page", 1))
-    only = HistoryFilter(favourite=q.strip().casefold() == texts.FAVOURITES)
+    only = HistoryFilter(favourite=q.strip().casefold() in FAVOURITES)
+    q = texts.FAVOURITES if only.favourite else q
     before = await _find_page(ctx, "" if only.favourite else q, only, page)
     if page > 1 and before is None:
         return ChatReply(text=texts.format_history([], ctx.locale, page=page, q=q, style=ctx.style))
@@ -93,12 +98,12 @@ async def _find_page(ctx: ChatContext, q: str, only: HistoryFilter, page: int) -
 
 
 async def turn_history_page(ctx: ChatContext, button: Button) -> ChatReply:
-    """The page of a button, which begins after the button's job. Raises: NotYours."""
-    job = await ctx.usecases.chat.get_job(button.job_id)
-    if job.owner != ctx.person.id:
-        raise NotYours(job.id)
+    """The page of a button, which begins after the button's job, even if that was deleted. Raises: NotYours."""
+    with suppress(JobNotFound):  # nothing follows a deleted job of somebody else
+        if (await ctx.usecases.chat.get_job(button.job_id)).owner != ctx.person.id:
+            raise NotYours(button.job_id)
     only = HistoryFilter(favourite=button.arg == "starred")
-    q, before = texts.FAVOURITES if only.favourite else "", job.id if button.number > 1 else None
+    q, before = texts.FAVOURITES if only.favourite else "", button.job_id if button.number > 1 else None
     return await _list_page(ctx, q, only, button.number, before)
 
 
@@ -130,7 +135,7 @@ async def show_job(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
         text = f"{text}\n{explain(Blocked('adult_here'), locale=ctx.locale)}"
         if not images:
             return ChatReply(text=text)
-    if job.result is not None and job.result.media and not images:
+    if job.result is not None and answer_of(job.command) is Answer.IMAGES and not images:
         text = f"{text}\n{explain(ImageGone(), locale=ctx.locale)}"
     return ChatReply(text=text, images=images, buttons=offered_buttons(job, ctx.usecases.models), job=job)
 
@@ -144,8 +149,13 @@ async def show_picture(ctx: ChatContext, job: Job, number: int) -> ChatReply:
     if shown is None:
         raise ImageGone
     verdict = await ctx.usecases.moderation.require_showable(ctx.origin, job, picture=number)
-    [media] = await ctx.usecases.chat.read_originals(ctx.person, job.id, picture=number)
-    image = ChatImage(media=media, alt=_alt_of(job, shown), is_spoiler=verdict is Verdict.SPOILER, number=number)
+    [original] = await ctx.usecases.chat.read_originals(ctx.person, job.id, picture=number)
+    image = ChatImage(
+        media=original,
+        alt=picture_texts.alt_of(job, shown),
+        is_spoiler=verdict is Verdict.SPOILER,
+        number=number,
+    )
     return ChatReply(
         text=picture_texts.format_picture(job, number, ctx.locale),
         images=(image,),
@@ -191,8 +201,4 @@ async def _read_image(ctx: ChatContext, job: Job, picture: StoredImage, *, is_sp
         media = await ctx.usecases.media.read_media(ctx.person, picture.id)
     except MediaNotFound:
         return None
-    return ChatImage(media=media, alt=_alt_of(job, picture), is_spoiler=is_spoiler, number=picture.number)
-
-
-def _alt_of(job: Job, picture: StoredImage) -> str:
-    return picture.alt or str(job.options.get("prompt") or "")
+    return ChatImage(media=media, alt=picture_texts.alt_of(job, picture), is_spoiler=is_spoiler, number=picture.number)

@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Imagine, Upscale, answer_lines, find_command
+from bot.commands import COMMANDS, Answer, Command, Imagine, Upscale, answer_lines, answer_of, find_command
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotCancellable, NotYours
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
+from bot.options import has_flags, parse_text
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
@@ -22,6 +23,13 @@ from bot.usecases.requests import Request, Ticket
 VARY_STRENGTH = 0.5
 VARY_STRENGTHS = {"": VARY_STRENGTH, "subtle": 0.3, "strong": 0.75}
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Original(Media):
+    """The file of one of a job's pictures, as rendered."""
+
+    image: StoredImage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +76,17 @@ class ChatUseCases:
         is_confirmed: bool = False,
         key: str | None = None,
     ) -> list[Ticket]:
-        """Repeat a job with another prompt; all else stays, the seed too: of a picture, that which makes it alone."""
+        """Repeat a job with another prompt, which may have `--flags`; all else stays, the seed too: of a picture, that
+        which makes it alone."""
 
         def build(job: Job) -> Request:
-            kind = find_command(job.command)
-            defaults = _without(original_prompt(job.options), "prompt")
+            kind, original = find_command(job.command), original_prompt(job.options)
+            given = _parse_prompt(kind, prompt, str(original.get("prompt") or ""))
+            defaults = _without(original, "prompt")
             if picture and job.result is not None:
                 seed = job.result.seed_of(picture)
                 defaults |= {"count": 1} | ({} if seed is None else {"seed": seed})
-            options = repeat_options(kind, {"prompt": prompt}, defaults, images_with_authors(job), self.models)
+            options = repeat_options(kind, given, defaults, images_with_authors(job), self.models)
             request = self._new_request(origin, job, kind.name, options, images_with_authors(job))
             return replace(request, is_confirmed=is_confirmed)
 
@@ -243,8 +253,12 @@ class ChatUseCases:
             self.jobs.wake()
 
     async def images_of(self, job: Job) -> tuple[ImageRef, ...]:
-        """Its output images, else its input images."""
+        """Its output images, also if they are gone; of a job that makes none, its input images."""
         return images_of_job(job)
+
+    async def require_image(self, job_id: str, picture: int) -> None:
+        """Before a person is asked what to do with it. Raises: JobNotFound, ImageGone."""
+        _image_at(await self.store.get_job(job_id, None), picture)
 
     async def share_images(
         self, person: Person, job_id: str, origin: Origin | None = None, *, picture: int = 0
@@ -259,14 +273,14 @@ class ChatUseCases:
             await _or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
         return images if origin is None else _seen_from(origin, job, images)
 
-    async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Media]:
+    async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Original]:
         """The output files, or one of them, for anyone who can see the message. Raises: ImageGone."""
         job = await self.store.get_job(job_id, None)
         images = [one for one in (job.result.media if job.result else ()) if picture in (0, one.number)]
         files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in images]
         if not files:
             raise ImageGone
-        return files
+        return [Original(file.data, file.media_type, one) for file, one in zip(files, images, strict=True)]
 
     # ------------------------------------------------------------ own jobs
 
@@ -295,9 +309,12 @@ class ChatUseCases:
 
 
 def images_of_job(job: Job) -> tuple[ImageRef, ...]:
-    """Its output images, else its input images. An image that was only enlarged remains its author's."""
+    """Its output images, also if they are gone; of a job that makes none, its input images.
+
+    An image that was only enlarged remains its author's.
+    """
     inputs = images_with_authors(job)
-    if not (job.result and job.result.media):
+    if job.result is None or not (job.result.media or answer_of(job.command) is Answer.IMAGES):
         return inputs
     author = inputs[0].author if inputs and job.command == Upscale.name else BY_BOT
     return tuple(ImageRef(image.id, author=author) for image in job.result.media)
@@ -336,6 +353,11 @@ def _prompt_at(job: Job, picture: int) -> str:
     shown = _picture_at(job, picture)
     index = max(picture, shown.number if shown else 1) - 1
     return prompt_at(job.options, index) if "prompt" in job.options else ""
+
+
+def _parse_prompt(kind: type[Command], text: str, last: str) -> Mapping[str, Any]:
+    """A typed prompt with its flags; they are words if the last prompt has some as words. Raises: InvalidOption."""
+    return parse_text(kind.specs, text) if has_flags(text) and not has_flags(last) else {"prompt": text}
 
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:

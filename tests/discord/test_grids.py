@@ -164,3 +164,50 @@ async def test_buttons_work_after_a_restart_on_a_result_of_an_earlier_version(
 
     assert shown.attachments[0].data == grid.attachments[2].data
     assert "Picture 3 of 3" in shown.content
+
+
+async def test_each_original_has_its_number_its_description_and_its_own_spoiler(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
+) -> None:
+    grid = await imagine_and_wait(ann, count=3, seed=7)
+    job = await job_of(app, grid)
+    await change_pictures(app, job, is_spoiler=True)
+    person = await app.person(ann.person.id)
+    await app.application.usecases.pictures.delete_picture(person, job.id, 1)
+    await until(lambda: len(grid.attachments) == 2, "the picture to go")
+    pressed = bob.press(grid, "original")
+    await until(lambda: pressed.messages and pressed.messages[0].attachments, "the files")
+    files = pressed.messages[0].attachments
+
+    assert [one.filename for one in files] == [f"SPOILER_easel-{job.id[:6]}-2.png", f"easel-{job.id[:6]}-3.png"]
+    assert all(one.description for one in files)
+
+
+@pytest.mark.parametrize("action", ["ask", "remix"])
+async def test_under_a_picture_that_was_deleted_elsewhere_no_old_text_becomes_a_job(
+    app: DiscordApp, ann: SimulatedUser, action: str
+) -> None:
+    grid = await imagine_and_wait(ann, count=2, seed=7)
+    job = await job_of(app, grid)
+    ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+    person = await app.person(ann.person.id)
+    await app.application.usecases.pictures.delete_picture(person, job.id, 2)
+    pressed = ann.press(shown, action)
+    await until(lambda: pressed.texts or pressed.modal, "an answer")
+
+    assert (pressed.modal is not None) == (action == "remix")
+    assert len(ann.channel.from_bot) == 2
+
+
+@pytest.mark.parametrize("button", ["vary:{id}:2", "reroll:{id}", "original:{id}", "remix:{id}:2", "ask:{id}"])
+async def test_a_button_forged_under_another_jobs_message_does_nothing(
+    app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, button: str
+) -> None:
+    secret = await job_of(app, await imagine_and_wait(ann, prompt="a secret", count=2))
+    elsewhere = bob.in_channel(ann.server.state.channel())
+    pressed = elsewhere.press_unchecked(await imagine_and_wait(elsewhere), f"v1:{button.format(id=secret.id)}")
+
+    assert "no longer works" in await elsewhere.private_reply(pressed)
+    assert pressed.modal is None
+    assert len(elsewhere.channel.from_bot) == 1

@@ -157,3 +157,27 @@ async def test_the_star_keeps_a_picture_among_the_favourites(app, group, grid, c
     assert (kept["text"], removed["text"]) == ("Added to your favourites.", "Removed from your favourites.")
     assert len(rows_under(listed)[0]) == 1
     assert "no favourites yet" in text_of(await app.bot_message(chat, 2))
+
+
+async def test_each_original_is_about_its_own_picture_and_goes_with_it(app, group, grid, ann, bob):
+    job = await job_of(app, grid)
+    await press(app, grid, f"v1:original:{job.id}", bob)
+    await app.until(lambda: len(app.state.bot_messages(group)) == 5)
+    third = app.state.bot_messages(group)[3]
+    app.state.send_message(group, bob, "what is it?", reply_to=third)
+    asked = await job_of(app, await app.message_with(group, "It is what is it?", 6))
+    await press(app, grid, f"v1:delete:{job.id}:3", ann)
+    await app.until(lambda: third not in app.state.bot_messages(group))
+
+    assert third["document"]["file_name"] == f"easel-{job.id}-3.png"
+    assert asked.images[0].id == job.result.media[2].id
+    assert len(app.state.bot_messages(group)) == 5
+
+
+async def test_nothing_is_asked_about_a_deleted_picture(app, group, grid, ann):
+    job = await job_of(app, grid)
+    await press(app, grid, f"v1:delete:{job.id}:2", ann)
+    answer = await press(app, grid, f"v1:ask:{job.id}:2", ann)
+
+    assert "deleted" in answer["text"]
+    assert len(app.state.bot_messages(group)) == 1

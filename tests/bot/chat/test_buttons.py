@@ -171,3 +171,9 @@ def test_a_result_whose_pictures_are_forgotten_offers_no_picture():
     job = make_job(state=JobState.DELIVERED, result=Result())
 
     assert "original" not in actions(job)
+
+
+def test_a_job_whose_pictures_retention_has_deleted_offers_nothing_about_them():
+    job = make_job(state=JobState.DELIVERED, command="imagine", result=Result(places=4))
+
+    assert actions(job) == ["reroll", "delete"]

@@ -9,7 +9,7 @@ from bot.chat.arguments import TYPED
 from bot.chat.buttons import parse_button
 from bot.chat.commands import run_chat_command, run_command_button
 from bot.chat.replies import ChatContext
-from bot.errors import NotYours
+from bot.errors import JobNotFound, NotYours
 from bot.jobs import JobState
 from bot.ports import ALL_JOBS
 from bot.usecases import Ticket, UseCases
@@ -80,8 +80,21 @@ async def test_nobody_turns_the_pages_of_somebody_else():
         await run_command_button(context(BEN), next_button(first))
 
 
-async def test_favourites_are_a_history_of_their_own():
-    reply = await run_chat_command(context(), "history", {"search": "Favourites"})
+async def test_a_page_button_works_after_the_job_before_the_page_was_deleted(monkeypatch):
+    first = await run_chat_command(context(), "history", {})
+    second = shown(await press_next(first))
+
+    async def get_job(_, job_id):
+        raise JobNotFound(job_id)
+
+    monkeypatch.setattr(History, "get_job", get_job)
+
+    assert shown(await press_next(first)) == second
+
+
+@pytest.mark.parametrize("search", ["Favourites", "favorites "])
+async def test_favourites_are_a_history_of_their_own(search):
+    reply = await run_chat_command(context(), "history", {"search": search})
 
     assert shown(reply) == [f"v1:show:{job.id}" for job in JOBS[:3]]
     assert "no favourites yet" in (await run_chat_command(context(BEN), "history", {"search": "favourites"})).text

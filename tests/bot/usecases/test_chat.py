@@ -510,3 +510,30 @@ async def test_a_message_may_show_only_one_picture(harness, chat, outbox):
     assert await chat.picture_of_message("discord", "5:7") == 0
     assert [one.id for one in await chat.share_images(BOB, job.id, picture=2)] == [job.result.media[1].id]
     assert [one.data for one in await chat.read_originals(BOB, job.id, picture=2)] == [b"two"]
+
+
+async def test_remix_takes_flags(harness, chat):
+    job = await painted(harness)
+    [ticket] = await chat.remix(BOB, ORIGIN, job.id, "an owl --steps 9 --seed 3", picture=2)
+    options = ticket.job.options
+
+    assert (options["prompt"], options["steps"], options["seed"], options["count"]) == ("an owl", 9, 3, 1)
+    with pytest.raises(InvalidOption):
+        await chat.remix(BOB, ORIGIN, job.id, "an owl --stebs 9")
+
+
+async def test_flags_that_were_words_remain_words(harness, chat):
+    job = await painted(harness, options={**OPTIONS, "prompt": "a fox --ar 3"})
+    [ticket] = await chat.remix(BOB, ORIGIN, job.id, "an owl --ar 3")
+
+    assert ticket.job.options["prompt"] == "an owl --ar 3"
+
+
+async def test_pictures_that_retention_deleted_are_not_replaced_by_the_input_image(harness, chat):
+    job = await painted(harness)
+    harness.store.add(replace(job, images=(ImageRef(job.result.media[0].id),), result=Result(places=2)))
+
+    with pytest.raises(ImageGone):
+        await chat.vary(BOB, ORIGIN, job.id, picture=1)
+    with pytest.raises(ImageGone):
+        await chat.require_image(job.id, 1)
