@@ -90,9 +90,9 @@ async def test_rights_that_changed_are_known_with_the_next_request(app, ann):
     await app.finished_picture(alone)
 
 
-@pytest.mark.parametrize("after", ["left"])
+@pytest.mark.parametrize("after", ["left", "kicked"])
 async def test_a_removed_bot_that_is_added_again_posts_what_waited(app, ann, after):
-    group = app.state.group()
+    group = app.state.group() if after == "left" else app.state.private(ann)  # a person blocks it
     app.state.send_message(group, ann, "/imagine a slow fox")
     job_id = app.state.button(await app.bot_message(group), "cancel").split(":")[2]
     app.state.blocked.add(group["id"])
