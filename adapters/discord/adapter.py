@@ -22,7 +22,7 @@ from adapters.discord.delivery import MessageDelivery
 from adapters.discord.error_mapping import REFUSED_RETRY_S, is_token_refusal
 from adapters.discord.event_handler import EventHandler
 from adapters.discord.events import PLATFORM
-from adapters.discord.library_patches import set_api_base, stop_heartbeats
+from adapters.discord.library_patches import UNREADABLE, check_answers, set_api_base, stop_heartbeats
 from adapters.discord.settings import DiscordSettings
 from bot.errors import EaselError, Undeliverable
 from bot.jobs import Job, Media
@@ -35,12 +35,22 @@ MIN_RECONNECT_S, MAX_RECONNECT_S = 1.0, 60.0
 READY_TIMEOUT_S = 600.0
 """A client that is not ready within this time is replaced."""
 GATEWAY_TIMEOUT_S = 20.0
+CONNECTION_ERRORS = (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError, *UNREADABLE)
+GATEWAY_ERRORS = (discord.ConnectionClosed, discord.PrivilegedIntentsRequired)
 BAD_TOKEN_CODE = 4004
 TOKEN_REFUSED = (
     "Discord refused the token (DISCORD_TOKEN): create a new one in the developer portal, under Bot. Easel tries again "
     "every minute and keeps all results; a token that is replaced in its file is read without a restart."
 )
 CONNECTED, AWAY = "Discord is connected.", "Discord cannot be reached; Easel keeps trying."
+CLOSE_SENTENCES = {
+    4010: "Discord refused the connection's shard: restart Easel.",
+    4011: "Discord requires more shards for this bot than it is connected with: restart Easel.",
+    4012: "Discord no longer supports this version of its gateway: update Easel (easel update).",
+    4013: "Discord does not know an intent that Easel asks for: update Easel (easel update).",
+    4014: "Discord does not allow an intent that Easel needs: check them in the developer portal, under Bot.",
+}
+"""What the owner reads when Discord closes the gateway for a reason that does not end by itself."""
 CONTENT_INTENT_REFUSED = (
     "Discord does not allow the message content intent: turn it on in the developer portal, under Bot, or set "
     "discord.message_content to false. Continuing without it."
@@ -63,6 +73,7 @@ class DiscordAdapter:
         self._delivery = MessageDelivery(self.context)
         self._message_content = settings.message_content
         self._is_refused = False
+        self._told: set[str] = set()
 
     def is_admin(self, account_id: str) -> bool:
         return self.context.is_admin(account_id)
@@ -80,20 +91,22 @@ class DiscordAdapter:
         wait_s = self.first_wait_s
         while True:
             client = EaselClient(self.context, self.event_handler, message_content=self._message_content)
+            sentence = AWAY
             try:
                 await self._connect(client, self._adapter_context.read_secret("DISCORD_TOKEN"))
-            except discord.PrivilegedIntentsRequired:
-                self._notify_owner(CONTENT_INTENT_REFUSED)
-                self._message_content = False
-                continue
-            except (discord.DiscordException, aiohttp.ClientError, OSError, TimeoutError) as error:
+            except CONNECTION_ERRORS as error:
+                if isinstance(error, discord.PrivilegedIntentsRequired) and self._message_content:
+                    self._notify_owner(CONTENT_INTENT_REFUSED)
+                    self._message_content = False
+                    continue
                 if _is_token_refused(error):
                     await self._wait_for_token()
                     continue
-                log.warning("no connection to Discord", action="discord_away", error=str(error)[:200])
+                log.warning("no connection to Discord", action="discord_away", error=repr(error)[:200])
+                sentence = self._explain_close(error)
             except Exception as error:  # the boundary of a loop that must continue
                 log.error("the connection to Discord broke", action="discord_broke", exc_info=error)
-            self._report(AWAY, is_ok=False)
+            self._report(sentence, is_ok=False)
             wait_s = self.first_wait_s if client.was_ready else min(MAX_RECONNECT_S, wait_s * 2)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
 
@@ -105,12 +118,22 @@ class DiscordAdapter:
         self._report(TOKEN_REFUSED, is_ok=False)
         await asyncio.sleep(self.refused_wait_s)
 
+    def _explain_close(self, error: Exception) -> str:
+        """What `doctor` says about a lost connection; the owner is told once what does not end by itself."""
+        code = 4014 if isinstance(error, discord.PrivilegedIntentsRequired) else getattr(error, "code", None)
+        sentence = CLOSE_SENTENCES.get(code) if isinstance(error, GATEWAY_ERRORS) else None
+        if sentence is not None and sentence not in self._told:
+            self._told.add(sentence)
+            self._notify_owner(sentence)
+        return sentence or AWAY
+
     def _report(self, sentence: str, *, is_ok: bool) -> None:
         self._adapter_context.usecases.operations.report_platform(PLATFORM, sentence, is_ok=is_ok)
 
     async def _connect(self, client: EaselClient, token: str) -> None:
         """Returns when the connection is lost for good. Raises what the library raises."""
         helpers: list[asyncio.Task[None]] = []
+        check_answers()
         set_api_base(self._settings.api_base, await self._gateway_url(token))
         try:
             async with client:

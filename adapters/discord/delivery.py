@@ -5,6 +5,7 @@ Where the bot may not post, the answer to the interaction is used until its toke
 /show.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 SHRINK_FACTORS = (1.0, 0.8, 0.4, 0.1)
 """Fractions of the limit that are tried in turn when Discord still rejects a file as too large."""
 MAX_NONCE = 25
+DELETE_TIMEOUT_S = 10.0
 
 
 class MessageDelivery:
@@ -76,7 +78,8 @@ class MessageDelivery:
             return
         try:
             with self._context.translate_errors():
-                await self._webhook(job).delete_message(int(job.origin.extra["response"]))
+                async with asyncio.timeout(DELETE_TIMEOUT_S):  # the message is posted, and may not be posted again
+                    await self._webhook(job).delete_message(int(job.origin.extra["response"]))
         except PlatformError as error:
             log.info("a deferral could not be deleted", action="deferral_stays", detail=error.detail)
 

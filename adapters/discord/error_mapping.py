@@ -9,8 +9,9 @@ import discord
 import structlog
 
 from adapters.discord.error_codes import MEANINGS, ContentRejected, FileTooLarge
+from adapters.discord.library_patches import UNREADABLE
 from bot.errors import PlatformError
-from bot.platform_answers import PAGE_PATIENCE, ReplyRejected, TokenRefused, UnclearAnswer
+from bot.platform_answers import PAGE_PATIENCE, ReplyRejected, TokenRefused, UnclearAnswer, bounded_wait_s
 
 log = structlog.get_logger()
 
@@ -29,12 +30,12 @@ def translate_errors() -> Iterator[None]:
     try:
         yield
     except discord.RateLimited as error:
-        raise PlatformError("Discord asks to wait", retry_after_s=error.retry_after) from error
+        raise PlatformError("Discord asks to wait", retry_after_s=bounded_wait_s(error.retry_after)) from error
     except discord.HTTPException as error:
         raise to_platform_error(error) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise PlatformError(f"no connection ({type(error).__name__})") from error
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         log.warning("an answer could not be read", action="answer_unreadable", error=repr(error)[:200])
         raise UnclearAnswer(f"an answer of another shape ({type(error).__name__})", patience=PAGE_PATIENCE) from error
 
@@ -43,7 +44,7 @@ def to_platform_error(error: discord.HTTPException) -> PlatformError:
     """The error's meaning, by Discord's own words if there are any."""
     detail = f"{error.status} {error.code}"
     if error.status == 429:
-        return PlatformError(detail, retry_after_s=_retry_after_s(error))
+        return PlatformError(detail, retry_after_s=bounded_wait_s(error.response.headers.get("Retry-After")))
     if error.status >= 500:
         return PlatformError(detail)
     if not _is_discords(error):
@@ -69,11 +70,3 @@ def _is_discords(error: discord.HTTPException) -> bool:
         return False
     generic = _GENERIC_TEXT.match(error.text)
     return error.code > 0 or (generic is not None and generic.group(1) == str(error.status))
-
-
-def _retry_after_s(error: discord.HTTPException) -> float:
-    """As the response asks; 60 s if it does not say."""
-    try:
-        return float(error.response.headers.get("Retry-After", 60))
-    except ValueError:
-        return 60.0

@@ -14,7 +14,8 @@ import yarl
 from discord import Client, DiscordException, ShardInfo
 from discord.app_commands import CommandTree
 from discord.gateway import DiscordWebSocket, KeepAliveHandler, ReconnectWebSocket
-from discord.http import Route
+from discord.http import HTTPClient, Route
+from discord.webhook.async_ import AsyncWebhookAdapter
 
 log = structlog.get_logger()
 
@@ -33,6 +34,37 @@ def cap_reconnect_wait(shard: ShardInfo) -> None:
     back_off = getattr(shard._parent, "_backoff", None)
     if back_off is not None:  # a fake connection has none
         back_off._max = 6
+
+
+# ---------------------------------------------------------------- answers
+
+WEBHOOK_TIMEOUT_S = 60.0
+_request, _request_webhook = HTTPClient.request, AsyncWebhookAdapter.request
+
+
+def check_answers() -> None:
+    """A page with status 200 is no success, and a call by an interaction's token ends in time.
+
+    The library takes any text for an answer, and waits by itself for as long as the limit of a webhook asks.
+    """
+    HTTPClient.request = _request_checked  # type: ignore[method-assign]
+    AsyncWebhookAdapter.request = _request_webhook_checked  # type: ignore[method-assign]
+
+
+async def _request_checked(client: HTTPClient, *args: Any, **more: Any) -> Any:
+    return _require_no_page(await _request(client, *args, **more))
+
+
+async def _request_webhook_checked(adapter: AsyncWebhookAdapter, *args: Any, **more: Any) -> Any:
+    async with asyncio.timeout(WEBHOOK_TIMEOUT_S):
+        return _require_no_page(await _request_webhook(adapter, *args, **more))
+
+
+def _require_no_page(answer: Any) -> Any:
+    """Raises: ValueError. Discord answers with JSON, or with nothing."""
+    if isinstance(answer, str) and answer:
+        raise ValueError("a page instead of an answer")
+    return answer
 
 
 # ---------------------------------------------------------------- events that cannot be read

@@ -109,9 +109,22 @@ def test_a_refused_token_waits_calmly() -> None:
     assert error.retry_after_s == REFUSED_RETRY_S >= 60
 
 
-@pytest.mark.parametrize(("headers", "wait_s"), [({}, 60), ({"Retry-After": "7"}, 7), ({"Retry-After": "soon"}, 60)])
-def test_a_rate_limit_is_waited_for_even_if_a_proxy_says_so(headers: dict[str, str], wait_s: float) -> None:
+@pytest.mark.parametrize(
+    ("asked", "wait_s"),
+    [(None, 60), ("7", 7), ("soon", 60), ("0", 0.5), ("-5", 0.5), ("1e9", 3600), ("inf", 3600), ("nan", 60)],
+)
+def test_a_rate_limit_is_waited_for_within_reason_even_if_a_proxy_says_so(asked: str | None, wait_s: float) -> None:
+    headers = {} if asked is None else {"Retry-After": asked}
+
     assert meaning_of(429, PAGE, **headers).retry_after_s == wait_s
+
+
+@pytest.mark.parametrize("asked_s", [1e9, float("inf")])
+def test_no_rate_limit_of_the_library_lasts_for_years(asked_s: float) -> None:
+    with pytest.raises(PlatformError) as translated, translate_errors():
+        raise discord.RateLimited(asked_s)
+
+    assert translated.value.retry_after_s == 3600
 
 
 @pytest.mark.parametrize("status", [413])
@@ -126,7 +139,7 @@ def test_a_rejected_reference_is_not_rejected_content() -> None:
     assert type(meaning_of(400, {"code": 50035, "message": "Invalid Form Body", "errors": errors})) is (ReplyRejected)
 
 
-@pytest.mark.parametrize("error", [KeyError("retry_after"), TypeError("str"), ValueError("Expecting value")])
+@pytest.mark.parametrize("error", [KeyError("retry_after"), TypeError("str"), ValueError("x"), RecursionError()])
 def test_an_answer_of_another_shape_is_unclear(error: Exception) -> None:
     with pytest.raises(UnclearAnswer) as translated, translate_errors():
         raise error

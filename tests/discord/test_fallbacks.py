@@ -1,13 +1,16 @@
 """Unexpected answers of Discord, and of proxies: each result arrives, or its message says where it is."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from bot.jobs import JobState
+from bot.platform_answers import UnclearAnswer
 from bot.queue import delivery
-from tests.discord.app_fixture import DiscordApp
+from tests.discord.app_fixture import DiscordApp, open_app
 from tests.discord.loopback.discord_server_state import EVERYTHING
+from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, is_finished, until
 from tests.discord.test_conversation import a_photo, imagine_and_wait
 from tests.discord.test_refusals import RESULT, wait_for_state
@@ -121,3 +124,42 @@ async def test_where_nothing_may_be_written_the_placeholder_becomes_the_result_w
 
     await until(lambda: is_finished(placeholder) or "it's saved" in placeholder.content, "the result, or where it is")
     assert not any("cancel" in one for one in placeholder.buttons)
+
+
+@pytest.mark.parametrize(("code", "remedy"), [(4013, "update Easel"), (4014, "developer portal")])
+async def test_a_gateway_that_closes_for_good_is_said_once_and_tried_calmly(
+    data_dir: Path, server: Loopback, code: int, remedy: str
+) -> None:
+    server.gateway.close_code = code
+    async with open_app(data_dir, server) as app:
+        app.start()
+        await until(lambda: server.gateway.log.count("identify") == 3, "three tries")
+        health = (await app.application.usecases.operations.check_readiness())[-1]
+        server.gateway.close_code = 0
+        await app.wait_until_ready()
+
+    assert [line for line in app.announcements if remedy in line] == app.announcements
+    assert len(app.announcements) == 1
+    assert remedy in health.sentence
+
+
+async def test_a_page_with_status_200_is_no_success(app: DiscordApp, ann: SimulatedUser) -> None:
+    message = await imagine_and_wait(ann)
+    app.server.fail("DELETE", "/channels/", 200, page=PAGE, content_type="text/html")
+    channel = app.discord.context.connected_client().get_partial_messageable(ann.channel.id)
+
+    with pytest.raises(UnclearAnswer), app.discord.context.translate_errors():
+        await channel.get_partial_message(message.id).delete()
+
+
+async def test_a_limit_of_an_interaction_that_lasts_for_years_doubles_nothing(
+    app: DiscordApp, ann: SimulatedUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.delivery.DELETE_TIMEOUT_S", 0.1)
+    body = '{"message": "You are being rate limited.", "retry_after": 1e9, "global": false}'
+    app.server.fail("DELETE", "/webhooks/", 429, page=body, content_type="application/json", times=100)
+
+    message = await imagine_and_wait(ann)
+
+    assert message.attachments
+    assert len([one for one in ann.channel.from_bot if one.attachments]) == 1

@@ -49,6 +49,7 @@ class Gateway:
         self.is_mute = False
         """Heartbeats are not acknowledged."""
         self.is_speechless = False
+        self.close_code = 0
         """No session gets READY."""
         self.sockets = 0
         """How many are open now."""
@@ -97,6 +98,9 @@ class Gateway:
     async def _identify(self, connection: Connection, data: dict[str, Any]) -> None:
         self.log.append("identify")
         if self.is_speechless:
+            return
+        if self.close_code:
+            await connection.socket.close(code=self.close_code)
             return
         if data["token"] != self.state.token:
             await connection.socket.close(code=4004, message=b"Authentication failed.")
