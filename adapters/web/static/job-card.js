@@ -1,9 +1,10 @@
 // The card of a job that generates pictures: its progress, then its results, with the details beside them.
 
-import { announce, formatSeconds, formatTime, h, setText } from "./dom.js";
+import { announce, formatTime, h, setText } from "./dom.js";
 import { titleOf } from "./commands.js";
 import { isFinished, watchJob } from "./job-stream.js";
 import { isDemo, isDemoNote } from "./options.js";
+import { progressText } from "./progress-text.js";
 import { buildResultCard, cancelJob } from "./result-card.js";
 
 /**
@@ -95,30 +96,13 @@ function buildPending(job) {
       bar.max = changed.progress.steps;
       bar.value = changed.progress.step;
     } else bar.removeAttribute("value");
-    text.textContent = progressText(changed);
+    text.textContent = progressText(changed, formatSteps);
   };
   return { element: frame, status, update };
 }
 
-function progressText(job) {
-  const left = formatSeconds(job.eta_s);
-  if (job.install_progress) return installText(job, left);
-  if (job.state === "queued") {
-    const position = job.position ? `Queued at position ${job.position}` : "Queued";
-    return left ? `${position} · ${left}` : position;
-  }
-  if (job.progress?.phase === "loading") return left ? `Loading the model · ${left} left` : "Loading the model…";
-  if (job.progress?.phase === "finishing") return "Finishing…";
-  if (!job.progress?.steps || job.progress.phase === "waiting") return "Starting…";
-  const step = `Step ${job.progress.step} of ${job.progress.steps}`;
-  return left ? `${step} · ${left} left` : step;
-}
-
-/** Progress of the model that the job is waiting for. */
-function installText({ install_progress: install, position }, left) {
-  const percent = install.total ? `, ${Math.floor((100 * install.done) / install.total)} %` : "";
-  const activity = { downloading: `Downloading ${install.title}${percent}`, checking: `Verifying ${install.title}` }[install.stage] || `Preparing ${install.title}`;
-  return [activity, left, position ? `position ${position}` : ""].filter(Boolean).join(" · ");
+function formatSteps({ step, steps }, left) {
+  return left ? `Step ${step} of ${steps} · ${left} left` : `Step ${step} of ${steps}`;
 }
 
 function noteOf(job) {

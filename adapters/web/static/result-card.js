@@ -2,8 +2,9 @@
 
 import { get, imageUrl, post, remove } from "./api.js";
 import { answerOf, labelOf, pictureActions, titleOf } from "./commands.js";
-import { announce, formatSeconds, h, setText } from "./dom.js";
+import { announce, h, setText } from "./dom.js";
 import { isFinished, updateJob, watchJob } from "./job-stream.js";
+import { progressText } from "./progress-text.js";
 
 const SUFFIX = { "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif" };
 
@@ -129,9 +130,7 @@ function buildEntry(firstJob, onReuse) {
 function answerText(job) {
   if (job.result) return job.result.text || "No answer.";
   if (job.error) return job.error.message;
-  if (job.state === "queued") return job.position > 1 ? `Queued at position ${job.position}…` : "Queued…";
-  const left = formatSeconds(job.eta_s);
-  return left ? `Answering… ${left} left` : "Answering…";
+  return progressText(job, (_tokens, left) => (left ? `Answering… ${left} left` : "Answering…"));
 }
 
 export async function cancelJob(id, onError) {
