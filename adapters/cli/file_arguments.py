@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 from adapters.cli.error_output import BadInput
 from adapters.cli.image_files import STDIN, read_image_file, reason_of
 from adapters.cli.output import printable, program_name
+from bot.chat.file_types import IMAGE_ENDINGS
 from bot.commands import Command
 from bot.errors import EaselError
 from bot.options import OptionSpec
 
 if TYPE_CHECKING:
     from bot.settings.core import ImagesSettings
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".heic", ".heif"}
-"""The files of a folder that are read; others are left alone."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def _may_be_image(word: str) -> bool:
 
 def _is_image_name(word: str) -> bool:
     """By its ending; a folder is written with a slash at its end."""
-    return word.endswith(("/", os.sep)) or Path(word).suffix.lower() in IMAGE_SUFFIXES
+    return word.endswith(("/", os.sep)) or Path(word).suffix.lower() in IMAGE_ENDINGS
 
 
 def is_several(images: Sequence[str]) -> bool:
@@ -119,7 +117,7 @@ def _list_folder(folder: str) -> list[InputFile]:
         names = sorted(os.listdir(folder))
     except OSError as error:
         return [InputFile(folder, BadInput(f"{printable(folder)} cannot be read: {reason_of(error)}."))]
-    images = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")]
+    images = [name for name in names if Path(name).suffix.lower() in IMAGE_ENDINGS and not name.startswith(".")]
     if not images:
         return [InputFile(folder, BadInput(f"{printable(folder)} has no images."))]
     return [InputFile(os.path.join(folder, name)) for name in images]

@@ -5,13 +5,14 @@ Only its bytes decide in the end: the image worker refuses what is none.
 
 _UNTYPED = ("", "application/octet-stream", "binary/octet-stream", "application/unknown")
 """Media types of programs that do not know the type."""
-_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif")
+IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif")
+"""Of a folder that the command line is given, only such files are read."""
 
 
 def may_be_picture(media_type: str, filename: str) -> bool:
     """Whether a file is worth downloading although nobody named it as a picture."""
     said = media_type.partition(";")[0].strip().casefold()
-    return said.startswith("image/") or said in _UNTYPED or filename.casefold().endswith(_ENDINGS)
+    return said.startswith("image/") or said in _UNTYPED or filename.casefold().endswith(IMAGE_ENDINGS)
 
 
 def is_other_media(media_type: str) -> bool:

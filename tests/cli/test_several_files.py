@@ -136,6 +136,14 @@ def test_standard_input_is_one_of_the_images(call, fox, monkeypatch):
     assert "easel: standard input: The file is empty." in result.err
 
 
+def test_the_files_of_a_folder_are_known_by_every_ending_that_programs_write(folder):
+    names = ["a.jfif", "b.HEIC", "c.avif", "d.jpe", "e.apng", "f.webp"]
+    for name in (*names, "g.txt", "h.mp4"):
+        (folder / name).touch()
+
+    assert [Path(file.name).name for file in expand_folders([str(folder)])] == names
+
+
 def test_a_folder_without_images_is_one_sentence(folder, call, fox):
     (folder / "empty").mkdir()
 
