@@ -205,13 +205,13 @@ class MessageHandler:
     # ------------------------------------------------------------ plain sentences
 
     async def _handle_sentence(self, request: MessageRequest) -> None:
-        """What it may ask for is offered; in a group, a sentence about a picture is a question if nothing is."""
+        """What it may ask for is offered; in a group, a question about a picture is answered."""
         incoming, offer = request.incoming, self._find_offer(request)
         if offer is not None:
             markup = build_keyboard(offer.buttons, request.locale)
             account = request.origin.account_id
             await self._context.responder.reply(request.target, offer.text, markup, refused=account)
-        elif incoming.text and not incoming.is_private and (incoming.photos or incoming.replied_photos):
+        elif is_question(incoming.text) and not incoming.is_private and (incoming.photos or incoming.replied_photos):
             await self._run_command(replace(request, incoming=replace(incoming, command="ask")))
         else:
             await self._send_hint(request)

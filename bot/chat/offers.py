@@ -36,13 +36,15 @@ def offer_drawing(text: str, models: ModelRegistry, locale: str) -> ButtonOffer 
 
 
 def offer_for_image(text: str, models: ModelRegistry, locale: str) -> ButtonOffer | None:
-    """For a picture with a sentence that is no question. None: no model can edit."""
-    if not text or is_question(text) or models.default_for(IMAGE_TEXT_TO_IMAGE) is None:
+    """For a picture with a sentence that is no question. None: no model can edit or answer."""
+    if not text or is_question(text):
         return None
-    edit, ask = Button("edit", OFFER_ID), Button("ask", OFFER_ID)
-    if models.default_for(VISUAL_QUESTION_ANSWERING) is None:
-        return ButtonOffer(texts.format_text(ONLY_EDIT, locale), (edit,))
-    return ButtonOffer(texts.format_text(texts.EDIT_OR_ASK, locale), (edit, ask))
+    edit = (Button("edit", OFFER_ID),) if models.default_for(IMAGE_TEXT_TO_IMAGE) is not None else ()
+    ask = (Button("ask", OFFER_ID),) if models.default_for(VISUAL_QUESTION_ANSWERING) is not None else ()
+    if not edit and not ask:
+        return None
+    sentence = texts.EDIT_OR_ASK if edit and ask else ONLY_EDIT if edit else texts.ONLY_ASK
+    return ButtonOffer(texts.format_text(sentence, locale), (*edit, *ask))
 
 
 def offered_request(button: Button, text: str) -> tuple[str, Mapping[str, Any]] | None:

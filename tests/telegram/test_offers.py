@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bot.chat import texts as chat_texts
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelRegistry
 from tests.telegram.easel_fixture import text_of
 from tests.web.fake_pool import picture
@@ -67,11 +68,26 @@ async def test_a_photo_with_a_sentence_offers_both_readings(app, chat, ann, acti
     assert job.images[0].author == str(ann["id"])
 
 
-async def test_where_no_model_can_edit_a_sentence_in_private_gets_a_hint(app, chat, ann, monkeypatch):
+@pytest.mark.parametrize("where", ["private", "group"])
+async def test_where_no_model_can_edit_a_sentence_is_offered_as_a_question(app, chat, group, ann, where, monkeypatch):
     monkeypatch.setattr(ModelRegistry, "default_for", lambda _self, task: None if task == IMAGE_TEXT_TO_IMAGE else 1)
-    app.state.send_photo(chat, ann, FOX, "make it blue")
+    there = chat if where == "private" else group
+    mention = {"caption_entities": [{"type": "mention", "offset": 0, "length": 13}]} if where == "group" else {}
+    app.state.send_photo(there, ann, FOX, f"{'@EaselTestBot ' if mention else ''}make it blue", **mention)
+    offer = await app.bot_message(there)
 
-    assert "reply_markup" not in await app.bot_message(chat)
+    assert text_of(offer) == chat_texts.ONLY_ASK
+    assert [data.split(":")[1] for data in data_of(offer)] == ["ask"]
+    assert await jobs_of(app, ann) == []
+
+
+async def test_a_sentence_about_the_photo_of_somebody_else_gets_a_hint_and_costs_nothing(app, group, ann, bob):
+    photo = app.state.send_photo(group, bob, FOX)
+    mention = [{"type": "mention", "offset": 0, "length": 13}]
+    app.state.send_message(group, ann, "@EaselTestBot make it blue", entities=mention, reply_to=photo)
+
+    assert "/edit" in text_of(await app.bot_message(group))
+    assert await jobs_of(app, ann) == []
 
 
 async def test_a_forged_press_stands_for_nothing(app, chat, ann):

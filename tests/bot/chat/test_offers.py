@@ -77,7 +77,8 @@ EDIT, ASK = IMAGE_TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
 
 
 @pytest.mark.parametrize(
-    ("tasks", "actions"), [((EDIT, ASK), ["edit", "ask"]), ((EDIT,), ["edit"]), ((ASK,), []), ((TEXT_TO_IMAGE,), [])]
+    ("tasks", "actions"),
+    [((EDIT, ASK), ["edit", "ask"]), ((EDIT,), ["edit"]), ((ASK,), ["ask"]), ((TEXT_TO_IMAGE,), [])],
 )
 def test_under_a_picture_only_what_a_model_can_is_offered(tasks, actions):
     offer = offer_for_image("make it blue", registry(*tasks), "en")
