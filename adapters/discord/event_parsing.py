@@ -97,7 +97,11 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
         missing=(),
         size_limit=guild.filesize_limit if guild is not None else FILE_LIMIT,
         pictures=own or theirs,
-        options={"own": len(own), "is_hidden": not (message.content or message.attachments)},
+        options={
+            "own": len(own),
+            "is_hidden": not (message.content or message.attachments),
+            "is_unreadable": bool(message.attachments) and not own,
+        },
         spoiler=any(one.spoiler for one in own or theirs),
         target=target,
         text="" if own and LINK.fullmatch(text) else text,

@@ -98,8 +98,10 @@ async def _reply_hint(responder: Responder) -> None:
     offer = offer_drawing(responder.event.text, responder.usecases.models, responder.locale)
     if offer is not None:
         await send_offer(responder, offer)
-        return
-    await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
+    elif responder.event.options.get("is_unreadable"):
+        await responder.reply(chat_texts.format_text(chat_texts.ONLY_PICTURES, responder.locale))
+    else:
+        await responder.reply(help_texts.format_hint(responder.usecases.models, responder.locale, style=SLASH))
 
 
 async def _offer_edit_or_ask(responder: Responder, job: Job, picture: int) -> None:

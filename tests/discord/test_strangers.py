@@ -3,6 +3,7 @@
 import pytest
 
 from adapters.discord import texts
+from bot.chat import texts as chat_texts
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import a_photo, asked_by_mention, imagine_and_wait, job_of
@@ -235,18 +236,18 @@ async def test_stickers_and_polls_get_a_hint_at_most(app: DiscordApp, ann: Simul
     assert "/imagine" in (await private.posted()).content
 
 
-async def test_a_video_in_a_mention_gets_a_hint(app: DiscordApp, ann: SimulatedUser) -> None:
+async def test_a_mention_with_a_file_that_is_no_picture_is_told_so(app: DiscordApp, ann: SimulatedUser) -> None:
     ann.write_message("what is it?", app.server.state.file("film.mp4", b"\0", "video/mp4"))
 
-    assert "/imagine" in (await ann.posted()).content
+    assert (await ann.posted()).content == chat_texts.ONLY_PICTURES
 
 
-async def test_a_voice_message_gets_a_hint(app: DiscordApp, ann: SimulatedUser) -> None:
+async def test_a_voice_message_is_told_what_can_be_read(app: DiscordApp, ann: SimulatedUser) -> None:
     private = ann.in_channel(app.server.state.dm(ann.person))
 
     private.write_message("", app.server.state.file("voice-message.ogg", b"OggS", "audio/ogg"), extra={"flags": 8192})
 
-    assert "/imagine" in (await private.posted()).content
+    assert (await private.posted()).content == chat_texts.ONLY_PICTURES
 
 
 async def test_edited_and_deleted_messages_change_nothing(app: DiscordApp, ann: SimulatedUser) -> None:
