@@ -49,15 +49,16 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "combinations": N_("The prompt has too many combinations; the limit is {allowed}."),
     "wildcard": N_("There is no wildcard {value}. Available: {allowed}."),
     "no_wildcards": N_(
-        "There is no wildcard {value}; none are installed. The owner adds text files to the folder wildcards in the "
-        "data directory."
+        "There is no wildcard {value}: none are installed. Leave it out of the prompt; the owner can add text files to "
+        "the folder wildcards in the data directory."
     ),
     "wildcard_empty": N_("The wildcard {value} has no entries."),
     "wildcards": N_("The wildcards of {option} nest too deeply; at most {allowed} are expanded."),
     "no_styles": N_("No styles are defined here: leave {option} out."),
     "lora": N_("There is no LoRA {value}.{hint} Those for this model: {allowed}."),
     "no_lora": N_(
-        "There is no LoRA {value}; none for this model are installed. The owner adds one with `easel models add`."
+        "There is no LoRA {value}: no LoRA for this model is installed. Leave it out of the prompt; the owner can add "
+        "one with `easel models add`."
     ),
     "lora_fits": N_("The LoRA {value} is for a different base model. Those for this one: {allowed}."),
     "lora_fits_not": N_("The LoRA {value} is for a different base model, and no installed LoRA fits this one."),
@@ -97,7 +98,7 @@ SIZE_RANGE = N_("Each side must be {allowed} pixels; you asked for {value}.")
 MEDIA_PROBLEMS: Mapping[str, str] = {
     "empty": N_("The file is empty. Please send the picture again."),
     "not_a_picture": N_("This file is not a picture. Please send a PNG, JPEG, WebP, AVIF or GIF."),
-    "format": N_("{found} pictures are not supported. Please send a PNG, JPEG, WebP, AVIF or GIF."),
+    "format": N_("{found} files are not supported. Please send a PNG, JPEG, WebP, AVIF or GIF."),
     "heic": N_(
         "HEIC photos cannot be read here: please send a JPEG or PNG. The owner can install what reads them: "
         "`.venv/bin/uv pip install -e '.[heif]'` in Easel's folder, then a restart."
@@ -339,8 +340,8 @@ EDITS_UNREAD = N_("This model keeps one prompt for all steps; all choices in bra
 READ_AS_WORDS = N_("This is not prompt syntax here and was read as words: {words}")
 TAGS_LEFT_OUT = N_("These tags have no effect and were left out: {words}")
 UNCHECKED = N_(
-    "This picture was not checked for adult content: the classifier is not installed. "
-    "`easel models use NAME` installs it."
+    "This picture was not checked for adult content: the safety checker isn't installed. "
+    "(Admins: `easel models use NAME` installs it with any model.)"
 )
 _PLAIN_NOTES = frozenset(
     (PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, PICTURE_BLANKED, UNCHECKED)

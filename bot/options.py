@@ -262,9 +262,9 @@ def find_spec(specs: Sequence[OptionSpec], name: str) -> OptionSpec:
     for spec in specs:
         if folded == spec.name or folded in spec.aliases:
             return spec
-    known = _names(specs)
-    near = find_nearest(folded, known, cutoff=0.5)
-    raise InvalidOption(clean_excerpt(name, 40), "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
+    near = find_nearest(folded, _names(specs), cutoff=0.5)
+    allowed, nearest = ", ".join(spec.name for spec in specs), near[0] if near else ""
+    raise InvalidOption(clean_excerpt(name, 40), "unknown", allowed=allowed, nearest=nearest)
 
 
 def _names(specs: Iterable[OptionSpec]) -> list[str]:

@@ -190,10 +190,10 @@ def format_job_line(ticket: Ticket, locale: str = "en") -> str:
 
 
 def _request_text(job: Job) -> str:
-    """What was asked for and answered in words, else the size of the picture."""
+    """What was asked for, and the answer in words, else the size of the picture."""
     text = clean_text(str(job.options.get("prompt") or job.options.get("question") or job.options.get("texts") or ""))
     if job.result and job.result.text:
-        return clean_text(f"{text} {job.result.text}")
+        return " \u2192 ".join(filter(None, (text, clean_text("; ".join(job.result.text.splitlines())))))
     return text or (f"{job.options['width']}x{job.options['height']}" if "width" in job.options else "")
 
 
@@ -219,6 +219,9 @@ def number_jobs(tickets: Sequence[Ticket], page: int) -> list[tuple[int, Ticket]
 
 FAVOURITES = "favourites"
 """The search that lists the jobs with favourites."""
+HISTORY_HEADING = N_("Your latest jobs, newest first. To see one again, press its number or send {show}.")
+FOUND_HEADING = N_("Your jobs with these words, newest first. To see one again, press its number or send {show}.")
+FAVOURITES_HEADING = N_("Your favourites, newest first. To see one again, press its number or send {show}.")
 
 
 def format_history(
@@ -238,9 +241,8 @@ def format_history(
         return translate("You have no favourites yet: press \u201c{star}\u201d under a picture.").format(star=star)
     if not tickets:
         return translate("None of your jobs contains these words.") if q else translate("You have no jobs yet.")
-    show = style.write("show", {"id": translate("ID")})
-    heading = translate("Your latest jobs, newest first. To see one again, press its number or send {show}.")
-    lines = [heading.format(show=show)]
+    heading = FAVOURITES_HEADING if q.strip().casefold() == FAVOURITES else FOUND_HEADING if q else HISTORY_HEADING
+    lines = [translate(heading).format(show=style.write("show", {"id": translate("ID")}))]
     lines += [f"{number}. {format_job_line(ticket, locale)}" for number, ticket in number_jobs(tickets, page)]
     if has_more or page > 1:
         lines += _format_pages(page, translate, has_more=has_more, q=q, style=style)
@@ -347,7 +349,7 @@ STARRED = N_("Added to your favourites.")
 UNSTARRED = N_("Removed from your favourites.")
 IN_PRIVATE = N_("For your privacy, send me that in a private chat.")
 TOO_LARGE_TO_SEND = N_("This file is too large for this chat.")
-CANNOT_POST = N_("I can't post in this chat, so you get the answer as a private message; {show} brings it, too.")
+CANNOT_POST = N_("I can't post in this chat, so you get the answer as a private message, or with {show}.")
 SETTING_NEEDS_OPTION = N_("Choose the option that the value is for.")
 
 BUTTONS: Mapping[str, str] = {

@@ -137,6 +137,15 @@ def test_a_mistyped_option_is_answered_with_the_nearest():
     assert error_texts.explain(refused.value).startswith("Unknown option stpes. Did you mean steps? Options: prompt,")
 
 
+def test_each_option_is_listed_by_one_name():
+    with pytest.raises(InvalidOption) as refused:
+        Imagine.from_text("a fox --nothing 3")
+    listed = error_texts.explain(refused.value).partition("Options: ")[2].rstrip(".").split(", ")
+
+    assert len(listed) == len(Imagine.specs)
+    assert {"negative_prompt", "guidance_scale"} <= set(listed)
+
+
 def test_an_unknown_language_falls_back_to_english():
     sentence = error_texts.explain(errors.Unauthorized(), locale="tlh")
 

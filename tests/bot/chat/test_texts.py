@@ -76,12 +76,24 @@ def test_a_running_job_that_is_cancelled():
         ({"command": "caption", "images": (ImageRef("1"),)}, "caption a fox (from a picture)"),
         ({"command": "edit", "images": (ImageRef("1"), ImageRef("2"))}, "edit a fox (from 2 pictures)"),
         ({"command": "imagine", "images": (ImageRef("1", author=BY_BOT),)}, "imagine a fox"),
+        (
+            {"command": "ask", "options": {"question": "what is it?"}, "result": Result(text="a fox")},
+            "ask what is it? \u2192 a fox",
+        ),
+        ({"command": "describe", "options": {}, "result": Result(text="a fox\na cat")}, "describe a fox; a cat"),
     ],
 )
 def test_a_line_says_what_the_job_was_made_from(job, line):
     made = make_job(state=JobState.DELIVERED, **{"options": {"prompt": "a fox"}, **job})
 
     assert texts.format_job_line(Ticket(job=made)) == f"{made.id[:6]}  {line}"
+
+
+def test_the_list_of_favourites_is_called_that():
+    jobs = [Ticket(job=make_job(state=JobState.DELIVERED))]
+    heading = texts.format_history(jobs, q=texts.FAVOURITES).splitlines()[0]
+
+    assert heading == "Your favourites, newest first. To see one again, press its number or send /show ID."
 
 
 def test_the_demo_hint_is_no_note():
