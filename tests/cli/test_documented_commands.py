@@ -1,6 +1,7 @@
 """Each command of README and docs that makes or reads pictures runs as it is typed, on the shipped models."""
 
 import asyncio
+import json
 import re
 import shlex
 from contextlib import asynccontextmanager
@@ -43,6 +44,7 @@ SHOWN = sorted(
         for line in re.findall(r"(?:^|`)(easel [a-z][^`#\n]*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     }
 )
+JOB_COMMANDS = ("history", "show", "fetch", "cancel", "export")
 REFUSED = {"edit": "I can't edit pictures here yet; the owner can add a model."}
 """What the shipped models cannot do, by command."""
 ENGINES: dict[str, Engine] = {}
@@ -120,7 +122,9 @@ def composition(data_dir):
 @pytest.fixture
 def files(folder, data_dir):
     """What the commands name: a photo, a mask, a wildcard and a LoRA."""
-    Image.radial_gradient("L").convert("RGB").resize((128, 128)).save(folder / "photo.png")
+    (folder / "photos").mkdir()
+    for name in ("photo.png", "photos/photo.png"):
+        Image.radial_gradient("L").convert("RGB").resize((128, 128)).save(folder / name)
     mask = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
     ImageDraw.Draw(mask).ellipse((20, 20, 60, 60), fill="black")
     mask.save(folder / "mask.png")
@@ -144,6 +148,23 @@ def test_every_command_and_option_that_is_shown_exists(line):
         words = shlex.split(re.sub(r"\S+\\\|\S+", one, line))[1:]
 
         assert_exists([word for word in words if word != "--help"])
+
+
+def test_commands_about_jobs_run_as_they_are_shown(call, files, folder):
+    job = json.loads(call("imagine", "a red circle", "--json").out)["id"]
+    table = re.findall(r"`(easel [a-z][^`#\n]*)`", PAGES[0].read_text(encoding="utf-8"))
+    lines = [line for line in table if line.split()[1].split("\\|")[0] in JOB_COMMANDS]
+    shown = [line.replace(line.split()[1], name) for line in lines for name in line.split()[1].split("\\|")]
+    values = {"JOB": job[:6], "JOB/2": f"{job}/1", "WORDS": "circle"}
+    assert {line.split()[1] for line in shown} == set(JOB_COMMANDS)
+
+    for line in shown:
+        (folder / "images.zip").unlink(missing_ok=True)
+        words = [values.get(word, word) for word in line.split()[1:]]
+        result = call(*words)
+
+        assert result.code == (1 if words[0] == "cancel" else 0), (line, result.err)
+        assert result.out or "can no longer be cancelled" in result.err
 
 
 @pytest.mark.parametrize("line", TYPED)
