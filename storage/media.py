@@ -60,8 +60,8 @@ class SqlMediaStore:
             raise
         return image
 
-    async def list_parameters(self, owner: str) -> list[Mapping[str, Any]]:
-        return await self._database.run_read(lambda tx: media_queries.list_parameters(tx, owner))
+    async def list_parameters(self, owner: str, since: datetime) -> list[Mapping[str, Any]]:
+        return await self._database.run_read(lambda tx: media_queries.list_parameters(tx, owner, since))
 
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         await asyncio.to_thread(self._disk.require_free_space)

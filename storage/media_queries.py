@@ -128,10 +128,10 @@ def sum_uploads(tx: Connection, owner: str, since: datetime) -> tuple[int, datet
     return int(used), oldest_at
 
 
-def list_parameters(tx: Connection, owner: str) -> list[Mapping[str, Any]]:
-    """What the owner's latest images said about themselves, newest first."""
+def list_parameters(tx: Connection, owner: str, since: datetime) -> list[Mapping[str, Any]]:
+    """What the owner's latest images since then said about themselves, newest first."""
     o = media_owner.c
-    query = select(o.parameters).where(o.owner == owner, o.parameters.is_not(None))
+    query = select(o.parameters).where(o.owner == owner, o.kept_since > since, o.parameters.is_not(None))
     return list(tx.scalars(query.order_by(o.kept_since.desc()).limit(_MAX_RECALLED)))
 
 

@@ -337,7 +337,7 @@ class FakeMediaStore(Fake):
         self.images[owner, picture.id] = picture
         return picture
 
-    async def list_parameters(self, owner) -> list[Mapping[str, Any]]:
+    async def list_parameters(self, owner, since) -> list[Mapping[str, Any]]:
         mine = [image.parameters for (person, _), image in self.images.items() if person == owner]
         return [one for one in reversed(mine) if one is not None]
 

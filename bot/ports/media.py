@@ -54,8 +54,8 @@ class MediaStore(Protocol):
         """Store an upload: write and fsync the file, then insert its rows. `source`: the platform that it came
         through; an owner who has the image already keeps the first. Raises: StorageFull."""
 
-    async def list_parameters(self, owner: str) -> list[Mapping[str, Any]]:
-        """What the latest images of the owner said about themselves, newest first."""
+    async def list_parameters(self, owner: str, since: datetime) -> list[Mapping[str, Any]]:
+        """What the latest images of the owner since then said about themselves, newest first."""
 
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         """What the owner's uploads since then use. Raises: StorageFull: nothing is left for uploads."""
@@ -123,7 +123,7 @@ class Outbox(Protocol):
         """Mark it undeliverable. The job stays rendered and is listed in the history."""
 
     async def deliver_again(self, job_id: str) -> None:
-        """Deliver the job's result now, even if it was given up, unless it was sent: its chat accepts messages again."""
+        """Deliver the job's result now, unless it was sent, even if it was given up: its chat accepts messages again."""
 
     async def is_pending(self, delivery: Delivery) -> bool:
         """Whether it still has to be sent: its job may have been erased in the meantime."""

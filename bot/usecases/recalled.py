@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 from bot.commands import COMMANDS
@@ -29,6 +30,8 @@ NO_START = N_("The picture was made from another one, with strength {value}: wit
 NO_LORA = N_("The picture's prompt uses the LoRA {value}, which is not installed here for {model}: it is left out.")
 _LORA_TAG = re.compile(r"\s*<(?:lora|lyco):([^:<>]{1,120})(?::[^<>]{0,40})?>", re.IGNORECASE)
 _WHOLE_WORDS = re.compile(r".+(?=[\s,])", re.DOTALL)
+RECALL_PERIOD = timedelta(hours=24)
+"""How long after its upload a file's settings may be repeated as they are: the search stays short."""
 _MAX_SHOWN = 60
 _MAX_REFUSALS = 40
 _WEIGHTS_SUFFIX = re.compile(r"\.(safetensors|ckpt|gguf)$")
@@ -55,7 +58,7 @@ class RecalledRequests:
         """
         if request.line is not None or not request.options.get("prompt"):
             raise refused
-        known = await self.media.list_parameters(person.id)
+        known = await self.media.list_parameters(person.id, datetime.now(UTC) - RECALL_PERIOD)
         if not any(_is_repeated(parameters, request) for parameters in known):
             raise refused
         parameters = {"command": request.command, "options": request.options}

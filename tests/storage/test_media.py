@@ -57,7 +57,9 @@ async def test_what_images_said_about_themselves_is_listed_for_their_owner_only(
             await upload(storage, ann, str(number).encode(), {"number": number} if number != 1 else None)
     await upload(storage, ben, parameters={"number": 9})
 
-    assert await storage.media.list_parameters(ann.id) == [{"number": 2}, {"number": 0}]
+    now = datetime.now(UTC)
+    assert await storage.media.list_parameters(ann.id, now - timedelta(hours=1)) == [{"number": 2}, {"number": 0}]
+    assert await storage.media.list_parameters(ann.id, now + timedelta(minutes=1)) == [{"number": 2}]
 
 
 @pytest.mark.parametrize(
