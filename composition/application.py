@@ -126,11 +126,14 @@ def wire_application(
         sources: where models come from; the hub and this machine when not given.
     """
     from bot.queue.delivery import Deliverer
-    from bot.queue.dispatcher import Dispatcher
+    from bot.queue.dispatcher import EVERY_JOB, Dispatcher
     from bot.queue.postprocess import Postprocessor
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
 
+    if only_submitted:
+        queue = replace(loaded.settings["queue"], max_running=EVERY_JOB)
+        loaded = replace(loaded, settings={**loaded.settings, "queue": queue})
     settings, models, events = loaded.settings, loaded.models, ProgressBus()
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})

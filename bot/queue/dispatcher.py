@@ -188,7 +188,7 @@ class Dispatcher:
         started_at = time.monotonic()
         job = await self.store.claim_job(
             offer,
-            max_running=EVERY_JOB if self.only_submitted else self.settings.max_running,
+            max_running=self.settings.max_running,
             lease_s=self.settings.lease_s,
             swap_wait_s=self.settings.swap_wait_s,
             only=frozenset(self._only_jobs) if self.only_submitted else None,

@@ -1,19 +1,23 @@
 """The application as `composition` wires it, with test engines."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from adapters.registry import is_enabled
 from bot.errors import StartupError
-from bot.jobs import JobState
-from bot.models import ModelRegistry
+from bot.jobs import JobState, Origin
+from bot.models import TEXT_TO_IMAGE, ModelRegistry, ModelSpec
+from bot.ports import DeviceStatus
 from bot.runtime.lock import DataLock
 from bot.usecases import Request
 from composition.application import open_application
 from composition.settings import load_settings
 from storage import open_storage
+from tests.application_fixture import make_config, open_test_application
 from tests.storage.factories import accept, make_origin
+from tests.web.fake_pool import TestPool
 
 
 @pytest.mark.process
@@ -86,3 +90,20 @@ async def test_forgetting_a_person_stops_their_running_jobs(tmp_path):
 
             assert history == []
             assert await application.storage.ledger.find_imbalances() == []
+
+
+async def test_the_forecast_of_a_single_command_counts_all_its_jobs_as_running_together(tmp_path):
+    """As they do: nobody else waits."""
+    eta_s = {}
+    for only_submitted in (False, True):
+        paint = ModelSpec(name="paint", tasks=(TEXT_TO_IMAGE,), repo="paint").with_capabilities({"rows": 4})
+        pool: Any = TestPool([paint.name], slots=4)
+        pool.device_statuses = lambda: [DeviceStatus(device="cpu", state="ready", loaded=("paint",), slots=4)]
+        config = make_config(tmp_path / str(only_submitted), [paint])
+        async with open_test_application(config, pool, None, only_submitted=only_submitted) as application:
+            person = await application.usecases.people.local_person()
+            origin = Origin(platform="cli", space_id="cli", account_id=person.id)
+            request = Request(origin=origin, command="imagine", options={"prompt": "a {red|blue|green|black} circle"})
+            eta_s[only_submitted] = (await application.usecases.jobs.quote(person, request)).eta_s
+
+    assert eta_s[True] < eta_s[False]
