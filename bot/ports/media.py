@@ -123,7 +123,7 @@ class Outbox(Protocol):
         """Mark it undeliverable. The job stays rendered and is listed in the history."""
 
     async def deliver_again(self, job_id: str) -> None:
-        """Deliver the job's result now, unless it was sent, even if it was given up: its chat accepts messages again."""
+        """Deliver the job's result now, even if it was given up, but not again: its chat accepts messages."""
 
     async def is_pending(self, delivery: Delivery) -> bool:
         """Whether it still has to be sent: its job may have been erased in the meantime."""

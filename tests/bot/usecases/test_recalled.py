@@ -119,6 +119,7 @@ def test_whatever_a_file_says_is_accepted_or_not_offered(options):
 
     if found is not None:
         model = MODELS.get(found.options.get("model") or "small")
+        assert model is not None
         Imagine.from_options(found.options).fill_options(model, 0)
 
 

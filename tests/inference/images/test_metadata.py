@@ -225,6 +225,7 @@ def test_prompt_syntax_survives_in_the_a1111_text():
 
     read = parse_generation_metadata({"parameters": generation_metadata(task, make_image())[0]})
 
+    assert read is not None
     assert (read["options"]["prompt"], read["options"]["negative_prompt"]) == (prompt, negative)
 
 

@@ -89,6 +89,7 @@ def test_a_text_with_numbered_steps_is_no_settings():
 def test_a_sampler_that_easel_lacks_is_kept_by_name():
     metadata = parse_generation_metadata({"parameters": LINES.replace("Euler a", "DPM adaptive")})
 
+    assert metadata is not None
     assert metadata["left_out"] == {"sampler": "DPM adaptive"}
     assert "sampler" not in metadata["options"]
 
