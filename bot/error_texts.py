@@ -91,6 +91,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
 EXAMPLES: Mapping[str, str] = {
     "prompt": N_("Add a prompt, for example: a red fox."),
     "question": N_("Add a question, for example: what is this?"),
+    "texts": N_("Add texts with | between them, for example: a fox | a cat."),
 }
 """Instead of "missing", by the option's name."""
 SIZE_RANGE = N_("Each side must be {allowed} pixels; you asked for {value}.")

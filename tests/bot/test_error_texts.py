@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot import error_texts, errors
-from bot.commands import Imagine
+from bot.commands import COMMANDS, Imagine
 from bot.errors import EaselError, EngineError, InvalidOption, PlatformError, UserError
 from tests.fakes import NOON
 
@@ -135,6 +135,14 @@ def test_a_mistyped_option_is_answered_with_the_nearest():
         Imagine.from_text("a fox --stpes 3")
 
     assert error_texts.explain(refused.value).startswith("Unknown option stpes. Did you mean steps? Options: prompt,")
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS.values() if any(spec.is_required for spec in one.specs)])
+def test_a_command_without_its_text_is_answered_with_an_example(command):
+    with pytest.raises(InvalidOption) as refused:
+        command.from_text("")
+
+    assert re.fullmatch(r"Add .*, for example: .+\W", error_texts.explain(refused.value))
 
 
 def test_each_option_is_listed_by_one_name():
