@@ -33,6 +33,7 @@ DOWNLOAD_PROBLEMS: Mapping[str, str] = {
     ),
     "civitai_missing": N_("Civitai has no {repo}: check the link, which may be to a deleted model, at {url}."),
     "civitai_odd": N_("{url} gave an answer that is not Civitai's for {repo}: run this again later."),
+    "civitai_unsafe": N_("Civitai's scan found {detail} of {repo} dangerous, so it is not downloaded: see {url}."),
     "no_hash": N_("{repo} cannot be verified, because {url} gives no SHA-256 hash for it yet: try again later."),
     "wrong_hash": N_(
         "{detail} of {repo} does not have the hash that Civitai gives, so it was deleted: run this again."

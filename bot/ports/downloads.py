@@ -83,12 +83,14 @@ class DownloadProgress:
 class CivitaiRef:
     """A model at Civitai and one of its versions; 0: the newest version, or the model of `version_id`.
 
-    `file`: the name of the wanted file; empty: the version's main one.
+    `file`: the name of the wanted file; empty: the version's main one. `file_fields`: what a download link says about
+    it instead, such as ("fp", "fp16").
     """
 
     model_id: int = 0
     version_id: int = 0
     file: str = ""
+    file_fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,14 +162,19 @@ class ModelCatalogue:
             info = await self.files.identify(downloaded)
             if info.kind in ADDON_KINDS:
                 addon = await self._store_addon(downloaded, info, requested, trigger_words=file.trigger_words)
-                await self.files.delete_download(downloaded)
+                await self._delete_unused_download(downloaded)
                 return addon
             known = {"title": file.title[:60], "licence_url": file.page}
             info = replace(info, defaults={**info.defaults, **known})
             return self._add_preset(await self._free_name(requested), info, str(downloaded))
         except EaselError:
-            await self.files.delete_download(downloaded)
+            await self._delete_unused_download(downloaded)
             raise
+
+    async def _delete_unused_download(self, path: Path) -> int:
+        """Returns the bytes freed: 0 if a model uses the file."""
+        is_used = any(spec.repo == str(path) for spec in self.registry.all_specs)
+        return 0 if is_used else await self.files.delete_download(path)
 
     async def _download_addon(self, listing: RepoListing, name: str) -> PromptAddon:
         """A repo that is refused is deleted again. Raises: ModelRefused, DownloadFailed, StorageFull."""
@@ -215,7 +220,7 @@ class ModelCatalogue:
         if keeps_files:
             return 0
         if spec.is_local:
-            return await self.files.delete_download(Path(spec.repo))
+            return await self._delete_unused_download(Path(spec.repo))
         return await self._delete_unused_repos({ref.repo for ref in required_repos(spec)})
 
     async def _delete_unused_repos(self, repos: set[str]) -> int:

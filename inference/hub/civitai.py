@@ -4,10 +4,13 @@ The token goes to Civitai alone: redirects to its storage, and to any other host
 """
 
 import hashlib
+import ipaddress
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,7 +36,7 @@ _MB = 2**20
 
 def inspect(ref: CivitaiRef, token: str) -> CivitaiFile:
     """Raises: DownloadFailed."""
-    model_id, version_id, file = ref.model_id, ref.version_id, ref.file
+    model_id, version_id = ref.model_id, ref.version_id
     name = f"civitai:{model_id}@{version_id}" if model_id and version_id else f"civitai:{model_id or version_id}"
     title = ""
     if version_id:
@@ -42,16 +45,19 @@ def inspect(ref: CivitaiRef, token: str) -> CivitaiFile:
         title = _words((version.get("model") or {}).get("name")) if isinstance(version.get("model"), dict) else ""
     else:
         model = _fetch_json(f"/api/v1/models/{model_id}", name, token)
-        versions = [one for one in _dicts(model.get("modelVersions")) if _choose_file(one, file)]
+        versions = [one for one in _dicts(model.get("modelVersions")) if _choose_file(one, ref)]
         version = versions[0] if versions else next(iter(_dicts(model.get("modelVersions"))), {})
         title = _words(model.get("name"))
-    chosen = _choose_file(version, file)
+    chosen = _choose_file(version, ref)
     page = f"{civitai_endpoint(os.environ)}/models/{model_id}"
     title = " ".join(filter(None, (title, _words(version.get("name"))))) or name
     if chosen is None:
         names = [_words(one.get("name")) for one in _dicts(version.get("files"))]
-        problem = "no_file" if file else "no_weights" if names else "civitai_odd"
-        raise DownloadFailed(title, problem, url=page, detail=file or ", ".join(names[:6]))
+        wanted = ref.file or ", ".join(f"{name}={value[:40]}" for name, value in ref.file_fields)
+        problem = "no_file" if wanted else "no_weights" if names else "civitai_odd"
+        raise DownloadFailed(title, problem, url=page, detail=wanted or ", ".join(names[:6]))
+    if "Danger" in (chosen.get("virusScanResult"), chosen.get("pickleScanResult")):
+        raise DownloadFailed(title, "civitai_unsafe", url=page, detail=_words(chosen.get("name")))
     hashes = chosen.get("hashes")
     sha256 = str(hashes.get("SHA256") or "").casefold() if isinstance(hashes, dict) else ""
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
@@ -69,13 +75,23 @@ def inspect(ref: CivitaiRef, token: str) -> CivitaiFile:
     )
 
 
-def _choose_file(version: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
-    """The file of this name; else the main one in safetensors."""
+def _choose_file(version: Mapping[str, Any], ref: CivitaiRef) -> Mapping[str, Any] | None:
+    """The file of the name or with the fields that were asked for; else the main one in safetensors."""
     files = [one for one in _dicts(version.get("files")) if _words(one.get("name")).endswith(_SUFFIX)]
-    if wanted:
-        return next((one for one in files if one.get("name") == wanted), None)
+    if ref.file:
+        return next((one for one in files if one.get("name") == ref.file), None)
+    if ref.file_fields:
+        files = [one for one in files if _has_fields(one, ref.file_fields)]
+        return next((one for one in files if one.get("primary") is True), next(iter(files), None))
     models = [one for one in files if one.get("type") in ("Model", "Pruned Model", "Negative", None)]
     return next((one for one in models if one.get("primary") is True), next(iter(models or files), None))
+
+
+def _has_fields(file: Mapping[str, Any], fields: Iterable[tuple[str, str]]) -> bool:
+    """Whether the file has these values; one that the answer leaves out fits."""
+    metadata = file.get("metadata")
+    known = {**(metadata if isinstance(metadata, dict) else {}), "type": file.get("type")}
+    return all(str(known.get(name) or value).casefold() == value.casefold() for name, value in fields)
 
 
 def _download_url(url: str, title: str, page: str) -> str:
@@ -89,16 +105,30 @@ def _download_url(url: str, title: str, page: str) -> str:
 def _fetch_json(path: str, name: str, token: str) -> dict[str, Any]:
     """Raises: DownloadFailed."""
     endpoint = civitai_endpoint(os.environ)
-    with _translate_errors(name), httpx2.Client(timeout=30.0, follow_redirects=False) as client:
-        response = client.get(f"{endpoint}{path}", headers=_auth_headers(endpoint, token))
+    with (
+        _translate_errors(name),
+        httpx2.Client(timeout=30.0, follow_redirects=False) as client,
+        client.stream("GET", f"{endpoint}{path}", headers=_auth_headers(endpoint, token)) as response,
+    ):
         _raise_for_status(response, name, token)
-        try:
-            value = response.json() if len(response.content) <= _MAX_ANSWER_BYTES else None
-        except (ValueError, RecursionError):
-            value = None
+        answer = _read_limited(response)
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        value = None
     if not isinstance(value, dict):
         raise DownloadFailed(name, "civitai_odd", url=endpoint)
     return value
+
+
+def _read_limited(response: httpx2.Response) -> bytes:
+    """The body; empty if it is too large."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            return b""
+    return bytes(body)
 
 
 def _raise_for_status(response: httpx2.Response, name: str, token: str) -> None:
@@ -149,6 +179,8 @@ def download(file: CivitaiFile, folder: Path, token: str, retry_policy: RetryPol
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{file.sha256}{_SUFFIX}"
     part = path.with_name(f"{path.name}.part")
+    if path.is_file() and _sha256_of(path) == file.sha256:
+        return path
     location, headers, length = _resolve(file, token)
     size = length or file.size
     present = part.stat().st_size if part.exists() else 0
@@ -157,7 +189,9 @@ def download(file: CivitaiFile, folder: Path, token: str, retry_policy: RetryPol
         raise StorageFull(free_mb=free // _MB, need_mb=(size - present + RESERVE_BYTES) // _MB)
     meter = ProgressMeter(size, _ignore)
     try:
-        ResumableFile(file.title, location, part, size, retry_policy, meter, headers).download()
+        ResumableFile(
+            file.title, location, part, size, retry_policy, meter, headers, follows_redirects=False
+        ).download()
     except DownloadFailed as failed:
         if failed.problem in ("gated", "forbidden") and not headers:  # a link to the storage that has expired
             raise DownloadFailed(file.title, "broken") from None
@@ -187,7 +221,18 @@ def _resolve(file: CivitaiFile, token: str) -> tuple[str, dict[str, str], int]:
                 raise DownloadFailed(file.title, "civitai_forbidden" if token else "civitai_login", url=endpoint)
             if parts.scheme != "https" and parts.scheme != urlsplit(endpoint).scheme:
                 break
+            if _is_inside(url) and not _is_inside(endpoint):
+                break
     raise DownloadFailed(file.title, "civitai_odd", url=endpoint)
+
+
+def _is_inside(url: str) -> bool:
+    """Whether its host is this machine or in a private network, as far as this machine can resolve it."""
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(urlsplit(url).hostname, None)}
+        return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in addresses)
+    except (OSError, ValueError):
+        return False
 
 
 def _auth_headers(url: str, token: str) -> dict[str, str]:

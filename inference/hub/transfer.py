@@ -163,6 +163,7 @@ class ResumableFile:
     retry_policy: RetryPolicy
     meter: ProgressMeter
     headers: dict[str, str]
+    follows_redirects: bool = True
 
     def download(self) -> None:
         offset = self.part.stat().st_size if self.part.exists() else 0
@@ -170,15 +171,15 @@ class ResumableFile:
             self.part.unlink()
             offset = 0
         self.meter.add(offset, must_report=True)
-        failures = 0
+        failures, most = 0, offset
         while offset < self.size or not self.part.exists():
             problem, wait_s = self._download_from(offset)
-            new_offset = self.part.stat().st_size if self.part.exists() else 0
-            failures = 0 if new_offset > offset else failures + 1
-            offset = new_offset
-            if problem and offset < self.size:
+            offset = self.part.stat().st_size if self.part.exists() else 0
+            failures = 0 if offset > most else failures + 1
+            most = max(most, offset)
+            if offset < self.size or not self.part.exists():
                 if failures >= self.retry_policy.max_attempts:
-                    raise DownloadFailed(self.repo, problem, url=repo_url("").rstrip("/"))
+                    raise DownloadFailed(self.repo, problem or "broken", url=repo_url("").rstrip("/"))
                 time.sleep(wait_s if wait_s is not None else self.retry_policy.backoff_s * 2 ** max(0, failures - 1))
 
     def _download_from(self, offset: int) -> tuple[str, float | None]:
@@ -188,7 +189,7 @@ class ResumableFile:
         timeout = httpx2.Timeout(stall_timeout_s, connect=min(30.0, stall_timeout_s))
         try:
             with (
-                httpx2.Client(timeout=timeout, follow_redirects=True) as client,
+                httpx2.Client(timeout=timeout, follow_redirects=self.follows_redirects) as client,
                 client.stream("GET", self.url, headers=headers) as response,
             ):
                 if response.status_code == 429 or response.status_code >= 500:
@@ -198,7 +199,7 @@ class ResumableFile:
                     return "broken", None
                 if response.status_code in (401, 403):
                     raise DownloadFailed(self.repo, "forbidden" if self.headers else "gated", url=repo_url(self.repo))
-                if response.is_error:
+                if not response.is_success:
                     return "broken", None
                 self._write_body(response, start=offset if response.status_code == 206 else 0, expected=offset)
         except httpx2.TimeoutException:
@@ -218,6 +219,8 @@ class ResumableFile:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
                     self.meter.add(len(chunk))
+                    if self.size and file.tell() > self.size:
+                        break  # the hash will tell that it is another file
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -289,6 +289,19 @@ async def test_a_model_of_civitai_becomes_a_preset_and_goes_with_its_file(catalo
     assert not list(catalogue.files.download_dir().iterdir())
 
 
+async def test_a_file_that_two_models_share_goes_with_the_last_of_them(catalogue, downloaded):
+    downloaded |= WHOLE
+    first, second = await catalogue.add_model(CIVITAI), await catalogue.add_model(CIVITAI, name="again")
+    catalogue.registry.remove_model(second.name)
+    catalogue.registry._presets.pop(second.name)
+
+    with pytest.raises(ModelRefused):
+        await catalogue.add_model(CIVITAI, name="!")
+
+    assert [one.name for one in catalogue.files.download_dir().iterdir()] == [Path(first.repo).name]
+    assert await catalogue._delete_unused_download(Path(first.repo)) == 0
+
+
 @pytest.mark.parametrize("tensors", [OFT, VAE])
 async def test_nothing_is_kept_of_a_file_that_is_refused(catalogue, downloaded, tensors):
     downloaded |= tensors
