@@ -24,7 +24,7 @@ from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question
 from bot.commands import COMMANDS
-from bot.errors import InvalidOption, UnsupportedMedia
+from bot.errors import ImageGone, InvalidOption, UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.options import pop_flag
@@ -191,6 +191,8 @@ class MessageHandler:
             )
         elif await self._chat.images_of(job):
             await self._offer_edit_or_ask(request, job, picture)
+        elif job.result is not None:
+            raise ImageGone
 
     async def _offer_edit_or_ask(self, request: MessageRequest, job: Job, picture: int) -> None:
         can_edit = self._context.usecases.models.default_for(IMAGE_TEXT_TO_IMAGE) is not None

@@ -120,7 +120,9 @@ async def shows_job(usecases: UseCases, person: Person, platform: str, button: B
     shown = await usecases.chat.job_of_message(platform, message_ref) if message_ref else None
     if shown is not None:
         return shown.id == button.job_id
-    return (await usecases.chat.get_job(button.job_id)).owner == person.id
+    with suppress(JobNotFound):
+        return (await usecases.chat.get_job(button.job_id)).owner == person.id
+    return False
 
 
 async def shows_other_job(usecases: UseCases, platform: str, button: Button, message_ref: str) -> bool:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from bot.safety import Policy
 from tests.telegram.easel_fixture import text_of
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -181,3 +182,17 @@ async def test_nothing_is_asked_about_a_deleted_picture(app, group, grid, ann):
 
     assert "deleted" in answer["text"]
     assert len(app.state.bot_messages(group)) == 1
+
+
+async def test_after_retention_each_use_of_the_pictures_says_that_they_are_deleted(app, group, ann):
+    app.state.send_photo(group, ann, picture(3, 64, 64), "/imagine a cat --count 2")
+    grid = await app.finished_picture(group)
+    job = await job_of(app, grid)
+    await app.storage.media.sweep(unused_s=0, keep_days=0, max_gb=1e-9)
+    answers = [(await press(app, grid, f"v1:{action}:{job.id}:1", ann))["text"] for action in ("show", "vary", "ask")]
+    for number, words in enumerate((f"/show {job.id}", "what is it?", "make it red"), 2):
+        app.state.send_message(group, ann, words, reply_to=grid)
+        answers.append(text_of(await app.bot_message(group, number)))
+
+    assert job.images
+    assert ["has been deleted" in answer for answer in answers] == [True] * 6
