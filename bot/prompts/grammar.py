@@ -35,6 +35,7 @@ _TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({WEIGHT})\s*\)|[()\[\]]")
 _BREAK = re.compile(r"\bBREAK\b|##")
 _BLANK = " \t\n,"
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
+_FILE_ENDING = re.compile(r"\.safetensors$", re.IGNORECASE)
 _ENCODER_OR_DENOISER = re.compile(r"^\s*(?:te|unet)\s*=")
 _TAG = re.compile(r"<[a-z]\w{0,30}:[^<>]{0,200}>", re.IGNORECASE)
 _OPENING = {")": "(", "]": "["}
@@ -58,7 +59,10 @@ class LoraTag:
 
 def find_lora_tags(prompt: str) -> list[LoraTag]:
     """The LoRA tags of the prompt, in order. Their weights are not checked."""
-    return [LoraTag(found[1].strip(), _lora_weight(found[2] or "")) for found in _LORA.finditer(prompt)]
+    return [
+        LoraTag(_FILE_ENDING.sub("", found[1].strip()), _lora_weight(found[2] or ""))
+        for found in _LORA.finditer(prompt)
+    ]
 
 
 def find_idle_tags(prompt: str) -> list[str]:

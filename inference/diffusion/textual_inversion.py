@@ -44,14 +44,15 @@ def load_vectors(path: Path) -> Mapping[int, torch.Tensor]:
 def split_at_trigger_words(text: str, vectors: InversionVectors, width: int) -> Iterator[str | torch.Tensor]:
     """The text with each trigger word replaced by its vectors of this width, (vectors, width), if it has any.
 
-    ComfyUI's `embedding:` before the word is no text.
+    ComfyUI's `embedding:` before the word is no text, nor is a file's ending after it.
     """
     by_word = {word.casefold(): by_width[width] for word, by_width in vectors.items() if width in by_width}
     if not by_word:
         yield text
         return
     words = "|".join(re.escape(word) for word in sorted(by_word, key=len, reverse=True))
-    for part in re.split(rf"(?<![\w-])(?:embedding:)?({words})(?![\w-])", text, flags=re.IGNORECASE):
+    named = rf"(?<![\w-])(?:embedding:({words})(?:\.safetensors|\.pt)?|({words}))(?![\w-])"
+    for part in re.split(named, text, flags=re.IGNORECASE):
         if part:
             yield by_word.get(part.casefold(), part)
 

@@ -178,7 +178,9 @@ async def test_a_weight_that_is_none_is_refused(wording, weight):
     assert (error.problem, error.allowed) == ("lora_weight", "-2 to 2")
 
 
-@pytest.mark.parametrize("tag", ["<lora:film>", "<lora:film:>", "<lyco:film:1>", "<lora:film:1.>"])
+@pytest.mark.parametrize(
+    "tag", ["<lora:film>", "<lora:film:>", "<lyco:film:1>", "<lora:film:1.>", "<lora:film.safetensors:1>"]
+)
 async def test_a_lora_is_found_by_each_of_its_tags(wording, tag):
     made = await wording.resolve(options(f"a fox {tag}"), SD15)
 
