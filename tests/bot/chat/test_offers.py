@@ -37,6 +37,16 @@ def registry(*tasks: str) -> ModelRegistry:
         ("imagine a fox", "a fox"),
         ("draw a picture of a fox", "a fox"),
         ("illustrate \u201ca fox\u201d", "a fox"),
+        (", draw a cat", "a cat"),
+        ("draw: a cat", "a cat"),
+        ("let's draw something cute", "something cute"),
+        ("draw one cat", "one cat"),
+        ("generate a cat", "a cat"),
+        ("sketch of a cat", "a cat"),
+        ("a nice picture of a cat please", "a cat"),
+        ("make a beautiful oil painting of a cat", "a cat"),
+        ("Can I have a picture of a cat?", "a cat"),
+        ("i'd love a photo of a cat", "a cat"),
     ],
 )
 def test_a_sentence_that_asks_for_a_picture_has_a_prompt(text, prompt):
@@ -49,7 +59,12 @@ def test_a_sentence_that_asks_for_a_picture_has_a_prompt(text, prompt):
         "", "hello", "?", "\U0001f98a", "draw", "draw me", "draw it again", "draw that", "make it brighter",
         "make me a sandwich", "show me my history", "give me a minute", "can you draw?", "how do you draw a cat?",
         "I like to draw cats", "what can you draw", "create an account", "imagine that", "drawing is fun",
-        "the withdraw button", "Draw!", "draw what you like",
+        "the withdraw button", "Draw!", "draw what you like", "draw conclusions", "draw your own conclusions",
+        "draw a conclusion", "draw the line", "draw attention to it", "draw from experience", "draw on this", "draw lots",
+        "draw nothing", "draw something", "draw another one", "draw the same again", "draw please", "draw faster",
+        "don't draw anything", "please do not draw a cat", "I drew a cat", "paint over it", "imagine being rich",
+        "I saw a picture of a cat", "no photos of me", "this is a photo of my dog", "show me my picture of a cat",
+        "do not make a picture of a cat", "give me the picture of job 12",
     ],
 )  # fmt: skip
 def test_other_sentences_have_none(text):
