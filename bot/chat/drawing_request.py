@@ -31,10 +31,10 @@ _MADE = re.compile(
 _CLOSINGS = (" please", " pls", " for me", " for us", " thanks", " thank you")
 _MARKS = " .,!?:\u2026\"'\u201c\u201d"
 _NO_SUBJECT = re.compile(
-    r"(?:it|this|that|these|those|them|him|her|me|us|you|your|what|how|why|if|being|again|nothing|job|my\s+last"
+    r"(?:it|this|that|these|those|them|him|her|me|us|you|what|how|why|if|being|again|nothing|job|my\s+last"
     r"|from|on|upon|out|up|down|back|near|over|to|in|into|off|away|together|for"
-    r"|the\s+(?:same|line|point|curtains?)|attention|breath|comparisons?|distinctions?|inferences?|inspiration|lots)\b"
-    r"|(?:an?\s+|any\s+|some\s+|the\s+)?(?:blank|comparison|conclusions?|distinction|parallels?)\b"
+    r"|the\s+(?:same|line|point|curtains?)|attention|breath|comparisons?|distinctions?|inferences?|inspiration|lots(?!\s+of))\b"
+    r"|(?:an?\s+|any\s+|some\s+|the\s+|(?:my|our|your)\s+(?:own\s+)?)?(?:blank|comparison|conclusions?|distinction|parallels?)\b"
     r"|(?:something|anything|everything|everyone|myself|more|one|another|better|well|faster|please)"
     r"(?:\s+(?:more|one|again|else|please))*\W*$",
     re.IGNORECASE,
