@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -28,6 +28,11 @@ TASKS = (
 
 _KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
 """Tasks of models of one kind; each other task is a kind of its own."""
+
+
+def related_tasks(tasks: Iterable[str]) -> frozenset[str]:
+    """These tasks and all others of their kinds."""
+    return frozenset().union(*(next((kind for kind in _KINDS if task in kind), {task}) for task in tasks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +191,10 @@ class ModelSpec(ModelSettings):
         return self.samplers or tuple(self.capabilities.get("samplers", ())) or SAMPLERS
 
 
+def _without(tasks: Iterable[str], removed: Container[str]) -> tuple[str, ...]:
+    return tuple(task for task in tasks if task not in removed)
+
+
 class ModelRegistry:
     """The enabled models in the order of the config, and the presets that can be enabled.
 
@@ -247,7 +256,7 @@ class ModelRegistry:
 
     def real_model_of_kind(self, task: str) -> ModelSpec | None:
         """An installed model that is no demo and does this or a related task."""
-        kind = next((kind for kind in _KINDS if task in kind), frozenset({task}))
+        kind = related_tasks([task])
         return next((spec for spec in self.installed() if not spec.demo and kind & set(spec.tasks)), None)
 
     def names_for(self, task: str) -> list[str]:
@@ -260,10 +269,12 @@ class ModelRegistry:
     # ------------------------------------------------------------ changes at run time
 
     def add_model(self, spec: ModelSpec) -> None:
-        """Add a model before all others, or replace its settings. It becomes the only default for its `default_for`."""
-        own_tasks = set(spec.default_for)
+        """Add a model before all others, or replace its settings. It becomes the only default for its `default_for`;
+        a real one also ends what demos are the default for among related tasks."""
+        own_tasks = frozenset(spec.default_for)
+        demo_tasks = own_tasks if spec.demo else related_tasks(own_tasks)
         others = {
-            name: replace(other, default_for=tuple(task for task in other.default_for if task not in own_tasks))
+            name: replace(other, default_for=_without(other.default_for, demo_tasks if other.demo else own_tasks))
             for name, other in self._specs.items()
         }
         self._specs = others | {spec.name: spec} if spec.name in others else {spec.name: spec} | others

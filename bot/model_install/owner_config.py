@@ -3,13 +3,13 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bot.errors import ConfigError, ModelRefused
-from bot.models import InstallProgress, ModelRegistry, ModelSettings, ModelSpec
+from bot.models import InstallProgress, ModelRegistry, ModelSettings, ModelSpec, related_tasks
 from bot.ports import PendingInstall
 from bot.settings.overlay import Overlay
 from bot.settings.places import FILE_NAME
@@ -38,12 +38,15 @@ class ModelConfigFile:
     def path(self) -> Path:
         return self.data_dir / FILE_NAME
 
-    def enable_model(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
+    def enable_model(
+        self, name: str, table: Mapping[str, Any], tasks: Sequence[str], *, replaced_demos: Collection[str] = ()
+    ) -> None:
         overlay = Overlay(self.path)
         own_tasks: list[str] = []
         for other, values in overlay.model_tables().items():
             before = values.get("default_for", [])
-            remaining = [task for task in before if task not in tasks]
+            lost = related_tasks(tasks) if other in replaced_demos else tasks
+            remaining = [task for task in before if task not in lost]
             if other == name:
                 own_tasks = remaining
             elif remaining != before:

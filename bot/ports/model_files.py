@@ -1,6 +1,6 @@
 """The owner's model settings, and model files on this machine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +11,12 @@ from bot.models import ModelSpec
 class OwnerModelConfig(Protocol):
     """The `[models.NAME]` tables in the owner's settings file."""
 
-    def enable_model(self, name: str, table: Mapping[str, Any], tasks: Sequence[str]) -> None:
+    def enable_model(
+        self, name: str, table: Mapping[str, Any], tasks: Sequence[str], *, replaced_demos: Collection[str] = ()
+    ) -> None:
         """Set these keys of `[models.NAME]` and make the model the only default for `tasks`.
+
+        `replaced_demos`: models that are then the default for no related task either.
 
         Raises: ConfigError: the owner's file is damaged; OSError.
         """

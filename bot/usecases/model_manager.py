@@ -274,7 +274,10 @@ class ModelManager:
         table: dict[str, Any] = {"enabled": True} | ({"revision": ready.revision} if ready.revision else {})
         if ready.variant != installation.spec.variant:
             table["variant"] = ready.variant
-        write_config(lambda: self.owner_config.enable_model(ready.name, table, installation.tasks))
+        demos = [] if ready.demo else [spec.name for spec in self.models if spec.demo]
+        write_config(
+            lambda: self.owner_config.enable_model(ready.name, table, installation.tasks, replaced_demos=demos)
+        )
         known = self.models.get(ready.name)
         other_tasks = tuple(task for task in ready.default_for if task not in installation.tasks)
         capabilities = known.capabilities if known else {}

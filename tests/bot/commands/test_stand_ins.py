@@ -39,6 +39,33 @@ def registry(*models):
     return ModelRegistry({model.name: model for model in every})
 
 
+def chosen(model):
+    """As `models use` adds it."""
+    return replace(model, default_for=model.tasks)
+
+
+@pytest.mark.parametrize("real", [KLEIN, TEXT_ONLY])
+def test_a_real_model_that_is_chosen_after_a_demo_replaces_it_for_related_tasks(real):
+    models = registry()
+    models.add_model(chosen(STARTER))
+    models.add_model(chosen(STARTER_VISION))
+
+    models.add_model(chosen(real))
+
+    assert models.default_for(TEXT_TO_IMAGE).name == real.name
+    assert models.default_for(IMAGE_TO_IMAGE) is None
+    assert models.default_for(IMAGE_TO_TEXT).name == STARTER_VISION.name
+
+
+def test_a_demo_that_is_chosen_after_a_real_model_does_what_it_was_chosen_for():
+    models = registry(KLEIN)
+
+    models.add_model(replace(STARTER, default_for=(IMAGE_TO_IMAGE,)))
+
+    assert models.default_for(TEXT_TO_IMAGE).name == KLEIN.name
+    assert models.default_for(IMAGE_TO_IMAGE).name == STARTER.name
+
+
 def picture(side: int) -> StoredImage:
     return StoredImage(id="0" * 64, media_type="image/png", width=side, height=side)
 

@@ -227,6 +227,16 @@ async def test_the_last_enabled_model_is_also_the_default_in_the_file(env):
     assert env.models.default_for(TEXT_TO_IMAGE).name == "owl"
 
 
+async def test_a_demo_that_was_the_default_before_is_none_after_a_restart_either(env):
+    starter = '[models.starter]\nrepo = "r"\ntasks = []\ndefault_for = ["image-to-image", "image-to-text"]\n'
+    env.config.write_text(f'{starter}[models.fox]\nrepo = "r"\ntasks = []\n')
+
+    await finished(env)
+
+    assert settings_of(env, "starter").default_for == (IMAGE_TO_TEXT,)
+    assert settings_of(env, "fox").default_for == (TEXT_TO_IMAGE,)
+
+
 async def test_one_model_may_answer_and_another_caption(env):
     for name in ("see", "answer"):
         env.models.add_preset(replace(PRESET, name=name, tasks=SEEING, repo=f"org/{name}"))
