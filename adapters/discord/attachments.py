@@ -37,7 +37,7 @@ class AttachmentFetcher:
     async def fetch(self, url: str, max_bytes: int) -> bytes:
         """Raises: TooLarge, AttachmentUnavailable."""
         if not self._is_discord_url(url):
-            raise AttachmentUnavailable(f"the link is not Discord's: {urlsplit(url).hostname}")
+            raise AttachmentUnavailable("the link is not Discord's")
         for attempt in range(MAX_TRIES):
             try:
                 return await self._fetch_once(url, max_bytes)
@@ -68,6 +68,11 @@ class AttachmentFetcher:
         return bytes(data)
 
     def _is_discord_url(self, url: str) -> bool:
-        parts = urlsplit(url)
-        is_cdn = parts.scheme == "https" and parts.hostname in CDN_HOSTS
-        return is_cdn or (bool(self._own_host) and parts.hostname == self._own_host)
+        try:
+            parts = urlsplit(url)
+            is_plain = parts.username is None and parts.port in (None, 443)
+        except ValueError:  # no address or port at all
+            return False
+        if self._own_host and parts.hostname == self._own_host:
+            return parts.scheme in ("http", "https")
+        return parts.scheme == "https" and is_plain and parts.hostname in CDN_HOSTS

@@ -147,8 +147,7 @@ class EventHandler:
         client = self._context.client
         if client is None or client.user is None:
             return ""
-        role = message.guild.self_role if message.guild is not None else None
-        return event_parsing.text_without_mention(message.content, client.user.id, role)
+        return event_parsing.text_for_bot(message, client.user.id)
 
     async def on_modal_submit(self, interaction: discord.Interaction[Any], custom_id: str) -> None:
         text = event_parsing.modal_text(interaction)

@@ -79,7 +79,7 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
     guild, channel = message.guild, message.channel
     reference = message.reference
     target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
-    text = text_without_mention(message.content, bot.id, guild.self_role if guild is not None else None)
+    text = text_for_bot(message, bot.id)
     own = attached_images(message) if text or message.attachments or message.message_snapshots else ()
     replied = reference.resolved if reference is not None else None
     theirs = attached_images(replied) if isinstance(replied, discord.Message) else ()
@@ -110,11 +110,14 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
     )
 
 
-def text_without_mention(text: str, bot_id: int, role: discord.Role | None = None) -> str:
-    """`role`: the bot's own."""
-    for mention in (f"<@{bot_id}>", f"<@!{bot_id}>", *([role.mention] if role is not None else [])):
-        text = text.replace(mention, " ")
-    return text.strip()
+def text_for_bot(message: discord.Message, bot_id: int) -> str:
+    """Without the mention of the bot or of its own role, and with other people's names instead of their ids."""
+    role = message.guild.self_role if message.guild is not None else None
+    names = [f"<@!?{bot_id}>", *([re.escape(role.mention)] if role is not None else [])]
+    text = re.sub(rf"(?:{'|'.join(names)})[,:;]?", " ", message.content).strip()
+    for person in message.mentions:
+        text = re.sub(f"<@!?{person.id}>", lambda _, name=person.display_name: f"@{name}", text)  # type: ignore[misc]
+    return text
 
 
 def attached_images(message: discord.Message) -> tuple[AttachedFile, ...]:
@@ -139,7 +142,8 @@ def _images_of(message: discord.Message | discord.MessageSnapshot, author: str) 
 def _link_previews(message: discord.Message | discord.MessageSnapshot, author: str) -> Iterable[AttachedFile]:
     """The copies on Discord's own media servers: what is at the link itself is never fetched."""
     for embed in message.embeds:
-        if url := embed.image.proxy_url or embed.thumbnail.proxy_url:
+        url: object = embed.image.proxy_url or embed.thumbnail.proxy_url
+        if url and isinstance(url, str):
             yield AttachedFile(url=url, spoiler="||" in message.content, author=author)
 
 

@@ -177,7 +177,7 @@ def _without_mention(text: str, message: Message, me: User) -> tuple[str, bool]:
     )
     if not any(mention.casefold() == name for mention in entities.values()):
         return text, False
-    return re.sub(re.escape(name), " ", text, flags=re.IGNORECASE).strip(), True
+    return re.sub(rf"{re.escape(name)}\b[,:;]?", " ", text, flags=re.IGNORECASE).strip(), True
 
 
 # ---------------------------------------------------------------- pictures

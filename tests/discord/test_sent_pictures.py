@@ -8,7 +8,7 @@ import discord
 import pytest
 
 from adapters.discord.attachments import AttachmentFetcher, AttachmentUnavailable
-from adapters.discord.event_parsing import UNKNOWN_AUTHOR, attached_images
+from adapters.discord.event_parsing import UNKNOWN_AUTHOR, attached_images, text_for_bot
 from tests.discord.app_fixture import DiscordApp
 from tests.discord.loopback.discord_server_state import Message
 from tests.discord.simulated_users import SimulatedUser
@@ -66,6 +66,7 @@ def test_a_sticker_is_a_picture_unless_it_is_an_animation_in_json(kind: int, end
         ({"image": {"url": "https://example.org/a.png", "proxy_url": PROXY}}, PROXY),
         ({"thumbnail": {"url": "https://example.org/a.png", "proxy_url": PROXY}}, PROXY),
         ({"image": {"url": "https://example.org/a.png"}}, None),
+        ({"image": {"url": "https://example.org/a.png", "proxy_url": 5}}, None),
         ({"video": {"url": "https://example.org/a.mp4", "proxy_url": PROXY}}, None),
         ({}, None),
     ],
@@ -114,11 +115,37 @@ def test_forwarded_pictures_belong_to_nobody_known(content: dict[str, Any]) -> N
         "https://169.254.169.254/latest/meta-data",
         "file:///etc/passwd",
         "https://images-ext-3.discordapp.net/x",
+        "https://cdn.discordapp.com:8443/x",
+        "https://cdn.discordapp.com:99999/x",
+        "https://a:b@cdn.discordapp.com/x",
+        "https://example.org\\@cdn.discordapp.com/x",
+        "https://[::1]/x",
+        "https://[::1",
+        "data:image/png;base64,AAAA",
+        "",
     ],
 )
 async def test_nothing_but_discords_own_media_servers_is_asked(url: str) -> None:
     with pytest.raises(AttachmentUnavailable, match="not Discord's"):
         await AttachmentFetcher().fetch(url, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("<@7>, draw a cat", "draw a cat"),
+        ("<@!7>: draw a cat", "draw a cat"),
+        ("draw a cat <@7>", "draw a cat"),
+        ("<@&9>, draw a cat", "draw a cat"),
+        ("<@7> draw <@8> as a cat", "draw @Ben\\1 as a cat"),
+        ("<@7> draw <@&10>", "draw <@&10>"),
+    ],
+)
+def test_a_text_to_the_bot_has_no_ids_of_people(content: str, text: str) -> None:
+    guild = SimpleNamespace(self_role=SimpleNamespace(mention="<@&9>"))
+    mentions = [SimpleNamespace(id=7, display_name="Easel"), SimpleNamespace(id=8, display_name="Ben\\1")]
+
+    assert text_for_bot(message(content=content, guild=guild, mentions=mentions), 7) == text
 
 
 # ---------------------------------------------------------------- the whole path

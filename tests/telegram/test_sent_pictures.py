@@ -95,6 +95,17 @@ def test_a_sticker_alone_is_a_remark(chat):
     assert (parsed.command, parsed.photos, parsed.is_unreadable) == ("", (), True)
 
 
+@pytest.mark.parametrize("words", ["@EaselTestBot, caption", "@easeltestbot: caption", "@EaselTestBot caption"])
+def test_the_comma_after_the_bots_name_belongs_to_the_name(words):
+    mention = [{"type": "mention", "offset": 0, "length": 13}]
+    with_photo = parse(GROUP, **PHOTO, caption=words, caption_entities=mention)
+    alone = parse(GROUP, text=words.replace("caption", "draw a cat"), entities=mention)
+
+    assert with_photo
+    assert alone
+    assert (with_photo.command, alone.text) == ("caption", "draw a cat")
+
+
 ORIGINS = [
     ({"type": "user", "date": 1, "sender_user": BEN}, "6"),
     ({"type": "hidden_user", "date": 1, "sender_user_name": "Ben"}, UNKNOWN_AUTHOR),
