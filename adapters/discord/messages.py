@@ -14,7 +14,8 @@ from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.chat.buttons import Button
 from bot.chat.offers import offer_drawing, offer_for_image
-from bot.chat.question_detector import is_question
+from bot.chat.question_detector import is_question, is_remark
+from bot.errors import ImageGone
 from bot.jobs import Job
 from bot.models import IMAGE_TEXT_TO_IMAGE
 
@@ -74,11 +75,16 @@ async def _handle_reply_to_job(responder: Responder, job: Job, picture: int) -> 
     `picture`: the message shows this one of several.
     """
     event = responder.event
-    if not await responder.usecases.chat.images_of(job):
+    images = await responder.usecases.chat.images_of(job)
+    if not images and job.result is not None:
+        raise ImageGone
+    if not images:
         await responder.reply(chat_texts.format_text(texts.NOTHING_TO_ASK_ABOUT, event.locale))
         return
     if not event.text:
         await _reply_hint(responder)
+        return
+    if is_remark(event.text):
         return
     made_images = job.result is not None and bool(job.result.media)
     if made_images and not is_question(event.text):

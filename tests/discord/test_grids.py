@@ -211,3 +211,20 @@ async def test_a_button_forged_under_another_jobs_message_does_nothing(
     assert "no longer works" in await elsewhere.private_reply(pressed)
     assert pressed.modal is None
     assert len(elsewhere.channel.from_bot) == 1
+
+
+async def test_after_retention_each_use_of_the_pictures_says_that_they_are_deleted(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    grid = await imagine_and_wait(ann, count=2)
+    job = await job_of(app, grid)
+    await app.storage.media.sweep(unused_s=0, keep_days=0, max_gb=1e-9)
+    answers = [
+        await ann.private_reply(ann.press_unchecked(grid, f"v1:{action}:{job.id}:2"))
+        for action in ("show", "vary", "ask", "favourite")
+    ]
+    answers.append(await ann.private_reply(ann.slash("show", id=job.id)))
+    ann.write_message("make it red", reply_to=grid)
+    answers.append((await ann.posted(2)).content)
+
+    assert ["has been deleted" in answer for answer in answers] == [True] * 6
