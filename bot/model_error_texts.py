@@ -56,6 +56,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "no_file": N_(
         "{model} was not found: give a hub repo (org/name), a link to Civitai, a folder, or a .safetensors file."
     ),
+    "format": N_("{model} is in a format that can run code and is refused: get it as a .safetensors file."),
     "no_models": N_(
         "{model} is no folder with models: give ComfyUI's or AUTOMATIC1111's folder, or its folder models."
     ),

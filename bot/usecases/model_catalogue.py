@@ -30,6 +30,7 @@ from bot.prompts.addon_names import MAX_NAME, fold_name
 from bot.queue.recovery import fail_orphaned_jobs
 
 ADDON_KINDS = ("lora", "inversion")
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ class ModelCatalogue:
         if (ref := self.downloads.civitai_ref(source)) is not None:
             return await self._add_from_civitai(replace(ref, file=file), name)
         if not REPO.fullmatch(source):
-            raise ModelRefused(source[:80], "no_file")
+            raise ModelRefused(source[:80], "format" if source.casefold().endswith(_PICKLES) else "no_file")
         listing = await self.downloads.inspect_repo(RepoRef(repo=source, file=file))
         requested = name or source.rpartition("/")[2]
         info = self.files.identify_class(listing.class_name)

@@ -99,6 +99,7 @@ def _add_add(models: typer.Typer, session: Session) -> None:
         from adapters.cli.models import install
 
         loaded = session.load_config(config, data_dir)
+        install.require_utf8(source)
         path = os.path.expanduser(source)
         body = {"source": os.path.abspath(path) if os.path.exists(path) else source, "name": name, "file": file}
         return run_until_done(install.add_model(session.composition, loaded, body, as_json=as_json))
@@ -115,6 +116,7 @@ def _add_scan(models: typer.Typer, session: Session) -> None:
         from adapters.cli.models import install
 
         loaded = session.load_config(config, data_dir)
+        install.require_utf8(folder)
         path = os.path.abspath(os.path.expanduser(folder))
         return run_until_done(install.scan_models(session.composition, loaded, path, as_json=as_json))
 

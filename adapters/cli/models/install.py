@@ -1,4 +1,4 @@
-"""`models use`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`: through the running server, or in this process."""
+"""`models use`, `download`, `cancel`, `add`, `scan`, `remove` and `unload`: through the server, or in this process."""
 
 import asyncio
 import sys
@@ -14,9 +14,11 @@ from adapters.cli.output import print_json, print_line, print_note, print_table,
 from adapters.cli.ports import CompositionRoot, LoadedConfig
 from adapters.cli.progress import ProgressLine
 from bot.chat.texts import format_duration
+from bot.errors import ModelRefused
 from bot.models import ModelSpec
 from bot.runtime.private_files import make_private_folder
 from bot.usecases import UseCases
+from bot.usecases.model_catalogue import as_utf8
 from bot.usecases.model_scan import scan_folder
 from bot.usecases.model_views import addon_body, installation_body, scan_body, spec_body, terms_body, unload_body
 
@@ -278,6 +280,12 @@ async def cancel_download(composition: CompositionRoot, loaded: LoadedConfig, na
         await client.cancel_install(name)
     print_line(CANCELLED)
     return 0
+
+
+def require_utf8(path: str) -> None:
+    """Raises: ModelRefused: paths are sent as JSON."""
+    if as_utf8(path) != path:
+        raise ModelRefused(as_utf8(path)[:200], "name_encoding")
 
 
 async def add_model(

@@ -464,6 +464,8 @@ async def test_one_file_of_a_repo_may_be_the_whole_model(env, catalogue):
     ("source", "how", "problem"),
     [
         ("/nowhere/at/all", {}, "no_file"),
+        ("/nowhere/easynegative.pt", {}, "format"),
+        ("/nowhere/Model.CKPT", {}, "format"),
         ("org/fox", {"name": "fox"}, "taken"),
         ("org/owl", {"name": "!!"}, "name"),
         ("org/owl", {}, "kind"),

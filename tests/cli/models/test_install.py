@@ -221,3 +221,11 @@ def test_idle_models_are_unloaded(open_mode, call, data_dir):
     assert {"paint", "look"} <= set(result.out.removeprefix("Unloaded ").partition(" and")[0].split(", "))
     body = json.loads(as_json.out)
     assert ("paint" in body["models"], body["busy"], body["freed_mb"]) == (True, [], 512)
+
+
+@pytest.mark.parametrize("verb", ["add", "scan"])
+def test_a_path_that_is_no_text_is_told(call, tmp_path, verb):
+    result = call("models", verb, str(tmp_path / "caf\udce9"))
+
+    assert result.code == 1
+    assert result.err == f"easel: The path {tmp_path}/caf? is not in UTF-8: rename the file or folder.\n"
