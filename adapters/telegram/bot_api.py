@@ -23,7 +23,7 @@ from telegram import (
 from adapters.telegram.bot_client import ChatMoved, NotReached, UnreadableResponse, translate_errors
 from adapters.telegram.error_descriptions import FileTooBig, FileUnavailable, NotModified, PhotoRejected, TopicDeleted
 from adapters.telegram.file_request import MAX_DOWNLOAD_MB
-from adapters.telegram.rate_limit import TelegramRateLimiter
+from adapters.telegram.rate_limit import Lane, TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_TEXT, truncate, truncate_caption
 from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
@@ -81,9 +81,9 @@ class TelegramApi:
         self.on_chat_moved: Callable[[int, int], Awaitable[None]] | None = None
         """Called with the old and the new id of a group that became a supergroup."""
 
-    async def wait_for_slot(self, chat: int, key: str, *, owner: str = "", is_urgent: bool = False) -> None:
+    async def wait_for_slot(self, chat: int, key: str, *, owner: str = "", lane: Lane = Lane.RESULT) -> None:
         """Wait for a slot to write, for `owner`. Raises: PlatformError with `retry_after_s`, if that is not soon."""
-        while (wait_s := self.rate_limiter.reserve(chat, key, owner=owner, is_urgent=is_urgent)) > 0:
+        while (wait_s := self.rate_limiter.reserve(chat, key, owner=owner, lane=lane)) > 0:
             if wait_s > MAX_WAIT_S:
                 raise PlatformError("the chat's next slot is later", retry_after_s=wait_s)
             await asyncio.sleep(wait_s)

@@ -14,6 +14,7 @@ from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, orig
 from adapters.telegram.bot_client import UnreadableResponse
 from adapters.telegram.error_descriptions import WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
+from adapters.telegram.rate_limit import Lane
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import TYPED
 from bot.chat.buttons import Button, group_buttons, offered_buttons
@@ -75,7 +76,7 @@ class TelegramDelivery:
         try:
             if not await self.permissions.can_answer(target.chat, job.command):
                 raise NotPermitted("pictures are not allowed there")
-            await self.api.wait_for_slot(target.chat, delivery.nonce, owner=job.owner, is_urgent=True)
+            await self.api.wait_for_slot(target.chat, delivery.nonce, owner=job.owner, lane=Lane.PLACEHOLDER)
             return message_ref(await self.api.send_text(target, text, markup))
         except NOT_THERE as refused:
             private = _private_target(job, refused)

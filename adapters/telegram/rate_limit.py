@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from operator import itemgetter
 
 IDLE_S = 600.0
@@ -15,6 +16,12 @@ IDLE_S = 600.0
 RESERVATION_S = 60.0
 """A reservation that is not used expires after this time."""
 TOLERANCE_S = 0.02
+
+
+class Lane(IntEnum):
+    """How urgent a message is: people wait for the reply to a short command, then for their placeholder."""
+
+    REPLY, PLACEHOLDER, RESULT = range(3)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class RateLimits:
 
     Attributes:
         reserved: messages of a group's budget that progress leaves for answers.
-        reserved_overall: messages of the total that are reserved for placeholders, so nobody waits long for one.
+        reserved_overall: messages of the total that each lane leaves to the more urgent ones.
         progress_s, group_progress_s: the minimum interval between two progress updates.
     """
 
@@ -40,7 +47,7 @@ class RateLimits:
     group: RateLimit = RateLimit(19, 62.0)
     overall: RateLimit = RateLimit(27, 1.05)
     reserved: int = 8
-    reserved_overall: int = 3
+    reserved_overall: int = 2
     progress_s: float = 3.0
     group_progress_s: float = 15.0
 
@@ -116,13 +123,14 @@ class TelegramRateLimiter:
         self._clock = clock or (lambda: asyncio.get_running_loop().time())
         self._queues: dict[int, _ChatQueue] = {}
         self._paused_until = 0.0
-        overall = self._rates.overall
-        self._urgent = _ChatQueue((overall,))
-        self._normal = _ChatQueue(
-            (RateLimit(max(1, overall.limit - self._rates.reserved_overall), overall.span_s),), self._urgent.sent_at
-        )
+        self._sent_at: deque[float] = deque()
+        self._lanes = {lane: _ChatQueue((self._limit_of(lane),), self._sent_at) for lane in Lane}
 
-    def reserve(self, chat: int, key: str, *, owner: str = "", is_urgent: bool = False) -> float:
+    def _limit_of(self, lane: Lane) -> RateLimit:
+        overall = self._rates.overall
+        return RateLimit(max(1, overall.limit - lane * self._rates.reserved_overall), overall.span_s)
+
+    def reserve(self, chat: int, key: str, *, owner: str = "", lane: Lane = Lane.RESULT) -> float:
         """0: send now, it is counted. Otherwise the seconds after which the same key will be admitted.
 
         `owner`: the person whose message it is. Those of a chat take turns.
@@ -133,7 +141,7 @@ class TelegramRateLimiter:
         wait_s = line.wait_s(key, now, owner)
         if wait_s > 0:
             return wait_s
-        overall = self._urgent if is_urgent else self._normal
+        overall = self._lanes[lane]
         overall.prune(now)
         wait_s = overall.wait_s(f"{chat} {key}", now)
         if wait_s > 0:
@@ -151,8 +159,7 @@ class TelegramRateLimiter:
         if (
             now < self._paused_until
             or line.reservations
-            or self._urgent.reservations
-            or self._normal.reservations
+            or any(overall.reservations for overall in self._lanes.values())
             or now < line.closed_until
             or now < line.progress_at + pause
         ):
@@ -162,13 +169,13 @@ class TelegramRateLimiter:
         keep = self._rates.reserved if chat < 0 else 1
         if any(at > now - usual.span_s for at in line.sent_at):
             return False  # the next seconds are reserved for new requests
-        self._urgent.prune(now)
-        in_all = len(self._urgent.sent_at)
+        self._lanes[Lane.REPLY].prune(now)
+        in_all = len(self._sent_at)
         if used + keep >= rarest.limit or in_all >= self._rates.overall.limit // 4:
             return False
         line.progress_at = now
         line.record("", now)
-        self._urgent.record("", now)
+        self._sent_at.append(now)
         return True
 
     def pause(self, chat: int, seconds: float) -> None:

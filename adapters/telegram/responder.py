@@ -13,6 +13,7 @@ from telegram import ForceReply, InlineKeyboardMarkup, Message
 from adapters.telegram.bot_api import ChatTarget, TelegramApi
 from adapters.telegram.bot_client import NoResponse
 from adapters.telegram.error_descriptions import FileTooBig
+from adapters.telegram.rate_limit import Lane
 from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.platform_answers import NotPermitted, UnclearAnswer
 
@@ -69,7 +70,7 @@ class TelegramResponder:
         key, unanswered, unclear = f"say {next(self._sequence)}", 0, 0
         for tries in range(MAX_TRIES):
             try:
-                await self.api.wait_for_slot(chat, key, owner=key)
+                await self.api.wait_for_slot(chat, key, owner=key, lane=Lane.REPLY)
                 return await send()
             except (NotPermitted, Undeliverable, MessageGone) as error:
                 log.info("the chat cannot be reached", action="unheard", detail=error.detail)

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 from telegram import Message, Update
 
+from adapters.telegram.admission import Admission
 from adapters.telegram.bot_api import reply_target
 from adapters.telegram.buttons import ButtonHandler
 from adapters.telegram.context import PLATFORM, TelegramContext
@@ -58,6 +59,7 @@ class UpdateHandler:
         self._messages = MessageHandler(context)
         self._buttons = ButtonHandler(context)
         self._service_events = ServiceEventHandler(context)
+        self._admission = Admission()
         self._albums: dict[tuple[int, str], Album] = {}
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -88,7 +90,7 @@ class UpdateHandler:
 
     async def _run_update(self, key: str, raw: Mapping[str, Any]) -> None:
         try:
-            await self._handle(key, raw)
+            await self._admission.run(raw, lambda: self._handle(key, raw))
         except Exception:  # one update must never stop the others
             log.error("an update was not handled", action="update_failed", exc_info=True)
             await self._mark_done([key])

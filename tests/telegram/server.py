@@ -223,9 +223,12 @@ class BotServer:
                     self.state.updates.pop(0)
 
     async def _pushed(self, session: ClientSession, update: dict[str, Any]) -> bool:
-        headers = {"X-Telegram-Bot-Api-Secret-Token": self.methods.webhook["secret"]}
+        headers = {
+            "X-Telegram-Bot-Api-Secret-Token": self.methods.webhook["secret"],
+            "Content-Type": "application/json",
+        }
         with contextlib.suppress(ClientError):
-            async with session.post(self.methods.webhook["url"], json=update, headers=headers) as answer:
+            async with session.post(self.methods.webhook["url"], data=_dumps(update), headers=headers) as answer:
                 return answer.status == 200
         return False
 

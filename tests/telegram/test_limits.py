@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.telegram.polling import MAX_WAIT_S, backoff_s
-from adapters.telegram.rate_limit import RateLimit, RateLimits, TelegramRateLimiter
+from adapters.telegram.rate_limit import Lane, RateLimit, RateLimits, TelegramRateLimiter
 from adapters.telegram.text_limits import MAX_CAPTION, truncate, truncate_caption, utf16_length
 from tests.telegram.easel_fixture import RATES, build_app, text_of
 from tests.telegram.flood_limits import FloodLimits
@@ -191,7 +191,15 @@ def test_a_first_answer_goes_before_results_when_all_is_busy():
         pace.reserve(chat, "result")
 
     assert pace.reserve(1000, "result") > 0
-    assert pace.reserve(1001, "placeholder", is_urgent=True) == 0
+    assert pace.reserve(1001, "placeholder", lane=Lane.PLACEHOLDER) == 0
+
+
+def test_the_reply_to_a_short_command_does_not_wait_for_a_burst_of_placeholders():
+    pace = TelegramRateLimiter(clock=Clock())
+    waits_s = [pace.reserve(chat, "placeholder", lane=Lane.PLACEHOLDER) for chat in range(1, 250)]
+
+    assert max(waits_s) > 8
+    assert pace.reserve(1000, "reply", lane=Lane.REPLY) == 0
 
 
 def test_chats_that_fell_silent_are_forgotten():
