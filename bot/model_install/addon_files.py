@@ -17,7 +17,10 @@ from bot.ports import PromptAddon
 
 FOLDERS: Mapping[str, str] = {"lora": "loras", "inversion": "embeddings"}
 SUFFIX = ".safetensors"
+PEFT_WEIGHTS, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _RESERVE_BYTES = 256 * 2**20
+_MAX_FACTS = 2**20
+"""Characters of a file that is read; a longer one counts as damaged."""
 
 
 def list_addons(data_dir: Path) -> list[PromptAddon]:
@@ -67,6 +70,7 @@ def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: b
         "kind": addon.kind,
         "spellings": list(addon.spellings),
         "trigger_words": list(addon.trigger_words),
+        "adapter_config": read_adapter_config(source),
     }
     if in_place:
         _write_facts(facts_path, {**facts, "path": str(source)})
@@ -84,6 +88,19 @@ def store_addon(data_dir: Path, source: Path, addon: PromptAddon, *, in_place: b
     finally:
         partial.unlink(missing_ok=True)
     return replace(addon, size=size, path=str(target))
+
+
+def read_adapter_config(path: Path) -> Mapping[str, Any]:
+    """PEFT's configuration of a LoRA's file: beside it, or kept when it was copied; empty if there is none."""
+    if path.name == PEFT_WEIGHTS:
+        return _read_facts(path.with_name(PEFT_CONFIG))
+    kept = _read_facts(path.with_suffix(".json")).get("adapter_config")
+    return kept if isinstance(kept, dict) else {}
+
+
+def default_name(path: Path) -> str:
+    """A file's stem; its folder's name if PEFT named the file."""
+    return path.parent.name if path.name == PEFT_WEIGHTS else path.stem
 
 
 def delete_addon(data_dir: Path, name: str) -> int | None:
@@ -107,7 +124,8 @@ def _write_facts(path: Path, facts: Mapping[str, Any]) -> None:
 def _read_facts(path: Path) -> Mapping[str, Any]:
     """Empty if the file is missing or damaged."""
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            facts = json.loads(file.read(_MAX_FACTS))
     except (OSError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

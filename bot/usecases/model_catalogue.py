@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import EaselError, ModelRefused
+from bot.model_install.addon_files import PEFT_WEIGHTS, default_name
 from bot.model_install.installer import download_repo, required_repos
 from bot.model_install.owner_config import write_config
 from bot.models import REPO, ModelRegistry, ModelSpec
@@ -69,7 +70,7 @@ class ModelCatalogue:
         if path is not None:
             info = await self.files.identify(path)
             if info.kind in ADDON_KINDS:
-                return await self._store_addon(path, info, name or path.stem)
+                return await self._store_addon(path, info, name or default_name(path))
             return self._add_preset(await self._free_name(name or path.stem), info, str(path))
         if (ref := self.downloads.civitai_ref(source)) is not None:
             return await self._add_from_civitai(replace(ref, file=file), name)
@@ -247,6 +248,8 @@ def as_utf8(path: str) -> str:
 def _readable_path(source: str) -> Path | None:
     """A folder or .safetensors file; None: it is missing, forbidden or another file. The answer must not tell which."""
     path = os.path.expanduser(source)
+    if os.path.isfile(os.path.join(path, PEFT_WEIGHTS)):
+        path = os.path.join(path, PEFT_WEIGHTS)
     if os.path.isdir(path):
         is_readable = os.access(path, os.R_OK | os.X_OK)
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bot import error_texts
 from bot.errors import ModelRefused, UserError
+from bot.model_install.addon_files import default_name
 from bot.usecases.model_catalogue import ModelCatalogue, as_utf8
 
 MAX_FILES, MAX_FOLDERS = 5000, 20_000
@@ -161,10 +162,10 @@ def _is_weights(path: Path) -> bool:
 
 
 def _name_of(weights: _Weights) -> str:
-    """A file's stem; a repository's name in Hugging Face's cache, where folders are named by commits."""
+    """That of a file; a repository's name in Hugging Face's cache, where folders are named by commits."""
     path = weights.path
     if weights.is_file:
-        return path.stem
+        return default_name(path)
     return next((found[1] for part in reversed(path.parts) if (found := _CACHE_FOLDER.fullmatch(part))), path.name)
 
 

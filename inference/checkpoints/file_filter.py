@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bot.errors import DownloadFailed
+from bot.model_install.addon_files import PEFT_CONFIG, PEFT_WEIGHTS
 from bot.ports import RepoRef
 
 WEIGHTS_SUFFIX = ".safetensors"
@@ -94,7 +95,7 @@ def _transformers_files(safe: list[str], variant: str) -> tuple[list[str], str]:
 
 
 def _single_file(ref: RepoRef, safe: list[str], refused: tuple[str, ...]) -> list[str]:
-    """A LoRA or textual inversion: one file."""
+    """A LoRA or textual inversion: one file, and PEFT's configuration of it."""
     weights = [path for path in safe if "/" not in path and path.endswith(WEIGHTS_SUFFIX)]
     if LORA_FILE in weights:
         return [LORA_FILE]
@@ -102,7 +103,7 @@ def _single_file(ref: RepoRef, safe: list[str], refused: tuple[str, ...]) -> lis
         raise DownloadFailed(ref.repo, "which_file", detail=", ".join(weights[:6]))
     if not weights and not refused:
         raise DownloadFailed(ref.repo, "no_model")
-    return weights
+    return [*weights, PEFT_CONFIG] if weights == [PEFT_WEIGHTS] and PEFT_CONFIG in safe else weights
 
 
 def _is_config(path: str) -> bool:

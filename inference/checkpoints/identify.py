@@ -4,11 +4,13 @@ All input is untrusted: sizes are limited before anything is read, and files tha
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from bot.errors import ModelRefused
+from bot.model_install.addon_files import PEFT_CONFIG, read_adapter_config
 from bot.model_install.model_headers import DamagedModelFile, WeightsHeader, read_header, read_json_object
 from bot.models import (
     IMAGE_TEXT_TO_IMAGE,
@@ -146,7 +148,15 @@ def _identify_file(path: Path) -> CheckpointInfo:
     if path.suffix != ".safetensors":
         raise ModelRefused(path.name, "damaged", detail="only .safetensors files can be loaded")
     header = _read_header(path)
-    return _with_size(identify_shapes(header.shapes, header.metadata), path.stat().st_size)
+    info = identify_shapes(header.shapes, header.metadata)
+    if info.kind == "lora" and info.family in lora_layout.TRANSFORMER_FAMILIES and _is_scaled_by_peft(path):
+        info = replace(info, reason=f"has its scale in {PEFT_CONFIG}, which Easel reads for Stable Diffusion only")
+    return _with_size(info, path.stat().st_size)
+
+
+def _is_scaled_by_peft(path: Path) -> bool:
+    config = read_adapter_config(path)
+    return config.get("lora_alpha") != config.get("r") or bool(config.get("use_rslora") or config.get("alpha_pattern"))
 
 
 def identify_shapes(

@@ -73,9 +73,10 @@ _ALGORITHMS: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
 )  # fmt: skip
 """Each algorithm's required and optional parameters. LoKr has alternatives: `_is_lokr`."""
 _UNET_MODULE = re.compile(
-    r"(?:(?:down_blocks|up_blocks)[._]\d+|mid_block)[._](?:attentions|resnets|downsamplers|upsamplers)[._]\d"
-    r"|(?:(?:input_blocks|output_blocks)[._]\d+|middle_block)[._]\d|conv_in$|conv_out$|conv_norm_out$"
-    r"|(?:time_embedding|add_embedding)[._]linear_|(?:time_embed|label_emb)[._]|out[._][02]$"
+    r"(?!.*(?:motion_modules|temporal))"
+    r"(?:(?:down_blocks|up_blocks|mid_block|input_blocks|output_blocks|middle_block)[._]"
+    r"|conv_in$|conv_out$|conv_norm_out$"
+    r"|(?:time_embedding|add_embedding)[._]linear_|(?:time_embed|label_emb)[._]|out[._][02]$)"
 )
 _NOT_A_MATRIX = re.compile(
     r"^out[._]0$|(?:^|[._])(?:(?:\w*_)?(?:layer_|group_)?norm(?:\d|_out)?|(?:in|out)_layers[._]0|(?:token|position)_embedding)$"
@@ -102,6 +103,7 @@ _OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (r"(?:^|[._])layers[._]\d+[._](?:attention|feed_forward|adaLN)", "Lumina or Z-Image"),
     (r"(?:^|[._])blocks[._]\d+[._]", "Wan or another video model"),
 )
+TRANSFORMER_FAMILIES = ("flux2-klein", "z-image")
 FAMILY_BY_TEXT_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 2048: "sdxl"}
 """By the denoiser's cross-attention width."""
 _ADAPTER_METADATA = "lora_adapter_metadata"

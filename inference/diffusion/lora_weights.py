@@ -7,7 +7,7 @@ Sources: LyCORIS 3 (`lycoris/functional`), kohya's sd-scripts, ComfyUI's `weight
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
+from bot.model_install.addon_files import read_adapter_config
 from inference.checkpoints.lora_layout import (
     TEXT_ENCODER,
     TEXT_ENCODER_2,
@@ -55,6 +56,7 @@ def load_factors(path: Path, pipeline: Any) -> dict[str, torch.Tensor]:
     if layout.problem:
         raise UnsupportedLora(f"it {layout.problem}")
     configs = read_adapter_configs(metadata)
+    of_peft = read_adapter_config(path)
     modules = {name: _target_modules(pipeline, name) for name in (UNET, TEXT_ENCODER, TEXT_ENCODER_2)}
     state: dict[str, torch.Tensor] = {}
     found: dict[tuple[str, str], Factors] = {}
@@ -64,7 +66,7 @@ def load_factors(path: Path, pipeline: Any) -> dict[str, torch.Tensor]:
             raise UnsupportedLora(f"this model has no {component}.{module}")
         name, layer = target
         parts = {parameter: tensors[tensor] for parameter, tensor in names.items()}
-        found[component, name] = _factors(parts, layer, configs.get(component, {}), name)
+        found[component, name] = _factors(parts, layer, configs.get(component, of_peft), name)
     has_bias = {component for (component, _), factors in found.items() if factors.bias is not None}
     for (component, name), factors in found.items():
         state[f"{component}.{name}.lora_A.weight"] = factors.down.contiguous()
@@ -158,9 +160,9 @@ def _scaled_factors(
             )
         case "loha":
             down, up = _loha(parts, weight)
-            return down, up * _scale(parts, parts["hada_w1_b"].shape[0])
+            return down, up * _scale(parts, parts["hada_w1_b"].shape[0], config, name)
         case "lokr":
-            return _lokr(parts, weight)
+            return _lokr(parts, weight, lambda rank: _scale(parts, rank, config, name))
         case "full":
             return _identity_factors(parts["diff"].reshape(weight.shape))
         case "ia3":
@@ -170,14 +172,14 @@ def _scaled_factors(
     return torch.zeros(1, weight[0].numel()), torch.zeros(weight.shape[0], 1)  # only the bias changes
 
 
-def _scale(parts: Tensors, rank: int, config: Mapping[str, Any] | None = None, name: str = "") -> float:
-    """By the file's alpha, else by the configuration's; 1 without any."""
+def _scale(parts: Tensors, rank: int, config: Mapping[str, Any], name: str) -> float:
+    """By the file's alpha, else by the configuration's; 1 without any. `rank`: 0 if the weights do not tell."""
     if "alpha" in parts:
-        return float(parts["alpha"].item()) / rank
-    alpha = _configured_alpha(config or {}, name)
-    if alpha is None:
+        return float(parts["alpha"].item()) / rank if rank else 1.0
+    alpha, rank = _configured_alpha(config, name), rank or int(config.get("r") or 0)
+    if alpha is None or not rank:
         return 1.0
-    return alpha / (math.sqrt(rank) if (config or {}).get("use_rslora") else rank)
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _lora(parts: Tensors, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,10 +206,10 @@ def _loha(parts: Tensors, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return _identity_factors(((a1 @ b1) * (a2 @ b2)).reshape(weight.shape))
 
 
-def _lokr(parts: Tensors, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The Kronecker product of w1 and w2, each whole or of two factors. Two whole ones have no alpha."""
+def _lokr(parts: Tensors, weight: torch.Tensor, scale_of: Callable[[int], float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The Kronecker product of w1 and w2, each whole or of two factors. Two whole ones have a scale in PEFT only."""
     ranks = [parts[f"lokr_{half}_b"].shape[0] for half in ("w2", "w1") if f"lokr_{half}_b" in parts]
-    scale = _scale(parts, ranks[0]) if ranks else 1.0
+    scale = scale_of(ranks[0] if ranks else 0)
     first = parts["lokr_w1"] if "lokr_w1" in parts else parts["lokr_w1_a"] @ parts["lokr_w1_b"]
     first = first.flatten(1) * scale
     if "lokr_w2" in parts:
@@ -263,5 +265,5 @@ def _configured_alpha(config: Mapping[str, Any], name: str) -> float | None:
     for pattern, alpha in patterns.items() if isinstance(patterns, dict) else ():
         if name == pattern.lstrip("^") or (not pattern.startswith("^") and name.endswith(f".{pattern}")):
             return float(alpha)
-    alpha = config.get("lora_alpha")
+    alpha = config.get("lora_alpha", config.get("alpha"))
     return float(alpha) if isinstance(alpha, (int, float)) else None

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from bot.errors import ModelRefused
+from bot.model_install.addon_files import read_adapter_config
 from bot.model_install.owner_config import ModelConfigFile
 from bot.models import ModelRegistry
 from bot.usecases import ModelCatalogue, model_scan
@@ -311,3 +312,32 @@ async def test_nothing_is_kept_of_a_file_that_is_refused(catalogue, downloaded, 
 
     assert not list(catalogue.files.download_dir().iterdir())
     assert catalogue.list_addons() == []
+
+
+# ---------------------------------------------------------------- PEFT
+
+
+async def test_a_folder_that_peft_saved_is_one_lora_of_its_name(catalogue, tmp_path):
+    folder = tmp_path / "Ink Style"
+    save(folder / "adapter_model.safetensors", LORA)
+    (folder / "adapter_config.json").write_text('{"r": 1, "lora_alpha": 2}')
+
+    added = await catalogue.add_model(str(folder))
+
+    assert (added.name, added.kind) == ("ink-style", "lora")
+    assert read_adapter_config(Path(added.path))["lora_alpha"] == 2
+
+
+@pytest.mark.parametrize(("alpha", "is_refused"), [(4, False), (8, True)])
+async def test_a_scale_that_diffusers_would_not_read_is_refused(catalogue, tmp_path, alpha, is_refused):
+    layer = "base_model.model.layers.0.attention.to_q"
+    save(
+        tmp_path / "x" / "adapter_model.safetensors",
+        {f"{layer}.lora_A.weight": (4, 8), f"{layer}.lora_B.weight": (8, 4)},
+    )
+    (tmp_path / "x" / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": alpha}))
+
+    (found,) = await scan_folder(catalogue, str(tmp_path / "x"))
+
+    assert (found.outcome == "skipped") == is_refused
+    assert ("adapter_config.json" in found.reason) == is_refused

@@ -332,6 +332,12 @@ def test_variant_shards_come_with_the_index_of_their_variant():
     }  # fmt: skip
 
 
+def test_a_lora_of_peft_comes_with_its_configuration():
+    paths = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+
+    assert set(select(index=None, paths=paths).paths) == set(paths[1:])
+
+
 def test_a_lora_is_one_file():
     assert select(index=None, paths=["a.safetensors", "pytorch_lora_weights.safetensors"]).paths == (
         "pytorch_lora_weights.safetensors",
