@@ -22,7 +22,7 @@ from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
 from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
-from bot.chat.question_detector import is_question
+from bot.chat.question_detector import is_question, is_remark
 from bot.commands import COMMANDS
 from bot.errors import ImageGone, InvalidOption, UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
@@ -189,6 +189,8 @@ class MessageHandler:
             await run_worded_follow_up(
                 self._context.usecases, request.person, request.origin, button, text, request.key
             )
+        elif is_remark(text):
+            return
         elif await self._chat.images_of(job):
             await self._offer_edit_or_ask(request, job, picture)
         elif job.result is not None:

@@ -12,7 +12,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE
 from tests.discord.app_fixture import MODELS, DiscordApp, open_app
 from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, until
-from tests.discord.test_conversation import a_photo
+from tests.discord.test_conversation import a_photo, imagine_and_wait
 
 EDITOR = (replace(MODELS[0], tasks=(*MODELS[0].tasks, IMAGE_TEXT_TO_IMAGE), max_images=4), MODELS[1])
 
@@ -101,3 +101,12 @@ async def test_an_offer_whose_message_is_gone_is_not_guessed(app: DiscordApp, an
 
     assert await ann.private_reply(pressed) == chat_texts.BUTTON_EXPIRED
     assert await jobs_of(app, ann) == []
+
+
+async def test_thanks_for_a_picture_are_not_taken_for_a_request(app: DiscordApp, ann: SimulatedUser) -> None:
+    made = await imagine_and_wait(ann)
+    ann.write_message("thanks!", reply_to=made)
+    ann.write_message("what is it?", reply_to=made)
+    await ann.finished(2)
+
+    assert len(ann.channel.from_bot) == 2

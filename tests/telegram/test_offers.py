@@ -110,3 +110,12 @@ async def test_a_question_whose_message_is_gone_is_not_guessed(app, chat, ann):
     query = app.state.press(offer, data_of(offer)[0], ann)
 
     assert (await app.callback_answer(query))["text"] == "This button no longer works."
+
+
+async def test_thanks_for_a_picture_are_not_taken_for_a_request(app, chat, ann):
+    made = await app.imagine_and_wait(chat, ann, "a fox")
+    app.state.send_message(chat, ann, "thanks!", reply_to=made)
+    app.state.send_message(chat, ann, "what is it?", reply_to=made)
+    await app.message_with(chat, "It is what is it?", 2)
+
+    assert len(app.state.bot_messages(chat)) == 2

@@ -31,8 +31,8 @@ def test_a_wish_is_no_question(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["thanks!", "Thank you so much", "wow", "so cute!!", "haha nice one", "\U0001f44d", "\u2764\ufe0f !!", "ok, perfect",
-     "LOL", "I love it", "great, thanks \U0001f600", "cool."],
+    ["thanks!", "Thank you so much", "wow", "so cute!!", "haha nice one", "\U0001f44d", "\u2764\ufe0f !!",
+     "ok, perfect", "LOL", "I love it", "great, thanks \U0001f600", "cool."],
 )  # fmt: skip
 def test_a_remark_asks_for_nothing(text):
     assert is_remark(text)
@@ -40,8 +40,8 @@ def test_a_remark_asks_for_nothing(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "make it blue", "nice hat for the fox", "wow, what is that?", "perfect, but in blue", "cool colours", "danke", "1",
-     "more", "thanks" * 200, "again", "\u66f4\u5927"],
+    ["", "make it blue", "nice hat for the fox", "wow, what is that?", "perfect, but in blue", "cool colours",
+     "danke", "1", "more", "thanks" * 200, "again", "\u66f4\u5927"],
 )  # fmt: skip
 def test_a_wish_is_no_remark(text):
     assert not is_remark(text)
