@@ -11,7 +11,7 @@ from bot import error_texts
 from bot.commands import Caption
 from bot.commands.upscale import explain_resize
 from bot.errors import Blocked, EaselError
-from bot.jobs import ImageRef, Job, Media, Result, StoredImage
+from bot.jobs import BY_BOT, ImageRef, Job, Media, Result, StoredImage
 from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
 from bot.ports import ImageProcessor, MediaStore, Pool, Task, TaskImage, TaskOutput
@@ -117,7 +117,8 @@ class Postprocessor:
         if model is None or not any(model.name in status.loaded for status in self.pool.device_statuses()):
             return captions
         maker = self.models.get(job.model)
-        if model.demo and not (maker is not None and maker.demo):
+        is_from_photo = bool(job.options.get("prompt")) and any(image.author != BY_BOT for image in job.images)
+        if model.demo and (maker is None or not maker.demo or is_from_photo):
             return captions  # a demo only knows what demos make
         try:
             async with asyncio.timeout(CAPTION_TIMEOUT_S):

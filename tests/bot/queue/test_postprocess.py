@@ -8,7 +8,7 @@ import pytest
 
 from bot import error_texts
 from bot.errors import EngineError, StorageFull
-from bot.jobs import ImageRef, JobState, Media
+from bot.jobs import BY_BOT, ImageRef, JobState, Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import Progress, SafetyRules, TaskOutput
 from bot.queue import postprocess
@@ -100,9 +100,18 @@ async def test_a_device_that_becomes_free_in_time_is_used(pool):
     assert await asking == ["a red fox"]
 
 
-@pytest.mark.parametrize(("is_demo", "alt"), [(True, "a circle"), (False, "a fox")])
-async def test_a_demo_describes_only_what_a_demo_made(pool, is_demo, alt):
-    job = make_job()
+@pytest.mark.parametrize(
+    ("is_demo", "job", "alt"),
+    [
+        (True, {}, "a circle"),
+        (False, {}, "a fox"),
+        (True, {"images": (ImageRef("1", author="5"),)}, "a fox"),
+        (True, {"images": (ImageRef("1", author=BY_BOT),)}, "a circle"),
+        (True, {"images": (ImageRef("1", author="5"),), "options": {}}, "a circle"),
+    ],
+)
+async def test_a_demo_describes_only_what_a_demo_made(pool, is_demo, job, alt):
+    job = make_job(**job)
     seen_as(pool, job, make_done(images=(), text="a circle"))
     models = (replace(PAINTER, demo=is_demo), replace(SEER, demo=True))
 
