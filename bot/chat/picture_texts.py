@@ -40,5 +40,5 @@ def format_original(job: Job, locale: str = "en", *, picture: int = 0) -> str:
     made = [one for one in (job.result.media if job.result else ()) if picture in (0, one.number)]
     prompt = shorten(clean_text(str(job.options.get("prompt") or "")), MAX_QUOTED_PROMPT)
     title = translate("Original of \u201c{prompt}\u201d").format(prompt=prompt) if prompt else translate("Original")
-    formats = dict.fromkeys(f"{one.width} x {one.height}, {one.media_type.partition('/')[2].upper()}" for one in made)
+    formats = dict.fromkeys(f"{one.width}x{one.height}, {one.media_type.partition('/')[2].upper()}" for one in made)
     return ", ".join([title, *formats])

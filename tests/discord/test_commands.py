@@ -205,7 +205,7 @@ async def test_the_original_says_what_it_is(app: DiscordApp, ann: SimulatedUser)
 
     told = await ann.private_reply(ann.press(made, "original"))
 
-    assert told == "Original of \u201ca red fox\u201d, 64 x 64, PNG"
+    assert told == "Original of \u201ca red fox\u201d, 64x64, PNG"
 
 
 @pytest.mark.parametrize(

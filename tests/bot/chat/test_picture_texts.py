@@ -16,9 +16,9 @@ def test_the_original_is_named():
     title = picture_texts.format_original(job)
 
     assert title.startswith("Original of \u201ca red circle a red")
-    assert title.endswith("\u2026\u201d, 1024 x 1024, PNG")
+    assert title.endswith("\u2026\u201d, 1024x1024, PNG")
     assert (
-        picture_texts.format_original(make_job(options={}, result=Result(media=made))) == "Original, 1024 x 1024, PNG"
+        picture_texts.format_original(make_job(options={}, result=Result(media=made))) == "Original, 1024x1024, PNG"
     )
 
 
@@ -26,7 +26,7 @@ def test_one_of_several_pictures_is_named_with_the_seed_that_makes_it_again():
     job = make_job(options={"prompt": "a fox"}, result=RESULT)
 
     assert picture_texts.format_picture(job, 2) == "a fox\nPicture 2 of 3, 64x48, seed 8"
-    assert picture_texts.format_original(job, picture=2).endswith("64 x 48, PNG")
+    assert picture_texts.format_original(job, picture=2).endswith(", 64x48, PNG")
 
 
 def test_alt_texts_are_numbered_in_one_text_unless_the_prompt_says_all():
