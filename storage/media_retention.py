@@ -142,7 +142,7 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def _drop_images(tx: Connection, row: Row[Any, Any], deleted: set[str]) -> None:
+def _drop_images(tx: Connection, row: Row[Any, Any, Any], deleted: set[str]) -> None:
     """Remove deleted images from the job's result, and what keeps them; the job itself stays."""
     result = to_result(row.result)
     gone = [picture.number for picture in result.media if picture.id in deleted] if result else []

@@ -155,16 +155,23 @@ def _to_delivery(row: JobRow) -> Delivery:
 
 
 def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
-    confirmed = tx.execute(_update_pending(delivery).values(state="sent", message_ref=message_ref)).rowcount
+    """A result that changed while it was being sent, because a picture was deleted, is due again."""
+    is_stale = delivery.kind == "result" and _version_of(tx, delivery.job.id) != delivery.job.version
+    state = "pending" if is_stale else "sent"
+    confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref)).rowcount
     if confirmed:
         _remember_message(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
-    if confirmed and delivery.kind == "result":
+    if confirmed and delivery.kind == "result" and not is_stale:
         before = [state for state, after in TRANSITIONS.items() if JobState.DELIVERED in after]
         tx.execute(
             update(job)
             .where(job.c.id == delivery.job.id, job.c.state.in_(before))
             .values(state=JobState.DELIVERED, **next_version())
         )
+
+
+def _version_of(tx: Connection, job_id: str) -> int | None:
+    return tx.scalar(select(job.c.version).where(job.c.id == job_id))
 
 
 def _watched(tx: Connection) -> list[Delivery]:

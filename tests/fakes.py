@@ -640,6 +640,10 @@ class FakePrivacy(Fake):
         self._begin("erase_job", job_id=job_id)
         return self._store.jobs.pop(job.id)
 
+    async def erase_picture(self, job_id, owner, number) -> Job:
+        self._begin("erase_picture", job_id=job_id, number=number)
+        return await self._store.get_job(job_id, owner)
+
     async def export_person(self, person_id, *, max_bytes=None) -> Path:
         self._begin("export_person", person_id=person_id, max_bytes=max_bytes)
         return Path("everything.zip")

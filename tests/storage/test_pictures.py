@@ -55,6 +55,20 @@ async def test_one_picture_goes_with_all_that_refers_to_it_and_the_others_keep_t
     assert await storage.ledger.find_imbalances() == []
 
 
+async def test_a_picture_deleted_while_the_result_is_being_sent_is_taken_out_afterwards(storage, ann, grid):
+    await storage.privacy.erase_picture(grid.id, ann.id, 1)
+    [underway] = await storage.outbox.due_deliveries()
+    await storage.privacy.erase_picture(grid.id, ann.id, 2)
+    await storage.outbox.mark_sent(underway, "7:1")
+    [again] = await storage.outbox.due_deliveries()
+    await storage.outbox.mark_sent(again, "7:1")
+
+    assert [one.number for one in underway.job.result.media] == [2, 3]
+    assert [one.number for one in again.job.result.media] == [3]
+    assert (again.message_ref, again.is_update) == ("7:1", True)
+    assert await storage.outbox.due_deliveries() == []
+
+
 async def test_the_jobs_message_is_delivered_again_in_place(storage, ann, grid):
     await storage.privacy.erase_picture(grid.id, ann.id, 2)
     [update_] = await storage.outbox.due_deliveries()
