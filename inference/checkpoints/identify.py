@@ -197,10 +197,12 @@ _FAMILY_BY_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 1280: "sdxl"}
 _MAX_VECTORS = 75
 """Vectors of a textual inversion: as many tokens as fit in a prompt."""
 _A1111_TENSORS = {"emb_params", "clip_l", "clip_g"}
+_CLIP_WIDTHS = {"clip_l": 768, "clip_g": 1280}
 _CROSS_ATTENTION_KEY = "attn2.to_k.weight"
 
 
 def _inversion_info(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
+    shapes = {name: shapes[name] for name in inversion_tensors(shapes)}
     shape = next(iter(shapes.values()))
     family = "sdxl" if "clip_g" in shapes else _FAMILY_BY_WIDTH.get(_embedding_width(shapes), "")
     problem = ""
@@ -208,10 +210,18 @@ def _inversion_info(shapes: Mapping[str, list[int]]) -> CheckpointInfo:
         problem = "is not a textual inversion of a known form"
     elif any(len(shape) == 2 and shape[0] > _MAX_VECTORS for shape in shapes.values()):
         problem = f"has more than {_MAX_VECTORS} vectors, which do not fit in a prompt"
+    elif odd := next((name for name, width in _CLIP_WIDTHS.items() if shapes.get(name, [width])[-1] != width), ""):
+        problem = f"is damaged: its {odd} is not {_CLIP_WIDTHS[odd]} wide"
     elif not family:
         problem = f"is for a text encoder of an unknown width ({shape[-1]})"
     tokens = tuple(name for name in shapes if name not in _A1111_TENSORS and len(shapes) == 1)
     return CheckpointInfo(kind="inversion", family=family, reason=problem, spellings=tokens)
+
+
+def inversion_tensors(names: Iterable[str]) -> list[str]:
+    """The names of the tensors with its vectors; others, such as a training step, mean nothing."""
+    every = list(names)
+    return [name for name in every if name in _A1111_TENSORS] or every
 
 
 def _embedding_width(shapes: Mapping[str, list[int]]) -> int:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from bot.errors import InvalidOption
 from bot.ports import Task
+from inference.checkpoints.identify import inversion_tensors
 
 InversionVectors = Mapping[str, Mapping[int, torch.Tensor]]
 """By trigger word, then by width: (vectors, width). SDXL's inversions have one width per encoder."""
@@ -32,7 +33,8 @@ def load_vectors(path: Path) -> Mapping[int, torch.Tensor]:
     Raises: InvalidOption: not a textual inversion.
     """
     try:
-        tensors = [tensor for tensor in load_file(path).values() if 1 <= tensor.ndim <= 2]
+        stored = load_file(path)
+        tensors = [stored[name] for name in inversion_tensors(stored) if 1 <= stored[name].ndim <= 2]
     except Exception as error:  # it was checked when it was added, but the file may have changed since
         raise InvalidOption("prompt", "addition_broken", value=path.stem) from error
     flat = [tensor.reshape(-1, tensor.shape[-1]) for tensor in tensors]
