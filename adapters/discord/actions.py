@@ -20,6 +20,7 @@ from bot.chat.follow_ups import (
     shows_other_job,
     toggle_favourite,
 )
+from bot.chat.offers import offer_key
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
 from bot.jobs import Origin
@@ -154,7 +155,10 @@ async def _reply_expired(responder: Responder) -> None:
 
 
 async def _follow_up_in_words(responder: Responder, person: Person, button: Button, text: str) -> list[Ticket]:
-    origin, key = await _button_origin(responder, button), responder.event.job_key
+    """Under an offer, pressing twice asks once."""
+    event, origin = responder.event, await _button_origin(responder, button)
+    is_offer = event.kind == "button"
+    key = offer_key(PLATFORM, event.target, event.account_id, button) if is_offer else event.job_key
     return await run_worded_follow_up(responder.usecases, person, origin, button, text, key)
 
 

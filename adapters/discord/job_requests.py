@@ -20,7 +20,9 @@ async def submit_job(
     *,
     spoiler: bool = False,
     is_confirmed: bool = False,
+    key: str = "",
 ) -> None:
+    """`key`: the idempotency key, if it is not the event's."""
     request = Request(
         origin=responder.event.origin(spoiler=spoiler),
         command=command,
@@ -30,7 +32,8 @@ async def submit_job(
         use_defaults=True,
         is_confirmed=is_confirmed,
     )
-    await settle_deferral(responder, await responder.usecases.jobs.submit(person, request, key=responder.event.job_key))
+    tickets = await responder.usecases.jobs.submit(person, request, key=key or responder.event.job_key)
+    await settle_deferral(responder, tickets)
 
 
 def _as_many_as_allowed(kind: type[Command], images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:

@@ -5,8 +5,10 @@ What a press carries may be forged, so a follow-up to a job is accepted only und
 
 import asyncio
 import base64
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 from telegram import CallbackQuery, ForceReply, MaybeInaccessibleMessage, Message
@@ -37,7 +39,7 @@ from bot.chat.follow_ups import (
     shows_job,
     toggle_favourite,
 )
-from bot.chat.offers import offered_request
+from bot.chat.offers import offer_key, offered_request
 from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.commands import COMMANDS
@@ -230,7 +232,9 @@ class ButtonHandler:
         """Under an offer the text is the message that it replies to; otherwise the person is asked for it."""
         text = await self._offered_text(press)
         if text:
-            await run_worded_follow_up(self._context.usecases, press.person, press.origin, button, text, press.key)
+            await run_worded_follow_up(
+                self._context.usecases, press.person, press.origin, button, text, self._offer_key(press, button)
+            )
             await self._remove_message(press.ref)
             return
         if button.action != "remix":
@@ -259,7 +263,14 @@ class ButtonHandler:
         request = offered_request(button, asked.text) if asked is not None else None
         if asked is None or request is None:
             return chat_texts.format_text(chat_texts.BUTTON_EXPIRED, locale)
-        command, options = request
+        if await self._context.usecases.jobs.find_replay(self._offer_key(press, button)) is None:
+            await self._submit_offer(press, button, asked, *request)
+        await self._remove_message(press.ref)
+        return ""
+
+    async def _submit_offer(
+        self, press: ButtonPress, button: Button, asked: IncomingMessage, command: str, options: Mapping[str, Any]
+    ) -> None:
         photos = asked.photos[:1] if COMMANDS[command].images_needed else ()
         images = await self._context.photo_uploads.upload_photos(press.person, photos)
         extra = {**press.origin.extra, "spoiler": True} if asked.has_spoiler else press.origin.extra
@@ -271,9 +282,10 @@ class ButtonHandler:
             wants_delivery=True,
             use_defaults=True,
         )
-        await self._context.usecases.jobs.submit(press.person, job_request, key=press.key)
-        await self._remove_message(press.ref)
-        return ""
+        await self._context.usecases.jobs.submit(press.person, job_request, key=self._offer_key(press, button))
+
+    def _offer_key(self, press: ButtonPress, button: Button) -> str:
+        return offer_key(PLATFORM, f"{self._context.bot_user.id}:{press.ref}", press.origin.account_id, button)
 
     def _offered_message(self, press: ButtonPress) -> IncomingMessage | None:
         replied = press.message.reply_to_message if isinstance(press.message, Message) else None

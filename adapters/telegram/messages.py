@@ -214,6 +214,7 @@ class MessageHandler:
         if offer is not None:
             markup = build_keyboard(offer.buttons, request.locale)
             account = request.origin.account_id
+            await self._context.usecases.moderation.check_words(account, incoming.text)
             await self._context.responder.reply(request.target, offer.text, markup, refused=account)
         elif is_question(incoming.text) and not incoming.is_private and (incoming.photos or incoming.replied_photos):
             await self._run_command(replace(request, incoming=replace(incoming, command="ask")))

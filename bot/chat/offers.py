@@ -3,6 +3,7 @@
 A button carries no text: what it is about is the message that the offer replies to.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,15 @@ def offer_for_image(text: str, models: ModelRegistry, locale: str) -> ButtonOffe
         return None
     sentence = texts.EDIT_OR_ASK if edit and ask else ONLY_EDIT if edit else texts.ONLY_ASK
     return ButtonOffer(texts.format_text(sentence, locale), (*edit, *ask))
+
+
+def offer_key(platform: str, message_ref: str, account_id: str, button: Button) -> str:
+    """The idempotency key of all presses of this button by this account: one offer makes one job for each person.
+
+    It names nobody: keys are kept when a person is forgotten.
+    """
+    press = f"{message_ref} {account_id} {button.encode()}"
+    return f"{platform}:offer:{hashlib.sha256(press.encode()).hexdigest()}"
 
 
 def offered_request(button: Button, text: str) -> tuple[str, Mapping[str, Any]] | None:

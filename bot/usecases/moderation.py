@@ -115,6 +115,11 @@ class Moderation:
         for command, options in commands:
             await self._check_command(origin, command, model, options)
 
+    async def check_words(self, account_id: str, text: str) -> None:
+        """Before the bot repeats a text, or offers to do what it says. Raises: Blocked."""
+        each = [{"prompt": text}]
+        await self.worker.collect(self._check_texts(each), owner=account_id, is_light=_is_light(each))
+
     def _check_texts(self, each: Sequence[Mapping[str, Any]]) -> Iterator[None]:
         """Check each request's texts in every reading. Raises: Blocked."""
         checked: set[str] = set()

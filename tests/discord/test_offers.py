@@ -48,6 +48,21 @@ async def test_draw_me_a_cat_offers_a_picture_and_makes_it_when_the_button_is_pr
     assert made.content.startswith("a cat")
 
 
+async def test_a_second_press_of_an_offer_makes_no_second_picture(app: DiscordApp, ann: SimulatedUser) -> None:
+    ann.write_message("draw me a naked child")
+    refusal = await ann.posted()
+    ann.write_message("draw me a cat")
+    offer = await ann.posted(2)
+    ann.press(offer, "pick")
+    ann.press(offer, "pick")
+    await until(lambda: offer.id not in ann.channel.messages, "the offer to go")
+    await ann.finished(2)
+
+    assert "naked" not in refusal.content
+    assert refusal.components == []
+    assert len(await jobs_of(app, ann)) == 1
+
+
 @pytest.mark.parametrize(("action", "command"), [("edit", "edit")])
 async def test_a_photo_with_a_sentence_offers_both_readings(
     editor: DiscordApp, ann: SimulatedUser, bob: SimulatedUser, action: str, command: str

@@ -39,6 +39,26 @@ async def test_draw_me_a_cat_offers_a_picture_and_makes_it_when_the_button_is_pr
     assert made["caption"].startswith("a cat")
 
 
+async def test_a_second_press_of_an_offer_makes_no_second_picture(app, chat, ann):
+    app.state.send_message(chat, ann, "draw me a cat")
+    offer = await app.bot_message(chat)
+    for press in [app.state.press(offer, data_of(offer)[0], ann) for _ in range(2)]:
+        await app.callback_answer(press)
+    app.pool.go_on.set()
+    await app.finished_picture(chat)
+    await app.wait_until_idle(0)
+
+    assert len(await jobs_of(app, ann)) == 1
+
+
+async def test_words_that_are_not_allowed_are_neither_quoted_nor_offered(app, chat, ann):
+    app.state.send_message(chat, ann, "draw me a naked child")
+    answer = await app.bot_message(chat)
+
+    assert "naked" not in text_of(answer)
+    assert "reply_markup" not in answer
+
+
 async def test_whoever_presses_the_offer_asks_for_it(app, group, ann, bob):
     mention = [{"type": "mention", "offset": 0, "length": 13}]
     app.state.send_message(group, ann, "@EaselTestBot draw me a cat", entities=mention)
