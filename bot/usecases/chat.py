@@ -356,8 +356,18 @@ def _prompt_at(job: Job, picture: int) -> str:
 
 
 def _parse_prompt(kind: type[Command], text: str, last: str) -> Mapping[str, Any]:
-    """A typed prompt with its flags; they are words if the last prompt has some as words. Raises: InvalidOption."""
-    return parse_text(kind.specs, text) if has_flags(text) and not has_flags(last) else {"prompt": text}
+    """A typed prompt with its flags; flags alone change the options of the last prompt.
+
+    They are words if the last prompt has some as words. Raises: InvalidOption.
+    """
+    if not has_flags(text) or has_flags(last):
+        return {"prompt": text}
+    try:
+        return parse_text(kind.specs, text)
+    except InvalidOption as error:
+        if error.problem != "missing":
+            raise
+    return parse_text(kind.specs, f"{last} {text}")
 
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:

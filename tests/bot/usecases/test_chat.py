@@ -512,12 +512,15 @@ async def test_a_message_may_show_only_one_picture(harness, chat, outbox):
     assert [one.data for one in await chat.read_originals(BOB, job.id, picture=2)] == [b"two"]
 
 
-async def test_remix_takes_flags(harness, chat):
+@pytest.mark.parametrize(
+    ("typed", "prompt"), [("an owl --steps 9 --seed 3", "an owl"), ("--seed 3 --steps 9", "a fox")]
+)
+async def test_remix_takes_flags(harness, chat, typed, prompt):
     job = await painted(harness)
-    [ticket] = await chat.remix(BOB, ORIGIN, job.id, "an owl --steps 9 --seed 3", picture=2)
+    [ticket] = await chat.remix(BOB, ORIGIN, job.id, typed, picture=2)
     options = ticket.job.options
 
-    assert (options["prompt"], options["steps"], options["seed"], options["count"]) == ("an owl", 9, 3, 1)
+    assert (options["prompt"], options["steps"], options["seed"], options["count"]) == (prompt, 9, 3, 1)
     with pytest.raises(InvalidOption):
         await chat.remix(BOB, ORIGIN, job.id, "an owl --stebs 9")
 
