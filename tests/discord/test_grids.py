@@ -1,11 +1,13 @@
 """Several pictures of one job: attachments of one message with a button for each, and each as a message of its own."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bot.jobs import Job
+from adapters.discord.rendering import match_pictures
+from bot.jobs import Job, Media, Result, StoredImage
 from bot.safety import Policy
 from storage.mapping import from_result
 from storage.schema import job as job_table
@@ -14,6 +16,7 @@ from tests.discord.loopback.discord_server_state import EVERYTHING, SEND, Messag
 from tests.discord.loopback.server import Loopback
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import imagine_and_wait, job_of
+from tests.fakes import make_job
 
 
 def rows_under(message: Message) -> list[list[str]]:
@@ -228,3 +231,13 @@ async def test_after_retention_each_use_of_the_pictures_says_that_they_are_delet
     answers.append((await ann.posted(2)).content)
 
     assert ["has been deleted" in answer for answer in answers] == [True] * 6
+
+
+def test_pictures_that_are_alike_keep_their_own_numbers_and_descriptions() -> None:
+    media = [Media(data, "image/png") for data in (b"fox", b"fox", b"owl")]
+    ids = [hashlib.sha256(one.data).hexdigest() for one in media]
+    made = tuple(StoredImage(id=one, media_type="image/png", width=8, height=8) for one in ids)
+    job = make_job(result=Result(media=made))
+
+    assert [one.number for one in match_pictures(job, media)] == [1, 2, 3]
+    assert [one.number for one in match_pictures(job, media[1:])] == [1, 3]
