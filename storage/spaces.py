@@ -48,12 +48,14 @@ class _SpaceMove:
 
     def move_open(self, tx: Connection) -> None:
         """The policy, the shares with the open jobs that they count, and the account of anonymous admins."""
-        if self._old == self._new or not self._copy_policy(tx):
+        if self._old == self._new:
+            return
+        self._move_account(tx)
+        if not self._copy_policy(tx):
             return
         self._move_jobs(tx, ~IS_ENDED)
         self._merge_lanes(tx, space_share)
         self._merge_lanes(tx, person_share)
-        self._move_account(tx)
 
     def move_ended(self, tx: Connection) -> int:
         """Some of the ended jobs; returns how many."""
@@ -61,17 +63,23 @@ class _SpaceMove:
         return self._move_jobs(tx, job.c.seq.in_(list(tx.scalars(chosen)))) if self._old != self._new else 0
 
     def _copy_policy(self, tx: Connection) -> bool:
-        """What the new space has not chosen itself. False: there is no old space."""
+        """What the new space has not chosen itself, once: it then counts as made when the old one was.
+
+        False: there is no old space.
+        """
         old = tx.execute(select(space).where(space.c.id == self._old)).one_or_none()
         new = tx.execute(select(space).where(space.c.id == self._new)).one_or_none()
         if old is None:
             return False
+        if new is not None and new.created_at == old.created_at:
+            return True
         chosen = SpacePolicy(policy=old.policy, edit_others=old.edit_others)
         if new is not None and new.policy is not None:
             chosen = replace(chosen, policy=new.policy)
         if new is not None and new.edit_others is not None:
             chosen = replace(chosen, edit_others=new.edit_others)
         _set(tx, self._platform, self._new, chosen)
+        tx.execute(update(space).where(space.c.id == self._new).values(created_at=old.created_at))
         return True
 
     def _move_jobs(self, tx: Connection, which: ColumnElement[bool]) -> int:

@@ -107,6 +107,30 @@ async def test_what_the_new_space_chose_itself_stays(storage, ann):
     assert await storage.spaces.get_policy("telegram", "-100") == SpacePolicy(policy="block", edit_others=True)
 
 
+@pytest.mark.parametrize("has_new", [True, False])
+async def test_what_the_new_space_chose_after_the_move_stays(storage, ann, has_new):
+    await storage.spaces.set_policy("telegram", "-5", SpacePolicy(policy="allow", edit_others=True))
+    if has_new:
+        await accept_in(storage, ann, "-100")
+    await storage.spaces.move_space("telegram", "-5", "-100")
+    moved = await storage.spaces.get_policy("telegram", "-100")
+    await storage.spaces.set_policy("telegram", "-100", SpacePolicy())
+
+    await accept_in(storage, ann, "-5")  # by a button under an older message
+    await storage.spaces.move_space("telegram", "-5", "-100")
+
+    assert moved == SpacePolicy(policy="allow", edit_others=True)
+    assert await storage.spaces.get_policy("telegram", "-100") == SpacePolicy()
+    assert await storage.maintenance.check() == []
+
+
+async def test_the_account_of_anonymous_admins_who_made_nothing_yet_moves_along(storage):
+    group = await storage.people.identify_account("telegram", "-5", "Friends")
+    await storage.spaces.move_space("telegram", "-5", "-100")
+
+    assert await storage.people.identify_account("telegram", "-100", "Friends") == group
+
+
 async def test_the_account_of_a_groups_anonymous_admins_moves_along(storage):
     group = await storage.people.identify_account("telegram", "-5", "Friends")
     await accept_in(storage, group, "-5")
