@@ -122,12 +122,20 @@ def begin_forgetting(tx: Connection, person_id: str) -> None:
     of_person = select(api_key.c.prefix).where(api_key.c.person == person_id)
     tx.execute(delete(session).where(session.c.key.in_(of_person)))
     tx.execute(delete(batch).where(batch.c.owner == person_id))
+    _clear_private_rules(tx, person_id)
     collections = select(collection.c.id).where(collection.c.person == person_id)
     tx.execute(delete(collection_item).where(collection_item.c.collection.in_(collections)))
     for table in (account, api_key, person_setting, favourite, collection, report):
         tx.execute(delete(table).where(table.c.person == person_id))
     if was_locked:
         people.lock(tx)
+
+
+def _clear_private_rules(tx: Connection, person_id: str) -> None:
+    """Of the person's private chats: what is left with rules of its own is a group's, and stays."""
+    accounts = tx.execute(select(account).where(account.c.person == person_id)).all()
+    chats = [f"{row.platform}:{prefix}{row.account_id}" for row in accounts for prefix in ("", "dm:")]
+    tx.execute(update(space).where(space.c.id.in_(chats)).values(policy=None, edit_others=None))
 
 
 def unerased_jobs(tx: Connection, person_id: str, limit: int) -> list[JobRow]:
@@ -168,13 +176,14 @@ def move_ended_jobs(tx: Connection, person_id: str, old_id: str, new_id: str, li
 
 
 def replace_space(tx: Connection, person_id: str, old_id: str, new_id: str) -> None:
-    """Move what is left, and delete the old space, unless somebody has written there again."""
+    """Move what is left, and delete the old space, unless somebody has written there again or it has rules."""
     if old_id not in private_spaces(tx, person_id):
         return
     tx.execute(update(job).where(job.c.owner == person_id, job.c.space == old_id).values(space=new_id))
     for table in (space_share, person_share):
         tx.execute(update(table).where(table.c.space == old_id).values(space=new_id))
-    tx.execute(delete(space).where(space.c.id == old_id))
+    has_rules = space.c.policy.is_not(None) | space.c.edit_others.is_not(None)
+    tx.execute(delete(space).where(space.c.id == old_id, ~has_rules))
 
 
 def unfinished_persons(tx: Connection) -> list[str]:

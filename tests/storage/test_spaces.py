@@ -140,6 +140,20 @@ async def test_the_account_of_a_groups_anonymous_admins_moves_along(storage):
     assert await storage.people.identify_account("telegram", "-100", "Friends") == group
 
 
+@pytest.mark.parametrize(
+    ("space", "is_kept"), [("-5", True), ("77", False), ("dm:77", False)], ids=["group", "private", "direct message"]
+)
+async def test_a_group_keeps_its_rules_when_its_only_person_is_forgotten(storage, space, is_kept):
+    person = await storage.people.identify_account("telegram", "77", "Ann")
+    await accept_in(storage, person, space)
+    await storage.spaces.set_policy("telegram", space, SpacePolicy(policy="block"))
+    await storage.privacy.forget_person(person.id)
+
+    chosen = await storage.spaces.get_policy("telegram", space)
+    assert chosen == (SpacePolicy(policy="block") if is_kept else SpacePolicy())
+    assert await storage.maintenance.check() == []
+
+
 async def test_messages_that_waited_for_a_space_become_due(storage, ann):
     job = await accept_in(storage, ann, "-5")
     [delivery] = await storage.outbox.due_deliveries()
