@@ -16,7 +16,7 @@ import structlog
 
 from adapters.discord import rendering, texts
 from adapters.discord.context import DiscordContext
-from adapters.discord.error_codes import ContentRejected, EditLimitReached, FileTooLarge, NoAccess
+from adapters.discord.error_codes import ContentRejected, EditLimitReached, FileTooLarge, NoAccess, ThreadArchived
 from adapters.discord.events import NOT_INSTALLED, TOKEN_LIFETIME_S
 from adapters.discord.limits import FILE_LIMIT
 from bot.chat import texts as chat_texts
@@ -112,7 +112,7 @@ class MessageDelivery:
         allowed = pictures if job.may_be_delivered_to(str(channel)) else []
         try:
             await self._deliver_result(job, allowed, edit)
-        except EditLimitReached:
+        except (EditLimitReached, ThreadArchived):
             return await self._replace_message(delivery, pictures, message)
         except NoAccess as error:
             raise MessageGone(error.detail) from error

@@ -19,6 +19,10 @@ class InteractionOver(NoAccess):
     """The interaction's token has expired, or Discord no longer waits for an answer."""
 
 
+class ThreadArchived(NoAccess):
+    """Its messages cannot be edited; a new one opens it again, unless it is locked."""
+
+
 class FileTooLarge(PlatformError):
     """Smaller files may be accepted."""
 
@@ -63,10 +67,12 @@ _CODES_BY_MEANING: tuple[tuple[type[PlatformError], Mapping[int, str]], ...] = (
         50013: "You lack permissions to perform that action",
         50024: "Cannot execute action on this channel type",
         50033: "Invalid recipient(s)",
-        50083: "Tried to perform an operation on an archived thread",
         50278: "Cannot send messages to this user due to having no mutual guilds",
         160005: "This thread is locked",
         400001: "Access to file uploads has been limited for this guild",
+    }),
+    (ThreadArchived, {
+        50083: "Tried to perform an operation on an archived thread",
     }),
     (FileTooLarge, {
         40005: "Request entity too large",

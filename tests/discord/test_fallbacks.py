@@ -47,10 +47,9 @@ async def test_pages_of_a_firewall_only_delay_the_result(app: DiscordApp, ann: S
     await wait_for_state(app, ann, JobState.DELIVERED)
 
 
-async def test_an_edit_that_is_refused_with_an_unknown_code_becomes_a_new_message(
-    app: DiscordApp, ann: SimulatedUser
-) -> None:
-    app.server.fail("PATCH", "/channels/", 400, code=31337, about=RESULT, times=1000)
+@pytest.mark.parametrize("code", [31337, 50083], ids=["unknown", "an archived thread, which posting opens"])
+async def test_an_edit_that_is_refused_becomes_a_new_message(app: DiscordApp, ann: SimulatedUser, code: int) -> None:
+    app.server.fail("PATCH", "/channels/", 400, code=code, about=RESULT, times=1000)
     ann.slash("imagine", prompt="a slow fox", steps=10)
     placeholder = await ann.posted()
     app.pool.go_on.set()
