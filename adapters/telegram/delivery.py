@@ -3,16 +3,17 @@
 One message per job, edited in place: edits can be repeated safely, so a lost response never posts anything twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
 from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, origin_target, parse_ref
 from adapters.telegram.bot_client import UnreadableResponse
-from adapters.telegram.error_descriptions import WrongMessageKind
+from adapters.telegram.error_descriptions import FileTooBig, WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.rate_limit import Lane
 from bot.chat import texts as chat_texts
@@ -21,7 +22,7 @@ from bot.chat.buttons import Button, group_buttons, offered_buttons
 from bot.chat.follow_ups import needs_demo_hint
 from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
-from bot.errors import Blocked, PlatformError, Undeliverable
+from bot.errors import Blocked, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
 from bot.platform_answers import NotPermitted, UnclearAnswer
 from bot.ports import Delivery, Progress
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 NOT_THERE = (NotPermitted, Undeliverable)
 """A chat that does not accept the message; the person's private chat may."""
 MAX_PHOTO = 10 * 2**20 - 2**12
+SHRINK_FACTORS = (1.0, 0.4, 0.1)
+"""Fractions of a photo's size that are tried in turn when it is rejected as too large."""
+T = TypeVar("T")
 BUTTONS_PER_ROW = 3
 NUMBERS_PER_ROW = 5
 
@@ -152,9 +156,7 @@ class TelegramDelivery:
             elif photo is None:
                 await self._edit_text(ref, text, self._buttons(job))
             else:
-                await self.api.edit_photo(
-                    ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler, tries=delivery.tries
-                )
+                await self._edit_photo(ref, delivery, photo, text)
         except NOT_THERE as refused:
             ref = await self._post_privately(refused, delivery, pictures)
         except UnclearAnswer as error:
@@ -163,6 +165,31 @@ class TelegramDelivery:
             ref = await self._replace_message(delivery, photo, text)
         self._photo_refs.discard(delivery.message_ref)
         return ref
+
+    async def _edit_photo(self, ref: str, delivery: Delivery, photo: Media, text: str) -> None:
+        job = delivery.job
+
+        async def edit(photo: Media | None, text: str) -> None:
+            if photo is None:
+                await self._edit_text(ref, text, self._buttons(job))
+                return
+            await self.api.edit_photo(
+                ref, photo, text, self._buttons(job), has_spoiler=job.is_spoiler, tries=delivery.tries
+            )
+
+        await self._write_shrinking(job, photo, text, edit)
+
+    async def _write_shrinking(
+        self, job: Job, photo: Media, text: str, write: Callable[[Media | None, str], Awaitable[T]]
+    ) -> T:
+        """Retry with smaller files while Telegram, or a proxy before it, rejects them as too large; then a sentence
+        says where the picture is. Raises: PlatformError."""
+        for factor in SHRINK_FACTORS:
+            with suppress(FileTooBig, TooLarge):
+                smaller, _ = await self.usecases.media.fit_bytes(photo, int(len(photo.data) * factor))
+                return await write(smaller, text)
+        log.warning("no file is small enough", action="result_not_taken", size=len(photo.data))
+        return await write(None, chat_texts.format_undeliverable(job, job.origin.locale))
 
     async def _replace_message(self, delivery: Delivery, photo: Media | None, text: str) -> str:
         """A new message instead of one that cannot be edited, which is deleted: it still says that it is queued."""
@@ -235,11 +262,12 @@ class TelegramDelivery:
         return await self._send(target, job, photo, text)
 
     async def _send(self, target: ChatTarget, job: Job, photo: Media | None, text: str) -> str:
-        if photo is None:
-            return message_ref(await self.api.send_text(target, text, self._buttons(job)))
-        return message_ref(
-            await self.api.send_photo(target, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
-        )
+        async def send(photo: Media | None, text: str) -> Message:
+            if photo is None:
+                return await self.api.send_text(target, text, self._buttons(job))
+            return await self.api.send_photo(target, photo, text, self._buttons(job), has_spoiler=job.is_spoiler)
+
+        return message_ref(await (send(None, text) if photo is None else self._write_shrinking(job, photo, text, send)))
 
     async def _render(self, job: Job, pictures: Sequence[Media]) -> tuple[Media | None, str]:
         """The photo, if the job has pictures, and the text."""

@@ -33,6 +33,10 @@ CONFLICT = (
     "Telegram: another program receives the updates of this bot's token, so Easel waits. Stop the other program, "
     "or create another token with @BotFather."
 )
+WEBHOOK_SET = (
+    "Telegram: another program has set a webhook for this bot's token, so Easel receives nothing. Stop that program, "
+    "then restart Easel, which removes the webhook; or create another token with @BotFather."
+)
 TOKEN_REFUSED = (
     "Telegram refused the token: check TELEGRAM_BOT_TOKEN. Easel tries again every minute and keeps all results; a "
     "token that is replaced in its file is read without a restart."
@@ -60,9 +64,9 @@ def backoff_s(tries: int) -> float:
 
 def sentence_about(error: Exception) -> str:
     """Why Telegram is not connected, for the owner."""
-    return (
-        CONFLICT if isinstance(error, PollingConflict) else TOKEN_REFUSED if isinstance(error, TokenRefused) else AWAY
-    )
+    if isinstance(error, PollingConflict):
+        return WEBHOOK_SET if "webhook" in error.detail.casefold() else CONFLICT
+    return TOKEN_REFUSED if isinstance(error, TokenRefused) else AWAY
 
 
 class Report(Protocol):

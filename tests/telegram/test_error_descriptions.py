@@ -9,6 +9,7 @@ from telegram.error import EndPointNotFound, InvalidToken
 from adapters.telegram import error_descriptions as descriptions
 from adapters.telegram.bot_client import REFUSED_RETRY_S, CheckedRequest, PollingConflict, translate_errors
 from adapters.telegram.file_request import FileRequest
+from adapters.telegram.polling import CONFLICT, WEBHOOK_SET, sentence_about
 from bot.errors import MessageGone, PlatformError, Undeliverable
 from bot.platform_answers import (
     PAGE_PATIENCE,
@@ -122,26 +123,27 @@ async def test_a_token_that_is_refused_while_polling_is_no_missing_method():
         raise EndPointNotFound("Endpoint 'getUpdates' not found in Bot API") from InvalidToken("Unauthorized")
 
 
-async def test_a_second_poller_is_telegrams_own_word(answer_with):
-    assert type(await answer_with(409, refusal(409, "Conflict: terminated by other getUpdates"))) is PollingConflict
+@pytest.mark.parametrize(
+    ("description", "sentence"),
+    [
+        ("Conflict: terminated by other getUpdates request", CONFLICT),
+        ("Conflict: can't use getUpdates method while webhook is active", WEBHOOK_SET),
+    ],
+)
+async def test_a_second_receiver_is_telegrams_own_word(answer_with, description, sentence):
+    error = await answer_with(409, refusal(409, description))
+
+    assert type(error) is PollingConflict
+    assert sentence_about(error) == sentence
 
 
 @pytest.mark.parametrize(
     ("asked", "wait_s"),
     [
-        (7, 7),
-        ("7", 7),
-        (2.5, 2.5),
-        (0, 0.5),
-        (-5, 0.5),
-        (10**9, 3600),
-        (10**400, 60),
-        ("soon", 60),
-        ([1], 60),
-        (None, 60),
-    ]
-    + [(float("nan"), 60), (float("inf"), 3600)],
-)
+        (7, 7), ("7", 7), (2.5, 2.5), (0, 0.5), (-5, 0.5), (10**9, 3600), (10**400, 60), ("soon", 60), ([1], 60),
+        (None, 60), (float("nan"), 60), (float("inf"), 3600),
+    ],
+)  # fmt: skip
 async def test_a_rate_limit_is_waited_for_within_reason(answer_with, asked, wait_s):
     error = await answer_with(429, refusal(429, "Too Many Requests", parameters={"retry_after": asked}))
 

@@ -64,6 +64,35 @@ async def test_a_photo_that_is_refused_in_unknown_words_is_sent_as_a_file(app, c
     assert "document" in sent[0]
 
 
+async def test_a_photo_that_a_proxy_finds_too_large_is_made_smaller(app, chat, ann, monkeypatch):
+    limits = []
+
+    async def record(_media_usecases, media, max_bytes):
+        limits.append(max_bytes / len(media.data))
+        return media, False
+
+    monkeypatch.setattr("bot.usecases.media.MediaUseCases.fit_bytes", record)
+    placeholder = await placeholder_of_a_slow_job(app, chat, ann)
+    del app.state.messages[chat["id"], placeholder["message_id"]]
+    app.server.fail(method="sendPhoto", chat=chat["id"], status=413, page=PAGE)
+    app.pool.go_on.set()
+
+    await app.finished_picture(chat)
+
+    assert len(app.state.bot_messages(chat)) == 1
+    assert min(limits) < 0.5
+
+
+async def test_a_picture_that_no_proxy_lets_through_is_said_to_be_kept(app, chat, ann):
+    refused = app.server.fail(method="editMessageMedia", chat=chat["id"], status=413, page=PAGE, times=1000)
+    app.state.send_message(chat, ann, "/imagine a fox")
+
+    told = await app.message_with(chat, "it's saved")
+
+    assert "/show" in text_of(told)
+    assert refused.hits <= 8
+
+
 @pytest.mark.parametrize("description", ["Bad Request: message to be replied not found", UNKNOWN])
 async def test_a_reply_that_is_not_taken_is_sent_without_the_reference(app, chat, ann, description, monkeypatch):
     send = app.server.methods.sendMessage
