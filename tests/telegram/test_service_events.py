@@ -1,10 +1,14 @@
 """Events of a chat itself: another id, the bot's own place and rights, topics, anonymous admins."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from telegram import ChatPermissions
 
+from adapters.telegram import permissions
 from adapters.telegram.polling import is_for_bot
 from adapters.telegram.update_types import is_update
 from bot.ports import SpacePolicy
@@ -88,6 +92,20 @@ async def test_rights_that_changed_are_known_with_the_next_request(app, ann):
     app.state.send_message(group, ann, "/imagine a fox")
 
     await app.finished_picture(alone)
+
+
+@pytest.mark.parametrize(("later_s", "asked", "can_answer"), [(599, 1, True), (601, 2, False)])
+async def test_rights_of_all_members_are_asked_for_every_ten_minutes(later_s, asked, can_answer):
+    """Telegram sends no event about them."""
+    now, bot = [0.0], AsyncMock(id=7)
+    bot.get_chat.return_value = SimpleNamespace(permissions=ChatPermissions.all_permissions())
+    known = permissions.ChatPermissions(SimpleNamespace(bot=bot), clock=lambda: now[0])  # type: ignore[arg-type]
+    await known.can_answer(-5, "imagine")
+    bot.get_chat.return_value = SimpleNamespace(permissions=ChatPermissions(can_send_photos=False))
+    now[0] = later_s
+
+    assert await known.can_answer(-5, "imagine") is can_answer
+    assert bot.get_chat.await_count == asked
 
 
 @pytest.mark.parametrize("after", ["left", "kicked"])
