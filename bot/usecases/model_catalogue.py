@@ -66,6 +66,8 @@ class ModelCatalogue:
         """
         if as_utf8(source) != source:
             raise ModelRefused(as_utf8(source)[:200], "name_encoding")
+        if as_utf8(name) != name:
+            raise ModelRefused(as_utf8(name)[:60], "name")
         path = await asyncio.to_thread(_readable_path, source)
         if path is not None:
             info = await self.files.identify(path)

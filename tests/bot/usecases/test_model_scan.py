@@ -231,6 +231,15 @@ async def test_a_source_that_is_no_text_is_refused(catalogue, tmp_path):
     assert refused.value.problem == "name_encoding"
 
 
+async def test_a_name_that_is_no_text_is_refused(catalogue, tmp_path):
+    save(tmp_path / "x.safetensors", LORA)
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(str(tmp_path / "x.safetensors"), name="ink\ud800")
+
+    assert refused.value.problem == "name"
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 async def test_a_folder_without_models_is_told(catalogue, tmp_path, name):
     (tmp_path / "empty").mkdir()
