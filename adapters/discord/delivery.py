@@ -18,7 +18,7 @@ from adapters.discord import rendering, texts
 from adapters.discord.context import DiscordContext
 from adapters.discord.error_codes import ContentRejected, EditLimitReached, FileTooLarge, NoAccess, ThreadArchived
 from adapters.discord.events import NOT_INSTALLED, TOKEN_LIFETIME_S
-from adapters.discord.limits import FILE_LIMIT
+from adapters.discord.limits import FILE_LIMIT, MAX_CONTENT
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH
 from bot.errors import MessageGone, PlatformError, TooLarge
@@ -154,6 +154,8 @@ class MessageDelivery:
             refs.append(await self._post(delivery, **content))
 
         async def private(**content: Any) -> None:
+            reason = rendering.to_plain_text(chat_texts.format_text(chat_texts.SENT_PRIVATELY, job.origin.locale))
+            content["content"] = f"{content['content'][: MAX_CONTENT - len(reason) - 1]}\n{reason}"
             refs.append(await self._post_privately(delivery, **content))
 
         if not job.origin.extra.get("missing"):

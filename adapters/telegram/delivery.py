@@ -252,8 +252,9 @@ class TelegramDelivery:
         private = _private_target(delivery.job, refused)
         allowed = pictures if delivery.job.may_be_delivered_to(str(private.chat)) else []
         photo, text = await self._render(delivery.job, allowed)
+        reason = chat_texts.format_text(chat_texts.SENT_PRIVATELY, delivery.job.origin.locale)
         try:
-            return await self._post(private, delivery.job, photo, text, delivery.nonce)
+            return await self._post(private, delivery.job, photo, f"{text}\n{reason}", delivery.nonce)
         except NOT_THERE as error:
             raise (refused if isinstance(refused, NotPermitted) else error) from error
 

@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from adapters.discord import texts
+from adapters.discord.rendering import to_plain_text
+from bot.chat import texts as chat_texts
 from bot.jobs import JobState
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.safety import SafetySettings
@@ -116,6 +118,7 @@ async def test_after_a_quarter_of_an_hour_the_result_comes_as_a_private_message(
     message = await ann.in_channel(app.server.state.dm(ann.person)).finished()
 
     assert message.attachments
+    assert message.content.splitlines()[-1] == to_plain_text(chat_texts.SENT_PRIVATELY)
 
 
 async def test_whoever_takes_no_private_messages_finds_the_result_with_show(

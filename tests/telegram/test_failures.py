@@ -6,6 +6,7 @@ import json
 import aiohttp
 import pytest
 
+from bot.chat import texts as chat_texts
 from bot.errors import StorageBusy
 from tests.telegram.easel_fixture import has_button, text_of
 from tests.web.fake_pool import picture
@@ -54,6 +55,18 @@ async def test_where_pictures_are_not_allowed_the_person_gets_them_in_private(ap
 
     assert "I can't post in this chat" in text_of(app.state.history[alone["id"], told["message_id"]][0])
     assert app.state.bot_messages(group) == []
+
+
+async def test_a_result_that_comes_in_private_instead_says_why(app, group, ann):
+    alone = app.state.private(ann)
+    app.state.send_message(group, ann, "/imagine a slow fox")
+    await app.bot_message(group)
+    closed = "Bad Request: TOPIC_CLOSED"
+    app.server.fail(method="(send|edit).*", chat=group["id"], times=99, status=400, description=closed)
+    app.pool.go_on.set()
+    made = await app.finished_picture(alone)
+
+    assert made["caption"].splitlines()[-1] == chat_texts.SENT_PRIVATELY
 
 
 async def test_where_pictures_may_not_be_sent_a_question_is_answered_in_place(app, group, ann):
