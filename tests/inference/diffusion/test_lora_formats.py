@@ -278,7 +278,8 @@ def layer_in(pipeline, layer: str) -> str:
 
 @pytest.mark.parametrize("names", NAMES.values(), ids=NAMES)
 def test_every_naming_changes_the_same_layer(pipeline, changes, draw, names):
-    layer, down, up = layer_in(pipeline, names[0]), *names[1:]
+    layer, down, up = names
+    layer = layer_in(pipeline, layer)
     tensors = save_pair(draw, pipeline, layer, down, up)
 
     found = changes(tensors)
@@ -289,7 +290,8 @@ def test_every_naming_changes_the_same_layer(pipeline, changes, draw, names):
 
 @pytest.mark.parametrize("naming", ["kohya", "Diffusers' text encoder"])
 def test_the_model_predicts_what_it_would_with_changed_weights(pipeline, draw, tmp_path, naming):
-    layer, down, up = layer_in(pipeline, NAMES[naming][0]), *NAMES[naming][1:]
+    layer, down, up = NAMES[naming]
+    layer = layer_in(pipeline, layer)
     tensors = save_pair(draw, pipeline, layer, down, up)
     save_file(tensors, tmp_path / "x.safetensors")
     merged = copy.deepcopy(pipeline)

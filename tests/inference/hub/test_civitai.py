@@ -264,7 +264,7 @@ def test_a_storage_that_never_sends_the_file_is_given_up(
 ):
     civitai.answers["/api/v1/model-versions/20"] = (200, version_of(file_entry(sizeKB=size_kb)))
     file = inspect.inspect(CivitaiRef(version_id=20), "")
-    location = (f"{storage.url}/signed", {}, len(WEIGHTS) if size_kb else 0)
+    location: tuple[str, dict[str, str], int] = (f"{storage.url}/signed", {}, len(WEIGHTS) if size_kb else 0)
     monkeypatch.setattr(inspect, "_resolve", lambda *_: location)
     storage.answers["/signed"] = answer
 
