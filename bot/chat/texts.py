@@ -207,9 +207,8 @@ def _format_source(job: Job, translate: Translate) -> str:
         return translate("from {id}").format(id=job.parent[:SHORT_ID])
     if not any(image.author != BY_BOT for image in job.images):
         return ""
-    return (
-        translate("from {n} pictures").format(n=len(job.images)) if len(job.images) > 1 else translate("from a picture")
-    )
+    count = sum(image.role != "mask" for image in job.images)
+    return translate("from {n} pictures").format(n=count) if count > 1 else translate("from a picture")
 
 
 def number_jobs(tickets: Sequence[Ticket], page: int) -> list[tuple[int, Ticket]]:

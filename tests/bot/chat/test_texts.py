@@ -76,6 +76,7 @@ def test_a_running_job_that_is_cancelled():
         ({"command": "caption", "images": (ImageRef("1"),)}, "caption a fox (from a picture)"),
         ({"command": "edit", "images": (ImageRef("1"), ImageRef("2"))}, "edit a fox (from 2 pictures)"),
         ({"command": "imagine", "images": (ImageRef("1", author=BY_BOT),)}, "imagine a fox"),
+        ({"command": "edit", "images": (ImageRef("1"), ImageRef("2", role="mask"))}, "edit a fox (from a picture)"),
         (
             {"command": "ask", "options": {"question": "what is it?"}, "result": Result(text="a fox")},
             "ask what is it? \u2192 a fox",
