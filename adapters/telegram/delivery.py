@@ -12,7 +12,7 @@ import structlog
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
 from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, origin_target, parse_ref
-from adapters.telegram.bot_client import UnreadableResponse
+from adapters.telegram.bot_client import NoResponse, UnreadableResponse
 from adapters.telegram.error_descriptions import FileTooBig, WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.rate_limit import Lane
@@ -24,7 +24,7 @@ from bot.chat.picture_texts import format_alts
 from bot.chat.replies import ChatImage, Confirmation
 from bot.errors import Blocked, PlatformError, TooLarge, Undeliverable
 from bot.jobs import Job, Media
-from bot.platform_answers import NotPermitted, UnclearAnswer
+from bot.platform_answers import PAGE_PATIENCE, NotPermitted, UnclearAnswer
 from bot.ports import Delivery, Progress
 from bot.usecases import UseCases
 
@@ -87,6 +87,8 @@ class TelegramDelivery:
             show = TYPED.write("show", {"id": job.id[: chat_texts.SHORT_ID]})
             reason = chat_texts.format_text(chat_texts.CANNOT_POST, job.origin.locale, show=show)
             return message_ref(await self._send_privately(private, f"{reason}\n{text}", markup, delivery, target))
+        except NoResponse as error:  # it may be posted, so the tries are few
+            raise UnclearAnswer(error.detail, patience=PAGE_PATIENCE) from error
 
     async def _send_privately(
         self,

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from adapters.telegram.adapter import TOKEN_VARIABLE
+from bot.platform_answers import PAGE_PATIENCE
 from tests.telegram.easel_fixture import has_button, text_of
 from tests.telegram.methods import Refused
 
@@ -81,6 +82,15 @@ async def test_a_photo_that_a_proxy_finds_too_large_is_made_smaller(app, chat, a
 
     assert len(app.state.bot_messages(chat)) == 1
     assert min(limits) < 0.5
+
+
+async def test_a_placeholder_whose_answers_are_always_lost_is_posted_a_few_times(app, chat, ann):
+    lost = app.server.fail(method="sendMessage", chat=chat["id"], status=0, afterwards=True, times=1000)
+    app.state.send_message(chat, ann, "/imagine a fox")
+
+    await app.until(lambda: any("photo" in one for one in app.state.bot_messages(chat)))
+
+    assert lost.hits == PAGE_PATIENCE + 1
 
 
 async def test_a_picture_that_no_proxy_lets_through_is_said_to_be_kept(app, chat, ann):
