@@ -8,7 +8,6 @@ import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 from telegram import CallbackQuery, ForceReply, MaybeInaccessibleMessage, Message
@@ -45,6 +44,7 @@ from bot.chat.replies import ChatContext
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
 from bot.jobs import Job, Media, Origin, StoredImage
+from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
 
@@ -269,18 +269,21 @@ class ButtonHandler:
         return ""
 
     async def _submit_offer(
-        self, press: ButtonPress, button: Button, asked: IncomingMessage, command: str, options: Mapping[str, Any]
+        self, press: ButtonPress, button: Button, asked: IncomingMessage, command: str, options: Mapping[str, str]
     ) -> None:
+        """The words may have flags, like those of a command."""
+        line, is_confirmed = pop_flag(" ".join(options.values()), "confirm")
         photos = asked.photos[:1] if COMMANDS[command].images_needed else ()
         images = await self._context.photo_uploads.upload_photos(press.person, photos)
         extra = {**press.origin.extra, "spoiler": True} if asked.has_spoiler else press.origin.extra
         job_request = Request(
             origin=replace(press.origin, extra=extra),
             command=command,
-            options=options,
+            line=line,
             images=tuple(replace(image, role=COMMANDS[command].roles[0]) for image in images),
             wants_delivery=True,
             use_defaults=True,
+            is_confirmed=is_confirmed,
         )
         await self._context.usecases.jobs.submit(press.person, job_request, key=self._offer_key(press, button))
 

@@ -6,7 +6,6 @@ A button carries no text: what it is about is the message that the offer replies
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bot.chat import texts
 from bot.chat.buttons import OFFER_ID, Button
@@ -57,7 +56,7 @@ def offer_key(platform: str, message_ref: str, account_id: str, button: Button) 
     return f"{platform}:offer:{hashlib.sha256(press.encode()).hexdigest()}"
 
 
-def offered_request(button: Button, text: str) -> tuple[str, Mapping[str, Any]] | None:
+def offered_request(button: Button, text: str) -> tuple[str, Mapping[str, str]] | None:
     """The command and the options that a button of an offer stands for. None: the text is gone."""
     match button.action:
         case "edit" if text:

@@ -51,6 +51,19 @@ async def test_a_second_press_of_an_offer_makes_no_second_picture(app, chat, ann
     assert len(await jobs_of(app, ann)) == 1
 
 
+@pytest.mark.parametrize("words", ["draw {red|blue} cats --seed 7 --confirm"])
+async def test_the_flags_of_a_sentence_are_flags(app, chat, ann, words):
+    app.state.send_message(chat, ann, words)
+    offer = await app.bot_message(chat)
+    await app.callback_answer(app.state.press(offer, data_of(offer)[0], ann))
+    jobs = await jobs_of(app, ann)
+    app.pool.go_on.set()
+    await app.wait_until_idle(0)
+
+    assert sorted(job.options["prompt"] for job in jobs) == ["blue cats", "red cats"]
+    assert {job.options["seed"] for job in jobs} == {7}
+
+
 async def test_words_that_are_not_allowed_are_neither_quoted_nor_offered(app, chat, ann):
     app.state.send_message(chat, ann, "draw me a naked child")
     answer = await app.bot_message(chat)
