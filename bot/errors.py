@@ -164,7 +164,7 @@ class IdempotencyConflict(UserError):
 
 
 class TooLarge(UserError):
-    """A file or image exceeds a limit. `unit` is "MiB" or "megapixels"; `heic_limit` is that of HEIC, if it is higher."""
+    """A file or image exceeds a limit. `unit` is "MiB" or "megapixels"; `heic_limit` is that of HEIC, if higher."""
 
     code = "too_large"
 

@@ -297,6 +297,9 @@ class FakeHistory:
         mine = [job for job in self._store.jobs.values() if job.owner == owner and state in (None, job.state)]
         return mine[:limit], None
 
+    async def count_jobs(self, owner, *, state, q, only=None) -> int:
+        return len((await self.list_jobs(owner, state=state, q=q, before=None, limit=None))[0])
+
 
 class FakeMeasurementStore(Fake):
     def __init__(self) -> None:
@@ -573,6 +576,12 @@ class FakeOutbox(Fake):
         self._begin("schedule_retry", delivery=delivery, delay_s=delay_s, reason=reason)
         self.pending[delivery.id] = replace(self.pending[delivery.id], tries=delivery.tries + is_try)
         self.due_at[delivery.id] = asyncio.get_running_loop().time() + delay_s
+
+    async def retry_space(self, platform, space_id) -> int:
+        origins = {number: one.job.origin for number, one in self.pending.items()}
+        due = [n for n, one in origins.items() if (one.platform, one.space_id) == (platform, space_id)]
+        self.due_at |= dict.fromkeys(due, 0.0)
+        return len(due)
 
     async def give_up(self, delivery, reason) -> None:
         self._begin("give_up", delivery=delivery, reason=reason)

@@ -120,7 +120,7 @@ class DiscordAdapter:
 
     def _explain_close(self, error: Exception) -> str:
         """What `doctor` says about a lost connection; the owner is told once what does not end by itself."""
-        code = 4014 if isinstance(error, discord.PrivilegedIntentsRequired) else getattr(error, "code", None)
+        code: Any = 4014 if isinstance(error, discord.PrivilegedIntentsRequired) else getattr(error, "code", None)
         sentence = CLOSE_SENTENCES.get(code) if isinstance(error, GATEWAY_ERRORS) else None
         if sentence is not None and sentence not in self._told:
             self._told.add(sentence)

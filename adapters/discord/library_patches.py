@@ -47,8 +47,8 @@ def check_answers() -> None:
 
     The library takes any text for an answer, and waits by itself for as long as the limit of a webhook asks.
     """
-    HTTPClient.request = _request_checked  # type: ignore[method-assign]
-    AsyncWebhookAdapter.request = _request_webhook_checked  # type: ignore[method-assign]
+    HTTPClient.request = _request_checked  # type: ignore[method-assign, assignment]
+    AsyncWebhookAdapter.request = _request_webhook_checked  # type: ignore[method-assign, assignment]
 
 
 async def _request_checked(client: HTTPClient, *args: Any, **more: Any) -> Any:

@@ -35,7 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/v10/oauth2/applications/@me" and key == f"Bot {DISCORD_TOKEN}":
             status, body = 200, {"id": APPLICATION, "name": "Fox"}
         elif re.fullmatch(rf"/bot{TELEGRAM_TOKEN}/getMe", path):
-            status, body = 200, {"result": {"username": "fox_bot", "first_name": "Fox"}}  # type: ignore[dict-item]
+            status, body = 200, {"result": {"username": "fox_bot", "first_name": "Fox"}}
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))

@@ -1,6 +1,7 @@
 """A burst of requests holds no press and no short command; what one person asks stays in order."""
 
 import asyncio
+from typing import ClassVar
 
 import pytest
 
@@ -41,7 +42,8 @@ def run(monkeypatch):
     admitted = Admission()
 
     class Run:
-        started, tasks = [], []
+        started: ClassVar[list[str]] = []
+        tasks: ClassVar[list[asyncio.Task[None]]] = []
         go_on = asyncio.Event()
 
         def __call__(self, raw, name):

@@ -156,7 +156,8 @@ async def test_uploads_that_are_held_open_are_not_in_memory(tmp_path):
 async def test_the_bytes_of_a_file_decide_how_large_it_may_be(tmp_path, start, size, limit):
     request = HeldRequest(0)
     body = PART.replace(b"a.png", b"a.heic") + start.ljust(size, b"x") + END
-    request.stream = lambda: as_stream(body[at : at + 700] for at in range(0, len(body), 700))
+    pieces = [body[at : at + 700] for at in range(0, len(body), 700)]
+    request.stream = lambda: as_stream(pieces)  # type: ignore[method-assign]
     receiver = UploadReceiver(WebSettings(), tmp_path, 2000, 4000)
 
     if limit is None:

@@ -65,8 +65,8 @@ def test_a_sentence_that_asks_for_a_picture_has_a_prompt(text, prompt):
         "draw a conclusion", "draw the line", "draw attention to it", "draw from experience", "draw on this",
         "draw lots", "draw nothing", "draw something", "draw another one", "draw the same again", "draw please",
         "draw faster", "don't draw anything", "please do not draw a cat", "I drew a cat", "paint over it",
-        "imagine being rich", "I saw a picture of a cat", "no photos of me", "this is a photo of my dog", "show me my picture of a cat",
-        "do not make a picture of a cat", "give me the picture of job 12",
+        "imagine being rich", "I saw a picture of a cat", "no photos of me", "this is a photo of my dog",
+        "show me my picture of a cat", "do not make a picture of a cat", "give me the picture of job 12",
     ],
 )  # fmt: skip
 def test_other_sentences_have_none(text):

@@ -17,9 +17,7 @@ def test_the_original_is_named():
 
     assert title.startswith("Original of \u201ca red circle a red")
     assert title.endswith("\u2026\u201d, 1024x1024, PNG")
-    assert (
-        picture_texts.format_original(make_job(options={}, result=Result(media=made))) == "Original, 1024x1024, PNG"
-    )
+    assert picture_texts.format_original(make_job(options={}, result=Result(media=made))) == "Original, 1024x1024, PNG"
 
 
 def test_one_of_several_pictures_is_named_with_the_seed_that_makes_it_again():

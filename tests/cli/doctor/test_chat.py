@@ -23,7 +23,7 @@ class Platform(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         request = f"{self.path} {self.headers.get('Authorization', '')}"
         status = 502 if "away" in request else 200 if any(token in request for token in TOKENS) else 401
-        answer = {"username": "easel_bot", "result": {"username": "easel_bot"}}
+        answer: dict[str, object] = {"username": "easel_bot", "result": {"username": "easel_bot"}}
         if status == 401:
             answer = {"ok": False, "error_code": 401} if "/bot" in request else {"message": "401: Unauthorized"}
         body = b"<html>Access denied</html>" if "blocked" in request else json.dumps(answer).encode()
