@@ -145,7 +145,7 @@ class DiscordContext:
             with self.translate_errors():
                 channel_ref = self.connected_client().get_partial_messageable(int(channel))
                 await self.rate_limiter.wait_for_slot(f"read:{channel}")
-                images = attached_images(await channel_ref.fetch_message(int(message)))
+                images = attached_images(await channel_ref.fetch_message(int(message)), any_file=not can_be_empty)
         except PlatformError as error:
             log.info("a message could not be read", action="message_unread", detail=error.detail)
         if not images and not can_be_empty:

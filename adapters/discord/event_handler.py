@@ -64,7 +64,7 @@ class EventHandler:
     async def on_context_menu(self, interaction: discord.Interaction[Any], name: str, message: discord.Message) -> None:
         """Asking and varying open a form for the text first."""
         target = f"{interaction.channel_id}:{message.id}"
-        pictures, locale = event_parsing.attached_images(message), str(interaction.locale)
+        pictures, locale = event_parsing.attached_images(message, any_file=True), str(interaction.locale)
         try:
             job = await self._find_job(target)
         except (UserError, TimeoutError) as error:

@@ -9,6 +9,8 @@ import discord
 
 from adapters.discord.events import NOT_INSTALLED, AttachedFile, DiscordEvent
 from adapters.discord.limits import FILE_LIMIT
+from bot.chat.file_types import is_other_media
+from bot.chat.question_detector import is_question
 
 CHANNEL_PERMISSIONS = {
     "view_channel": "View Channel",
@@ -80,7 +82,8 @@ def event_from_message(message: discord.Message, bot: discord.abc.User) -> Disco
     reference = message.reference
     target = f"{channel.id}:{reference.message_id}" if reference is not None and reference.message_id else ""
     text = text_for_bot(message, bot.id)
-    own = attached_images(message) if text or message.attachments or message.message_snapshots else ()
+    has_own = text or message.attachments or message.message_snapshots
+    own = attached_images(message, any_file=is_question(text)) if has_own else ()
     replied = reference.resolved if reference is not None else None
     theirs = attached_images(replied) if isinstance(replied, discord.Message) else ()
     return DiscordEvent(
@@ -120,17 +123,25 @@ def text_for_bot(message: discord.Message, bot_id: int) -> str:
     return text
 
 
-def attached_images(message: discord.Message) -> tuple[AttachedFile, ...]:
-    """The images of a message and of those that it forwards, whose authors Discord does not name."""
-    images = _images_of(message, str(message.author.id))
+def attached_images(message: discord.Message, *, any_file: bool = False) -> tuple[AttachedFile, ...]:
+    """The images of a message and of those that it forwards, whose authors Discord does not name.
+
+    `any_file`: they are asked about, so their bytes decide what they are, whatever their types say.
+    """
+    images = _images_of(message, str(message.author.id), any_file=any_file)
     for snapshot in message.message_snapshots:
-        images += _images_of(snapshot, UNKNOWN_AUTHOR)
+        images += _images_of(snapshot, UNKNOWN_AUTHOR, any_file=any_file)
     return tuple(images)
 
 
-def _images_of(message: discord.Message | discord.MessageSnapshot, author: str) -> list[AttachedFile]:
+def _images_of(
+    message: discord.Message | discord.MessageSnapshot, author: str, *, any_file: bool
+) -> list[AttachedFile]:
     """What is attached; else a sticker that is an image; else what Discord itself shows of the links."""
-    attached = [one for one in attached_files(message.attachments, author) if one.may_be_image]
+    files = list(attached_files(message.attachments, author))
+    attached = [one for one in files if one.may_be_image]
+    if any_file and not attached:
+        attached = [one for one in files if not is_other_media(one.content_type)]
     stickers = [
         AttachedFile(url=one.url, author=author)
         for one in message.stickers

@@ -89,18 +89,18 @@ def parse_message(message: Message, me: User) -> IncomingMessage | None:
     """None: the message is not for the bot."""
     if _is_not_from_person(message):
         return None
-    text = message.text or message.caption or ""
+    text, is_mentioned = _without_mention(message.text or message.caption or "", message, me)
+    photos = _own_photos(message, any_file=bool(_named_command(text)) or is_question(text))
     incoming = IncomingMessage(
         message=message,
-        photos=_own_photos(message),
+        photos=photos,
         replied_photos=_replied_photos(message, me),
         replied_bot_message=_replied_bot_message(message, me),
-        is_unreadable=_is_unreadable(message),
+        is_unreadable=not photos and _is_unreadable(message),
         has_spoiler=_has_spoiler(message),
     )
-    if (command := _SLASH_COMMAND.match(text)) is not None:
+    if (command := _SLASH_COMMAND.match(message.text or message.caption or "")) is not None:
         return _parse_command(incoming, me, *command.groups())
-    text, is_mentioned = _without_mention(text, message, me)
     is_addressed = is_mentioned or incoming.replied_bot_message > 0
     if not incoming.is_private and not is_addressed:
         return None
@@ -152,14 +152,21 @@ def _parse_plain_text(incoming: IncomingMessage) -> IncomingMessage:
     """A caption that begins with a command's name, or is a question, means that command; not if it was forwarded."""
     if not (incoming.photos or incoming.replied_photos) or incoming.message.forward_origin is not None:
         return incoming
-    match = _FIRST_WORD.match(incoming.text)
-    if match is not None and match.group(1).casefold() in COMMANDS and incoming.photos:
-        return replace(incoming, command=match.group(1).casefold(), text=match.group(2).strip())
+    if (command := _named_command(incoming.text)) and incoming.photos:
+        return replace(incoming, command=command[0], text=command[1])
     if incoming.text and is_question(incoming.text):
         return replace(incoming, command="ask")
     if incoming.is_addressed and not incoming.text and not incoming.is_private:
         return replace(incoming, command="caption")
     return incoming
+
+
+def _named_command(text: str) -> tuple[str, str] | None:
+    """The command that the text's first word names, and the rest of the text."""
+    match = _FIRST_WORD.match(text.strip())
+    if match is None or match.group(1).casefold() not in COMMANDS:
+        return None
+    return match.group(1).casefold(), match.group(2).strip()
 
 
 def _replied_bot_message(message: Message, me: User) -> int:
@@ -201,9 +208,9 @@ def photos_of(message: Message | ExternalReplyInfo, *, any_file: bool = False) -
     return ()
 
 
-def _own_photos(message: Message) -> tuple[Photo, ...]:
+def _own_photos(message: Message, *, any_file: bool = False) -> tuple[Photo, ...]:
     """A sticker that somebody sends is a remark; it is a picture for those who reply to it with a command."""
-    return () if message.sticker is not None else photos_of(message)
+    return () if message.sticker is not None else photos_of(message, any_file=any_file)
 
 
 def _photo(file: PhotoSize | Document | Sticker, message: Message | ExternalReplyInfo) -> Photo:
@@ -254,7 +261,7 @@ _KEPT_FIELDS = (
 
 
 def _is_unreadable(message: Message) -> bool:
-    return not _own_photos(message) and any(getattr(message, kind) for kind in _UNREADABLE_KINDS)
+    return any(getattr(message, kind) for kind in _UNREADABLE_KINDS)
 
 
 _KEPT_PRESS_FIELDS = ("id", "from", "chat_instance", "data")

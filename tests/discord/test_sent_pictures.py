@@ -53,6 +53,14 @@ def test_a_files_type_is_what_its_bytes_say(name: str, content_type: str | None,
     assert bool(attached_images(message(attachment(name, content_type)))) is is_picture
 
 
+@pytest.mark.parametrize(("content_type", "is_tried"), [("text/plain", True), ("video/mp4", False)])
+def test_a_question_is_about_any_file(content_type: str, is_tried: bool) -> None:
+    file = message(attachment("fox.txt", content_type))
+
+    assert bool(attached_images(file, any_file=True)) is is_tried
+    assert attached_images(file) == ()
+
+
 @pytest.mark.parametrize(("kind", "ending"), [(1, ".png"), (2, ".png"), (4, ".gif"), (3, None)])
 def test_a_sticker_is_a_picture_unless_it_is_an_animation_in_json(kind: int, ending: str | None) -> None:
     images = attached_images(message(stickers=[sticker(kind)]))
@@ -162,6 +170,14 @@ async def test_a_reply_to_a_link_is_about_its_preview(app: DiscordApp, ann: Simu
 
     assert "what is it?" in (await ann.finished()).content
     assert "x.org" not in json.dumps([one.path for one in app.server.state.calls])
+
+
+async def test_a_file_that_is_asked_about_is_judged_by_its_bytes(app: DiscordApp, ann: SimulatedUser) -> None:
+    photo = a_photo(app.server, "notes.txt")
+    photo.content_type = "text/plain"
+    ann.write_message("what is it?", photo)
+
+    assert "what is it?" in (await ann.finished()).content
 
 
 async def test_a_slash_commands_file_is_judged_by_its_bytes(app: DiscordApp, ann: SimulatedUser) -> None:

@@ -64,6 +64,19 @@ def test_a_files_type_is_what_its_bytes_say(mime, name, is_picture, is_picture_i
     assert bool(asked.photos) is is_picture_if_asked
 
 
+@pytest.mark.parametrize(
+    ("words", "command"), [("what is it?", "ask"), ("caption", "caption"), ("make it blue", ""), ("", "")]
+)
+def test_words_that_are_a_command_are_about_any_file(words, command):
+    parsed = parse(**document("text/plain", "fox.txt"), caption=words)
+    film = parse(**document("video/mp4", "fox.mp4"), caption=words)
+
+    assert parsed
+    assert film
+    assert (parsed.command, len(parsed.photos), parsed.is_unreadable) == (command, bool(command), not command)
+    assert film.photos == ()
+
+
 @pytest.mark.parametrize("mime", ["application/pdf", "text/plain"])
 @pytest.mark.parametrize(("command", "takes_it"), [("caption", True), ("ask what is it?", True), ("imagine x", False)])
 def test_a_reply_to_any_file_is_about_it_if_the_command_needs_a_picture(mime, command, takes_it):
