@@ -126,8 +126,10 @@ class ModelSettings:
     """`step_s` without an accelerator; 0: unknown."""
 
 
-LOAD_START_S, LOAD_MB_PER_S = 5.0, 500.0
+LOAD_START_S, LOAD_MB_PER_S = 1.0, 500.0
 """Until a model's loading is measured: the seconds that each load takes, and the MiB that it loads per second."""
+IMPORT_S = 10.0
+"""Seconds that a worker process needs to import the engines' libraries before its first load, until measured."""
 
 
 def slots_of(capabilities: Mapping[str, Any]) -> int:
@@ -174,7 +176,7 @@ class ModelSpec(ModelSettings):
 
     @property
     def expected_load_s(self) -> float:
-        """Seconds that loading it takes, until measured."""
+        """Seconds that loading it takes, until measured, in a process that has imported the libraries."""
         return LOAD_START_S + self.memory_mb / LOAD_MB_PER_S
 
     @property

@@ -91,7 +91,10 @@ class Progress:
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
     """`seconds` of one `what`: "step" (a denoising step), "step_unguided" (one without guidance, about half as
-    expensive), "token", "job" (a job's overhead beside its steps), "load", "pass".
+    expensive), "token", "job" (a job's overhead beside its steps), "load", "import", "pass".
+
+    The libraries of the engines (torch) are imported before a process loads its first model: "import" is measured for
+    the device, with `model` and `shape` "".
 
     A step or token is measured with `batch_size` such jobs running together; a forward pass with a batch of
     `batch_size` rows, which calibrates the next worker. `shape` is "WIDTHxHEIGHT", or "" for text. `backend` is what
@@ -166,7 +169,8 @@ class DeviceStatus:
     """A device for `/readyz`, `/metrics` and `doctor`. `state`: starting, ready, restarting, stopped.
 
     `slots`: the maximum number of concurrent tasks; each model also has its own limit. `loading`: the model that it is
-    loading, and `load_s` the expected seconds until that is loaded; None: unknown.
+    loading, and `load_s` the expected seconds until that is loaded; None: unknown. `has_imported`: its process has
+    imported the engines' libraries, which its first load waits for.
     """
 
     device: str
@@ -178,6 +182,7 @@ class DeviceStatus:
     slots: int = 1
     loading: str = ""
     load_s: float | None = None
+    has_imported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

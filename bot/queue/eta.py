@@ -1,6 +1,6 @@
 """Estimates when jobs start and end, from measurements on devices whose jobs share forward passes.
 
-Loading a model counts where no device has it loaded.
+Loading a model counts where no device has it loaded, and importing the engines' libraries where no device has.
 """
 
 import math
@@ -63,12 +63,27 @@ class EtaEstimator:
         return duration_s(_to_command(job), model, job.options, self._rates, together=together)
 
     def _until_loaded_s(self, job: AnyJob) -> float:
-        """Seconds until a device has loaded the job's model; 0 if one has, or if no device is known."""
-        model, devices = self._models.get(job.model), self._devices()
-        if model is None or not devices or any(job.model in device.loaded for device in devices):
+        """Seconds until a device has loaded the job's model; 0 if one has."""
+        model = self._models.get(job.model)
+        if model is None:
             return 0.0
-        under_way = [device.load_s or 0.0 for device in devices if device.loading == job.model]
-        return min(under_way) if under_way else self._rates.load_s(model)
+        return min(
+            (self._until_device_loaded_s(device, model) for device in self._devices()), default=self._cold_s(model)
+        )
+
+    def _until_device_loaded_s(self, device: DeviceStatus, model: ModelSpec) -> float:
+        if model.name in device.loaded:
+            return 0.0
+        under_way_s = device.load_s or 0.0
+        if device.loading == model.name:
+            return under_way_s
+        if device.loading:  # it imports the libraries too, if they are not
+            return under_way_s + self._rates.load_s(model)
+        return self._rates.load_s(model) if device.has_imported else self._cold_s(model)
+
+    def _cold_s(self, model: ModelSpec) -> float:
+        """Seconds until a new process has loaded the model."""
+        return self._rates.import_s() + self._rates.load_s(model)
 
     def _slots(self, job: AnyJob, devices: Sequence[DeviceStatus]) -> int:
         """The number of such jobs that can run concurrently on all devices."""

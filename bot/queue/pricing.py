@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from bot.commands import Command
 from bot.cost_curve import CostCurve, CostPoint
-from bot.models import ModelSpec
+from bot.models import IMPORT_S, ModelSpec
 from bot.ports import Measurement, step_of
 
 _STEPS = ("step", "step_unguided")
@@ -78,15 +78,22 @@ class Rates:
         return next(iter(self._measured_for(model, "job").values()), model.overhead_s)
 
     def load_s(self, model: ModelSpec) -> float:
-        """Seconds that loading the model takes."""
+        """Seconds that loading the model takes in a process that has imported the engines' libraries."""
         return next(iter(self._measured_for(model, "load").values()), model.expected_load_s)
 
+    def import_s(self) -> float:
+        """Seconds that a new process needs to import the engines' libraries."""
+        return next(iter(self._find_measured("", "import").values()), IMPORT_S)
+
     def _measured_for(self, model: ModelSpec, what: str) -> "dict[_Key, float]":
+        return self._find_measured(model.name, what)
+
+    def _find_measured(self, model: str, what: str) -> "dict[_Key, float]":
         first = self._first_device()
         return {
             key: seconds
             for key, seconds in self._measured.items()
-            if (key.model, key.what) == (model.name, what) and (not first or key.device == first)
+            if (key.model, key.what) == (model, what) and (not first or key.device == first)
         }
 
 

@@ -156,7 +156,7 @@ class ModelLoaded:
     model: str
     loaded_models: tuple[str, ...]
     capabilities: ModelCapabilities | None = None
-    measurement: Measurement | None = None
+    measurements: tuple[Measurement, ...] = ()
     failure: "PackedError | None" = None
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bot.models import ModelSpec
+from bot.models import IMPORT_S, ModelSpec
 from bot.ports import Measurement, Progress, Task
 from inference.pool.watchdog import TaskHandle, Watchdog
 
@@ -19,6 +19,8 @@ class DeviceMeasurements:
         self._device = device
         self._latest: dict[Measurement, Measurement] = {}
         self._load_s: dict[str, float] = {}
+        self.import_s = IMPORT_S
+        """Seconds that a new child needs to import the engines' libraries here."""
         for measurement in measurements:
             self.record_measurement(measurement)
 
@@ -28,26 +30,37 @@ class DeviceMeasurements:
         self._latest[replace(measurement, seconds=0.0)] = measurement
         if measurement.what == "load":
             self._load_s[measurement.model] = measurement.seconds
+        elif measurement.what == "import":
+            self.import_s = measurement.seconds
 
     def list_latest(self) -> tuple[Measurement, ...]:
         return tuple(self._latest.values())
 
     def load_s(self, model: ModelSpec) -> float:
-        """Seconds that loading the model takes here."""
+        """Seconds that loading the model takes here, after the import."""
         return self._load_s.get(model.name, model.expected_load_s)
 
 
 class LoadReports:
-    """Of one device. Times are monotonic seconds."""
+    """Of one device. Times are monotonic seconds. `has_imported`: its child has imported the engines' libraries."""
 
     def __init__(self, measurements: DeviceMeasurements) -> None:
         self._measurements = measurements
         self._reported_at = -math.inf
+        self.has_imported = False
+
+    def record_measurement(self, measurement: Measurement) -> None:
+        """One that the child made while it loaded a model."""
+        self._measurements.record_measurement(measurement)
+        self.has_imported |= measurement.what == "import"
 
     def remaining_s(self, model: ModelSpec | None, since: float, now: float) -> float | None:
         """Expected seconds until the model is loaded that has been loading since then; None: it takes longer than
         expected, or no model is loading."""
-        left_s = 0.0 if model is None else self._measurements.load_s(model) - (now - since)
+        if model is None:
+            return None
+        import_s = 0.0 if self.has_imported else self._measurements.import_s
+        left_s = import_s + self._measurements.load_s(model) - (now - since)
         return left_s if left_s > 0 else None
 
     def report_start(self, handle: TaskHandle, running: Iterable[TaskHandle], watchdog: Watchdog, now: float) -> None:

@@ -136,6 +136,7 @@ class WorkerSupervisor:
             slots=self._settings.max_tasks,
             loading=self._watchdog.loading,
             load_s=self._load_reports.remaining_s(loading, self._watchdog.loading_since, self._clock()),
+            has_imported=self._load_reports.has_imported,
         )
 
     def start_task(self, task: Task) -> TaskHandle:
@@ -276,6 +277,7 @@ class WorkerSupervisor:
         self._running.clear()
         self._idle.on_unloaded(UnloadResult())
         self._loaded_models, self._memory_mb = (), 0
+        self._load_reports.has_imported = False
         self._slots.clear()
         if not self._is_stopping:
             self._state = "restarting"
@@ -358,12 +360,13 @@ class WorkerSupervisor:
         now = self._clock()
         self._watchdog.on_load_ended(now, self._running.values())
         self._loaded_models = message.loaded_models
-        if message.measurement is not None:
-            self._measurements.record_measurement(message.measurement)
+        for measurement in message.measurements:
+            self._load_reports.record_measurement(measurement)
         if message.capabilities is not None:
             self._loaded_at = now
             self._slots[message.model] = slots_of(message.capabilities.capabilities)
-        events = [event for event in (message.capabilities, message.measurement) if event is not None]
+        events: list[ModelCapabilities | Measurement] = [*message.measurements]
+        events += [message.capabilities] if message.capabilities else []
         waiting = [handle for handle in self._running.values() if handle.task.model.name == message.model]
         if waiting:
             for event in events:

@@ -64,6 +64,10 @@ class ModelCache:
         self._memory_budget = memory_budget
         self._cached: OrderedDict[str, CachedModel] = OrderedDict()
         self._reductions: Counter[str] = Counter()
+        self._has_imported = False
+        """An engine was built, which imports the engines' libraries."""
+        self._measured: list[Measurement] = []
+        """Since the last report of a load."""
         self.needs_restart = False
         """Memory ran out at the last fallback level."""
 
@@ -102,7 +106,9 @@ class ModelCache:
         self._cached[model.name] = CachedModel(model, engine, self._estimate_plan(model, list(self._cached.values())))
         for _ in range(self._reductions[model.name]):
             engine.reduce_memory()
-        self._report_loaded(model, engine, checker, time.monotonic() - started)
+        load_s = time.monotonic() - started - sum(one.seconds for one in self._measured)
+        self._measure("load", load_s, model.name, self.dtype_of(model.name))
+        self._report_loaded(model, engine, checker)
         return None
 
     def _load_or_evict(self, model: ModelSpec, busy: frozenset[str]) -> Engine:
@@ -116,21 +122,26 @@ class ModelCache:
         return self._load_engine(model)
 
     def _load_engine(self, model: ModelSpec) -> Engine:
+        started = time.monotonic()
         engine = self._build_engine(model)
+        if not self._has_imported:
+            self._has_imported = True
+            self._measure("import", time.monotonic() - started)
         engine.load_model(self._init.device)
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine
 
-    def _report_loaded(self, model: ModelSpec, engine: Engine, checker: str, seconds: float) -> None:
-        measurement = Measurement(
-            device=self._init.device,
-            model=model.name,
-            dtype=str(engine.capabilities.get("dtype", "")),
-            shape="",
-            batch_size=1,
-            what="load",
-            seconds=seconds,
+    def _measure(self, what: str, seconds: float, model: str = "", dtype: str = "") -> None:
+        device = self._init.device
+        self._measured.append(
+            Measurement(device=device, model=model, dtype=dtype, shape="", batch_size=1, what=what, seconds=seconds)
         )
+
+    def _take_measurements(self) -> tuple[Measurement, ...]:
+        measured, self._measured = tuple(self._measured), []
+        return measured
+
+    def _report_loaded(self, model: ModelSpec, engine: Engine, checker: str) -> None:
         capabilities = ModelCapabilities(
             model=model.name, capabilities=dict(engine.capabilities) | ({"checker": checker} if checker else {})
         )
@@ -139,7 +150,7 @@ class ModelCache:
                 model=model.name,
                 loaded_models=tuple(self._cached),
                 capabilities=capabilities,
-                measurement=measurement,
+                measurements=self._take_measurements(),
             )
         )
 
@@ -147,7 +158,14 @@ class ModelCache:
         failure = messages.pack_error(to_load_error(error, model.name))
         error.__traceback__ = None  # its frames hold what was loaded so far
         free_memory()
-        self._pipes.send(messages.ModelLoaded(model=model.name, loaded_models=tuple(self._cached), failure=failure))
+        self._pipes.send(
+            messages.ModelLoaded(
+                model=model.name,
+                loaded_models=tuple(self._cached),
+                measurements=self._take_measurements(),
+                failure=failure,
+            )
+        )
         return failure
 
     def _measurements_of(self, model: ModelSpec, dtype: str) -> list[Measurement]:

@@ -78,7 +78,7 @@ async def test_an_image_is_encoded_with_its_generation_metadata(pool, models):
     assert image.text["parameters"] == output.images[0].parameters
     assert "Sampler: ddim" in output.images[0].parameters
     assert [e.capabilities["revision"] for e in events if isinstance(e, ModelCapabilities)] == [output.revision]
-    assert {e.what for e in events if isinstance(e, Measurement)} == {"load", "pass", "step", "job"}
+    assert {e.what for e in events if isinstance(e, Measurement)} == {"import", "load", "pass", "step", "job"}
 
 
 @in_one_loop

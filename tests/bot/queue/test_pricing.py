@@ -2,6 +2,7 @@ import pytest
 
 from bot.commands import Caption, Imagine
 from bot.jobs import ImageRef
+from bot.models import IMPORT_S
 from bot.ports import Measurement
 from bot.queue.pricing import Rates, duration_s, estimate_s, price
 from tests.fakes import make_model
@@ -29,6 +30,14 @@ def lasting(rates, model, *, together, **options):
 
 def test_what_was_never_measured_costs_what_the_config_says():
     assert priced(Rates()) == 1.0 + 10 * 2.0
+
+
+def test_importing_is_measured_for_a_device_and_loading_for_a_model():
+    rates = Rates([make_measured(what="import", model="", shape="", seconds=11.0)], lambda: "cpu")
+    rates.add_measurement(make_measured(what="import", model="", shape="", seconds=3.0, device="cuda:0"))
+    rates.add_measurement(make_measured(what="load", shape="", seconds=2.0))
+
+    assert (Rates().import_s(), rates.import_s(), rates.load_s(MODEL)) == (IMPORT_S, 11.0, 2.0)
 
 
 def test_a_demo_model_is_free_but_has_a_duration():

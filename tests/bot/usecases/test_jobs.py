@@ -23,7 +23,7 @@ from bot.errors import (
     UnknownCommand,
 )
 from bot.jobs import ImageRef, JobState, Media
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, LOAD_START_S, TEXT_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMPORT_S, LOAD_START_S, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import DeviceStatus, FairShareLane, Measurement, Progress
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
@@ -650,7 +650,7 @@ async def test_a_quote_knows_that_a_persons_jobs_share_passes(harness):
 
 
 async def test_every_forecast_counts_loading_a_model_that_no_device_has_loaded(harness):
-    harness.devices = [make_device(loaded=())]
+    harness.devices = [make_device(loaded=(), has_imported=True)]
     harness.measure_load(20.0)
 
     (ticket,) = await harness.jobs.submit(ANN, make_request())
@@ -662,11 +662,13 @@ async def test_every_forecast_counts_loading_a_model_that_no_device_has_loaded(h
 @pytest.mark.parametrize(
     ("devices", "eta_s"),
     [
-        ([{"loaded": ()}], 10.0 + LOAD_START_S),
+        ([{"loaded": ()}], 10.0 + IMPORT_S + LOAD_START_S),
+        ([{"loaded": (), "has_imported": True}], 10.0 + LOAD_START_S),
+        ([{"loaded": ()}, {"name": "cuda:1", "loaded": (), "has_imported": True}], 10.0 + LOAD_START_S),
         ([{"loaded": (), "loading": "fox-diffusion", "load_s": 2.0}], 12.0),
-        ([{"loaded": (), "loading": "other", "load_s": 2.0}], 10.0 + LOAD_START_S),
+        ([{"loaded": (), "loading": "other", "load_s": 2.0}], 10.0 + 2.0 + LOAD_START_S),
         ([{"loaded": ()}, {"name": "cuda:1"}], 10.0),
-        ([], 10.0),
+        ([], 10.0 + IMPORT_S + LOAD_START_S),  # the hardware is being probed
     ],
 )
 async def test_the_forecast_of_a_load_that_was_never_measured_or_is_under_way(harness, devices, eta_s):

@@ -1,5 +1,6 @@
 """What tasks report while their model loads, on a clock of the test's own."""
 
+from bot.models import IMPORT_S
 from bot.ports import Measurement
 from inference.pool.load_reports import REPORT_INTERVAL_S, DeviceMeasurements, LoadReports
 from inference.pool.watchdog import TaskHandle, Watchdog
@@ -7,8 +8,19 @@ from inference.settings import PoolSettings
 from tests.inference.support import make_model, make_task
 
 
-def make_load(seconds, model="fox", device="cpu"):
-    return Measurement(device=device, model=model, dtype="f", shape="", batch_size=1, what="load", seconds=seconds)
+def make_load(seconds, model="fox", device="cpu", what="load"):
+    return Measurement(device=device, model=model, dtype="f", shape="", batch_size=1, what=what, seconds=seconds)
+
+
+def make_import(seconds):
+    return make_load(seconds, model="", what="import")
+
+
+def make_reports(*measurements):
+    """Of a device whose process has imported an engine's libraries."""
+    reports = LoadReports(DeviceMeasurements("cpu", measurements))
+    reports.has_imported = True
+    return reports
 
 
 def make_handle(model="fox"):
@@ -24,6 +36,7 @@ def test_the_time_left_comes_from_the_last_load_on_this_device_and_shrinks_until
     measurements = DeviceMeasurements("cpu", [make_load(30.0), make_load(5.0, device="cuda:0")])
     measurements.record_measurement(make_load(20.0))
     reports, watchdog, handle = LoadReports(measurements), Watchdog(PoolSettings(), 0.0), make_handle()
+    reports.has_imported = True
 
     reports.report_start(handle, [handle], watchdog, 0.0)
     watchdog.on_load_started("fox", 1.0)
@@ -37,7 +50,7 @@ def test_the_time_left_comes_from_the_last_load_on_this_device_and_shrinks_until
 
 
 def test_a_task_waits_while_the_device_is_busy_with_another_model():
-    reports, watchdog = LoadReports(DeviceMeasurements("cpu", [make_load(4.0)])), Watchdog(PoolSettings(), 0.0)
+    reports, watchdog = make_reports(make_load(4.0)), Watchdog(PoolSettings(), 0.0)
     handle = make_handle()
 
     reports.report_start(handle, [handle, make_handle("other")], watchdog, 0.0)
@@ -50,10 +63,22 @@ def test_a_task_waits_while_the_device_is_busy_with_another_model():
 
 
 def test_a_started_task_no_longer_reports_loading():
-    reports, handle = LoadReports(DeviceMeasurements("cpu", [make_load(4.0)])), make_handle()
+    reports, handle = make_reports(make_load(4.0)), make_handle()
     reports.report_start(handle, [handle], Watchdog(PoolSettings(), 0.0), 0.0)
 
     reports.report_started(handle)
     reports.report_started(handle)
 
     assert reports_of(handle) == [("loading", 4.0), ("running", None)]
+
+
+def test_the_first_load_of_a_process_also_imports_the_libraries():
+    measurements = DeviceMeasurements("cpu", [make_load(4.0)])
+    reports, model = LoadReports(measurements), make_model("fox")
+
+    unmeasured_s = reports.remaining_s(model, 0.0, 0.0)
+    reports.record_measurement(make_import(11.0))
+    imported_s = reports.remaining_s(model, 0.0, 0.0)
+    reports.has_imported = False  # another process
+
+    assert (unmeasured_s, imported_s, reports.remaining_s(model, 0.0, 1.0)) == (4.0 + IMPORT_S, 4.0, 14.0)

@@ -67,6 +67,7 @@ async def test_the_first_task_of_a_model_reports_loading_and_the_models_capabili
     progress = [event for event in first if isinstance(event, Progress)]
     phases = [(one.phase, one.step, one.steps) for one in progress]
     assert list(dict.fromkeys(phases))[:3] == [("loading", 0, 3), ("running", 0, 3), ("running", 1, 3)]
+    assert progress[0].load_s is not None
     assert 0 < progress[0].load_s <= model.expected_load_s
     assert ModelCapabilities(model="first", capabilities=make_capabilities()) in first
     assert [e.what for e in first if isinstance(e, Measurement)] == ["load", "step", "job"]
@@ -88,16 +89,21 @@ async def test_events_of_the_model_loaded_at_startup_go_to_the_first_task():
     async with open_pool(warm_up=True) as pool:
         await wait_until(lambda: pool.device_statuses()[0].loaded == ("test",))
         events = await collect(pool, make_task())
+        has_imported = pool.device_statuses()[0].has_imported
 
+    assert has_imported
+    assert [e.what for e in events if isinstance(e, Measurement)] == ["import", "load", "step", "job"]
     assert not any(isinstance(e, Progress) and e.phase == "loading" for e in events)
     assert ModelCapabilities(model="test", capabilities=make_capabilities()) in events
 
 
 async def test_a_model_that_cannot_be_loaded_at_startup_does_not_stop_the_device():
     async with open_pool([make_model("broken", repo="load-fail"), make_model()], warm_up=True) as pool:
-        output = await finish(pool, make_task())
+        await wait_until(lambda: pool.device_statuses()[0].has_imported)
+        events = await collect(pool, make_task())
 
-    assert output.images
+    assert events[-1].images
+    assert [e.what for e in events if isinstance(e, Measurement)] == ["import", "load", "step", "job"]
 
 
 async def test_a_device_offers_its_models():

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from bot.errors import EngineError, EngineTimeout, ModelUnavailable, OutOfMemory, WorkerLost
-from bot.ports import Progress
+from bot.ports import Measurement, Progress
 from inference.ipc.process import ChildProcess
 from tests.inference.support import (
     ManualClock,
@@ -80,11 +80,15 @@ async def test_a_killed_child_loses_its_task_and_is_restarted(pool):
     before = restarts(pool)
     with pytest.raises(WorkerLost) as lost:
         await collect(pool, make_task("sleep=0.05 steps=100"), at={1: lambda: os.kill(child_pid(pool), signal.SIGKILL)})
-    output = await finish(pool, make_task())
+    await wait_until(lambda: restarts(pool) == before + 1)
+    must_import = not pool.device_statuses()[0].has_imported
+    events = await collect(pool, make_task())
 
     assert lost.value.was_alone
     assert "-9" in lost.value.detail
-    assert output.images
+    assert events[-1].images
+    assert must_import
+    assert [e.what for e in events if isinstance(e, Measurement)][:2] == ["import", "load"]
     assert restarts(pool) == before + 1
 
 
