@@ -34,10 +34,16 @@ _FIXED = {
     "PYTHONIOENCODING": "utf-8",
 }
 
+_DEFAULTS = {
+    # Threads that spin while they wait keep the processor from those they wait for: on a busy machine, up to 30 times
+    # slower.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
 
 def clean_environment(environ: Mapping[str, str], threads: int = 0) -> dict[str, str]:
     """The variables of `environ` that a child may see, and our own. `threads` 0: the libraries' default."""
     allowed = {name: value for name, value in environ.items() if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
     if threads:
         allowed |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return allowed | _FIXED
+    return _DEFAULTS | allowed | _FIXED

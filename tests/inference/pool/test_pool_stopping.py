@@ -200,6 +200,13 @@ def test_the_environment_keeps_what_torch_needs():
     assert "MY_THING" not in kept
 
 
+def test_threads_do_not_spin_while_they_wait_unless_the_owner_says_so():
+    chosen = clean_environment({"OMP_WAIT_POLICY": "ACTIVE"})
+
+    assert clean_environment({})["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert chosen["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 # ---------------------------------------------------------------- the parent's death
 
 PARENT = """
