@@ -59,10 +59,10 @@ def _fits(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def _has_its_ids(update: dict[str, Any]) -> bool:
-    """A press has a text as its id, chats and people have numbers."""
+    """A press has a text as its id, chats and people have numbers; a message and a change of membership have a chat."""
     press = update.get("callback_query")
     message = update.get("message") or (press or {}).get("message") or {}
-    numbers = [
-        part.get("id", 0) for part in (message.get("chat"), message.get("from"), (press or {}).get("from")) if part
-    ]
+    numbers = [part.get("id", 0) for part in (message.get("from"), (press or {}).get("from")) if part]
+    places = (message or None, update.get("my_chat_member"))
+    numbers += [(place.get("chat") or {}).get("id") for place in places if place is not None]
     return all(type(number) is int for number in numbers) and (press is None or type(press.get("id")) is str)

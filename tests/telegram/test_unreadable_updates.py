@@ -78,6 +78,16 @@ def test_an_update_without_what_is_needed_is_dropped(name, wrong):
     assert readable_update({"update_id": 1, "message": {**message, name: wrong}}) is None
 
 
+@pytest.mark.parametrize("chat", [{}, {"chat": {}}, {"chat": {"type": "private"}}, {"chat": {"id": "7"}}])
+def test_an_update_that_names_no_chat_is_dropped(chat):
+    message = {"message_id": 5, "date": 1, "from": {"id": 7}, "text": "/imagine x", **chat}
+    member = {"from": {"id": 7}, "new_chat_member": {"status": "kicked"}, **chat}
+
+    assert readable_update({"update_id": 1, "message": message}) is None
+    assert readable_update({"update_id": 1, "my_chat_member": member}) is None
+    assert readable_update({"update_id": 1, "my_chat_member": chat}) is None
+
+
 @in_app
 async def test_an_update_that_cannot_be_stored_is_dropped_alone(app, chat, ann, monkeypatch):
     save_event = type(app.storage.inbox).save_event
