@@ -1,6 +1,7 @@
 """The conversation: placeholder, progress, result, replies."""
 
 import asyncio
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,18 @@ async def test_progress_comes_with_a_preview_and_ends_before_the_result(app: Dis
     assert "%" in message.edits[0]["content"]
     assert [one.filename.endswith(".png") for one in message.attachments] == [True]
     assert is_finished(message)
+
+
+async def test_a_model_that_loads_is_told_with_the_time_left(app: DiscordApp, ann: SimulatedUser) -> None:
+    ann.slash("imagine", prompt="a fox loads", steps=8)
+    message = await ann.posted()
+    await until(lambda: "Loading" in message.content, "the load")
+    shown = message.content
+    app.pool.go_on.set()
+    await ann.finished()
+
+    assert re.search(r"Loading the model, about \d\d s left\.", shown)
+    assert "Loading" not in message.content
 
 
 async def test_a_failure_says_so_calmly_and_offers_another_try(app: DiscordApp, ann: SimulatedUser) -> None:

@@ -1,5 +1,7 @@
 """Asking for pictures and answers: commands, captions, albums, replies at any depth."""
 
+import re
+
 import pytest
 
 from bot.models import IMAGE_TEXT_TO_IMAGE, TASKS
@@ -47,6 +49,20 @@ async def test_progress_shows_a_small_preview_with_nothing_but_cancel_under_it(a
     buttons = [button for row in shown["reply_markup"]["inline_keyboard"] for button in row]
     assert [button["text"] for button in buttons] == ["Cancel"]
     assert shown["photo"][-1]["width"] <= 64
+
+
+async def test_a_model_that_loads_is_told_with_the_time_left(app, chat, ann):
+    app.state.send_message(chat, ann, "/imagine a fox loads --steps 8")
+
+    def loading():
+        return next((one for one in app.state.bot_messages(chat) if "Loading" in text_of(one)), None)
+
+    shown = text_of(await app.until(loading))
+    app.pool.go_on.set()
+    finished = await app.finished_picture(chat)
+
+    assert re.match(r"Loading the model, about \d\d s left\.", shown)
+    assert "Loading" not in finished["caption"]
 
 
 async def test_options_are_flags(app, chat, ann):
