@@ -111,6 +111,11 @@ class EaselClient(discord.AutoShardedClient):
         log.info("added to a server", action="server_joined")
         await self._retry_deliveries(guild)
 
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """After an outage of that server; while the bot connects, all servers become available."""
+        if self.is_ready():
+            await self._retry_deliveries(guild)
+
     async def on_guild_remove(self, guild: discord.Guild) -> None:
         """Its policy and history are kept: it may add the bot again."""
         log.info("removed from a server", action="server_left")

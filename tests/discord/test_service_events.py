@@ -160,6 +160,16 @@ async def test_a_thread_that_is_opened_again_gets_what_waited(is_closed: bool) -
     assert chat.retry_deliveries.await_count == (not is_closed)
 
 
+@pytest.mark.parametrize("is_ready", [True, False], ids=["after an outage", "while it connects"])
+async def test_a_server_that_is_available_again_gets_what_waited(is_ready: bool) -> None:
+    chat = AsyncMock()
+    client: Any = SimpleNamespace(context=SimpleNamespace(usecases=SimpleNamespace(chat=chat)))
+    client.is_ready, client._retry_deliveries = lambda: is_ready, partial(EaselClient._retry_deliveries, client)
+    await EaselClient.on_guild_available(client, place().guild)
+
+    assert chat.retry_deliveries.await_count == is_ready
+
+
 @pytest.mark.parametrize(("mentioned", "is_own"), [(["own"], True), (["other"], False), ([], False)])
 def test_only_its_own_role_is_the_bot(mentioned: list[str], is_own: bool) -> None:
     message: Any = SimpleNamespace(guild=SimpleNamespace(self_role="own"), role_mentions=mentioned)
