@@ -487,6 +487,23 @@ async def test_the_time_a_crashed_job_used_counts(harness):
     assert [call.used_s for call in harness.store.called("requeue_job")] == [0.25]
 
 
+async def test_after_a_crash_while_its_model_loads_a_job_waits_again(harness):
+    job, progress_bus = make_job(), harness.events
+    loading, crash, go_on = Progress(step=0, steps=2, phase="loading", load_s=20.0), asyncio.Event(), asyncio.Event()
+    harness.script(job, loading, crash, WorkerLost(was_alone=True), then=[go_on, make_done()])
+    harness.store.add(job)
+
+    async with harness.running():
+        await eventually(lambda: progress_bus.latest_progress(job.id) == loading)
+        crash.set()
+        await eventually(lambda: len(harness.pool.called("run_task")) == 2)
+        afterwards = progress_bus.latest_progress(job.id)
+        go_on.set()
+        await eventually(lambda: harness.store.state(job).is_final)
+
+    assert (afterwards, harness.store.jobs[job.id].attempt) == (None, 2)
+
+
 async def test_one_failure_is_one_incident_however_often_recording_is_tried(harness):
     job = make_job()
     harness.script(job, EngineError("odd"))
