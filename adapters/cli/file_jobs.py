@@ -54,7 +54,8 @@ async def run_file_jobs(
 
 @dataclass
 class FileJobs:
-    """`_open` are the unfinished jobs, in the order in which they were submitted."""
+    """`_open` are the unfinished jobs, in the order in which they were submitted. `_refusal`: the quota is used up, and
+    no further file is tried."""
 
     client: "JobClient"
     parsed: ParsedRequest
@@ -63,6 +64,7 @@ class FileJobs:
     total: int
     _open: "dict[str, JobBody]" = field(default_factory=dict)
     _done: int = 0
+    _refusal: EaselError | None = None
     _window: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_UNFINISHED))
     _upload: asyncio.Lock = field(default_factory=asyncio.Lock)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -75,6 +77,7 @@ class FileJobs:
                     finished = await outcome
                     self.progress.clear()
                     await printer.print_outcome(finished)
+            printer.print_untried()
         except BaseException:  # an interruption, or the reader closed the pipe
             await cancel_jobs(self.client, list(self._open))
             raise
@@ -109,6 +112,8 @@ class FileJobs:
         if file.error is not None:
             raise file.error
         async with self._upload:
+            if self._refusal is not None:
+                raise self._refusal
             data = file.data
             if data is None:
                 max_mb, max_heic_mb = self.limits.max_upload_mb, self.limits.max_heic_mb
@@ -133,6 +138,9 @@ class FileJobs:
         ids: list[str] = []
         try:
             await submit_jobs(self.client, request, ids)
+        except EaselError as error:
+            self._refusal = error if error.code == "quota_exceeded" else None
+            raise
         finally:
             self._open |= {job_id: {} for job_id in ids}
         return ids[0]
@@ -152,6 +160,7 @@ class FilePrinter:
     _errors: list[EaselError] = field(default_factory=list)
     _files: int = 0
     _images: int = 0
+    _untried: int = 0
     _notes: set[str] = field(default_factory=set)
 
     @property
@@ -168,14 +177,22 @@ class FilePrinter:
             await self._require_files(outcome, written)
         except EaselError as error:
             failure = error
+            if any(error is other for other in self._errors):  # the refusal of an earlier file
+                self._untried += 1
+            else:
+                self._print_failure(outcome.name, error)
             self._errors.append(error)
-            self._print_failure(outcome.name, error)
         self._files += 1
         self._images += max(1, len(_media_of(outcome)))
         if self.parsed.as_json:
             print_json(_to_json(outcome, written, failure))
         else:
             self._print_text(outcome, written)
+
+    def print_untried(self) -> None:
+        if self._untried:
+            files = "1 more file was" if self._untried == 1 else f"{self._untried} more files were"
+            print_note(f"easel: {files} not tried.")
 
     async def _require_files(self, outcome: FileOutcome, written: list[str]) -> None:
         if outcome.job is None:

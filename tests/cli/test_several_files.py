@@ -5,6 +5,7 @@ import io
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from adapters.cli.job_commands import parse_request
 from adapters.cli.output import print_json
 from adapters.cli.progress import ProgressLine
 from bot.commands import COMMANDS
-from bot.errors import QueueFull
+from bot.errors import QueueFull, QuotaExceeded
 from bot.settings.core import ImagesSettings
 from bot.usecases import JobUseCases
+from bot.usecases.media import MediaUseCases
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
 
@@ -91,6 +93,39 @@ def test_more_files_than_one_person_may_have_in_the_queue_wait_for_each_other(ca
     result = call("caption", "photos")
 
     assert (result.code, len(result.out.splitlines()), refused) == (0, 3, [True])
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_quota_that_ends_between_two_files_is_said_once_and_the_rest_is_not_uploaded(
+    call, photos, monkeypatch, as_json
+):
+    submit, store, tried = JobUseCases.submit, MediaUseCases.upload, []
+    spent = QuotaExceeded(limit=600, left=1, cost=2, resets_at=datetime(2026, 1, 2, tzinfo=UTC), retry_after_s=60)
+
+    async def submit_or_refuse(self, *args, **more):
+        if len(tried) > 1:
+            raise spent
+        return await submit(self, *args, **more)
+
+    async def count_upload(self, *args, **more):
+        tried.append(args)
+        return await store(self, *args, **more)
+
+    monkeypatch.setattr(JobUseCases, "submit", submit_or_refuse)
+    monkeypatch.setattr(MediaUseCases, "upload", count_upload)
+    (photos / "bad.png").unlink()
+    (photos / "d.png").write_bytes((photos / "a.png").read_bytes())
+
+    result = call("caption", "photos", *(["--json"] if as_json else []))
+
+    errors = [line for line in result.err.splitlines() if line.startswith("easel: ")]
+    assert (result.code, len(tried)) == (1, 2)
+    assert len(result.out.splitlines()) == (4 if as_json else 1)
+    assert errors == [
+        "easel: photos/b.PNG: Today's allowance of 600 device-seconds does not cover this (2 needed, 1 left). "
+        "It resets at 00:00 UTC.",
+        "easel: 2 more files were not tried.",
+    ]
 
 
 @pytest.mark.parametrize(
