@@ -364,6 +364,7 @@ class WorkerSupervisor:
             self._load_reports.record_measurement(measurement)
         if message.capabilities is not None:
             self._loaded_at = now
+            self._load_reports.has_imported = True
             self._slots[message.model] = slots_of(message.capabilities.capabilities)
         events: list[ModelCapabilities | Measurement] = [*message.measurements]
         events += [message.capabilities] if message.capabilities else []

@@ -39,6 +39,8 @@ class SafetyChecker:
         self._classifier = classifier
         self._load_scorer = load_scorer
         self._scorer: ImageScorer | None = None
+        self.has_imported = False
+        """It has tried to load the classifier, which imports torch."""
 
     def load_for(self, model: ModelSpec) -> str:
         """Load the classifier if the model needs one. Returns "ready", "missing" or "broken"; "": not needed."""
@@ -49,6 +51,7 @@ class SafetyChecker:
             return "ready"
         if self._classifier is None or not is_installed(self._classifier):
             return "missing"
+        self.has_imported = True
         try:
             self._scorer = self._load_scorer(self._classifier)
         except Exception as error:  # the model itself remains usable by an admin

@@ -124,9 +124,9 @@ class ModelCache:
     def _load_engine(self, model: ModelSpec) -> Engine:
         started = time.monotonic()
         engine = self._build_engine(model)
-        if not self._has_imported:
-            self._has_imported = True
+        if not (self._has_imported or self._checker.has_imported):
             self._measure("import", time.monotonic() - started)
+        self._has_imported = True
         engine.load_model(self._init.device)
         engine.load_costs(self._measurements_of(model, str(engine.capabilities.get("dtype", ""))))
         return engine

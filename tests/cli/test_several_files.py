@@ -99,7 +99,8 @@ def test_more_files_than_one_person_may_have_in_the_queue_wait_for_each_other(ca
 def test_the_quota_that_ends_between_two_files_is_said_once_and_the_rest_is_not_uploaded(
     call, photos, monkeypatch, as_json
 ):
-    submit, store, tried = JobUseCases.submit, MediaUseCases.upload, []
+    submit, store = JobUseCases.submit, MediaUseCases.upload
+    tried: list[object] = []
     spent = QuotaExceeded(limit=600, left=1, cost=2, resets_at=datetime(2026, 1, 2, tzinfo=UTC), retry_after_s=60)
 
     async def submit_or_refuse(self, *args, **more):

@@ -186,15 +186,14 @@ def test_zero_seconds_mean_never():
 # ---------------------------------------------------------------- models that stay loaded together
 
 
-def make_cache(device_mb, *, max_loaded_models=4):
+def make_cache(device_mb, *, max_loaded_models=4, checker=None, outgoing=None):
     init = messages.Init(device="cuda:0", engine_factory="", max_loaded_models=max_loaded_models)
     budget = MemoryBudget(kind="cuda", device_mb=device_mb, ram_mb=100_000)
-    checker = SafetyChecker(None, lambda model: lambda image: 0.0)
     return ModelCache(
         low_memory_engine.build,
         init,
-        child.PipeConnection(io.BytesIO(), io.BytesIO()),
-        checker,
+        child.PipeConnection(io.BytesIO(), outgoing or io.BytesIO()),
+        checker or SafetyChecker(None, lambda model: lambda image: 0.0),
         memory_budget=lambda: budget,
     )
 
@@ -213,6 +212,21 @@ def test_models_stay_loaded_while_the_device_has_memory_for_them():
 
     assert "one" not in cache
     assert all(name in cache for name in ("two", "three", "four"))
+
+
+@pytest.mark.parametrize(("has_classified", "measured"), [(False, ["import", "load"]), (True, ["load"])])
+def test_the_import_is_measured_once_unless_the_classifier_has_made_it(has_classified, measured):
+    outgoing = io.BytesIO()
+    checker = SafetyChecker(None, lambda model: lambda image: 0.0)
+    checker.has_imported = has_classified
+    cache = make_cache(10_000, checker=checker, outgoing=outgoing)
+
+    for name in ("one", "two"):
+        cache.load_model(large(name, 10), busy=frozenset())
+
+    outgoing.seek(0)
+    sent = [messages.read_message(outgoing) for _ in range(4)]
+    assert [[one.what for one in message.measurements] for message in sent[1::2]] == [measured, ["load"]]
 
 
 def test_the_number_of_loaded_models_is_limited_as_well():
