@@ -61,5 +61,5 @@ async def test_what_nobody_handled_is_a_fault(target: FuzzTarget):
 async def test_mutated_images_are_the_same_for_the_same_seed():
     first, again = (list(mutated_images(6, random.Random(7))) for _ in range(2))
 
-    assert len(set(first)) > 15
+    assert len(set(first)) > 4
     assert first == again

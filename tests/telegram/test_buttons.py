@@ -26,7 +26,16 @@ async def test_a_waiting_job_has_one_button_and_a_picture_all_of_its_own(app, ch
     finished = await app.finished_picture(chat)
 
     assert before == ["Cancel"]
-    assert buttons_under(finished) == ["Reroll", "Vary", "Upscale", "Ask", "Original", "Remix", "\u2605 Favourite", "Delete"]
+    assert buttons_under(finished) == [
+        "Reroll",
+        "Vary",
+        "Upscale",
+        "Ask",
+        "Original",
+        "Remix",
+        "\u2605 Favourite",
+        "Delete",
+    ]
     assert all(len(row) <= 3 for row in finished["reply_markup"]["inline_keyboard"])
 
 
