@@ -303,7 +303,7 @@ async def test_a_job_over_its_device_time_stops_at_the_next_step(timed_pool, clo
     events: list[Any] = []
     running = asyncio.create_task(collect_into(events, timed_pool, make_task(f"wait-for={go} steps=1000")))
     await wait_until_started(timed_pool)
-    await clock.advance(timed_pool, 61)
+    await clock.advance_until(timed_pool, 61, lambda: is_told_to_stop(timed_pool))
     go.touch()
 
     with pytest.raises(EngineTimeout) as late:
@@ -318,7 +318,7 @@ async def test_a_job_over_its_time_that_does_not_stop_gets_its_child_killed(time
     before = restarts(timed_pool)
     running = asyncio.create_task(collect(timed_pool, make_task("hang=1")))
     await wait_until_started(timed_pool)
-    await clock.advance(timed_pool, 61)
+    await clock.advance_until(timed_pool, 61, lambda: is_told_to_stop(timed_pool))
     await clock.advance(timed_pool, 0.6)
 
     with pytest.raises(EngineTimeout):
@@ -363,6 +363,11 @@ def has_step(events, step):
 
 async def wait_until_started(pool):
     await wait_until(lambda: any(handle.started_at is not None for handle in pool._devices[0]._running.values()))
+
+
+def is_told_to_stop(pool):
+    """A heartbeat that was read in between would begin the task's time anew."""
+    return any(handle.stop_deadline is not None for handle in pool._devices[0]._running.values())
 
 
 async def stop(pid):
