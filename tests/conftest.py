@@ -34,7 +34,7 @@ os.environ.setdefault("SSL_CERT_FILE", str(Path(__file__).with_name("certificate
 gc.disable()
 
 # Time per example says nothing on a machine that also does other work.
-settings.register_profile("easel", deadline=None)
+settings.register_profile("easel", deadline=None, max_examples=40)
 settings.load_profile("easel")
 
 

@@ -193,7 +193,7 @@ def _may_become(before: JobState, after: JobState) -> bool:
 def test_any_order_of_events_leaves_the_books_exact(fresh_database):
     Queue.template = fresh_database
     Queue.TestCase.settings = settings(
-        max_examples=10,
+        max_examples=6,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
