@@ -122,7 +122,7 @@ def _print_job(job: "JobBody") -> None:
 
 
 def _add_cancel(app: typer.Typer, session: Session) -> None:
-    @app.command(help="Cancel a job: at once if it waits, at its next step if it runs")
+    @app.command(help="Cancel a job: immediately if it waits, at its next step if it runs")
     def cancel(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
         from adapters.cli.client.open import open_job_client
         from adapters.cli.output import print_json, print_line

@@ -6,7 +6,7 @@ from typing import Any
 import h11
 
 MAX_HEADER_BYTES = 32 * 1024
-"""Of a request's first line and headers, also if they arrive at once."""
+"""Of a request's first line and headers, also if they arrive together."""
 MAX_HEADERS = 128
 FREE_CHUNKS = 500
 """Chunks of one body, however small."""

@@ -223,7 +223,7 @@ class ChatUseCases:
         return await self.store.get_job(job_id, None)
 
     async def prompt_of(self, job_id: str) -> str:
-        """The prompt as it was typed, for whoever can see the job's message. Raises: JobNotFound."""
+        """The prompt as it was typed, for people who can see the job's message. Raises: JobNotFound."""
         return str(original_prompt((await self.store.get_job(job_id, None)).options).get("prompt") or "")
 
     async def is_first_result(self, job: Job) -> bool:

@@ -1,4 +1,4 @@
-"""A chat platform whose server is a file: what was posted stays posted, whatever happens to whoever posted it.
+"""A chat platform whose server is a file: what was posted stays posted, whatever happens to its sender.
 
 The server answers late at times, and at times not at all although it did what it was asked.
 """

@@ -37,7 +37,7 @@ def asked_sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
 
 @pytest.fixture
 def postponed(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What is owed is tried again at once; this is how long it might have waited."""
+    """What is pending is tried again immediately; this is how long it might have waited."""
     waits: list[float] = []
 
     def quick(tries: int) -> float:

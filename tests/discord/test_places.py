@@ -121,7 +121,7 @@ async def test_after_a_quarter_of_an_hour_the_result_comes_as_a_private_message(
     assert message.content.splitlines()[-1] == to_plain_text(chat_texts.SENT_PRIVATELY)
 
 
-async def test_whoever_takes_no_private_messages_finds_the_result_with_show(
+async def test_people_who_take_no_private_messages_find_the_result_with_show(
     app: DiscordApp, ann: SimulatedUser
 ) -> None:
     ann.person.blocks_bot = True

@@ -186,7 +186,7 @@ def _read_at_import(environ: dict[str, str]) -> list[str]:
 
 @dataclass
 class _Running:
-    """`is_wanted`: whoever asked for it still holds the connection."""
+    """`is_wanted`: the client still holds the connection."""
 
     pid: int
     pidfd: int

@@ -72,7 +72,7 @@ async def test_words_that_are_not_allowed_are_neither_quoted_nor_offered(app, ch
     assert "reply_markup" not in answer
 
 
-async def test_whoever_presses_the_offer_asks_for_it(app, group, ann, bob):
+async def test_the_person_who_presses_the_offer_asks_for_it(app, group, ann, bob):
     mention = [{"type": "mention", "offset": 0, "length": 13}]
     app.state.send_message(group, ann, "@EaselTestBot draw me a cat", entities=mention)
     offer = await app.bot_message(group)

@@ -68,7 +68,7 @@ _EASY_DIFFUSION: Names = {
 
 
 def read_json_settings(data: Mapping[str, Any]) -> GenerationMetadata | None:
-    """The settings in a JSON object, whoever wrote it; None if no program is recognised."""
+    """The settings in a JSON object of any known program; None if no program is recognised."""
     civitai = parse_object(data.get("extraMetadata")) or data.get("extraMetadata")
     if isinstance(civitai, dict) and civitai.get("prompt"):
         return read_settings("civitai", civitai, _CIVITAI)

@@ -64,7 +64,7 @@ class Peer:
         return make_task(prompt, id=name, fairness_key=name, model=self.model, options=defaults | size | options)
 
     def run(self, tasks) -> dict[str, torch.Tensor]:
-        """All of them at once: their last latents by name. Every denoiser call could share each pass."""
+        """All of them together: their last latents by name. Every denoiser call could share each pass."""
         for task in tasks:
             self.engine.add_task(task)
         sequences = {name: running.sequences[0] for name, running in self.engine._tasks.items()}
