@@ -18,7 +18,7 @@ import pytest
 
 from tests.fork_server import client
 
-SLOW_S = 0.4
+SLOW_S = 0.25
 SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
 """`make quick` leaves them out. Written by `make times`."""
 
