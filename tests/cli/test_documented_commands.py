@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shlex
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -48,6 +49,8 @@ JOB_COMMANDS = ("history", "show", "fetch", "cancel", "export")
 REFUSED = {"edit": "I can't edit pictures here yet; the owner can add a model."}
 """What the shipped models cannot do, by command."""
 ENGINES: dict[str, Engine] = {}
+ONE_TASK = threading.Lock()
+"""Engines belong to one thread; several files of one command are jobs that run together."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,7 +70,7 @@ class EnginePool(TestPool):
         self._images = images
 
     async def run_task(self, task):
-        raws, result = await asyncio.to_thread(run_engine, task)
+        raws, result = await asyncio.to_thread(run_alone, task)
         images = []
         for raw in raws:
             parameters, easel = generation_metadata(task, raw)
@@ -75,6 +78,11 @@ class EnginePool(TestPool):
             media = await self._images.encode_image(raw.pixels, *size, parameters=parameters, easel=easel)
             images.append(RenderedImage(media=media, width=size[0], height=size[1], parameters=parameters, nsfw=0.0))
         yield TaskOutput(images=tuple(images), text=result.text, revision="test", seconds=0.1, notes=result.notes)
+
+
+def run_alone(task):
+    with ONE_TASK:
+        return run_engine(task)
 
 
 def run_engine(task):
