@@ -1,5 +1,7 @@
 """`easel history`, `show`, `cancel` and `export`: one's jobs, through the running server or without one."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +10,7 @@ from adapters.cli.options import CONFIG, DATA_DIR, JOB, JSON, parse_job_id
 from adapters.cli.session import Session, run_until_done
 
 if TYPE_CHECKING:
+    from adapters.cli.client.types import JobClient
     from adapters.cli.views import JobBody
 
 SHORT_ID = 6
@@ -32,20 +35,16 @@ def _add_history(app: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_job_client
-
         start = parse_job_id(before) if before is not None else None
-        loaded = session.load_config(config, data_dir)
         q = " ".join(words or ())
 
-        async def work() -> int:
-            async with open_job_client(session.composition, loaded) as client:
-                page = (await client.read_job(start))["id"] if start is not None else None
-                jobs, following = await client.list_jobs(q, before=page, limit=limit)
+        async def work(client: "JobClient") -> int:
+            page = (await client.read_job(start))["id"] if start is not None else None
+            jobs, following = await client.list_jobs(q, before=page, limit=limit)
             _print_history(jobs, following, q, as_json=as_json)
             return 0
 
-        return run_until_done(work())
+        return _run_with_job_client(session, config, data_dir, work)
 
 
 def _print_history(jobs: "list[JobBody]", following: str | None, q: str, *, as_json: bool) -> None:
@@ -83,21 +82,17 @@ def _summary(job: "JobBody") -> str:
 def _add_show(app: typer.Typer, session: Session) -> None:
     @app.command(help="Show a job: its options, its state, its answer")
     def show(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_job_client
         from adapters.cli.output import print_json
 
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_job_client(session.composition, loaded) as client:
-                body = await client.read_job(job)
+        async def work(client: "JobClient") -> int:
+            body = await client.read_job(job)
             if as_json:
                 print_json(body)
             else:
                 _print_job(body)
             return 0
 
-        return run_until_done(work())
+        return _run_with_job_client(session, config, data_dir, work)
 
 
 def _print_job(job: "JobBody") -> None:
@@ -124,16 +119,12 @@ def _print_job(job: "JobBody") -> None:
 def _add_cancel(app: typer.Typer, session: Session) -> None:
     @app.command(help="Cancel a job: immediately if it waits, at its next step if it runs")
     def cancel(job: JOB, as_json: JSON = False, config: CONFIG = None, data_dir: DATA_DIR = None) -> int:
-        from adapters.cli.client.open import open_job_client
         from adapters.cli.output import print_json, print_line
 
-        loaded = session.load_config(config, data_dir)
-
-        async def work() -> int:
-            async with open_job_client(session.composition, loaded) as client:
-                found = await client.read_job(job)
-                await client.cancel_job(found["id"])
-                body = await client.read_job(found["id"])
+        async def work(client: "JobClient") -> int:
+            found = await client.read_job(job)
+            await client.cancel_job(found["id"])
+            body = await client.read_job(found["id"])
             if as_json:
                 print_json(body)
             else:
@@ -141,7 +132,7 @@ def _add_cancel(app: typer.Typer, session: Session) -> None:
                 print_line(f"Job {body['id']} {'will stop at its next step' if is_running else 'is cancelled'}.")
             return 0
 
-        return run_until_done(work())
+        return _run_with_job_client(session, config, data_dir, work)
 
 
 def _add_export(app: typer.Typer, session: Session) -> None:
@@ -159,15 +150,27 @@ def _add_export(app: typer.Typer, session: Session) -> None:
         config: CONFIG = None,
         data_dir: DATA_DIR = None,
     ) -> int:
-        from adapters.cli.client.open import open_job_client
         from adapters.cli.zip_files import parse_pictures, require_new_zip, write_zip
 
         path = require_new_zip(file)
         chosen, pictures = parse_pictures(jobs or ())
-        loaded = session.load_config(config, data_dir)
 
-        async def work() -> int:
-            async with open_job_client(session.composition, loaded) as client:
-                return await write_zip(client.export_images(chosen, pictures), path, as_json=as_json)
+        async def work(client: "JobClient") -> int:
+            return await write_zip(client.export_images(chosen, pictures), path, as_json=as_json)
 
-        return run_until_done(work())
+        return _run_with_job_client(session, config, data_dir, work)
+
+
+def _run_with_job_client(
+    session: Session, config: Path | None, data_dir: Path | None, work: Callable[["JobClient"], Awaitable[int]]
+) -> int:
+    """The exit code of `work`, done by the server if there is one."""
+    from adapters.cli.client.open import open_job_client
+
+    loaded = session.load_config(config, data_dir)
+
+    async def run() -> int:
+        async with open_job_client(session.composition, loaded) as client:
+            return await work(client)
+
+    return run_until_done(run())
