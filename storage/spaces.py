@@ -10,8 +10,8 @@ from bot.ports import SpacePolicy
 from storage.database import Database
 from storage.schema import IS_ENDED, account, job, person_share, space, space_share, utcnow
 
-MOVED_AT_ONCE = 500
-"""Ended jobs of one transaction."""
+MOVED_PER_TRANSACTION = 500
+"""Ended jobs."""
 
 
 class SqlSpacePolicyStore:
@@ -59,7 +59,7 @@ class _SpaceMove:
 
     def move_ended(self, tx: Connection) -> int:
         """Some of the ended jobs; returns how many."""
-        chosen = select(job.c.seq).where(job.c.space == self._old, IS_ENDED).limit(MOVED_AT_ONCE)
+        chosen = select(job.c.seq).where(job.c.space == self._old, IS_ENDED).limit(MOVED_PER_TRANSACTION)
         return self._move_jobs(tx, job.c.seq.in_(list(tx.scalars(chosen)))) if self._old != self._new else 0
 
     def _copy_policy(self, tx: Connection) -> bool:

@@ -262,15 +262,12 @@ class Deliverer:
     async def _end_undeliverable(self, platform: Platform, delivery: Delivery, error: Undeliverable) -> None:
         """Give it up once the placeholder says where the result is, unless the platform rejects that as well."""
         failure = await self._find_notify_failure(platform, delivery)
-        is_final = failure is None or isinstance(failure, Undeliverable | MessageGone)
-        if is_final or delivery.tries + 1 >= MAX_TRIES:
+        if failure is None or isinstance(failure, Undeliverable | MessageGone) or delivery.tries + 1 >= MAX_TRIES:
             await self._give_up(delivery, error)
             return
-        assert failure is not None
         requested_s = failure.retry_after_s if isinstance(failure, PlatformError) else None
-        delay_s = requested_s or (refused_back_off_s if isinstance(failure, NotPermitted) else back_off_s)(
-            delivery.tries
-        )
+        own_back_off_s = refused_back_off_s if isinstance(failure, NotPermitted) else back_off_s
+        delay_s = requested_s or own_back_off_s(delivery.tries)
         await self._schedule_retry(delivery, failure, delay_s, is_try=requested_s is None)
 
     async def _notify_undeliverable(self, platform: Platform, delivery: Delivery) -> bool:

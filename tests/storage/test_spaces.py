@@ -87,7 +87,7 @@ async def test_a_space_with_another_id_keeps_its_policy_its_jobs_and_its_place_i
 
 
 async def test_many_ended_jobs_move_in_several_transactions(storage, ann, monkeypatch):
-    monkeypatch.setattr("storage.spaces.MOVED_AT_ONCE", 2)
+    monkeypatch.setattr("storage.spaces.MOVED_PER_TRANSACTION", 2)
     jobs = [await accept_in(storage, ann, "-5") for _ in range(5)]
     for job in jobs:
         await render(storage, await claim(storage, only=frozenset({job.id})))
