@@ -1,4 +1,4 @@
-"""Every command of every family gives the stock pipeline's pixels in each precision, also where the VAE overflows in it.
+"""Every command of every family gives the stock pipeline's pixels in each number format, also if the VAE overflows.
 
 torch computes all of these pipelines in float16 on the CPU.
 """
