@@ -121,12 +121,22 @@ class ImageRef:
     Attributes:
         author: the account on the request's platform that posted it, or `BY_BOT`; empty: the requester.
         is_foreign: it was posted in another chat than that of the request.
+        kind: of a control, one of `CONTROL_KINDS`; of a reference, one of `REFERENCE_KINDS`, or empty for the model's
+            own use of it.
+        weight: how much a control or a reference counts; 1 is the full effect.
+        start, end: the share of the steps, from 0 to 1, between which a control counts.
+        ready: the image is already the map that its kind of control needs.
     """
 
     id: str
     role: str = "init"
     author: str = ""
     is_foreign: bool = field(default=False, compare=False)
+    kind: str = ""
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    ready: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

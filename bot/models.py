@@ -18,12 +18,22 @@ IMAGE_TASKS = frozenset({TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE})
 """Tasks that produce images."""
 ZERO_SHOT_IMAGE_CLASSIFICATION = "zero-shot-image-classification"
 """Rates how well texts match an image."""
+IMAGE_SEGMENTATION = "image-segmentation"
+"""Makes a mask of what a text names."""
+DEPTH_ESTIMATION = "depth-estimation"
+KEYPOINT_DETECTION = "keypoint-detection"
+"""Finds the joints of people: maps of poses."""
+IMAGE_UPSCALING = "image-upscaling"
+"""Easel's own tag: the Hub files upscalers under image-to-image."""
 IMAGE_CLASSIFICATION = "image-classification"
 """The task of the safety classifier; it cannot be requested."""
 TASKS = (
     *(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE),
     *(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING, ZERO_SHOT_IMAGE_CLASSIFICATION),
+    *(IMAGE_SEGMENTATION, DEPTH_ESTIMATION, KEYPOINT_DETECTION, IMAGE_UPSCALING),
 )
+CONTROL_KINDS = ("canny", "lineart", "scribble", "depth", "pose", "tile")
+REFERENCE_KINDS = ("style", "subject")
 
 
 _KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
@@ -33,6 +43,19 @@ _KINDS = (IMAGE_TASKS, frozenset({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING}))
 def related_tasks(tasks: Iterable[str]) -> frozenset[str]:
     """These tasks and all others of their kinds."""
     return frozenset().union(*(next((kind for kind in _KINDS if task in kind), {task}) for task in tasks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlSource:
+    """Weights that add a kind of control, or of reference, to a model: a ControlNet, a T2I-Adapter or an IP-Adapter.
+
+    `file`: one of the repo's weights; empty: the repo is a folder in Diffusers' layout.
+    """
+
+    repo: str
+    file: str = ""
+    revision: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +96,10 @@ class ModelSettings:
     preview: str = ""
     """Repo or folder of a small autoencoder for previews (TAESD, for example `madebyollin/taesd`); it must already be
     downloaded. Empty: a linear approximation, if one is known."""
+    controls: Mapping[str, str | ControlSource] = field(default_factory=dict)
+    """By kind (`CONTROL_KINDS`, `REFERENCE_KINDS`): a repo or folder, or a table."""
+    upscaler: str = ""
+    """Name of the upscaling model that suits its images; empty: the default one."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""
@@ -187,6 +214,11 @@ class ModelSpec(ModelSettings):
     def is_local(self) -> bool:
         """It is a folder or file on this machine, not `org/name` on a hub."""
         return not REPO.fullmatch(self.repo)
+
+    def control_source(self, kind: str) -> ControlSource | None:
+        """The weights for this kind of control or reference; None: the model has none."""
+        source = self.controls.get(kind)
+        return ControlSource(repo=source) if isinstance(source, str) else source
 
     @property
     def known_samplers(self) -> tuple[str, ...]:

@@ -32,3 +32,6 @@ SAMPLER_ALIASES: Mapping[str, str] = {
     "plms": "pndm",
 }
 """Names that A1111 and ComfyUI use, in lower case and with spaces for underscores."""
+
+SCHEDULES = ("karras", "exponential", "beta", "simple", "sgm_uniform")
+"""Sigma schedules, by the names that AUTOMATIC1111 and ComfyUI use."""

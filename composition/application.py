@@ -126,39 +126,37 @@ def wire_application(
         sources: where models come from; the hub and this machine when not given.
     """
     from bot.queue.delivery import Deliverer
-    from bot.queue.dispatcher import EVERY_JOB, Dispatcher
-    from bot.queue.postprocess import Postprocessor
+    from bot.queue.dispatcher import EVERY_JOB
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
 
     if only_submitted:
         queue = replace(loaded.settings["queue"], max_running=EVERY_JOB)
         loaded = replace(loaded, settings={**loaded.settings, "queue": queue})
-    settings, models, events = loaded.settings, loaded.models, ProgressBus()
+    events = ProgressBus()
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})
-    dispatcher = Dispatcher(
-        store=storage.jobs,
-        media=storage.media,
-        measurements=storage.measurements,
-        pool=pool,
-        models=models,
-        rates=rates,
-        postprocessor=Postprocessor(media=storage.media, pool=pool, image_processor=pictures, models=models),
-        moderation=moderation,
-        prompt_resolver=prompt_resolver,
-        progress_bus=events,
-        settings=settings["queue"],
-        on_finished=lambda _job: deliverer.wake(),
-        only_submitted=only_submitted,
+    dispatcher = build.build_dispatcher(
+        loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, only_submitted=only_submitted
     )
+    dispatcher.on_finished = lambda _job: deliverer.wake()
 
     def wake(job_ids: Iterable[str]) -> None:
         dispatcher.wake(job_ids)
         deliverer.wake()
 
     jobs = build.build_job_use_cases(
-        loaded, storage, pool, rates, events, moderation, prompt_resolver, wake, dispatcher.interrupt_job, secret
+        loaded,
+        storage,
+        pool,
+        rates,
+        events,
+        moderation,
+        prompt_resolver,
+        wake,
+        dispatcher.interrupt_job,
+        secret,
+        pictures,
     )
     sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)

@@ -10,6 +10,8 @@ from bot.model_install.owner_config import ModelConfigFile
 from bot.ports import Downloads, ImageProcessor, ModelFiles, OwnerModelConfig, Pool, RepoRef
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
+from bot.queue.dispatcher import Dispatcher
+from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.safety import SafetySettings, classifier_spec, read_words
@@ -27,6 +29,7 @@ from bot.usecases import (
     UseCases,
 )
 from bot.usecases.mask_check import MaskCheck
+from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
 from inference.checkpoints.library import ModelLibrary
 from inference.hardware.machine import MachineProbe
@@ -72,7 +75,6 @@ def build_use_cases(
     catalogue: ModelCatalogue,
 ) -> UseCases:
     """All use cases that adapters may call."""
-    jobs.mask_check = MaskCheck(storage.media, pictures)
     chat = ChatUseCases(
         jobs=jobs,
         store=storage.jobs,
@@ -97,6 +99,37 @@ def build_use_cases(
     )
 
 
+def build_dispatcher(
+    loaded: LoadedConfig,
+    storage: Storage,
+    pool: Pool,
+    pictures: ImageProcessor,
+    rates: Rates,
+    progress_bus: ProgressBus,
+    moderation: Moderation,
+    prompt_resolver: PromptResolver,
+    *,
+    only_submitted: bool,
+) -> Dispatcher:
+    """Running jobs, with their parts."""
+    return Dispatcher(
+        store=storage.jobs,
+        media=storage.media,
+        measurements=storage.measurements,
+        pool=pool,
+        models=loaded.models,
+        rates=rates,
+        postprocessor=Postprocessor(media=storage.media, pool=pool, image_processor=pictures, models=loaded.models),
+        moderation=moderation,
+        prompt_resolver=prompt_resolver,
+        progress_bus=progress_bus,
+        settings=loaded.settings["queue"],
+        preparations=build_preparations(loaded.models, pictures),
+        finishes=build_finishes(loaded.models, pictures),
+        only_submitted=only_submitted,
+    )
+
+
 def build_job_use_cases(
     loaded: LoadedConfig,
     storage: Storage,
@@ -108,6 +141,7 @@ def build_job_use_cases(
     wake: Callable[[Iterable[str]], None],
     interrupt: Callable[[str], None],
     secret: str,
+    pictures: ImageProcessor,
 ) -> JobUseCases:
     """Accepting, following and cancelling jobs. `secret` signs quotes."""
     return JobUseCases(
@@ -126,6 +160,7 @@ def build_job_use_cases(
         devices=pool.device_statuses,
         secret=secret.encode(),
         prompt_resolver=prompt_resolver,
+        mask_check=MaskCheck(storage.media, pictures),
     )
 
 

@@ -417,6 +417,10 @@ class FakeImageProcessor:
     async def is_empty_mask(self, media) -> bool:
         return False
 
+    async def run_tool(self, tool, images, values=None, *, parameters="", easel="", owner="") -> list[RenderedImage]:
+        made = Media(b"+".join(image.data for image in images) + f", {tool}".encode(), "image/png")
+        return [RenderedImage(media=made, width=8, height=8, parameters=parameters)]
+
     async def resize(self, media, width, height) -> RenderedImage:
         made = Media(media.data + b", larger", "image/png")
         return RenderedImage(media=made, width=width, height=height, parameters="larger")

@@ -182,6 +182,8 @@ def test_every_file_of_a_command_is_registered():
         "__init__",
         "base",
         "defaults",
+        "imagine_options",
+        "parts",
         "vision",
     }
 

@@ -6,13 +6,15 @@ from typing import Any, ClassVar
 
 from bot.commands.base import Command
 from bot.commands.imagine import Imagine
+from bot.commands.imagine_options import CONTROLLING
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
 from bot.options import OptionSpec
 
-_PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name != "strength")
+_LEFT_OUT = frozenset({"strength", *(spec.name for spec in CONTROLLING)} - {"region", "keep"})
+_PROMPT, *_OTHER_SPECS = (spec for spec in Imagine.specs if spec.name not in _LEFT_OUT)
 
 
 @dataclass(frozen=True, kw_only=True)

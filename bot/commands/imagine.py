@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bot.commands.base import Answer, Command
+from bot.commands.imagine_options import CONTROLLING, DRAWING
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
-from bot.samplers import SAMPLERS
+from bot.options import MAX_SEED, OptionSpec
 
 _SIZE = re.compile(r"(\d{1,5})\s*[xX\u00d7*]\s*(\d{1,5})")
 _ASPECT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)\s*[:/]\s*(\d{1,4}(?:\.\d{1,3})?)")
@@ -29,89 +29,7 @@ class Imagine(Command):
     roles: ClassVar[tuple[str, ...]] = ("init", "mask")
     images_allowed = 1
     accepts_mask = True
-    specs: ClassVar[tuple[OptionSpec, ...]] = (
-        OptionSpec(
-            name="prompt",
-            kind=str,
-            help=N_("What to draw"),
-            maximum=MAX_PROMPT,
-            is_required=True,
-            is_main=True,
-        ),
-        OptionSpec(
-            name="negative_prompt",
-            kind=str,
-            help=N_("What to avoid"),
-            aliases=("negative",),
-            maximum=MAX_PROMPT,
-            default="",
-        ),
-        OptionSpec(
-            name="seed",
-            kind=int,
-            help=N_("Random seed; the same seed gives the same picture (default: random)"),
-            minimum=0,
-            maximum=MAX_SEED,
-        ),
-        OptionSpec(name="count", kind=int, help=N_("How many pictures"), minimum=1, maximum=4, default=1),
-        OptionSpec(
-            name="steps",
-            kind=int,
-            help=N_("Denoising steps (default: the model's)"),
-            minimum=1,
-            maximum=150,
-        ),
-        OptionSpec(
-            name="guidance_scale",
-            kind=float,
-            help=N_("Guidance scale: how closely to follow the prompt (default: the model's)"),
-            aliases=("guidance",),
-            minimum=0,
-            maximum=30,
-        ),
-        OptionSpec(
-            name="width",
-            kind=int,
-            help=N_("Width in pixels (default: the model's)"),
-            minimum=8,
-            maximum=4096,
-            is_advanced=True,
-        ),
-        OptionSpec(
-            name="height",
-            kind=int,
-            help=N_("Height in pixels (default: the model's)"),
-            minimum=8,
-            maximum=4096,
-            is_advanced=True,
-        ),
-        OptionSpec(
-            name="size",
-            kind=str,
-            help=N_("WIDTHxHEIGHT in pixels, instead of width and height"),
-            maximum=20,
-        ),
-        OptionSpec(
-            name="aspect", kind=str, help=N_("Aspect ratio WIDTH:HEIGHT, at the model's pixel area"), maximum=20
-        ),
-        OptionSpec(
-            name="sampler", kind=str, help=N_("Sampler (default: the model's)"), choices=SAMPLERS, is_advanced=True
-        ),
-        OptionSpec(
-            name="strength",
-            kind=float,
-            help=N_("Denoising strength, 0 to 1: how much to change the input image"),
-            minimum=0.01,
-            maximum=1,
-        ),
-        OptionSpec(name="style", kind=str, help=N_("A style from the owner's list"), maximum=60),
-        OptionSpec(
-            name="model",
-            kind=str,
-            help=N_("Model (default: the first that supports this)"),
-            maximum=60,
-        ),
-    )
+    specs: ClassVar[tuple[OptionSpec, ...]] = (*DRAWING, *CONTROLLING)
 
     @property
     def task(self) -> str:
@@ -169,6 +87,7 @@ class Imagine(Command):
         }
         if values.get("style"):
             filled["style"] = values["style"]
+        filled |= {spec.name: values[spec.name] for spec in CONTROLLING if values.get(spec.name) not in (None, False)}
         if self.images:
             filled["strength"] = values.get("strength", model.strength)
         return filled

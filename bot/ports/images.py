@@ -47,5 +47,25 @@ class ImageProcessor(Protocol):
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         """Resize with a Lanczos filter to a PNG with the original's metadata. Raises: UnsupportedMedia."""
 
+    async def run_tool(
+        self,
+        tool: str,
+        images: Sequence[Media],
+        values: Mapping[str, Any] | None = None,
+        *,
+        parameters: str = "",
+        easel: str = "",
+        owner: str = "",
+    ) -> list[RenderedImage]:
+        """Run an image tool that needs no model: `inference.images.tools.TOOLS` names them.
+
+        Args:
+            values: numbers and texts for the tool.
+            parameters, easel: metadata of what it makes; empty: that is not marked as generated.
+            owner: of the images; nobody's work keeps all processes busy.
+
+        Raises: EngineError, InvalidOption.
+        """
+
     async def is_empty_mask(self, media: Media) -> bool:
         """Whether a stored mask certainly selects nothing. Raises: EngineError."""

@@ -12,8 +12,15 @@ from bot.ports.safety import SafetyRules
 
 @dataclass(frozen=True)
 class TaskImage:
+    """An input image; see `bot.jobs.ImageRef`. `is_ready`: it is a map; all controls are when an engine gets them."""
+
     role: str
     media: Media
+    kind: str = ""
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    is_ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Task:
         wants_previews: somebody is watching its progress.
         is_exclusive: run it on an otherwise idle device, where a crash can only be its own fault.
         is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
+        is_part: its job has run other tasks before, so it may wait longer for a free slot.
         rules: for its input and output images; None: they are not checked.
     """
 
@@ -53,6 +61,7 @@ class Task:
     wants_previews: bool = False
     is_exclusive: bool = False
     is_urgent: bool = False
+    is_part: bool = False
     rules: SafetyRules | None = None
 
     @property

@@ -15,7 +15,8 @@ class Attempt:
     Attributes:
         is_cancelled: its cancellation was requested, or the claim was lost.
         is_starting: the pool does not count it in its offers yet.
-        used_s: device-seconds used so far, without loading.
+        used_s: device-seconds used so far, without loading; `past_s`: those of its tasks that have ended.
+        task_id: the task that it runs now: the job's, or that of one of its parts.
     """
 
     job: Job
@@ -23,6 +24,8 @@ class Attempt:
     is_cancelled: bool = False
     is_starting: bool = True
     used_s: float = 0.0
+    past_s: float = 0.0
+    task_id: str = ""
 
     def raise_if_cancelled(self) -> None:
         """Raises: JobCancelled."""

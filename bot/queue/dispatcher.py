@@ -8,24 +8,19 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from bot import error_texts
-from bot.commands import answer_of
-from bot.commands.upscale import is_resize
 from bot.errors import (
     EaselError,
-    EngineError,
     Interrupted,
     InterruptedTooOften,
     JobCancelled,
-    ModelRemoved,
     OutOfMemory,
     StorageBusy,
     StorageFull,
@@ -43,16 +38,13 @@ from bot.ports import (
     ModerationPolicy,
     Offer,
     Pool,
-    Progress,
-    Task,
-    TaskImage,
-    TaskOutput,
 )
 from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
+from bot.queue.task_runner import Finish, Preparation, TaskRunner
 from bot.settings.core import QueueSettings
 
 log = structlog.get_logger()
@@ -82,11 +74,12 @@ class Dispatcher:
     progress_bus: ProgressBus
     settings: QueueSettings
     prompt_resolver: PromptResolver = field(default_factory=PromptResolver)
+    preparations: Sequence[Preparation] = ()
+    finishes: Sequence[Finish] = ()
     on_finished: Callable[[Job], None] = lambda _job: None
     only_submitted: bool = False
 
     _only_jobs: set[str] = field(default_factory=set)
-    _fairness_keys: FairnessKeys = field(default_factory=FairnessKeys)
     _attempts: dict[str, Attempt] = field(default_factory=dict)
     _cancelled_while_claimed: set[str] = field(default_factory=set)
     """Jobs cancelled between their claim in the database and its arrival here."""
@@ -95,6 +88,21 @@ class Dispatcher:
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
     _is_closing: bool = False
     _store_deadline: float = math.inf
+
+    def __post_init__(self) -> None:
+        self._task_runner = TaskRunner(
+            media=self.media,
+            pool=self.pool,
+            models=self.models,
+            postprocessor=self.postprocessor,
+            moderation=self.moderation,
+            progress_bus=self.progress_bus,
+            prompt_resolver=self.prompt_resolver,
+            fairness_keys=FairnessKeys(),
+            on_event=self._record_event,
+            preparations=self.preparations,
+            finishes=self.finishes,
+        )
 
     def wake(self, job_ids: Iterable[str] = ()) -> None:
         self._only_jobs.update(job_ids)
@@ -229,7 +237,7 @@ class Dispatcher:
 
     def _cancel_attempt(self, attempt: Attempt) -> None:
         attempt.is_cancelled = True
-        self.pool.cancel_task(attempt.job.id)
+        self.pool.cancel_task(attempt.task_id or attempt.job.id)
 
     # ------------------------------------------------------------ one job
 
@@ -254,8 +262,8 @@ class Dispatcher:
         """Run the attempt; return the job afterwards, None if the claim was lost."""
         job = attempt.job
         try:
-            task = await self._build_task(job)
-            output = self.moderation.apply_rules(await self._run_task(attempt, task), task.rules)
+            task = await self._task_runner.build_task(job, self._retry_until_stored)
+            output = self.moderation.apply_rules(await self._task_runner.run_task(attempt, task), task.rules)
             alts = await self.postprocessor.alt_texts(
                 job, output, fairness_key=task.fairness_key, may_wait=not self._is_closing
             )
@@ -265,53 +273,6 @@ class Dispatcher:
             return await self._retry_until_stored(self._outcome(attempt, error))
         log.info("job ended", action="job_ended", state=str(ended.state) if ended else "lost", seconds=output.seconds)
         return ended
-
-    async def _build_task(self, job: Job) -> Task:
-        model = self.models.get(job.model)
-        if model is None:
-            raise ModelRemoved(job.model)
-        images = [
-            TaskImage(ref.role, await self._retry_until_stored(partial(self.media.read_media, ref.id, job.owner)))
-            for ref in job.images
-        ]
-        addons = (
-            () if is_resize(job.command, job.options) else await self.prompt_resolver.addons_used(job.options, model)
-        )
-        rules = await self._retry_until_stored(partial(self.moderation.rules_for, job, model))
-        return Task(
-            id=job.id,
-            command=job.command,
-            task=job.task,
-            model=model,
-            options=job.options,
-            answers=answer_of(job.command).value,
-            images=tuple(images),
-            addons=addons,
-            fairness_key=self._fairness_keys.key_for(job),
-            wants_previews=self.progress_bus.is_watched(job.id) and (rules is None or rules.may_preview),
-            is_exclusive=needs_exclusive_device(job),
-            rules=rules,
-        )
-
-    async def _run_task(self, attempt: Attempt, task: Task) -> TaskOutput:
-        attempt.raise_if_cancelled()
-        if is_resize(task.command, task.options):
-            attempt.is_starting = False  # it does not run on a device
-            return await self.postprocessor.resize_image(task, attempt.job.origin.locale)
-        async with aclosing(self.pool.run_task(task)) as events:
-            attempt.is_starting = False  # from its first step on, which comes next, the pool counts the task itself
-            async for event in events:
-                match event:
-                    case Progress():
-                        attempt.used_s = max(attempt.used_s, event.used_s)
-                        self.progress_bus.publish_progress(task.id, event)
-                    case Measurement() | ModelCapabilities():
-                        await self._record_event(event)
-                    case TaskOutput():
-                        return event
-                if attempt.is_cancelled:
-                    self.pool.cancel_task(task.id)
-        raise EngineError("the pool ended without a result")
 
     async def _record_event(self, event: Measurement | ModelCapabilities) -> None:
         """Apply measurements and capabilities immediately; storing them is best effort."""

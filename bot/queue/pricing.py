@@ -1,10 +1,11 @@
 """Pure: the price of a command in device-seconds: the job alone, with its model loaded."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bot.commands import Command
+from bot.commands.parts import Part
 from bot.cost_curve import CostCurve, CostPoint
 from bot.models import IMPORT_S, ModelSpec
 from bot.ports import Measurement, step_of
@@ -103,9 +104,16 @@ def _area(shape: str) -> float:
     return float(width) * float(height) if width.isdecimal() and height.isdecimal() else 0.0
 
 
-def estimate_s(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
-    """Expected device-seconds of the job."""
-    steps, area, count = command.work_units(options)
+def estimate_s(
+    command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, parts: Sequence[Part] = ()
+) -> float:
+    """Expected device-seconds of the job with its parts."""
+    own_s = _units_s(command.work_units(options), model, options, rates)
+    return own_s + sum(_units_s(part.units, part.model, {}, rates) for part in parts)
+
+
+def _units_s(units: tuple[int, float, int], model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
+    steps, area, count = units
     if not area:
         return rates.overhead_s(model) + steps * rates.token_s(model)
     return count * (rates.overhead_s(model) + steps * rates.step_s(model, options, area))
@@ -122,6 +130,11 @@ def duration_s(command: Command, model: ModelSpec, options: Mapping[str, Any], r
     return rows * rates.overhead_s(model) + steps * step_s
 
 
-def price(command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
+def price(
+    command: Command, model: ModelSpec, options: Mapping[str, Any], rates: Rates, parts: Sequence[Part] = ()
+) -> float:
     """The charge to the quota, device-seconds to the millisecond; a demo model is free."""
-    return 0.0 if model.demo else round(estimate_s(command, model, options, rates), 3)
+    charged = [part for part in parts if not part.model.demo]
+    if model.demo:
+        return round(sum(_units_s(part.units, part.model, {}, rates) for part in charged), 3)
+    return round(estimate_s(command, model, options, rates, charged), 3)

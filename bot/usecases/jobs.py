@@ -5,17 +5,12 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
-from bot.commands import Command, Imagine, Upscale
-from bot.commands.defaults import SIZES, apply_defaults
-from bot.commands.edit import adapt_to_model
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
-from bot.jobs import Job, JobState, new_job_id
-from bot.models import ModelRegistry, ModelSpec
-from bot.options import MAX_SEED
+from bot.jobs import Job, JobState
+from bot.models import ModelRegistry
 from bot.ports import (
     ALL_JOBS,
     DeviceStatus,
@@ -30,15 +25,15 @@ from bot.ports import (
     Progress,
     RequestKey,
 )
-from bot.prompts.combinations import expand_combinations
 from bot.prompts.resolver import PromptResolver
 from bot.queue.eta import EtaEstimator
 from bot.queue.fairness import queue_position
-from bot.queue.pricing import Rates, estimate_s, price
+from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
 from bot.settings.core import QueueSettings, QuotaSettings
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
+from bot.usecases.planning import RequestPlanner
 from bot.usecases.recalled import RecalledRequests
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket, body_hash
 
@@ -49,8 +44,6 @@ QUOTE_VALID_S = 900
 
 class JobUseCases:
     """`devices` returns their status, `wake` wakes the dispatcher, and `interrupt` stops a running job."""
-
-    mask_check: MaskCheck | None = None
 
     def __init__(
         self,
@@ -70,6 +63,7 @@ class JobUseCases:
         devices: Callable[[], Sequence[DeviceStatus]],
         secret: bytes,
         prompt_resolver: PromptResolver | None = None,
+        mask_check: MaskCheck | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -85,8 +79,18 @@ class JobUseCases:
         self._interrupt = interrupt
         self._eta_estimator = EtaEstimator(models, rates, devices, queue.max_running)
         self._secret = secret
-        self._prompt_resolver = prompt_resolver or PromptResolver()
-        self._recalled = RecalledRequests(media, models, self._prompt_resolver.list_addons)
+        prompt_resolver = prompt_resolver or PromptResolver()
+        self._planner = RequestPlanner(
+            store=store,
+            media=media,
+            people=people,
+            models=models,
+            rates=rates,
+            moderation=moderation,
+            prompt_resolver=prompt_resolver,
+            recalled=RecalledRequests(media, models, prompt_resolver.list_addons),
+            mask_check=mask_check,
+        )
         self.is_closing = False
 
     # ------------------------------------------------------------ submitting
@@ -106,7 +110,7 @@ class JobUseCases:
             return replay
         if self.is_closing:
             raise ShuttingDown
-        jobs = await self._plan_jobs(person, request)
+        jobs = await self._planner.plan_jobs(person, request)
         if len(jobs) > 1 and quote is None and not request.is_confirmed:
             raise _confirmation_required(request, jobs)
         if quote is not None:
@@ -144,7 +148,7 @@ class JobUseCases:
 
     async def quote(self, person: Person, request: Request) -> Quote:
         """The price of the request, valid for `QUOTE_VALID_S`; nothing is reserved. Raises like `submit`."""
-        jobs = await self._plan_jobs(person, request)
+        jobs = await self._planner.plan_jobs(person, request)
         cost = round(sum(job.cost for job in jobs), 3)
         return Quote(
             jobs=len(jobs),
@@ -153,73 +157,6 @@ class JobUseCases:
             quote=self._sign_quote(
                 person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_VALID_S:.0f}-{cost:.3f}"
             ),
-        )
-
-    async def _plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
-        """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
-        try:
-            return await self._plan_as_asked(person, request)
-        except InvalidOption as refused:
-            return await self._plan_as_asked(person, await self._recalled.fit(person, request, refused))
-
-    async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
-        if request.parent is not None and request.requires_own_parent:
-            await self._store.get_job(request.parent, person.id)
-        command = request.to_command()
-        pictures = [await self._media.get_image(image.id, person.id) for image in command.images]
-        command = command.with_images(pictures)
-        aspect = pictures[0].width / pictures[0].height if pictures else None
-        if request.use_defaults:
-            command = apply_defaults(command, await self._person_defaults(person, command), self._models, aspect)
-        model = command.choose_model(self._models)
-        command = adapt_to_model(command, model)
-        seed = secrets.randbelow(MAX_SEED + 1)
-        each = _expand_combinations(command)
-        batch = new_job_id() if len(each) > 1 else None
-        filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
-        await self._moderation.check_request(request.origin, model, filled)
-        if self.mask_check is not None:
-            await self.mask_check.check(person, command)
-        return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
-
-    async def _resolve_options(
-        self, person: Person, commands: Sequence[Command], model: ModelSpec, seed: int, aspect: float | None
-    ) -> list[dict[str, Any]]:
-        """All options of each with their values and the resolved prompts. An upscale repeats an earlier prompt,
-        possibly of another model, so LoRAs that do not fit its model are left out."""
-        options = [command.fill_options(model, seed, aspect) for command in commands]
-        must_fit = commands[0].name != Upscale.name
-        return await self._prompt_resolver.resolve_all(options, model, must_fit=must_fit, owner=person.id)
-
-    async def _person_defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
-        """The person's default options; without a size if there is an input image, which keeps its aspect ratio."""
-        defaults = await self._people.get_settings(person.id)
-        return {name: value for name, value in defaults.items() if name not in SIZES} if command.images else defaults
-
-    def _new_job(
-        self,
-        person: Person,
-        request: Request,
-        command: Command,
-        model: ModelSpec,
-        options: dict[str, Any],
-        batch: str | None,
-    ) -> NewJob:
-        return NewJob(
-            id=new_job_id(),
-            owner=person.id,
-            origin=request.origin,
-            command=command.name,
-            options=options,
-            images=command.images,
-            task=command.task,
-            model=model.name,
-            cost=price(command, model, options, self._rates),
-            estimate_s=estimate_s(command, model, options, self._rates),
-            search_text=command.search_text,
-            parent=request.parent,
-            batch=batch,
-            wants_delivery=request.wants_delivery,
         )
 
     def _limits(self, person: Person) -> Limits:
@@ -388,12 +325,3 @@ def _confirmation_required(request: Request, jobs: Sequence[NewJob]) -> InvalidO
 def _is_equal(given: str, expected: str) -> bool:
     """Compare in constant time; `given` may have any characters."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode())
-
-
-def _expand_combinations(command: Command) -> list[Command]:
-    if not isinstance(command, Imagine):
-        return [command]
-    prompts = expand_combinations(command.values["prompt"])
-    if not all(prompts):
-        raise InvalidOption("prompt", "empty")
-    return [replace(command, values={**command.values, "prompt": prompt}) for prompt in prompts]

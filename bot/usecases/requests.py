@@ -43,13 +43,19 @@ class Request:
         return kind.from_text(self.line, self.images, is_album=is_chat)
 
 
+def _identity(image: ImageRef) -> list[Any]:
+    """What makes two images of a request the same; the first two parts alone, as hashed before there were more."""
+    more = [image.kind, image.weight, image.start, image.end, image.ready]
+    return [image.id, image.role, *(more if more != ["", 1.0, 0.0, 1.0, False] else [])]
+
+
 def body_hash(request: Request) -> str:
     """SHA-256 hex digest of the request, independent of key order."""
     body = {
         "command": request.command,
         "options": dict(request.options),
         "line": request.line,
-        "images": [[image.id, image.role] for image in request.images],
+        "images": [_identity(image) for image in request.images],
         "parent": request.parent,
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()

@@ -15,12 +15,13 @@ _SIGXCPU = 24
 @dataclass(frozen=True, kw_only=True)
 class ChildLimits:
     """What one child may use. `memory_mb`: address space, MiB; `timeout_s`: seconds per image. `may_start_threads`: its
-    decoder cannot do without."""
+    decoder cannot do without. `has_tools`: it runs image tools, which use numpy."""
 
     memory_mb: int
     timeout_s: float
     nice: int = 0
     may_start_threads: bool = False
+    has_tools: bool = False
 
 
 class ChildLost(Exception):
@@ -80,8 +81,9 @@ class ImageChildren:
         cpu_s = max(1, round(limits.timeout_s))
         arguments = [str(limits.memory_mb), str(cpu_s), str(limits.nice)]
         arguments += ["threads"] if limits.may_start_threads else []
+        arguments += ["tools"] if limits.has_tools else []
         try:
-            child = await ChildProcess.start("images", "inference.images.worker", *arguments)
+            child = await ChildProcess.start("images", "inference.images.worker", *arguments, threads=1)
         except OSError as error:
             raise ChildLost(f"it did not start: {error}", is_timeout=False) from error
         self._all.add(child)

@@ -6,7 +6,7 @@ result waits for sheets and resized images neither. An image that crashes, hangs
 child is replaced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,12 +19,15 @@ from bot.ports.images import is_heic
 from inference.images.children import ChildLimits, ChildLost, ImageChildren
 from inference.ipc import messages
 from inference.ipc.mask_messages import MaskReply, MaskRequest
+from inference.ipc.tool_messages import ToolRequest
 
 _log = structlog.get_logger("inference")
 _DECODER_NICE = 5
 """Uploads yield the processor to results."""
 _HEIC_TIME = 3
 """A HEIC may take so many times the seconds of another image, as it may have three times the pixels."""
+_TOOL_TIME = 3
+"""A tool may take so many times the seconds of another image."""
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -63,6 +66,7 @@ class ImageService:
             limits, timeout_s=_HEIC_TIME * settings.timeout_s, nice=_DECODER_NICE, may_start_threads=True
         )
         self._heic_decoders = ImageChildren(heic_limits, decoders, per_owner=decoders - 1)
+        self._tools = ImageChildren(replace(limits, timeout_s=_TOOL_TIME * settings.timeout_s, has_tools=True), 2, 1)
         self._encoders = ImageChildren(limits, settings.processes + 1, per_owner=settings.processes)
 
     async def __aenter__(self) -> Self:
@@ -72,6 +76,7 @@ class ImageService:
         await self._decoders.close()
         await self._heic_decoders.close()
         await self._encoders.close()
+        await self._tools.close()
 
     async def sanitize(self, data: bytes, *, owner: str = "") -> SanitizedImage:
         settings = self._settings
@@ -147,6 +152,32 @@ class ImageService:
     async def is_empty_mask(self, media: Media) -> bool:
         reply: MaskReply = await self._request_with_retry(MaskRequest(data=media.data))
         return reply.is_empty
+
+    async def run_tool(
+        self,
+        tool: str,
+        images: Sequence[Media],
+        values: Mapping[str, Any] | None = None,
+        *,
+        parameters: str = "",
+        easel: str = "",
+        owner: str = "",
+    ) -> list[RenderedImage]:
+        request = ToolRequest(
+            tool=tool,
+            images=tuple(image.data for image in images),
+            values=dict(values or {}),
+            parameters=parameters,
+            easel=easel,
+        )
+        try:
+            reply = await self._tools.request(request, owner)
+        except ChildLost as lost:
+            raise EngineError(f"the image tool {tool}: {lost}") from lost
+        return [
+            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
+            for data, width, height in reply.images
+        ]
 
     async def _encode_media(self, request: Any) -> Media:
         reply = await self._request_with_retry(request)

@@ -1,22 +1,25 @@
 """The image worker: decodes untrusted images in a process of its own, to protect the server.
 
-Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S NICE [threads]`. Small, without torch, with a limit
-on memory and, for each request, on processor time. It sends Ready, then one reply to each request. Before the first it
-gives up files, network and processes (`inference.ipc.sandbox`), so everything that decoding needs is imported by then.
+Run as `python -m inference.images.worker PARENT_PID MEMORY_MB CPU_S NICE [threads|tools]`. Small, without torch, with a
+limit on memory and, for each request, on processor time. It sends Ready, then one reply to each request. Before the
+first it gives up files, network and processes (`inference.ipc.sandbox`), so what decoding needs is imported by then.
 """
 
 import codecs
 import contextlib
 import os
 import sys
+from importlib import import_module
 from typing import Any
 
 from PIL import Image
 
 from bot.errors import EaselError, EngineError
 from inference.images import decode, encode, mask_check, metadata, resize
-from inference.ipc import child, mask_messages, messages, sandbox
+from inference.ipc import child, mask_messages, messages, sandbox, tool_messages
 
+TOOLS = "tools"
+"""The argument of a process that runs image tools."""
 THREADS = "threads"
 """The argument of a process that may start threads: a decoder needs them, and this one decodes nothing else."""
 _CODECS = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le", "cp1252")
@@ -38,6 +41,9 @@ def handle_request(request: Any) -> Any:
                 return resize.resize_image(request)
             case mask_messages.MaskRequest():
                 return mask_check.check_mask(request)
+            case tool_messages.ToolRequest() if "inference.images.tools" in sys.modules:
+                reply: Any = sys.modules["inference.images.tools"].run_tool(request)
+                return reply
         raise EngineError(detail=f"{type(request).__name__} is not a request")
     except EaselError as error:
         return messages.pack_error(error)
@@ -77,6 +83,8 @@ def main() -> None:
     pipes = child.open_pipes()
     child.detach_from_terminal(parent_pid, nice)
     import_decoders()
+    if TOOLS in sys.argv[5:]:
+        import_module("inference.images.tools")
     limit_memory(memory_mb)
     sandbox.confine(may_start_threads=THREADS in sys.argv[5:])
     pipes.send(messages.Ready(slots=1))

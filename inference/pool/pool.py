@@ -228,7 +228,8 @@ class DevicePool:
         """Start the task on a device: one that has its model loaded, otherwise the least busy one."""
         self._unplaced[task.id] = task
         try:
-            async with asyncio.timeout(self._settings.job_timeout_s if task.is_urgent else _PLACEMENT_TIMEOUT_S):
+            may_wait_long = task.is_urgent or task.is_part
+            async with asyncio.timeout(self._settings.job_timeout_s if may_wait_long else _PLACEMENT_TIMEOUT_S):
                 await self._changes.wait_until(lambda: self._must_stop(task) or bool(self._devices_with_room_for(task)))
         except TimeoutError:
             raise WorkerLost(was_alone=False, detail="no device had a free slot") from None

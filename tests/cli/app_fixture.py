@@ -31,6 +31,7 @@ from composition.application import Application
 from composition.local import Composition
 from storage import StorageSettings
 from tests.application_fixture import make_config, open_test_application
+from tests.in_process_tools import InProcessTools
 from tests.model_manager_fixture import FOX
 from tests.web.fake_pool import TestPool
 
@@ -47,7 +48,7 @@ CONFINED = dict.fromkeys(("no_new_privs", "landlock", "capabilities", "limits", 
 CPU = {"devices": [{"name": "cpu", "kind": "cpu", "title": "CPU", "memory_mb": 16000}]}
 
 
-class InProcessImages:
+class InProcessImages(InProcessTools):
     """Processes images in this process instead of a worker."""
 
     async def sanitize(self, data: bytes, *, owner: str) -> SanitizedImage:

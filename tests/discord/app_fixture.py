@@ -27,6 +27,7 @@ from composition.application import Application, wire_application
 from composition.settings import ROOT
 from storage import Storage, StorageSettings, open_storage
 from tests.discord.loopback.server import Loopback
+from tests.in_process_tools import InProcessTools
 from tests.moderation import SOME_WEIGHTS
 from tests.web.conftest import STYLES
 from tests.web.fake_pool import TestPool
@@ -40,7 +41,7 @@ MODELS = (
 )  # fmt: skip
 
 
-class InProcessImages:
+class InProcessImages(InProcessTools):
     """What the pictures' child process does, without the process."""
 
     async def sanitize(self, data: bytes, *, owner: str) -> SanitizedImage:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from bot.commands import Imagine
+from bot.commands.imagine_options import DRAWING
 from bot.error_texts import explain
 from bot.errors import (
     Blocked,
@@ -147,7 +147,7 @@ async def test_a_request_becomes_a_queued_job_with_every_option_filled_in(harnes
 
     job = ticket.job
     assert (job.state, job.owner, job.command, job.model) == (JobState.QUEUED, "ann", "imagine", "fox-diffusion")
-    assert set(job.options) == {spec.name for spec in Imagine.specs} - {"size", "aspect", "strength", "style"}
+    assert set(job.options) == {spec.name for spec in DRAWING} - {"size", "aspect", "strength", "style"}
     assert job.cost == 10.0
 
 

@@ -41,7 +41,7 @@ def started(monkeypatch):
     """The children that were started."""
     children: list[StubChild] = []
 
-    async def start(name, module, *arguments):
+    async def start(name, module, *arguments, threads=0):
         children.append(StubChild(arguments))
         return children[-1]
 

@@ -1,0 +1,137 @@
+"""Builds the task of a claimed job and runs it with its parts.
+
+A job can take several tasks: the mask of a region or the map of a control is made before its main task, details are
+remade after it. Each part is a task of its own on the pool, so the parts of many people share passes like other tasks.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+from bot.commands import answer_of
+from bot.commands.upscale import is_resize
+from bot.errors import EngineError, ModelRemoved
+from bot.jobs import Job
+from bot.models import ModelRegistry
+from bot.ports import (
+    Measurement,
+    MediaStore,
+    ModelCapabilities,
+    ModerationPolicy,
+    Pool,
+    Progress,
+    Task,
+    TaskImage,
+    TaskOutput,
+)
+from bot.prompts.resolver import PromptResolver
+from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
+from bot.queue.postprocess import Postprocessor
+from bot.queue.progress import ProgressBus
+
+RunPart = Callable[[Task], Awaitable[TaskOutput]]
+"""Runs a part of a job; its id must begin with the job's."""
+Retry = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class Preparation(Protocol):
+    async def prepare(self, task: Task, run_part: RunPart) -> Task:
+        """The task with what it needs first. Raises: InvalidOption, and what `Pool.run_task` does."""
+
+
+class Finish(Protocol):
+    async def finish(self, task: Task, output: TaskOutput, run_part: RunPart) -> TaskOutput:
+        """The output of the main task after a further step. Raises: what `Pool.run_task` does."""
+
+
+@dataclass(kw_only=True)
+class TaskRunner:
+    """`on_event`: records measurements and capabilities."""
+
+    media: MediaStore
+    pool: Pool
+    models: ModelRegistry
+    postprocessor: Postprocessor
+    moderation: ModerationPolicy
+    progress_bus: ProgressBus
+    prompt_resolver: PromptResolver
+    fairness_keys: FairnessKeys
+    on_event: Callable[[Measurement | ModelCapabilities], Awaitable[None]]
+    preparations: Sequence[Preparation] = ()
+    finishes: Sequence[Finish] = ()
+
+    async def build_task(self, job: Job, retry: Retry) -> Task:
+        """Raises: ModelRemoved, MediaNotFound."""
+        model = self.models.get(job.model)
+        if model is None:
+            raise ModelRemoved(job.model)
+        images = [
+            TaskImage(
+                ref.role,
+                await retry(partial(self.media.read_media, ref.id, job.owner)),
+                kind=ref.kind,
+                weight=ref.weight,
+                start=ref.start,
+                end=ref.end,
+                is_ready=ref.ready,
+            )
+            for ref in job.images
+        ]
+        addons = (
+            () if is_resize(job.command, job.options) else await self.prompt_resolver.addons_used(job.options, model)
+        )
+        rules = await retry(partial(self.moderation.rules_for, job, model))
+        return Task(
+            id=job.id,
+            command=job.command,
+            task=job.task,
+            model=model,
+            options=job.options,
+            answers=answer_of(job.command).value,
+            images=tuple(images),
+            addons=addons,
+            fairness_key=self.fairness_keys.key_for(job),
+            wants_previews=self.progress_bus.is_watched(job.id) and (rules is None or rules.may_preview),
+            is_exclusive=needs_exclusive_device(job),
+            rules=rules,
+        )
+
+    async def run_task(self, attempt: Attempt, task: Task) -> TaskOutput:
+        """Run the task with its parts. Raises: what `Pool.run_task` and the parts do."""
+        attempt.raise_if_cancelled()
+        if is_resize(task.command, task.options):
+            attempt.is_starting = False  # it does not run on a device
+            return await self.postprocessor.resize_image(task, attempt.job.origin.locale)
+
+        async def run_part(part: Task) -> TaskOutput:
+            return await self._run_one(attempt, replace(part, is_part=True))
+
+        prepared = task
+        for preparation in self.preparations:
+            prepared = await preparation.prepare(prepared, run_part)
+        output = await self._run_one(attempt, replace(prepared, is_part=attempt.past_s > 0))
+        for finish in self.finishes:
+            output = await finish.finish(prepared, output, run_part)
+        return replace(output, seconds=max(output.seconds, attempt.past_s))
+
+    async def _run_one(self, attempt: Attempt, task: Task) -> TaskOutput:
+        attempt.raise_if_cancelled()
+        attempt.task_id = task.id
+        async with aclosing(self.pool.run_task(task)) as events:
+            attempt.is_starting = False  # from its first step on, which comes next, the pool counts the task itself
+            async for event in events:
+                match event:
+                    case Progress():
+                        attempt.used_s = max(attempt.used_s, attempt.past_s + event.used_s)
+                        self.progress_bus.publish_progress(attempt.job.id, event)
+                    case Measurement() | ModelCapabilities():
+                        await self.on_event(event)
+                    case TaskOutput():
+                        attempt.past_s += event.seconds
+                        attempt.used_s = max(attempt.used_s, attempt.past_s)
+                        return event
+                if attempt.is_cancelled:
+                    self.pool.cancel_task(task.id)
+        raise EngineError("the pool ended without a result")

@@ -1,0 +1,113 @@
+"""Turns a request into jobs: checks it, chooses its model, fills in its options and prices it. Writes nothing."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.commands import Command, Imagine, Upscale
+from bot.commands.defaults import SIZES, apply_defaults
+from bot.commands.edit import adapt_to_model
+from bot.commands.parts import parts_of
+from bot.errors import InvalidOption
+from bot.jobs import new_job_id
+from bot.models import ModelRegistry, ModelSpec
+from bot.options import MAX_SEED
+from bot.ports import JobStore, MediaStore, NewJob, People, Person
+from bot.prompts.combinations import expand_combinations
+from bot.prompts.resolver import PromptResolver
+from bot.queue.pricing import Rates, estimate_s, price
+from bot.usecases.mask_check import MaskCheck
+from bot.usecases.moderation import Moderation
+from bot.usecases.recalled import RecalledRequests
+from bot.usecases.requests import Request
+
+
+@dataclass(kw_only=True)
+class RequestPlanner:
+    store: JobStore
+    media: MediaStore
+    people: People
+    models: ModelRegistry
+    rates: Rates
+    moderation: Moderation
+    prompt_resolver: PromptResolver
+    recalled: RecalledRequests
+    mask_check: MaskCheck | None = None
+
+    async def plan_jobs(self, person: Person, request: Request) -> list[NewJob]:
+        """The jobs of the request. What a file of the person says about itself is fitted where it would be refused."""
+        try:
+            return await self._plan_as_asked(person, request)
+        except InvalidOption as refused:
+            return await self._plan_as_asked(person, await self.recalled.fit(person, request, refused))
+
+    async def _plan_as_asked(self, person: Person, request: Request) -> list[NewJob]:
+        if request.parent is not None and request.requires_own_parent:
+            await self.store.get_job(request.parent, person.id)
+        command = request.to_command()
+        pictures = [await self.media.get_image(image.id, person.id) for image in command.images]
+        command = command.with_images(pictures)
+        aspect = pictures[0].width / pictures[0].height if pictures else None
+        if request.use_defaults:
+            command = apply_defaults(command, await self._person_defaults(person, command), self.models, aspect)
+        model = command.choose_model(self.models)
+        command = adapt_to_model(command, model)
+        seed = secrets.randbelow(MAX_SEED + 1)
+        each = _expand_combinations(command)
+        batch = new_job_id() if len(each) > 1 else None
+        filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
+        await self.moderation.check_request(request.origin, model, filled)
+        if self.mask_check is not None:
+            await self.mask_check.check(person, command)
+        return [self._new_job(person, request, one, model, options, batch) for one, options in filled]
+
+    async def _resolve_options(
+        self, person: Person, commands: Sequence[Command], model: ModelSpec, seed: int, aspect: float | None
+    ) -> list[dict[str, Any]]:
+        """All options of each with their values and the resolved prompts. An upscale repeats an earlier prompt,
+        possibly of another model, so LoRAs that do not fit its model are left out."""
+        options = [command.fill_options(model, seed, aspect) for command in commands]
+        must_fit = commands[0].name != Upscale.name
+        return await self.prompt_resolver.resolve_all(options, model, must_fit=must_fit, owner=person.id)
+
+    async def _person_defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
+        """The person's default options; without a size if there is an input image, which keeps its aspect ratio."""
+        defaults = await self.people.get_settings(person.id)
+        return {name: value for name, value in defaults.items() if name not in SIZES} if command.images else defaults
+
+    def _new_job(
+        self,
+        person: Person,
+        request: Request,
+        command: Command,
+        model: ModelSpec,
+        options: dict[str, Any],
+        batch: str | None,
+    ) -> NewJob:
+        parts = parts_of(command, options, self.models)
+        return NewJob(
+            id=new_job_id(),
+            owner=person.id,
+            origin=request.origin,
+            command=command.name,
+            options=options,
+            images=command.images,
+            task=command.task,
+            model=model.name,
+            cost=price(command, model, options, self.rates, parts),
+            estimate_s=estimate_s(command, model, options, self.rates, parts),
+            search_text=command.search_text,
+            parent=request.parent,
+            batch=batch,
+            wants_delivery=request.wants_delivery,
+        )
+
+
+def _expand_combinations(command: Command) -> list[Command]:
+    if not isinstance(command, Imagine):
+        return [command]
+    prompts = expand_combinations(command.values["prompt"])
+    if not all(prompts):
+        raise InvalidOption("prompt", "empty")
+    return [replace(command, values={**command.values, "prompt": prompt}) for prompt in prompts]

@@ -1,0 +1,29 @@
+"""Image tools run in a confined process of their own."""
+
+import io
+
+import pytest
+from PIL import Image
+
+from bot.errors import EngineError
+from bot.jobs import Media
+from inference.images.service import ImageService
+from inference.images.tools import TOOLS
+
+
+def make_media(color="red") -> Media:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 6), color).save(out, "PNG")
+    return Media(out.getvalue(), "image/png")
+
+
+@pytest.mark.process
+async def test_an_unknown_tool_is_an_error_and_the_service_goes_on():
+    async with ImageService() as images:
+        for _ in range(2):
+            with pytest.raises(EngineError, match="there is no image tool nothing"):
+                await images.run_tool("nothing", [make_media()])
+
+
+def test_tools_have_names_in_lower_case():
+    assert all(name == name.lower() for name in TOOLS)
