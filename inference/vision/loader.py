@@ -18,22 +18,14 @@ from transformers import (
     Blip2Processor,
     BlipImageProcessorPil,
 )
-from transformers.utils import logging as transformers_logging
 
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from inference.checkpoints.resolve import require_safetensors
-from inference.memory.offload import ComponentOffloader
-from inference.memory.planner import MemoryPlan, choose_plan
-from inference.memory.precision import dtype_for, planned_dtype
-from inference.memory.quantization import quantize_planned
+from inference.memory.planner import MemoryPlan
+from inference.memory.transformers_loader import load_in_main_memory, place_module
 
 IMAGE_TOKEN = "<image>"
-ATTENTION = "sdpa"
-"""PyTorch's scaled dot product attention, which uses flash attention if the device supports it. Architectures without
-it fall back to eager attention."""
-_OPTIONAL_WEIGHTS = ("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "shared.weight")
-"""Weights that a file may omit: they are computed, or tied to other weights."""
 
 
 def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
@@ -41,50 +33,27 @@ def load_blip(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
 
     `inference.memory.offload.offloader_of` returns where its components are. Raises: ModelUnavailable, OutOfMemory.
     """
-    blip, processor, choice = _load_model(Blip2ForConditionalGeneration, model, folder, device)
+    blip, processor, plan = _load_model(Blip2ForConditionalGeneration, model, folder, device)
     align_image_token(model, blip, processor)
-    _place(blip, choice, device)
+    place_module(blip, plan, device)
     require_image_input(model, blip, processor)
     return blip, processor
 
 
 def load_matcher(model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any]:
     """The image-text matching model on the device and its processor. Raises: ModelUnavailable, OutOfMemory."""
-    blip, processor, choice = _load_model(Blip2ForImageTextRetrieval, model, folder, device)
-    _place(blip, choice, device)
+    blip, processor, plan = _load_model(Blip2ForImageTextRetrieval, model, folder, device)
+    place_module(blip, plan, device)
     return blip, processor
-
-
-def _place(blip: Any, choice: MemoryPlan, device: str) -> None:
-    blip.eval()
-    components = dict(blip.named_children())
-    quantize_planned(components, choice.plan)
-    blip.offloader = ComponentOffloader(blip, components, choice, device)
 
 
 def _load_model(model_class: Any, model: ModelSpec, folder: Path, device: str) -> tuple[Any, Any, MemoryPlan]:
     """The model in main memory, its processor, and its memory plan."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     require_safetensors(model, folder)
-    dtype = dtype_for(model, device)
-    choice = choose_plan(model, folder, dtype, device)
-    dtype = planned_dtype(choice.plan, dtype)
     config = Blip2Config.from_pretrained(folder, local_files_only=True)
     processor = _load_processor(folder, config)
-    settings: dict[str, Any] = {"config": config, "dtype": dtype, "use_safetensors": True, "local_files_only": True}
-    try:
-        blip, info = model_class.from_pretrained(
-            folder, attn_implementation=ATTENTION, output_loading_info=True, **settings
-        )
-    except ValueError as error:
-        if "scaled_dot_product_attention" not in str(error):
-            raise
-        blip, info = model_class.from_pretrained(
-            folder, attn_implementation="eager", output_loading_info=True, **settings
-        )
-    _require_all_weights(model, info)
-    return blip, processor, choice
+    blip, plan = load_in_main_memory(model_class, model, folder, device, config)
+    return blip, processor, plan
 
 
 def _load_processor(folder: Path, config: Blip2Config) -> Any:
@@ -98,15 +67,6 @@ def _load_processor(folder: Path, config: Blip2Config) -> Any:
         image_processor = BlipImageProcessorPil(size={"height": side, "width": side})
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return Blip2Processor(image_processor, tokenizer, num_query_tokens=config.num_query_tokens)
-
-
-def _require_all_weights(model: ModelSpec, info: Any) -> None:
-    """Raises: ModelUnavailable: weights are missing and would be initialised at random."""
-    missing = sorted(str(key) for key in info.get("missing_keys", ()))
-    missing = [key for key in missing if not key.endswith(_OPTIONAL_WEIGHTS)]
-    if missing:
-        few = ", ".join(missing[:3])
-        raise ModelUnavailable(model.name, f"its files lack {len(missing)} of its weights, for example {few}")
 
 
 def align_image_token(model: ModelSpec, blip: Any, processor: Any) -> None:

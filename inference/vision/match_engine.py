@@ -1,20 +1,17 @@
 """The image-text matching engine: compares texts with an image, in one step."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bot.commands.match import split_texts
 from bot.error_texts import NO_TEXT_FITS
-from bot.errors import EngineError
 from bot.jobs import Media
-from bot.models import ModelSpec
-from bot.ports import Measurement, Task
-from inference.checkpoints.resolve import model_path, model_revision
-from inference.engine.base import CostSample, EngineEvent, StepDone, TaskDone
+from bot.ports import Task
+from inference.engine.single_pass import PassOutput, SinglePassEngine
 from inference.engine.tokenizer_notes import question_notes
 from inference.ipc.messages import TaskResult
 from inference.memory.offload import offloader_of
@@ -25,116 +22,43 @@ from inference.vision.itm import ImageTextMatcher, similarity
 from inference.vision.loader import load_matcher
 from inference.vision.match_answer import fits_none, format_answer
 
-MAX_TASKS = 16
-"""Tasks in flight at the same time."""
-TASKS_PER_STEP = 4
-"""Tasks in one step, which bounds how long a new task waits."""
-
 
 @dataclass(frozen=True)
 class _MatchRequest:
-    task: Task
     image: ImageInput
     texts: list[str]
 
 
-class MatchEngine:
-    def __init__(self, model: ModelSpec) -> None:
-        self._model = model
-        self._capabilities: dict[str, Any] = {}
-        self._requests: dict[str, _MatchRequest] = {}
-        self._tasks_per_step = TASKS_PER_STEP
-        self._usage: dict[str, float] = {}
-        self._step_seconds: dict[str, float] = {}
+class MatchEngine(SinglePassEngine[_MatchRequest]):
+    options = ("texts",)
 
-    @property
-    def free_slots(self) -> int:
-        return max(0, MAX_TASKS - len(self._requests))
-
-    @property
-    def capabilities(self) -> Mapping[str, Any]:
-        return self._capabilities
-
-    def load_model(self, device: str) -> None:
-        folder = model_path(self._model)
+    def _load(self, folder: Path, device: str) -> Mapping[str, Any]:
         self._blip, self._processor = load_matcher(self._model, folder, device)
         self._matcher = ImageTextMatcher(self._blip, self._processor.tokenizer)
         dtype = self._blip.vision_model.dtype  # its other parts may be kept in float32
-        revision = model_revision(self._model, folder)
         self._image_encoder = ImageEncoder(
             self._matcher.encode_images,
             self._processor.image_processor,
-            revision,
+            self._revision,
             FeatureCache(self._model.image_cache_mb * 2**20),
             self._blip.device,
             dtype,
         )
-        self._capabilities = {
-            "samplers": [],
-            "options": ["texts"],
-            "revision": revision,
-            "dtype": dtype_name(dtype),
-            "rows": MAX_TASKS,
-            "attention": self._blip.config._attn_implementation,
-        }
+        return {"dtype": dtype_name(dtype), "attention": self._blip.config._attn_implementation}
 
-    def add_task(self, task: Task) -> None:
-        if not task.images:
-            raise EngineError(detail="a matching task without an image")
-        started = time.monotonic()
-        image = self._image_encoder.preprocess(task.images[0].media)
-        self._requests[task.id] = _MatchRequest(task, image, split_texts(str(task.options["texts"])))
-        self._usage[task.id] = time.monotonic() - started
+    def _unload(self) -> None:
+        del self._blip, self._processor, self._matcher, self._image_encoder
 
-    @torch.inference_mode()
-    def step(self) -> Sequence[EngineEvent]:
-        batch = list(self._requests.values())[: self._tasks_per_step]
-        if not batch:
-            return []
-        started = time.monotonic()
-        answers = self._match(batch)
-        share_s = (time.monotonic() - started) / len(batch)
-        events: list[EngineEvent] = []
-        for request, result in zip(batch, answers, strict=True):
-            task_id = request.task.id
-            del self._requests[task_id]
-            self._usage[task_id] = self._usage.get(task_id, 0.0) + share_s
-            self._step_seconds[task_id] = share_s
-            events += [StepDone(task_id=task_id, step=1, steps=1), TaskDone(task_id=task_id, result=result)]
-        return events
+    def _clear_caches(self) -> None:
+        self._image_encoder.cache.clear()
 
-    def cancel_task(self, task_id: str) -> None:
-        self._requests.pop(task_id, None)
-
-    def set_previews(self, task_id: str, is_enabled: bool) -> None:
-        """Matching has no previews."""
-
-    def take_usage(self) -> Mapping[str, float]:
-        """Device-seconds by task since the last call."""
-        usage, self._usage = self._usage, {}
-        return usage
-
-    def cost_samples(self, task: Task) -> Sequence[CostSample]:
-        """The task's share of its step."""
-        seconds = self._step_seconds.pop(task.id, None)
-        return [] if seconds is None else [CostSample(what="token", batch_size=1, seconds=seconds)]
-
-    def load_costs(self, measurements: Sequence[Measurement]) -> None:
-        """Not needed: the batch size is fixed."""
-
-    def reduce_memory(self) -> str | None:
-        """First one task at a time and an empty image cache; then less device memory."""
-        if self._tasks_per_step > 1:
-            self._tasks_per_step = 1
-            self._image_encoder.cache.clear()
-            return "rows"
+    def _use_less_memory(self) -> str | None:
         offloader = offloader_of(self._blip)
         return offloader.use_less_memory() if offloader is not None else None
 
-    def unload_model(self) -> None:
-        self._requests.clear()
-        self._image_encoder.cache.clear()
-        del self._blip, self._processor, self._matcher, self._image_encoder
+    def _prepare_input(self, task: Task) -> _MatchRequest:
+        image = self._image_encoder.preprocess(task.images[0].media)
+        return _MatchRequest(image, split_texts(str(task.options["texts"])))
 
     # ------------------------------------------------------------ embeddings
 
@@ -154,18 +78,19 @@ class MatchEngine:
 
     # ------------------------------------------------------------ one step
 
-    def _match(self, batch: Sequence[_MatchRequest]) -> list[TaskResult]:
+    def _run_pass(self, tasks: Sequence[Task], inputs: Sequence[_MatchRequest]) -> list[PassOutput]:
         """Compare each request's texts; all pairs of all requests share one pass."""
-        features = self._image_encoder.encode([request.image for request in batch])
-        counts = [len(request.texts) for request in batch]
-        texts = [text for request in batch for text in request.texts]
+        features = self._image_encoder.encode([request.image for request in inputs])
+        counts = [len(request.texts) for request in inputs]
+        texts = [text for request in inputs for text in request.texts]
         patches = [image[0].expand(count, -1, -1) for image, count in zip(features, counts, strict=True)]
         scores = self._matcher.match_scores(torch.cat(patches), texts).split(counts)
         text_embeds = self._matcher.embed_texts(texts).split(counts)
-        return [
+        results = (
             self._answer(request, score.tolist(), similarity(image[1][None], embeds)[0].tolist())
-            for request, image, score, embeds in zip(batch, features, scores, text_embeds, strict=True)
-        ]
+            for request, image, score, embeds in zip(inputs, features, scores, text_embeds, strict=True)
+        )
+        return [PassOutput(result=result) for result in results]
 
     def _answer(self, request: _MatchRequest, scores: list[float], similarities: list[float]) -> TaskResult:
         is_calibrated = not self._model.demo
@@ -173,4 +98,4 @@ class MatchEngine:
         if len(request.texts) > 1 and fits_none(scores, is_calibrated=is_calibrated):
             notes += (NO_TEXT_FITS,)
         text = format_answer(request.texts, scores, similarities, is_calibrated=is_calibrated)
-        return TaskResult(text=text, notes=notes, revision=self._capabilities["revision"])
+        return TaskResult(text=text, notes=notes, revision=self._revision)

@@ -169,7 +169,7 @@ def test_a_vision_tower_is_on_the_device_only_for_an_image(tmp_path, monkeypatch
     folder = save_blip(tmp_path, language)
     model = make_model(repo=str(folder), tasks=("image-to-text",), dtype="float32")
     plan = plan_for(model, folder, on_demand)
-    monkeypatch.setattr("inference.vision.loader.choose_plan", lambda *_: plan)
+    monkeypatch.setattr("inference.memory.transformers_loader.choose_plan", lambda *_: plan)
 
     blip, _ = load_blip(model, folder, "cpu")
 

@@ -14,7 +14,7 @@ from bot.ports import TaskImage
 from inference.engine.base import StepDone, TaskDone, build_engine
 from inference.vision.itm import similarity
 from inference.vision.match_answer import format_answer
-from inference.vision.match_engine import MAX_TASKS, TASKS_PER_STEP
+from inference.vision.match_engine import MatchEngine
 from tests.inference.support import make_model, make_task, png
 from tests.inference.vision_reference import run_task
 from training.draw import render_scene
@@ -94,17 +94,19 @@ def test_embeddings_of_images_and_texts_have_length_one_in_a_shared_space(engine
 
 def test_tasks_that_share_a_step_get_the_same_ranking_as_alone(engine, scenes):
     captions = [scene.caption for scene in scenes[:6]]
-    tasks = [make_request(scenes[n], captions[: n + 1], id=f"job-{n}") for n in range(TASKS_PER_STEP + 1)]
+    tasks = [make_request(scenes[n], captions[: n + 1], id=f"job-{n}") for n in range(MatchEngine.tasks_per_pass + 1)]
     alone = {task.id: lines_of(engine, task) for task in tasks}
     engine.take_usage()
     for task in tasks:
         engine.add_task(task)
     engine.cancel_task("job-1")
 
-    assert engine.free_slots == MAX_TASKS - TASKS_PER_STEP
+    assert engine.free_slots == MatchEngine.max_tasks - MatchEngine.tasks_per_pass
     events = engine.step()
     assert {event.task_id for event in events} == {"job-0", "job-2", "job-3", "job-4"}
-    assert [(event.step, event.steps) for event in events if isinstance(event, StepDone)] == [(1, 1)] * TASKS_PER_STEP
+    assert [(event.step, event.steps) for event in events if isinstance(event, StepDone)] == [
+        (1, 1)
+    ] * MatchEngine.tasks_per_pass
     batched = {event.task_id: event.result.text.splitlines() for event in events if isinstance(event, TaskDone)}
     assert batched == {task_id: lines for task_id, lines in alone.items() if task_id != "job-1"}
     assert engine.step() == []
@@ -132,7 +134,7 @@ def test_a_task_without_an_image_is_refused(engine, scenes):
     with pytest.raises(EngineError):
         engine.add_task(dataclasses.replace(make_request(scenes[0], ["a fox"]), images=()))
 
-    assert engine.free_slots == MAX_TASKS
+    assert engine.free_slots == MatchEngine.max_tasks
 
 
 @pytest.mark.parametrize(
