@@ -7,7 +7,7 @@ thread-local modes stay consistent because everything runs without gradients.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -33,6 +33,10 @@ class ModuleCall:
         """Make the call, unbatched."""
         target = module if self.method == "forward" else getattr(module, self.method)
         return target(*self.args, **self.kwargs)
+
+
+CallFilter = Callable[[ModuleCall], ModuleCall]
+"""Changes a call before the coroutine is suspended with it; runs inside the coroutine."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,20 @@ class ModuleProxy(torch.nn.Module):
 
     All attributes but the intercepted methods are the real module's, such as its config and device. With a `dtype`, the
     pipeline may cast the proxy for its own run: the proxy and its parameters then appear in that dtype, and the module
-    is not touched.
+    is not touched. `filters` change each call of the module itself before the coroutine is suspended with it.
     """
 
     def __init__(
-        self, name: str, module: torch.nn.Module, methods: tuple[str, ...], dtype: torch.dtype | None = None
+        self,
+        name: str,
+        module: torch.nn.Module,
+        methods: tuple[str, ...],
+        dtype: torch.dtype | None = None,
+        filters: Sequence[CallFilter] = (),
     ) -> None:
         super().__init__()
         self.__dict__["_module"] = module
+        self.__dict__["_filters"] = filters
         self.__dict__["_name"] = name
         self.__dict__["_dtype"] = dtype
         for method in methods:
@@ -105,7 +115,10 @@ class ModuleProxy(torch.nn.Module):
                 self.__dict__[method] = self._suspending_method(method)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return suspend(ModuleCall(self._name, "forward", args, kwargs, self._dtype))
+        call = ModuleCall(self._name, "forward", args, kwargs, self._dtype)
+        for change in self._filters:
+            call = change(call)
+        return suspend(call)
 
     def _suspending_method(self, method: str) -> Callable[..., Any]:
         return lambda *args, **kwargs: suspend(ModuleCall(self._name, method, args, kwargs, self._dtype))
@@ -173,6 +186,8 @@ class InterceptedCalls:
     """What components that the pipeline may cast are in at its start, by name."""
     device: torch.device | None = None
     """Where the pipeline computes; None: it searches all modules of all components at each call."""
+    filters: Mapping[str, Sequence[CallFilter]] = field(default_factory=dict)
+    """What changes the calls of a component, by its name, in this order."""
 
 
 _DEVICE = "_easel_device"
@@ -192,7 +207,9 @@ def with_proxies(pipeline: Any, intercepted: InterceptedCalls) -> Any:
     """
     proxied = copy.copy(pipeline)
     for name, methods in intercepted.methods.items():
-        proxied.__dict__[name] = ModuleProxy(name, getattr(pipeline, name), methods, intercepted.dtypes.get(name))
+        proxied.__dict__[name] = ModuleProxy(
+            name, getattr(pipeline, name), methods, intercepted.dtypes.get(name), intercepted.filters.get(name, ())
+        )
     proxied.__dict__.update(intercepted.overrides)
     if intercepted.device is not None:
         proxied.__dict__[_DEVICE] = intercepted.device

@@ -16,23 +16,20 @@ from typing import Any
 import torch
 
 from bot.error_texts import PICTURE_BLANKED
-from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchingRule, batching_rule_for
-from inference.diffusion.coroutines import InterceptedCalls, ModuleCall, suspend, with_proxies
+from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
-from inference.diffusion.embedding_cache import EmbeddingCache
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
 from inference.diffusion.lora import LoraManager, base_model_family, requested_loras
 from inference.diffusion.masks import mask_notes
-from inference.diffusion.pipeline_call import SEED_COUNT, generate, supported_options
-from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
+from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
+from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
 from inference.diffusion.previews import Previewer, preview_decoder
-from inference.diffusion.prompt_cache import PromptConditioner, prompt_swap_for
-from inference.diffusion.samplers import Samplers
+from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.step_loop import StepLoop, shape_key
@@ -47,8 +44,6 @@ MAX_TASKS = 16
 """Tasks in flight at the same time; the cost model decides how many of their rows share a pass."""
 DECODE_WAIT_S = 0.05
 """How long one step waits for a decode if there is no denoising to do; new tasks and cancellations come in between."""
-STEP_BOUNDARY = "step boundary"
-"""Component name of the call that suspends a pipeline without a known denoiser after each step."""
 
 
 @dataclass
@@ -76,14 +71,11 @@ class DiffusionEngine:
     def __init__(self, model: ModelSpec) -> None:
         self._model = model
         self._pipelines: dict[str, Any] = {}
-        self._samplers: Samplers | None = None
         self._capabilities: dict[str, Any] = {}
         self._tasks: dict[str, _RunningTask] = {}
         self._new_sequences: list[ImageSequence] = []
         self._arrivals = itertools.count()
         self._events: list[EngineEvent] = []
-        self._execution_device: torch.device | None = None
-        """Where the pipelines compute; None until it is first needed."""
         self._last_sequences: dict[str, ImageSequence] = {}
         """The last image of each task that ended in the last step."""
 
@@ -99,14 +91,14 @@ class DiffusionEngine:
         folder = model_path(self._model)
         pipeline = load_pipeline(self._model, folder, device)
         self._pipelines = {"": pipeline}
-        self._samplers = Samplers(pipeline.scheduler)
-        self._embedding_cache = EmbeddingCache()
         self._conditioner = PromptConditioner(pipeline, LoraManager(pipeline))
         vae = getattr(pipeline, "vae", None)
         self._vae = SharedComponent(vae) if vae is not None else None
         self._preview_decoder = preview_decoder(pipeline, folder, load_tiny_autoencoder(self._model, device), self._vae)
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
+        self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
+        self._runner.extensions += self._create_extensions(pipeline)
         self._batching_rule: BatchingRule | None = batching_rule_for(denoiser) if denoiser is not None else None
         step_device = torch.device(device)
         self._step_loop = StepLoop(denoiser, self._batching_rule, step_device, self._conditioner.loras)
@@ -116,21 +108,28 @@ class DiffusionEngine:
             else DecodeThread(self._execute, step_device, batchable_prefix=partial(batchable_prefix, vae))
         )
         self._capabilities = {
-            "samplers": list(self._samplers.names),
+            "samplers": list(self._runner.samplers.names),
             "options": supported_options(pipeline, has_strength=IMAGE_TO_IMAGE in self._model.tasks),
             "revision": model_revision(self._model, folder),
             "family": base_model_family(pipeline),
             "dtype": dtype_name(getattr(denoiser, "dtype", pipeline.dtype)),
             "rows": MAX_TASKS,
         }
+        for extension in self._runner.extensions:
+            self._capabilities |= extension.capabilities()
+
+    def _create_extensions(self, pipeline: Any) -> Sequence[RunExtension]:
+        """Features that add to images' pipeline runs, in the order in which they do."""
+        return ()
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)
 
     def add_task(self, task: Task) -> None:
-        assert self._samplers is not None
-        self._samplers.resolve_name(_sampler_name(task))
+        self._runner.samplers.resolve_name(sampler_name(task))
         running = _RunningTask(task, task.wants_previews)
+        for extension in self._runner.extensions:
+            running.notes += extension.check_task(task)
         running.notes += [*mask_notes(task), *self._conditioner.prompt_notes(task, is_demo=self._model.demo)]
         for index in range(int(task.options.get("count", 1))):
             seed = (int(task.options["seed"]) + index) % SEED_COUNT
@@ -201,7 +200,7 @@ class DiffusionEngine:
         while self._decode_thread is not None and self._decode_thread.pending:
             self._collect_decoded(DECODE_WAIT_S)  # modules must not move while they compute
         level = offloader.use_less_memory() if offloader is not None else None
-        self._execution_device = None
+        self._runner.device = None
         if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
             self._decode_thread.close()
             self._decode_thread = None
@@ -212,9 +211,10 @@ class DiffusionEngine:
             self.cancel_task(task_id)
         if self._pipelines and self._decode_thread is not None:
             self._decode_thread.close()
+        if "_runner" in self.__dict__:
+            self._runner.close()
         self._pipelines.clear()
-        self._samplers = self._execution_device = None
-        for name in ("_step_loop", "_embedding_cache", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"):
+        for name in ("_step_loop", "_runner", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"):
             self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------ one image from start to end
@@ -228,7 +228,7 @@ class DiffusionEngine:
         for sequence in new:
             started = time.monotonic()
             try:
-                sequence.start(self._generate, self._batching_rule)
+                sequence.start(self._runner.generate, self._batching_rule)
             except Exception as error:  # only this image fails
                 self._fail_task(sequence, error)
             else:
@@ -253,7 +253,7 @@ class DiffusionEngine:
 
     def _count_step(self, sequence: ImageSequence) -> None:
         """Record the step of a pipeline that has no step callback."""
-        if "callback_on_step_end" not in call_parameters(self._pipeline_for(sequence.task)):
+        if "callback_on_step_end" not in call_parameters(self._runner.pipeline_for(sequence.task)):
             steps = max(sequence.step + 1, int(sequence.task.options["steps"]))
             sequence.record_step(sequence.step + 1, steps, None)
 
@@ -314,44 +314,6 @@ class DiffusionEngine:
         self.cancel_task(sequence.task.id)
         self._events.append(TaskFailed(task_id=sequence.task.id, error=error))
 
-    # ------------------------------------------------------------ inside a pipeline coroutine
-
-    def _generate(self, sequence: ImageSequence) -> ImageOutput:
-        """Runs in the sequence's greenlet."""
-        assert self._samplers is not None
-        pipeline = self._pipeline_for(sequence.task)
-        conditioning = self._conditioner.conditioning_for(sequence.task, sequence.index)
-        self._conditioner.loras.apply(sequence.loras)
-        scheduler = self._samplers.create_scheduler(_sampler_name(sequence.task))
-        sequence.prompt_swap = prompt_swap_for(conditioning, scheduler)
-        overrides = {"scheduler": scheduler, **self._embedding_cache.cached_methods(pipeline, sequence.loras)}
-        methods: dict[str, tuple[str, ...]] = {self._denoiser: ("forward",)} if self._denoiser else {}
-        dtypes = {}
-        if self._vae is not None:
-            methods["vae"], dtypes["vae"] = ("encode", "decode"), self._vae.loaded_dtype
-        if self._execution_device is None:
-            self._execution_device = pipeline._execution_device
-        calls = InterceptedCalls(methods=methods, overrides=overrides, dtypes=dtypes, device=self._execution_device)
-
-        def on_step(step: int, steps: int, latents: Any) -> None:
-            sequence.record_step(step, steps, latents)
-            if not self._denoiser:
-                suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
-
-        return generate(with_proxies(pipeline, calls), sequence.task, sequence.seed, on_step, conditioning.arguments)
-
-    def _pipeline_for(self, task: Task) -> Any:
-        """The text-to-image, image-to-image or inpainting pipeline."""
-        roles = {image.role for image in task.images}
-        kind = WITH_MASK if WITH_MASK in roles else FROM_IMAGE if task.task == IMAGE_TO_IMAGE else ""
-        if kind not in self._pipelines:
-            try:
-                self._pipelines[kind] = pipeline_variant(self._pipelines[""], kind)
-            except ValueError as error:  # Diffusers has no such pipeline for the family
-                raise InvalidOption(kind, "model_lacks", value=self._model.name) from error
-            self._pipelines[kind].set_progress_bar_config(disable=True)
-        return self._pipelines[kind]
-
     # ------------------------------------------------------------ events
 
     def _report_steps(self) -> None:
@@ -374,21 +336,16 @@ class DiffusionEngine:
         return sequence.previewer.make_preview(sequence.latents)
 
     def _raw_image(self, sequence: ImageSequence, pixels: Any, was_blanked: bool) -> RawImage:
-        assert self._samplers is not None
         return RawImage(
             index=sequence.index,
             width=pixels.shape[1],
             height=pixels.shape[0],
             pixels=pixels.tobytes(),
             seed=sequence.seed,
-            sampler=_sampler_name(sequence.task) or self._samplers.default,
+            sampler=sampler_name(sequence.task) or self._runner.samplers.default,
             revision=self._capabilities["revision"],
             nsfw=1.0 if was_blanked else None,
         )
-
-
-def _sampler_name(task: Task) -> str:
-    return str(task.options.get("sampler", ""))
 
 
 def _uses_model_offload(pipeline: Any) -> bool:

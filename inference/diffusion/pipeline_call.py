@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy
@@ -49,12 +50,18 @@ def supported_options(pipeline: Any, *, has_strength: bool) -> list[str]:
 
 
 def generate(
-    pipeline: Any, task: Task, seed: int, on_step: OnStep, prompt_arguments: Mapping[str, Any] | None = None
+    pipeline: Any,
+    task: Task,
+    seed: int,
+    on_step: OnStep,
+    prompt_arguments: Mapping[str, Any] | None = None,
+    added_arguments: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[numpy.ndarray, bool]:
     """Generate one image.
 
     Args:
         prompt_arguments: replace the prompts, as embeddings; None: the pipeline gets the prompts themselves.
+        added_arguments: of the pipeline's call; they replace those made from the task.
 
     Returns:
         The image, uint8 RGB, (height, width, 3), and whether the model's own safety filter blanked it.
@@ -80,6 +87,7 @@ def generate(
     if "callback_on_step_end" in accepted:
         arguments["callback_on_step_end"] = _step_callback(on_step, int(task.options["steps"]), computed_size)
         arguments["callback_on_step_end_tensor_inputs"] = ["latents"]
+    arguments |= added_arguments
     try:
         output = pipeline(**{name: value for name, value in arguments.items() if name in accepted})
     except ValueError as error:

@@ -11,7 +11,6 @@ from inference.diffusion.batching import BatchingRule
 from inference.diffusion.coroutines import ModuleCall, PipelineCoroutine, Returned
 from inference.diffusion.lora import LoraSet
 from inference.diffusion.previews import Previewer
-from inference.diffusion.prompt_swap import PromptSwap
 
 ImageOutput = tuple[numpy.ndarray, bool]
 """The image, uint8 RGB, (height, width, 3), and whether the model's own safety filter blanked it."""
@@ -29,7 +28,6 @@ class ImageSequence:
         latents: after the last step, in the pipeline's layout.
         denoiser: name of the component whose calls are its passes.
         loras: active during its denoiser passes.
-        prompt_swap: changes its prompt between steps; None: it has one prompt.
         pass_count: its denoiser passes so far, and the next one.
         call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from its `BatchingRule`. A
             sequence that is not batched has a unique key.
@@ -48,7 +46,6 @@ class ImageSequence:
     output: ImageOutput | None = None
     denoiser: str = ""
     loras: LoraSet = ()
-    prompt_swap: PromptSwap | None = None
     pass_count: int = 0
     call_arguments: Mapping[str, Any] = field(default_factory=dict)
     batch_key: Hashable = None
@@ -91,7 +88,6 @@ class ImageSequence:
             self.output, self.pending_call, self._coroutine = outcome.value, None, None
             return
         if outcome.component == self.denoiser:
-            outcome = outcome if self.prompt_swap is None else self.prompt_swap.apply(outcome, self.pass_count)
             self.pass_count += 1
         self.pending_call = outcome
         if self._batching_rule is not None and outcome.component == self.denoiser:

@@ -244,7 +244,7 @@ def test_a_demo_model_lists_unknown_words_once_and_no_function_words(engine, fol
 
 def test_an_image_that_the_models_own_filter_blanked_counts_as_nsfw(engine, monkeypatch):
     pixels = numpy.zeros((32, 32, 3), numpy.uint8)
-    monkeypatch.setattr("inference.diffusion.engine.generate", lambda *_: (pixels, True))
+    monkeypatch.setattr("inference.diffusion.pipeline_run.generate", lambda *_, **__: (pixels, True))
     *_, ready, done = run_task(engine, make_request())
 
     assert ready.image.nsfw == 1.0
