@@ -26,8 +26,14 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; try {nearest}."),
     "size_twice": N_("Give the size once: either {option}, or width and height."),
     "needs_image": N_("This needs a picture: attach one, or reply to one."),
+    "needs_images": N_("This needs {allowed} pictures or more: attach them to one message."),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
+    "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
+    "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
+    "control_kind": N_("Say what kind of control the picture is: {allowed}."),
+    "role_lacks": N_("A picture with the role {value} has no {option}: leave it out."),
+    "start_after_end": N_("A control that starts at {value} must end after that, but its end is {allowed}."),
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
     "mask_missing": N_(
         "A mask needs its picture: send both as an album, the picture first, or reply to the picture with the mask."

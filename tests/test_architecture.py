@@ -183,6 +183,7 @@ def test_every_file_of_a_command_is_registered():
         "base",
         "defaults",
         "imagine_options",
+        "input_images",
         "parts",
         "vision",
     }

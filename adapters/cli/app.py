@@ -197,7 +197,7 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
         )
         image = typer.Option("--image", metavar="FILE", help=f"{what}; - for stdin")
         parameters.append(_parameter("image", list[str] | None, image, None))
-    if command_class.accepts_mask:
+    if "mask" in command_class.further_images:
         help_text = "Inpainting mask: white, or what is drawn on a clear canvas, is regenerated"
         mask = typer.Option("--mask", metavar="FILE", help=help_text)
         parameters.append(_parameter("mask", str | None, mask, None))

@@ -95,7 +95,7 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
         made.add("confirm", bool, CONFIRM_HELP)
     if kind.images_allowed:
         made.add("image", discord.Attachment, IMAGE_HELP, is_required=kind.images_needed > 0)
-    if kind.accepts_mask:
+    if "mask" in kind.further_images:
         made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
     for number in range(2, kind.images_allowed + 1):
         made.add(f"image{number}", discord.Attachment, MORE_IMAGES_HELP)

@@ -108,7 +108,7 @@ class MessageHandler:
         images: tuple[ImageRef, ...] = ()
         parent = None
         picture = 0
-        line, has_mask = pop_flag(incoming.text, "mask") if kind.accepts_mask else (incoming.text, False)
+        line, has_mask = pop_flag(incoming.text, "mask") if "mask" in kind.further_images else (incoming.text, False)
         if has_mask:
             await self._submit(request, incoming.command, line, *await self._find_masked_images(request))
             return

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, ClassVar, Self
 
+from bot.commands.input_images import ImageLimits, check_images
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
 from bot.jobs import ImageRef, StoredImage
@@ -45,8 +46,8 @@ class Command(ABC):
     """Roles that its images may have; the first is the role of an image that names none."""
     images_needed: ClassVar[int] = 0
     images_allowed: ClassVar[int] = 0
-    accepts_mask: ClassVar[bool] = False
-    """It accepts one more image, with the role "mask": what it marks is inpainted."""
+    further_images: ClassVar[Mapping[str, int]] = {}
+    """Roles of images that do not count as `images_allowed`, with the number allowed of each: masks, controls."""
     is_per_image: ClassVar[bool] = False
     """Several images are as many requests: on the command line, it takes several files and folders."""
     album_allowed: ClassVar[int] = 0
@@ -81,20 +82,20 @@ class Command(ABC):
     @classmethod
     def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
         most = max(cls.images_allowed, cls.album_allowed if is_album else 0)
-        masks = sum(image.role == "mask" for image in images) if cls.accepts_mask else 0
-        pictures = len(images) - masks
-        if pictures < cls.images_needed:
-            raise InvalidOption("images", "needs_image")
-        if pictures > most:
-            raise InvalidOption("images", "too_many_images" if most else "no_images", value=pictures, allowed=str(most))
-        if masks > 1:
-            raise InvalidOption("images", "too_many_images", value=masks, allowed="1")
-        if masks and not pictures:
-            raise InvalidOption("mask", "needs_init")
-        for image in images:
-            if image.role not in cls.roles:
-                raise InvalidOption("role", "choice", value=image.role, allowed=", ".join(cls.roles))
-        return tuple(images)
+        limits = ImageLimits(roles=cls.roles, needed=cls.images_needed, allowed=most, further=cls.further_images)
+        return check_images(images, limits)
+
+    def images_of(self, role: str) -> tuple[ImageRef, ...]:
+        return tuple(image for image in self.images if image.role == role)
+
+    def choose_aspect(self, pictures: Sequence[StoredImage]) -> float | None:
+        """Width / height of the image that gives the result its shape: the first input image, else the first control.
+
+        `pictures`: the measured images, in their order. None: there is no such image.
+        """
+        by_role = {image.role: one for image, one in reversed(list(zip(self.images, pictures, strict=True)))}
+        shaping = by_role.get("init") or by_role.get("control")
+        return shaping.width / shaping.height if shaping else None
 
     def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         """The command with its images measured: what it can do may depend on their size."""
@@ -129,7 +130,7 @@ class Command(ABC):
 
         Args:
             seed: used when none was given.
-            aspect: width / height of the first image.
+            aspect: width / height of the image that gives the result its shape; see `choose_aspect`.
 
         Raises: InvalidOption: the model does not support a value.
         """

@@ -26,7 +26,7 @@ class Edit(Imagine):
     roles: ClassVar[tuple[str, ...]] = ("init", "reference")
     images_needed = 1
     images_allowed = 4
-    accepts_mask = False
+    further_images: ClassVar[Mapping[str, int]] = {}
     specs = (
         replace(_PROMPT, help=N_("What to change"), aliases=("instruction",)),
         *_OTHER_SPECS,
@@ -47,11 +47,14 @@ class Edit(Imagine):
 
     @classmethod
     def _check_images(cls, images: Sequence[ImageRef], is_album: bool) -> tuple[ImageRef, ...]:
-        """The first with the role "init", else the first, is edited; the others become references."""
+        """The first with the role "init", else the first reference, is edited; the others become references."""
         checked = super()._check_images(images, is_album)
-        first = next((number for number, image in enumerate(checked) if image.role == "init"), 0)
-        others = (image for number, image in enumerate(checked) if number != first)
-        return (replace(checked[first], role="init"), *(replace(image, role="reference") for image in others))
+        pictures = [image for image in checked if image.role in ("init", "reference")]
+        first = next((number for number, image in enumerate(pictures) if image.role == "init"), 0)
+        edited = pictures.pop(first)
+        others = (replace(image, role="reference") for image in pictures)
+        further = (image for image in checked if image.role in cls.further_images)
+        return (ImageRef(edited.id, "init", edited.author, edited.is_foreign), *others, *further)
 
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         if len(self.images) > model.max_images:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from bot.commands.base import Answer, Command
 from bot.commands.imagine_options import CONTROLLING, DRAWING
+from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
@@ -26,14 +27,14 @@ class Imagine(Command):
     answers = Answer.IMAGES
     smoke_tests: ClassVar[tuple[str, ...]] = (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
     smoke_test_values: ClassVar[Mapping[str, Any]] = {"prompt": "a red fox in the snow"}
-    roles: ClassVar[tuple[str, ...]] = ("init", "mask")
+    roles: ClassVar[tuple[str, ...]] = ("init", "mask", "control", "reference")
     images_allowed = 1
-    accepts_mask = True
+    further_images: ClassVar[Mapping[str, int]] = {"mask": 1, "control": MAX_CONTROLS, "reference": MAX_REFERENCES}
     specs: ClassVar[tuple[OptionSpec, ...]] = (*DRAWING, *CONTROLLING)
 
     @property
     def task(self) -> str:
-        return IMAGE_TO_IMAGE if self.images else TEXT_TO_IMAGE
+        return IMAGE_TO_IMAGE if self.images_of("init") else TEXT_TO_IMAGE
 
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """A model that takes images as references only, if it is asked for or no other is a default."""
@@ -52,7 +53,7 @@ class Imagine(Command):
         """Raises: InvalidOption: what was asked for needs a model that starts from the image."""
         if self.values.get("strength") is not None:
             raise InvalidOption("strength", "model_lacks", value=model.name)
-        if any(image.role == "mask" for image in self.images):
+        if self.images_of("mask"):
             raise InvalidOption("mask", "model_lacks", value=model.name)
 
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class Imagine(Command):
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")
-        if values.get("strength") is not None and not self.images:
+        if values.get("strength") is not None and not self.images_of("init"):
             raise InvalidOption("strength", "needs_init")
         if values.get("negative_prompt") and not model.takes_negative:
             raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
@@ -88,7 +89,7 @@ class Imagine(Command):
         if values.get("style"):
             filled["style"] = values["style"]
         filled |= {spec.name: values[spec.name] for spec in CONTROLLING if values.get(spec.name) not in (None, False)}
-        if self.images:
+        if self.images_of("init"):
             filled["strength"] = values.get("strength", model.strength)
         return filled
 

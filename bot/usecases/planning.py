@@ -48,9 +48,9 @@ class RequestPlanner:
         command = request.to_command()
         pictures = [await self.media.get_image(image.id, person.id) for image in command.images]
         command = command.with_images(pictures)
-        aspect = pictures[0].width / pictures[0].height if pictures else None
+        aspect = command.choose_aspect(pictures)
         if request.use_defaults:
-            command = apply_defaults(command, await self._person_defaults(person, command), self.models, aspect)
+            command = apply_defaults(command, await self._person_defaults(person, aspect), self.models, aspect)
         model = command.choose_model(self.models)
         command = adapt_to_model(command, model)
         seed = secrets.randbelow(MAX_SEED + 1)
@@ -71,10 +71,10 @@ class RequestPlanner:
         must_fit = commands[0].name != Upscale.name
         return await self.prompt_resolver.resolve_all(options, model, must_fit=must_fit, owner=person.id)
 
-    async def _person_defaults(self, person: Person, command: Command) -> Mapping[str, Any]:
-        """The person's default options; without a size if there is an input image, which keeps its aspect ratio."""
+    async def _person_defaults(self, person: Person, aspect: float | None) -> Mapping[str, Any]:
+        """The person's default options; without a size if an input image gives the aspect ratio."""
         defaults = await self.people.get_settings(person.id)
-        return {name: value for name, value in defaults.items() if name not in SIZES} if command.images else defaults
+        return {name: value for name, value in defaults.items() if name not in SIZES} if aspect else defaults
 
     def _new_job(
         self,

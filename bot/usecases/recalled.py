@@ -113,7 +113,7 @@ class _Fitting:
         for name, value in left_out.items():
             self._tell(LEFT_OUT, option=name, value=value)
         self._choose_model()
-        if self.options.get("strength") is not None and not self.request.images:
+        if self.options.get("strength") is not None and not self.request.images_of("init"):
             self._tell(NO_START, value=self.options.pop("strength"))
         for spec in self.request.specs:
             if self.options.get(spec.name) is not None:

@@ -80,7 +80,7 @@ def test_a_picture_makes_imagine_a_task_from_a_picture():
         (Edit, FOX, (), "needs_image"),
         (Upscale, {}, (), "needs_image"),
         (Imagine, FOX, PHOTO * 2, "too_many_images"),
-        (Imagine, FOX, (ImageRef("0" * 64, "reference"),), "choice"),
+        (Imagine, FOX, (ImageRef("0" * 64, "sheet"),), "choice"),
         (Imagine, FOX, (ImageRef("0" * 64, "mask"),), "needs_init"),
         (Imagine, FOX, (ImageRef("0" * 64, "mask"),) * 2, "too_many_images"),
     ],
