@@ -12,10 +12,10 @@ from adapters.discord import autocomplete, texts
 from adapters.discord.context import connection_of
 from adapters.discord.event_parsing import MASK_OPTION
 from adapters.discord.library_patches import log_unreadable
+from bot.chat.account_texts import public_option
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.replies import ChatCommand
-from bot.chat.texts import public_option
 from bot.commands import COMMANDS, Command, Imagine
 from bot.i18n import N_
 from bot.options import OptionSpec

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from bot.chat import texts
+from bot.chat import account_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.replies import ChatContext, ChatFile, ChatReply, Confirmation
 from bot.i18n import N_
@@ -19,8 +19,8 @@ SETTINGS_OPTIONS = (
     ChatOption(
         name="option",
         help=N_("Which option; without a value its default is cleared"),
-        choices=tuple(texts.public_option(name) for name in DEFAULT_OPTIONS),
-        aliases=texts.OPTION_NAMES,
+        choices=tuple(account_texts.public_option(name) for name in DEFAULT_OPTIONS),
+        aliases=account_texts.OPTION_NAMES,
     ),
     ChatOption(name="value", help=N_("Its new default; \u201cnone\u201d clears it"), takes_rest=True),
 )
@@ -42,21 +42,21 @@ CONFIRM_FORGET = Confirmation(
 
 async def show_quota(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     quota = await ctx.usecases.people.get_quota(ctx.person, ctx.usecases.jobs.daily_allowance_s(ctx.person))
-    return ChatReply(text=texts.format_quota(quota, ctx.locale))
+    return ChatReply(text=account_texts.format_quota(quota, ctx.locale))
 
 
 async def change_settings(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
     """List the person's defaults, set one, or clear one. Raises: InvalidOption."""
     people, name, value = ctx.usecases.people, options.get("option", ""), str(options.get("value", ""))
     if value and not name:
-        return ChatReply(text=texts.format_text(texts.SETTING_NEEDS_OPTION, ctx.locale))
+        return ChatReply(text=texts.format_text(account_texts.SETTING_NEEDS_OPTION, ctx.locale))
     if not name:
         values = await people.get_defaults(ctx.person)
     elif not value or value.casefold() in CLEARING:
         values = await people.clear_default(ctx.person, name)
     else:
         values = await people.set_default(ctx.person, name, value)
-    return ChatReply(text=texts.format_settings(values, ctx.locale, style=ctx.style))
+    return ChatReply(text=account_texts.format_settings(values, ctx.locale, style=ctx.style))
 
 
 async def manage_privacy(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
@@ -66,10 +66,10 @@ async def manage_privacy(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRe
             return await _export_data(ctx)
         case "forget" if options.get("confirm"):
             await ctx.usecases.people.forget_person(ctx.person)
-            return ChatReply(text=texts.format_text(texts.FORGOTTEN, ctx.locale))
+            return ChatReply(text=texts.format_text(account_texts.FORGOTTEN, ctx.locale))
         case "forget":
-            return ChatReply(text=texts.format_text(texts.CONFIRM_FORGET, ctx.locale), confirm=CONFIRM_FORGET)
-    return ChatReply(text=texts.format_privacy(ctx.locale, style=ctx.style))
+            return ChatReply(text=texts.format_text(account_texts.CONFIRM_FORGET, ctx.locale), confirm=CONFIRM_FORGET)
+    return ChatReply(text=account_texts.format_privacy(ctx.locale, style=ctx.style))
 
 
 async def _export_data(ctx: ChatContext) -> ChatReply:
@@ -81,5 +81,5 @@ async def _export_data(ctx: ChatContext) -> ChatReply:
         archive = Media(await asyncio.to_thread(path.read_bytes), "application/zip")
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-    text = texts.format_text(texts.EXPORTED, ctx.locale)
+    text = texts.format_text(account_texts.EXPORTED, ctx.locale)
     return ChatReply(text=text, files=(ChatFile("easel-export", archive),), is_private=True)

@@ -11,7 +11,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from bot import error_texts, errors, i18n
-from bot.chat import help_texts, picture_texts
+from bot.chat import account_texts, help_texts, picture_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH, TYPED
 from bot.chat.buttons import ACTIONS, EXAMPLES_ID, Button
@@ -112,11 +112,11 @@ def _chat(locale):
         yield chat_texts.format_history(some, locale, page=2, has_more=True, q="7")
         yield chat_texts.format_queue(some, locale)
     quota = Quota(limit=None, used=1.0, reserved=2.0, resets_at=datetime(2026, 1, 2, tzinfo=UTC))
-    yield from (chat_texts.format_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
+    yield from (account_texts.format_quota(replace(quota, limit=limit), locale) for limit in (None, 5.0))
     yield from (
         help_texts.format_models(ModelRegistry(specs), locale) for specs in ({}, {"7": make_model(name="7", demo=True)})
     )
-    yield from (chat_texts.format_settings(values, locale) for values in ({}, {"7": 8}))
+    yield from (account_texts.format_settings(values, locale) for values in ({}, {"7": 8}))
     yield from (help_texts.format_help(command_menu(locale), locale, style=style) for style in (TYPED, SLASH))
     yield help_texts.format_welcome(locale)
     for models in (ModelRegistry({}), ModelRegistry({"fox": make_model(tasks=TASKS)})):
@@ -128,7 +128,7 @@ def _chat(locale):
     yield chat_texts.format_text(chat_texts.REMIX_PROMPT, locale, prompt="a fox")
     yield chat_texts.format_history([], locale, q=chat_texts.FAVOURITES)
     yield chat_texts.format_undeliverable(make_job(result=Result()), locale)
-    yield chat_texts.format_privacy(locale)
+    yield account_texts.format_privacy(locale)
     yield chat_texts.format_delay(7.0, locale)
     yield from (chat_texts.format_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
     yield chat_texts.format_button(Button("pick", EXAMPLES_ID, 1), locale)
@@ -206,7 +206,7 @@ def test_a_catalogue_changes_everything_that_people_read(xx):
 
 @pytest.mark.parametrize("written", ["xx", "XX", "xx-YY", "xx_YY", "xx-Latn-YY"])
 def test_a_platforms_name_for_a_language_finds_its_catalogue(xx, written):
-    assert "\u0436" in chat_texts.format_privacy(written)
+    assert "\u0436" in account_texts.format_privacy(written)
 
 
 def test_a_language_that_has_a_catalogue_is_available(xx):
@@ -215,7 +215,7 @@ def test_a_language_that_has_a_catalogue_is_available(xx):
 
 @pytest.mark.parametrize("locale", ["../xx", "xx/../xx", "", "x", "xx\0", "xx-" + "y" * 999])
 def test_a_locale_never_becomes_a_path(xx, locale):
-    assert chat_texts.format_privacy(locale) == chat_texts.format_privacy("en")
+    assert account_texts.format_privacy(locale) == account_texts.format_privacy("en")
 
 
 def test_gettext_is_what_reads_them(xx):

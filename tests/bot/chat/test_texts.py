@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bot.chat import help_texts, texts
+from bot.chat import account_texts, help_texts, texts
 from bot.chat.arguments import SLASH
 from bot.error_texts import DEMO_HINT
 from bot.jobs import BY_BOT, ImageRef, JobState, Result
@@ -108,7 +108,7 @@ def test_the_demo_hint_is_no_note():
 def test_the_quota_is_told_in_whole_figures():
     quota = Quota(limit=1e6, used=1.26, reserved=0.0, resets_at=datetime(2026, 1, 2, tzinfo=UTC))
 
-    assert texts.format_quota(quota) == "You have used 1.3 of 1000000 s of compute today. Resets at 00:00 UTC."
+    assert account_texts.format_quota(quota) == "You have used 1.3 of 1000000 s of compute today. Resets at 00:00 UTC."
 
 
 @pytest.mark.parametrize(
