@@ -31,6 +31,10 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
     "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
+    "reference_lacks": N_(
+        "The model {value} cannot use a picture as {option}: choose another model, or the owner can add an IP-Adapter "
+        "to its controls."
+    ),
     "control_kind": N_("Say what kind of control the picture is: {allowed}."),
     "role_lacks": N_("A picture with the role {value} has no {option}: leave it out."),
     "start_after_end": N_("A control that starts at {value} must end after that, but its end is {allowed}."),

@@ -221,6 +221,11 @@ class ModelSpec(ModelSettings):
         return ControlSource(repo=source) if isinstance(source, str) else source
 
     @property
+    def takes_references(self) -> bool:
+        """Whether it takes reference images itself, beside the prompt; other models need an IP-Adapter."""
+        return IMAGE_TEXT_TO_IMAGE in self.tasks and self.max_images > 1
+
+    @property
     def known_samplers(self) -> tuple[str, ...]:
         return self.samplers or tuple(self.capabilities.get("samplers", ())) or SAMPLERS
 

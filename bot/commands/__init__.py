@@ -2,6 +2,7 @@
 
 from bot.commands.ask import Ask
 from bot.commands.base import Answer, Command
+from bot.commands.blend import Blend
 from bot.commands.caption import Caption
 from bot.commands.describe import Describe
 from bot.commands.edit import Edit
@@ -12,7 +13,7 @@ from bot.errors import UnknownCommand
 from bot.options import clean_excerpt, find_nearest
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Imagine, Caption, Ask, Describe, Match, Edit, Upscale)
+    command.name: command for command in (Imagine, Caption, Ask, Describe, Match, Edit, Blend, Upscale)
 }
 
 _MAX_NAME = 60
@@ -42,6 +43,7 @@ __all__ = [
     "COMMANDS",
     "Answer",
     "Ask",
+    "Blend",
     "Caption",
     "Command",
     "Describe",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from bot.commands.base import Command
 from bot.commands.imagine import Imagine
 from bot.commands.imagine_options import CONTROLLING
-from bot.errors import InvalidOption
+from bot.commands.references import check_native_references, reference_cost, takes_as_references
 from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, ModelSpec
@@ -57,8 +57,7 @@ class Edit(Imagine):
         return (ImageRef(edited.id, "init", edited.author, edited.is_foreign), *others, *further)
 
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
-        if len(self.images) > model.max_images:
-            raise InvalidOption("images", "too_many_images", value=len(self.images), allowed=str(model.max_images))
+        check_native_references(self.images, model)
         filled = super().fill_options(model, seed, aspect)
         del filled["strength"]
         if self.values.get("image_guidance_scale") is not None:
@@ -66,15 +65,17 @@ class Edit(Imagine):
         return filled
 
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
-        """Each further image makes a step about 50 % longer."""
-        further = max(0, len(self.images) - 1)
-        area = options["width"] * options["height"] * (1 + further / 2)
+        area = options["width"] * options["height"] * reference_cost(self.images, is_native=True)
         return int(options["steps"]), float(area), int(options["count"])
 
 
 def adapt_to_model(command: Command, model: ModelSpec) -> Command:
-    """An edit instead of an `imagine` whose model takes its image as a reference only. Raises: InvalidOption."""
-    if not (isinstance(command, Imagine) and command.needs_references(model)):
+    """What an `imagine` becomes whose model takes its images as references itself. Raises: InvalidOption."""
+    if not isinstance(command, Imagine) or command.task == IMAGE_TEXT_TO_IMAGE:
+        return command
+    if not takes_as_references(model, command.images) and not command.needs_references(model):
         return command
     command.check_reference(model)
-    return Edit(values=command.values, images=command.images)
+    if command.images_of("init"):
+        return Edit(values=command.values, images=command.images)
+    return replace(command, is_native=True)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from bot.commands.base import Answer, Command
 from bot.commands.imagine_options import CONTROLLING, DRAWING
 from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
+from bot.commands.references import check_native_references, reference_cost, reference_model
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
@@ -21,6 +22,8 @@ MAX_ASPECT = 4.0
 
 @dataclass(frozen=True, kw_only=True)
 class Imagine(Command):
+    """`is_native`: its images are references only, and its model takes them itself."""
+
     name = "imagine"
     summary = N_("Make pictures from a prompt")
     unavailable = N_("I can't make pictures here yet; the owner can add a model.")
@@ -31,14 +34,19 @@ class Imagine(Command):
     images_allowed = 1
     further_images: ClassVar[Mapping[str, int]] = {"mask": 1, "control": MAX_CONTROLS, "reference": MAX_REFERENCES}
     specs: ClassVar[tuple[OptionSpec, ...]] = (*DRAWING, *CONTROLLING)
+    is_native: bool = False
 
     @property
     def task(self) -> str:
+        if self.is_native:
+            return IMAGE_TEXT_TO_IMAGE
         return IMAGE_TO_IMAGE if self.images_of("init") else TEXT_TO_IMAGE
 
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
         """A model that takes images as references only, if it is asked for or no other is a default."""
         wanted = self.values.get("model")
+        if self.images_of("reference") and (not wanted or models.get(wanted) is not None):
+            return reference_model(models, self.images, self.task, command=self.name, wanted=wanted)
         model = (
             models.get(wanted) if wanted else models.default_for(self.task) or models.default_for(IMAGE_TEXT_TO_IMAGE)
         )
@@ -60,6 +68,8 @@ class Imagine(Command):
         values = self.values
         if self.needs_references(model):
             self.check_reference(model)
+        if self.is_native:
+            check_native_references(self.images, model)
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")
@@ -147,7 +157,8 @@ class Imagine(Command):
         steps = options["steps"]
         if "strength" in options:
             steps = max(1, math.ceil(steps * options["strength"]))
-        return steps, float(options["width"] * options["height"]), int(options["count"])
+        area = options["width"] * options["height"] * reference_cost(self.images, is_native=self.is_native)
+        return steps, float(area), int(options["count"])
 
 
 def _parse_pair(pattern: re.Pattern[str], option: str, text: str, allowed: str) -> tuple[float, float]:
