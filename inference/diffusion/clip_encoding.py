@@ -10,6 +10,9 @@ Weights: z' = e + w (z - e), token by token, where z is the encoded chunk and e 
 same position; w = 1 leaves z unchanged and w = 0 gives the empty encoding. Source: ComfyUI, `comfy/sd1_clip.py`
 (`ClipTokenWeightEncoder`); compel also interpolates from the empty prompt. A1111 scales z and restores the chunk's
 mean instead, which divides by a mean that can be near 0.
+
+Clip skip: the hidden states of an earlier layer, counted from the one that the family uses. As in Diffusers' pipelines,
+it applies to the prompt and not to the negative prompt.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -83,13 +86,20 @@ def supports_prompt_weights(pipeline: Any) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptRequest:
-    """One image's prompts in a step. `vectors`: textual inversions by trigger word; `chunk_count`: chunks, at least."""
+    """One image's prompts in a step.
+
+    Attributes:
+        vectors: textual inversions by trigger word.
+        chunk_count: chunks, at least.
+        clip_skip: layers of the encoders to leave out for the prompt, as Diffusers counts: 0 uses all.
+    """
 
     prompt: str
     negative_prompt: str
     uses_guidance: bool
     vectors: InversionVectors = field(default_factory=dict)
     chunk_count: int = 1
+    clip_skip: int = 0
 
 
 @torch.no_grad()
@@ -101,6 +111,7 @@ def encode_prompt(
     uses_guidance: bool,
     vectors: InversionVectors | None = None,
     chunk_count: int = 1,
+    clip_skip: int = 0,
 ) -> PromptEmbeds:
     """For pipelines with `supports_prompt_weights` only. See `PromptRequest`."""
     encoders = _clip_encoders(pipeline)
@@ -110,10 +121,11 @@ def encode_prompt(
         uses_guidance=uses_guidance,
         vectors=vectors or {},
         chunk_count=chunk_count,
+        clip_skip=clip_skip,
     )
 
-    def encode(prompt_chunks: Sequence[_Chunks]) -> list[_EncoderOutput]:
-        return [encoder.encode(chunks) for encoder, chunks in zip(encoders, prompt_chunks, strict=True)]
+    def encode(prompt_chunks: Sequence[_Chunks], skip: int) -> list[_EncoderOutput]:
+        return [encoder.encode(chunks, skip) for encoder, chunks in zip(encoders, prompt_chunks, strict=True)]
 
     return _assemble_embeds(_plan_chunks(pipeline, encoders, request), encode, encoders)
 
@@ -123,16 +135,23 @@ def encode_batch(pipeline: Any, requests: Sequence[PromptRequest]) -> list[Promp
     """`encode_prompt` of several prompts in a few passes of each encoder, equal prompts once; without vectors."""
     encoders = _clip_encoders(pipeline)
     plans = [_plan_chunks(pipeline, encoders, request) for request in requests]
-    prompts = [prompt for plan in plans for prompt in (plan.positive, plan.negative) if prompt]
-    encoded: list[dict[Any, _EncoderOutput]] = []
-    for number, encoder in enumerate(encoders):
-        unique = {_chunks_key(prompt[number]): prompt[number] for prompt in prompts}
-        encoded.append(dict(zip(unique, encoder.encode_batch(list(unique.values())), strict=True)))
+    encoded: dict[Any, _EncoderOutput] = {}
+    for skip in {plan.clip_skip for plan in plans} | {0}:
+        prompts = [plan.positive for plan in plans if plan.clip_skip == skip]
+        prompts += [plan.negative for plan in plans if plan.negative and not skip]
+        for number, encoder in enumerate(encoders):
+            unique = {(number, skip, _chunks_key(prompt[number])): prompt[number] for prompt in prompts}
+            encoded |= zip(unique, encoder.encode_batch(list(unique.values()), skip), strict=True)
 
-    def look_up(prompt_chunks: Sequence[_Chunks]) -> list[_EncoderOutput]:
-        return [outputs[_chunks_key(chunks)] for outputs, chunks in zip(encoded, prompt_chunks, strict=True)]
+    def look_up(prompt_chunks: Sequence[_Chunks], skip: int) -> list[_EncoderOutput]:
+        return [encoded[number, skip, _chunks_key(chunks)] for number, chunks in enumerate(prompt_chunks)]
 
     return [_assemble_embeds(plan, look_up, encoders) for plan in plans]
+
+
+def max_clip_skip(pipeline: Any) -> int:
+    """How many layers of each encoder can be left out."""
+    return min(int(model.config.num_hidden_layers) for _, model in _tokenizers_and_encoders(pipeline)) - 1
 
 
 def count_chunks(pipeline: Any, prompts: Iterable[str], vectors: InversionVectors) -> int:
@@ -169,26 +188,29 @@ class ChunkedClipEncoder:
             else:
                 yield from ((vector, piece.weight) for vector in part)
 
-    def encode(self, chunks: _Chunks) -> _EncoderOutput:
-        """The chunks' hidden states, (1, chunks x length, width), and the first one's pooled output, if any."""
-        (output,) = self._encode_weighted([chunks])
+    def encode(self, chunks: _Chunks, skip: int = 0) -> _EncoderOutput:
+        """The chunks' hidden states, (1, chunks x length, width), and the first one's pooled output, if any.
+
+        `skip`: layers to leave out.
+        """
+        (output,) = self._encode_weighted([chunks], skip)
         return output
 
-    def encode_batch(self, prompts: Sequence[_Chunks]) -> list[_EncoderOutput]:
+    def encode_batch(self, prompts: Sequence[_Chunks], skip: int = 0) -> list[_EncoderOutput]:
         """`encode` of each prompt, several chunks in one forward pass."""
         outputs: list[_EncoderOutput] = []
         while len(outputs) < len(prompts):
             remaining = prompts[len(outputs) :]
             chunk_counts = accumulate(len(chunks) for chunks in remaining)
             fitting = sum(count <= CHUNKS_PER_CALL for count in chunk_counts)
-            outputs += self._encode_weighted(remaining[: max(1, fitting)])
+            outputs += self._encode_weighted(remaining[: max(1, fitting)], skip)
         return outputs
 
-    def _encode_weighted(self, prompts: Sequence[_Chunks]) -> list[_EncoderOutput]:
+    def _encode_weighted(self, prompts: Sequence[_Chunks], skip: int) -> list[_EncoderOutput]:
         all_chunks = [chunk for chunks in prompts for chunk in chunks]
         weights = torch.tensor([self._fill_positions([weight for _, weight in chunk], 1.0) for chunk in all_chunks])
         is_weighted = bool((weights != 1).any())
-        hidden, pooled = self._forward([*all_chunks, *([()] if is_weighted else [])])
+        hidden, pooled = self._forward([*all_chunks, *([()] if is_weighted else [])], skip)
         if is_weighted:
             hidden = _apply_weights(hidden[:-1], hidden[-1:], weights)
         outputs: list[_EncoderOutput] = []
@@ -199,7 +221,7 @@ class ChunkedClipEncoder:
             start += len(prompt)
         return outputs
 
-    def _forward(self, chunks: Sequence[Chunk]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _forward(self, chunks: Sequence[Chunk], skip: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(chunks, length, width), and (chunks, width) from a model with a pooled output."""
         placeholder = next(number for number in range(3) if number not in (self._bos_id, self._eos_id))
         tokens = [[placeholder if isinstance(token, torch.Tensor) else token for token, _ in chunk] for chunk in chunks]
@@ -214,8 +236,12 @@ class ChunkedClipEncoder:
         with inject_vectors(self._model, vectors):
             if self._is_xl:
                 output = self._model(ids.to(device), output_hidden_states=True)
-                return output.hidden_states[-2], output[0] if output[0].ndim == 2 else None
-            return self._model(ids.to(device), attention_mask=self._attention_mask(tokens, device))[0], None
+                return output.hidden_states[-2 - skip], output[0] if output[0].ndim == 2 else None
+            mask = self._attention_mask(tokens, device)
+            if not skip:
+                return self._model(ids.to(device), attention_mask=mask)[0], None
+            output = self._model(ids.to(device), attention_mask=mask, output_hidden_states=True)
+            return _final_layer_norm(self._model)(output.hidden_states[-1 - skip]), None
 
     def _padded_ids(self, chunk: Sequence[int]) -> list[int]:
         pad = self._tokenizer.pad_token_id
@@ -233,6 +259,11 @@ class ChunkedClipEncoder:
         return [default, *values, *[default] * (self._length - 1 - len(values))]
 
 
+def _final_layer_norm(model: Any) -> Any:
+    """Of a CLIP text encoder: newer versions of Transformers have no inner `text_model`."""
+    return getattr(model, "text_model", model).final_layer_norm
+
+
 def _apply_weights(hidden: torch.Tensor, empty: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """`hidden`: (chunks, length, width); `empty`: (1, length, width); `weights`: (chunks, length)."""
     z, e, weight = hidden.float(), empty.float(), weights.to(hidden.device, torch.float32)[..., None]
@@ -247,6 +278,7 @@ class _ChunkPlan:
     uses_guidance: bool
     positive: Sequence[_Chunks]
     negative: Sequence[_Chunks]
+    clip_skip: int
 
 
 def _plan_chunks(pipeline: Any, encoders: Sequence[ChunkedClipEncoder], request: PromptRequest) -> _ChunkPlan:
@@ -261,22 +293,30 @@ def _plan_chunks(pipeline: Any, encoders: Sequence[ChunkedClipEncoder], request:
     def pad(prompt_chunks: Sequence[_Chunks]) -> list[_Chunks]:
         return [[*chunks, *[()] * (count - len(chunks))] for chunks in prompt_chunks]
 
-    return _ChunkPlan(uses_guidance=request.uses_guidance, positive=pad(positive), negative=pad(negative))
+    return _ChunkPlan(
+        uses_guidance=request.uses_guidance,
+        positive=pad(positive),
+        negative=pad(negative),
+        clip_skip=request.clip_skip,
+    )
 
 
 def _assemble_embeds(
     plan: _ChunkPlan,
-    encode: Callable[[Sequence[_Chunks]], Sequence[_EncoderOutput]],
+    encode: Callable[[Sequence[_Chunks], int], Sequence[_EncoderOutput]],
     encoders: Sequence[ChunkedClipEncoder],
 ) -> PromptEmbeds:
-    """Concatenate the encoders' hidden states by width, in the dtype of the last. `encode`: all encoders' outputs."""
+    """Concatenate the encoders' hidden states by width, in the dtype of the last.
 
-    def encode_all(prompt_chunks: Sequence[_Chunks]) -> _EncoderOutput:
-        outputs = encode(prompt_chunks)
+    `encode`: all encoders' outputs without these last layers.
+    """
+
+    def encode_all(prompt_chunks: Sequence[_Chunks], skip: int = 0) -> _EncoderOutput:
+        outputs = encode(prompt_chunks, skip)
         embeds = torch.concat([hidden for hidden, _ in outputs], dim=-1).to(encoders[-1].dtype)
         return embeds, next((pooled for _, pooled in outputs if pooled is not None), None)
 
-    embeds, pooled = encode_all(plan.positive)
+    embeds, pooled = encode_all(plan.positive, plan.clip_skip)
     if not plan.uses_guidance:
         return PromptEmbeds(embeds, None, pooled, None)
     if not plan.negative:

@@ -21,6 +21,7 @@ from inference.diffusion.clip_encoding import (
     count_chunks,
     encode_batch,
     encode_prompt,
+    max_clip_skip,
     supports_prompt_weights,
 )
 from inference.diffusion.lora import LoraManager, LoraSet, requested_loras
@@ -44,13 +45,16 @@ class StepPrompts:
 
     pairs: Sequence[_Pair]
     uses_guidance: bool
+    clip_skip: int = 0
 
     @classmethod
-    def of(cls, prompt: str, negative_prompt: str, steps: int, *, uses_guidance: bool) -> "StepPrompts":
+    def of(
+        cls, prompt: str, negative_prompt: str, steps: int, *, uses_guidance: bool, clip_skip: int = 0
+    ) -> "StepPrompts":
         pairs = list(zip(step_texts(prompt, steps), step_texts(negative_prompt, steps), strict=True))
         if negative_prompt:  # in a step without words, it is an empty text rather than none
             pairs = [(positive, negative or " ") for positive, negative in pairs]
-        return cls(pairs if len({*pairs}) > 1 else pairs[:1], uses_guidance)
+        return cls(pairs if len({*pairs}) > 1 else pairs[:1], uses_guidance, clip_skip)
 
     @property
     def has_edits(self) -> bool:
@@ -71,7 +75,11 @@ class StepPrompts:
 
     def request(self, prompt: str, negative_prompt: str, chunk_count: int) -> PromptRequest:
         return PromptRequest(
-            prompt=prompt, negative_prompt=negative_prompt, uses_guidance=self.uses_guidance, chunk_count=chunk_count
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            uses_guidance=self.uses_guidance,
+            chunk_count=chunk_count,
+            clip_skip=self.clip_skip,
         )
 
     def combine(self, encoded: Mapping[_Pair, PromptEmbeds], prompt: str, negative: str) -> PromptEmbeds:
@@ -104,16 +112,17 @@ class PromptEncoder:
         loras: LoraSet = (),
         inversions: Mapping[str, str] | None = None,
         chunk_count: int = 1,
+        clip_skip: int = 0,
     ) -> PromptEmbeds:
         """Args:
             loras: also applied to the text encoders before they encode.
             inversions: files by trigger word.
-            chunk_count: chunks, at least.
+            chunk_count, clip_skip: see `PromptRequest`.
 
         Raises: InvalidOption: a LoRA or an inversion does not fit.
         """
         files = _dated_files(inversions)
-        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files, chunk_count)
+        key = _cache_key(prompt, negative_prompt, uses_guidance, loras, files, chunk_count, clip_skip)
         if key in self._entries:
             self._entries.move_to_end(key)
             return self._entries[key]
@@ -126,6 +135,7 @@ class PromptEncoder:
             uses_guidance=uses_guidance,
             vectors=self._vectors_of(files),
             chunk_count=chunk_count,
+            clip_skip=clip_skip,
         )
         self._store(key, embeds)
         return embeds
@@ -140,7 +150,12 @@ class PromptEncoder:
             self.warm_up([steps.request(*pair, chunk_count) for pair in pairs], loras)
         encoded = {
             pair: self.encode_prompt(
-                *pair, steps.uses_guidance, loras=loras, inversions=inversions, chunk_count=chunk_count
+                *pair,
+                steps.uses_guidance,
+                loras=loras,
+                inversions=inversions,
+                chunk_count=chunk_count,
+                clip_skip=steps.clip_skip,
             )
             for pair in pairs
         }
@@ -149,7 +164,9 @@ class PromptEncoder:
     def warm_up(self, requests: Sequence[PromptRequest], loras: LoraSet = ()) -> None:
         """Encode several prompts without inversions in one batch, for the next calls."""
         wanted = {
-            _cache_key(one.prompt, one.negative_prompt, one.uses_guidance, loras, (), one.chunk_count): one
+            _cache_key(
+                one.prompt, one.negative_prompt, one.uses_guidance, loras, (), one.chunk_count, one.clip_skip
+            ): one
             for one in requests
         }
         missing = {key: request for key, request in wanted.items() if key not in self._entries}
@@ -193,10 +210,16 @@ def _dated_files(inversions: Mapping[str, str] | None) -> _DatedFiles:
 
 
 def _cache_key(
-    prompt: str, negative_prompt: str, uses_guidance: bool, loras: LoraSet, files: _DatedFiles, chunk_count: int
+    prompt: str,
+    negative_prompt: str,
+    uses_guidance: bool,
+    loras: LoraSet,
+    files: _DatedFiles,
+    chunk_count: int,
+    clip_skip: int,
 ) -> Any:
     """Everything the embeddings depend on."""
-    return (prompt, negative_prompt if uses_guidance else None, loras, files, chunk_count)
+    return (prompt, negative_prompt if uses_guidance else None, loras, files, chunk_count, clip_skip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +247,8 @@ class PromptConditioner:
         self.loras = loras
         self._pipeline = pipeline
         self._encoder = PromptEncoder(pipeline, loras=loras) if supports_prompt_weights(pipeline) else None
+        self.max_clip_skip = 0 if self._encoder is None else max_clip_skip(pipeline)
+        """Layers of the text encoders that can be left out; 0: the pipeline encodes prompts in a way of its own."""
 
     def conditioning_for(self, task: Task, index: int) -> Conditioning:
         """For image `index`. Raises: InvalidOption: a LoRA or inversion of the prompt does not fit."""
@@ -236,7 +261,9 @@ class PromptConditioner:
         if steps.has_edits:
             by_step = self._encoder.encode_steps(steps, loras=loras, inversions=inversions)
             return Conditioning(arguments=by_step[0].pipeline_arguments(), by_step=by_step)
-        embeds = self._encoder.encode_prompt(*steps.pairs[0], steps.uses_guidance, loras=loras, inversions=inversions)
+        embeds = self._encoder.encode_prompt(
+            *steps.pairs[0], steps.uses_guidance, loras=loras, inversions=inversions, clip_skip=steps.clip_skip
+        )
         return Conditioning(arguments=embeds.pipeline_arguments())
 
     def warm_up(self, images: Sequence[tuple[Task, int]]) -> None:
@@ -273,7 +300,13 @@ def _step_prompts(task: Task, index: int) -> StepPrompts:
         _negative_prompt(task),
         steps,
         uses_guidance=float(task.options.get("guidance_scale", 0)) > 1,
+        clip_skip=skipped_layers(task),
     )
+
+
+def skipped_layers(task: Task) -> int:
+    """Of the text encoders, as Diffusers counts; the option counts like A1111, where 1 leaves out none."""
+    return max(0, int(task.options.get("clip_skip", 1)) - 1)
 
 
 def _negative_prompt(task: Task) -> str:
