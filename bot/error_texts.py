@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from bot import errors
 from bot.i18n import N_, Translate, translator
-from bot.model_error_texts import DOWNLOAD_PROBLEMS, MODEL_PROBLEMS
 from bot.options import clean_excerpt
+from bot.problem_texts.image_problems import IMAGE_PROBLEMS
+from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
 
 OPTION_PROBLEMS: Mapping[str, str] = {
     "unknown": N_("Unknown option {option}.{hint} Options: {allowed}."),
@@ -25,31 +26,14 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "no_text": N_("This command accepts no text, only options: {allowed}."),
     "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; try {nearest}."),
     "size_twice": N_("Give the size once: either {option}, or width and height."),
-    "needs_image": N_("This needs a picture: attach one, or reply to one."),
-    "needs_images": N_("This needs {allowed} pictures or more: attach them to one message."),
-    "no_images": N_("This command accepts no picture."),
-    "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
-    "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
-    "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
-    "reference_lacks": N_(
-        "The model {value} cannot use a picture as {option}: choose another model, or the owner can add an IP-Adapter "
-        "to its controls."
-    ),
-    "control_kind": N_("Say what kind of control the picture is: {allowed}."),
-    "role_lacks": N_("A picture with the role {value} has no {option}: leave it out."),
-    "start_after_end": N_("A control that starts at {value} must end after that, but its end is {allowed}."),
+    **IMAGE_PROBLEMS,
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
-    "mask_missing": N_(
-        "A mask needs its picture: send both as an album, the picture first, or reply to the picture with the mask."
-    ),
-    "mask_empty": N_(
-        "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
-    ),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "cannot_refine": N_(
         "The model {value} cannot refine at this size: it draws {allowed} px a side, in multiples of {nearest}. "
         "Leave {option} out to resize only."
     ),
+    **DRAWING_PROBLEMS,
     "no_model": N_("No installed model can do {value}; the owner can add one."),
     "default_lacks": N_(
         "The model {value} cannot do that. Models here that can, if you name one: {allowed}. "

@@ -1,0 +1,35 @@
+"""About the input images of a request, by the problem of an `InvalidOption`."""
+
+from collections.abc import Mapping
+
+from bot.i18n import N_
+
+IMAGE_PROBLEMS: Mapping[str, str] = {
+    "needs_image": N_("This needs a picture: attach one, or reply to one."),
+    "needs_images": N_("This needs {allowed} pictures or more: attach them to one message."),
+    "too_few_pictures": N_(
+        "This needs {allowed} pictures, but there are {value}: attach all of them to one message, "
+        "those of --control and the like last."
+    ),
+    "no_images": N_("This command accepts no picture."),
+    "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
+    "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
+    "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
+    "control_kind": N_("Say what kind of control the picture is: {allowed}."),
+    "other_map": N_("That picture is a {allowed} map: use it with --control {allowed}."),
+    "reference_lacks": N_(
+        "The model {value} cannot use a picture as {option}: choose another model, or the owner can add an IP-Adapter "
+        "to its controls."
+    ),
+    "role_lacks": N_("A picture with the role {value} has no {option}: leave it out."),
+    "start_after_end": N_("A control that starts at {value} must end after that, but its end is {allowed}."),
+    "mask_missing": N_(
+        "A mask needs its picture: send both as an album, the picture first, or reply to the picture with the mask."
+    ),
+    "mask_empty": N_(
+        "The mask selects nothing: paint what is to be repainted white on black, or in any colour on a clear canvas."
+    ),
+    "mask_shape": N_(
+        "The mask is {value}, but its picture is {allowed}: make it in the shape of the picture; any size will do."
+    ),
+}
