@@ -8,6 +8,7 @@ has its own `BatchingRule`. Only denoisers named in `BATCHING_RULES` are batched
 import hashlib
 import inspect
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -102,24 +103,84 @@ class GenericBatching:
 
 
 class UNetBatching(GenericBatching):
-    """Stable Diffusion 1.x, 2.x and XL. Added conditions (sizes, pooled embeddings) are concatenated like the rest."""
+    """Stable Diffusion 1.x, 2.x and XL. Added conditions (sizes, pooled embeddings) are concatenated like the rest.
+
+    Rows with and without the residuals of controls share passes: a row without them gets zeros, which changes nothing.
+    """
+
+    def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
+        return super().batch_key({name: value for name, value in arguments.items() if not _is_optional(name, value)})
+
+    def merge_calls(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        common = [{name: value for name, value in call.items() if not _is_optional(name, value)} for call in calls]
+        rows = [self.count_rows(call) for call in calls]
+        residuals = {name: merge_residuals([call.get(name) for call in calls], rows) for name in RESIDUALS}
+        return super().merge_calls(common) | {name: value for name, value in residuals.items() if value is not None}
+
+
+RESIDUALS = (
+    "down_block_additional_residuals",
+    "mid_block_additional_residual",
+    "down_intrablock_additional_residuals",
+)
+"""Arguments with what ControlNets (the first two) and T2I-Adapters add to a UNet's layers."""
+
+
+def _is_optional(name: str, value: Any) -> bool:
+    """Whether calls with and without this argument may share a pass."""
+    return name in RESIDUALS or value is None
+
+
+def merge_residuals(values: Sequence[Any], rows: Sequence[int]) -> Any:
+    """The residuals of all rows, with zeros for calls that have none; None: no call has any.
+
+    A new list each time, because the UNet removes the residuals of T2I-Adapters from theirs.
+    """
+    example = next((value for value in values if value is not None), None)
+    if example is None:
+        return None
+    if isinstance(example, torch.Tensor):
+        parts = (
+            example.new_zeros((count, *example.shape[1:])) if value is None else value
+            for value, count in zip(values, rows, strict=True)
+        )
+        return torch.cat(list(parts))
+    return [
+        merge_residuals([None if value is None else value[layer] for value in values], rows)
+        for layer in range(len(example))
+    ]
+
+
+class ControlNetBatching(GenericBatching):
+    """ControlNets of Stable Diffusion; their output is a list of residuals and one more."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchedModule:
+    """A module whose calls of several images may share forward passes; without a rule they are made one at a time."""
+
+    module: torch.nn.Module
+    rule: BatchingRule | None
 
 
 BATCHING_RULES: Mapping[str, str] = {
     "UNet2DConditionModel": "inference.diffusion.batching:UNetBatching",
     "Flux2Transformer2DModel": "inference.diffusion.batching_flow:Flux2Batching",
     "ZImageTransformer2DModel": "inference.diffusion.batching_flow:ZImageBatching",
+    "ControlNetModel": "inference.diffusion.batching:ControlNetBatching",
+    "ControlNetUnionModel": "inference.diffusion.batching:ControlNetBatching",
+    "ZImageControlNetModel": "inference.diffusion.batching_flow:ZImageControlBatching",
 }
-"""Import paths by denoiser class name."""
+"""Import paths by the class names of denoisers and control models."""
 
 
-def batching_rule_for(denoiser: torch.nn.Module) -> BatchingRule | None:
-    """The rule for this denoiser; None: its calls are not batched."""
-    path = BATCHING_RULES.get(type(denoiser).__name__)
+def batching_rule_for(module: torch.nn.Module) -> BatchingRule | None:
+    """The rule for this denoiser or control model; None: its calls are not batched."""
+    path = BATCHING_RULES.get(type(module).__name__)
     if path is None:
         return None
-    module, _, name = path.partition(":")
-    rule: BatchingRule = getattr(import_module(module), name)(denoiser)
+    source, _, name = path.partition(":")
+    rule: BatchingRule = getattr(import_module(source), name)(module)
     return rule
 
 

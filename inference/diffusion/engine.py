@@ -19,7 +19,7 @@ from bot.error_texts import PICTURE_BLANKED
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
-from inference.diffusion.batching import BatchingRule, batching_rule_for
+from inference.diffusion.batching import BatchedModule, batching_rule_for
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
@@ -99,9 +99,9 @@ class DiffusionEngine:
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
         self._runner.extensions += self._create_extensions(pipeline)
-        self._batching_rule: BatchingRule | None = batching_rule_for(denoiser) if denoiser is not None else None
+        modules = {} if denoiser is None else {self._denoiser: BatchedModule(denoiser, batching_rule_for(denoiser))}
         step_device = torch.device(device)
-        self._step_loop = StepLoop(denoiser, self._batching_rule, step_device, self._conditioner.loras)
+        self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
         self._decode_thread = (
             None
             if _uses_model_offload(pipeline)
@@ -153,14 +153,22 @@ class DiffusionEngine:
             self._start_new_sequences()
             self._collect_decoded(0.0 if len(self._step_loop) else DECODE_WAIT_S)
             if len(self._step_loop):
-                for sequence in self._step_loop.run_pass(self._fail_task):
-                    self._count_step(sequence)
-                    self._advance(sequence)
+                self._run_passes()
             if self._decode_thread is not None:
                 self._decode_thread.flush()
             self._report_steps()
         events, self._events = self._events, []
         return events
+
+    def _run_passes(self) -> None:
+        """The passes of control models that images wait for, then one of the denoiser."""
+        while self._step_loop.awaits_control:
+            for sequence in self._step_loop.run_pass(self._fail_task):
+                self._advance(sequence)
+        if len(self._step_loop):
+            for sequence in self._step_loop.run_pass(self._fail_task):
+                self._count_step(sequence)
+                self._advance(sequence)
 
     def take_usage(self) -> Mapping[str, float]:
         return self._step_loop.take_usage()
@@ -228,7 +236,7 @@ class DiffusionEngine:
         for sequence in new:
             started = time.monotonic()
             try:
-                sequence.start(self._runner.generate, self._batching_rule)
+                sequence.start(self._runner.generate, self._step_loop.modules)
             except Exception as error:  # only this image fails
                 self._fail_task(sequence, error)
             else:
@@ -238,8 +246,9 @@ class DiffusionEngine:
                 self._step_loop.usage_s[sequence.task.id] += warm_up_share_s + time.monotonic() - started
 
     def _advance(self, sequence: ImageSequence) -> None:
-        """Run it to its next denoiser pass, to its decode, or to its end."""
-        while sequence.pending_call is not None and sequence.pending_call.component != self._denoiser:
+        """Run it to its next call of the denoiser or of a control model, to its decode, or to its end."""
+        modules = self._step_loop.modules
+        while sequence.pending_call is not None and sequence.pending_call.component not in modules:
             if sequence.pending_call.method == "decode" and self._decode_thread is not None:
                 self._step_loop.remove_sequence(sequence)
                 self._decode_thread.submit(sequence)

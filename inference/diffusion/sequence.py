@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 
 from bot.ports import Task
-from inference.diffusion.batching import BatchingRule
+from inference.diffusion.batching import BatchedModule
 from inference.diffusion.coroutines import ModuleCall, PipelineCoroutine, Returned
 from inference.diffusion.lora import LoraSet
 from inference.diffusion.previews import Previewer
@@ -29,8 +29,8 @@ class ImageSequence:
         denoiser: name of the component whose calls are its passes.
         loras: active during its denoiser passes.
         pass_count: its denoiser passes so far, and the next one.
-        call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from its `BatchingRule`. A
-            sequence that is not batched has a unique key.
+        call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from the `BatchingRule` of the
+            module it calls. A sequence that is not batched has a unique key.
     """
 
     task: Task
@@ -52,11 +52,14 @@ class ImageSequence:
     rows: int = 1
     tokens: int = 1
     _coroutine: PipelineCoroutine | None = None
-    _batching_rule: BatchingRule | None = None
+    _modules: Mapping[str, BatchedModule] = field(default_factory=dict)
 
-    def start(self, function: Callable[["ImageSequence"], ImageOutput], batching_rule: BatchingRule | None) -> None:
-        """Run to the first intercepted call. Raises: what the pipeline raises."""
-        self._batching_rule, self.batch_key = batching_rule, id(self)
+    def start(self, function: Callable[["ImageSequence"], ImageOutput], modules: Mapping[str, BatchedModule]) -> None:
+        """Run to the first intercepted call. `modules`: those called in shared passes, by name; may grow.
+
+        Raises: what the pipeline raises.
+        """
+        self._modules, self.batch_key = modules, id(self)
         self._coroutine = PipelineCoroutine(lambda: function(self))
         self._on_outcome(self._coroutine.resume())
 
@@ -80,6 +83,10 @@ class ImageSequence:
         self.step, self.steps, self.latents = step, steps, latents
 
     @property
+    def is_finished(self) -> bool:
+        return self._coroutine is None
+
+    @property
     def steps_left(self) -> int:
         return max(1, (self.steps or int(self.task.options.get("steps", 1))) - self.step)
 
@@ -90,8 +97,13 @@ class ImageSequence:
         if outcome.component == self.denoiser:
             self.pass_count += 1
         self.pending_call = outcome
-        if self._batching_rule is not None and outcome.component == self.denoiser:
-            self.call_arguments = self._batching_rule.bind_arguments(outcome)
-            self.batch_key = (self.loras, self._batching_rule.batch_key(self.call_arguments))
-            self.rows = self._batching_rule.count_rows(self.call_arguments)
-            self.tokens = self._batching_rule.count_tokens(self.call_arguments)
+        module = self._modules.get(outcome.component)
+        if module is None or module.rule is None:
+            self.batch_key = id(self)
+            return
+        rule = module.rule
+        self.call_arguments = rule.bind_arguments(outcome)
+        loras = self.loras if outcome.component == self.denoiser else ()
+        self.batch_key = (outcome.component, loras, rule.batch_key(self.call_arguments))
+        self.rows = rule.count_rows(self.call_arguments)
+        self.tokens = rule.count_tokens(self.call_arguments)

@@ -1,5 +1,7 @@
-"""The step loop: continuous batching of images through one denoiser.
+"""The step loop: continuous batching of images through one denoiser, and through the control models beside it.
 
+Calls of control models are made first, each in passes of its own, so that images with and without a control then share
+the denoiser's pass.
 A pass that runs out of memory is repeated with fewer rows, and later passes stay that small. No image is lost, because
 a forward pass has no side effects.
 """
@@ -13,7 +15,7 @@ import torch
 
 from bot.cost_curve import CostPoint
 from bot.ports import Measurement
-from inference.diffusion.batching import BatchingRule
+from inference.diffusion.batching import BatchedModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.schedule_policy import WaitingSequence, select_batch
@@ -28,23 +30,21 @@ class StepLoop:
     """Images that have started and are not yet decoded.
 
     Attributes:
+        modules: those whose calls are made here, by component name: the denoiser, and control models.
         usage_s: device-seconds by task since the last `take_usage`.
         max_rows: rows of one pass, at most; 0: the cost model decides.
     """
 
     def __init__(
-        self,
-        denoiser: torch.nn.Module | None,
-        batching_rule: BatchingRule | None,
-        device: torch.device,
-        loras: LoraManager,
+        self, denoiser: str, modules: dict[str, BatchedModule], device: torch.device, loras: LoraManager
     ) -> None:
+        """`denoiser`: its name among the modules; empty: the model's is not known."""
         self._denoiser = denoiser
-        self._batching_rule = batching_rule
+        self.modules = modules
         self._device = device
         self._loras = loras
         self._sequences: list[ImageSequence] = []
-        self._cost_models: dict[str, PassCostModel] = {}
+        self._cost_models: dict[tuple[str, str], PassCostModel] = {}
         self._loaded_costs: dict[str, list[Measurement]] = defaultdict(list)
         self.usage_s: dict[str, float] = defaultdict(float)
         self.max_rows = 0
@@ -70,17 +70,19 @@ class StepLoop:
                 self._loaded_costs[rate.shape].append(rate)
 
     def cost_model(self, shape: str) -> PassCostModel | None:
-        """Seconds of a pass of this image shape by its tokens; None before the first."""
-        return self._cost_models.get(shape)
+        """Seconds of the denoiser's pass of this image shape by its tokens; None before the first."""
+        return self._cost_models.get((self._denoiser, shape))
 
     # ------------------------------------------------------------ one pass
 
     def run_pass(self, on_failure: OnFailure) -> list[ImageSequence]:
-        """Make one pass for the scheduled batch; returns its sequences, each at its next call or at its end.
+        """Make one pass for the scheduled batch, of a control model if one is waited for, else of the denoiser; returns
+        its sequences, each at its next call or at its end.
 
         A sequence that fails is passed to `on_failure` and removed.
         """
-        batch = self._schedule()
+        batch = self._schedule(self._awaiting_control() or self._sequences)
+        component = self._component_of(batch[0])
         while True:
             started = time.monotonic()
             try:
@@ -92,10 +94,31 @@ class StepLoop:
                     return []
                 batch = self._smaller_batch(batch, error)
         self._charge(batch, time.monotonic() - started)
+        if component == self._denoiser:
+            self._count_waiting(batch)
         return self._resume_sequences(batch, outputs, on_failure)
 
-    def _schedule(self) -> list[ImageSequence]:
-        by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in self._sequences}
+    @property
+    def awaits_control(self) -> bool:
+        """Whether the next pass is one of a control model."""
+        return bool(self._awaiting_control())
+
+    def _awaiting_control(self) -> list[ImageSequence]:
+        return [sequence for sequence in self._sequences if self._component_of(sequence) != self._denoiser]
+
+    def _component_of(self, sequence: ImageSequence) -> str:
+        """Name of the module that it calls next: the denoiser, or a control model."""
+        call = sequence.pending_call
+        return call.component if call is not None and call.component in self.modules else self._denoiser
+
+    def _count_waiting(self, batch: Sequence[ImageSequence]) -> None:
+        for sequence in self._sequences:
+            sequence.passes_waited += 1
+        for sequence in batch:
+            sequence.passes_waited = 0
+
+    def _schedule(self, sequences: Sequence[ImageSequence]) -> list[ImageSequence]:
+        by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in sequences}
         waiting = [
             WaitingSequence(
                 id=sequence_id,
@@ -122,26 +145,28 @@ class StepLoop:
         return self._cost_model_for(first).best_size(limit, max(candidate.tokens for candidate in candidates))
 
     def _cost_model_for(self, sequence: ImageSequence) -> PassCostModel:
-        """Costs of passes of this image's shape, by tokens."""
-        shape = shape_key(sequence.task.options)
-        if shape not in self._cost_models:
+        """Costs of passes of the module that this image calls next, at its shape, by tokens."""
+        component, shape = self._component_of(sequence), shape_key(sequence.task.options)
+        if (component, shape) not in self._cost_models:
             row_tokens = sequence.tokens / sequence.rows
-            loaded = self._loaded_costs.pop(shape, ())
+            loaded = self._loaded_costs.pop(shape, ()) if component == self._denoiser else ()
             points = (CostPoint(rate.batch_size * row_tokens, rate.seconds) for rate in loaded)
-            self._cost_models[shape] = PassCostModel(points)
-        return self._cost_models[shape]
+            self._cost_models[component, shape] = PassCostModel(points)
+        return self._cost_models[component, shape]
 
     def _forward(self, batch: Sequence[ImageSequence]) -> list[Any]:
-        """The denoiser's output for each sequence."""
-        self._loras.apply(batch[0].loras)
-        if self._denoiser is None:
+        """The output of the called module for each sequence."""
+        component = self._component_of(batch[0])
+        called = self.modules.get(component)
+        if component == self._denoiser:
+            self._loras.apply(batch[0].loras)
+        if called is None:
             return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
-        if len(batch) == 1 or self._batching_rule is None:
-            outputs = [_pending_call(sequence).execute(self._denoiser) for sequence in batch]
+        if len(batch) == 1 or called.rule is None:
+            outputs = [_pending_call(sequence).execute(called.module) for sequence in batch]
         else:
-            merged = self._batching_rule.merge_calls([sequence.call_arguments for sequence in batch])
-            rows = [sequence.rows for sequence in batch]
-            outputs = self._batching_rule.split_output(self._denoiser(**merged), rows)
+            merged = called.rule.merge_calls([sequence.call_arguments for sequence in batch])
+            outputs = called.rule.split_output(called.module(**merged), [sequence.rows for sequence in batch])
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         elif self._device.type == "xpu":
@@ -172,10 +197,7 @@ class StepLoop:
         self, batch: Sequence[ImageSequence], outputs: Sequence[Any], on_failure: OnFailure
     ) -> list[ImageSequence]:
         stepped = []
-        for sequence in self._sequences:
-            sequence.passes_waited += 1
         for sequence, output in zip(batch, outputs, strict=True):
-            sequence.passes_waited = 0
             if sequence.pending_call is None:
                 continue  # another image of its task failed
             started = time.monotonic()

@@ -226,7 +226,7 @@ def test_every_sampler_of_the_model_can_share_passes(sd):
 def rows_of_passes(engine, tasks) -> list[int]:
     """Batch rows of each pass."""
     rows: list[int] = []
-    unet = engine._step_loop._denoiser
+    unet = engine._step_loop.modules["unet"].module
     handle = unet.register_forward_pre_hook(lambda _m, args, kwargs: rows.append(_rows(args, kwargs)), with_kwargs=True)
     try:
         run_stream(engine, tasks, [0] * len(tasks), [None] * len(tasks))
@@ -294,7 +294,7 @@ def test_the_images_of_one_request_share_passes(sd, eager):
 
 
 def test_a_pass_that_runs_out_of_memory_is_repeated_with_fewer_rows(sd, eager, monkeypatch):
-    unet = eager._step_loop._denoiser
+    unet = eager._step_loop.modules["unet"].module
     forward = unet.forward
 
     def forward_two_rows(sample, *args, **kwargs):

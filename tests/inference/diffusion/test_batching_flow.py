@@ -285,7 +285,7 @@ def engine_for(monkeypatch):
 def rows_of_passes(engine, batch_argument):
     """Batch rows of each pass of its transformer, by the length of this argument."""
     rows: list[int] = []
-    engine._step_loop._denoiser.register_forward_pre_hook(
+    engine._step_loop.modules["transformer"].module.register_forward_pre_hook(
         lambda _module, args, kwargs: rows.append(len(args[0] if args else kwargs[batch_argument])), with_kwargs=True
     )
     return rows
