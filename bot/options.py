@@ -322,6 +322,12 @@ def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     return parse_options(specs, values)
 
 
+def find_flag(line: str, at: int = 0) -> tuple[str, int, int] | None:
+    """The next flag's name, where it begins, and where its value does."""
+    flag = _FLAG.search(line, at)
+    return (flag.group(1), flag.start(), flag.end()) if flag is not None else None
+
+
 def has_flags(line: str) -> bool:
     return _FLAG.search(line) is not None
 
