@@ -2,16 +2,19 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+from bot.commands import inpainting
 from bot.commands.base import Answer, Command
 from bot.commands.imagine_options import CONTROLLING, DRAWING
+from bot.commands.inpainting import check_mask_shape, choose_area, repaints_part
 from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
 from bot.commands.references import check_native_references, reference_cost, reference_model
 from bot.errors import InvalidOption
 from bot.i18n import N_
+from bot.jobs import StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.options import MAX_SEED, OptionSpec
 
@@ -52,6 +55,10 @@ class Imagine(Command):
         )
         return model if model is not None and self.needs_references(model) else super().choose_model(models)
 
+    def with_images(self, pictures: Sequence[StoredImage]) -> Self:
+        check_mask_shape(self.images, pictures)
+        return self
+
     def needs_references(self, model: ModelSpec) -> bool:
         """Whether the model cannot start from the image, but takes it as a reference."""
         can_start = IMAGE_TO_IMAGE in model.tasks or self.task != IMAGE_TO_IMAGE
@@ -61,8 +68,6 @@ class Imagine(Command):
         """Raises: InvalidOption: what was asked for needs a model that starts from the image."""
         if self.values.get("strength") is not None:
             raise InvalidOption("strength", "model_lacks", value=model.name)
-        if self.images_of("mask"):
-            raise InvalidOption("mask", "model_lacks", value=model.name)
 
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         values = self.values
@@ -100,7 +105,10 @@ class Imagine(Command):
             filled["style"] = values["style"]
         filled |= {spec.name: values[spec.name] for spec in CONTROLLING if values.get(spec.name) not in (None, False)}
         if self.images_of("init"):
-            filled["strength"] = values.get("strength", model.strength)
+            is_partial = repaints_part(values, self.images)
+            filled["strength"] = values.get("strength", inpainting.STRENGTH if is_partial else model.strength)
+            if is_partial:
+                filled["inpaint_area"] = choose_area(values)
         return filled
 
     def _choose_sampler(self, model: ModelSpec) -> str:

@@ -88,6 +88,13 @@ CONTROLLING: tuple[OptionSpec, ...] = (
     OptionSpec(name="region", kind=str, help=N_("Words for the part of the picture to repaint"), maximum=200),
     OptionSpec(name="keep", kind=bool, help=N_("Repaint everything but the region"), default=False, is_advanced=True),
     OptionSpec(
+        name="inpaint_area",
+        kind=str,
+        help=N_("Draw the masked part alone, enlarged, or the whole picture (default: masked, unless a size is given)"),
+        choices=("masked", "whole"),
+        is_advanced=True,
+    ),
+    OptionSpec(
         name="detail",
         kind=str,
         help=N_("Words, separated by commas, for parts to remake enlarged, such as face,hands"),

@@ -18,8 +18,12 @@ from bot.error_texts import MASK_COVERS_ALL
 from bot.errors import InvalidOption
 from bot.ports import Task
 
+AREA, MASKED = "inpaint_area", "masked"
+"""The task's option, and the value with which the picture keeps its own size."""
 REPAINTED = 128
 """Of 255: from this value on, a pixel counts as repainted."""
+_NOISE = 8
+"""Of 255: what is below this counts as black; JPEG surrounds edges with it."""
 _FLAT_SHARE, _MAX_FLAT_COLOURS = 0.95, 8
 """Strokes: so many colours, of 3 bits each channel, make up at least this share of what is visible."""
 _TWO_TONE_SHARE = 0.01
@@ -32,13 +36,19 @@ def mask_of(task: Task) -> bytes | None:
     return next((image.media.data for image in task.images if image.role == "mask"), None)
 
 
+def keeps_size(task: Task) -> bool:
+    """Whether only a part of the picture is repainted, so that the picture keeps its own size."""
+    return task.options.get(AREA) == MASKED
+
+
 def mask_notes(task: Task) -> list[str]:
     """What the person should know about the task's mask. Raises: InvalidOption: it selects nothing."""
     data = mask_of(task)
     if data is None:
         return []
-    mask = fit_mask(data, int(task.options["width"]), int(task.options["height"]))
-    if _is_empty(mask):
+    size = (int(task.options["width"]), int(task.options["height"]))
+    mask = read_mask(data) if keeps_size(task) else fit_mask(data, *size)
+    if is_empty(mask):
         raise InvalidOption("mask", "mask_empty")
     return [MASK_COVERS_ALL] if int(mask.getextrema()[0]) >= REPAINTED else []  # type: ignore[arg-type]
 
@@ -50,11 +60,26 @@ def fit_mask(data: bytes, width: int, height: int) -> Image.Image:
     this size get a pixel's width.
     """
     mask = read_mask(data)
+    if mask.size == (width, height):
+        return mask
     fitted = ImageOps.fit(mask, (width, height), Image.Resampling.BILINEAR)
-    if _is_empty(fitted) and not _is_empty(mask):
+    if is_empty(fitted) and not is_empty(mask):
         strokes = ImageOps.fit(mask.point(_at_least(REPAINTED)), (width, height), Image.Resampling.BILINEAR)
         fitted = strokes.point(_at_least(1))
     return fitted
+
+
+def fit_mask_to_picture(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """The mask in the size of its picture; what is nearly black is black."""
+    return fit_mask(data, *size).point([value * (value >= _NOISE) for value in range(256)])
+
+
+def scale_mask(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The mask at the size at which a picture is computed; in another size, all that a white pixel touches is white."""
+    if mask.size == size:
+        return mask
+    scaled = mask.point(_at_least(REPAINTED)).resize(size, Image.Resampling.BILINEAR)
+    return scaled.point(_at_least(1))
 
 
 def _at_least(level: int) -> list[int]:
@@ -62,7 +87,7 @@ def _at_least(level: int) -> list[int]:
     return [255 * (value >= level) for value in range(256)]
 
 
-def _is_empty(mask: Image.Image) -> bool:
+def is_empty(mask: Image.Image) -> bool:
     return int(mask.getextrema()[1]) < REPAINTED  # type: ignore[arg-type]
 
 
@@ -107,11 +132,6 @@ def grow_to_cells(mask: Image.Image, cell: int) -> Image.Image:
     height, width = pixels.shape
     cells = pixels.reshape(height // cell, cell, width // cell, cell).any(axis=(1, 3))
     return Image.fromarray(cells.repeat(cell, axis=0).repeat(cell, axis=1).astype(numpy.uint8) * 255)
-
-
-def paste_back(image: numpy.ndarray, original: Image.Image, mask: Image.Image) -> numpy.ndarray:
-    """The image, uint8 RGB, with the original where the mask is black, and a blend where it is grey."""
-    return numpy.asarray(Image.composite(Image.fromarray(image), original, mask))
 
 
 def accept_latent_channels(pipeline: object, model_name: str) -> None:

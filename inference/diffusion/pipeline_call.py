@@ -13,9 +13,10 @@ from PIL import Image, ImageOps
 from bot.errors import EngineError, InvalidOption
 from bot.ports import Task
 from inference.diffusion.batching_flow import unpack_latents
+from inference.diffusion.inpainting import MaskedArea, masked_area
 from inference.diffusion.loader import call_parameters
-from inference.diffusion.masks import accept_latent_channels, fit_mask, grow_to_cells, mask_of, paste_back
-from inference.images.flatten import open_on_white
+from inference.diffusion.masks import accept_latent_channels, grow_to_cells, keeps_size
+from inference.images.flatten import cover_crop, open_on_white
 
 SEED_COUNT = 2**32
 _ARGUMENTS: Mapping[str, str] = {
@@ -73,14 +74,14 @@ def generate(
     accepted = call_parameters(pipeline)
     size = (int(task.options["width"]), int(task.options["height"]))
     computed_size = _computed_size(pipeline, size)
-    arguments = _pipeline_arguments(task, seed, computed_size) | {"output_type": "np", "num_images_per_prompt": 1}
+    area = masked_area(task, computed_size, is_cropped="mask_image" in accepted)
+    arguments = _pipeline_arguments(task, seed, computed_size, area)
     if "strength" in accepted and "strength" in arguments:
         steps, strength = fit_steps(int(task.options["steps"]), arguments["strength"])
         arguments |= {"num_inference_steps": steps, "strength": strength}
-    mask = arguments.get("mask_image")
-    if mask is not None:
+    if area is not None and "mask_image" in accepted:
         accept_latent_channels(pipeline, task.model.name)
-        arguments["mask_image"] = grow_to_cells(mask, _cell_size(pipeline))
+        arguments["mask_image"] = grow_to_cells(area.computed_mask, _cell_size(pipeline))
     if prompt_arguments is not None:
         arguments = {name: value for name, value in arguments.items() if name not in _PROMPT_ARGUMENTS}
         arguments |= prompt_arguments
@@ -93,9 +94,10 @@ def generate(
     except ValueError as error:
         raise _size_error(task, error) or error from None
     image, was_blanked = _to_uint8(output.images), any(getattr(output, "nsfw_content_detected", None) or ())
-    if mask is not None and not was_blanked:
-        image = paste_back(image, input_images(task, computed_size)[0], mask)
-    return _crop_center(image, size), was_blanked
+    if area is None or was_blanked:
+        return _crop_center(image, size), was_blanked
+    image = area.paste(image)
+    return image if keeps_size(task) else _crop_center(image, size), was_blanked
 
 
 def _computed_size(pipeline: Any, size: tuple[int, int]) -> tuple[int, int]:
@@ -117,33 +119,28 @@ def _crop_center(image: numpy.ndarray, size: tuple[int, int]) -> numpy.ndarray:
     return numpy.ascontiguousarray(image[top : top + size[1], left : left + size[0]])
 
 
-def _pipeline_arguments(task: Task, seed: int, size: tuple[int, int]) -> dict[str, Any]:
+def _pipeline_arguments(task: Task, seed: int, size: tuple[int, int], area: MaskedArea | None) -> dict[str, Any]:
     options = task.options
     arguments = {argument: options[name] for name, argument in _ARGUMENTS.items() if name in options}
+    arguments |= {"output_type": "np", "num_images_per_prompt": 1}
     # On the CPU: a seed gives the same image on every device.
     arguments["generator"] = torch.Generator("cpu").manual_seed(seed)
     arguments["width"], arguments["height"] = size
     arguments["negative_prompt"] = options.get("negative_prompt") or None
-    images = input_images(task, size)
+    images = input_images(task, size, area)
     if images:
         arguments["image"] = images if len(images) > 1 else images[0]
-    mask = mask_of(task)
-    if mask is not None:
-        arguments["mask_image"] = fit_mask(mask, *size)
     if images and "strength" in options:
         arguments["strength"] = float(options["strength"])
     return arguments
 
 
-def input_images(task: Task, size: tuple[int, int]) -> list[Image.Image]:
-    """The init image, cropped to the size (width, height); then the reference images in their own sizes."""
-    inits = [cover_crop(image.media.data, *size) for image in task.images if image.role == "init"]
-    return inits[:1] + [reference_image(image.media.data) for image in task.images if image.role == "reference"]
-
-
-def cover_crop(data: bytes, width: int, height: int) -> Image.Image:
-    """The image scaled to cover the size and cropped at its center; transparency becomes white."""
-    return ImageOps.fit(open_on_white(data), (width, height), Image.Resampling.LANCZOS)
+def input_images(task: Task, size: tuple[int, int], area: MaskedArea | None = None) -> list[Image.Image]:
+    """The init image, cropped to the size (width, height) or to the area that is repainted; then the reference images
+    in their own sizes."""
+    inits = [image.media.data for image in task.images if image.role == "init"][:1]
+    starts = [area.image if area is not None else cover_crop(data, *size) for data in inits]
+    return starts + [reference_image(image.media.data) for image in task.images if image.role == "reference"]
 
 
 def reference_image(data: bytes) -> Image.Image:

@@ -142,7 +142,8 @@ class PipelineRunner:
     def pipeline_for(self, task: Task) -> Any:
         """The text-to-image, image-to-image or inpainting pipeline."""
         roles = {image.role for image in task.images}
-        kind = WITH_MASK if WITH_MASK in roles else FROM_IMAGE if task.task == IMAGE_TO_IMAGE else ""
+        from_image = WITH_MASK if WITH_MASK in roles else FROM_IMAGE
+        kind = from_image if task.task == IMAGE_TO_IMAGE else ""
         if kind not in self.pipelines:
             try:
                 self.pipelines[kind] = pipeline_variant(self.pipelines[""], kind)

@@ -2,7 +2,7 @@
 
 import io
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 def open_on_white(data: bytes) -> Image.Image:
@@ -16,3 +16,8 @@ def flatten(image: Image.Image, background: str = "white") -> Image.Image:
         return image.convert("RGB")
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, background), image).convert("RGB")
+
+
+def cover_crop(data: bytes, width: int, height: int) -> Image.Image:
+    """The image scaled to cover the size and cropped at its center; transparency becomes white."""
+    return ImageOps.fit(open_on_white(data), (width, height), Image.Resampling.LANCZOS)
