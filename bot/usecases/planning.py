@@ -8,6 +8,7 @@ from typing import Any
 from bot.commands import Command, Imagine, Upscale
 from bot.commands.defaults import SIZES, apply_defaults
 from bot.commands.edit import adapt_to_model
+from bot.commands.inpainting import note_repainting
 from bot.commands.parts import parts_of
 from bot.errors import InvalidOption
 from bot.jobs import new_job_id
@@ -52,7 +53,8 @@ class RequestPlanner:
         if request.use_defaults:
             command = apply_defaults(command, await self._person_defaults(person, aspect), self.models, aspect)
         model = command.choose_model(self.models)
-        command = adapt_to_model(command, model)
+        asked, command = command, adapt_to_model(command, model)
+        request = replace(request, origin=note_repainting(request.origin, asked, command, model))
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None

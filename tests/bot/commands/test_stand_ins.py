@@ -87,11 +87,10 @@ def test_a_model_that_cannot_start_from_an_image_takes_it_as_a_reference():
     assert [image.role for image in adapted.images] == ["init"]
 
 
-@pytest.mark.parametrize(("options", "images", "lacks"), [({"strength": 0.5}, PHOTO, "strength"), ({}, MASKED, "mask")])
-def test_what_a_reference_cannot_do_is_refused(options, images, lacks):
-    sentence = refusal(Imagine.from_options({"prompt": "a fox", **options}, images), registry(KLEIN))
+def test_a_strength_for_a_model_that_takes_a_reference_is_refused():
+    sentence = refusal(Imagine.from_options({"prompt": "a fox", "strength": 0.5}, PHOTO), registry(KLEIN))
 
-    assert sentence == (f"The model “klein” does not support {lacks}: leave it out, or choose another model.")
+    assert sentence == ("The model “klein” does not support strength: leave it out, or choose another model.")
 
 
 @pytest.mark.parametrize(
