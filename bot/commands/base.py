@@ -50,6 +50,8 @@ class Command(ABC):
     """Roles of images that do not count as `images_allowed`, with the number allowed of each: masks, controls."""
     is_per_image: ClassVar[bool] = False
     """Several images are as many requests: on the command line, it takes several files and folders."""
+    keeps_author: ClassVar[bool] = False
+    """Its pictures only show the input image in another form: they remain the picture of whoever posted that."""
     album_allowed: ClassVar[int] = 0
     """The limit for an album from a chat, where it is higher than `images_allowed`."""
 

@@ -35,6 +35,7 @@ class Upscale(Command):
     images_needed = 1
     images_allowed = 1
     is_per_image = True
+    keeps_author = True
     specs = (
         replace(
             _IMAGINE_SPECS["prompt"],

@@ -8,15 +8,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Answer, Command, Imagine, Upscale, answer_lines, answer_of, find_command
+from bot.commands import COMMANDS, Command, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
+from bot.commands.image_flags import ImageFlag, parse_job_ref
 from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotCancellable, NotYours
-from bot.jobs import BY_BOT, ImageRef, Job, Media, Origin, StoredImage
+from bot.jobs import ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
 from bot.options import has_flags, parse_text
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
+from bot.usecases.job_images import as_map, image_at, images_of_job, images_with_authors, picture_at, seen_from
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.requests import Request, Ticket
 
@@ -101,7 +103,7 @@ class ChatUseCases:
             can_start = self.models.default_for(IMAGE_TO_IMAGE) is not None
             if not can_start and self.models.default_for(IMAGE_TEXT_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
-            images = (replace(_image_at(job, picture), role="init"),)
+            images = (replace(image_at(job, picture), role="init"),)
             strength = {"strength": VARY_STRENGTHS[how]} if can_start else {}  # else the picture is a reference
             given = {"prompt": _prompt_at(job, picture)} | strength
             options = repeat_options(
@@ -117,7 +119,7 @@ class ChatUseCases:
         """Enlarge a picture to twice its size, refined by the model that made it if it supports the size."""
 
         def given(job: Job) -> Mapping[str, Any]:
-            images = [one for one in [_picture_at(job, picture)] if one is not None]
+            images = [one for one in [picture_at(job, picture)] if one is not None]
             own_model = self.models.get(job.model)
             can_refine = own_model is not None and Upscale(values={}).with_images(images).can_refine(own_model)
             return {"prompt": _prompt_at(job, picture)} | ({"model": job.model} if images and can_refine else {})
@@ -146,13 +148,16 @@ class ChatUseCases:
         job_id: str,
         instruction: str,
         *,
+        region: str = "",
         picture: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
-        """Edit the job's image by instruction. Raises: InvalidOption: no model can."""
-        return await self._request_about_image(
-            person, origin, job_id, "edit", lambda _job: {"prompt": instruction}, picture, key
-        )
+        """Edit the job's image by instruction, which may have `--flags`. `region`: words for the only part that changes.
+
+        Raises: InvalidOption: no model can.
+        """
+        options = _parse_prompt(COMMANDS["edit"], instruction, "") | ({"region": region} if region else {})
+        return await self._request_about_image(person, origin, job_id, "edit", lambda _job: options, picture, key)
 
     async def pick(
         self, person: Person, origin: Origin, job_id: str, number: int, *, key: str | None = None
@@ -181,7 +186,7 @@ class ChatUseCases:
 
         def build(job: Job) -> Request:
             kind = COMMANDS[command]
-            images = (replace(_image_at(job, picture), role=kind.roles[0]),)
+            images = (replace(image_at(job, picture), role=kind.roles[0]),)
             return self._new_request(origin, job, command, given(job), images)
 
         return await self._follow_up(person, job_id, key, build)
@@ -210,7 +215,7 @@ class ChatUseCases:
             origin=origin,
             command=command,
             options=options,
-            images=_seen_from(origin, job, images),
+            images=seen_from(origin, job, images),
             parent=job.id,
             wants_delivery=True,
             use_defaults=use_defaults,
@@ -258,7 +263,7 @@ class ChatUseCases:
 
     async def require_image(self, job_id: str, picture: int) -> None:
         """Before a person is asked what to do with it. Raises: JobNotFound, ImageGone."""
-        _image_at(await self.store.get_job(job_id, None), picture)
+        image_at(await self.store.get_job(job_id, None), picture)
 
     async def share_images(
         self, person: Person, job_id: str, origin: Origin | None = None, *, picture: int = 0
@@ -268,10 +273,27 @@ class ChatUseCases:
         Raises: JobNotFound, ImageGone.
         """
         job = await self.store.get_job(job_id, None)
-        images = (_image_at(job, picture),) if picture else images_of_job(job)
+        images = (image_at(job, picture),) if picture else images_of_job(job)
         for image in images:
             await _or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
-        return images if origin is None else _seen_from(origin, job, images)
+        return images if origin is None else seen_from(origin, job, images)
+
+    async def find_named_images(
+        self, person: Person, origin: Origin, flags: Sequence[ImageFlag]
+    ) -> dict[int, ImageRef]:
+        """The pictures of the person's own jobs that flags name, by the place of the flag; see `as_map`.
+
+        Raises: JobNotFound, ImageGone.
+        """
+        found: dict[int, ImageRef] = {}
+        for place, flag in enumerate(flags):
+            if flag.source:
+                job_id, picture = parse_job_ref(flag.source)
+                job = await self.store.get_job(job_id, person.id)
+                image = image_at(job, picture)
+                await _or_image_gone(self.media.share(image.id, person.id, source=origin.platform))
+                found[place] = as_map(job, seen_from(origin, job, [image])[0])
+        return found
 
     async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Original]:
         """The output files, or one of them, for anyone who can see the message. Raises: ImageGone."""
@@ -308,54 +330,13 @@ class ChatUseCases:
         return job
 
 
-def images_of_job(job: Job) -> tuple[ImageRef, ...]:
-    """Its output images, also if they are gone; of a job that makes none, its input images.
-
-    An image that was only enlarged remains its author's.
-    """
-    inputs = images_with_authors(job)
-    if job.result is None or not (job.result.media or answer_of(job.command) is Answer.IMAGES):
-        return inputs
-    author = inputs[0].author if inputs and job.command == Upscale.name else BY_BOT
-    return tuple(ImageRef(image.id, author=author) for image in job.result.media)
-
-
-def _seen_from(origin: Origin, job: Job, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
-    is_foreign = not origin.is_same_chat(job.origin)
-    return tuple(replace(image, is_foreign=image.is_foreign or is_foreign) for image in images)
-
-
-def images_with_authors(job: Job) -> tuple[ImageRef, ...]:
-    """The job's input images, each with the account that posted it, which may differ from the next requester."""
-    return tuple(replace(image, author=image.author or job.origin.account_id) for image in job.images)
-
-
-def _picture_at(job: Job, picture: int) -> StoredImage | None:
-    """The picture with this number; 0: the first that is left."""
-    if job.result is None:
-        return None
-    return job.result.find_picture(picture) if picture else next(iter(job.result.media), None)
-
-
-def _image_at(job: Job, picture: int) -> ImageRef:
-    """Raises: ImageGone."""
-    images = images_of_job(job)
-    if job.result is not None and job.result.media:
-        numbers = [one.number for one in job.result.media]
-    else:
-        numbers = list(range(1, len(images) + 1))
-    if not images or picture not in (0, *numbers):
-        raise ImageGone
-    return images[numbers.index(picture) if picture else 0]
-
-
 def _prompt_at(job: Job, picture: int) -> str:
-    shown = _picture_at(job, picture)
+    shown = picture_at(job, picture)
     index = max(picture, shown.number if shown else 1) - 1
     return prompt_at(job.options, index) if "prompt" in job.options else ""
 
 
-def _parse_prompt(kind: type[Command], text: str, last: str) -> Mapping[str, Any]:
+def _parse_prompt(kind: type[Command], text: str, last: str) -> dict[str, Any]:
     """A typed prompt with its flags; flags alone change the options of the last prompt.
 
     They are words if the last prompt has some as words. Raises: InvalidOption.
