@@ -9,6 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from adapters.web.problems import RequestRefused
+from adapters.web.schemas import ImageBody
 from bot.errors import InvalidOption
 from bot.options import find_nearest
 
@@ -109,8 +110,8 @@ def _to_invalid_option(error: ValidationError, kind: type[BaseModel]) -> Invalid
     first = error.errors(include_url=False, include_context=False)[0]
     name = ".".join(str(part) for part in first["loc"] if part not in ("str", "ImageBody"))[:80]
     if first["type"] == "extra_forbidden":
-        known = list(kind.model_fields) if len(first["loc"]) == 1 else ["id", "role"]
-        near = find_nearest(name, known)
+        known = list(kind.model_fields) if len(first["loc"]) == 1 else list(ImageBody.model_fields)
+        near = find_nearest(name.rpartition(".")[2], known)
         return InvalidOption(name, "unknown", allowed=", ".join(known), nearest=near[0] if near else "")
     if first["type"] == "missing":
         return InvalidOption(name, "missing")

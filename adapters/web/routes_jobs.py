@@ -14,7 +14,7 @@ from adapters.web.auth import Caller, CallerDep, watch_access
 from adapters.web.bodies import read_idempotency_key, read_json
 from adapters.web.context import ContextDep
 from adapters.web.schemas import AcceptedInfo, ImageBody, JobBody, JobInfo, JobPage, ProblemInfo, QuoteInfo
-from adapters.web.views import JOBS_URL, accepted_json, event_json, job_json, quote_json
+from adapters.web.views import IMAGE_FIELDS, JOBS_URL, accepted_json, event_json, job_json, quote_json
 from bot import usecases
 from bot.commands import find_command
 from bot.errors import EaselError, InvalidOption, JobNotFound, MediaNotFound
@@ -96,7 +96,8 @@ def _to_image_ref(image: ImageBody | str, role: str) -> ImageRef:
     assert isinstance(image, ImageBody)
     if not _MEDIA_ID.fullmatch(image.id):
         raise MediaNotFound(image.id)
-    return ImageRef(image.id, image.role if image.role is not None else role)
+    said = {name: getattr(image, name) for name in IMAGE_FIELDS}
+    return ImageRef(**{**said, "role": image.role if image.role is not None else role})
 
 
 def require_job_id(job_id: str) -> str:

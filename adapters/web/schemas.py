@@ -16,7 +16,17 @@ class _StrictBody(BaseModel):
 
 class ImageBody(_StrictBody):
     id: str = Field(description="The id from POST /media, or of a result's image")
-    role: str | None = Field(None, description="init, mask, control or reference")
+    role: str | None = Field(None, description="init, mask, control or reference; default: the command's first role")
+    kind: str = Field(
+        "",
+        description="Of a control: canny, lineart, scribble, depth, pose or tile. Of a reference: style or subject, "
+        "or empty for the model's own use",
+        max_length=60,
+    )
+    weight: float = Field(1.0, description="How much a control or a reference counts, 0 to 2")
+    start: float = Field(0.0, description="Of a control: from which share of the steps it counts, 0 to 1")
+    end: float = Field(1.0, description="Of a control: until which share of the steps it counts, 0 to 1")
+    ready: bool = Field(False, description="Of a control: the image is already such a map")
 
 
 class JobBody(_StrictBody):
@@ -106,8 +116,15 @@ class ProgressInfo(BaseModel):
 
 
 class ImageInfo(BaseModel):
+    """An input image as it was given; see `ImageBody`."""
+
     id: str
     role: str
+    kind: str
+    weight: float
+    start: float
+    end: float
+    ready: bool
 
 
 class InstallProgressInfo(BaseModel):

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bot.commands import COMMANDS, Command
+from bot.commands.input_images import KINDS
 from bot.commands.upscale import describe_upscaling
 from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
@@ -19,6 +20,8 @@ from bot.usecases.recalled import RecalledSettings
 
 MEDIA_URL = "/api/v1/media/"
 JOBS_URL = "/api/v1/jobs/"
+IMAGE_FIELDS = ("id", "role", "kind", "weight", "start", "end", "ready")
+"""What a request may say about an input image, and the job repeats."""
 
 
 def job_json(ticket: Ticket) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "id": job.id,
         "command": job.command,
         "options": dict(job.options),
-        "images": [{"id": image.id, "role": image.role} for image in job.images],
+        "images": [{name: getattr(image, name) for name in IMAGE_FIELDS} for image in job.images],
         "state": job.state.value,
         "position": ticket.position,
         "eta_s": ticket.eta_s,
@@ -180,6 +183,8 @@ def command_json(command: type[Command], models: ModelRegistry, styles: Sequence
             "needed": command.images_needed,
             "allowed": command.images_allowed,
             "roles": list(command.roles),
+            "limits": _image_limits(command),
+            "kinds": {role: list(kinds) for role, kinds in KINDS.items() if role in command.roles},
         },
         "tasks": tasks,
         "models": [spec.name for spec in models if set(tasks) & set(spec.tasks)],
@@ -187,10 +192,16 @@ def command_json(command: type[Command], models: ModelRegistry, styles: Sequence
     }
 
 
+def _image_limits(command: type[Command]) -> dict[str, int]:
+    """By role, how many there may be; roles that count together have the same."""
+    return {role: command.further_images.get(role, command.images_allowed) for role in command.roles}
+
+
 def _command_tasks(command: type[Command]) -> list[str]:
     """The tasks that its models must support, for every number of input images."""
     counts = range(command.images_needed, command.images_allowed + 1)
-    images = [tuple(ImageRef("") for _ in range(count)) for count in counts]
+    role = next(iter(command.roles), "init")
+    images = [tuple(ImageRef("", role) for _ in range(count)) for count in counts]
     return list(dict.fromkeys(command(images=given).task for given in images))
 
 

@@ -37,6 +37,7 @@ MODELS = (
     ModelSpec(
         name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=5, max_steps=50, width=64, height=64,
         max_size=128, samplers=("euler", "ddim"), sampler="euler", step_s=0.1,
+        controls={"canny": "paint-canny", "style": "paint-style"},
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
     ModelSpec(name="demo", tasks=(TEXT_TO_IMAGE,), repo="demo", demo=True, width=64, height=64),

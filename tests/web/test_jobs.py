@@ -51,7 +51,7 @@ async def test_a_question_about_an_upload_is_answered(shared_client, a_picture):
     )
 
     assert job["result"]["text"] == "It is What is it?"
-    assert job["images"] == [{"id": picture["id"], "role": "init"}]
+    assert [(image["id"], image["role"]) for image in job["images"]] == [(picture["id"], "init")]
 
 
 async def test_a_picture_is_described_in_several_lines(shared_client, a_picture):
@@ -321,8 +321,14 @@ async def test_commands_list_each_option_with_type_range_and_default(shared_clie
     steps = next(option for option in commands["imagine"]["options"] if option["name"] == "steps")
     assert {"imagine", "caption", "ask"} <= set(commands)
     assert (steps["type"], steps["minimum"], steps["maximum"]) == ("integer", 1, 150)
-    assert commands["ask"]["images"] == {"needed": 1, "allowed": 1, "roles": ["init"]}
-    assert commands["edit"]["images"] == {"needed": 1, "allowed": 4, "roles": ["init", "reference"]}
+    assert commands["ask"]["images"] == {
+        "needed": 1,
+        "allowed": 1,
+        "roles": ["init"],
+        "limits": {"init": 1},
+        "kinds": {},
+    }
+    assert commands["edit"]["images"]["limits"] == {"init": 4, "reference": 4, "mask": 1}
     assert commands["imagine"]["models"] == ["paint", "demo"]
 
 
