@@ -220,6 +220,11 @@ class ModelSpec(ModelSettings):
         source = self.controls.get(kind)
         return ControlSource(repo=source) if isinstance(source, str) else source
 
+    def adapter_kind(self, kind: str) -> str:
+        """The kind of the IP-Adapter for a reference of this kind: for "", subject before style. Empty: none."""
+        wanted = (kind,) if kind else reversed(REFERENCE_KINDS)
+        return next((one for one in wanted if self.control_source(one) is not None), "")
+
     @property
     def takes_references(self) -> bool:
         """Whether it takes reference images itself, beside the prompt; other models need an IP-Adapter."""

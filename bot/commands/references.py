@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
 from bot.jobs import ImageRef
-from bot.models import IMAGE_TEXT_TO_IMAGE, REFERENCE_KINDS, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 
 REFERENCE_OPTIONS: Mapping[str, str] = {"style_of": "style", "subject_of": "subject"}
 """Kinds by the options of texts and command lines that mark a picture as a reference."""
@@ -38,12 +38,6 @@ def as_reference(image: ImageRef, kind: str = "", weight: float = 1.0) -> ImageR
     return ImageRef(image.id, "reference", image.author, image.is_foreign, kind, weight)
 
 
-def adapter_kind(model: ModelSpec, kind: str) -> str:
-    """The kind of the IP-Adapter that serves references of this kind: for "", subject before style. Empty: none."""
-    wanted = (kind,) if kind else reversed(REFERENCE_KINDS)
-    return next((one for one in wanted if model.control_source(one) is not None), "")
-
-
 def takes_as_references(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
     """Whether the model takes the references among these images itself; never together with a mask or a control."""
     roles = {image.role for image in images}
@@ -53,7 +47,7 @@ def takes_as_references(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
 def can_refer(model: ModelSpec, images: Sequence[ImageRef], task: str) -> bool:
     """Whether the model can do the task with the references among these images, by itself or through IP-Adapters."""
     return takes_as_references(model, images) or (
-        task in model.tasks and all(adapter_kind(model, kind) for kind in _kinds_of(images))
+        task in model.tasks and all(model.adapter_kind(kind) for kind in _kinds_of(images))
     )
 
 
@@ -108,7 +102,7 @@ def reference_cost(images: Sequence[ImageRef], *, is_native: bool) -> float:
 
 def check_native_references(images: Sequence[ImageRef], model: ModelSpec) -> None:
     """Raises: InvalidOption: the model takes fewer images itself, or no weights of them."""
-    if not model.takes_references and all(adapter_kind(model, kind) for kind in _kinds_of(images)):
+    if not model.takes_references and all(model.adapter_kind(kind) for kind in _kinds_of(images)):
         images = [image for image in images if image.role != "reference"]
     if len(images) > model.max_images:
         raise InvalidOption("images", "too_many_images", value=len(images), allowed=str(model.max_images))

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.reference_attention import merge_references
 
 TIMESTEP_ARGUMENTS = frozenset({"timestep", "t"})
 """Arguments that hold the timestep: a single number in a call applies to each of its rows."""
@@ -106,6 +107,7 @@ class UNetBatching(GenericBatching):
     """Stable Diffusion 1.x, 2.x and XL. Added conditions (sizes, pooled embeddings) are concatenated like the rest.
 
     Rows with and without the residuals of controls share passes: a row without them gets zeros, which changes nothing.
+    So do rows with and without references; those without need nothing.
     """
 
     def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
@@ -115,7 +117,9 @@ class UNetBatching(GenericBatching):
         common = [{name: value for name, value in call.items() if not _is_optional(name, value)} for call in calls]
         rows = [self.count_rows(call) for call in calls]
         residuals = {name: merge_residuals([call.get(name) for call in calls], rows) for name in RESIDUALS}
-        return super().merge_calls(common) | {name: value for name, value in residuals.items() if value is not None}
+        references = {REFERENCES: merge_references([call.get(REFERENCES) for call in calls], rows)}
+        added = {name: value for name, value in (residuals | references).items() if value is not None}
+        return super().merge_calls(common) | added
 
 
 RESIDUALS = (
@@ -124,11 +128,13 @@ RESIDUALS = (
     "down_intrablock_additional_residuals",
 )
 """Arguments with what ControlNets (the first two) and T2I-Adapters add to a UNet's layers."""
+REFERENCES = "cross_attention_kwargs"
+"""The argument with the references of each row."""
 
 
 def _is_optional(name: str, value: Any) -> bool:
     """Whether calls with and without this argument may share a pass."""
-    return name in RESIDUALS or value is None
+    return name in (*RESIDUALS, REFERENCES) or value is None
 
 
 def merge_residuals(values: Sequence[Any], rows: Sequence[int]) -> Any:

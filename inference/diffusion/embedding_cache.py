@@ -32,11 +32,11 @@ class EmbeddingCache:
         encode_prompt = getattr(pipeline, "encode_prompt", None)
         encode_image = getattr(pipeline, "_encode_vae_image", None)
         if encode_prompt is not None:
-            methods["encode_prompt"] = lambda *args, **kwargs: self._get_or_encode(
+            methods["encode_prompt"] = lambda *args, **kwargs: self.get_or_encode(
                 _hashable_key((name, args, kwargs, loras)), partial(encode_prompt, *args, **kwargs)
             )
         if encode_image is not None and hasattr(pipeline, "_unpack_latents_with_ids"):
-            methods["_encode_vae_image"] = lambda image, generator=None: self._get_or_encode(
+            methods["_encode_vae_image"] = lambda image, generator=None: self.get_or_encode(
                 _hashable_key((name, tensor_digest(image), tuple(image.shape), image.dtype)),
                 partial(encode_image, image, generator),
             )
@@ -47,7 +47,8 @@ class EmbeddingCache:
             self._entries.clear()
             self._bytes = 0
 
-    def _get_or_encode(self, key: Any, encode: Callable[[], Any]) -> Any:
+    def get_or_encode(self, key: Any, encode: Callable[[], Any]) -> Any:
+        """What was encoded for an equal key; None is equal to no key."""
         if key is None:
             return encode()
         with self._lock:

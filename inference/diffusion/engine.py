@@ -30,6 +30,7 @@ from inference.diffusion.pipeline_call import SEED_COUNT, supported_options
 from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunExtension, sampler_name
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
+from inference.diffusion.references import AdapterReferences
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.step_loop import StepLoop, shape_key
@@ -120,7 +121,7 @@ class DiffusionEngine:
 
     def _create_extensions(self, pipeline: Any) -> Sequence[RunExtension]:
         """Features that add to images' pipeline runs, in the order in which they do."""
-        return ()
+        return (AdapterReferences(self._model, pipeline),)
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)

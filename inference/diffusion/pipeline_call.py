@@ -137,10 +137,11 @@ def _pipeline_arguments(task: Task, seed: int, size: tuple[int, int], area: Mask
 
 def input_images(task: Task, size: tuple[int, int], area: MaskedArea | None = None) -> list[Image.Image]:
     """The init image, cropped to the size (width, height) or to the area that is repainted; then the reference images
-    in their own sizes."""
+    that the model takes itself, in their own sizes."""
     inits = [image.media.data for image in task.images if image.role == "init"][:1]
     starts = [area.image if area is not None else cover_crop(data, *size) for data in inits]
-    return starts + [reference_image(image.media.data) for image in task.images if image.role == "reference"]
+    references = [image for image in task.images if image.role == "reference" and task.model.takes_references]
+    return starts + [reference_image(image.media.data) for image in references]
 
 
 def reference_image(data: bytes) -> Image.Image:
