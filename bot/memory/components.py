@@ -12,6 +12,7 @@ class ComponentRole(StrEnum):
     VAE = "vae"
     VISION = "vision"
     LANGUAGE_MODEL = "language_model"
+    CONTROL = "control"
     OTHER = "other"
 
 
@@ -29,6 +30,7 @@ _NAME_PREFIXES = {
     ComponentRole.VAE: ("vae", "vqvae", "vqgan", "movq"),
     ComponentRole.VISION: ("vision_model", "qformer"),
     ComponentRole.LANGUAGE_MODEL: ("language_model",),
+    ComponentRole.CONTROL: ("control",),
 }
 
 

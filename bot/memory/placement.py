@@ -359,7 +359,8 @@ def _model_offload_plan(model: ModelRequirements, *, is_tiled: bool) -> Placemen
 
 def _group_offload_plan(model: ModelRequirements) -> PlacementPlan:
     """Everything but the decoder is streamed in blocks."""
-    resident = [one for one in model.components if one.role in (ComponentRole.VAE, ComponentRole.OTHER)]
+    unstreamed = (ComponentRole.VAE, ComponentRole.CONTROL, ComponentRole.OTHER)
+    resident = [one for one in model.components if one.role in unstreamed]
     streamed = [one for one in model.components if one not in resident]
     placements = {
         one.name: ComponentPlacement(residency=Residency.RESIDENT if one in resident else Residency.STREAMED)

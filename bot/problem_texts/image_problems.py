@@ -17,6 +17,14 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
     "control_kind": N_("Say what kind of control the picture is: {allowed}."),
     "other_map": N_("That picture is a {allowed} map: use it with --control {allowed}."),
+    "control_lacks": N_(
+        "The model {value} has no {option} control: leave it out, or choose another model; the owner can add weights "
+        "for it to the model's controls."
+    ),
+    "control_misfit": N_(
+        "The {option} control of {value} does not fit the model: {allowed}. The owner can correct the model's controls."
+    ),
+    "control_no_memory": N_("There is too little device memory to use a control with {value}: leave it out."),
     "reference_lacks": N_(
         "The model {value} cannot use a picture as {option}: choose another model, or the owner can add an IP-Adapter "
         "to its controls."

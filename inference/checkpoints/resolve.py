@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from bot.errors import ModelUnavailable
-from bot.models import ModelSpec
+from bot.models import ControlSource, ModelSpec
 from bot.settings import hub_cache_dir
 from inference.checkpoints.file_filter import LORA_FILE
 from inference.ipc.environment import ROOT
@@ -53,6 +53,14 @@ def lora_path(source: str, model: str) -> Path:
     if len(named or files) != 1:
         raise ModelUnavailable(model, f"{source} must contain exactly one .safetensors file")
     return (named or files)[0]
+
+
+def control_path(source: ControlSource, model: str) -> Path:
+    """The folder or file of a control's weights, in the clone or in Hugging Face's cache. Raises: ModelUnavailable."""
+    path = (ROOT / Path(source.repo).expanduser()).resolve()
+    if not path.is_dir() and not path.is_file():
+        path = cached_repo_path(source.repo, source.revision, model)
+    return path / source.file if source.file else path
 
 
 def require_safetensors(model: ModelSpec, folder: Path) -> None:

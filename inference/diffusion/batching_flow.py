@@ -95,6 +95,7 @@ class ZImageBatching:
             "t": torch.cat([expand_timestep(call["t"], self.count_rows(call)) for call in calls]),
             "cap_feats": [caption for call in calls for caption in call["cap_feats"]],
             "joint_attention_kwargs": calls[0].get("joint_attention_kwargs"),
+            "controlnet_block_samples": _merge_block_samples(calls),
             "return_dict": False,
         }
 
@@ -104,19 +105,73 @@ class ZImageBatching:
         return [([next(images) for _ in range(count)],) for count in rows]
 
 
+class ZImageControlBatching(ZImageBatching):
+    """Z-Image's ControlNets: like the transformer, with latents of a map for each row. Its output is by layer.
+
+    Rows of another weight go into another pass, because the weight may count inside.
+    """
+
+    def batch_key(self, arguments: Mapping[str, Any]) -> Hashable:
+        own = {name: value for name, value in arguments.items() if name not in _CONTROL_ARGUMENTS}
+        return (super().batch_key(own), arguments.get("conditioning_scale"))
+
+    def count_tokens(self, arguments: Mapping[str, Any]) -> int:
+        return sum(_sequence_lengths(arguments))
+
+    def merge_calls(self, calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {
+            "x": [latents for call in calls for latents in call["x"]],
+            "t": torch.cat([expand_timestep(call["t"], self.count_rows(call)) for call in calls]),
+            "cap_feats": [caption for call in calls for caption in call["cap_feats"]],
+            "control_context": [latents for call in calls for latents in call["control_context"]],
+            "conditioning_scale": calls[0]["conditioning_scale"],
+        }
+
+    def split_output(self, output: Mapping[int, torch.Tensor], rows: Sequence[int]) -> list[Any]:
+        by_layer = {layer: hints.split(list(rows)) for layer, hints in output.items()}
+        return [{layer: hints[index] for layer, hints in by_layer.items()} for index in range(len(rows))]
+
+
 def length_bucket(length: int) -> int:
     """Lengths in one bucket differ by less than a factor of two. The bounds, 3 * 2^n, are between the usual sizes: 512,
     768, 1024 and 1536 pixels square are 1024, 2304, 4096 and 9216 patches, to which the prompt adds up to 512."""
     return (length // 3).bit_length()
 
 
-_BATCHABLE_ARGUMENTS = frozenset({"x", "t", "cap_feats", "return_dict", "joint_attention_kwargs"})
+_BATCHABLE_ARGUMENTS = frozenset(
+    {"x", "t", "cap_feats", "return_dict", "joint_attention_kwargs", "controlnet_block_samples"}
+)
+_CONTROL_ARGUMENTS = frozenset({"control_context", "conditioning_scale"})
 
 
 def _is_batchable(arguments: Mapping[str, Any]) -> bool:
-    """Whether each row is only latents and a prompt: no control signals, no reference images."""
+    """Whether each row is only latents, a prompt and what a control adds: no reference images."""
     has_extra = any(value is not None for name, value in arguments.items() if name not in _BATCHABLE_ARGUMENTS)
     return not has_extra and all(isinstance(one, torch.Tensor) for one in (*arguments["x"], *arguments["cap_feats"]))
+
+
+def _merge_block_samples(calls: Sequence[Mapping[str, Any]]) -> dict[int, torch.Tensor] | None:
+    """What controls add after each layer, (rows, tokens, width), padded like the rows; zeros for rows without any."""
+    samples = [call.get("controlnet_block_samples") or {} for call in calls]
+    examples = {layer: hint for one in samples for layer, hint in one.items()}
+    if not examples:
+        return None
+    counts = [len(call["x"]) for call in calls]
+    tokens = max(padded_row_length(call) for call in calls)
+    merged: dict[int, torch.Tensor] = {}
+    for layer, example in examples.items():
+        merged[layer] = example.new_zeros((sum(counts), tokens, example.shape[-1]))
+        start = 0
+        for one, count in zip(samples, counts, strict=True):
+            if layer in one:
+                merged[layer][start : start + count, : one[layer].shape[1]] = one[layer]
+            start += count
+    return merged
+
+
+def padded_row_length(arguments: Mapping[str, Any]) -> int:
+    """Tokens of each row of a call of its own: those of its longest."""
+    return max(_sequence_lengths(arguments))
 
 
 def _sequence_lengths(arguments: Mapping[str, Any]) -> list[int]:

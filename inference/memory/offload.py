@@ -33,7 +33,7 @@ class ComponentOffloader:
         self.plan = plan.plan
         self._fallbacks = plan.fallbacks
         self._model = model
-        self._components = components
+        self._components = dict(components)
         self._device = torch.device("cpu") if Residency.CPU in plan.plan.residencies else torch.device(device)
         self._kind = device_kind(device)
         self._apply_plan(plan.plan)
@@ -47,6 +47,19 @@ class ComponentOffloader:
     def uses_model_offload(self) -> bool:
         """Its components must not compute concurrently: each offloads the previous one."""
         return Residency.MODEL_OFFLOAD in self.plan.residencies
+
+    def moves(self, name: str) -> bool:
+        """Whether the component is not always on the device it computes on."""
+        return self._residency_of(name) not in (Residency.RESIDENT, Residency.CPU)
+
+    def add_component(self, name: str, component: torch.nn.Module) -> None:
+        """Place a module that was loaded later, such as a ControlNet; it then follows the plan like the others."""
+        self._components[name] = component
+        self._place_added(name, component)
+
+    def remove_component(self, name: str) -> None:
+        """Forget a module that was added."""
+        self._components.pop(name, None)
 
     @contextlib.contextmanager
     def kept_on_device(self, name: str) -> Iterator[None]:
@@ -85,12 +98,21 @@ class ComponentOffloader:
             enable_vae_tiling(self._components)
         if Residency.MODEL_OFFLOAD in plan.residencies:
             self._model.enable_model_cpu_offload(device=self._device)
+            own = self._model.components
+            for name, component in self._components.items():
+                if name not in own:
+                    self._place_added(name, component)
             return
         for name, component in self._components.items():
-            self._place(
-                name, component, plan.placements[name].residency if name in plan.placements else Residency.RESIDENT
-            )
+            self._place(name, component, self._residency_of(name))
         self._place_other_tensors()
+
+    def _residency_of(self, name: str) -> Residency:
+        return _residency_in(self.plan, name)
+
+    def _place_added(self, name: str, component: torch.nn.Module) -> None:
+        """It is not part of the pipeline, whose own offloading does not know it."""
+        self._place(name, component, Residency.ON_DEMAND if self.moves(name) else Residency.RESIDENT)
 
     def _place_other_tensors(self) -> None:
         """Tensors of the model outside its components, such as BLIP-2's query tokens."""
@@ -134,7 +156,7 @@ class ComponentOffloader:
             self._model._all_hooks = []
         if not following.is_fully_resident:
             for name, component in self._components.items():
-                if following.placements[name].residency is not Residency.RESIDENT and not _is_streamed(component):
+                if _residency_in(following, name) is not Residency.RESIDENT and not _is_streamed(component):
                     component.to("cpu")
 
 
@@ -181,6 +203,12 @@ def offloader_of(model: Any) -> ComponentOffloader | None:
 def components_of(pipeline: Any) -> dict[str, torch.nn.Module]:
     """A pipeline's components that have weights."""
     return {name: one for name, one in pipeline.components.items() if isinstance(one, torch.nn.Module)}
+
+
+def _residency_in(plan: PlacementPlan, name: str) -> Residency:
+    """Where the plan places a component; the plan has one entry for all controls."""
+    placement = plan.placements.get(name) or plan.placements.get(component_role(name))
+    return placement.residency if placement is not None else Residency.RESIDENT
 
 
 def _fallback_level(current: PlacementPlan, following: PlacementPlan) -> str | None:

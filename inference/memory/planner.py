@@ -12,12 +12,13 @@ import torch
 
 from bot.errors import ModelUnavailable, OutOfMemory
 from bot.memory import placement
-from bot.memory.components import Component, component_role
+from bot.memory.components import Component, ComponentRole, component_role
 from bot.memory.fit import can_quantize, format_gib
 from bot.memory.placement import EIGHT_BIT, MemoryBudget, ModelRequirements, PlacementPlan
-from bot.model_install.model_headers import read_tensor_shapes
+from bot.model_install.model_headers import DamagedModelFile, read_tensor_shapes
 from bot.models import IMAGE_TASKS, ModelSpec
 from inference.checkpoints.file_filter import variant_of
+from inference.checkpoints.resolve import control_path
 
 _MB = 2**20
 _CGROUP = Path("/sys/fs/cgroup")
@@ -131,6 +132,11 @@ def memory_needs(model: ModelSpec, folder: Path, dtype: Any, *, has_accelerator:
         )
         for name, counts in weights.items()
     )
+    controls = _count_largest_control(model)
+    if controls.total:
+        weights = {**weights, ComponentRole.CONTROL.value: controls}
+        size_mb = controls.size_mb(width)
+        parts += (Component(name=ComponentRole.CONTROL.value, role=ComponentRole.CONTROL, size_mb=size_mb),)
     total_mb = {
         cpu_dtype: sum(counts.size_mb(_bytes_per_weight(cpu_dtype)) for counts in weights.values())
         for cpu_dtype in _cpu_dtypes(model, dtype)
@@ -191,6 +197,23 @@ def count_weights(model: ModelSpec, folder: Path) -> dict[str, WeightCounts]:
             component.total += weights
             component.quantizable += weights if is_quantizable(name, shape) else 0
     return counts
+
+
+def _count_largest_control(model: ModelSpec) -> WeightCounts:
+    """Of the weights configured as its controls that are here: at least these can then be loaded."""
+    largest = WeightCounts()
+    for kind in model.controls:
+        source = model.control_source(kind)
+        assert source is not None
+        try:
+            path = control_path(source, model.name)
+            files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+            plain = [file for file in files if not variant_of(file.name)] or files
+            total = sum(math.prod(shape) for file in plain for shape in read_tensor_shapes(file).values())
+        except (ModelUnavailable, DamagedModelFile, OSError):
+            continue
+        largest = max(largest, WeightCounts(total), key=lambda counts: counts.total)
+    return largest
 
 
 def is_quantizable(name: str, shape: Iterable[int]) -> bool:
