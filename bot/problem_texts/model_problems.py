@@ -14,6 +14,7 @@ DRAWING_PROBLEMS: Mapping[str, str] = {
         "Ask for a smaller one, or leave {option} out."
     ),
     "no_mask": N_("{option} does not work where only a part is repainted: leave it out."),
+    "no_control": N_("{option} does not work with a control picture: leave one of them out."),
 }
 """Problems of options, as `bot.error_texts.OPTION_PROBLEMS`."""
 

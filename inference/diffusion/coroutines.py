@@ -20,7 +20,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 class ModuleCall:
     """An intercepted call that waits for its output. `method` is "forward" for a call of the module itself.
 
-    `dtype`: what the pipeline has cast the module to; None: not recorded.
+    `dtype`: what the pipeline has cast the module to; None: not recorded. `is_tiled`: its convolutions wrap around.
     """
 
     component: str
@@ -28,6 +28,7 @@ class ModuleCall:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     dtype: torch.dtype | None = None
+    is_tiled: bool = False
 
     def execute(self, module: Any) -> Any:
         """Make the call, unbatched."""
@@ -104,24 +105,29 @@ class ModuleProxy(torch.nn.Module):
         methods: tuple[str, ...],
         dtype: torch.dtype | None = None,
         filters: Sequence[CallFilter] = (),
+        *,
+        is_tiled: bool = False,
     ) -> None:
         super().__init__()
         self.__dict__["_module"] = module
         self.__dict__["_filters"] = filters
         self.__dict__["_name"] = name
         self.__dict__["_dtype"] = dtype
+        self.__dict__["_is_tiled"] = is_tiled
         for method in methods:
             if method != "forward":
                 self.__dict__[method] = self._suspending_method(method)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        call = ModuleCall(self._name, "forward", args, kwargs, self._dtype)
+        call = ModuleCall(self._name, "forward", args, kwargs, self._dtype, self._is_tiled)
         for change in self._filters:
             call = change(call)
         return suspend(call)
 
     def _suspending_method(self, method: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: suspend(ModuleCall(self._name, method, args, kwargs, self._dtype))
+        return lambda *args, **kwargs: suspend(
+            ModuleCall(self._name, method, args, kwargs, self._dtype, self._is_tiled)
+        )
 
     @property
     def dtype(self) -> Any:
@@ -188,6 +194,8 @@ class InterceptedCalls:
     """Where the pipeline computes; None: it searches all modules of all components at each call."""
     filters: Mapping[str, Sequence[CallFilter]] = field(default_factory=dict)
     """What changes the calls of a component, by its name, in this order."""
+    is_tiled: bool = False
+    """All intercepted calls are made with convolutions that wrap around."""
 
 
 _DEVICE = "_easel_device"
@@ -208,7 +216,12 @@ def with_proxies(pipeline: Any, intercepted: InterceptedCalls) -> Any:
     proxied = copy.copy(pipeline)
     for name, methods in intercepted.methods.items():
         proxied.__dict__[name] = ModuleProxy(
-            name, getattr(pipeline, name), methods, intercepted.dtypes.get(name), intercepted.filters.get(name, ())
+            name,
+            getattr(pipeline, name),
+            methods,
+            intercepted.dtypes.get(name),
+            intercepted.filters.get(name, ()),
+            is_tiled=intercepted.is_tiled,
         )
     proxied.__dict__.update(intercepted.overrides)
     if intercepted.device is not None:

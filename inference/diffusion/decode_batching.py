@@ -51,6 +51,6 @@ def _has_same_shape(one: ModuleCall, other: ModuleCall) -> bool:
     return (
         _is_batchable(other)
         and isinstance(theirs, torch.Tensor)
-        and one.dtype == other.dtype
+        and (one.dtype, one.is_tiled) == (other.dtype, other.is_tiled)
         and (theirs.shape[1:], theirs.dtype, theirs.device) == (ours.shape[1:], ours.dtype, ours.device)
     )

@@ -31,6 +31,7 @@ from inference.diffusion.pipeline_run import STEP_BOUNDARY, PipelineRunner, RunE
 from inference.diffusion.previews import Previewer, preview_decoder
 from inference.diffusion.prompt_cache import PromptConditioner
 from inference.diffusion.references import AdapterReferences
+from inference.diffusion.row_options import RowOptions
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
 from inference.diffusion.step_loop import StepLoop, shape_key
@@ -118,10 +119,14 @@ class DiffusionEngine:
         }
         for extension in self._runner.extensions:
             self._capabilities |= extension.capabilities()
+        self._capabilities["options"] += self._capabilities["row_options"]
 
     def _create_extensions(self, pipeline: Any) -> Sequence[RunExtension]:
         """Features that add to images' pipeline runs, in the order in which they do."""
-        return (AdapterReferences(self._model, pipeline),)
+        return (
+            RowOptions(self._model, self._runner, self._conditioner),
+            AdapterReferences(self._model, pipeline),
+        )
 
     def load_costs(self, measurements: Sequence[Measurement]) -> None:
         self._step_loop.load_costs(measurements)
@@ -286,7 +291,7 @@ class DiffusionEngine:
         sequence = result.sequence
         if sequence.pending_call is None:
             return  # cancelled meanwhile
-        self._step_loop.usage_s[sequence.task.id] += result.seconds
+        started = time.monotonic() - result.seconds
         try:
             if result.error is not None:
                 sequence.throw(result.error)
@@ -296,6 +301,10 @@ class DiffusionEngine:
             self._fail_task(sequence, error)
         else:
             self._advance(sequence)
+            if sequence.pending_call is not None and sequence.pending_call.component in self._step_loop.modules:
+                self._step_loop.add_sequence(sequence)  # it goes on with the second pass of hires fix
+        finally:
+            self._step_loop.usage_s[sequence.task.id] += time.monotonic() - started
 
     def _execute(self, call: ModuleCall) -> Any:
         """Make a call that is not a denoiser pass."""

@@ -11,9 +11,10 @@ from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
 from inference.diffusion.coroutines import InterceptedCalls, ModuleCall, suspend, with_proxies
 from inference.diffusion.embedding_cache import EmbeddingCache
+from inference.diffusion.hires import first_task, second_task, wants_hires
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.pipeline_variants import FROM_IMAGE, WITH_MASK, pipeline_variant
-from inference.diffusion.prompt_cache import PromptConditioner, prompt_swap_for
+from inference.diffusion.prompt_cache import Conditioning, PromptConditioner, prompt_swap_for
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
@@ -35,6 +36,7 @@ class PipelineRun:
         dtypes: what components that the pipeline may cast are in at its start, by name.
         denoiser_filters: change each call of the denoiser before it is batched, in this order. They run in the image's
             coroutine, so they may suspend it with calls of other components.
+        is_tiled: the convolutions of all intercepted components wrap around.
         proxied: the run's copy of the pipeline, which filters may read; None before the run starts.
     """
 
@@ -46,6 +48,7 @@ class PipelineRun:
     overrides: dict[str, Any] = field(default_factory=dict)
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     denoiser_filters: list[Callable[[ModuleCall], ModuleCall]] = field(default_factory=list)
+    is_tiled: bool = False
     proxied: Any = None
 
     @property
@@ -102,8 +105,22 @@ class PipelineRunner:
 
     def generate(self, sequence: ImageSequence) -> ImageOutput:
         """Runs in the sequence's greenlet."""
-        run = PipelineRun(sequence, self.pipeline_for(sequence.task), self._denoiser)
         conditioning = self._conditioner.conditioning_for(sequence.task, sequence.index)
+        if not wants_hires(sequence.task):
+            return self._run_pipeline(sequence, conditioning)
+        asked, steps = sequence.task, int(sequence.task.options["steps"])
+        sequence.task = first_task(asked)
+        image, was_blanked = self._run_pipeline(sequence, conditioning, steps_after=steps)
+        if was_blanked:
+            return image, was_blanked
+        sequence.task, sequence.pass_count = second_task(asked, image), 0
+        return self._run_pipeline(sequence, conditioning, steps_before=sequence.step)
+
+    def _run_pipeline(
+        self, sequence: ImageSequence, conditioning: Conditioning, *, steps_before: int = 0, steps_after: int = 0
+    ) -> ImageOutput:
+        """One pipeline's run, with the steps of the image's other runs."""
+        run = PipelineRun(sequence, self.pipeline_for(sequence.task), self._denoiser)
         self._conditioner.loras.apply(sequence.loras)
         self._intercept_calls(run)
         swap = prompt_swap_for(conditioning, run.overrides["scheduler"])
@@ -114,7 +131,7 @@ class PipelineRunner:
         run.proxied = with_proxies(run.pipeline, self._intercepted_calls(run))
 
         def on_step(step: int, steps: int, latents: Any) -> None:
-            sequence.record_step(step, steps, latents)
+            sequence.record_step(steps_before + step, steps_before + steps + steps_after, latents)
             if not self._denoiser:
                 suspend(ModuleCall(STEP_BOUNDARY, "", (), {}))
 
@@ -124,7 +141,8 @@ class PipelineRunner:
 
     def _intercept_calls(self, run: PipelineRun) -> None:
         """What every run has: its own scheduler, cached embeddings, and the calls of the denoiser and the VAE."""
-        run.overrides["scheduler"] = self.samplers.create_scheduler(sampler_name(run.task))
+        schedule = str(run.task.options.get("schedule", ""))
+        run.overrides["scheduler"] = self.samplers.create_scheduler(sampler_name(run.task), schedule)
         run.overrides |= self._embedding_cache.cached_methods(run.pipeline, run.sequence.loras)
         if self._denoiser:
             run.methods[self._denoiser] = ("forward",)
@@ -136,14 +154,22 @@ class PipelineRunner:
             self.device = self.pipelines[""]._execution_device
         filters = {run.denoiser: tuple(run.denoiser_filters)} if run.denoiser_filters else {}
         return InterceptedCalls(
-            methods=run.methods, overrides=run.overrides, dtypes=run.dtypes, device=self.device, filters=filters
+            methods=run.methods,
+            overrides=run.overrides,
+            dtypes=run.dtypes,
+            device=self.device,
+            filters=filters,
+            is_tiled=run.is_tiled,
         )
 
     def pipeline_for(self, task: Task) -> Any:
         """The text-to-image, image-to-image or inpainting pipeline."""
         roles = {image.role for image in task.images}
         from_image = WITH_MASK if WITH_MASK in roles else FROM_IMAGE
-        kind = from_image if task.task == IMAGE_TO_IMAGE else ""
+        return self.variant(from_image if task.task == IMAGE_TO_IMAGE else "")
+
+    def variant(self, kind: str) -> Any:
+        """The pipeline of this kind. Raises: InvalidOption: the model has none."""
         if kind not in self.pipelines:
             try:
                 self.pipelines[kind] = pipeline_variant(self.pipelines[""], kind)

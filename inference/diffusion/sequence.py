@@ -104,6 +104,6 @@ class ImageSequence:
         rule = module.rule
         self.call_arguments = rule.bind_arguments(outcome)
         loras = self.loras if outcome.component == self.denoiser else ()
-        self.batch_key = (outcome.component, loras, rule.batch_key(self.call_arguments))
+        self.batch_key = (outcome.component, outcome.is_tiled, loras, rule.batch_key(self.call_arguments))
         self.rows = rule.count_rows(self.call_arguments)
         self.tokens = rule.count_tokens(self.call_arguments)

@@ -2,7 +2,8 @@
 
 Stock pipelines cast such a VAE with `.to` before a call and back after it. Here the pipelines of several images share
 one VAE and their decodes wait for a thread, so a `ModuleProxy` only records the format, and the weights are cast when
-the call is made. They stay in that format until a call needs another: if all calls agree, they are cast once.
+the call is made. They stay in that format until a call needs another: if all calls agree, they are cast once. Seamless
+tiling is a setting of the module too, and is switched in the same way.
 """
 
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.tiling import set_tiling
 
 
 class SharedComponent:
@@ -28,6 +30,7 @@ class SharedComponent:
         self.module = module
         self.loaded_dtype: torch.dtype = module.dtype
         self._dtype: torch.dtype | None = self.loaded_dtype
+        self._is_tiled = False
         self._calls_in_flight = 0
         self._changed = threading.Condition()
 
@@ -35,7 +38,7 @@ class SharedComponent:
         """Make the call with the weights and its tensors in the call's dtype."""
         dtype = call.dtype or self.loaded_dtype
         args = tuple(arg.to(dtype) if isinstance(arg, torch.Tensor) else arg for arg in call.args)
-        with self._cast_to(dtype):
+        with self._set_to(dtype, call.is_tiled):
             return replace(call, args=args).execute(self.module)
 
     def decode_preview(self, latents: torch.Tensor) -> torch.Tensor:
@@ -45,11 +48,15 @@ class SharedComponent:
         return decoded
 
     @contextmanager
-    def _cast_to(self, dtype: torch.dtype) -> Iterator[None]:
+    def _set_to(self, dtype: torch.dtype, is_tiled: bool) -> Iterator[None]:
+        wanted = (dtype, is_tiled)
         with self._changed:
-            self._changed.wait_for(lambda: self._dtype == dtype or not self._calls_in_flight)
+            self._changed.wait_for(lambda: (self._dtype, self._is_tiled) == wanted or not self._calls_in_flight)
             if self._dtype != dtype:
                 self._cast_weights(dtype)
+            if self._is_tiled != is_tiled:
+                set_tiling(self.module, is_tiled)
+                self._is_tiled = is_tiled
             self._calls_in_flight += 1
         try:
             yield

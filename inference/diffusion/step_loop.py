@@ -20,6 +20,7 @@ from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.lora import LoraManager
 from inference.diffusion.schedule_policy import WaitingSequence, select_batch
 from inference.diffusion.sequence import ImageSequence
+from inference.diffusion.tiling import set_tiling
 from inference.engine.cost_model import PassCostModel
 from inference.engine.error_mapping import is_out_of_memory
 
@@ -162,6 +163,7 @@ class StepLoop:
             self._loras.apply(batch[0].loras)
         if called is None:
             return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
+        set_tiling(called.module, _pending_call(batch[0]).is_tiled)
         if len(batch) == 1 or called.rule is None:
             outputs = [_pending_call(sequence).execute(called.module) for sequence in batch]
         else:

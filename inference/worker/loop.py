@@ -238,6 +238,8 @@ class WorkerLoop:
     def _measurements_of(self, running: RunningTask) -> list[Measurement]:
         """The engine's cost samples for such tasks, and this task's time outside steps."""
         task = running.task
+        if task.options.get("hires"):
+            return []  # its steps are of two sizes
         samples = list(self._engine_for(task.id).cost_samples(task)) or _typical_step(running)
         if not samples:
             return []
