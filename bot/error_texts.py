@@ -328,6 +328,7 @@ PROMPT_TOO_LONG = N_("The prompt is longer than this model supports; the end was
 WEIGHTS_UNREAD = N_("This model ignores prompt weights; the prompt was used as plain text.")
 MASK_COVERS_ALL = N_("The mask covers the whole picture, so all of it was repainted.")
 NO_TEXT_FITS = N_("None of these texts fits the picture; the shares only compare them with one another.")
+NO_PERSON = N_("I can't see a person in this picture.")
 PICTURE_BLANKED = N_("The model's built-in safety filter blanked the picture.")
 WEIGHTS_CAPPED = N_("Nested prompt weights multiply to more than 5 here; 5 was used.")
 UNKNOWN_WORDS = N_("The model does not know these words: {words}")
@@ -339,7 +340,8 @@ UNCHECKED = N_(
     "(Admins: `easel models use NAME` installs it with any model.)"
 )
 _PLAIN_NOTES = frozenset(
-    (PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, PICTURE_BLANKED, UNCHECKED)
+    (PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, NO_PERSON, PICTURE_BLANKED)
+    + (UNCHECKED,)
 )
 
 

@@ -61,7 +61,8 @@ class ImageProcessor(Protocol):
 
         Args:
             values: numbers and texts for the tool.
-            parameters, easel: metadata of what it makes; empty: that is not marked as generated.
+            parameters, easel: metadata of what it makes; empty: those of the first image. It is marked as generated if
+                they are given, or if one of the images is marked.
             owner: of the images; nobody's work keeps all processes busy.
 
         Raises: EngineError, InvalidOption.

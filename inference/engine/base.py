@@ -11,9 +11,13 @@ from typing import Any, Protocol
 
 from bot.errors import ModelUnavailable
 from bot.models import (
+    DEPTH_ESTIMATION,
+    IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
+    IMAGE_UPSCALING,
+    KEYPOINT_DETECTION,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
@@ -119,9 +123,13 @@ ENGINES: Mapping[str, str] = {
     TEXT_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TEXT_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
     IMAGE_TO_IMAGE: "inference.diffusion.engine:DiffusionEngine",
+    IMAGE_UPSCALING: "inference.upscaling.engine:UpscaleEngine",
     IMAGE_TO_TEXT: "inference.vision.engine:VisionEngine",
     VISUAL_QUESTION_ANSWERING: "inference.vision.engine:VisionEngine",
+    DEPTH_ESTIMATION: "inference.depth.engine:DepthEngine",
+    KEYPOINT_DETECTION: "inference.pose.engine:PoseEngine",
     ZERO_SHOT_IMAGE_CLASSIFICATION: "inference.vision.match_engine:MatchEngine",
+    IMAGE_SEGMENTATION: "inference.segmentation.engine:SegmentationEngine",
 }
 """Import paths by task, because importing an engine means importing torch."""
 

@@ -12,7 +12,7 @@ from inference.images.encode import USER_COMMENT, save_image
 from inference.images.flatten import flatten
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
-from inference.ipc.messages import EncodeReply, FitBytesRequest, ResizeRequest
+from inference.ipc.messages import EncodeReply, EncodeRequest, FitBytesRequest, ResizeRequest
 
 _ENCODINGS = (("webp", 92), ("jpeg", 92), ("webp", 85), ("jpeg", 85))
 """Formats and qualities to try at full size, before the image is scaled down."""
@@ -57,6 +57,13 @@ def resize_image(request: ResizeRequest) -> EncodeReply:
         factor = request.width / image.width
         parameters += f", Postprocess upscale by: {factor:.3g}, Postprocess upscaler: Lanczos"
     return save_image(resized, "png", parameters, easel, is_generated=is_generated)
+
+
+def encode_derived(request: EncodeRequest) -> EncodeReply:
+    """Encode a map or a mask with the metadata of the image it was computed from."""
+    image = Image.frombytes("RGB", (request.width, request.height), request.pixels)
+    parameters, easel, is_generated = read_own_metadata(_open_image(request.source))
+    return save_image(image, request.image_format, parameters, easel, is_generated=is_generated)
 
 
 def read_own_metadata(image: Image.Image) -> tuple[str, str, bool]:

@@ -111,12 +111,14 @@ class ImageService:
         parameters: str = "",
         easel: str = "",
         image_format: str = "png",
+        source: Media | None = None,
     ) -> Media:
         """Encode one image with its metadata.
 
         Args:
             pixels: RGB, 8 bit, height x width x 3 bytes.
             image_format: a key of `MEDIA_TYPES`.
+            source: the image that they were computed from: the file gets its metadata instead.
 
         Raises:
             EngineError: it could not be encoded, nor on a second attempt in a new child.
@@ -128,6 +130,7 @@ class ImageService:
             parameters=parameters,
             easel=easel,
             image_format=image_format,
+            source=source.data if source is not None else b"",
         )
         return await self._encode_media(request)
 
@@ -175,7 +178,7 @@ class ImageService:
         except ChildLost as lost:
             raise EngineError(f"the image tool {tool}: {lost}") from lost
         return [
-            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
+            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=reply.parameters)
             for data, width, height in reply.images
         ]
 

@@ -10,13 +10,21 @@ from typing import Any
 from PIL import Image
 
 from bot.errors import EngineError
+from inference.images.control_maps import draw_canny, draw_lineart, draw_scribble, fit_control, soften_tile
 from inference.images.encode import save_image
+from inference.images.resize import read_own_metadata
 from inference.ipc.tool_messages import ToolReply, ToolRequest
 
 Tool = Callable[[Sequence[Image.Image], Mapping[str, Any]], Sequence[Image.Image]]
 """Gets decoded images in their own modes, and values that only it knows. Raises: InvalidOption."""
 
-TOOLS: Mapping[str, Tool] = {}
+TOOLS: Mapping[str, Tool] = {
+    "canny": draw_canny,
+    "lineart": draw_lineart,
+    "scribble": draw_scribble,
+    "tile": soften_tile,
+    "fit_control": fit_control,
+}
 
 
 def run_tool(request: ToolRequest) -> ToolReply:
@@ -24,10 +32,21 @@ def run_tool(request: ToolRequest) -> ToolReply:
     tool = TOOLS.get(request.tool)
     if tool is None:
         raise EngineError(detail=f"there is no image tool {request.tool}")
-    made = tool([_open(data) for data in request.images], request.values)
-    is_generated = bool(request.parameters or request.easel)
-    replies = [save_image(image, "png", request.parameters, request.easel, is_generated=is_generated) for image in made]
-    return ToolReply(images=tuple((reply.data, reply.width, reply.height) for reply in replies))
+    images = [_open(data) for data in request.images]
+    parameters, easel, is_generated = _metadata_for(request, images)
+    replies = [
+        save_image(image, "png", parameters, easel, is_generated=is_generated) for image in tool(images, request.values)
+    ]
+    made = tuple((reply.data, reply.width, reply.height) for reply in replies)
+    return ToolReply(images=made, parameters=parameters)
+
+
+def _metadata_for(request: ToolRequest, images: Sequence[Image.Image]) -> tuple[str, str, bool]:
+    """The metadata given, else the first image's; what is made of a generated image is marked as generated."""
+    if request.parameters or request.easel:
+        return request.parameters, request.easel, True
+    each = [read_own_metadata(image) for image in images]
+    return each[0][0], each[0][1], any(is_generated for *_, is_generated in each)
 
 
 def _open(data: bytes) -> Image.Image:

@@ -31,6 +31,8 @@ def handle_request(request: Any) -> Any:
         match request:
             case messages.SanitizeRequest():
                 return decode.sanitize(request)
+            case messages.EncodeRequest() if request.source:
+                return resize.encode_derived(request)
             case messages.EncodeRequest():
                 return encode.encode_image(request)
             case messages.ContactSheetRequest():

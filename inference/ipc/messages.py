@@ -36,14 +36,14 @@ class Init:
 
     Attributes:
         engine_factory: import path of a function that makes an engine for a model, "module:function".
-        classifier_factory: import path of a function that loads the classifier as an
+        classifier_factory: import path of a function that loads a classifier as an
             `inference.safety.checker.ImageScorer`.
         measurements: measured on this device by earlier processes.
     """
 
     device: str
     engine_factory: str
-    classifier: ModelSpec | None = None
+    classifiers: tuple[ModelSpec, ...] = ()
     classifier_factory: str = ""
     threads: int = 0
     max_loaded_models: int = 4
@@ -186,11 +186,13 @@ class RawImage:
     """One image as computed.
 
     Attributes:
-        pixels: RGB, 8 bit, height x width x 3 bytes.
+        pixels: RGB or RGBA, 8 bit, height x width x 3 or 4 bytes.
         seed: generates this image alone.
         sampler: the one that was used, by Easel's name; "" when the engine has none.
         revision: of the weights.
         nsfw: the probability that it is sexual, 0 to 1; None: not checked.
+        is_generated: False: computed from the task's first image, such as a map or a mask, whose metadata it keeps.
+        postprocess: what was done to that image, as fields of A1111's text; such an image is marked as generated.
     """
 
     index: int
@@ -201,6 +203,8 @@ class RawImage:
     sampler: str = ""
     revision: str = ""
     nsfw: float | None = None
+    is_generated: bool = True
+    postprocess: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +269,8 @@ class SanitizeReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeRequest:
-    """`pixels`: RGB, 8 bit. `image_format`: "png", "jpeg" or "webp"."""
+    """`pixels`: RGB, 8 bit. `image_format`: "png", "jpeg" or "webp". `source`: the encoded image that they were
+    computed from, whose metadata the file gets."""
 
     pixels: bytes
     width: int
@@ -273,6 +278,7 @@ class EncodeRequest:
     parameters: str
     easel: str
     image_format: str = "png"
+    source: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ class ToolRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolReply:
-    """PNG files with their widths and heights."""
+    """PNG files with their widths and heights. `parameters`: the A1111 text in them."""
 
     images: tuple[tuple[bytes, int, int], ...]
+    parameters: str = ""

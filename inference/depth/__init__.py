@@ -1,0 +1,1 @@
+"""The depth estimation engine: depth maps of images."""

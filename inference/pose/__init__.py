@@ -1,0 +1,1 @@
+"""The pose engine: maps of people's poses."""
