@@ -3,15 +3,13 @@
 A reference's kind says what is taken from the picture: "style", "subject", or "" for whatever the model makes of it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 
-REFERENCE_OPTIONS: Mapping[str, str] = {"style_of": "style", "subject_of": "subject"}
-"""Kinds by the options of texts and command lines that mark a picture as a reference."""
 NATIVE_COST = 0.5
 """How much longer a step takes for each image that the model itself takes beside the first."""
 ADAPTER_COST = 0.1
@@ -31,11 +29,6 @@ _WHAT_TO_ADD = {
         "(`easel models use flux2-klein-4b`), or an IP-Adapter as subject to the controls of a Stable Diffusion model."
     ),
 }
-
-
-def as_reference(image: ImageRef, kind: str = "", weight: float = 1.0) -> ImageRef:
-    """The image as a reference of this kind."""
-    return ImageRef(image.id, "reference", image.author, image.is_foreign, kind, weight)
 
 
 def takes_as_references(model: ModelSpec, images: Sequence[ImageRef]) -> bool:

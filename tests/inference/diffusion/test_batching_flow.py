@@ -107,7 +107,8 @@ def make_request(name, prompt="a red fox", *, seed=1, images=(), **options):
     defaults = {"steps": 4, "guidance_scale": 1.0, "width": 64, "height": 64, "seed": seed, "negative_prompt": ""}
     roles = ("init", *("reference",) * 3)
     given = tuple(TaskImage(role, media) for role, media in zip(roles, images, strict=False))
-    return make_task(prompt, id=name, task=task, options=defaults | options, images=given)
+    model = make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), max_images=4)
+    return make_task(prompt, id=name, task=task, model=model, options=defaults | options, images=given)
 
 
 def make_img2img(name, colour, **options):

@@ -96,7 +96,7 @@ class Peer:
     def __init__(self, folder: Path, family: str, dtype: str) -> None:
         tasks = {COMMANDS[command][0] for command in FAMILIES[family][1]}
         self.side = 64 if family == "klein" else 32  # FLUX.2 edits nothing smaller
-        self.model = make_model(family, tasks=tuple(sorted(tasks)), repo=str(folder), dtype=dtype)
+        self.model = make_model(family, tasks=tuple(sorted(tasks)), repo=str(folder), dtype=dtype, max_images=2)
         self.engine = DiffusionEngine(self.model)
         self.engine.load_model("cpu")
         self.stock = copy.copy(self.engine._pipelines[""])
