@@ -17,6 +17,7 @@ from adapters.cli.ports import CompositionRoot
 from adapters.cli.session import Session, run_until_done
 from adapters.cli.usage import UsageError, explain_usage
 from bot.commands import COMMANDS, Answer, Command
+from bot.commands.image_flags import FlagSpec, flags_of
 from bot.options import OptionSpec
 
 PROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
@@ -126,19 +127,19 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
     """Add a function whose signature is built from the command's options, which typer reads as usual."""
 
     def job_command(**given: Any) -> int:
-        from adapters.cli.job_commands import parse_request, read_images, run_jobs
+        from adapters.cli.image_arguments import image_arguments, read_images
+        from adapters.cli.job_commands import parse_request, run_jobs
 
-        if command_class.is_per_image:
+        if _has_several_arguments(command_class):
             given |= _split_arguments(command_class, given.pop("arguments"))
         typed = {spec.name: _typed_values(spec, given[spec.name]) for spec in command_class.specs if given[spec.name]}
         image_files = (*(given.get("images") or filter(None, (given.get("main_image"),))), *(given.get("image") or ()))
         is_several = command_class.is_per_image and file_arguments.is_several(image_files)
-        mask = given.get("mask") or ""
+        chosen = image_files[:1] if is_several else image_files
         parsed = parse_request(
             command_class,
             typed,
-            image_files[:1] if is_several else image_files,
-            mask=mask,
+            image_arguments(command_class, chosen, given.get("mask") or "", given),
             out=given.get("out"),
             as_json=given["as_json"],
             is_confirmed=given.get("yes", False),
@@ -150,7 +151,7 @@ def _add_job_command(app: typer.Typer, session: Session, command_class: type[Com
             files = file_arguments.expand_folders(image_files)
             files = file_arguments.read_streams(files, loaded.settings["images"])
             return run_until_done(run_file_jobs(session.composition, loaded, parsed, files))
-        image_data = read_images(parsed, loaded)
+        image_data = read_images(parsed.images, loaded.settings["images"])
         return run_until_done(run_jobs(session.composition, loaded, parsed, image_data))
 
     parameters = _command_parameters(command_class)
@@ -178,7 +179,8 @@ def _typed_values(spec: OptionSpec, value: str | list[str]) -> list[str]:
 def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]:
     makes_images = command_class.answers is Answer.IMAGES
     parameters = []
-    if command_class.is_per_image:
+    has_several = _has_several_arguments(command_class)
+    if has_several:
         metavar = file_arguments.arguments_metavar(command_class)
         arguments = typer.Argument(metavar=metavar, help=_arguments_help(command_class), show_default=False)
         parameters.append(_parameter("arguments", list[str], arguments, inspect.Parameter.empty))
@@ -186,10 +188,10 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
         main_image = typer.Argument(metavar="IMAGE", help="Image file, or - for stdin", show_default=False)
         parameters.append(_parameter("main_image", str, main_image, inspect.Parameter.empty))
     for spec in sorted(command_class.specs, key=lambda spec: not spec.is_main):
-        if spec.is_main and command_class.is_per_image:
+        if spec.is_main and has_several:
             continue
         parameters.append(_option_parameter(spec))
-    if command_class.images_allowed > command_class.images_needed:
+    if command_class.images_allowed > command_class.images_needed and not has_several:
         what = (
             "Reference image, if the model supports several; repeatable"
             if command_class.images_needed
@@ -199,8 +201,9 @@ def _command_parameters(command_class: type[Command]) -> list[inspect.Parameter]
         parameters.append(_parameter("image", list[str] | None, image, None))
     if "mask" in command_class.further_images:
         help_text = "Inpainting mask: white, or what is drawn on a clear canvas, is regenerated"
-        mask = typer.Option("--mask", metavar="FILE", help=help_text)
+        mask = typer.Option("--mask", metavar="FILE|JOB", help=help_text)
         parameters.append(_parameter("mask", str | None, mask, None))
+    parameters += [_image_flag_parameter(flag) for flag in flags_of(command_class.roles[1:])]
     if makes_images:
         what = "Output folder or file (default: the current folder); never overwrites"
         out = typer.Option("--out", "-o", metavar="DIR|FILE", help=what)
@@ -217,6 +220,18 @@ def _arguments_help(command_class: type[Command]) -> str:
     files = "Image files and folders, or - for stdin"
     main = next((spec for spec in command_class.specs if spec.is_main), None)
     return files if main is None else f"{files}; then {_say_image(main.help[:1].lower() + main.help[1:])}"
+
+
+def _has_several_arguments(command_class: type[Command]) -> bool:
+    """Whether its arguments are several images: as many requests, or one about all of them."""
+    return command_class.is_per_image or command_class.images_needed > 1
+
+
+def _image_flag_parameter(flag: FlagSpec) -> inspect.Parameter:
+    metavar = "KIND:FILE|JOB[:WEIGHT[:START[:END]]][:ready]" if flag.has_kind else "FILE|JOB[:WEIGHT]"
+    text = f"{_say_image(flag.help)}; repeatable" + "; ready: it is such a map already" * flag.has_kind
+    option = typer.Option(f"--{flag.name}", metavar=metavar, help=text)
+    return _parameter(flag.name.replace("-", "_"), list[str] | None, option, None)
 
 
 def _option_parameter(spec: OptionSpec) -> inspect.Parameter:

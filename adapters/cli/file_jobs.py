@@ -16,6 +16,7 @@ from adapters.cli.output import print_json, print_line, print_note, printable
 from adapters.cli.progress import ProgressLine, format_job_progress
 from bot.error_texts import DEMO_HINT
 from bot.errors import EaselError
+from bot.jobs import ImageRef
 
 if TYPE_CHECKING:
     from adapters.cli.client.types import JobClient, JobRequest
@@ -120,7 +121,9 @@ class FileJobs:
                 data = await asyncio.to_thread(read_image_file, file.name, max_mb, max_heic_mb)
             image = await self._retry_later("server_gone", lambda: self.client.upload_image(data))
             name, options = self.parsed.command_class.name, self.parsed.options
-            request = JobRequest(command=name, options=options, images=((image, ""),))
+            request = JobRequest(
+                command=name, options=options, images=(ImageRef(image, self.parsed.images[0].flag.role),)
+            )
             return await self._retry_later("queue_full", lambda: self._submit_job(request))
 
     async def _retry_later(self, code: str, call: Callable[[], Awaitable[Result]]) -> Result:

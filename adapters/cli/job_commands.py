@@ -3,17 +3,18 @@
 import asyncio
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapters.cli.error_output import FAILED, BadInput, Failure
-from adapters.cli.image_files import OutputTarget, read_image_file, resolve_target, save_image
+from adapters.cli.image_arguments import ImageArgument, find_images
+from adapters.cli.image_files import OutputTarget, resolve_target, save_image
 from adapters.cli.output import print_json, print_line, print_note, program_name
 from bot.commands import Command
 from bot.error_texts import DEMO_HINT
 from bot.errors import EaselError, InvalidOption
-from bot.jobs import ImageRef
 from bot.options import find_spec
 from bot.prompts.combinations import expand_combinations
 
@@ -32,32 +33,22 @@ class ParsedRequest:
 
     Attributes:
         options: validated values.
-        image_files: input images, "-" for stdin.
-        has_mask: the last image is the mask.
         is_confirmed: several prompt combinations need no confirmation.
     """
 
     command_class: type[Command]
     options: dict[str, Any]
-    image_files: tuple[str, ...]
-    has_mask: bool
+    images: tuple[ImageArgument, ...]
     target: OutputTarget
     as_json: bool
     is_confirmed: bool
-
-    @property
-    def roles(self) -> list[str]:
-        """The role of each image; "" for the command's default."""
-        last = len(self.image_files) if self.has_mask else 0
-        return ["mask" if number == last else "" for number in range(1, len(self.image_files) + 1)]
 
 
 def parse_request(
     command_class: type[Command],
     typed: dict[str, list[str]],
-    image_files: tuple[str, ...],
+    images: tuple[ImageArgument, ...],
     *,
-    mask: str = "",
     out: str | None,
     as_json: bool,
     is_confirmed: bool,
@@ -67,16 +58,15 @@ def parse_request(
         for name, values in typed.items():
             if len(values) > 1:
                 raise InvalidOption(name, "twice")
-        refs = [ImageRef("")] * len(image_files) + [ImageRef("", "mask")] * bool(mask)
-        command = command_class.from_options({name: values[0] for name, values in typed.items()}, refs)
+        options = {name: values[0] for name, values in typed.items()}
+        command = command_class.from_options(options, [image.ref for image in images])
     except InvalidOption as error:
         error.option = _typed_name(command_class, error.option)
         raise
     return ParsedRequest(
         command_class=command_class,
         options=dict(command.values),
-        image_files=(*image_files, *filter(None, [mask])),
-        has_mask=bool(mask),
+        images=images,
         target=resolve_target(out),
         as_json=as_json,
         is_confirmed=is_confirmed,
@@ -91,29 +81,19 @@ def _typed_name(command_class: type[Command], name: str) -> str:
     return name
 
 
-def read_images(request: ParsedRequest, loaded: "LoadedConfig") -> list[bytes]:
-    """Read the input images; called outside the event loop, where Ctrl-C interrupts reading stdin.
-
-    Raises: BadInput, TooLarge, UnsupportedMedia.
-    """
-    limits = loaded.settings["images"]
-    return [read_image_file(name, limits.max_upload_mb, limits.max_heic_mb) for name in request.image_files]
-
-
 async def run_jobs(
-    composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, image_data: list[bytes]
+    composition: "CompositionRoot", loaded: "LoadedConfig", parsed: ParsedRequest, files: Mapping[str, bytes]
 ) -> int:
-    """Submit the jobs, follow them and print their results; returns the exit code. An interruption cancels them."""
+    """Submit the jobs, follow them and print their results; returns the exit code. An interruption cancels them.
+
+    `files`: the input images that are no pictures of jobs, by their names.
+    """
     from adapters.cli.client.open import open_job_client
     from adapters.cli.client.types import JobRequest
 
     async with open_job_client(composition, loaded) as client:
-        images = [await client.upload_image(data) for data in image_data]
-        request = JobRequest(
-            command=parsed.command_class.name,
-            options=parsed.options,
-            images=tuple(zip(images, parsed.roles, strict=True)),
-        )
+        images = await find_images(client, parsed.images, files)
+        request = JobRequest(command=parsed.command_class.name, options=parsed.options, images=images)
         ids: list[str] = []
         try:
             await submit_jobs(client, request, ids, await _confirm_price(client, request, parsed))

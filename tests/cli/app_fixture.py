@@ -39,7 +39,7 @@ STORAGE = StorageSettings(min_free_mb=0, busy_timeout_ms=200)
 MODELS = (
     ModelSpec(
         name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=3, width=64, height=64, max_size=128,
-        demo=True, samplers=("euler",),
+        demo=True, samplers=("euler",), controls={"canny": "paint-canny", "style": "paint-style"},
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
     ModelSpec(name="judge", tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,), repo="judge", step_s=0.01),

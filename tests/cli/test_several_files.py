@@ -14,6 +14,7 @@ import pytest
 from adapters.cli.error_output import BadInput, Failure
 from adapters.cli.file_arguments import InputFile, expand_folders, read_streams, split_arguments
 from adapters.cli.file_jobs import FileJobs
+from adapters.cli.image_arguments import image_arguments
 from adapters.cli.job_commands import parse_request
 from adapters.cli.output import print_json
 from adapters.cli.progress import ProgressLine
@@ -272,7 +273,8 @@ def test_numbered_results_keep_the_places_of_their_files(call, photos, monkeypat
 async def test_a_restarting_server_is_waited_for_before_the_next_file(photos):
     """While the jobs of other files wait for it too."""
     client: Any = RestartingClient()
-    parsed = parse_request(COMMANDS["caption"], {}, ("a.png",), out=None, as_json=True, is_confirmed=False)
+    images = image_arguments(COMMANDS["caption"], ["a.png"], "", {})
+    parsed = parse_request(COMMANDS["caption"], {}, images, out=None, as_json=True, is_confirmed=False)
 
     jobs = FileJobs(client, parsed, ImagesSettings(), ProgressLine(), total=2)
     code = await jobs.run([InputFile(str(photos / name)) for name in ("a.png", "c.jpg")])

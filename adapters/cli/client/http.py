@@ -16,6 +16,7 @@ from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.error_output import Failure
 from adapters.cli.output import print_note, program_name
 from adapters.cli.views import FINAL, JobBody
+from bot.jobs import ImageRef
 from bot.runtime.lock import LockHolder, changed_sentence, read_holder
 
 RECONNECT_TIMEOUT_S = 60.0
@@ -230,5 +231,11 @@ def _job_path(job_id: str) -> str:
 
 
 def _request_body(request: JobRequest) -> dict[str, Any]:
-    images = [{"id": image, "role": role} if role else image for image, role in request.images]
+    images = [_image_body(image) for image in request.images]
     return {"command": request.command, "options": dict(request.options), "images": images}
+
+
+def _image_body(image: ImageRef) -> dict[str, Any]:
+    plain = ImageRef(image.id)
+    said = {name: getattr(image, name) for name in ("kind", "weight", "start", "end", "ready")}
+    return {"id": image.id, "role": image.role} | {n: one for n, one in said.items() if one != getattr(plain, n)}

@@ -9,7 +9,7 @@ from typing import Any
 from adapters.cli.client.types import JobRequest, PriceQuote
 from adapters.cli.ports import CompositionRoot, DatabaseAdmin, LoadedConfig
 from adapters.cli.views import JobBody, job_body, key_body
-from bot.jobs import ImageRef, Origin
+from bot.jobs import Origin
 from bot.ports import Person
 from bot.usecases import Request, UseCases
 
@@ -49,7 +49,7 @@ class LocalJobClient:
             origin=self._origin,
             command=request.command,
             options=request.options,
-            images=tuple(ImageRef(image, role) if role else ImageRef(image) for image, role in request.images),
+            images=request.images,
         )
 
     async def follow_job(self, job_id: str) -> AsyncIterator[JobBody]:

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bot.jobs import ImageRef
+
 if TYPE_CHECKING:
     from adapters.cli.views import JobBody
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """One request. `options` are validated; `images` are (upload id, role) pairs, "" for the command's default role."""
+    """One request. `options` are validated."""
 
     command: str
     options: Mapping[str, Any]
-    images: tuple[tuple[str, str], ...] = ()
+    images: tuple[ImageRef, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from adapters.cli.client.open import open_admin_client, open_job_client
 from adapters.cli.client.types import JobRequest
 from adapters.cli.error_output import Failure
 from bot.errors import EaselError, StartupError
+from bot.jobs import ImageRef
 from bot.runtime.lock import DataLock, read_holder
 from tests.cli.app_fixture import serving
 from tests.web.fake_pool import picture
@@ -88,7 +89,7 @@ async def test_a_cancelled_job_ends_as_cancelled(client):
 async def test_an_upload_can_be_asked_about(client):
     image = await client.upload_image(picture(1, 32, 32))
     (job_id,) = await client.submit_jobs(
-        JobRequest(command="ask", options={"question": "what?"}, images=((image, ""),))
+        JobRequest(command="ask", options={"question": "what?"}, images=(ImageRef(image),))
     )
 
     *_, last = [job async for job in client.follow_job(job_id)]
