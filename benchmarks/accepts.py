@@ -138,7 +138,7 @@ def _build_usecases(storage: Storage) -> JobUseCases:
         moderation=Moderation(
             spaces=storage.spaces,
             people=storage.people,
-            classifier=ClassifierAvailability(spec),
+            classifier=ClassifierAvailability([spec]),
             settings=SafetySettings(),
         ),
         queue=QueueSettings(max_outstanding=10**6, max_queued=10**6),

@@ -87,21 +87,20 @@ async def _device_pool(
     measured: "Sequence[Measurement]",
 ) -> "DevicePool":
     """The pool. With `devices.use = "auto"`, the hardware is probed in the background."""
-    from bot.safety import classifier_spec
+    from bot.safety import classifier_specs
     from inference.hardware.devices import configured_devices
     from inference.pool.pool import DevicePool
 
     chosen = loaded.settings["devices"]
     find = partial(configured_devices, chosen)
     devices = find if chosen.use == "auto" else await find()
-    classifier = classifier_spec(loaded.settings["safety"])
     return DevicePool(
         settings,
         devices,
         loaded.models.installed(),
         pictures,
         engine_factory=engines,
-        classifier=classifier,
+        classifiers=classifier_specs(loaded.settings["safety"]),
         measurements=measured,
     )
 

@@ -14,7 +14,7 @@ from bot.queue.dispatcher import Dispatcher
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
-from bot.safety import SafetySettings, classifier_spec, read_words
+from bot.safety import SafetySettings, classifier_spec, classifier_specs, read_words
 from bot.usecases import (
     ChatUseCases,
     ExportUseCases,
@@ -233,7 +233,7 @@ def build_moderation(loaded: LoadedConfig, storage: Storage) -> Moderation:
     return Moderation(
         spaces=storage.spaces,
         people=storage.people,
-        classifier=ClassifierAvailability(classifier_spec(settings)),
+        classifier=ClassifierAvailability(classifier_specs(settings)),
         settings=settings,
         words=read_words(settings.blocked_words, settings.blocked_words_file, loaded.data_dir),
     )

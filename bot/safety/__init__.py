@@ -5,7 +5,15 @@ Workers check images, not words, so the patterns for words are compiled on first
 
 from typing import TYPE_CHECKING, Any
 
-from bot.safety.policy import Policy, SafetyRules, SafetySettings, Verdict, apply_rules, classifier_spec
+from bot.safety.policy import (
+    Policy,
+    SafetyRules,
+    SafetySettings,
+    Verdict,
+    apply_rules,
+    classifier_spec,
+    classifier_specs,
+)
 
 if TYPE_CHECKING:
     from bot.safety.words import BlockedWords, read_words
@@ -18,6 +26,7 @@ __all__ = [
     "Verdict",
     "apply_rules",
     "classifier_spec",
+    "classifier_specs",
     "read_words",
 ]
 

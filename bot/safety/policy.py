@@ -18,6 +18,7 @@ from bot.ports.safety import SafetyRules as SafetyRules
 
 PolicyName = Literal["block", "spoiler", "allow"]
 CLASSIFIER = "safety-classifier"
+SECOND_CLASSIFIER = "second-safety-classifier"
 
 
 class Policy(StrEnum):
@@ -50,6 +51,8 @@ class SafetySettings:
     """`org/name` or folder of the NSFW image classifier."""
     classifier_revision: str = ""
     classifier_licence: str = "Apache-2.0"
+    second_classifier: str = "models/starter-safety"
+    """Folder or `org/name` of a further classifier; the higher score of both counts. Empty: none."""
     threshold: float = 0.5
     """An image with this score or a higher one counts as sexual."""
     blocked_words: tuple[str, ...] = ()
@@ -57,8 +60,14 @@ class SafetySettings:
     """A file with one word or phrase per line; relative to the data directory."""
 
 
+def classifier_specs(settings: SafetySettings) -> tuple[ModelSpec, ...]:
+    """The configured classifiers; of those that are installed, the highest score counts."""
+    second = ModelSpec(name=SECOND_CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=settings.second_classifier)
+    return tuple(spec for spec in (classifier_spec(settings), second) if spec.repo)
+
+
 def classifier_spec(settings: SafetySettings) -> ModelSpec:
-    """The classifier as a model, which can be downloaded, located and loaded like others."""
+    """The main classifier as a model, which can be downloaded, located and loaded like others."""
     return ModelSpec(
         name=CLASSIFIER,
         tasks=(IMAGE_CLASSIFICATION,),

@@ -39,8 +39,17 @@ DeviceNames = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 
 
 class ResultEncoder(Protocol):
-    async def encode_image(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
-        """Encode RGB pixels as an image file with its metadata. Raises: EngineError."""
+    async def encode_image(
+        self,
+        pixels: bytes,
+        width: int,
+        height: int,
+        *,
+        parameters: str = "",
+        easel: str = "",
+        source: Media | None = None,
+    ) -> Media:
+        """Encode RGB pixels as an image file with its metadata, or with that of their source. Raises: EngineError."""
 
 
 class DevicePool:
@@ -54,7 +63,7 @@ class DevicePool:
         encoder: ResultEncoder,
         *,
         engine_factory: str = "inference.engine.base:build_engine",
-        classifier: ModelSpec | None = None,
+        classifiers: Sequence[ModelSpec] = (),
         classifier_factory: str = CLASSIFIER_FACTORY,
         measurements: Iterable[Measurement] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -73,7 +82,7 @@ class DevicePool:
         self._models = tuple(models)
         self._encoder = encoder
         self._engine_factory = engine_factory
-        self._classifier = classifier
+        self._classifiers = tuple(classifiers)
         self._classifier_factory = classifier_factory
         self._measurements = tuple(measurements)
         self._devices: list[WorkerSupervisor] = []
@@ -113,7 +122,7 @@ class DevicePool:
             self._models,
             self._engine_factory,
             self._changes.notify,
-            classifier=self._classifier,
+            classifiers=self._classifiers,
             classifier_factory=self._classifier_factory,
             measurements=self._measurements,
             clock=self._clock,
@@ -216,10 +225,13 @@ class DevicePool:
                     yield event
 
     async def _encode_image(self, task: Task, image: RawImage) -> RenderedImage:
-        parameters, easel = generation_metadata(task, image)
-        media = await self._encoder.encode_image(
-            image.pixels, image.width, image.height, parameters=parameters, easel=easel
-        )
+        size = (image.width, image.height)
+        if image.is_generated:
+            parameters, easel = generation_metadata(task, image)
+            media = await self._encoder.encode_image(image.pixels, *size, parameters=parameters, easel=easel)
+        else:
+            parameters = ""
+            media = await self._encoder.encode_image(image.pixels, *size, source=task.images[0].media)
         return RenderedImage(
             media=media, width=image.width, height=image.height, parameters=parameters, nsfw=image.nsfw
         )

@@ -41,7 +41,7 @@ class WorkerSupervisor:
         engine_factory: str,
         on_change: Callable[[], None],
         *,
-        classifier: ModelSpec | None = None,
+        classifiers: Sequence[ModelSpec] = (),
         classifier_factory: str = "",
         measurements: Iterable[Measurement] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -51,7 +51,7 @@ class WorkerSupervisor:
         self._settings = settings
         self._models = tuple(models)
         self._engine_factory = engine_factory
-        self._classifier = classifier
+        self._classifiers = tuple(classifiers)
         self._classifier_factory = classifier_factory
         self._on_change = on_change
         self._clock = clock
@@ -225,7 +225,7 @@ class WorkerSupervisor:
         return messages.Init(
             device=self.name,
             engine_factory=self._engine_factory,
-            classifier=self._classifier,
+            classifiers=self._classifiers,
             classifier_factory=self._classifier_factory,
             threads=self._settings.threads,
             max_loaded_models=self._settings.max_loaded_models,

@@ -1,7 +1,8 @@
 """Scores the images of a worker's tasks for adult content. Runs in the child; imports no torch itself.
 
-The classifier is loaded with the first model that needs it, else with the first task that has rules. A check that fails
-ends its task; without a classifier, images are returned without a score, and the parent decides who may see them.
+The classifiers are loaded with the first model that needs them, else with the first task that has rules. Of several,
+the highest score counts. A check that fails ends its task; without a classifier, images are returned without a score,
+and the parent decides who may see them.
 """
 
 import io
@@ -31,33 +32,34 @@ class SafetyChecker:
     """Checks the input and output images of one child's tasks.
 
     Args:
-        classifier: its model, or None when no classifier is configured.
-        load_scorer: loads it; raises when it cannot be loaded.
+        classifiers: those that are configured; the installed ones are used.
+        load_scorer: loads one; raises when it cannot be loaded.
     """
 
-    def __init__(self, classifier: ModelSpec | None, load_scorer: Callable[[ModelSpec], ImageScorer]) -> None:
-        self._classifier = classifier
+    def __init__(self, classifiers: Sequence[ModelSpec], load_scorer: Callable[[ModelSpec], ImageScorer]) -> None:
+        self._classifiers = tuple(classifiers)
         self._load_scorer = load_scorer
-        self._scorer: ImageScorer | None = None
+        self._scorers: dict[str, ImageScorer] = {}
         self.has_imported = False
-        """It has tried to load the classifier, which imports torch."""
+        """It has tried to load a classifier, which imports torch."""
 
     def load_for(self, model: ModelSpec) -> str:
-        """Load the classifier if the model needs one. Returns "ready", "missing" or "broken"; "": not needed."""
+        """Load the classifiers if the model needs them, with those that were installed since. Returns "ready",
+        "missing" or "broken"; "": not needed."""
         return "" if model.demo or IMAGE_TASKS.isdisjoint(model.tasks) else self._load()
 
     def _load(self) -> str:
-        if self._scorer is not None:
-            return "ready"
-        if self._classifier is None or not is_installed(self._classifier):
-            return "missing"
-        self.has_imported = True
-        try:
-            self._scorer = self._load_scorer(self._classifier)
-        except Exception as error:  # the model itself remains usable by an admin
-            _warn("The safety classifier cannot be loaded", "classifier_broken", error)
-            return "broken"
-        return "ready"
+        for spec in self._classifiers:
+            if spec.name in self._scorers or not is_installed(spec):
+                continue
+            self.has_imported = True
+            try:
+                self._scorers[spec.name] = self._load_scorer(spec)
+            except Exception as error:  # the model itself remains usable by an admin
+                self._scorers.clear()
+                _warn("The safety classifier cannot be loaded", "classifier_broken", error)
+                return "broken"
+        return "ready" if self._scorers else "missing"
 
     def check_inputs(self, task: Task) -> None:
         """Raises: Blocked: an input image is not allowed or could not be checked."""
@@ -77,13 +79,17 @@ class SafetyChecker:
         return replace(image, nsfw=max(scores) if scores else None)
 
     def _score(self, open_views: Callable[[], Sequence["Image.Image"]]) -> float | None:
-        """The highest score of an image's views; None: there is no classifier. Raises: Blocked: the check failed."""
-        if (state := self._load()) == "missing":
+        """The highest score of any classifier for any of an image's views; None: there is no classifier.
+
+        Raises: Blocked: the check failed.
+        """
+        state = "ready" if self._scorers else self._load()
+        if state == "missing":
             return None
         try:
-            if state == "broken" or self._scorer is None:
+            if state == "broken":
                 raise RuntimeError("the classifier is not loaded")
-            scores = [float(self._scorer(view)) for view in open_views()]
+            scores = [float(score(view)) for view in open_views() for score in self._scorers.values()]
         except Exception as error:  # an image that cannot be checked is not shown
             _warn("An image could not be checked", "check_failed", error)
             raise Blocked("unchecked") from error

@@ -3,6 +3,8 @@
 It runs on the CPU, where it needs a fraction of a second and no device memory.
 """
 
+from typing import Any
+
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -10,6 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from bot.errors import ModelUnavailable
 from bot.models import ModelSpec
 from inference.checkpoints.resolve import model_path, require_safetensors
+from inference.safety.dense_head import MobileNetV2WithDenseHead, has_dense_head
 
 ADULT_LABELS = frozenset({"nsfw", "porn", "hentai", "sexy", "explicit", "unsafe"})
 SAFE_LABELS = frozenset({"normal", "sfw", "safe", "neutral", "drawing", "drawings"})
@@ -26,9 +29,8 @@ class NsfwClassifier:
         require_safetensors(classifier, folder)
         options = {"local_files_only": True, "trust_remote_code": False}
         self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **options)
-        self._model = AutoModelForImageClassification.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, **options
-        ).eval()
+        kind: Any = MobileNetV2WithDenseHead if has_dense_head(folder) else AutoModelForImageClassification
+        self._model = kind.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **options).eval()
         self._adult_indices = _adult_label_indices(classifier, self._model.config.id2label)
         score = self(Image.new("RGB", (64, 64), "gray"))
         if not 0 <= score <= 1:

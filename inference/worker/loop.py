@@ -66,7 +66,7 @@ class WorkerLoop:
         self._pipes = pipes
         self._init = init
         self._inbox = inbox
-        self._checker = SafetyChecker(init.classifier, lambda spec: import_object(init.classifier_factory)(spec))
+        self._checker = SafetyChecker(init.classifiers, lambda spec: import_object(init.classifier_factory)(spec))
         budget = torch_memory_budget(init.device)
         self._models = ModelCache(import_object(init.engine_factory), init, pipes, self._checker, memory_budget=budget)
         self._admission = AdmissionQueue()

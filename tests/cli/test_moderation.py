@@ -32,7 +32,7 @@ def test_a_sexual_image_is_judged_by_the_owners_policy(call, fox, set_safety, co
 
 @pytest.mark.parametrize(("policy", "spoiler"), [("block", None), ("spoiler", True), ("allow", False)])
 def test_an_image_without_a_score_is_judged_by_the_owners_policy(call, fox, set_safety, policy, spoiler):
-    set_safety(local_policy=policy, classifier="models/none")
+    set_safety(local_policy=policy, classifier="models/none", second_classifier="")
     made = call("imagine", "unseen", "--image", str(fox), "--json")
 
     assert made.code == (1 if spoiler is None else 0)

@@ -51,7 +51,7 @@ SETTINGS = {
     "devices": DevicesSettings(use="cpu"),
     "images": ImagesSettings(),
     "retention": RetentionSettings(),
-    "safety": SafetySettings(classifier="models/none"),
+    "safety": SafetySettings(classifier="models/none", second_classifier=""),
     "styles": {},
 }
 

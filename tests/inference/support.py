@@ -60,7 +60,7 @@ async def open_pool(
         models or [make_model()],
         encoder or PassthroughEncoder(),
         engine_factory=engine_factory,
-        classifier=classifier,
+        classifiers=(classifier,) if classifier is not None else (),
         classifier_factory=classifier_factory,
         measurements=measurements,
         clock=clock,

@@ -18,7 +18,7 @@ FOX = picture(3, 48, 32)
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def unchecked(tmp_path_factory):
     """An app without a classifier."""
-    safety = SafetySettings(classifier="models/none")
+    safety = SafetySettings(classifier="models/none", second_classifier="")
     async with (
         run_bot_server(scale=SCALE) as server,
         build_app(tmp_path_factory.mktemp("unchecked"), server, safety=safety) as app,
@@ -88,7 +88,7 @@ async def test_a_preview_of_what_fails_the_check_goes_with_it(app, chat, ann):
 async def test_blocked_words_and_a_missing_classifier(tmp_path, server):
     ann, bob = server.state.person("Ann"), server.state.person("Bob")
     chat, bobs = server.state.private(ann), server.state.private(bob)
-    safety = SafetySettings(blocked_words=("broccoli",), classifier="models/none")
+    safety = SafetySettings(blocked_words=("broccoli",), classifier="models/none", second_classifier="")
     async with build_app(tmp_path, server, safety=safety) as app:
         await app.open(admins=(str(bob["id"]),))
         server.state.send_message(chat, ann, "/imagine unseen")

@@ -85,12 +85,14 @@ def _check_safety_classifier(loaded: "LoadedConfig") -> Iterator[Check]:
     real = [spec.name for spec in loaded.models if TEXT_TO_IMAGE in spec.tasks and not spec.demo]
     if settings is None or not real:
         return
-    from bot.safety import classifier_spec
+    from bot.safety import classifier_spec, classifier_specs
 
-    classifier = classifier_spec(settings)
-    if classifier.repo and find_model_path(classifier, loaded.root) is None:
+    main, specs = classifier_spec(settings), classifier_specs(settings)
+    installed = [spec.repo for spec in specs if find_model_path(spec, loaded.root) is not None]
+    if main.repo and main.repo not in installed:
+        consequence = f"only {installed[0]} checks images" if installed else f"{', '.join(real)} is for admins only"
         sentence = (
-            f"The safety classifier {classifier.repo} is not installed, so {', '.join(real)} is for admins only: "
+            f"The safety classifier {main.repo} is not installed, so {consequence}: "
             f"`{program_name()} models use {real[0]}` installs it."
         )
         yield Check("models", WARN, sentence)

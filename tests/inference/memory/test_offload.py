@@ -193,7 +193,7 @@ def make_cache(device_mb, *, max_loaded_models=4, checker=None, outgoing=None):
         low_memory_engine.build,
         init,
         child.PipeConnection(io.BytesIO(), outgoing or io.BytesIO()),
-        checker or SafetyChecker(None, lambda model: lambda image: 0.0),
+        checker or SafetyChecker((), lambda model: lambda image: 0.0),
         memory_budget=lambda: budget,
     )
 
@@ -217,7 +217,7 @@ def test_models_stay_loaded_while_the_device_has_memory_for_them():
 @pytest.mark.parametrize(("has_classified", "measured"), [(False, ["import", "load"]), (True, ["load"])])
 def test_the_import_is_measured_once_unless_the_classifier_has_made_it(has_classified, measured):
     outgoing = io.BytesIO()
-    checker = SafetyChecker(None, lambda model: lambda image: 0.0)
+    checker = SafetyChecker((), lambda model: lambda image: 0.0)
     checker.has_imported = has_classified
     cache = make_cache(10_000, checker=checker, outgoing=outgoing)
 

@@ -173,5 +173,5 @@ async def test_a_transparent_image_is_judged_as_it_looks_on_light_and_on_dark(im
     image.save(file, "PNG")
     task = make_task(rules=BLOCK, images=(TaskImage("", Media(file.getvalue(), "image/png")),))
 
-    assert SafetyChecker(CLASSIFIER, lambda _spec: score).score_inputs(task) == (expected,)
+    assert SafetyChecker([CLASSIFIER], lambda _spec: score).score_inputs(task) == (expected,)
     assert seen == ["RGB"] * looks

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from bot.errors import Blocked, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import SafetyRules, TaskImage
-from bot.safety import SafetySettings, classifier_spec
+from bot.safety import SafetySettings, classifier_specs
 from inference.checkpoints.resolve import is_installed
 from inference.ipc.messages import RawImage
 from inference.safety.availability import ClassifierAvailability
@@ -19,6 +20,8 @@ from inference.safety.checker import SafetyChecker
 from inference.safety.nsfw_classifier import NsfwClassifier
 from tests.inference.support import make_model, make_task
 from tests.inference.tiny import save_classifier
+from training.draw import render_scene
+from training.evaluate import held_out_of_kind
 
 GREY = Image.new("RGB", (48, 32), "gray")
 RULES = SafetyRules(policy="block", threshold=0.5)
@@ -75,7 +78,7 @@ def test_pickled_weights_are_neither_found_nor_loaded(tmp_path):
 
 
 def make_checker(folder, load=NsfwClassifier):
-    return SafetyChecker(spec_of(folder) if folder else None, load)
+    return SafetyChecker([spec_of(folder)] if folder else [], load)
 
 
 def test_an_image_has_its_score_and_one_blanked_by_its_model_is_sexual(tmp_path):
@@ -158,7 +161,7 @@ def test_an_image_that_cannot_be_opened_is_blocked(tmp_path):
 
 async def test_availability_is_checked_again_after_a_while(tmp_path):
     now = [0.0]
-    availability = ClassifierAvailability(spec_of(tmp_path), clock=lambda: now[0])
+    availability = ClassifierAvailability([spec_of(tmp_path)], clock=lambda: now[0])
     before = await availability.is_installed()
     save_classifier(tmp_path)
     immediately = await availability.is_installed()
@@ -168,4 +171,70 @@ async def test_availability_is_checked_again_after_a_while(tmp_path):
 
 
 async def test_without_a_repo_there_is_no_classifier():
-    assert not await ClassifierAvailability(classifier_spec(SafetySettings(classifier=""))).is_installed()
+    assert not await ClassifierAvailability(
+        classifier_specs(SafetySettings(classifier="", second_classifier=""))
+    ).is_installed()
+
+
+# ---------------------------------------------------------------- the shipped classifier, and two of them
+
+SHIPPED = Path(__file__).resolve().parents[3] / "models" / "starter-safety"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return NsfwClassifier(spec_of(SHIPPED))
+
+
+@pytest.mark.parametrize("colour", ["gray", "black", "white", "red"])
+def test_the_shipped_classifier_finds_nothing_in_plain_pictures(shipped, colour):
+    assert shipped(Image.new("RGB", (128, 96), colour)) < 0.2
+
+
+def test_the_shipped_classifier_finds_nothing_in_what_the_starters_draw(shipped):
+    scores = [shipped(Image.fromarray(render_scene(scene))) for scene in held_out_of_kind("plain", 20)]
+
+    assert max(scores) < 0.3
+
+
+def test_the_shipped_classifier_has_the_labels_of_its_package(shipped):
+    labels = shipped._model.config.id2label
+    picture = Image.open(SHIPPED.parent / "sample.png").convert("RGB")
+    with torch.inference_mode():
+        probabilities = shipped._model(**shipped._processor(images=picture, return_tensors="pt")).logits[0].softmax(-1)
+
+    assert [labels[number] for number in range(5)] == ["drawing", "hentai", "neutral", "porn", "sexy"]
+    assert probabilities[[0, 2]].sum() > 0.9
+
+
+def test_the_stricter_of_two_classifiers_counts(tmp_path):
+    calm = spec_of(save_classifier(tmp_path / "calm", bias=(5.0, -5.0)))
+    strict = replace(spec_of(save_classifier(tmp_path / "strict", bias=(0.0, 1.0))), name="second")
+
+    for order in ([calm, strict], [strict, calm]):
+        assert SafetyChecker(order, NsfwClassifier).score_output(task_with(), raw_image()).nsfw == pytest.approx(
+            0.731, abs=1e-3
+        )
+
+
+def test_a_classifier_that_is_installed_later_is_loaded_with_the_next_model(tmp_path):
+    first = spec_of(save_classifier(tmp_path / "first", bias=(5.0, -5.0)))
+    later = replace(spec_of(tmp_path / "later"), name="later")
+    checker = SafetyChecker([first, later], NsfwClassifier)
+    checker.load_for(make_model())
+    save_classifier(tmp_path / "later", bias=(-5.0, 5.0))
+
+    checker.load_for(make_model())
+
+    assert checker.score_output(task_with(), raw_image()).nsfw > 0.99
+
+
+def test_images_are_not_shown_when_one_of_two_classifiers_is_broken(tmp_path):
+    works = spec_of(save_classifier(tmp_path / "works", bias=(5.0, -5.0)))
+    broken = replace(spec_of(save_classifier(tmp_path / "broken", labels=("cat", "dog"))), name="broken")
+
+    checker = SafetyChecker([works, broken], NsfwClassifier)
+
+    assert checker.load_for(make_model()) == "broken"
+    with pytest.raises(Blocked):
+        checker.score_output(task_with(), raw_image())
