@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,7 @@ class OptionSpec:
         aliases: other names it goes by in chat (`negative` for `negative_prompt`).
         minimum, maximum: inclusive bounds of a number; for text, `maximum` is its length in characters.
         choices: the only values allowed, if any.
+        spell: the usual spelling of a value that is written in another way and stands for a choice; "" for others.
         is_required: has no default.
         is_main: text typed without a flag is the value of this option.
         separator: between several texts in one value, if there may be several.
@@ -134,6 +135,7 @@ class OptionSpec:
     minimum: float | None = None
     maximum: float | None = None
     choices: tuple[str, ...] = ()
+    spell: Callable[[str], str] | None = None
     is_required: bool = False
     is_main: bool = False
     separator: str = ""
@@ -164,6 +166,9 @@ class OptionSpec:
         for choice in self.choices:
             if choice.replace("-", "_") == folded:
                 return choice
+        spelt = self.spell(value) if self.spell is not None else ""
+        if spelt:
+            return spelt
         near = find_nearest(value.casefold(), self.choices)
         raise InvalidOption(
             written,

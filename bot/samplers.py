@@ -101,6 +101,12 @@ def read_sampler(text: str) -> tuple[str, str]:
     return SAMPLER_ALIASES.get(plain, name if name in SAMPLERS else ""), schedule
 
 
+def spell_sampler(text: str) -> str:
+    """A sampler as other programs name it, as "dpmpp_2m karras"; "" for an unknown one."""
+    sampler, schedule = read_sampler(text)
+    return f"{sampler} {schedule}".strip() if sampler else ""
+
+
 def read_schedule(text: str) -> str:
     """Easel's name of a schedule; "" for an unknown one."""
     return _SCHEDULE_NAMES.get(_plain(text), "")

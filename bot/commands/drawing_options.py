@@ -5,13 +5,13 @@ What a model lacks is known once it was loaded: before that, its engine refuses,
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
-from bot.options import MAX_SEED
+from bot.options import MAX_SEED, OptionSpec
 from bot.samplers import check_schedule, read_sampler
 
 HIRES_STRENGTH = 0.5
@@ -30,7 +30,8 @@ def hires_size(model: ModelSpec, width: int, height: int, factor: float) -> tupl
 
 
 def split_sampler(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with a schedule that was written behind the sampler, as in "DPM++ 2M Karras", in its own option."""
+    """The values with the sampler under Easel's name, and a schedule that was written behind it, as in
+    "DPM++ 2M Karras", in its own option."""
     sampler, schedule = read_sampler(str(values.get("sampler") or ""))
     if not sampler:
         return dict(values)
@@ -82,6 +83,12 @@ def _check_hires(filled: Mapping[str, Any], model: ModelSpec) -> None:
         raise InvalidOption("hires", "hires_size", value=factor, allowed=str(model.max_size))
     allowed = f"{HIRES_MINIMUM} to {highest:g}"
     raise InvalidOption("hires", "hires_range", value=factor, allowed=allowed, nearest=str(model.max_size))
+
+
+def given_options(specs: Iterable[OptionSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of these options that were given; a switch that is off is not."""
+    given = {spec.name: values.get(spec.name) for spec in specs}
+    return {name: value for name, value in given.items() if value is not None and value is not False}
 
 
 def fill_variation(filled: dict[str, Any], seed: int) -> None:

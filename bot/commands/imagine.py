@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from bot.commands import inpainting
 from bot.commands.base import Answer, Command
+from bot.commands.drawing_options import check_drawing, fill_variation, given_options, hires_steps, split_sampler
 from bot.commands.imagine_options import CONTROLLING, DRAWING
 from bot.commands.inpainting import check_mask_shape, choose_area, repaints_part
 from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
@@ -38,6 +39,9 @@ class Imagine(Command):
     further_images: ClassVar[Mapping[str, int]] = {"mask": 1, "control": MAX_CONTROLS, "reference": MAX_REFERENCES}
     specs: ClassVar[tuple[OptionSpec, ...]] = (*DRAWING, *CONTROLLING)
     is_native: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", split_sampler(self.values))
 
     @property
     def task(self) -> str:
@@ -78,7 +82,7 @@ class Imagine(Command):
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")
-        if values.get("strength") is not None and not self.images_of("init"):
+        if values.get("strength") is not None and not self.images_of("init") and not values.get("hires"):
             raise InvalidOption("strength", "needs_init")
         if values.get("negative_prompt") and not model.takes_negative:
             raise InvalidOption("negative_prompt", "model_lacks", value=model.name)
@@ -103,12 +107,16 @@ class Imagine(Command):
         }
         if values.get("style"):
             filled["style"] = values["style"]
-        filled |= {spec.name: values[spec.name] for spec in CONTROLLING if values.get(spec.name) not in (None, False)}
+        filled |= given_options(CONTROLLING, values)
         if self.images_of("init"):
             is_partial = repaints_part(values, self.images)
             filled["strength"] = values.get("strength", inpainting.STRENGTH if is_partial else model.strength)
             if is_partial:
                 filled["inpaint_area"] = choose_area(values)
+        elif values.get("strength") is not None:  # of hires fix' second pass
+            filled["strength"] = values["strength"]
+        fill_variation(filled, seed)
+        check_drawing(filled, model, self.images)
         return filled
 
     def _choose_sampler(self, model: ModelSpec) -> str:
@@ -163,8 +171,9 @@ class Imagine(Command):
 
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         steps = options["steps"]
-        if "strength" in options:
+        if "strength" in options and not (options.get("hires") and self.task == TEXT_TO_IMAGE):
             steps = max(1, math.ceil(steps * options["strength"]))
+        steps += math.ceil(hires_steps(options))
         area = options["width"] * options["height"] * reference_cost(self.images, is_native=self.is_native)
         return steps, float(area), int(options["count"])
 

@@ -2,7 +2,7 @@
 
 from bot.i18n import N_
 from bot.options import MAX_PROMPT, MAX_SEED, OptionSpec
-from bot.samplers import SAMPLERS, SCHEDULES
+from bot.samplers import SAMPLERS, SCHEDULES, spell_sampler
 
 DRAWING: tuple[OptionSpec, ...] = (
     OptionSpec(
@@ -67,7 +67,14 @@ DRAWING: tuple[OptionSpec, ...] = (
         maximum=20,
     ),
     OptionSpec(name="aspect", kind=str, help=N_("Aspect ratio WIDTH:HEIGHT, at the model's pixel area"), maximum=20),
-    OptionSpec(name="sampler", kind=str, help=N_("Sampler (default: the model's)"), choices=SAMPLERS, is_advanced=True),
+    OptionSpec(
+        name="sampler",
+        kind=str,
+        help=N_("Sampler (default: the model's)"),
+        choices=SAMPLERS,
+        spell=spell_sampler,
+        is_advanced=True,
+    ),
     OptionSpec(
         name="strength",
         kind=float,
