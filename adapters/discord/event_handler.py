@@ -19,7 +19,7 @@ from adapters.discord.modals import TextModal, encode_target
 from adapters.discord.responder import Responder, resume_responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
-from bot.chat.follow_ups import WORDED_ACTIONS
+from bot.chat.follow_ups import PROMPTED_ACTIONS, WORDED_ACTIONS
 from bot.error_texts import explain
 from bot.errors import EaselError, ImageGone, JobNotFound, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
@@ -338,10 +338,9 @@ class EventHandler:
         chat = self._context.usecases.chat
         with suppress(JobNotFound, StorageBusy, TimeoutError):
             async with asyncio.timeout(READ_TIMEOUT_S):
-                if button.action == "remix":
-                    return await chat.prompt_of(button.job_id)
-                await chat.require_image(button.job_id, button.number)
-                return ""
+                if button.action != "remix":
+                    await chat.require_image(button.job_id, button.number)
+                return await chat.prompt_of(button.job_id) if button.action in PROMPTED_ACTIONS else ""
         return None
 
     async def _send_modal(self, interaction: discord.Interaction[Any], modal: discord.ui.Modal) -> None:

@@ -29,6 +29,8 @@ FORM_LABELS: Mapping[str, str] = {
     "edit": N_("What to change"),
     "vary": N_("Prompt for the variation"),
     "remix": N_("The new prompt"),
+    "style": N_("What to draw in this style"),
+    "subject": N_("What to draw with this subject"),
 }
 """Above the field of a form, by its action; at most 45 characters."""
 

@@ -21,6 +21,8 @@ from adapters.telegram.context import (
     EDIT_PROMPT,
     PLATFORM,
     REMIX_PROMPT,
+    STYLE_PROMPT,
+    SUBJECT_PROMPT,
     TelegramContext,
     build_origin,
 )
@@ -31,6 +33,7 @@ from bot.chat.buttons import Button, parse_button
 from bot.chat.commands import COMMAND_ACTIONS, answer_confirmation, is_confirmation, run_command_button
 from bot.chat.follow_ups import (
     JOB_ACTIONS,
+    PROMPTED_ACTIONS,
     WORDED_ACTIONS,
     delete_job,
     run_follow_up,
@@ -58,6 +61,8 @@ PROMPTS = {
     "ask": (chat_texts.ASK_PROMPT, ASK_PROMPT),
     "edit": (chat_texts.EDIT_PROMPT, EDIT_PROMPT),
     "remix": (chat_texts.REMIX_PROMPT, REMIX_PROMPT),
+    "style": (chat_texts.REMIX_PROMPT, STYLE_PROMPT),
+    "subject": (chat_texts.REMIX_PROMPT, SUBJECT_PROMPT),
 }
 """What the person is asked to reply, and how the message that asks is remembered."""
 BLANK_IMAGE = Media(
@@ -240,7 +245,7 @@ class ButtonHandler:
         if button.action != "remix":
             await self._chat.require_image(job.id, button.number)
         sentence, purpose = PROMPTS[button.action]
-        prompt = await self._chat.prompt_of(job.id) if button.action == "remix" else ""
+        prompt = await self._chat.prompt_of(job.id) if button.action in PROMPTED_ACTIONS else ""
         asked = chat_texts.format_text(sentence, locale, prompt=prompt)
         sent = await self._context.responder.reply(press.target, asked, ForceReply(selective=True))
         if sent is not None:

@@ -12,6 +12,8 @@ from adapters.telegram.context import (
     EDIT_PROMPT,
     PLATFORM,
     REMIX_PROMPT,
+    STYLE_PROMPT,
+    SUBJECT_PROMPT,
     TelegramContext,
     build_origin,
 )
@@ -31,7 +33,13 @@ from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
 
-WORDED_PROMPTS = {ASK_PROMPT: "ask", EDIT_PROMPT: "edit", REMIX_PROMPT: "remix"}
+WORDED_PROMPTS = {
+    ASK_PROMPT: "ask",
+    EDIT_PROMPT: "edit",
+    REMIX_PROMPT: "remix",
+    STYLE_PROMPT: "style",
+    SUBJECT_PROMPT: "subject",
+}
 """What a reply to each of these messages of the bot asks for."""
 LATE_AFTER_S = 600.0
 """Older messages are answered with an apology for the delay."""

@@ -187,7 +187,7 @@ def command_json(command: type[Command], models: ModelRegistry, styles: Sequence
             "kinds": {role: list(kinds) for role, kinds in KINDS.items() if role in command.roles},
         },
         "tasks": tasks,
-        "models": [spec.name for spec in models if set(tasks) & set(spec.tasks)],
+        "models": [spec.name for spec in models if set(tasks) & set(spec.tasks) and command.fits_model(spec)],
         "options": options,
     }
 
@@ -207,7 +207,11 @@ def _command_tasks(command: type[Command]) -> list[str]:
 
 def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -> dict[str, Any]:
     """A model's tasks and commands, with the range and default of each option that depends on it."""
-    commands = [command.name for command in COMMANDS.values() if set(_command_tasks(command)) & set(spec.tasks)]
+    commands = [
+        command.name
+        for command in COMMANDS.values()
+        if set(_command_tasks(command)) & set(spec.tasks) and command.fits_model(spec)
+    ]
     return {
         "name": spec.name,
         "tasks": list(spec.tasks),

@@ -8,9 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bot.commands import Answer, Edit, Imagine, answer_lines, answer_of
+from bot.commands import Answer, Blend, Edit, Imagine, answer_lines, answer_of
+from bot.commands.references import offers_reference
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, VISUAL_QUESTION_ANSWERING, ModelRegistry
+from bot.models import (
+    IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TO_IMAGE,
+    REFERENCE_KINDS,
+    VISUAL_QUESTION_ANSWERING,
+    ModelRegistry,
+)
 
 ACTIONS = (
     "cancel",
@@ -26,6 +33,8 @@ ACTIONS = (
     "pick",
     "favourite",
     "history",
+    "style",
+    "subject",
 )
 ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",)}
 """What may follow an action, after a dot."""
@@ -39,7 +48,7 @@ EXAMPLES_ID = "welcomeexamples2"
 """Takes a job's place in the buttons of /start: `pick` then runs an example. No job has it: ids are random."""
 OFFER_ID = "offeredinanswer2"
 """Takes a job's place in the buttons of an offer, which is about the message that it replies to. No job has it."""
-REMIXED = (Imagine.name, Edit.name)
+REMIXED = (Imagine.name, Edit.name, Blend.name)
 """Commands of which the prompt is the request."""
 
 _BUTTON = re.compile(
@@ -149,6 +158,7 @@ def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Butt
         *ask,
         Button("original", job.id, number),
         *remix,
+        *(Button(kind, job.id, number) for kind in REFERENCE_KINDS if offers_reference(models, kind)),
         Button("favourite", job.id, number),
         Button("delete", job.id, number),
     )

@@ -8,6 +8,7 @@ from bot.chat.help_texts import EXAMPLES
 from bot.commands import Imagine
 from bot.errors import JobNotFound, NotYours
 from bot.jobs import Job, Origin
+from bot.models import REFERENCE_KINDS
 from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request, Ticket, UseCases
@@ -16,7 +17,9 @@ JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"})
 """Actions that ask for a job without any words."""
 
 
-WORDED_ACTIONS = frozenset({"ask", "edit", "remix"})
+PROMPTED_ACTIONS = frozenset({"remix", "style", "subject"})
+"""Actions that ask for a job with another prompt, which is typed in place of the job's own."""
+WORDED_ACTIONS = frozenset({"ask", "edit"}) | PROMPTED_ACTIONS
 """Actions that ask for a job with a question, an instruction or another prompt."""
 
 
@@ -31,6 +34,10 @@ async def run_worded_follow_up(
         case "edit":
             return await chat.edit(person, origin, job_id, text, picture=picture, key=key)
     prompt, is_confirmed = pop_flag(text, "confirm")
+    if button.action in REFERENCE_KINDS:
+        return await chat.refer(
+            person, origin, job_id, button.action, prompt, picture=picture, is_confirmed=is_confirmed, key=key
+        )
     return await chat.remix(person, origin, job_id, prompt, picture=picture, is_confirmed=is_confirmed, key=key)
 
 

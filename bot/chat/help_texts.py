@@ -70,7 +70,7 @@ def format_photo_hint(models: ModelRegistry, locale: str = "en", *, style: Comma
     able = [
         f"/{name}"
         for name, command in COMMANDS.items()
-        if command.images_needed and name != "ask" and _can_run(command.name, models)
+        if command.images_needed == 1 and name != "ask" and _can_run(command.name, models)
     ]
     can_ask = models.default_for(VISUAL_QUESTION_ANSWERING) is not None
     if not able:
@@ -84,4 +84,5 @@ def format_photo_hint(models: ModelRegistry, locale: str = "en", *, style: Comma
 
 
 def _can_run(command: str, models: ModelRegistry) -> bool:
-    return models.default_for(COMMANDS[command](values={}).task) is not None
+    kind = COMMANDS[command]
+    return models.default_for(kind(values={}).task) is not None and any(map(kind.fits_model, models.installed()))

@@ -302,6 +302,8 @@ BUTTONS: Mapping[str, str] = {
     "vary": N_("Vary"),
     "upscale": N_("Upscale"),
     "remix": N_("Remix"),
+    "style": N_("Same style"),
+    "subject": N_("Same subject"),
     "ask": N_("Ask"),
     "edit": N_("Edit"),
     "original": N_("Original"),

@@ -87,6 +87,11 @@ class Command(ABC):
         limits = ImageLimits(roles=cls.roles, needed=cls.images_needed, allowed=most, further=cls.further_images)
         return check_images(images, limits)
 
+    @classmethod
+    def fits_model(cls, model: ModelSpec) -> bool:
+        """Whether the model has what the command needs beside its task."""
+        return True
+
     def images_of(self, role: str) -> tuple[ImageRef, ...]:
         return tuple(image for image in self.images if image.role == role)
 

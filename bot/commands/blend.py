@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 
 from bot.commands.imagine import Imagine
 from bot.commands.imagine_options import DRAWING
+from bot.commands.references import can_refer
 from bot.i18n import N_
-from bot.models import ModelSpec
+from bot.jobs import ImageRef
+from bot.models import TEXT_TO_IMAGE, ModelSpec
 
 MIN_BLENDED, MAX_BLENDED = 2, 5
 INSTRUCTION = "Blend these pictures into one picture."
@@ -30,6 +32,10 @@ class Blend(Imagine):
         replace(_PROMPT, help=N_("What to make of the pictures"), is_required=False, default=""),
         *(spec for spec in DRAWING if spec.name not in _LEFT_OUT),
     )
+
+    @classmethod
+    def fits_model(cls, model: ModelSpec) -> bool:
+        return can_refer(model, (ImageRef("", "reference"),), TEXT_TO_IMAGE)
 
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         prompt = self.values.get("prompt") or (INSTRUCTION if self.is_native else "")

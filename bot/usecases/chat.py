@@ -20,6 +20,7 @@ from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
 from bot.usecases.job_images import as_map, image_at, images_of_job, images_with_authors, picture_at, seen_from
 from bot.usecases.jobs import JobUseCases
+from bot.usecases.reference_options import reference_options
 from bot.usecases.requests import Request, Ticket
 
 VARY_STRENGTH = 0.5
@@ -91,6 +92,28 @@ class ChatUseCases:
             options = repeat_options(kind, given, defaults, images_with_authors(job), self.models)
             request = self._new_request(origin, job, kind.name, options, images_with_authors(job))
             return replace(request, is_confirmed=is_confirmed)
+
+        return await self._follow_up(person, job_id, key, build)
+
+    async def refer(
+        self,
+        person: Person,
+        origin: Origin,
+        job_id: str,
+        kind: str,
+        prompt: str,
+        *,
+        picture: int = 0,
+        is_confirmed: bool = False,
+        key: str | None = None,
+    ) -> list[Ticket]:
+        """Imagine a prompt, which may have `--flags`, with a picture as its reference; `kind`: "style" or "subject"."""
+
+        def build(job: Job) -> Request:
+            image = replace(image_at(job, picture), role="reference", kind=kind)
+            given = _parse_prompt(Imagine, prompt, _prompt_at(job, picture))
+            options = reference_options(job, image, given, self.models)
+            return replace(self._new_request(origin, job, Imagine.name, options, (image,)), is_confirmed=is_confirmed)
 
         return await self._follow_up(person, job_id, key, build)
 

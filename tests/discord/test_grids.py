@@ -76,6 +76,28 @@ async def test_remix_opens_a_form_with_the_prompt(app: DiscordApp, ann: Simulate
     assert (remixed.options["prompt"], remixed.options["seed"], remixed.options["count"]) == ("a red owl", 8, 1)
 
 
+async def test_same_style_opens_a_form_with_the_prompt_and_refers_to_the_picture(
+    app: DiscordApp, ann: SimulatedUser
+) -> None:
+    models = app.application.usecases.models
+    models.add_model(replace(models.require("paint"), controls={"style": "org/adapter"}))
+    grid = await imagine_and_wait(ann, count=2, seed=7)
+    job = await job_of(app, grid)
+    ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+    opened = ann.press_unchecked(shown, f"v1:style:{job.id}:2")
+    modal = await until(lambda: opened.modal, "a form")
+    await ann.submit(opened, "a red owl")
+    styled = await job_of(app, await ann.finished(3))
+
+    assert "a red fox" in str(modal)
+    assert [one for one in shown.buttons if "style" in one or "subject" in one] == [f"v1:style:{job.id}:2"]
+    assert job.result is not None
+    [image] = styled.images
+    assert (image.id, image.role, image.kind) == (job.result.media[1].id, "reference", "style")
+    assert (styled.command, styled.options["prompt"], styled.parent) == ("imagine", "a red owl", job.id)
+
+
 async def test_one_picture_is_deleted_and_its_attachment_too(
     app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:

@@ -101,6 +101,22 @@ async def test_remix_asks_for_the_prompt_and_keeps_that_pictures_seed(app, group
     assert (options["prompt"], options["seed"], options["count"], remixed.parent) == ("a red owl", 8, 1, job.id)
 
 
+async def test_same_subject_asks_for_the_prompt_and_refers_to_the_picture(app, group, grid, ann):
+    models, job = app.application.usecases.models, await job_of(app, grid)
+    plain = models.require(job.model)
+    models.add_model(replace(plain, controls={"subject": "org/adapter"}))
+    await press(app, grid, f"v1:subject:{job.id}:2", ann)
+    question = await app.message_with(group, "the new prompt", 2)
+    app.state.send_message(group, ann, "a red owl", reply_to=question)
+    posed = await job_of(app, await app.finished_picture(group, 3))
+    models.add_model(plain)
+
+    assert text_of(question).endswith("\na fox")
+    [image] = posed.images
+    assert (image.id, image.role, image.kind) == (job.result.media[1].id, "reference", "subject")
+    assert (posed.options["prompt"], posed.parent) == ("a red owl", job.id)
+
+
 async def test_one_picture_is_deleted_and_the_photo_shows_it_no_more(app, group, grid, ann, bob):
     job = await job_of(app, grid)
     before = shown_image(app, grid)

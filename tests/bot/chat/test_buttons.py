@@ -177,3 +177,14 @@ def test_a_job_whose_pictures_retention_has_deleted_offers_nothing_about_them():
     job = make_job(state=JobState.DELIVERED, command="imagine", result=Result(places=4))
 
     assert actions(job) == ["reroll", "delete"]
+
+
+@pytest.mark.parametrize(
+    ("more", "offered"),
+    [({}, []), ({"controls": {"subject": "org/adapter"}}, ["subject2"]), ({"max_images": 4}, ["style2", "subject2"])],
+)
+def test_references_are_offered_where_a_model_can_use_them(more, offered):
+    models = ModelRegistry({"fox": make_model(**more)})
+    job = make_job(state=JobState.DELIVERED, result=PICTURES)
+
+    assert [one for one in actions(job, models, picture=2) if one[:-1] in ("style", "subject")] == offered
