@@ -22,11 +22,13 @@ from adapters.telegram.message_parsing import IncomingMessage, author_of
 from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
+from bot.chat.flagged_images import count_open, find_images, leave_out, pictures_needed, split_flags
 from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question, is_remark
-from bot.commands import COMMANDS
-from bot.errors import ImageGone, InvalidOption, UnsupportedMedia
+from bot.commands import COMMANDS, Command
+from bot.commands.image_flags import ImageFlag
+from bot.errors import ImageGone, UnsupportedMedia
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.options import pop_flag
@@ -104,60 +106,61 @@ class MessageHandler:
     # ------------------------------------------------------------ jobs
 
     async def _run_command(self, request: MessageRequest) -> None:
-        """A command with its own photos, or those of the message it replies to.
-
-        Of an album, as many as the command allows; of a job's pictures only the first, unless it accepts albums.
-        """
-        incoming = request.incoming
-        kind, photos = COMMANDS[incoming.command], incoming.photos or incoming.replied_photos
-        if incoming.is_unreadable and not photos:
+        """A command with its own photos, or those of the message it replies to."""
+        incoming, kind = request.incoming, COMMANDS[request.incoming.command]
+        if incoming.is_unreadable and not (incoming.photos or incoming.replied_photos):
             raise UnsupportedMedia("not_a_picture")
+        line, flags = split_flags(kind, incoming.text)
+        if flags:
+            images, parent = await self._find_flagged_images(request, kind, flags)
+        else:
+            images, parent = await self._find_images(request, kind)
+        await self._submit(request, incoming.command, line, images, parent)
+
+    async def _find_images(self, request: MessageRequest, kind: type[Command]) -> tuple[Sequence[ImageRef], Job | None]:
+        """Of an album, as many as the command allows; of a job's pictures only the first, unless it accepts several.
+
+        The photo replied to comes first where the command's own are too few.
+        """
+        own, replied = request.incoming.photos, request.incoming.replied_photos
         limit = max(kind.images_allowed, kind.album_allowed)
-        images: tuple[ImageRef, ...] = ()
-        parent = None
-        picture = 0
-        line, has_mask = pop_flag(incoming.text, "mask") if "mask" in kind.further_images else (incoming.text, False)
-        if has_mask:
-            await self._submit(request, incoming.command, line, *await self._find_masked_images(request))
-            return
-        if photos and limit:
-            images = await self._context.photo_uploads.upload_photos(request.person, photos[:limit])
-        elif limit:
+        if not limit:
+            return (), None
+        photos = (*replied, *own) if len(own) < kind.images_needed else own or replied
+        parent: Job | None = None
+        shared: tuple[ImageRef, ...] = ()
+        if len(photos) < max(1, kind.images_needed):
             parent, _, picture = await self._find_job(request)
         if parent is not None:
-            images = await self._context.usecases.chat.share_images(
-                request.person, parent.id, request.origin, picture=picture
-            )
-            limit = max(1, kind.album_allowed)
-        await self._submit(request, incoming.command, incoming.text, images[:limit], parent)
+            shared = await self._chat.share_images(request.person, parent.id, request.origin, picture=picture)
+            shared = shared[: limit if kind.images_needed > 1 else max(1, kind.album_allowed)]
+        uploaded = await self._context.photo_uploads.upload_photos(request.person, photos[: limit - len(shared)])
+        return (*shared, *uploaded), parent
 
-    async def _find_masked_images(self, request: MessageRequest) -> tuple[Sequence[ImageRef], Job | None]:
-        """The picture and its mask: an album of two, or a mask in reply to the picture. Raises: InvalidOption."""
-        incoming, uploads = request.incoming, self._context.photo_uploads
-        if len(incoming.photos) == 2:
-            picture, mask = await uploads.upload_photos(request.person, incoming.photos)
-            return (picture, replace(mask, role="mask")), None
-        if len(incoming.photos) != 1:
-            raise InvalidOption("mask", "mask_missing")
-        if incoming.replied_photos:
-            picture, mask = await uploads.upload_photos(
-                request.person, [*incoming.replied_photos[:1], *incoming.photos]
+    async def _find_flagged_images(
+        self, request: MessageRequest, kind: type[Command], flags: Sequence[ImageFlag]
+    ) -> tuple[Sequence[ImageRef], Job | None]:
+        """The message's own photos, and before them the picture replied to if there are none or too few of them."""
+        person, origin, photos = request.person, request.origin, request.incoming.photos
+        shared: tuple[ImageRef, ...] = ()
+        parent: Job | None = None
+        if not photos or len(photos) < pictures_needed(kind, flags) + count_open(flags):
+            photos = (*request.incoming.replied_photos[:1], *photos)
+            parent, _, number = await self._find_job(request)
+        if parent is not None:
+            wants_mask = any(flag.role == "mask" for flag in flags)
+            shared = await self._chat.sharing.share_picture(
+                person, parent.id, origin, picture=number, wants_mask=wants_mask
             )
-            return (picture, replace(mask, role="mask")), None
-        parent, _, number = await self._find_job(request)
-        if parent is None:
-            raise InvalidOption("mask", "mask_missing")
-        pictures = await self._context.usecases.chat.share_images(
-            request.person, parent.id, request.origin, picture=number
-        )
-        [mask] = await uploads.upload_photos(request.person, incoming.photos)
-        return (*pictures[:1], replace(mask, role="mask")), parent
+        photos = leave_out(kind, flags, photos)
+        pictures = (*shared, *await self._context.photo_uploads.upload_photos(person, photos))
+        return await find_images(self._context.usecases, person, origin, kind, flags, pictures), parent
 
     async def _submit(
         self, request: MessageRequest, command: str, line: str, images: Sequence[ImageRef], parent: Job | None
     ) -> None:
         role = (*COMMANDS[command].roles, "init")[0]
-        images = [one if one.role == "mask" else replace(one, role=role) for one in images]
+        images = [replace(one, role=role) if one.role == "init" else one for one in images]
         line, is_confirmed = pop_flag(line, "confirm")
         job_request = Request(
             origin=request.origin,

@@ -4,21 +4,21 @@ Anyone who can see a job's message may follow up on it. The new job is theirs an
 become owners of the images it needs without uploading them again. Only the job's owner may cancel or delete it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from bot.commands import COMMANDS, Command, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
-from bot.commands.image_flags import ImageFlag, parse_job_ref
-from bot.errors import ImageGone, InvalidOption, JobNotFound, MediaNotFound, NotCancellable, NotYours
+from bot.errors import ImageGone, InvalidOption, JobNotFound, NotCancellable, NotYours
 from bot.jobs import ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
 from bot.options import has_flags, parse_text
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
 from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
-from bot.usecases.job_images import as_map, image_at, images_of_job, images_with_authors, picture_at, seen_from
+from bot.usecases.image_sharing import ImageSharing, or_image_gone
+from bot.usecases.job_images import image_at, images_of_job, images_with_authors, picture_at, seen_from
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.reference_options import reference_options
 from bot.usecases.requests import Request, Ticket
@@ -139,13 +139,13 @@ class ChatUseCases:
     async def upscale(
         self, person: Person, origin: Origin, job_id: str, *, picture: int = 0, key: str | None = None
     ) -> list[Ticket]:
-        """Enlarge a picture to twice its size, refined by the model that made it if it supports the size."""
+        """Enlarge a picture to twice its size by the best that is there (`choose_for_picture`)."""
 
         def given(job: Job) -> Mapping[str, Any]:
             images = [one for one in [picture_at(job, picture)] if one is not None]
-            own_model = self.models.get(job.model)
-            can_refine = own_model is not None and Upscale(values={}).with_images(images).can_refine(own_model)
-            return {"prompt": _prompt_at(job, picture)} | ({"model": job.model} if images and can_refine else {})
+            upscale = Upscale(values={}).with_images(images)
+            model = upscale.choose_for_picture(self.models, self.models.get(job.model)) if images else None
+            return {"prompt": _prompt_at(job, picture)} | ({"model": model.name} if model is not None else {})
 
         return await self._request_about_image(person, origin, job_id, Upscale.name, given, picture, key)
 
@@ -175,7 +175,7 @@ class ChatUseCases:
         picture: int = 0,
         key: str | None = None,
     ) -> list[Ticket]:
-        """Edit the job's image by instruction, which may have `--flags`. `region`: words for the only part that changes.
+        """Edit the job's image by instruction, which may have `--flags`. `region`: words for the part that changes.
 
         Raises: InvalidOption: no model can.
         """
@@ -221,7 +221,7 @@ class ChatUseCases:
             return replay
         request = build(await self.store.get_job(job_id, None))
         for image in request.images:
-            await _or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
+            await or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
         return await self.jobs.submit(person, request, key=key)
 
     def _new_request(
@@ -298,31 +298,18 @@ class ChatUseCases:
         job = await self.store.get_job(job_id, None)
         images = (image_at(job, picture),) if picture else images_of_job(job)
         for image in images:
-            await _or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
+            await or_image_gone(self.media.share(image.id, person.id, source=(origin or job.origin).platform))
         return images if origin is None else seen_from(origin, job, images)
 
-    async def find_named_images(
-        self, person: Person, origin: Origin, flags: Sequence[ImageFlag]
-    ) -> dict[int, ImageRef]:
-        """The pictures of the person's own jobs that flags name, by the place of the flag; see `as_map`.
-
-        Raises: JobNotFound, ImageGone.
-        """
-        found: dict[int, ImageRef] = {}
-        for place, flag in enumerate(flags):
-            if flag.source:
-                job_id, picture = parse_job_ref(flag.source)
-                job = await self.store.get_job(job_id, person.id)
-                image = image_at(job, picture)
-                await _or_image_gone(self.media.share(image.id, person.id, source=origin.platform))
-                found[place] = as_map(job, seen_from(origin, job, [image])[0])
-        return found
+    @property
+    def sharing(self) -> ImageSharing:
+        return ImageSharing(self.store, self.media)
 
     async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Original]:
         """The output files, or one of them, for anyone who can see the message. Raises: ImageGone."""
         job = await self.store.get_job(job_id, None)
         images = [one for one in (job.result.media if job.result else ()) if picture in (0, one.number)]
-        files = [await _or_image_gone(self.media.read_media(one.id, None)) for one in images]
+        files = [await or_image_gone(self.media.read_media(one.id, None)) for one in images]
         if not files:
             raise ImageGone
         return [Original(file.data, file.media_type, one) for file, one in zip(files, images, strict=True)]
@@ -376,10 +363,3 @@ def _parse_prompt(kind: type[Command], text: str, last: str) -> dict[str, Any]:
 
 def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in names}
-
-
-async def _or_image_gone(reading: Awaitable[T]) -> T:
-    try:
-        return await reading
-    except MediaNotFound as error:
-        raise ImageGone from error

@@ -215,9 +215,9 @@ async def test_a_sticker_is_described(app, group, ann):
 # ---------------------------------------------------------------- masks
 
 
-def plain(colour: str) -> bytes:
+def plain(colour: str, size: tuple[int, int] = (48, 32)) -> bytes:
     made = io.BytesIO()
-    Image.new("RGB", (48, 32), colour).save(made, "PNG")
+    Image.new("RGB", size, colour).save(made, "PNG")
     return made.getvalue()
 
 
@@ -232,6 +232,7 @@ async def masked_job(app: Any, chat: Any, number: int = 1) -> Any:
 @pytest.mark.parametrize("shape", ["an album", "a reply to a result"])
 async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann, bob, shape):
     words, mask = "/imagine a hat --mask --seed 7", plain("white")
+    of_result = plain("white", (64, 64))
     if shape == "an album":
         app.state.album(group, ann, [FOX, mask], words)
         job = await masked_job(app, group)
@@ -240,7 +241,7 @@ async def test_a_mask_is_sent_with_its_picture_or_in_reply_to_it(app, group, ann
         app.pool.go_on.set()
         made = await app.finished_picture(group)
         app.pool.go_on.clear()
-        app.state.send_photo(group, ann, mask, words, reply_to=made)
+        app.state.send_photo(group, ann, of_result, words, reply_to=made)
         job = await masked_job(app, group, 2)
 
     assert [one.role for one in job.images] == ["init", "mask"]
