@@ -43,6 +43,7 @@ class ControlLayout:
     map_channels: of a ControlNet's layers for the map; each but the first halves it.
     map_inputs: channels of the map itself.
     latent_channels: of the latents that a ControlNet takes.
+    modes: kinds of control that a union knows; 0: not a union.
     """
 
     class_name: str
@@ -51,6 +52,7 @@ class ControlLayout:
     map_channels: tuple[int, ...] = ()
     map_inputs: int = 3
     latent_channels: int = 4
+    modes: int = 0
 
 
 def read_control_layout(shapes: Shapes) -> ControlLayout | None:
@@ -87,6 +89,7 @@ def _diffusers_controlnet(shapes: Shapes) -> ControlLayout:
         map_channels=(_size(shapes, f"{prefix}conv_in.weight", 0, 0), *widened),
         map_inputs=_size(shapes, f"{prefix}conv_in.weight", 1, 3),
         latent_channels=_size(shapes, "conv_in.weight", 1, 4),
+        modes=_size(shapes, "task_embedding", 0, 0),
     )
 
 

@@ -43,7 +43,7 @@ def misfit(files: ControlFiles, kind: str, pipeline: Any) -> str:
         return "it is for Stable Diffusion"
     if layout.class_name == T2I_ADAPTER:
         return _adapter_misfit(files.config, unet.config)
-    if layout.class_name == UNION and UNION_MODES[kind] >= _control_types(files):
+    if layout.class_name == UNION and UNION_MODES[kind] >= layout.modes:
         return f"it does not know {kind}"
     return _controlnet_misfit(files, pipeline)
 
@@ -76,10 +76,6 @@ def _as_list(value: Any, unet: Mapping[str, Any]) -> Any:
     return list(value) if isinstance(value, tuple | list) else value
 
 
-def _control_types(files: ControlFiles) -> int:
-    return int(files.config.get("num_control_type", 6))
-
-
 def load_control(files: ControlFiles, pipeline: Any, dtype: torch.dtype) -> torch.nn.Module:
     """The module, in main memory. Raises: many types, if the weights do not fit."""
     layout = files.layout
@@ -102,12 +98,12 @@ def _load_weights(files: ControlFiles, pipeline: Any) -> torch.nn.Module:
     for file in files.weights:
         weights |= load_file(file)
     kind = getattr(diffusers, files.layout.class_name)
+    config = dict(files.config)
     if files.layout.class_name in (CONTROLNET, UNION):
-        config = _config_like_unet(kind, files.layout, pipeline.unet.config)
-        if "task_embedding" in weights:
-            config |= {"num_control_type": len(weights["task_embedding"])}
-    else:
-        config = dict(files.config)
+        if not str(config.get("_class_name")).startswith("ControlNet"):
+            config = _config_like_unet(kind, files.layout, pipeline.unet.config)
+        if files.layout.modes:
+            config["num_control_type"] = files.layout.modes
     if files.layout.is_original:
         weights = convert_controlnet_checkpoint(weights, config)
     with torch.device("meta"):

@@ -20,6 +20,7 @@ from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
+from inference.diffusion.controls import ControlNets
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
@@ -100,10 +101,10 @@ class DiffusionEngine:
         self._denoiser = next((name for name in DENOISERS if getattr(pipeline, name, None) is not None), "")
         denoiser = getattr(pipeline, self._denoiser) if self._denoiser else None
         self._runner = PipelineRunner(self._model, self._pipelines, self._denoiser, self._conditioner, self._vae)
-        self._runner.extensions += self._create_extensions(pipeline)
         modules = {} if denoiser is None else {self._denoiser: BatchedModule(denoiser, batching_rule_for(denoiser))}
         step_device = torch.device(device)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
+        self._runner.extensions += self._create_extensions(pipeline)
         self._decode_thread = (
             None
             if _uses_model_offload(pipeline)
@@ -125,6 +126,7 @@ class DiffusionEngine:
         """Features that add to images' pipeline runs, in the order in which they do."""
         return (
             RowOptions(self._model, self._runner, self._conditioner),
+            ControlNets(self._model, pipeline, self._denoiser, self._step_loop.modules),
             AdapterReferences(self._model, pipeline),
         )
 
@@ -133,9 +135,11 @@ class DiffusionEngine:
 
     def add_task(self, task: Task) -> None:
         self._runner.samplers.resolve_name(sampler_name(task))
-        running = _RunningTask(task, task.wants_previews)
+        notes: list[str] = []
         for extension in self._runner.extensions:
-            running.notes += extension.check_task(task)
+            notes += extension.check_task(task)
+            task = extension.adapt_task(task)
+        running = _RunningTask(task, task.wants_previews, notes=notes)
         running.notes += [*mask_notes(task), *self._conditioner.prompt_notes(task, is_demo=self._model.demo)]
         for index in range(int(task.options.get("count", 1))):
             seed = (int(task.options["seed"]) + index) % SEED_COUNT

@@ -66,6 +66,10 @@ class RunExtension:
         """What the loaded model can do by this feature."""
         return {}
 
+    def adapt_task(self, task: Task) -> Task:
+        """The task as the model can do it; before `check_task`, which gets the task as it was asked for."""
+        return task
+
     def check_task(self, task: Task) -> Sequence[str]:
         """Notes for the task's result. Raises: InvalidOption: the loaded model cannot do what it asks for."""
         return ()
