@@ -43,7 +43,7 @@ MODELS = (
     ModelSpec(
         name="paint", tasks=TASKS, repo="paint", steps=5, max_steps=50, width=64, height=64, max_size=256,
         samplers=("euler", "ddim"), sampler="euler", step_s=0.1,
-        max_images=4,
+        max_images=4, controls={kind: f"paint-{kind}" for kind in ("canny", "depth", "style", "subject")},
     ),
 )  # fmt: skip
 SETTINGS: Mapping[str, Any] = {
