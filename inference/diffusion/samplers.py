@@ -151,8 +151,11 @@ class Samplers:
         return type(self._scheduler) if name == self.default else getattr(diffusers, SCHEDULERS[name])
 
     def _takes_schedule(self, name: str, schedule: str) -> bool:
-        """Whether its class has the setting that makes the schedule."""
-        accepted = inspect.signature(self._class_of(name).__init__).parameters
+        """Whether its class has the setting that makes the schedule. Flow matching is spaced as "simple" means it."""
+        kind = self._class_of(name)
+        if schedule == "simple" and kind.__name__.startswith("FlowMatch"):
+            return True
+        accepted = inspect.signature(kind.__init__).parameters
         needed = [setting for setting in _SCHEDULE_SETTINGS[schedule] if setting in _SIGMA_FLAGS]
         return all(setting in accepted for setting in needed or _SCHEDULE_SETTINGS[schedule])
 

@@ -9,18 +9,22 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from bot.models import IMAGE_TO_IMAGE
+from bot.options import MAX_SEED
 from bot.ports import Task
 from bot.prompts.grammar import prompt_at
+from inference.images.used_settings import control_settings, row_settings, used_images
 from inference.ipc.messages import RawImage
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC NewsCodes, Digital Source Type: created by a model trained on sampled content."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
 """The iTXt keyword for XMP in PNG files."""
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 _UNICODE = b"UNICODE\0"
 _EIGHT_BIT = (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
 """The other character codes that EXIF knows. What programs write in JIS is ASCII."""
@@ -42,28 +46,38 @@ def generation_metadata(task: Task, image: RawImage) -> tuple[str, str]:
     options |= {"count": 1, "seed": image.seed, "model": task.model.name}
     if image.sampler:
         options["sampler"] = image.sampler
-    has_strength = task.task == IMAGE_TO_IMAGE
-    size = (image.width, image.height)
+    if "variation_seed" in options:  # picture k has the k-th of each
+        options["variation_seed"] = (int(options["variation_seed"]) + image.index) % (MAX_SEED + 1)
+    has_strength = task.task == IMAGE_TO_IMAGE or bool(options.get("hires"))
+    size = (options["width"], options["height"]) if options.get("hires") else (image.width, image.height)
     easel = {
         "easel": 1,
         "command": task.command,
         "options": options,
         "model_revision": image.revision,
     }
+    images = used_images(task.images)
+    if images:
+        easel["images"] = images
+    added = row_settings(options) | control_settings(task)
     # ASCII only: any prompt must survive XML and PNG unchanged.
-    return a1111_text(options, size, has_strength=has_strength), json.dumps(easel)
+    return a1111_text(options, size, has_strength=has_strength, added=added), json.dumps(easel)
 
 
-def a1111_text(options: Mapping[str, Any], size: tuple[int, int], *, has_strength: bool) -> str:
+def a1111_text(
+    options: Mapping[str, Any], size: tuple[int, int], *, has_strength: bool, added: Mapping[str, Any] = EMPTY
+) -> str:
     """The prompt, the negative prompt if any, and a last line of settings. `size`: width, height."""
-    settings = {
+    settings: dict[str, Any] = {
         "Steps": options.get("steps"),
         "Sampler": options.get("sampler") or None,
+        "Schedule type": added.get("Schedule type"),
         "CFG scale": options.get("guidance_scale"),
         "Seed": options.get("seed"),
         "Size": f"{size[0]}x{size[1]}",
         "Model": options.get("model"),
         "Denoising strength": options.get("strength") if has_strength else None,
+        **added,
         "Version": software_name(),
     }
     negative = str(options.get("negative_prompt") or "")

@@ -22,6 +22,7 @@ from inference.images.readers.values import (
     clean_text,
     parse_json,
     parse_object,
+    read_images,
 )
 
 USER_COMMENT, DESCRIPTION, XMP, STEALTH = "UserComment", "ImageDescription", "xmp", "stealth"
@@ -95,7 +96,9 @@ def _read_easel(text: str) -> GenerationMetadata | None:
         for name, value in list(options.items())[:_MAX_OPTIONS]
         if _NAME.fullmatch(name) and _is_option_value(value)
     }
-    return {"source": "easel", "command": command, "options": valid}
+    metadata: GenerationMetadata = {"source": "easel", "command": command, "options": valid}
+    images = read_images(data.get("images"))
+    return metadata | {"images": images} if images else metadata
 
 
 def _is_option_value(value: object) -> bool:

@@ -5,9 +5,19 @@ More lines may follow: templates of extensions, captions of other tools, the res
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from inference.images.readers.values import MAX_TEXT, GenerationMetadata, guidance_of, imagine_request, parse_json
+from bot.samplers import automatic_schedule, read_sampler
+from inference.images.readers.values import (
+    MAX_TEXT,
+    GenerationMetadata,
+    control_of,
+    guidance_of,
+    imagine_request,
+    number_of,
+    parse_json,
+)
 
 _MAX_SETTINGS = 20_000
 """Characters. Civitai lists every model and LoRA among the settings."""
@@ -20,6 +30,9 @@ _NEGATIVE = re.compile(r"^Negative prompt:[ \t]*", re.MULTILINE)
 _STEPS = re.compile(r"^[ \t]*Steps: ?\d", re.MULTILINE)
 _OTHER_START = re.compile(r"^[ \t]*(?:Sampler|Schedule type|CFG scale|Seed|Size|Model|Steps): ?\S", re.MULTILINE)
 _USUAL_NAMES = frozenset(("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model"))
+_RESCALES = ("CFG rescale", "CFG Rescale", "CFG Rescale phi", "Guidance rescale")
+"""SD.Next's name, and those of extensions of A1111."""
+_CONTROL = re.compile(r"ControlNet \d{1,2}")
 _DECODER = json.JSONDecoder()
 _SEVERAL = 3
 """Fewer of the usual names do not make a line of settings, unless no other line begins with `Steps`."""
@@ -35,20 +48,30 @@ def read_a1111(text: str) -> GenerationMetadata | None:
     start, settings = found
     prompt, negative = _split_prompts(text[:start])
     resources = settings.get("Civitai resources")
+    hires = number_of(settings.get("Hires upscale"), 1.01, 16)
     is_second_pass = any(name.startswith("Hires ") for name in settings)  # whose strength is not that of an input image
     cfg = settings.get("CFG scale") or settings.get("Guidance Scale")
+    sampler = settings.get("Sampler")
     metadata = imagine_request(
         "a1111",
         {
             "prompt": prompt,
             "negative_prompt": negative,
             "steps": settings.get("Steps"),
-            "sampler": settings.get("Sampler"),
+            "sampler": sampler,
+            "schedule": _schedule_of(settings.get("Schedule type"), sampler),
             "guidance_scale": guidance_of(cfg, settings.get("Distilled CFG Scale")),
             "seed": settings.get("Seed"),
             "size": settings.get("Size"),
-            "strength": None if is_second_pass else settings.get("Denoising strength"),
+            "strength": None if is_second_pass and not hires else settings.get("Denoising strength"),
             "model": settings.get("Model") or _checkpoint_of(resources),
+            "hires": hires,
+            "variation_seed": settings.get("Variation seed"),
+            "variation_strength": settings.get("Variation seed strength"),
+            "guidance_rescale": next((settings[name] for name in _RESCALES if name in settings), None),
+            "clip_skip": settings.get("Clip skip"),
+            "tiling": settings.get("Tiling"),
+            "images": _controls_of(settings),
         },
     )
     has_values = metadata["options"].keys() - {"prompt", "negative_prompt"}
@@ -114,6 +137,33 @@ def _parse_value(text: str, at: int) -> tuple[Any, int]:
     plain = _PLAIN.match(text, at)
     assert plain is not None  # it matches the empty text
     return plain[0].strip(), plain.end()
+
+
+def _schedule_of(name: object, sampler: object) -> object:
+    """A1111's "Automatic" is a schedule of the sampler's own."""
+    if isinstance(name, str) and name.casefold() == "automatic" and isinstance(sampler, str):
+        return automatic_schedule(read_sampler(sampler)[0])
+    return name
+
+
+def _controls_of(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of sd-webui-controlnet: "Module: canny, Model: control_v11p_sd15_canny [d14c016b], Weight: 1, ..."."""
+    images = []
+    for name, value in settings.items():
+        if not _CONTROL.fullmatch(name) or not isinstance(value, str):
+            continue
+        fields = {
+            key.strip().casefold(): part.strip() for key, _, part in (one.partition(":") for one in value.split(","))
+        }
+        images.append(
+            {
+                **control_of(f"{fields.get('module', '')} {fields.get('model', '')}"),
+                "weight": fields.get("weight"),
+                "start": fields.get("guidance start"),
+                "end": fields.get("guidance end"),
+            }
+        )
+    return images
 
 
 def _checkpoint_of(resources: object) -> str:

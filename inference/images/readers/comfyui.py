@@ -7,7 +7,14 @@ import re
 from typing import Any
 
 from inference.images.readers.comfyui_graph import Graph, Node, is_link
-from inference.images.readers.values import GenerationMetadata, guidance_of, imagine_request, number_of, text_of
+from inference.images.readers.values import (
+    GenerationMetadata,
+    control_of,
+    guidance_of,
+    imagine_request,
+    number_of,
+    text_of,
+)
 
 _POSITIVE = ("positive", "conditioning", "cond1", "text_embeds")
 _NEGATIVE = ("negative", "text_embeds")
@@ -36,6 +43,7 @@ def read_comfyui(data: object) -> GenerationMetadata | None:
         "negative_prompt": _prompt(graph, guider, _first_of(guider, _NEGATIVE), is_negative=True),
         "steps": graph.value_of(sigmas, ("steps",), passes=("sigmas",)),
         "sampler": _sampler_name(graph, sampler),
+        "schedule": graph.value_of(sigmas, ("scheduler",)),
         "guidance_scale": _guidance(graph, sampler, guider, positive),
         "seed": _seed(graph, sampler),
         "strength": None if strength == 1 else strength,
@@ -43,7 +51,34 @@ def read_comfyui(data: object) -> GenerationMetadata | None:
             guider.inputs.get("model") or sampler.inputs.get("model"), _MODEL_NAMES, passes=_PASSES_MODEL
         ),
     }
-    return imagine_request("comfyui", settings | _size(graph, sampler))
+    return imagine_request("comfyui", settings | _size(graph, sampler) | _row_settings(graph, sampler, guider))
+
+
+def _row_settings(graph: Graph, sampler: Node, guider: Node) -> dict[str, Any]:
+    """Of nodes of one purpose each: CLIPSetLastLayer, RescaleCFG and those that apply ControlNets."""
+    nodes = graph.upstream_of([sampler, guider])
+    layers = [number_of(node.inputs.get("stop_at_clip_layer"), -50, -1) for node in nodes]
+    layer = next((one for one in layers if one is not None), None)
+    rescales = [node.inputs.get("multiplier") for node in nodes if node.kind == "RescaleCFG"]
+    images = []
+    for node in nodes:
+        loader = graph.source_of(node.inputs.get("control_net"))
+        if loader is None or "strength" not in node.inputs:
+            continue
+        names = (loader.inputs.get("control_net_name"), loader.inputs.get("type"))
+        images.append(
+            {
+                **control_of(" ".join(name for name in names if isinstance(name, str))),
+                "weight": node.inputs["strength"],
+                "start": node.inputs.get("start_percent"),
+                "end": node.inputs.get("end_percent"),
+            }
+        )
+    return {
+        "clip_skip": None if layer is None else -int(layer),
+        "guidance_rescale": next(iter(rescales), None),
+        "images": images,
+    }
 
 
 def _find_sampler(graph: Graph) -> Node | None:

@@ -10,6 +10,7 @@ from inference.images.readers.values import (
     first_of,
     guidance_of,
     imagine_request,
+    integer_of,
     parse_object,
     text_of,
 )
@@ -30,12 +31,21 @@ def _read_invokeai_3(data: Mapping[str, Any]) -> GenerationMetadata | None:
     model = data.get("model")
     settings = {name: data.get(name) for name in ("negative_prompt", "steps", "seed", "width", "height", "strength")}
     settings["prompt"] = data.get("positive_prompt")
-    settings["sampler"] = re.sub(r"_k$", "", text_of(data.get("scheduler")))
+    settings["sampler"] = data.get("scheduler")
+    settings["guidance_rescale"] = data.get("cfg_rescale_multiplier")
+    settings["clip_skip"] = _counted_from_one(data.get("clip_skip"))
+    settings["tiling"] = data.get("seamless_x") is True and data.get("seamless_y") is True
     settings["guidance_scale"] = guidance_of(data.get("cfg_scale"), data.get("guidance"))
     if data.get("generation_mode") == "txt2img":
         settings["strength"] = None
     settings["model"] = first_of(model, ("name", "model_name")) if isinstance(model, dict) else model
     return imagine_request("invokeai", settings)
+
+
+def _counted_from_one(clip_skip: object) -> int | None:
+    """InvokeAI counts the layers that are left out; A1111 also counts the last one."""
+    skipped = integer_of(clip_skip, 0, 50)
+    return None if skipped is None else skipped + 1
 
 
 def _read_invokeai_2(data: Mapping[str, Any]) -> GenerationMetadata | None:

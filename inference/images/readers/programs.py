@@ -20,6 +20,8 @@ _FOOOCUS: Names = {
     "width": ("width",),
     "height": ("height",),
     "model": ("base_model", "Base Model", "base_model_name"),
+    "schedule": ("scheduler", "Scheduler"),
+    "clip_skip": ("clip_skip", "CLIP Skip"),
 }
 _DRAW_THINGS: Names = {
     "prompt": ("c",),
@@ -37,6 +39,10 @@ _SWARMUI: Names = {
     "negative_prompt": ("negativeprompt",),
     "steps": ("steps",),
     "sampler": ("sampler", "comfyuisampler"),
+    "schedule": ("scheduler", "comfyuischeduler"),
+    "variation_seed": ("variationseed",),
+    "variation_strength": ("variationseedstrength",),
+    "tiling": ("seamlesstileable",),
     "guidance_scale": ("cfgscale",),
     "seed": ("seed",),
     "width": ("width",),
@@ -49,6 +55,7 @@ _CIVITAI: Names = {
     "steps": ("steps",),
     "sampler": ("sampler",),
     "guidance_scale": ("cfgScale", "cfg_scale"),
+    "clip_skip": ("clipSkip", "clip_skip"),
     "seed": ("seed",),
     "width": ("width",),
     "height": ("height",),

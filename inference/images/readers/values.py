@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bot.samplers import SAMPLER_ALIASES, SAMPLERS
+from bot.models import CONTROL_KINDS, REFERENCE_KINDS
+from bot.options import MAX_SEED
+from bot.samplers import read_sampler, read_schedule
 
 GenerationMetadata = dict[str, Any]
 """`{"source": "easel", "a1111", ..., "command": ..., "options": {...}, "left_out": {...}}`. The last is there only if
@@ -18,16 +20,9 @@ MAX_TEXT = 100_000
 MAX_JSON = 2**20
 """ComfyUI's graphs are the longest: prompts, and the nodes that made them."""
 MAX_PROMPT = 4000
+_MAX_IMAGES = 16
 _MAX_SEED = 2**64 - 1
 _BYTE_ORDER_MARK = "\ufeff"
-_SCHEDULES = tuple(
-    f" {name}"
-    for name in (
-        "karras", "exponential", "polyexponential", "automatic", "simple", "normal", "beta", "sgm uniform",
-        "ddim uniform", "uniform", "kl optimal", "align your steps", "ays", "turbo", "trailing", "substep", "gpu",
-    )
-)  # fmt: skip
-"""What programs add to the name of a sampler."""
 _NO_GUIDANCE = 1.0
 """A CFG scale up to this switches guidance off, or leaves it to a distilled model's own."""
 _SIZE = re.compile(r"\(?\s*(\d{1,5})\s*[x×X,]\s*(\d{1,5})")
@@ -59,25 +54,75 @@ def imagine_request(source: str, settings: Mapping[str, Any]) -> GenerationMetad
     width, height = settings.get("width"), settings.get("height")
     if width is None or height is None:
         width, height = size_of(settings.get("size"))
+    sampler, schedule = sampler_of(settings.get("sampler"))
     options = {
         "prompt": text_of(settings.get("prompt")),
         "negative_prompt": text_of(settings.get("negative_prompt")),
         "steps": integer_of(settings.get("steps"), 1, 10_000),
-        "sampler": sampler_of(settings.get("sampler")),
+        "sampler": sampler,
+        "schedule": read_schedule(text_of(settings.get("schedule"))) or schedule,
         "guidance_scale": number_of(settings.get("guidance_scale"), 0, 1000),
         "seed": integer_of(settings.get("seed"), 0, _MAX_SEED),
         "width": integer_of(width, 1, 65_535),
         "height": integer_of(height, 1, 65_535),
         "strength": number_of(settings.get("strength"), 0, 1),
         "model": text_of(settings.get("model"))[:200],
+        **_row_options(settings),
     }
     known = {name: value for name, value in options.items() if value not in (None, "")}
     known.setdefault("prompt", "")
     metadata: GenerationMetadata = {"source": source, "command": "imagine", "options": known}
-    sampler = text_of(settings.get("sampler"))[:60]
-    if sampler and "sampler" not in known:
-        metadata["left_out"] = {"sampler": sampler}
-    return metadata
+    written = text_of(settings.get("sampler"))[:60]
+    if written and not sampler:
+        metadata["left_out"] = {"sampler": written}
+    images = read_images(settings.get("images"))
+    return metadata | {"images": images} if images else metadata
+
+
+def _row_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of single images that change something."""
+    variation = number_of(settings.get("variation_strength"), 0, 1)
+    clip_skip = integer_of(settings.get("clip_skip"), 2, 50)
+    return {
+        "hires": number_of(settings.get("hires"), 1.01, 16),
+        "variation_seed": integer_of(settings.get("variation_seed"), 0, MAX_SEED) if variation else None,
+        "variation_strength": variation or None,
+        "guidance_rescale": number_of(settings.get("guidance_rescale"), 0, 1) or None,
+        "clip_skip": clip_skip,
+        "tiling": True if str(settings.get("tiling")).casefold() == "true" else None,
+    }
+
+
+_CONTROL_WORDS: Mapping[str, str] = {
+    **{word: word for word in ("canny", "lineart", "scribble", "depth", "tile")},
+    "pose": "pose",
+    "softedge": "lineart",
+    "hed": "lineart",
+}
+"""Easel's kinds of control by words in the names of preprocessors and models."""
+
+
+def control_of(names: str) -> dict[str, str]:
+    """Role and kind of what a preprocessor or a model of these names makes of a picture."""
+    names = names.casefold().replace("_", "-")
+    if "ip-adapter" in names or "ipadapter" in names:
+        return {"role": "reference", "kind": "style" if "style" in names else "subject"}
+    return {"role": "control", "kind": next((kind for word, kind in _CONTROL_WORDS.items() if word in names), "")}
+
+
+def read_images(values: object) -> list[dict[str, Any]]:
+    """The controls and references that were used, without their pictures; what is not known is dropped."""
+    images = []
+    for value in values[:_MAX_IMAGES] if isinstance(values, list) else ():
+        known = {"control": CONTROL_KINDS, "reference": ("", *REFERENCE_KINDS)}
+        if not isinstance(value, dict) or value.get("kind") not in known.get(str(value.get("role")), ()):
+            continue
+        image = {"role": value["role"], "kind": value["kind"]}
+        for name, default, highest in (("weight", 1.0, 2), ("start", 0.0, 1), ("end", 1.0, 1)):
+            number = number_of(value.get(name), 0, highest)
+            image[name] = default if number is None else number
+        images.append(image)
+    return images
 
 
 def read_settings(source: str, data: Mapping[str, Any], names: Names) -> GenerationMetadata:
@@ -126,11 +171,6 @@ def size_of(value: object) -> tuple[Any, Any]:
     return (match[1], match[2]) if match else (None, None)
 
 
-def sampler_of(value: object) -> str:
-    """Easel's name of a sampler; "" if it has none."""
-    name = value.casefold().strip().removeprefix("sample_") if isinstance(value, str) else ""
-    plain = name.replace("_", " ")
-    for schedule in _SCHEDULES:
-        plain = plain.removesuffix(schedule)
-    name = plain.replace(" ", "_")
-    return SAMPLER_ALIASES.get(plain, name if name in SAMPLERS else "")
+def sampler_of(value: object) -> tuple[str, str]:
+    """Easel's names of a sampler and of the schedule written behind it; "" for what it does not have."""
+    return read_sampler(value) if isinstance(value, str) else ("", "")

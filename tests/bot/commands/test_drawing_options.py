@@ -3,7 +3,7 @@
 import pytest
 
 from bot.commands import Imagine
-from bot.commands.drawing_options import hires_size
+from bot.commands.drawing_options import HIRES_STRENGTH, hires_size
 from bot.error_texts import explain
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef
@@ -74,7 +74,8 @@ def test_a_picture_that_is_already_at_the_limit_cannot_be_enlarged():
 
 def test_strength_without_an_input_picture_is_that_of_the_second_pass():
     assert fill(hires=1.5, strength=0.4)["strength"] == 0.4
-    assert "strength" not in fill(hires=1.5)
+    assert fill(hires=1.5)["strength"] == HIRES_STRENGTH
+    assert "strength" not in fill()
     assert refusal(strength=0.4)[0] == "strength"
 
 

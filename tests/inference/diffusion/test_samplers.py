@@ -130,7 +130,9 @@ def test_a_model_says_which_schedules_each_of_its_samplers_takes(samplers):
     assert samplers.schedules["euler"] == [*SCHEDULES]
     assert samplers.schedules["dpmpp_sde"] == ["karras", "exponential", "beta"]
     assert samplers.schedules["ddim"] == ["simple", "sgm_uniform"]
-    assert Samplers(FlowMatchEulerDiscreteScheduler()).schedules == {"flow_euler": ["karras", "exponential", "beta"]}
+    assert Samplers(FlowMatchEulerDiscreteScheduler()).schedules == {
+        "flow_euler": ["karras", "exponential", "beta", "simple"]
+    }
 
 
 def test_a_schedule_that_the_sampler_does_not_take_is_refused(samplers):

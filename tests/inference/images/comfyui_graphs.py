@@ -45,7 +45,7 @@ def with_sampler(**inputs):
 
 def custom_sampler(guider, **inputs):
     nodes = {"10": guider, "11": node("KSamplerSelect", sampler_name="euler_ancestral")}
-    nodes["12"] = node("BasicScheduler", scheduler="simple", steps=20, denoise=1.0, model=["4", 0])
+    nodes["12"] = node("BasicScheduler", scheduler="normal", steps=20, denoise=1.0, model=["4", 0])
     nodes["13"] = node("RandomNoise", noise_seed=42)
     links = {"noise": ["13", 0], "guider": ["10", 0], "sampler": ["11", 0], "sigmas": ["12", 0]}
     return BASE | nodes | {"3": node("SamplerCustomAdvanced", **links, latent_image=["5", 0])} | inputs

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, PngImagePlugin
 
-from bot.models import IMAGE_TO_IMAGE
+from bot.jobs import Media
+from bot.models import IMAGE_TO_IMAGE, ControlSource
+from bot.ports import TaskImage
 from inference.images.decode import sanitize
 from inference.images.encode import encode_image
 from inference.images.metadata import SOURCE_TYPE, comment_text, generation_metadata, user_comment, xmp_packet
@@ -216,7 +218,74 @@ A1111_OPTIONS = {
     "height": 768,
     "strength": 0.55,
     "model": "my, model",
+    "schedule": "karras",
+    "clip_skip": 2,
 }
+
+
+ROW_OPTIONS = {
+    "hires": 1.5,
+    "strength": 0.4,
+    "variation_seed": 11,
+    "variation_strength": 0.2,
+    "guidance_rescale": 0.7,
+    "clip_skip": 2,
+    "tiling": True,
+    "schedule": "sgm_uniform",
+    "width": 64,
+    "height": 48,
+}
+CONTROLLED = (
+    TaskImage("control", Media(b"", "image/png"), kind="canny", weight=0.8, start=0.1, end=0.5, is_ready=True),
+    TaskImage("reference", Media(b"", "image/png"), kind="style", weight=0.6),
+)
+
+
+def make_controlled():
+    controls = {
+        "canny": ControlSource(repo="org/repo", file="nets/control_v11p_sd15_canny.safetensors"),
+        "style": "org/ip",
+    }
+    model = make_model("starter-image", controls=controls)
+    return dataclasses.replace(make_request(**ROW_OPTIONS, sampler="dpmpp_2m"), images=CONTROLLED, model=model)
+
+
+def test_the_a1111_text_names_what_is_beside_the_usual_settings_as_a1111_does():
+    text, _ = generation_metadata(make_controlled(), make_image(index=1, width=96, height=80, sampler="dpmpp_2m"))
+
+    assert text.splitlines()[-1].partition(", Version")[0] == (
+        "Steps: 20, Sampler: dpmpp_2m, Schedule type: SGM Uniform, CFG scale: 5.0, Seed: 9, Size: 64x48, "
+        "Model: starter-image, Denoising strength: 0.4, Variation seed: 12, Variation seed strength: 0.2, "
+        "CFG rescale: 0.7, Clip skip: 2, Tiling: True, Hires upscale: 1.5, Hires steps: 20, Hires upscaler: Lanczos, "
+        'ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny, Weight: 0.8, Guidance Start: 0.1, '
+        'Guidance End: 0.5, Control Mode: Balanced", ControlNet 1: "Module: ip-adapter-style, Model: ip, Weight: 0.6, '
+        'Guidance Start: 0.0, Guidance End: 1.0, Control Mode: Balanced"'
+    )
+
+
+@pytest.mark.parametrize("name", ["easel", "parameters"])
+def test_options_and_controls_survive_in_easels_json_and_in_the_a1111_text(name):
+    parameters, easel = generation_metadata(make_controlled(), make_image(sampler="dpmpp_2m"))
+
+    read = parse_generation_metadata({name: {"easel": easel, "parameters": parameters}[name]})
+
+    assert read is not None
+    assert {option: read["options"][option] for option in ROW_OPTIONS} == ROW_OPTIONS
+    assert read["images"] == [
+        {"role": "control", "kind": "canny", "weight": 0.8, "start": 0.1, "end": 0.5},
+        {"role": "reference", "kind": "style", "weight": 0.6, "start": 0.0, "end": 1.0},
+    ]
+
+
+def test_unknown_and_invalid_images_of_easels_json_are_dropped():
+    images = [{"role": "init", "kind": ""}, {"role": "control", "kind": "x"}, 5, {"role": "control"}]
+    images += [{"role": "control", "kind": "depth", "weight": float("nan"), "start": "x", "end": 7, "id": "a" * 64}]
+    data = {"easel": 1, "command": "imagine", "options": {"prompt": "a"}, "images": images}
+
+    read = parse_generation_metadata({"easel": json.dumps(data)})
+
+    assert read is not None
+    assert read["images"] == [{"role": "control", "kind": "depth", "weight": 1.0, "start": 0.0, "end": 1.0}]
 
 
 def test_prompt_syntax_survives_in_the_a1111_text():

@@ -53,9 +53,8 @@ A1111_TEXTS = {
     "a byte order mark": "\ufeff" + LINES,
     "spaces before the settings": LINES.replace("Steps", "  Steps"),
     "another setting first": LINES.replace("Steps: 20, Sampler: Euler a", "Sampler: Euler a, Steps: 20"),
-    "a schedule after the sampler": LINES.replace("Euler a", "Euler a SGM Uniform"),
     "a distilled model's guidance": LINES.replace("CFG scale: 7", "CFG scale: 1, Distilled CFG Scale: 7"),
-    "settings in another order": LINES.replace(", Seed: 42", "").replace("CFG", "Seed: 42, Schedule type: Karras, CFG"),
+    "settings in another order": LINES.replace(", Seed: 42", "").replace("CFG", "Seed: 42, Schedule type: Normal, CFG"),
 }
 
 
@@ -65,14 +64,65 @@ def test_the_text_of_a1111_is_read_whatever_stands_around_its_settings(text):
 
 
 def test_the_model_of_civitai_is_read_from_its_resources():
-    assert options_of({"parameters": LINES + RESOURCES}) == CAT | {"model": "Seed: 5, XL"}
+    assert options_of({"parameters": LINES + RESOURCES}) == CAT | {"model": "Seed: 5, XL", "clip_skip": 2}
 
 
 def test_the_strength_of_a_second_pass_is_not_that_of_an_input_image():
     text = LINES + ", Denoising strength: 0.4"
 
     assert options_of({"parameters": text}) == CAT | {"strength": 0.4}
-    assert options_of({"parameters": text + ", Hires upscale: 2, Hires upscaler: Latent"}) == CAT
+    assert options_of({"parameters": text + ", Hires resize: 1024x1536, Hires upscaler: Latent"}) == CAT
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("Hires upscale: 1.5, Hires steps: 10, Denoising strength: 0.4", {"hires": 1.5, "strength": 0.4}),
+        ("Variation seed: 9, Variation seed strength: 0.2", {"variation_seed": 9, "variation_strength": 0.2}),
+        ("Variation seed: 9, Variation seed strength: 0", {}),
+        ("CFG rescale: 0.7", {"guidance_rescale": 0.7}),
+        ("Clip skip: 1", {}),
+        ("Tiling: True", {"tiling": True}),
+        ("Schedule type: SGM Uniform", {"schedule": "sgm_uniform"}),
+        ("Schedule type: Automatic", {}),
+    ],
+)
+def test_what_is_beside_the_usual_settings_is_read(written, read):
+    assert options_of({"parameters": f"{LINES}, {written}"}) == CAT | read
+
+
+@pytest.mark.parametrize(
+    ("written", "schedule"),
+    [
+        ("DPM++ 2M Karras", "karras"),
+        ("DPM++ 2M, Schedule type: Exponential", "exponential"),
+        ("DPM++ 2M, Schedule type: Automatic", "karras"),
+    ],
+)
+def test_a_schedule_is_read_behind_the_sampler_or_beside_it(written, schedule):
+    options = options_of({"parameters": LINES.replace("Euler a", written)})
+
+    assert (options["sampler"], options["schedule"]) == ("dpmpp_2m", schedule)
+
+
+CONTROLNETS = (
+    ', ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny [d14c016b], Weight: 0.8, Resize Mode: Crop and '
+    'Resize, Processor Res: 512, Threshold A: 100, Guidance Start: 0.1, Guidance End: 0.5, Control Mode: Balanced", '
+    'ControlNet 1: "Module: none, Model: diffusers_xl_depth_full [2f51180b], Weight: 1", '
+    'ControlNet 2: "Module: ip-adapter_clip_sd15, Model: ip-adapter_sd15 [6a3f6166], Weight: 0.5", '
+    'ControlNet 3: "Module: mediapipe_face, Model: unknown, Weight: 1"'
+)
+
+
+def test_the_controls_of_a1111_are_read_without_their_pictures():
+    metadata = parse_generation_metadata({"parameters": LINES + CONTROLNETS})
+
+    assert metadata["options"] == CAT
+    assert metadata["images"] == [
+        {"role": "control", "kind": "canny", "weight": 0.8, "start": 0.1, "end": 0.5},
+        {"role": "control", "kind": "depth", "weight": 1.0, "start": 0.0, "end": 1.0},
+        {"role": "reference", "kind": "subject", "weight": 0.5, "start": 0.0, "end": 1.0},
+    ]
 
 
 def test_a_prompt_may_have_a_line_that_begins_like_settings():
@@ -100,6 +150,27 @@ def test_a_sampler_that_easel_lacks_is_kept_by_name():
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 def test_a_graph_of_comfyui_is_read_along_its_links(graph):
     assert options_of({"prompt": json.dumps(graph)}) == COMFY_CAT
+
+
+def test_nodes_of_comfyui_beside_the_sampler_are_read():
+    added = {
+        "40": node("CLIPSetLastLayer", stop_at_clip_layer=-2, clip=["4", 1]),
+        "41": node("RescaleCFG", multiplier=0.7, model=["4", 0]),
+        "42": node("ControlNetLoader", control_net_name="control_v11f1p_sd15_depth_fp16.safetensors"),
+        "43": node(
+            "ControlNetApplyAdvanced",
+            strength=0.75, start_percent=0.0, end_percent=0.8, positive=["6", 0], negative=["7", 0],
+            control_net=["42", 0],
+        ),
+    }  # fmt: skip
+    graph = with_sampler(scheduler="karras", model=["41", 0], positive=["43", 0], negative=["43", 1]) | added
+    graph["6"] = node("CLIPTextEncode", text="a cat", clip=["40", 0])
+
+    metadata = parse_generation_metadata({"prompt": json.dumps(graph)})
+
+    more = {"schedule": "karras", "clip_skip": 2, "guidance_rescale": 0.7}
+    assert metadata["options"] == COMFY_CAT | more
+    assert metadata["images"] == [{"role": "control", "kind": "depth", "weight": 0.75, "start": 0.0, "end": 0.8}]
 
 
 @pytest.mark.parametrize(
