@@ -8,7 +8,14 @@ from typing import Any, ClassVar, Self
 
 from bot.commands import inpainting
 from bot.commands.base import Answer, Command
-from bot.commands.drawing_options import check_drawing, fill_variation, given_options, hires_steps, split_sampler
+from bot.commands.drawing_options import (
+    HIRES_STRENGTH,
+    check_drawing,
+    fill_variation,
+    given_options,
+    hires_steps,
+    split_sampler,
+)
 from bot.commands.imagine_options import CONTROLLING, DRAWING
 from bot.commands.inpainting import check_mask_shape, choose_area, repaints_part
 from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
@@ -113,8 +120,8 @@ class Imagine(Command):
             filled["strength"] = values.get("strength", inpainting.STRENGTH if is_partial else model.strength)
             if is_partial:
                 filled["inpaint_area"] = choose_area(values)
-        elif values.get("strength") is not None:  # of hires fix' second pass
-            filled["strength"] = values["strength"]
+        elif values.get("hires"):
+            filled["strength"] = values.get("strength", HIRES_STRENGTH)
         fill_variation(filled, seed)
         check_drawing(filled, model, self.images)
         return filled
