@@ -6,9 +6,10 @@ from typing import Any
 from inference.images.service import ImageService
 from inference.images.worker import handle_request
 from inference.ipc import messages
+from tests.in_process_tools import InProcessTools
 
 
-class InProcessImages(ImageService):
+class InProcessImages(InProcessTools, ImageService):
     """An image that crashes, hangs or exhausts memory would do so to the tests."""
 
     async def _request(self, request: Any, owner: str = "") -> Any:

@@ -30,6 +30,6 @@ class InProcessTools:
             )
         )
         return [
-            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=parameters)
+            RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=reply.parameters)
             for data, width, height in reply.images
         ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bot.commands import Answer, Blend, Edit, Imagine, answer_lines, answer_of
+from bot.commands import Answer, Blend, Edit, Imagine, Preview, answer_lines, answer_of
 from bot.commands.references import offers_reference
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import (
@@ -123,6 +123,8 @@ def offered_buttons(job: Job, models: ModelRegistry, *, picture: int = 0) -> tup
         return (Button("cancel", job.id),)
     if job.state not in (JobState.RENDERED, JobState.DELIVERED) or job.result is None:
         return (Button("reroll", job.id),)
+    if job.command == Preview.name:
+        return (Button("delete", job.id),)
     if picture:
         return _picture_buttons(job, models, picture)
     if job.result.places > 1 and job.result.media:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from bot.commands import answer_of
-from bot.commands.upscale import is_resize
+from bot.commands.preview import needs_no_model
 from bot.errors import EngineError, ModelRemoved
 from bot.jobs import Job
 from bot.models import ModelRegistry
@@ -80,7 +80,9 @@ class TaskRunner:
             for ref in job.images
         ]
         addons = (
-            () if is_resize(job.command, job.options) else await self.prompt_resolver.addons_used(job.options, model)
+            ()
+            if needs_no_model(job.command, job.options)
+            else await self.prompt_resolver.addons_used(job.options, model)
         )
         rules = await retry(partial(self.moderation.rules_for, job, model))
         return Task(
@@ -101,9 +103,9 @@ class TaskRunner:
     async def run_task(self, attempt: Attempt, task: Task) -> TaskOutput:
         """Run the task with its parts. Raises: what `Pool.run_task` and the parts do."""
         attempt.raise_if_cancelled()
-        if is_resize(task.command, task.options):
+        if needs_no_model(task.command, task.options):
             attempt.is_starting = False  # it does not run on a device
-            return await self.postprocessor.resize_image(task, attempt.job.origin.locale)
+            return await self.postprocessor.run_without_model(task, attempt.job.origin.locale)
 
         async def run_part(part: Task) -> TaskOutput:
             return await self._run_one(attempt, replace(part, is_part=True))
@@ -114,7 +116,7 @@ class TaskRunner:
         output = await self._run_one(attempt, replace(prepared, is_part=attempt.past_s > 0))
         for finish in self.finishes:
             output = await finish.finish(prepared, output, run_part)
-        return replace(output, seconds=max(output.seconds, attempt.past_s))
+        return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
 
     async def _run_one(self, attempt: Attempt, task: Task) -> TaskOutput:
         attempt.raise_if_cancelled()

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from bot.commands.upscale import is_resize
+from bot.commands.preview import only_changes_images
 from bot.errors import InvalidOption, MediaNotFound, NotFound
 from bot.jobs import Job, Origin, StoredImage
 from bot.ports import History, JobStore, MediaStore, MediaStream, Person
@@ -110,7 +110,7 @@ def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:
     """How an image was made, as JSON."""
     result = job.result
     assert result is not None
-    is_generated = bool(result.parameters) or not is_resize(job.command, job.options)
+    is_generated = bool(result.parameters) or not only_changes_images(job.command, job.options)
     return {
         "job": job.id,
         "n": image.number,
