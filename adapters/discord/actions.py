@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from adapters.discord import chat_commands, messages, offers, texts
 from adapters.discord.events import PLATFORM, DiscordEvent
-from adapters.discord.job_requests import find_target_job, input_images, settle_deferral, submit_job
+from adapters.discord.job_requests import find_target_job, input_images, settle_deferral, submit_command, submit_job
 from adapters.discord.modals import parse_target
 from adapters.discord.responder import Responder
 from bot.chat import texts as chat_texts
@@ -67,10 +67,7 @@ async def handle_event(responder: Responder) -> None:
 async def _run_command(responder: Responder) -> None:
     event = responder.event
     person = await responder.context.identify_person(event)
-    images = await responder.context.upload_attachments(person, event.pictures)
-    options = dict(event.options)
-    is_confirmed = options.pop("confirm", False) is True
-    await submit_job(responder, person, event.name, options, images, is_confirmed=is_confirmed)
+    await submit_command(responder, person, event.name, event.options)
 
 
 async def _run_context_menu(responder: Responder) -> None:

@@ -21,8 +21,8 @@ THREAD_PERMISSIONS = {**CHANNEL_PERMISSIONS, "send_messages_in_threads": "Send M
 del THREAD_PERMISSIONS["send_messages"]
 LINK = re.compile(r"<?(?:\|\|)?https?://\S+")
 """A text that is nothing but a link: it asks for nothing about its preview."""
-MASK_OPTION = "mask"
-"""The option of a slash command whose file is the mask."""
+MASK_OPTION, CONTROL_OPTION = "mask", "control"
+"""The options of a slash command whose files have a role: that of the same name."""
 UNKNOWN_AUTHOR = "unknown"
 """The author of an image whose origin is not known."""
 
@@ -174,12 +174,12 @@ def attached_files(attachments: Iterable[Any], author: str) -> Iterable[Attached
 
 
 def option_files(values: Mapping[str, Any], author: str) -> tuple[AttachedFile, ...]:
-    """The files among the options of a slash command, in their order, the mask with its role."""
+    """The files among the options of a slash command, in their order, a mask and a control with their roles."""
     files = []
     for name, one in values.items():
         if isinstance(one, discord.Attachment):
             [file] = attached_files([one], author)
-            files.append(replace(file, role="mask") if name == MASK_OPTION else file)
+            files.append(replace(file, role=name) if name in (MASK_OPTION, CONTROL_OPTION) else file)
     return tuple(files)
 
 

@@ -18,7 +18,7 @@ TOKEN_LIFETIME_S = 14 * 60
 class AttachedFile:
     """A file of a message, not yet downloaded: attached, a sticker, or the preview of a link.
 
-    `author`: the account that posted it, and `role`: "mask", or empty; see `ImageRef`.
+    `author`: the account that posted it, and `role`: "mask", "control" or empty; see `ImageRef`.
     """
 
     url: str

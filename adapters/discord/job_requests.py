@@ -1,14 +1,20 @@
 """Submits jobs with their images, and settles the deferred answer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapters.discord.events import PLATFORM
 from adapters.discord.responder import Responder
+from bot.chat.flagged_images import find_images, read_flags
 from bot.commands import COMMANDS, Command
+from bot.commands.image_flags import ImageFlag
 from bot.jobs import ImageRef, Job
 from bot.ports import Person
 from bot.usecases import Request, Ticket
+
+CONTROL_KIND_OPTION, FLAGS_OPTION = "control_kind", "flags"
+"""Options of a slash command about its control, and for all that is typed elsewhere."""
 
 
 async def submit_job(
@@ -36,10 +42,25 @@ async def submit_job(
     await settle_deferral(responder, tickets)
 
 
+async def submit_command(responder: Responder, person: Person, command: str, options: Mapping[str, Any]) -> None:
+    """A slash command, whose option `flags` may have further options. Raises: UserError."""
+    kind, event = COMMANDS[command], responder.event
+    given = dict(options)
+    is_confirmed = given.pop("confirm", False) is True
+    control_kind, line = str(given.pop(CONTROL_KIND_OPTION, "")), str(given.pop(FLAGS_OPTION, ""))
+    values, flags = read_flags(kind, line, given)
+    if control_kind:
+        flags.insert(0, ImageFlag(name="control", role="control", kind=control_kind))
+    uploaded = await responder.context.upload_attachments(person, event.pictures)
+    images = await find_images(responder.usecases, person, event.origin(), kind, flags, uploaded)
+    await submit_job(responder, person, command, values, images, is_confirmed=is_confirmed)
+
+
 def _as_many_as_allowed(kind: type[Command], images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
-    """A mask does not count; a command that takes none refuses it."""
-    pictures = [one for one in images if one.role != "mask"][: kind.images_allowed]
-    return (*pictures, *(one for one in images if one.role == "mask"))
+    """Without further pictures of a message; masks, controls and references do not count."""
+    role = next(iter(kind.roles), "init")
+    pictures = [replace(one, role=role) for one in images if one.role in ("init", role)][: kind.images_allowed]
+    return (*pictures, *(one for one in images if one.role not in ("init", role)))
 
 
 async def settle_deferral(responder: Responder, tickets: Sequence[Ticket]) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -10,19 +11,25 @@ from discord import app_commands
 
 from adapters.discord import autocomplete, texts
 from adapters.discord.context import connection_of
-from adapters.discord.event_parsing import MASK_OPTION
+from adapters.discord.event_parsing import CONTROL_OPTION, MASK_OPTION
+from adapters.discord.job_requests import CONTROL_KIND_OPTION, FLAGS_OPTION
 from adapters.discord.library_patches import log_unreadable
 from bot.chat.account_texts import public_option
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
+from bot.chat.flagged_images import has_image_flags
 from bot.chat.replies import ChatCommand
 from bot.commands import COMMANDS, Command, Imagine
 from bot.i18n import N_
-from bot.options import OptionSpec
+from bot.models import CONTROL_KINDS
+from bot.options import MAX_PROMPT, OptionSpec
 
 IMAGE_HELP = N_("The picture")
 MORE_IMAGES_HELP = N_("Another reference picture, if the model supports several")
 MASK_HELP = N_("A mask: the picture changes only where it is white, or painted on a clear canvas")
+CONTROL_HELP = N_("A picture that controls the composition; control_kind says how")
+CONTROL_KIND_HELP = N_("What the control is: outlines, a sketch, depth, a pose, or tile")
+FLAGS_HELP = N_("Further options, as in: --control depth:0.6 --style-of ID --schedule karras")
 CONFIRM_HELP = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
@@ -89,7 +96,9 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
         name = public_option(spec.name)
         if not spec.is_advanced:
             made.add(name, _annotation(spec), spec.help, is_required=spec.is_required)
-            if name in autocomplete.AUTOCOMPLETERS:
+            if 0 < len(spec.choices) <= autocomplete.MAX_CHOICES:
+                made.choices[name] = _choices(spec.choices)
+            elif name in autocomplete.AUTOCOMPLETERS:
                 made.autocompleters[name] = limit.apply_to(autocomplete.AUTOCOMPLETERS[name])
     if kind is Imagine:
         made.add("confirm", bool, CONFIRM_HELP)
@@ -98,8 +107,25 @@ def _job_command(kind: type[Command], limit: autocomplete.SuggestionLimit) -> ap
     if "mask" in kind.further_images:
         made.add(MASK_OPTION, discord.Attachment, MASK_HELP)
     for number in range(2, kind.images_allowed + 1):
-        made.add(f"image{number}", discord.Attachment, MORE_IMAGES_HELP)
+        is_needed = number <= kind.images_needed
+        help_text = IMAGE_HELP if is_needed else MORE_IMAGES_HELP
+        made.add(f"image{number}", discord.Attachment, help_text, is_required=is_needed)
+    _add_image_flags(kind, made)
     return _build_command(kind.name, kind.summary, made)
+
+
+def _add_image_flags(kind: type[Command], made: _Parameters) -> None:
+    """A control, and an option that takes all others as they are typed elsewhere: Discord allows 25 a command."""
+    if "control" in kind.further_images:
+        made.add(CONTROL_OPTION, discord.Attachment, CONTROL_HELP)
+        made.add(CONTROL_KIND_OPTION, str, CONTROL_KIND_HELP)
+        made.choices[CONTROL_KIND_OPTION] = _choices(CONTROL_KINDS)
+    if has_image_flags(kind):
+        made.add(FLAGS_OPTION, app_commands.Range[str, 1, MAX_PROMPT], FLAGS_HELP)
+
+
+def _choices(values: Sequence[str]) -> list[app_commands.Choice[str]]:
+    return [app_commands.Choice(name=one, value=one) for one in values]
 
 
 def _chat_command(command: ChatCommand, limit: autocomplete.SuggestionLimit) -> app_commands.Command[Any, ..., Any]:
@@ -109,7 +135,7 @@ def _chat_command(command: ChatCommand, limit: autocomplete.SuggestionLimit) -> 
         if option.suggests is not None:
             made.autocompleters[option.name] = limit.apply_to(autocomplete.CHAT_AUTOCOMPLETERS[option.suggests])
         if option.choices:
-            made.choices[option.name] = [app_commands.Choice(name=one, value=one) for one in option.choices]
+            made.choices[option.name] = _choices(option.choices)
     return _build_command(command.name, command.help, made)
 
 

@@ -114,7 +114,6 @@ CONTROLLING: tuple[OptionSpec, ...] = (
         help=N_("Enlarge the picture by this factor and refine it (hires fix)"),
         minimum=1.1,
         maximum=4,
-        is_advanced=True,
     ),
     OptionSpec(
         name="variation_seed",

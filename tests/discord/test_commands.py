@@ -41,7 +41,10 @@ async def test_options_come_from_the_core_under_the_names_of_chats(app: DiscordA
     options = {one["name"]: one for one in command(server, "imagine")["options"]}
 
     names = ("prompt", "negative", "seed", "steps", "guidance", "count", "size", "aspect", "model", "image", "strength")
-    assert set(options) == {*names, "mask", "style", "confirm"}
+    control = ("region", "hires", "control", "control_kind", "flags")
+    assert set(options) == {*names, *control, "mask", "style", "confirm"}
+    kinds = [one["value"] for one in options["control_kind"]["choices"]]
+    assert kinds == ["canny", "lineart", "scribble", "depth", "pose", "tile"]
     assert options["prompt"]["required"]
     assert options["prompt"]["max_length"] == 2000
     assert (options["count"]["min_value"], options["count"]["max_value"]) == (1, 4)
@@ -49,6 +52,22 @@ async def test_options_come_from_the_core_under_the_names_of_chats(app: DiscordA
     assert options["image"]["type"] == 11
     assert [name for name, one in options.items() if one.get("autocomplete")] == ["size", "aspect", "style", "model"]
     assert command(server, "ask")["options"][0]["name"] == "question"
+
+
+async def test_discord_takes_as_many_commands_options_and_choices(app: DiscordApp, server: Loopback) -> None:
+    assert len([one for one in server.state.commands if one["type"] == 1]) <= 100
+    for one in server.state.commands:
+        assert len(one.get("options", [])) <= 25, one["name"]
+        assert all(len(option.get("choices", [])) <= 25 for option in one.get("options", [])), one["name"]
+
+
+async def test_every_command_takes_the_pictures_that_it_needs(app: DiscordApp, server: Loopback) -> None:
+    for name, kind in COMMANDS.items():
+        options = {one["name"]: one for one in command(server, name)["options"]}
+        pictures = ["image", *(f"image{number}" for number in range(2, 6))][: kind.images_allowed]
+        assert [one for one in pictures if one in options] == pictures
+        assert [one for one in pictures if options[one].get("required")] == pictures[: kind.images_needed]
+        assert ("mask" in options) == ("mask" in kind.further_images)
 
 
 def test_no_chat_command_has_the_name_of_a_job_command() -> None:
