@@ -27,7 +27,10 @@ CLAMPED = N_("{option} is {value} in the picture's settings: here it becomes {us
 CUT = N_("{option} has {value} characters in the picture's settings: the first {used} are used.")
 LEFT_OUT = N_("{option} is {value} in the picture's settings, which is not possible here: it is left out.")
 NO_START = N_("The picture was made from another one, with strength {value}: without that one, it is left out.")
+NO_CONTROL = N_("The picture was made with a control picture ({kind}): without that one, it is left out.")
+NO_REFERENCE = N_("The picture was made with a reference picture ({kind}): without that one, it is left out.")
 NO_LORA = N_("The picture's prompt uses the LoRA {value}, which is not installed here for {model}: it is left out.")
+_MISSING: Mapping[str, str] = {"control": NO_CONTROL, "reference": NO_REFERENCE}
 _LORA_TAG = re.compile(r"\s*<(?:lora|lyco):([^:<>]{1,120})(?::[^<>]{0,40})?>", re.IGNORECASE)
 _WHOLE_WORDS = re.compile(r".+(?=[\s,])", re.DOTALL)
 RECALL_PERIOD = timedelta(hours=24)
@@ -59,9 +62,10 @@ class RecalledRequests:
         if request.line is not None or not request.options.get("prompt"):
             raise refused
         known = await self.media.list_parameters(person.id, datetime.now(UTC) - RECALL_PERIOD)
-        if not any(_is_repeated(parameters, request) for parameters in known):
+        repeated = next((parameters for parameters in known if _is_repeated(parameters, request)), None)
+        if repeated is None:
             raise refused
-        parameters = {"command": request.command, "options": request.options}
+        parameters = {**repeated, "command": request.command, "options": request.options, "left_out": {}}
         arguments = (parameters, self.models, self.list_addons, request.origin.locale, request.images)
         fitted = await asyncio.to_thread(fit_settings, *arguments)
         if fitted is None:
@@ -96,7 +100,9 @@ def fit_settings(
     model = models.default_for(request.task)
     if model is None:
         return None
-    return _Fitting(request, settings, model, models, list_addons, locale).fit(parameters.get("left_out") or {})
+    fitting = _Fitting(request, settings, model, models, list_addons, locale)
+    fitting.tell_missing_images(parameters.get("images") or ())
+    return fitting.fit(parameters.get("left_out") or {})
 
 
 @dataclass
@@ -113,7 +119,8 @@ class _Fitting:
         for name, value in left_out.items():
             self._tell(LEFT_OUT, option=name, value=value)
         self._choose_model()
-        if self.options.get("strength") is not None and not self.request.images_of("init"):
+        needs_init = self.options.get("strength") is not None and not self.options.get("hires")
+        if needs_init and not self.request.images_of("init"):
             self._tell(NO_START, value=self.options.pop("strength"))
         for spec in self.request.specs:
             if self.options.get(spec.name) is not None:
@@ -121,6 +128,13 @@ class _Fitting:
         self._fit_size()
         self._fit_loras()
         return self._leave_out_refused()
+
+    def tell_missing_images(self, used: Sequence[Mapping[str, Any]]) -> None:
+        """`used`: the controls and references of the picture, whose files nobody has."""
+        there = {(image.role, image.kind) for image in self.request.images}
+        for role, kind in dict.fromkeys((str(one.get("role")), str(one.get("kind") or "")) for one in used):
+            if (role, kind) not in there and role in _MISSING:
+                self._tell(_MISSING[role], kind=kind or "image")
 
     def _tell(self, sentence: str, **values: object) -> None:
         shown = {name: str(value)[:_MAX_SHOWN] for name, value in values.items()}
@@ -197,6 +211,8 @@ class _Fitting:
                 if name not in self.options:
                     return None
                 self._tell(LEFT_OUT, option=name, value=self.options.pop(name))
+                if name == "hires" and not self.request.images_of("init"):
+                    self.options.pop("strength", None)  # of its second pass
             else:
                 return RecalledSettings(self.options, tuple(self.notes))
         return None

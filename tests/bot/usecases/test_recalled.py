@@ -1,5 +1,7 @@
 """Settings from a file become a request that is accepted here, and everything that changes is told."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +43,44 @@ def test_settings_that_are_possible_here_are_kept_without_a_word():
     found = fit(options)
 
     assert (found.options, found.notes) == (options, ())
+
+
+ROW_OPTIONS = {"hires": 1.5, "strength": 0.4, "variation_seed": 9, "variation_strength": 0.2, "clip_skip": 2}
+
+
+def test_options_of_single_images_come_back():
+    options = {"prompt": "a cat", "width": 256, "height": 256, "tiling": True, "guidance_rescale": 0.7} | ROW_OPTIONS
+    options |= {"sampler": "euler", "schedule": "karras"}
+
+    found = fit(options)
+
+    assert (found.options, found.notes) == (options, ())
+
+
+def test_hires_fix_beyond_the_model_is_left_out_with_its_strength():
+    found = fit({"prompt": "a cat", "width": 512, "height": 512, "hires": 2.0, "strength": 0.4})
+
+    assert found.options == {"prompt": "a cat", "width": 512, "height": 512}
+    assert found.notes == ("hires is 2.0 in the picture's settings, which is not possible here: it is left out.",)
+
+
+def test_a_schedule_that_the_sampler_does_not_take_is_left_out():
+    knowing = replace(SMALL, capabilities={"schedules": {"ddim": ["simple"]}})
+    options = {"prompt": "a cat", "sampler": "ddim", "schedule": "karras"}
+
+    found = fit(options, ModelRegistry({"small": knowing}))
+
+    assert found.options == {"prompt": "a cat", "sampler": "ddim"}
+    assert len(found.notes) == 1
+
+
+def test_controls_and_references_are_told_because_their_pictures_are_not_in_the_file():
+    used = [{"role": "control", "kind": "canny"}, {"role": "reference", "kind": "style"}]
+
+    assert fit({"prompt": "a cat"}, images=used).notes == (
+        "The picture was made with a control picture (canny): without that one, it is left out.",
+        "The picture was made with a reference picture (style): without that one, it is left out.",
+    )
 
 
 @pytest.mark.parametrize(
