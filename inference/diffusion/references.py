@@ -68,7 +68,7 @@ class AdapterReferences(RunExtension):
         encoded = [self._encode(adapter, image) for image in images]
         scale = max(image.weight for image in images)
         counts = [len(tokens) for tokens, _ in encoded]
-        bias = _weight_bias([image.weight for image in images], counts, encoded[0][0])
+        bias = weight_bias([image.weight for image in images], counts, encoded[0][0])
         with_prompt, without = (
             ImageTokens(kind, weights, scale, torch.cat([pair[index] for pair in encoded]), bias) for index in (0, 1)
         )
@@ -101,7 +101,7 @@ def adapter_references(task: Task) -> list[TaskImage]:
     return [image for image in task.images if image.role == "reference"]
 
 
-def _weight_bias(weights: Sequence[float], counts: Sequence[int], like: torch.Tensor) -> torch.Tensor | None:
+def weight_bias(weights: Sequence[float], counts: Sequence[int], like: torch.Tensor) -> torch.Tensor | None:
     """For each token of all pictures, (tokens,); None: the pictures weigh the same."""
     if len(set(weights)) == 1:
         return None

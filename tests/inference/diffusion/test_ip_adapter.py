@@ -1,6 +1,7 @@
 """References through IP-Adapters: each image is what the stock pipeline alone makes, in passes with any others."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,18 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
+from bot.errors import InvalidOption, ModelUnavailable
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ControlSource
 from bot.ports import TaskAddon, TaskImage
+from inference.checkpoints.reference_files import find_adapter, find_image_encoder
 from inference.diffusion.engine import DiffusionEngine
+from inference.diffusion.ip_adapter import ImageEncoder
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.pipeline_variants import pipeline_variant
+from inference.diffusion.references import AdapterReferences, weight_bias
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed
 from tests.inference.diffusion.test_lora import save_lora
@@ -74,7 +80,7 @@ CASES = {
     "unguided": Case(subject=(0.8, (RED,)), options=(("guidance_scale", 1.0),)),
     "from an image": Case(subject=(0.5, (RED,)), inputs=(given(BLUE, "init"),)),
     "inpainting": Case(style=(0.9, (RED,)), inputs=(given(BLUE, "init"), given(LEFT_HALF, "mask"))),
-    "wide": Case(subject=(0.9, (RED,)), options=(("width", 56), ("height", 24))),
+    "wide": Case(subject=(0.9, (RED,)), options=(("width", 40), ("height", 24))),
     "lora": Case(style=(0.6, (RED,)), has_lora=True),
 }
 TOGETHER = ("plain", "style", "subject", "both", "several")
@@ -108,13 +114,17 @@ class Peer:
         pipeline.unet.register_forward_pre_hook(self._count_pass)
         self.samplers = Samplers(self.stock.scheduler)
 
+    @property
+    def extension(self) -> AdapterReferences:
+        return next(one for one in self.engine._runner.extensions if isinstance(one, AdapterReferences))
+
     def _count_pass(self, *_: Any) -> None:
         self.passes += 1
 
     def task(self, name: str, case: Case) -> Any:
         roles = {image.role for image in case.inputs}
         options: dict[str, Any] = {
-            "steps": 3, "guidance_scale": 3.0, "width": 40, "height": 32, "negative_prompt": "a cat", "sampler": "",
+            "steps": 2, "guidance_scale": 3.0, "width": 24, "height": 16, "negative_prompt": "a cat", "sampler": "",
             "count": 1, "seed": 3,
         } | ({"strength": 0.6} if roles else {}) | dict(case.options)  # fmt: skip
         if "mask" in roles:
@@ -160,11 +170,12 @@ class Peer:
         """The engine's images by case, in flight at the same time."""
         return self.run(*(self.task(name, CASES[name]) for name in names))
 
-    def run(self, *tasks: Any) -> dict[str, numpy.ndarray]:
+    def run(self, *tasks: Any, running: Sequence[str] = ()) -> dict[str, numpy.ndarray]:
+        """Also of tasks that are already running."""
         for task in tasks:
             self.engine.add_task(task)
         events: list[EngineEvent] = []
-        while sum(isinstance(event, TaskDone) for event in events) < len(tasks):
+        while sum(isinstance(event, TaskDone) for event in events) < len(tasks) + len(running):
             events += self.engine.step()
             for event in events:
                 if isinstance(event, TaskFailed):
@@ -219,14 +230,17 @@ def eager(monkeypatch):
     monkeypatch.setattr("inference.engine.cost_model.PassCostModel.best_size", lambda _self, limit, _unit=1: limit)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_images_with_any_references_share_passes_and_equal_the_stock_pipelines(peers, eager, family):
+@pytest.mark.parametrize(("family", "names", "passes"), [("sd", tuple(CASES), 6), ("sdxl", (*TOGETHER, "lora"), 4)])
+def test_images_with_any_references_share_passes_and_equal_the_stock_pipelines(peers, eager, family, names, passes):
+    """Another size and a LoRA need passes of their own."""
     peer = peers(family)
+    peer.passes = 0
 
-    images = peer.generated(*CASES)
+    images = peer.generated(*names)
 
-    for name, case in CASES.items():
-        assert difference(images[name], peer.expected(case)) <= 1, name
+    assert peer.passes == passes
+    for name in names:
+        assert difference(images[name], peer.expected(CASES[name])) <= 1, name
     assert all(difference(images["plain"], images[name]) > 8 for name in TOGETHER[1:])
     assert len({images[name].tobytes() for name in TOGETHER}) == len(TOGETHER)
 
@@ -234,20 +248,119 @@ def test_images_with_any_references_share_passes_and_equal_the_stock_pipelines(p
 @pytest.mark.parametrize(("family", "dtype", "levels"), [("sd", "bfloat16", 6), ("sdxl", "float16", 1)])
 def test_half_precision_gives_the_stock_pipelines_images(peers, eager, family, dtype, levels):
     """A shared pass rounds differently from one alone, in bfloat16 by a few levels."""
-    peer = peers(family, dtype)
-    expected = {name: peer.expected(CASES[name]) for name in TOGETHER}
-    together = peer.generated(*TOGETHER)
-    alone = {name: peer.generated(name)[name] for name in TOGETHER}
+    peer, names = peers(family, dtype), ("plain", "both", "several")
+    expected = {name: peer.expected(CASES[name]) for name in names}
+    together = peer.generated(*names)
 
-    assert max(difference(together[name], expected[name]) for name in TOGETHER) <= levels
-    assert max(difference(alone[name], expected[name]) for name in TOGETHER) <= 1
+    assert max(difference(together[name], expected[name]) for name in names) <= levels
+    assert difference(peer.generated("both")["both"], expected["both"]) <= 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_images_of_one_shape_make_one_pass_a_step(peers, eager, family):
-    peer = peers(family)
-    peer.passes = 0
+def test_an_adapter_is_loaded_when_first_wanted_and_changes_no_other_image(peers, eager):
+    """Images in flight before, while and after it is loaded are those of the plain pipeline, bit for bit."""
+    peer = Peer(Path(peers("sd").model.repo), "float32")
+    before = peer.generated("plain")["plain"]
+    loader = peer.extension
+    assert loader._loader is None
 
-    peer.generated(*TOGETHER)
+    peer.engine.add_task(peer.task("early", CASES["plain"]))
+    peer.engine.step()
+    images = peer.run(peer.task("style", CASES["style"]), running=["early"])
+    after = peer.generated("plain")["plain"]
 
-    assert peer.passes == 3
+    assert loader._loader is not None
+    assert (images["early"] == before).all()
+    assert (after == before).all()
+    peer.engine.unload_model()
+
+
+def test_a_picture_is_encoded_once(peers, monkeypatch):
+    peer, encoded = peers("sd"), []
+    encode = ImageEncoder.encode
+    monkeypatch.setattr(ImageEncoder, "encode", lambda *args: encoded.append(args) or encode(*args))
+    new = Case(style=(0.5, (picture(7),)), subject=(0.5, (picture(7),)))
+
+    peer.run(peer.task("first", new), peer.task("second", new))
+
+    assert len(encoded) == 2  # by each adapter
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_a_reference_of_no_weight_changes_nothing(peers):
+    peer = peers("sd")
+    images = (refer(RED, "subject", 0.7), refer(BLUE, "subject", 0.0), refer(BLUE, "style", 0.0))
+
+    task = replace(peer.task("weighed", CASES["subject"]), images=images)
+    alone = peer.task("alone", Case(subject=(0.7, (RED,))))
+
+    made = peer.run(task, alone)
+    assert difference(made["weighed"], made["alone"]) == 0
+
+
+def test_weights_of_several_pictures_are_relative_to_the_strongest():
+    """As if the tokens of a picture were there twice when it weighs twice as much as another."""
+    tokens = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    bias = weight_bias([0.4, 0.8], [1, 2], tokens)
+    weights = torch.softmax(torch.zeros(3) + bias, 0)
+    doubled = torch.softmax(torch.zeros(5), 0)
+
+    assert weight_bias([0.5, 0.5], [2, 2], tokens) is None
+    torch.testing.assert_close(weights, torch.stack([doubled[0], doubled[1] * 2, doubled[2] * 2]))
+
+
+# ---------------------------------------------------------------- files
+
+
+def fails_with(peer: Peer, adapters: Path, **source: Any) -> str:
+    """What the log says of a model with this adapter."""
+    model = replace(peer.model, controls={"style": ControlSource(repo=str(adapters), **source)})
+    extension = AdapterReferences(model, peer.plain)
+    with pytest.raises(ModelUnavailable) as refused:
+        extension._load("style")
+    return refused.value.detail
+
+
+def test_an_adapter_that_cannot_be_used_is_refused_with_the_reason(peers, tmp_path):
+    peer = peers("sd")
+    state = load_file(peer.adapters / "style.safetensors")
+    save_image_encoder(tmp_path / "image_encoder", projected=6)
+    save_file({name: value for name, value in state.items() if "proj.proj" not in name}, tmp_path / "face.safetensors")
+    save_file({"a.weight": torch.ones(1)}, tmp_path / "other.safetensors")
+    save_ip_adapter(tmp_path / "sdxl.safetensors", peers("sdxl").plain.unet)
+    save_file(state, tmp_path / "lone.safetensors")
+    (tmp_path / "old.bin").write_bytes(b"pickle")
+
+    assert "takes face embeddings" in fails_with(peer, tmp_path, file="face.safetensors")
+    assert "is not an IP-Adapter" in fails_with(peer, tmp_path, file="other.safetensors")
+    assert "does not fit it: its layer 1 is" in fails_with(peer, tmp_path, file="sdxl.safetensors")
+    assert "needs an image encoder with projection_dim 12" in fails_with(peer, tmp_path, file="lone.safetensors")
+    assert "is not a .safetensors file" in fails_with(peer, tmp_path, file="old.bin")
+    assert "exactly one .safetensors file" in fails_with(peer, tmp_path)
+    assert "is not in the cache" in fails_with(peer, Path("org/absent"))
+
+
+def test_the_image_encoder_with_the_features_that_an_adapter_takes_is_found(peers, tmp_path):
+    """As in a repo whose folders have different encoders."""
+    peer = peers("sd")
+    save_ip_adapter(tmp_path / "large" / "adapter.safetensors", peer.plain.unet)
+    save_image_encoder(tmp_path / "large" / "image_encoder", projected=6)
+    save_image_encoder(tmp_path / "small" / "image_encoder")
+    source = ControlSource(repo=str(tmp_path), file="large/adapter.safetensors")
+
+    found = find_image_encoder(peer.model, find_adapter(peer.model, source), "projection_dim", 12)
+
+    assert found == tmp_path / "small" / "image_encoder"
+
+
+def test_a_model_without_such_an_adapter_refuses_the_task(peers):
+    peer = peers("sd")
+    bare = AdapterReferences(make_model("bare"), peer.plain)
+
+    with pytest.raises(InvalidOption) as refused:
+        bare.check_task(peer.task("style", CASES["style"]))
+
+    assert (refused.value.problem, refused.value.option) == ("reference_lacks", "style")
+    assert AdapterReferences(peer.model, peer.plain).capabilities() == {"references": ["style", "subject"]}
+    assert bare.capabilities() == {}
