@@ -11,6 +11,7 @@ from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
+from bot.problem_texts.region_problems import REGION_PROBLEMS
 
 OPTION_PROBLEMS: Mapping[str, str] = {
     "unknown": N_("Unknown option {option}.{hint} Options: {allowed}."),
@@ -34,6 +35,7 @@ OPTION_PROBLEMS: Mapping[str, str] = {
         "Leave {option} out to resize only."
     ),
     **DRAWING_PROBLEMS,
+    **REGION_PROBLEMS,
     "no_model": N_("No installed model can do {value}; the owner can add one."),
     "default_lacks": N_(
         "The model {value} cannot do that. Models here that can, if you name one: {allowed}. "
@@ -334,14 +336,17 @@ WEIGHTS_CAPPED = N_("Nested prompt weights multiply to more than 5 here; 5 was u
 UNKNOWN_WORDS = N_("The model does not know these words: {words}")
 EDITS_UNREAD = N_("This model keeps one prompt for all steps; all choices in brackets were read as words: {words}")
 READ_AS_WORDS = N_("This is not prompt syntax here and was read as words: {words}")
+NOT_SEEN = N_("Not in the picture, so it was left out: {words}")
 TAGS_LEFT_OUT = N_("These tags have no effect and were left out: {words}")
 UNCHECKED = N_(
     "This picture was not checked for adult content: the safety checker isn't installed. "
     "(Admins: `easel models use NAME` installs it with any model.)"
 )
 _PLAIN_NOTES = frozenset(
-    (PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, NO_PERSON, PICTURE_BLANKED)
-    + (UNCHECKED,)
+    (
+        *(PROMPT_TOO_LONG, WEIGHTS_UNREAD, WEIGHTS_CAPPED, MASK_COVERS_ALL, NO_TEXT_FITS, NO_PERSON, PICTURE_BLANKED),
+        UNCHECKED,
+    )
 )
 
 
@@ -350,7 +355,7 @@ def format_note(note: str, locale: str = "en") -> str:
     translate = translator(locale)
     if note in _PLAIN_NOTES:
         return translate(note)
-    for template in (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT):
+    for template in (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN):
         start = template.removesuffix("{words}")
         if note.startswith(start):
             return translate(template).format(words=note.removeprefix(start))

@@ -100,6 +100,8 @@ class ModelSettings:
     """By kind (`CONTROL_KINDS`, `REFERENCE_KINDS`): a repo or folder, or a table."""
     upscaler: str = ""
     """Name of the upscaling model that suits its images; empty: the default one."""
+    detector: str = ""
+    """Repo or folder of the model that finds boxes by words, for a segmentation model that takes boxes: SAM 2."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""

@@ -47,6 +47,7 @@ class Task:
         is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
         is_part: its job has run other tasks before, so it may wait longer for a free slot.
         rules: for its input and output images; None: they are not checked.
+        notes: what the person should know about its preparation.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Task:
     is_urgent: bool = False
     is_part: bool = False
     rules: SafetyRules | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def is_safety_check(self) -> bool:

@@ -1,14 +1,4 @@
-"""Inpainting masks: what a mask file means, and what a pipeline gets of it.
-
-A mask without transparency is read by its lightness: white is repainted, black is kept, and grey blends the two. A mask
-with transparency is one of three things, told apart by its visible colours:
-
-- Strokes of one or a few flat colours on a clear canvas: what is drawn is repainted, whatever its colour.
-- Black and white with clear parts: white is repainted; black and clear parts are kept.
-- A picture with holes, in many colours: the holes are repainted.
-"""
-
-import io
+"""Inpainting masks: what a pipeline gets of a mask file, whose meaning `inference.images.mask_reading` knows."""
 
 import numpy
 from diffusers.configuration_utils import FrozenDict
@@ -17,17 +7,12 @@ from PIL import Image, ImageOps
 from bot.error_texts import MASK_COVERS_ALL
 from bot.errors import InvalidOption
 from bot.ports import Task
+from inference.images.mask_reading import REPAINTED, read_mask
 
 AREA, MASKED = "inpaint_area", "masked"
 """The task's option, and the value with which the picture keeps its own size."""
-REPAINTED = 128
-"""Of 255: from this value on, a pixel counts as repainted."""
 _NOISE = 8
 """Of 255: what is below this counts as black; JPEG surrounds edges with it."""
-_FLAT_SHARE, _MAX_FLAT_COLOURS = 0.95, 8
-"""Strokes: so many colours, of 3 bits each channel, make up at least this share of what is visible."""
-_TWO_TONE_SHARE = 0.01
-"""Black and white: each makes up at least this share of what is visible."""
 _BLENDING_CHANNELS, _INPAINTING_CHANNELS = 4, 9
 """Of a UNet, as Diffusers' pipelines know them: latents are blended after each step, or mask and image are inputs."""
 
@@ -89,38 +74,6 @@ def _at_least(level: int) -> list[int]:
 
 def is_empty(mask: Image.Image) -> bool:
     return int(mask.getextrema()[1]) < REPAINTED  # type: ignore[arg-type]
-
-
-def read_mask(data: bytes) -> Image.Image:
-    """The mask in its own size and mode L; 255 is repainted, 0 kept."""
-    image: Image.Image = Image.open(io.BytesIO(data))
-    if not image.has_transparency_data:
-        return image.convert("L")
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    if alpha.getextrema()[0] == 255:
-        return image.convert("L")
-    colours = numpy.asarray(image.convert("RGB"))[numpy.asarray(alpha) >= REPAINTED]
-    if _is_black_and_white(colours):
-        black = Image.new("L", image.size, 0)
-        return Image.composite(image.convert("RGB").convert("L"), black, alpha)
-    return alpha if _has_flat_colours(colours) else ImageOps.invert(alpha)
-
-
-def _is_black_and_white(colours: numpy.ndarray) -> bool:
-    """Whether both are visible and nearly all that is; `colours`: (pixels, 3)."""
-    if not len(colours):
-        return False
-    black, white = (colours.max(axis=1) < 64).mean(), (colours.min(axis=1) >= 192).mean()
-    return bool(min(black, white) >= _TWO_TONE_SHARE and black + white >= _FLAT_SHARE)
-
-
-def _has_flat_colours(colours: numpy.ndarray) -> bool:
-    """Whether a few colours are nearly all that is visible; also if nothing is."""
-    coarse = (colours.astype(numpy.uint32) + 16).clip(max=255) >> 5
-    counts = numpy.bincount(coarse[:, 0] * 64 + coarse[:, 1] * 8 + coarse[:, 2], minlength=1)
-    largest = numpy.sort(counts)[-_MAX_FLAT_COLOURS:].sum()
-    return bool(largest >= _FLAT_SHARE * len(colours))
 
 
 def grow_to_cells(mask: Image.Image, cell: int) -> Image.Image:

@@ -44,6 +44,6 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def _prompt_texts(task: Task) -> list[str]:
-    names = ("prompt", "negative_prompt", "question", "text", "texts")
+    names = ("prompt", "negative_prompt", "question", "text", "texts", "region", "detail")
     texts = (task.options.get(name) for name in names)
     return sorted((text for text in texts if isinstance(text, str) and len(text) > 3), key=len, reverse=True)

@@ -1,6 +1,7 @@
 """Finds masks that select nothing, whatever they are scaled to. Runs only in the image worker, without numpy.
 
-What a mask means is in `inference.diffusion.masks`, which has the last word: it knows the size of the picture.
+What a mask means is in `inference.images.mask_reading`; `inference.diffusion.masks` has the last word, as it knows the
+size of the picture.
 """
 
 import io

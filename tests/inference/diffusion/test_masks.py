@@ -15,9 +15,10 @@ from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import TaskImage
 from composition.settings import shipped_models
-from inference.diffusion.masks import fit_mask, grow_to_cells, read_mask
+from inference.diffusion.masks import fit_mask, grow_to_cells
 from inference.diffusion.pipeline_call import fit_steps
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed, build_engine
+from inference.images.mask_reading import read_mask
 from tests.inference.diffusion.test_batching import with_lcm
 from tests.inference.families import save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png

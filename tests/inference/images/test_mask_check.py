@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image, ImageDraw
 
-from inference.diffusion.masks import REPAINTED, read_mask
 from inference.images.mask_check import check_mask
+from inference.images.mask_reading import REPAINTED, read_mask
 from inference.ipc.mask_messages import MaskRequest
 
 

@@ -1,0 +1,1 @@
+"""The segmentation engine: masks of what a text names."""
