@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from bot import error_texts
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.buttons import Button
+from bot.chat.used_options import format_used
 from bot.commands import Answer, answer_lines, answer_of
 from bot.errors import JobCancelled
 from bot.i18n import LOCALES, N_, Translate, translator
@@ -173,14 +174,16 @@ def _format_answer(job: Job, locale: str) -> str:
 def _format_image_caption(job: Job, translate: Translate) -> str:
     seed = job.result.seed if job.result else None
     prompt = clean_text(str(job.options.get("prompt", ""))) or translate("A picture")
-    caption = f"{prompt}\n{job.options['width']}x{job.options['height']}" if "width" in job.options else prompt
+    size = _size_of(job)
+    caption = f"{prompt}\n{size}" if size else prompt
     return caption if seed is None else translate("{caption}, seed {seed}").format(caption=caption, seed=seed)
 
 
 def format_job_line(ticket: Ticket, locale: str = "en") -> str:
     """One job in one line: a short id that commands accept, the request, its source, and its state unless done."""
     job = ticket.job
-    details = [_format_source(job, translator(locale))]
+    translate = translator(locale)
+    details = [_format_source(job, translate), shorten(format_used(job, translate), MAX_LINE_TEXT)]
     if job.state not in (JobState.RENDERED, JobState.DELIVERED):
         details.append(format_state(ticket, locale))
     line = f"{job.id[:SHORT_ID]}  {job.command} {shorten(_request_text(job), MAX_LINE_TEXT)}".rstrip()
@@ -193,7 +196,15 @@ def _request_text(job: Job) -> str:
     text = clean_text(str(job.options.get("prompt") or job.options.get("question") or job.options.get("texts") or ""))
     if job.result and job.result.text:
         return " \u2192 ".join(filter(None, (text, clean_text("; ".join(job.result.text.splitlines())))))
-    return text or (f"{job.options['width']}x{job.options['height']}" if "width" in job.options else "")
+    return text or _size_of(job)
+
+
+def _size_of(job: Job) -> str:
+    """Of the picture: hires fix enlarges what was asked for."""
+    made = job.result.media[0] if job.result and job.result.media and job.options.get("hires") else None
+    if made is not None:
+        return f"{made.width}x{made.height}"
+    return f"{job.options['width']}x{job.options['height']}" if "width" in job.options else ""
 
 
 def shorten(text: str, limit: int) -> str:
@@ -276,6 +287,9 @@ def format_job(ticket: Ticket, locale: str = "en") -> str:
     lines = [heading, format_result(job, locale) if job.result else format_state(ticket, locale)]
     if job.result and job.result.model:
         lines.append(translate("Model: {model}").format(model=job.result.model))
+    used = format_used(job, translate)
+    if used:
+        lines.append(translate("With: {options}").format(options=used))
     return "\n".join(lines)
 
 
