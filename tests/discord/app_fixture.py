@@ -36,6 +36,7 @@ MODELS = (
     ModelSpec(
         name="paint", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="paint", steps=3, max_steps=200, width=64, height=64,
         max_size=128, samplers=("euler",), sampler="euler", step_s=0.01,
+        controls={kind: f"paint-{kind}" for kind in ("canny", "depth", "style", "subject")},
     ),
     ModelSpec(name="look", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING), repo="look", step_s=0.01),
 )  # fmt: skip
