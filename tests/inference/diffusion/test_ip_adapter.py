@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from bot.errors import InvalidOption, ModelUnavailable
 from bot.jobs import Media
-from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ControlSource
+from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ControlSource
 from bot.ports import TaskAddon, TaskImage
 from inference.checkpoints.reference_files import find_adapter, find_image_encoder
 from inference.diffusion.engine import DiffusionEngine
@@ -29,7 +29,7 @@ from tests.inference.diffusion.test_lora import save_lora
 from tests.inference.families import save_sdxl
 from tests.inference.ip_adapters import save_image_encoder, save_ip_adapter
 from tests.inference.support import make_model, make_task, png
-from tests.inference.tiny import save_diffusion
+from tests.inference.tiny import save_diffusion, save_editor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
@@ -283,6 +283,70 @@ def test_a_picture_is_encoded_once(peers, monkeypatch):
     peer.run(peer.task("first", new), peer.task("second", new))
 
     assert len(encoded) == 2  # by each adapter
+
+
+def test_a_control_and_a_reference_work_together(peers, eager, tmp_path):
+    peer = peers("sd")
+    torch.manual_seed(4)
+    control = diffusers.ControlNetModel.from_unet(peer.plain.unet, conditioning_embedding_out_channels=(8, 8, 8, 8))
+    for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    control.save_pretrained(tmp_path / "canny")
+    controlled = Peer(Path(peer.model.repo), "float32", canny=str(tmp_path / "canny"))
+    outlines = picture(5).resize((24, 16))
+    guided = replace(given(outlines, "control"), kind="canny", is_ready=True)
+    task = controlled.task("both", CASES["style"])
+    stock = diffusers.StableDiffusionControlNetPipeline(
+        **peer.stock.components, controlnet=control, requires_safety_checker=False
+    )
+    stock.scheduler = peer.samplers.create_scheduler("")
+    stock.set_progress_bar_config(disable=True)
+
+    images = controlled.run(
+        replace(task, images=(*task.images, guided)),
+        controlled.task("style", CASES["style"]),
+        controlled.task("plain", CASES["plain"]),
+    )
+    arguments = peer._reference_arguments(CASES["style"]) | {"image": outlines}
+    expected = generate(stock, replace(task, images=()), 3, lambda *_: None, added_arguments=arguments)[0]
+
+    assert controlled.passes == 2
+    assert difference(images["both"], expected) <= 1
+    assert difference(images["style"], peer.expected(CASES["style"])) <= 1
+    assert difference(images["both"], images["style"]) > 8
+    controlled.engine.unload_model()
+
+
+def test_an_edit_by_instruction_refers_through_its_models_adapter(tmp_path):
+    """Its guidance makes three rows, of which only one has the prompt."""
+    folder = save_editor(tmp_path / "editor")
+    stock = diffusers.DiffusionPipeline.from_pretrained(folder)
+    save_ip_adapter(tmp_path / "adapter" / "style.safetensors", stock.unet)
+    save_image_encoder(tmp_path / "adapter" / "image_encoder")
+    model = make_model(
+        "editor", tasks=(IMAGE_TEXT_TO_IMAGE,), repo=str(folder), controls={"style": str(tmp_path / "adapter")}
+    )
+    engine = DiffusionEngine(model)
+    engine.load_model("cpu")
+    options = {"steps": 2, "guidance_scale": 3.0, "width": 24, "height": 16, "negative_prompt": "", "sampler": ""}
+    task = make_task("blue", task=IMAGE_TEXT_TO_IMAGE, model=model, options=options, images=(given(BLUE, "init"),))
+    stock.load_ip_adapter(
+        str(tmp_path / "adapter"), subfolder="", weight_name="style.safetensors", local_files_only=True
+    )
+    stock.set_ip_adapter_scale(0.7)
+    stock.set_progress_bar_config(disable=True)
+    stock.scheduler = Samplers(stock.scheduler).create_scheduler("")
+    expected = generate(stock, task, 7, lambda *_: None, added_arguments={"ip_adapter_image": [RED]})[0]
+
+    made = {}
+    for name, images in {"refers": (*task.images, refer(RED, "style", 0.7)), "plain": task.images}.items():
+        engine.add_task(replace(task, id=name, images=images))
+    while len(made) < 2:
+        made |= {event.task_id: pixels_of(event.image) for event in engine.step() if isinstance(event, ImageReady)}
+
+    assert difference(made["refers"], expected) <= 1
+    assert difference(made["refers"], made["plain"]) > 8
+    engine.unload_model()
 
 
 # ---------------------------------------------------------------- weights
