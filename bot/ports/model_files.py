@@ -45,7 +45,8 @@ class CheckpointInfo:
     """The result of identifying a folder or file.
 
     Attributes:
-        kind: "diffusers", "blip2", "single-file", "lora", "inversion", "classifier" or "unknown".
+        kind: "diffusers", "blip2", "single-file", "map", "upscaler", "control", "lora", "inversion",
+            "classifier" or "unknown".
         class_name: from its index or config.
         family: "sd15", "sd21", "sdxl", ...; empty if unknown.
         tasks: the Hub's tags of the tasks that it supports.
@@ -94,6 +95,12 @@ class ModelFiles(Protocol):
 
     def identify_class(self, class_name: str) -> CheckpointInfo:
         """The same from a class name alone, before anything is downloaded."""
+
+    async def convert_weights(self, path: Path) -> Path:
+        """Copy an upscaler's `.pth` file to `download_dir` as safetensors; the file is read in a confined process.
+
+        Raises: ModelRefused: it holds more than plain weights, or is no upscaler; StorageFull.
+        """
 
     async def store_addon(self, path: Path, addon: PromptAddon, *, in_place: bool = False) -> PromptAddon:
         """Copy a LoRA's or textual inversion's file to the data directory; `in_place`: only record where it is.

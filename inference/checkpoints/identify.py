@@ -13,15 +13,18 @@ from bot.errors import ModelRefused
 from bot.model_install.addon_files import PEFT_CONFIG, read_adapter_config
 from bot.model_install.model_headers import DamagedModelFile, WeightsHeader, read_header, read_json_object
 from bot.models import (
+    DEPTH_ESTIMATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
+    IMAGE_UPSCALING,
+    KEYPOINT_DETECTION,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
     ZERO_SHOT_IMAGE_CLASSIFICATION,
 )
 from bot.ports import CheckpointInfo
-from inference.checkpoints import lora_layout
+from inference.checkpoints import control_layout, lora_layout, upscaler_layout
 from inference.checkpoints.file_filter import (
     CONFIG,
     INDEX,
@@ -57,6 +60,16 @@ _VISION_CLASSES = {
     "Blip2ForConditionalGeneration": ("blip2", _VISION_TASKS),
     "Blip2ForImageTextRetrieval": ("blip2", (ZERO_SHOT_IMAGE_CLASSIFICATION,)),
 }
+_MAP_CLASSES = {
+    "DepthAnythingForDepthEstimation": ("depth-anything", DEPTH_ESTIMATION),
+    "DPTForDepthEstimation": ("dpt", DEPTH_ESTIMATION),
+    "VitPoseForPoseEstimation": ("vitpose", KEYPOINT_DETECTION),
+}
+"""Models that make control maps."""
+_MAP: Mapping[str, Any] = {"step_s": 0.1, "overhead_s": 0.1, "cpu_step_s": 2.0}
+_UPSCALER_CLASSES = ("Swin2SRForImageSuperResolution", upscaler_layout.RRDB, upscaler_layout.COMPACT)
+_UPSCALER: Mapping[str, Any] = {"width": 1024, "height": 1024, "min_size": 1, "max_size": 16_000, "size_multiple": 1}
+"""The size is that of a result, for prices until the first is measured."""
 
 
 def identify_class(class_name: str) -> CheckpointInfo:
@@ -69,6 +82,15 @@ def identify_class(class_name: str) -> CheckpointInfo:
     if class_name in _VISION_CLASSES:
         family, tasks = _VISION_CLASSES[class_name]
         return CheckpointInfo(kind="blip2", class_name=class_name, family=family, tasks=tasks)
+    if class_name in _MAP_CLASSES:
+        family, task = _MAP_CLASSES[class_name]
+        return CheckpointInfo(kind="map", class_name=class_name, family=family, tasks=(task,), defaults=dict(_MAP))
+    if class_name in _UPSCALER_CLASSES:
+        return CheckpointInfo(
+            kind="upscaler", class_name=class_name, tasks=(IMAGE_UPSCALING,), defaults=dict(_UPSCALER)
+        )
+    if class_name in control_layout.CLASSES:
+        return CheckpointInfo(kind="control", class_name=control_layout.CLASSES[class_name])
     if class_name.endswith("ForImageClassification"):
         return CheckpointInfo(kind="classifier", class_name=class_name)
     if class_name.endswith("Pipeline"):
@@ -99,6 +121,8 @@ def _identify_folder(folder: Path) -> CheckpointInfo:
     for path in folder.glob("*/*config.json"):
         _read_config(path)
     info = identify_class(class_name_of(index, config))
+    if info.kind == "control":
+        info = identify_shapes({name: shape for path in weights for name, shape in _read_header(path).shapes.items()})
     size = sum(path.stat().st_size for path in weights)
     return _with_size(info, size, _find_variant(folder, weights, index))
 
@@ -166,6 +190,10 @@ def identify_shapes(
     if lora_layout.is_lora(shapes):
         layout = lora_layout.read_layout(shapes, metadata)
         return CheckpointInfo(kind="lora", family=layout.family, reason=layout.problem)
+    if (control := control_layout.read_control_layout(shapes)) is not None:
+        return CheckpointInfo(kind="control", class_name=control.class_name, family=control.family)
+    if (upscaler := upscaler_layout.read_layout(shapes)) is not None:
+        return identify_class(upscaler.network)
     if _is_inversion(shapes):
         return _inversion_info(shapes)
     family = _checkpoint_family(shapes)

@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import save_file
 
 from bot.errors import DownloadFailed, ModelRefused
-from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING
+from bot.models import (
+    DEPTH_ESTIMATION,
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    KEYPOINT_DETECTION,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+)
 from bot.ports import RepoRef
 from inference.checkpoints import identify
 from inference.checkpoints.file_filter import (
@@ -20,6 +27,7 @@ from inference.checkpoints.file_filter import (
     variant_of,
 )
 from inference.diffusion.loader import load_pipeline
+from tests.inference.map_models import save_depth_anything, save_dpt, save_pose
 from tests.inference.support import make_model
 from tests.inference.tiny import save_blip, save_classifier, save_diffusion, save_editor
 
@@ -31,6 +39,9 @@ from tests.inference.tiny import save_blip, save_classifier, save_diffusion, sav
         (save_editor, "diffusers", ("image-text-to-image",)),
         (save_blip, "blip2", (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING)),
         (save_classifier, "classifier", ()),
+        (save_depth_anything, "map", (DEPTH_ESTIMATION,)),
+        (save_dpt, "map", (DEPTH_ESTIMATION,)),
+        (save_pose, "map", (KEYPOINT_DETECTION,)),
     ],
 )
 def test_folders_are_identified(tmp_path, save, kind, tasks):
