@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from bot.commands import inpainting
 from bot.commands.base import Answer, Command
+from bot.commands.control_check import control_cost, control_model
 from bot.commands.drawing_options import (
     HIRES_STRENGTH,
     check_drawing,
@@ -64,7 +65,8 @@ class Imagine(Command):
         model = (
             models.get(wanted) if wanted else models.default_for(self.task) or models.default_for(IMAGE_TEXT_TO_IMAGE)
         )
-        return model if model is not None and self.needs_references(model) else super().choose_model(models)
+        chosen = model if model is not None and self.needs_references(model) else super().choose_model(models)
+        return control_model(models, self.images, self.task, chosen, is_asked=bool(wanted))
 
     def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         check_mask_shape(self.images, pictures)
@@ -181,7 +183,8 @@ class Imagine(Command):
         if "strength" in options and not (options.get("hires") and self.task == TEXT_TO_IMAGE):
             steps = max(1, math.ceil(steps * options["strength"]))
         steps += math.ceil(hires_steps(options))
-        area = options["width"] * options["height"] * reference_cost(self.images, is_native=self.is_native)
+        cost = reference_cost(self.images, is_native=self.is_native) * control_cost(self.images)
+        area = options["width"] * options["height"] * cost
         return steps, float(area), int(options["count"])
 
 

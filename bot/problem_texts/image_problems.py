@@ -21,6 +21,7 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "The model {value} has no {option} control: leave it out, or choose another model; the owner can add weights "
         "for it to the model's controls."
     ),
+    "control_elsewhere": N_("The model {value} has no {option} control. Models here that have one: {allowed}."),
     "control_misfit": N_(
         "The {option} control of {value} does not fit the model: {allowed}. The owner can correct the model's controls."
     ),
