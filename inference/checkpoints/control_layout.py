@@ -26,6 +26,11 @@ CONTROLNET, UNION, T2I_ADAPTER, Z_IMAGE, IP_ADAPTER = (
     "IPAdapter",
 )
 """Kinds of control weights, by Diffusers' class; it has none for IP-Adapters."""
+CLASSES: Mapping[str, str] = {
+    **{name: name for name in (CONTROLNET, UNION, T2I_ADAPTER, Z_IMAGE)},
+    "ControlNetModel_Union": UNION,
+}
+"""Kinds by the class names in configs."""
 ORIGINAL_PREFIX = "control_model."
 _TEXT_KEYS = ("attn2.to_k.weight", "to_k_ip.weight")
 _FAMILY_BY_TEXT_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 2048: "sdxl"}

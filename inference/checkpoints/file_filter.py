@@ -16,6 +16,8 @@ REFUSED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".
 """Formats that are never loaded; several of them can run code."""
 INDEX, CONFIG = "model_index.json", "config.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
+ENCODER_FOLDER = "image_encoder"
+"""Where an IP-Adapter's repo has the image encoder that it was trained with."""
 _CONFIG_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 _CLASS_NAME = re.compile(r"[A-Za-z_]\w{0,99}", re.ASCII)
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -47,13 +49,14 @@ def select_files(ref: RepoRef, paths: Iterable[str], index: Mapping[str, Any] | 
     if ref.file:
         if ref.file not in safe or not ref.file.endswith(WEIGHTS_SUFFIX):
             raise DownloadFailed(ref.repo, "no_file", detail=ref.file)
-        return FileSelection((ref.file,))
+        return FileSelection((ref.file, *_image_encoder_files(ref.file, safe)))
     if index is not None:
         selected, variant = _pipeline_files(ref, safe, index)
     elif CONFIG in safe:
         selected, variant = _transformers_files(safe, ref.variant)
     else:
-        selected, variant = _single_file(ref, safe, refused), ""
+        weights = _single_file(ref, safe, refused)
+        selected, variant = [*weights, *(_image_encoder_files(weights[0], safe) if weights else ())], ""
     if not any(path.endswith(WEIGHTS_SUFFIX) for path in selected):
         formats = ", ".join(sorted({PurePosixPath(path).suffix for path in refused})) or "no weights at all"
         raise DownloadFailed(ref.repo, "no_weights", detail=formats)
@@ -92,6 +95,21 @@ def _transformers_files(safe: list[str], variant: str) -> tuple[list[str], str]:
     paths = [path for path in safe if "/" not in path]
     weights, found_variant = _select_weights([path for path in paths if path.startswith("model")], variant)
     return sorted({*(path for path in paths if _is_config(path)), *weights}), found_variant
+
+
+def _image_encoder_files(file: str, safe: list[str]) -> list[str]:
+    """Of an IP-Adapter: the image encoder beside it, or that in `models`, if its name says that it takes that.
+
+    Source: the layout of h94/IP-Adapter, whose SDXL adapters for ViT-H use the encoder in `models`.
+    """
+    path = PurePosixPath(file)
+    beside = [f"{folder}/{ENCODER_FOLDER}/".removeprefix("./") for folder in (path.parent, ".")]
+    shared = [f"models/{ENCODER_FOLDER}/"] if "vit-h" in path.name else []
+    for folder in (*shared, *beside):
+        found = [one for one in safe if one.startswith(folder)]
+        if found:
+            return [*filter(_is_config, found), *_select_weights(found, "")[0]]
+    return []
 
 
 def _single_file(ref: RepoRef, safe: list[str], refused: tuple[str, ...]) -> list[str]:
@@ -135,11 +153,11 @@ def variant_of(path: str) -> str:
 
 
 def class_name_of(index: Mapping[str, Any] | None, config: Mapping[str, Any] | None) -> str:
-    """The class that the model's index or config names."""
+    """The class that the model's index or config names; a single component of Diffusers names it as an index does."""
     name = None if index is None else index.get("_class_name")
     if not isinstance(name, str):
         names = (config or {}).get("architectures")
-        name = names[0] if isinstance(names, list) and names else None
+        name = names[0] if isinstance(names, list) and names else (config or {}).get("_class_name")
     return name if isinstance(name, str) and _CLASS_NAME.fullmatch(name) else ""
 
 
