@@ -12,6 +12,7 @@ from bot.jobs import ImageRef, Media
 from bot.memory.fit import format_gib
 from bot.models import (
     IMAGE_TO_IMAGE,
+    REPO,
     InstallProgress,
     ModelSpec,
 )
@@ -35,7 +36,16 @@ SMOKE_TEST_SEED = 7
 def required_repos(spec: ModelSpec) -> list[RepoRef]:
     """The hub repos that a model needs: its own and those of its LoRAs."""
     own = [RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
+    own += dict.fromkeys(ref for kind in spec.controls if (ref := _control_repo(spec, kind)) is not None)
     return [*own, *(RepoRef(repo=lora) for lora in spec.loras)]
+
+
+def _control_repo(spec: ModelSpec, kind: str) -> RepoRef | None:
+    """The hub repo of a control; None: its weights are a folder or file on this machine."""
+    source = spec.control_source(kind)
+    if source is None or not REPO.fullmatch(source.repo) or source.repo.startswith("models/"):
+        return None
+    return RepoRef(repo=source.repo, revision=source.revision, file=source.file)
 
 
 async def download_repo(downloads: Downloads, listing: RepoListing) -> AsyncGenerator[DownloadProgress, None]:

@@ -29,6 +29,7 @@ from bot.ports import (
 )
 from bot.prompts.addon_names import MAX_NAME, fold_name
 from bot.queue.recovery import fail_orphaned_jobs
+from bot.usecases.control_advice import control_refusal
 
 ADDON_KINDS = ("lora", "inversion")
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
@@ -71,6 +72,8 @@ class ModelCatalogue:
         path = await asyncio.to_thread(_readable_path, source)
         if path is not None:
             info = await self.files.identify(path)
+            if info.kind == "control":
+                raise control_refusal(str(path), info, self.registry)
             if info.kind in ADDON_KINDS:
                 return await self._store_addon(path, info, name or default_name(path))
             return self._add_preset(await self._free_name(name or path.stem), info, str(path))
@@ -81,6 +84,8 @@ class ModelCatalogue:
         listing = await self.downloads.inspect_repo(RepoRef(repo=source, file=file))
         requested = name or source.rpartition("/")[2]
         info = self.files.identify_class(listing.class_name)
+        if info.kind == "control":
+            raise control_refusal(source, info, self.registry, file)
         if not listing.class_name:
             await self._free_addon_name(requested)
             return await self._download_addon(listing, requested)
@@ -197,6 +202,8 @@ class ModelCatalogue:
         if not weights:
             raise ModelRefused(listing.ref.repo, "kind", detail="repo without one file to take")
         info = await self.files.identify(weights[0])
+        if info.kind == "control":
+            raise control_refusal(listing.ref.repo, info, self.registry, weights[0].relative_to(folder).as_posix())
         if info.kind not in ADDON_KINDS:
             raise ModelRefused(listing.ref.repo, "kind", detail=info.class_name or info.kind)
         return await self._store_addon(weights[0], info, name)
