@@ -7,10 +7,9 @@ from pathlib import Path
 
 from bot.errors import ModelUnavailable
 from bot.models import ControlSource, ModelSpec
+from inference.checkpoints.file_filter import ENCODER_FOLDER
 from inference.checkpoints.resolve import cached_repo_path
 from inference.ipc.environment import ROOT
-
-ENCODER_FOLDER = "image_encoder"
 
 
 @dataclass(frozen=True)
