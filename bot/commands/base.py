@@ -131,6 +131,10 @@ class Command(ABC):
         value = real.name if real is not None else able[0]
         return InvalidOption("model", problem, value=value, allowed=", ".join(able), nearest=addable)
 
+    def for_model(self, model: ModelSpec) -> Self:
+        """The command as this model does it: its task may depend on the model."""
+        return self
+
     @abstractmethod
     def fill_options(self, model: ModelSpec, seed: int, aspect: float | None = None) -> dict[str, Any]:
         """Every option with its value for this model.

@@ -1,22 +1,31 @@
 """`upscale`: an image at a multiple of its size.
 
-A model that supports the target size refines the enlarged image slightly (image to image); otherwise the image is only
-resized, and the result says so.
+An upscaling model enlarges it; without one, a model that supports the target size refines the enlarged image slightly
+(image to image); otherwise the image is only resized. The result says what was used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from bot.commands.base import Answer, Command
 from bot.commands.imagine import Imagine
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_, Translate
 from bot.jobs import StoredImage
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
+from bot.models import (
+    IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TO_IMAGE,
+    IMAGE_UPSCALING,
+    TEXT_TO_IMAGE,
+    ModelRegistry,
+    ModelSpec,
+)
 from bot.options import OptionSpec
 
-REFINE, RESIZE = "refine", "resize"
+UPSCALER, REFINE, RESIZE = "upscaler", "refine", "resize"
+PRICED_SCALE = 2
+"""Upscaling models are priced by the pixels of an image at this scale: their work depends on the small image."""
 STRENGTH = 0.3
 """Denoising strength, low enough to keep the image recognisable."""
 _SHARED_OPTIONS = ("negative_prompt", "seed", "steps", "guidance_scale", "sampler", "model")
@@ -28,7 +37,7 @@ class Upscale(Command):
     """`size`: width and height of the input image, once it has been measured."""
 
     name = "upscale"
-    summary = N_("Make a picture larger: refined up to the largest size that a model can draw, else only resized")
+    summary = N_("Make a picture larger: by an upscaling model, else refined by an image model, else only resized")
     unavailable = N_("I can't upscale pictures here yet; the owner can add a model.")
     answers = Answer.IMAGES
     roles = ("init",)
@@ -36,6 +45,8 @@ class Upscale(Command):
     images_allowed = 1
     is_per_image = True
     keeps_author = True
+    smoke_tests = (IMAGE_UPSCALING,)
+    smoke_test_values: ClassVar[Mapping[str, Any]] = {"method": UPSCALER}
     specs = (
         replace(
             _IMAGINE_SPECS["prompt"],
@@ -47,8 +58,8 @@ class Upscale(Command):
         OptionSpec(
             name="method",
             kind=str,
-            help=N_("Refine with a model, or only resize (default: refine if a model supports the size)"),
-            choices=(REFINE, RESIZE),
+            help=N_("Use an upscaling model, refine with an image model, or only resize (default: the best there is)"),
+            choices=(UPSCALER, REFINE, RESIZE),
             is_advanced=True,
         ),
         OptionSpec(
@@ -65,26 +76,60 @@ class Upscale(Command):
 
     @property
     def task(self) -> str:
-        return IMAGE_TO_IMAGE
+        return IMAGE_UPSCALING if self.values.get("method") == UPSCALER else IMAGE_TO_IMAGE
+
+    def for_model(self, model: ModelSpec) -> Self:
+        uses_upscaler = IMAGE_UPSCALING in model.tasks and self.values.get("method") in (None, UPSCALER)
+        return replace(self, values={**self.values, "method": UPSCALER}) if uses_upscaler else self
 
     def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         return replace(self, size=(pictures[0].width, pictures[0].height)) if pictures else self
 
     def choose_model(self, models: ModelRegistry) -> ModelSpec:
-        """A model that can refine at the target size, else any: resizing needs none, but a job always names one."""
+        """The best that is there, else any: resizing needs no model, but a job always names one.
+
+        A model that is named refines, if it can; an upscaling model that is named enlarges.
+        """
         wanted = self.values.get("model")
-        if wanted and models.get(wanted) is None:
+        named = models.get(wanted) if wanted else None
+        if wanted and named is None:
             raise InvalidOption("model", "choice", value=wanted, allowed=", ".join(spec.name for spec in models))
-        able = [
-            spec
-            for spec in models
-            if self.can_refine(spec) and (wanted == spec.name if wanted else not models.is_stand_in(spec, self.task))
-        ]
-        named = models.get(wanted) if wanted else models.real_model_of_kind(self.task) or models.default_for(self.task)
-        chosen = next(iter(able), None) or named or next(iter(models), None)
+        method = self.values.get("method")
+        if method == UPSCALER:
+            return _require_upscaler(models, named)
+        if method is None and (upscaler := self._best_upscaler(models, named)) is not None:
+            return upscaler
+        refining = self._refining_model(models, named)
+        any_model = models.real_model_of_kind(IMAGE_TO_IMAGE) or models.default_for(IMAGE_TO_IMAGE)
+        chosen = refining or named or any_model or next(iter(models), None)
         if chosen is None:
             raise NoModel(self.name, self.unavailable)
         return chosen
+
+    def _best_upscaler(self, models: ModelRegistry, named: ModelSpec | None) -> ModelSpec | None:
+        """The upscaling model to use where no method is asked for; None: something else is better.
+
+        What a named model can refine itself, it does. A demo is no better than a real model that can refine.
+        """
+        upscaler, refining = upscaler_for(models, named), self._refining_model(models, named)
+        if upscaler is None or named is upscaler or refining is None:
+            return upscaler
+        if named is not None:
+            return upscaler if named.upscaler else None
+        return None if upscaler.demo and not refining.demo else upscaler
+
+    def choose_for_picture(self, models: ModelRegistry, maker: ModelSpec | None) -> ModelSpec | None:
+        """The model to name for a picture that `maker` made: an upscaling model, else the maker if it can refine."""
+        upscaler = upscaler_for(models, maker)
+        can_refine = maker is not None and self.can_refine(maker)
+        if maker is None or upscaler is None or not can_refine:
+            return upscaler or (maker if can_refine else None)
+        return maker if upscaler.demo and not (maker.demo or maker.upscaler) else upscaler
+
+    def _refining_model(self, models: ModelRegistry, named: ModelSpec | None) -> ModelSpec | None:
+        """A model that can refine at the target size, the named one if there is one."""
+        able = (spec for spec in ([named] if named else models) if self.can_refine(spec))
+        return next((spec for spec in able if named or not models.is_stand_in(spec, IMAGE_TO_IMAGE)), None)
 
     def can_refine(self, model: ModelSpec) -> bool:
         """Whether the model supports the target size."""
@@ -99,13 +144,24 @@ class Upscale(Command):
         width, height = self._target_size() or (model.width, model.height)
         if width * height > MAX_PIXELS:
             raise InvalidOption("scale", "range", value=scale, allowed=N_("a smaller scale for a picture of this size"))
-        method = self.values.get("method") or (REFINE if self.can_refine(model) else RESIZE)
+        method = self._method_for(model)
         if method == REFINE and not self.can_refine(model):
             raise _cannot_refine(model)
         filled: dict[str, Any] = {"prompt": self.values.get("prompt", ""), "scale": scale, "method": method}
         if method == REFINE:
             filled |= self._refine_options(model, seed, width, height)
         return {**filled, "width": width, "height": height, "count": 1, "model": model.name}
+
+    def _method_for(self, model: ModelSpec) -> str:
+        """Raises: InvalidOption: the method that was asked for needs another model."""
+        method = self.values.get("method")
+        if method == UPSCALER and IMAGE_UPSCALING not in model.tasks:
+            raise InvalidOption("method", "no_upscaler")
+        if method is not None:
+            return str(method)
+        if IMAGE_UPSCALING in model.tasks:
+            return UPSCALER
+        return REFINE if self.can_refine(model) else RESIZE
 
     def _refine_options(self, model: ModelSpec, seed: int, width: int, height: int) -> dict[str, Any]:
         values = {name: value for name, value in self.values.items() if name in _SHARED_OPTIONS and name != "model"}
@@ -117,7 +173,28 @@ class Upscale(Command):
     def work_units(self, options: Mapping[str, Any]) -> tuple[int, float, int]:
         if options["method"] == RESIZE:
             return 0, 0.0, 1
+        if options["method"] == UPSCALER:
+            per_scale = (PRICED_SCALE / options["scale"]) ** 2
+            return 1, float(options["width"] * options["height"] * per_scale), 1
         return Imagine(values={}).work_units(options)
+
+
+def upscaler_for(models: ModelRegistry, picture_model: ModelSpec | None = None) -> ModelSpec | None:
+    """The upscaling model that suits a model's images, or is that model itself; else the default one."""
+    if picture_model is not None and IMAGE_UPSCALING in picture_model.tasks:
+        return picture_model
+    own = models.get(picture_model.upscaler) if picture_model is not None and picture_model.upscaler else None
+    if own is not None and IMAGE_UPSCALING in own.tasks and own in models.installed():
+        return own
+    return models.default_for(IMAGE_UPSCALING)
+
+
+def _require_upscaler(models: ModelRegistry, named: ModelSpec | None) -> ModelSpec:
+    """Raises: InvalidOption: there is none."""
+    upscaler = upscaler_for(models, named)
+    if upscaler is None:
+        raise InvalidOption("method", "no_upscaler")
+    return upscaler
 
 
 def _cannot_refine(model: ModelSpec) -> InvalidOption:
@@ -148,6 +225,13 @@ def describe_upscaling(model: ModelSpec, translate: Translate = str) -> str:
     return translate(template).format(limit=model.max_size, size=largest)
 
 
+def explain_upscale(options: Mapping[str, Any], model: ModelSpec, translate: Translate = str) -> str:
+    """Which model enlarged an image, and how; empty if none did."""
+    templates = {UPSCALER: N_("Enlarged by {model}."), REFINE: N_("Refined by {model}.")}
+    template = templates.get(str(options.get("method")))
+    return translate(template).format(model=model.display_name) if template else ""
+
+
 def explain_resize(models: Iterable[ModelSpec], width: int, height: int, translate: Translate = str) -> str:
     """Why an enlarged image was only resized."""
     able = [model for model in models if IMAGE_TO_IMAGE in model.tasks]
@@ -169,6 +253,11 @@ def explain_resize(models: Iterable[ModelSpec], width: int, height: int, transla
 
 MAX_PIXELS = 16_000_000
 """The largest image that is still affordable in memory."""
+
+
+def keeps_content(command: str, options: Mapping[str, Any]) -> bool:
+    """Whether the result shows what the input image does, whatever the prompt says."""
+    return command == Upscale.name and options.get("method") in (RESIZE, UPSCALER)
 
 
 def is_resize(command: str, options: Mapping[str, Any]) -> bool:

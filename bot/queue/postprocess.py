@@ -9,12 +9,13 @@ import structlog
 
 from bot import error_texts
 from bot.commands import Caption
-from bot.commands.upscale import explain_resize
+from bot.commands.preview import Preview, describe_preview, needs_no_model
+from bot.commands.upscale import Upscale, explain_resize, explain_upscale, keeps_content
 from bot.errors import Blocked, EaselError
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Result, StoredImage
 from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
-from bot.ports import ImageProcessor, MediaStore, Pool, Task, TaskImage, TaskOutput
+from bot.ports import ImageProcessor, MediaStore, Pool, RenderedImage, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import plain_text, prompt_at
 from bot.safety.policy import CLASSIFIER, check_input_score
 
@@ -32,15 +33,32 @@ class Postprocessor:
     image_processor: ImageProcessor
     models: ModelRegistry
 
-    async def resize_image(self, task: Task, locale: str) -> TaskOutput:
-        """Resize without a model. Raises: UnsupportedMedia, Blocked, and what `Pool.run_task` does."""
+    async def run_without_model(self, task: Task, locale: str) -> TaskOutput:
+        """Resize, or draw a map. Raises: UnsupportedMedia, Blocked, EngineError, and what `Pool.run_task` does."""
+        if task.command == Preview.name:
+            return await self._draw_map(task)
+        return await self._resize_image(task, locale)
+
+    async def _draw_map(self, task: Task) -> TaskOutput:
+        values = {name: task.options[name] for name in ("width", "height")}
+        (image,) = await self.image_processor.run_tool(
+            task.options["kind"], [task.images[0].media], values, owner=task.fairness_key
+        )
+        return TaskOutput(images=(await self._check_image(task, image),))
+
+    async def _check_image(self, task: Task, image: RenderedImage) -> RenderedImage:
+        """The image with its score. Raises: Blocked, for an input image too."""
+        if task.rules is None:
+            return image
+        *inputs, score = await self._score_images(task, image.media)
+        for input_score in inputs:
+            check_input_score(task.rules, input_score)
+        return replace(image, nsfw=score)
+
+    async def _resize_image(self, task: Task, locale: str) -> TaskOutput:
         width, height = int(task.options["width"]), int(task.options["height"])
-        image = await self.image_processor.resize(task.images[0].media, width, height)
-        if task.rules is not None:
-            *inputs, score = await self._score_images(task, image.media)
-            for input_score in inputs:
-                check_input_score(task.rules, input_score)
-            image = replace(image, nsfw=score)
+        resized = await self.image_processor.resize(task.images[0].media, width, height)
+        image = await self._check_image(task, resized)
         translate = error_texts.translator(locale)
         models = [spec for spec in self.models if not self.models.is_stand_in(spec, IMAGE_TO_IMAGE)]
         note = explain_resize(models, width, height, translate)
@@ -70,6 +88,8 @@ class Postprocessor:
 
         `fairness_key`: see `Task`.
         """
+        if job.command == Preview.name:
+            return [describe_preview(job.options, error_texts.translator(job.origin.locale))] * len(output.images)
         is_prompted = bool(job.options.get("prompt"))
         prompts = [plain_text(prompt_at(job.options, n)) if is_prompted else "" for n in range(len(output.images))]
         if not may_wait:
@@ -97,7 +117,11 @@ class Postprocessor:
             )
         model = self.models.get(job.model)
         notes = [error_texts.format_note(note, job.origin.locale) for note in output.notes]
-        demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if model and model.demo else ()
+        if job.command == Upscale.name and model is not None:
+            notes.append(explain_upscale(job.options, model, error_texts.translator(job.origin.locale)))
+        is_own = needs_no_model(job.command, job.options) or keeps_content(job.command, job.options)
+        is_demo = model is not None and model.demo and not is_own
+        demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if is_demo else ()
         return Result(
             media=tuple(images),
             text=output.text,
@@ -106,7 +130,7 @@ class Postprocessor:
             revision=output.revision,
             seconds=round(output.seconds, 3),
             parameters=output.images[0].parameters if output.images else "",
-            notes=(*job.origin.extra.get("notes", ()), *notes, *demo),
+            notes=(*job.origin.extra.get("notes", ()), *filter(None, notes), *demo),
         )
 
     # ------------------------------------------------------------ captions: best effort, with a time limit

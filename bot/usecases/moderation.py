@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bot.commands import COMMANDS, Answer, Command
-from bot.commands.upscale import is_resize
+from bot.commands.preview import needs_no_model
+from bot.commands.upscale import keeps_content
 from bot.errors import Blocked, InvalidOption
 from bot.jobs import BY_BOT, ImageRef, Job, Origin, StoredImage
 from bot.models import ModelSpec
@@ -140,7 +141,7 @@ class Moderation:
         if _needs_no_check(model, command.images) or await self.can_check_images():
             return
         if not (await self._build_rules(origin, command, model, options)).may_be_unchecked:
-            has_model = not (model.demo or is_resize(command.name, options))
+            has_model = not (model.demo or needs_no_model(command.name, options))
             raise Blocked("no_classifier" if has_model else "no_check", detail=model.name)
 
     async def can_check_images(self) -> bool:
@@ -224,7 +225,7 @@ def _needs_no_check(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
 def _draws_from_words(request: Job | Command, model: ModelSpec, options: Mapping[str, Any]) -> bool:
     """Whether the result can show what its input images do not."""
     name = request.name if isinstance(request, Command) else request.command
-    if model.demo or is_resize(name, options):
+    if model.demo or needs_no_model(name, options) or keeps_content(name, options):
         return False
     return any(options.get(words) for words in ("prompt", "negative_prompt"))
 
@@ -257,7 +258,7 @@ def _negative_in(options: Mapping[str, Any]) -> str:
 
 
 def _prompts_in(options: Mapping[str, Any]) -> Iterator[str]:
-    """All texts of a request: each image's prompt, and what is asked about one."""
+    """All texts of a request: each image's prompt, what is asked about one, and the parts of it that are named."""
     yield from options.get("prompts", ())
-    for name in ("prompt", "question", "texts"):
+    for name in ("prompt", "question", "texts", "region", "detail"):
         yield str(options.get(name) or "")

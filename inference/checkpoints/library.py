@@ -7,10 +7,12 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
+from bot.errors import ModelRefused
 from bot.model_install import addon_files
 from bot.ports import CheckpointInfo, PromptAddon
 from bot.settings import hub_repo_dir
 from inference.checkpoints import identify
+from inference.checkpoints.unpickle import convert_pickle
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,22 @@ class ModelLibrary:
 
     def identify_class(self, class_name: str) -> CheckpointInfo:
         return identify.identify_class(class_name)
+
+    async def convert_weights(self, path: Path) -> Path:
+        return await asyncio.to_thread(self._convert_weights, path)
+
+    def _convert_weights(self, path: Path) -> Path:
+        target = self.download_dir() / f"{path.stem}.safetensors"
+        if target.exists():
+            raise ModelRefused(path.stem, "taken")
+        convert_pickle(path, target)
+        try:
+            if identify.identify_path(target).kind == "upscaler":
+                return target
+            raise ModelRefused(path.name, "not_upscaler")
+        except ModelRefused:
+            target.unlink()
+            raise
 
     async def store_addon(self, path: Path, addon: PromptAddon, *, in_place: bool = False) -> PromptAddon:
         return await asyncio.to_thread(addon_files.store_addon, self.data_dir, path, addon, in_place=in_place)

@@ -31,9 +31,15 @@ _PNG_START = 8 + 25
 
 
 def encode_image(request: EncodeRequest) -> EncodeReply:
-    """Encode 8-bit RGB pixels. The same request gives the same bytes."""
-    image = Image.frombytes("RGB", (request.width, request.height), request.pixels)
-    return save_image(image, request.image_format, request.parameters, request.easel)
+    """Encode 8-bit pixels. The same request gives the same bytes."""
+    return save_image(image_of(request), request.image_format, request.parameters, request.easel)
+
+
+def image_of(request: EncodeRequest) -> Image.Image:
+    """With transparency, if the pixels have four bytes."""
+    size = (request.width, request.height)
+    has_alpha = len(request.pixels) == 4 * request.width * request.height
+    return Image.frombytes("RGBA" if has_alpha else "RGB", size, request.pixels)
 
 
 def contact_sheet(request: ContactSheetRequest) -> EncodeReply:

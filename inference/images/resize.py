@@ -8,7 +8,7 @@ import io
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from bot.errors import TooLarge, UnsupportedMedia
-from inference.images.encode import USER_COMMENT, save_image
+from inference.images.encode import USER_COMMENT, image_of, save_image
 from inference.images.flatten import flatten
 from inference.images.metadata import XMP_KEYWORD, comment_text
 from inference.images.metadata_reader import easel_in_xmp
@@ -60,10 +60,14 @@ def resize_image(request: ResizeRequest) -> EncodeReply:
 
 
 def encode_derived(request: EncodeRequest) -> EncodeReply:
-    """Encode a map or a mask with the metadata of the image it was computed from."""
-    image = Image.frombytes("RGB", (request.width, request.height), request.pixels)
+    """Encode a map, a mask or an enlarged image with the metadata of the image it was computed from.
+
+    `request.parameters`: what was done to that image, which is marked as generated then.
+    """
     parameters, easel, is_generated = read_own_metadata(_open_image(request.source))
-    return save_image(image, request.image_format, parameters, easel, is_generated=is_generated)
+    parameters = ", ".join(text for text in (parameters, request.parameters) if text)
+    is_marked = is_generated or bool(request.parameters)
+    return save_image(image_of(request), request.image_format, parameters, easel, is_generated=is_marked)
 
 
 def read_own_metadata(image: Image.Image) -> tuple[str, str, bool]:

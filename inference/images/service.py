@@ -111,14 +111,12 @@ class ImageService:
         parameters: str = "",
         easel: str = "",
         image_format: str = "png",
-        source: Media | None = None,
     ) -> Media:
         """Encode one image with its metadata.
 
         Args:
             pixels: RGB, 8 bit, height x width x 3 bytes.
             image_format: a key of `MEDIA_TYPES`.
-            source: the image that they were computed from: the file gets its metadata instead.
 
         Raises:
             EngineError: it could not be encoded, nor on a second attempt in a new child.
@@ -130,9 +128,26 @@ class ImageService:
             parameters=parameters,
             easel=easel,
             image_format=image_format,
-            source=source.data if source is not None else b"",
         )
         return await self._encode_media(request)
+
+    async def encode_derived(
+        self, pixels: bytes, width: int, height: int, *, source: Media, postprocess: str = ""
+    ) -> RenderedImage:
+        """Encode one image as PNG with the metadata of the image that it was computed from.
+
+        Args:
+            pixels: RGB or RGBA, 8 bit, height x width x 3 or 4 bytes.
+            postprocess: what was done to that image, for its A1111 text; it is marked as generated then.
+
+        Raises: EngineError.
+        """
+        request = messages.EncodeRequest(
+            pixels=pixels, width=width, height=height, parameters=postprocess, easel="", source=source.data
+        )
+        reply = await self._request_with_retry(request)
+        encoded = Media(reply.data, reply.media_type)
+        return RenderedImage(media=encoded, width=reply.width, height=reply.height, parameters=reply.parameters)
 
     async def contact_sheet(
         self, images: Sequence[Media], *, columns: int = 0, image_format: str = "png", parameters: str = ""

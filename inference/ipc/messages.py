@@ -269,7 +269,7 @@ class SanitizeReply:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeRequest:
-    """`pixels`: RGB, 8 bit. `image_format`: "png", "jpeg" or "webp". `source`: the encoded image that they were
+    """`pixels`: RGB or RGBA, 8 bit. `image_format`: "png", "jpeg" or "webp". `source`: the encoded image that they were
     computed from, whose metadata the file gets."""
 
     pixels: bytes

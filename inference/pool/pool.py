@@ -39,17 +39,13 @@ DeviceNames = Sequence[str] | Callable[[], Awaitable[Sequence[str]]]
 
 
 class ResultEncoder(Protocol):
-    async def encode_image(
-        self,
-        pixels: bytes,
-        width: int,
-        height: int,
-        *,
-        parameters: str = "",
-        easel: str = "",
-        source: Media | None = None,
-    ) -> Media:
-        """Encode RGB pixels as an image file with its metadata, or with that of their source. Raises: EngineError."""
+    async def encode_image(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
+        """Encode RGB pixels as an image file with its metadata. Raises: EngineError."""
+
+    async def encode_derived(
+        self, pixels: bytes, width: int, height: int, *, source: Media, postprocess: str = ""
+    ) -> RenderedImage:
+        """Encode RGB or RGBA pixels with the metadata of their source. Raises: EngineError."""
 
 
 class DevicePool:
@@ -226,12 +222,14 @@ class DevicePool:
 
     async def _encode_image(self, task: Task, image: RawImage) -> RenderedImage:
         size = (image.width, image.height)
-        if image.is_generated:
-            parameters, easel = generation_metadata(task, image)
-            media = await self._encoder.encode_image(image.pixels, *size, parameters=parameters, easel=easel)
-        else:
-            parameters = ""
-            media = await self._encoder.encode_image(image.pixels, *size, source=task.images[0].media)
+        if not image.is_generated:
+            source = task.images[0].media
+            derived = await self._encoder.encode_derived(
+                image.pixels, *size, source=source, postprocess=image.postprocess
+            )
+            return replace(derived, nsfw=image.nsfw)
+        parameters, easel = generation_metadata(task, image)
+        media = await self._encoder.encode_image(image.pixels, *size, parameters=parameters, easel=easel)
         return RenderedImage(
             media=media, width=image.width, height=image.height, parameters=parameters, nsfw=image.nsfw
         )

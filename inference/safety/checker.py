@@ -74,7 +74,7 @@ class SafetyChecker:
         """The image with its score; one that its own model blanked keeps that score. Raises: Blocked."""
         if task.rules is None:
             return image
-        score = self._score(lambda: [_open_pixels(image)])
+        score = self._score(lambda: _pixel_views(image))
         scores = [value for value in (image.nsfw, score) if value is not None]
         return replace(image, nsfw=max(scores) if scores else None)
 
@@ -102,10 +102,16 @@ def _warn(event: str, action: str, error: Exception) -> None:
     child.log("warning", event, action=action, error=repr(error)[:500])
 
 
-def _open_pixels(image: RawImage) -> "Image.Image":
+def _pixel_views(raw: RawImage) -> list["Image.Image"]:
     from PIL import Image
 
-    return Image.frombytes("RGB", (image.width, image.height), image.pixels)
+    from inference.images.flatten import flatten
+
+    size = (raw.width, raw.height)
+    if len(raw.pixels) == 3 * raw.width * raw.height:
+        return [Image.frombytes("RGB", size, raw.pixels)]
+    image = Image.frombytes("RGBA", size, raw.pixels)
+    return [flatten(image, background) for background in ("white", "black")]
 
 
 def _open_views(data: bytes) -> list["Image.Image"]:

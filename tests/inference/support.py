@@ -10,7 +10,7 @@ import pytest
 
 from bot.jobs import Media
 from bot.models import TEXT_TO_IMAGE, ModelSpec
-from bot.ports import Measurement, Progress, Task, TaskOutput
+from bot.ports import Measurement, Progress, RenderedImage, Task, TaskOutput
 from inference.pool.pool import DevicePool, PoolSettings
 
 if TYPE_CHECKING:
@@ -24,6 +24,11 @@ class PassthroughEncoder:
 
     async def encode_image(self, pixels: bytes, width: int, height: int, *, parameters: str, easel: str) -> Media:
         return Media(pixels, "image/x-raw")
+
+    async def encode_derived(
+        self, pixels: bytes, width: int, height: int, *, source: Media, postprocess: str = ""
+    ) -> RenderedImage:
+        return RenderedImage(media=Media(pixels, "image/x-raw"), width=width, height=height, parameters=postprocess)
 
 
 def make_model(name: str = "test", **overrides: Any) -> ModelSpec:

@@ -1,0 +1,1 @@
+"""The upscaling engine: enlarges images in tiles."""
