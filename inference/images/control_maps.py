@@ -83,8 +83,8 @@ def _measure_strokes(picture: Image.Image) -> NDArray[np.float32]:
     """By how much each pixel is darker, in all channels, than those around it, scaled so that strokes are grey."""
     around = _pixels_of(picture.filter(ImageFilter.GaussianBlur(_STROKE_BLUR * _scale(picture)))).astype(np.float32)
     darkness = (around - _pixels_of(picture)).min(axis=2).clip(0)
-    strokes = darkness[darkness > _STROKE_NOISE]
-    median = max(_STROKE_MEDIAN, float(np.median(strokes)) if strokes.size else 0.0)
+    strokes = np.sort(darkness[darkness > _STROKE_NOISE])
+    median = max(_STROKE_MEDIAN, float(strokes[strokes.size // 2]) if strokes.size else 0.0)
     return (darkness * (_STROKE_LEVEL / median)).clip(0, 255)
 
 

@@ -86,6 +86,7 @@ def main() -> None:
     child.detach_from_terminal(parent_pid, nice)
     import_decoders()
     if TOOLS in sys.argv[5:]:
+        import_module("numpy.ma")  # numpy imports it on demand, for medians
         import_module("inference.images.tools")
     limit_memory(memory_mb)
     sandbox.confine(may_start_threads=THREADS in sys.argv[5:])

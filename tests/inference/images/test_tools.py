@@ -25,5 +25,18 @@ async def test_an_unknown_tool_is_an_error_and_the_service_goes_on():
                 await images.run_tool("nothing", [make_media()])
 
 
+@pytest.mark.process
+async def test_maps_are_made_in_the_confined_process():
+    """What numpy imports on demand must not be needed there."""
+    picture = Image.effect_noise((96, 64), 90).convert("RGB").resize((192, 128))
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    async with ImageService() as images:
+        for tool in ("canny", "lineart", "scribble", "tile", "fit_control"):
+            (made,) = await images.run_tool(tool, [Media(out.getvalue(), "image/png")], {"width": 128, "height": 128})
+            assert (made.width, made.height) == (128, 128)
+            assert Image.open(io.BytesIO(made.media.data)).getextrema() != ((0, 0),) * 3
+
+
 def test_tools_have_names_in_lower_case():
     assert all(name == name.lower() for name in TOOLS)
