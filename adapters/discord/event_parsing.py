@@ -1,7 +1,7 @@
 """Converts the library's objects to events: what happened, where, and what the bot may do there."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import discord
 from adapters.discord.events import NOT_INSTALLED, AttachedFile, DiscordEvent
 from adapters.discord.limits import FILE_LIMIT
 from bot.chat.file_types import is_other_media
+from bot.chat.follow_ups import join_region
 from bot.chat.question_detector import is_question
 
 CHANNEL_PERMISSIONS = {
@@ -184,16 +185,14 @@ def option_files(values: Mapping[str, Any], author: str) -> tuple[AttachedFile, 
 
 
 def modal_text(interaction: discord.Interaction[Any]) -> str:
-    """The text of the modal's only field, at any nesting depth."""
+    """The text of the modal's only field, or those about a part in one, at any nesting depth."""
     data: Any = interaction.data or {}
-    return str(_find_value(data.get("components") or []))
+    first, *more = [*_find_values(data.get("components") or []), ""]
+    return join_region(first, more[0]) if len(more) > 1 else first
 
 
-def _find_value(components: list[dict[str, Any]]) -> str:
+def _find_values(components: list[dict[str, Any]]) -> Iterator[str]:
     for one in components:
         if "value" in one:
-            return str(one["value"] or "")
-        inner = one.get("components") or ([one["component"]] if "component" in one else [])
-        if inner and (value := _find_value(inner)):
-            return value
-    return ""
+            yield str(one["value"] or "")
+        yield from _find_values(one.get("components") or ([one["component"]] if "component" in one else []))

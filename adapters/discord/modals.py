@@ -1,4 +1,4 @@
-"""The only modal: one text field. Its id says what the text is about, so a restart loses nothing."""
+"""The only modal: one text field, two about a part. Its id says what the text is about: a restart loses nothing."""
 
 import re
 
@@ -6,10 +6,12 @@ import discord
 
 from adapters.discord import texts
 from bot.chat.texts import BUTTONS
+from bot.commands.region_words import MAX_LENGTH
 from bot.i18n import translator
 from bot.options import MAX_PROMPT
 
-MAX_QUESTION = 500
+MAX_LENGTHS = {"ask": 500, "region": MAX_LENGTH}
+"""Characters of texts of one line, by the action of the form."""
 MAX_LABEL = 45
 _TARGET = re.compile(r"menu:(ask|vary):(\d{1,20}:\d{1,20})")
 
@@ -19,15 +21,24 @@ class TextModal(discord.ui.Modal):
         super().__init__(title=translator(locale)(BUTTONS[action])[:MAX_LABEL], custom_id=custom_id)
         field: discord.ui.TextInput[TextModal] = discord.ui.TextInput(
             custom_id="words",
-            style=discord.TextStyle.short if action == "ask" else discord.TextStyle.paragraph,
-            max_length=MAX_QUESTION if action == "ask" else MAX_PROMPT,
+            style=discord.TextStyle.short if action in MAX_LENGTHS else discord.TextStyle.paragraph,
+            max_length=MAX_LENGTHS.get(action, MAX_PROMPT),
             default=default[:MAX_PROMPT] or None,
         )
-        self.add_item(discord.ui.Label(text=translator(locale)(texts.FORM_LABELS[action])[:MAX_LABEL], component=field))
+        self._add_labelled(texts.FORM_LABELS[action], field, locale)
+        if action == "region":
+            self._add_labelled(texts.REGION_LABEL, _prompt_field(), locale)
         self.stop()  # a view that is not stopped is kept for 15 minutes, for each press of a button
+
+    def _add_labelled(self, label: str, field: "discord.ui.TextInput[TextModal]", locale: str) -> None:
+        self.add_item(discord.ui.Label(text=translator(locale)(label)[:MAX_LABEL], component=field))
 
     async def on_submit(self, interaction: discord.Interaction) -> None:
         """Nothing: the event handler receives every submission, also of modals opened before a restart."""
+
+
+def _prompt_field() -> "discord.ui.TextInput[TextModal]":
+    return discord.ui.TextInput(custom_id="prompt", style=discord.TextStyle.paragraph, max_length=MAX_PROMPT)
 
 
 def encode_target(action: str, target: str) -> str:

@@ -28,11 +28,14 @@ FORM_LABELS: Mapping[str, str] = {
     "ask": N_("Your question"),
     "edit": N_("What to change"),
     "vary": N_("Prompt for the variation"),
+    "region": N_("The part to change"),
     "remix": N_("The new prompt"),
     "style": N_("What to draw in this style"),
     "subject": N_("What to draw with this subject"),
 }
 """Above the field of a form, by its action; at most 45 characters."""
+REGION_LABEL = N_("What to paint there")
+"""Above the second field of the form about a part of a picture."""
 
 ASK_ABOUT, CAPTION_THIS = N_("Ask about this image"), N_("Caption this image")
 VARY_THIS = N_("Vary this image")

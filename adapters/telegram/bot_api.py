@@ -28,6 +28,7 @@ from adapters.telegram.text_limits import MAX_CALLBACK_TEXT, MAX_TEXT, truncate,
 from bot.errors import MessageGone, PlatformError, TooLarge, UnsupportedMedia, UserError
 from bot.jobs import Media, Origin
 from bot.platform_answers import ReplyRejected, TokenRefused, UnclearAnswer
+from bot.ports.images import has_transparency
 
 log = structlog.get_logger()
 
@@ -108,7 +109,9 @@ class TelegramApi:
     async def send_photo(
         self, target: ChatTarget, media: Media, caption: str, markup: InlineKeyboardMarkup | None, *, has_spoiler: bool
     ) -> Message:
-        """As a file, if Telegram does not accept it as a photo. Raises: PlatformError."""
+        """As a file, if Telegram does not accept it as a photo, or it is transparent. Raises: PlatformError."""
+        if has_transparency(media) and not has_spoiler:  # a file cannot be hidden
+            return await self.send_document(target, media, "picture", caption, markup)
         try:
             return await self._post(
                 target,
@@ -225,19 +228,21 @@ class TelegramApi:
         has_spoiler: bool = False,
         tries: int = 0,
     ) -> None:
-        """Replace a message by this picture, as a file if Telegram does not accept it as a photo."""
+        """Replace a message by this picture, as a file if Telegram does not accept it as a photo, or it is
+        transparent."""
         chat, number = parse_ref(ref)
         text, name = truncate_caption(caption), file_name(media, "picture")
         photo = InputMediaPhoto(media.data, text, filename=name, has_spoiler=has_spoiler)
-        try:
-            await self._edit(chat, self.bot.edit_message_media(photo, chat, number, reply_markup=markup))
-            return
-        except PhotoRejected:
-            pass
-        except UnclearAnswer as error:
-            if tries < error.patience:
-                raise
-        file = InputMediaDocument(media.data, text, filename=name)
+        if has_spoiler or not has_transparency(media):
+            try:
+                await self._edit(chat, self.bot.edit_message_media(photo, chat, number, reply_markup=markup))
+                return
+            except PhotoRejected:
+                pass
+            except UnclearAnswer as error:
+                if tries < error.patience:
+                    raise
+        file = InputMediaDocument(media.data, text, filename=name, disable_content_type_detection=True)
         await self._edit(chat, self.bot.edit_message_media(file, chat, number, reply_markup=markup))
 
     async def _edit(self, chat: int, call: Awaitable[Message | bool]) -> None:

@@ -20,6 +20,7 @@ from adapters.telegram.context import (
     EDIT_OR_ASK_OFFER,
     EDIT_PROMPT,
     PLATFORM,
+    REGION_PROMPT,
     REMIX_PROMPT,
     STYLE_PROMPT,
     SUBJECT_PROMPT,
@@ -60,6 +61,7 @@ OWNER_ACTIONS = frozenset({"cancel", "delete", "favourite", "history", "show"})
 PROMPTS = {
     "ask": (chat_texts.ASK_PROMPT, ASK_PROMPT),
     "edit": (chat_texts.EDIT_PROMPT, EDIT_PROMPT),
+    "region": (chat_texts.REGION_PROMPT, REGION_PROMPT),
     "remix": (chat_texts.REMIX_PROMPT, REMIX_PROMPT),
     "style": (chat_texts.REMIX_PROMPT, STYLE_PROMPT),
     "subject": (chat_texts.REMIX_PROMPT, SUBJECT_PROMPT),

@@ -15,9 +15,9 @@ from bot.ports import Person
 from bot.usecases import UseCases
 
 EDIT_PROMPT, ASK_PROMPT, REMIX_PROMPT, EDIT_OR_ASK_OFFER = "#edit", "#ask", "#remix", "#offer"
-STYLE_PROMPT, SUBJECT_PROMPT = "#style", "#subject"
+STYLE_PROMPT, SUBJECT_PROMPT, REGION_PROMPT = "#style", "#subject", "#region"
 """Appended to the stored reference of a message of the bot: a reply to it is an edit, a question, another prompt, an
-edit or a question, or a prompt for a picture in the same style or with the same subject."""
+edit or a question, a prompt for a picture in the same style or with the same subject, or an edit of a part."""
 
 
 @dataclass(frozen=True, kw_only=True)

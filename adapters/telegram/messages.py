@@ -11,6 +11,7 @@ from adapters.telegram.context import (
     EDIT_OR_ASK_OFFER,
     EDIT_PROMPT,
     PLATFORM,
+    REGION_PROMPT,
     REMIX_PROMPT,
     STYLE_PROMPT,
     SUBJECT_PROMPT,
@@ -38,6 +39,7 @@ from bot.usecases import Request
 WORDED_PROMPTS = {
     ASK_PROMPT: "ask",
     EDIT_PROMPT: "edit",
+    REGION_PROMPT: "region",
     REMIX_PROMPT: "remix",
     STYLE_PROMPT: "style",
     SUBJECT_PROMPT: "subject",

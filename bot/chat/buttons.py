@@ -12,6 +12,7 @@ from bot.commands import Answer, Blend, Edit, Imagine, Preview, answer_lines, an
 from bot.commands.references import offers_reference
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import (
+    IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     REFERENCE_KINDS,
@@ -35,6 +36,7 @@ ACTIONS = (
     "history",
     "style",
     "subject",
+    "region",
 )
 ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",)}
 """What may follow an action, after a dot."""
@@ -154,16 +156,24 @@ def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Butt
     vary = _ways_to_vary(models, number)
     ask = _ask(job, models, number)
     remix = [Button("remix", job.id, number)] if job.command in REMIXED else []
+    region = [Button("region", job.id, number)] if _can_edit_region(models) else []
     return (
         *(Button("vary", job.id, number, arg) for arg in vary),
         Button("upscale", job.id, number),
         *ask,
         Button("original", job.id, number),
         *remix,
+        *region,
         *(Button(kind, job.id, number) for kind in REFERENCE_KINDS if offers_reference(models, kind)),
         Button("favourite", job.id, number),
         Button("delete", job.id, number),
     )
+
+
+def _can_edit_region(models: ModelRegistry) -> bool:
+    """Whether words can name a part of a picture, and it can be repainted or edited."""
+    can_change = (models.default_for(task) is not None for task in (IMAGE_TO_IMAGE, IMAGE_TEXT_TO_IMAGE))
+    return models.default_for(IMAGE_SEGMENTATION) is not None and any(can_change)
 
 
 def _ways_to_vary(models: ModelRegistry, number: int) -> Sequence[str]:

@@ -1,12 +1,13 @@
 """What buttons ask for, the same on every platform. Who may press them, and where, each adapter checks first."""
 
+import re
 from contextlib import suppress
 
 from bot.chat import texts
 from bot.chat.buttons import Button
 from bot.chat.help_texts import EXAMPLES
 from bot.commands import Imagine
-from bot.errors import JobNotFound, NotYours
+from bot.errors import InvalidOption, JobNotFound, NotYours
 from bot.jobs import Job, Origin
 from bot.models import REFERENCE_KINDS
 from bot.options import pop_flag
@@ -19,8 +20,9 @@ JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"})
 
 PROMPTED_ACTIONS = frozenset({"remix", "style", "subject"})
 """Actions that ask for a job with another prompt, which is typed in place of the job's own."""
-WORDED_ACTIONS = frozenset({"ask", "edit"}) | PROMPTED_ACTIONS
-"""Actions that ask for a job with a question, an instruction or another prompt."""
+WORDED_ACTIONS = frozenset({"ask", "edit", "region"}) | PROMPTED_ACTIONS
+"""Actions that ask for a job with a question, an instruction, a part and what to paint there, or another prompt."""
+_AFTER_REGION = re.compile(r"\s*(?::|\n|->|\u2192)\s*")
 
 
 async def run_worded_follow_up(
@@ -33,12 +35,28 @@ async def run_worded_follow_up(
             return await chat.ask(person, origin, job_id, text, picture=picture, key=key)
         case "edit":
             return await chat.edit(person, origin, job_id, text, picture=picture, key=key)
+        case "region":
+            region, prompt = split_region(text)
+            return await chat.edit(person, origin, job_id, prompt, region=region, picture=picture, key=key)
     prompt, is_confirmed = pop_flag(text, "confirm")
     if button.action in REFERENCE_KINDS:
         return await chat.refer(
             person, origin, job_id, button.action, prompt, picture=picture, is_confirmed=is_confirmed, key=key
         )
     return await chat.remix(person, origin, job_id, prompt, picture=picture, is_confirmed=is_confirmed, key=key)
+
+
+def split_region(text: str) -> tuple[str, str]:
+    """The part and what to paint there, of "the hat: a crown". Raises: InvalidOption."""
+    region, *rest = _AFTER_REGION.split(text, maxsplit=1)
+    if not region.strip() or not "".join(rest).strip():
+        raise InvalidOption("region", "region_form")
+    return region.strip(), rest[0].strip()
+
+
+def join_region(region: str, prompt: str) -> str:
+    """What `split_region` takes apart."""
+    return f"{_AFTER_REGION.sub(' ', region).strip()}: {prompt}"
 
 
 async def run_follow_up(usecases: UseCases, person: Person, origin: Origin, button: Button, key: str) -> list[Ticket]:

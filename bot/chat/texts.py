@@ -303,6 +303,9 @@ NO_PICTURE = N_("That message has no picture.")
 ONLY_PICTURES = N_("I can only read text and look at pictures. Send a photo, or a picture as a file.")
 ASK_PROMPT = N_("Reply to this message with your question about the picture.")
 EDIT_PROMPT = N_("Reply to this message with what to change in the picture.")
+REGION_PROMPT = N_(
+    "Reply to this message with the part to change, a colon, and what to paint there, for example: the hat: a crown"
+)
 REMIX_PROMPT = N_("Reply to this message with the new prompt. This was the last one:\n{prompt}")
 STARRED, UNSTARRED = N_("Added to your favourites."), N_("Removed from your favourites.")
 SENT_PRIVATELY = N_("I couldn't post this where you asked for it.")
@@ -316,6 +319,7 @@ BUTTONS: Mapping[str, str] = {
     "vary": N_("Vary"),
     "upscale": N_("Upscale"),
     "remix": N_("Remix"),
+    "region": N_("Change a part"),
     "style": N_("Same style"),
     "subject": N_("Same subject"),
     "ask": N_("Ask"),

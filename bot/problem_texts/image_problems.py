@@ -11,12 +11,25 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "This needs {allowed} pictures, but there are {value}: attach all of them to one message, "
         "those of --control and the like last."
     ),
+    "no_upscaler": N_("No upscaling model is installed: leave method out; the owner can add one."),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),
     "too_many_references": N_("{value} reference pictures are too many; the limit here is {allowed}."),
     "control_kind": N_("Say what kind of control the picture is: {allowed}."),
     "other_map": N_("That picture is a {allowed} map: use it with --control {allowed}."),
+    "canvas_full": N_("This picture is a square already."),
+    "canvas_size": N_(
+        "The picture would become {value} pixels, which is too long or too large: start from another one."
+    ),
+    "map_shape": N_(
+        "The {option} map is {value}, but the picture is to be {allowed}: leave the size out, or use another map."
+    ),
+    "no_person": N_("I can't see a person in the picture for the {option} control."),
+    "preview_both": N_("Name either a region or a kind of map: a preview shows one of them."),
+    "preview_what": N_(
+        'Say what to preview: words for a region, such as "the sky", or a kind of map, one of: {allowed}.'
+    ),
     "control_lacks": N_(
         "The model {value} has no {option} control: leave it out, or choose another model; the owner can add weights "
         "for it to the model's controls."
@@ -32,6 +45,7 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     ),
     "role_lacks": N_("A picture with the role {value} has no {option}: leave it out."),
     "start_after_end": N_("A control that starts at {value} must end after that, but its end is {allowed}."),
+    "region_form": N_("Write the part to change, a colon, and what to paint there, for example: the hat: a crown."),
     "mask_missing": N_(
         "A mask needs its picture: send both as an album, the picture first, or reply to the picture with the mask."
     ),

@@ -133,14 +133,15 @@ class SimulatedUser:
         data = {"custom_id": custom_id, "component_type": 2}
         return self._send(COMPONENT, data, message=message)
 
-    async def submit(self, opened: Interaction, words: str) -> Interaction:
-        """Write into the modal that an interaction opened, and send it."""
+    async def submit(self, opened: Interaction, *words: str) -> Interaction:
+        """Write into the fields of the modal that an interaction opened, and send it."""
         modal = await until(lambda: opened.modal, "a modal")
-        return self.submit_unchecked(modal["custom_id"], words, message=opened.message)
+        assert len(modal["components"]) == len(words)
+        return self.submit_unchecked(modal["custom_id"], *words, message=opened.message)
 
-    def submit_unchecked(self, custom_id: str, words: str, message: Message | None = None) -> Interaction:
-        field = {"type": 4, "id": 2, "custom_id": "words", "value": words}
-        components = [{"type": 18, "id": 1, "component": field}]
+    def submit_unchecked(self, custom_id: str, *words: str, message: Message | None = None) -> Interaction:
+        fields = [{"type": 4, "id": 2, "custom_id": f"words{n}", "value": one} for n, one in enumerate(words)]
+        components = [{"type": 18, "id": 1, "component": field} for field in fields]
         return self._send(MODAL, {"custom_id": custom_id, "components": components}, message=message)
 
     # ------------------------------------------------------------ messages

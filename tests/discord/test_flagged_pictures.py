@@ -57,3 +57,13 @@ async def test_what_cannot_be_is_one_sentence(app: DiscordApp, ann: SimulatedUse
 
     assert (await ann.private_reply(ann.slash("imagine", prompt="a castle", **files))).startswith(sentence)
     assert not ann.channel.from_bot
+
+
+async def test_a_part_is_changed_by_a_form_of_two_fields(app: DiscordApp, ann: SimulatedUser) -> None:
+    made = await imagine_and_wait(ann)
+    first = await job_of(app, made)
+    assert not any(one.startswith("v1:region") for one in made.buttons)
+    opened = ann.press_unchecked(made, f"v1:region:{first.id}")
+    sent = await ann.submit(opened, "the hat: its brim", "a crown --seed 7")
+
+    assert (await ann.private_reply(sent)).startswith("I can't find things by their names in pictures here yet")

@@ -33,6 +33,9 @@ async def test_a_waiting_job_has_one_button_and_a_picture_all_of_its_own(app, ch
         "Ask",
         "Original",
         "Remix",
+        "Change a part",
+        "Same style",
+        "Same subject",
         "\u2605 Favourite",
         "Delete",
     ]

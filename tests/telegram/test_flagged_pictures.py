@@ -122,3 +122,19 @@ async def test_an_album_or_a_reply_with_a_photo_is_blended(app, chat, ann):
     assert [len(job.images) for job in (album, reply)] == [3, 2]
     assert {image.role for job in (album, reply) for image in job.images} == {"reference"}
     assert [image.author for image in reply.images] == [BY_BOT, str(ann["id"])]
+
+
+async def test_a_part_is_changed_by_a_button_and_a_reply(app, chat, ann):
+    made = await app.imagine_and_wait(chat, ann, "a man in a hat")
+    first = await newest_job(app, ann)
+    app.state.press(made, app.state.button(made, "region"), ann)
+    asked = await app.bot_message(chat, 2)
+    app.state.send_message(chat, ann, "the hat: a crown --seed 7", reply_to=asked)
+    await app.bot_message(chat, 3)
+    job = await newest_job(app, ann)
+
+    assert "the part to change, a colon" in text_of(asked)
+    assert (job.options["region"], job.options["prompt"], job.options["seed"]) == ("the hat", "a crown", 7)
+    assert [(image.id, image.role) for image in job.images] == [(first.result.media[0].id, "init")]
+    app.state.send_message(chat, ann, "a crown", reply_to=asked)
+    assert text_of(await app.bot_message(chat, 4)).startswith("Write the part to change, a colon, and what to paint")

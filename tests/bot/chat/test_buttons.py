@@ -7,8 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.chat.buttons import ACTIONS, MAX_BYTES, NUMBERED, Button, group_buttons, offered_buttons, parse_button
+from bot.chat.follow_ups import join_region, split_region
+from bot.errors import InvalidOption
 from bot.jobs import JobState, Result, StoredImage, new_job_id
-from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
+from bot.models import (
+    IMAGE_SEGMENTATION,
+    IMAGE_TEXT_TO_IMAGE,
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TEXT,
+    TEXT_TO_IMAGE,
+    ModelRegistry,
+)
 from tests.fakes import make_job, make_model
 
 JOB = "abcdefgh234567ij"
@@ -83,7 +92,7 @@ def test_an_open_job_can_only_be_cancelled(state):
 def test_a_picture_can_be_gone_on_from(state):
     job = make_job(state=state, result=PICTURE)
 
-    assert actions(job) == ["reroll", "vary", "upscale", "ask", "original", "remix", "favourite", "delete"]
+    assert actions(job) == ["reroll", "vary", "upscale", "ask", "original", "remix", "region", "favourite", "delete"]
 
 
 def test_several_pictures_have_numbers():
@@ -109,9 +118,9 @@ def test_a_model_with_references_only_varies_in_one_way():
 
 def test_one_of_several_pictures_has_buttons_of_its_own():
     job = make_job(state=JobState.DELIVERED, result=PICTURES)
-    ways = ["vary.subtle2", "vary.strong2", "upscale2", "ask2", "original2", "remix2", "favourite2", "delete2"]
+    ways = ["vary.subtle2", "vary.strong2", "upscale2", "ask2", "original2", "remix2", "region2"]
 
-    assert actions(job, picture=2) == ways
+    assert actions(job, picture=2) == [*ways, "favourite2", "delete2"]
     assert f"v1:vary.strong:{job.id}:2" in [one.encode() for one in offered_buttons(job, ALL, picture=2)]
 
 
@@ -188,3 +197,29 @@ def test_references_are_offered_where_a_model_can_use_them(more, offered):
     job = make_job(state=JobState.DELIVERED, result=PICTURES)
 
     assert [one for one in actions(job, models, picture=2) if one[:-1] in ("style", "subject")] == offered
+
+
+def test_a_part_can_be_changed_where_words_can_name_it_and_a_model_repaints_it():
+    made = make_job(id=JOB, state=JobState.DELIVERED, result=PICTURE)
+
+    def offered(*tasks):
+        models = ModelRegistry({"one": make_model(name="one", tasks=tasks)})
+        return "region" in actions(made, models)
+
+    assert offered(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_SEGMENTATION)
+    assert not offered(TEXT_TO_IMAGE, IMAGE_SEGMENTATION)
+    assert not offered(TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+
+
+@pytest.mark.parametrize("text", ["the hat: a crown", "the hat\na crown", " the hat -> a crown ", "the hat : a crown"])
+def test_a_part_and_what_to_paint_there_are_told_apart(text):
+    assert split_region(text) == ("the hat", "a crown")
+    assert split_region(join_region("the hat: red", "a crown: gold")) == ("the hat red", "a crown: gold")
+
+
+@pytest.mark.parametrize("text", ["", "a crown", ": a crown", "the hat:"])
+def test_a_part_without_words_is_refused(text):
+    with pytest.raises(InvalidOption) as refused:
+        split_region(text)
+
+    assert refused.value.problem == "region_form"
