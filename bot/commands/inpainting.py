@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bot.commands.base import Command
+from bot.commands.region_words import is_ground, split_regions
 from bot.errors import InvalidOption
 from bot.i18n import N_, translator
 from bot.jobs import ImageRef, Origin, StoredImage
@@ -30,6 +31,17 @@ NAME_A_REGION = N_(
 
 def repaints_part(values: Mapping[str, Any], images: Sequence[ImageRef]) -> bool:
     return bool(values.get("region")) or any(image.role == "mask" for image in images)
+
+
+def names_thing(options: Mapping[str, Any]) -> bool:
+    """Whether words name what is repainted, rather than what is around it."""
+    words = split_regions(str(options.get("region") or ""))
+    return bool(words) and any(map(is_ground, words)) == bool(options.get("keep"))
+
+
+def names_ground(options: Mapping[str, Any]) -> bool:
+    """Whether words name what is repainted as all that is around something."""
+    return bool(options.get("region")) and not names_thing(options)
 
 
 def choose_area(values: Mapping[str, Any]) -> str:

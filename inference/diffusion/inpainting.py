@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy
 from PIL import Image
 
+from bot.commands.inpainting import names_ground, names_thing
 from bot.ports import Task
 from inference.diffusion.masks import fit_mask, fit_mask_to_picture, is_empty, keeps_size, mask_of, scale_mask
 from inference.images.flatten import cover_crop, open_on_white
+from inference.images.inpaint_tools import feather_mask, follows_outline, grow_mask
 
 CONTEXT = 0.25
 """Of the longer side of what is repainted: how much of its surroundings the box has on each side."""
@@ -20,6 +22,9 @@ ENLARGED_FROM, MAX_ENLARGED = 2.0, 4.0
 """A box that would be enlarged less than the first keeps its pixels; none is enlarged more than the second."""
 WHOLE_FROM = 0.7
 """A box with sides of at least this share of the largest one becomes that."""
+
+GROWN, FEATHERED = 1.0, 0.25
+"""Sides of latent cells by which a thing that words name is grown, and over which a mask becomes soft."""
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -63,10 +68,12 @@ class MaskedArea:
         return numpy.asarray(Image.composite(repainted, self.picture, self.mask))
 
 
-def masked_area(task: Task, size: Size, *, is_cropped: bool = True) -> MaskedArea | None:
+def masked_area(task: Task, size: Size, *, cell: int = 8, is_cropped: bool = True) -> MaskedArea | None:
     """What of the task's picture is repainted at this size, (width, height); None: it has no mask.
 
-    `is_cropped`: a small part may be cut out and enlarged; else the model sees the whole picture.
+    Args:
+        cell: pixels of a side of the latent cells, each of which is repainted as a whole.
+        is_cropped: a small part may be cut out and enlarged; else the model sees the whole picture.
     """
     mask = mask_of(task)
     picture = next((image.media.data for image in task.images if image.role == "init"), None)
@@ -77,7 +84,21 @@ def masked_area(task: Task, size: Size, *, is_cropped: bool = True) -> MaskedAre
     opened = open_on_white(picture)
     fitted = fit_mask_to_picture(mask, opened.size)
     bounds = fitted.getbbox() if is_cropped and not is_empty(fitted) else None
-    return MaskedArea(opened, fitted, crop_box(bounds or (0, 0, *opened.size), opened.size, size), size)
+    box = crop_box(bounds or (0, 0, *opened.size), opened.size, size)
+    return MaskedArea(opened, _shape_edge(task, opened, fitted, cell * (box[2] - box[0]) / size[0]), box, size)
+
+
+def _shape_edge(task: Task, picture: Image.Image, mask: Image.Image, cell: float) -> Image.Image:
+    """Of a thing that words name, with room for what replaces it, and soft; soft inside if somebody drew it.
+
+    What is around a thing, or has its outline, is repainted up to it: a soft edge would show the old surroundings.
+    `cell`: pixels of the picture.
+    """
+    if names_thing(task.options):
+        return feather_mask(grow_mask(mask, round(cell * GROWN)), round(cell * FEATHERED))
+    if names_ground(task.options) or follows_outline(mask, picture):
+        return mask
+    return feather_mask(mask, round(cell * FEATHERED))
 
 
 def crop_box(bounds: Box, picture: Size, size: Size) -> Box:

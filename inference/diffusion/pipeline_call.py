@@ -74,7 +74,7 @@ def generate(
     accepted = call_parameters(pipeline)
     size = (int(task.options["width"]), int(task.options["height"]))
     computed_size = _computed_size(pipeline, size)
-    area = masked_area(task, computed_size, is_cropped="mask_image" in accepted)
+    area = masked_area(task, computed_size, cell=_cell_size(pipeline), is_cropped="mask_image" in accepted)
     arguments = _pipeline_arguments(task, seed, computed_size, area)
     if "strength" in accepted and "strength" in arguments:
         steps, strength = fit_steps(int(task.options["steps"]), arguments["strength"])
