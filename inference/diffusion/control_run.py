@@ -22,6 +22,7 @@ from inference.diffusion.coroutines import ModuleCall, suspend
 from inference.diffusion.inpainting import masked_area
 from inference.diffusion.masks import keeps_size
 from inference.diffusion.pipeline_run import PipelineRun
+from inference.diffusion.tiling import set_tiling
 from inference.images.flatten import cover_crop
 
 Size = tuple[int, int]
@@ -123,7 +124,7 @@ class UNetControls:
         if control.class_name == UNION:
             kwargs |= _union_arguments(control, [one.image.kind for one in group], maps, arguments)
             kwargs["conditioning_scale"] = 1.0 if len(group) == 1 else weights
-        down, middle = suspend(ModuleCall(control.name, "forward", (), kwargs))
+        down, middle = suspend(ModuleCall(control.name, "forward", (), kwargs, is_tiled=self._run.is_tiled))
         if len(group) > 1:
             return list(down), middle
         return [residual * weights[0] for residual in down], middle * weights[0]
@@ -157,6 +158,7 @@ class UNetControls:
             module = one.control.module
             fitted = fit_map(self._run.task, one.image, self._size(sample))
             tensor = map_tensor(fitted, int(module.config.in_channels)).to(sample.device, module.dtype)
+            set_tiling(module, self._run.is_tiled)
             features = module(_pad_to_multiple(tensor, int(module.config.downscale_factor)))
             self._features[id(one)] = [feature * float(one.image.weight) for feature in features]
         return self._features[id(one)]
