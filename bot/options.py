@@ -297,7 +297,7 @@ def parse_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dic
 _FLAG = re.compile(r"(?<!\S)(?:--|\u2014|\u2013)([A-Za-z][^\s=]*)(?:\s*=\s*|\s+|$)")
 _QUOTED = re.compile(r"\"([^\"]*)\"(?!\S)|'([^']*)'(?!\S)|\u201c([^\u201d]*)\u201d(?!\S)")
 _WORD = re.compile(r"\S*")
-_MULTI_WORD = ("prompt", "negative_prompt", "question", "texts")
+_MULTI_WORD = ("prompt", "negative_prompt", "question", "texts", "region", "detail")
 """Options that take all words up to the next flag; others take one."""
 
 
@@ -308,6 +308,7 @@ def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     Raises: InvalidOption.
     """
     check_bytes("text", line, MAX_LINE)
+    line = _read_pairs(specs, line)
     values: dict[str, Any] = {}
     words: list[str] = []
     at = 0
@@ -327,10 +328,28 @@ def parse_text(specs: Sequence[OptionSpec], line: str) -> dict[str, Any]:
     return parse_options(specs, values)
 
 
+def _read_pairs(specs: Sequence[OptionSpec], line: str) -> str:
+    """`region:the hat prompt:a crown`, as clients show slash commands, as a line with flags. Any other stays as it is:
+    all of it must be pairs, and the main option one of them."""
+    names = "|".join(re.escape(name) for name in _names(specs))
+    pair = re.compile(rf"(?<!\S)({names}):(?=\S)", re.IGNORECASE)
+    written = {name.casefold() for name in pair.findall(line)}
+    main = next((spec for spec in specs if spec.is_main), None)
+    if main is None or len(written) < 2 or not written & {main.name, *main.aliases} or not pair.match(line):
+        return line
+    return pair.sub(r"--\1 ", line)
+
+
 def find_flag(line: str, at: int = 0) -> tuple[str, int, int] | None:
     """The next flag's name, where it begins, and where its value does."""
     flag = _FLAG.search(line, at)
     return (flag.group(1), flag.start(), flag.end()) if flag is not None else None
+
+
+def skip_quoted(line: str, at: int) -> int:
+    """The position after a value in quotes; where none begins, `at`."""
+    quoted = _QUOTED.match(line, at)
+    return quoted.end() if quoted is not None else at
 
 
 def has_flags(line: str) -> bool:

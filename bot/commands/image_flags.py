@@ -12,7 +12,7 @@ from bot.commands.input_images import END, START, WEIGHT, check_kind
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.jobs import ImageRef
-from bot.options import MAX_LINE, check_bytes, find_flag
+from bot.options import MAX_LINE, check_bytes, find_flag, skip_quoted
 
 READY = "ready"
 JOB_REF = re.compile(r"(?=[a-z2-7/]*[a-z])([a-z2-7]{4,16})(?:/([1-9][0-9]?))?")
@@ -145,6 +145,7 @@ def pop_image_flags(roles: Iterable[str], line: str, *, more: Sequence[FlagSpec]
         name, begin, looked = typed
         flag = known.get(name.casefold().replace("_", "-"))
         if flag is None:
+            looked = skip_quoted(line, looked)
             continue
         value = _value_at(flag, line, looked)
         kept.append(line[at:begin].strip())

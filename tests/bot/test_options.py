@@ -377,6 +377,26 @@ def test_a_switch_takes_the_next_word_only_if_it_says_yes_or_no():
     assert parse_text(WITH_SWITCH, "a fox --tiled") == {"tiled": True, "prompt": "a fox"}
 
 
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ("a crown --region the hat --keep", {"prompt": "a crown", "region": "the hat", "keep": True}),
+        ("region:the hat prompt:a crown", {"prompt": "a crown", "region": "the hat"}),
+        ("prompt:a fox: red size:64x64 steps:4", {"prompt": "a fox: red", "size": "64x64", "steps": 4}),
+        ("a fox --hires 1.5 --schedule karras --clip-skip 2 --tiling", {
+            "prompt": "a fox", "hires": 1.5, "schedule": "karras", "clip_skip": 2, "tiling": True}),
+        ("a fox --variation-seed 5 --variation_strength 0.2 --guidance-rescale 0.7 --detail face, hands", {
+            "prompt": "a fox", "variation_seed": 5, "variation_strength": 0.2, "guidance_rescale": 0.7,
+            "detail": "face, hands"}),
+        ("style: oil, prompt: a fox", {"prompt": "style: oil, prompt: a fox"}),
+        ("a fox, style:ink prompt:x", {"prompt": "a fox, style:ink prompt:x"}),
+        ("prompt:a fox", {"prompt": "prompt:a fox"}),
+    ],
+)  # fmt: skip
+def test_options_of_control_are_typed_as_any_others(line, read):
+    assert parse_text(Imagine.specs, line) == read
+
+
 def test_a_question_takes_all_words_up_to_the_next_flag():
     read = parse_text(Ask.specs, "--question what color is it? --num_beams 2")
 

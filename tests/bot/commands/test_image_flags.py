@@ -76,6 +76,7 @@ def test_other_flags_take_a_job_or_a_weight_and_leave_words_to_the_prompt(line, 
 
 def test_a_line_without_such_flags_stays_as_it_is():
     assert popped("a  fox --steps 4 --seed 5") == ("a  fox --steps 4 --seed 5", [])
+    assert popped('a --negative "no --control canny"') == ('a --negative "no --control canny"', [])
     assert pop_image_flags(COMMANDS["caption"].roles, "--control canny") == ("--control canny", [])
 
 
