@@ -2,14 +2,27 @@
 
 from bot.models import ModelRegistry
 from bot.ports import ImageProcessor
+from bot.queue.parts.details import DetailFinish
+from bot.queue.parts.maps import MapPreparation
+from bot.queue.parts.outpainting import OutpaintingPreparation
+from bot.queue.parts.previews import PreviewFinish
+from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from bot.queue.task_runner import Finish, Preparation
 
 
 def build_preparations(models: ModelRegistry, images: ImageProcessor) -> list[Preparation]:
     """What is made before a job's main task."""
-    return []
+    return [
+        RegionPreparation(images=images, finder=RegionFinder(models=models)),
+        MapPreparation(models=models, images=images),
+        OutpaintingPreparation(models=models, images=images),
+    ]
 
 
 def build_finishes(models: ModelRegistry, images: ImageProcessor) -> list[Finish]:
     """What is made of the output of a job's main task."""
-    return []
+    return [
+        RegionFinish(),
+        PreviewFinish(images=images),
+        DetailFinish(images=images, finder=RegionFinder(models=models)),
+    ]

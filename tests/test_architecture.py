@@ -181,12 +181,17 @@ def test_every_file_of_a_command_is_registered():
     files = {path.stem for path in (ROOT / "bot" / "commands").glob("*.py")} - {
         "__init__",
         "base",
+        "canvas",
+        "control_maps",
         "defaults",
         "image_flags",
         "imagine_options",
+        "details",
         "inpainting",
         "input_images",
+        "outpainting",
         "parts",
+        "region_words",
         "vision",
     }
 

@@ -4,16 +4,22 @@ from bot.commands.ask import Ask
 from bot.commands.base import Answer, Command
 from bot.commands.blend import Blend
 from bot.commands.caption import Caption
+from bot.commands.cutout import Cutout
 from bot.commands.describe import Describe
 from bot.commands.edit import Edit
 from bot.commands.imagine import Imagine
 from bot.commands.match import Match
+from bot.commands.pan import Pan
+from bot.commands.preview import Preview
+from bot.commands.square import Square
 from bot.commands.upscale import Upscale
+from bot.commands.zoom import Zoom
 from bot.errors import UnknownCommand
 from bot.options import clean_excerpt, find_nearest
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Imagine, Caption, Ask, Describe, Match, Edit, Blend, Upscale)
+    command.name: command
+    for command in (Imagine, Caption, Ask, Describe, Match, Edit, Blend, Upscale, Cutout, Preview, Zoom, Pan, Square)
 }
 
 _MAX_NAME = 60
@@ -46,11 +52,16 @@ __all__ = [
     "Blend",
     "Caption",
     "Command",
+    "Cutout",
     "Describe",
     "Edit",
     "Imagine",
     "Match",
+    "Pan",
+    "Preview",
+    "Square",
     "Upscale",
+    "Zoom",
     "answer_lines",
     "answer_of",
     "find_command",

@@ -190,9 +190,12 @@ def _draw_prompts(template: str, options: Mapping[str, Any], wildcards: Wildcard
 
 
 def _check_loras(prompt: str, model: ModelSpec, addons: _InstalledAddons, *, must_fit: bool) -> str:
-    """The prompt, with LoRAs that are all installed and fit the model. Raises: InvalidOption."""
+    """The prompt, with LoRAs that are all installed and fit the model; empty where the command needs none.
+
+    Raises: InvalidOption.
+    """
     tags = find_lora_tags(prompt)
-    if not tags and without_tags(prompt):
+    if not tags and (not prompt or without_tags(prompt)):
         return prompt
     try:
         _check_lora_tags(tags, addons.loras, model)

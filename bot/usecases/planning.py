@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.commands import Command, Imagine, Upscale
+from bot.commands.control_maps import check_map_shapes
 from bot.commands.defaults import SIZES, apply_defaults
 from bot.commands.edit import adapt_to_model
 from bot.commands.inpainting import note_repainting
@@ -53,12 +54,14 @@ class RequestPlanner:
         if request.use_defaults:
             command = apply_defaults(command, await self._person_defaults(person, aspect), self.models, aspect)
         model = command.choose_model(self.models)
-        asked, command = command, adapt_to_model(command, model)
+        asked, command = command, adapt_to_model(command.for_model(model), model)
         request = replace(request, origin=note_repainting(request.origin, asked, command, model))
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
         filled = list(zip(each, await self._resolve_options(person, each, model, seed, aspect), strict=True))
+        for one, options in filled:
+            check_map_shapes(one.images, pictures, model, options)
         await self.moderation.check_request(request.origin, model, filled)
         if self.mask_check is not None:
             await self.mask_check.check(person, command)
@@ -107,7 +110,7 @@ class RequestPlanner:
 
 
 def _expand_combinations(command: Command) -> list[Command]:
-    if not isinstance(command, Imagine):
+    if not isinstance(command, Imagine) or not command.values.get("prompt"):  # not all of them need one
         return [command]
     prompts = expand_combinations(command.values["prompt"])
     if not all(prompts):

@@ -10,8 +10,11 @@ from typing import Any
 from PIL import Image
 
 from bot.errors import EngineError
+from inference.images.canvas_tools import extend_canvas
 from inference.images.control_maps import draw_canny, draw_lineart, draw_scribble, fit_control, soften_tile
 from inference.images.encode import save_image
+from inference.images.inpaint_tools import replace_pixels, separate_things
+from inference.images.region_masks import invert_mask, shape_mask
 from inference.images.resize import read_own_metadata
 from inference.ipc.tool_messages import ToolReply, ToolRequest
 
@@ -24,6 +27,11 @@ TOOLS: Mapping[str, Tool] = {
     "scribble": draw_scribble,
     "tile": soften_tile,
     "fit_control": fit_control,
+    "shape_mask": shape_mask,
+    "invert_mask": invert_mask,
+    "extend_canvas": extend_canvas,
+    "separate_things": separate_things,
+    "replace_pixels": replace_pixels,
 }
 
 

@@ -1,0 +1,45 @@
+"""Captions of images that are parts of a job: what a picture shows, where nobody said it."""
+
+from dataclasses import replace
+
+import structlog
+
+from bot.commands import Caption
+from bot.errors import EaselError, Interrupted, JobCancelled
+from bot.jobs import ImageRef, Media
+from bot.models import IMAGE_TO_TEXT, ModelRegistry
+from bot.options import clean_text
+from bot.ports import Task, TaskImage
+from bot.queue.task_runner import RunPart
+
+log = structlog.get_logger()
+
+
+async def caption_image(task: Task, image: Media, models: ModelRegistry, run_part: RunPart, number: int = 0) -> str:
+    """What the vision model sees; empty if there is none, or if it fails: the task can do without.
+
+    A demo describes only what demos draw. `number`: tells several captions of one task apart.
+    """
+    model = models.default_for(IMAGE_TO_TEXT)
+    if model is None or (model.demo and not task.model.demo):
+        return ""
+    part = replace(
+        task,
+        id=f"{task.id}.caption{number}",
+        command=Caption.name,
+        task=IMAGE_TO_TEXT,
+        model=model,
+        options=Caption.from_options({}, (ImageRef(""),)).fill_options(model, 0),
+        answers=Caption.answers.value,
+        images=(TaskImage("init", image),),
+        addons=(),
+        wants_previews=False,
+        rules=None,
+    )
+    try:
+        return clean_text((await run_part(part)).text or "")
+    except (Interrupted, JobCancelled):
+        raise
+    except EaselError as error:
+        log.warning("no caption for a part of a job", action="caption_skipped", error=str(error))
+        return ""

@@ -1,0 +1,30 @@
+"""Makes the canvas and the mask of `zoom`, `pan` and `square`, and a caption if nobody said what the picture shows."""
+
+from dataclasses import dataclass, replace
+
+from bot.commands import COMMANDS
+from bot.commands.outpainting import Outpaint
+from bot.models import ModelRegistry
+from bot.ports import ImageProcessor, Task, TaskImage
+from bot.queue.parts.captions import caption_image
+from bot.queue.task_runner import RunPart
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutpaintingPreparation:
+    models: ModelRegistry
+    images: ImageProcessor
+
+    async def prepare(self, task: Task, run_part: RunPart) -> Task:
+        kind = COMMANDS.get(task.command)
+        if kind is None or not issubclass(kind, Outpaint):
+            return task
+        picture = next(image for image in task.images if image.role == "init")
+        if not task.options.get("prompt"):
+            caption = await caption_image(task, picture.media, self.models, run_part)
+            task = replace(task, options={**task.options, "prompt": caption})
+        made = await self.images.run_tool(
+            "extend_canvas", [picture.media], {**task.options, "command": task.command}, owner=task.fairness_key
+        )
+        canvas, mask = (image.media for image in made)
+        return replace(task, images=(TaskImage("init", canvas), TaskImage("mask", mask)))

@@ -1,0 +1,91 @@
+"""`zoom`, `pan` and `square`: where the picture stands on its canvas, and what is refused."""
+
+import pytest
+
+from bot.commands import COMMANDS
+from bot.commands.canvas import plan_canvas
+from bot.errors import InvalidOption, NoModel
+from bot.jobs import ImageRef, StoredImage
+from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry
+from tests.fakes import make_model
+
+OUTPAINTING = ("zoom", "pan", "square")
+MODEL = make_model(tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), width=512, height=512, size_multiple=8, max_size=1024)
+
+
+def make_command(name, size=(96, 64), **options):
+    command = COMMANDS[name].from_options(options, [ImageRef("a" * 64)])
+    picture = StoredImage(id="a" * 64, media_type="image/png", width=size[0], height=size[1])
+    return command.with_images([picture])
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("zoom", {"factor": 1.5}, (96, 64, 16, 10, (64, 43))),
+        ("zoom", {"factor": 2}, (96, 64, 24, 16, (48, 32))),
+        ("pan", {"direction": "left"}, (144, 64, 48, 0, (96, 64))),
+        ("pan", {"direction": "right"}, (144, 64, 0, 0, (96, 64))),
+        ("pan", {"direction": "up"}, (96, 96, 0, 32, (96, 64))),
+        ("pan", {"direction": "down"}, (96, 96, 0, 0, (96, 64))),
+        ("square", {}, (96, 96, 0, 16, (96, 64))),
+    ],
+)
+def test_the_picture_has_its_place_on_the_canvas(name, options, expected):
+    canvas = plan_canvas(name, options, (96, 64))
+
+    assert (canvas.width, canvas.height, canvas.left, canvas.top, canvas.picture) == expected
+
+
+@pytest.mark.parametrize(("name", "shape"), [("zoom", 96 / 64), ("pan", 144 / 64), ("square", 1)])
+def test_the_new_part_is_painted_at_the_models_size_in_the_shape_of_the_canvas(name, shape):
+    filled = make_command(name).fill_options(MODEL, 7)
+
+    assert filled["width"] / filled["height"] == pytest.approx(shape, rel=0.02)
+    assert filled["width"] * filled["height"] == pytest.approx(512 * 512, rel=0.03)
+    assert (filled["inpaint_area"], filled["prompt"], filled["seed"]) == ("masked", "", 7)
+
+
+def test_the_options_that_say_where_have_defaults():
+    assert make_command("zoom").fill_options(MODEL, 7)["factor"] == 1.5
+    assert make_command("pan").fill_options(MODEL, 7)["direction"] == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "options", "problem"),
+    [
+        ("square", (64, 64), {}, "canvas_full"),
+        ("pan", (300, 100), {"direction": "right"}, "canvas_size"),
+        ("pan", (3800, 3800), {"direction": "up"}, "canvas_size"),
+        ("square", (100, 500), {}, None),
+    ],
+)
+def test_a_canvas_that_cannot_be_is_refused_before_anything_is_charged(name, size, options, problem):
+    command = make_command(name, size, **options)
+
+    if problem is None:
+        command.fill_options(MODEL, 7)
+        return
+    with pytest.raises(InvalidOption) as refused:
+        command.fill_options(MODEL, 7)
+    assert refused.value.problem == problem
+
+
+@pytest.mark.parametrize("options", [{"factor": 1}, {"factor": float("nan")}, {"factor": 5}, {"factor": "wide"}])
+def test_a_factor_that_makes_no_sense_is_refused(options):
+    with pytest.raises(InvalidOption):
+        make_command("zoom", **options)
+
+
+@pytest.mark.parametrize("name", OUTPAINTING)
+def test_no_model_that_starts_from_pictures_is_said_in_one_sentence(name):
+    with pytest.raises(NoModel, match="paint around"):
+        make_command(name).choose_model(ModelRegistry({}))
+
+
+@pytest.mark.parametrize("name", OUTPAINTING)
+def test_painting_around_a_picture_costs_its_steps(name):
+    command = make_command(name, steps=10)
+    filled = command.fill_options(MODEL, 7)
+
+    assert command.work_units(filled)[0] == 8  # the default strength makes four fifths of them
