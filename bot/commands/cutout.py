@@ -23,6 +23,7 @@ class Cutout(Command):
     images_needed = 1
     images_allowed = 1
     is_per_image = True
+    keeps_author = True
     specs = (
         OptionSpec(
             name="region",
