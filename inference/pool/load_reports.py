@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from bot.models import IMPORT_S, ModelSpec
+from bot.models import IMAGE_TO_TEXT, IMPORT_S, VISUAL_QUESTION_ANSWERING, ModelSpec
 from bot.ports import Measurement, Progress, Task
 from inference.pool.watchdog import TaskHandle, Watchdog
 
@@ -103,4 +103,6 @@ def _expected_steps(task: Task) -> int:
     """Number of steps the task will report, by its options."""
     if "steps" in task.options:
         return int(task.options["steps"]) * int(task.options.get("count", 1))
-    return int(task.options.get("max_new_tokens", task.model.max_new_tokens))
+    if task.task in (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING):
+        return int(task.options.get("max_new_tokens", task.model.max_new_tokens))
+    return 1

@@ -1,6 +1,10 @@
 """What tasks report while their model loads, on a clock of the test's own."""
 
-from bot.models import IMPORT_S
+from dataclasses import replace
+
+import pytest
+
+from bot.models import DEPTH_ESTIMATION, IMAGE_SEGMENTATION, IMAGE_TO_TEXT, IMPORT_S
 from bot.ports import Measurement
 from inference.pool.load_reports import REPORT_INTERVAL_S, DeviceMeasurements, LoadReports
 from inference.pool.watchdog import TaskHandle, Watchdog
@@ -82,3 +86,12 @@ def test_the_first_load_of_a_process_also_imports_the_libraries():
     reports.has_imported = False  # another process
 
     assert (unmeasured_s, imported_s, reports.remaining_s(model, 0.0, 1.0)) == (4.0 + IMPORT_S, 4.0, 14.0)
+
+
+@pytest.mark.parametrize(("task", "steps"), [(IMAGE_TO_TEXT, 30), (DEPTH_ESTIMATION, 1), (IMAGE_SEGMENTATION, 1)])
+def test_a_task_without_denoising_steps_reports_its_tokens_or_one_pass(task, steps):
+    handle = TaskHandle(replace(make_task(task=task, model=make_model("fox")), options={}))
+    reports = make_reports(make_load(4.0))
+    reports.report_start(handle, [handle], Watchdog(PoolSettings(), 0.0), 0.0)
+
+    assert handle.events.get_nowait().steps == steps
