@@ -215,9 +215,10 @@ def _format_source(job: Job, translate: Translate) -> str:
     """The job or pictures that it was made from."""
     if job.parent:
         return translate("from {id}").format(id=job.parent[:SHORT_ID])
-    if not any(image.author != BY_BOT for image in job.images):
+    pictures = [image for image in job.images if image.role in ("init", "reference")]
+    if all(image.author == BY_BOT for image in pictures):
         return ""
-    count = sum(image.role != "mask" for image in job.images)
+    count = len(pictures)
     return translate("from {n} pictures").format(n=count) if count > 1 else translate("from a picture")
 
 

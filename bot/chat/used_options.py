@@ -5,6 +5,7 @@ from typing import Any
 
 from bot.i18n import N_, Translate
 from bot.jobs import ImageRef, Job
+from bot.options import clean_text
 
 _CONTROL, _REFERENCE = N_("control {kind}"), N_("reference {kind}")
 
@@ -16,6 +17,11 @@ def format_used(job: Job, translate: Translate) -> str:
 
 
 def _used_options(options: Mapping[str, Any], translate: Translate) -> Iterator[str]:
+    if options.get("region"):
+        part = N_("all but {part}") if options.get("keep") else N_("part: {part}")
+        yield translate(part).format(part=clean_text(str(options["region"])))
+    if options.get("detail"):
+        yield translate("details: {parts}").format(parts=clean_text(str(options["detail"])))
     if options.get("hires"):
         yield translate("hires fix {factor:g}").format(factor=options["hires"])
     if options.get("variation_strength"):
@@ -32,8 +38,12 @@ def _used_options(options: Mapping[str, Any], translate: Translate) -> Iterator[
 
 
 def _used_image(image: ImageRef, translate: Translate) -> str:
-    """A control or a reference with its weight, if that is not 1."""
+    """A control or a reference with its weight, if that is not 1, and when it counts, if that is not always."""
     if image.role not in ("control", "reference"):
         return ""
     said = translate(_CONTROL if image.role == "control" else _REFERENCE).format(kind=image.kind).rstrip()
-    return said if image.weight == 1 else f"{said} {image.weight:g}"
+    if image.weight != 1:
+        said = f"{said} {image.weight:g}"
+    if (image.start, image.end) == (0, 1):
+        return said
+    return translate("{control} from {start:g} to {end:g}").format(control=said, start=image.start, end=image.end)

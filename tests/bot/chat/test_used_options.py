@@ -20,6 +20,8 @@ from tests.fakes import make_job
         ({"clip_skip": 1}, ""),
         ({"clip_skip": 2, "guidance_rescale": 0.7}, "CFG rescale 0.7, clip skip 2"),
         ({"schedule": "karras", "tiling": True}, "schedule karras, seamless"),
+        ({"region": "the hat", "detail": "face, hands"}, "part: the hat, details: face, hands"),
+        ({"region": "the hat", "keep": True}, "all but the hat"),
     ],
 )
 def test_only_what_changes_the_picture_is_said(options, said):
@@ -30,10 +32,12 @@ def test_controls_and_references_are_named_with_their_weights():
     images = (
         ImageRef("a"),
         ImageRef("b", "control", kind="canny", weight=0.8),
-        ImageRef("c", "reference", kind="style"),
+        ImageRef("c", "control", kind="pose", end=0.5),
+        ImageRef("d", "reference", kind="style"),
     )
+    said = format_used(make_job(images=images), translator("en"))
 
-    assert format_used(make_job(images=images), translator("en")) == "control canny 0.8, reference style"
+    assert said == "control canny 0.8, control pose from 0 to 0.5, reference style"
 
 
 def test_show_and_history_have_it_in_a_line():
