@@ -13,6 +13,7 @@ from inference.diffusion.clip_encoding import (
     PromptRequest,
     encode_batch,
     encode_prompt,
+    max_clip_skip,
     supports_prompt_weights,
 )
 from inference.diffusion.prompt_cache import PromptEncoder
@@ -98,6 +99,70 @@ def test_a_batch_of_prompts_gives_the_embeddings_of_each_alone(pipeline):
             assert one is None or torch.allclose(batched, one, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def starter():
+    """Its text encoder has three layers."""
+    return StableDiffusionPipeline.from_pretrained(ROOT / "models" / "starter-image")
+
+
+def stock_states(pipeline, prompt: str, skip: int):
+    """What Stable Diffusion's pipeline takes for this `clip_skip`, where Transformers still has its `text_model`."""
+    ids = pipeline.tokenizer(
+        prompt, padding="max_length", max_length=32, truncation=True, return_tensors="pt"
+    ).input_ids
+    with torch.no_grad():
+        states = pipeline.text_encoder(ids, output_hidden_states=True).hidden_states[-(skip + 1)]
+        return pipeline.text_encoder.final_layer_norm(states)
+
+
+@pytest.mark.parametrize("skip", [1, 2])
+def test_a_clip_skip_takes_the_states_of_an_earlier_layer_for_the_prompt_only(starter, skip):
+    encoded = encode(starter, "a red fox", "a blue car", clip_skip=skip)
+    plain = encode(starter, "a red fox", "a blue car")
+
+    assert torch.equal(encoded.embeds, stock_states(starter, "a red fox", skip))
+    assert torch.equal(encoded.negative_embeds, plain.negative_embeds)
+    assert not torch.equal(encoded.embeds, plain.embeds)
+
+
+def test_a_clip_skip_of_sdxl_is_counted_from_its_own_layer(sdxl):
+    with torch.no_grad():
+        stock = sdxl.encode_prompt("a fox", device="cpu", num_images_per_prompt=1, negative_prompt="a cat", clip_skip=1)
+
+    for ours, theirs in zip(tensors(encode(sdxl, "a fox", "a cat", clip_skip=1)), stock, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_weights_and_long_prompts_work_with_a_clip_skip(starter):
+    long = "a red fox on a purple background, " * 6
+    weighted, plain = (encode(starter, prompt, "", clip_skip=1) for prompt in ("a (red:1.5) fox", "a red fox"))
+    empty = stock_states(starter, "", 1)
+
+    assert encode(starter, long, clip_skip=1).token_count > 32
+    assert torch.allclose(weighted.embeds[0, 2], (empty + 1.5 * (plain.embeds - empty))[0, 2], atol=2e-3)
+    assert torch.equal(weighted.embeds[0, 3], plain.embeds[0, 3])
+
+
+def test_a_batch_keeps_prompts_with_different_clip_skips_apart(starter):
+    requests = [
+        PromptRequest(prompt=prompt, negative_prompt="a fox", uses_guidance=True, clip_skip=skip)
+        for prompt, skip in (("a fox", 0), ("a fox", 1), ("a car", 2), ("a car", 1), ("a (red:1.3) car", 1))
+    ]
+    for request, encoded in zip(requests, encode_batch(starter, requests), strict=True):
+        alone = encode(starter, request.prompt, "a fox", clip_skip=request.clip_skip)
+        for batched, one in zip(tensors(encoded), tensors(alone), strict=True):
+            assert one is None or torch.allclose(batched, one, atol=2e-3)
+
+
+def test_the_cache_keeps_clip_skips_apart(starter):
+    encoder = PromptEncoder(starter)
+    encoded = [encoder.encode_prompt("a fox", "", True, clip_skip=skip) for skip in (0, 1, 0)]
+
+    assert encoded[0] is encoded[2]
+    assert not torch.equal(encoded[0].embeds, encoded[1].embeds)
+    assert max_clip_skip(starter) == 2
+
+
 def test_warmed_up_prompts_are_not_encoded_again(sd, monkeypatch):
     encoder, calls = PromptEncoder(sd), []
     encoder.warm_up(
@@ -111,8 +176,8 @@ def test_warmed_up_prompts_are_not_encoded_again(sd, monkeypatch):
     assert encoder.nbytes == 2 * cached.nbytes
 
 
-def test_the_shipped_starter_encodes_plain_prompts_like_its_pipeline():
-    pipeline = StableDiffusionPipeline.from_pretrained(ROOT / "models" / "starter-image")
+def test_the_shipped_starter_encodes_plain_prompts_like_its_pipeline(starter):
+    pipeline = starter
     prompt = "a red fox on a purple background"
 
     encoded = encode(pipeline, prompt, "blue")

@@ -6,11 +6,17 @@ Hires fix, variation seeds, CFG rescale, clip skip, sigma schedules and seamless
 import copy
 import io
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 import torch
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetImg2ImgPipeline,
+    StableDiffusionControlNetPipeline,
+)
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -25,6 +31,7 @@ from inference.diffusion.pipeline_variants import FROM_IMAGE, pipeline_variant
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.variation import slerp
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed, build_engine
+from inference.ipc.environment import ROOT
 from tests.inference.families import save_sdxl
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
@@ -41,11 +48,12 @@ STEPS = 3
 class Family:
     """A loaded engine, and a stock pipeline of its own with the same weights."""
 
+    folder: Path
     engine: DiffusionEngine
     stock: Any
 
 
-def load_family(folder, dtype="float32"):
+def load_family(folder, dtype="float32", **settings):
     model = make_model(
         "tiny",
         tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE),
@@ -53,12 +61,13 @@ def load_family(folder, dtype="float32"):
         dtype=dtype,
         size_multiple=8,
         max_size=256,
+        **settings,
     )
     engine = build_engine(model)
     engine.load_model("cpu")
     stock = load_pipeline(model, folder, "cpu")
     stock.set_progress_bar_config(disable=True)
-    return Family(engine, stock)
+    return Family(folder, engine, stock)
 
 
 def save_sd(folder):
@@ -247,8 +256,8 @@ def test_the_ends_of_a_variation_are_the_pictures_of_the_two_seeds(families, nam
         make_request("other", seed=9, sampler="euler_a", init=init),
     )
 
-    assert numpy.array_equal(images["none"], images["own"])
-    assert numpy.array_equal(images["all"], images["other"])
+    assert levels_apart(images["none"], images["own"]) <= 1  # different batches round differently
+    assert levels_apart(images["all"], images["other"]) <= 1
     assert levels_apart(images["some"], images["own"]) > 1
     assert levels_apart(images["some"], images["other"]) > 1
 
@@ -290,10 +299,14 @@ def test_mixed_noise_keeps_its_variance():
 
 
 def make_stock_seamless(pipeline, is_circular):
-    for module in (pipeline.unet, pipeline.vae):
-        for part in module.modules():
-            if isinstance(part, torch.nn.Conv2d):
-                part.padding_mode = "circular" if is_circular else "zeros"
+    make_circular(pipeline.unet, is_circular)
+    make_circular(pipeline.vae, is_circular)
+
+
+def make_circular(module, is_circular):
+    for part in module.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.padding_mode = "circular" if is_circular else "zeros"
 
 
 def test_seamless_pictures_are_those_of_a_stock_pipeline_with_circular_padding(families):
@@ -309,6 +322,31 @@ def test_seamless_pictures_are_those_of_a_stock_pipeline_with_circular_padding(f
             make_stock_seamless(family.stock, False)
 
 
+def test_opposite_edges_of_the_starters_seamless_pictures_meet():
+    model = shipped_starter()
+    engine = build_engine(model)
+    engine.load_model("cpu")
+    drawn = {
+        "width": 128,
+        "height": 128,
+        "steps": 6,
+        "negative_prompt": "",
+        "prompt": "a red car on a green background",
+    }
+    images = run_tasks(engine, make_request("seamless", tiling=True, **drawn))
+    engine.unload_model()
+
+    pixels = images["seamless"].astype(float)
+    for axis in (0, 1):
+        across = numpy.abs(pixels.take(0, axis) - pixels.take(-1, axis)).mean()
+        inside = numpy.abs(numpy.diff(pixels, axis=axis)).mean()
+        assert across <= 1.5 * inside
+
+
+def shipped_starter():
+    return make_model("starter", tasks=(TEXT_TO_IMAGE,), repo=str(ROOT / "models" / "starter-image"), size_multiple=16)
+
+
 def test_images_with_and_without_tiling_never_share_a_pass(families, monkeypatch):
     engine, batches = families["sd"].engine, []
     forward = engine._step_loop._forward
@@ -322,6 +360,56 @@ def test_images_with_and_without_tiling_never_share_a_pass(families, monkeypatch
 
     assert {"tiled 1", "tiled 2"} in batches
     assert all("plain" not in batch or len(batch) == 1 for batch in batches)
+
+
+# ---------------------------------------------------------------- with a control
+
+
+def test_both_passes_of_hires_fix_are_controlled_and_seamless(families, tmp_path):
+    stock = families["sd"].stock
+    torch.manual_seed(4)
+    control = ControlNetModel.from_unet(stock.unet, conditioning_embedding_out_channels=(8, 8, 8, 8)).eval()
+    with torch.no_grad():
+        for block in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+            torch.nn.init.normal_(block.weight, std=0.3)
+    control.save_pretrained(tmp_path / "canny")
+    family = load_family(families["sd"].folder, controls={"canny": str(tmp_path / "canny")})
+    task = make_request(hires=1.5, tiling=True, strength=0.5)
+    task = replace(task, images=(TaskImage("control", Media(png(PICTURE), "image/png"), "canny", is_ready=True),))
+    image = run_tasks(family.engine, task)["job"]
+    family.engine.unload_model()
+
+    assert levels_apart(image, run_stock_control(stock, control, task)) <= 1
+
+
+def run_stock_control(stock, control, task):
+    options = task.options
+    parts = {**stock.components, "controlnet": control}
+    arguments = {
+        "prompt": options["prompt"],
+        "negative_prompt": options["negative_prompt"],
+        "guidance_scale": options["guidance_scale"],
+        "output_type": "pil",
+        "controlnet_conditioning_scale": 1.0,  # 0.8 by default where it starts from an image
+    }
+    for module in (stock.unet, stock.vae, control):
+        make_circular(module, True)
+    try:
+        first = StableDiffusionControlNetPipeline(**parts, requires_safety_checker=False)
+        drawn = first(
+            **arguments, image=PICTURE, num_inference_steps=STEPS, width=32, height=32,
+            generator=torch.Generator().manual_seed(options["seed"]),
+        ).images[0]  # fmt: skip
+        second = StableDiffusionControlNetImg2ImgPipeline(**parts, requires_safety_checker=False)
+        refined = second(
+            **arguments, image=drawn.resize((48, 48), Image.Resampling.LANCZOS), num_inference_steps=2 * STEPS,
+            control_image=PICTURE.resize((48, 48), Image.Resampling.LANCZOS), strength=0.5, width=48, height=48,
+            generator=torch.Generator().manual_seed(options["seed"]),
+        ).images[0]  # fmt: skip
+    finally:
+        for module in (stock.unet, stock.vae, control):
+            make_circular(module, False)
+    return numpy.asarray(refined)
 
 
 # ---------------------------------------------------------------- shared passes, and what is refused
