@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import MobileNetV2Config
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
-
-from inference.safety.dense_head import DENSE_HEAD, MobileNetV2WithDenseHead
 
 LABELS = ("drawing", "hentai", "neutral", "porn", "sexy")
 """In the order of the package's `NSFW_CLASSES`."""
@@ -104,22 +103,25 @@ def convert_weights(weights: Weights) -> dict[str, Tensor]:
     return state
 
 
-def build_classifier(state: Mapping[str, Tensor]) -> MobileNetV2WithDenseHead:
-    config = MobileNetV2Config(
+def build_config(state: Mapping[str, Tensor]) -> MobileNetV2Config:
+    """`head_sizes` is read by `inference.safety.dense_head`."""
+    return MobileNetV2Config(
+        architectures=["MobileNetV2WithDenseHead"],
         image_size=SIDE,
         classifier_dropout_prob=0.0,
+        dtype="float16",
         id2label=dict(enumerate(LABELS)),
         label2id={label: number for number, label in enumerate(LABELS)},
-        **{DENSE_HEAD: [len(state["classifier.0.bias"]), len(state["classifier.2.bias"])]},
+        head_sizes=[len(state["classifier.0.bias"]), len(state["classifier.2.bias"])],
     )
-    model = MobileNetV2WithDenseHead(config)
-    model.load_state_dict(dict(state), strict=True)
-    return model.eval()
 
 
 def convert_package(package: Path, folder: Path) -> None:
     weights, licence = read_package(package)
-    build_classifier(convert_weights(weights)).half().save_pretrained(folder)
+    state = convert_weights(weights)
+    build_config(state).save_pretrained(folder)
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
     size = {"height": SIDE, "width": SIDE}
     ViTImageProcessorPil(size=size, do_normalize=False).save_pretrained(folder)
     (folder / "LICENSE").write_bytes(licence)
