@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.commands.base import Command
-from bot.models import ModelRegistry, ModelSpec
+from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
+from bot.commands.details import check_details, detail_units
+from bot.commands.region_words import NO_SEGMENTER
+from bot.errors import NoModel
+from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, ModelRegistry, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,5 +24,38 @@ class Part:
 
 
 def parts_of(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
-    """Raises: NoModel: no installed model can do what an option asks for."""
-    return []
+    """Raises: NoModel: no installed model can do what an option or an image asks for; InvalidOption."""
+    return [
+        *_region_parts(command, options, models),
+        *_map_parts(command, models),
+        *_detail_parts(command, options, models),
+    ]
+
+
+def _region_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """A pass of the model that finds the region by its words."""
+    if command.task not in IMAGE_TASKS or not options.get("region"):
+        return []
+    model = models.default_for(IMAGE_SEGMENTATION)
+    if model is None:
+        raise NoModel(command.name, NO_SEGMENTER)
+    return [Part(model=model, units=(1, 0.0, 1))]
+
+
+def _detail_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """For each word and picture a pass of the model that finds it, and a detail of the model that makes the picture."""
+    model = models.get(str(options.get("model")))
+    words = len(check_details(options, model)) if model is not None else 0
+    if model is None or not words:
+        return []
+    segmenter = models.default_for(IMAGE_SEGMENTATION)
+    if segmenter is None:
+        raise NoModel(command.name, NO_SEGMENTER)
+    found = [Part(model=segmenter, units=(1, 0.0, 1))] * (words * int(options.get("count", 1)))
+    return [*found, Part(model=model, units=detail_units(options, words))]
+
+
+def _map_parts(command: Command, models: ModelRegistry) -> list[Part]:
+    """A pass of a model for each control image of which it makes the map."""
+    kinds = [kind for kind in kinds_to_map(command.images) if kind in MAP_TASKS]
+    return [Part(model=choose_map_model(kind, models, command.name), units=(1, 0.0, 1)) for kind in kinds]

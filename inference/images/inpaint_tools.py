@@ -3,6 +3,8 @@
 Masks are of mode L; 255 is repainted, 0 kept.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy
 from PIL import Image, ImageChops, ImageFilter, ImageOps
@@ -44,3 +46,44 @@ def follows_outline(mask: Image.Image, picture: Image.Image) -> bool:
     steps = [abs(numpy.diff(pixels, axis=axis)).mean(axis=2)[numpy.diff(inside, axis=axis)] for axis in (0, 1)]
     differences = numpy.concatenate(steps)
     return bool(len(differences) and differences.mean() > _SAME_SURFACE)
+
+
+# ---------------------------------------------------------------- tools
+
+_LABELLED_SIDE = 128
+"""Things are told apart at this size of the longer side."""
+_LEAST_OF_PICTURE, _LEAST_OF_LARGEST = 0.0005, 0.1
+"""What is smaller than either is no thing but noise of the mask."""
+
+
+def separate_things(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list[Image.Image]:
+    """One mask for each connected part of the first image, the largest first; `count`: the most."""
+    mask = images[0].convert("L").point(lambda value: 255 * (value >= REPAINTED))
+    scale = min(1, _LABELLED_SIDE / max(mask.size))
+    small = mask.resize((max(1, round(mask.width * scale)), max(1, round(mask.height * scale))), Image.Resampling.BOX)
+    labels = _label_parts(numpy.asarray(small) > 0)
+    sizes = numpy.bincount(labels.ravel())
+    sizes[0] = 0
+    least = max(_LEAST_OF_PICTURE * labels.size, _LEAST_OF_LARGEST * sizes.max())
+    largest = [label for label in numpy.argsort(-sizes, kind="stable") if sizes[label] > least]
+    parts = (Image.fromarray((labels == label).astype(numpy.uint8) * 255) for label in largest[: int(values["count"])])
+    black = Image.new("L", mask.size, 0)
+    return [Image.composite(mask, black, part.resize(mask.size, Image.Resampling.NEAREST)) for part in parts]
+
+
+def _label_parts(is_marked: numpy.ndarray) -> numpy.ndarray:
+    """The same number, from 1, for all marked pixels that are connected, diagonally too; 0 elsewhere."""
+    labels = numpy.where(is_marked, numpy.arange(1, is_marked.size + 1).reshape(is_marked.shape), 0)
+    while True:
+        padded = numpy.pad(labels, 1)
+        height, width = labels.shape
+        windows = [padded[y : y + height, x : x + width] for y in range(3) for x in range(3)]
+        spread = numpy.where(is_marked, numpy.maximum.reduce(windows), 0)
+        if (spread == labels).all():
+            return numpy.unique(labels, return_inverse=True)[1].reshape(labels.shape) + (0 if (~is_marked).any() else 1)
+        labels = spread
+
+
+def replace_pixels(images: Sequence[Image.Image], values: Mapping[str, Any]) -> list[Image.Image]:
+    """The second image, which gets the metadata of the first."""
+    return [images[1].convert("RGB")]
