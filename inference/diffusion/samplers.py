@@ -135,12 +135,12 @@ class Samplers:
         kind = self._class_of(name)
         settings = {} if name == self.default else dict(_SCHEDULER_OVERRIDES.get(name, {}))
         if schedule:
-            settings |= dict.fromkeys(_SIGMA_FLAGS, False) | _SCHEDULE_SETTINGS[schedule]
+            settings |= {**dict.fromkeys(_SIGMA_FLAGS, False), **_SCHEDULE_SETTINGS[schedule]}
         accepted = inspect.signature(kind.__init__).parameters
         settings = {setting: value for setting, value in settings.items() if setting in accepted}
-        is_beta = settings.pop("use_beta_sigmas", False)
+        is_beta = bool(settings.get("use_beta_sigmas"))
         scheduler = kind.from_config(
-            self._scheduler.config, **settings, **({"use_beta_sigmas": False} if is_beta else {})
+            self._scheduler.config, **settings | ({"use_beta_sigmas": False} if is_beta else {})
         )
         if is_beta:
             scheduler.register_to_config(use_beta_sigmas=True)

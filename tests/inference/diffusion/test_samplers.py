@@ -1,6 +1,7 @@
 """There is one list of samplers: each has a scheduler class, and every alias leads to one of them."""
 
 from inspect import isclass
+from typing import Any
 
 import diffusers
 import numpy
@@ -12,7 +13,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
 )
-from mpmath import betainc, mp
+from mpmath import betainc, mp  # type: ignore[import-untyped]
 
 from bot.errors import InvalidOption
 from bot.samplers import SAMPLER_ALIASES, SAMPLERS, SCHEDULES, automatic_schedule, read_sampler, read_schedule
@@ -98,7 +99,7 @@ def test_a_models_own_sampler_keeps_its_settings_and_does_not_leak_into_others()
 
 @pytest.mark.parametrize("schedule", [*SCHEDULES])
 def test_a_schedule_is_diffusers_own_where_it_needs_no_scipy(samplers, schedule):
-    settings = {
+    settings: dict[str, Any] = {
         "karras": {"use_karras_sigmas": True},
         "exponential": {"use_exponential_sigmas": True, "timestep_spacing": "linspace"},
         "simple": {"timestep_spacing": "trailing"},
