@@ -5,6 +5,7 @@ A1111 and its extensions write these names: hires fix, variation seeds, clip ski
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bot.ports import Task, TaskImage
@@ -42,11 +43,10 @@ def row_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 def control_settings(task: Task) -> dict[str, str]:
     """A line for each control, and for each reference through an IP-Adapter, as sd-webui-controlnet writes them."""
     used = [image for image in task.images if image.role == "control"]
-    used += [
-        image
-        for image in task.images
-        if image.role == "reference" and task.model.control_source(image.kind) is not None
-    ]
+    if not task.model.takes_references:
+        references = (image for image in task.images if image.role == "reference")
+        adapter_kind = task.model.adapter_kind
+        used += [replace(image, kind=kind) for image in references if (kind := adapter_kind(image.kind))]
     return {CONTROL.format(number=number): _control_line(task, image) for number, image in enumerate(used)}
 
 

@@ -263,6 +263,20 @@ def test_the_a1111_text_names_what_is_beside_the_usual_settings_as_a1111_does():
     )
 
 
+@pytest.mark.parametrize(("fields", "module"), [({}, '"Module: ip-adapter-style, Model: ip, Weight: 0.6,'), (
+    {"tasks": ("image-text-to-image",), "max_images": 4}, ""
+)])  # fmt: skip
+def test_a_reference_of_no_kind_is_named_by_the_adapter_that_served_it(fields, module):
+    """A model that takes references itself has none."""
+    task = make_controlled()
+    images = (dataclasses.replace(CONTROLLED[1], kind=""),)
+    text, _ = generation_metadata(
+        dataclasses.replace(task, images=images, model=dataclasses.replace(task.model, **fields)), make_image()
+    )
+
+    assert ("ControlNet 0" in text, module in text) == (bool(module), True)
+
+
 @pytest.mark.parametrize("name", ["easel", "parameters"])
 def test_options_and_controls_survive_in_easels_json_and_in_the_a1111_text(name):
     parameters, easel = generation_metadata(make_controlled(), make_image(sampler="dpmpp_2m"))
