@@ -11,6 +11,7 @@ from bot.commands.upscale import explain_resize
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef, StoredImage
 from bot.models import (
+    IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
@@ -26,6 +27,7 @@ STARTER = make_model(
 )
 STARTER_VISION = make_model(name="starter-vision", demo=True, tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING))
 STARTER_MATCH = make_model(name="starter-match", demo=True, tasks=(ZERO_SHOT_IMAGE_CLASSIFICATION,))
+STARTER_SEGMENT = make_model(name="starter-segment", demo=True, tasks=(IMAGE_SEGMENTATION,))
 KLEIN = make_model(name="klein", tasks=(TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), max_images=4)
 TEXT_ONLY = make_model(name="text-only", tasks=(TEXT_TO_IMAGE,))
 CAPTIONS = make_model(name="captions", tasks=(IMAGE_TO_TEXT,))
@@ -35,7 +37,7 @@ MASKED = (*PHOTO, ImageRef("1" * 64, role="mask"))
 
 
 def registry(*models):
-    every = (*models, STARTER, STARTER_VISION, STARTER_MATCH)
+    every = (*models, STARTER, STARTER_VISION, STARTER_MATCH, STARTER_SEGMENT)
     return ModelRegistry({model.name: model for model in every})
 
 
