@@ -17,7 +17,7 @@ from bot.models import IMAGE_TO_IMAGE
 from bot.options import MAX_SEED
 from bot.ports import Task
 from bot.prompts.grammar import prompt_at
-from inference.images.used_settings import control_settings, row_settings, used_images
+from inference.images.used_settings import SAMPLER_NAMES, control_settings, row_settings, used_images
 from inference.ipc.messages import RawImage
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -68,9 +68,10 @@ def a1111_text(
     options: Mapping[str, Any], size: tuple[int, int], *, has_strength: bool, added: Mapping[str, Any] = EMPTY
 ) -> str:
     """The prompt, the negative prompt if any, and a last line of settings. `size`: width, height."""
+    sampler = str(options.get("sampler") or "")
     settings: dict[str, Any] = {
         "Steps": options.get("steps"),
-        "Sampler": options.get("sampler") or None,
+        "Sampler": SAMPLER_NAMES.get(sampler, sampler) or None,
         "Schedule type": added.get("Schedule type"),
         "CFG scale": options.get("guidance_scale"),
         "Seed": options.get("seed"),

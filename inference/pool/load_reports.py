@@ -102,7 +102,8 @@ class LoadReports:
 def _expected_steps(task: Task) -> int:
     """Number of steps the task will report, by its options."""
     if "steps" in task.options:
-        return int(task.options["steps"]) * int(task.options.get("count", 1))
+        passes = 2 if task.options.get("hires") else 1
+        return int(task.options["steps"]) * passes * int(task.options.get("count", 1))
     if task.task in (IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING):
         return int(task.options.get("max_new_tokens", task.model.max_new_tokens))
     return 1

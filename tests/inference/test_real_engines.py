@@ -76,7 +76,7 @@ async def test_an_image_is_encoded_with_its_generation_metadata(pool, models):
     assert isinstance(image, PngImagePlugin.PngImageFile)
     assert image.size == (32, 32)
     assert image.text["parameters"] == output.images[0].parameters
-    assert "Sampler: ddim" in output.images[0].parameters
+    assert "Sampler: DDIM" in output.images[0].parameters
     assert [e.capabilities["revision"] for e in events if isinstance(e, ModelCapabilities)] == [output.revision]
     assert {e.what for e in events if isinstance(e, Measurement)} == {"import", "load", "pass", "step", "job"}
 

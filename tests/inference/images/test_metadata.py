@@ -13,10 +13,12 @@ from PIL import ExifTags, Image, PngImagePlugin
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, ControlSource
 from bot.ports import TaskImage
+from bot.samplers import SAMPLERS, read_sampler
 from inference.images.decode import sanitize
 from inference.images.encode import encode_image
 from inference.images.metadata import SOURCE_TYPE, comment_text, generation_metadata, user_comment, xmp_packet
 from inference.images.metadata_reader import parse_generation_metadata
+from inference.images.used_settings import SAMPLER_NAMES
 from inference.ipc.messages import EncodeRequest, RawImage, SanitizeRequest
 from tests.inference.support import make_model, make_task
 
@@ -81,7 +83,7 @@ def test_the_a1111_text_has_the_usual_format():
 
     assert parameters == (
         "a fox\nNegative prompt: blurry\n"
-        "Steps: 20, Sampler: ddim, CFG scale: 5.0, Seed: 9, Size: 128x96, Model: starter-image, Version: Easel 0.1.0"
+        "Steps: 20, Sampler: DDIM, CFG scale: 5.0, Seed: 9, Size: 128x96, Model: starter-image, Version: Easel 0.1.0"
     )
 
 
@@ -254,7 +256,7 @@ def test_the_a1111_text_names_what_is_beside_the_usual_settings_as_a1111_does():
     text, _ = generation_metadata(make_controlled(), make_image(index=1, width=96, height=80, sampler="dpmpp_2m"))
 
     assert text.splitlines()[-1].partition(", Version")[0] == (
-        "Steps: 20, Sampler: dpmpp_2m, Schedule type: SGM Uniform, CFG scale: 5.0, Seed: 9, Size: 64x48, "
+        "Steps: 20, Sampler: DPM++ 2M, Schedule type: SGM Uniform, CFG scale: 5.0, Seed: 9, Size: 64x48, "
         "Model: starter-image, Denoising strength: 0.4, Variation seed: 12, Variation seed strength: 0.2, "
         "CFG rescale: 0.7, Clip skip: 2, Tiling: True, Hires upscale: 1.5, Hires steps: 20, Hires upscaler: Lanczos, "
         'ControlNet 0: "Module: canny, Model: control_v11p_sd15_canny, Weight: 0.8, Guidance Start: 0.1, '
@@ -289,6 +291,12 @@ def test_options_and_controls_survive_in_easels_json_and_in_the_a1111_text(name)
         {"role": "control", "kind": "canny", "weight": 0.8, "start": 0.1, "end": 0.5},
         {"role": "reference", "kind": "style", "weight": 0.6, "start": 0.0, "end": 1.0},
     ]
+
+
+def test_every_sampler_has_a_name_that_is_read_back():
+    assert {name: read_sampler(written) for name, written in SAMPLER_NAMES.items()} == {
+        name: (name, "") for name in SAMPLERS
+    }
 
 
 def test_unknown_and_invalid_images_of_easels_json_are_dropped():

@@ -49,7 +49,7 @@ async def test_a_task_reports_progress_for_each_step_and_then_its_image(pool):
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert isinstance(events[-1], TaskOutput)
     assert events[-1].images[0].media.data == bytes([0, 0, 7]) * 64
-    assert events[-1].images[0].parameters.startswith("a fox\nSteps: 3, Sampler: euler, ")
+    assert events[-1].images[0].parameters.startswith("a fox\nSteps: 3, Sampler: Euler, ")
 
 
 async def test_image_k_of_a_job_has_the_seed_plus_k(pool):
