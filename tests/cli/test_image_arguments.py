@@ -93,3 +93,13 @@ def test_every_command_has_a_command_line_that_names_its_images(call, name):
     assert ("--style-of FILE|JOB[:WEIGHT]" in shown) == ("reference" in kind.roles[1:])
     assert ("IMAGE" in shown) == bool(kind.images_needed)
     assert "picture" not in shown
+
+
+def test_a_preview_is_a_ready_control_of_its_kind(call, fox):
+    preview = json.loads(call("preview", str(fox), "canny", "--json").out)["id"]
+    [control] = images_of(call("imagine", "a castle", "--control", f"canny:{preview}:0.5", "--json"))
+    refused = call("imagine", "a castle", "--control", f"depth:{preview}")
+
+    assert (control["kind"], control["ready"], control["weight"]) == ("canny", True, 0.5)
+    assert "That picture is a canny map: use it with --control canny." in refused.err
+    assert refused.code == 2
