@@ -32,7 +32,7 @@ class IPAdapter:
 
     weights: LayerWeights
     projection: torch.nn.Module
-    encoder: "ImageEncoder"
+    encoder: "ReferenceEncoder"
     _selected: dict[str, LayerWeights] = field(default_factory=dict)
 
     @property
@@ -55,7 +55,7 @@ class IPAdapter:
 
 
 @dataclass(eq=False)
-class ImageEncoder:
+class ReferenceEncoder:
     """A CLIP vision model, in RAM while it does not encode. `device`: where it encodes."""
 
     model: Any
@@ -89,7 +89,7 @@ class IPAdapterLoader:
     def __init__(self, model: ModelSpec, unet: Any, device: torch.device) -> None:
         self._model, self._unet, self._device = model, unet, device
         self._adapters: dict[Path, IPAdapter] = {}
-        self._encoders: dict[Path, ImageEncoder] = {}
+        self._encoders: dict[Path, ReferenceEncoder] = {}
 
     def load(self, source: ControlSource) -> IPAdapter:
         """Raises: ModelUnavailable, OutOfMemory."""
@@ -131,7 +131,7 @@ class IPAdapterLoader:
             raise ValueError(f"it has {len(state) // 2} layers, not {len(weights)}")
         return weights  # type: ignore[return-value]
 
-    def _load_encoder(self, files: AdapterFiles, projection: Mapping[str, torch.Tensor]) -> ImageEncoder:
+    def _load_encoder(self, files: AdapterFiles, projection: Mapping[str, torch.Tensor]) -> ReferenceEncoder:
         size_name, size = _feature_size(projection)
         folder = find_image_encoder(self._model, files, size_name, size)
         if folder not in self._encoders:
@@ -141,7 +141,7 @@ class IPAdapterLoader:
                 )
             except Exception as error:  # the libraries raise many types for other models
                 raise ModelUnavailable(self._model.name, f"its image encoder does not load: {error}") from error
-            self._encoders[folder] = ImageEncoder(encoder.eval(), self._device)
+            self._encoders[folder] = ReferenceEncoder(encoder.eval(), self._device)
         return self._encoders[folder]
 
 

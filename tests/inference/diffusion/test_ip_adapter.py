@@ -19,7 +19,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, Contr
 from bot.ports import TaskAddon, TaskImage
 from inference.checkpoints.reference_files import find_adapter, find_image_encoder
 from inference.diffusion.engine import DiffusionEngine
-from inference.diffusion.ip_adapter import ImageEncoder
+from inference.diffusion.ip_adapter import ReferenceEncoder
 from inference.diffusion.pipeline_call import generate
 from inference.diffusion.pipeline_variants import pipeline_variant
 from inference.diffusion.references import AdapterReferences, weight_bias
@@ -276,8 +276,8 @@ def test_an_adapter_is_loaded_when_first_wanted_and_changes_no_other_image(peers
 
 def test_a_picture_is_encoded_once(peers, monkeypatch):
     peer, encoded = peers("sd"), []
-    encode = ImageEncoder.encode
-    monkeypatch.setattr(ImageEncoder, "encode", lambda *args: encoded.append(args) or encode(*args))
+    encode = ReferenceEncoder.encode
+    monkeypatch.setattr(ReferenceEncoder, "encode", lambda *args: encoded.append(args) or encode(*args))
     new = Case(style=(0.5, (picture(7),)), subject=(0.5, (picture(7),)))
 
     peer.run(peer.task("first", new), peer.task("second", new))
