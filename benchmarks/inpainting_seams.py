@@ -154,7 +154,8 @@ def _measure_thing(number: int, task: Task, one: Repainted) -> Repainted:
     assert area is not None
     inside, pixels = numpy.asarray(area.mask) >= REPAINTED, one.after.astype(numpy.int16)
     steps = [abs(numpy.diff(pixels, axis=axis)).mean(axis=2)[numpy.diff(inside, axis=axis)] for axis in (0, 1)]
-    seam = float(numpy.concatenate(steps).mean())
+    differences = numpy.concatenate(steps)
+    seam = float(differences.mean()) if len(differences) else 0.0
     return Repainted(one.before, one.after, one.mask, seam=seam, is_kept=_is_kept(task, one))
 
 

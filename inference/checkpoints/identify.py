@@ -50,6 +50,8 @@ PIPELINES: Mapping[str, tuple[str, tuple[str, ...], Mapping[str, Any]]] = {
     "StableDiffusionPipeline": ("sd15", _IMAGE_TASKS, _SD),
     "LatentConsistencyModelPipeline": ("sd15", _IMAGE_TASKS, _LCM),
     "StableDiffusionXLPipeline": ("sdxl", _IMAGE_TASKS, _XL),
+    "StableDiffusionInpaintPipeline": ("sd15", (IMAGE_TO_IMAGE,), _SD),
+    "StableDiffusionXLInpaintPipeline": ("sdxl", (IMAGE_TO_IMAGE,), _XL),
     "Flux2KleinPipeline": ("flux2-klein", (TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE), {**_KLEIN, "max_images": 4}),
     "ZImagePipeline": ("z-image", _IMAGE_TASKS, _ZIMAGE),
     "StableDiffusionInstructPix2PixPipeline": ("pix2pix", (IMAGE_TEXT_TO_IMAGE,), {**_SD, "max_size": 768}),
@@ -202,14 +204,16 @@ def identify_shapes(
             kind="unknown", family=family, reason=f"single file of {_FAMILY_NAMES.get(family, 'an unknown family')}"
         )
     channels = shapes.get(_FIRST_LAYER, [])[1:2]
-    if channels not in ([], [_LATENT_CHANNELS]):
-        return CheckpointInfo(kind="unknown", family=family, reason="model for inpainting or image editing")
+    if channels not in ([], [_LATENT_CHANNELS], [_INPAINTING_CHANNELS]):
+        return CheckpointInfo(kind="unknown", family=family, reason="model for image editing")
     if missing := _missing_parts(shapes):
         return CheckpointInfo(kind="unknown", family=family, reason=f"model without its {' and '.join(missing)}")
-    tasks, defaults = PIPELINES[_SINGLE_FILE_PIPELINES[family]][1:]
+    is_inpainting = channels == [_INPAINTING_CHANNELS]
+    class_name = (_SINGLE_FILE_INPAINTING if is_inpainting else _SINGLE_FILE_PIPELINES)[family]
+    tasks, defaults = PIPELINES[class_name][1:]
     return CheckpointInfo(
         kind="single-file",
-        class_name=_SINGLE_FILE_PIPELINES[family],
+        class_name=class_name,
         family=family,
         tasks=tasks,
         defaults=dict(defaults),
@@ -217,9 +221,12 @@ def identify_shapes(
 
 
 _SINGLE_FILE_PIPELINES = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
-"""Pipelines of the families whose complete models can be loaded from one file."""
+_SINGLE_FILE_INPAINTING = {"sd15": "StableDiffusionInpaintPipeline", "sdxl": "StableDiffusionXLInpaintPipeline"}
+"""Pipelines of the families whose complete models can be loaded from one file; for inpainting, if the denoiser also
+takes the mask and the masked image."""
 _FAMILY_NAMES = {"sd21": "Stable Diffusion 2"}
-_FIRST_LAYER, _LATENT_CHANNELS = "model.diffusion_model.input_blocks.0.0.weight", 4
+_FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+_LATENT_CHANNELS, _INPAINTING_CHANNELS = 4, 9
 _FAMILY_BY_WIDTH = {192: "starter", 768: "sd15", 1024: "sd21", 1280: "sdxl"}
 """By the width of a text encoder's embeddings."""
 _MAX_VECTORS = 75

@@ -82,6 +82,8 @@ def generate(
     if area is not None and "mask_image" in accepted:
         accept_latent_channels(pipeline, task.model.name)
         arguments["mask_image"] = grow_to_cells(area.computed_mask, _cell_size(pipeline))
+    elif "mask_image" in accepted and "image" in arguments:
+        arguments["mask_image"] = Image.new("L", computed_size, "white")
     if prompt_arguments is not None:
         arguments = {name: value for name, value in arguments.items() if name not in _PROMPT_ARGUMENTS}
         arguments |= prompt_arguments

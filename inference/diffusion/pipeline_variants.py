@@ -21,16 +21,21 @@ _KNOWN: Mapping[str, Mapping[str, str]] = {
         WITH_MASK: "StableDiffusionXLInpaintPipeline",
     },
 }
+_INPAINTING = frozenset({"StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"})
+"""Of models that only repaint: their denoiser takes the mask and the masked image too. Without a mask they repaint
+everything."""
 _AUTO = {FROM_IMAGE: "AutoPipelineForImage2Image", WITH_MASK: "AutoPipelineForInpainting"}
 
 
 def text_to_image_class(class_name: str) -> Any:
-    """The class that loads a folder whose index names this class as a text-to-image pipeline."""
-    return getattr(diffusers, class_name if class_name in _KNOWN else "AutoPipelineForText2Image")
+    """The class that loads a folder whose index names this class: as a text-to-image pipeline, if it can be one."""
+    return getattr(diffusers, class_name if class_name in {*_KNOWN, *_INPAINTING} else "AutoPipelineForText2Image")
 
 
 def pipeline_variant(pipeline: Any, kind: str) -> Any:
     """The pipeline of this kind with the same components. Raises: ValueError: Diffusers has none for the family."""
+    if type(pipeline).__name__ in _INPAINTING:
+        return pipeline
     name = _KNOWN.get(type(pipeline).__name__, {}).get(kind)
     if name is None:
         return getattr(diffusers, _AUTO[kind]).from_pipe(pipeline)

@@ -22,7 +22,7 @@ from inference.checkpoints import identify
 
 LAYOUTS = Path(__file__).parent / "layouts"
 BPE_MERGES_FILE = "clip-merges.txt"
-_PIPELINES: Mapping[str, str] = {"sd15": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
+_INPAINTING_CHANNELS = 9
 _PAD_TOKENS = {"tokenizer": "<|endoftext|>", "tokenizer_2": "!"}
 """Padding tokens. Source: tokenizer_config.json of stable-diffusion-xl-base-1.0."""
 _MAX_TOKENS = 77
@@ -40,19 +40,27 @@ def load_single_file(model: ModelSpec, path: Path, dtype: torch.dtype) -> Any:
     if checkpoint.kind != "single-file":
         problem = checkpoint.reason if checkpoint.kind == "unknown" else checkpoint.kind
         raise ModelUnavailable(model.name, f"{path.name} is not a complete checkpoint: {problem}")
-    family = checkpoint.family
+    family, kind = checkpoint.family, getattr(diffusers, checkpoint.class_name)
     folder = LAYOUTS / family
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     tokenizers = {name: _clip_tokenizer(pad) for name, pad in _PAD_TOKENS.items() if name in index}
+    settings = {"config": str(folder), "dtype": dtype, "local_files_only": True}
     try:
-        pipeline = getattr(diffusers, _PIPELINES[family]).from_single_file(
-            str(path), config=str(folder), dtype=dtype, local_files_only=True, **tokenizers
-        )
+        unet = _inpainting_unet(path, settings) if "Inpaint" in checkpoint.class_name else {}
+        pipeline = kind.from_single_file(str(path), **settings, **tokenizers, **unet)
     except (SingleFileComponentError, ValueError, KeyError, RuntimeError) as error:  # it does not fit the layout
         raise ModelUnavailable(model.name, f"{path.name} does not fit {family}: {_first_line(error)}") from error
     _require_all_weights(model, path, pipeline)
     _apply_prediction_markers(path, pipeline)
     return pipeline
+
+
+def _inpainting_unet(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The denoiser, which has more inputs than its layout says."""
+    unet = diffusers.UNet2DConditionModel.from_single_file(
+        str(path), subfolder="unet", in_channels=_INPAINTING_CHANNELS, **settings
+    )
+    return {"unet": unet}
 
 
 def _first_line(error: Exception) -> str:

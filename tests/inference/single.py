@@ -55,12 +55,14 @@ def make_layouts(folder: Path) -> Path:
     return folder
 
 
-def save_single(path: Path, layouts: Path, family: str) -> dict[str, torch.nn.Module]:
-    """Save random weights of the family in one file; returns their components."""
+def save_single(path: Path, layouts: Path, family: str, channels: int = 4) -> dict[str, torch.nn.Module]:
+    """Save random weights of the family in one file; returns their components. `channels`: inputs of the denoiser."""
     torch.manual_seed(0)
     folder = layouts / family
     parts: dict[str, Any] = {
-        "unet": UNet2DConditionModel.from_config(json.loads((folder / "unet/config.json").read_text())),
+        "unet": UNet2DConditionModel.from_config(
+            json.loads((folder / "unet/config.json").read_text()) | {"in_channels": channels}
+        ),
         "vae": AutoencoderKL.from_config(json.loads((folder / "vae/config.json").read_text())),
         "text_encoder": CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder")),
     }

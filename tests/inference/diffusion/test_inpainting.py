@@ -6,7 +6,13 @@ import dataclasses
 import numpy
 import pytest
 import torch
-from diffusers import StableDiffusionInpaintPipeline
+from diffusers import (
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from PIL import Image, ImageDraw
 
 from bot.jobs import Media
@@ -15,6 +21,7 @@ from bot.ports import TaskImage
 from inference.diffusion.inpainting import crop_box, masked_area
 from inference.diffusion.masks import grow_to_cells
 from inference.engine.base import ImageReady, TaskDone, TaskFailed, build_engine
+from tests.inference.families import save_sdxl
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion, save_editor
 
@@ -57,6 +64,8 @@ def engines(tmp_path_factory):
             save, tasks = {
                 "sd": (save_diffusion, (TEXT_TO_IMAGE, IMAGE_TO_IMAGE)),
                 "pix2pix": (save_editor, (IMAGE_TEXT_TO_IMAGE,)),
+                "sd-inpaint": (save_sd_inpainter, (IMAGE_TO_IMAGE,)),
+                "sdxl-inpaint": (save_sdxl_inpainter, (IMAGE_TO_IMAGE,)),
             }[name]
             folder = save(tmp_path_factory.mktemp("models") / name)
             loaded[name] = build_engine(make_model(name, tasks=tasks, repo=str(folder)))
@@ -66,6 +75,25 @@ def engines(tmp_path_factory):
     yield load
     for engine in loaded.values():
         engine.unload_model()
+
+
+def save_inpainter(folder, base, text_class, inpaint_class):
+    """A model whose UNet also takes the mask and the masked image."""
+    torch.manual_seed(0)
+    parts = text_class.from_pretrained(base(folder / "base")).components
+    config = {**parts["unet"].config, "in_channels": 9}
+    unet = UNet2DConditionModel.from_config(config)
+    accepted = {"requires_safety_checker": False} if text_class is StableDiffusionPipeline else {}
+    inpaint_class(**{**parts, "unet": unet, **accepted}).save_pretrained(folder / "inpaint")
+    return folder / "inpaint"
+
+
+def save_sd_inpainter(folder):
+    return save_inpainter(folder, save_diffusion, StableDiffusionPipeline, StableDiffusionInpaintPipeline)
+
+
+def save_sdxl_inpainter(folder):
+    return save_inpainter(folder, save_sdxl, StableDiffusionXLPipeline, StableDiffusionXLInpaintPipeline)
 
 
 def run_tasks(engine, *tasks):
@@ -172,20 +200,23 @@ def test_a_given_size_is_that_of_the_result(engines):
     assert pixels.shape == (32, 32, 3)
 
 
-@pytest.mark.parametrize("name", ["larger", "of the model's size", "a mask in every corner"])
-def test_the_part_equals_what_the_stock_pipeline_makes_of_the_crop(engines, name):
-    picture, mask = PICTURES[name]
-    task = make_request(picture, mask)
-    engine = engines("sd")
-    area = masked_area(task, (32, 32))
-    stock = StableDiffusionInpaintPipeline(**engine._pipelines[""].components, requires_safety_checker=False)
-    stock.set_progress_bar_config(disable=True)
+STOCK = {
+    "sd": StableDiffusionInpaintPipeline,
+    "sd-inpaint": StableDiffusionInpaintPipeline,
+    "sdxl-inpaint": StableDiffusionXLInpaintPipeline,
+}
 
-    (pixels,) = run_task(engine, task)
-    expected = stock(
+
+def run_stock(engine, name, image, mask):
+    """The stock pipeline with the engine's components."""
+    parts = engine._pipelines[""].components
+    accepted = {"requires_safety_checker": False} if "safety_checker" in parts else {}
+    stock = STOCK[name](**parts, **accepted)
+    stock.set_progress_bar_config(disable=True)
+    made = stock(
         prompt="a fox",
-        image=area.image,
-        mask_image=grow_to_cells(area.computed_mask, 8),
+        image=image,
+        mask_image=mask,
         width=32,
         height=32,
         num_inference_steps=2,
@@ -193,16 +224,50 @@ def test_the_part_equals_what_the_stock_pipeline_makes_of_the_crop(engines, name
         strength=1.0,
         generator=torch.Generator("cpu").manual_seed(7),
         output_type="np",
-    ).images[0]
-
-    pasted = area.paste((expected * 255).round().astype(numpy.uint8))
-    assert abs(pixels.astype(int) - pasted).max() <= 1
+    )
+    return (made.images[0] * 255).round().astype(numpy.uint8)
 
 
-def test_parts_of_different_pictures_share_passes_and_equal_those_alone(engines):
-    engine = engines("sd")
-    tasks = [make_request(*PICTURES[name], id=f"job-{n}", count=2) for n, name in enumerate(list(PICTURES)[:4])]
-    tasks.append(dataclasses.replace(tasks[0], id="plain", task=TEXT_TO_IMAGE, images=(), options={**tasks[0].options}))
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("sd", "larger"),
+        ("sd", "of the model's size"),
+        ("sd", "a mask in every corner"),
+        ("sd-inpaint", "larger"),
+        ("sdxl-inpaint", "larger"),
+    ],
+)
+def test_the_part_equals_what_the_stock_pipeline_makes_of_the_crop(engines, model, name):
+    task = make_request(*PICTURES[name])
+    engine = engines(model)
+    area = masked_area(task, (32, 32), cell=8)
+
+    (pixels,) = run_task(engine, task)
+
+    expected = area.paste(run_stock(engine, model, area.image, grow_to_cells(area.computed_mask, 8)))
+    assert abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("model", ["sd-inpaint", "sdxl-inpaint"])
+def test_a_model_for_inpainting_repaints_everything_without_a_mask(engines, model):
+    picture = noise(32, 32)
+    task = make_request(picture, box_mask(32, 32))
+    task = dataclasses.replace(task, images=task.images[:1])
+
+    (pixels,) = run_task(engines(model), task)
+
+    expected = run_stock(engines(model), model, picture, Image.new("L", (32, 32), "white"))
+    assert abs(pixels.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("model", ["sd", "sd-inpaint"])
+def test_parts_of_different_pictures_share_passes_and_equal_those_alone(engines, model):
+    engine = engines(model)
+    tasks = [make_request(*PICTURES[name], id=f"job-{n}", count=2) for n, name in enumerate(list(PICTURES)[:3])]
+    tasks.append(dataclasses.replace(tasks[0], id="no mask", images=tasks[0].images[:1]))
+    if model == "sd":
+        tasks.append(dataclasses.replace(tasks[0], id="plain", task=TEXT_TO_IMAGE, images=()))
     alone = {task.id: run_task(engine, task) for task in tasks}
 
     together = run_tasks(engine, *tasks)

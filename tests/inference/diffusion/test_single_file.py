@@ -56,6 +56,23 @@ def test_every_weight_of_the_file_is_loaded_into_its_module(small, checkpoints, 
         assert {key for key, value in part.state_dict().items() if not torch.equal(value, loaded[key])} == set()
 
 
+@pytest.mark.parametrize(
+    ("family", "class_name"), [("sd15", "StableDiffusionInpaintPipeline"), ("sdxl", "StableDiffusionXLInpaintPipeline")]
+)
+def test_a_file_for_inpainting_is_loaded_with_all_inputs_of_its_denoiser(small, tmp_path, family, class_name):
+    path = tmp_path / "inpainting.safetensors"
+    parts = save_single(path, small, family, channels=9)
+
+    identified = identify.identify_path(path)
+    pipeline = load_single_file(make_model(), path, torch.float32)
+
+    assert (identified.kind, identified.family, identified.tasks) == ("single-file", family, (IMAGE_TO_IMAGE,))
+    assert (identified.class_name, type(pipeline).__name__) == (class_name, class_name)
+    assert pipeline.unet.config.in_channels == 9
+    loaded = pipeline.unet.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in parts["unet"].state_dict().items())
+
+
 def test_it_generates_like_any_other_model(small, checkpoints):
     path, _ = checkpoints["sd15"]
     model = make_model(repo=str(path), tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE))
