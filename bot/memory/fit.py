@@ -12,7 +12,6 @@ from bot.models import (
     IMAGE_TO_TEXT,
     TEXT_TO_IMAGE,
     VISUAL_QUESTION_ANSWERING,
-    ZERO_SHOT_IMAGE_CLASSIFICATION,
     ModelSpec,
 )
 
@@ -156,7 +155,8 @@ def _seconds(spec: ModelSpec, plan: PlacementPlan) -> float:
     if TEXT_TO_IMAGE in spec.tasks:
         steps = spec.steps
     else:
-        steps = 1 if ZERO_SHOT_IMAGE_CLASSIFICATION in spec.tasks else min(ANSWER_TOKENS, spec.max_new_tokens)
+        writes_text = bool({IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING} & set(spec.tasks))
+        steps = min(ANSWER_TOKENS, spec.max_new_tokens) if writes_text else 1
     step_s = (spec.cpu_step_s or spec.step_s) if Residency.CPU in plan.residencies else spec.step_s
     slowdown = (
         GROUP_OFFLOAD_SLOWDOWN

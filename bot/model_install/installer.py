@@ -34,10 +34,11 @@ SMOKE_TEST_SEED = 7
 
 
 def required_repos(spec: ModelSpec) -> list[RepoRef]:
-    """The hub repos that a model needs: its own and those of its LoRAs."""
+    """The hub repos that a model needs: its own, those of its LoRAs and that of its detector."""
     own = [RepoRef(repo=spec.repo, revision=spec.revision, variant=spec.variant, file=spec.file)]
     own += dict.fromkeys(ref for kind in spec.controls if (ref := _control_repo(spec, kind)) is not None)
-    return [*own, *(RepoRef(repo=lora) for lora in spec.loras)]
+    detector = [spec.detector] if REPO.fullmatch(spec.detector) and not spec.detector.startswith("models/") else []
+    return [*own, *(RepoRef(repo=repo) for repo in (*spec.loras, *detector))]
 
 
 def _control_repo(spec: ModelSpec, kind: str) -> RepoRef | None:

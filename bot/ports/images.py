@@ -21,6 +21,13 @@ def is_heic(data: bytes) -> bool:
     return any(brand in _HEIC_BRANDS for brand in brands)
 
 
+def has_transparency(media: Media) -> bool:
+    """Whether it has an alpha channel, by the header of a PNG or WebP."""
+    if media.media_type == "image/png":
+        return media.data[25:26] in (b"\x04", b"\x06")  # the colour types with alpha, in IHDR
+    return media.data[12:16] == b"VP8X" and bool(media.data[20] & 0x10)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SanitizedImage:
     """A sanitized upload: first frame, upright, RGB(A) 8 bit, metadata stripped, PNG or JPEG."""

@@ -45,7 +45,7 @@ class CheckpointInfo:
     """The result of identifying a folder or file.
 
     Attributes:
-        kind: "diffusers", "blip2", "single-file", "map", "upscaler", "control", "lora", "inversion",
+        kind: "diffusers", "blip2", "single-file", "map", "segmenter", "upscaler", "control", "lora", "inversion",
             "classifier" or "unknown".
         class_name: from its index or config.
         family: "sd15", "sd21", "sdxl", ...; empty if unknown.

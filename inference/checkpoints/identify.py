@@ -14,6 +14,7 @@ from bot.model_install.addon_files import PEFT_CONFIG, read_adapter_config
 from bot.model_install.model_headers import DamagedModelFile, WeightsHeader, read_header, read_json_object
 from bot.models import (
     DEPTH_ESTIMATION,
+    IMAGE_SEGMENTATION,
     IMAGE_TEXT_TO_IMAGE,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
@@ -69,6 +70,16 @@ _MAP_CLASSES = {
 }
 """Models that make control maps."""
 _MAP: Mapping[str, Any] = {"step_s": 0.1, "overhead_s": 0.1, "cpu_step_s": 2.0}
+_DETECTOR = "IDEA-Research/grounding-dino-tiny"
+_SEGMENTER: Mapping[str, Any] = {"step_s": 0.2, "overhead_s": 0.1, "cpu_step_s": 2.0}
+_SEGMENTERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "CLIPSegForImageSegmentation": ("clipseg", _SEGMENTER),
+    "GroundingDinoForObjectDetection": ("grounding-dino", _SEGMENTER),
+    "Sam2Model": ("sam2", {**_SEGMENTER, "detector": _DETECTOR}),
+    "Sam2VideoModel": ("sam2", {**_SEGMENTER, "detector": _DETECTOR}),
+    "Sam3LiteTextModel": ("sam3", _SEGMENTER),
+}
+"""Models that make masks of texts: family and suitable settings by class name."""
 _UPSCALER_CLASSES = ("Swin2SRForImageSuperResolution", upscaler_layout.RRDB, upscaler_layout.COMPACT)
 _UPSCALER: Mapping[str, Any] = {"width": 1024, "height": 1024, "min_size": 1, "max_size": 16_000, "size_multiple": 1}
 """The size is that of a result, for prices until the first is measured."""
@@ -87,6 +98,15 @@ def identify_class(class_name: str) -> CheckpointInfo:
     if class_name in _MAP_CLASSES:
         family, task = _MAP_CLASSES[class_name]
         return CheckpointInfo(kind="map", class_name=class_name, family=family, tasks=(task,), defaults=dict(_MAP))
+    if class_name in _SEGMENTERS:
+        family, defaults = _SEGMENTERS[class_name]
+        return CheckpointInfo(
+            kind="segmenter",
+            class_name=class_name,
+            family=family,
+            tasks=(IMAGE_SEGMENTATION,),
+            defaults=dict(defaults),
+        )
     if class_name in _UPSCALER_CLASSES:
         return CheckpointInfo(
             kind="upscaler", class_name=class_name, tasks=(IMAGE_UPSCALING,), defaults=dict(_UPSCALER)

@@ -18,9 +18,12 @@ from inference.memory.quantization import quantize_planned
 
 ATTENTION = "sdpa"
 """PyTorch's scaled dot product attention, which uses flash attention if the device supports it. Architectures without
-it fall back to eager attention."""
-_OPTIONAL_WEIGHTS = ("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "shared.weight")
-"""Weights that a file may omit: they are computed, or tied to other weights."""
+it get the library's own choice for each of their parts: GroundingDINO's text encoder gives wrong states when eager."""
+_OPTIONAL_WEIGHTS = (
+    *("rotary", "position_ids", "lm_head.weight", "embed_tokens.weight", "shared.weight"),
+    "num_batches_tracked",
+)
+"""Weights that a file may omit: they are computed, tied to other weights, or only count the steps of training."""
 
 
 def load_module(model_class: Any, model: ModelSpec, folder: Path, device: str) -> Any:
@@ -54,7 +57,7 @@ def load_in_main_memory(
     except ValueError as error:
         if "scaled_dot_product_attention" not in str(error):
             raise
-        module, info = model_class.from_pretrained(folder, attn_implementation="eager", **settings)
+        module, info = model_class.from_pretrained(folder, **settings)
     _require_all_weights(model, info)
     return module, plan
 

@@ -82,9 +82,10 @@ class SegmentationEngine(SinglePassEngine[RegionRequest]):
         if task.command != Cutout.name:
             return PassOutput(result=result, images=(self._raw_image(mask.convert("RGB")),))
         cutout = cut_out(task.images[0].media.data, mask)
-        return PassOutput(result=result, images=(self._raw_image(cutout, _describe_cutout(request.words)),))
+        return PassOutput(result=result, images=(self._raw_image(cutout),))
 
-    def _raw_image(self, image: Image.Image, postprocess: str = "") -> RawImage:
+    def _raw_image(self, image: Image.Image) -> RawImage:
+        """With the metadata of the task's image: a cutout of a photo is no generated image."""
         return RawImage(
             index=0,
             width=image.width,
@@ -93,10 +94,4 @@ class SegmentationEngine(SinglePassEngine[RegionRequest]):
             seed=0,
             revision=self._revision,
             is_generated=False,
-            postprocess=postprocess,
         )
-
-
-def _describe_cutout(words: Sequence[str]) -> str:
-    """As a field of A1111's text, which separates fields by commas."""
-    return f"Postprocess cutout: {' + '.join(words) or 'subject'}"

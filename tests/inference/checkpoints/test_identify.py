@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from bot.errors import DownloadFailed, ModelRefused
 from bot.models import (
     DEPTH_ESTIMATION,
+    IMAGE_SEGMENTATION,
     IMAGE_TO_IMAGE,
     IMAGE_TO_TEXT,
     KEYPOINT_DETECTION,
@@ -51,6 +52,22 @@ def test_folders_are_identified(tmp_path, save, kind, tasks):
 
     assert (info.kind, info.tasks, info.variant) == (kind, tasks, "")
     assert info.size_mb >= 1
+
+
+@pytest.mark.parametrize(
+    ("class_name", "family", "detector"),
+    [
+        ("CLIPSegForImageSegmentation", "clipseg", ""),
+        ("GroundingDinoForObjectDetection", "grounding-dino", ""),
+        ("Sam2VideoModel", "sam2", "IDEA-Research/grounding-dino-tiny"),
+        ("Sam3LiteTextModel", "sam3", ""),
+    ],
+)
+def test_models_that_make_masks_of_texts_are_identified(class_name, family, detector):
+    info = identify.identify_class(class_name)
+
+    assert (info.kind, info.family, info.tasks) == ("segmenter", family, (IMAGE_SEGMENTATION,))
+    assert info.defaults.get("detector", "") == detector
 
 
 def save_tensors(path, **tensors):

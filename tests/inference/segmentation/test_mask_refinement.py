@@ -68,7 +68,7 @@ def test_a_coarse_mask_follows_the_edge_of_the_image():
     assert refined.shape == (64, 96)
     assert refined[:, :42].min() > 200
     assert refined[:, 50:].max() < 60
-    assert (refined >= 128).any(axis=0).sum() == 43 + 1
+    assert (refined >= 128).any(axis=0).sum() in (43, 44, 45), "the coarse mask has 48"
 
 
 @pytest.mark.parametrize(("fill", "level"), [(False, 0), (True, 255)])
