@@ -182,6 +182,7 @@ def test_every_file_of_a_command_is_registered():
         "__init__",
         "base",
         "canvas",
+        "control_check",
         "control_maps",
         "defaults",
         "image_flags",
