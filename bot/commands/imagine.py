@@ -21,6 +21,7 @@ from bot.commands.imagine_options import CONTROLLING, DRAWING
 from bot.commands.inpainting import check_mask_shape, choose_area, repaints_part
 from bot.commands.input_images import MAX_CONTROLS, MAX_REFERENCES
 from bot.commands.references import check_native_references, reference_cost, reference_model
+from bot.commands.region_words import check_region_options
 from bot.errors import InvalidOption
 from bot.i18n import N_
 from bot.jobs import StoredImage
@@ -88,6 +89,7 @@ class Imagine(Command):
             self.check_reference(model)
         if self.is_native:
             check_native_references(self.images, model)
+        check_region_options(values, {image.role for image in self.images})
         steps = values.get("steps") or model.steps
         if steps > model.max_steps:
             raise InvalidOption("steps", "range", value=steps, allowed=f"1 to {model.max_steps}")
@@ -120,8 +122,7 @@ class Imagine(Command):
         if self.images_of("init"):
             is_partial = repaints_part(values, self.images)
             filled["strength"] = values.get("strength", inpainting.STRENGTH if is_partial else model.strength)
-            if is_partial:
-                filled["inpaint_area"] = choose_area(values)
+            filled |= {"inpaint_area": choose_area(values)} if is_partial else {}
         elif values.get("hires"):
             filled["strength"] = values.get("strength", HIRES_STRENGTH)
         fill_variation(filled, seed)
