@@ -4,9 +4,7 @@ A schedule says how the noise levels of the steps are spread. Other programs wri
 "DPM++ 2M Karras", or beside it.
 """
 
-from collections.abc import Mapping, Sequence
-
-from bot.errors import InvalidOption
+from collections.abc import Mapping
 
 SAMPLERS = (
     "ddim",
@@ -115,16 +113,6 @@ def read_schedule(text: str) -> str:
 def automatic_schedule(sampler: str) -> str:
     """What A1111's schedule type "Automatic" means for the sampler; "" for the sampler's own."""
     return _AUTOMATIC.get(sampler, "")
-
-
-def check_schedule(schedules: Mapping[str, Sequence[str]], sampler: str, schedule: str) -> None:
-    """`schedules`: what each sampler takes; one that is not there is not checked. Raises: InvalidOption."""
-    allowed = schedules.get(sampler)
-    if allowed is None or schedule in allowed:
-        return
-    if not allowed:
-        raise InvalidOption("schedule", "sampler_lacks", value=sampler)
-    raise InvalidOption("schedule", "sampler_choice", value=sampler, allowed=", ".join(allowed))
 
 
 def _plain(name: str) -> str:

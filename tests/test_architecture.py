@@ -185,6 +185,7 @@ def test_every_file_of_a_command_is_registered():
         "control_check",
         "control_maps",
         "defaults",
+        "drawing_options",
         "image_flags",
         "imagine_options",
         "details",

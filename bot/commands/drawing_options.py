@@ -12,7 +12,7 @@ from bot.errors import InvalidOption
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.options import MAX_SEED, OptionSpec
-from bot.samplers import check_schedule, read_sampler
+from bot.samplers import read_sampler
 
 HIRES_STRENGTH = 0.5
 """Denoising strength of hires fix' second pass, where none is given."""
@@ -36,6 +36,16 @@ def split_sampler(values: Mapping[str, Any]) -> dict[str, Any]:
     if not sampler:
         return dict(values)
     return {"schedule": schedule, **values, "sampler": sampler} if schedule else {**values, "sampler": sampler}
+
+
+def check_schedule(schedules: Mapping[str, Sequence[str]], sampler: str, schedule: str) -> None:
+    """`schedules`: what each sampler takes; one that is not there is not checked. Raises: InvalidOption."""
+    allowed = schedules.get(sampler)
+    if allowed is None or schedule in allowed:
+        return
+    if not allowed:
+        raise InvalidOption("schedule", "sampler_lacks", value=sampler)
+    raise InvalidOption("schedule", "sampler_choice", value=sampler, allowed=", ".join(allowed))
 
 
 def check_drawing(filled: Mapping[str, Any], model: ModelSpec, images: Sequence[ImageRef]) -> None:

@@ -101,7 +101,7 @@ def fit_settings(
     if model is None:
         return None
     fitting = _Fitting(request, settings, model, models, list_addons, locale)
-    fitting.tell_missing_images(parameters.get("images") or ())
+    fitting.note_absent_images(parameters.get("images") or ())
     return fitting.fit(parameters.get("left_out") or {})
 
 
@@ -129,7 +129,7 @@ class _Fitting:
         self._fit_loras()
         return self._leave_out_refused()
 
-    def tell_missing_images(self, used: Sequence[Mapping[str, Any]]) -> None:
+    def note_absent_images(self, used: Sequence[Mapping[str, Any]]) -> None:
         """`used`: the controls and references of the picture, whose files nobody has."""
         there = {(image.role, image.kind) for image in self.request.images}
         for role, kind in dict.fromkeys((str(one.get("role")), str(one.get("kind") or "")) for one in used):

@@ -12,8 +12,9 @@ from typing import Any
 
 import diffusers
 
+from bot.commands.drawing_options import check_schedule
 from bot.errors import InvalidOption
-from bot.samplers import SCHEDULES, check_schedule
+from bot.samplers import SCHEDULES
 from inference.diffusion.beta_schedule import beta_sigmas
 
 SCHEDULERS: Mapping[str, str] = {
