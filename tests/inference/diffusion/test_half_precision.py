@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "inpaint": (IMAGE_TO_IMAGE, ("init", "mask")),
     "edit": (IMAGE_TEXT_TO_IMAGE, ("init",)),
     "edit with a reference": (IMAGE_TEXT_TO_IMAGE, ("init", "reference")),
+    "blend": (IMAGE_TEXT_TO_IMAGE, ("reference", "reference")),
 }
 PAINTS = ("imagine", "imagine from an image", "inpaint")
 
@@ -80,7 +81,7 @@ FAMILIES = {
     "sdxl-fp16-fix": (save_fixed_sdxl, PAINTS),
     "z-image": (save_z_image, PAINTS),
     "instruct-pix2pix": (save_editor, ("edit",)),
-    "klein": (save_klein, ("imagine", "edit with a reference")),
+    "klein": (save_klein, ("imagine", "edit with a reference", "blend")),
 }
 RUNS = [
     (family, dtype, command)
