@@ -129,7 +129,7 @@ class IPAdapterLoader:
             weights[layer] = tuple(one.to(self._device, self._unet.dtype) for one in pair)
         if len(state) != 2 * len(weights):
             raise ValueError(f"it has {len(state) // 2} layers, not {len(weights)}")
-        return weights  # type: ignore[return-value]
+        return weights
 
     def _load_encoder(self, files: AdapterFiles, projection: Mapping[str, torch.Tensor]) -> ReferenceEncoder:
         size_name, size = _feature_size(projection)

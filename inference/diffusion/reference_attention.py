@@ -129,7 +129,7 @@ class ReferenceAttnProcessor(AttnProcessor2_0):
         if not groups:
             return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
         adding = _AddingAttention(attn, self._layer, groups)
-        return super().__call__(adding, hidden_states, encoder_hidden_states, attention_mask, temb)  # type: ignore[arg-type]
+        return super().__call__(adding, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
 class _AddingAttention:
