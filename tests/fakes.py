@@ -17,7 +17,7 @@ from typing import Any
 
 from bot.errors import IdempotencyConflict, Interrupted, JobCancelled, JobNotFound, MediaNotFound, NotCancellable
 from bot.jobs import TRANSITIONS, Job, JobState, Media, Origin, Result, StoredImage, new_job_id
-from bot.models import TASKS, TEXT_TO_IMAGE, ModelSpec
+from bot.models import IMAGE_UPSCALING, TASKS, TEXT_TO_IMAGE, ModelSpec
 from bot.ports import (
     AcceptResult,
     Delivery,
@@ -49,7 +49,9 @@ def make_person(**overrides: Any) -> Person:
 
 
 def make_model(**overrides: Any) -> ModelSpec:
-    plain = {"name": "fox-diffusion", "tasks": TASKS, "repo": "models/fox", "width": 512, "height": 512}
+    """It can do everything but enlarge, so that `upscale` refines."""
+    tasks = tuple(task for task in TASKS if task != IMAGE_UPSCALING)
+    plain = {"name": "fox-diffusion", "tasks": tasks, "repo": "models/fox", "width": 512, "height": 512}
     return ModelSpec(**{**plain, **overrides})
 
 

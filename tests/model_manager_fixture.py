@@ -91,11 +91,16 @@ class FakeFiles:
     def __init__(self) -> None:
         self.kind = CheckpointInfo(kind="unknown")
         self.kept: list[PromptAddon] = []
+        self.converted: list[Path] = []
         self.place: Path | None = None
         self.downloads = Path("/nowhere")
 
     async def identify(self, path):
         return self.kind
+
+    async def convert_weights(self, path):
+        self.converted.append(path)
+        return self.downloads / f"{path.stem}.safetensors"
 
     def identify_class(self, name):
         return self.kind

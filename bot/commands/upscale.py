@@ -115,7 +115,7 @@ class Upscale(Command):
         if upscaler is None or named is upscaler or refining is None:
             return upscaler
         if named is not None:
-            return upscaler if named.upscaler else None
+            return _own_upscaler(models, named)
         return None if upscaler.demo and not refining.demo else upscaler
 
     def choose_for_picture(self, models: ModelRegistry, maker: ModelSpec | None) -> ModelSpec | None:
@@ -124,7 +124,8 @@ class Upscale(Command):
         can_refine = maker is not None and self.can_refine(maker)
         if maker is None or upscaler is None or not can_refine:
             return upscaler or (maker if can_refine else None)
-        return maker if upscaler.demo and not (maker.demo or maker.upscaler) else upscaler
+        is_better = not upscaler.demo or maker.demo or _own_upscaler(models, maker) is not None
+        return upscaler if is_better else maker
 
     def _refining_model(self, models: ModelRegistry, named: ModelSpec | None) -> ModelSpec | None:
         """A model that can refine at the target size, the named one if there is one."""
@@ -183,10 +184,15 @@ def upscaler_for(models: ModelRegistry, picture_model: ModelSpec | None = None) 
     """The upscaling model that suits a model's images, or is that model itself; else the default one."""
     if picture_model is not None and IMAGE_UPSCALING in picture_model.tasks:
         return picture_model
-    own = models.get(picture_model.upscaler) if picture_model is not None and picture_model.upscaler else None
-    if own is not None and IMAGE_UPSCALING in own.tasks and own in models.installed():
-        return own
-    return models.default_for(IMAGE_UPSCALING)
+    own = _own_upscaler(models, picture_model) if picture_model is not None else None
+    return own or models.default_for(IMAGE_UPSCALING)
+
+
+def _own_upscaler(models: ModelRegistry, picture_model: ModelSpec) -> ModelSpec | None:
+    """The upscaling model that a model names, if it is installed."""
+    own = models.get(picture_model.upscaler) if picture_model.upscaler else None
+    is_usable = own is not None and IMAGE_UPSCALING in own.tasks and own in models.installed()
+    return own if is_usable else None
 
 
 def _require_upscaler(models: ModelRegistry, named: ModelSpec | None) -> ModelSpec:
@@ -211,7 +217,10 @@ def can_refine_at(model: ModelSpec, sides: tuple[int, int]) -> bool:
 
 
 def describe_upscaling(model: ModelSpec, translate: Translate = str) -> str:
-    """What becomes of the images that a model makes when they are enlarged; empty if it makes none."""
+    """What becomes of the images that a model makes when they are enlarged without an upscaling model, or that this is
+    one; empty if it makes none."""
+    if IMAGE_UPSCALING in model.tasks:
+        return translate("upscale enlarges pictures with it")
     if not {TEXT_TO_IMAGE, IMAGE_TEXT_TO_IMAGE} & set(model.tasks):
         return ""
     if IMAGE_TO_IMAGE not in model.tasks:

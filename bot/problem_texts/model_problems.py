@@ -70,6 +70,11 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "no_file": N_(
         "{model} was not found: give a hub repo (org/name), a link to Civitai, a folder, or a .safetensors file."
     ),
+    "pickle": N_("{model} does not hold plain weights, so it was not read: get the model as a .safetensors file."),
+    "pickle_size": N_("{model} is larger than {detail} MiB: get the model as a .safetensors file."),
+    "not_upscaler": N_(
+        "{model} is not an upscaler, and only upscalers are converted from this format: get it as a .safetensors file."
+    ),
     "format": N_("{model} is in a format that can run code and is refused: get it as a .safetensors file."),
     "no_models": N_(
         "{model} is no folder with models: give ComfyUI's or AUTOMATIC1111's folder, or its folder models."
@@ -85,6 +90,8 @@ MODEL_PROBLEMS: Mapping[str, str] = {
         "{model} is not a model of its own but a control. Write it into your config.toml, for a kind of control and a "
         "model that it fits: {detail}."
     ),
-    "control_fits_none": N_("{model} is a control ({detail}), which fits no model here: add a model of its family first."),
+    "control_fits_none": N_(
+        "{model} is a control ({detail}), which fits no model here: add a model of its family first."
+    ),
     "addon": N_("{model} cannot be used: it {detail}."),
 }

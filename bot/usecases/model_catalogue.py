@@ -32,6 +32,8 @@ from bot.queue.recovery import fail_orphaned_jobs
 from bot.usecases.control_advice import control_refusal
 
 ADDON_KINDS = ("lora", "inversion")
+UPSCALER_PICKLES = (".pth", ".pt")
+"""Upscalers are mostly published in this format alone; it is converted once."""
 _PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 
 
@@ -70,6 +72,8 @@ class ModelCatalogue:
         if as_utf8(name) != name:
             raise ModelRefused(as_utf8(name)[:60], "name")
         path = await asyncio.to_thread(_readable_path, source)
+        if path is not None and path.suffix.lower() in UPSCALER_PICKLES:
+            return await self._add_converted(path, name or path.stem)
         if path is not None:
             info = await self.files.identify(path)
             if info.kind == "control":
@@ -92,6 +96,16 @@ class ModelCatalogue:
         known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20), "file": file}
         info = replace(info, defaults={**info.defaults, **known})
         return self._add_preset(await self._free_name(requested), info, source)
+
+    async def _add_converted(self, path: Path, requested: str) -> ModelSpec:
+        """Add an upscaler in PyTorch's own format, converted. Raises: ModelRefused; StorageFull."""
+        name = await self._free_name(requested)
+        converted = await self.files.convert_weights(path)
+        try:
+            return self._add_preset(name, await self.files.identify(converted), str(converted))
+        except EaselError:
+            await self._delete_unused_download(converted)
+            raise
 
     async def _free_name(self, requested: str) -> str:
         """A model's name: ASCII, unlike an add-on's. Raises: ModelRefused."""
@@ -185,7 +199,7 @@ class ModelCatalogue:
         is_used = any(spec.repo == str(path) for spec in self.registry.all_specs)
         return 0 if is_used else await self.files.delete_download(path)
 
-    async def _download_addon(self, listing: RepoListing, name: str) -> PromptAddon:
+    async def _download_addon(self, listing: RepoListing, name: str) -> ModelSpec | PromptAddon:
         """A repo that is refused is deleted again. Raises: ModelRefused, DownloadFailed, StorageFull."""
         try:
             return await self._store_downloaded_addon(listing, name)
@@ -193,7 +207,7 @@ class ModelCatalogue:
             await self._delete_unused_repos({listing.ref.repo})
             raise
 
-    async def _store_downloaded_addon(self, listing: RepoListing, name: str) -> PromptAddon:
+    async def _store_downloaded_addon(self, listing: RepoListing, name: str) -> ModelSpec | PromptAddon:
         async with aclosing(download_repo(self.downloads, listing)) as events:
             async for _ in events:
                 pass
@@ -202,6 +216,11 @@ class ModelCatalogue:
         if not weights:
             raise ModelRefused(listing.ref.repo, "kind", detail="repo without one file to take")
         info = await self.files.identify(weights[0])
+        if info.kind == "upscaler":
+            known = {"licence": listing.licence, "download_mb": round(listing.total_bytes / 2**20)}
+            known |= {"file": weights[0].name}
+            info = replace(info, defaults={**info.defaults, **known})
+            return self._add_preset(await self._free_name(name), info, listing.ref.repo)
         if info.kind == "control":
             raise control_refusal(listing.ref.repo, info, self.registry, weights[0].relative_to(folder).as_posix())
         if info.kind not in ADDON_KINDS:
@@ -255,12 +274,13 @@ def as_utf8(path: str) -> str:
 
 
 def _readable_path(source: str) -> Path | None:
-    """A folder or .safetensors file; None: it is missing, forbidden or another file. The answer must not tell which."""
+    """A folder or a file of weights; None: it is missing, forbidden or another file. The answer must not tell which."""
     path = os.path.expanduser(source)
     if os.path.isfile(os.path.join(path, PEFT_WEIGHTS)):
         path = os.path.join(path, PEFT_WEIGHTS)
     if os.path.isdir(path):
         is_readable = os.access(path, os.R_OK | os.X_OK)
     else:
-        is_readable = path.endswith(".safetensors") and os.path.exists(path) and os.access(path, os.R_OK)
+        is_known = path.endswith(".safetensors") or path.lower().endswith(UPSCALER_PICKLES)
+        is_readable = is_known and os.path.exists(path) and os.access(path, os.R_OK)
     return Path(path).resolve() if is_readable else None

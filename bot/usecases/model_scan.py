@@ -14,7 +14,7 @@ from pathlib import Path
 from bot import error_texts
 from bot.errors import ModelRefused, UserError
 from bot.model_install.addon_files import default_name
-from bot.usecases.model_catalogue import ModelCatalogue, as_utf8
+from bot.usecases.model_catalogue import UPSCALER_PICKLES, ModelCatalogue, as_utf8
 
 MAX_FILES, MAX_FOLDERS = 5000, 20_000
 ADOPTED, PRESENT, SKIPPED = "adopted", "present", "skipped"
@@ -29,7 +29,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
     (r"vae(?:[-_ ]?approx)?", "a VAE; Easel uses the one in each model"),
     (r"controlnet|t2i[-_]?adapter\w*|control-?lora", "a ControlNet, which is not adopted from folders"),
     (r"upscale_models|esrgan|realesrgan|swinir|ldsr|dat|scunet|gfpgan|codeformer|facerestore_models|hat",
-     "an upscaler or a face restorer, which is not adopted from folders"),
+     "an upscaler of a kind that Easel does not know, or a face restorer"),
     (r"clip|text_encoders?|clip_vision|t5|text-encoder", "a text encoder; Easel uses the one in each model"),
     (r"unet|diffusion_models", "a denoiser without its text encoder and VAE; Easel needs a whole model"),
     (r"hypernetworks?", "a hypernetwork, which Easel does not compute"),
@@ -184,6 +184,11 @@ def _format_reason(suffix: str) -> str:
         return f"Easel does not load {suffix} files."
     if suffix.casefold() in (".sft", _SAFETENSORS):
         return "Easel reads safetensors by the ending .safetensors: rename the file."
+    if suffix.casefold() in UPSCALER_PICKLES:
+        return (
+            f"Files in the format {suffix} can run code and are not adopted: get the model as .safetensors; "
+            "an upscaler is converted by `easel models add FILE`."
+        )
     return f"Files in the format {suffix} can run code and are refused: get the model as .safetensors."
 
 

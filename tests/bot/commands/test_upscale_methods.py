@@ -159,3 +159,13 @@ def test_an_enlarged_picture_shows_what_its_input_does():
     assert keeps_content("upscale", {"method": "upscaler", "prompt": "a fox"})
     assert not keeps_content("upscale", {"method": "refine", "prompt": "a fox"})
     assert not keeps_content("imagine", {"method": "upscaler"})
+
+
+@pytest.mark.parametrize("models", [(STARTER,), (REAL, STARTER)])
+def test_an_upscaler_that_is_named_but_not_installed_changes_nothing_for_a_model_that_is_asked_for(models):
+    drawing = replace(PAINTER, name="drawing", upscaler="anime-6b")
+    picture = StoredImage(id="0" * 64, media_type="image/png", width=128, height=128)
+    chosen = Upscale(values={}).with_images([picture]).choose_for_picture(registry(drawing, *models), drawing)
+
+    assert plan(registry(drawing, *models), model="drawing")[0] == "drawing"
+    assert chosen.name == ("esrgan" if REAL in models else "drawing")

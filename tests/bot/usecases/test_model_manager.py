@@ -14,7 +14,14 @@ from bot.errors import DownloadFailed, EngineError, ModelRefused, StorageFull
 from bot.jobs import Media
 from bot.memory.fit import MachineSpec
 from bot.model_install.owner_config import ModelConfigFile
-from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL_QUESTION_ANSWERING, InstallProgress, ModelRegistry
+from bot.models import (
+    IMAGE_TO_TEXT,
+    IMAGE_UPSCALING,
+    TEXT_TO_IMAGE,
+    VISUAL_QUESTION_ANSWERING,
+    InstallProgress,
+    ModelRegistry,
+)
 from bot.ports import CheckpointInfo, ModelCapabilities, Offer, Progress, RenderedImage, RepoRef, TaskOutput
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
@@ -597,3 +604,35 @@ async def test_starters_stay(catalogue):
     with pytest.raises(ModelRefused) as refused:
         await catalogue.remove_model("starter")
     assert refused.value.problem == "starter"
+
+
+UPSCALER = CheckpointInfo(kind="upscaler", class_name="RRDBNet", tasks=(IMAGE_UPSCALING,), defaults={"width": 1024})
+
+
+async def test_an_upscaler_in_pytorchs_format_is_converted_and_added(env, catalogue, tmp_path):
+    env.files.kind = UPSCALER
+    (tmp_path / "4x Ultra.pth").write_bytes(b"pickle")
+
+    added = await catalogue.add_model(str(tmp_path / "4x Ultra.pth"))
+
+    assert (added.name, added.tasks, added.width) == ("4x-ultra", (IMAGE_UPSCALING,), 1024)
+    assert added.repo == str(env.files.downloads / "4x Ultra.safetensors")
+    assert env.files.converted == [tmp_path / "4x Ultra.pth"]
+
+
+async def test_nothing_is_converted_under_a_name_that_is_taken(env, catalogue, tmp_path):
+    (tmp_path / "fox.pth").write_bytes(b"pickle")
+
+    with pytest.raises(ModelRefused) as refused:
+        await catalogue.add_model(str(tmp_path / "fox.pth"), name="fox")
+
+    assert (refused.value.problem, env.files.converted) == ("taken", [])
+
+
+async def test_an_upscaler_of_one_file_on_the_hub_becomes_a_model(env, catalogue, tmp_path):
+    env.files.kind, env.files.place, env.hub.kind = UPSCALER, tmp_path, ""
+
+    added = await catalogue.add_model("org/upscaler", file="model.safetensors")
+
+    assert (added.name, added.repo, added.file) == ("upscaler", "org/upscaler", "model.safetensors")
+    assert (added.licence, added.download_mb) == ("apache-2.0", 100)

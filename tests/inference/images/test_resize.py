@@ -119,3 +119,25 @@ async def test_a_contact_sheet_is_marked_as_generated(service, noisy):
 
     assert opened(sheet).size == (SIZE[0] * 2 + 4, SIZE[1] * 2 + 4)
     assert SOURCE_TYPE.encode() in sheet.data
+
+
+async def test_an_enlarged_image_keeps_the_metadata_of_its_source_and_names_the_upscaler(service, noisy):
+    pixels = Image.new("RGB", (320, 240), "teal").tobytes()
+
+    large = await service.encode_derived(pixels, 320, 240, source=noisy, postprocess="Postprocess upscaler: tiny")
+
+    assert large.parameters.startswith(PARAMETERS)
+    assert large.parameters.endswith(", Postprocess upscaler: tiny")
+    assert opened(large.media).text["parameters"] == large.parameters
+    assert opened(large.media).text["easel"] == opened(noisy).text["easel"]
+
+
+async def test_a_photo_that_a_model_enlarged_is_marked_and_names_the_upscaler(service):
+    pixels = Image.new("RGBA", (8, 6), (0, 128, 0, 100)).tobytes()
+
+    large = await service.encode_derived(pixels, 8, 6, source=photo(), postprocess="Postprocess upscaler: tiny")
+
+    assert large.parameters == "Postprocess upscaler: tiny"
+    assert SOURCE_TYPE.encode() in large.media.data
+    assert opened(large.media).mode == "RGBA"
+    assert opened(large.media).getpixel((0, 0)) == (0, 128, 0, 100)
