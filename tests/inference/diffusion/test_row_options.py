@@ -32,7 +32,7 @@ from inference.diffusion.samplers import Samplers
 from inference.diffusion.variation import slerp
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed, build_engine
 from inference.ipc.environment import ROOT
-from tests.inference.families import save_sdxl
+from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
@@ -54,15 +54,8 @@ class Family:
 
 
 def load_family(folder, dtype="float32", **settings):
-    model = make_model(
-        "tiny",
-        tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE),
-        repo=str(folder),
-        dtype=dtype,
-        size_multiple=8,
-        max_size=256,
-        **settings,
-    )
+    settings = {"tasks": (TEXT_TO_IMAGE, IMAGE_TO_IMAGE), "size_multiple": 8, "max_size": 256} | settings
+    model = make_model("tiny", repo=str(folder), dtype=dtype, **settings)
     engine = build_engine(model)
     engine.load_model("cpu")
     stock = load_pipeline(model, folder, "cpu")
@@ -462,3 +455,36 @@ def test_what_the_model_lacks_is_refused(families, options, option):
         families["sd"].engine.add_task(make_request(**options))
 
     assert refused.value.option == option
+
+
+# ---------------------------------------------------------------- flow matching
+
+
+@pytest.mark.parametrize("save", [save_klein, save_z_image])
+def test_flow_matching_has_variations_schedules_and_where_it_starts_from_images_hires_fix(save, tmp_path):
+    can_start = save is save_z_image
+    family = load_family(
+        save(tmp_path / "flow"), tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE) if can_start else (TEXT_TO_IMAGE,)
+    )
+    plain = {"guidance_scale": 1.0, "negative_prompt": "", "seed": 5}
+    varied = {**plain, "variation_seed": 9}
+    tasks = [
+        make_request("own", **plain),
+        make_request("other", **plain | {"seed": 9}),
+        make_request("none", variation_strength=0.0, **varied),
+        make_request("some", variation_strength=0.5, **varied),
+        make_request("all", variation_strength=1.0, **varied),
+        make_request("beta", schedule="beta", **plain),
+        make_request("simple", schedule="simple", **plain),
+    ]
+    images = run_tasks(family.engine, *tasks, *([make_request("hires", hires=1.5, **plain)] if can_start else []))
+    options = family.engine.capabilities["row_options"]
+    family.engine.unload_model()
+
+    for first, second in (("own", "none"), ("other", "all"), ("own", "simple")):
+        assert levels_apart(images[first], images[second]) <= 1
+    assert min(levels_apart(images["some"], images[end]) for end in ("own", "other")) > 1
+    assert levels_apart(images["beta"], images["own"]) > 1
+    assert not {"guidance_rescale", "clip_skip", "tiling"} & set(options)
+    assert ("hires" in options) == can_start
+    assert not can_start or images["hires"].shape == (48, 48, 3)
