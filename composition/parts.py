@@ -3,6 +3,7 @@
 from bot.models import ModelRegistry
 from bot.ports import ImageProcessor
 from bot.queue.parts.details import DetailFinish
+from bot.queue.parts.kept_subject import KeptSubjectPreparation
 from bot.queue.parts.maps import MapPreparation
 from bot.queue.parts.outpainting import OutpaintingPreparation
 from bot.queue.parts.previews import PreviewFinish
@@ -14,6 +15,7 @@ def build_preparations(models: ModelRegistry, images: ImageProcessor) -> list[Pr
     """What is made before a job's main task."""
     return [
         RegionPreparation(images=images, finder=RegionFinder(models=models)),
+        KeptSubjectPreparation(models=models),
         MapPreparation(models=models, images=images),
         OutpaintingPreparation(models=models, images=images),
     ]

@@ -119,10 +119,12 @@ class Imagine(Command):
         if values.get("style"):
             filled["style"] = values["style"]
         filled |= given_options(CONTROLLING, values)
+        filled.pop("inpaint_area", None)
         if self.images_of("init"):
             is_partial = repaints_part(values, self.images)
             filled["strength"] = values.get("strength", inpainting.STRENGTH if is_partial else model.strength)
-            filled |= {"inpaint_area": choose_area(values)} if is_partial else {}
+            if is_partial:
+                filled["inpaint_area"] = choose_area(values)
         elif values.get("hires"):
             filled["strength"] = values.get("strength", HIRES_STRENGTH)
         fill_variation(filled, seed)

@@ -57,6 +57,7 @@ def row_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "Variation seed strength": variation or None,
         "CFG rescale": options.get("guidance_rescale") or None,
         "Clip skip": options["clip_skip"] if options.get("clip_skip", 1) > 1 else None,
+        "Inpaint area": "Only masked" if options.get("inpaint_area") == "masked" else None,
         "Tiling": True if options.get("tiling") else None,
         "Hires upscale": hires,
         "Hires steps": options.get("steps") if hires else None,

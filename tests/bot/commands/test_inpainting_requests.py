@@ -161,3 +161,9 @@ def test_an_edit_without_a_part_or_an_editing_model_hints_at_regions(models, sen
         Edit.from_options(CROWN, (PHOTO,)).choose_model(registry(*models))
 
     assert explain(refused.value) == sentence
+
+
+def test_an_area_without_a_part_means_nothing():
+    command = Imagine.from_options({**CROWN, "inpaint_area": "masked"}, (PHOTO,))
+
+    assert "inpaint_area" not in command.fill_options(STARTER, 7)
