@@ -101,7 +101,7 @@ class ModelSettings:
     upscaler: str = ""
     """Name of the upscaling model that suits its images; empty: the default one."""
     detector: str = ""
-    """Repo or folder of the model that finds boxes by words, for a segmentation model that takes boxes: SAM 2."""
+    """Repo or folder of the model that finds boxes for this one: by words for SAM 2, of people for ViTPose."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""

@@ -70,6 +70,7 @@ _MAP_CLASSES = {
 }
 """Models that make control maps."""
 _MAP: Mapping[str, Any] = {"step_s": 0.1, "overhead_s": 0.1, "cpu_step_s": 2.0}
+_PERSON_DETECTOR = "PekingU/rtdetr_r18vd_coco_o365"
 _DETECTOR = "IDEA-Research/grounding-dino-tiny"
 _SEGMENTER: Mapping[str, Any] = {"step_s": 0.2, "overhead_s": 0.1, "cpu_step_s": 2.0}
 _SEGMENTERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -97,7 +98,8 @@ def identify_class(class_name: str) -> CheckpointInfo:
         return CheckpointInfo(kind="blip2", class_name=class_name, family=family, tasks=tasks)
     if class_name in _MAP_CLASSES:
         family, task = _MAP_CLASSES[class_name]
-        return CheckpointInfo(kind="map", class_name=class_name, family=family, tasks=(task,), defaults=dict(_MAP))
+        defaults = {**_MAP, **({"detector": _PERSON_DETECTOR} if task == KEYPOINT_DETECTION else {})}
+        return CheckpointInfo(kind="map", class_name=class_name, family=family, tasks=(task,), defaults=defaults)
     if class_name in _SEGMENTERS:
         family, defaults = _SEGMENTERS[class_name]
         return CheckpointInfo(

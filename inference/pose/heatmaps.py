@@ -21,8 +21,9 @@ class Box:
     width: float
     height: float
 
-    def padded(self, aspect: float) -> "Box":
-        """The box around it that the model reads: wider or higher to this aspect ratio, then padded."""
+    def padded(self, size: tuple[int, int]) -> "Box":
+        """The box around it that the model reads: wider or higher to the shape of this size, then padded."""
+        aspect = size[0] / size[1]
         width, height = max(self.width, self.height * aspect), max(self.height, self.width / aspect)
         return self.around(width * _PADDING, height * _PADDING)
 

@@ -8,6 +8,10 @@ from transformers import (
     DPTConfig,
     DPTForDepthEstimation,
     DPTImageProcessorPil,
+    RTDetrConfig,
+    RTDetrForObjectDetection,
+    RTDetrImageProcessorPil,
+    RTDetrResNetConfig,
     VitPoseBackboneConfig,
     VitPoseConfig,
     VitPoseForPoseEstimation,
@@ -85,3 +89,35 @@ def save_pose(folder, *, experts=1, joints=17):
     model.save_pretrained(folder)
     VitPoseImageProcessorPil(size={"height": 64, "width": 48}).save_pretrained(folder)
     return model
+
+
+def save_person_detector(folder, *, label="person"):
+    torch.manual_seed(0)
+    backbone = RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 8, 8, 16],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = RTDetrConfig(
+        backbone_config=backbone,
+        encoder_hidden_dim=16,
+        encoder_in_channels=[8, 8, 16],
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        d_model=16,
+        num_queries=20,
+        decoder_in_channels=[16, 16, 16],
+        decoder_ffn_dim=16,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        num_denoising=0,
+        id2label={0: label, 1: "cat"},
+        label2id={label: 0, "cat": 1},
+    )
+    model = RTDetrForObjectDetection(config).eval()
+    model.save_pretrained(folder)
+    processor = RTDetrImageProcessorPil(size={"height": 64, "width": 64})
+    processor.save_pretrained(folder)
+    return model, processor

@@ -12,8 +12,9 @@ from bot.models import KEYPOINT_DETECTION
 from bot.ports import TaskImage
 from inference.engine.base import ImageReady, TaskDone, build_engine
 from inference.pose.heatmaps import Box, box_of, find_joints, read_box, whole_image
+from inference.pose.people import PersonDetector
 from inference.pose.skeleton import draw_poses, openpose_joints
-from tests.inference.map_models import save_pose
+from tests.inference.map_models import save_person_detector, save_pose
 from tests.inference.support import make_model, make_task, png
 
 COCO = np.array(  # nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles: left, then right
@@ -55,7 +56,7 @@ def run(engine, picture):
 
 
 def test_joints_are_found_where_they_are():
-    box = whole_image(SIZE).padded(0.75)
+    box = whole_image(SIZE).padded((48, 64))
 
     found = find_joints(heatmaps_of(person(), box), box)
 
@@ -136,9 +137,60 @@ def test_a_model_with_other_joints_is_refused(tmp_path):
 
 
 def test_a_box_reaches_beyond_the_image_to_keep_the_models_shape():
-    box = Box(10, 20, 30, 100).padded(0.75)
+    box = Box(10, 20, 30, 100).padded((48, 64))
 
     assert (box.width, box.height) == (93.75, 125)
     assert box.left == 10 + 15 - 93.75 / 2
     assert box_of(person(0.1), whole_image(SIZE), 1) == whole_image(SIZE)
     assert read_box(Image.new("RGB", (4, 4), "white"), Box(-4, 0, 8, 4), (8, 4)).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_a_detector_gives_each_person_a_skeleton(tmp_path, monkeypatch):
+    """The detector's own boxes, and one pass for all of them."""
+    save_pose(tmp_path / "pose")
+    save_person_detector(tmp_path / "detector")
+    engine = load_engine(tmp_path / "pose", detector=str(tmp_path / "detector"))
+    people = [person(), person() + np.array([120, 0, 0])]
+    boxes = [Box(20, 10, 60, 145), Box(140, 10, 60, 145)]
+    monkeypatch.setattr(engine._detector, "find_people", lambda images: [boxes])
+    sizes = []
+
+    def predict(crops):
+        sizes.append(len(crops))
+        return np.stack([heatmaps_of(one, box.padded((48, 64))) for one, box in zip(people, boxes, strict=True)])
+
+    monkeypatch.setattr(engine, "_predict", predict)
+
+    drawing, result = run(engine, Image.new("RGB", (240, 160)))
+
+    assert sizes == [2]
+    assert drawing[:, :110].any()
+    assert drawing[:, 130:].any()
+    assert result.notes == ()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_the_boxes_of_people_are_transformers_own(tmp_path, monkeypatch, dtype):
+    """In half precision, random weights choose other queries, whose boxes are as good."""
+    model, processor = save_person_detector(tmp_path)
+    monkeypatch.setattr("inference.pose.people._MIN_SCORE", 0.0)
+    detector = PersonDetector(make_model("pose", detector=str(tmp_path), dtype=dtype), "cpu")
+    images = [Image.new("RGB", (60, 40), "red"), Image.new("RGB", (30, 40), "blue")]
+    with torch.inference_mode():
+        found = detector.find_people(images)
+        outputs = model(**processor(images=images, return_tensors="pt"))
+    expected = processor.post_process_object_detection(outputs, threshold=0.0, target_sizes=[(40, 60), (40, 30)])
+
+    for boxes, own, image in zip(found, expected, images, strict=True):
+        assert boxes
+        assert all(0 <= box.left <= box.left + box.width <= image.width for box in boxes)
+        if dtype == "float32":
+            corners = [[box.left, box.top, box.left + box.width, box.top + box.height] for box in boxes]
+            torch.testing.assert_close(torch.tensor(corners), own["boxes"][own["labels"] == 0][:12])
+
+
+def test_a_detector_that_does_not_know_people_is_refused(tmp_path):
+    save_person_detector(tmp_path, label="dog")
+
+    with pytest.raises(ModelUnavailable, match="does not know people"):
+        PersonDetector(make_model("pose", detector=str(tmp_path)), "cpu")
