@@ -222,7 +222,8 @@ class ModelCatalogue:
             info = replace(info, defaults={**info.defaults, **known})
             return self._add_preset(await self._free_name(name), info, listing.ref.repo)
         if info.kind == "control":
-            raise control_refusal(listing.ref.repo, info, self.registry, weights[0].relative_to(folder).as_posix())
+            file = next(one.path for one in listing.files if one.path.endswith(".safetensors"))
+            raise control_refusal(listing.ref.repo, info, self.registry, file)
         if info.kind not in ADDON_KINDS:
             raise ModelRefused(listing.ref.repo, "kind", detail=info.class_name or info.kind)
         return await self._store_addon(weights[0], info, name)
