@@ -12,7 +12,7 @@ from bot.model_install import addon_files
 from bot.ports import CheckpointInfo, PromptAddon
 from bot.settings import hub_repo_dir
 from inference.checkpoints import identify
-from inference.checkpoints.unpickle import convert_pickle
+from inference.checkpoints.convert import convert_pickle
 
 
 @dataclass(frozen=True)

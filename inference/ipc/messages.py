@@ -322,12 +322,8 @@ class EncodeReply:
 
 
 def _dataclasses_in(*modules: Any) -> dict[tuple[str, str], type]:
-    classes = {}
-    for module in modules:
-        for name, value in vars(module).items():
-            if isinstance(value, type) and is_dataclass(value):
-                classes[(value.__module__, name)] = value
-    return classes
+    found = [(name, value) for module in modules for name, value in vars(module).items()]
+    return {(value.__module__, name): value for name, value in found if isinstance(value, type) and is_dataclass(value)}
 
 
 _ALLOWED_CLASSES = _dataclasses_in(jobs, models, ports, mask_messages, tool_messages)

@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 
 from bot.error_texts import explain
 from bot.errors import ModelRefused
-from inference.checkpoints import unpickle
+from inference.checkpoints import convert
+from inference.checkpoints.convert import convert_pickle
 from inference.checkpoints.library import ModelLibrary
-from inference.checkpoints.unpickle import convert_pickle, read_tensors
+from inference.upscaling import unpickle
+from inference.upscaling.unpickle import read_tensors
 from tests.inference.upscaling.weights import as_original, rrdb_weights
 
 
@@ -67,7 +69,7 @@ def test_a_view_that_is_larger_than_its_file_is_refused(monkeypatch):
 
 
 def test_a_large_file_is_not_even_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpickle, "MAX_BYTES", 10)
+    monkeypatch.setattr(convert, "MAX_BYTES", 10)
     (tmp_path / "x.pth").write_bytes(bytes(11))
 
     with pytest.raises(ModelRefused) as refused:
