@@ -74,7 +74,7 @@ def _local_time(job: "JobBody") -> str:
 def _summary(job: "JobBody") -> str:
     """What was asked for and answered, in one line."""
     options, result = job["options"], job["result"] or {}
-    asked = options.get("prompt") or options.get("question") or options.get("texts") or ""
+    asked = next((options[name] for name in ("prompt", "question", "texts", "region", "kind") if options.get(name)), "")
     text = " ".join(f"{asked} {result.get('text') or ''}".split())
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}\u2026"
 

@@ -10,7 +10,8 @@ from bot import error_texts
 from bot.chat.arguments import TYPED, CommandStyle
 from bot.chat.buttons import Button
 from bot.chat.used_options import format_used
-from bot.commands import Answer, answer_lines, answer_of
+from bot.commands import Answer, Preview, answer_lines, answer_of
+from bot.commands.preview import describe_preview
 from bot.errors import JobCancelled
 from bot.i18n import LOCALES, N_, Translate, translator
 from bot.jobs import BY_BOT, Job, JobState
@@ -173,7 +174,8 @@ def _format_answer(job: Job, locale: str) -> str:
 
 def _format_image_caption(job: Job, translate: Translate) -> str:
     seed = job.result.seed if job.result else None
-    prompt = clean_text(str(job.options.get("prompt", ""))) or translate("A picture")
+    title = describe_preview(job.options, translate) if job.command == Preview.name else translate("A picture")
+    prompt = clean_text(str(job.options.get("prompt", ""))) or title
     size = _size_of(job)
     caption = f"{prompt}\n{size}" if size else prompt
     return caption if seed is None else translate("{caption}, seed {seed}").format(caption=caption, seed=seed)
@@ -193,7 +195,8 @@ def format_job_line(ticket: Ticket, locale: str = "en") -> str:
 
 def _request_text(job: Job) -> str:
     """What was asked for, and the answer in words, else the size of the picture."""
-    text = clean_text(str(job.options.get("prompt") or job.options.get("question") or job.options.get("texts") or ""))
+    named = (job.options.get(name) for name in ("prompt", "question", "texts", "region", "kind"))
+    text = clean_text(str(next(filter(None, named), "")))
     if job.result and job.result.text:
         return " \u2192 ".join(filter(None, (text, clean_text("; ".join(job.result.text.splitlines())))))
     return text or _size_of(job)

@@ -3,6 +3,7 @@
 import pytest
 
 from bot.chat.buttons import offered_buttons
+from bot.chat.texts import format_job_line, format_result
 from bot.commands import Preview
 from bot.commands.preview import needs_no_model, only_changes_images
 from bot.error_texts import explain
@@ -17,6 +18,7 @@ from bot.models import (
     TEXT_TO_IMAGE,
     ModelRegistry,
 )
+from bot.usecases.requests import Ticket
 from tests.fakes import make_job, make_model, make_result
 
 PHOTO = (ImageRef("0" * 64),)
@@ -135,3 +137,18 @@ def test_under_a_preview_there_is_only_what_makes_sense_for_a_map():
     )
 
     assert [button.action for button in offered_buttons(job, EVERY)] == ["delete"]
+
+
+@pytest.mark.parametrize(
+    ("options", "caption", "line"),
+    [
+        ({"what": "control", "kind": "canny"}, "A canny map of the picture", "preview canny"),
+        ({"what": "region", "region": "the sky"}, "The region the sky, white on black", "preview the sky"),
+    ],
+)
+def test_in_chats_it_says_what_it_shows(options, caption, line):
+    result = make_result(seed=None)
+    job = make_job(command="preview", options=options, state=JobState.DELIVERED, result=result)
+
+    assert format_result(job).startswith(caption)
+    assert line in format_job_line(Ticket(job=job))
