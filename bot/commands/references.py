@@ -10,6 +10,8 @@ from bot.i18n import N_
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TEXT_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
 
+ADAPTED_FAMILIES = frozenset({"", "starter", "sd15", "sd21", "sdxl"})
+"""Families that IP-Adapters are for; "": not known before the model is first loaded."""
 NATIVE_COST = 0.5
 """How much longer a step takes for each image that the model itself takes beside the first."""
 ADAPTER_COST = 0.1
@@ -39,9 +41,10 @@ def takes_as_references(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
 
 def can_refer(model: ModelSpec, images: Sequence[ImageRef], task: str) -> bool:
     """Whether the model can do the task with the references among these images, by itself or through IP-Adapters."""
-    return takes_as_references(model, images) or (
-        task in model.tasks and all(model.adapter_kind(kind) for kind in _kinds_of(images))
-    )
+    if takes_as_references(model, images):
+        return True
+    is_adaptable = task in model.tasks and model.capabilities.get("family", "") in ADAPTED_FAMILIES
+    return is_adaptable and all(model.adapter_kind(kind) for kind in _kinds_of(images))
 
 
 def offers_reference(models: ModelRegistry, kind: str, task: str = TEXT_TO_IMAGE) -> bool:

@@ -19,11 +19,13 @@ def save_image_encoder(folder: Path, seed: int = 0, *, projected: int = PROJECTE
     return folder
 
 
-def save_ip_adapter(path: Path, unet, seed: int = 0, *, is_plus: bool = False) -> Path:
-    """For the UNet's layers. `is_plus`: with a resampler of the features of all patches."""
+def save_ip_adapter(path: Path, unet, seed: int = 0, variant: str = "plain") -> Path:
+    """For the UNet's layers. `variant`: "plain" takes one embedding of a picture, "plus" and "full" the features of all
+    its patches, "plus" with a resampler."""
     generator = torch.Generator().manual_seed(seed)
     width = unet.config.cross_attention_dim
-    projection = _plus_projection(width, generator) if is_plus else _projection(width, generator)
+    make = {"plain": _projection, "plus": _plus_projection, "full": _full_projection}[variant]
+    projection = make(width, generator)
     state = {f"image_proj.{name}": value for name, value in projection.items()}
     for index, name in enumerate(name for name in unet.attn_processors if "attn2" in name):
         out = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
@@ -40,6 +42,17 @@ def _projection(width: int, generator: torch.Generator) -> dict[str, torch.Tenso
         "proj.bias": torch.randn(TOKENS * width, generator=generator),
         "norm.weight": torch.ones(width),
         "norm.bias": torch.zeros(width),
+    }
+
+
+def _full_projection(width: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    return {
+        "proj.0.weight": torch.randn(HIDDEN, HIDDEN, generator=generator),
+        "proj.0.bias": torch.randn(HIDDEN, generator=generator),
+        "proj.2.weight": torch.randn(width, HIDDEN, generator=generator),
+        "proj.2.bias": torch.randn(width, generator=generator),
+        "proj.3.weight": torch.ones(width),
+        "proj.3.bias": torch.zeros(width),
     }
 
 

@@ -163,7 +163,9 @@ def test_a_blend_is_only_offered_where_a_model_can():
 @pytest.mark.parametrize(
     ("models", "kinds"),
     [((PLAIN, EDITOR), ()), ((PLAIN, STYLED), ("style",)), ((ADAPTED,), ("style", "subject")),
-     ((PLAIN, KLEIN), ("style", "subject")), ((PLAIN, replace(STYLED, demo=True)), ())],
+     ((PLAIN, KLEIN), ("style", "subject")), ((PLAIN, replace(STYLED, demo=True)), ()),
+     ((ADAPTED.with_capabilities({"family": "sdxl"}),), ("style", "subject")),
+     ((ADAPTED.with_capabilities({"family": "z-image"}),), ())],
 )  # fmt: skip
 def test_references_are_offered_where_a_model_that_is_used_unasked_can(models, kinds):
     assert tuple(kind for kind in ("style", "subject") if offers_reference(registry(*models), kind)) == kinds

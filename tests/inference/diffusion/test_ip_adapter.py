@@ -207,7 +207,7 @@ def peers(tmp_path_factory):
         pipeline = diffusers.DiffusionPipeline.from_pretrained(folder)
         adapters = folder.parent / f"{family}-adapters"
         save_ip_adapter(adapters / "style.safetensors", pipeline.unet, 1)
-        save_ip_adapter(adapters / "plus" / "plus.safetensors", pipeline.unet, 2, is_plus=True)
+        save_ip_adapter(adapters / "plus" / "plus.safetensors", pipeline.unet, 2, "plus")
         save_image_encoder(adapters / "image_encoder")
         save_lora(pipeline, folder.parent / f"{family}.safetensors")
         return folder
@@ -318,10 +318,10 @@ def test_a_control_and_a_reference_work_together(peers, eager, tmp_path):
 
 
 def test_an_edit_by_instruction_refers_through_its_models_adapter(tmp_path):
-    """Its guidance makes three rows, of which only one has the prompt."""
+    """Its guidance makes three rows, of which one has the prompt. The adapter takes the features of all patches."""
     folder = save_editor(tmp_path / "editor")
     stock = diffusers.DiffusionPipeline.from_pretrained(folder)
-    save_ip_adapter(tmp_path / "adapter" / "style.safetensors", stock.unet)
+    save_ip_adapter(tmp_path / "adapter" / "style.safetensors", stock.unet, variant="full")
     save_image_encoder(tmp_path / "adapter" / "image_encoder")
     model = make_model(
         "editor", tasks=(IMAGE_TEXT_TO_IMAGE,), repo=str(folder), controls={"style": str(tmp_path / "adapter")}
