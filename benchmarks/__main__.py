@@ -25,6 +25,7 @@ NAMES = (
     "caption_burst",
     "chat_load",
     "claim_flat",
+    "control_mix",
     "fairness",
     "first_picture",
     "help_time",

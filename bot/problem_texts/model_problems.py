@@ -87,8 +87,7 @@ MODEL_PROBLEMS: Mapping[str, str] = {
     "starter": N_("{model} ships with Easel and cannot be removed."),
     "kind": N_("{model} is a {detail}, which Easel cannot run yet."),
     "control": N_(
-        "{model} is not a model of its own but a control. Write it into your config.toml, for a kind of control and a "
-        "model that it fits: {detail}."
+        "{model} is not a model of its own, but weights that control one. Write this into your config.toml: {detail}."
     ),
     "control_fits_none": N_(
         "{model} is a control ({detail}), which fits no model here: add a model of its family first."
