@@ -113,8 +113,7 @@ def test_uncertain_joints_and_their_limbs_are_not_drawn():
     assert drawing[60, 24].any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("experts", [1, 2])
+@pytest.mark.parametrize(("dtype", "experts"), [("float32", 1), ("float16", 2), ("bfloat16", 1)])
 def test_a_picture_without_a_person_gets_an_empty_map_and_a_note(tmp_path, dtype, experts):
     """Random weights: the heatmaps are nearly 0 for one, and anything for experts."""
     torch.set_num_threads(1)
