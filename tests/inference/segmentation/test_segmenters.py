@@ -3,6 +3,7 @@
 import numpy
 import pytest
 import torch
+from accelerate.hooks import add_hook_to_module
 from PIL import Image
 from transformers import (
     AutoProcessor,
@@ -47,14 +48,23 @@ def folders(tmp_path_factory):
     }
 
 
+@pytest.fixture(scope="module")
+def loaded():
+    """The engines that tests have in common."""
+    return {}
+
+
 @pytest.fixture
-def load(folders):
-    def load_engine(name, **settings):
+def load(folders, loaded):
+    def load_engine(name, *, is_shared=True, **settings):
+        key = (name, *settings.items())
+        if is_shared and key in loaded:
+            return loaded[key]
         detector = str(folders["grounding-dino"]) if name == "sam2" else ""
         model = make_model(name, tasks=TASKS, repo=str(folders[name]), **({"detector": detector} | settings))
         engine = build_engine(model)
         engine.load_model("cpu")
-        return engine
+        return loaded.setdefault(key, engine) if is_shared else engine
 
     return load_engine
 
@@ -166,7 +176,7 @@ def test_the_folders_own_mean_and_deviation_are_used(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("clipseg", "float16"), ("clipseg", "bfloat16"), ("sam2", "float16"), ("sam2", "bfloat16"), ("sam3", "bfloat16")],
+    [("clipseg", "float16"), ("clipseg", "bfloat16"), ("sam2", "float16"), ("sam3", "bfloat16")],
 )
 def test_half_precision_gives_masks_of_the_images_size(load, name, dtype):
     engine = load(name, dtype=dtype)
@@ -184,7 +194,9 @@ def test_tasks_that_share_a_pass_get_the_masks_that_they_get_alone(load, monkeyp
         make_request("a fox, the background, red", id="two"),
         make_request("cat", OTHER_IMAGE, id="three"),
     ]
-    alone = {task.id: run(load("clipseg", dtype="float32"), task)[task.id][0] for task in tasks}
+    alone = {task.id: run(engine, task)[task.id][0] for task in tasks}
+    engine._segmenter.clear_cache()
+    engine.take_usage()
     passes = []
     encode = engine._segmenter._encoder._encode
     monkeypatch.setattr(
@@ -202,7 +214,7 @@ def test_tasks_that_share_a_pass_get_the_masks_that_they_get_alone(load, monkeyp
 
 
 def test_a_cancelled_task_has_no_answer_and_less_memory_means_one_at_a_time(load):
-    engine = load("clipseg", dtype="float32")
+    engine = load("clipseg", is_shared=False, dtype="float32")
     for name in ("one", "two", "three"):
         engine.add_task(make_request("a fox", id=name))
     engine.cancel_task("one")
@@ -219,10 +231,8 @@ def test_sam_2_without_a_detector_says_what_is_missing(load):
 
 
 def test_a_part_of_a_component_that_is_offloaded_is_called_on_the_device(load):
-    model = load("clipseg", dtype="float32")._segmenter._model
+    model = load("clipseg", is_shared=False, dtype="float32")._segmenter._model
     moves = []
-    from accelerate.hooks import add_hook_to_module
-
     add_hook_to_module(model.clip, OffloadHook(torch.device("cpu")))
     model.clip.to = lambda place: moves.append(str(place)) or model.clip
     model.offloader._components["clip"] = model.clip
