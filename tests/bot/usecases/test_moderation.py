@@ -246,3 +246,13 @@ async def test_a_negative_prompt_may_name_what_is_to_be_left_out(negative):
     options = {"prompt": "a fox", "negative_prompt": negative, "steps": 20}
 
     await moderation.check_request(CHAT, DEMO, [(make_request("imagine", images=()), options)])
+
+
+@pytest.mark.parametrize("name", ["region", "detail"])
+async def test_the_parts_of_a_picture_that_are_named_are_texts_too(name):
+    moderation = replace(make_moderation(), words=BlockedWords(["forbidden"]))
+
+    with pytest.raises(Blocked):
+        await moderation.check_request(
+            CHAT, DEMO, [(make_request("imagine", images=()), {"prompt": "a fox", name: "the forbidden thing"})]
+        )
