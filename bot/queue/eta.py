@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from bot.commands import Command, find_command
+from bot.commands.preview import needs_no_model
 from bot.jobs import Job
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import DeviceStatus, NewJob, Progress, QueueView
@@ -63,9 +64,9 @@ class EtaEstimator:
         return duration_s(_to_command(job), model, job.options, self._rates, together=together)
 
     def _until_loaded_s(self, job: AnyJob) -> float:
-        """Seconds until a device has loaded the job's model; 0 if one has."""
+        """Seconds until a device has loaded the job's model; 0 if one has, or if the job needs none."""
         model = self._models.get(job.model)
-        if model is None:
+        if model is None or needs_no_model(job.command, job.options):
             return 0.0
         return min(
             (self._until_device_loaded_s(device, model) for device in self._devices()), default=self._cold_s(model)

@@ -680,6 +680,25 @@ async def test_the_forecast_of_a_load_that_was_never_measured_or_is_under_way(ha
 
 
 @pytest.mark.parametrize(
+    ("command", "options", "counts_load"),
+    [
+        ("preview", {"what": "control", "kind": "canny", "width": 8, "height": 8}, False),
+        ("upscale", {"method": "resize", "width": 8, "height": 8}, False),
+        ("preview", {"what": "control", "kind": "depth"}, True),
+    ],
+)
+async def test_the_forecast_of_a_job_without_a_model_counts_no_load(harness, command, options, counts_load):
+    harness.devices = [make_device(loaded=(), has_imported=True)]
+    harness.measure_load(20.0)
+    job = make_job(command=command, options=options, images=(ImageRef("0" * 64),))
+    harness.store.add(job)
+
+    ticket = await harness.jobs.get_ticket(ANN, job.id)
+
+    assert (ticket.eta_s > 20) is counts_load
+
+
+@pytest.mark.parametrize(
     ("progress", "eta_s"),
     [
         (Progress(step=0, steps=4, phase="loading", load_s=12.0), 22.0),
