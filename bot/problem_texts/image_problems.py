@@ -38,6 +38,10 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     "control_misfit": N_(
         "The {option} control of {value} does not fit the model: {allowed}. The owner can correct the model's controls."
     ),
+    "control_unusable": N_(
+        "The weights of the {option} control of {value} are missing or damaged; the owner can run "
+        "`easel models use {value}`, or correct the model's controls."
+    ),
     "control_no_memory": N_("There is too little device memory to use a control with {value}: leave it out."),
     "reference_lacks": N_(
         "The model {value} cannot use a picture as {option}: choose another model, or the owner can add an IP-Adapter "

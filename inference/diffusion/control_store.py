@@ -56,19 +56,22 @@ class ControlStore:
     def find_files(self, kind: str) -> ControlFiles | None:
         """The weights configured for this kind; None: there are none.
 
-        Raises: ModelUnavailable: they are not here. InvalidOption: they do not fit the model.
+        Raises: InvalidOption: they are not here, or do not fit the model. The model itself stays usable.
         """
         source = self._model.control_source(kind)
         if source is None:
             return None
-        files = read_control_files(control_path(source, self._model.name), self._model.name)
+        try:
+            files = read_control_files(control_path(source, self._model.name), self._model.name)
+        except ModelUnavailable as error:
+            raise InvalidOption(kind, "control_unusable", value=self._model.name) from error
         problem = misfit(files, kind, self._pipeline)
         if problem:
             raise InvalidOption(kind, "control_misfit", value=self._model.name, allowed=problem)
         return files
 
     def load(self, kind: str) -> LoadedControl:
-        """Raises: InvalidOption: the model has no such control, or it does not fit; ModelUnavailable, OutOfMemory."""
+        """Raises: InvalidOption: the model has no such control, or it does not fit; OutOfMemory."""
         files = self.find_files(kind)
         if files is None:
             raise InvalidOption(kind, "control_lacks", value=self._model.name)
@@ -144,5 +147,5 @@ class ControlStore:
     def _is_servable(self, kind: str) -> bool:
         try:
             return self.find_files(kind) is not None
-        except (ModelUnavailable, InvalidOption):
+        except InvalidOption:
             return False
