@@ -31,7 +31,7 @@ class UpscaleRecipe:
 
 FULL = UpscaleRecipe(
     plan=TrainingPlan(
-        steps=1800, learning_rate=1e-3, average_decay=0.998, weight_decay=0.0, save_every=200, decay_share=0.5
+        steps=4000, learning_rate=1e-3, average_decay=0.998, weight_decay=0.0, save_every=200, decay_share=0.5
     )
 )
 QUICK = UpscaleRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2, renders=2)

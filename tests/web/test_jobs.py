@@ -70,7 +70,7 @@ async def test_a_picture_is_refined_or_resized_and_the_result_says_which(shared_
     assert [job["options"]["method"] for job in (refined, resized)] == ["refine", "resize"]
     assert [first["width"], larger["width"], resized["result"]["media"][0]["width"]] == [64, 128, 256]
     assert "Only resized" in resized["result"]["notes"][0]
-    assert refined["result"]["notes"] == []
+    assert refined["result"]["notes"] == [f"Refined by {refined['result']['model']}."]
 
 
 async def test_a_picture_may_come_with_its_role(shared_client, a_picture):
@@ -340,6 +340,7 @@ async def test_models_list_their_ranges_and_defaults(shared_client):
     assert options["sampler"]["choices"] == ["euler", "ddim"]
     assert models["paint"]["default_for"] == ["text-to-image", "image-to-image"]
     assert models["paint"]["max_images"] == 1
+    assert (models["paint"]["further_options"], models["paint"]["schedules"]) == ([], {})  # before it was ever loaded
     assert models["paint"]["upscale"] == "upscale refines up to 128 px a side"
     assert models["demo"]["note"]
     assert not models["paint"]["note"]
