@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from bot.chat.buttons import offered_buttons
-from bot.chat.follow_ups import run_follow_up
+from bot.chat.follow_ups import WORDED_ACTIONS, run_follow_up, run_worded_follow_up
 from bot.errors import (
     ImageGone,
     InvalidOption,
@@ -437,7 +437,9 @@ async def test_deleting_a_running_job_stops_it(harness, chat):
 
 async def test_every_button_that_is_offered_does_something(harness, chat):
     """Every button that is offered under a job's message works."""
-    harness.models._specs["fox-diffusion"] = make_model(step_s=1.0, overhead_s=0.0, steps=10)
+    harness.models._specs["fox-diffusion"] = make_model(step_s=1.0, overhead_s=0.0, steps=10, max_images=4)
+    usecases = cast(UseCases, SimpleNamespace(chat=chat))
+    words = {"region": "the hat: a crown", "ask": "what?"}
     jobs = [
         await painted(harness),
         await painted(harness, command="upscale", pictures=(b"larger",)),
@@ -449,20 +451,18 @@ async def test_every_button_that_is_offered_does_something(harness, chat):
         for button in offered_buttons(job, harness.models):
             match button.action:
                 case "reroll" | "vary" | "upscale":
-                    usecases = cast(UseCases, SimpleNamespace(chat=chat))
                     assert await run_follow_up(usecases, BOB, ORIGIN, button, button.encode())
-                case "remix":
-                    assert await chat.remix(BOB, ORIGIN, job.id, "an owl", picture=button.number)
                 case "favourite" | "show":
                     pass  # tests/bot/usecases/test_pictures.py
-                case "ask":
-                    assert await chat.ask(BOB, ORIGIN, job.id, "what?")
                 case "pick":
                     assert await chat.pick(BOB, ORIGIN, job.id, button.number)
                 case "original":
                     assert await chat.read_originals(BOB, job.id)
                 case "delete":
                     assert await chat.delete_job(ANN, job.id)
+                case action if action in WORDED_ACTIONS:
+                    text = words.get(action, "an owl")
+                    assert await run_worded_follow_up(usecases, BOB, ORIGIN, button, text, button.encode())
                 case action:
                     pytest.fail(f"{action} under a finished job")
 
