@@ -4,7 +4,7 @@ A detail is an inpainting of its own: the engine cuts out a box around it, draws
 back. The picture keeps the metadata of its main task.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from bot.commands.details import LEFT_OUT, STRENGTH, add_word
@@ -65,7 +65,7 @@ class DetailFinish:
         return replace(image, media=pasted.media, nsfw=_strictest([image.nsfw, remade.nsfw]))
 
     async def _run_tool(
-        self, tool: str, task: Task, images: list[Media], values: dict[str, object]
+        self, tool: str, task: Task, images: list[Media], values: Mapping[str, object]
     ) -> list[RenderedImage]:
         return await self.images.run_tool(tool, images, values, owner=task.fairness_key)
 
