@@ -10,6 +10,7 @@ from bot.chat.flagged_images import find_images, read_flags
 from bot.commands import COMMANDS, Command
 from bot.commands.image_flags import ImageFlag
 from bot.jobs import ImageRef, Job
+from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request, Ticket
 
@@ -46,8 +47,9 @@ async def submit_command(responder: Responder, person: Person, command: str, opt
     """A slash command, whose option `flags` may have further options. Raises: UserError."""
     kind, event = COMMANDS[command], responder.event
     given = dict(options)
-    is_confirmed = given.pop("confirm", False) is True
-    control_kind, line = str(given.pop(CONTROL_KIND_OPTION, "")), str(given.pop(FLAGS_OPTION, ""))
+    control_kind = str(given.pop(CONTROL_KIND_OPTION, ""))
+    line, is_confirmed = pop_flag(str(given.pop(FLAGS_OPTION, "")), "confirm")
+    is_confirmed = given.pop("confirm", False) is True or is_confirmed
     values, flags = read_flags(kind, line, given)
     if control_kind:
         flags.insert(0, ImageFlag(name="control", role="control", kind=control_kind))

@@ -19,7 +19,7 @@ from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.commands import CHAT_COMMANDS
 from bot.chat.flagged_images import has_image_flags
 from bot.chat.replies import ChatCommand
-from bot.commands import COMMANDS, Command, Imagine
+from bot.commands import COMMANDS, Answer, Command, Imagine
 from bot.i18n import N_
 from bot.models import CONTROL_KINDS
 from bot.options import MAX_PROMPT, OptionSpec
@@ -30,6 +30,7 @@ MASK_HELP = N_("A mask: the picture changes only where it is white, or painted o
 CONTROL_HELP = N_("A picture that controls the composition; control_kind says how")
 CONTROL_KIND_HELP = N_("What the control is: outlines, a sketch, depth, a pose, or tile")
 FLAGS_HELP = N_("Further options, as in: --control depth:0.6 --style-of ID --schedule karras")
+MORE_FLAGS_HELP = N_("Further options, as flags: --sampler euler")
 CONFIRM_HELP = N_("True: yes, make every picture that {a|b} in the prompt stands for")
 MAX_TEXT = 6000
 MAX_DESCRIPTION = 100
@@ -120,8 +121,10 @@ def _add_image_flags(kind: type[Command], made: _Parameters) -> None:
         made.add(CONTROL_OPTION, discord.Attachment, CONTROL_HELP)
         made.add(CONTROL_KIND_OPTION, str, CONTROL_KIND_HELP)
         made.choices[CONTROL_KIND_OPTION] = _choices(CONTROL_KINDS)
-    if has_image_flags(kind):
-        made.add(FLAGS_OPTION, app_commands.Range[str, 1, MAX_PROMPT], FLAGS_HELP)
+    has_more = kind.answers is Answer.IMAGES and any(spec.is_advanced for spec in kind.specs)
+    if has_image_flags(kind) or has_more:
+        help_text = FLAGS_HELP if has_image_flags(kind) else MORE_FLAGS_HELP
+        made.add(FLAGS_OPTION, app_commands.Range[str, 1, MAX_PROMPT], help_text)
 
 
 def _choices(values: Sequence[str]) -> list[app_commands.Choice[str]]:
