@@ -62,7 +62,8 @@ class Imagine(Command):
         """A model that takes images as references only, if it is asked for or no other is a default."""
         wanted = self.values.get("model")
         if self.images_of("reference") and (not wanted or models.get(wanted) is not None):
-            return reference_model(models, self.images, self.task, command=self.name, wanted=wanted)
+            referring = reference_model(models, self.images, self.task, command=self.name, wanted=wanted)
+            return control_model(models, self.images, self.task, referring, is_asked=True)
         model = (
             models.get(wanted) if wanted else models.default_for(self.task) or models.default_for(IMAGE_TEXT_TO_IMAGE)
         )

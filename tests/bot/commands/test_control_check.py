@@ -60,6 +60,15 @@ def test_a_control_that_no_model_can_serve_is_refused_with_one_sentence(command,
     assert "{" not in explain(refused.value)
 
 
+def test_the_model_of_a_reference_must_have_the_control_too():
+    styled = make_model(name="styled", tasks=PAINTS, controls={"style": "org/ip"})
+    images = (ImageRef("r", "reference", kind="style"), ImageRef("c", "control", kind="canny", ready=True))
+    with pytest.raises(InvalidOption) as refused:
+        choose(Imagine.from_options({"prompt": "a fox"}, images), styled, DRAWN)
+
+    assert (refused.value.problem, refused.value.allowed) == ("control_elsewhere", "drawn")
+
+
 def test_a_control_without_weight_needs_no_weights():
     assert choose(imagine("pose", weight=0.0), PLAIN) == "plain"
 

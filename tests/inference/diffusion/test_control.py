@@ -537,3 +537,12 @@ def test_a_control_for_the_starter_model_reduces_maps_sixteen_times(tmp_path):
     assert engine.capabilities["controls"] == ["canny"]
     assert levels(images["controlled"].reshape(64, 64, 3), (expected * 255).round().astype(numpy.uint8)) <= 1
     assert levels(images["controlled"], images["plain"]) > 5
+
+
+def test_hires_fix_enlarges_the_map_for_its_second_pass(peers):
+    peer = peers("sd")
+    tasks = [peer.task("hires", *controls, hires=2.0) for controls in ((), (("canny",),))]
+    plain, controlled = (generated(peer.engine, task)["hires"] for task in tasks)
+
+    assert controlled.size == plain.size == 4 * SIDE * SIDE * 3
+    assert levels(plain, controlled) > 20
