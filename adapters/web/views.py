@@ -226,6 +226,8 @@ def model_json(spec: ModelSpec, models: ModelRegistry, loaded: frozenset[str]) -
         "max_images": spec.max_images,
         "upscale": describe_upscaling(spec),
         "options": _model_options(spec) if "imagine" in commands else _text_options(spec, commands),
+        "further_options": list(spec.capabilities.get("row_options", ())),
+        "schedules": dict(spec.capabilities.get("schedules", {})),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
+from inference.diffusion.hires import wants_hires
 from inference.diffusion.loader import call_parameters
 from inference.diffusion.pipeline_run import PipelineRun, PipelineRunner, RunExtension, sampler_name
 from inference.diffusion.pipeline_variants import FROM_IMAGE
@@ -44,7 +45,11 @@ class RowOptions(RunExtension):
     def check_task(self, task: Task) -> Sequence[str]:
         options = task.options
         self._runner.samplers.resolve_name(sampler_name(task), str(options.get("schedule", "")))
-        supported = self._supported(self._runner.pipeline_for(task))
+        supported = set(self._supported(self._runner.pipeline_for(task)))
+        if wants_hires(task):
+            if IMAGE_TO_IMAGE not in self._model.tasks:
+                raise InvalidOption("hires", "model_lacks", value=self._model.name)
+            supported &= set(self._supported(self._runner.variant(FROM_IMAGE)))
         for name in ("clip_skip", "tiling", "guidance_rescale", *_VARIATION):
             if options.get(name) and name not in supported and not _is_neutral(name, options[name]):
                 raise InvalidOption(name, "model_lacks", value=self._model.name)

@@ -31,6 +31,7 @@ from inference.diffusion.pipeline_variants import FROM_IMAGE, pipeline_variant
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.variation import slerp
 from inference.engine.base import EngineEvent, ImageReady, TaskDone, TaskFailed, build_engine
+from inference.engine.cost_model import PassCostModel
 from inference.ipc.environment import ROOT
 from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
@@ -346,6 +347,7 @@ def test_images_with_and_without_tiling_never_share_a_pass(families, monkeypatch
         return forward(batch)
 
     monkeypatch.setattr(engine._step_loop, "_forward", record)
+    monkeypatch.setattr(PassCostModel, "best_size", lambda _self, limit, _unit=1: limit)
     run_tasks(engine, make_request("tiled 1", tiling=True), make_request("tiled 2", tiling=True), make_request("plain"))
 
     assert {"tiled 1", "tiled 2"} in batches
@@ -414,6 +416,8 @@ def test_both_passes_of_hires_fix_are_shared(families, monkeypatch):
         return forward(batch)
 
     monkeypatch.setattr(engine._step_loop, "_forward", record)
+    monkeypatch.setattr(engine, "_decode_thread", None)  # it decodes between two passes, so none is missed
+    monkeypatch.setattr(PassCostModel, "best_size", lambda _self, limit, _unit=1: limit)
     sizes = {"small": {"width": 32, "height": 32}, "large": {"width": 48, "height": 48}}
     run_tasks(
         engine, make_request("hires", hires=1.5), *(make_request(id, steps=20, **size) for id, size in sizes.items())
@@ -445,6 +449,7 @@ def test_a_model_says_which_options_it_supports(families):
         ({"clip_skip": 3}, "clip_skip"),
         ({"sampler": "ddim", "schedule": "karras"}, "schedule"),
         ({"guidance_rescale": 0.5, "init": True}, "guidance_rescale"),
+        ({"guidance_rescale": 0.5, "hires": 1.5}, "guidance_rescale"),
     ],
 )
 def test_what_the_model_lacks_is_refused(families, options, option):
