@@ -188,7 +188,7 @@ def test_every_file_of_a_command_is_registered():
         "drawing_options",
         "image_flags",
         "imagine_options",
-        "details",
+        "detail_words",
         "inpainting",
         "input_images",
         "outpainting",

@@ -9,7 +9,7 @@ from typing import Any
 
 from bot.commands.base import Command
 from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
-from bot.commands.details import check_details, detail_units
+from bot.commands.detail_words import check_details, detail_units
 from bot.commands.region_words import NO_SEGMENTER
 from bot.errors import NoModel
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, ModelRegistry, ModelSpec

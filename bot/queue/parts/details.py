@@ -7,7 +7,7 @@ back. The picture keeps the metadata of its main task.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from bot.commands.details import LEFT_OUT, STRENGTH, add_word
+from bot.commands.detail_words import LEFT_OUT, STRENGTH, add_word
 from bot.commands.inpainting import MASKED
 from bot.commands.region_words import split_regions
 from bot.error_texts import NOT_SEEN
