@@ -28,6 +28,7 @@ from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import ImageReady, TaskDone, TaskFailed
 from inference.engine.cost_model import PassCostModel
+from tests.inference import single
 from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
@@ -546,3 +547,34 @@ def test_hires_fix_enlarges_the_map_for_its_second_pass(peers):
 
     assert controlled.size == plain.size == 4 * SIDE * SIDE * 3
     assert levels(plain, controlled) > 20
+
+
+def original_name(name: str, layers: int) -> str:
+    """The name of a ControlNet's weight in the original programs."""
+    for prefix, original in {
+        "controlnet_down_blocks.": "zero_convs.",
+        "controlnet_mid_block.": "middle_block_out.",
+    }.items():
+        if name.startswith(prefix):
+            *numbers, kind = name.removeprefix(prefix).split(".")
+            return original + ".".join([*numbers, "0", kind])
+    if name.startswith("controlnet_cond_embedding."):
+        part = name.removeprefix("controlnet_cond_embedding.").replace("blocks.", "")
+        first, kind = part.rsplit(".", 1)
+        number = {"conv_in": 0, "conv_out": 7}.get(first)
+        return f"input_hint_block.{2 * (int(first) + 1 if number is None else number)}.{kind}"
+    return single._unet_name(name, layers)
+
+
+@pytest.mark.parametrize("prefix", ["", "control_model."])
+def test_a_file_in_the_layout_of_the_original_programs(peers, tmp_path, monkeypatch, prefix):
+    peer = peers("sd")
+    net = shake(ControlNetModel.from_unet(peer.stock.unet), 6)
+    monkeypatch.setitem(peer._parts, "canny", net)
+    layers = int(net.config.layers_per_block)
+    weights = {prefix + original_name(name, layers): value for name, value in net.state_dict().items()}
+    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "control.safetensors")
+    task = peer.task("original", ("canny",), steps=1)
+
+    engine = engine_with(peer, {"canny": str(tmp_path / "control.safetensors")})
+    assert levels(generated(engine, task)["original"], peer.expected(task)) <= 1
