@@ -52,6 +52,7 @@ REFUSED = {
     "(cutout|preview .*the sky)": "I can't find things by their names in pictures here yet",
     "preview .*--kind depth": "I can't make depth maps here yet",
     "imagine .*--control": "has no canny control",
+    "upscale .*--method upscaler": "No upscaling model is installed",
 }
 """What the shipped models cannot do, by what is typed."""
 ENGINES: dict[str, Engine] = {}
