@@ -41,9 +41,12 @@ def follows_outline(mask: Image.Image, picture: Image.Image) -> bool:
 
     A soft edge would show what was there before.
     """
-    inside = numpy.asarray(mask) >= REPAINTED
-    pixels = numpy.asarray(picture, numpy.int16)
-    steps = [abs(numpy.diff(pixels, axis=axis)).mean(axis=2)[numpy.diff(inside, axis=axis)] for axis in (0, 1)]
+    inside, pixels = numpy.asarray(mask) >= REPAINTED, numpy.asarray(picture)
+    steps = []
+    for down, right in ((1, 0), (0, 1)):
+        rows, columns = numpy.nonzero(numpy.diff(inside, axis=right))
+        neighbours = pixels[rows + down, columns + right].astype(numpy.int16)
+        steps.append(abs(neighbours - pixels[rows, columns]).mean(axis=1))
     differences = numpy.concatenate(steps)
     return bool(len(differences) and differences.mean() > _SAME_SURFACE)
 
