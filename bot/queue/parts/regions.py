@@ -4,8 +4,9 @@ The masks of the last pictures are kept, because people try several prompts with
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bot.commands.region_words import NO_SEGMENTER, not_found, split_regions
 from bot.error_texts import NOT_SEEN
@@ -105,7 +106,7 @@ class RegionPreparation:
         notes = (*task.notes, *(found.notes if found else ()))
         return replace(task, images=(*others, TaskImage("mask", mask)), notes=notes)
 
-    async def _run_tool(self, tool: str, task: Task, masks: Sequence[Media], values: dict[str, object]) -> Media:
+    async def _run_tool(self, tool: str, task: Task, masks: Sequence[Media], values: Mapping[str, Any]) -> Media:
         (made,) = await self.images.run_tool(tool, masks, values, owner=task.fairness_key)
         return made.media
 

@@ -16,7 +16,7 @@ from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparatio
 from inference.engine.base import ImageReady, TaskDone, build_engine
 from inference.images.encode import image_of
 from inference.ipc.messages import EncodeRequest
-from tests.in_process_tools import InProcessTools
+from tests.images_in_process import InProcessImages
 from tests.inference.segmentation.tiny_segmenters import save_clipseg
 from tests.inference.support import make_model, make_task, png
 
@@ -60,12 +60,12 @@ def make_request(command: str, task: str, model, **options) -> Task:
 
 async def test_the_words_of_a_request_become_its_mask(segmenter, run_part):
     models = ModelRegistry({"clipseg": segmenter})
-    preparation = RegionPreparation(images=InProcessTools(), finder=RegionFinder(models=models))
+    preparation = RegionPreparation(images=InProcessImages(), finder=RegionFinder(models=models))
     task = make_request("imagine", IMAGE_TO_IMAGE, make_model("painter"), region="a fox")
 
     prepared = await preparation.prepare(task, run_part)
     kept = await preparation.prepare(
-        make_request("imagine", IMAGE_TO_IMAGE, task.model, region="a fox", keep=True), None
+        make_request("imagine", IMAGE_TO_IMAGE, task.model, region="a fox", keep=True), run_part
     )
 
     found = numpy.asarray(Image.open(io.BytesIO((await run_part(find(task, segmenter))).images[0].media.data)))[..., 0]

@@ -15,7 +15,7 @@ from bot.models import IMAGE_SEGMENTATION, IMAGE_TO_IMAGE, ModelRegistry, ModelS
 from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from inference.images.region_masks import grow
-from tests.in_process_tools import InProcessTools
+from tests.images_in_process import InProcessImages
 
 PAINTER = ModelSpec(name="painter", tasks=(IMAGE_TO_IMAGE,), repo="painter")
 SEGMENTER = ModelSpec(name="segmenter", tasks=(IMAGE_SEGMENTATION,), repo="segmenter")
@@ -55,7 +55,7 @@ class Segmentation:
 @pytest.fixture
 def preparation():
     models = ModelRegistry({"painter": PAINTER, "segmenter": SEGMENTER})
-    return RegionPreparation(images=InProcessTools(), finder=RegionFinder(models=models))
+    return RegionPreparation(images=InProcessImages(), finder=RegionFinder(models=models))
 
 
 def make_task(*images, task=IMAGE_TO_IMAGE, **options) -> Task:
