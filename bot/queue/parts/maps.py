@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from bot.commands.control_maps import MAP_TASKS, choose_map_model
 from bot.commands.preview import CONTROL, Preview
 from bot.error_texts import NO_PERSON
-from bot.errors import EngineError, InvalidOption
+from bot.errors import Blocked, EngineError, InvalidOption
 from bot.jobs import Media
-from bot.models import ModelRegistry
+from bot.models import IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
 from bot.ports import ImageProcessor, Task, TaskImage
 from bot.queue.task_runner import RunPart
+from bot.safety.policy import CLASSIFIER, check_input_score
 
 MAX_CACHE_BYTES = 32 * 2**20
 
@@ -45,10 +46,14 @@ class MapPreparation:
     cache: MapCache = field(default_factory=MapCache)
 
     async def prepare(self, task: Task, run_part: RunPart) -> Task:
-        """The task with a map in place of each control that is a picture. Raises: InvalidOption, NoModel, and what the
-        model of the map does."""
-        if all(image.role != "control" or image.is_ready for image in task.images):
+        """The task with a map in place of each control that is a picture, which is checked before it is replaced.
+
+        Raises: InvalidOption, NoModel, Blocked, and what the model of the map does.
+        """
+        pictures = tuple(image for image in task.images if image.role == "control" and not image.is_ready)
+        if not pictures:
             return task
+        await _check_pictures(task, pictures, run_part)
         images = [
             await self._make_map(task, image, run_part) if image.role == "control" and not image.is_ready else image
             for image in task.images
@@ -92,3 +97,23 @@ class MapPreparation:
         if not output.images:
             raise EngineError(detail=f"{part.model.name} made no map")
         return output.images[0].media
+
+
+async def _check_pictures(task: Task, pictures: tuple[TaskImage, ...], run_part: RunPart) -> None:
+    """Check the pictures themselves, as the engine's device sees only their maps. Raises: Blocked."""
+    if task.rules is None:
+        return
+    check = Task(
+        id=f"{task.id}.controls",
+        command=task.command,
+        task=IMAGE_CLASSIFICATION,
+        model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
+        options=task.options,
+        images=pictures,
+        fairness_key=task.fairness_key,
+    )
+    scores = (await run_part(check)).scores
+    if len(scores) != len(pictures):
+        raise Blocked("unchecked")
+    for score in scores:
+        check_input_score(task.rules, score)

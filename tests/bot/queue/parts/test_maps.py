@@ -1,5 +1,7 @@
 """Maps of control images: which are made, by what, at which size, once."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -7,10 +9,10 @@ from bot.commands import Imagine
 from bot.commands.control_maps import check_map_shapes
 from bot.commands.parts import parts_of
 from bot.error_texts import NO_PERSON, explain
-from bot.errors import InvalidOption, NoModel
+from bot.errors import Blocked, InvalidOption, NoModel
 from bot.jobs import ImageRef, Media, StoredImage
 from bot.models import DEPTH_ESTIMATION, KEYPOINT_DETECTION, TEXT_TO_IMAGE, ModelRegistry
-from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
+from bot.ports import RenderedImage, SafetyRules, Task, TaskImage, TaskOutput
 from bot.queue.parts.maps import MapCache, MapPreparation
 from tests.fakes import make_model
 from tests.in_process_tools import InProcessTools
@@ -100,6 +102,30 @@ async def test_a_model_makes_the_map_of_the_fitted_picture(preparation, tools, k
     assert tools.calls == [("fit_control", {"width": 48, "height": 32}, "ann")]
     assert prepared.images[0].media is MADE
     assert prepared.images[0].is_ready
+
+
+@pytest.mark.parametrize(("score", "refusal"), [(0.9, "picture"), (None, "unchecked"), (0.1, "")])
+async def test_a_picture_is_checked_before_only_its_map_is_left(preparation, tools, score, refusal):
+    checks = []
+
+    async def score_pictures(task):
+        checks.append(task)
+        return TaskOutput(scores=(score,) * len(task.images))
+
+    rules = SafetyRules(policy="block", threshold=0.5)
+    task = replace(
+        make_task(TaskImage("init", make_photo()), control("canny"), control("tile", is_ready=True)), rules=rules
+    )
+    if refusal:
+        with pytest.raises(Blocked) as blocked:
+            await preparation.prepare(task, score_pictures)
+        assert (blocked.value.reason, tools.calls) == (refusal, [])
+    else:
+        assert (await preparation.prepare(task, score_pictures)).images[1].is_ready
+
+    [check] = checks
+    assert check.is_safety_check
+    assert check.images == task.images[1:2]
 
 
 async def test_a_map_is_made_once_for_a_picture_a_kind_and_a_size(preparation, tools):
