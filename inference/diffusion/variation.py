@@ -70,7 +70,8 @@ def _mix_added_noise(run: PipelineRun, other: torch.Generator, strength: float) 
 
     The other seed's own picture draws its latents from the autoencoder before its noise, so that draw is left out.
     """
-    scheduler, mixed = run.overrides["scheduler"], []
+    scheduler = run.overrides["scheduler"]
+    mixed: list[bool] = []
 
     def mix_first(make: Callable[..., Any], argument: str) -> Callable[..., Any]:
         signature = inspect.signature(make)

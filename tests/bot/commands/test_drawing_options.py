@@ -1,5 +1,7 @@
 """Hires fix, variations, schedules and other options of pictures, as requests."""
 
+from typing import Any
+
 import pytest
 
 from bot.commands import Imagine
@@ -28,8 +30,8 @@ CAPABILITIES = {
 }
 
 
-def make_model(**overrides):
-    settings = {
+def make_model(**overrides: Any) -> ModelSpec:
+    settings: dict[str, Any] = {
         "name": "tiny", "tasks": (TEXT_TO_IMAGE, IMAGE_TO_IMAGE), "repo": ".", "width": 128, "height": 128,
         "size_multiple": 16, "max_size": 256, "steps": 20, "capabilities": CAPABILITIES,
     }  # fmt: skip

@@ -24,7 +24,6 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
-from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.hires import schedule_steps
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.pipeline_variants import FROM_IMAGE, pipeline_variant
@@ -50,7 +49,7 @@ class Family:
     """A loaded engine, and a stock pipeline of its own with the same weights."""
 
     folder: Path
-    engine: DiffusionEngine
+    engine: Any
     stock: Any
 
 
@@ -178,7 +177,7 @@ def levels_apart(image, other):
     return int(numpy.abs(image.astype(int) - other.astype(int)).max())
 
 
-REQUESTS = {
+REQUESTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "rescaled": {"guidance_rescale": 0.7, "sampler": "euler_a"},
     "clip skip": {"clip_skip": 2},

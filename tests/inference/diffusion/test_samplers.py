@@ -99,12 +99,13 @@ def test_a_models_own_sampler_keeps_its_settings_and_does_not_leak_into_others()
 
 @pytest.mark.parametrize("schedule", [*SCHEDULES])
 def test_a_schedule_is_diffusers_own_where_it_needs_no_scipy(samplers, schedule):
-    settings: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "karras": {"use_karras_sigmas": True},
         "exponential": {"use_exponential_sigmas": True, "timestep_spacing": "linspace"},
         "simple": {"timestep_spacing": "trailing"},
         "sgm_uniform": {"timestep_spacing": "trailing"},
-    }.get(schedule, {"timestep_spacing": "linspace"})
+    }
+    settings = known.get(schedule, {"timestep_spacing": "linspace"})
     made = samplers.create_scheduler("euler", schedule)
     stock = EulerDiscreteScheduler.from_config(samplers.create_scheduler("ddim").config, **settings)
     made.set_timesteps(6)

@@ -117,6 +117,7 @@ CONTROLNETS = (
 def test_the_controls_of_a1111_are_read_without_their_pictures():
     metadata = parse_generation_metadata({"parameters": LINES + CONTROLNETS})
 
+    assert metadata is not None
     assert metadata["options"] == CAT
     assert metadata["images"] == [
         {"role": "control", "kind": "canny", "weight": 0.8, "start": 0.1, "end": 0.5},
@@ -169,6 +170,7 @@ def test_nodes_of_comfyui_beside_the_sampler_are_read():
     metadata = parse_generation_metadata({"prompt": json.dumps(graph)})
 
     more = {"schedule": "karras", "clip_skip": 2, "guidance_rescale": 0.7}
+    assert metadata is not None
     assert metadata["options"] == COMFY_CAT | more
     assert metadata["images"] == [{"role": "control", "kind": "depth", "weight": 0.75, "start": 0.0, "end": 0.8}]
 
