@@ -2,10 +2,10 @@
 
 from bot.models import ModelRegistry
 from bot.ports import ImageProcessor
+from bot.queue.parts.canvases import OutpaintingPreparation
 from bot.queue.parts.details import DetailFinish
 from bot.queue.parts.kept_subject import KeptSubjectPreparation
 from bot.queue.parts.maps import MapPreparation
-from bot.queue.parts.outpainting import OutpaintingPreparation
 from bot.queue.parts.previews import PreviewFinish
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from bot.queue.task_runner import Finish, Preparation

@@ -10,7 +10,7 @@ from bot.errors import EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from bot.ports import Task, TaskImage, TaskOutput
-from bot.queue.parts.outpainting import OutpaintingPreparation
+from bot.queue.parts.canvases import OutpaintingPreparation
 from tests.fakes import make_model
 from tests.in_process_tools import InProcessTools
 
