@@ -193,6 +193,7 @@ def test_every_file_of_a_command_is_registered():
         "input_images",
         "outpainting",
         "parts",
+        "refine_tiles",
         "references",
         "region_words",
         "vision",
