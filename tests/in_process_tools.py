@@ -33,3 +33,7 @@ class InProcessTools:
             RenderedImage(media=Media(data, "image/png"), width=width, height=height, parameters=reply.parameters)
             for data, width, height in reply.images
         ]
+
+
+TOOLS: Any = InProcessTools()
+"""For parts of jobs, which use no other method of an `ImageProcessor`."""

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from transformers import MobileNetV2ForImageClassification, PretrainedConfig
@@ -11,12 +12,13 @@ DENSE_HEAD = "head_sizes"
 """The key of a classifier's config that holds the widths of the hidden layers of its head."""
 
 
-class MobileNetV2WithDenseHead(MobileNetV2ForImageClassification):  # type: ignore[misc]  # it ships no types
+class MobileNetV2WithDenseHead(MobileNetV2ForImageClassification):
     """MobileNetV2 with the head that Keras' classifiers often have: dense layers with ReLU between them."""
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        sizes = [self.classifier.in_features, *getattr(config, DENSE_HEAD), config.num_labels]
+        head: Any = self._modules["classifier"]
+        sizes = [head.in_features, *getattr(config, DENSE_HEAD), config.num_labels]
         layers: list[nn.Module] = []
         for width, following in itertools.pairwise(sizes):
             layers += [nn.Linear(width, following), nn.ReLU()]

@@ -142,7 +142,9 @@ def test_near_is_white_also_where_a_model_measures_distances():
     distances = np.array([[1.0, 2.0, 4.0]], np.float32)
 
     assert (
-        nearness_levels(1 / distances).tolist() == nearness_levels(distances, is_metric=True).tolist() == [[255, 85, 0]]
+        nearness_levels((1 / distances).astype(np.float32)).tolist()
+        == nearness_levels(distances, is_metric=True).tolist()
+        == [[255, 85, 0]]
     )
     assert nearness_levels(np.ones((2, 3), np.float32)).tolist() == [[0] * 3] * 2
 

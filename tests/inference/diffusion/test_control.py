@@ -425,7 +425,8 @@ def test_the_least_recently_used_controls_are_freed(peers, monkeypatch):
     for kind in ("canny", "lineart", "scribble", "lineart"):
         generated(engine, peer.task(kind, (kind,), steps=1))
 
-    loaded = [Path(name).name for name in engine._runner.extensions[1]._store._loaded]
+    controls: Any = engine._runner.extensions[1]
+    loaded = [Path(name).name for name in controls._store._loaded]
     assert loaded == ["scribble", "lineart"]
     assert [Path(name).name for name in engine._step_loop.modules] == ["unet", "lineart"]
 
@@ -505,7 +506,7 @@ def test_where_the_family_has_no_controlnet_the_control_becomes_a_reference(tmp_
     options = {"steps": 1, "width": 64, "height": 64, "guidance_scale": 1.0, "sampler": ""}
     results = {}
     for role in ("control", "reference"):
-        kind = {"kind": "canny", "is_ready": True} if role == "control" else {}
+        kind: dict[str, Any] = {"kind": "canny", "is_ready": True} if role == "control" else {}
         image = TaskImage(role, Media(png(MAPS["canny"].resize((64, 64))), "image/png"), **kind)
         engine.add_task(make_task("a fox", id=role, model=model, options=options, images=(image,)))
         events = [event for _ in range(4) for event in engine.step()]

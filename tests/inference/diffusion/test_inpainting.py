@@ -2,6 +2,7 @@
 of the same crop."""
 
 import dataclasses
+from typing import Any
 
 import numpy
 import pytest
@@ -100,7 +101,8 @@ def run_tasks(engine, *tasks):
     """The images of the tasks, by task."""
     for task in tasks:
         engine.add_task(task)
-    made, left = {task.id: [] for task in tasks}, len(tasks)
+    made: dict[str, list[Any]] = {task.id: [] for task in tasks}
+    left = len(tasks)
     while left:
         for event in engine.step():
             if isinstance(event, TaskFailed):
@@ -152,7 +154,8 @@ def test_the_box_contains_the_mask_in_pictures_of_every_shape(seed):
     rng = numpy.random.default_rng(seed)
     for _ in range(200):
         width, height = (int(side) for side in rng.integers(8, 3000, 2))
-        size = tuple(int(side) * 8 for side in rng.integers(8, 128, 2))
+        across, down = (int(side) * 8 for side in rng.integers(8, 128, 2))
+        size = (across, down)
         left, right = sorted(int(x) for x in rng.integers(0, width + 1, 2))
         top, bottom = sorted(int(y) for y in rng.integers(0, height + 1, 2))
         bounds = (left, top, max(right, left + 1), max(bottom, top + 1))

@@ -263,7 +263,7 @@ def test_an_adapter_is_loaded_when_first_wanted_and_changes_no_other_image(peers
     """Images in flight before, while and after it is loaded are those of the plain pipeline, bit for bit."""
     peer = Peer(Path(peers("sd").model.repo), "float32")
     before = peer.generated("plain")["plain"]
-    loader = peer.extension
+    loader: Any = peer.extension
     assert loader._loader is None
 
     peer.engine.add_task(peer.task("early", CASES["plain"]))
@@ -278,9 +278,15 @@ def test_an_adapter_is_loaded_when_first_wanted_and_changes_no_other_image(peers
 
 
 def test_a_picture_is_encoded_once(peers, monkeypatch):
-    peer, encoded = peers("sd"), []
+    encoded: list[Any] = []
+    peer = peers("sd")
     encode = ReferenceEncoder.encode
-    monkeypatch.setattr(ReferenceEncoder, "encode", lambda *args: encoded.append(args) or encode(*args))
+
+    def encode_counted(*args):
+        encoded.append(args)
+        return encode(*args)
+
+    monkeypatch.setattr(ReferenceEncoder, "encode", encode_counted)
     new = Case(style=(0.5, (picture(7),)), subject=(0.5, (picture(7),)))
 
     peer.run(peer.task("first", new), peer.task("second", new))
@@ -341,7 +347,7 @@ def test_an_edit_by_instruction_refers_through_its_models_adapter(tmp_path):
     stock.scheduler = Samplers(stock.scheduler).create_scheduler("")
     expected = generate(stock, task, 7, lambda *_: None, added_arguments={"ip_adapter_image": [RED]})[0]
 
-    made = {}
+    made: dict[str, Any] = {}
     for name, images in {"refers": (*task.images, refer(RED, "style", 0.7)), "plain": task.images}.items():
         engine.add_task(replace(task, id=name, images=images))
     while len(made) < 2:

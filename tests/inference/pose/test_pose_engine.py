@@ -1,5 +1,7 @@
 """Poses: joints from heatmaps, OpenPose's skeleton from joints, and the engine in each number format."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,16 +71,19 @@ def test_the_second_pass_reads_the_box_of_the_joints_found_in_the_first(tmp_path
     save_pose(tmp_path)
     engine = load_engine(tmp_path)
     small = person() * (0.25, 0.25, 1) + (300, 200, 0)
-    boxes = []
+    boxes: list[Any] = []
 
     def predict(crops):
         return np.stack([heatmaps_of(small, boxes[-1])])
 
     monkeypatch.setattr(engine, "_predict", predict)
     engine._input_size = (192, 256)
-    monkeypatch.setattr(
-        "inference.pose.engine.read_box", lambda image, box, size: boxes.append(box) or read_box(image, box, size)
-    )
+
+    def read_noted_box(image, box, size):
+        boxes.append(box)
+        return read_box(image, box, size)
+
+    monkeypatch.setattr("inference.pose.engine.read_box", read_noted_box)
     drawing, _ = run(engine, Image.new("RGB", (640, 480)))
 
     assert [box.width < 100 for box in boxes] == [False, True]

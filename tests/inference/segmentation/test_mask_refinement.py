@@ -1,5 +1,7 @@
 """The guided filter against its formula, and masks that follow the edges of their image."""
 
+from typing import Any
+
 import numpy
 import pytest
 import torch
@@ -95,7 +97,8 @@ def test_a_cutout_keeps_the_size_and_loses_what_was_behind():
 
     assert (cutout.mode, cutout.size) == ("RGBA", (40, 40))
     assert cutout.getpixel((20, 20)) == (255, 0, 0, 255)
-    red, green, blue, alpha = cutout.getpixel((30, 20))
+    pixel: Any = cutout.getpixel((30, 20))
+    red, green, blue, alpha = pixel
     assert (alpha, green) == (128, 0)
     assert red > 240
     assert blue < 15
@@ -108,5 +111,6 @@ def test_what_was_transparent_stays_transparent():
 
     cutout = cut_out(png(image), Image.new("L", (8, 8), 255))
 
-    assert cutout.getpixel((3, 3))[3] == 0
+    pixel: Any = cutout.getpixel((3, 3))
+    assert pixel[3] == 0
     assert cutout.getpixel((4, 4)) == (9, 9, 9, 255)

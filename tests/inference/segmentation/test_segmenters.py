@@ -199,9 +199,12 @@ def test_tasks_that_share_a_pass_get_the_masks_that_they_get_alone(load, monkeyp
     engine.take_usage()
     passes = []
     encode = engine._segmenter._encoder._encode
-    monkeypatch.setattr(
-        engine._segmenter._encoder, "_encode", lambda pixels: passes.append(len(pixels)) or encode(pixels)
-    )
+
+    def encode_counted(pixels):
+        passes.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(engine._segmenter._encoder, "_encode", encode_counted)
 
     together = run(engine, *tasks)
     again = run(engine, make_request("a fox", id="one"))
@@ -234,7 +237,12 @@ def test_a_part_of_a_component_that_is_offloaded_is_called_on_the_device(load):
     model = load("clipseg", is_shared=False, dtype="float32")._segmenter._model
     moves = []
     add_hook_to_module(model.clip, OffloadHook(torch.device("cpu")))
-    model.clip.to = lambda place: moves.append(str(place)) or model.clip
+
+    def move(place):
+        moves.append(str(place))
+        return model.clip
+
+    model.clip.to = move
     model.offloader._components["clip"] = model.clip
 
     with on_device(model, "clip", "decoder"):

@@ -44,7 +44,7 @@ def compact_weights(*, scale: int = 4, layers: int = 2, seed: int = 0) -> dict[s
 
 def as_first_esrgan(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """The names of ESRGAN's first release."""
-    pairs = ((r"^body\.", "RRDB_trunk."), (r"\.rdb", ".RDB"), ("conv_body", "trunk_conv"))
+    pairs: tuple[tuple[str, str], ...] = ((r"^body\.", "RRDB_trunk."), (r"\.rdb", ".RDB"), ("conv_body", "trunk_conv"))
     pairs += (("conv_up", "upconv"), ("conv_hr", "HRconv"))
     renamed = {}
     for name, value in weights.items():

@@ -12,7 +12,7 @@ from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegist
 from bot.ports import Task, TaskImage, TaskOutput
 from bot.queue.parts.canvases import OutpaintingPreparation
 from tests.fakes import make_model
-from tests.in_process_tools import InProcessTools
+from tests.in_process_tools import TOOLS
 
 MODEL = make_model(name="fox", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE))
 READER = make_model(name="reader", tasks=(IMAGE_TO_TEXT,))
@@ -28,7 +28,7 @@ def make_task(command="zoom", **options):
 
 def make_preparation(*models):
     registry = ModelRegistry({model.name: model for model in (MODEL, *models)})
-    return OutpaintingPreparation(models=registry, images=InProcessTools())
+    return OutpaintingPreparation(models=registry, images=TOOLS)
 
 
 async def refuse(_part):

@@ -16,7 +16,7 @@ from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
 from bot.queue.parts.details import DetailFinish
 from bot.queue.parts.regions import RegionFinder
 from inference.images.encode import save_image
-from tests.in_process_tools import InProcessTools
+from tests.in_process_tools import TOOLS
 
 PAINTER = ModelSpec(name="painter", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), repo="painter", steps=10)
 SEGMENTER = ModelSpec(name="segmenter", tasks=(IMAGE_SEGMENTATION,), repo="segmenter")
@@ -64,7 +64,7 @@ def main_task(**options):
 
 @pytest.fixture
 def finish():
-    return DetailFinish(images=InProcessTools(), finder=RegionFinder(models=MODELS)).finish
+    return DetailFinish(images=TOOLS, finder=RegionFinder(models=MODELS)).finish
 
 
 def colour_of(image):
@@ -94,7 +94,7 @@ async def test_each_thing_is_repainted_by_the_same_model_and_the_metadata_stay(f
     (made,) = output.images
     assert colour_of(made) == (0, 0, 3)
     assert made.parameters == ORIGINAL
-    assert Image.open(io.BytesIO(made.media.data)).text["parameters"] == ORIGINAL
+    assert Image.open(io.BytesIO(made.media.data)).info["parameters"] == ORIGINAL
     assert output.notes == ("main",)
 
 
@@ -172,7 +172,7 @@ def test_details_need_a_segmenter_and_a_model_that_starts_from_a_picture():
 
 async def test_connected_parts_are_things_and_specks_are_not():
     boxes = [(0, 0, 30, 30), (50, 50, 70, 60), (70, 60, 80, 80), (90, 90, 91, 91)]
-    tools = InProcessTools()
+    tools = TOOLS
 
     made = await tools.run_tool("separate_things", [mask(*boxes).media], {"count": 4})
     few = await tools.run_tool("separate_things", [mask(*boxes).media], {"count": 1})

@@ -12,7 +12,7 @@ from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
 from bot.queue.parts.previews import PreviewFinish
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from tests.fakes import make_model
-from tests.in_process_tools import InProcessTools
+from tests.in_process_tools import TOOLS
 from tests.inference.support import png
 
 SEGMENT = make_model(name="segment", tasks=(IMAGE_SEGMENTATION,))
@@ -32,10 +32,14 @@ def make_task(command, task, **options):
     )
 
 
+async def refuse(_part):
+    raise AssertionError("no part is needed")
+
+
 async def show(output, words="the sky"):
     task = make_task("preview", IMAGE_SEGMENTATION, what="region", region=words)
-    for finish in (RegionFinish(), PreviewFinish(images=InProcessTools())):
-        output = await finish.finish(task, output, None)
+    for finish in (RegionFinish(), PreviewFinish(images=TOOLS)):
+        output = await finish.finish(task, output, refuse)
     return output
 
 
@@ -43,7 +47,7 @@ async def test_the_mask_shown_is_the_mask_used():
     async def run_part(task):
         return make_mask()
 
-    tools = InProcessTools()
+    tools = TOOLS
     used = await RegionPreparation(
         images=tools, finder=RegionFinder(models=ModelRegistry({"segment": SEGMENT}))
     ).prepare(make_task("imagine", "image-to-image", region="the sky"), run_part)
