@@ -338,6 +338,7 @@ EDITS_UNREAD = N_("This model keeps one prompt for all steps; all choices in bra
 READ_AS_WORDS = N_("This is not prompt syntax here and was read as words: {words}")
 NOT_SEEN = N_("Not in the picture, so it was left out: {words}")
 READ_AS = N_("The demo model only knows things on a ground, so it was told: {words}")
+ENLARGED_FIRST = N_("Enlarged first by: {words}")
 TAGS_LEFT_OUT = N_("These tags have no effect and were left out: {words}")
 UNCHECKED = N_(
     "This picture was not checked for adult content: the safety checker isn't installed. "
@@ -356,7 +357,7 @@ def format_note(note: str, locale: str = "en") -> str:
     translate = translator(locale)
     if note in _PLAIN_NOTES:
         return translate(note)
-    for template in (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS):
+    for template in (UNKNOWN_WORDS, EDITS_UNREAD, READ_AS_WORDS, TAGS_LEFT_OUT, NOT_SEEN, READ_AS, ENLARGED_FIRST):
         start = template.removesuffix("{words}")
         if note.startswith(start):
             return translate(template).format(words=note.removeprefix(start))

@@ -10,9 +10,11 @@ from typing import Any
 from bot.commands.base import Command
 from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
 from bot.commands.detail_words import check_details, detail_units
+from bot.commands.refine_tiles import MAX_CAPTIONED_TILES, REFINE, plan_refinement
 from bot.commands.region_words import NO_SEGMENTER
+from bot.commands.upscale import Upscale, enlarging_model, enlarging_units
 from bot.errors import NoModel
-from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, ModelRegistry, ModelSpec
+from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,7 @@ def parts_of(command: Command, options: Mapping[str, Any], models: ModelRegistry
         *_region_parts(command, options, models),
         *_map_parts(command, models),
         *_detail_parts(command, options, models),
+        *_refine_parts(command, options, models),
     ]
 
 
@@ -40,6 +43,26 @@ def _region_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     if model is None:
         raise NoModel(command.name, NO_SEGMENTER)
     return [Part(model=model, units=(1, 0.0, 1))]
+
+
+def _refine_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """The upscaling model that enlarges what is refined, and the captions of its tiles."""
+    model = models.get(str(options.get("model")))
+    if command.name != Upscale.name or options.get("method") != REFINE or model is None:
+        return []
+    upscaler, captioner = enlarging_model(models, model), captioning_model(models, model)
+    enlarged = [] if upscaler is None else [Part(model=upscaler, units=enlarging_units(options))]
+    plan = plan_refinement(options, model)
+    count = len(plan.boxes) if plan is not None else 0
+    if captioner is None or not 0 < count <= MAX_CAPTIONED_TILES:
+        return enlarged
+    return [*enlarged, *[Part(model=captioner, units=(captioner.max_new_tokens, 0.0, 1))] * count]
+
+
+def captioning_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:
+    """The model that says what parts of a picture show; None: there is none. A demo only knows what demos draw."""
+    model = models.default_for(IMAGE_TO_TEXT)
+    return None if model is None or (model.demo and not maker.demo) else model
 
 
 def _detail_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:

@@ -1,7 +1,7 @@
 """`upscale`: an image at a multiple of its size.
 
-An upscaling model enlarges it; without one, a model that supports the target size refines the enlarged image slightly
-(image to image); otherwise the image is only resized. The result says what was used.
+An upscaling model enlarges it; without one, an image model refines the enlarged image slightly (image to image), in
+tiles where it is larger than the model draws; otherwise the image is only resized. The result says what was used.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from bot.commands.base import Answer, Command
+from bot.commands.control_check import CONTROL_COST
 from bot.commands.imagine import Imagine
+from bot.commands.refine_tiles import (
+    REFINE,
+    RESIZE,
+    UPSCALER,
+    can_refine_at,
+    count_tiles,
+    draws_whole,
+    has_tile_control,
+    plan_refinement,
+    refines_in_tiles,
+    strongest,
+)
 from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_, Translate
 from bot.jobs import StoredImage
@@ -23,18 +36,23 @@ from bot.models import (
 )
 from bot.options import OptionSpec
 
-UPSCALER, REFINE, RESIZE = "upscaler", "refine", "resize"
 PRICED_SCALE = 2
 """Upscaling models are priced by the pixels of an image at this scale: their work depends on the small image."""
 STRENGTH = 0.3
 """Denoising strength, low enough to keep the image recognisable."""
+MAX_UNASKED_TILES = 36
+"""A refinement of more tiles takes long, so it must be asked for. One in tiles by a demo must be too: demos only know
+what they draw themselves."""
 _SHARED_OPTIONS = ("negative_prompt", "seed", "steps", "guidance_scale", "sampler", "model")
 _IMAGINE_SPECS = {spec.name: spec for spec in Imagine.specs}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Upscale(Command):
-    """`size`: width and height of the input image, once it has been measured."""
+    """Attributes:
+    size: width and height of the input image, once it has been measured.
+    model: what does it, once it has been chosen.
+    """
 
     name = "upscale"
     summary = N_("Make a picture larger: by an upscaling model, else refined by an image model, else only resized")
@@ -73,6 +91,7 @@ class Upscale(Command):
         *(_IMAGINE_SPECS[name] for name in _SHARED_OPTIONS),
     )
     size: tuple[int, int] | None = None
+    model: ModelSpec | None = None
 
     @property
     def task(self) -> str:
@@ -80,7 +99,8 @@ class Upscale(Command):
 
     def for_model(self, model: ModelSpec) -> Self:
         uses_upscaler = IMAGE_UPSCALING in model.tasks and self.values.get("method") in (None, UPSCALER)
-        return replace(self, values={**self.values, "method": UPSCALER}) if uses_upscaler else self
+        values = {**self.values, "method": UPSCALER} if uses_upscaler else self.values
+        return replace(self, values=values, model=model)
 
     def with_images(self, pictures: Sequence[StoredImage]) -> Self:
         return replace(self, size=(pictures[0].width, pictures[0].height)) if pictures else self
@@ -128,13 +148,21 @@ class Upscale(Command):
         return upscaler if is_better else maker
 
     def _refining_model(self, models: ModelRegistry, named: ModelSpec | None) -> ModelSpec | None:
-        """A model that can refine at the target size, the named one if there is one."""
-        able = (spec for spec in ([named] if named else models) if self.can_refine(spec))
-        return next((spec for spec in able if named or not models.is_stand_in(spec, IMAGE_TO_IMAGE)), None)
+        """The named model, else the first, that can refine at the target size: preferably one that draws it whole."""
+        able = [
+            spec
+            for spec in ([named] if named else models)
+            if self.can_refine(spec) and (named or not models.is_stand_in(spec, IMAGE_TO_IMAGE))
+        ]
+        size = self._target_size() or (0, 0)
+        whole = [spec for spec in able if draws_whole(spec, *size)]
+        return next(iter([*whole, *able]), None)
 
     def can_refine(self, model: ModelSpec) -> bool:
-        """Whether the model supports the target size."""
-        return can_refine_at(model, self._target_size() or (0, 0))
+        """Whether the model can refine at the target size, and may unless that is asked for."""
+        size = self._target_size() or (0, 0)
+        is_asked = self.values.get("method") == REFINE
+        return can_refine_at(model, size) and (is_asked or _refines_unasked(model, size))
 
     def _target_size(self) -> tuple[int, int] | None:
         scale = int(self.values.get("scale", 2))
@@ -166,8 +194,13 @@ class Upscale(Command):
 
     def _refine_options(self, model: ModelSpec, seed: int, width: int, height: int) -> dict[str, Any]:
         values = {name: value for name, value in self.values.items() if name in _SHARED_OPTIONS and name != "model"}
-        sized = {"prompt": self.values.get("prompt", ""), "width": width, "height": height}
+        sized: dict[str, Any] = {"prompt": self.values.get("prompt", "")}
         strength = self.values.get("strength", STRENGTH)
+        if draws_whole(model, width, height):
+            sized |= {"width": width, "height": height}
+        elif strength > strongest(model) and count_tiles(model, (width, height)) > 1:
+            allowed = f"0.01 to {strongest(model)}"
+            raise InvalidOption("strength", "refine_strength", value=strength, allowed=allowed)
         imagine = Imagine(values={**values, **sized, "strength": strength}, images=self.images)
         return imagine.fill_options(model, seed)
 
@@ -175,9 +208,20 @@ class Upscale(Command):
         if options["method"] == RESIZE:
             return 0, 0.0, 1
         if options["method"] == UPSCALER:
-            per_scale = (PRICED_SCALE / options["scale"]) ** 2
-            return 1, float(options["width"] * options["height"] * per_scale), 1
-        return Imagine(values={}).work_units(options)
+            return enlarging_units(options)
+        steps, area, _ = Imagine(values={}).work_units(options)
+        plan = plan_refinement(options, self.model) if self.model is not None else None
+        if plan is None or self.model is None:
+            return steps, area, 1
+        width, height = plan.tile_size
+        with_control = 1 + CONTROL_COST if has_tile_control(self.model) else 1
+        return steps, width * height * with_control, len(plan.boxes)
+
+
+def enlarging_units(options: Mapping[str, Any]) -> tuple[int, float, int]:
+    """Of an upscaling model: see `Command.work_units`."""
+    per_scale = (PRICED_SCALE / options["scale"]) ** 2
+    return 1, float(options["width"] * options["height"] * per_scale), 1
 
 
 def upscaler_for(models: ModelRegistry, picture_model: ModelSpec | None = None) -> ModelSpec | None:
@@ -186,6 +230,14 @@ def upscaler_for(models: ModelRegistry, picture_model: ModelSpec | None = None) 
         return picture_model
     own = _own_upscaler(models, picture_model) if picture_model is not None else None
     return own or models.default_for(IMAGE_UPSCALING)
+
+
+def enlarging_model(models: ModelRegistry, refining: ModelSpec) -> ModelSpec | None:
+    """The upscaling model that enlarges what a model refines; None: only Lanczos does. A demo does it for demos."""
+    upscaler = upscaler_for(models, refining)
+    if upscaler is None or (upscaler.demo and not refining.demo and _own_upscaler(models, refining) is None):
+        return None
+    return upscaler
 
 
 def _own_upscaler(models: ModelRegistry, picture_model: ModelSpec) -> ModelSpec | None:
@@ -203,17 +255,17 @@ def _require_upscaler(models: ModelRegistry, named: ModelSpec | None) -> ModelSp
     return upscaler
 
 
+def _refines_unasked(model: ModelSpec, size: tuple[int, int]) -> bool:
+    return count_tiles(model, size) <= (1 if model.demo else MAX_UNASKED_TILES)
+
+
 def _cannot_refine(model: ModelSpec) -> InvalidOption:
     if IMAGE_TO_IMAGE not in model.tasks:
         return InvalidOption("method", "model_lacks", value=model.name)
+    if refines_in_tiles(model):
+        return InvalidOption("method", "refine_small", value=model.name, allowed=str(model.min_size))
     sides, multiple = f"{model.min_size} to {model.max_size}", str(model.size_multiple)
     return InvalidOption("method", "cannot_refine", value=model.name, allowed=sides, nearest=multiple)
-
-
-def can_refine_at(model: ModelSpec, sides: tuple[int, int]) -> bool:
-    return IMAGE_TO_IMAGE in model.tasks and all(
-        model.min_size <= side <= model.max_size and side % model.size_multiple == 0 for side in sides
-    )
 
 
 def describe_upscaling(model: ModelSpec, translate: Translate = str) -> str:
@@ -225,6 +277,8 @@ def describe_upscaling(model: ModelSpec, translate: Translate = str) -> str:
         return ""
     if IMAGE_TO_IMAGE not in model.tasks:
         return translate("upscale only resizes: it cannot start from a picture")
+    if refines_in_tiles(model) and not model.demo:
+        return translate("upscale refines pictures of any size with it")
     largest = max(model.width, model.height)
     template = (
         N_("upscale refines up to {limit} px a side")
@@ -246,8 +300,12 @@ def explain_resize(models: Iterable[ModelSpec], width: int, height: int, transla
     able = [model for model in models if IMAGE_TO_IMAGE in model.tasks]
     if not able:
         return translate("Only resized: no model here can start from a picture.")
-    if any(can_refine_at(model, (width, height)) for model in able):
+    refining = [model for model in able if can_refine_at(model, (width, height))]
+    if any(_refines_unasked(model, (width, height)) for model in refining):
         return translate("Only resized, to {width}x{height}, without a model.").format(width=width, height=height)
+    if any(not model.demo for model in refining):
+        long = N_('Only resized: refining {width}x{height} takes long, so it must be asked for: method "refine".')
+        return translate(long).format(width=width, height=height)
     best = max(able, key=lambda model: (not model.demo, model.max_size))
     values = {"model": best.name, "width": width, "height": height}
     if max(width, height) > best.max_size:

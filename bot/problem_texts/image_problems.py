@@ -12,6 +12,11 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
         "those of --control and the like last."
     ),
     "no_upscaler": N_("No upscaling model is installed: leave method out; the owner can add one."),
+    "refine_strength": N_(
+        "{option} is {value}, but a picture that is refined in parts takes {allowed}: with more, each part would "
+        "become a picture of its own."
+    ),
+    "refine_small": N_("The model {value} refines pictures of at least {allowed} px a side: use a larger scale."),
     "no_images": N_("This command accepts no picture."),
     "too_many_images": N_("{value} pictures are too many; the limit here is {allowed}."),
     "too_many_controls": N_("{value} controls are too many; the limit here is {allowed}."),

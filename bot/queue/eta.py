@@ -61,7 +61,7 @@ class EtaEstimator:
         model = self._models.get(job.model)
         if model is None:
             return job.cost
-        return duration_s(_to_command(job), model, job.options, self._rates, together=together)
+        return duration_s(_to_command(job).for_model(model), model, job.options, self._rates, together=together)
 
     def _until_loaded_s(self, job: AnyJob) -> float:
         """Seconds until a device has loaded the job's model; 0 if one has, or if the job needs none."""

@@ -55,6 +55,8 @@ class ControlNets(RunExtension):
         return ()
 
     def prepare(self, run: PipelineRun) -> None:
+        if run.is_divided:
+            return
         controls = [AppliedControl(image, self._store.load(image.kind)) for image in control_images(run.task)]
         if not controls:
             return

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -36,8 +37,22 @@ class ModuleCall:
         return target(*self.args, **self.kwargs)
 
 
+@dataclass(frozen=True, eq=False)
+class SplitCall(ModuleCall):
+    """A call that is made in parts, each in a coroutine of its own; the output is the list of what they return.
+
+    `part_size`: width and height in pixels of the image that a part is about.
+    """
+
+    parts: Sequence[Callable[[], Any]] = ()
+    part_size: tuple[int, int] = (0, 0)
+
+
 CallFilter = Callable[[ModuleCall], ModuleCall]
 """Changes a call before the coroutine is suspended with it; runs inside the coroutine."""
+Method = Callable[..., Any]
+CallWrapper = Callable[[Method], Method]
+"""Gets an intercepted method, which suspends the coroutine, and returns what the pipeline calls instead."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +105,19 @@ def suspend(call: ModuleCall) -> Any:
     return current.parent.switch(call)
 
 
+def call_in_parts(parts: Sequence[Callable[[], Any]], part_size: tuple[int, int]) -> list[Any]:
+    """Run these functions in coroutines of their own and suspend the current one until all have returned."""
+    outputs: list[Any] = suspend(SplitCall("", "", (), {}, parts=parts, part_size=part_size))
+    return outputs
+
+
 class ModuleProxy(torch.nn.Module):
     """Stands in for a component and suspends the coroutine when it is called.
 
     All attributes but the intercepted methods are the real module's, such as its config and device. With a `dtype`, the
     pipeline may cast the proxy for its own run: the proxy and its parameters then appear in that dtype, and the module
     is not touched. `filters` change each call of the module itself before the coroutine is suspended with it.
+    `wrappers`: by method, what is called instead.
     """
 
     def __init__(
@@ -105,6 +127,7 @@ class ModuleProxy(torch.nn.Module):
         methods: tuple[str, ...],
         dtype: torch.dtype | None = None,
         filters: Sequence[CallFilter] = (),
+        wrappers: Mapping[str, CallWrapper] = MappingProxyType({}),
         *,
         is_tiled: bool = False,
     ) -> None:
@@ -114,11 +137,17 @@ class ModuleProxy(torch.nn.Module):
         self.__dict__["_name"] = name
         self.__dict__["_dtype"] = dtype
         self.__dict__["_is_tiled"] = is_tiled
+        self.__dict__["_forward"] = self._suspend_forward
         for method in methods:
-            if method != "forward":
-                self.__dict__[method] = self._suspending_method(method)
+            suspending = self._suspend_forward if method == "forward" else self._suspending_method(method)
+            wrapper = wrappers.get(method)
+            name = "_forward" if method == "forward" else method
+            self.__dict__[name] = suspending if wrapper is None else wrapper(suspending)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_forward"](*args, **kwargs)
+
+    def _suspend_forward(self, *args: Any, **kwargs: Any) -> Any:
         call = ModuleCall(self._name, "forward", args, kwargs, self._dtype, self._is_tiled)
         for change in self._filters:
             call = change(call)
@@ -194,6 +223,8 @@ class InterceptedCalls:
     """Where the pipeline computes; None: it searches all modules of all components at each call."""
     filters: Mapping[str, Sequence[CallFilter]] = field(default_factory=dict)
     """What changes the calls of a component, by its name, in this order."""
+    wrappers: Mapping[str, Mapping[str, CallWrapper]] = field(default_factory=dict)
+    """What is called instead of the methods of a component, by its name."""
     is_tiled: bool = False
     """All intercepted calls are made with convolutions that wrap around."""
 
@@ -221,6 +252,7 @@ def with_proxies(pipeline: Any, intercepted: InterceptedCalls) -> Any:
             methods,
             intercepted.dtypes.get(name),
             intercepted.filters.get(name, ()),
+            intercepted.wrappers.get(name, {}),
             is_tiled=intercepted.is_tiled,
         )
     proxied.__dict__.update(intercepted.overrides)

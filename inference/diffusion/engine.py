@@ -21,7 +21,7 @@ from bot.ports import Measurement, Task, step_of
 from inference.checkpoints.resolve import model_path, model_revision
 from inference.diffusion.batching import BatchedModule, batching_rule_for
 from inference.diffusion.controls import ControlNets
-from inference.diffusion.coroutines import ModuleCall
+from inference.diffusion.coroutines import ModuleCall, SplitCall
 from inference.diffusion.decode_batching import batchable_prefix
 from inference.diffusion.decode_thread import DecodeResult, DecodeThread
 from inference.diffusion.loader import call_parameters, load_pipeline, load_tiny_autoencoder
@@ -35,7 +35,9 @@ from inference.diffusion.references import AdapterReferences
 from inference.diffusion.row_options import RowOptions
 from inference.diffusion.sequence import ImageOutput, ImageSequence
 from inference.diffusion.shared_component import SharedComponent
+from inference.diffusion.split_sequences import SplitSequences
 from inference.diffusion.step_loop import StepLoop, shape_key
+from inference.diffusion.tiled_refinement import TiledRefinement
 from inference.engine.base import CostSample, EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed
 from inference.ipc.messages import RawImage, TaskResult
 from inference.memory.offload import offloader_of
@@ -104,6 +106,7 @@ class DiffusionEngine:
         modules = {} if denoiser is None else {self._denoiser: BatchedModule(denoiser, batching_rule_for(denoiser))}
         step_device = torch.device(device)
         self._step_loop = StepLoop(self._denoiser, modules, step_device, self._conditioner.loras)
+        self._split_sequences = SplitSequences(self._step_loop, self._advance, self._fail_task)
         self._runner.extensions += self._create_extensions(pipeline)
         self._decode_thread = (
             None
@@ -124,9 +127,11 @@ class DiffusionEngine:
 
     def _create_extensions(self, pipeline: Any) -> Sequence[RunExtension]:
         """Features that add to images' pipeline runs, in the order in which they do."""
+        controls = ControlNets(self._model, pipeline, self._denoiser, self._step_loop.modules)
         return (
             RowOptions(self._model, self._runner, self._conditioner),
-            ControlNets(self._model, pipeline, self._denoiser, self._step_loop.modules),
+            TiledRefinement(self._model, self._runner, self._conditioner, controls, self._step_loop.modules),
+            controls,
             AdapterReferences(self._model, pipeline),
         )
 
@@ -203,6 +208,7 @@ class DiffusionEngine:
         running = self._tasks.pop(task_id, None)
         for sequence in running.sequences if running is not None else ():
             self._step_loop.remove_sequence(sequence)
+            self._split_sequences.close(sequence)
             if sequence in self._new_sequences:
                 self._new_sequences.remove(sequence)
             sequence.close()
@@ -232,7 +238,15 @@ class DiffusionEngine:
         if "_runner" in self.__dict__:
             self._runner.close()
         self._pipelines.clear()
-        for name in ("_step_loop", "_runner", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"):
+        for name in (
+            "_step_loop",
+            "_runner",
+            "_conditioner",
+            "_decode_thread",
+            "_vae",
+            "_preview_decoder",
+            "_split_sequences",
+        ):
             self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------ one image from start to end
@@ -259,6 +273,9 @@ class DiffusionEngine:
         """Run it to its next call of the denoiser or of a control model, to its decode, or to its end."""
         modules = self._step_loop.modules
         while sequence.pending_call is not None and sequence.pending_call.component not in modules:
+            if isinstance(sequence.pending_call, SplitCall):
+                self._split_sequences.start(sequence)
+                return
             if sequence.pending_call.method == "decode" and self._decode_thread is not None:
                 self._step_loop.remove_sequence(sequence)
                 self._decode_thread.submit(sequence)
@@ -268,7 +285,10 @@ class DiffusionEngine:
             self._execute_pending(sequence)
         if sequence.output is not None:
             self._step_loop.remove_sequence(sequence)
-            self._finish_sequence(sequence, sequence.output)
+            if sequence.whole is not None:
+                self._split_sequences.finish_part(sequence)
+            else:
+                self._finish_sequence(sequence, sequence.output)
 
     def _count_step(self, sequence: ImageSequence) -> None:
         """Record the step of a pipeline that has no step callback."""

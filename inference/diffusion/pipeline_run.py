@@ -9,7 +9,7 @@ import torch
 from bot.errors import InvalidOption
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task
-from inference.diffusion.coroutines import InterceptedCalls, ModuleCall, suspend, with_proxies
+from inference.diffusion.coroutines import CallWrapper, InterceptedCalls, ModuleCall, suspend, with_proxies
 from inference.diffusion.embedding_cache import EmbeddingCache
 from inference.diffusion.hires import first_task, second_task, wants_hires
 from inference.diffusion.pipeline_call import generate
@@ -36,7 +36,10 @@ class PipelineRun:
         dtypes: what components that the pipeline may cast are in at its start, by name.
         denoiser_filters: change each call of the denoiser before it is batched, in this order. They run in the image's
             coroutine, so they may suspend it with calls of other components.
+        wrappers: what the pipeline calls instead of intercepted methods, by component and method.
+        is_divided: the denoiser's calls are made in parts, which have filters of their own.
         is_tiled: the convolutions of all intercepted components wrap around.
+        own_task: instead of the sequence's.
         proxied: the run's copy of the pipeline, which filters may read; None before the run starts.
     """
 
@@ -48,12 +51,15 @@ class PipelineRun:
     overrides: dict[str, Any] = field(default_factory=dict)
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
     denoiser_filters: list[Callable[[ModuleCall], ModuleCall]] = field(default_factory=list)
+    wrappers: dict[str, dict[str, CallWrapper]] = field(default_factory=dict)
+    is_divided: bool = False
     is_tiled: bool = False
+    own_task: Task | None = None
     proxied: Any = None
 
     @property
     def task(self) -> Task:
-        return self.sequence.task
+        return self.own_task or self.sequence.task
 
 
 class RunExtension:
@@ -163,6 +169,7 @@ class PipelineRunner:
             dtypes=run.dtypes,
             device=self.device,
             filters=filters,
+            wrappers=run.wrappers,
             is_tiled=run.is_tiled,
         )
 

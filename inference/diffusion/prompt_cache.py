@@ -256,15 +256,29 @@ class PromptConditioner:
             negative = plain_text(_negative_prompt(task)) or None
             prompt = plain_text(prompt_at(task.options, index))
             return Conditioning(arguments={"prompt": prompt, "negative_prompt": negative})
+        by_step = self._encode(self._encoder, task, index)
+        return Conditioning(arguments=by_step[0].pipeline_arguments(), by_step=by_step if len(by_step) > 1 else ())
+
+    def swap_for(self, task: Task, index: int, scheduler: Any) -> PromptSwap | None:
+        """What gives denoiser calls the prompts of this task; None: the pipeline encodes prompts in a way of its own.
+
+        Raises: InvalidOption: a LoRA or inversion of the prompt does not fit.
+        """
+        if self._encoder is None:
+            return None
+        by_step = self._encode(self._encoder, task, index)
+        return PromptSwap(by_step=by_step, passes_per_step=int(getattr(scheduler, "order", 1)))
+
+    def _encode(self, encoder: PromptEncoder, task: Task, index: int) -> list[PromptEmbeds]:
+        """The embeddings of each step; one for all if the prompt has no edits."""
         steps = _step_prompts(task, index)
         loras, inversions = requested_loras(task, index), requested_inversions(task)
         if steps.has_edits:
-            by_step = self._encoder.encode_steps(steps, loras=loras, inversions=inversions)
-            return Conditioning(arguments=by_step[0].pipeline_arguments(), by_step=by_step)
-        embeds = self._encoder.encode_prompt(
+            return encoder.encode_steps(steps, loras=loras, inversions=inversions)
+        embeds = encoder.encode_prompt(
             *steps.pairs[0], steps.uses_guidance, loras=loras, inversions=inversions, clip_skip=steps.clip_skip
         )
-        return Conditioning(arguments=embeds.pipeline_arguments())
+        return [embeds]
 
     def warm_up(self, images: Sequence[tuple[Task, int]]) -> None:
         """Encode the prompts of several images, tasks with indices, in one batch; errors come in `conditioning_for`."""

@@ -16,6 +16,19 @@ ImageOutput = tuple[numpy.ndarray, bool]
 """The image, uint8 RGB, (height, width, 3), and whether the model's own safety filter blanked it."""
 
 
+@dataclass(eq=False)
+class PendingParts:
+    """The parts of a divided call: those that have not started, with their numbers, and the outputs by number.
+
+    `task`: the image's, in the size of a part.
+    """
+
+    task: Task
+    waiting: list[tuple[int, Callable[[], Any]]]
+    outputs: list[Any]
+    running: "list[ImageSequence]" = field(default_factory=list)
+
+
 @dataclass(eq=False, kw_only=True)
 class ImageSequence:
     """Image `index` of a task.
@@ -31,6 +44,8 @@ class ImageSequence:
         pass_count: its denoiser passes so far, and the next one.
         call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from the `BatchingRule` of the
             module it calls. A sequence that is not batched has a unique key.
+        parts: of the divided call that it waits for.
+        whole, part_number: of a part: the image, and which of its parts this is.
     """
 
     task: Task
@@ -51,6 +66,9 @@ class ImageSequence:
     batch_key: Hashable = None
     rows: int = 1
     tokens: int = 1
+    parts: PendingParts | None = None
+    whole: "ImageSequence | None" = None
+    part_number: int = 0
     _coroutine: PipelineCoroutine | None = None
     _modules: Mapping[str, BatchedModule] = field(default_factory=dict)
 

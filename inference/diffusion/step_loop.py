@@ -8,7 +8,8 @@ a forward pass has no side effects.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -63,6 +64,15 @@ class StepLoop:
     def take_usage(self) -> dict[str, float]:
         usage_s, self.usage_s = dict(self.usage_s), defaultdict(float)
         return usage_s
+
+    @contextmanager
+    def charge_time(self, task_id: str) -> Iterator[None]:
+        """Count the time of the block as the task's."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.usage_s[task_id] += time.monotonic() - started
 
     def load_costs(self, rates: Sequence[Measurement]) -> None:
         """Pass costs that earlier processes measured, by shape and batch rows."""

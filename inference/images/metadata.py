@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
+from bot.commands.refine_tiles import TILE_PROMPTS
 from bot.models import IMAGE_TO_IMAGE
 from bot.options import MAX_SEED
 from bot.ports import Task
@@ -24,6 +25,8 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 """IPTC NewsCodes, Digital Source Type: created by a model trained on sampled content."""
 XMP_KEYWORD = "XML:com.adobe.xmp"
 """The iTXt keyword for XMP in PNG files."""
+_NOT_ASKED = ("prompts", "asked", TILE_PROMPTS)
+"""What Easel adds to the options itself."""
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 _UNICODE = b"UNICODE\0"
 _EIGHT_BIT = (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
@@ -40,7 +43,7 @@ def software_name() -> str:
 
 def generation_metadata(task: Task, image: RawImage) -> tuple[str, str]:
     """The A1111 text and Easel's JSON of one image; each reproduces this one image."""
-    options = {name: value for name, value in task.options.items() if name not in ("prompts", "asked")}
+    options = {name: value for name, value in task.options.items() if name not in _NOT_ASKED}
     if "prompt" in options:
         options["prompt"] = prompt_at(task.options, image.index)
     options |= {"count": 1, "seed": image.seed, "model": task.model.name}

@@ -16,6 +16,7 @@ from inference.images.encode import save_image
 from inference.images.inpaint_tools import replace_pixels, separate_things
 from inference.images.region_masks import invert_mask, shape_mask
 from inference.images.resize import read_own_metadata
+from inference.images.tile_tools import crop_boxes
 from inference.ipc.tool_messages import ToolReply, ToolRequest
 
 Tool = Callable[[Sequence[Image.Image], Mapping[str, Any]], Sequence[Image.Image]]
@@ -32,6 +33,7 @@ TOOLS: Mapping[str, Tool] = {
     "extend_canvas": extend_canvas,
     "separate_things": separate_things,
     "replace_pixels": replace_pixels,
+    "crop_boxes": crop_boxes,
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from bot.commands.refine_tiles import REFINE
 from bot.ports import Task, TaskImage
 
 SCHEDULE_TYPES: Mapping[str, str] = {
@@ -51,6 +52,7 @@ _USED_ROLES = ("control", "reference")
 def row_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Of these options, those that A1111's text has, in its order."""
     hires, variation = options.get("hires"), options.get("variation_strength")
+    refined = options.get("method") == REFINE
     settings = {
         "Schedule type": SCHEDULE_TYPES.get(str(options.get("schedule"))),
         "Variation seed": options.get("variation_seed") if variation else None,
@@ -62,6 +64,8 @@ def row_settings(options: Mapping[str, Any]) -> dict[str, Any]:
         "Hires upscale": hires,
         "Hires steps": options.get("steps") if hires else None,
         "Hires upscaler": HIRES_UPSCALER if hires else None,
+        "Postprocess upscale by": options.get("scale") if refined else None,
+        "Postprocess upscaler": options.get("model") if refined else None,
     }
     return {name: value for name, value in settings.items() if value is not None}
 

@@ -17,6 +17,7 @@ from queue import Empty, SimpleQueue
 from statistics import median
 from typing import Any
 
+from bot.commands.refine_tiles import plan_refinement
 from bot.errors import Blocked
 from bot.models import ModelSpec
 from bot.ports import Measurement, Progress, Task, step_of
@@ -238,8 +239,8 @@ class WorkerLoop:
     def _measurements_of(self, running: RunningTask) -> list[Measurement]:
         """The engine's cost samples for such tasks, and this task's time outside steps."""
         task = running.task
-        if task.options.get("hires"):
-            return []  # its steps are of two sizes
+        if task.options.get("hires") or plan_refinement(task.options, task.model) is not None:
+            return []  # its steps are not of its size
         samples = list(self._engine_for(task.id).cost_samples(task)) or _typical_step(running)
         if not samples:
             return []

@@ -65,7 +65,9 @@ async def test_a_picture_is_refined_or_resized_and_the_result_says_which(shared_
     first = (await make(shared_client, imagine()))["result"]["media"][0]
     refined = await make(shared_client, {"command": "upscale", "options": {}, "images": [first["id"]]})
     larger = refined["result"]["media"][0]
-    resized = await make(shared_client, {"command": "upscale", "options": {}, "images": [larger["id"]]})
+    resized = await make(
+        shared_client, {"command": "upscale", "options": {"method": "resize"}, "images": [larger["id"]]}
+    )
 
     assert [job["options"]["method"] for job in (refined, resized)] == ["refine", "resize"]
     assert [first["width"], larger["width"], resized["result"]["media"][0]["width"]] == [64, 128, 256]
@@ -341,7 +343,7 @@ async def test_models_list_their_ranges_and_defaults(shared_client):
     assert models["paint"]["default_for"] == ["text-to-image", "image-to-image"]
     assert models["paint"]["max_images"] == 1
     assert (models["paint"]["further_options"], models["paint"]["schedules"]) == ([], {})  # before it was ever loaded
-    assert models["paint"]["upscale"] == "upscale refines up to 128 px a side"
+    assert models["paint"]["upscale"] == "upscale refines pictures of any size with it"
     assert models["demo"]["note"]
     assert not models["paint"]["note"]
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import structlog
 
 from bot.commands import Caption
-from bot.errors import EaselError, Interrupted, JobCancelled
+from bot.commands.parts import captioning_model
+from bot.errors import Blocked, EaselError, Interrupted, JobCancelled
 from bot.jobs import ImageRef, Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry
 from bot.options import clean_text
@@ -18,10 +19,10 @@ log = structlog.get_logger()
 async def caption_image(task: Task, image: Media, models: ModelRegistry, run_part: RunPart, number: int = 0) -> str:
     """What the vision model sees; empty if there is none, or if it fails: the task can do without.
 
-    A demo describes only what demos draw. `number`: tells several captions of one task apart.
+    `number`: tells several captions of one task apart. Raises: Blocked: what is seen may not be asked for.
     """
-    model = models.default_for(IMAGE_TO_TEXT)
-    if model is None or (model.demo and not task.model.demo):
+    model = captioning_model(models, task.model)
+    if model is None:
         return ""
     part = replace(
         task,
@@ -38,7 +39,7 @@ async def caption_image(task: Task, image: Media, models: ModelRegistry, run_par
     )
     try:
         return clean_text((await run_part(part)).text or "")
-    except (Interrupted, JobCancelled):
+    except (Interrupted, JobCancelled, Blocked):
         raise
     except EaselError as error:
         log.warning("no caption for a part of a job", action="caption_skipped", error=str(error))

@@ -38,6 +38,8 @@ def registry_of(*models):
 
 SMALL = make_model(name="small", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), max_size=256)
 LARGE = make_model(name="large", tasks=(TEXT_TO_IMAGE, IMAGE_TO_IMAGE), max_size=1024)
+WHOLE_ONLY = {"refines_in_tiles": False}
+SMALL_WHOLE, LARGE_WHOLE = (replace(model, capabilities=WHOLE_ONLY) for model in (SMALL, LARGE))
 SEEING = make_model(name="seeing", tasks=(IMAGE_TO_TEXT, VISUAL_QUESTION_ANSWERING))
 
 
@@ -54,7 +56,7 @@ def test_a_picture_is_refined_by_the_first_model_that_takes_the_size():
 @pytest.mark.parametrize("size", [(250, 128), (1000, 1000)])
 def test_a_picture_of_a_size_that_no_model_takes_is_only_resized(size):
     command = upscaling(*size)
-    filled = command.fill_options(command.choose_model(registry_of(SMALL, LARGE)), 5)
+    filled = command.fill_options(command.choose_model(registry_of(SMALL_WHOLE, LARGE_WHOLE)), 5)
 
     assert (filled["method"], filled["width"]) == ("resize", size[0] * 2)
     assert "strength" not in filled
@@ -77,7 +79,7 @@ def test_resizing_needs_no_model_that_paints():
     ],
 )
 def test_a_resized_picture_has_the_reason_of_the_model_that_came_nearest(size, note):
-    assert explain_resize([SEEING, SMALL, LARGE], *size) == note
+    assert explain_resize([SEEING, SMALL_WHOLE, LARGE_WHOLE], *size) == note
 
 
 def test_without_a_model_that_starts_from_pictures_it_is_only_resized():
@@ -86,6 +88,7 @@ def test_without_a_model_that_starts_from_pictures_it_is_only_resized():
     assert explain_resize([SEEING], 512, 512) == note
 
 
+REFINES_ALL = "upscale refines pictures of any size with it"
 REFINES = "upscale refines up to {} px a side"
 RESIZES = "upscale only resizes pictures of {} px: it draws at most {} px a side"
 
@@ -94,12 +97,9 @@ RESIZES = "upscale only resizes pictures of {} px: it draws at most {} px a side
     ("preset", "text"),
     [
         ("starter-image", REFINES.format(256)),
-        ("sd15-lcm", RESIZES.format(512, 768)),
-        ("sd-turbo", RESIZES.format(512, 768)),
-        ("sdxl-turbo", REFINES.format(1024)),
-        ("sdxl", RESIZES.format(1024, 1536)),
+        *((name, REFINES_ALL) for name in ("sd15-lcm", "sd-turbo", "sdxl-turbo", "sdxl")),
         ("flux2-klein-4b", "upscale only resizes: it cannot start from a picture"),
-        ("z-image-turbo", RESIZES.format(1024, 1536)),
+        ("z-image-turbo", REFINES_ALL),
         ("starter-vision", ""),
     ],
 )
@@ -113,6 +113,13 @@ def test_every_list_of_models_says_what_upscaling_does(preset, text):
     assert text in format_models(registry_of(replace(spec, enabled=True)))
 
 
+@pytest.mark.parametrize(
+    ("preset", "text"), [("starter-image", REFINES.format(256)), ("sd15-lcm", RESIZES.format(512, 768))]
+)
+def test_a_model_that_cannot_refine_in_tiles_says_up_to_where(preset, text):
+    assert describe_upscaling(replace(shipped_models()[preset], capabilities=WHOLE_ONLY)) == text
+
+
 def test_a_house_without_models_says_so():
     with pytest.raises(InvalidOption) as refused:
         upscaling().choose_model(registry_of())
@@ -123,10 +130,11 @@ def test_a_house_without_models_says_so():
 def test_resizing_can_be_asked_for_and_refining_can_be_insisted_on():
     asked = upscaling(method="resize")
     insisted = upscaling(method="refine", model="small")
+    models = registry_of(LARGE, SMALL_WHOLE)
 
     assert asked.fill_options(asked.choose_model(registry_of(LARGE)), 5)["method"] == "resize"
     with pytest.raises(InvalidOption) as refused:
-        insisted.fill_options(insisted.choose_model(registry_of(LARGE, SMALL)), 5)
+        insisted.fill_options(insisted.choose_model(models), 5)
     assert explain(refused.value) == (
         "The model \u201csmall\u201d cannot refine at this size: it draws 64 to 256 px a side, in multiples of 8. "
         "Leave method out to resize only."

@@ -58,7 +58,10 @@ def test_the_best_that_is_there_is_used(models, chosen, method):
 
 
 def test_where_a_real_model_cannot_refine_at_the_size_the_starter_enlarges():
-    assert plan(registry(PAINTER, STARTER), side=900)[0] == "starter-upscale"
+    small = replace(PAINTER, capabilities={"refines_in_tiles": False})
+
+    assert plan(registry(small, STARTER), side=900)[0] == "starter-upscale"
+    assert plan(registry(PAINTER, STARTER), side=900)[0] == "painter"
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,7 @@ async def test_a_picture_is_refined_at_twice_its_size_by_the_model_that_made_it(
 
 async def test_a_picture_too_large_for_its_model_goes_to_another_or_is_resized(harness, chat):
     job = await painted(harness, size=(800, 800))
+    harness.models.set_capabilities("fox-diffusion", {"refines_in_tiles": False})
     await chat.upscale(ANN, ORIGIN, job.id)
     resized = accepted(harness)
     harness.models._specs["large"] = make_model(name="large", max_size=4096)
