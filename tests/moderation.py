@@ -26,6 +26,8 @@ class Unmoderated:
 
     async def rules_for(self, *_: Any) -> None: ...
 
+    async def check_caption(self, *_: Any) -> None: ...
+
     async def judge_again(self, *_: Any) -> Verdict:
         return Verdict.SHOW
 

@@ -51,7 +51,8 @@ class Command(ABC):
     is_per_image: ClassVar[bool] = False
     """Several images are as many requests: on the command line, it takes several files and folders."""
     keeps_author: ClassVar[bool] = False
-    """Its pictures only show the input image in another form: they remain the picture of whoever posted that."""
+    """Its pictures show the input image in another form, or with more around it: they remain the picture of the person
+    who posted that, and are as adult as it is."""
     album_allowed: ClassVar[int] = 0
     """The limit for an album from a chat, where it is higher than `images_allowed`."""
 

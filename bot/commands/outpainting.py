@@ -48,6 +48,7 @@ class Outpaint(Imagine):
     images_needed = 1
     images_allowed = 1
     further_images: ClassVar[Mapping[str, int]] = {}
+    keeps_author = True
     measured: Size | None = None
 
     @property

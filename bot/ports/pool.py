@@ -46,6 +46,7 @@ class Task:
         is_exclusive: run it on an otherwise idle device, where a crash can only be its own fault.
         is_urgent: offer nothing else until it has a device; used for a model's smoke tests.
         is_part: its job has run other tasks before, so it may wait longer for a free slot.
+        past_s: device-seconds that these tasks have used, which count towards the job's time limit.
         rules: for its input and output images; None: they are not checked.
         notes: what the person should know about its preparation.
     """
@@ -63,6 +64,7 @@ class Task:
     is_exclusive: bool = False
     is_urgent: bool = False
     is_part: bool = False
+    past_s: float = 0.0
     rules: SafetyRules | None = None
     notes: tuple[str, ...] = ()
 
@@ -210,6 +212,9 @@ class ModerationPolicy(Protocol):
 
     async def rules_for(self, job: Job, model: ModelSpec) -> SafetyRules | None:
         """The rules for the job's task; None: its images need no check. Raises: StorageBusy."""
+
+    async def check_caption(self, job: Job, caption: str) -> None:
+        """Before what a model sees in a picture becomes a part of the job's prompt. Raises: Blocked."""
 
     def on_model_loaded(self, described: ModelCapabilities) -> None:
         """Learn from a loaded model's capabilities whether the classifier was loaded too."""

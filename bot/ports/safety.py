@@ -13,12 +13,16 @@ class SafetyRules:
         threshold: an image with this score or a higher one counts as sexual.
         may_be_unchecked: images may be shown that no classifier checked, hidden unless the policy allows everything.
         hides_unchecked: they are hidden even if it does.
+        keeps_inputs: its images show what its input images do in another form, so the highest score of all counts.
+        input_score: that of a picture that is shown in the images, and is no input image itself.
     """
 
     policy: str
     threshold: float
     may_be_unchecked: bool = False
     hides_unchecked: bool = False
+    keeps_inputs: bool = False
+    input_score: float | None = None
 
     @property
     def may_preview(self) -> bool:

@@ -47,13 +47,14 @@ class Postprocessor:
         return TaskOutput(images=(await self._check_image(task, image),))
 
     async def _check_image(self, task: Task, image: RenderedImage) -> RenderedImage:
-        """The image with its score. Raises: Blocked, for an input image too."""
+        """The image, which shows what the input does, with the higher score of both. Raises: Blocked."""
         if task.rules is None:
             return image
         *inputs, score = await self._score_images(task, image.media)
         for input_score in inputs:
             check_input_score(task.rules, input_score)
-        return replace(image, nsfw=score)
+        known = [one for one in (score, *inputs) if one is not None]
+        return replace(image, nsfw=None if score is None else max(known))
 
     async def _resize_image(self, task: Task, locale: str) -> TaskOutput:
         width, height = int(task.options["width"]), int(task.options["height"])

@@ -14,7 +14,7 @@ from bot.commands import answer_of
 from bot.commands.preview import needs_no_model
 from bot.errors import EngineError, ModelRemoved
 from bot.jobs import Job
-from bot.models import ModelRegistry
+from bot.models import IMAGE_TO_TEXT, ModelRegistry
 from bot.ports import (
     Measurement,
     MediaStore,
@@ -29,7 +29,7 @@ from bot.ports import (
 from bot.prompts.resolver import PromptResolver
 from bot.queue.attempt import Attempt, FairnessKeys, needs_exclusive_device
 from bot.queue.postprocess import Postprocessor
-from bot.queue.progress import ProgressBus
+from bot.queue.progress import ProgressBus, progress_of_part
 
 RunPart = Callable[[Task], Awaitable[TaskOutput]]
 """Runs a part of a job; its id must begin with the job's."""
@@ -95,7 +95,6 @@ class TaskRunner:
             images=tuple(images),
             addons=addons,
             fairness_key=self.fairness_keys.key_for(job),
-            wants_previews=self.progress_bus.is_watched(job.id) and (rules is None or rules.may_preview),
             is_exclusive=needs_exclusive_device(job),
             rules=rules,
         )
@@ -108,26 +107,40 @@ class TaskRunner:
             return await self.postprocessor.run_without_model(task, attempt.job.origin.locale)
 
         async def run_part(part: Task) -> TaskOutput:
-            return await self._run_one(attempt, replace(part, is_part=True))
+            output = await self._run_one(attempt, replace(part, is_part=True, wants_previews=False))
+            if part.task == IMAGE_TO_TEXT and output.text:
+                await self.moderation.check_caption(attempt.job, output.text)
+            return output
 
         prepared = task
         for preparation in self.preparations:
             prepared = await preparation.prepare(prepared, run_part)
-        output = await self._run_one(attempt, replace(prepared, is_part=attempt.past_s > 0))
+        output = await self._run_main(attempt, prepared)
+        self.moderation.apply_rules(output, task.rules)  # nothing more is made of images that are not allowed
         for finish in self.finishes:
             output = await finish.finish(prepared, output, run_part)
         return replace(output, seconds=max(output.seconds, attempt.past_s), notes=(*prepared.notes, *output.notes))
 
-    async def _run_one(self, attempt: Attempt, task: Task) -> TaskOutput:
+    async def _run_main(self, attempt: Attempt, task: Task) -> TaskOutput:
+        """Somebody may have begun to watch the job during its preparation."""
+        may_preview = task.rules is None or task.rules.may_preview
+        is_watched = self.progress_bus.is_watched(attempt.job.id)
+        task = replace(task, is_part=attempt.past_s > 0, wants_previews=is_watched and may_preview)
+        return await self._run_one(attempt, task, is_main=True)
+
+    async def _run_one(self, attempt: Attempt, task: Task, *, is_main: bool = False) -> TaskOutput:
         attempt.raise_if_cancelled()
         attempt.task_id = task.id
-        async with aclosing(self.pool.run_task(task)) as events:
+        async with aclosing(self.pool.run_task(replace(task, past_s=attempt.past_s))) as events:
             attempt.is_starting = False  # from its first step on, which comes next, the pool counts the task itself
             async for event in events:
                 match event:
                     case Progress():
                         attempt.used_s = max(attempt.used_s, attempt.past_s + event.used_s)
-                        self.progress_bus.publish_progress(attempt.job.id, event)
+                        if is_main:
+                            attempt.main_progress = event
+                        shown = event if is_main else progress_of_part(event, attempt.main_progress)
+                        self.progress_bus.publish_progress(attempt.job.id, shown)
                     case Measurement() | ModelCapabilities():
                         await self.on_event(event)
                     case TaskOutput():

@@ -24,6 +24,8 @@ MAX_LIGHT = 500
 """Characters of a request's texts that the event loop itself looks at; some characters expand to 18 others."""
 LOCAL_PLATFORMS = frozenset({"web", "cli"})
 """Platforms of the local person, who has a separate policy."""
+DRAWS_WITHOUT_WORDS = frozenset({"blend", "zoom", "pan", "square"})
+"""Commands whose results show what their input images do not, also without a prompt."""
 DEFAULT = "default"
 
 
@@ -175,7 +177,17 @@ class Moderation:
             threshold=self.settings.threshold,
             may_be_unchecked=may_be_unchecked,
             hides_unchecked=hides_unchecked,
+            keeps_inputs=_keeps_inputs(_name_of(request)),
         )
+
+    async def check_caption(self, job: Job, caption: str) -> None:
+        """Before what a model sees in a picture becomes a prompt, or a part of the job's. Raises: Blocked."""
+        texts = [str(job.options.get("prompt") or ""), *map(str, job.options.get("prompts", ()))]
+        each = [{"prompt": f"{caption}, {text}"} for text in texts]
+        try:
+            await self.worker.collect(self._check_texts(each), owner=job.origin.account_id, is_light=_is_light(each))
+        except Blocked as refused:
+            raise Blocked("picture") from refused
 
     def on_model_loaded(self, described: ModelCapabilities) -> None:
         """Learn from a loaded model's capabilities whether the classifier was loaded too."""
@@ -217,6 +229,14 @@ def _may_answer_images(command: str) -> bool:
     return command not in COMMANDS or COMMANDS[command].answers is Answer.IMAGES
 
 
+def _keeps_inputs(command: str) -> bool:
+    return command in COMMANDS and COMMANDS[command].keeps_author
+
+
+def _name_of(request: Job | Command) -> str:
+    return request.name if isinstance(request, Command) else request.command
+
+
 def _needs_no_check(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
     """A demo model alone cannot draw anything sexual; its input images can be."""
     return model.demo and not images
@@ -224,9 +244,11 @@ def _needs_no_check(model: ModelSpec, images: Sequence[ImageRef]) -> bool:
 
 def _draws_from_words(request: Job | Command, model: ModelSpec, options: Mapping[str, Any]) -> bool:
     """Whether the result can show what its input images do not."""
-    name = request.name if isinstance(request, Command) else request.command
+    name = _name_of(request)
     if model.demo or needs_no_model(name, options) or keeps_content(name, options):
         return False
+    if name in DRAWS_WITHOUT_WORDS:
+        return True
     return any(options.get(words) for words in ("prompt", "negative_prompt"))
 
 
@@ -238,7 +260,7 @@ def _were_posted_at(origin: Origin, images: Sequence[ImageRef]) -> bool:
 
 def _is_light(each: Sequence[Mapping[str, Any]]) -> bool:
     """They are short and have no prompt editing, of which each step is a text."""
-    texts = [text for options in each for text in (*_prompts_in(options), _negative_in(options))]
+    texts = [text for options in each for text in (*_prompts_in(options), *_with_parts(options), _negative_in(options))]
     return sum(map(len, texts)) <= MAX_LIGHT and not any("[" in text for text in texts)
 
 
@@ -247,10 +269,18 @@ def _readings(options: Mapping[str, Any]) -> Iterator[str]:
     with what the negative prompt asks for by negative weights."""
     steps = int(options.get("steps") or 0)
     wanted = negated_readings(_negative_in(options), steps)
-    for text in _prompts_in(options):
+    for text in (*_prompts_in(options), *_with_parts(options)):
         yield text
         yield from plain_readings(text, steps)
         yield from (f"{plain_text(text)} {words}" for words in wanted)
+
+
+def _with_parts(options: Mapping[str, Any]) -> Iterator[str]:
+    """What is asked for in a part of a picture: a prompt together with what the part is named."""
+    names = [str(options[name]) for name in ("region", "detail") if options.get(name)]
+    prompts = [str(text) for text in (options.get("prompt"), *options.get("prompts", ())) if text]
+    if names:
+        yield from (", ".join([prompt, *names]) for prompt in prompts)
 
 
 def _negative_in(options: Mapping[str, Any]) -> str:

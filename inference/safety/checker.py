@@ -61,22 +61,32 @@ class SafetyChecker:
                 return "broken"
         return "ready" if self._scorers else "missing"
 
-    def check_inputs(self, task: Task) -> None:
-        """Raises: Blocked: an input image is not allowed or could not be checked."""
-        for score in self.score_inputs(task) if task.rules else ():
+    def check_inputs(self, task: Task) -> float | None:
+        """The least score of the task's images, which may show an input image again; None: there is none.
+
+        Raises: Blocked: an input image is not allowed or could not be checked.
+        """
+        if task.rules is None:
+            return None
+        scores = self.score_inputs(task)
+        for score in scores:
             check_input_score(task.rules, score)
+        shown = [score for image, score in zip(task.images, scores, strict=True) if image.role != "mask"]
+        return _highest(task.rules.input_score, *(shown if task.rules.keeps_inputs else ()))
 
     def score_inputs(self, task: Task) -> tuple[float | None, ...]:
         """One score for each image. Raises: Blocked: a check failed."""
         return tuple(self._score(partial(_open_views, image.media.data)) for image in task.images)
 
-    def score_output(self, task: Task, image: RawImage) -> RawImage:
-        """The image with its score; one that its own model blanked keeps that score. Raises: Blocked."""
+    def score_output(self, task: Task, image: RawImage, least: float | None = None) -> RawImage:
+        """The image with its score; one that its own model blanked keeps that score. Raises: Blocked.
+
+        `least`: see `check_inputs`; it does not make up for a check of the image itself.
+        """
         if task.rules is None:
             return image
-        score = self._score(lambda: _pixel_views(image))
-        scores = [value for value in (image.nsfw, score) if value is not None]
-        return replace(image, nsfw=max(scores) if scores else None)
+        score = _highest(image.nsfw, self._score(lambda: _pixel_views(image)))
+        return replace(image, nsfw=None if score is None else _highest(score, least))
 
     def _score(self, open_views: Callable[[], Sequence["Image.Image"]]) -> float | None:
         """The highest score of any classifier for any of an image's views; None: there is no classifier.
@@ -96,6 +106,10 @@ class SafetyChecker:
         if not all(0 <= score <= 1 for score in scores):  # also true of NaN
             raise Blocked("unchecked")
         return max(scores)
+
+
+def _highest(*scores: float | None) -> float | None:
+    return max((score for score in scores if score is not None), default=None)
 
 
 def _warn(event: str, action: str, error: Exception) -> None:

@@ -33,13 +33,19 @@ HEARTBEAT_S = 1.0
 
 @dataclass
 class RunningTask:
-    """A task in an engine. `step_times_s`: device-seconds between the steps that were reported."""
+    """A task in an engine.
+
+    Attributes:
+        step_times_s: device-seconds between the steps that were reported.
+        input_score: the least score of its images; see `SafetyChecker.check_inputs`.
+    """
 
     task: Task
     shape: str = ""
     used_s: float = 0.0
     reported_s: float = 0.0
     step_times_s: list[float] = field(default_factory=list)
+    input_score: float | None = None
 
     def record_step(self) -> None:
         self.step_times_s.append(self.used_s - self.reported_s)
@@ -179,7 +185,7 @@ class WorkerLoop:
         self._running[task.id] = RunningTask(task, shape, used_s=used_s, reported_s=used_s)
         self._pipes.send(messages.TaskStarted(task.id))
         try:
-            self._checker.check_inputs(task)
+            self._running[task.id].input_score = self._checker.check_inputs(task)
             self._models[task.model.name].add_task(task)
         except Exception as error:
             self._fail_tasks([task.id], error)
@@ -226,7 +232,7 @@ class WorkerLoop:
                 preview = event.preview if rules is None or rules.may_preview else None
                 self._send_event(task_id, Progress(step=event.step, steps=event.steps, preview=preview))
             case ImageReady():
-                self._send_event(task_id, self._checker.score_output(running.task, event.image))
+                self._send_event(task_id, self._checker.score_output(running.task, event.image, running.input_score))
             case TaskDone():
                 for measurement in self._measurements_of(running):
                     self._send_event(task_id, measurement)

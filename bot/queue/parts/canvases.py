@@ -7,6 +7,7 @@ from bot.commands.outpainting import Outpaint
 from bot.models import ModelRegistry
 from bot.ports import ImageProcessor, Task, TaskImage
 from bot.queue.parts.captions import caption_image
+from bot.queue.parts.input_checks import check_pictures
 from bot.queue.task_runner import RunPart
 
 
@@ -16,10 +17,12 @@ class OutpaintingPreparation:
     images: ImageProcessor
 
     async def prepare(self, task: Task, run_part: RunPart) -> Task:
+        """The picture itself is checked first: on its canvas it is smaller. Raises: Blocked, and what models do."""
         kind = COMMANDS.get(task.command)
         if kind is None or not issubclass(kind, Outpaint):
             return task
         picture = next(image for image in task.images if image.role == "init")
+        score = await check_pictures(task, [picture], run_part)
         if not task.options.get("prompt"):
             caption = await caption_image(task, picture.media, self.models, run_part)
             task = replace(task, options={**task.options, "prompt": caption})
@@ -27,4 +30,5 @@ class OutpaintingPreparation:
             "extend_canvas", [picture.media], {**task.options, "command": task.command}, owner=task.fairness_key
         )
         canvas, mask = (image.media for image in made)
-        return replace(task, images=(TaskImage("init", canvas), TaskImage("mask", mask)))
+        rules = replace(task.rules, input_score=score) if task.rules is not None else None
+        return replace(task, rules=rules, images=(TaskImage("init", canvas), TaskImage("mask", mask)))

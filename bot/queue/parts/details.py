@@ -4,7 +4,7 @@ A detail is an inpainting of its own: the engine cuts out a box around it, draws
 back. The picture keeps the metadata of its main task.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bot.commands.detail_words import LEFT_OUT, STRENGTH, add_word
@@ -14,7 +14,7 @@ from bot.error_texts import NOT_SEEN
 from bot.errors import EngineError, InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE
-from bot.ports import ImageProcessor, RenderedImage, Task, TaskImage, TaskOutput
+from bot.ports import ImageProcessor, RenderedImage, SafetyRules, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import prompt_at
 from bot.queue.parts.regions import RegionFinder
 from bot.queue.task_runner import RunPart
@@ -62,7 +62,7 @@ class DetailFinish:
             raise EngineError(detail=f"{task.model.name} made no image of a detail")
         remade = output.images[0]
         (pasted,) = await self._run_tool("replace_pixels", task, [image.media, remade.media], {})
-        return replace(image, media=pasted.media, nsfw=_strictest([image.nsfw, remade.nsfw]))
+        return replace(image, media=pasted.media, nsfw=_strictest(task.rules, image.nsfw, remade.nsfw))
 
     async def _run_tool(
         self, tool: str, task: Task, images: list[Media], values: Mapping[str, object]
@@ -91,5 +91,8 @@ def _detail_task(task: Task, index: int, picture: Media, mask: Media, word: str)
     )
 
 
-def _strictest(scores: Iterable[float | None]) -> float | None:
-    return max((score for score in scores if score is not None), default=None)
+def _strictest(rules: SafetyRules | None, *scores: float | None) -> float | None:
+    """The highest; None, unless that counts as sexual, if one of them was not checked."""
+    highest = max((score for score in scores if score is not None), default=None)
+    is_harmless = rules is not None and highest is not None and highest < rules.threshold
+    return None if is_harmless and None in scores else highest

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from bot.commands.control_maps import MAP_TASKS, choose_map_model
 from bot.commands.preview import CONTROL, Preview
 from bot.error_texts import NO_PERSON
-from bot.errors import Blocked, EngineError, InvalidOption
+from bot.errors import EngineError, InvalidOption
 from bot.jobs import Media
-from bot.models import IMAGE_CLASSIFICATION, ModelRegistry, ModelSpec
+from bot.models import ModelRegistry
 from bot.ports import ImageProcessor, Task, TaskImage
+from bot.queue.parts.input_checks import check_pictures
 from bot.queue.task_runner import RunPart
-from bot.safety.policy import CLASSIFIER, check_input_score
 
 MAX_CACHE_BYTES = 32 * 2**20
 
@@ -38,6 +38,10 @@ class MapCache:
         while sum(len(one.data) for one in self._maps.values()) > self.max_bytes:
             self._maps.popitem(last=False)
 
+    def clear(self) -> None:
+        """Whose pictures they show is not known, so they all go when something is erased."""
+        self._maps.clear()
+
 
 @dataclass(frozen=True, kw_only=True)
 class MapPreparation:
@@ -53,7 +57,7 @@ class MapPreparation:
         pictures = tuple(image for image in task.images if image.role == "control" and not image.is_ready)
         if not pictures:
             return task
-        await _check_pictures(task, pictures, run_part)
+        await check_pictures(task, pictures, run_part)
         images = [
             await self._make_map(task, image, run_part) if image.role == "control" and not image.is_ready else image
             for image in task.images
@@ -97,23 +101,3 @@ class MapPreparation:
         if not output.images:
             raise EngineError(detail=f"{part.model.name} made no map")
         return output.images[0].media
-
-
-async def _check_pictures(task: Task, pictures: tuple[TaskImage, ...], run_part: RunPart) -> None:
-    """Check the pictures themselves, as the engine's device sees only their maps. Raises: Blocked."""
-    if task.rules is None:
-        return
-    check = Task(
-        id=f"{task.id}.controls",
-        command=task.command,
-        task=IMAGE_CLASSIFICATION,
-        model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
-        options=task.options,
-        images=pictures,
-        fairness_key=task.fairness_key,
-    )
-    scores = (await run_part(check)).scores
-    if len(scores) != len(pictures):
-        raise Blocked("unchecked")
-    for score in scores:
-        check_input_score(task.rules, score)

@@ -209,7 +209,13 @@ async def resize_judged(rules, *answers):
 
 
 async def test_a_resized_image_is_judged_with_the_one_that_it_was_made_from():
-    harness, ended = await resize_judged(SPOILER_RULES, Progress(step=0, steps=1), TaskOutput(scores=(0.9, 0.8)))
+    for scores in ((0.9, 0.8), (0.9, 0.1), (0.1, 0.9)):
+        answer = TaskOutput(scores=scores)
+        harness, ended = await resize_judged(SPOILER_RULES, Progress(step=0, steps=1), answer)
+        assert_hidden(harness, ended)
+
+
+def assert_hidden(harness, ended):
     [check] = harness.pool.called("run_task")
     [image] = ended.result.media
 

@@ -256,3 +256,41 @@ async def test_the_parts_of_a_picture_that_are_named_are_texts_too(name):
         await moderation.check_request(
             CHAT, DEMO, [(make_request("imagine", images=()), {"prompt": "a fox", name: "the forbidden thing"})]
         )
+
+
+# ---------------------------------------------------------------- parts of pictures
+
+
+@pytest.mark.parametrize("command", [*ANSWERS_IMAGES, "ask"])
+async def test_what_shows_its_input_in_another_form_is_as_adult_as_that(command):
+    rules = await make_moderation().rules_for(make_job(command=command, images=(PHOTO,)), REAL)
+
+    expected = command in ("upscale", "cutout", "preview", "zoom", "pan", "square")
+    assert (rules is not None and rules.keeps_inputs) is expected
+
+
+@pytest.mark.parametrize("command", ["blend", "zoom", "pan", "square"])
+async def test_what_is_painted_around_or_from_pictures_is_drawn_also_without_a_prompt(command):
+    assert await shown_unchecked(CHAT, command, {"prompt": ""}, model=REAL) is BLOCK
+    assert await shown_unchecked(CHAT, command, {"prompt": ""}, model=DEMO) is SPOILER
+
+
+@pytest.mark.parametrize("part", ["region", "detail"])
+@pytest.mark.parametrize(("prompt", "name"), [("naked, on a beach", "the child"), ("a small girl", "naked breasts")])
+async def test_the_words_for_a_part_are_read_together_with_the_prompt(part, prompt, name):
+    moderation = make_moderation()
+    for texts in ({"prompt": prompt}, {part: name}):
+        await moderation.check_request(CHAT, DEMO, [(make_request("imagine", **texts), texts)])
+    for texts in ({"prompt": prompt, part: name}, {"prompt": "a", "prompts": ["b", prompt], part: name}):
+        with pytest.raises(Blocked) as refused:
+            await moderation.check_request(CHAT, DEMO, [(make_request("imagine", **texts), texts)])
+        assert refused.value.reason == "minors"
+
+
+@pytest.mark.parametrize(("prompt", "caption"), [("", "a naked child"), ("naked", "a child in a garden")])
+async def test_a_caption_that_may_not_be_asked_for_is_no_prompt(prompt, caption):
+    job = make_job(command="zoom", options={"prompt": prompt}, images=(PHOTO,))
+    await make_moderation().check_caption(job, "a fox")
+    with pytest.raises(Blocked) as refused:
+        await make_moderation().check_caption(job, caption)
+    assert refused.value.reason == "picture"

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from bot.errors import EngineError, JobCancelled
+from bot.errors import Blocked, EngineError, JobCancelled
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
-from bot.ports import Task, TaskImage, TaskOutput
+from bot.ports import SafetyRules, Task, TaskImage, TaskOutput
 from bot.queue.parts.canvases import OutpaintingPreparation
 from tests.fakes import make_model
 from tests.in_process_tools import TOOLS
@@ -84,3 +84,31 @@ async def test_a_caption_that_fails_does_not_cost_the_job_and_a_cancelled_one_en
     assert (await preparation.prepare(make_task(prompt=""), fail)).options["prompt"] == ""
     with pytest.raises(JobCancelled):
         await preparation.prepare(make_task(prompt=""), cancel)
+
+
+@pytest.mark.parametrize(("score", "refusal"), [(0.9, "picture"), (None, "unchecked"), (0.2, "")])
+async def test_the_picture_is_checked_before_it_becomes_smaller_on_its_canvas(score, refusal):
+    parts = []
+
+    async def score_pictures(part):
+        parts.append(part)
+        return TaskOutput(scores=(score,))
+
+    task = replace(make_task(prompt=""), rules=SafetyRules(policy="block", threshold=0.5))
+    if refusal:
+        with pytest.raises(Blocked) as blocked:
+            await make_preparation(READER).prepare(task, score_pictures)
+        assert blocked.value.reason == refusal
+    else:
+        prepared = await make_preparation().prepare(task, score_pictures)
+        assert prepared.rules == replace(task.rules, input_score=0.2)
+
+    assert [(part.is_safety_check, part.images) for part in parts] == [(True, task.images)]
+
+
+async def test_a_picture_whose_caption_may_not_be_asked_for_is_refused():
+    async def refuse_caption(_part):
+        raise Blocked("picture")
+
+    with pytest.raises(Blocked):
+        await make_preparation(READER).prepare(make_task(prompt=""), refuse_caption)

@@ -1,6 +1,7 @@
 """Details: each thing that words name is found in each picture and repainted; the picture keeps its metadata."""
 
 import io
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -12,7 +13,7 @@ from bot.error_texts import format_note
 from bot.errors import InvalidOption, NoModel
 from bot.jobs import Media
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.ports import RenderedImage, Task, TaskImage, TaskOutput
+from bot.ports import RenderedImage, SafetyRules, Task, TaskImage, TaskOutput
 from bot.queue.parts.details import DetailFinish
 from bot.queue.parts.regions import RegionFinder
 from inference.images.encode import save_image
@@ -137,6 +138,17 @@ async def test_the_strictest_score_counts(finish):
         output = await finish(main_task(detail="face"), main, Pool(things, [second]))
 
         assert output.images[0].nsfw == 0.7
+
+
+@pytest.mark.parametrize(("scores", "expected"), [((0.1, None), None), ((None, 0.1), None), ((None, 0.7), 0.7)])
+async def test_a_picture_with_an_unchecked_detail_is_unchecked_unless_it_is_sexual(finish, scores, expected):
+    rules = SafetyRules(policy="block", threshold=0.5, may_be_unchecked=True)
+    task = replace(main_task(detail="face"), rules=rules)
+    main = TaskOutput(images=(picture("white", nsfw=scores[0]),))
+
+    output = await finish(task, main, Pool({"face": [(10, 10, 20, 20)]}, [scores[1]]))
+
+    assert output.images[0].nsfw == expected
 
 
 async def test_a_task_without_details_is_left_alone(finish):
