@@ -126,6 +126,7 @@ def wire_application(
     """
     from bot.queue.delivery import Deliverer
     from bot.queue.dispatcher import EVERY_JOB
+    from bot.queue.parts.maps import MapCache
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
 
@@ -135,8 +136,9 @@ def wire_application(
     events = ProgressBus()
     moderation, prompt_resolver = build.build_moderation(loaded, storage), build.build_prompt_resolver(loaded)
     deliverer = Deliverer(outbox=storage.outbox, media=storage.media, progress_bus=events, platforms=platforms or {})
+    maps = MapCache()
     dispatcher = build.build_dispatcher(
-        loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, only_submitted=only_submitted
+        loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, only_submitted=only_submitted
     )
     dispatcher.on_finished = lambda _job: deliverer.wake()
 
@@ -156,6 +158,7 @@ def wire_application(
         dispatcher.interrupt_job,
         secret,
         pictures,
+        maps,
     )
     sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)

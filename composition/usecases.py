@@ -11,6 +11,7 @@ from bot.ports import Downloads, ImageProcessor, ModelFiles, OwnerModelConfig, P
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.wildcards import FOLDER, WildcardFolder
 from bot.queue.dispatcher import Dispatcher
+from bot.queue.parts.maps import MapCache
 from bot.queue.postprocess import Postprocessor
 from bot.queue.pricing import Rates
 from bot.queue.progress import ProgressBus
@@ -108,6 +109,7 @@ def build_dispatcher(
     progress_bus: ProgressBus,
     moderation: Moderation,
     prompt_resolver: PromptResolver,
+    maps: MapCache,
     *,
     only_submitted: bool,
 ) -> Dispatcher:
@@ -124,8 +126,8 @@ def build_dispatcher(
         prompt_resolver=prompt_resolver,
         progress_bus=progress_bus,
         settings=loaded.settings["queue"],
-        preparations=build_preparations(loaded.models, pictures),
-        finishes=build_finishes(loaded.models, pictures),
+        preparations=build_preparations(loaded.models, pictures, maps),
+        finishes=build_finishes(loaded.models, pictures, maps),
         only_submitted=only_submitted,
     )
 
@@ -142,6 +144,7 @@ def build_job_use_cases(
     interrupt: Callable[[str], None],
     secret: str,
     pictures: ImageProcessor,
+    maps: MapCache,
 ) -> JobUseCases:
     """Accepting, following and cancelling jobs. `secret` signs quotes."""
     return JobUseCases(
@@ -161,6 +164,7 @@ def build_job_use_cases(
         secret=secret.encode(),
         prompt_resolver=prompt_resolver,
         mask_check=MaskCheck(storage.media, pictures),
+        forget_maps=maps.clear,
     )
 
 

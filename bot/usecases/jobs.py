@@ -43,7 +43,8 @@ QUOTE_VALID_S = 900
 
 
 class JobUseCases:
-    """`devices` returns their status, `wake` wakes the dispatcher, and `interrupt` stops a running job."""
+    """`devices` returns their status, `wake` wakes the dispatcher, `interrupt` stops a running job, and `forget_maps`
+    drops the maps and masks of pictures that are kept in memory."""
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class JobUseCases:
         secret: bytes,
         prompt_resolver: PromptResolver | None = None,
         mask_check: MaskCheck | None = None,
+        forget_maps: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._history = history
@@ -91,6 +93,7 @@ class JobUseCases:
             recalled=RecalledRequests(media, models, prompt_resolver.list_addons),
             mask_check=mask_check,
         )
+        self.forget_maps = forget_maps
         self.is_closing = False
 
     # ------------------------------------------------------------ submitting
@@ -310,6 +313,7 @@ class JobUseCases:
             if job.state is JobState.RUNNING:
                 self._interrupt(job.id)
             self._progress_bus.publish_change(job.id)
+        self.forget_maps()
 
 
 def _confirmation_required(request: Request, jobs: Sequence[NewJob]) -> InvalidOption:

@@ -32,6 +32,7 @@ class PictureUseCases:
         """
         before = await self.privacy.erase_picture(job_id, person.id, number)
         self.jobs.on_changed(before)
+        self.jobs.forget_maps()
         return before
 
     async def _require_own(self, person: Person, job_id: str) -> None:

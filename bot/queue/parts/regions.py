@@ -44,7 +44,7 @@ class RegionFinder:
         if model is None:
             raise NoModel(task.command, NO_SEGMENTER)
         digest, maker = hashlib.sha256(picture.data).hexdigest(), model.revision or model.capabilities.get("revision")
-        key = (digest, ",".join(split_regions(words)), model.name, str(maker))
+        key = ("region", digest, ",".join(split_regions(words)), model.name, str(maker))
         cached = self.cache.get(key)
         if cached is not None:
             return FoundRegion(mask=cached)
