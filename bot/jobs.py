@@ -121,6 +121,7 @@ class ImageRef:
     Attributes:
         author: the account on the request's platform that posted it, or `BY_BOT`; empty: the requester.
         is_foreign: it was posted in another chat than that of the request.
+        is_hidden: it is behind a spoiler, so what is made of it will be, too.
         kind: of a control, one of `CONTROL_KINDS`; of a reference, one of `REFERENCE_KINDS`, or empty for the model's
             own use of it.
         weight: how much a control or a reference counts; 1 is the full effect.
@@ -137,6 +138,7 @@ class ImageRef:
     start: float = 0.0
     end: float = 1.0
     ready: bool = False
+    is_hidden: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from bot.queue.parts.details import DetailFinish
 from bot.queue.parts.kept_subject import KeptSubjectPreparation
 from bot.queue.parts.maps import MapCache, MapPreparation
 from bot.queue.parts.previews import PreviewFinish
+from bot.queue.parts.refining import RefinePreparation
 from bot.queue.parts.regions import RegionFinder, RegionFinish, RegionPreparation
 from bot.queue.task_runner import Finish, Preparation
 
@@ -18,6 +19,7 @@ def build_preparations(models: ModelRegistry, images: ImageProcessor, maps: MapC
         KeptSubjectPreparation(models=models),
         MapPreparation(models=models, images=images, cache=maps),
         OutpaintingPreparation(models=models, images=images),
+        RefinePreparation(models=models, images=images),
     ]
 
 

@@ -199,7 +199,7 @@ def assign_images(
             raise _too_few(flags[open_flags[0]], len(free), needed + len(open_flags))
         chosen |= dict(zip(open_flags, free[given:], strict=True))
         free = free[:given]
-    inits = [ImageRef(one.id, one.role, one.author, one.is_foreign) for one in free[:allowed]]
+    inits = [ImageRef(one.id, one.role, one.author, one.is_foreign, is_hidden=one.is_hidden) for one in free[:allowed]]
     spare = [
         one for one in pictures if one.role in ("control", "mask") and not any(one is used for used in chosen.values())
     ]

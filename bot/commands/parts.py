@@ -10,6 +10,7 @@ from typing import Any
 from bot.commands.base import Command
 from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
 from bot.commands.detail_words import check_details, detail_units
+from bot.commands.outpainting import Outpaint
 from bot.commands.refine_tiles import MAX_CAPTIONED_TILES, REFINE, plan_refinement
 from bot.commands.region_words import NO_SEGMENTER
 from bot.commands.upscale import Upscale, enlarging_model, enlarging_units
@@ -32,6 +33,7 @@ def parts_of(command: Command, options: Mapping[str, Any], models: ModelRegistry
         *_map_parts(command, models),
         *_detail_parts(command, options, models),
         *_refine_parts(command, options, models),
+        *_caption_parts(command, options, models),
     ]
 
 
@@ -57,6 +59,15 @@ def _refine_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     if captioner is None or not 0 < count <= MAX_CAPTIONED_TILES:
         return enlarged
     return [*enlarged, *[Part(model=captioner, units=(captioner.max_new_tokens, 0.0, 1))] * count]
+
+
+def _caption_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
+    """What is painted around a picture is asked for by its caption, where there is no prompt."""
+    model = models.get(str(options.get("model")))
+    if not isinstance(command, Outpaint) or options.get("prompt") or model is None:
+        return []
+    captioner = captioning_model(models, model)
+    return [Part(model=captioner, units=(captioner.max_new_tokens, 0.0, 1))] if captioner is not None else []
 
 
 def captioning_model(models: ModelRegistry, maker: ModelSpec) -> ModelSpec | None:

@@ -31,8 +31,12 @@ def images_with_authors(job: Job) -> tuple[ImageRef, ...]:
 
 
 def seen_from(origin: Origin, job: Job, images: Sequence[ImageRef]) -> tuple[ImageRef, ...]:
+    """The images with what the place of a request adds: whether they are from elsewhere, or hidden there."""
     is_foreign = not origin.is_same_chat(job.origin)
-    return tuple(replace(image, is_foreign=image.is_foreign or is_foreign) for image in images)
+    return tuple(
+        replace(image, is_foreign=image.is_foreign or is_foreign, is_hidden=image.is_hidden or job.is_spoiler)
+        for image in images
+    )
 
 
 def picture_at(job: Job, picture: int) -> StoredImage | None:

@@ -12,7 +12,7 @@ from bot.commands.edit import adapt_to_model
 from bot.commands.inpainting import note_repainting
 from bot.commands.parts import parts_of
 from bot.errors import InvalidOption
-from bot.jobs import new_job_id
+from bot.jobs import Origin, new_job_id
 from bot.models import ModelRegistry, ModelSpec
 from bot.options import MAX_SEED
 from bot.ports import JobStore, MediaStore, NewJob, People, Person
@@ -55,7 +55,8 @@ class RequestPlanner:
             command = apply_defaults(command, await self._person_defaults(person, aspect), self.models, aspect)
         model = command.choose_model(self.models)
         asked, command = command, adapt_to_model(command.for_model(model), model)
-        request = replace(request, origin=note_repainting(request.origin, asked, command, model))
+        origin = note_repainting(_hide_what_is_made_of(request), asked, command, model)
+        request = replace(request, origin=origin)
         seed = secrets.randbelow(MAX_SEED + 1)
         each = _expand_combinations(command)
         batch = new_job_id() if len(each) > 1 else None
@@ -107,6 +108,13 @@ class RequestPlanner:
             batch=batch,
             wants_delivery=request.wants_delivery,
         )
+
+
+def _hide_what_is_made_of(request: Request) -> Origin:
+    """The request's origin; its result is hidden if one of its images is."""
+    if not any(image.is_hidden for image in request.images):
+        return request.origin
+    return replace(request.origin, extra={**request.origin.extra, "spoiler": True})
 
 
 def _expand_combinations(command: Command) -> list[Command]:

@@ -4,9 +4,10 @@ import pytest
 
 from bot.commands import COMMANDS
 from bot.commands.canvas import plan_canvas
+from bot.commands.parts import parts_of
 from bot.errors import InvalidOption, NoModel
 from bot.jobs import ImageRef, StoredImage
-from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE, ModelRegistry
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
 from tests.fakes import make_model
 
 OUTPAINTING = ("zoom", "pan", "square")
@@ -89,3 +90,13 @@ def test_painting_around_a_picture_costs_its_steps(name):
     filled = command.fill_options(MODEL, 7)
 
     assert command.work_units(filled)[0] == 8  # the default strength makes four fifths of them
+
+
+@pytest.mark.parametrize(("prompt", "is_captioned"), [("", True), ("a fox", False)])
+def test_a_caption_is_a_part_of_the_price(prompt, is_captioned):
+    reader, demo = (make_model(name="reader", tasks=(IMAGE_TO_TEXT,), demo=is_demo) for is_demo in (False, True))
+    command = make_command("zoom", prompt=prompt)
+    options = command.fill_options(MODEL, 7)
+    for model, expected in ((reader, [reader] * is_captioned), (demo, [])):
+        models = ModelRegistry({one.name: one for one in (MODEL, model)})
+        assert [part.model for part in parts_of(command, options, models)] == expected

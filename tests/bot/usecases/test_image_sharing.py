@@ -1,13 +1,16 @@
 """Pictures of jobs for further requests: whose they are, where they were posted, and what they are for."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot.commands import COMMANDS
-from bot.commands.image_flags import ImageFlag
+from bot.commands.image_flags import ImageFlag, assign_images
 from bot.errors import ImageGone, JobNotFound
 from bot.jobs import BY_BOT, ImageRef, JobState, Result, StoredImage
 from bot.usecases.image_sharing import ImageSharing
 from bot.usecases.job_images import images_of_job
+from bot.usecases.requests import Request
 from tests.bot.usecases.test_jobs import ANN, BOB, Harness, upload
 from tests.fakes import make_job, make_origin
 
@@ -70,6 +73,25 @@ async def test_who_can_see_a_message_may_use_its_picture_and_owns_it_then(harnes
 
     assert (image.author, image.is_foreign, image.role) == (BY_BOT, True, "init")
     assert (await harness.media.get_image(image.id, BOB.id)).id == image.id
+
+
+@pytest.mark.parametrize("is_asked_for", [True, False])
+async def test_what_is_made_of_a_hidden_picture_is_hidden(harness, sharing, is_asked_for):
+    job = await finished(harness)
+    if is_asked_for:
+        job = replace(job, origin=replace(HERE, extra={"spoiler": True}))
+    else:
+        [image] = job.result.media
+        job = replace(job, result=replace(job.result, media=(replace(image, is_spoiler=True),)))
+    harness.store.add(job)
+    own = (await sharing.find_named_images(ANN, HERE, named(job)))[0]
+    shared = await sharing.share_picture(BOB, job.id, HERE)
+    free = assign_images([], {}, shared, needed=1, allowed=1)
+
+    for image in (replace(own, role="init"), *free):
+        request = Request(origin=HERE, command="imagine", options={"prompt": "a fox"}, images=(image,))
+        [ticket] = await harness.jobs.submit(ANN, request)
+        assert ticket.job.is_spoiler
 
 
 async def test_a_preview_is_a_ready_map_of_its_kind(harness, sharing):
