@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 from bot.errors import JobCancelled
 from bot.jobs import Job
+from bot.ports import Progress
 
 
 @dataclass(eq=False)
@@ -17,6 +18,7 @@ class Attempt:
         is_starting: the pool does not count it in its offers yet.
         used_s: device-seconds used so far, without loading; `past_s`: those of its tasks that have ended.
         task_id: the task that it runs now: the job's, or that of one of its parts.
+        main_progress: the last progress of the main task; None: it has made none yet.
     """
 
     job: Job
@@ -26,6 +28,7 @@ class Attempt:
     used_s: float = 0.0
     past_s: float = 0.0
     task_id: str = ""
+    main_progress: Progress | None = None
 
     def raise_if_cancelled(self) -> None:
         """Raises: JobCancelled."""

@@ -4,15 +4,19 @@ Loading a model counts where no device has it loaded, and importing the engines'
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from bot.commands import Command, find_command
+from bot.commands.parts import parts_of
 from bot.commands.preview import needs_no_model
+from bot.errors import UserError
 from bot.jobs import Job
 from bot.models import ModelRegistry, ModelSpec
 from bot.ports import DeviceStatus, NewJob, Progress, QueueView
 from bot.queue.fairness import wait_s
-from bot.queue.pricing import Rates, duration_s
+from bot.queue.pricing import Rates, duration_s, parts_s
 
 AnyJob = Job | NewJob
 
@@ -61,7 +65,15 @@ class EtaEstimator:
         model = self._models.get(job.model)
         if model is None:
             return job.cost
-        return duration_s(_to_command(job).for_model(model), model, job.options, self._rates, together=together)
+        command = _to_command(job).for_model(model)
+        own_s = duration_s(command, model, job.options, self._rates, together=together)
+        return own_s + self._parts_s(command, job.options)
+
+    def _parts_s(self, command: Command, options: Mapping[str, Any]) -> float:
+        """0 if a model of a part was removed: the job will be refused."""
+        with suppress(UserError):
+            return parts_s(parts_of(command, options, self._models), self._rates)
+        return 0.0
 
     def _until_loaded_s(self, job: AnyJob) -> float:
         """Seconds until a device has loaded the job's model; 0 if one has, or if the job needs none."""

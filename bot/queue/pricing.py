@@ -109,7 +109,11 @@ def estimate_s(
 ) -> float:
     """Expected device-seconds of the job with its parts."""
     own_s = _units_s(command.work_units(options), model, options, rates)
-    return own_s + sum(_units_s(part.units, part.model, {}, rates) for part in parts)
+    return own_s + parts_s(parts, rates)
+
+
+def parts_s(parts: Sequence[Part], rates: Rates) -> float:
+    return sum(_units_s(part.units, part.model, {}, rates) for part in parts)
 
 
 def _units_s(units: tuple[int, float, int], model: ModelSpec, options: Mapping[str, Any], rates: Rates) -> float:
@@ -136,5 +140,5 @@ def price(
     """The charge to the quota, device-seconds to the millisecond; a demo model is free."""
     charged = [part for part in parts if not part.model.demo]
     if model.demo:
-        return round(sum(_units_s(part.units, part.model, {}, rates) for part in charged), 3)
+        return round(parts_s(charged, rates), 3)
     return round(estimate_s(command, model, options, rates, charged), 3)

@@ -7,8 +7,20 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from bot.ports import Progress
+
+
+def progress_of_part(progress: Progress, main: Progress | None) -> Progress:
+    """The progress of a job while one of its parts runs: no step is made before the main task, all are made after it.
+
+    `main`: the last progress of the main task; None: it has made none yet.
+    """
+    if main is not None:
+        return replace(main, step=main.steps, phase="finishing", preview=None, used_s=progress.used_s)
+    phase = "running" if progress.phase == "finishing" else progress.phase
+    return replace(progress, step=0, steps=0, phase=phase, preview=None)
 
 
 class Follower:

@@ -162,7 +162,7 @@ class Watchdog:
         if stepped_at > -math.inf and now - stepped_at > limit_s:
             return Hung(f"no step for {limit_s:.0f} s")
         for handle in running:
-            is_late = handle.device_s(now) > settings.job_timeout_s
+            is_late = handle.task.past_s + handle.device_s(now) > settings.job_timeout_s
             if is_late and handle.stop_deadline is None and not handle.is_finished:
                 return TimedOut(handle)
         return None

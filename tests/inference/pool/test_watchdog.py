@@ -1,5 +1,7 @@
 """The watchdog's decisions, with given times: no processes, no waiting."""
 
+from dataclasses import replace
+
 from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 from tests.inference.support import make_task
@@ -151,3 +153,13 @@ async def test_waiting_for_its_turn_does_not_count_as_a_slow_step():
     waits.record_usage(41, 2, has_stepped=True, others_step_at=latest_step_at([waits, steps]))
 
     assert waits.slowest_step_s == 1.0
+
+
+async def test_time_that_earlier_tasks_of_the_job_used_counts_towards_its_time_limit():
+    handle = await make_running(*range(1, 60))
+    late = await make_running(*range(1, 60))
+    late.task = replace(late.task, past_s=90.0)
+
+    assert check_until(make_watchdog(), 59, [handle], has_heartbeats=True) is None
+    now, problem = check_until(make_watchdog(), 59, [late], has_heartbeats=True)
+    assert (now, problem) == (11, TimedOut(late))
