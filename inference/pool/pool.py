@@ -149,6 +149,7 @@ class DevicePool:
             self._is_cancelled[task_id] = True
         for device in self._devices:
             device.cancel_task(task_id)
+        self._changes.notify()  # it may wait for a free slot
 
     def set_previews(self, task_id: str, wanted: bool) -> None:
         for device in self._devices:
