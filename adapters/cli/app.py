@@ -259,7 +259,7 @@ def _option_help(spec: OptionSpec) -> str:
 
 def _say_image(text: str) -> str:
     """The help is shared with the chats, which say picture; the command line says image."""
-    return text.replace("a picture", "an image").replace("picture", "image")
+    return text.replace("a picture", "an image").replace("A picture", "An image").replace("picture", "image")
 
 
 def _parameter(name: str, value_type: Any, info: Any, default: Any) -> inspect.Parameter:
