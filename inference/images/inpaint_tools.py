@@ -10,6 +10,8 @@ import numpy
 from PIL import Image, ImageChops, ImageFilter, ImageOps
 
 REPAINTED = 128
+_BLACK = 8
+"""Levels that count as black, and as white from the other end."""
 _SAME_SURFACE = 24
 """Mean difference across a mask's edge, in levels, up to which both sides belong to the same thing."""
 
@@ -28,12 +30,23 @@ def shrink_mask(mask: Image.Image, pixels: int) -> Image.Image:
 
 
 def feather_mask(mask: Image.Image, pixels: int) -> Image.Image:
-    """The mask with a soft edge of so many pixels inside; where it is too thin for that, as it is."""
-    if pixels < 1:
+    """The mask with a soft edge of so many pixels inside; where it is too thin for that, or as soft, as it is."""
+    if pixels < 1 or is_soft(mask, pixels):
         return mask
     inner = shrink_mask(mask, pixels)
     soft = ImageChops.darker(mask, inner.filter(ImageFilter.GaussianBlur(pixels / 2)))
-    return Image.composite(soft, mask, grow_mask(inner, pixels))
+    outside = mask.point(lambda value: 255 * (value < REPAINTED))
+    near = ImageChops.lighter(grow_mask(inner, pixels), ImageChops.darker(grow_mask(inner, 3 * pixels), outside))
+    return Image.composite(soft, mask, near)
+
+
+def is_soft(mask: Image.Image, pixels: float) -> bool:
+    """Whether the mask's edges are grey over so many pixels, on average."""
+    levels = numpy.asarray(mask)
+    inside = levels >= REPAINTED
+    edge = sum(int(numpy.diff(inside, axis=axis).sum()) for axis in (0, 1))
+    grey = int(((levels >= _BLACK) & (levels <= 255 - _BLACK)).sum())
+    return bool(edge) and grey >= pixels * edge
 
 
 def follows_outline(mask: Image.Image, picture: Image.Image) -> bool:

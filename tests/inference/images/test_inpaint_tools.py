@@ -26,6 +26,16 @@ def test_a_mask_shrinks_but_not_from_the_edges_of_the_picture():
     assert shrink_mask(square(100, 50, 50, 55, 55), 10).getbbox() is None
 
 
+@pytest.mark.parametrize(("band", "pixels"), [(10, 4), (10, 5), (10, 12), (3, 8)])
+def test_a_mask_that_is_soft_already_has_no_line_in_its_edge(band, pixels):
+    levels = numpy.full((64, 96), 255, numpy.uint8)
+    levels[:, :60] = numpy.clip(255 * (1 - (numpy.arange(60)[::-1] + 0.5) / band), 0, 255).round()
+
+    row = numpy.asarray(feather_mask(Image.fromarray(levels), pixels))[32].astype(int)
+    assert (numpy.diff(row) >= 0).all()
+    assert (row[0], row[-1]) == (0, 255)
+
+
 def test_a_feathered_mask_is_soft_inside_its_edge_only():
     mask = square(100, 20, 20, 79, 79)
 
