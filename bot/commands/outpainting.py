@@ -55,6 +55,17 @@ class Outpaint(Imagine):
     def task(self) -> str:
         return IMAGE_TO_IMAGE
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = self._read_short(str(self.values.get("prompt") or ""))
+        if own and not any(name in self.values for name in own):
+            rest = {name: value for name, value in self.values.items() if name != "prompt"}
+            object.__setattr__(self, "values", {**rest, **own})
+
+    def _read_short(self, text: str) -> dict[str, Any]:
+        """The options that stand in place of a prompt, as in `/pan left`. Raises: InvalidOption."""
+        return {}
+
     @abstractmethod
     def _own_options(self) -> dict[str, Any]:
         """The options that say where the canvas grows, with their values."""
@@ -74,11 +85,20 @@ class Outpaint(Imagine):
 
     def _check_canvas(self, canvas: Canvas) -> Canvas:
         """Raises: InvalidOption: nothing is left to paint, or the canvas is too large or too long."""
-        if self.measured is None:
-            return canvas
-        if canvas.is_full:
-            raise InvalidOption(self.name, "canvas_full")
-        ratio = max(canvas.width / canvas.height, canvas.height / canvas.width)
-        if ratio > MAX_ASPECT or canvas.width * canvas.height > MAX_PIXELS:
-            raise InvalidOption(self.name, "canvas_size", value=f"{canvas.width}x{canvas.height}")
+        problem = _find_problem(canvas) if self.measured is not None else ""
+        if problem:
+            raise InvalidOption(self.name, problem, value=f"{canvas.width}x{canvas.height}")
         return canvas
+
+
+def can_outpaint(command: str, options: Mapping[str, Any], size: Size) -> bool:
+    """Whether one of the commands is possible for a picture of this size, width and height."""
+    return not _find_problem(plan_canvas(command, options, size))
+
+
+def _find_problem(canvas: Canvas) -> str:
+    """Of an `InvalidOption`; empty: there is none."""
+    if canvas.is_full:
+        return "canvas_full"
+    ratio = max(canvas.width / canvas.height, canvas.height / canvas.width)
+    return "canvas_size" if ratio > MAX_ASPECT or canvas.width * canvas.height > MAX_PIXELS else ""

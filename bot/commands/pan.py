@@ -24,5 +24,9 @@ class Pan(Outpaint):
         ),
     )
 
+    def _read_short(self, text: str) -> dict[str, Any]:
+        word = text.casefold()
+        return {"direction": word} if word in DIRECTIONS else {}
+
     def _own_options(self) -> dict[str, Any]:
         return {"direction": self.values.get("direction", "right")}

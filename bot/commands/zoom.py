@@ -1,11 +1,14 @@
 """`zoom`: the picture becomes smaller, and what is around it is painted."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from bot.commands.outpainting import SHARED, Outpaint
 from bot.i18n import N_
-from bot.options import OptionSpec
+from bot.options import OptionSpec, find_spec
+
+_FACTOR = re.compile(r"(\d+(?:\.\d+)?)\s*[x\u00d7]?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +19,10 @@ class Zoom(Outpaint):
         *SHARED,
         OptionSpec(name="factor", kind=float, help=N_("How much to zoom out"), minimum=1.1, maximum=4, default=1.5),
     )
+
+    def _read_short(self, text: str) -> dict[str, Any]:
+        match = _FACTOR.fullmatch(text)
+        return {"factor": find_spec(self.specs, "factor").parse(match.group(1), "factor")} if match else {}
 
     def _own_options(self) -> dict[str, Any]:
         return {"factor": self.values.get("factor", 1.5)}

@@ -78,6 +78,28 @@ def test_a_factor_that_makes_no_sense_is_refused(options):
         make_command("zoom", **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "line", "values"),
+    [
+        ("pan", "Left", {"direction": "left"}),
+        ("pan", "up --steps 9", {"direction": "up", "steps": 9}),
+        ("pan", "left of the sea", {"prompt": "left of the sea"}),
+        ("pan", "left --direction up", {"prompt": "left", "direction": "up"}),
+        ("zoom", "2x", {"factor": 2.0}),
+        ("zoom", "1.5", {"factor": 1.5}),
+        ("zoom", "2 foxes", {"prompt": "2 foxes"}),
+        ("square", "2", {"prompt": "2"}),
+    ],
+)
+def test_a_direction_or_a_factor_may_stand_in_place_of_the_prompt(name, line, values):
+    assert COMMANDS[name].from_text(line, [ImageRef("a" * 64)]).values == values
+
+
+def test_a_factor_out_of_range_in_place_of_the_prompt_is_refused():
+    with pytest.raises(InvalidOption):
+        COMMANDS["zoom"].from_text("9", [ImageRef("a" * 64)])
+
+
 @pytest.mark.parametrize("name", OUTPAINTING)
 def test_no_model_that_starts_from_pictures_is_said_in_one_sentence(name):
     with pytest.raises(NoModel, match="paint around"):
