@@ -35,7 +35,8 @@ class JobButton(discord.ui.DynamicItem[discord.ui.Button[discord.ui.View]], temp
 
 
 def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
-    """At most five rows of five; those that show or vary one of several pictures have rows of their own."""
+    """At most five rows of five; those that show or vary one of several pictures, zoom, or pan have rows of their
+    own."""
     view = discord.ui.View(timeout=None)
     for row, shown in enumerate(_arrange_rows(buttons)[:MAX_ROWS]):
         for button in shown:
@@ -49,7 +50,7 @@ def build_view(buttons: Iterable[Button], locale: str) -> discord.ui.View:
 def _arrange_rows(buttons: Iterable[Button]) -> list[list[Button]]:
     groups: list[list[Button]] = [[]]
     for kind, group in group_buttons(buttons):
-        if kind in ("show", "vary"):
+        if kind in ("show", "vary", "zoom", "pan"):
             groups += [group, []]
         else:
             groups[-1] += group

@@ -32,6 +32,7 @@ from bot import error_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.commands import COMMAND_ACTIONS, answer_confirmation, is_confirmation, run_command_button
+from bot.chat.flagged_images import find_images, leave_out
 from bot.chat.follow_ups import (
     JOB_ACTIONS,
     PROMPTED_ACTIONS,
@@ -51,6 +52,7 @@ from bot.jobs import Job, Media, Origin, StoredImage
 from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
+from bot.usecases.worded_images import split_flags
 
 log = structlog.get_logger()
 ANSWER_WITHIN_S = 2.0
@@ -279,20 +281,23 @@ class ButtonHandler:
         self, press: ButtonPress, button: Button, asked: IncomingMessage, command: str, options: Mapping[str, str]
     ) -> None:
         """The words may have flags, like those of a command."""
+        kind, person = COMMANDS[command], press.person
         line, is_confirmed = pop_flag(" ".join(options.values()), "confirm")
-        photos = asked.photos[:1] if COMMANDS[command].images_needed else ()
-        images = await self._context.photo_uploads.upload_photos(press.person, photos)
+        line, flags = split_flags(kind, line)
+        photos = leave_out(kind, flags, asked.photos) if flags else asked.photos[: kind.images_needed]
+        uploaded = await self._context.photo_uploads.upload_photos(person, photos)
+        images = await find_images(self._context.usecases, person, press.origin, kind, flags, uploaded)
         extra = {**press.origin.extra, "spoiler": True} if asked.has_spoiler else press.origin.extra
         job_request = Request(
             origin=replace(press.origin, extra=extra),
             command=command,
             line=line,
-            images=tuple(replace(image, role=COMMANDS[command].roles[0]) for image in images),
+            images=images,
             wants_delivery=True,
             use_defaults=True,
             is_confirmed=is_confirmed,
         )
-        await self._context.usecases.jobs.submit(press.person, job_request, key=self._offer_key(press, button))
+        await self._context.usecases.jobs.submit(person, job_request, key=self._offer_key(press, button))
 
     def _offer_key(self, press: ButtonPress, button: Button) -> str:
         return offer_key(PLATFORM, f"{self._context.bot_user.id}:{press.ref}", press.origin.account_id, button)

@@ -37,14 +37,14 @@ SHRINK_FACTORS = (1.0, 0.4, 0.1)
 """Fractions of a photo's size that are tried in turn when it is rejected as too large."""
 T = TypeVar("T")
 BUTTONS_PER_ROW = 3
-NUMBERS_PER_ROW = 5
+SHORT_PER_ROW = 5
 
 
 def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMarkup | None:
-    """Up to three buttons per row, five with numbers as labels; buttons of different kinds are in different rows."""
+    """Up to three buttons per row, five with short labels; buttons of different kinds are in different rows."""
     rows = []
     for kind, group in group_buttons(buttons):
-        per_row = NUMBERS_PER_ROW if kind in ("show", "vary", "list") else BUTTONS_PER_ROW
+        per_row = SHORT_PER_ROW if kind in ("show", "vary", "list", "pan") else BUTTONS_PER_ROW
         made = [
             InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
             for button in group

@@ -23,7 +23,7 @@ from adapters.telegram.message_parsing import IncomingMessage, author_of
 from bot.chat import help_texts
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button
-from bot.chat.flagged_images import count_open, find_images, leave_out, pictures_needed, split_flags
+from bot.chat.flagged_images import count_open, find_images, leave_out, pictures_needed
 from bot.chat.follow_ups import run_worded_follow_up
 from bot.chat.offers import ButtonOffer, offer_drawing, offer_for_image
 from bot.chat.question_detector import is_question, is_remark
@@ -35,6 +35,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE
 from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
+from bot.usecases.worded_images import split_flags
 
 WORDED_PROMPTS = {
     ASK_PROMPT: "ask",

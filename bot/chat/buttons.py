@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from bot.commands import Answer, Blend, Edit, Imagine, Preview, answer_lines, answer_of
+from bot.chat.canvas_actions import CANVAS_ARGUMENTS, offered_canvases
+from bot.commands import Answer, Blend, Edit, Imagine, Pan, Preview, Square, Zoom, answer_lines, answer_of
 from bot.commands.references import offers_reference
 from bot.jobs import ID_ALPHABET, ID_LENGTH, Job, JobState
 from bot.models import (
@@ -19,6 +20,7 @@ from bot.models import (
     VISUAL_QUESTION_ANSWERING,
     ModelRegistry,
 )
+from bot.usecases.job_images import picture_at
 
 ACTIONS = (
     "cancel",
@@ -37,9 +39,14 @@ ACTIONS = (
     "style",
     "subject",
     "region",
+    "zoom",
+    "pan",
+    "square",
 )
-ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",)}
+ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",), **CANVAS_ARGUMENTS}
 """What may follow an action, after a dot."""
+ARGUED = frozenset(CANVAS_ARGUMENTS)
+"""Actions that need an argument."""
 NUMBERED = frozenset({"pick", "history"})
 """Actions that need a number: a line of an answer, a page."""
 MAX_BYTES = 64
@@ -50,8 +57,8 @@ EXAMPLES_ID = "welcomeexamples2"
 """Takes a job's place in the buttons of /start: `pick` then runs an example. No job has it: ids are random."""
 OFFER_ID = "offeredinanswer2"
 """Takes a job's place in the buttons of an offer, which is about the message that it replies to. No job has it."""
-REMIXED = (Imagine.name, Edit.name, Blend.name)
-"""Commands of which the prompt is the request."""
+REMIXED = (Imagine.name, Edit.name, Blend.name, Zoom.name, Pan.name, Square.name)
+"""Commands that another prompt may be given."""
 
 _BUTTON = re.compile(
     rf"v1:({'|'.join(ACTIONS)})(?:\.([a-z0-9]{{1,8}}))?:([{ID_ALPHABET}]{{{ID_LENGTH}}})(?::([1-9][0-9]?))?"
@@ -109,7 +116,7 @@ def parse_button(data: str) -> Button | None:
     if match is None:
         return None
     action, arg, job_id, number = match.group(1), match.group(2) or "", match.group(3), int(match.group(4) or 0)
-    if arg and arg not in ARGUMENTS.get(action, ()):
+    if (arg and arg not in ARGUMENTS.get(action, ())) or (action in ARGUED and not arg):
         return None
     if (action in NUMBERED and not number) or (action == "pick" and number > MAX_PICK):
         return None
@@ -157,6 +164,7 @@ def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Butt
     ask = _ask(job, models, number)
     remix = [Button("remix", job.id, number)] if job.command in REMIXED else []
     region = [Button("region", job.id, number)] if _can_edit_region(models) else []
+    shown = picture_at(job, number)
     return (
         *(Button("vary", job.id, number, arg) for arg in vary),
         Button("upscale", job.id, number),
@@ -165,6 +173,7 @@ def _picture_buttons(job: Job, models: ModelRegistry, number: int) -> tuple[Butt
         *remix,
         *region,
         *(Button(kind, job.id, number) for kind in REFERENCE_KINDS if offers_reference(models, kind)),
+        *(Button(action, job.id, number, arg) for action, arg in offered_canvases(shown, models)),
         Button("favourite", job.id, number),
         Button("delete", job.id, number),
     )
@@ -195,7 +204,8 @@ def _ask(job: Job, models: ModelRegistry, number: int) -> list[Button]:
 
 
 def group_buttons(buttons: Iterable[Button]) -> list[tuple[str, list[Button]]]:
-    """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "pick" or "other"."""
+    """The buttons that belong in rows of their own, with what they are: "show", "vary", "list", "other", or one of
+    `_OWN_ROWS`."""
     return [(kind, list(group)) for kind, group in groupby(buttons, _kind_of)]
 
 
@@ -206,4 +216,8 @@ def _kind_of(button: Button) -> str:
         return "vary"
     if button.label:
         return "list"
-    return "pick" if button.action == "pick" else "other"
+    return _OWN_ROWS.get(button.action, "other")
+
+
+_OWN_ROWS = {"pick": "pick", "zoom": "zoom", "square": "zoom", "pan": "pan"}
+"""Kinds of rows, by action."""

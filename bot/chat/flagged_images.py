@@ -5,24 +5,19 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from bot.commands import Command
-from bot.commands.image_flags import MASK, ImageFlag, assign_images, flags_of, pop_image_flags
+from bot.commands.image_flags import ImageFlag, assign_images, flags_of
 from bot.errors import InvalidOption
 from bot.jobs import ImageRef, Origin
 from bot.options import parse_text
 from bot.ports import Person
 from bot.usecases import UseCases
+from bot.usecases.worded_images import split_flags
 
 T = TypeVar("T")
 
 
 def has_image_flags(kind: type[Command]) -> bool:
     return bool(flags_of(kind.roles[1:]))
-
-
-def split_flags(kind: type[Command], line: str) -> tuple[str, list[ImageFlag]]:
-    """A typed line without its flags about images, and these. Raises: InvalidOption."""
-    more = (MASK,) if "mask" in kind.further_images else ()
-    return pop_image_flags(kind.roles[1:], line, more=more)
 
 
 def read_flags(kind: type[Command], line: str, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[ImageFlag]]:

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from bot.chat import texts
 from bot.chat.buttons import Button
+from bot.chat.canvas_actions import CANVAS_ACTIONS, canvas_options
 from bot.chat.help_texts import EXAMPLES
 from bot.commands import Imagine
 from bot.errors import InvalidOption, JobNotFound, NotYours
@@ -14,7 +15,7 @@ from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request, Ticket, UseCases
 
-JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"})
+JOB_ACTIONS = frozenset({"reroll", "vary", "upscale", "pick"}) | CANVAS_ACTIONS
 """Actions that ask for a job without any words."""
 
 
@@ -72,6 +73,9 @@ async def run_follow_up(usecases: UseCases, person: Person, origin: Origin, butt
             return await chat.vary(person, origin, button.job_id, picture=button.number, how=button.arg, key=key)
         case "upscale":
             return await chat.upscale(person, origin, button.job_id, picture=button.number, key=key)
+        case command if command in CANVAS_ACTIONS:
+            options = canvas_options(command, button.arg)
+            return await chat.outpaint(person, origin, button.job_id, command, options, picture=button.number, key=key)
     if button.is_example:
         return await _run_example(usecases, person, origin, button.number, key)
     return await chat.pick(person, origin, button.job_id, button.number, key=key)

@@ -4,24 +4,24 @@ Anyone who can see a job's message may follow up on it. The new job is theirs an
 become owners of the images it needs without uploading them again. Only the job's owner may cancel or delete it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from bot.commands import COMMANDS, Command, Imagine, Upscale, answer_lines, find_command
+from bot.commands import COMMANDS, Edit, Imagine, Upscale, answer_lines, find_command
 from bot.commands.defaults import repeat_options
 from bot.errors import ImageGone, InvalidOption, JobNotFound, NotCancellable, NotYours
 from bot.jobs import ImageRef, Job, Media, Origin, StoredImage
 from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, ModelRegistry
-from bot.options import has_flags, parse_text
 from bot.ports import JobStore, MediaStore, Outbox, Person, Privacy
-from bot.prompts.grammar import prompt_at
 from bot.prompts.resolver import original_prompt
+from bot.usecases.follow_up_prompts import options_without, prompt_of_picture
 from bot.usecases.image_sharing import ImageSharing, or_image_gone
 from bot.usecases.job_images import image_at, images_of_job, images_with_authors, picture_at, seen_from
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.reference_options import reference_options
 from bot.usecases.requests import Request, Ticket
+from bot.usecases.worded_images import FollowUpWords, replace_images
 
 VARY_STRENGTH = 0.5
 VARY_STRENGTHS = {"": VARY_STRENGTH, "subtle": 0.3, "strong": 0.75}
@@ -56,7 +56,7 @@ class ChatUseCases:
     async def reroll(self, person: Person, origin: Origin, job_id: str, *, key: str | None = None) -> list[Ticket]:
         """Repeat a job with a new seed, which also draws new wildcards; also retries a failed job."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             kind = find_command(job.command)
             needed = {spec.name for spec in kind.specs if spec.is_required}
             original = original_prompt(job.options)
@@ -82,15 +82,17 @@ class ChatUseCases:
         """Repeat a job with another prompt, which may have `--flags`; all else stays, the seed too: of a picture, that
         which makes it alone."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             kind, original = find_command(job.command), original_prompt(job.options)
-            given = _parse_prompt(kind, prompt, str(original.get("prompt") or ""))
-            defaults = _without(original, "prompt")
+            last = str(original.get("prompt") or "")
+            given, flagged = await FollowUpWords(kind, prompt, last).read(self.sharing, person, origin, job, picture)
+            images = replace_images(images_with_authors(job), flagged)
+            defaults = options_without(original, "prompt")
             if picture and job.result is not None:
                 seed = job.result.seed_of(picture)
                 defaults |= {"count": 1} | ({} if seed is None else {"seed": seed})
-            options = repeat_options(kind, given, defaults, images_with_authors(job), self.models)
-            request = self._new_request(origin, job, kind.name, options, images_with_authors(job))
+            options = repeat_options(kind, given, defaults, images, self.models)
+            request = self._new_request(origin, job, kind.name, options, images)
             return replace(request, is_confirmed=is_confirmed)
 
         return await self._follow_up(person, job_id, key, build)
@@ -109,11 +111,13 @@ class ChatUseCases:
     ) -> list[Ticket]:
         """Imagine a prompt, which may have `--flags`, with a picture as its reference; `kind`: "style" or "subject"."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             image = replace(image_at(job, picture), role="reference", kind=kind)
-            given = _parse_prompt(Imagine, prompt, _prompt_at(job, picture))
-            options = reference_options(job, image, given, self.models)
-            return replace(self._new_request(origin, job, Imagine.name, options, (image,)), is_confirmed=is_confirmed)
+            last = prompt_of_picture(job, picture)
+            given, flagged = await FollowUpWords(Imagine, prompt, last).read(self.sharing, person, origin, job, picture)
+            images = replace_images((image,), flagged)
+            options = reference_options(job, images, given, self.models)
+            return replace(self._new_request(origin, job, Imagine.name, options, images), is_confirmed=is_confirmed)
 
         return await self._follow_up(person, job_id, key, build)
 
@@ -122,15 +126,15 @@ class ChatUseCases:
     ) -> list[Ticket]:
         """Make a variation of a picture; `how`: one of `VARY_STRENGTHS`, the denoising strengths."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             can_start = self.models.default_for(IMAGE_TO_IMAGE) is not None
             if not can_start and self.models.default_for(IMAGE_TEXT_TO_IMAGE) is None:
                 raise InvalidOption("model", "no_model", value="vary")
             images = (replace(image_at(job, picture), role="init"),)
             strength = {"strength": VARY_STRENGTHS[how]} if can_start else {}  # else the picture is a reference
-            given = {"prompt": _prompt_at(job, picture)} | strength
+            given = {"prompt": prompt_of_picture(job, picture)} | strength
             options = repeat_options(
-                Imagine, given, _without(job.options, "seed", "count", "strength", *given), images, self.models
+                Imagine, given, options_without(job.options, "seed", "count", "strength", *given), images, self.models
             )
             return self._new_request(origin, job, Imagine.name, options, images)
 
@@ -145,9 +149,35 @@ class ChatUseCases:
             images = [one for one in [picture_at(job, picture)] if one is not None]
             upscale = Upscale(values={}).with_images(images)
             model = upscale.choose_for_picture(self.models, self.models.get(job.model)) if images else None
-            return {"prompt": _prompt_at(job, picture)} | ({"model": model.name} if model is not None else {})
+            return {"prompt": prompt_of_picture(job, picture)} | ({"model": model.name} if model is not None else {})
 
         return await self._request_about_image(person, origin, job_id, Upscale.name, given, picture, key)
+
+    async def outpaint(
+        self,
+        person: Person,
+        origin: Origin,
+        job_id: str,
+        command: str,
+        options: Mapping[str, Any],
+        *,
+        picture: int = 0,
+        key: str | None = None,
+    ) -> list[Ticket]:
+        """Paint what is around a picture by `zoom`, `pan` or `square`, with the prompt and the options that made it.
+
+        Of an edit, the prompt says what to change: its picture is captioned.
+        """
+
+        async def build(job: Job) -> Request:
+            images = (replace(image_at(job, picture), role="init"),)
+            prompt = "" if job.command == Edit.name else prompt_of_picture(job, picture)
+            defaults = options_without(job.options, "prompt", "seed", "count", "strength")
+            given = {"prompt": prompt, **options}
+            repeated = repeat_options(COMMANDS[command], given, defaults, images, self.models)
+            return self._new_request(origin, job, command, repeated, images)
+
+        return await self._follow_up(person, job_id, key, build)
 
     async def ask(
         self,
@@ -179,15 +209,21 @@ class ChatUseCases:
 
         Raises: InvalidOption: no model can.
         """
-        options = _parse_prompt(COMMANDS["edit"], instruction, "") | ({"region": region} if region else {})
-        return await self._request_about_image(person, origin, job_id, "edit", lambda _job: options, picture, key)
+
+        async def build(job: Job) -> Request:
+            given, flagged = await FollowUpWords(Edit, instruction).read(self.sharing, person, origin, job, picture)
+            options = given | ({"region": region} if region else {})
+            images = (replace(image_at(job, picture), role="init"), *flagged)
+            return self._new_request(origin, job, Edit.name, options, images)
+
+        return await self._follow_up(person, job_id, key, build)
 
     async def pick(
         self, person: Person, origin: Origin, job_id: str, number: int, *, key: str | None = None
     ) -> list[Ticket]:
         """Imagine line `number` (from 1) of what `describe` answered."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             lines = answer_lines(job.command, job.result.text) if job.result else []
             if not 1 <= number <= len(lines):
                 raise JobNotFound(job_id)
@@ -207,7 +243,7 @@ class ChatUseCases:
     ) -> list[Ticket]:
         """Submit a command about one image of the job."""
 
-        def build(job: Job) -> Request:
+        async def build(job: Job) -> Request:
             kind = COMMANDS[command]
             images = (replace(image_at(job, picture), role=kind.roles[0]),)
             return self._new_request(origin, job, command, given(job), images)
@@ -215,11 +251,11 @@ class ChatUseCases:
         return await self._follow_up(person, job_id, key, build)
 
     async def _follow_up(
-        self, person: Person, job_id: str, key: str | None, build: Callable[[Job], Request]
+        self, person: Person, job_id: str, key: str | None, build: Callable[[Job], Awaitable[Request]]
     ) -> list[Ticket]:
         if key is not None and (replay := await self.jobs.find_replay(key)) is not None:
             return replay
-        request = build(await self.store.get_job(job_id, None))
+        request = await build(await self.store.get_job(job_id, None))
         for image in request.images:
             await or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
         return await self.jobs.submit(person, request, key=key)
@@ -338,28 +374,3 @@ class ChatUseCases:
         job = await self.privacy.erase_job(job_id, person.id)
         self.jobs.on_erased([job])
         return job
-
-
-def _prompt_at(job: Job, picture: int) -> str:
-    shown = picture_at(job, picture)
-    index = max(picture, shown.number if shown else 1) - 1
-    return prompt_at(job.options, index) if "prompt" in job.options else ""
-
-
-def _parse_prompt(kind: type[Command], text: str, last: str) -> dict[str, Any]:
-    """A typed prompt with its flags; flags alone change the options of the last prompt.
-
-    They are words if the last prompt has some as words. Raises: InvalidOption.
-    """
-    if not has_flags(text) or has_flags(last):
-        return {"prompt": text}
-    try:
-        return parse_text(kind.specs, text)
-    except InvalidOption as error:
-        if error.problem != "missing":
-            raise
-    return parse_text(kind.specs, f"{last} {text}")
-
-
-def _without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name not in names}

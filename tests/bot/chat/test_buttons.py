@@ -1,12 +1,25 @@
 """Buttons: their bytes, and which are offered when."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.chat.buttons import ACTIONS, MAX_BYTES, NUMBERED, Button, group_buttons, offered_buttons, parse_button
+from adapters.discord.views import build_view
+from adapters.telegram.delivery import build_keyboard
+from bot.chat.buttons import (
+    ACTIONS,
+    ARGUED,
+    ARGUMENTS,
+    MAX_BYTES,
+    NUMBERED,
+    Button,
+    group_buttons,
+    offered_buttons,
+    parse_button,
+)
 from bot.chat.follow_ups import join_region, split_region
 from bot.errors import InvalidOption
 from bot.jobs import JobState, Result, StoredImage, new_job_id
@@ -33,11 +46,12 @@ def actions(job, models=ALL, **what):
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_button_comes_back_as_it_went_and_fits(action):
-    button = Button(action, new_job_id(), 25 if action in NUMBERED else 0)
+    arg = ARGUMENTS[action][0] if action in ARGUED else ""
+    button = Button(action, new_job_id(), 25 if action in NUMBERED else 0, arg)
     data = button.encode()
 
     assert len(data.encode()) <= MAX_BYTES
-    assert data.startswith(f"v1:{action}:{button.job_id}")
+    assert data.startswith(f"v1:{button.name}:{button.job_id}")
     assert parse_button(data) == button
 
 
@@ -58,6 +72,11 @@ def test_a_button_comes_back_as_it_went_and_fits(action):
         f"v1:vary.STRONG:{JOB}",
         f"v1:vary.strong.strong:{JOB}",
         f"v1:reroll.strong:{JOB}",
+        f"v1:zoom:{JOB}",
+        f"v1:zoom.25:{JOB}:2",
+        f"v1:pan:{JOB}:2",
+        f"v1:pan.north:{JOB}",
+        f"v1:square.15:{JOB}",
         f"v1:history:{JOB}",
         f"v1:pick:{JOB}",
         f"v1:pick:{JOB}:0",
@@ -92,7 +111,9 @@ def test_an_open_job_can_only_be_cancelled(state):
 def test_a_picture_can_be_gone_on_from(state):
     job = make_job(state=state, result=PICTURE)
 
-    assert actions(job) == ["reroll", "vary", "upscale", "ask", "original", "remix", "region", "favourite", "delete"]
+    painted = ["zoom.15", "zoom.20", "pan.left", "pan.right", "pan.up", "pan.down"]
+    ways = ["reroll", "vary", "upscale", "ask", "original", "remix", "region", *painted]
+    assert actions(job) == [*ways, "favourite", "delete"]
 
 
 def test_several_pictures_have_numbers():
@@ -119,8 +140,9 @@ def test_a_model_with_references_only_varies_in_one_way():
 def test_one_of_several_pictures_has_buttons_of_its_own():
     job = make_job(state=JobState.DELIVERED, result=PICTURES)
     ways = ["vary.subtle2", "vary.strong2", "upscale2", "ask2", "original2", "remix2", "region2"]
+    painted = ["zoom.152", "zoom.202", "pan.left2", "pan.right2", "pan.up2", "pan.down2"]
 
-    assert actions(job, picture=2) == [*ways, "favourite2", "delete2"]
+    assert actions(job, picture=2) == [*ways, *painted, "favourite2", "delete2"]
     assert f"v1:vary.strong:{job.id}:2" in [one.encode() for one in offered_buttons(job, ALL, picture=2)]
 
 
@@ -209,6 +231,41 @@ def test_a_part_can_be_changed_where_words_can_name_it_and_a_model_repaints_it()
     assert offered(TEXT_TO_IMAGE, IMAGE_TO_IMAGE, IMAGE_SEGMENTATION)
     assert not offered(TEXT_TO_IMAGE, IMAGE_SEGMENTATION)
     assert not offered(TEXT_TO_IMAGE, IMAGE_TO_IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("size", "left_out"),
+    [
+        ((96, 96), {"square"}),
+        ((96, 64), set()),
+        ((300, 100), {"pan.left", "pan.right"}),
+        ((100, 400), {"pan.up", "pan.down"}),
+        ((900, 100), {"zoom.15", "zoom.20", "pan.left", "pan.right", "pan.up", "pan.down"}),
+        ((4000, 4000), {"square", "pan.left", "pan.right", "pan.up", "pan.down"}),
+    ],
+)
+def test_a_picture_grows_only_where_its_shape_allows_it(size, left_out):
+    image = StoredImage(id="1", media_type="image/png", width=size[0], height=size[1])
+    job = make_job(command="pan", state=JobState.DELIVERED, result=Result(media=(image,)))
+    every = ["zoom.15", "zoom.20", "square", "pan.left", "pan.right", "pan.up", "pan.down"]
+
+    offered = [one for one in actions(job) if one in every]
+    assert offered == [one for one in every if one not in left_out]
+
+
+def test_all_buttons_of_a_picture_fit_in_every_chat():
+    models = ModelRegistry({"fox": make_model(max_images=4, tasks=(*make_model().tasks, IMAGE_SEGMENTATION))})
+    image = StoredImage(id="1", media_type="image/png", width=96, height=64)
+    several = Result(media=(image, replace(image, number=2)), places=2)
+    job = make_job(state=JobState.DELIVERED, result=several)
+    buttons = offered_buttons(job, models, picture=2)
+
+    assert len(buttons) == 18
+    rows = build_keyboard(buttons, "en").inline_keyboard
+    assert [len(row) for row in rows] == [3, 3, 3, 3, 4, 2]
+    assert [one.text for one in rows[3]] == ["Zoom out 1.5x", "Zoom out 2x", "Square"]
+    by_row = Counter(item.row for item in build_view(buttons, "en").children)
+    assert sorted(by_row.items()) == [(0, 5), (1, 4), (2, 3), (3, 4), (4, 2)]
 
 
 @pytest.mark.parametrize("text", ["the hat: a crown", "the hat\na crown", " the hat -> a crown ", "the hat : a crown"])

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from bot.chat.buttons import offered_buttons
-from bot.chat.follow_ups import WORDED_ACTIONS, run_follow_up, run_worded_follow_up
+from bot.chat.buttons import Button, offered_buttons
+from bot.chat.follow_ups import JOB_ACTIONS, WORDED_ACTIONS, run_follow_up, run_worded_follow_up
 from bot.errors import (
     ImageGone,
     InvalidOption,
@@ -443,18 +443,23 @@ async def test_every_button_that_is_offered_does_something(harness, chat):
     words = {"region": "the hat: a crown", "ask": "what?"}
     jobs = [
         await painted(harness),
+        await painted(harness, pictures=(b"alone",)),
         await painted(harness, command="upscale", pictures=(b"larger",)),
+        await painted(harness, command="pan", pictures=(b"longer",), images=(await upload(harness, ANN),)),
         await answered(harness),
         await answered(harness, command="caption"),
         await answered(harness, command="describe", text="a fox\na red fox"),
     ]
     for job in jobs:
-        for button in offered_buttons(job, harness.models):
+        alone = offered_buttons(job, harness.models, picture=2) if job.has_several_pictures else ()
+        for button in sorted([*offered_buttons(job, harness.models), *alone], key=lambda one: one.action == "delete"):
             match button.action:
-                case "reroll" | "vary" | "upscale":
+                case action if action in JOB_ACTIONS - {"pick"}:
                     assert await run_follow_up(usecases, BOB, ORIGIN, button, button.encode())
                 case "favourite" | "show":
                     pass  # tests/bot/usecases/test_pictures.py
+                case "delete" if button.number:
+                    pass  # the same
                 case "pick":
                     assert await chat.pick(BOB, ORIGIN, job.id, button.number)
                 case "original":
@@ -478,6 +483,60 @@ async def test_a_picture_is_varied_as_much_as_asked(harness, chat, how, strength
 
     assert ticket.job.options["strength"] == strength
     assert ticket.job.images[0].id == job.result.media[1].id
+
+
+@pytest.mark.parametrize(
+    ("command", "arg", "option"),
+    [
+        ("zoom", "15", {"factor": 1.5}),
+        ("zoom", "20", {"factor": 2.0}),
+        ("pan", "up", {"direction": "up"}),
+        ("square", "", {}),
+    ],
+)
+async def test_a_picture_grows_with_its_prompt_and_its_options(harness, chat, command, arg, option):
+    job = await painted(harness, options={**OPTIONS, "prompt": "a fox", "region": "the hat", "tiling": True})
+    usecases = cast(UseCases, SimpleNamespace(chat=chat))
+    button = Button(command, job.id, 2, arg)
+    [ticket] = await run_follow_up(usecases, BOB, ORIGIN, button, "press")
+
+    made, options = ticket.job, ticket.job.options
+    assert (made.command, made.owner, made.parent) == (command, BOB.id, job.id)
+    assert [(one.id, one.role) for one in made.images] == [(job.result.media[1].id, "init")]
+    assert option.items() <= options.items()
+    assert {name: options[name] for name in ("prompt", "negative_prompt", "steps", "guidance_scale", "model")} == {
+        name: OPTIONS[name] for name in ("prompt", "negative_prompt", "steps", "guidance_scale", "model")
+    }
+    assert (options["count"], options["strength"]) == (1, 0.8)
+    assert options["seed"] != 7
+    assert "region" not in options
+    [again] = await run_follow_up(usecases, BOB, ORIGIN, button, "press")
+    assert again.job.id == made.id
+
+
+async def test_what_grows_from_an_edit_is_not_asked_for_by_its_instruction(harness, chat):
+    job = await painted(harness, command="edit", pictures=(b"edited",), options={**OPTIONS, "prompt": "make it red"})
+    [ticket] = await chat.outpaint(BOB, ORIGIN, job.id, "zoom", {"factor": 2.0})
+
+    assert ticket.job.options["prompt"] == ""
+
+
+async def test_a_picture_of_a_model_that_cannot_paint_around_it_grows_by_one_that_can(harness, chat):
+    job = await painted(harness, options={**OPTIONS, "model": "gone"})
+    [ticket] = await chat.outpaint(BOB, ORIGIN, job.id, "pan", {"direction": "left"})
+
+    assert ticket.job.model == "fox-diffusion"
+
+
+async def test_a_press_for_a_canvas_that_cannot_be_is_refused_and_charged_to_nobody(harness, chat):
+    job = await painted(harness, size=(300, 100))
+    jobs = len(harness.store.jobs)
+
+    with pytest.raises(InvalidOption, match="canvas_size"):
+        await chat.outpaint(BOB, ORIGIN, job.id, "pan", {"direction": "left"})
+    with pytest.raises(ImageGone):
+        await chat.outpaint(BOB, ORIGIN, job.id, "square", {}, picture=3)
+    assert len(harness.store.jobs) == jobs
 
 
 async def test_remix_changes_the_words_and_keeps_the_rest(harness, chat):

@@ -1,0 +1,37 @@
+"""Prompts and options of requests that follow up on a job's picture. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bot.commands import Command
+from bot.errors import InvalidOption
+from bot.jobs import Job
+from bot.options import has_flags, parse_text
+from bot.prompts.grammar import prompt_at
+from bot.usecases.job_images import picture_at
+
+
+def prompt_of_picture(job: Job, picture: int) -> str:
+    """Of one of the job's pictures, from 1; 0: of the first that is left."""
+    shown = picture_at(job, picture)
+    index = max(picture, shown.number if shown else 1) - 1
+    return prompt_at(job.options, index) if "prompt" in job.options else ""
+
+
+def parse_prompt(kind: type[Command], text: str, last: str) -> dict[str, Any]:
+    """A typed prompt with its flags; flags alone change the options of the last prompt.
+
+    They are words if the last prompt has some as words. Raises: InvalidOption.
+    """
+    if not has_flags(text) or has_flags(last):
+        return {"prompt": text}
+    try:
+        return parse_text(kind.specs, text)
+    except InvalidOption as error:
+        if error.problem != "missing":
+            raise
+    return parse_text(kind.specs, f"{last} {text}")
+
+
+def options_without(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}
