@@ -277,7 +277,8 @@ def _names(specs: Iterable[OptionSpec]) -> list[str]:
 
 
 def parse_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check named values; None means "not given". Missing required options are refused; defaults are not filled in.
+    """Check named values. None, and an empty text where there are choices, mean "not given". Missing required options
+    are refused; defaults are not filled in.
 
     Raises: InvalidOption.
     """
@@ -286,8 +287,11 @@ def parse_options(specs: Sequence[OptionSpec], values: Mapping[str, Any]) -> dic
         spec = find_spec(specs, written)
         if spec.name in read:
             raise InvalidOption(written, "twice")
-        if value is not None:
-            read[spec.name] = spec.parse(value, written)
+        if value is None:
+            continue
+        parsed = spec.parse(value, written)
+        if parsed != "" or not spec.choices:
+            read[spec.name] = parsed
     for spec in specs:
         if spec.is_required and spec.name not in read:
             raise InvalidOption(spec.name, "missing")

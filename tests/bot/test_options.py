@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bot import options
-from bot.commands import Ask, Imagine
+from bot.commands import Ask, Imagine, Pan, Preview, Upscale, Zoom
 from bot.errors import InvalidOption
 from bot.options import (
     MAX_MARKS,
@@ -168,6 +168,14 @@ def test_a_missing_prompt_is_refused(values):
 @pytest.mark.parametrize("prompt", ["", "   ", "\n", "\u200b\u202e", "\0"])
 def test_a_prompt_of_nothing_visible_is_refused(prompt):
     assert refusal(SPECS, {"prompt": prompt}).problem == "empty"
+
+
+@pytest.mark.parametrize("written", ["", " ", "\u200b"])
+@pytest.mark.parametrize(
+    ("command", "option"), [(Upscale, "method"), (Pan, "direction"), (Zoom, "sampler"), (Preview, "kind")]
+)
+def test_an_empty_choice_means_not_given(command, option, written):
+    assert option not in parse_options(command.specs, {option: written})
 
 
 def test_none_means_not_given():
