@@ -49,6 +49,9 @@ MAX_TASKS = 16
 """Tasks in flight at the same time; the cost model decides how many of their rows share a pass."""
 DECODE_WAIT_S = 0.05
 """How long one step waits for a decode if there is no denoising to do; new tasks and cancellations come in between."""
+_LOADED = (
+    *("_step_loop", "_split_sequences", "_runner", "_conditioner", "_decode_thread", "_vae", "_preview_decoder"),
+)
 
 
 @dataclass
@@ -56,7 +59,7 @@ class _RunningTask:
     """Attributes:
     sequences: the task's images that are not finished.
     finished_images, finished_steps: how many are finished, and their steps.
-    reported_step: the last step that an event reported.
+    reported_step, reported_parts: the last step that an event reported, and the parts of steps done then.
     """
 
     task: Task
@@ -66,6 +69,7 @@ class _RunningTask:
     finished_images: int = 0
     finished_steps: int = 0
     reported_step: int = 0
+    reported_parts: int = 0
 
     @property
     def image_count(self) -> int:
@@ -238,15 +242,7 @@ class DiffusionEngine:
         if "_runner" in self.__dict__:
             self._runner.close()
         self._pipelines.clear()
-        for name in (
-            "_step_loop",
-            "_runner",
-            "_conditioner",
-            "_decode_thread",
-            "_vae",
-            "_preview_decoder",
-            "_split_sequences",
-        ):
+        for name in _LOADED:
             self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------ one image from start to end
@@ -365,8 +361,9 @@ class DiffusionEngine:
         for task_id, running in self._tasks.items():
             steps_each = max((sequence.steps for sequence in running.sequences), default=0)
             step = running.finished_steps + sum(sequence.step for sequence in running.sequences)
-            if steps_each and step > running.reported_step:
-                running.reported_step = step
+            parts = sum(sequence.parts_done for sequence in running.sequences)
+            if steps_each and (step, parts) > (running.reported_step, running.reported_parts):
+                running.reported_step, running.reported_parts = step, parts
                 steps = steps_each * running.image_count
                 reports.append(StepDone(task_id=task_id, step=step, steps=steps, preview=self._preview_of(running)))
         self._events = reports + self._events

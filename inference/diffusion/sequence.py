@@ -45,6 +45,7 @@ class ImageSequence:
         call_arguments: of its next pass, by name; `batch_key`, `rows` and `tokens` come from the `BatchingRule` of the
             module it calls. A sequence that is not batched has a unique key.
         parts: of the divided call that it waits for.
+        parts_done: of all divided calls, which shows that a long step goes on.
         whole, part_number: of a part: the image, and which of its parts this is.
     """
 
@@ -67,6 +68,7 @@ class ImageSequence:
     rows: int = 1
     tokens: int = 1
     parts: PendingParts | None = None
+    parts_done: int = 0
     whole: "ImageSequence | None" = None
     part_number: int = 0
     _coroutine: PipelineCoroutine | None = None

@@ -48,6 +48,7 @@ class SplitSequences:
         whole = part.whole
         if whole is None or whole.parts is None or part not in whole.parts.running:
             return  # its task has ended
+        whole.parts_done += 1
         whole.parts.running.remove(part)
         whole.parts.outputs[part.part_number] = part.output
         if whole.parts.waiting:

@@ -23,6 +23,7 @@ from bot.jobs import Media
 from bot.models import IMAGE_UPSCALING, ModelRegistry
 from bot.ports import ImageProcessor, Task, TaskImage
 from bot.queue.parts.captions import caption_image
+from bot.queue.parts.input_checks import check_pictures
 from bot.queue.task_runner import RunPart
 
 log = structlog.get_logger()
@@ -34,7 +35,7 @@ class RefinePreparation:
     images: ImageProcessor
 
     async def prepare(self, task: Task, run_part: RunPart) -> Task:
-        """Raises: Interrupted, JobCancelled, UnsupportedMedia."""
+        """Raises: Interrupted, JobCancelled, UnsupportedMedia, Blocked."""
         if task.command != Upscale.name or task.options.get("method") != REFINE:
             return task
         task = await self._enlarge(task, run_part)
@@ -45,10 +46,13 @@ class RefinePreparation:
         return _with_control(task) if has_tile_control(task.model) else task
 
     async def _enlarge(self, task: Task, run_part: RunPart) -> Task:
-        """The task with the picture as an upscaling model enlarges it; the engine scales it without one."""
+        """The task with the picture as an upscaling model enlarges it, after a check of the picture itself; without
+        one, the engine scales it."""
         upscaler = enlarging_model(self.models, task.model)
         if upscaler is None:
             return task
+        score = await check_pictures(task, [one for one in task.images if one.role == "init"], run_part)
+        task = replace(task, rules=replace(task.rules, input_score=score)) if task.rules is not None else task
         names = ("width", "height", "scale")
         own = {name: task.options[name] for name in names if name in task.options}
         part = replace(

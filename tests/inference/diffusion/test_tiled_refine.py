@@ -2,18 +2,25 @@
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import pytest
 import torch
+from diffusers import ControlNetModel
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from PIL import Image
 
 from bot.commands.refine_tiles import TILE_PROMPTS
+from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
+from inference.diffusion import split_sequences, step_loop, tiled_autoencoder
 from inference.diffusion.loader import load_pipeline
 from inference.diffusion.samplers import Samplers
+from inference.diffusion.tiled_autoencoder import decode_in_tiles, encode_in_tiles
 from inference.engine.base import ImageReady, StepDone, TaskDone, TaskFailed, build_engine
 from tests.inference.families import save_klein, save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
@@ -113,19 +120,19 @@ def encode_text(stock, text, *, is_xl):
 
 
 @torch.no_grad()
-def written_out(folder, texts, *, sampler="", dtype="float32", steps=STEPS, seed=SEED):
-    """What the refinement must give: the prompt of each tile, row by row."""
+def written_out(folder, texts, *, sampler="", dtype="float32", control=None):
+    """What the refinement must give. `texts`: the prompt of each tile; `control`: a ControlNet for the tiles."""
     stock = load_pipeline(make_tiny(folder, dtype), folder, "cpu")
     is_xl = hasattr(stock, "text_encoder_2")
     prompts = [encode_text(stock, text, is_xl=is_xl) for text in texts]
     unet, vae = stock.unet, stock.vae
     scheduler = Samplers(stock.scheduler).create_scheduler(sampler)
-    scheduler.set_timesteps(steps)
-    skipped = steps - int(steps * STRENGTH)
+    scheduler.set_timesteps(STEPS)
+    skipped = STEPS - int(STEPS * STRENGTH)
     timesteps = scheduler.timesteps[skipped * scheduler.order :]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped * scheduler.order)
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(SEED)
     enlarged = PICTURE.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     pixels = stock.image_processor.preprocess(enlarged).to(unet.dtype)
     latents = vae.encode(pixels).latent_dist.sample(generator) * vae.config.scaling_factor
@@ -137,7 +144,12 @@ def written_out(folder, texts, *, sampler="", dtype="float32", steps=STEPS, seed
         total, weights = torch.zeros(rows.shape), torch.zeros(latents.shape)
         for (left, top), (states, pooled) in zip(BOXES, prompts, strict=True):
             ids = torch.tensor([[HEIGHT, WIDTH, top, left, SIDE, SIDE]] * 2, dtype=unet.dtype)
-            added = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids}} if is_xl else {}
+            added: dict[str, Any] = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": ids}} if is_xl else {}
+            if control is not None:
+                crop = numpy.asarray(enlarged.crop((left, top, left + SIDE, top + SIDE)), numpy.float32) / 255
+                shown = torch.from_numpy(crop).permute(2, 0, 1).expand(2, -1, -1, -1)
+                down, middle = control(rows[cells(left, top)], t, states, shown, return_dict=False)
+                added = {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
             predicted = unet(rows[cells(left, top)], t, encoder_hidden_states=states, **added).sample
             total[cells(left, top)] += predicted.float() * window()
             weights[cells(left, top)] += window()
@@ -172,3 +184,158 @@ def test_a_picture_in_tiles_is_the_written_out_formula(engines, folders, family,
     assert images["job"].shape == (HEIGHT, WIDTH, 3)
     assert difference(images["job"], expected) <= 1
     assert steps["job"][0] == steps["job"][1]
+
+
+@pytest.mark.parametrize(("dtype", "levels"), [("float16", 3), ("bfloat16", 8)])
+def test_in_half_precision_too(folders, dtype, levels):
+    engine = open_engine(make_tiny(folders["sd"], dtype))
+
+    images, _ = run_tasks(engine, refine())
+
+    engine.unload_model()
+    assert difference(images["job"], written_out(folders["sd"], ["a red fox"] * len(BOXES), dtype=dtype)) <= levels
+
+
+def test_a_tile_control_sees_the_tile(folders, tmp_path):
+    torch.manual_seed(1)
+    stock = load_pipeline(make_tiny(folders["sd"]), folders["sd"], "cpu")
+    control = ControlNetModel.from_unet(stock.unet, conditioning_embedding_out_channels=(8, 8, 8, 8)).eval()
+    with torch.no_grad():
+        for parameter in control.parameters():
+            if not parameter.any():
+                parameter.copy_(torch.randn(parameter.shape) * 0.3)
+    control.save_pretrained(tmp_path)
+    engine = open_engine(make_tiny(folders["sd"], controls={"tile": str(tmp_path)}))
+    task = refine(**{TILE_PROMPTS: TILE_TEXTS})
+    shown = replace(task.images[0], role="control", kind="tile", is_ready=True)
+
+    images, _ = run_tasks(engine, replace(task, images=(*task.images, shown)))
+    plain, _ = run_tasks(engine, task)
+
+    engine.unload_model()
+    assert difference(images["job"], written_out(folders["sd"], TILE_TEXTS, control=control)) <= 1
+    assert difference(images["job"], plain["job"]) > 1
+
+
+@pytest.fixture
+def batches(engines, monkeypatch):
+    """The rows of each pass, as (task, rows)."""
+    made: list[list[tuple[str, int]]] = []
+    loop = engines["sd"]._step_loop
+    forward = loop._forward
+
+    def record(batch):
+        made.append([(sequence.task.id, sequence.rows) for sequence in batch])
+        return forward(batch)
+
+    monkeypatch.setattr(loop, "_forward", record)
+    monkeypatch.setattr(step_loop.PassCostModel, "best_size", lambda self, limit, unit=1: limit)
+    return made
+
+
+def test_tiles_share_passes_with_others_and_no_pass_is_full_of_one_picture(engines, batches, monkeypatch):
+    monkeypatch.setattr(split_sequences, "PARTS_IN_FLIGHT", 4)
+    alone, _ = run_tasks(engines["sd"], refine())
+    batches.clear()
+    other = make_task("a cat", id="other", options={**refine().options, "width": SIDE, "height": SIDE, "method": ""})
+
+    images, _ = run_tasks(engines["sd"], refine(), refine("odd", size=(70, 52)), replace(other, fairness_key="other"))
+
+    assert difference(images["job"], alone["job"]) <= 1
+    assert difference(images["odd"], alone["job"][2:54, 1:71]) <= 1
+    shared = [{task for task, _ in batch} for batch in batches]
+    assert {"job", "odd", "other"} in shared
+    assert max(sum(task == "job" for task, _ in batch) for batch in batches) == 4
+    assert sum(len(batch) for batch in batches) == 2 * len(BOXES) * 3 + STEPS
+
+
+def test_a_long_step_shows_that_it_goes_on(engines, monkeypatch):
+    """Or it would be taken for one that hangs."""
+    monkeypatch.setattr(split_sequences, "PARTS_IN_FLIGHT", 1)
+    engine, events = engines["sd"], []
+    engine.add_task(replace(refine(), model=engine._model))
+    while not events or not isinstance(events[-1], TaskDone):
+        events += engine.step()
+    reports = [(event.step, event.steps) for event in events if isinstance(event, StepDone)]
+
+    assert reports == [(1, 3)] * len(BOXES) + [(2, 3)] * len(BOXES) + [(3, 3)]
+
+
+def test_a_cancelled_picture_leaves_no_tiles_and_its_time_is_counted(engines):
+    engine = engines["sd"]
+    engine.add_task(replace(refine(), model=engine._model))
+    engine.step()
+    before = len(engine._step_loop)
+    usage = engine.take_usage()
+
+    engine.cancel_task("job")
+
+    assert 0 < before <= len(BOXES)
+    assert usage["job"] > 0
+    assert len(engine._step_loop) == 0
+    assert engine.step() == []
+
+
+def test_without_memory_for_many_tiles_there_are_more_passes(engines, batches, monkeypatch):
+    engine = engines["sd"]
+    unet = engine._step_loop.modules["unet"].module
+    forward = unet.forward
+
+    def run_out(sample, *args, **kwargs):
+        if len(sample) > 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(sample, *args, **kwargs)
+
+    expected, _ = run_tasks(engine, refine())
+    monkeypatch.setattr(unet, "forward", run_out)
+    images, _ = run_tasks(engine, refine())
+
+    assert difference(images["job"], expected["job"]) <= 1
+    assert engine._step_loop.max_rows <= 4
+    engine._step_loop.max_rows = 0
+
+
+def test_large_pictures_are_encoded_and_decoded_in_tiles_without_seams(monkeypatch):
+    """An autoencoder whose cells depend on nothing else gives the same in tiles as whole."""
+    monkeypatch.setattr(tiled_autoencoder, "MAX_PIXELS", 40 * 40)
+    monkeypatch.setattr(tiled_autoencoder, "TILE_SIDE", 32)
+    calls = []
+
+    def encode(image):
+        calls.append(image.shape)
+        moments = torch.nn.functional.avg_pool2d(image, 8).repeat(1, 2, 1, 1)
+        return AutoencoderKLOutput(latent_dist=DiagonalGaussianDistribution(moments))
+
+    def decode(latents, return_dict=True):
+        calls.append(latents.shape)
+        return (torch.nn.functional.interpolate(latents, scale_factor=8.0),)
+
+    image = torch.rand(1, 4, HEIGHT, WIDTH)
+    latents = torch.rand(1, 4, HEIGHT // 8, WIDTH // 8)
+    encoded = encode_in_tiles(8)(encode)(image).latent_dist
+    decoded = decode_in_tiles(8)(decode)(latents, return_dict=False)[0]
+
+    assert {shape[2:] for shape in calls} == {(SIDE, SIDE), (SIDE // 8, SIDE // 8)}
+    assert torch.allclose(encoded.mode(), torch.nn.functional.avg_pool2d(image, 8), atol=1e-6)
+    assert torch.allclose(decoded, torch.nn.functional.interpolate(latents, scale_factor=8.0), atol=1e-6)
+    assert decode_in_tiles(8)(decode)(latents[..., :4, :4])[0].shape[2:] == (32, 32)
+
+
+def test_a_family_whose_tiles_are_not_known_refuses_in_a_sentence(folders):
+    engine = open_engine(make_tiny(folders["klein"], tasks=(TEXT_TO_IMAGE,)))
+
+    assert engine.capabilities["refines_in_tiles"] is False
+    with pytest.raises(InvalidOption) as refused:
+        engine.add_task(replace(refine(), model=engine._model))
+    assert refused.value.problem == "model_lacks"
+    engine.unload_model()
+
+
+def test_z_image_refines_in_tiles_of_lists(folders):
+    engine = open_engine(make_tiny(folders["z-image"], size_multiple=16))
+
+    images, _ = run_tasks(engine, refine(size=(80, 48), guidance_scale=1.0, negative_prompt=""))
+
+    assert engine.capabilities["refines_in_tiles"]
+    assert images["job"].shape == (48, 80, 3)
+    engine.unload_model()
