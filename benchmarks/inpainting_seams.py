@@ -82,12 +82,12 @@ class SeamTrial:
         mask_of: Callable[[Scene, numpy.ndarray], numpy.ndarray],
         measure: Callable[[int, Task, Repainted], Repainted],
     ) -> list[Repainted]:
-        rendered = [_render(scene) for scene in self.scenes]
+        rendered = [render_scene(scene) for scene in self.scenes]
         tasks = [
             self._task(n, pixels, mask_of(scene, mask), region, prompt)
             for n, (scene, (pixels, mask), prompt) in enumerate(zip(self.scenes, rendered, prompts, strict=True))
         ]
-        made = self._run(tasks)
+        made = self.run(tasks)
         return [
             measure(n, task, Repainted(pixels, made[task.id], mask))
             for n, (task, (pixels, mask)) in enumerate(zip(tasks, rendered, strict=True))
@@ -106,7 +106,7 @@ class SeamTrial:
         }
         options |= {name: getattr(self.model, name) for name in ("steps", "guidance_scale", "width", "height")}
         levels = (mask * 255).round().astype(numpy.uint8)
-        images = tuple(TaskImage(role, _png(image)) for role, image in (("init", pixels), ("mask", levels)))
+        images = tuple(TaskImage(role, encode_png(image)) for role, image in (("init", pixels), ("mask", levels)))
         return Task(
             id=str(number),
             command="imagine",
@@ -117,7 +117,7 @@ class SeamTrial:
             images=images,
         )
 
-    def _run(self, tasks: Sequence[Task]) -> dict[str, numpy.ndarray]:
+    def run(self, tasks: Sequence[Task]) -> dict[str, numpy.ndarray]:
         made: dict[str, numpy.ndarray] = {}
         waiting, left = list(tasks), len(tasks)
         while left:
@@ -166,7 +166,7 @@ def _is_kept(task: Task, one: Repainted) -> bool:
     return bool((one.after[kept] == one.before[kept]).all())
 
 
-def _render(scene: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
+def render_scene(scene: Scene) -> tuple[numpy.ndarray, numpy.ndarray]:
     pixels, masks = blend_layers(rasterize_layout(scene.layout()), colour_rgb(scene.background))
     return pixels, masks.sum(axis=0).clip(0, 1)
 
@@ -178,7 +178,7 @@ def _grown(mask: numpy.ndarray, pixels: int) -> numpy.ndarray:
     return grown if pixels > 0 else ~grown
 
 
-def _png(pixels: numpy.ndarray) -> Media:
+def encode_png(pixels: numpy.ndarray) -> Media:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return Media(buffer.getvalue(), "image/png")

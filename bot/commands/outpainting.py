@@ -15,9 +15,9 @@ from bot.i18n import N_
 from bot.jobs import StoredImage
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 
-STRENGTH = 0.8
-"""Default denoising strength. What is painted starts from the picture's edges, continued: from noise alone, models tend
-to repeat the subject there."""
+STRENGTH, DEMO_STRENGTH = 0.8, 0.5
+"""Default denoising strengths. What is painted starts from the picture's edges, continued: from noise alone, models
+tend to repeat the subject there, and demo models do so from less."""
 _LEFT_OUT = frozenset({"prompt", "strength", "size", "aspect", "width", "height"})
 _SPECS = {spec.name: spec for spec in DRAWING}
 SHARED = (
@@ -81,7 +81,12 @@ class Outpaint(Imagine):
         canvas = self._check_canvas(plan_canvas(self.name, own, self.measured or (model.width, model.height)))
         command = replace(self, values={"prompt": "", **self.values})
         filled = super(Outpaint, command).fill_options(model, seed, canvas.width / canvas.height)
-        return {**filled, **own, "strength": self.values.get("strength", STRENGTH), "inpaint_area": MASKED}
+        return {
+            **filled,
+            **own,
+            "strength": self.values.get("strength", DEMO_STRENGTH if model.demo else STRENGTH),
+            "inpaint_area": MASKED,
+        }
 
     def _check_canvas(self, canvas: Canvas) -> Canvas:
         """Raises: InvalidOption: nothing is left to paint, or the canvas is too large or too long."""

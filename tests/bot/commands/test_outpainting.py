@@ -1,5 +1,7 @@
 """`zoom`, `pan` and `square`: where the picture stands on its canvas, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from bot.commands import COMMANDS
@@ -45,6 +47,13 @@ def test_the_new_part_is_painted_at_the_models_size_in_the_shape_of_the_canvas(n
     assert filled["width"] / filled["height"] == pytest.approx(shape, rel=0.02)
     assert filled["width"] * filled["height"] == pytest.approx(512 * 512, rel=0.03)
     assert (filled["inpaint_area"], filled["prompt"], filled["seed"]) == ("masked", "", 7)
+
+
+@pytest.mark.parametrize(
+    ("is_demo", "given", "strength"), [(False, {}, 0.8), (True, {}, 0.5), (True, {"strength": 1}, 1)]
+)
+def test_demo_models_change_less_of_the_continued_edges(is_demo, given, strength):
+    assert make_command("pan", **given).fill_options(replace(MODEL, demo=is_demo), 7)["strength"] == strength
 
 
 def test_the_options_that_say_where_have_defaults():

@@ -44,6 +44,29 @@ async def test_the_task_gets_a_canvas_and_its_mask():
     assert prepared.options["prompt"] == "a fox"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "caption", "told"),
+    [
+        ("a red car on a green background", None, "a green background"),
+        ("a hat on a table on a blue background", None, "a blue background"),
+        ("a green background", None, "a green background"),
+        ("a car", "a red car on a pink background", "a pink background"),
+        ("", "a red car on a pink background", "a pink background"),
+        ("a car", "a red car", "a car"),
+    ],
+)
+async def test_a_demo_model_is_told_of_the_ground_alone(prompt, caption, told):
+    async def read(_part):
+        assert caption is not None
+        return TaskOutput(text=caption)
+
+    task = replace(make_task(prompt=prompt), model=replace(MODEL, demo=True))
+    prepared = await make_preparation(READER).prepare(task, read)
+
+    assert prepared.options["prompt"] == told
+    assert bool(prepared.notes) == (told != prompt)
+
+
 async def test_other_commands_are_left_alone():
     task = make_task("imagine")
 
