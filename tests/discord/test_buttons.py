@@ -47,16 +47,18 @@ async def test_upscale_makes_it_twice_as_large_with_a_model_that_takes_the_size(
     assert "Only resized" not in larger.content
 
 
-async def test_upscale_resizes_what_no_model_takes_and_says_so(app: DiscordApp, ann: SimulatedUser) -> None:
+async def test_upscale_only_resizes_what_would_take_long_and_says_so(app: DiscordApp, ann: SimulatedUser) -> None:
     made = await imagine_and_wait(ann, size="128x128")
     ann.press(made, "upscale")
+    refined = await ann.finished(2)
+    ann.press(refined, "upscale")
 
-    larger = await ann.finished(2)
+    larger = await ann.finished(3)
 
-    job = await job_of(app, larger)
-    assert size_of(larger) == (256, 256)
-    assert job.options["method"] == "resize"
-    assert "px a side, and 256x256 is larger." in larger.content
+    jobs = [await job_of(app, one) for one in (refined, larger)]
+    assert [size_of(one) for one in (refined, larger)] == [(256, 256), (512, 512)]
+    assert [job.options["method"] for job in jobs] == ["refine", "resize"]
+    assert "Only resized: refining 512x512 takes long" in larger.content
     assert larger.button("upscale")
 
 

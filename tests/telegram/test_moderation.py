@@ -112,7 +112,7 @@ async def test_blocked_words_and_a_missing_classifier(tmp_path, server):
         ("/imagine a fox", (48, 32), True),
         ("/edit a fox", (48, 32), True),
         ("/upscale", (48, 32), True),
-        ("/upscale", (200, 200), False),  # a size that no model takes: it is only resized
+        ("/upscale", (200, 200), False),  # refining it would take long: it is only resized
         ("/upscale --method resize", (48, 32), False),
         ("/mirror", (48, 32), False),
     ],
