@@ -10,6 +10,7 @@ import structlog
 from bot import error_texts
 from bot.commands import Caption
 from bot.commands.preview import Preview, describe_preview, needs_no_model
+from bot.commands.unprompted_alts import describe_unprompted
 from bot.commands.upscale import Upscale, explain_resize, explain_upscale, keeps_content
 from bot.errors import Blocked, EaselError
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Result, StoredImage
@@ -87,12 +88,15 @@ class Postprocessor:
     ) -> list[str]:
         """For each image a caption by the vision model, if it is loaded and has a free slot in time; else the prompt.
 
+        Without a prompt, how it was made.
+
         `fairness_key`: see `Task`.
         """
         if job.command == Preview.name:
             return [describe_preview(job.options, error_texts.translator(job.origin.locale))] * len(output.images)
         is_prompted = bool(job.options.get("prompt"))
-        prompts = [plain_text(prompt_at(job.options, n)) if is_prompted else "" for n in range(len(output.images))]
+        made = describe_unprompted(job.command, job.options, error_texts.translator(job.origin.locale))
+        prompts = [plain_text(prompt_at(job.options, n)) if is_prompted else made for n in range(len(output.images))]
         if not may_wait:
             return prompts
         captions = await self._captions(job, [image.media for image in output.images], fairness_key)

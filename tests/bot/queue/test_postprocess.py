@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from bot import error_texts
+from bot.commands import COMMANDS, Answer
 from bot.errors import EngineError, StorageFull
 from bot.jobs import BY_BOT, ImageRef, JobState, Media
 from bot.models import IMAGE_TO_TEXT, TEXT_TO_IMAGE, ModelRegistry
-from bot.ports import Progress, SafetyRules, TaskOutput
+from bot.ports import Progress, RenderedImage, SafetyRules, TaskOutput
 from bot.queue import postprocess
 from bot.queue.postprocess import Postprocessor
 from bot.safety import apply_rules
@@ -240,3 +241,17 @@ async def test_an_unchecked_resized_image_says_so_where_it_may_be_shown():
 
     assert (image.is_spoiler, image.is_adult, image.is_unchecked) == (True, True, True)
     assert ended.result.notes[1:] == (error_texts.UNCHECKED,)
+
+
+@pytest.mark.parametrize("command", [name for name, kind in COMMANDS.items() if kind.answers is Answer.IMAGES])
+@pytest.mark.parametrize("region", ["", "the hat"])
+async def test_what_is_made_without_a_prompt_has_an_alt_text(command, region):
+    if all(spec.name != "prompt" or not spec.is_required for spec in COMMANDS[command].specs):
+        job = make_job(command=command, options={"region": region, "prompt": ""})
+        image = RenderedImage(media=Media(b"", "image/png"), width=8, height=8, parameters="")
+        processor = Harness().build().postprocessor
+
+        [alt] = await processor.alt_texts(job, TaskOutput(images=(image,)), may_wait=False)
+
+        assert alt
+        assert region in alt or command not in ("cutout", "preview")
