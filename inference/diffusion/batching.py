@@ -163,10 +163,14 @@ class ControlNetBatching(GenericBatching):
 
 @dataclass(frozen=True, eq=False)
 class BatchedModule:
-    """A module whose calls of several images may share forward passes; without a rule they are made one at a time."""
+    """A module whose calls of several images may share forward passes; without a rule they are made one at a time.
+
+    `uses_denoiser`: it is a control that computes with layers of the denoiser too, which LoRAs change.
+    """
 
     module: torch.nn.Module
     rule: BatchingRule | None
+    uses_denoiser: bool = False
 
 
 BATCHING_RULES: Mapping[str, str] = {

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from inference.diffusion.batching_flow import padded_row_length
-from inference.diffusion.control_run import AppliedControl, fit_map
+from inference.diffusion.control_run import AppliedControl, count_steps, fit_map
 from inference.diffusion.coroutines import ModuleCall, suspend
 from inference.diffusion.pipeline_run import PipelineRun
 
@@ -27,7 +27,7 @@ class TransformerControls:
 
     def __call__(self, call: ModuleCall) -> ModuleCall:
         arguments = dict(self._bind(call))
-        step, steps = self._calls, max(1, int(self._run.proxied.num_timesteps))
+        step, steps = self._calls, count_steps(self._run)
         self._calls += 1
         active = [one for one in self._controls if one.is_active(step, steps)]
         if not active:
@@ -58,7 +58,7 @@ class TransformerControls:
         if id(one) not in self._latents:
             pipeline = self._run.proxied
             height, width = (side * pipeline.vae_scale_factor for side in row.shape[-2:])
-            fitted = fit_map(self._run.task, one.image, (width, height))
+            fitted = fit_map(self._run, one.image, (width, height))
             pixels = pipeline.image_processor.preprocess(fitted, height=height, width=width)
             vae = pipeline.vae
             encoded = vae.encode(pixels.to(row.device, vae.dtype)).latent_dist.mode()

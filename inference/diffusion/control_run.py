@@ -20,6 +20,7 @@ from inference.diffusion.control_store import LoadedControl
 from inference.diffusion.control_weights import UNION_MODES
 from inference.diffusion.coroutines import ModuleCall, suspend
 from inference.diffusion.inpainting import masked_area
+from inference.diffusion.loader import call_parameters
 from inference.diffusion.masks import keeps_size
 from inference.diffusion.pipeline_run import PipelineRun
 from inference.diffusion.tiling import set_tiling
@@ -45,12 +46,18 @@ def control_images(task: Task) -> list[TaskImage]:
     return [image for image in task.images if image.role == "control" and image.weight > 0]
 
 
-def fit_map(task: Task, image: TaskImage, size: Size) -> Image.Image:
+def fit_map(run: PipelineRun, image: TaskImage, size: Size) -> Image.Image:
     """The map at the computed size, (width, height), cropped as the input image is."""
-    area = masked_area(task, size) if keeps_size(task) else None
+    is_cropped = "mask_image" in call_parameters(run.pipeline)
+    area = masked_area(run.task, size, is_cropped=is_cropped) if keeps_size(run.task) else None
     if area is None:
         return cover_crop(image.media.data, *size)
     return area.cut_out(cover_crop(image.media.data, *area.picture.size))
+
+
+def count_steps(run: PipelineRun) -> int:
+    """The denoiser's calls of the run. Pipelines without step callbacks do not count them."""
+    return max(1, int(getattr(run.proxied, "num_timesteps", None) or len(run.proxied.scheduler.timesteps)))
 
 
 def map_tensor(image: Image.Image, channels: int = 3) -> torch.Tensor:
@@ -75,7 +82,7 @@ class UNetControls:
 
     def __call__(self, call: ModuleCall) -> ModuleCall:
         arguments = dict(self._bind(call))
-        step, steps = self._calls, max(1, int(self._run.proxied.num_timesteps))
+        step, steps = self._calls, count_steps(self._run)
         self._calls += 1
         nets, adapters = ([one for one in kind if one.is_active(step, steps)] for kind in (self._nets, self._adapters))
         if nets:
@@ -133,7 +140,7 @@ class UNetControls:
         """The map for each row of the call."""
         if id(one) not in self._maps:
             config = one.control.module.config
-            fitted = fit_map(self._run.task, one.image, self._size(sample))
+            fitted = fit_map(self._run, one.image, self._size(sample))
             tensor = map_tensor(fitted, int(config.get("conditioning_channels", 3)))
             self._maps[id(one)] = tensor.to(sample.device, one.control.module.dtype)
         tensor = self._maps[id(one)]
@@ -156,7 +163,7 @@ class UNetControls:
         """An adapter reads the map once for the whole image."""
         if id(one) not in self._features:
             module = one.control.module
-            fitted = fit_map(self._run.task, one.image, self._size(sample))
+            fitted = fit_map(self._run, one.image, self._size(sample))
             tensor = map_tensor(fitted, int(module.config.in_channels)).to(sample.device, module.dtype)
             set_tiling(module, self._run.is_tiled)
             features = module(_pad_to_multiple(tensor, int(module.config.downscale_factor)))

@@ -70,8 +70,11 @@ class ControlStore:
             raise InvalidOption(kind, "control_misfit", value=self._model.name, allowed=problem)
         return files
 
-    def load(self, kind: str) -> LoadedControl:
-        """Raises: InvalidOption: the model has no such control, or it does not fit; OutOfMemory."""
+    def load(self, kind: str, user: ImageSequence | None = None) -> LoadedControl:
+        """`user`: the image that keeps it loaded until it is finished.
+
+        Raises: InvalidOption: the model has no such control, or it does not fit; OutOfMemory.
+        """
         files = self.find_files(kind)
         if files is None:
             raise InvalidOption(kind, "control_lacks", value=self._model.name)
@@ -80,6 +83,8 @@ class ControlStore:
             self._make_room(files)
             self._loaded[name] = self._load(name, files, kind)
         self._loaded.move_to_end(name)
+        if user is not None:
+            self._loaded[name].users.add(user)
         return self._loaded[name]
 
     def _load(self, name: str, files: ControlFiles, kind: str) -> LoadedControl:
@@ -93,7 +98,7 @@ class ControlStore:
         self._place(name, module, files)
         rule = batching_rule_for(module)
         if rule is not None:
-            self._modules[name] = BatchedModule(module, rule)
+            self._modules[name] = BatchedModule(module, rule, uses_denoiser=files.layout.class_name == Z_IMAGE)
         return LoadedControl(name, files, module)
 
     @property

@@ -57,11 +57,11 @@ class ControlNets(RunExtension):
     def prepare(self, run: PipelineRun) -> None:
         if run.is_divided:
             return
-        controls = [AppliedControl(image, self._store.load(image.kind)) for image in control_images(run.task)]
+        controls = [
+            AppliedControl(image, self._store.load(image.kind, run.sequence)) for image in control_images(run.task)
+        ]
         if not controls:
             return
-        for one in controls:
-            one.control.users.add(run.sequence)
         is_flow = controls[0].control.class_name == Z_IMAGE
         kind = TransformerControls if is_flow else UNetControls
         run.denoiser_filters.append(kind(run, controls, self._bind))

@@ -123,7 +123,7 @@ class ImageSequence:
             return
         rule = module.rule
         self.call_arguments = rule.bind_arguments(outcome)
-        loras = self.loras if outcome.component == self.denoiser else ()
+        loras = self.loras if outcome.component == self.denoiser or module.uses_denoiser else ()
         self.batch_key = (outcome.component, outcome.is_tiled, loras, rule.batch_key(self.call_arguments))
         self.rows = rule.count_rows(self.call_arguments)
         self.tokens = rule.count_tokens(self.call_arguments)

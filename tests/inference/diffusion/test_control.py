@@ -23,7 +23,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_IMAGE, TEXT_TO_IMAGE, Contr
 from bot.ports import TaskImage
 from inference.diffusion import control_store, step_loop
 from inference.diffusion import engine as engine_module
-from inference.diffusion.controls import AS_REFERENCE
+from inference.diffusion.controls import AS_REFERENCE, ControlNets
 from inference.diffusion.engine import DiffusionEngine
 from inference.diffusion.samplers import Samplers
 from inference.engine.base import ImageReady, TaskDone, TaskFailed
@@ -425,7 +425,7 @@ def test_the_least_recently_used_controls_are_freed(peers, monkeypatch):
     for kind in ("canny", "lineart", "scribble", "lineart"):
         generated(engine, peer.task(kind, (kind,), steps=1))
 
-    controls: Any = engine._runner.extensions[1]
+    controls: Any = next(one for one in engine._runner.extensions if isinstance(one, ControlNets))
     loaded = [Path(name).name for name in controls._store._loaded]
     assert loaded == ["scribble", "lineart"]
     assert [Path(name).name for name in engine._step_loop.modules] == ["unet", "lineart"]
