@@ -20,6 +20,7 @@ from bot.prompts.grammar import find_lora_tags, prompt_at
 from inference.checkpoints.identify import PIPELINES
 from inference.checkpoints.lora_layout import FAMILY_BY_TEXT_WIDTH, parse_weight_name
 from inference.diffusion.lora_weights import UnsupportedLora, load_factors
+from inference.diffusion.tiling import renew_tiling
 
 MAX_LOADED = 8
 LoraSet = tuple[tuple[str, float], ...]
@@ -111,6 +112,8 @@ class LoraManager:
                 load_lora(self._pipeline, path, name)
             if not any(name in adapters for adapters in self._pipeline.get_list_adapters().values()):
                 raise ValueError("none of its weights belongs to this model")
+            if getattr(self._pipeline, "unet", None) is not None:
+                renew_tiling(self._pipeline.unet)
         except Exception as error:  # the libraries raise many types for a LoRA that does not fit
             self._discard_failed_load(name)
             raise InvalidOption("prompt", "addition_broken", value=path.stem) from error

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from inference.diffusion.coroutines import ModuleCall
-from inference.diffusion.tiling import set_tiling
+from inference.diffusion.tiling import execute_seamless, set_tiling, works_in_tiles
 
 
 class SharedComponent:
@@ -38,8 +38,12 @@ class SharedComponent:
         """Make the call with the weights and its tensors in the call's dtype."""
         dtype = call.dtype or self.loaded_dtype
         args = tuple(arg.to(dtype) if isinstance(arg, torch.Tensor) else arg for arg in call.args)
+        made = replace(call, args=args)
+        if call.is_tiled and works_in_tiles(self.module, made):
+            with self._set_to(dtype, False):
+                return execute_seamless(self.module, made)
         with self._set_to(dtype, call.is_tiled):
-            return replace(call, args=args).execute(self.module)
+            return made.execute(self.module)
 
     def decode_preview(self, latents: torch.Tensor) -> torch.Tensor:
         """The image of latents, in the format in which the decoder does not overflow."""
