@@ -45,7 +45,11 @@ def select_batch(
     """
     ordered = order_sequences(list(sequences))
     candidates = [sequence for sequence in ordered if sequence.batch_key == ordered[0].batch_key]
-    budget = max_tokens(candidates) if candidates else 0
+    return take_within(candidates, max_tokens(candidates)) if candidates else []
+
+
+def take_within(candidates: Sequence[WaitingSequence], budget: int) -> list[WaitingSequence]:
+    """Those that fit into a pass of so many tokens, at least the first."""
     batch: list[WaitingSequence] = []
     tokens = 0
     for sequence in candidates:

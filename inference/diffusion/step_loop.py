@@ -1,7 +1,8 @@
 """The step loop: continuous batching of images through one denoiser, and through the control models beside it.
 
 Calls of control models are made first, each in passes of its own, so that images with and without a control then share
-the denoiser's pass.
+the denoiser's pass. Only images that this pass may take call theirs, because what controls add is large: 100 MiB for an
+image of SDXL.
 A pass that runs out of memory is repeated with fewer rows, and later passes stay that small. No image is lost, because
 a forward pass has no side effects.
 """
@@ -19,7 +20,7 @@ from bot.ports import Measurement
 from inference.diffusion.batching import BatchedModule
 from inference.diffusion.coroutines import ModuleCall
 from inference.diffusion.lora import LoraManager
-from inference.diffusion.schedule_policy import WaitingSequence, select_batch
+from inference.diffusion.schedule_policy import WaitingSequence, order_sequences, select_batch, take_within
 from inference.diffusion.sequence import ImageSequence
 from inference.diffusion.tiling import set_tiling
 from inference.engine.cost_model import PassCostModel
@@ -92,7 +93,7 @@ class StepLoop:
 
         A sequence that fails is passed to `on_failure` and removed.
         """
-        batch = self._schedule(self._awaiting_control() or self._sequences)
+        batch = self._schedule(self._due_for_control() or self._ready_for_denoiser())
         component = self._component_of(batch[0])
         while True:
             started = time.monotonic()
@@ -112,10 +113,23 @@ class StepLoop:
     @property
     def awaits_control(self) -> bool:
         """Whether the next pass is one of a control model."""
-        return bool(self._awaiting_control())
+        return bool(self._due_for_control())
 
-    def _awaiting_control(self) -> list[ImageSequence]:
-        return [sequence for sequence in self._sequences if self._component_of(sequence) != self._denoiser]
+    def _ready_for_denoiser(self) -> list[ImageSequence]:
+        return [sequence for sequence in self._sequences if self._component_of(sequence) == self._denoiser]
+
+    def _due_for_control(self) -> list[ImageSequence]:
+        """Those that wait for a control model and that the denoiser's next pass may take: the next one, and others of
+        its shape."""
+        if len(self._ready_for_denoiser()) == len(self._sequences):
+            return []
+        by_id = {id(sequence): sequence for sequence in self._sequences}
+        ordered = order_sequences(_as_waiting(self._sequences))
+        shape = shape_key(by_id[ordered[0].id].task.options)
+        alike = [one for one in ordered if shape_key(by_id[one.id].task.options) == shape]
+        taken = take_within(alike, self._max_tokens(by_id[alike[0].id], alike, self._denoiser))
+        due = (by_id[one.id] for one in taken)
+        return [sequence for sequence in due if self._component_of(sequence) != self._denoiser]
 
     def _component_of(self, sequence: ImageSequence) -> str:
         """Name of the module that it calls next: the denoiser, or a control model."""
@@ -130,34 +144,25 @@ class StepLoop:
 
     def _schedule(self, sequences: Sequence[ImageSequence]) -> list[ImageSequence]:
         by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in sequences}
-        waiting = [
-            WaitingSequence(
-                id=sequence_id,
-                owner=sequence.task.fairness_key or sequence.task.id,
-                batch_key=sequence.batch_key,
-                tokens=sequence.tokens,
-                steps_left=sequence.steps_left,
-                passes_waited=sequence.passes_waited,
-                arrival=sequence.arrival,
-            )
-            for sequence_id, sequence in by_id.items()
-        ]
 
         def max_tokens(candidates: Sequence[WaitingSequence]) -> int:
-            return self._max_tokens(by_id[candidates[0].id], candidates)
+            first = by_id[candidates[0].id]
+            return self._max_tokens(first, candidates, self._component_of(first))
 
-        return [by_id[selected.id] for selected in select_batch(waiting, max_tokens)]
+        return [by_id[selected.id] for selected in select_batch(_as_waiting(sequences), max_tokens)]
 
-    def _max_tokens(self, first: ImageSequence, candidates: Sequence[WaitingSequence]) -> int:
-        """Tokens of a pass with the first of these candidates, as the cost model and memory allow."""
+    def _max_tokens(self, first: ImageSequence, candidates: Sequence[WaitingSequence], component: str) -> int:
+        """Tokens of a pass of this module with the first of these candidates, as the cost model and memory allow."""
         limit = sum(candidate.tokens for candidate in candidates)
         if self.max_rows:
             limit = min(limit, self.max_rows * max(1, first.tokens // first.rows))
-        return self._cost_model_for(first).best_size(limit, max(candidate.tokens for candidate in candidates))
+        return self._cost_model_for(first, component).best_size(
+            limit, max(candidate.tokens for candidate in candidates)
+        )
 
-    def _cost_model_for(self, sequence: ImageSequence) -> PassCostModel:
-        """Costs of passes of the module that this image calls next, at its shape, by tokens."""
-        component, shape = self._component_of(sequence), shape_key(sequence.task.options)
+    def _cost_model_for(self, sequence: ImageSequence, component: str) -> PassCostModel:
+        """Costs of passes of this module at the image's shape, by tokens."""
+        shape = shape_key(sequence.task.options)
         if (component, shape) not in self._cost_models:
             row_tokens = sequence.tokens / sequence.rows
             loaded = self._loaded_costs.pop(shape, ()) if component == self._denoiser else ()
@@ -169,7 +174,7 @@ class StepLoop:
         """The output of the called module for each sequence."""
         component = self._component_of(batch[0])
         called = self.modules.get(component)
-        if component == self._denoiser:
+        if component == self._denoiser or (called is not None and called.uses_denoiser):
             self._loras.apply(batch[0].loras)
         if called is None:
             return [None for _ in batch]  # only suspended between steps: the pipeline calls its own modules
@@ -203,7 +208,7 @@ class StepLoop:
         tokens = sum(sequence.tokens for sequence in batch)
         for sequence in batch:
             self.usage_s[sequence.task.id] += seconds * sequence.tokens / tokens
-        self._cost_model_for(batch[0]).record_pass(tokens, seconds)
+        self._cost_model_for(batch[0], self._component_of(batch[0])).record_pass(tokens, seconds)
 
     def _resume_sequences(
         self, batch: Sequence[ImageSequence], outputs: Sequence[Any], on_failure: OnFailure
@@ -225,6 +230,22 @@ class StepLoop:
     def _drop_failed(self, sequence: ImageSequence, error: Exception, on_failure: OnFailure) -> None:
         self.remove_sequence(sequence)
         on_failure(sequence, error)
+
+
+def _as_waiting(sequences: Sequence[ImageSequence]) -> list[WaitingSequence]:
+    """For the scheduling policy; their ids are those of the objects."""
+    return [
+        WaitingSequence(
+            id=id(sequence),
+            owner=sequence.task.fairness_key or sequence.task.id,
+            batch_key=sequence.batch_key,
+            tokens=sequence.tokens,
+            steps_left=sequence.steps_left,
+            passes_waited=sequence.passes_waited,
+            arrival=sequence.arrival,
+        )
+        for sequence in sequences
+    ]
 
 
 def _pending_call(sequence: ImageSequence) -> ModuleCall:
