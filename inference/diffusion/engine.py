@@ -8,7 +8,7 @@ or a few in bfloat16.
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -225,8 +225,9 @@ class DiffusionEngine:
         offloader = offloader_of(self._pipelines[""])
         if self._decode_thread is not None:
             self._decode_thread.flush()
-        while self._decode_thread is not None and self._decode_thread.pending:
-            self._collect_decoded(DECODE_WAIT_S)  # modules must not move while they compute
+        with torch.no_grad():
+            while self._decode_thread is not None and self._decode_thread.pending:
+                self._collect_decoded(DECODE_WAIT_S)  # modules must not move while they compute
         level = offloader.use_less_memory() if offloader is not None else None
         self._runner.device = None
         if self._decode_thread is not None and _uses_model_offload(self._pipelines[""]):
@@ -254,16 +255,20 @@ class DiffusionEngine:
         self._conditioner.warm_up([(sequence.task, sequence.index) for sequence in new])
         warm_up_share_s = (time.monotonic() - warm_up_started) / max(1, len(new))
         for sequence in new:
-            started = time.monotonic()
-            try:
-                sequence.start(self._runner.generate, self._step_loop.modules)
-            except Exception as error:  # only this image fails
-                self._fail_task(sequence, error)
-            else:
+            self._step_loop.usage_s[sequence.task.id] += warm_up_share_s
+            if self._run(sequence, partial(sequence.start, self._runner.generate, self._step_loop.modules)):
                 self._step_loop.add_sequence(sequence)
                 self._advance(sequence)
-            finally:
-                self._step_loop.usage_s[sequence.task.id] += warm_up_share_s + time.monotonic() - started
+
+    def _run(self, sequence: ImageSequence, function: Callable[[], None]) -> bool:
+        """Whether it succeeded. The task is charged its time, and ends if it failed."""
+        try:
+            with self._step_loop.charge_time(sequence.task.id):
+                function()
+        except Exception as error:  # only this image fails
+            self._fail_task(sequence, error)
+            return False
+        return True
 
     def _advance(self, sequence: ImageSequence) -> None:
         """Run it to its next call of the denoiser or of a control model, to its decode, or to its end."""
@@ -294,12 +299,10 @@ class DiffusionEngine:
 
     def _execute_pending(self, sequence: ImageSequence) -> None:
         """Make its pending call now, unbatched."""
-        assert sequence.pending_call is not None
-        try:
-            sequence.resume(self._execute(sequence.pending_call))
-        except Exception as error:  # only this image fails
+        call = sequence.pending_call
+        assert call is not None
+        if not self._run(sequence, lambda: sequence.resume(self._execute(call))):
             self._step_loop.remove_sequence(sequence)
-            self._fail_task(sequence, error)
 
     def _collect_decoded(self, wait_s: float = 0.0) -> None:
         if self._decode_thread is None:
@@ -311,20 +314,15 @@ class DiffusionEngine:
         sequence = result.sequence
         if sequence.pending_call is None:
             return  # cancelled meanwhile
-        started = time.monotonic() - result.seconds
-        try:
-            if result.error is not None:
-                sequence.throw(result.error)
-            else:
-                sequence.resume(result.output)
-        except Exception as error:  # only this image fails
-            self._fail_task(sequence, error)
+        self._step_loop.usage_s[sequence.task.id] += result.seconds
+        if result.error is not None:
+            resume = partial(sequence.throw, result.error)
         else:
+            resume = partial(sequence.resume, result.output)
+        if self._run(sequence, resume):
             self._advance(sequence)
             if sequence.pending_call is not None and sequence.pending_call.component in self._step_loop.modules:
                 self._step_loop.add_sequence(sequence)  # it goes on with the second pass of hires fix
-        finally:
-            self._step_loop.usage_s[sequence.task.id] += time.monotonic() - started
 
     def _execute(self, call: ModuleCall) -> Any:
         """Make a call that is not a denoiser pass."""
@@ -332,7 +330,9 @@ class DiffusionEngine:
         return self._vae.execute(call)
 
     def _finish_sequence(self, sequence: ImageSequence, output: ImageOutput) -> None:
-        running = self._tasks[sequence.task.id]
+        running = self._tasks.get(sequence.task.id)
+        if running is None:
+            return  # another of its images failed in the same pass
         running.sequences.remove(sequence)
         running.finished_images += 1
         running.finished_steps += sequence.steps
