@@ -120,7 +120,10 @@ class Samplers:
         name = self.resolve_name(name, schedule)
         if (name, schedule) not in self._templates:
             self._templates[name, schedule] = self._make_template(name, schedule)
-        return copy.deepcopy(self._templates[name, schedule])  # ten times as fast as `from_config`
+        scheduler = copy.deepcopy(self._templates[name, schedule])  # ten times as fast as `from_config`
+        if scheduler.order == 1 and hasattr(scheduler, "index_for_timestep"):
+            scheduler.index_for_timestep = partial(_find_first_index, scheduler)
+        return scheduler
 
     def resolve_name(self, name: str, schedule: str = "") -> str:
         """The name; that of the model's own sampler for "". Raises: InvalidOption: not with this schedule either."""
@@ -171,3 +174,13 @@ class Samplers:
             for setting, harmless in _TRAINING_SETTINGS.items()
             if config.get(setting, harmless) != harmless
         )
+
+
+def _find_first_index(scheduler: Any, timestep: Any, schedule_timesteps: Any = None) -> int:
+    """Where a row starts. Diffusers takes the second of two equal timesteps, which a schedule may begin with where
+    noise levels lie close together: the steps then end beyond the last noise level."""
+    timesteps = scheduler.timesteps if schedule_timesteps is None else schedule_timesteps
+    found = (timesteps == timestep).nonzero()
+    if len(found) > 1:
+        return int(found[0].item())
+    return int(type(scheduler).index_for_timestep(scheduler, timestep, schedule_timesteps))

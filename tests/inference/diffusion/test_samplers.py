@@ -155,3 +155,24 @@ def test_every_sampler_steps_with_every_schedule_it_takes(samplers):
                 scheduler.scale_model_input(sample, timestep)
                 sample = scheduler.step(sample * 0.1, timestep, sample)[0]
             assert sample.isfinite().all(), (name, schedule)
+
+
+@pytest.mark.parametrize("name", ["dpmpp_2m", "unipc"])
+def test_a_schedule_that_begins_with_equal_timesteps_makes_all_its_steps(name):
+    own = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+    )
+    scheduler = Samplers(own).create_scheduler(name, "beta")
+    scheduler.set_timesteps(12)
+    sample = torch.ones(1, 4, 2, 2)
+    assert scheduler.timesteps[0] == scheduler.timesteps[1]
+
+    for timestep in scheduler.timesteps:
+        sample = scheduler.step(torch.zeros_like(sample), timestep, sample).prev_sample
+
+    assert scheduler.step_index == 12
+    assert torch.isfinite(sample).all()
