@@ -196,6 +196,7 @@ def test_every_file_of_a_command_is_registered():
         "refine_tiles",
         "references",
         "region_words",
+        "unprompted_alts",
         "vision",
     }
 

@@ -182,8 +182,9 @@ class Moderation:
 
     async def check_caption(self, job: Job, caption: str) -> None:
         """Before what a model sees in a picture becomes a prompt, or a part of the job's. Raises: Blocked."""
-        texts = [str(job.options.get("prompt") or ""), *map(str, job.options.get("prompts", ()))]
-        each = [{"prompt": f"{caption}, {text}"} for text in texts]
+        read = {**job.options, "prompt": f"{caption}, {job.options.get('prompt') or ''}"}
+        read["prompts"] = [f"{caption}, {text}" for text in job.options.get("prompts", ())]
+        each = [read]
         try:
             await self.worker.collect(self._check_texts(each), owner=job.origin.account_id, is_light=_is_light(each))
         except Blocked as refused:
@@ -278,9 +279,9 @@ def _readings(options: Mapping[str, Any]) -> Iterator[str]:
 def _with_parts(options: Mapping[str, Any]) -> Iterator[str]:
     """What is asked for in a part of a picture: a prompt together with what the part is named."""
     names = [str(options[name]) for name in ("region", "detail") if options.get(name)]
-    prompts = [str(text) for text in (options.get("prompt"), *options.get("prompts", ())) if text]
+    prompts = (options.get("prompt"), *options.get("prompts", ()))
     if names:
-        yield from (", ".join([prompt, *names]) for prompt in prompts)
+        yield from (", ".join([str(prompt or ""), *names]) for prompt in prompts)
 
 
 def _negative_in(options: Mapping[str, Any]) -> str:

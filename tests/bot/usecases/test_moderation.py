@@ -287,10 +287,25 @@ async def test_the_words_for_a_part_are_read_together_with_the_prompt(part, prom
         assert refused.value.reason == "minors"
 
 
-@pytest.mark.parametrize(("prompt", "caption"), [("", "a naked child"), ("naked", "a child in a garden")])
-async def test_a_caption_that_may_not_be_asked_for_is_no_prompt(prompt, caption):
-    job = make_job(command="zoom", options={"prompt": prompt}, images=(PHOTO,))
+@pytest.mark.parametrize(
+    ("options", "caption"),
+    [
+        ({}, "a naked child"),
+        ({"prompt": "naked"}, "a child in a garden"),
+        ({"prompts": ["a fox", "naked"]}, "a child in a garden"),
+        ({"detail": "naked body"}, "a child in a garden"),
+        ({"negative_prompt": "(naked:-1)"}, "a child in a garden"),
+    ],
+)
+async def test_a_caption_that_may_not_be_asked_for_is_no_prompt(options, caption):
+    job = make_job(command="zoom", options=options, images=(PHOTO,))
     await make_moderation().check_caption(job, "a fox")
     with pytest.raises(Blocked) as refused:
         await make_moderation().check_caption(job, caption)
     assert refused.value.reason == "picture"
+
+
+async def test_the_names_of_parts_are_read_together():
+    texts = {"region": "the child", "detail": "naked body"}
+    with pytest.raises(Blocked):
+        await make_moderation().check_request(CHAT, DEMO, [(make_request("imagine", **texts), texts)])
