@@ -123,7 +123,7 @@ class StepLoop:
         its shape."""
         if len(self._ready_for_denoiser()) == len(self._sequences):
             return []
-        by_id = {id(sequence): sequence for sequence in self._sequences}
+        by_id: dict[Hashable, ImageSequence] = {id(sequence): sequence for sequence in self._sequences}
         ordered = order_sequences(_as_waiting(self._sequences))
         shape = shape_key(by_id[ordered[0].id].task.options)
         alike = [one for one in ordered if shape_key(by_id[one.id].task.options) == shape]

@@ -175,7 +175,7 @@ def save_transformer_lora(transformer: torch.nn.Module, path: Path) -> Path:
 def test_z_images_control_computes_with_the_loras_of_its_own_image(z_image, full_passes, tmp_path):
     """It shares layers with the transformer, whose LoRAs change between passes."""
     path = save_transformer_lora(z_image._pipelines[""].transformer, tmp_path / "ink.safetensors")
-    with_lora = {"prompt": "a fox <lora:ink:1>", "addons": (TaskAddon("ink", "lora", str(path)),)}
+    with_lora: dict[str, Any] = {"prompt": "a fox <lora:ink:1>", "addons": (TaskAddon("ink", "lora", str(path)),)}
     options = {"guidance_scale": 0.0}
     plain = task_for(z_image, "plain", control("canny"), prompt="a fox", options=options)
     styled = task_for(z_image, "styled", control("canny"), options=options, **with_lora)
