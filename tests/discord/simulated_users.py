@@ -129,7 +129,8 @@ class SimulatedUser:
         """Any id, as a forger would send it."""
         if custom_id not in message.buttons:
             button = {"type": 2, "style": 2, "custom_id": custom_id, "label": "?"}
-            message.components = [*message.components, {"type": 1, "components": [button]}]
+            *rows, last = message.components or [{"type": 1, "components": []}]
+            message.components = [*rows, {**last, "components": [*last["components"], button]}]  # rows are at most 5
         data = {"custom_id": custom_id, "component_type": 2}
         return self._send(COMPONENT, data, message=message)
 

@@ -51,7 +51,8 @@ async def test_a_prompt_becomes_an_ordinary_message_with_the_picture(app: Discor
     assert message.attachments[0].data.startswith(b"\x89PNG")
     assert message.attachments[0].description in ("a red fox", "It is a picture")
     assert "a red fox" in message.content
-    offered = ["reroll", "vary", "upscale", "ask", "original", "remix", "style", "subject", "favourite", "delete"]
+    offered = ["reroll", "vary", "upscale", "ask", "original", "remix", "style", "subject"]
+    offered += ["zoom.15", "zoom.20", "pan.left", "pan.right", "pan.up", "pan.down", "favourite", "delete"]
     assert [one.split(":")[1] for one in message.buttons] == offered
     await until(lambda: not asked.messages, "the deferral to go")
 

@@ -98,6 +98,28 @@ async def test_same_style_opens_a_form_with_the_prompt_and_refers_to_the_picture
     assert (styled.command, styled.options["prompt"], styled.parent) == ("imagine", "a red owl", job.id)
 
 
+async def test_a_picture_grows_by_a_press_under_it(app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser) -> None:
+    grid = await imagine_and_wait(ann, count=2, seed=7)
+    job = await job_of(app, grid)
+    ann.press_unchecked(grid, f"v1:show:{job.id}:2")
+    shown = await ann.finished(2)
+    bob.press(shown, "zoom.15")
+    zoomed = await job_of(app, await ann.finished(3))
+    answer = bob.press_unchecked(grid, f"v1:zoom.30:{job.id}:2")
+    await until(lambda: answer.messages, "an answer")
+
+    assert rows_under(shown)[-3:-1] == [
+        ["Zoom out 1.5x", "Zoom out 2x"],
+        ["\u2b05\ufe0f", "\u27a1\ufe0f", "\u2b06\ufe0f", "\u2b07\ufe0f"],
+    ]
+    assert job.result is not None
+    assert [(image.id, image.role) for image in zoomed.images] == [(job.result.media[1].id, "init")]
+    assert (zoomed.command, zoomed.options["factor"], zoomed.options["prompt"]) == ("zoom", 1.5, "a red fox")
+    assert zoomed.options["seed"] not in (7, 8)
+    assert zoomed.owner == (await app.person(bob.person.id)).id
+    assert "no longer works" in answer.messages[0].content
+
+
 async def test_one_picture_is_deleted_and_its_attachment_too(
     app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser
 ) -> None:

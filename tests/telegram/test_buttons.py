@@ -36,10 +36,16 @@ async def test_a_waiting_job_has_one_button_and_a_picture_all_of_its_own(app, ch
         "Change a part",
         "Same style",
         "Same subject",
+        "Zoom out 1.5x",
+        "Zoom out 2x",
+        "\u2b05\ufe0f",
+        "\u27a1\ufe0f",
+        "\u2b06\ufe0f",
+        "\u2b07\ufe0f",
         "\u2605 Favourite",
         "Delete",
     ]
-    assert all(len(row) <= 3 for row in finished["reply_markup"]["inline_keyboard"])
+    assert all(len(row) <= 4 for row in finished["reply_markup"]["inline_keyboard"])
 
 
 async def test_reroll_makes_another_with_another_seed(app, chat, ann):

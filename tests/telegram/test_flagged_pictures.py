@@ -94,6 +94,35 @@ async def test_photos_of_others_are_taken_only_where_that_is_allowed(app, group,
     assert await count_jobs(app, ann) == 0
 
 
+async def test_the_map_of_a_preview_replied_to_is_a_ready_control(app, chat, ann):
+    app.state.send_photo(chat, ann, FOX, "/preview --what control --kind canny")
+    await app.until(lambda: "photo" in (app.state.bot_messages(chat) or [{}])[0])
+    await app.wait_until_idle(0.1)
+    preview = await app.bot_message(chat)
+    shown = await newest_job(app, ann)
+    app.state.send_message(chat, ann, "/imagine a castle --control canny", reply_to=preview)
+    await app.finished_picture(chat, 2)
+    job = await newest_job(app, ann)
+
+    [control] = job.images
+    assert (control.id, control.kind, control.ready) == (shown.result.media[0].id, "canny", True)
+    assert (job.command, job.options["prompt"]) == ("imagine", "a castle")
+
+
+@pytest.mark.parametrize(
+    ("caption", "option"),
+    [("/zoom --factor 2", ("factor", 2.0)), ("/pan up", ("direction", "up")), ("/square", ("inpaint_area", "masked"))],
+)
+async def test_a_photo_grows_by_its_caption(app, chat, ann, caption, option):
+    app.state.send_photo(chat, ann, FOX, caption)
+    await app.finished_picture(chat)
+    job = await newest_job(app, ann)
+
+    assert job.command == caption.split()[0][1:]
+    assert job.options[option[0]] == option[1]
+    assert roles(job) == [("init", "")]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -117,6 +117,21 @@ async def test_same_subject_asks_for_the_prompt_and_refers_to_the_picture(app, g
     assert (posed.options["prompt"], posed.parent) == ("a red owl", job.id)
 
 
+async def test_a_picture_grows_by_a_press_under_it_and_what_came_of_it_grows_again(app, group, grid, bob):
+    job = await job_of(app, grid)
+    await press(app, grid, f"v1:show:{job.id}:2", bob)
+    shown = await app.message_with(group, "Picture 2 of 4", 2)
+    await press(app, shown, app.state.button(shown, "pan.left"), bob)
+    made = await app.finished_picture(group, 3)
+    grown = await job_of(app, made)
+
+    assert (grown.command, grown.options["direction"], grown.options["prompt"]) == ("pan", "left", "a fox")
+    assert [(image.id, image.role) for image in grown.images] == [(job.result.media[1].id, "init")]
+    assert grown.owner == (await app.application.usecases.people.identify_account("telegram", str(bob["id"]), "")).id
+    assert grown.options["seed"] != job.options["seed"]
+    assert app.state.button(made, "pan.left") == f"v1:pan.left:{grown.id}"
+
+
 async def test_one_picture_is_deleted_and_the_photo_shows_it_no_more(app, group, grid, ann, bob):
     job = await job_of(app, grid)
     before = shown_image(app, grid)
