@@ -30,11 +30,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SHEETS = re.compile(r"^```sh sheet=.*?^```", re.MULTILINE | re.DOTALL)
+"""`training.control_sheets` runs these, one on the results of others."""
 TYPED = sorted(
     {
         line
         for page in PAGES
-        for line in re.findall(r"^(?:\| `)?(easel [^`#\n]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        for line in re.findall(r"^(?:\| `)?(easel [^`#\n]+)", SHEETS.sub("", page.read_text(encoding="utf-8")), re.M)
         if line.split()[1] in COMMANDS and "--help" not in line
     }
 )
@@ -52,7 +54,6 @@ REFUSED = {
     "(cutout|preview .*the sky)": "I can't find things by their names in pictures here yet",
     "preview .*--kind depth": "I can't make depth maps here yet",
     "imagine .*--control": "has no canny control",
-    "upscale .*--method upscaler": "No upscaling model is installed",
 }
 """What the shipped models cannot do, by what is typed."""
 ENGINES: dict[str, Engine] = {}
@@ -144,6 +145,7 @@ def files(folder, data_dir):
         (folder / name).mkdir()
     for name in ("photo.png", "photo.jpg", "photos/photo.png", "shoes/shoe.png", "a.png", "b.png"):
         Image.radial_gradient("L").convert("RGB").resize((128, 128)).save(folder / name)
+    Image.radial_gradient("L").convert("RGB").resize((192, 128)).save(folder / "wide.jpg")
     mask = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
     ImageDraw.Draw(mask).ellipse((20, 20, 60, 60), fill="black")
     mask.save(folder / "mask.png")
@@ -200,6 +202,13 @@ def test_a_command_runs_as_it_is_typed(line, call, files, folder):
     assert result.code == 0, result.err
     assert result.out.strip()
     if COMMANDS[words[0]].answers == "images":
-        side = 256 if words[0] == "upscale" else 128
         with Image.open(folder / result.out.strip()) as image:
-            assert image.size == (side, side)
+            assert image.size == expected_size(words)
+
+
+def expected_size(words):
+    if words[0] == "upscale":
+        scale = int(words[words.index("--scale") + 1]) if "--scale" in words else 2
+        return 128 * scale, 128 * scale
+    sizes = {"pan": (128, 192) if words[-1] in ("up", "down") else (192, 128), "square": (192, 192)}
+    return sizes.get(words[0], (128, 128))
