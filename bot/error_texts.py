@@ -158,6 +158,7 @@ MODEL_REMOVED = N_(
 
 MAX_SHOWN = 60
 """Characters of what was given that a sentence repeats."""
+_SIZE = re.compile(r"[0-9]{1,6}x[0-9]{1,6}")
 
 
 def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> str:
@@ -231,6 +232,8 @@ def _format_allowed(allowed: str, translate: Translate) -> str:
 def _format_value(value: object, translate: Translate) -> str:
     """The given value, shortened, without invisible characters."""
     match value:
+        case str() if _SIZE.fullmatch(value):
+            return value
         case str():
             return f"\u201c{clean_excerpt(value, MAX_SHOWN)}\u201d"
         case int() if value.bit_length() > 200:
