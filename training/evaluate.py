@@ -235,7 +235,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     table = evaluate_models(options.models, options.prompts, options.others, options.sheet)
-    options.out.write_text(json.dumps(table, indent=2) + "\n")
+    others = json.loads(options.out.read_text()) if options.out.exists() else {}
+    options.out.write_text(json.dumps(others | table, indent=2) + "\n")
     print(json.dumps(table, indent=2))
 
 

@@ -53,7 +53,7 @@ def test_one_model_shows_every_key_that_a_model_can_have():
 EXPLAINED, _, PRESETS = TEXT.partition("# Presets: ")
 
 
-STARTERS = ["starter-image", "starter-vision", "starter-match"]
+STARTERS = ["starter-image", "starter-vision", "starter-match", "starter-upscale"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_tasks_of_the_starter_models_are_those_that_commands_ask_for():
 
     tasks = {task for model in models for task in model["tasks"]}
     seeing = {"image-to-text", "visual-question-answering", "zero-shot-image-classification"}
-    assert tasks == {"text-to-image", "image-to-image"} | seeing
+    assert tasks == {"text-to-image", "image-to-image", "image-upscaling"} | seeing
 
 
 @pytest.mark.parametrize("name", tomllib.loads("#" + PRESETS)["models"])

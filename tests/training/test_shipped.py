@@ -22,7 +22,7 @@ from training.scenes import PLAIN
 from training.world import SIZE
 
 MODELS = Path(__file__).parents[2] / "models"
-SHIPPED = ("starter-image", "starter-vision", "starter-match")
+SHIPPED = ("starter-image", "starter-vision", "starter-match", "starter-upscale")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def render_all(scenes):
     return [Image.fromarray(render_scene(scene)) for scene in scenes]
 
 
-@pytest.mark.parametrize(("name", "most"), [("starter-image", 45), ("starter-vision", 30), ("starter-match", 30)])
+@pytest.mark.parametrize(("name", "most"), [("starter-image", 45), ("starter-vision", 30), ("starter-match", 30), ("starter-upscale", 2)])
 def test_a_shipped_model_is_small(name, most):
     assert sum(file.stat().st_size for file in (MODELS / name).rglob("*") if file.is_file()) <= most * 10**6
 
