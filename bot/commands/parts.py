@@ -56,7 +56,7 @@ def _refine_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     enlarged = [] if upscaler is None else [Part(model=upscaler, units=enlarging_units(options))]
     plan = plan_refinement(options, model)
     count = len(plan.boxes) if plan is not None else 0
-    if captioner is None or not 0 < count <= MAX_CAPTIONED_TILES:
+    if captioner is None or model.demo or not 0 < count <= MAX_CAPTIONED_TILES:
         return enlarged
     return [*enlarged, *[Part(model=captioner, units=(captioner.max_new_tokens, 0.0, 1))] * count]
 

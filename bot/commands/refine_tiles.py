@@ -14,7 +14,7 @@ MAX_STRENGTH, MAX_CONTROLLED_STRENGTH = 0.35, 0.6
 """Denoising strength of tiles, at most: without and with a ControlNet of the kind "tile". With more, every tile becomes
 a picture of its own."""
 MAX_CAPTIONED_TILES = 16
-"""A picture of more tiles has one prompt for all."""
+"""The tiles of a picture of more have the request's prompt."""
 TILE_CONTROL = "tile"
 TILE_PROMPTS = "tile_prompts"
 """Of a task, not of a job: the prompt of each tile."""

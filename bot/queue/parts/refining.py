@@ -78,15 +78,15 @@ class RefinePreparation:
         return replace(task, images=images, notes=(*task.notes, ENLARGED_FIRST.format(words=upscaler.display_name)))
 
     async def _add_prompts(self, task: Task, plan: RefinePlan, run_part: RunPart) -> Task:
-        """With the caption of each tile; of many tiles, that of the whole picture where there is no prompt."""
-        prompt, picture = str(task.options.get("prompt") or ""), _init_of(task)
-        if len(plan.boxes) > MAX_CAPTIONED_TILES:
-            if prompt:
-                return task
-            caption = await caption_image(task, picture, self.models, run_part)
-            return replace(task, options={**task.options, "prompt": caption})
-        if captioning_model(self.models, task.model) is None:
+        """With the prompt of each tile where it is not the request's.
+
+        A demo gets none: it knows single things in the middle of a picture, and would draw them in every tile.
+        """
+        if task.model.demo:
+            return replace(task, options={**task.options, TILE_PROMPTS: [""] * len(plan.boxes)})
+        if len(plan.boxes) > MAX_CAPTIONED_TILES or captioning_model(self.models, task.model) is None:
             return task
+        prompt, picture = str(task.options.get("prompt") or ""), _init_of(task)
         values = {"boxes": plan.boxes, "size": (int(task.options["width"]), int(task.options["height"]))}
         crops = await self.images.run_tool("crop_boxes", [picture], values, owner=task.fairness_key)
         captions = [

@@ -127,6 +127,7 @@ def test_the_result_says_that_a_long_refinement_must_be_asked_for():
         ((PAINTER,), 512, {}),
         ((PAINTER, READER), 512, {"reader": 9}),
         ((PAINTER, replace(READER, demo=True)), 512, {}),
+        ((DEMO, READER), 512, {}),
         ((PAINTER, READER), 1000, {}),  # more tiles than captions
         ((PAINTER, READER), 256, {}),
         ((PAINTER, ESRGAN), 512, {"esrgan": 1}),

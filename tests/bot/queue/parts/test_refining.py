@@ -79,14 +79,14 @@ async def test_without_a_model_that_knows_better_or_with_many_tiles_all_have_one
     assert await prepare(task, refuse, *models) is task
 
 
-async def test_a_picture_of_many_tiles_without_a_prompt_has_one_caption():
-    async def caption(_part):
-        return TaskOutput(text="a red fox")
+@pytest.mark.parametrize(("side", "tiles"), [(120, 9), (1200, 625)])
+async def test_the_tiles_of_a_demo_have_no_prompt_or_each_would_show_the_whole_thing(side, tiles):
+    task = make_task(model=replace(MODEL, demo=True), width=side, height=side)
 
-    prepared = await prepare(make_task(prompt="", width=1200, height=900), caption, READER)
+    prepared = await prepare(task, refuse, replace(READER, demo=True))
 
-    assert prepared.options["prompt"] == "a red fox"
-    assert TILE_PROMPTS not in prepared.options
+    assert prepared.options[TILE_PROMPTS] == [""] * tiles
+    assert prepared.options["prompt"] == "a fox"
 
 
 async def test_an_upscaling_model_enlarges_first_and_the_result_says_so():
