@@ -1,5 +1,7 @@
 """Controls and references on Discord: slash options, and flags in the one option that takes all others."""
 
+from typing import Any
+
 import pytest
 
 from bot.jobs import BY_BOT
@@ -28,6 +30,20 @@ async def test_typed_flags_are_about_the_attached_pictures(app: DiscordApp, ann:
         ("control", "canny", 0.8),
     ]
     assert images[0].id != images[1].id
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "option"),
+    [("zoom", {"factor": 2}, ("factor", 2.0)), ("pan", {"prompt": "up"}, ("direction", "up"))],
+)
+async def test_a_picture_grows_by_a_slash_command(
+    app: DiscordApp, ann: SimulatedUser, command: str, options: dict[str, Any], option: tuple[str, Any]
+) -> None:
+    ann.slash(command, image=a_photo(app.server), **options)
+    job = await job_of(app, await ann.finished())
+
+    assert (job.command, job.options[option[0]]) == (command, option[1])
+    assert [image.role for image in job.images] == ["init"]
 
 
 async def test_an_own_job_is_named_by_its_id(app: DiscordApp, ann: SimulatedUser, bob: SimulatedUser) -> None:

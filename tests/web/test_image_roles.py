@@ -35,6 +35,32 @@ async def test_a_job_repeats_what_was_said_about_its_images(client, a_picture):
 
 
 @pytest.mark.parametrize(
+    ("command", "options"), [("zoom", {"factor": 2.0}), ("pan", {"direction": "left"}), ("square", {})]
+)
+async def test_a_picture_grows_over_rest(client, a_picture, command, options):
+    picture = (await upload(client, a_picture))["id"]
+
+    job = await make(client, {"command": command, "options": options, "images": [picture]})
+
+    assert job["command"] == command
+    assert options.items() <= job["options"].items()
+    assert [image["role"] for image in job["images"]] == ["init"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"factor": 9}, "factor is 9"), ({"factor": "nan"}, "factor is nan"), ({"direction": "left"}, "direction")],
+)
+async def test_a_zoom_that_cannot_be_is_refused_over_rest(client, a_picture, options, sentence):
+    picture = (await upload(client, a_picture))["id"]
+
+    answer = await client.post("/api/v1/jobs", json={"command": "zoom", "options": options, "images": [picture]})
+
+    assert problem(answer, 422, "invalid_option")
+    assert sentence in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
     ("image", "sentence"),
     [
         ('{"role": "control"}', "Say what kind of control the picture is: canny, lineart, "),
