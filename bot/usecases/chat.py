@@ -4,7 +4,7 @@ Anyone who can see a job's message may follow up on it. The new job is theirs an
 become owners of the images it needs without uploading them again. Only the job's owner may cancel or delete it.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -256,6 +256,7 @@ class ChatUseCases:
         if key is not None and (replay := await self.jobs.find_replay(key)) is not None:
             return replay
         request = await build(await self.store.get_job(job_id, None))
+        await self.jobs.check_authors(request)
         for image in request.images:
             await or_image_gone(self.media.share(image.id, person.id, source=request.origin.platform))
         return await self.jobs.submit(person, request, key=key)
@@ -339,7 +340,10 @@ class ChatUseCases:
 
     @property
     def sharing(self) -> ImageSharing:
-        return ImageSharing(self.store, self.media)
+        return ImageSharing(self.store, self.media, self._check_authors)
+
+    async def _check_authors(self, origin: Origin, images: Sequence[ImageRef]) -> None:
+        await self.jobs.check_authors(Request(origin=origin, command=Imagine.name, images=tuple(images)))
 
     async def read_originals(self, person: Person, job_id: str, *, picture: int = 0) -> list[Original]:
         """The output files, or one of them, for anyone who can see the message. Raises: ImageGone."""

@@ -1,6 +1,6 @@
 """Pictures of jobs for further requests: the person becomes an owner of them, without uploading them again."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,10 +13,16 @@ from bot.usecases.job_images import as_map, image_at, images_with_authors, seen_
 T = TypeVar("T")
 
 
+async def _allow_all(_origin: Origin, _images: Sequence[ImageRef]) -> None: ...
+
+
 @dataclass(frozen=True)
 class ImageSharing:
+    """`check_authors` raises Blocked where other people's images may not be edited."""
+
     store: JobStore
     media: MediaStore
+    check_authors: Callable[[Origin, Sequence[ImageRef]], Awaitable[None]] = _allow_all
 
     async def find_named_images(
         self, person: Person, origin: Origin, flags: Sequence[ImageFlag]
@@ -41,7 +47,7 @@ class ImageSharing:
         """One picture of a job for a request with flags about images, shared with the person; see `as_map`.
 
         `wants_mask`: the mask that a `preview` made comes with the picture that it is for.
-        Raises: JobNotFound, ImageGone.
+        Raises: JobNotFound, ImageGone, Blocked.
         """
         job = await self.store.get_job(job_id, None)
         image = as_map(job, image_at(job, picture))
@@ -49,6 +55,7 @@ class ImageSharing:
         if image.role == "mask":
             inputs = tuple(one for one in images_with_authors(job) if one.role == "init")
             images = (*inputs[:1], image) if wants_mask else (replace(image, role="init"),)
+        await self.check_authors(origin, images)
         for one in images:
             await or_image_gone(self.media.share(one.id, person.id, source=origin.platform))
         return seen_from(origin, job, images)

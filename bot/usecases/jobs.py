@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 
+from bot.commands import Answer, find_command
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.jobs import Job, JobState
 from bot.models import ModelRegistry
@@ -190,6 +191,11 @@ class JobUseCases:
         """Bind the terms, "nonce-expiry-cost", to the person and the request."""
         text = json.dumps([person.id, body_hash(request), count, terms])
         return f"{terms}-{hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:32]}"
+
+    async def check_authors(self, request: Request) -> None:
+        """Before the person becomes an owner of the request's images. Raises: UnknownCommand; Blocked."""
+        if find_command(request.command).answers is Answer.IMAGES:
+            await self._moderation.check_authors(request.origin, request.images)
 
     # ------------------------------------------------------------ following
 

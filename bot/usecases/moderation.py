@@ -137,14 +137,18 @@ class Moderation:
     ) -> None:
         if command.answers is not Answer.IMAGES:
             return
-        is_others = any(image.author not in ("", BY_BOT, origin.account_id) for image in command.images)
-        if is_others and not (await self.space_rules(origin.platform, origin.space_id)).edit_others:
-            raise Blocked("others")
+        await self.check_authors(origin, command.images)
         if _needs_no_check(model, command.images) or await self.can_check_images():
             return
         if not (await self._build_rules(origin, command, model, options)).may_be_unchecked:
             has_model = not (model.demo or needs_no_model(command.name, options))
             raise Blocked("no_classifier" if has_model else "no_check", detail=model.name)
+
+    async def check_authors(self, origin: Origin, images: Sequence[ImageRef]) -> None:
+        """Before images are made from these. Raises: Blocked: they are other people's, and may not be edited there."""
+        is_others = any(image.author not in ("", BY_BOT, origin.account_id) for image in images)
+        if is_others and not (await self.space_rules(origin.platform, origin.space_id)).edit_others:
+            raise Blocked("others")
 
     async def can_check_images(self) -> bool:
         """Whether images can be checked, as far as is known."""

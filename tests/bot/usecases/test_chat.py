@@ -4,15 +4,18 @@ import asyncio
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 
 from bot.chat.buttons import Button, offered_buttons
 from bot.chat.follow_ups import JOB_ACTIONS, WORDED_ACTIONS, run_follow_up, run_worded_follow_up
 from bot.errors import (
+    Blocked,
     ImageGone,
     InvalidOption,
     JobNotFound,
+    MediaNotFound,
     NotCancellable,
     NotYours,
     QueueFull,
@@ -22,7 +25,7 @@ from bot.models import IMAGE_TEXT_TO_IMAGE, IMAGE_TO_TEXT, TEXT_TO_IMAGE, VISUAL
 from bot.prompts.resolver import PromptResolver
 from bot.prompts.styles import StyleSettings
 from bot.prompts.wildcards import WildcardFolder
-from bot.usecases import ChatUseCases, UseCases
+from bot.usecases import ChatUseCases, Moderation, UseCases
 from tests.bot.usecases.test_jobs import ANN, BOB, Harness, upload
 from tests.fakes import FakeOutbox, FakePrivacy, make_job, make_model, make_origin, media_id
 
@@ -600,3 +603,22 @@ async def test_pictures_that_retention_deleted_are_not_replaced_by_the_input_ima
         await chat.vary(BOB, ORIGIN, job.id, picture=1)
     with pytest.raises(ImageGone):
         await chat.require_image(job.id, 1)
+
+
+@pytest.mark.parametrize("follow_up", ["reroll", "remix", "upscale"])
+async def test_a_refused_follow_up_gives_nobody_the_picture(harness, chat, follow_up):
+    harness.moderation.check_authors = Moderation.check_authors.__get__(
+        SimpleNamespace(space_rules=AsyncMock(return_value=SimpleNamespace(edit_others=False)))
+    )
+    photo = await upload(harness, ANN, b"photo")
+    images = (ImageRef(photo.id, author="88"),)
+    command = {"command": "preview"} if follow_up == "upscale" else {"task": "image-to-image"}
+    job = await painted(harness, images=images, **command)
+    words = ["a cat"] if follow_up == "remix" else []
+
+    with pytest.raises(Blocked):
+        await getattr(chat, follow_up)(BOB, ORIGIN, job.id, *words)
+
+    for image in (photo, *job.result.media):
+        with pytest.raises(MediaNotFound):
+            await harness.media.get_image(image.id, BOB.id)

@@ -6,7 +6,7 @@ import pytest
 
 from bot.commands import COMMANDS
 from bot.commands.image_flags import ImageFlag, assign_images
-from bot.errors import ImageGone, JobNotFound
+from bot.errors import Blocked, ImageGone, JobNotFound, MediaNotFound
 from bot.jobs import BY_BOT, ImageRef, JobState, Result, StoredImage
 from bot.usecases.image_sharing import ImageSharing
 from bot.usecases.job_images import images_of_job
@@ -120,3 +120,16 @@ async def test_a_preview_of_a_region_is_the_mask_of_its_picture(harness, sharing
 @pytest.mark.parametrize("command", [name for name, kind in COMMANDS.items() if kind.keeps_author])
 async def test_what_only_shows_a_picture_in_another_form_remains_its_authors(harness, command):
     assert images_of_job(await finished(harness, command))[0].author == "99"
+
+
+async def test_a_picture_that_may_not_be_edited_is_not_shared(harness):
+    async def refuse(_origin, images):
+        assert [image.author for image in images] == ["99", "99"]
+        raise Blocked("others")
+
+    job = await finished(harness, "preview", what="region", region="the sky")
+    with pytest.raises(Blocked):
+        await ImageSharing(harness.store, harness.media, refuse).share_picture(BOB, job.id, HERE, wants_mask=True)
+
+    with pytest.raises(MediaNotFound):
+        await harness.media.get_image(job.images[0].id, BOB.id)
