@@ -112,7 +112,7 @@ class ErrorInfo(BaseModel):
 class ProgressInfo(BaseModel):
     phase: Phase = Field(description="waiting (also in the queue), loading (the model), running or finishing")
     step: int
-    steps: int
+    steps: int = Field(description="0 while it is unknown, and while what the job needs first is made, such as a map")
 
 
 class ImageInfo(BaseModel):
