@@ -1,10 +1,12 @@
 """What a job runs beside its main task is judged like it."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bot.errors import Blocked
+from bot.jobs import Media
 from bot.models import IMAGE_TO_TEXT, ModelRegistry
 from bot.ports import RenderedImage, SafetyRules, Task, TaskOutput
 from bot.queue.progress import ProgressBus
@@ -43,15 +45,15 @@ class MustNotRun:
 
 
 async def run(output, **parts):
-    pool = OneOutput(output)
-    nothing = SimpleNamespace()
+    pool: Any = OneOutput(output)
+    nothing: Any = SimpleNamespace()
     moderation = Moderation(spaces=nothing, people=nothing, classifier=nothing, settings=SafetySettings())
     runner = TaskRunner(
         media=nothing, pool=pool, models=ModelRegistry({}), postprocessor=nothing, moderation=moderation,
         progress_bus=ProgressBus(), prompt_resolver=nothing, fairness_keys=nothing, on_event=nothing, **parts,
     )  # fmt: skip
     job = make_job(command="zoom", options={"prompt": ""})
-    attempt = Attempt(job=job, past_s=0.0, used_s=0.0, is_starting=True, is_cancelled=False, task_id="")
+    attempt: Any = Attempt(job=job, past_s=0.0, used_s=0.0, is_starting=True, is_cancelled=False, task_id="")
     task = Task(id=job.id, command="zoom", task=job.task, model=MODEL, options=job.options, rules=RULES)
     with pytest.raises(Blocked) as refused:
         await runner.run_task(attempt, task)
@@ -65,7 +67,7 @@ async def test_a_caption_is_checked_before_any_part_uses_it():
 
 
 async def test_nothing_more_is_made_of_an_image_that_is_not_allowed():
-    image = RenderedImage(media=None, width=8, height=8, parameters="", nsfw=0.9)
+    image = RenderedImage(media=Media(b"", "image/png"), width=8, height=8, parameters="", nsfw=0.9)
     reason, tasks = await run(TaskOutput(images=(image,)), finishes=[MustNotRun()])
 
     assert (reason, len(tasks)) == ("nsfw", 1)

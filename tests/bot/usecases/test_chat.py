@@ -622,3 +622,13 @@ async def test_a_refused_follow_up_gives_nobody_the_picture(harness, chat, follo
     for image in (photo, *job.result.media):
         with pytest.raises(MediaNotFound):
             await harness.media.get_image(image.id, BOB.id)
+
+
+async def test_deleting_a_job_drops_the_maps_of_pictures(harness, chat):
+    dropped = []
+    harness.jobs.forget_maps = lambda: dropped.append(1)
+    job = await painted(harness)
+
+    await chat.delete_job(ANN, job.id)
+
+    assert dropped == [1]

@@ -209,3 +209,12 @@ def test_a_ready_map_of_another_shape_is_refused(size, asked, is_refused):
     sentence = explain(refused.value)
     assert f"{size[0]}x{size[1]}" in sentence
     assert f"but the picture is to be {asked[0]}x{asked[1]}: leave the size out" in sentence
+
+
+def test_a_cleared_cache_has_no_map():
+    cache = MapCache()
+    cache.put(("a",), Media(b"a", "image/png"))
+
+    cache.clear()
+
+    assert cache.get(("a",)) is None
