@@ -17,12 +17,12 @@ from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from bot.ports import Task, TaskImage
-from inference.diffusion import split_sequences, step_loop, tiled_autoencoder
-from inference.diffusion.loader import load_pipeline
+from inference.diffusion import split_sequences, step_loop, tiled_autoencoder, tiled_refinement
 from inference.diffusion.samplers import Samplers
 from inference.diffusion.tiled_autoencoder import decode_in_tiles, encode_in_tiles
-from inference.engine.base import ImageReady, StepDone, TaskDone, TaskFailed, build_engine
-from tests.inference.families import save_klein, save_sdxl, save_z_image
+from inference.diffusion.tiled_refinement import TiledRefinement
+from inference.engine.base import EngineEvent, ImageReady, StepDone, TaskDone, TaskFailed, build_engine
+from tests.inference.families import save_sdxl, save_z_image
 from tests.inference.support import make_model, make_task, png
 from tests.inference.tiny import save_diffusion
 
@@ -36,7 +36,7 @@ CELL, STEPS, STRENGTH, GUIDANCE, SEED = 8, 6, 0.5, 4.0, 7
 BOXES = [(left, top) for top, left in itertools.product(TOPS, LEFTS)]
 PICTURE = Image.fromarray(numpy.random.default_rng(0).integers(0, 256, (28, 36, 3), numpy.uint8))
 TILE_TEXTS = [f"a red fox, {word}" for word in ("cat", "blue", "the", "on", "a", "what")]
-SAVERS = {"sd": save_diffusion, "sdxl": save_sdxl, "z-image": save_z_image, "klein": save_klein}
+SAVERS = {"sd": save_diffusion, "sdxl": save_sdxl, "z-image": save_z_image}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,9 +120,10 @@ def encode_text(stock, text, *, is_xl):
 
 
 @torch.no_grad()
-def written_out(folder, texts, *, sampler="", dtype="float32", control=None):
-    """What the refinement must give. `texts`: the prompt of each tile; `control`: a ControlNet for the tiles."""
-    stock = load_pipeline(make_tiny(folder, dtype), folder, "cpu")
+def written_out(engine, texts, *, sampler="", control=None):
+    """What the refinement must give, by the engine's stock modules. `texts`: the prompt of each tile; `control`: a
+    ControlNet for the tiles."""
+    stock = engine._pipelines[""]
     is_xl = hasattr(stock, "text_encoder_2")
     prompts = [encode_text(stock, text, is_xl=is_xl) for text in texts]
     unet, vae = stock.unet, stock.vae
@@ -176,11 +177,11 @@ def difference(one, other):
         ("sdxl", "unipc", None),
     ],
 )
-def test_a_picture_in_tiles_is_the_written_out_formula(engines, folders, family, sampler, texts):
+def test_a_picture_in_tiles_is_the_written_out_formula(engines, family, sampler, texts):
     options = {TILE_PROMPTS: texts} if texts else {}
     images, steps = run_tasks(engines[family], refine(sampler=sampler, **options))
 
-    expected = written_out(folders[family], texts or ["a red fox"] * len(BOXES), sampler=sampler)
+    expected = written_out(engines[family], texts or ["a red fox"] * len(BOXES), sampler=sampler)
     assert images["job"].shape == (HEIGHT, WIDTH, 3)
     assert difference(images["job"], expected) <= 1
     assert steps["job"][0] == steps["job"][1]
@@ -192,14 +193,14 @@ def test_in_half_precision_too(folders, dtype, levels):
 
     images, _ = run_tasks(engine, refine())
 
+    assert difference(images["job"], written_out(engine, ["a red fox"] * len(BOXES))) <= levels
     engine.unload_model()
-    assert difference(images["job"], written_out(folders["sd"], ["a red fox"] * len(BOXES), dtype=dtype)) <= levels
 
 
-def test_a_tile_control_sees_the_tile(folders, tmp_path):
+def test_a_tile_control_sees_the_tile(engines, folders, tmp_path):
     torch.manual_seed(1)
-    stock = load_pipeline(make_tiny(folders["sd"]), folders["sd"], "cpu")
-    control = ControlNetModel.from_unet(stock.unet, conditioning_embedding_out_channels=(8, 8, 8, 8)).eval()
+    unet = engines["sd"]._pipelines[""].unet
+    control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8)).eval()
     with torch.no_grad():
         for parameter in control.parameters():
             if not parameter.any():
@@ -210,11 +211,11 @@ def test_a_tile_control_sees_the_tile(folders, tmp_path):
     shown = replace(task.images[0], role="control", kind="tile", is_ready=True)
 
     images, _ = run_tasks(engine, replace(task, images=(*task.images, shown)))
-    plain, _ = run_tasks(engine, task)
+    plain, _ = run_tasks(engines["sd"], task)
 
-    engine.unload_model()
-    assert difference(images["job"], written_out(folders["sd"], TILE_TEXTS, control=control)) <= 1
+    assert difference(images["job"], written_out(engine, TILE_TEXTS, control=control)) <= 1
     assert difference(images["job"], plain["job"]) > 1
+    engine.unload_model()
 
 
 @pytest.fixture
@@ -252,7 +253,7 @@ def test_tiles_share_passes_with_others_and_no_pass_is_full_of_one_picture(engin
 def test_a_long_step_shows_that_it_goes_on(engines, monkeypatch):
     """Or it would be taken for one that hangs."""
     monkeypatch.setattr(split_sequences, "PARTS_IN_FLIGHT", 1)
-    engine, events = engines["sd"], []
+    engine, events = engines["sd"], list[EngineEvent]()
     engine.add_task(replace(refine(), model=engine._model))
     while not events or not isinstance(events[-1], TaskDone):
         events += engine.step()
@@ -321,14 +322,16 @@ def test_large_pictures_are_encoded_and_decoded_in_tiles_without_seams(monkeypat
     assert decode_in_tiles(8)(decode)(latents[..., :4, :4])[0].shape[2:] == (32, 32)
 
 
-def test_a_family_whose_tiles_are_not_known_refuses_in_a_sentence(folders):
-    engine = open_engine(make_tiny(folders["klein"], tasks=(TEXT_TO_IMAGE,)))
+def test_a_family_whose_tiles_are_not_known_refuses_in_a_sentence(engines, monkeypatch):
+    engine = engines["sd"]
+    refinement = next(one for one in engine._runner.extensions if isinstance(one, TiledRefinement))
+    monkeypatch.setattr(tiled_refinement, "LATENT_ARGUMENTS", {})
+    monkeypatch.delitem(vars(refinement), "_is_supported")
 
-    assert engine.capabilities["refines_in_tiles"] is False
+    assert refinement.capabilities() == {"refines_in_tiles": False}
     with pytest.raises(InvalidOption) as refused:
         engine.add_task(replace(refine(), model=engine._model))
     assert refused.value.problem == "model_lacks"
-    engine.unload_model()
 
 
 def test_z_image_refines_in_tiles_of_lists(folders):
