@@ -111,7 +111,7 @@ async def test_the_map_of_a_preview_replied_to_is_a_ready_control(app, chat, ann
 
 @pytest.mark.parametrize(
     ("caption", "option"),
-    [("/zoom --factor 2", ("factor", 2.0)), ("/pan up", ("direction", "up")), ("/square", ("inpaint_area", "masked"))],
+    [("/zoom --factor 2", ("factor", 2.0)), ("/pan up", ("direction", "up"))],
 )
 async def test_a_photo_grows_by_its_caption(app, chat, ann, caption, option):
     app.state.send_photo(chat, ann, FOX, caption)

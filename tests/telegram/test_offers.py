@@ -64,6 +64,29 @@ async def test_the_flags_of_a_sentence_are_flags(app, chat, ann, words):
     assert {job.options["seed"] for job in jobs} == {7}
 
 
+async def test_a_style_may_be_named_in_the_words_of_an_offer(app, chat, ann):
+    await app.imagine_and_wait(chat, ann)
+    [first] = await jobs_of(app, ann)
+    app.state.send_message(chat, ann, f"draw me a castle --style-of {first.id}")
+    offer = await app.message_with(chat, "Should I make", 2)
+    await app.callback_answer(app.state.press(offer, data_of(offer)[0], ann))
+    styled = next(job for job in await jobs_of(app, ann) if job.id != first.id)
+    app.pool.go_on.set()
+    await app.wait_until_idle(0)
+
+    assert [(image.id, image.kind) for image in styled.images] == [(first.result.media[0].id, "style")]
+    assert styled.options["prompt"] == "a castle"
+
+
+async def test_an_offer_that_lacks_its_picture_says_so(app, chat, ann):
+    app.state.send_message(chat, ann, "draw me a castle --control canny")
+    offer = await app.bot_message(chat)
+    answer = await app.callback_answer(app.state.press(offer, data_of(offer)[0], ann))
+
+    assert answer["text"] == "This needs a picture: attach one, or reply to one."
+    assert await jobs_of(app, ann) == []
+
+
 async def test_words_that_are_not_allowed_are_neither_quoted_nor_offered(app, chat, ann):
     app.state.send_message(chat, ann, "draw me a naked child")
     answer = await app.bot_message(chat)

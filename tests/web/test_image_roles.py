@@ -34,16 +34,12 @@ async def test_a_job_repeats_what_was_said_about_its_images(client, a_picture):
     assert "strength" not in job["options"]
 
 
-@pytest.mark.parametrize(
-    ("command", "options"), [("zoom", {"factor": 2.0}), ("pan", {"direction": "left"}), ("square", {})]
-)
-async def test_a_picture_grows_over_rest(client, a_picture, command, options):
+async def test_a_picture_grows_over_rest(client, a_picture):
     picture = (await upload(client, a_picture))["id"]
 
-    job = await make(client, {"command": command, "options": options, "images": [picture]})
+    job = await make(client, {"command": "zoom", "options": {"factor": 2}, "images": [picture]})
 
-    assert job["command"] == command
-    assert options.items() <= job["options"].items()
+    assert (job["command"], job["options"]["factor"]) == ("zoom", 2)
     assert [image["role"] for image in job["images"]] == ["init"]
 
 
