@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -68,9 +69,10 @@ class RecordingBus(ProgressBus):
 
 
 async def run_job(pool, bus):
-    unused = None
+    unused: Any = None
+    moderation: Any = Permissive()
     runner = TaskRunner(
-        media=unused, pool=pool, models=unused, postprocessor=unused, moderation=Permissive(), progress_bus=bus,
+        media=unused, pool=pool, models=unused, postprocessor=unused, moderation=moderation, progress_bus=bus,
         prompt_resolver=unused, fairness_keys=unused, on_event=unused, preparations=[Prepare()], finishes=[Remake()],
     )  # fmt: skip
     return await runner.run_task(Attempt(make_job(id="job"), "cpu"), MAIN)

@@ -7,11 +7,11 @@ import pytest
 from bot.errors import JobCancelled
 from inference.pool.pool import DevicePool
 from inference.settings import PoolSettings
-from tests.inference.support import collect, make_task
+from tests.inference.support import PassthroughEncoder, collect, make_task
 
 
 async def test_a_task_that_is_cancelled_while_it_waits_for_a_slot_ends_without_another_change():
-    pool = DevicePool(PoolSettings(), (), (), None)
+    pool = DevicePool(PoolSettings(), (), (), PassthroughEncoder())
     waiting = asyncio.create_task(collect(pool, make_task(is_part=True)))
     await asyncio.sleep(0)
 
