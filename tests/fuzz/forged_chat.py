@@ -37,7 +37,7 @@ def forge_button(rng: random.Random, job_ids: list[str]) -> str:
     """With one of the ids, no follow-up: it needs a message of the job, which platforms check before."""
     random_id = "".join(rng.choices(ID_ALPHABET, k=ID_LENGTH))
     job_id = rng.choice((*job_ids, random_id, "welcomeexamples2", hostile_prompt(rng)))
-    actions = (*ACTIONS, "forget", "confirm", "vary.strong", hostile_prompt(rng))
+    actions = (*ACTIONS, "forget", "confirm", "vary.strong", "zoom.15", "pan.left", hostile_prompt(rng))
     action = rng.choice([one for one in actions if job_id not in job_ids or one.partition(".")[0] not in JOB_ACTIONS])
     version, number = (
         rng.choice(("v1", "v1", "v1", "v0", "v2", "")),
