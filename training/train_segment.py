@@ -27,7 +27,7 @@ class SegmentRecipe:
 
 
 FULL = SegmentRecipe(
-    plan=TrainingPlan(steps=6000, learning_rate=1e-3, warm_up=300, average_decay=0.998, save_every=100, decay_share=0.5)
+    plan=TrainingPlan(steps=9000, learning_rate=1e-3, warm_up=300, average_decay=0.998, save_every=100, decay_share=0.5)
 )
 QUICK = SegmentRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2)
 

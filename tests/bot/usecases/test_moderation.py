@@ -306,6 +306,6 @@ async def test_a_caption_that_may_not_be_asked_for_is_no_prompt(options, caption
 
 
 async def test_the_names_of_parts_are_read_together():
-    texts = {"region": "the child", "detail": "naked body"}
+    texts: dict[str, Any] = {"region": "the child", "detail": "naked body"}
     with pytest.raises(Blocked):
         await make_moderation().check_request(CHAT, DEMO, [(make_request("imagine", **texts), texts)])
