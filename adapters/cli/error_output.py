@@ -65,12 +65,22 @@ def _first_error(error: BaseException) -> BaseException:
     return _first_error((ours or error).exceptions[0])
 
 
+_FILES_ARE_NAMED = {
+    "needs_image": "This needs an image: name its file.",
+    "needs_images": "This needs {allowed} images or more: name their files.",
+    "needs_init": "{option} only works with an input image: add --image FILE, or leave {option} out.",
+}
+"""By problem, where the sentences of the chats speak of attachments."""
+
+
 def error_sentences(error: BaseException, incident: str = "", log_file: Path | None = None) -> list[str]:
     match error:
         case errors.ConfigError():
             return list(error.problems)
         case Failure() | errors.StartupError():
             return [error.sentence]
+        case errors.InvalidOption() if error.problem in _FILES_ARE_NAMED:
+            return [_FILES_ARE_NAMED[error.problem].format(option=error.option, allowed=error.allowed)]
         case errors.UserError():
             return [explain(error)]
         case errors.EaselError():
