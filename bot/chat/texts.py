@@ -340,10 +340,10 @@ BUTTONS: Mapping[str, str] = {
     "zoom.15": N_("Zoom out 1.5x"),
     "zoom.20": N_("Zoom out 2x"),
     "square": N_("Square"),
-    "pan.left": "\u2b05\ufe0f",
-    "pan.right": "\u27a1\ufe0f",
-    "pan.up": "\u2b06\ufe0f",
-    "pan.down": "\u2b07\ufe0f",
+    "pan.left": N_("\u2b05\ufe0f"),
+    "pan.right": N_("\u27a1\ufe0f"),
+    "pan.up": N_("\u2b06\ufe0f"),
+    "pan.down": N_("\u2b07\ufe0f"),
 }
 VARY_ONE = N_("V{number}")
 TRY_IT, MAKE_IT = N_("Try it"), N_("Make it")

@@ -14,7 +14,7 @@ from bot import error_texts, errors, i18n
 from bot.chat import account_texts, help_texts, picture_texts
 from bot.chat import texts as chat_texts
 from bot.chat.arguments import SLASH, TYPED
-from bot.chat.buttons import ACTIONS, EXAMPLES_ID, Button
+from bot.chat.buttons import EXAMPLES_ID, Button
 from bot.chat.commands import CHAT_COMMANDS, command_menu
 from bot.commands import COMMANDS
 from bot.errors import InvalidOption
@@ -130,7 +130,8 @@ def _chat(locale):
     yield chat_texts.format_undeliverable(make_job(result=Result()), locale)
     yield account_texts.format_privacy(locale)
     yield chat_texts.format_delay(7.0, locale)
-    yield from (chat_texts.format_button(Button(action, "a" * 16, 2), locale) for action in ACTIONS)
+    for action, _, arg in (name.partition(".") for name in chat_texts.BUTTONS):
+        yield chat_texts.format_button(Button(action, "a" * 16, 2, arg), locale)
     yield chat_texts.format_button(Button("pick", EXAMPLES_ID, 1), locale)
     yield from (i18n.translator(locale)(option.help) for one in CHAT_COMMANDS.values() for option in one.options)
     yield from (chat_texts.format_text(sentence, locale) for sentence in CONSTANTS if "{" not in sentence)
