@@ -142,7 +142,7 @@ def test_a_mask_without_a_picture_is_bad_usage(call, fox):
     result = call("imagine", "a star", "--mask", str(fox))
 
     assert result.code == 2
-    assert "mask only works with an input picture" in result.err
+    assert "mask only works with an input image" in result.err
 
 
 @MODES
