@@ -65,7 +65,7 @@ async def test_code_inside_a_decoder_reaches_no_file_network_or_process(
         pytest.skip(f"this kernel cannot filter system calls: {missing['seccomp']}")
     start = ChildProcess.start
     monkeypatch.setattr(
-        ChildProcess, "start", lambda name, _, *arguments: start(name, "tests.inference.intruder", *arguments)
+        ChildProcess, "start", lambda name, _, *arguments, threads: start(name, "tests.inference.intruder", *arguments)
     )
 
     async with ImageService() as service:
