@@ -104,6 +104,6 @@ def can_outpaint(command: str, options: Mapping[str, Any], size: Size) -> bool:
 def _find_problem(canvas: Canvas) -> str:
     """Of an `InvalidOption`; empty: there is none."""
     if canvas.is_full:
-        return "canvas_full"
+        return "canvas_full" if canvas.width == canvas.height > 1 else "canvas_small"
     ratio = max(canvas.width / canvas.height, canvas.height / canvas.width)
     return "canvas_size" if ratio > MAX_ASPECT or canvas.width * canvas.height > MAX_PIXELS else ""

@@ -24,6 +24,7 @@ IMAGE_PROBLEMS: Mapping[str, str] = {
     "control_kind": N_("Say what kind of control the picture is: {allowed}."),
     "other_map": N_("That picture is a {allowed} map: use it with --control {allowed}."),
     "canvas_full": N_("This picture is a square already."),
+    "canvas_small": N_("This picture is too small for that: start from a larger one."),
     "canvas_size": N_(
         "The picture would become {value} pixels, which is too long or too large: start from another one."
     ),

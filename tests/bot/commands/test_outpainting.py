@@ -65,6 +65,9 @@ def test_the_options_that_say_where_have_defaults():
     ("name", "size", "options", "problem"),
     [
         ("square", (64, 64), {}, "canvas_full"),
+        ("zoom", (1, 1), {"factor": 1.5}, "canvas_small"),
+        ("pan", (1, 1), {"direction": "left"}, "canvas_small"),
+        ("zoom", (2, 3), {"factor": 1.1}, "canvas_small"),
         ("pan", (300, 100), {"direction": "right"}, "canvas_size"),
         ("pan", (3800, 3800), {"direction": "up"}, "canvas_size"),
         ("square", (100, 500), {}, None),
