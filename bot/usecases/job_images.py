@@ -1,4 +1,4 @@
-"""Which images a job has, for whoever follows up on it, and who posted them. Pure."""
+"""Which images a job has, for the person who follows up on it, and who posted them. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
