@@ -12,10 +12,9 @@ from bot.commands.control_maps import MAP_TASKS, choose_map_model, kinds_to_map
 from bot.commands.detail_words import check_details, detail_units
 from bot.commands.outpainting import Outpaint
 from bot.commands.refine_tiles import MAX_CAPTIONED_TILES, REFINE, plan_refinement
-from bot.commands.region_words import NO_SEGMENTER
+from bot.commands.region_words import choose_segmenter
 from bot.commands.upscale import Upscale, enlarging_model, enlarging_units
-from bot.errors import NoModel
-from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TASKS, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +40,7 @@ def _region_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     """A pass of the model that finds the region by its words."""
     if command.task not in IMAGE_TASKS or not options.get("region"):
         return []
-    model = models.default_for(IMAGE_SEGMENTATION)
-    if model is None:
-        raise NoModel(command.name, NO_SEGMENTER)
-    return [Part(model=model, units=(1, 0.0, 1))]
+    return [Part(model=choose_segmenter(models, command.name), units=(1, 0.0, 1))]
 
 
 def _refine_parts(command: Command, options: Mapping[str, Any], models: ModelRegistry) -> list[Part]:
@@ -82,10 +78,9 @@ def _detail_parts(command: Command, options: Mapping[str, Any], models: ModelReg
     words = len(check_details(options, model)) if model is not None else 0
     if model is None or not words:
         return []
-    segmenter = models.default_for(IMAGE_SEGMENTATION)
-    if segmenter is None:
-        raise NoModel(command.name, NO_SEGMENTER)
-    found = [Part(model=segmenter, units=(1, 0.0, 1))] * (words * int(options.get("count", 1)))
+    found = [Part(model=choose_segmenter(models, command.name), units=(1, 0.0, 1))] * (
+        words * int(options.get("count", 1))
+    )
     return [*found, Part(model=model, units=detail_units(options, words))]
 
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bot.errors import InvalidOption
+from bot.errors import InvalidOption, NoModel
 from bot.i18n import N_
+from bot.models import IMAGE_SEGMENTATION, ModelRegistry, ModelSpec
 
 MAX_REGIONS = 8
 MAX_LENGTH = 200
@@ -15,6 +16,14 @@ NO_SEGMENTER = N_(
 )
 _SEPARATORS = re.compile(r"[,;|\n]")
 _GROUND = re.compile(r"(?:(?:the|a|its) )?(?:background|backdrop|surroundings)")
+
+
+def choose_segmenter(models: ModelRegistry, command: str) -> ModelSpec:
+    """The model that finds what words name. Raises: NoModel: a sentence names what to add."""
+    model = models.default_for(IMAGE_SEGMENTATION)
+    if model is None:
+        raise NoModel(command, NO_SEGMENTER)
+    return model
 
 
 def split_regions(words: str) -> list[str]:

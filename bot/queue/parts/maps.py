@@ -13,7 +13,7 @@ from bot.commands.preview import CONTROL, Preview
 from bot.error_texts import NO_PERSON
 from bot.errors import EngineError, InvalidOption
 from bot.jobs import Media
-from bot.models import ModelRegistry
+from bot.models import ModelRegistry, ModelSpec
 from bot.ports import ImageProcessor, Task, TaskImage
 from bot.queue.parts.input_checks import check_pictures
 from bot.queue.task_runner import RunPart
@@ -72,8 +72,8 @@ class MapPreparation:
         key = (digest, image.kind, maker, *(str(side) for side in size.values()))
         made = self.cache.get(key)
         if made is None:
-            if image.kind in MAP_TASKS:
-                made = await self._predict_map(task, image, size, run_part)
+            if model is not None:
+                made = await self._predict_map(task, image, model, size, run_part)
             else:
                 made = await self._run_tool(image.kind, task, image.media, size)
             self.cache.put(key, made)
@@ -83,13 +83,15 @@ class MapPreparation:
         (made,) = await self.images.run_tool(tool, [media], size, owner=task.fairness_key)
         return made.media
 
-    async def _predict_map(self, task: Task, image: TaskImage, size: dict[str, int], run_part: RunPart) -> Media:
+    async def _predict_map(
+        self, task: Task, image: TaskImage, model: ModelSpec, size: dict[str, int], run_part: RunPart
+    ) -> Media:
         fitted = await self._run_tool("fit_control", task, image.media, size)
         part = Task(
             id=f"{task.id}.map",
             command=Preview.name,
             task=MAP_TASKS[image.kind],
-            model=choose_map_model(image.kind, self.models, task.command),
+            model=model,
             options={"what": CONTROL, "kind": image.kind},
             images=(TaskImage("init", fitted),),
             fairness_key=task.fairness_key,

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bot.commands.region_words import NO_SEGMENTER, not_found, split_regions
+from bot.commands.region_words import choose_segmenter, not_found, split_regions
 from bot.error_texts import NOT_SEEN
-from bot.errors import EngineError, NoModel
+from bot.errors import EngineError
 from bot.jobs import Media
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TASKS, ModelRegistry, ModelSpec
 from bot.ports import ImageProcessor, Task, TaskImage, TaskOutput
@@ -40,9 +40,7 @@ class RegionFinder:
     async def find_region(self, task: Task, picture: Media, words: str, run_part: RunPart) -> FoundRegion:
         """The union of what the words name. Raises: NoModel, InvalidOption: it is not in the picture, and what the
         model does."""
-        model = self.models.default_for(IMAGE_SEGMENTATION)
-        if model is None:
-            raise NoModel(task.command, NO_SEGMENTER)
+        model = choose_segmenter(self.models, task.command)
         digest, maker = hashlib.sha256(picture.data).hexdigest(), model.revision or model.capabilities.get("revision")
         key = ("region", digest, ",".join(split_regions(words)), model.name, str(maker))
         cached = self.cache.get(key)
