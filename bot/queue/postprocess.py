@@ -14,11 +14,11 @@ from bot.commands.unprompted_alts import describe_unprompted
 from bot.commands.upscale import Upscale, explain_resize, explain_upscale, keeps_content
 from bot.errors import Blocked, EaselError
 from bot.jobs import BY_BOT, ImageRef, Job, Media, Result, StoredImage
-from bot.models import IMAGE_CLASSIFICATION, IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
+from bot.models import IMAGE_TO_IMAGE, IMAGE_TO_TEXT, ModelRegistry, ModelSpec
 from bot.options import clean_text
 from bot.ports import ImageProcessor, MediaStore, Pool, RenderedImage, Task, TaskImage, TaskOutput
 from bot.prompts.grammar import plain_text, prompt_at
-from bot.safety.policy import CLASSIFIER, check_input_score
+from bot.safety.policy import build_check, check_input_score
 
 log = structlog.get_logger()
 
@@ -68,15 +68,7 @@ class Postprocessor:
 
     async def _score_images(self, task: Task, output: Media) -> tuple[float | None, ...]:
         """The scores of the task's input images, then of its output, from a device's classifier."""
-        check = Task(
-            id=f"{task.id}.check",
-            command=task.command,
-            task=IMAGE_CLASSIFICATION,
-            model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
-            options=task.options,
-            images=(*task.images, TaskImage("output", output)),
-            fairness_key=task.fairness_key,
-        )
+        check = build_check(task, "check", (*task.images, TaskImage("output", output)))
         async with aclosing(self.pool.run_task(check)) as events:
             async for event in events:
                 if isinstance(event, TaskOutput) and len(event.scores) == len(check.images):

@@ -5,7 +5,7 @@ input image has no rules, as it needs no check.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from bot.error_texts import UNCHECKED
 from bot.errors import Blocked
 from bot.models import IMAGE_CLASSIFICATION, ModelSpec
-from bot.ports.pool import RenderedImage, TaskOutput
+from bot.ports.pool import RenderedImage, Task, TaskImage, TaskOutput
 from bot.ports.safety import SafetyRules as SafetyRules
 
 PolicyName = Literal["block", "spoiler", "allow"]
@@ -109,6 +109,19 @@ def _mark_image(image: RenderedImage, rules: SafetyRules) -> RenderedImage:
         raise Blocked("nsfw" if _is_number(image.nsfw) else "unchecked")
     is_adult = image.nsfw is None or image.nsfw >= rules.threshold
     return replace(image, is_spoiler=decision is Verdict.SPOILER, is_adult=is_adult, is_unchecked=image.nsfw is None)
+
+
+def build_check(task: Task, name: str, images: Iterable[TaskImage]) -> Task:
+    """The safety check of images that belong to a task; `name` ends its id."""
+    return Task(
+        id=f"{task.id}.{name}",
+        command=task.command,
+        task=IMAGE_CLASSIFICATION,
+        model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
+        options=task.options,
+        images=tuple(images),
+        fairness_key=task.fairness_key,
+    )
 
 
 def check_input_score(rules: SafetyRules | None, score: float | None) -> None:

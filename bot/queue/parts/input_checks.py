@@ -3,26 +3,16 @@
 from collections.abc import Sequence
 
 from bot.errors import Blocked
-from bot.models import IMAGE_CLASSIFICATION, ModelSpec
 from bot.ports import Task, TaskImage
 from bot.queue.task_runner import RunPart
-from bot.safety.policy import CLASSIFIER, check_input_score
+from bot.safety.policy import build_check, check_input_score
 
 
 async def check_pictures(task: Task, pictures: Sequence[TaskImage], run_part: RunPart) -> float | None:
     """The highest of their scores; None: they need no check, or nothing can check them. Raises: Blocked."""
     if task.rules is None:
         return None
-    check = Task(
-        id=f"{task.id}.inputs",
-        command=task.command,
-        task=IMAGE_CLASSIFICATION,
-        model=ModelSpec(name=CLASSIFIER, tasks=(IMAGE_CLASSIFICATION,), repo=""),
-        options=task.options,
-        images=tuple(pictures),
-        fairness_key=task.fairness_key,
-    )
-    scores = (await run_part(check)).scores
+    scores = (await run_part(build_check(task, "inputs", pictures))).scores
     if len(scores) != len(pictures):
         raise Blocked("unchecked")
     for score in scores:
