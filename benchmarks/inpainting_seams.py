@@ -7,7 +7,6 @@ old ground is the share of a ring of 4 px around the thing that still has the ol
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ import numpy
 import torch
 from PIL import Image
 
-from bot.jobs import Media
+from benchmarks.engine_events import encode_png, pixels_of, run_tasks
 from bot.models import IMAGE_TO_IMAGE, ModelSpec
 from bot.ports import Task, TaskImage
 from composition.settings import shipped_models
 from inference.diffusion.inpainting import masked_area
-from inference.engine.base import Engine, ImageReady, TaskDone, TaskFailed, build_engine
+from inference.engine.base import Engine, ImageReady, build_engine
 from inference.images.inpaint_tools import REPAINTED, grow_mask
 from training.colours import colour_rgb
 from training.draw import blend_layers, rasterize_layout
@@ -118,20 +117,9 @@ class SeamTrial:
         )
 
     def run(self, tasks: Sequence[Task]) -> dict[str, numpy.ndarray]:
-        made: dict[str, numpy.ndarray] = {}
-        waiting, left = list(tasks), len(tasks)
-        while left:
-            while waiting and self._engine.free_slots:
-                self._engine.add_task(waiting.pop())
-            for event in self._engine.step():
-                if isinstance(event, TaskFailed):
-                    raise event.error
-                left -= isinstance(event, TaskDone)
-                if isinstance(event, ImageReady):
-                    image = event.image
-                    pixels = numpy.frombuffer(image.pixels, numpy.uint8)
-                    made[event.task_id] = pixels.reshape(image.height, image.width, 3)
-        return made
+        """The image of each task, by its id."""
+        events = run_tasks(self._engine, tasks)
+        return {event.task_id: pixels_of(event.image) for event in events if isinstance(event, ImageReady)}
 
     def _measure_ground(self, number: int, task: Task, one: Repainted) -> Repainted:
         scene, new = self._new_grounds()[number]
@@ -176,12 +164,6 @@ def _grown(mask: numpy.ndarray, pixels: int) -> numpy.ndarray:
     image = Image.fromarray((mask if pixels > 0 else ~mask).astype(numpy.uint8) * 255)
     grown = numpy.asarray(grow_mask(image, abs(pixels))) > 0
     return grown if pixels > 0 else ~grown
-
-
-def encode_png(pixels: numpy.ndarray) -> Media:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return Media(buffer.getvalue(), "image/png")
 
 
 def main() -> int:

@@ -66,6 +66,7 @@ class ModelSettings:
         **dict.fromkeys(("steps", "max_steps", "width", "height", "size_multiple", "min_size", "max_size"), (1, None)),
         "max_new_tokens": (1, None),
         "image_cache_mb": (0, None),
+        "min_confidence": (0.5, 1),
         "strength": (0.01, 1),
         "max_images": (1, 4),
     }
@@ -102,6 +103,8 @@ class ModelSettings:
     """Name of the upscaling model that suits its images; empty: the default one."""
     detector: str = ""
     """Repo or folder of the model that finds boxes for this one: by words for SAM 2, of people for ViTPose."""
+    min_confidence: float = 0.5
+    """Probability that a region's pixels must reach (0.2 % of the image's) for the region to count as found."""
     dtype: str = "auto"
     memory_mb: int = 0
     """Estimated device memory, MiB; 0: unknown."""

@@ -19,14 +19,14 @@ from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 from training.colours import COLOURS
 from training.outlines import intersection_over_union
 from training.scenes import SceneSampler
-from training.segment import build_segment_processor, build_segmenter
+from training.segment import MIN_CONFIDENCE, build_segment_processor, build_segmenter
 from training.segment_data import MaskedScene, fits_name, render_masked, visible_colours
 from training.textures import HELD_OUT_TEXTURES, TRAINING_TEXTURES
 from training.world import SIZE, Scene, Thing, is_held_out
 
 THRESHOLD = 0.5
 EMPTY_SHARE = 0.002
-"""A mask with a smaller share of the image's pixels counts as empty."""
+"""A mask counts as empty if `MIN_CONFIDENCE` is reached by a smaller share of the image's pixels."""
 BATCH = 20
 Query = tuple[MaskedScene, str]
 
@@ -51,10 +51,14 @@ class RegionModel:
         model.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
         return cls(model, processor)
 
-    @torch.no_grad()
     def find_regions(self, queries: Sequence[Query]) -> list[np.ndarray]:
         """One mask for each image and phrase: shape (size, size), bool."""
-        masks: list[np.ndarray] = []
+        return [probabilities > THRESHOLD for probabilities in self.find_probabilities(queries)]
+
+    @torch.no_grad()
+    def find_probabilities(self, queries: Sequence[Query]) -> list[np.ndarray]:
+        """One for each image and phrase: shape (size, size), float32."""
+        found: list[np.ndarray] = []
         for start in range(0, len(queries), BATCH):
             part = queries[start : start + BATCH]
             inputs = self.processor(
@@ -65,8 +69,8 @@ class RegionModel:
                 return_tensors="pt",
             )
             logits = F.interpolate(self.model(**inputs).logits[:, None], (SIZE, SIZE), mode="bilinear")[:, 0]
-            masks += list((logits.sigmoid() > THRESHOLD).numpy())
-        return masks
+            found += list(logits.sigmoid().numpy())
+        return found
 
 
 def held_out_masked(count: int, things: int, grounds: Sequence[str], seed: int) -> list[MaskedScene]:
@@ -100,14 +104,23 @@ def evaluate_segment(model: RegionModel, count: int) -> dict[str, str]:
     new, known = held_out_masked(count, 1, HELD_OUT_TEXTURES, 2), held_out_masked(count, 1, TRAINING_TEXTURES, 3)
     sampler, rng = SceneSampler(objects=0.8), np.random.default_rng(9)
     missing = [(scene, f"the {name_of(absent_thing(scene, rng, sampler))}") for scene in (*pairs, *new)]
-    empty = [mask.mean() < EMPTY_SHARE for mask in model.find_regions(missing)]
+    there = [(scene, f"the {name_of(scene.things[0])}") for scene in (*pairs, *new)]
     return {
         "one of two objects": _mean_overlap(model, pairs),
         "on textured grounds of unseen kinds": _mean_overlap(model, new),
         "on other textured grounds": _mean_overlap(model, known),
         "the background": _mean_overlap(model, [*pairs, *new], "the background"),
-        "missing, empty mask": f"{sum(empty)} of {len(empty)} ({100 * sum(empty) / len(empty):.1f} %)",
+        "missing, empty mask": _share_of([not is_seen for is_seen in _find_seen(model, missing)]),
+        "present, not empty": _share_of(_find_seen(model, there)),
     }
+
+
+def _find_seen(model: RegionModel, queries: Sequence[Query]) -> list[bool]:
+    return [(found >= MIN_CONFIDENCE).mean() >= EMPTY_SHARE for found in model.find_probabilities(queries)]
+
+
+def _share_of(outcomes: Sequence[bool]) -> str:
+    return f"{sum(outcomes)} of {len(outcomes)} ({100 * sum(outcomes) / len(outcomes):.1f} %)"
 
 
 def name_of(thing: Thing) -> str:

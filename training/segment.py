@@ -40,6 +40,9 @@ NAME_INDEX = {thing.name: number for number, thing in enumerate(NAMES)}
 GROUND_INDEX, IGNORED = len(NAMES), -100
 NAMING_WEIGHT = 1.0
 DICE_WEIGHT = 0.5
+MIN_CONFIDENCE = 0.99
+"""Probability of the pixels of things that are there. Chosen on 400 held-out scenes: at 0.5, one mask in seven for a
+missing thing was not empty."""
 
 
 def build_segment_processor() -> CLIPSegProcessor:

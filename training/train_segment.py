@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 
 from training.recipe_command import run_recipe
 from training.runs import TrainingPlan, TrainingRun
-from training.segment import SegmentLoss, build_segment_processor, build_segmenter
+from training.segment import MIN_CONFIDENCE, SegmentLoss, build_segment_processor, build_segmenter
 from training.segment_data import MaskDataset
 from training.train_image import copy_artwork_licence
 
@@ -42,7 +42,7 @@ def train_segment_model(recipe: SegmentRecipe, runs: Path, folder: Path, image_m
     seconds = TrainingRun("segment", model, recipe.plan, runs).train(loss)
     model.eval().half().save_pretrained(folder)
     build_segment_processor().save_pretrained(folder)  # a new one: the training's would keep its truncation
-    (folder / "easel.json").write_text(json.dumps({"demo": True}, indent=2) + "\n")
+    (folder / "easel.json").write_text(json.dumps({"demo": True, "min_confidence": MIN_CONFIDENCE}, indent=2) + "\n")
     copy_artwork_licence(folder)
     return seconds
 

@@ -26,7 +26,7 @@ from inference.segmentation.segmenter import Query, Segmenter, load_segmenter, q
 
 THRESHOLD = 0.5
 EMPTY_SHARE = 0.002
-"""A mask with a smaller share of the image is empty: scattered pixels of something that is not there."""
+"""Share of the image whose probability must reach the model's `min_confidence`; a region with less is not there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class SegmentationEngine(SinglePassEngine[RegionRequest]):
     def _answer(self, task: Task, request: RegionRequest, masks: torch.Tensor) -> PassOutput:
         inverted = torch.tensor([query.is_inverted for query in request.queries])
         masks = torch.where(inverted[:, None, None], 1 - masks, masks)
-        is_seen = (masks >= THRESHOLD).float().mean(dim=(1, 2)) >= EMPTY_SHARE
+        is_seen = (masks >= self._model.min_confidence).float().mean(dim=(1, 2)) >= EMPTY_SHARE
         missing = [word for word, is_found in zip(request.words, is_seen.tolist(), strict=True) if not is_found]
         union = masks[is_seen].amax(dim=0) if is_seen.any() else torch.zeros_like(masks[0])
         mask = refine_mask(union >= THRESHOLD, request.image, self._segmenter.edge_px)

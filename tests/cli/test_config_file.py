@@ -18,7 +18,7 @@ TEXT = (ROOT / "config.toml").read_text(encoding="utf-8")
 SECTIONS = settings_sections()
 UNITS = (
     "true or false", "number of", "second", "MiB", "GiB", "megapixels", "pixels", "hours", "days", "port", "address",
-    "0 to ", "URL", '"', "folder", "name", "SPDX", "list", "text around", "by the Hub's names",
+    "0 to ", "0.5 to ", "URL", '"', "folder", "name", "SPDX", "list", "text around", "by the Hub's names",
 )  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_one_model_shows_every_key_that_a_model_can_have():
 EXPLAINED, _, PRESETS = TEXT.partition("# Presets: ")
 
 
-STARTERS = ["starter-image", "starter-vision", "starter-match", "starter-upscale"]
+STARTERS = ["starter-image", "starter-vision", "starter-match", "starter-segment", "starter-upscale"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_tasks_of_the_starter_models_are_those_that_commands_ask_for():
 
     tasks = {task for model in models for task in model["tasks"]}
     seeing = {"image-to-text", "visual-question-answering", "zero-shot-image-classification"}
-    assert tasks == {"text-to-image", "image-to-image", "image-upscaling"} | seeing
+    assert tasks == {"text-to-image", "image-to-image", "image-segmentation", "image-upscaling"} | seeing
 
 
 @pytest.mark.parametrize("name", tomllib.loads("#" + PRESETS)["models"])

@@ -24,6 +24,8 @@ from tests.cli.app_fixture import STORAGE, TestComposition
 from tests.commands import assert_exists
 from tests.images_in_process import InProcessImages
 from tests.web.fake_pool import TestPool
+from training.draw import render_scene
+from training.world import Scene, Thing
 
 pytestmark = [
     # Diffusers' schedulers against NumPy 2.
@@ -51,7 +53,6 @@ JOB_COMMANDS = ("history", "show", "fetch", "cancel", "export")
 REFUSED = {
     "edit ": "I can't edit pictures here yet; the owner can add a model.",
     "blend ": "No model here takes reference pictures.",
-    "(cutout|preview .*the sky)": "I can't find things by their names in pictures here yet",
     "preview .*--kind depth": "I can't make depth maps here yet",
     "imagine .*--control": "has no canny control",
 }
@@ -143,8 +144,9 @@ def files(folder, data_dir):
     """What the commands name: a photo, a mask, a wildcard and a LoRA."""
     for name in ("photos", "shoes", "cut"):
         (folder / name).mkdir()
-    for name in ("photo.png", "photo.jpg", "photos/photo.png", "shoes/shoe.png", "a.png", "b.png"):
-        Image.radial_gradient("L").convert("RGB").resize((128, 128)).save(folder / name)
+    pictures = {"photo.png": "fox", "photo.jpg": "dog", "photos/photo.png": "cat", "shoes/shoe.png": "boot"}
+    for name, thing in {**pictures, "a.png": "apple", "b.png": "bell"}.items():
+        Image.fromarray(render_scene(Scene((Thing(thing),), "green"))).save(folder / name)
     Image.radial_gradient("L").convert("RGB").resize((192, 128)).save(folder / "wide.jpg")
     mask = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
     ImageDraw.Draw(mask).ellipse((20, 20, 60, 60), fill="black")

@@ -22,7 +22,7 @@ from training.scenes import PLAIN
 from training.world import SIZE
 
 MODELS = Path(__file__).parents[2] / "models"
-SHIPPED = ("starter-image", "starter-vision", "starter-match", "starter-upscale")
+SHIPPED = ("starter-image", "starter-vision", "starter-match", "starter-segment", "starter-upscale")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,14 @@ def render_all(scenes):
     return [Image.fromarray(render_scene(scene)) for scene in scenes]
 
 
-MOST_MB = {"starter-image": 45, "starter-vision": 30, "starter-match": 30, "starter-upscale": 2, "starter-safety": 6}
+MOST_MB = {
+    "starter-image": 45,
+    "starter-vision": 30,
+    "starter-match": 30,
+    "starter-segment": 3,
+    "starter-upscale": 2,
+    "starter-safety": 6,
+}
 
 
 @pytest.mark.parametrize(("name", "most"), MOST_MB.items())

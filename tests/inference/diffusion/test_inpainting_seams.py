@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.inpainting_seams import MAX_OLD, MAX_SEAM, SeamTrial, encode_png, render_scene
+from benchmarks.engine_events import encode_png
+from benchmarks.inpainting_seams import MAX_OLD, MAX_SEAM, SeamTrial, render_scene
 from bot.commands import COMMANDS
 from bot.jobs import ImageRef
 from bot.models import IMAGE_TO_IMAGE

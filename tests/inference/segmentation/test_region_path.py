@@ -2,12 +2,14 @@
 
 import asyncio
 import io
+from dataclasses import replace
 
 import numpy
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.region_masks import GROUND, MIN_OVERLAP, RegionTrial
 from bot.errors import InvalidOption
 from bot.jobs import Media
 from bot.models import IMAGE_SEGMENTATION, IMAGE_TO_IMAGE, ModelRegistry
@@ -19,6 +21,7 @@ from inference.ipc.messages import EncodeRequest
 from tests.images_in_process import InProcessImages
 from tests.inference.segmentation.tiny_segmenters import save_clipseg
 from tests.inference.support import make_model, make_task, png
+from training.evaluate_segment import name_of
 
 PICTURE = Image.fromarray(numpy.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=numpy.uint8))
 
@@ -96,10 +99,34 @@ async def test_a_cutout_is_the_picture_with_a_transparent_ground(segmenter, run_
 
 
 async def test_nothing_found_is_a_sentence(segmenter, run_part, monkeypatch):
-    monkeypatch.setattr("inference.segmentation.engine.THRESHOLD", 2.0)
+    monkeypatch.setattr("inference.segmentation.engine.EMPTY_SHARE", 2.0)
     task = make_request("cutout", IMAGE_SEGMENTATION, segmenter, region="a fox, the cat")
 
     with pytest.raises(InvalidOption) as refused:
         await RegionFinish().finish(task, await run_part(task), run_part)
 
     assert refused.value.allowed == "a fox, the cat"
+
+
+class TestConfidence:
+    """A region counts as found if enough of the image reaches the model's `min_confidence`."""
+
+    @pytest.mark.parametrize(("min_confidence", "missing"), [(0.5, None), (1.0, "a fox\nred")])
+    def test_pixels_below_the_models_confidence_do_not_count(self, segmenter, min_confidence, missing):
+        engine = build_engine(replace(segmenter, min_confidence=min_confidence))
+        engine.load_model("cpu")
+        engine.add_task(make_request("preview", IMAGE_SEGMENTATION, segmenter, region="a fox, red"))
+
+        [done] = [event for event in engine.step() if isinstance(event, TaskDone)]
+
+        assert done.result.text == missing
+
+
+def test_the_shipped_model_finds_what_is_there_and_refuses_what_is_not():
+    trial = RegionTrial(8)
+
+    things = [(scene, f"the {name_of(scene.things[0])}") for scene in (*trial.pairs, *trial.unseen)]
+
+    assert trial.overlap(things) >= MIN_OVERLAP
+    assert trial.overlap([(scene, GROUND) for scene, _ in things]) >= MIN_OVERLAP
+    assert trial.refused([(scene, "the wizard") for scene, _ in things]) >= 0.9
