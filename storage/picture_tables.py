@@ -69,6 +69,8 @@ report = Table(
     _picture(is_key=False),  # null: all of it
     Column("reason", Text, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime, index=True),  # null: it is open
+    Column("outcome", String(16)),
 )
 
 metric_sample = Table(

@@ -32,7 +32,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 
@@ -76,6 +76,7 @@ api_key = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("last_used_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("name", Text),  # what it is for, as its creator says
 )
 
 inbox = Table(
