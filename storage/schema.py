@@ -24,7 +24,8 @@ from sqlalchemy import (
     true,
 )
 
-import storage.picture_tables  # noqa: F401 - registers its tables in the metadata
+import storage.link_tables
+import storage.picture_tables  # noqa: F401 - they register their tables in the metadata
 from bot.jobs import JobState
 from storage.columns import DeviceSeconds as DeviceSeconds
 from storage.columns import Number, not_negative, one_of
@@ -32,7 +33,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 
@@ -46,6 +47,8 @@ person = Table(
     Column("daily_s", Float),
     Column("created_at", UtcDateTime, nullable=False),
     Column("forgotten", Boolean, nullable=False, server_default=false()),
+    # The id of the person that this one's accounts were linked to: this one is empty then, and counts as forgotten.
+    Column("merged_into", String(32)),
 )
 
 account = Table(
@@ -54,6 +57,7 @@ account = Table(
     Column("platform", String(32), primary_key=True),
     Column("account_id", String(255), primary_key=True),
     Column("person", ForeignKey("person.id"), nullable=False, index=True),
+    Column("name", Text),
 )
 
 space = Table(
@@ -229,7 +233,7 @@ media = Table(
     Column("media_type", String(32), nullable=False),
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes, with its thumbnails
     *not_negative("width", "height", "size"),
 )
 

@@ -62,7 +62,7 @@ def migration_sql() -> str:
     written = io.StringIO()
     context = MigrationContext.configure(dialect=POSTGRESQL, opts={"as_sql": True, "output_buffer": written})
     with Operations.context(context):
-        for name in ("0001_the_first_tables", "0002_chats", "0003_policies", "0004_pictures", "0005_page"):
+        for name in ("0001_the_first_tables", "0002_chats", "0003_policies", "0004_pictures", "0005_page", "0006_links"):
             importlib.import_module(f"storage.migrations.versions.{name}").upgrade()
     return written.getvalue()
 
