@@ -24,6 +24,7 @@ from tests.cli.app_fixture import STORAGE, TestComposition
 from tests.commands import assert_exists
 from tests.images_in_process import InProcessImages
 from tests.web.fake_pool import TestPool
+from training.control_sheets import read_sheets
 from training.draw import render_scene
 from training.world import Scene, Thing
 
@@ -33,7 +34,7 @@ pytestmark = [
 ]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 SHEETS = re.compile(r"^```sh sheet=.*?^```", re.MULTILINE | re.DOTALL)
-"""`training.control_sheets` runs these, one on the results of others."""
+"""Each runs on the results of others."""
 TYPED = sorted(
     {
         line
@@ -214,3 +215,15 @@ def expected_size(words):
         return 128 * scale, 128 * scale
     sizes = {"pan": (128, 192) if words[-1] in ("up", "down") else (192, 128), "square": (192, 192)}
     return sizes.get(words[0], (128, 128))
+
+
+def test_the_commands_of_the_sheets_run_as_they_are_typed(call, files, folder):
+    page = (ROOT / "docs" / "control.md").read_text(encoding="utf-8")
+    steps = {step.command: step for sheet in read_sheets(page) for step in sheet.steps}
+    for step in [step for step in steps.values() if "--control" not in step.command]:
+        result = call(*step.words)
+
+        assert result.code == 0, (step.command, result.err)
+        assert (folder / step.file).exists()
+        if step.file == "car.png":  # after two steps no car could be found in it
+            Image.fromarray(render_scene(Scene((Thing("car"),), "green"))).save(folder / step.file)
