@@ -11,6 +11,7 @@ from bot.errors import IdempotencyConflict, MediaNotFound, NotFound, QueueFull
 from bot.jobs import Job
 from bot.ports import AcceptResult, Limits, NewJob, RequestKey
 from storage import fair_share, ledger
+from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.disk import DiskSpace
 from storage.mapping import last_change, space_key, to_job, to_row
@@ -105,6 +106,7 @@ class AcceptJobs:
         changed = last_change(tx, self.owner) + 1
         rows = [to_row(new, first + index, changed + index, now) for index, new in enumerate(stored)]
         tx.execute(insert(job), rows)
+        announce_change(tx, self.owner)
         for seq, new in enumerate(stored, first):
             self.dialect.add_text(tx, seq, new.owner, new.search_text)
             if new.wants_delivery:

@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, ColumnElement, Connection, and_, bindparam, exis
 from bot.jobs import Job, JobState
 from bot.ports import Offer
 from storage import fair_share
+from storage.changes import announce_change
 from storage.mapping import JobRow, next_version, to_job
 from storage.schema import (
     IS_ALONE,
@@ -120,6 +121,7 @@ class ClaimJob:
         if row is None:
             return None
         fair_share.start_job(tx, row)
+        announce_change(tx, row.owner)
         until = now + timedelta(seconds=self.lease_s)
         return to_job(tx.execute(START_JOB, {"of_seq": row.seq, "now": now, "until": until}).one())
 

@@ -23,6 +23,8 @@ from storage.dialect import Dialect, DriverConnection, Operation
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+CHANGED_OWNERS = "changed_owners"
+"""Key of a connection's `info`: the persons whose jobs the transaction changes."""
 BATCH = 64
 """Operations that share one transaction, and so one fsync."""
 
@@ -52,6 +54,9 @@ class Database:
         self._reading: set[asyncio.Task[Any]] = set()
         self._wakeup = asyncio.Event()
         self._closing = False
+        self._announced: set[str] = set()
+        self.on_changes: Callable[[frozenset[str]], None] = lambda _owners: None
+        """Called after a commit with the persons whose jobs it changed (`storage.changes.announce_change`)."""
 
     async def run_write(self, operation: Operation[T]) -> T:
         """Run in a savepoint of the writer's next transaction; return after its commit.
@@ -124,6 +129,14 @@ class Database:
             outcomes = await (self._run_alone(*operations) if batch[0].is_outside else self._commit(operations))
             for write, outcome in zip(batch, outcomes, strict=True):
                 _resolve(write.answer, outcome)
+            self._report_changes()
+
+    def _report_changes(self) -> None:
+        """Those of a transaction that was lost are reported too: who reads them finds nothing new."""
+        if self._announced:
+            owners = frozenset(self._announced)
+            self._announced.clear()
+            self.on_changes(owners)
 
     def _next_batch(self) -> list[_PendingWrite]:
         """Consecutive operations of one transaction, or one that runs outside transactions."""
@@ -157,7 +170,10 @@ class Database:
             raise _TransactionLost() from error
 
     def _attempt_all(self, tx: Connection, operations: list[Operation[Any]]) -> list[Any]:
-        return [self._attempt(tx, operation) for operation in operations]
+        try:
+            return [self._attempt(tx, operation) for operation in operations]
+        finally:
+            self._announced |= tx.info.pop(CHANGED_OWNERS, set())
 
     def _attempt(self, tx: Connection, operation: Operation[Any]) -> Any:
         savepoint = tx.begin_nested()

@@ -10,6 +10,7 @@ from bot.jobs import ID_LENGTH, Job, JobError, JobState, Result
 from bot.ports import AcceptResult, LeaseRenewal, Limits, NewJob, Offer, QueueView, RequestKey
 from storage import accept, queue_view, transitions
 from storage.accept import AcceptJobs
+from storage.changes import announce_change
 from storage.claim import ClaimJob
 from storage.database import Database
 from storage.discarded import DiscardedFiles
@@ -174,6 +175,7 @@ def _request_cancel(tx: Connection, job_id: str, owner: str) -> Job:
         case JobState.RUNNING if not row.cancel_requested:
             cancelling = update(job).where(job.c.seq == row.seq, job.c.state == JobState.RUNNING)
             row = tx.execute(cancelling.values(cancel_requested=True, **next_version()).returning(job)).one()
+            announce_change(tx, row.owner)
         case JobState.RUNNING | JobState.CANCELLED:
             pass
         case _:

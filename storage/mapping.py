@@ -43,8 +43,16 @@ def to_job(row: JobRow) -> Job:
 
 
 def next_version() -> dict[str, ColumnElement[int]]:
-    """What every update of a job sets: its own version, and its place among the changes of its owner's jobs."""
-    return {"version": job.c.version + 1, "changed": _LAST_CHANGE + 1}
+    """What every update of a job sets: its own version, and its place among the changes of its owner's jobs.
+
+    The owner is announced in the same transaction (`storage.changes.announce_change`).
+    """
+    return {"version": job.c.version + 1, **next_change()}
+
+
+def next_change() -> dict[str, ColumnElement[int]]:
+    """What is set where something beside the job changed that is shown with it: its pictures' favourites, say."""
+    return {"changed": _LAST_CHANGE + 1}
 
 
 def last_change(tx: Connection, owner: str) -> int:

@@ -6,9 +6,10 @@ from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select
 
 from bot.errors import ImageGone, NotFound
 from bot.jobs import Job, Result
+from storage.changes import announce_change
 from storage.database import Database
 from storage.jobs import find_job
-from storage.mapping import JobRow, from_result, next_version, to_job, to_result
+from storage.mapping import JobRow, from_result, next_change, next_version, to_job, to_result
 from storage.media_queries import SHEET, disown_if_unused
 from storage.picture_tables import collection_item, favourite, report
 from storage.schema import job, job_media, message, outbox, utcnow
@@ -50,17 +51,26 @@ def _add_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> 
     if not tx.scalar(select(exists().where(*_is_favourite(person_id, row.id, number)))):
         new = {"person": person_id, "job": row.id, "picture": number, "created_at": utcnow()}
         tx.execute(insert(favourite), new)
+        mark_changed(tx, row)
 
 
 def _remove_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> None:
     row, _ = find_place(tx, job_id, person_id, number)
-    tx.execute(delete(favourite).where(*_is_favourite(person_id, row.id, number)))
+    if tx.execute(delete(favourite).where(*_is_favourite(person_id, row.id, number))).rowcount:
+        mark_changed(tx, row)
+
+
+def mark_changed(tx: Connection, row: JobRow) -> None:
+    """What is kept of the job's pictures has changed; its own message need not be delivered again."""
+    tx.execute(update(job).where(job.c.seq == row.seq).values(**next_change()))
+    announce_change(tx, row.owner)
 
 
 def _toggle_favourite(tx: Connection, person_id: str, job_id: str, number: int) -> bool:
     """Whether it is one now."""
     row, _ = find_place(tx, job_id, person_id, number)
     if tx.execute(delete(favourite).where(*_is_favourite(person_id, row.id, number))).rowcount:
+        mark_changed(tx, row)
         return False
     _add_favourite(tx, person_id, row.id, number)
     return True
@@ -83,6 +93,7 @@ def erase_picture(tx: Connection, row: JobRow, result: Result, number: int) -> l
     images that nobody owns any more.
     """
     tx.execute(update(job).where(job.c.seq == row.seq).values(result=_without(result, number), **next_version()))
+    announce_change(tx, row.owner)
     for table in (favourite, collection_item, report):
         tx.execute(delete(table).where(table.c.job == row.id, table.c.picture == number))
     tx.execute(delete(message).where(message.c.job == row.id, message.c.picture == number))

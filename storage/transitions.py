@@ -12,6 +12,7 @@ from bot.errors import InterruptedTooOften
 from bot.jobs import TRANSITIONS, Job, JobError, JobState, Result
 from bot.ports import LeaseRenewal
 from storage import fair_share, ledger
+from storage.changes import announce_change
 from storage.dialect import Dialect
 from storage.mapping import JobRow, from_result, next_version, to_job
 from storage.media_queries import save_result_images
@@ -118,6 +119,7 @@ def change_state(tx: Connection, row: JobRow, state: JobState, **values: Any) ->
     """Change a job's state as `TRANSITIONS` allow; returns the new row."""
     if state not in TRANSITIONS[JobState(row.state)]:
         raise ValueError(f"a job cannot move from {row.state} to {state}")
+    announce_change(tx, row.owner)
     return tx.execute(
         update(job)
         .where(job.c.seq == row.seq, job.c.state == row.state)
