@@ -20,8 +20,10 @@ from sqlalchemy import (
 
 from bot.jobs import TRANSITIONS, Job, JobState
 from bot.ports import Delivery
+from storage.changes import announce_change
 from storage.database import Database
 from storage.mapping import JobRow, next_version, to_job
+from storage.retractions import retract_if_erased, settle_retraction
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
 _placeholder = outbox.alias("placeholder")
@@ -54,6 +56,9 @@ class SqlOutbox:
         await self._database.run_write(
             lambda tx: tx.execute(_update_pending(delivery).values(state="undeliverable", reason=reason)).rowcount
         )
+
+    async def settle_retraction(self, delivery: Delivery, settled: Collection[str]) -> None:
+        await self._database.run_deletion(lambda tx: settle_retraction(tx, delivery.id, settled))
 
     async def deliver_again(self, job_id: str) -> None:
         unsent = update(outbox).where(outbox.c.job == job_id, outbox.c.kind == "result", outbox.c.state != "sent")
@@ -108,10 +113,12 @@ def _is_deliverable() -> ColumnElement[bool]:
     has_pending_placeholder = exists().where(
         _unsent.c.job == outbox.c.job, _unsent.c.kind == "placeholder", _unsent.c.state == "pending"
     )
-    return or_(outbox.c.kind == "placeholder", ~has_pending_placeholder)
+    return or_(outbox.c.kind != "result", ~has_pending_placeholder)
 
 
-_IS_MESSAGE = outbox.c.kind.in_([literal_column("'placeholder'"), literal_column("'result'")])
+_IS_MESSAGE = outbox.c.kind.in_([literal_column(f"'{kind}'") for kind in ("placeholder", "result", "retract")])
+ROWS_OF_A_JOB = 5
+"""At most: the placeholder, the result, and what is retracted from each platform."""
 _DUE = (
     select(outbox.c.id, outbox.c.job)
     .where(IS_PENDING, _IS_MESSAGE, outbox.c.due_at <= bindparam("now"), _is_deliverable())
@@ -125,6 +132,8 @@ _DELIVERIES = (
         outbox.c.id.label("delivery"),
         outbox.c.kind,
         outbox.c.tries,
+        outbox.c.target,
+        outbox.c.refs,
         func.coalesce(outbox.c.message_ref, _placeholder.c.message_ref).label("message_ref"),
         outbox.c.message_ref.is_not(None).label("is_update"),
     )
@@ -137,8 +146,8 @@ _DELIVERIES = (
 
 
 def _due(tx: Connection, limit: int, excluded_jobs: Collection[str]) -> list[Delivery]:
-    """A job has at most two rows, so the excluded ones cannot use up the limit."""
-    rows = tx.execute(_DUE, {"now": utcnow(), "most": limit + 2 * len(excluded_jobs)})
+    """The rows of excluded jobs cannot use up the limit."""
+    rows = tx.execute(_DUE, {"now": utcnow(), "most": limit + ROWS_OF_A_JOB * len(excluded_jobs)})
     ids = [row.id for row in rows if row.job not in excluded_jobs][:limit]
     return [_to_delivery(row) for row in tx.execute(_DELIVERIES, {"ids": ids})] if ids else []
 
@@ -151,6 +160,8 @@ def _to_delivery(row: JobRow) -> Delivery:
         tries=row.tries,
         message_ref=row.message_ref,
         is_update=bool(row._mapping.get("is_update", False)),
+        target=row._mapping.get("target", ""),
+        refs=tuple(row._mapping.get("refs") or ()),
     )
 
 
@@ -161,6 +172,8 @@ def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
     confirmed = tx.execute(_update_pending(delivery).values(state=state, message_ref=message_ref)).rowcount
     if confirmed:
         _remember_message(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
+    else:
+        retract_if_erased(tx, delivery.job.id, delivery.job.origin.platform, message_ref)
     if confirmed and delivery.kind == "result" and not is_stale:
         before = [state for state, after in TRANSITIONS.items() if JobState.DELIVERED in after]
         tx.execute(
@@ -168,6 +181,7 @@ def _mark_sent(tx: Connection, delivery: Delivery, message_ref: str) -> None:
             .where(job.c.id == delivery.job.id, job.c.state.in_(before))
             .values(state=JobState.DELIVERED, **next_version())
         )
+        announce_change(tx, delivery.job.owner)
 
 
 def _version_of(tx: Connection, job_id: str) -> int | None:
@@ -187,7 +201,9 @@ def _watched(tx: Connection) -> list[Delivery]:
 
 
 def _remember_message(tx: Connection, job_id: str, platform: str, message_ref: str, picture: int = 0) -> None:
-    """If a message is edited to show another job, it belongs to the last one."""
+    """If a message is edited to show another job, it belongs to the last one. One of an erased job is deleted."""
+    if retract_if_erased(tx, job_id, platform, message_ref):
+        return
     has_ref = (message.c.platform == platform, message.c.ref == message_ref)
     shown = {"job": job_id, "picture": picture or None}
     if not tx.execute(update(message).where(*has_ref).values(shown)).rowcount:

@@ -98,7 +98,7 @@ async def eventually(is_true: Any, within_s: float = 30.0) -> None:
 class Fake:
     def __init__(self) -> None:
         self.calls: list[tuple[str, SimpleNamespace]] = []
-        self.failures: defaultdict[str, list[BaseException]] = defaultdict(list)
+        self.failures: defaultdict[str, list[BaseException | None]] = defaultdict(list)
         self.gates: dict[str, asyncio.Event] = {}
 
     def called(self, name: str) -> list[SimpleNamespace]:
@@ -106,8 +106,9 @@ class Fake:
 
     def _begin(self, name: str, **arguments: Any) -> None:
         self.calls.append((name, SimpleNamespace(**arguments)))
-        if self.failures[name]:
-            raise self.failures[name].pop(0)
+        failure = self.failures[name].pop(0) if self.failures[name] else None
+        if failure is not None:  # None: this one succeeds
+            raise failure
 
     async def _end(self, name: str) -> None:
         gate = self.gates.get(name)
@@ -330,6 +331,7 @@ class FakeMediaStore(Fake):
         self.files: dict[str, Media] = {}
         self.images: dict[tuple[str, str], StoredImage] = {}
         self.sheets: dict[str, Media] = {}
+        self.thumbnails: dict[tuple[str, int], Media] = {}
         self.spare = 2**40
 
     async def add_upload(self, owner, media, *, width, height, parameters, source=None) -> StoredImage:
@@ -371,12 +373,17 @@ class FakeMediaStore(Fake):
         return self.files[media_id]
 
     async def stream_media(self, media_id, owner) -> MediaStream:
-        media = await self.read_media(media_id, owner)
+        return stream_of(await self.read_media(media_id, owner))
 
-        async def chunks():
-            yield media.data
+    async def stream_thumbnail(self, media_id, owner, width) -> MediaStream | None:
+        await self.get_image(media_id, owner)
+        kept = self.thumbnails.get((media_id, width))
+        return None if kept is None else stream_of(kept)
 
-        return MediaStream(media_type=media.media_type, size=len(media.data), chunks=chunks())
+    async def save_thumbnail(self, media_id, width, thumbnail) -> None:
+        self._begin("save_thumbnail", media_id=media_id, width=width)
+        await self._end("save_thumbnail")
+        self.thumbnails[media_id, width] = thumbnail
 
     async def share(self, media_id, person_id, *, source=None) -> StoredImage:
         self._begin("share", media_id=media_id, person_id=person_id, source=source)
@@ -394,6 +401,13 @@ class FakeMediaStore(Fake):
 
     async def sweep(self, *, unused_s, keep_days, max_gb) -> Any:
         raise NotImplementedError
+
+
+def stream_of(media: Media) -> MediaStream:
+    async def chunks():
+        yield media.data
+
+    return MediaStream(media_type=media.media_type, size=len(media.data), chunks=chunks())
 
 
 class FakeImageProcessor:
@@ -415,6 +429,9 @@ class FakeImageProcessor:
 
     async def contact_sheet(self, pictures) -> Media:
         return Media(b"+".join(picture.data for picture in pictures), "image/png")
+
+    async def make_thumbnail(self, media, max_width, *, owner) -> Media:
+        return Media(media.data + f", {max_width} px".encode(), "image/webp")
 
     async def is_empty_mask(self, media) -> bool:
         return False
@@ -553,8 +570,8 @@ class FakeOutbox(Fake):
         self.open: list[Delivery] = []
         self._ids = itertools.count(1)
 
-    def enqueue(self, job: Job, kind: str, *, tries: int = 0) -> Delivery:
-        delivery = Delivery(id=next(self._ids), job=job, kind=kind, tries=tries, message_ref=None)
+    def enqueue(self, job: Job, kind: str, *, tries: int = 0, **more: Any) -> Delivery:
+        delivery = Delivery(id=next(self._ids), job=job, kind=kind, tries=tries, message_ref=None, **more)
         self.pending[delivery.id] = delivery
         self.due_at[delivery.id] = 0.0
         return delivery
@@ -599,6 +616,15 @@ class FakeOutbox(Fake):
         self._begin("next_due_s")
         times = [self.due_at[one.id] for one in self._deliverable()]
         return max(0.0, min(times) - asyncio.get_running_loop().time()) if times else None
+
+    async def settle_retraction(self, delivery, settled) -> None:
+        self._begin("settle_retraction", delivery=delivery, settled=settled)
+        waiting = self.pending[delivery.id]
+        left = tuple(ref for ref in waiting.refs if ref not in settled)
+        if left:
+            self.pending[delivery.id] = replace(waiting, refs=left)
+        else:
+            del self.pending[delivery.id]
 
     async def deliver_again(self, job_id) -> None:
         self._begin("deliver_again", job_id=job_id)
@@ -650,12 +676,12 @@ class FakePrivacy(Fake):
         super().__init__()
         self._store = store
 
-    async def erase_job(self, job_id, owner) -> Job:
+    async def erase_job(self, job_id, owner, *, retracts=False) -> Job:
         job = await self._store.get_job(job_id, owner)
         self._begin("erase_job", job_id=job_id)
         return self._store.jobs.pop(job.id)
 
-    async def erase_picture(self, job_id, owner, number) -> Job:
+    async def erase_picture(self, job_id, owner, number, *, retracts=False) -> Job:
         self._begin("erase_picture", job_id=job_id, number=number)
         return await self._store.get_job(job_id, owner)
 
@@ -716,6 +742,11 @@ class FakePlatform(Fake):
         ref = self._post(delivery, tuple(picture.data for picture in pictures))
         await self._end("send_result")
         return ref
+
+    async def retract_message(self, delivery, message_ref) -> None:
+        self._begin("retract_message", delivery=delivery, message_ref=message_ref)
+        await self._end("retract_message")
+        self.messages.pop(message_ref, None)
 
     async def notify_undeliverable(self, delivery) -> None:
         self._begin("notify_undeliverable", delivery=delivery)

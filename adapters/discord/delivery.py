@@ -141,6 +141,13 @@ class MessageDelivery:
         assert delivery.message_ref is not None
         await self._edit_message(job, *_parse_ref(delivery.message_ref), **rendering.render_undeliverable(job))
 
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        channel, message = _parse_ref(message_ref)
+        await self._context.progress_editors.finish(str(channel), message_ref)
+        await self._wait_for_slot(str(channel), delivery.job)
+        with self._context.translate_errors():
+            await self._delete_by_any_means(delivery.job, channel, message)
+
     async def _edit_message(self, job: Job, channel: int, message: int, **content: Any) -> None:
         await self._wait_for_slot(self._rate_bucket(job, channel, message), job)
         with self._context.translate_errors():

@@ -199,6 +199,9 @@ class TelegramAdapter:
 
     # ------------------------------------------------------------ the platform
 
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        await self._delivery.retract_message(delivery, message_ref)
+
     async def post_placeholder(self, delivery: Delivery) -> str:
         return await self._delivery.post_placeholder(delivery)
 

@@ -4,7 +4,6 @@ What a press carries may be forged, so a follow-up to a job is accepted only und
 """
 
 import asyncio
-import base64
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from adapters.telegram.context import (
     TelegramContext,
     build_origin,
 )
+from adapters.telegram.delivery import BLANK_IMAGE
 from adapters.telegram.message_parsing import IncomingMessage, parse_message
 from bot import error_texts
 from bot.chat import texts as chat_texts
@@ -48,7 +48,7 @@ from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
-from bot.jobs import Job, Media, Origin, StoredImage
+from bot.jobs import Job, Origin, StoredImage
 from bot.options import pop_flag
 from bot.ports import Person
 from bot.usecases import Request
@@ -69,14 +69,6 @@ PROMPTS = {
     "subject": (chat_texts.REMIX_PROMPT, SUBJECT_PROMPT),
 }
 """What the person is asked to reply, and how the message that asks is remembered."""
-BLANK_IMAGE = Media(
-    base64.b64decode(
-        "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgCAAAAACH9iFYAAAAIUlEQVR42mM8wUAZYGIYNWDUgFEDRg0YNWDUgFEDhpkBAGTBAQhiTbZu"
-        "AAAAAElFTkSuQmCC"
-    ),
-    "image/png",
-)
-"""Replaces a picture that is too old for Telegram to delete."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 One message per job, edited in place: edits can be repeated safely, so a lost response never posts anything twice.
 """
 
+import base64
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from telegram import InlineKeyboardButton, InlineKeyboardMarkup, Message
 
 from adapters.telegram.bot_api import ChatTarget, TelegramApi, message_ref, origin_target, parse_ref
 from adapters.telegram.bot_client import NoResponse, UnreadableResponse
-from adapters.telegram.error_descriptions import FileTooBig, WrongMessageKind
+from adapters.telegram.error_descriptions import FileTooBig, NotDeletable, WrongMessageKind
 from adapters.telegram.permissions import ChatPermissions
 from adapters.telegram.rate_limit import Lane
 from bot.chat import texts as chat_texts
@@ -35,6 +36,14 @@ NOT_THERE = (NotPermitted, Undeliverable)
 MAX_PHOTO = 10 * 2**20 - 2**12
 SHRINK_FACTORS = (1.0, 0.4, 0.1)
 """Fractions of a photo's size that are tried in turn when it is rejected as too large."""
+BLANK_IMAGE = Media(
+    base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAEAAAAAgCAAAAACH9iFYAAAAIUlEQVR42mM8wUAZYGIYNWDUgFEDRg0YNWDUgFEDhpkBAGTBAQhiTbZu"
+        "AAAAAElFTkSuQmCC"
+    ),
+    "image/png",
+)
+"""Replaces a picture that is too old for Telegram to delete."""
 T = TypeVar("T")
 BUTTONS_PER_ROW = 3
 SHORT_PER_ROW = 5
@@ -229,6 +238,18 @@ class TelegramDelivery:
         await self._edit_text(
             delivery.message_ref, chat_texts.format_undeliverable(delivery.job, delivery.job.origin.locale), None
         )
+
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        """One that is too old to be deleted is emptied."""
+        ref = message_ref.partition("#")[0]
+        chat, _ = parse_ref(ref)
+        self._photo_refs.discard(ref)
+        await self.api.wait_for_slot(chat, f"{delivery.nonce}{ref}", owner=delivery.job.owner)
+        try:
+            await self.api.delete_message(ref)
+        except (NotDeletable, UnclearAnswer):
+            deleted = chat_texts.format_text(chat_texts.DELETED, delivery.job.origin.locale)
+            await self.api.edit_photo(ref, BLANK_IMAGE, deleted, None, tries=delivery.tries)
 
     async def send_images(
         self,

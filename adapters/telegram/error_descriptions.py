@@ -29,6 +29,10 @@ class FileUnavailable(PlatformError):
     """Telegram no longer has the file, or does not give it to this bot."""
 
 
+class NotDeletable(PlatformError):
+    """The message is too old to be deleted, or may not be."""
+
+
 class TopicDeleted(PlatformError):
     """The forum topic was deleted."""
 
@@ -62,6 +66,7 @@ PHRASES: tuple[tuple[type[PlatformError], tuple[str, ...]], ...] = (
             "message_id_invalid",
         ),
     ),
+    (NotDeletable, ("message can't be deleted", "message_delete_forbidden")),
     (TopicDeleted, ("message thread not found", "topic_deleted", "topic deleted", "topic_id_invalid")),
     (
         PhotoRejected,

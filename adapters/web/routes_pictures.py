@@ -51,8 +51,11 @@ async def remove_favourite(job_id: str, n: Number, context: ContextDep, caller: 
 
 @router.delete("/jobs/{job_id}/pictures/{n}", status_code=204)
 async def delete_picture(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
-    """Delete one picture; its place becomes null. The job's words go with its last picture."""
-    await context.usecases.pictures.delete_picture(caller.person, require_job_id(job_id), _require_number(n))
+    """Delete one picture, and the chat messages that show it alone; its place becomes null. The job's words go with its
+    last picture. Repeating this does no harm."""
+    await context.usecases.pictures.delete_picture(
+        caller.person, require_job_id(job_id), _require_number(n), retracts=True
+    )
 
 
 @router.get("/batches/{batch_id}", response_model=BatchInfo)

@@ -27,6 +27,12 @@ class Platform(Protocol):
     async def send_result(self, delivery: Delivery, pictures: Sequence[Media]) -> str:
         """The fallback: post a new message with `delivery.nonce`. Raises: Undeliverable, PlatformError."""
 
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        """Delete a message of an erased job, or empty it where it is too old for that. May be repeated.
+
+        Raises: MessageGone: there is none any more; Undeliverable: nobody can; PlatformError.
+        """
+
     async def notify_undeliverable(self, delivery: Delivery) -> None:
         """Say in the placeholder where the result is stored. It has no picture and no buttons that could be rejected.
 

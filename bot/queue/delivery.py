@@ -19,6 +19,7 @@ from bot.jobs import Job, Media
 from bot.platform_answers import NotPermitted, UnclearAnswer
 from bot.ports import Delivery, MediaStore, Outbox, Platform, Progress
 from bot.queue.progress import ProgressBus
+from bot.queue.retraction import retract_messages
 from bot.runtime.fair_slots import FairSlots
 
 log = structlog.get_logger()
@@ -160,7 +161,7 @@ class Deliverer:
             await asyncio.sleep(delay_s)
 
     async def _attempt(self, delivery: Delivery, group: asyncio.TaskGroup) -> None:
-        platform = self.platforms.get(delivery.job.origin.platform)
+        platform = self.platforms.get(delivery.platform)
         if platform is None:
             await self._retry_until_stored(
                 lambda: self.outbox.schedule_retry(
@@ -168,8 +169,11 @@ class Deliverer:
                 )
             )
             return
+        if delivery.kind == "retract":
+            await self._retract(platform, delivery)
+            return
         try:
-            async with self._slots[platform.name].hold(delivery.job.origin.chat_id):
+            async with self._slots[platform.name].hold(delivery.chat_id):
                 message_ref = await self._send(platform, delivery)
         except JobErased as error:
             await self._give_up(delivery, error)
@@ -187,6 +191,24 @@ class Deliverer:
         self.progress_bus.publish_change(delivery.job.id)
         if delivery.kind == "placeholder" and not delivery.job.state.is_final:
             self._start_progress(platform, delivery.job, message_ref, group)
+
+    async def _retract(self, platform: Platform, delivery: Delivery) -> None:
+        """Messages that cannot be deleted for a month are given up: their references are not kept for ever."""
+        await self._stop_progress(delivery.job.id)
+        async with self._slots[platform.name].hold(delivery.chat_id):
+            outcome = await retract_messages(platform, delivery, timeout_s=CALL_TIMEOUT_S)
+        error = outcome.error
+        is_refused = isinstance(error, NotPermitted)
+        asked_s = error.retry_after_s if isinstance(error, PlatformError) else None
+        is_over = asked_s is None and delivery.tries + 1 >= (MAX_REFUSED_TRIES if is_refused else MAX_RESULT_TRIES)
+        if error is not None and is_over:
+            log.warning("messages stay", action="message_stays", detail=_detail(error))
+        settled = delivery.refs if error is None or is_over else outcome.settled
+        await self._retry_until_stored(lambda: self.outbox.settle_retraction(delivery, settled))
+        if error is not None and not is_over:
+            own_back_off_s = refused_back_off_s if is_refused else back_off_s
+            delay_s = own_back_off_s(delivery.tries) if asked_s is None else max(0.5, asked_s)
+            await self._schedule_retry(delivery, error, delay_s, is_try=asked_s is None)
 
     async def _send(self, platform: Platform, delivery: Delivery) -> str:
         """Send the message, unless its job was erased meanwhile; return the confirmed message ref.

@@ -25,12 +25,22 @@ class PictureUseCases:
         await self._require_own(person, job_id)
         return await self.pictures.toggle_favourite(person.id, job_id, max(number, 1))
 
-    async def delete_picture(self, person: Person, job_id: str, number: int) -> Job:
+    async def erase_job(self, person: Person, job_id: str) -> None:
+        """Cancel the job if it is open, and erase it with its pictures and its chat messages. Idempotent.
+
+        Raises: JobNotFound, also if it is somebody else's.
+        """
+        job = await self.privacy.erase_job(job_id, person.id, retracts=True)
+        self.jobs.on_erased([job])
+        self.jobs.wake()
+
+    async def delete_picture(self, person: Person, job_id: str, number: int, *, retracts: bool = False) -> Job:
         """Delete one of a job's pictures, and the job with its last; its message is updated. Idempotent.
+        `retracts`: messages that show only what is deleted go, too; otherwise they are the caller's to delete.
 
         Returns the job as it was. Raises: JobNotFound, NotFound.
         """
-        before = await self.privacy.erase_picture(job_id, person.id, number)
+        before = await self.privacy.erase_picture(job_id, person.id, number, retracts=retracts)
         self.jobs.on_changed(before)
         self.jobs.forget_maps()
         return before

@@ -133,6 +133,9 @@ class LineChat:
 
     # ------------------------------------------------------------ jobs out
 
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        self.messages.pop(message_ref, None)
+
     async def post_placeholder(self, delivery: Delivery) -> str:
         ticket = await self.usecases.jobs.ticket_for(delivery.job)
         return self._post(texts.format_placeholder(ticket))

@@ -55,6 +55,9 @@ class LoggedPlatform:
         await self._call("edit", delivery.job.id, delivery.message_ref, _content(delivery.job, pictures))
         return delivery.message_ref
 
+    async def retract_message(self, delivery: Delivery, message_ref: str) -> None:
+        await self._call("retract", delivery.job.id, message_ref, {})
+
     async def notify_undeliverable(self, delivery: Delivery) -> None:
         assert delivery.message_ref is not None
         self._check(delivery.job.id)
