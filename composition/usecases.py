@@ -27,12 +27,15 @@ from bot.usecases import (
     Operations,
     PeopleUseCases,
     PictureUseCases,
+    PromptNames,
+    RecipeUseCases,
     UseCases,
 )
 from bot.usecases.mask_check import MaskCheck
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
 from inference.checkpoints.library import ModelLibrary
+from inference.checkpoints.token_counter import TokenizerFiles
 from inference.hardware.machine import MachineProbe
 from inference.hub.client import HubClient
 from inference.safety.availability import ClassifierAvailability
@@ -74,6 +77,7 @@ def build_use_cases(
     moderation: Moderation,
     model_manager: ModelManager,
     catalogue: ModelCatalogue,
+    prompt_resolver: PromptResolver,
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -96,6 +100,14 @@ def build_use_cases(
         models=loaded.models,
         model_manager=model_manager,
         catalogue=catalogue,
+        names=PromptNames(prompt_resolver, loaded.models),
+        recipes=RecipeUseCases(
+            store=storage.jobs,
+            media=storage.media,
+            models=loaded.models,
+            list_addons=prompt_resolver.list_addons,
+            styles=tuple(loaded.settings["styles"]),
+        ),
         styles=tuple(loaded.settings["styles"]),
     )
 
@@ -165,6 +177,7 @@ def build_job_use_cases(
         prompt_resolver=prompt_resolver,
         mask_check=MaskCheck(storage.media, pictures),
         forget_maps=maps.clear,
+        token_counter=TokenizerFiles(),
     )
 
 

@@ -13,8 +13,10 @@ from adapters.web import (
     routes_internal,
     routes_jobs,
     routes_media,
+    routes_names,
     routes_page,
     routes_pictures,
+    routes_recipes,
 )
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
@@ -31,7 +33,7 @@ def build_app(context: WebContext) -> FastAPI:
     problems.install_handlers(app)
     for routes in (
         routes_jobs, routes_pictures, routes_media, routes_export, routes_about, routes_admin, routes_internal,
-        routes_page,
+        routes_page, routes_recipes, routes_names,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import PurePath
 from typing import Any
@@ -142,7 +143,8 @@ def _preview_url(progress: Progress) -> str | None:
 
 
 def quote_json(quote: Quote) -> dict[str, Any]:
-    return {"jobs": quote.jobs, "cost": quote.cost, "eta_s": quote.eta_s, "quote": quote.quote}
+    tokens = {name: asdict(count) if count is not None else None for name, count in quote.tokens.items()}
+    return {"jobs": quote.jobs, "cost": quote.cost, "eta_s": quote.eta_s, "quote": quote.quote, "tokens": tokens}
 
 
 def quota_json(quota: Quota) -> dict[str, Any]:

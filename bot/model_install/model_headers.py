@@ -55,8 +55,29 @@ def read_tensor_shapes(path: Path) -> dict[str, list[int]]:
     return dict(read_header(path).shapes)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says about itself. Its tensors are not checked. Raises: DamagedModelFile; OSError."""
+    header, _ = _read_entries(path)
+    return _texts_of(header.get("__metadata__"))
+
+
 def read_header(path: Path) -> WeightsHeader:
     """Of a safetensors file. Raises: DamagedModelFile; OSError."""
+    header, length = _read_entries(path)
+    metadata = header.pop("__metadata__", None)
+    shapes = {name: read_shape(entry) for name, entry in header.items()}
+    _check_offsets(header, path.stat().st_size - 8 - length)
+    return WeightsHeader(
+        shapes=shapes,
+        formats={name: str(entry.get("dtype")) for name, entry in header.items()},
+        metadata=_texts_of(metadata),
+        data_start=8 + length,
+        extents={name: tuple(entry["data_offsets"]) for name, entry in header.items()},
+    )
+
+
+def _read_entries(path: Path) -> tuple[dict[str, Any], int]:
+    """The header, and its length in bytes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(len(_LFS_POINTER))
@@ -68,17 +89,7 @@ def read_header(path: Path) -> WeightsHeader:
         if length > min(size - 8, MAX_HEADER_BYTES):
             raise DamagedModelFile("is truncated, or not a safetensors file: copy it again")
         file.seek(8)
-        header = _parse_object(file.read(length), "is not a safetensors file")
-    metadata = header.pop("__metadata__", None)
-    shapes = {name: read_shape(entry) for name, entry in header.items()}
-    _check_offsets(header, size - 8 - length)
-    return WeightsHeader(
-        shapes=shapes,
-        formats={name: str(entry.get("dtype")) for name, entry in header.items()},
-        metadata=_texts_of(metadata),
-        data_start=8 + length,
-        extents={name: tuple(entry["data_offsets"]) for name, entry in header.items()},
-    )
+        return _parse_object(file.read(length), "is not a safetensors file"), length
 
 
 def _texts_of(metadata: object) -> dict[str, str]:

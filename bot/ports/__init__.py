@@ -50,6 +50,7 @@ from bot.ports.queue import (
     RequestKey,
 )
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
+from bot.ports.token_counts import TokenCount, TokenCounter
 
 __all__ = [
     "ALL_JOBS",
@@ -111,6 +112,8 @@ __all__ = [
     "TaskAddon",
     "TaskImage",
     "TaskOutput",
+    "TokenCount",
+    "TokenCounter",
     "UnloadResult",
     "UploadUsage",
     "Usage",

@@ -34,6 +34,8 @@ WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"
 _TOKEN = re.compile(rf"\\[()\[\]\\:|]|:\s*({WEIGHT})\s*\)|[()\[\]]")
 _BREAK = re.compile(r"\bBREAK\b|##")
 _BLANK = " \t\n,"
+_MAX_STEPS = 20
+"""In which the lengths of a changing prompt are compared."""
 _LORA = re.compile(r"<(?:lora|lyco):([^:<>]{1,120})(?::([^<>]{0,40}))?>", re.IGNORECASE)
 _FILE_ENDING = re.compile(r"\.safetensors$", re.IGNORECASE)
 _ENCODER_OR_DENOISER = re.compile(r"^\s*(?:te|unet)\s*=")
@@ -148,6 +150,17 @@ def prompt_at(options: Mapping[str, Any], index: int = 0) -> str:
 def task_prompts(options: Mapping[str, Any]) -> list[str]:
     """The different prompts of a job's images."""
     return list(dict.fromkeys(prompt_at(options, index) for index in range(int(options.get("count", 1)))))
+
+
+def longest_prompts(each: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The longest prompt and negative prompt in the options of several jobs, as in the step in which it is longest."""
+    texts: dict[str, list[str]] = {}
+    for options in each:
+        if "prompt" in options:
+            texts.setdefault("prompt", []).extend(task_prompts(options))
+        if options.get("negative_prompt"):
+            texts.setdefault("negative_prompt", []).append(str(options["negative_prompt"]))
+    return {name: max(step_texts(max(found, key=len), _MAX_STEPS), key=len) for name, found in texts.items()}
 
 
 def _names_lora(tag: str) -> bool:

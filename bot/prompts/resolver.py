@@ -5,7 +5,6 @@ the seed it reproduces the image. The typed prompt is stored beside it under `as
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from bot.options import MAX_PROMPT, MAX_SEED, clean_text, find_nearest
 from bot.ports import PromptAddon, TaskAddon
 from bot.prompts.addon_names import find_spellings, fold_name
 from bot.prompts.grammar import MAX_LORA_WEIGHT, LoraTag, find_lora_tags, read_edits, task_prompts, without_tags
-from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style
+from bot.prompts.styles import StyleSettings, apply_negative_style, apply_style, fold_style
 from bot.prompts.wildcards import WildcardFolder, WildcardReader, expand_wildcards, has_wildcards
 from bot.runtime.text_worker import TextWorker
 
@@ -122,7 +121,7 @@ class PromptResolver:
 
     def find_style(self, name: str) -> StyleSettings:
         """Raises: InvalidOption."""
-        folded = re.sub(r"[\s_]+", "-", name.strip().casefold())
+        folded = fold_style(name)
         found = self.styles.get(folded)
         if found is None:
             near = find_nearest(folded, self.styles)
@@ -152,7 +151,7 @@ class PromptResolver:
         inversions = [
             TaskAddon(word, one.kind, one.path)
             for one in addons.inversions
-            if _fits(one, model)
+            if fits_model(one, model)
             for word in find_spellings(text, (one.name, *one.spellings))
         ]
         return (*(TaskAddon(name, loras[name].kind, loras[name].path) for name in sorted(named)), *inversions)
@@ -224,7 +223,7 @@ def _check_lora_tags(
     tags: Sequence[LoraTag], installed: Mapping[str, PromptAddon], model: ModelSpec, *, limit: int = MAX_LORAS
 ) -> None:
     """Raises: InvalidOption."""
-    fitting = ", ".join(dict.fromkeys(one.name for one in installed.values() if _fits(one, model)))
+    fitting = ", ".join(dict.fromkeys(one.name for one in installed.values() if fits_model(one, model)))
     if len({fold_name(tag.name) for tag in tags}) > limit:
         raise InvalidOption("prompt", "loras", allowed=str(limit))
     for tag in tags:
@@ -233,14 +232,14 @@ def _check_lora_tags(
             near = find_nearest(fold_name(tag.name), installed)
             problem = "lora" if fitting else "no_lora"
             raise InvalidOption("prompt", problem, value=tag.name, allowed=fitting, nearest=near[0] if near else "")
-        if not _fits(found, model):
+        if not fits_model(found, model):
             raise InvalidOption("prompt", "lora_fits" if fitting else "lora_fits_not", value=tag.name, allowed=fitting)
         if tag.weight is None or abs(tag.weight) > MAX_LORA_WEIGHT:
             allowed = f"-{MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}"
             raise InvalidOption("prompt", "lora_weight", value=tag.name, allowed=allowed)
 
 
-def _fits(addon: PromptAddon, model: ModelSpec) -> bool:
+def fits_model(addon: PromptAddon, model: ModelSpec) -> bool:
     """Whether it was made for the model's family, as far as is known; loading detects the others."""
     return not addon.family or "family" not in model.capabilities or addon.family == model.capabilities["family"]
 

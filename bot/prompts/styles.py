@@ -1,5 +1,6 @@
 """Styles: the owner's prompt templates, `[styles.NAME]` in the config."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,11 @@ class StyleSettings:
     """Template of the prompt; `{prompt}` is the person's prompt, which otherwise comes first."""
     negative: str = ""
     """Negative prompt, for models that support one."""
+
+
+def fold_style(name: str) -> str:
+    """A style's name in the config, from what a person typed: `Oil painting` is `oil-painting`."""
+    return re.sub(r"[\s_]+", "-", name.strip().casefold())
 
 
 def apply_style(style: StyleSettings, prompt: str) -> str:

@@ -35,6 +35,10 @@ LISTING_VALID_S = 1.0
 """How long the listing of the folder is used: a new file is found after so long."""
 _NAME = re.compile(r"__([A-Za-z0-9]+(?:[_\-/][A-Za-z0-9]+)*)__")
 _SHOWN = 8
+EXAMPLES = 3
+"""Lines of a wildcard that its summary shows."""
+MAX_EXAMPLE = 80
+"""Characters of each."""
 
 Lines = Callable[[str], Sequence[str]]
 """The lines of a wildcard by its name. Raises: InvalidOption."""
@@ -102,6 +106,15 @@ class FileLines(Sequence[str]):
         return self._text[self._starts[number] : self._starts[number + 1]].decode()
 
 
+@dataclass(frozen=True)
+class WildcardSummary:
+    """The first lines of a wildcard, and how many there are."""
+
+    name: str
+    lines: int
+    examples: tuple[str, ...]
+
+
 @dataclass
 class WildcardFolder:
     """The `.txt` files below a folder, re-read when they change. Lines starting with `#` are comments."""
@@ -109,6 +122,7 @@ class WildcardFolder:
     folder: Path | None = None
     clock: Callable[[], float] = time.monotonic
     _cache: dict[Path, tuple[int, FileLines]] = field(default_factory=dict)
+    _summaries: dict[Path, tuple[int, WildcardSummary]] = field(default_factory=dict)
     _listing: Mapping[str, Path] = field(default_factory=dict)
     _listed_at: float = -math.inf
 
@@ -142,6 +156,29 @@ class WildcardFolder:
             if path.is_file() and _NAME.fullmatch(f"__{name}__"):
                 found[name] = path
         return found
+
+    def describe(self, name: str) -> "WildcardSummary | None":
+        """None: there is no such file any more. It is read again when it changes."""
+        path = self._files().get(name)
+        if path is None:
+            return None
+        try:
+            about = path.stat()
+        except OSError:
+            return None
+        known = self._summaries.get(path)
+        if known is None or known[0] != about.st_mtime_ns:
+            lines = self._read_file(path)
+            examples = tuple(line[:MAX_EXAMPLE] for line in lines[:EXAMPLES])
+            known = (about.st_mtime_ns, WildcardSummary(name, len(lines), examples))
+            if len(self._summaries) >= MAX_FILES:
+                self._summaries.clear()
+            self._summaries[path] = known
+        return known[1]
+
+    def is_described(self, name: str) -> bool:
+        """Whether `describe` need not read the file, unless it has changed."""
+        return self._files().get(name) in self._summaries
 
     def open(self) -> "WildcardReader":
         """What one request reads: each file once, so that all its prompts are drawn from the same lines."""

@@ -17,6 +17,8 @@ from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
 from bot.usecases.pictures import PictureUseCases
+from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
+from bot.usecases.recipes import Recipe, RecipeUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
 
 
@@ -35,6 +37,8 @@ class UseCases:
     models: ModelRegistry
     model_manager: ModelManager
     catalogue: ModelCatalogue
+    recipes: RecipeUseCases
+    names: PromptNames
     styles: tuple[str, ...] = ()
     """Names of the configured styles."""
 
@@ -71,11 +75,17 @@ __all__ = [
     "ModelCatalogue",
     "ModelManager",
     "Moderation",
+    "NamedAddon",
+    "NamedStyle",
+    "NamedWildcard",
     "Operations",
     "PeopleUseCases",
     "PictureUseCases",
+    "PromptNames",
     "Quota",
     "Quote",
+    "Recipe",
+    "RecipeUseCases",
     "Request",
     "SpaceRules",
     "Ticket",

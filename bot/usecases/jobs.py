@@ -5,13 +5,13 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bot.commands import Answer, find_command
 from bot.errors import IdempotencyConflict, InvalidOption, JobNotFound, ShuttingDown, StorageBusy
 from bot.jobs import Job, JobState
-from bot.models import ModelRegistry
+from bot.models import IMAGE_TASKS, ModelRegistry
 from bot.ports import (
     ALL_JOBS,
     DeviceStatus,
@@ -25,7 +25,10 @@ from bot.ports import (
     Person,
     Progress,
     RequestKey,
+    TokenCount,
+    TokenCounter,
 )
+from bot.prompts.grammar import longest_prompts
 from bot.prompts.resolver import PromptResolver
 from bot.queue.eta import EtaEstimator
 from bot.queue.fairness import queue_position
@@ -67,6 +70,7 @@ class JobUseCases:
         prompt_resolver: PromptResolver | None = None,
         mask_check: MaskCheck | None = None,
         forget_maps: Callable[[], None] = lambda: None,
+        token_counter: TokenCounter | None = None,
     ) -> None:
         self._store = store
         self._history = history
@@ -95,6 +99,7 @@ class JobUseCases:
             mask_check=mask_check,
         )
         self.forget_maps = forget_maps
+        self._token_counter = token_counter
         self.is_closing = False
 
     # ------------------------------------------------------------ submitting
@@ -161,7 +166,16 @@ class JobUseCases:
             quote=self._sign_quote(
                 person, request, len(jobs), f"{secrets.token_hex(6)}-{time.time() + QUOTE_VALID_S:.0f}-{cost:.3f}"
             ),
+            tokens=await self._count_tokens(jobs),
         )
+
+    async def _count_tokens(self, jobs: Sequence[NewJob]) -> Mapping[str, TokenCount | None]:
+        """Of the longest prompt and negative prompt of the jobs, with styles and wildcards."""
+        model = self._models.get(jobs[0].model)
+        texts = longest_prompts([job.options for job in jobs])
+        if self._token_counter is None or model is None or not IMAGE_TASKS & set(model.tasks):
+            return dict.fromkeys(texts)
+        return await self._token_counter.count_tokens(model, texts)
 
     def _limits(self, person: Person) -> Limits:
         return Limits(

@@ -22,6 +22,7 @@ from bot.queue.pricing import Rates, estimate_s, price
 from bot.usecases.mask_check import MaskCheck
 from bot.usecases.moderation import Moderation
 from bot.usecases.recalled import RecalledRequests
+from bot.usecases.recipes import GIVEN
 from bot.usecases.requests import Request
 
 
@@ -48,6 +49,7 @@ class RequestPlanner:
         if request.parent is not None and request.requires_own_parent:
             await self.store.get_job(request.parent, person.id)
         command = request.to_command()
+        request = _remember_given(request, command)
         pictures = [await self.media.get_image(image.id, person.id) for image in command.images]
         command = command.with_images(pictures)
         aspect = command.choose_aspect(pictures)
@@ -108,6 +110,17 @@ class RequestPlanner:
             batch=batch,
             wants_delivery=request.wants_delivery,
         )
+
+
+def _remember_given(request: Request, command: Command) -> Request:
+    """With the options that the person gave, beside those that are filled in: `bot.usecases.recipes` repeats them.
+
+    A follow-up in a chat repeats the options of an earlier job: which of them were given is not known.
+    """
+    if request.wants_delivery and request.parent is not None:
+        return request
+    origin = replace(request.origin, extra={**request.origin.extra, GIVEN: dict(command.values)})
+    return replace(request, origin=origin)
 
 
 def _hide_what_is_made_of(request: Request) -> Origin:

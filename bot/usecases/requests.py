@@ -80,6 +80,8 @@ class Quote:
     cost: float
     eta_s: float | None
     quote: str
+    tokens: Mapping[str, TokenCount | None] = field(default_factory=dict)
+    """Of each prompt, of the longest of them where images or jobs have different ones; None: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
