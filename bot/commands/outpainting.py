@@ -57,14 +57,17 @@ class Outpaint(Imagine):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        own = self._read_short(str(self.values.get("prompt") or ""))
+        own, prompt = self._read_short(str(self.values.get("prompt") or ""))
         if own and not any(name in self.values for name in own):
             rest = {name: value for name, value in self.values.items() if name != "prompt"}
-            object.__setattr__(self, "values", {**rest, **own})
+            object.__setattr__(self, "values", {**rest, **({"prompt": prompt} if prompt else {}), **own})
 
-    def _read_short(self, text: str) -> dict[str, Any]:
-        """The options that stand in place of a prompt, as in `/pan left`. Raises: InvalidOption."""
-        return {}
+    def _read_short(self, text: str) -> tuple[dict[str, Any], str]:
+        """The options that stand before or in place of a prompt, as in `/pan left a beach`, and the prompt.
+
+        Raises: InvalidOption.
+        """
+        return {}, text
 
     @abstractmethod
     def _own_options(self) -> dict[str, Any]:

@@ -97,13 +97,25 @@ def test_a_factor_that_makes_no_sense_is_refused(options):
         ("pan", "up --steps 9", {"direction": "up", "steps": 9}),
         ("pan", "left of the sea", {"prompt": "left of the sea"}),
         ("pan", "left --direction up", {"prompt": "left", "direction": "up"}),
+        ("pan", "left a beach", {"direction": "left", "prompt": "a beach"}),
+        ("pan", "Down: the sea, waves --seed 7", {"direction": "down", "prompt": "the sea, waves", "seed": 7}),
+        ("pan", "right, side of a castle", {"direction": "right", "prompt": "side of a castle"}),
+        ("pan", "up the hill", {"prompt": "up the hill"}),
+        ("pan", "left the sea", {"direction": "left", "prompt": "the sea"}),
+        ("pan", "lefty a beach", {"prompt": "lefty a beach"}),
+        ("pan", "left right a beach", {"direction": "left", "prompt": "right a beach"}),
+        ("zoom", "2x a beach", {"factor": 2.0, "prompt": "a beach"}),
+        ("zoom", "1.5x, foxes", {"factor": 1.5, "prompt": "foxes"}),
+        ("zoom", "2 a beach", {"factor": 2.0, "prompt": "a beach"}),
+        ("zoom", "3: foxes --factor 2", {"prompt": "3: foxes", "factor": 2.0}),
+        ("zoom", "1920x1080 wallpaper", {"prompt": "1920x1080 wallpaper"}),
         ("zoom", "2x", {"factor": 2.0}),
         ("zoom", "1.5", {"factor": 1.5}),
         ("zoom", "2 foxes", {"prompt": "2 foxes"}),
         ("square", "2", {"prompt": "2"}),
     ],
 )
-def test_a_direction_or_a_factor_may_stand_in_place_of_the_prompt(name, line, values):
+def test_a_direction_or_a_factor_may_stand_before_or_in_place_of_the_prompt(name, line, values):
     assert COMMANDS[name].from_text(line, [ImageRef("a" * 64)]).values == values
 
 
