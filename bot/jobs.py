@@ -157,6 +157,8 @@ class Result:
     revision: str = ""
     seconds: float = 0.0
     """Device-seconds used."""
+    device: str = ""
+    """That did it; empty: none was needed, or the job is older than this record."""
     parameters: str = ""
     """The A1111 text of the first image; empty for text results."""
     notes: tuple[str, ...] = ()

@@ -201,6 +201,29 @@ class InstallProgressInfo(BaseModel):
     eta_s: float | None
 
 
+class LoraUseInfo(BaseModel):
+    name: str
+    weight: float | None
+
+
+class FactsInfo(BaseModel):
+    """How the job was done; null: it has none, or that is not known yet."""
+
+    platform: str = Field(description="web, cli, discord or telegram")
+    client: str | None = Field(description="The other program's API that it came through")
+    queue_s: float | None = Field(description="Seconds that it waited for a device")
+    took_s: float | None = Field(description="Seconds from then to its end, with loading its model")
+    device: str | None
+    device_s: float | None = Field(description="Seconds of the device's time")
+    style: str | None
+    loras: list[LoraUseInfo]
+    sampler: str | None
+    schedule: str | None
+    steps: int | None
+    guidance_scale: float | None
+    strength: float | None
+
+
 class JobInfo(BaseModel):
     id: str
     command: str
@@ -213,6 +236,7 @@ class JobInfo(BaseModel):
     install_progress: InstallProgressInfo | None = None
     result: ResultInfo | None
     error: ErrorInfo | None
+    facts: FactsInfo
     cost: float
     parent: str | None
     batch: str | None

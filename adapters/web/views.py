@@ -16,6 +16,7 @@ from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
 from bot.ports import Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
+from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
 from bot.usecases.recalled import RecalledSettings
 
@@ -41,6 +42,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "install_progress": {"title": ticket.title, **install} if install else None,
         "result": _result_json(job),
         "error": error_json(job),
+        "facts": asdict(read_facts(job)),
         "cost": job.cost,
         "parent": job.parent,
         "batch": job.batch,

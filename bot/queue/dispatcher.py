@@ -267,7 +267,9 @@ class Dispatcher:
             alts = await self.postprocessor.alt_texts(
                 job, output, fairness_key=task.fairness_key, may_wait=not self._is_closing
             )
-            result = await self._retry_until_stored(lambda: self.postprocessor.store_result(job, output, alts))
+            result = await self._retry_until_stored(
+                lambda: self.postprocessor.store_result(job, output, alts, device=attempt.device)
+            )
             ended = await self._retry_until_stored(lambda: self.store.save_result(job.id, job.attempt, result))
         except Exception as error:  # the job has to leave `running` in any case
             return await self._retry_until_stored(self._outcome(attempt, error))

@@ -94,7 +94,7 @@ class Postprocessor:
         captions = await self._captions(job, [image.media for image in output.images], fairness_key)
         return [caption or prompt for caption, prompt in zip(captions, prompts, strict=True)]
 
-    async def store_result(self, job: Job, output: TaskOutput, alts: Sequence[str]) -> Result:
+    async def store_result(self, job: Job, output: TaskOutput, alts: Sequence[str], *, device: str = "") -> Result:
         """Write and fsync the image files; `JobStore.save_result` inserts the rows. Raises: StorageFull."""
         images = []
         for image, alt in zip(output.images, alts, strict=True):
@@ -116,7 +116,8 @@ class Postprocessor:
         notes = [error_texts.format_note(note, job.origin.locale) for note in output.notes]
         if job.command == Upscale.name and model is not None:
             notes.append(explain_upscale(job.options, model, error_texts.translator(job.origin.locale)))
-        is_own = needs_no_model(job.command, job.options) or keeps_content(job.command, job.options)
+        is_only_tool = needs_no_model(job.command, job.options)
+        is_own = is_only_tool or keeps_content(job.command, job.options)
         is_demo = model is not None and model.demo and not is_own
         demo = (error_texts.translator(job.origin.locale)(error_texts.DEMO_HINT),) if is_demo else ()
         return Result(
@@ -126,6 +127,7 @@ class Postprocessor:
             model=job.model,
             revision=output.revision,
             seconds=round(output.seconds, 3),
+            device="" if is_only_tool else device,
             parameters=output.images[0].parameters if output.images else "",
             notes=(*job.origin.extra.get("notes", ()), *filter(None, notes), *demo),
         )
