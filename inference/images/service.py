@@ -1,9 +1,9 @@
 """Sanitizes uploads and encodes results in small child processes; implements `bot.ports.ImageProcessor`.
 
 Uploads have their own children, of which nobody has all, and HEIC has some apart: a result never waits for uploads, and
-nobody's uploads wait for all of somebody else's. The other children are shared fairly between kinds of work, so a
-result waits for sheets and resized images neither. An image that crashes, hangs or exhausts its child is refused; the
-child is replaced.
+nobody's uploads wait for all of somebody else's. So have thumbnails, for which neither uploads nor results wait. The
+other children are shared fairly between kinds of work, so a result waits for sheets and resized images neither. An
+image that crashes, hangs or exhausts its child is refused; the child is replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from bot.ports.images import is_heic
 from inference.images.children import ChildLimits, ChildLost, ImageChildren
 from inference.ipc import messages
 from inference.ipc.mask_messages import MaskReply, MaskRequest
+from inference.ipc.thumbnail_messages import ThumbnailRequest
 from inference.ipc.tool_messages import ToolRequest
 
 _log = structlog.get_logger("inference")
@@ -67,6 +68,8 @@ class ImageService:
         )
         self._heic_decoders = ImageChildren(heic_limits, decoders, per_owner=decoders - 1)
         self._tools = ImageChildren(replace(limits, timeout_s=_TOOL_TIME * settings.timeout_s, has_tools=True), 2, 1)
+        thumbnail_limits = replace(limits, nice=_DECODER_NICE)
+        self._thumbnails = ImageChildren(thumbnail_limits, settings.processes + 1, per_owner=settings.processes)
         self._encoders = ImageChildren(limits, settings.processes + 1, per_owner=settings.processes)
 
     async def __aenter__(self) -> Self:
@@ -77,6 +80,7 @@ class ImageService:
         await self._heic_decoders.close()
         await self._encoders.close()
         await self._tools.close()
+        await self._thumbnails.close()
 
     async def sanitize(self, data: bytes, *, owner: str = "") -> SanitizedImage:
         settings = self._settings
@@ -167,6 +171,13 @@ class ImageService:
         resized = Media(reply.data, reply.media_type)
         return RenderedImage(media=resized, width=reply.width, height=reply.height, parameters=reply.parameters)
 
+    async def make_thumbnail(self, media: Media, max_width: int, *, owner: str) -> Media:
+        try:
+            reply = await self._request(ThumbnailRequest(data=media.data, max_width=max_width), owner)
+        except ChildLost as lost:
+            raise EngineError(f"making a thumbnail: {lost}") from lost
+        return Media(reply.data, reply.media_type)
+
     async def is_empty_mask(self, media: Media) -> bool:
         reply: MaskReply = await self._request_with_retry(MaskRequest(data=media.data))
         return reply.is_empty
@@ -217,4 +228,6 @@ class ImageService:
         if isinstance(request, messages.SanitizeRequest):
             decoders = self._heic_decoders if is_heic(request.data) else self._decoders
             return await decoders.request(request, owner)
+        if isinstance(request, ThumbnailRequest):
+            return await self._thumbnails.request(request, owner)
         return await self._encoders.request(request, type(request).__name__)
