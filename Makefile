@@ -6,6 +6,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 CRASH_ARGS ?= --rounds 50
 FUZZ_ARGS ?=
 LOCK_ARGS ?=
+VENDOR_ARGS ?=
 TORCH = 2.13.0
 
 VENV = .venv/bin/python
@@ -14,7 +15,7 @@ VENV = .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL = help
-.PHONY: help run test quick check format lint types contracts tests times locales bench crash fuzz audit sbom lock clean
+.PHONY: help run test quick check format lint types contracts tests times locales bench crash fuzz audit sbom lock vendor clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -76,6 +77,9 @@ lock: .venv/.dev ## rewrite constraints.txt; LOCK_ARGS=--upgrade for newer versi
 		.venv/bin/uv pip compile pyproject.toml --group dev --constraints - --universal \
 		--python-version 3.11 --no-annotate $(LOCK_ARGS) --output-file constraints.txt
 	sed -i.bak -E '/^(nvidia-|cuda-|triton==)/d' constraints.txt && rm constraints.txt.bak
+
+vendor: .venv/.dev ## fetch the page's libraries and font from npm, as locked; VENDOR_ARGS=--update for other versions
+	$(VENV) -m scripts.vendor $(VENDOR_ARGS)
 
 clean: ## remove .venv, caches and builds; never data
 	rm -rf .venv build dist *.egg-info .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .times

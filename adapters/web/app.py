@@ -20,6 +20,7 @@ from adapters.web import (
 )
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
+from adapters.web.page_files import load_page_files
 from adapters.web.schemas import ExportBody, JobBody
 
 DESCRIPTION = (
@@ -30,6 +31,7 @@ DESCRIPTION = (
 def build_app(context: WebContext) -> FastAPI:
     app = FastAPI(title="Easel", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.context = context
+    app.state.page_files = load_page_files()
     problems.install_handlers(app)
     for routes in (
         routes_jobs, routes_pictures, routes_media, routes_export, routes_about, routes_admin, routes_internal,
@@ -37,7 +39,6 @@ def build_app(context: WebContext) -> FastAPI:
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
-    app.mount("/static", routes_page.RevalidatedFiles(directory=routes_page.STATIC), name="static")
     app.add_middleware(KeyLimitMiddleware, limit=context.settings.max_requests_per_key)
     app.add_middleware(GuardMiddleware, metrics=context.metrics)
     app.add_middleware(LingeringCloseMiddleware)

@@ -2,43 +2,45 @@
 
 import hmac
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from adapters.web.auth import get_caller, read_bearer, require_admin, require_local_request
 from adapters.web.context import ContextDep, WebContext
+from adapters.web.page_files import STATIC, PageFiles
 from adapters.web.problems import CODES
 from bot.error_texts import explain
 from bot.errors import Unauthorized
 from bot.jobs import JobState
 from bot.usecases import Operations
 
-FOLDER = Path(__file__).parent
-STATIC = FOLDER / "static"
-templates = Jinja2Templates(FOLDER / "templates")
+templates = Jinja2Templates(Path(__file__).parent / "templates")
 router = APIRouter(include_in_schema=False)
 _NO_CACHE = {"Cache-Control": "no-cache"}
 
 
-class RevalidatedFiles(StaticFiles):
-    """Browsers revalidate these files at each visit, so updates show immediately; unchanged files return 304."""
+PAGES = {
+    "/": "legacy", "/gallery": "gallery", "/queue": "queue", "/p/{job}/{number}": "viewer", "/edit/{media}": "edit",
+    "/models": "models", "/admin": "admin",
+}  # fmt: skip
+"""The addresses of the page, with the folder of static files that each view needs first."""
+THEMES = ("light", "dark")
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
-        return response
 
-
-@router.api_route("/", methods=["GET", "HEAD"])
 async def get_page(request: Request, context: ContextDep) -> Response:
-    media = context.usecases.media
+    """The same document at each address of the page: the view is chosen in the browser."""
+    media, files = context.usecases.media, get_files(request)
+    theme = request.cookies.get("easel-theme")
     values = {
+        "files": files,
+        "styles": " ".join(name.removesuffix(".css") for name in files.files if name.endswith(".css")),
+        "folder": PAGES.get(request.scope["route"].path),
+        "theme": theme if theme in THEMES else None,
         "needs_key": await context.needs_key(),
         "max_upload_mb": media.max_file_mb,
         "too_large": explain(media.too_large()),
@@ -46,14 +48,53 @@ async def get_page(request: Request, context: ContextDep) -> Response:
     return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
 
 
+for _path in PAGES:
+    router.add_api_route(_path, get_page, methods=["GET", "HEAD"])
+
+
+def get_files(request: Request) -> PageFiles:
+    files: PageFiles = request.app.state.page_files
+    return files
+
+
+@router.api_route("/static/{version}/{path:path}", methods=["GET", "HEAD"])
+async def get_static(request: Request, version: str, path: str) -> Response:
+    """A file of this version of the page. One of another version does not fit its other files: 404."""
+    files = get_files(request)
+    response = files.respond(request, path) if version == files.version else None
+    if response is None:
+        raise HTTPException(404)
+    return response
+
+
+@router.get("/manifest.webmanifest")
+async def get_manifest(request: Request) -> Response:
+    """Lets phones install the page."""
+    base = get_files(request).base
+    icons = [
+        {"src": f"{base}favicon.svg", "sizes": "any", "type": "image/svg+xml"},
+        {"src": f"{base}touch-icon.png", "sizes": "180x180", "type": "image/png"},
+        {"src": f"{base}maskable-icon.png", "sizes": "512x512", "type": "image/png", "purpose": "any maskable"},
+    ]
+    manifest = {
+        "name": "Easel", "short_name": "Easel", "start_url": "/", "scope": "/", "display": "standalone",
+        "background_color": "#f6f5f3", "theme_color": "#f6f5f3", "icons": icons,
+    }  # fmt: skip
+    return JSONResponse(manifest, headers=_NO_CACHE, media_type="application/manifest+json")
+
+
 @router.get("/docs")
 async def get_docs(request: Request) -> Response:
-    return templates.TemplateResponse(request, "docs.html", {"codes": CODES}, headers=_NO_CACHE)
+    return templates.TemplateResponse(
+        request, "docs.html", {"codes": CODES, "files": get_files(request)}, headers=_NO_CACHE
+    )
 
 
 @router.get("/favicon.ico")
 async def get_favicon() -> Response:
-    return FileResponse(STATIC / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+    return FileResponse(
+        STATIC / "icons" / "favicon.svg", media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"}
+    )
 
 
 @router.api_route("/healthz", methods=["GET", "HEAD"])

@@ -20,7 +20,6 @@ from bot.usecases.pictures import PictureUseCases
 from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
 from bot.usecases.recipes import Recipe, RecipeUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
-from bot.usecases.thumbnails import Thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,6 @@ class UseCases:
     exports: ExportUseCases
     pictures: PictureUseCases
     people: PeopleUseCases
-    thumbnails: Thumbnails
     operations: Operations
     moderation: Moderation
     models: ModelRegistry
@@ -90,7 +88,6 @@ __all__ = [
     "RecipeUseCases",
     "Request",
     "SpaceRules",
-    "Thumbnails",
     "Ticket",
     "UseCases",
 ]

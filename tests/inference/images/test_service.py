@@ -301,22 +301,6 @@ async def test_bit_flips_result_in_an_image_or_a_refusal(service):
     assert {"SanitizedImage", "UnsupportedMedia"} <= outcomes
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
-async def test_a_thumbnail_is_made_in_the_confined_process(service, image_format):
-    xmp = {"xmp": b"trainedAlgorithmicMedia"} if image_format == "WEBP" else {}
-    data = saved(gradient("RGB", (640, 480)), image_format, exif=Image.Exif(), **xmp)
-
-    small = opened(await service.make_thumbnail(Media(data, f"image/{image_format.lower()}"), 256, owner="ann"))
-
-    assert (small.format, small.size) == ("WEBP", (256, 192))
-    assert ("xmp" in small.info) == bool(xmp)
-
-
-async def test_a_damaged_image_has_no_thumbnail(service):
-    with pytest.raises(UnsupportedMedia):
-        await service.make_thumbnail(Media(b"nothing", "image/png"), 256, owner="ann")
-
-
 async def test_the_rotations_used_in_these_tests_are_right():
     upright = gradient(size=(6, 4))
     for orientation in range(1, 9):

@@ -5,7 +5,6 @@ import { setCommands } from "./commands.js";
 import { setUpComposer } from "./composer.js";
 import { byId, setText } from "./dom.js";
 import { addJob, setUpGallery } from "./gallery.js";
-import { ensureKey } from "./key.js";
 import { openModels, setUpModels } from "./models.js";
 import { buildOptions } from "./options.js";
 
@@ -48,8 +47,7 @@ async function loadCommandsAndModels() {
   }
 }
 
-async function start() {
-  await ensureKey();
+export async function start() {
   setUpComposer((job) => (addJob(job), refreshQuota()));
   byId("demo-hint").addEventListener("click", openModels);
   isAdmin = (await get("/me").catch(() => ({ admin: false }))).admin;
@@ -59,4 +57,3 @@ async function start() {
   document.body.dataset.ready = "yes";
 }
 
-start();

@@ -1,55 +1,20 @@
-// Calls the REST API. The key is sent in a header, so streams are read with fetch instead of EventSource, and images
-// become blob URLs.
+// Calls the REST API and follows single jobs.
 
-import { apiKey, askForKey } from "./key.js";
-import { byId } from "./dom.js";
+import { mediaUrl, newId, Offline, Problem, request } from "../core/api.js";
+import { markOffline, markOnline } from "../core/connection.js";
+
+export { Offline, Problem };
 
 const API = "/api/v1";
 
-/** An error response: `message` is a sentence to show, `option` the field that it is about. */
-export class Problem extends Error {
-  constructor(status, content) {
-    super(content.detail || "The server sent an unexpected response.");
-    this.status = status;
-    this.code = content.code || "internal";
-    this.option = content.option || null;
-  }
-}
-
-/** No response from the server. */
-export class Offline extends Error {
-  constructor() {
-    super("The server does not respond. Is it running? Try again in a moment.");
-  }
-}
-
-export async function call(path, { headers = {}, ...options } = {}) {
-  for (;;) {
-    const allHeaders = { ...headers };
-    if (apiKey()) allHeaders.Authorization = `Bearer ${apiKey()}`;
-    let response;
-    try {
-      response = await fetch(API + path, { ...options, headers: allHeaders, cache: options.cache || "default" });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
-      throw new Offline();
-    }
-    if (response.ok) return response;
-    const problem = new Problem(response.status, await response.json().catch(() => ({})));
-    if (problem.code !== "unauthorized") throw problem;
-    await askForKey(apiKey() ? problem.message : "");
-  }
-}
+export const call = (path, options) => request(path, options);
 
 export const get = async (path) => (await call(path)).json();
 
 export async function post(path, body) {
-  const headers = { "Content-Type": "application/json", "Idempotency-Key": crypto.randomUUID?.() || fallbackId() };
+  const headers = { "Content-Type": "application/json", "Idempotency-Key": newId() };
   return (await call(path, { method: "POST", headers, body: JSON.stringify(body) })).json();
 }
-
-// crypto.randomUUID is not available over plain HTTP, except on loopback.
-const fallbackId = () => Array.from(crypto.getRandomValues(new Uint32Array(4)), (number) => number.toString(36)).join("-");
 
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 
@@ -59,18 +24,7 @@ export async function upload(file) {
   return (await call("/media", { method: "POST", body: form })).json();
 }
 
-const imageUrls = new Map();
-
-/** A URL for <img>: the API's own, or a blob URL if a key is needed to fetch the image. */
-export function imageUrl(id) {
-  if (!apiKey()) return Promise.resolve(`${API}/media/${id}`);
-  if (!imageUrls.has(id)) {
-    const url = call(`/media/${id}`).then(async (response) => URL.createObjectURL(await response.blob()));
-    url.catch(() => imageUrls.delete(id));
-    imageUrls.set(id, url);
-  }
-  return imageUrls.get(id);
-}
+export const imageUrl = (id) => Promise.resolve(mediaUrl(id));
 
 /** Calls `onEvent(name, data)` for each event of a job until it ends; reconnects after a server restart. */
 export async function followJob(id, signal, onEvent) {
@@ -95,7 +49,8 @@ export async function followJob(id, signal, onEvent) {
 }
 
 export function setOnline(isOnline) {
-  byId("offline").hidden = isOnline;
+  if (isOnline) markOnline();
+  else markOffline();
 }
 
 async function* readEvents(body) {

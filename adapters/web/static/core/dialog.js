@@ -1,0 +1,58 @@
+// Modal dialogs on <dialog>, which keeps the focus inside and gives it back.
+
+import { html, render, renderOnSignals } from "./render.js";
+import { icon } from "./icons.js";
+import { t } from "./text.js";
+
+/**
+ * Opens a dialog; resolves with what `close` was given, or null when it was dismissed.
+ * @template T
+ * @param {{title: string, view: (close: (value?: T) => void) => unknown, kind?: "" | "wide" | "sheet"}} options
+ *   `view` renders again when signals change; "sheet" comes from the side, on phones from below
+ * @returns {Promise<T | null>}
+ */
+export function openDialog({ title, view, kind = "" }) {
+  return new Promise((resolve) => {
+    const dialog = document.createElement("dialog");
+    let result = null;
+    const close = (value = null) => {
+      result = value;
+      dialog.close();
+    };
+    dialog.className = kind;
+    dialog.setAttribute("aria-label", title);
+    document.body.append(dialog);
+    const stop = renderOnSignals(dialog, () => html`
+      <div class="dialog-head">
+        <h2>${title}</h2>
+        <button type="button" class="icon-button" aria-label=${t("Close")} @click=${() => close()}>${icon("close")}</button>
+      </div>
+      <div class="dialog-body">${view(close)}</div>`);
+    dialog.addEventListener("click", (event) => event.target === dialog && close());
+    dialog.addEventListener("close", () => {
+      stop();
+      render("", dialog);
+      dialog.remove();
+      resolve(result);
+    });
+    dialog.showModal();
+  });
+}
+
+/**
+ * Asks before something that cannot be undone.
+ * @param {{title: string, text: string, confirm: string, isDangerous?: boolean}} options
+ * @returns {Promise<boolean>}
+ */
+export async function confirmDialog({ title, text, confirm, isDangerous = false }) {
+  const answer = await openDialog({
+    title,
+    view: (close) => html`
+      <p>${text}</p>
+      <div class="row dialog-actions">
+        <button type="button" @click=${() => close(false)}>${t("Cancel")}</button>
+        <button type="button" class=${isDangerous ? "primary danger" : "primary"} autofocus @click=${() => close(true)}>${confirm}</button>
+      </div>`,
+  });
+  return answer === true;
+}

@@ -1,0 +1,58 @@
+// The account menu: who is signed in, today's quota, theme, shortcuts, API docs, sign out.
+
+import { html, nothing } from "../core/render.js";
+import { openDialog } from "../core/dialog.js";
+import { icon } from "../core/icons.js";
+import { shortcutGroups } from "../core/shortcuts.js";
+import { hasKey, person, quota, signOut } from "../core/store.js";
+import { t, tn } from "../core/text.js";
+import { theme } from "./theme.js";
+
+const rounded = (value) => (value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
+
+/** Today's quota as a sentence. */
+export function quotaText({ limit, used, reserved }) {
+  const spent = used + reserved;
+  if (limit === null) return tn(rounded(spent), "{n} device-second used today", "{n} device-seconds used today");
+  return t("{left} of {limit} device-seconds left today", { left: rounded(Math.max(0, limit - spent)), limit: rounded(limit) });
+}
+
+export const accountMenu = () => html`
+  <button type="button" class="rail-link account-button" popovertarget="account-menu" aria-label=${t("Account")}>
+    ${icon("account")}<span class="rail-label">${t("Account")}</span>
+  </button>`;
+
+export const accountPanel = () => html`
+  <div id="account-menu" class="menu" popover role="dialog" aria-label=${t("Account")}>
+    <p class="menu-title">${person.value?.name || t("This computer")}</p>
+    ${quota.value ? quotaView(quota.value) : nothing}
+    <fieldset class="segments">
+      <legend>${t("Theme")}</legend>
+      ${[["system", t("System")], ["light", t("Light")], ["dark", t("Dark")]].map(([value, label]) => html`
+        <label><input type="radio" name="theme" .checked=${theme.value === value} value=${value} @change=${() => (theme.value = value)}>${label}</label>`)}
+    </fieldset>
+    <button type="button" class="menu-item" @click=${openShortcuts}>${icon("keyboard")}${t("Keyboard shortcuts")}</button>
+    <a class="menu-item" href="/docs">${icon("external")}${t("API documentation")}</a>
+    ${hasKey.value ? html`<button type="button" class="menu-item" @click=${signOut}>${icon("sign-out")}${t("Sign out")}</button>` : nothing}
+  </div>`;
+
+function quotaView(shown) {
+  const share = shown.limit ? Math.min(1, (shown.used + shown.reserved) / shown.limit) : 0;
+  return html`
+    <p class="hint">${quotaText(shown)}</p>
+    ${shown.limit === null ? nothing : html`<meter min="0" max="1" .value=${share} aria-label=${t("Share of today's quota used")}></meter>`}`;
+}
+
+/** Lists every shortcut that works in the present view. */
+export function openShortcuts() {
+  const menu = document.getElementById("account-menu");
+  if (menu?.matches(":popover-open")) menu.hidePopover();
+  return openDialog({
+    title: t("Keyboard shortcuts"),
+    view: () => shortcutGroups.value.map(({ title, shortcuts }) => html`
+      <h3>${title}</h3>
+      <dl class="shortcuts">
+        ${shortcuts.filter((one) => one.label).map(({ keys, label }) => html`<div><dt>${keys.split("+").map((key) => html`<kbd>${key.length === 1 ? key.toUpperCase() : key}</kbd> `)}</dt><dd>${label}</dd></div>`)}
+      </dl>`),
+  });
+}

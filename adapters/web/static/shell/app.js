@@ -1,0 +1,54 @@
+// Starts the page: the routes, the session, the stream of events.
+
+import { html, renderOnSignals, runOnSignals, signal } from "../core/render.js";
+import { startEvents } from "../core/events.js";
+import { navigate, startRouter, title } from "../core/router.js";
+import { registerShortcuts } from "../core/shortcuts.js";
+import { session, startSession } from "../core/store.js";
+import { t } from "../core/text.js";
+import { undoLast } from "../core/toast.js";
+import { errorView } from "../core/states.js";
+import { openShortcuts } from "./account-menu.js";
+import { shellView } from "./shell.js";
+
+/** @type {import("../core/router.js").Route[]} */
+const ROUTES = [
+  { name: "create", pattern: "/", folder: "legacy", title: t("Create"), load: () => import("../legacy/route.js") },
+  { name: "gallery", pattern: "/gallery", folder: "gallery", title: t("Gallery"), load: () => import("../gallery/gallery.js") },
+  { name: "queue", pattern: "/queue", folder: "queue", title: t("Queue"), load: () => import("../queue/queue.js") },
+  { name: "viewer", pattern: "/p/{job}/{n}", folder: "viewer", title: t("Picture"), isOverlay: true, load: () => import("../viewer/viewer.js") },
+  { name: "edit", pattern: "/edit/{media}", folder: "edit", title: t("Edit"), load: () => import("../edit/edit.js") },
+  { name: "models", pattern: "/models", folder: "models", title: t("Models"), load: () => import("../models/models.js") },
+  { name: "admin", pattern: "/admin", folder: "admin", title: t("Admin"), load: () => import("../admin/admin.js") },
+];
+
+const startError = signal(null);
+const startErrorView = () => html`<main class="page"><h1>Easel</h1>${errorView(startError.value, () => location.reload())}</main>`;
+
+async function start() {
+  const root = document.getElementById("app");
+  renderOnSignals(root, () => (startError.value ? startErrorView() : shellView()));
+  runOnSignals(() => (document.title = session.value === "ready" && title.value ? `${title.value} · Easel` : "Easel"));
+  registerShortcuts(t("Everywhere"), [
+    { keys: "?", label: t("Show the shortcuts"), run: openShortcuts },
+    { keys: "z", label: t("Undo"), run: undoLast },
+    { keys: "Alt+1", label: t("Create"), inFields: true, run: () => navigate("/") },
+    { keys: "Alt+2", label: t("Gallery"), inFields: true, run: () => navigate("/gallery") },
+    { keys: "Alt+3", label: t("Queue"), inFields: true, run: () => navigate("/queue") },
+  ]);
+  let isRouted = false;
+  runOnSignals(() => {
+    if (session.value !== "ready" || isRouted) return;
+    isRouted = true;
+    void startRouter(ROUTES);
+    startEvents();
+    document.body.dataset.shell = "ready";
+  });
+  try {
+    await startSession();
+  } catch (error) {
+    startError.value = error;
+  }
+}
+
+void start();

@@ -1,0 +1,48 @@
+// The sign-in page. It covers the view but leaves it as it is, so nothing typed is lost when a session ends.
+
+import { html, nothing, signal } from "../core/render.js";
+import { fieldError } from "../core/states.js";
+import { session, signIn } from "../core/store.js";
+import { t } from "../core/text.js";
+
+const problem = signal("");
+const isSending = signal(false);
+
+async function submit(event) {
+  event.preventDefault();
+  const field = event.target.elements.password;
+  const key = field.value.trim();
+  if (!key) {
+    problem.value = t("Type your key first.");
+    return void field.focus();
+  }
+  problem.value = "";
+  isSending.value = true;
+  try {
+    await signIn(key);
+  } catch (error) {
+    problem.value = error.status === 401
+      ? t("This key is not valid. Check that all of it was copied; it may also have been revoked.")
+      : error.message;
+    field.select();
+  } finally {
+    isSending.value = false;
+  }
+}
+
+export const signInView = () => html`
+  <main class="sign-in" id="sign-in">
+    <form @submit=${submit} novalidate>
+      <img src="/favicon.ico" alt="" width="44" height="44">
+      <h1>${session.value === "lost" ? t("Your session has ended") : t("Sign in to Easel")}</h1>
+      <p>${session.value === "lost" ? t("Sign in again to go on where you were: what you typed is still here.") : t("Your key opens your pictures and answers in this browser until you sign out.")}</p>
+      <input class="visually-hidden" type="text" name="username" autocomplete="username" value="Easel" tabindex="-1" aria-hidden="true">
+      <label for="key">${t("API key")}</label>
+      <input id="key" type="password" name="password" autocomplete="current-password" spellcheck="false" autofocus
+        enterkeyhint="go" aria-describedby="key-help" ?aria-invalid=${Boolean(problem.value)}>
+      ${fieldError(problem.value)}
+      <button class="primary" ?disabled=${isSending.value}>${isSending.value ? t("Signing in…") : t("Sign in")}</button>
+      <p class="hint" id="key-help">${t("No key? Ask the person who runs this Easel, who creates keys with “easel keys create” or on the page Admin.")}</p>
+      ${session.value === "lost" ? html`<a href="/">${t("Start over without signing in")}</a>` : nothing}
+    </form>
+  </main>`;
