@@ -89,6 +89,30 @@ class SqlMediaStore:
         size = os.fstat(file.fileno()).st_size
         return MediaStream(media_type=image.media_type, size=size, chunks=_read_chunks(file))
 
+    async def stream_thumbnail(self, media_id: str, owner: str, width: int) -> MediaStream | None:
+        image = await self._find(media_id, owner)
+        file = await asyncio.to_thread(self._files.open_thumbnail, image.id, width)
+        if file is None:
+            return None
+        size = os.fstat(file.fileno()).st_size
+        return MediaStream(media_type="image/webp", size=size, chunks=_read_chunks(file))
+
+    async def save_thumbnail(self, media_id: str, width: int, thumbnail: Media) -> None:
+        await asyncio.to_thread(self._disk.require_free_space)
+        image = await self._find(media_id, None)
+        write = self._files.write_thumbnail
+        is_kept = False
+        try:
+            size = await asyncio.to_thread(write, image.id, image.media_type, width, thumbnail.data)
+            is_kept = await self._database.run_write(lambda tx: media_queries.set_size(tx, image.id, size))
+        except FileNotFoundError:
+            pass
+        finally:
+            if not is_kept:  # it was deleted meanwhile
+                await asyncio.to_thread(self._files.remove_thumbnail, image.id, width)
+        if not is_kept:
+            raise MediaNotFound(media_id)
+
     async def share(self, media_id: str, person_id: str, *, source: str | None = None) -> StoredImage:
         found = await self._find(media_id, None)
         await self._database.run_write(lambda tx: _share(tx, found.id, person_id, source))

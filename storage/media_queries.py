@@ -52,6 +52,11 @@ def save_image(tx: Connection, image: StoredImage, owner: str, now: datetime, so
         tx.execute(insert(media_owner), {**row, "parameters": image.parameters, "source": source})
 
 
+def set_size(tx: Connection, media_id: str, size: int) -> bool:
+    """Of the image with its thumbnails, bytes. False: there is no such image."""
+    return tx.execute(update(media).where(media.c.id == media_id).values(size=size)).rowcount > 0
+
+
 def share_image(tx: Connection, media_id: str, owner: str, now: datetime, source: str | None) -> None:
     """Add an owner to a stored image; the parameters from its file stay with the uploader."""
     found = find_image(tx, media_id, None)

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exist
 from bot.jobs import JobState
 from bot.ports import SweepResult
 from storage.database import Database
-from storage.files import TEMPORARY, MediaFiles
+from storage.files import TEMPORARY, MediaFiles, owner_of
 from storage.mapping import from_result, next_version, to_result
 from storage.media_queries import SHEET, is_used
 from storage.picture_tables import batch, collection_item, favourite
@@ -84,8 +84,8 @@ class MediaSweep:
         freed: list[int | None] = []
         for start in range(0, len(paths), CHUNK):
             chunk = paths[start : start + CHUNK]
-            known = await self.database.run_read(_known([path.stem for path in chunk]))
-            ownerless = [path for path in chunk if path.suffix == TEMPORARY or path.stem not in known]
+            known = await self.database.run_read(_known([owner_of(path) for path in chunk]))
+            ownerless = [path for path in chunk if path.suffix == TEMPORARY or owner_of(path) not in known]
             freed += await asyncio.to_thread(
                 lambda some: [self.files.remove_file(path, older_than) for path in some], ownerless
             )

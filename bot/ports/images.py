@@ -54,6 +54,12 @@ class ImageProcessor(Protocol):
     async def resize(self, media: Media, width: int, height: int) -> RenderedImage:
         """Resize with a Lanczos filter to a PNG with the original's metadata. Raises: UnsupportedMedia."""
 
+    async def make_thumbnail(self, media: Media, max_width: int, *, owner: str) -> Media:
+        """A WebP at most so wide, never enlarged, with its transparency; marked as generated if the image is.
+
+        Raises: UnsupportedMedia: the image is damaged; EngineError.
+        """
+
     async def run_tool(
         self,
         tool: str,

@@ -73,6 +73,15 @@ class MediaStore(Protocol):
     async def read_media(self, media_id: str, owner: str | None) -> Media:
         """The bytes. Owner None: for internal use, without an ownership check. Raises: MediaNotFound."""
 
+    async def stream_thumbnail(self, media_id: str, owner: str, width: int) -> MediaStream | None:
+        """A thumbnail that was saved; None: none was. Raises: MediaNotFound, also if it belongs to somebody else."""
+
+    async def save_thumbnail(self, media_id: str, width: int, thumbnail: Media) -> None:
+        """Keep a WebP beside the image, with which it goes; it counts for `retention.max_gb`.
+
+        Raises: StorageFull; MediaNotFound: the image was deleted meanwhile.
+        """
+
     async def share(self, media_id: str, person_id: str, *, source: str | None = None) -> StoredImage:
         """Make this person a further owner of the image, who got it through the platform `source`; nothing is copied.
         Raises: MediaNotFound: nobody owns it."""

@@ -20,6 +20,7 @@ from bot.usecases.pictures import PictureUseCases
 from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
 from bot.usecases.recipes import Recipe, RecipeUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
+from bot.usecases.thumbnails import Thumbnails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class UseCases:
     exports: ExportUseCases
     pictures: PictureUseCases
     people: PeopleUseCases
+    thumbnails: Thumbnails
     operations: Operations
     moderation: Moderation
     models: ModelRegistry
@@ -88,6 +90,7 @@ __all__ = [
     "RecipeUseCases",
     "Request",
     "SpaceRules",
+    "Thumbnails",
     "Ticket",
     "UseCases",
 ]

@@ -15,8 +15,8 @@ from typing import Any
 from PIL import Image
 
 from bot.errors import EaselError, EngineError
-from inference.images import decode, encode, mask_check, metadata, resize
-from inference.ipc import child, mask_messages, messages, sandbox, tool_messages
+from inference.images import decode, encode, mask_check, metadata, resize, thumbnail
+from inference.ipc import child, mask_messages, messages, sandbox, thumbnail_messages, tool_messages
 
 TOOLS = "tools"
 """The argument of a process that runs image tools."""
@@ -43,6 +43,8 @@ def handle_request(request: Any) -> Any:
                 return resize.resize_image(request)
             case mask_messages.MaskRequest():
                 return mask_check.check_mask(request)
+            case thumbnail_messages.ThumbnailRequest():
+                return thumbnail.make_thumbnail(request)
             case tool_messages.ToolRequest() if "inference.images.tools" in sys.modules:
                 reply: Any = sys.modules["inference.images.tools"].run_tool(request)
                 return reply

@@ -9,6 +9,7 @@ from bot.jobs import Media
 from inference.images.service import ImageService, ImageSettings
 from inference.ipc import messages
 from inference.ipc.process import ChildProcess
+from inference.ipc.thumbnail_messages import ThumbnailRequest
 
 SLOW, QUICK = b"many scans", b"a photo"
 REPLY = messages.SanitizeReply(data=b"clean", media_type="image/png", width=1, height=1, parameters=None)
@@ -26,6 +27,8 @@ class StubChild:
             self._replies.append(messages.EncodeReply(b"result", "image/png", 1, 1))
         elif isinstance(request, messages.SanitizeRequest) and request.data == QUICK:
             self._replies.append(REPLY)
+        elif isinstance(request, ThumbnailRequest) and request.data == QUICK:
+            self._replies.append(messages.EncodeReply(b"small", "image/webp", 1, 1))
 
     async def receive(self):
         return self._replies.pop() if self._replies else await asyncio.Event().wait()
@@ -111,3 +114,19 @@ async def test_nobody_has_all_decoders_however_few_there_are(started, processes)
         for task in slow:
             task.cancel()
         await asyncio.gather(*slow, return_exceptions=True)
+
+
+async def test_a_flood_of_thumbnails_keeps_nothing_and_nobody_waiting(started):
+    async with ImageService(ImageSettings(timeout_s=60)) as service, asyncio.timeout(5):
+        slow = [
+            asyncio.create_task(service.make_thumbnail(Media(SLOW, "image/png"), 256, owner="ann")) for _ in range(16)
+        ]
+        await asyncio.sleep(0)
+        uploaded = await service.sanitize(QUICK, owner="ann")
+        small = await service.make_thumbnail(Media(QUICK, "image/png"), 256, owner="ben")
+        result = await service.encode_image(b"", 1, 1)
+        for task in slow:
+            task.cancel()
+
+    assert (uploaded.media.data, small.data, result.data) == (b"clean", b"small", b"result")
+    assert len(started) == 5  # two for Ann's thumbnails, one for Ben's, an upload's, a result's

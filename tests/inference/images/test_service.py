@@ -208,8 +208,9 @@ async def test_the_first_image_of_a_multi_picture_file_is_used(service):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "format", "PostScript"),
         (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "format", "SVG"),
         (b"\xef\xbb\xbf<svg/>", "format", "SVG"),
-        (saved(gradient(), "TIFF"), "format", "TIFF"),
-        (saved(gradient(), "BMP"), "format", "BMP"),
+        (b"II+\0\x08\0\0\0", "format", "BigTIFF"),
+        (b"II*\0\xff\xff\xff\0", "damaged", ""),
+        (b"BMW is no picture", "not_a_picture", ""),
         (saved(gradient(), "ICO"), "format", "ICO"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "damaged", "HEIC"),
         (b"\x89PNG\r\n\x1a\n", "damaged", ""),
@@ -225,7 +226,7 @@ async def test_an_unsupported_file_is_refused_by_its_format(service, data, probl
     assert (refused.value.problem, refused.value.found) == (problem, found)
 
 
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF", "AVIF"])
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP"])
 async def test_a_truncated_image_is_damaged(service, image_format):
     noise = Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3))
     data = saved(noise, image_format)
@@ -299,6 +300,22 @@ async def test_bit_flips_result_in_an_image_or_a_refusal(service):
             outcomes.add(type(error).__name__)
 
     assert {"SanitizedImage", "UnsupportedMedia"} <= outcomes
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+async def test_a_thumbnail_is_made_in_the_confined_process(service, image_format):
+    xmp = {"xmp": b"trainedAlgorithmicMedia"} if image_format == "WEBP" else {}
+    data = saved(gradient("RGB", (640, 480)), image_format, exif=Image.Exif(), **xmp)
+
+    small = opened(await service.make_thumbnail(Media(data, f"image/{image_format.lower()}"), 256, owner="ann"))
+
+    assert (small.format, small.size) == ("WEBP", (256, 192))
+    assert ("xmp" in small.info) == bool(xmp)
+
+
+async def test_a_damaged_image_has_no_thumbnail(service):
+    with pytest.raises(UnsupportedMedia):
+        await service.make_thumbnail(Media(b"nothing", "image/png"), 256, owner="ann")
 
 
 async def test_the_rotations_used_in_these_tests_are_right():
