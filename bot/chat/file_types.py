@@ -5,7 +5,10 @@ Only its bytes decide in the end: the image worker refuses what is none.
 
 _UNTYPED = ("", "application/octet-stream", "binary/octet-stream", "application/unknown")
 """Media types of programs that do not know the type."""
-IMAGE_ENDINGS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif")
+IMAGE_ENDINGS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".avif", ".heic", ".heif"),
+    *(".tif", ".tiff", ".bmp"),
+)
 """Of a folder that the command line is given, only such files are read."""
 
 

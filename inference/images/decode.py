@@ -26,9 +26,11 @@ from inference.images.metadata_reader import (
 from inference.images.png_texts import drop_long_texts
 from inference.images.readers.stealth import read_stealth
 from inference.images.readers.values import MAX_JSON, GenerationMetadata
+from inference.images.tiff_header import is_camera_raw, is_slow_tiff, is_tiff
 from inference.ipc.messages import SanitizeReply, SanitizeRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF")
+"""TIFF and BMP are tried only for files that begin as such."""
 _HEIC_FORMATS = heif.register_decoder()
 """Only for files that say so: no other process may start the threads of their decoder."""
 _PHOTO_FORMATS = ("JPEG", "MPO", "AVIF", heif.FORMAT)
@@ -45,9 +47,8 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 
 _UNSUPPORTED_FORMATS = (
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"BM", "BMP"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
     (b"%PDF", "PDF"),
     (b"%!PS", "PostScript"),
     (b"8BPS", "Photoshop"),
@@ -62,7 +63,8 @@ _UNSUPPORTED_FORMATS = (
 
 def sanitize(request: SanitizeRequest) -> SanitizeReply:
     """The first frame, upright, as 8-bit sRGB with any alpha, without metadata. JPEG, and AVIF and HEIC without alpha,
-    become JPEG; other images become PNG. HEIC may have more pixels than others, and is scaled down to their limit.
+    become JPEG; other images, such as TIFF and BMP, become PNG. HEIC may have more pixels than others, and is scaled down to
+    their limit.
 
     Raises: UnsupportedMedia, TooLarge.
     """
@@ -99,8 +101,8 @@ def sanitize(request: SanitizeRequest) -> SanitizeReply:
 
 def _open_header(data: bytes, megapixels: int) -> Image.Image:
     """Read the header; no pixel is decoded."""
+    formats = _formats_of(data)
     try:
-        formats = _HEIC_FORMATS if is_heic(data) else FORMATS
         image = Image.open(io.BytesIO(drop_long_texts(data)), formats=formats)
     except UnidentifiedImageError as error:
         raise _refusal_for(data) from error
@@ -110,7 +112,22 @@ def _open_header(data: bytes, megapixels: int) -> Image.Image:
         raise UnsupportedMedia("damaged") from error
     if image.width < 1 or image.height < 1:
         raise UnsupportedMedia("damaged", found=image.format or "")
+    if any(tile.codec_name == "bmp_rle" for tile in image.tile):  # Pillow decodes it in Python
+        raise UnsupportedMedia("slow", found="BMP")
     return image
+
+
+def _formats_of(data: bytes) -> tuple[str, ...]:
+    """What the file may be. Raises: UnsupportedMedia: a TIFF that is none that could be read."""
+    if is_heic(data):
+        return _HEIC_FORMATS
+    if is_tiff(data):
+        if is_camera_raw(data):
+            raise UnsupportedMedia("format", found="RAW")
+        if is_slow_tiff(data):
+            raise UnsupportedMedia("slow", found="TIFF")
+        return ("TIFF",)
+    return ("BMP",) if data.startswith(b"BM") else FORMATS
 
 
 def _require_size(image: Image.Image, max_pixels: int) -> None:
@@ -147,7 +164,7 @@ def is_slow_jpeg(data: bytes) -> bool:
 
 
 def _refusal_for(data: bytes) -> UnsupportedMedia:
-    """The error for bytes in none of `FORMATS`."""
+    """The error for bytes in none of the formats."""
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if is_heic(data):
         return UnsupportedMedia("damaged" if _HEIC_FORMATS else "heic", found="HEIC")
@@ -158,7 +175,7 @@ def _refusal_for(data: bytes) -> UnsupportedMedia:
     for magic, name in _UNSUPPORTED_FORMATS:
         if data.startswith(magic) or start.startswith(magic):
             return UnsupportedMedia("format", found=name)
-    for magic in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF"):
+    for magic in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*"):
         if data.startswith(magic):
             return UnsupportedMedia("damaged")
     return UnsupportedMedia("not_a_picture")
@@ -182,12 +199,23 @@ def _apply_exif_orientation(image: Image.Image) -> Image.Image:
 
 
 def _to_eight_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bit; `convert` alone would clip all light values to white."""
+    """Scale 16-bit grey to 8 bit, and grey in floating point; `convert` alone would clip all light values to white."""
+    if image.mode == "F":
+        return _scale_floats(image)
     if not image.mode.startswith("I"):
         return image
     grey = image.point(lambda value: value * (1 / 256)).convert("L")
     grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
     return grey
+
+
+def _scale_floats(image: Image.Image) -> Image.Image:
+    """White is 1, or the lightest value where that is more. Raises: ValueError: there is no such value."""
+    lightest = float(image.getextrema()[1])  # type: ignore[arg-type]
+    if not math.isfinite(lightest):
+        raise ValueError("it has no lightest value")
+    factor = 255 / max(1.0, lightest)
+    return image.point(lambda value: value * factor).convert("L")
 
 
 def _has_alpha(image: Image.Image) -> bool:
