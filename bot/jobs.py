@@ -71,6 +71,12 @@ class Origin:
     is_admin: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others read along: a server or a group, also where an admin writes in its name."""
+        private = (self.account_id, f"dm:{self.account_id}")
+        return bool(self.chat_id) and (self.space_id.startswith("-") or self.space_id not in ("", *private))
+
     def is_same_chat(self, other: "Origin") -> bool:
         return (self.platform, self.space_id, self.chat_id) == (other.platform, other.space_id, other.chat_id)
 

@@ -74,6 +74,7 @@ async def _run_until_stopped(
         others += [
             group.create_task(application.deliverer.run_forever()),
             group.create_task(application.retention.run_forever()),
+            group.create_task(application.sampler.run_forever()),
         ]
         others.append(group.create_task(application.usecases.model_manager.resume_installs()))
         await stop.wait()

@@ -26,6 +26,8 @@ class ApiKey:
     created_at: datetime
     last_used_at: datetime | None = None
     revoked_at: datetime | None = None
+    name: str | None = None
+    """What it is for, as its creator says."""
 
 
 class People(Protocol):
@@ -47,7 +49,9 @@ class People(Protocol):
     async def clear_setting(self, person_id: str, name: str) -> None:
         """Does nothing if it is not set."""
 
-    async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey: ...
+    async def add_key(
+        self, prefix: str, secret_hash: str, person: Person, is_admin: bool, name: str | None = None
+    ) -> ApiKey: ...
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
         """The key and the SHA-256 hex digest of its secret; None for a revoked key."""

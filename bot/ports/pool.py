@@ -183,7 +183,8 @@ class DeviceStatus:
 
     `slots`: the maximum number of concurrent tasks; each model also has its own limit. `loading`: the model that it is
     loading, and `load_s` the expected seconds until that is loaded; None: unknown. `has_imported`: its process has
-    imported the engines' libraries, which its first load waits for.
+    imported the engines' libraries, which its first load waits for. `lost_at`: when its process was lost last, Unix
+    time, and `lost_reason` why.
     """
 
     device: str
@@ -196,6 +197,9 @@ class DeviceStatus:
     loading: str = ""
     load_s: float | None = None
     has_imported: bool = False
+    lost_at: float | None = None
+    lost_reason: str = ""
+    backends: tuple[str, ...] = ("torch",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,6 +108,11 @@ class Dispatcher:
         self._only_jobs.update(job_ids)
         self._wakeup.set()
 
+    def device_of(self, job_id: str) -> str:
+        """Where the job runs; empty: it does not."""
+        attempt = self._attempts.get(job_id)
+        return attempt.device if attempt is not None else ""
+
     def interrupt_job(self, job_id: str) -> None:
         """Cancel a running job at its next step."""
         attempt = self._attempts.get(job_id)

@@ -21,7 +21,7 @@ from inference.ipc.process import ChildProcess
 from inference.pool.capacity import DeviceCapacity
 from inference.pool.idle_unload import IdleTracker
 from inference.pool.load_reports import DeviceMeasurements, LoadReports
-from inference.pool.watchdog import Hung, TaskHandle, TimedOut, Watchdog, latest_step_at
+from inference.pool.watchdog import Hung, Losses, TaskHandle, TimedOut, Watchdog, latest_step_at
 from inference.settings import PoolSettings
 
 _log = structlog.get_logger("inference")
@@ -66,7 +66,7 @@ class WorkerSupervisor:
         self._load_reports = LoadReports(self._measurements)
         self._loaded_at = -math.inf
         self._memory_mb = 0
-        self._restarts = 0
+        self._losses = Losses()
         self._state = "starting"
         self._is_stopping = False
         self._may_warm_up = settings.warm_up
@@ -131,7 +131,7 @@ class WorkerSupervisor:
             state=self._state,
             loaded=self._loaded_models,
             running=len(self._running),
-            restarts=self._restarts,
+            **vars(self._losses),
             memory_mb=self._memory_mb,
             slots=self._settings.max_tasks,
             loading=self._watchdog.loading,
@@ -281,7 +281,7 @@ class WorkerSupervisor:
         self._slots.clear()
         if not self._is_stopping:
             self._state = "restarting"
-            self._restarts += 1
+            self._losses.add(hung.reason)
             self._may_warm_up = self._settings.warm_up and not was_loading
             details = {"device": self.name, "reason": hung.reason, "loading": was_loading}
             _log.error("The child process ended", action="child_lost", **details)
