@@ -7,7 +7,7 @@ settings.
 import copy
 import inspect
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import diffusers
@@ -110,7 +110,7 @@ class Samplers:
         others = (n for n, known in SCHEDULERS.items() if known in compatible and self._is_compatible(n))
         self.names = tuple(dict.fromkeys([self.default, *others]))
 
-    @property
+    @cached_property
     def schedules(self) -> dict[str, list[str]]:
         """The sigma schedules that each sampler takes."""
         return {name: [one for one in SCHEDULES if self._takes_schedule(name, one)] for name in self.names}
