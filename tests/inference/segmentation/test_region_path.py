@@ -123,7 +123,7 @@ class TestConfidence:
 
 
 def test_the_shipped_model_finds_what_is_there_and_refuses_what_is_not():
-    trial = RegionTrial(8)
+    trial = RegionTrial(3)
 
     things = [(scene, f"the {name_of(scene.things[0])}") for scene in (*trial.pairs, *trial.unseen)]
 
