@@ -316,6 +316,10 @@ UNAUTHORIZED: Mapping[str, str] = {
         "This needs a valid API key: send it as Authorization: Bearer KEY. "
         "The owner makes one with `easel keys create`."
     ),
+    "wrong_key": N_(
+        "This is not a valid API key. Check that all of it was copied; the owner makes one with `easel keys create`."
+    ),
+    "session": N_("Your session has ended. Sign in again with your API key."),
     "locked": N_(
         "This server stays locked because it has had an API key. On its machine, the owner can create another one with "
         "`easel keys create`, or run `easel keys unlock`."

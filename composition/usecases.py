@@ -27,6 +27,7 @@ from bot.usecases import (
     Operations,
     PeopleUseCases,
     PictureUseCases,
+    SessionUseCases,
     Thumbnails,
     PromptNames,
     RecipeUseCases,
@@ -89,13 +90,15 @@ def build_use_cases(
         privacy=storage.privacy,
         models=loaded.models,
     )
+    people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased)
     return UseCases(
         jobs=jobs,
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
         pictures=PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy),
-        people=PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased),
+        people=people,
+        sessions=SessionUseCases(people, storage.sessions),
         thumbnails=Thumbnails(storage.media, pictures),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,

@@ -32,6 +32,7 @@ from storage.pictures import SqlPictures
 from storage.privacy import SqlPrivacy
 from storage.purge import Purge
 from storage.restore import RestoreResult, restore
+from storage.sessions import SqlSessions
 from storage.spaces import SqlSpacePolicyStore
 from storage.sqlite import SqliteDialect
 
@@ -60,6 +61,7 @@ class Storage:
     history: SqlHistory
     ledger: SqlLedger
     people: SqlPeople
+    sessions: SqlSessions
     spaces: SqlSpacePolicyStore
     media: SqlMediaStore
     outbox: SqlOutbox
@@ -92,6 +94,7 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
             history=SqlHistory(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),
+            sessions=SqlSessions(database),
             spaces=SqlSpacePolicyStore(database),
             media=SqlMediaStore(database, files, disk, discarded, sweep),
             outbox=SqlOutbox(database),

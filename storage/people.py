@@ -11,6 +11,7 @@ from bot.errors import NotFound
 from bot.ports import ApiKey, Person
 from storage.database import Database
 from storage.mapping import JobRow
+from storage.picture_tables import session
 from storage.schema import account, api_key, person, person_load, person_setting, utcnow
 
 LOCAL_ACCOUNT = ("local", "local")
@@ -25,8 +26,8 @@ LAST_USED_PRECISION_S = 60
 """Precision of an API key's `last_used_at`, seconds."""
 
 
-_IS_ACTIVE = api_key.c.revoked_at.is_(None)
-_HAS_ACTIVE_KEY = exists().where(_IS_ACTIVE)
+IS_ACTIVE = api_key.c.revoked_at.is_(None)
+_HAS_ACTIVE_KEY = exists().where(IS_ACTIVE)
 _LOCKED_SETTING = (
     select(person_setting.c.value)
     .join(account, account.c.person == person_setting.c.person)
@@ -82,18 +83,18 @@ class SqlPeople:
 
     async def find_key(self, prefix: str) -> tuple[ApiKey, str] | None:
         row = await self._database.run_read(
-            lambda tx: tx.execute(_select_keys().where(api_key.c.prefix == prefix, _IS_ACTIVE)).one_or_none()
+            lambda tx: tx.execute(select_keys().where(api_key.c.prefix == prefix, IS_ACTIVE)).one_or_none()
         )
         if row is None:
             return None
         self._record_use(prefix)
-        return _to_key(row), row.secret_hash
+        return to_key(row), row.secret_hash
 
     async def list_keys(self) -> list[ApiKey]:
         rows = await self._database.run_read(
-            lambda tx: tx.execute(_select_keys().order_by(api_key.c.created_at, api_key.c.prefix)).all()
+            lambda tx: tx.execute(select_keys().order_by(api_key.c.created_at, api_key.c.prefix)).all()
         )
-        return [_to_key(row) for row in rows]
+        return [to_key(row) for row in rows]
 
     async def revoke_key(self, prefix: str) -> ApiKey:
         return await self._database.run_write(lambda tx: _revoke(tx, prefix))
@@ -176,34 +177,35 @@ def is_locked(tx: Connection) -> bool:
 
 def _unlock(tx: Connection) -> int:
     """The number of active keys; with one or more, the server stays locked."""
-    active = tx.scalar(select(func.count()).select_from(api_key).where(_IS_ACTIVE)) or 0
+    active = tx.scalar(select(func.count()).select_from(api_key).where(IS_ACTIVE)) or 0
     if not active:
         _set(tx, _find_or_make(tx, *LOCAL_ACCOUNT, "local").id, LOCKED, "no")
     return active
 
 
 def _revoke(tx: Connection, prefix: str) -> ApiKey:
-    row = tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one_or_none() if prefix.isascii() else None
+    row = tx.execute(select_keys().where(api_key.c.prefix == prefix)).one_or_none() if prefix.isascii() else None
     if row is None:
         raise NotFound("key", prefix)
     if row.revoked_at is None:
         tx.execute(update(api_key).where(api_key.c.prefix == prefix).values(revoked_at=utcnow()))
-    return _to_key(tx.execute(_select_keys().where(api_key.c.prefix == prefix)).one())
+        tx.execute(delete(session).where(session.c.key == prefix))
+    return to_key(tx.execute(select_keys().where(api_key.c.prefix == prefix)).one())
 
 
 def revoked_keys(tx: Connection) -> dict[str, datetime]:
     """When each revoked key was revoked, by prefix."""
     k = api_key.c
-    return {row.prefix: row.revoked_at for row in tx.execute(select(k.prefix, k.revoked_at).where(~_IS_ACTIVE))}
+    return {row.prefix: row.revoked_at for row in tx.execute(select(k.prefix, k.revoked_at).where(~IS_ACTIVE))}
 
 
 def revoke_keys(tx: Connection, revoked: Mapping[str, datetime]) -> None:
     """Those of them that exist and are active."""
     for prefix, revoked_at in revoked.items():
-        tx.execute(update(api_key).where(api_key.c.prefix == prefix, _IS_ACTIVE).values(revoked_at=revoked_at))
+        tx.execute(update(api_key).where(api_key.c.prefix == prefix, IS_ACTIVE).values(revoked_at=revoked_at))
 
 
-def _select_keys() -> Select[Any]:
+def select_keys() -> Select[Any]:
     return select(api_key, person).join(person, person.c.id == api_key.c.person)
 
 
@@ -213,7 +215,7 @@ def _to_person(row: JobRow) -> Person:
     return Person(**{name: of[person.c[name]] for name in names})
 
 
-def _to_key(row: JobRow) -> ApiKey:
+def to_key(row: JobRow) -> ApiKey:
     of = row._mapping
     names = ("prefix", "is_admin", "created_at", "last_used_at", "revoked_at")
     return ApiKey(**{name: of[api_key.c[name]] for name in names}, person=_to_person(row))

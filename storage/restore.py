@@ -1,8 +1,8 @@
 """Replaces the database with a backup made by `db backup`.
 
 The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
-have been (see `bot.ports.People.is_locked`), stays locked, and revoked keys stay revoked. Blocking; the database must
-not be open.
+have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, and the sessions of the page end.
+Blocking; the database must not be open.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import Connection, create_engine, select
+from sqlalchemy import Connection, create_engine, delete, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -25,6 +25,7 @@ from storage import audit, people
 from storage.dialect import database_url
 from storage.files import MediaFiles
 from storage.migration import read_revision, refuse_newer, run_migrations
+from storage.picture_tables import session
 from storage.schema import REVISION, media, utcnow
 from storage.sqlite import SqliteDialect
 
@@ -152,6 +153,7 @@ def _prepare(
             if access.is_locked is not False:
                 people.lock(connection)
             people.revoke_keys(connection, access.revoked)
+            connection.execute(delete(session))  # some may have been ended since
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
             problems = (*audit.find_problems(connection), *([LOCK_UNKNOWN] if is_news else ()))
     except DBAPIError as error:

@@ -17,11 +17,12 @@ from adapters.web import (
     routes_page,
     routes_pictures,
     routes_recipes,
+    routes_session,
 )
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
-from adapters.web.schemas import ExportBody, JobBody
+from adapters.web.schemas import ExportBody, JobBody, SessionBody
 
 DESCRIPTION = (
     "Generate images, captions and answers. Every request becomes a job: POST it, follow its events, get its result."
@@ -35,11 +36,15 @@ def build_app(context: WebContext) -> FastAPI:
     problems.install_handlers(app)
     for routes in (
         routes_jobs, routes_pictures, routes_media, routes_export, routes_about, routes_admin, routes_internal,
-        routes_page, routes_recipes, routes_names,
+        routes_page, routes_recipes, routes_names, routes_session,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
-    app.add_middleware(KeyLimitMiddleware, limit=context.settings.max_requests_per_key)
+    app.add_middleware(
+        KeyLimitMiddleware,
+        limit=context.settings.max_requests_per_key,
+        session_name=context.usecases.sessions.name_of,
+    )
     app.add_middleware(GuardMiddleware, metrics=context.metrics)
     app.add_middleware(LingeringCloseMiddleware)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -51,7 +56,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = schema["components"]["schemas"]
-        for kind in (JobBody, ExportBody):
+        for kind in (JobBody, ExportBody, SessionBody):
             body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(body.pop("$defs", {}))
             schemas[kind.__name__] = body

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
-from fastapi.security import HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPBearer
 
 from adapters.web.context import ContextDep, WebContext
+from adapters.web.session_cookie import COOKIE, read_session, require_write_header
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 from bot.usecases import KEYLESS
+from bot.usecases.sessions import hash_token
 
 LOCAL = "local"
 _FORWARDING = re.compile(
@@ -38,15 +40,19 @@ bearer = HTTPBearer(
     scheme_name="key",
     description="Create a key with `easel keys create`. While no key exists, requests from this machine need none.",
 )
+session_cookie = APIKeyCookie(
+    name=COOKIE, auto_error=False, scheme_name="session", description="From `POST /api/v1/session`, for the page."
+)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """`key` is the key's prefix, or "local"."""
+    """`key` is the key's prefix, or "local". `session`: the hash of the token that stands for the key."""
 
     person: Person
     key: str
     is_admin: bool = False
+    session: str = ""
 
 
 def read_bearer(request: Request) -> str | None:
@@ -65,8 +71,13 @@ def is_local_secret(context: WebContext, text: str | None) -> bool:
     return bool(text and secret) and hmac.compare_digest((text or "").encode(), secret.encode())
 
 
-async def get_caller(request: Request, context: ContextDep, _documented: Annotated[object, Security(bearer)]) -> Caller:
-    """Raises: Unauthorized."""
+async def get_caller(
+    request: Request,
+    context: ContextDep,
+    _bearer: Annotated[object, Security(bearer)] = None,
+    _session: Annotated[object, Security(session_cookie)] = None,
+) -> Caller:
+    """Raises: Unauthorized, RequestRefused."""
     people = context.usecases.people
     text = read_bearer(request)
     if text is not None:
@@ -74,10 +85,24 @@ async def get_caller(request: Request, context: ContextDep, _documented: Annotat
             return Caller(await people.local_person(), LOCAL, is_admin=True)
         person, key = await people.authenticate(text)
         return Caller(person, key.prefix, is_admin=key.is_admin)
+    token = read_session(request.scope, request.headers)
+    if token is not None and (caller := await _session_caller(request, context, token)) is not None:
+        return caller
     if await context.needs_key():
-        raise Unauthorized("key" if not context.is_private or await context.has_keys() else "locked")
+        is_open = not context.is_private or await context.has_keys()
+        raise Unauthorized("locked" if not is_open else "key" if token is None else "session")
     require_local_request(request, context)
     return Caller(await people.local_person(), LOCAL, is_admin=True)
+
+
+async def _session_caller(request: Request, context: WebContext, token: str) -> Caller | None:
+    """None: there is no such session. Raises: RequestRefused."""
+    found = await context.usecases.sessions.authenticate(token)
+    if found is None:
+        return None
+    require_write_header(request.scope, request.headers)
+    person, key = found
+    return Caller(person, key.prefix, is_admin=key.is_admin, session=hash_token(token))
 
 
 def require_local_request(request: Request, context: WebContext) -> None:
@@ -114,12 +139,19 @@ CallerDep = Annotated[Caller, Depends(get_caller)]
 async def watch_access(request: Request, context: WebContext, caller: Caller) -> AsyncIterator[asyncio.Event]:
     """An event that is set once the caller would no longer be let in: for responses that last."""
     people = context.usecases.people
-    is_keyless = read_bearer(request) is None
-    with people.access.watch(caller.person.id, KEYLESS if is_keyless else caller.key) as ended:
+    is_keyless = caller.key == LOCAL and read_bearer(request) is None
+    names = [caller.person.id, KEYLESS if is_keyless else caller.key, *filter(None, [caller.session])]
+    with people.access.watch(*names) as ended:
         # It may have ended after the caller was authenticated.
-        if await context.needs_key() if is_keyless else caller.key != LOCAL and not await people.is_active(caller.key):
+        if await context.needs_key() if is_keyless else not await _is_active(context, caller):
             ended.set()
         yield ended
+
+
+async def _is_active(context: WebContext, caller: Caller) -> bool:
+    if caller.session:
+        return await context.usecases.sessions.is_active(caller.session)
+    return caller.key == LOCAL or await context.usecases.people.is_active(caller.key)
 
 
 def require_admin(caller: CallerDep) -> Caller:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.context import HttpMetrics
 from adapters.web.problems import Problem, incident_problem
+from adapters.web.session_cookie import read_tokens
 
 DRAIN_TIMEOUT_S = 3.0
 DRAIN_MAX_BYTES = 64 * 2**20
@@ -81,17 +82,18 @@ def _route_pattern(scope: Scope) -> str:
 class KeyLimitMiddleware:
     """Limits the concurrent requests with one API key, so that nobody takes all connections by event streams."""
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, *, limit: int, session_name: Callable[[str], str]) -> None:
+        """`session_name`: what all sessions of a key have in common, from a session's token."""
         self._app = app
         self._limit = limit
+        self._session_name = session_name
         self._counts: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        header = Headers(scope=scope).get("authorization") if scope["type"] == "http" else None
-        if header is None or not self._limit:
+        key = self._name_of(Headers(scope=scope)) if scope["type"] == "http" and self._limit else None
+        if key is None:
             await self._app(scope, receive, send)
             return
-        key = header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
         if self._counts[key] >= self._limit:
             sentence = "Too many requests with this API key are under way. Try again when one has ended."
             problem = Problem("too_many_requests", sentence, headers={"Retry-After": "2"})
@@ -104,6 +106,13 @@ class KeyLimitMiddleware:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+
+    def _name_of(self, headers: Headers) -> str | None:
+        header = headers.get("authorization")
+        if header is not None:
+            return header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
+        token = next(iter(read_tokens(headers).values()), None)
+        return None if token is None else self._session_name(token)
 
 
 class LingeringCloseMiddleware:

@@ -60,6 +60,16 @@ class ExportBody(_StrictBody):
     pictures: list[PictureBody] = Field(default_factory=list, max_length=1000)
 
 
+class SessionBody(_StrictBody):
+    key: str = Field(description="From `easel keys create`, or the end of a one-time link", max_length=200)
+
+
+class SessionInfo(BaseModel):
+    person: str
+    is_admin: bool
+    via: str = Field(description="session, key or local")
+
+
 class NewKeyBody(_StrictBody):
     person: str | None = None
     admin: bool = False

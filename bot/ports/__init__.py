@@ -50,6 +50,7 @@ from bot.ports.queue import (
     RequestKey,
 )
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
+from bot.ports.sessions import SessionStore
 from bot.ports.token_counts import TokenCount, TokenCounter
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "RequestKey",
     "SafetyRules",
     "SanitizedImage",
+    "SessionStore",
     "SpacePolicy",
     "SpacePolicyStore",
     "SweepResult",

@@ -20,6 +20,7 @@ from bot.usecases.pictures import PictureUseCases
 from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
 from bot.usecases.recipes import Recipe, RecipeUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
+from bot.usecases.sessions import SessionUseCases
 from bot.usecases.thumbnails import Thumbnails
 
 
@@ -33,6 +34,7 @@ class UseCases:
     exports: ExportUseCases
     pictures: PictureUseCases
     people: PeopleUseCases
+    sessions: SessionUseCases
     thumbnails: Thumbnails
     operations: Operations
     moderation: Moderation
@@ -89,6 +91,7 @@ __all__ = [
     "Recipe",
     "RecipeUseCases",
     "Request",
+    "SessionUseCases",
     "SpaceRules",
     "Thumbnails",
     "Ticket",

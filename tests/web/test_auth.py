@@ -185,6 +185,8 @@ async def test_every_call_of_the_api_requires_a_caller(server, client):
     for path, methods in api["paths"].items():
         for method in methods:
             address = path.replace("{job_id}", "aaaaaaaaaaaaaaaa").replace("{media_id}", "0" * 64)
+            if (path, method) == ("/api/v1/session", "post"):  # it checks the key in its body
+                continue
             problem(await client.request(method, address), 401, "unauthorized")
 
 
