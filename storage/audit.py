@@ -28,6 +28,11 @@ def find_problems(tx: Connection) -> list[str]:
     ]
 
 
+def find_problems_of(tx: Connection, person_id: str) -> list[str]:
+    """Inconsistencies between one person's jobs, entries and quotas, as sentences."""
+    return [*_mischarged_jobs(tx, job.c.owner == person_id), *_wrong_quotas(tx, person_id)]
+
+
 def _unsettled_jobs(tx: Connection) -> Iterator[str]:
     """Each job has one reserve entry, and one capture or refund according to its state if it has ended."""
     kinds = [_count(ledger.c.kind == kind) for kind in ("reserve", "capture", "refund")]
@@ -38,25 +43,30 @@ def _unsettled_jobs(tx: Connection) -> Iterator[str]:
         yield (f"Job {job_id} is {state} and has {reserves} reserve, {captures} capture and {refunds} refund entries.")
 
 
-def _mischarged_jobs(tx: Connection) -> Iterator[str]:
+def _mischarged_jobs(tx: Connection, which: ColumnElement[bool] | None = None) -> Iterator[str]:
     differs = [ledger.c.amount != job.c.cost, ledger.c.person != job.c.owner]
-    for job_id, kind in tx.execute(select(job.c.id, ledger.c.kind).join(ledger).where(_any(differs))):
+    entries = select(job.c.id, ledger.c.kind).join(ledger).where(_any(differs))
+    for job_id, kind in tx.execute(entries if which is None else entries.where(which)):
         yield f"The {kind} entry of job {job_id} is not its cost, or not its owner's."
     settled = ledger.alias("settled")
     other_day = (settled.c.job == ledger.c.job) & (settled.c.day != ledger.c.day)
     query = select(ledger.c.job).join(settled, other_day).where(ledger.c.kind == "reserve")
-    for (job_id,) in tx.execute(query):
+    for (job_id,) in tx.execute(query if which is None else query.join(job).where(which)):
         yield f"Job {job_id} was settled on another day than it was reserved on."
 
 
-def _wrong_quotas(tx: Connection) -> Iterator[str]:
+def _wrong_quotas(tx: Connection, person_id: str | None = None) -> Iterator[str]:
     """A day's used and reserved amounts are the sums of its entries."""
     amount = ledger.c.amount
     used = func.sum(case((ledger.c.kind == "capture", amount), else_=0))
     reserved = func.sum(case((ledger.c.kind == "reserve", amount), else_=-amount))
     key = (ledger.c.person, ledger.c.day)
-    entries = _table(tx, select(*key, used, reserved).group_by(*key), keys=2)
-    days = _table(tx, select(quota_day.c.person, quota_day.c.day, quota_day.c.used, quota_day.c.reserved), keys=2)
+    of_entries = select(*key, used, reserved).group_by(*key)
+    of_days = select(quota_day.c.person, quota_day.c.day, quota_day.c.used, quota_day.c.reserved)
+    if person_id is not None:
+        of_entries = of_entries.where(ledger.c.person == person_id)
+        of_days = of_days.where(quota_day.c.person == person_id)
+    entries, days = _table(tx, of_entries, keys=2), _table(tx, of_days, keys=2)
     for (person, day), (stored, counted) in _differences(days, entries):
         yield f"The quota of {person} on {day} says (used, reserved) {stored}; the entries say {counted}."
 

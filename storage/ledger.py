@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from bot.errors import QuotaExceeded
 from bot.ports import Usage
 from storage import audit
+from storage.carried_usage import read_carried
 from storage.database import Database
 from storage.mapping import JobRow
 from storage.schema import DeviceSeconds, ledger, quota_day
@@ -51,8 +52,10 @@ def reserve_costs(
     today = {"of_person": person, "of_day": day}
     if tx.execute(_USAGE, today).one_or_none() is None:
         tx.execute(insert(quota_day), {"person": person, "day": day, "used": 0.0, "reserved": 0.0})
+    bounds = {"by_reserved": total}
     is_limited = limit is not None and total > 0
-    bounds = {"by_reserved": total, "limit": limit} if is_limited else {"by_reserved": total}
+    if is_limited:
+        bounds["limit"] = (limit or 0.0) - read_carried(tx, person, now).device_s
     if not tx.execute(_RESERVE_WITHIN if is_limited else _RESERVE, today | bounds).rowcount:
         raise _quota_exceeded(_usage(tx, person, day), limit or 0.0, total, now)
     tx.execute(insert(ledger), [_entry(job, "reserve", person, day, cost, now) for job, cost in costs])
@@ -75,8 +78,11 @@ def _entry(job: str, kind: str, person: str, day: str, amount: float, now: datet
 
 
 def _usage(tx: Connection, person: str, day: str) -> Usage:
+    """With what the person brought along from an account that was unlinked on that day."""
     row = tx.execute(_USAGE, {"of_person": person, "of_day": day}).one_or_none()
-    return Usage(used=0.0, reserved=0.0) if row is None else Usage(used=row.used, reserved=row.reserved)
+    carried = read_carried(tx, person, datetime.fromisoformat(day).replace(tzinfo=UTC)).device_s
+    used, reserved = (0.0, 0.0) if row is None else (row.used, row.reserved)
+    return Usage(used=used + carried, reserved=reserved)
 
 
 def _quota_exceeded(usage: Usage, limit: float, cost: float, now: datetime) -> QuotaExceeded:

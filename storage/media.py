@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from bot.errors import MediaNotFound
 from bot.jobs import Media, StoredImage
 from bot.ports import MediaStream, SweepResult, UploadUsage
-from storage import media_queries
+from storage import carried_usage, media_queries
 from storage.database import Database
 from storage.discarded import DiscardedFiles
 from storage.disk import DiskSpace
@@ -65,7 +65,7 @@ class SqlMediaStore:
 
     async def upload_usage(self, owner: str, since: datetime) -> UploadUsage:
         await asyncio.to_thread(self._disk.require_free_space)
-        used, oldest_at = await self._database.run_read(lambda tx: media_queries.sum_uploads(tx, owner, since))
+        used, oldest_at = await self._database.run_read(lambda tx: carried_usage.sum_all_uploads(tx, owner, since))
         return UploadUsage(used=used, spare=self._disk.spare_mb() * 2**20, oldest_at=oldest_at)
 
     async def write_file(self, media: Media) -> str:

@@ -692,7 +692,7 @@ class FakePrivacy(Fake):
     async def delete_old_exports(self) -> None:
         self._begin("delete_old_exports")
 
-    async def forget_person(self, person_id) -> list[Job]:
+    async def forget_person(self, person_id, *, with_linked=True) -> list[Job]:
         mine = [job for job in self._store.jobs.values() if job.owner == person_id]
         for job in mine:
             del self._store.jobs[job.id]

@@ -35,6 +35,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unauthorized": (401, "API key required"),
     "blocked": (403, "Not allowed"),
     "forbidden": (403, "Admins only"),
+    "link_refused": (409, "Accounts not linked"),
     "model_refused": (409, "Model cannot be used"),
     "download_failed": (502, "Model download failed"),
     "storage_full": (507, "Disk full"),
@@ -107,6 +108,8 @@ def _extra_fields(error: errors.UserError) -> dict[str, Any]:
             return {"limit": error.limit, "unit": error.unit, **heic}
         case errors.NotCancellable():
             return {"state": error.state}
+        case errors.LinkRefused():
+            return {"problem": error.problem}
     return {}
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bot.chat import account_texts, texts
+from bot.chat import account_texts, link_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.replies import ChatContext, ChatFile, ChatReply, Confirmation
 from bot.i18n import N_
@@ -29,6 +30,7 @@ PRIVACY_OPTIONS = (
         name="what", help=N_("export: a copy of your data; forget: delete it"), choices=(N_("export"), N_("forget"))
     ),
     ChatOption(name="confirm", help=N_("True: yes, delete everything about me"), kind=OptionKind.FLAG),
+    ChatOption(name="all", help=N_("True: also everything of my linked accounts"), kind=OptionKind.FLAG),
 )
 CONFIRM_FORGET = Confirmation(
     command="privacy",
@@ -38,6 +40,10 @@ CONFIRM_FORGET = Confirmation(
     accept_label=texts.BUTTONS["delete"],
     decline_label=texts.BUTTONS["cancel"],
 )
+CONFIRM_FORGET_ALL = replace(
+    CONFIRM_FORGET, options={"what": FORGET, "confirm": True, "all": True}, accept="own:forget.all"
+)
+"""Of a person with linked accounts: a button from before they were linked deletes nothing of them."""
 
 
 async def show_quota(ctx: ChatContext, options: Mapping[str, Any]) -> ChatReply:
@@ -65,11 +71,21 @@ async def manage_privacy(ctx: ChatContext, options: Mapping[str, Any]) -> ChatRe
         case "export":
             return await _export_data(ctx)
         case "forget" if options.get("confirm"):
-            await ctx.usecases.people.forget_person(ctx.person)
+            await ctx.usecases.people.forget_person(ctx.person, with_linked=bool(options.get("all")))
             return ChatReply(text=texts.format_text(account_texts.FORGOTTEN, ctx.locale))
         case "forget":
-            return ChatReply(text=texts.format_text(account_texts.CONFIRM_FORGET, ctx.locale), confirm=CONFIRM_FORGET)
+            return await _ask_before_forgetting(ctx)
     return ChatReply(text=account_texts.format_privacy(ctx.locale, style=ctx.style))
+
+
+async def _ask_before_forgetting(ctx: ChatContext) -> ChatReply:
+    """Names the accounts whose data would be deleted, if there are several."""
+    accounts = await ctx.usecases.links.list_accounts(ctx.person)
+    if len(accounts) < 2:
+        return ChatReply(text=texts.format_text(account_texts.CONFIRM_FORGET, ctx.locale), confirm=CONFIRM_FORGET)
+    named = link_texts.format_accounts(accounts, ctx.locale)
+    question = texts.format_text(link_texts.CONFIRM_FORGET_ALL, ctx.locale, accounts=named)
+    return ChatReply(text=question, confirm=CONFIRM_FORGET_ALL)
 
 
 async def _export_data(ctx: ChatContext) -> ChatReply:

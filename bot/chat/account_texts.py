@@ -11,19 +11,19 @@ from bot.usecases import Quota
 
 def format_quota(quota: Quota, locale: str = "en") -> str:
     translate = translator(locale)
-    used = _format_seconds(quota.used)
+    used = format_seconds(quota.used)
     if quota.limit is None:
         lines = [translate("You have used {used} s of compute today. You have no daily limit.").format(used=used)]
     else:
         sentence = translate("You have used {used} of {limit} s of compute today. Resets at {time} UTC.")
-        lines = [sentence.format(used=used, limit=_format_seconds(quota.limit), time=f"{quota.resets_at:%H:%M}")]
+        lines = [sentence.format(used=used, limit=format_seconds(quota.limit), time=f"{quota.resets_at:%H:%M}")]
     if quota.reserved >= 0.05:
-        reserved = _format_seconds(quota.reserved)
+        reserved = format_seconds(quota.reserved)
         lines.append(translate("Your jobs in the queue reserve another {reserved} s.").format(reserved=reserved))
     return " ".join(lines)
 
 
-def _format_seconds(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     return f"{seconds:.1f}".removesuffix(".0")
 
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bot.chat import account_commands, admin, help_texts, job_commands
+from bot.chat import account_commands, admin, help_texts, job_commands, link_commands
 from bot.chat.arguments import check_arguments
 from bot.chat.buttons import EXAMPLES_ID, Button
-from bot.chat.replies import ChatCommand, ChatContext, ChatReply
+from bot.chat.replies import ChatCommand, ChatContext, ChatReply, Confirmation
 from bot.commands import COMMANDS
 from bot.errors import UnknownCommand
 from bot.i18n import N_, translator
@@ -65,6 +65,12 @@ CHAT_COMMANDS: dict[str, ChatCommand] = {
         ),
         ChatCommand(name="models", help=N_("The installed models"), run=_show_models),
         ChatCommand(
+            name="link",
+            help=N_("Make your accounts here and elsewhere one"),
+            run=link_commands.manage_links,
+            options=link_commands.LINK_OPTIONS,
+        ),
+        ChatCommand(
             name="privacy",
             help=N_("Your data: get a copy, or delete it"),
             run=account_commands.manage_privacy,
@@ -83,7 +89,11 @@ CHAT_COMMANDS: dict[str, ChatCommand] = {
 """In the order in which /help lists them."""
 
 
-CONFIRMATIONS = (account_commands.CONFIRM_FORGET,)
+CONFIRMATIONS = (
+    account_commands.CONFIRM_FORGET,
+    account_commands.CONFIRM_FORGET_ALL,
+    link_commands.CONFIRM_UNLINK,
+)
 
 
 def find_chat_command(name: str) -> ChatCommand:
@@ -103,12 +113,17 @@ async def run_chat_command(ctx: ChatContext, name: str, values: Mapping[str, Any
 
 def is_confirmation(data: str) -> bool:
     """Whether a button answers the question of a `Confirmation`."""
-    return any(data in (one.accept, one.decline) for one in CONFIRMATIONS)
+    return any(data == one.decline for one in CONFIRMATIONS) or _find_accepted(data) is not None
+
+
+def _find_accepted(data: str) -> Confirmation | None:
+    known = (one for one in CONFIRMATIONS if data == one.accept)
+    return next(known, None) or link_commands.find_confirmation(data)
 
 
 async def answer_confirmation(ctx: ChatContext, data: str) -> ChatReply | None:
     """The reply to the press of such a button; None: declined, so nothing is done. Raises: UserError."""
-    accepted = next((one for one in CONFIRMATIONS if data == one.accept), None)
+    accepted = _find_accepted(data)
     return await run_chat_command(ctx, accepted.command, accepted.options) if accepted is not None else None
 
 

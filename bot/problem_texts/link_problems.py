@@ -1,0 +1,30 @@
+"""Why accounts are not linked or unlinked."""
+
+from collections.abc import Mapping
+
+from bot.i18n import N_
+
+LINK_PROBLEMS: Mapping[str, str] = {
+    "code_form": N_("A code has eight letters and digits, such as 7K4M-Q2XP. Ask for one with /link or on the page."),
+    "wrong_code": N_(
+        "This code is not valid. Ask for a new one with /link or on the page, and type it within 10 minutes."
+    ),
+    "expired_code": N_(
+        "This code has expired: a code is valid for 10 minutes. Ask for a new one with /link or on the page."
+    ),
+    "used_code": N_("This code was already used, and a code works once. Ask for a new one with /link or on the page."),
+    "own_code": N_("This is your own code: type it on your other account, or on the page."),
+    "linked": N_("These accounts are already linked."),
+    "open_jobs": N_(
+        "One of the two accounts has jobs that are waiting or running. Link them when those have ended, or cancel them "
+        "first."
+    ),
+    "deliveries": N_("A message of one of the two accounts is still being delivered. Try again in a minute."),
+    "no_quota": N_("An admin has set the daily quota of one of the two accounts to 0, so it cannot be linked."),
+    "not_linked": N_("No account of that platform is linked to yours."),
+    "several_accounts": N_(
+        "Linked accounts are deleted together. Ask with /privacy forget, which names them, and confirm that."
+    ),
+    "only_account": N_("This account is not linked to any other, so there is nothing to unlink."),
+}
+TOO_MANY_CODES = N_("You have tried too many wrong codes. Try again in {minutes} min.")
