@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, or_, select, tuple_, update
 
 from bot.jobs import JobState
 from bot.ports import SweepResult
+from storage.changes import announce_change
 from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles, owner_of
 from storage.mapping import from_result, next_version, to_result
@@ -31,6 +32,14 @@ was written before this process began."""
 _uses = and_(job_media.c.media == media_owner.c.media, job_media.c.owner == media_owner.c.owner)
 _is_open = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
 _is_needed = exists().where(_uses, job.c.id == job_media.c.job, _is_open)
+_is_marked = or_(
+    *(
+        exists().where(kept.c.job == job_media.c.job, kept.c.picture == job_media.c.position + 1)
+        for kept in (favourite, collection_item)
+    )
+)
+_is_kept = exists().where(_uses, job_media.c.role == "output", _is_marked)
+"""It is a favourite, or in a collection: `retention.days` does not apply."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class MediaSweep:
         deleted = await self._forget_all(is_unused)
         if keep_days > 0:
             is_old = media_owner.c.kept_since <= now - timedelta(days=keep_days)
-            deleted += await self._forget_all(and_(is_old, ~_is_needed))
+            deleted += await self._forget_all(and_(is_old, ~_is_needed, ~_is_kept))
         if max_gb > 0:
             deleted += await self._forget_beyond(int(max_gb * 2**30))
         before = max(started - ORPHAN_S, self.opened_at)
@@ -130,7 +139,7 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     owned = [*owned, *((row.media, row.owner) for row in tx.execute(sheets))]
     uses = tuple_(job_media.c.media, job_media.c.owner).in_(owned)
     for row in tx.execute(
-        select(job.c.seq, job.c.id, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))
+        select(job.c.seq, job.c.id, job.c.owner, job.c.result).where(job.c.id.in_(select(job_media.c.job).where(uses)))
     ):
         _drop_images(tx, row, {media_id for media_id, _ in owned})
     tx.execute(delete(job_media).where(uses))
@@ -153,3 +162,4 @@ def _drop_images(tx: Connection, row: Row[Any, Any, Any], deleted: set[str]) -> 
     stored = from_result(result)
     stored["media"] = [picture for picture in stored["media"] if picture["id"] not in deleted]
     tx.execute(update(job).where(job.c.seq == row.seq).values(result=stored, **next_version()))
+    announce_change(tx, row.owner)

@@ -26,7 +26,7 @@ Number = Annotated[
 ]
 
 
-def _require_number(text: str) -> int:
+def require_number(text: str) -> int:
     """Raises: NotFound."""
     if not _NUMBER.fullmatch(text):
         raise NotFound("picture", text[:40])
@@ -37,7 +37,7 @@ def _require_number(text: str) -> int:
 async def add_favourite(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
     """Make a picture of one of the caller's own jobs a favourite."""
     await context.usecases.pictures.set_favourite(
-        caller.person, require_job_id(job_id), _require_number(n), is_favourite=True
+        caller.person, require_job_id(job_id), require_number(n), is_favourite=True
     )
 
 
@@ -45,7 +45,7 @@ async def add_favourite(job_id: str, n: Number, context: ContextDep, caller: Cal
 async def remove_favourite(job_id: str, n: Number, context: ContextDep, caller: CallerDep) -> None:
     """It is none any more, or never was one."""
     await context.usecases.pictures.set_favourite(
-        caller.person, require_job_id(job_id), _require_number(n), is_favourite=False
+        caller.person, require_job_id(job_id), require_number(n), is_favourite=False
     )
 
 
@@ -54,7 +54,7 @@ async def delete_picture(job_id: str, n: Number, context: ContextDep, caller: Ca
     """Delete one picture, and the chat messages that show it alone; its place becomes null. The job's words go with its
     last picture. Repeating this does no harm."""
     await context.usecases.pictures.delete_picture(
-        caller.person, require_job_id(job_id), _require_number(n), retracts=True
+        caller.person, require_job_id(job_id), require_number(n), retracts=True
     )
 
 
