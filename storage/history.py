@@ -8,6 +8,7 @@ from bot.jobs import Job, JobState
 from bot.ports import ALL_JOBS, HistoryFilter
 from storage.database import Database
 from storage.mapping import to_job
+from storage.picture_collections import is_collected
 from storage.pictures import has_favourites
 from storage.schema import job
 
@@ -48,6 +49,12 @@ class SqlHistory:
         chosen += [column == value for column, value in given.items() if value]
         if only.favourite:
             chosen.append(has_favourites(owner))
+        if only.collection:
+            chosen.append(is_collected(owner, only.collection))
+        if only.since is not None:
+            chosen.append(job.c.created_at >= only.since)
+        if only.until is not None:
+            chosen.append(job.c.created_at < only.until)
         if q := q.strip():
             matching = self._database.dialect.match_text(owner, q)
             if matching is None:

@@ -19,6 +19,7 @@ from storage.mapping import JobRow, next_version, to_job
 from storage.schema import IS_BACKED_OFF, IS_ENDED, IS_QUEUED, SPACE_IS_ACTIVE, job, space_share, utcnow
 
 SHORTEST_PREFIX = 4
+_begins = job.alias("begins")
 
 
 class SqlJobStore:
@@ -158,7 +159,8 @@ def find_job(tx: Connection, job_id: str, owner: str | None) -> JobRow:
     if owner is not None:
         query = query.where(job.c.owner == owner)
     if owner is not None and SHORTEST_PREFIX <= len(job_id) < ID_LENGTH:
-        query = query.where(job.c.id >= job_id, job.c.id < job_id + "\U0010ffff")
+        beginning = select(_begins.c.seq).where(_begins.c.id >= job_id, _begins.c.id < job_id + "\U0010ffff")
+        query = query.where(job.c.seq.in_(beginning))  # few: the owner's index would read all of the owner's jobs
     else:
         query = query.where(job.c.id == job_id)
     rows = tx.execute(query.limit(2)).all()

@@ -33,7 +33,7 @@ from storage.columns import UtcDateTime as UtcDateTime
 from storage.columns import metadata as metadata
 from storage.columns import utcnow as utcnow
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration: a database with this revision needs no alembic at startup."""
 
 
@@ -145,9 +145,12 @@ def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-Index("ix_job_owner_seq", job.c.owner, job.c.seq)
 Index("ix_job_owner_changed", job.c.owner, job.c.changed)
-Index("ix_job_owner_listed", job.c.owner, job.c.erased, job.c.command, job.c.model)
+# A person's list in its order, with what it is filtered by: rows that do not match are never read.
+Index(
+    "ix_job_owner_listed",
+    *(job.c[name] for name in ("owner", "erased", "seq", "state", "command", "model", "created_at")),
+)
 # Only ended jobs: SQLite would prefer an index of all states to the index of one person's lane.
 _partial("ix_job_ended", job.c.state, where=IS_ENDED)
 _partial("ix_job_line", job.c.space, job.c.owner, job.c.model, job.c.place, where=IS_QUEUED)

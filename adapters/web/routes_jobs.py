@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, cast
 
 import structlog
@@ -46,6 +47,8 @@ _KEY = {
     "description": "The same key and body return the same job; the same key with another body is refused",
 }
 _FLAG = {"type": "boolean", "default": False}
+_TIME = {"type": "string", "format": "date-time"}
+_OFFSET = re.compile(r"(T\S+) (\d\d:\d\d)$")
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 20}
 
 
@@ -107,27 +110,54 @@ def require_job_id(job_id: str) -> str:
     return job_id
 
 
+def _read_filter(
+    favourite: Annotated[str, Query(description="true: only jobs with a favourite", json_schema_extra=_FLAG)] = "false",
+    command: Annotated[str, Query(description="Only jobs of this command")] = "",
+    model: Annotated[str, Query(description="Only jobs of this model")] = "",
+    collection: Annotated[str, Query(description="Only jobs with a picture in this collection")] = "",
+    since: Annotated[str, Query(description="Only jobs from this time on, as ISO 8601", json_schema_extra=_TIME)] = "",
+    until: Annotated[str, Query(description="Only jobs before this time", json_schema_extra=_TIME)] = "",
+) -> HistoryFilter:
+    """Raises: InvalidOption."""
+    return HistoryFilter(
+        favourite=_parse_flag("favourite", favourite),
+        command=command[:64],
+        model=model[:128],
+        collection=collection[:64],
+        since=_parse_time("since", since),
+        until=_parse_time("until", until),
+    )
+
+
+def _parse_time(name: str, text: str) -> datetime | None:
+    """Without a time zone, UTC; in a query, the `+` of one is often sent as a space."""
+    if not text:
+        return None
+    try:
+        when = datetime.fromisoformat(_OFFSET.sub(r"\1+\2", text[:40]))
+        return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidOption(name, "body", allowed="it must be a time such as 2026-11-30T08:00:00Z") from error
+
+
 @router.get("/jobs", response_model=JobPage)
 async def list_jobs(
     context: ContextDep,
     caller: CallerDep,
+    only: Annotated[HistoryFilter, Depends(_read_filter)],
     state: Annotated[str | None, Query(description="Only jobs in this state")] = None,
     q: Annotated[str, Query(description="Words in prompts, captions and answers")] = "",
-    favourite: Annotated[str, Query(description="true: only jobs with a favourite", json_schema_extra=_FLAG)] = "false",
-    command: Annotated[str, Query(description="Only jobs of this command")] = "",
-    model: Annotated[str, Query(description="Only jobs of this model")] = "",
     before: Annotated[str | None, Query(description="The previous response's `next`")] = None,
     limit: Annotated[str, Query(description="Page size", json_schema_extra=_LIMIT)] = "20",
 ) -> Any:
-    """The caller's own jobs, newest first."""
+    """The caller's own jobs, newest first. `total` counts those on all pages."""
     if len(q) > MAX_SEARCH:
         raise InvalidOption("q", "long", value=len(q), allowed=str(MAX_SEARCH))
     if before is not None and not 1 <= len(before) <= MAX_CURSOR:
         raise InvalidOption("before", "body", allowed="it must be the previous response's next")
-    only = HistoryFilter(favourite=_parse_flag("favourite", favourite), command=command[:64], model=model[:128])
     jobs, person, only_state, words = context.usecases.jobs, caller.person, _parse_state(state), q.replace("\0", " ")
     tickets, next_cursor = await jobs.list_tickets(
-        person, state=only_state, q=words, only=only, before=before, limit=_parse_limit(limit)
+        person, state=only_state, q=words, only=only, before=before, limit=parse_limit(limit)
     )
     total = await jobs.count_jobs(person, state=only_state, q=words, only=only)
     return {"jobs": [job_json(ticket) for ticket in tickets], "next": next_cursor, "total": total}
@@ -148,7 +178,7 @@ def _parse_state(text: str | None) -> JobState | None:
         raise InvalidOption("state", "choice", value=text, allowed=", ".join(JobState)) from error
 
 
-def _parse_limit(text: str) -> int:
+def parse_limit(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_PAGE:
         raise InvalidOption("limit", "range", value=text, allowed=f"1 to {MAX_PAGE}")
     return int(text)
@@ -160,9 +190,26 @@ async def get_job(job_id: str, context: ContextDep, caller: CallerDep) -> Any:
     return job_json(await context.usecases.jobs.get_ticket(caller.person, require_job_id(job_id)))
 
 
-@router.delete("/jobs/{job_id}", status_code=202, response_model=JobInfo)
-async def cancel_job(job_id: str, context: ContextDep, caller: CallerDep) -> Any:
-    """Cancel the job: immediately if it is queued, at the next step if it is running."""
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=202,
+    response_model=JobInfo,
+    responses={204: {"description": "With `erase`: the job is gone, or was gone before"}},
+)
+async def cancel_job(
+    job_id: str,
+    context: ContextDep,
+    caller: CallerDep,
+    erase: Annotated[str, Query(description="true: delete the job", json_schema_extra=_FLAG)] = "false",
+) -> Any:
+    """Cancel the job: immediately if it is queued, at the next step if it is running.
+
+    With `erase=true` its words and pictures are deleted as well, whatever its state is, and its chat messages: where
+    the platform no longer deletes them, they are emptied. Repeating this does no harm.
+    """
+    if _parse_flag("erase", erase):
+        await context.usecases.pictures.erase_job(caller.person, require_job_id(job_id))
+        return Response(status_code=204)
     ticket = await context.usecases.jobs.cancel_job(caller.person, require_job_id(job_id))
     return {**job_json(ticket), "cancel_requested": True}
 

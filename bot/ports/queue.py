@@ -8,6 +8,7 @@ Times are aware UTC datetimes. Durations are in seconds.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from bot.jobs import ImageRef, Job, JobError, JobState, Origin, Result
@@ -238,11 +239,15 @@ class JobStore(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryFilter:
-    """Only jobs of this command and model, with a picture that is a favourite; empty: of any."""
+    """Only jobs of this command and model, with a picture that is a favourite, or in this collection of the owner's,
+    made from `since` on and before `until`; empty: of any."""
 
     favourite: bool = False
     command: str = ""
     model: str = ""
+    collection: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 ALL_JOBS = HistoryFilter()

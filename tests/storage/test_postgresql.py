@@ -18,9 +18,11 @@ from sqlalchemy.sql.elements import TextClause
 
 from bot.jobs import JobError, JobState
 from bot.ports import HistoryFilter
+from composition.settings import ROOT
 from storage.schema import job, metadata
 from tests.storage.factories import accept, claim, make_media, make_picture, render, requeue
 
+MIGRATIONS = ROOT / "storage" / "migrations" / "versions"
 POSTGRESQL = postgresql.dialect()
 COLUMNS = [column for table in metadata.tables.values() for column in table.c]
 BOOLEAN = "|".join(sorted({column.name for column in COLUMNS if isinstance(column.type, Boolean)}))
@@ -62,8 +64,8 @@ def migration_sql() -> str:
     written = io.StringIO()
     context = MigrationContext.configure(dialect=POSTGRESQL, opts={"as_sql": True, "output_buffer": written})
     with Operations.context(context):
-        for name in ("0001_the_first_tables", "0002_chats", "0003_policies", "0004_pictures", "0005_page", "0006_links"):
-            importlib.import_module(f"storage.migrations.versions.{name}").upgrade()
+        for path in sorted(MIGRATIONS.glob("0*.py")):
+            importlib.import_module(f"storage.migrations.versions.{path.stem}").upgrade()
     return written.getvalue()
 
 
