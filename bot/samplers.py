@@ -76,6 +76,9 @@ _SCHEDULE_NAMES: Mapping[str, str] = {
 }
 """What programs write behind a sampler's name, or as its schedule; "" for what is no schedule here."""
 
+_USUAL_SCHEDULES = frozenset({"automatic", "normal", "ddim uniform", "uniform", "substep", "gpu"})
+"""What a sampler does without any schedule, or no schedule at all."""
+
 _AUTOMATIC: Mapping[str, str] = {
     **dict.fromkeys(("dpm2", "dpm2_a", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_sde"), "karras"),
     "dpmpp_3m_sde": "exponential",
@@ -108,6 +111,16 @@ def spell_sampler(text: str) -> str:
 def read_schedule(text: str) -> str:
     """Easel's name of a schedule; "" for an unknown one."""
     return _SCHEDULE_NAMES.get(_plain(text), "")
+
+
+def find_missing_schedule(sampler: str, schedule: str) -> str:
+    """The schedule that a program names behind its sampler or beside it, if Easel has none like it; else ""."""
+    name = _plain(schedule)
+    if name:
+        return "" if _SCHEDULE_NAMES.get(name) or name in _USUAL_SCHEDULES else schedule
+    written = _plain(sampler)
+    unlike = (one for one, own in _SCHEDULE_NAMES.items() if not own and one not in _USUAL_SCHEDULES)
+    return next((one for one in unlike if written.endswith(f" {one}")), "")
 
 
 def automatic_schedule(sampler: str) -> str:

@@ -63,8 +63,8 @@ _UNSUPPORTED_FORMATS = (
 
 def sanitize(request: SanitizeRequest) -> SanitizeReply:
     """The first frame, upright, as 8-bit sRGB with any alpha, without metadata. JPEG, and AVIF and HEIC without alpha,
-    become JPEG; other images, such as TIFF and BMP, become PNG. HEIC may have more pixels than others, and is scaled down to
-    their limit.
+    become JPEG; other images, such as TIFF and BMP, become PNG. HEIC may have more pixels than others, and is scaled
+    down to their limit.
 
     Raises: UnsupportedMedia, TooLarge.
     """

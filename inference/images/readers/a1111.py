@@ -32,6 +32,8 @@ _OTHER_START = re.compile(r"^[ \t]*(?:Sampler|Schedule type|CFG scale|Seed|Size|
 _USUAL_NAMES = frozenset(("Steps", "Sampler", "CFG scale", "Seed", "Size", "Model"))
 _RESCALES = ("CFG rescale", "CFG Rescale", "CFG Rescale phi", "Guidance rescale")
 """SD.Next's name, and those of extensions of A1111."""
+_NOT_HERE = ("Refiner", "VAE", "ADetailer model", "Face restoration", "Hypernet")
+"""Settings with an effect on the image that nothing here has."""
 _CONTROL = re.compile(r"ControlNet \d{1,2}")
 _DECODER = json.JSONDecoder()
 _SEVERAL = 3
@@ -72,6 +74,7 @@ def read_a1111(text: str) -> GenerationMetadata | None:
             "clip_skip": settings.get("Clip skip"),
             "tiling": settings.get("Tiling"),
             "images": _controls_of(settings),
+            "left_out": {name: settings[name] for name in _NOT_HERE if name in settings},
         },
     )
     has_values = metadata["options"].keys() - {"prompt", "negative_prompt"}

@@ -78,6 +78,11 @@ def _row_settings(graph: Graph, sampler: Node, guider: Node) -> dict[str, Any]:
         "clip_skip": None if layer is None else -int(layer),
         "guidance_rescale": next(iter(rescales), None),
         "images": images,
+        "loras": [
+            [node.inputs["lora_name"], node.inputs.get("strength_model", 1)]
+            for node in reversed(nodes)
+            if isinstance(node.inputs.get("lora_name"), str) and "model" in node.inputs
+        ],
     }
 
 

@@ -38,8 +38,19 @@ def _read_invokeai_3(data: Mapping[str, Any]) -> GenerationMetadata | None:
     settings["guidance_scale"] = guidance_of(data.get("cfg_scale"), data.get("guidance"))
     if data.get("generation_mode") == "txt2img":
         settings["strength"] = None
-    settings["model"] = first_of(model, ("name", "model_name")) if isinstance(model, dict) else model
+    settings["model"] = _model_name(model)
+    loras = data.get("loras")
+    settings["loras"] = [
+        [_model_name(one.get("model") or one.get("lora")), one.get("weight")]
+        for one in (loras if isinstance(loras, list) else ())
+        if isinstance(one, dict)
+    ]
+    settings["left_out"] = {"VAE": _model_name(data.get("vae")), "Refiner": _model_name(data.get("refiner_model"))}
     return imagine_request("invokeai", settings)
+
+
+def _model_name(model: object) -> Any:
+    return first_of(model, ("name", "model_name")) if isinstance(model, dict) else model
 
 
 def _counted_from_one(clip_skip: object) -> int | None:

@@ -21,6 +21,7 @@ _FOOOCUS: Names = {
     "height": ("height",),
     "model": ("base_model", "Base Model", "base_model_name"),
     "schedule": ("scheduler", "Scheduler"),
+    "loras": ("loras",),
     "clip_skip": ("clip_skip", "CLIP Skip"),
 }
 _DRAW_THINGS: Names = {
@@ -33,6 +34,7 @@ _DRAW_THINGS: Names = {
     "size": ("size",),
     "strength": ("strength",),
     "model": ("model",),
+    "loras": ("lora",),
 }
 _SWARMUI: Names = {
     "prompt": ("prompt",),
@@ -43,6 +45,8 @@ _SWARMUI: Names = {
     "variation_seed": ("variationseed",),
     "variation_strength": ("variationseedstrength",),
     "tiling": ("seamlesstileable",),
+    "loras": ("loras",),
+    "lora_weights": ("loraweights",),
     "guidance_scale": ("cfgscale",),
     "seed": ("seed",),
     "width": ("width",),

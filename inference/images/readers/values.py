@@ -8,11 +8,12 @@ from typing import Any
 
 from bot.models import CONTROL_KINDS, REFERENCE_KINDS
 from bot.options import MAX_SEED
-from bot.samplers import read_sampler, read_schedule
+from bot.prompts.grammar import MAX_LORA_WEIGHT, find_lora_tags
+from bot.samplers import find_missing_schedule, read_sampler, read_schedule
 
 GenerationMetadata = dict[str, Any]
 """`{"source": "easel", "a1111", ..., "command": ..., "options": {...}, "left_out": {...}}`. The last is there only if
-the file names a sampler that Easel does not have."""
+the file names a sampler, a schedule or anything else of effect that Easel does not have."""
 
 Names = Mapping[str, tuple[str, ...]]
 """A program's names of settings, by Easel's names and `size`."""
@@ -21,6 +22,10 @@ MAX_JSON = 2**20
 """ComfyUI's graphs are the longest: prompts, and the nodes that made them."""
 MAX_PROMPT = 4000
 _MAX_IMAGES = 16
+_MAX_LORAS = 5
+"""As many as a prompt may have here."""
+_WEIGHTS_FILE = re.compile(r"^.*[/\\\\]|\.(?:safetensors|ckpt|pt)$", re.IGNORECASE | re.DOTALL)
+_NOT_IN_TAGS = re.compile(r"[:<>]")
 _MAX_SEED = 2**64 - 1
 _BYTE_ORDER_MARK = "\ufeff"
 _NO_GUIDANCE = 1.0
@@ -56,7 +61,7 @@ def imagine_request(source: str, settings: Mapping[str, Any]) -> GenerationMetad
         width, height = size_of(settings.get("size"))
     sampler, schedule = sampler_of(settings.get("sampler"))
     options = {
-        "prompt": text_of(settings.get("prompt")),
+        "prompt": add_lora_tags(text_of(settings.get("prompt")), _read_loras(settings)[:_MAX_LORAS]),
         "negative_prompt": text_of(settings.get("negative_prompt")),
         "steps": integer_of(settings.get("steps"), 1, 10_000),
         "sampler": sampler,
@@ -72,11 +77,46 @@ def imagine_request(source: str, settings: Mapping[str, Any]) -> GenerationMetad
     known = {name: value for name, value in options.items() if value not in (None, "")}
     known.setdefault("prompt", "")
     metadata: GenerationMetadata = {"source": source, "command": "imagine", "options": known}
-    written = text_of(settings.get("sampler"))[:60]
-    if written and not sampler:
-        metadata["left_out"] = {"sampler": written}
+    if left_out := _find_left_out(settings, sampler):
+        metadata["left_out"] = left_out
     images = read_images(settings.get("images"))
     return metadata | {"images": images} if images else metadata
+
+
+def _find_left_out(settings: Mapping[str, Any], sampler: str) -> dict[str, str]:
+    """By the names in its program, what has an effect there and is not possible here."""
+    written, schedule = text_of(settings.get("sampler"))[:60], text_of(settings.get("schedule"))[:60]
+    left_out = {"sampler": "" if sampler else written, "schedule": find_missing_schedule(written, schedule)}
+    left_out["LoRAs"] = ", ".join(name for name, _ in _read_loras(settings)[_MAX_LORAS:])[:60]
+    others = settings.get("left_out")
+    for name, value in others.items() if isinstance(others, Mapping) else ():
+        left_out[name] = text_of(value)[:60]
+    return {name: value for name, value in left_out.items() if value}
+
+
+def add_lora_tags(prompt: str, loras: Sequence[tuple[str, float]]) -> str:
+    """The prompt with the tag of each LoRA, by name and weight, that its program keeps beside it."""
+    named = {tag.name.casefold() for tag in find_lora_tags(prompt)}
+    tags = (f"<lora:{name}:{weight:g}>" for name, weight in loras if name.casefold() not in named)
+    return " ".join([prompt, *tags]).strip()
+
+
+def _read_loras(settings: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Programs write each as a name, as a list that begins with name and weight, or as an object; SwarmUI writes the
+    weights in a list of their own."""
+    loras, weights = settings.get("loras"), settings.get("lora_weights")
+    found = []
+    for number, one in enumerate(loras[:_MAX_IMAGES] if isinstance(loras, list) else ()):
+        name, weight = one, weights[number] if isinstance(weights, list) and number < len(weights) else None
+        if isinstance(one, list) and one:
+            name, weight = one[0], one[1] if len(one) > 1 else None
+        elif isinstance(one, dict):
+            name, weight = first_of(one, ("name", "file")), one.get("weight")
+        plain = _NOT_IN_TAGS.sub(" ", _WEIGHTS_FILE.sub("", text_of(name))).strip()[:120]
+        value = number_of(weight, -MAX_LORA_WEIGHT, MAX_LORA_WEIGHT)
+        if plain and plain.casefold() != "none":
+            found.append((plain, 1.0 if value is None else value))
+    return found
 
 
 def _row_options(settings: Mapping[str, Any]) -> dict[str, Any]:

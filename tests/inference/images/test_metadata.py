@@ -370,7 +370,7 @@ def test_the_metadata_of_comfyui_is_read_as_far_as_possible():
         "source": "comfyui",
         "command": "imagine",
         "options": {
-            "prompt": "a lake",
+            "prompt": "a lake <lora:x:1>",
             "negative_prompt": "people",
             "steps": 25,
             "sampler": "euler_a",
