@@ -21,6 +21,7 @@ from bot.chat.follow_ups import (
     toggle_favourite,
 )
 from bot.chat.offers import offer_key
+from bot.chat.reporting import report_by_button, report_message
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound
 from bot.jobs import Origin
@@ -32,7 +33,7 @@ from bot.usecases.chat import VARY_STRENGTH
 
 SHARED_ACTIONS = JOB_ACTIONS | WORDED_ACTIONS | {"original"}
 """Actions that anybody may take who sees a message of the job."""
-JOBLESS_ACTIONS = {"cancel", "delete", "original", "favourite", *COMMAND_ACTIONS}
+JOBLESS_ACTIONS = {"cancel", "delete", "original", "favourite", "report", *COMMAND_ACTIONS}
 
 
 def creates_job(event: DiscordEvent) -> bool:
@@ -43,6 +44,8 @@ def creates_job(event: DiscordEvent) -> bool:
         case "button":
             button = parse_button(event.name)
             return button is not None and button.action not in JOBLESS_ACTIONS
+        case "modal":
+            return (parse_target(event.name) or ("",))[0] != "report"
     return True
 
 
@@ -94,6 +97,10 @@ async def _submit_modal(responder: Responder) -> None:
     if message.partition(":")[0] != event.channel_id:  # a forged form may name a channel that its sender cannot read
         await _reply_expired(responder)
         return
+    if action == "report":
+        sentence = await report_message(responder.usecases, person, PLATFORM, message, event.text, responder.locale)
+        await responder.reply(sentence)
+        return
     pictures = await responder.context.find_attachments(message)
     images = await responder.context.upload_attachments(person, pictures)
     if action == "ask":
@@ -133,6 +140,9 @@ async def _press_button(responder: Responder) -> None:
             await chat_commands.send_original(responder, person, button.job_id, button.number)
         case "favourite":
             await responder.reply(await toggle_favourite(usecases, person, button, responder.locale))
+        case "report":
+            sentence = await report_by_button(usecases, person, PLATFORM, button, event.target, responder.locale)
+            await responder.reply(sentence)
         case action if action in WORDED_ACTIONS:
             await settle_deferral(responder, await _follow_up_in_words(responder, person, button, event.text))
         case action if action in COMMAND_ACTIONS:

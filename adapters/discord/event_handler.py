@@ -20,6 +20,7 @@ from adapters.discord.responder import Responder, resume_responder
 from bot.chat import texts as chat_texts
 from bot.chat.buttons import Button, parse_button
 from bot.chat.follow_ups import PROMPTED_ACTIONS, WORDED_ACTIONS
+from bot.chat.reporting import NOTHING_TO_REPORT
 from bot.error_texts import explain
 from bot.errors import EaselError, ImageGone, JobNotFound, PlatformError, QueueFull, StorageBusy, StorageFull, UserError
 from bot.jobs import Job
@@ -70,6 +71,9 @@ class EventHandler:
         except (UserError, TimeoutError) as error:
             await self._refuse(interaction, error, locale)
             return
+        if name == texts.REPORT_THIS:
+            await self._open_report(interaction, target, locale, is_known=job is not None)
+            return
         if job is None and not pictures:
             await self._reply_privately(interaction, chat_texts.format_text(chat_texts.NO_PICTURE, locale))
             return
@@ -84,6 +88,14 @@ class EventHandler:
             return
         event = event_parsing.event_from_interaction(interaction, "menu", name=name, target=target, pictures=pictures)
         await self._accept_event(event, interaction)
+
+    async def _open_report(
+        self, interaction: discord.Interaction[Any], target: str, locale: str, *, is_known: bool
+    ) -> None:
+        if is_known:
+            await self._send_modal(interaction, TextModal(encode_target("report", target), "report", locale))
+        else:
+            await self._reply_privately(interaction, chat_texts.format_text(NOTHING_TO_REPORT, locale))
 
     async def on_button(self, interaction: discord.Interaction[Any], custom_id: str) -> None:
         """Asking and editing open a form, unless the button is under an offer that answers a text."""

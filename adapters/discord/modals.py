@@ -9,11 +9,12 @@ from bot.chat.texts import BUTTONS
 from bot.commands.region_words import MAX_LENGTH
 from bot.i18n import translator
 from bot.options import MAX_PROMPT
+from bot.usecases.reports import MAX_REASON
 
-MAX_LENGTHS = {"ask": 500, "region": MAX_LENGTH}
+MAX_LENGTHS = {"ask": 500, "region": MAX_LENGTH, "report": MAX_REASON}
 """Characters of texts of one line, by the action of the form."""
 MAX_LABEL = 45
-_TARGET = re.compile(r"menu:(ask|vary):(\d{1,20}:\d{1,20})")
+_TARGET = re.compile(r"menu:(ask|vary|report):(\d{1,20}:\d{1,20})")
 
 
 class TextModal(discord.ui.Modal):
@@ -24,6 +25,7 @@ class TextModal(discord.ui.Modal):
             style=discord.TextStyle.short if action in MAX_LENGTHS else discord.TextStyle.paragraph,
             max_length=MAX_LENGTHS.get(action, MAX_PROMPT),
             default=default[:MAX_PROMPT] or None,
+            required=action != "report",
         )
         self._add_labelled(texts.FORM_LABELS[action], field, locale)
         if action == "region":

@@ -67,7 +67,7 @@ def build_tree(client: discord.Client) -> app_commands.CommandTree[Any]:
     for command in CHAT_COMMANDS.values():
         if command.is_listed:
             tree.add_command(_chat_command(command, limit))
-    for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS):
+    for name in (texts.ASK_ABOUT, texts.CAPTION_THIS, texts.VARY_THIS, texts.REPORT_THIS):
         tree.add_command(_context_menu(name))
     return tree
 

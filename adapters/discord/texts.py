@@ -32,11 +32,12 @@ FORM_LABELS: Mapping[str, str] = {
     "remix": N_("The new prompt"),
     "style": N_("What to draw in this style"),
     "subject": N_("What to draw with this subject"),
+    "report": N_("What is wrong with it? (optional)"),
 }
 """Above the field of a form, by its action; at most 45 characters."""
 REGION_LABEL = N_("What to paint there")
 """Above the second field of the form about a part of a picture."""
 
 ASK_ABOUT, CAPTION_THIS = N_("Ask about this image"), N_("Caption this image")
-VARY_THIS = N_("Vary this image")
+VARY_THIS, REPORT_THIS = N_("Vary this image"), N_("Report")
 """The message menus, by the names that INTERFACES gives them; people see them translated."""

@@ -46,6 +46,7 @@ from bot.chat.follow_ups import (
 from bot.chat.offers import offer_key, offered_request
 from bot.chat.picture_texts import format_original
 from bot.chat.replies import ChatContext
+from bot.chat.reporting import report_by_button
 from bot.commands import COMMANDS
 from bot.errors import JobNotFound, MessageGone, PlatformError, UserError
 from bot.jobs import Job, Origin, StoredImage
@@ -167,6 +168,8 @@ class ButtonHandler:
                 return chat_texts.format_state(await self._chat.cancel_job(press.person, button.job_id), locale)
             case "delete":
                 return await self._delete(press, button, locale)
+            case "report":
+                return await report_by_button(self._context.usecases, press.person, PLATFORM, button, press.ref, locale)
             case "favourite":
                 return await toggle_favourite(self._context.usecases, press.person, button, locale)
             case action if action in COMMAND_ACTIONS:

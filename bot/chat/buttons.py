@@ -42,6 +42,7 @@ ACTIONS = (
     "zoom",
     "pan",
     "square",
+    "report",
 )
 ARGUMENTS = {"vary": ("subtle", "strong"), "history": ("starred",), **CANVAS_ARGUMENTS}
 """What may follow an action, after a dot."""
@@ -132,6 +133,12 @@ def offered_buttons(job: Job, models: ModelRegistry, *, picture: int = 0) -> tup
         return (Button("cancel", job.id),)
     if job.state not in (JobState.RENDERED, JobState.DELIVERED) or job.result is None:
         return (Button("reroll", job.id),)
+    report = [Button("report", job.id, picture)] if job.origin.is_shared else []
+    return (*_result_buttons(job, models, picture), *report)
+
+
+def _result_buttons(job: Job, models: ModelRegistry, picture: int) -> tuple[Button, ...]:
+    assert job.result is not None
     if job.command == Preview.name:
         return (Button("delete", job.id),)
     if picture:

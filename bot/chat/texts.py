@@ -344,6 +344,7 @@ BUTTONS: Mapping[str, str] = {
     "pan.right": N_("\u27a1\ufe0f"),
     "pan.up": N_("\u2b06\ufe0f"),
     "pan.down": N_("\u2b07\ufe0f"),
+    "report": N_("Report"),
 }
 VARY_ONE = N_("V{number}")
 TRY_IT, MAKE_IT = N_("Try it"), N_("Make it")

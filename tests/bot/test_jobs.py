@@ -1,6 +1,6 @@
 import pytest
 
-from bot.jobs import ID_ALPHABET, TRANSITIONS, JobState, new_job_id
+from bot.jobs import ID_ALPHABET, TRANSITIONS, JobState, Origin, new_job_id
 
 FINAL = {JobState.RENDERED, JobState.DELIVERED, JobState.FAILED, JobState.CANCELLED, JobState.DEAD}
 
@@ -50,3 +50,19 @@ def test_only_a_running_job_goes_back_to_the_queue():
 @pytest.mark.parametrize("state", JobState)
 def test_final_is_whatever_nothing_more_is_computed_for(state):
     assert state.is_final == (state in FINAL)
+
+
+@pytest.mark.parametrize(
+    ("space", "account", "is_shared"),
+    [
+        ("guild", "1", True),
+        ("dm:1", "1", False),
+        ("-100", "1", True),
+        ("-100", "-100", True),
+        ("1", "1", False),
+        ("", "1", False),
+    ],
+)
+def test_others_read_along_in_servers_and_groups(space, account, is_shared):
+    assert Origin(platform="chat", space_id=space, account_id=account, chat_id="7").is_shared is is_shared
+    assert not Origin(platform="web", space_id="web", account_id=account).is_shared

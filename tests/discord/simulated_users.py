@@ -130,7 +130,7 @@ class SimulatedUser:
         if custom_id not in message.buttons:
             button = {"type": 2, "style": 2, "custom_id": custom_id, "label": "?"}
             *rows, last = message.components or [{"type": 1, "components": []}]
-            message.components = [*rows, {**last, "components": [*last["components"], button]}]  # rows are at most 5
+            message.components = [*rows, {**last, "components": [*last["components"][:4], button]}]
         data = {"custom_id": custom_id, "component_type": 2}
         return self._send(COMPONENT, data, message=message)
 

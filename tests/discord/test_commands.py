@@ -28,7 +28,7 @@ async def test_every_verb_and_menu_is_there(app: DiscordApp, server: Loopback) -
     by_kind = {kind: {one["name"] for one in server.state.commands if one["type"] == kind} for kind in (1, 3)}
 
     assert by_kind[1] >= VERBS
-    assert by_kind[3] == {"Ask about this image", "Caption this image", "Vary this image"}
+    assert by_kind[3] == {"Ask about this image", "Caption this image", "Vary this image", "Report"}
 
 
 async def test_commands_can_be_used_everywhere_and_installed_by_people(app: DiscordApp, server: Loopback) -> None:

@@ -36,7 +36,8 @@ async def test_each_attachment_has_its_number_and_its_own_description(app: Disco
     grid = await imagine_and_wait(ann, count=4, seed=7)
     job = await job_of(app, grid)
 
-    assert rows_under(grid) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Original", "Delete"]]
+    others = ["Reroll", "Original", "Delete", "Report"]
+    assert rows_under(grid) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], others]
     assert [one.filename for one in grid.attachments] == [f"easel-{job.id[:6]}-{n}.png" for n in (1, 2, 3, 4)]
     assert all(one.description for one in grid.attachments)
     assert f"v1:show:{job.id}:2" in grid.buttons

@@ -31,7 +31,7 @@ class KeyPeople(FakePeople):
     async def person_named(self, name):
         return make_person(id=name.casefold(), name=name)
 
-    async def add_key(self, prefix, secret_hash, person, is_admin):
+    async def add_key(self, prefix, secret_hash, person, is_admin, name=None):
         key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=NOON)
         self.keys[prefix] = (key, secret_hash)
         return key
