@@ -48,6 +48,7 @@ def join_modules(sources: Mapping[str, str], bundles: Sequence[Bundle]) -> dict[
     """
     bundle_of = {folder: bundle.name for bundle in bundles for folder in bundle.folders}
     modules = {path: _read_module(path, text, bundle_of) for path, text in sources.items()}
+    _refuse_cycles(modules, bundle_of)
     return {f"{bundle.name}.js": _join(bundle, modules, bundle_of) for bundle in bundles}
 
 
@@ -86,7 +87,7 @@ def _read_module(path: str, text: str, bundle_of: Mapping[str, str]) -> _Module:
 
 def strip(text: str) -> str:
     """Without comments that have lines of their own, indentation and empty lines: a third of a compressed file."""
-    return _INDENT.sub("", _COMMENTS.sub("", text))
+    return _INDENT.sub("", _COMMENTS.sub("", text)).lstrip("\n")
 
 
 def _resolve(path: str, address: str) -> str:
@@ -155,6 +156,18 @@ def _wrap(module: _Module, bundle: Bundle, modules: Mapping[str, _Module], bundl
             "})();",
         ]
     )
+
+
+def _refuse_cycles(modules: Mapping[str, _Module], bundle_of: Mapping[str, str]) -> None:
+    """Bundles that import one another would run before what they need. Raises: StartupError."""
+    edges = {
+        (_bundle(module.path, bundle_of), _bundle(source, bundle_of))
+        for module in modules.values()
+        for _, source in module.imports
+    }
+    for one, other in sorted(edges):
+        if one != other and (other, one) in edges:
+            raise StartupError(f"The page's modules {one}.js and {other}.js import one another.")
 
 
 def _sort(modules: Mapping[str, _Module]) -> list[_Module]:

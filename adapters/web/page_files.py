@@ -67,7 +67,7 @@ def load_page_files(folder: Path = STATIC) -> PageFiles:
     return _load(folder, tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _load(folder: Path, signature: tuple[tuple[Path, int, int], ...]) -> PageFiles:
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path, _, _ in signature}
     built = _join_scripts(contents) | _join_styles(contents) | _copied(contents)

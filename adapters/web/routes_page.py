@@ -57,8 +57,9 @@ def get_files(request: Request) -> PageFiles:
     return files
 
 
+@router.api_route("/static/{version}", methods=["GET", "HEAD"])
 @router.api_route("/static/{version}/{path:path}", methods=["GET", "HEAD"])
-async def get_static(request: Request, version: str, path: str) -> Response:
+async def get_static(request: Request, version: str, path: str = "") -> Response:
     """A file of this version of the page. One of another version does not fit its other files: 404."""
     files = get_files(request)
     response = files.respond(request, path) if version == files.version else None

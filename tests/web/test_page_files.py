@@ -1,0 +1,109 @@
+"""What browsers load: compressed, kept for ever, small; libraries as they came from npm."""
+
+import gzip
+import hashlib
+import json
+
+import pytest
+
+from adapters.web.page_files import STATIC, load_page_files
+from adapters.web.routes_page import PAGES
+from scripts.vendor import LOCK, PACKAGES, ROOT
+
+MAX_START_BYTES = 40 * 1024
+LOCKED = json.loads(LOCK.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def files():
+    return load_page_files()
+
+
+@pytest.mark.parametrize("folder", sorted(set(PAGES.values()) - {"legacy"}))
+def test_scripts_and_styles_of_the_first_view_are_small(files, folder):
+    names = ("start.js", "start.css", f"{folder}.js", f"{folder}.css")
+
+    sizes = {name: len(files.files[name].compressed) for name in names if files.has(name)}
+
+    assert sum(sizes.values()) <= MAX_START_BYTES, sizes
+
+
+def test_the_version_changes_with_each_file(tmp_path, files):
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / "gallery.css").write_text("a {\n  color: red;\n}\n", encoding="utf-8")
+    before = load_page_files(tmp_path)
+
+    (tmp_path / "gallery" / "gallery.css").write_text("a {\n  color: blue;\n}\n", encoding="utf-8")
+
+    assert load_page_files(tmp_path).version != before.version
+    assert load_page_files() is files
+
+
+def test_colours_are_defined_before_they_are_used(files):
+    assert files.files["start.css"].content.startswith(b"@font-face")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_libraries_are_as_the_lock_says(package):
+    entry = LOCKED[package.name]
+
+    found = {path: hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in entry["files"]}
+
+    assert (entry["version"], entry["licence"]) == (package.version, package.licence)
+    assert found == entry["files"]
+    assert any(path.endswith("LICENSE") for path in found)
+
+
+def test_every_library_is_in_the_lock():
+    locked = {ROOT / path for entry in LOCKED.values() for path in entry["files"]}
+
+    assert {path for path in (STATIC / "vendor").rglob("*") if path.is_file()} - locked == {LOCK}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("encoding", ["gzip, br", "identity"])
+async def test_files_are_sent_compressed_to_browsers_that_take_it(shared_client, files, encoding):
+    async with shared_client.stream("GET", f"{files.base}start.js", headers={"accept-encoding": encoding}) as response:
+        content = b"".join([part async for part in response.aiter_raw()])
+
+    assert response.headers.get("content-encoding") == ("gzip" if "gzip" in encoding else None)
+    assert response.headers["vary"] == "Accept-Encoding"
+    assert (gzip.decompress(content) if "gzip" in encoding else content) == files.files["start.js"].content
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    "path", ["/static/0000000000000000/start.js", "/static/{version}/../app.py", "/static/{version}/no.js"]
+)
+async def test_files_of_another_version_and_no_files_are_not_found(shared_client, files, path):
+    response = await shared_client.get(path.format(version=files.version))
+
+    assert response.status_code == 404
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_phones_can_install_the_page(shared_client):
+    manifest = (await shared_client.get("/manifest.webmanifest")).json()
+
+    icons = [await shared_client.get(icon["src"]) for icon in manifest["icons"]]
+
+    assert manifest["display"] == "standalone"
+    assert [icon.status_code for icon in icons] == [200] * 3
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("path", ["/gallery", "/queue", "/p/abc/1", "/edit/abc", "/models", "/admin"])
+async def test_each_address_of_the_page_is_the_same_document(shared_client, path):
+    response = await shared_client.get(path)
+
+    assert response.status_code == 200
+    assert '<div id="app">' in response.text
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_chosen_theme_comes_with_the_document(shared_client):
+    dark = await shared_client.get("/", headers={"cookie": "easel-theme=dark"})
+    foreign = await shared_client.get("/", headers={"cookie": 'easel-theme="><b>'})
+
+    assert 'data-theme="dark"' in dark.text
+    assert "data-theme" not in foreign.text
