@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from adapters.web.auth import CallerDep
 from adapters.web.context import ContextDep
-from adapters.web.schemas import LoraPage, ProblemInfo, StylePage, WildcardPage
+from adapters.web.prompt_schemas import LoraPage, StylePage, WildcardPage
+from adapters.web.schemas import ProblemInfo
 from bot.errors import InvalidOption
 from bot.usecases import NamedAddon, NamedStyle, NamedWildcard
 

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Query
 
 from adapters.web.auth import CallerDep
 from adapters.web.context import ContextDep
+from adapters.web.prompt_schemas import RecipeInfo
 from adapters.web.routes_jobs import require_job_id
-from adapters.web.schemas import ProblemInfo, RecipeInfo
+from adapters.web.schemas import ProblemInfo
 from adapters.web.views import IMAGE_FIELDS
 from bot.errors import InvalidOption
 from bot.usecases import Recipe
