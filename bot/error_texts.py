@@ -3,13 +3,16 @@
 `explain` turns an error into one short sentence that says what to do. It never shows a traceback or a path.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
 from bot import errors
 from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
+from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
+from bot.problem_texts.link_problems import LINK_PROBLEMS, TOO_MANY_CODES
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 
@@ -23,11 +26,16 @@ OPTION_PROBLEMS: Mapping[str, str] = {
     "long": N_("{option} has {value} characters; the limit is {allowed}. Please shorten it."),
     "twice": N_("{option} was given twice; give it once."),
     "no_value": N_("{option} needs a value."),
+    "has_jobs": N_(
+        "{value} has pictures here, which a key would show. On the server's machine, the owner can create the key with "
+        "`easel keys create`."
+    ),
     "count": N_("{option} has {value} texts, but must have {allowed}, separated by |."),
     "no_text": N_("This command accepts no text, only options: {allowed}."),
     "multiple": N_("{option} is {value}, but must be a multiple of {allowed}; try {nearest}."),
     "size_twice": N_("Give the size once: either {option}, or width and height."),
     **IMAGE_PROBLEMS,
+    **COLLECTION_PROBLEMS,
     "needs_init": N_("{option} only works with an input picture: attach one, or leave {option} out."),
     "model_lacks": N_("The model {value} does not support {option}: leave it out, or choose another model."),
     "cannot_refine": N_(
@@ -183,6 +191,10 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             )
         case errors.ModelRefused():
             return translate(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
+        case errors.LinkRefused():
+            return translate(LINK_PROBLEMS[error.problem])
+        case errors.TooManyCodes():
+            return translate(TOO_MANY_CODES).format(minutes=math.ceil(error.retry_after_s / 60))
         case errors.UserError():
             return _explain_refusal(error, translate)
         case errors.ModelRemoved():
@@ -319,6 +331,7 @@ UNAUTHORIZED: Mapping[str, str] = {
     "wrong_key": N_(
         "This is not a valid API key. Check that all of it was copied; the owner makes one with `easel keys create`."
     ),
+    "link": N_("This link was used before or has expired. Ask an admin of this server for another one."),
     "session": N_("Your session has ended. Sign in again with your API key."),
     "locked": N_(
         "This server stays locked because it has had an API key. On its machine, the owner can create another one with "
@@ -377,7 +390,7 @@ DEMO_HINT = N_(
 )
 
 _NAMES = (
-    N_("job"), N_("picture"), N_("key"), N_("person"), N_("MiB"), N_("megapixels"),
+    N_("job"), N_("picture"), N_("collection"), N_("key"), N_("person"), N_("MiB"), N_("megapixels"),
     *(N_("queued"), N_("running"), N_("rendered"), N_("delivered"), N_("failed"), N_("cancelled"), N_("dead")),
     *(N_("text-to-image"), N_("image-to-image"), N_("image-text-to-image"), N_("image-to-text")),
     *(N_("image-segmentation"), N_("depth-estimation"), N_("keypoint-detection"), N_("image-upscaling")),

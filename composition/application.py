@@ -10,11 +10,13 @@ from adapters.cli.ports import LoadedConfig
 from composition.settings import ENGINES
 
 if TYPE_CHECKING:
+    from bot.jobs import Job
     from bot.ports import ImageProcessor, Measurement, Platform, Pool
     from bot.queue.delivery import Deliverer
     from bot.queue.dispatcher import Dispatcher
     from bot.queue.pricing import Rates
     from bot.queue.retention import RetentionJob
+    from bot.queue.sampler import MetricSampler
     from bot.usecases import UseCases
     from composition.usecases import ModelSources
     from inference.images.service import ImageService
@@ -31,6 +33,7 @@ class Application:
     dispatcher: "Dispatcher"
     deliverer: "Deliverer"
     retention: "RetentionJob"
+    sampler: "MetricSampler"
     storage: "Storage"
 
 
@@ -129,6 +132,7 @@ def wire_application(
     from bot.queue.parts.maps import MapCache
     from bot.queue.progress import ProgressBus
     from composition import usecases as build
+    from composition.administration import build_sampler
 
     if only_submitted:
         queue = replace(loaded.settings["queue"], max_running=EVERY_JOB)
@@ -140,7 +144,13 @@ def wire_application(
     dispatcher = build.build_dispatcher(
         loaded, storage, pool, pictures, rates, events, moderation, prompt_resolver, maps, only_submitted=only_submitted
     )
-    dispatcher.on_finished = lambda _job: deliverer.wake()
+    sampler = build_sampler(storage, pool)
+
+    def on_finished(job: "Job") -> None:
+        sampler.observe(job)
+        deliverer.wake()
+
+    dispatcher.on_finished = on_finished
 
     def wake(job_ids: Iterable[str]) -> None:
         dispatcher.wake(job_ids)
@@ -164,10 +174,23 @@ def wire_application(
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
     return Application(
-        usecases=build.build_use_cases(loaded, storage, pool, pictures, jobs, moderation, model_manager, catalogue),
+        usecases=build.build_use_cases(
+            loaded,
+            storage,
+            pool,
+            pictures,
+            jobs,
+            events,
+            moderation,
+            model_manager,
+            catalogue,
+            prompt_resolver,
+            dispatcher.device_of,
+        ),
         dispatcher=dispatcher,
         deliverer=deliverer,
         retention=_retention_job(loaded, storage),
+        sampler=sampler,
         storage=storage,
     )
 

@@ -18,22 +18,27 @@ from bot.queue.progress import ProgressBus
 from bot.safety import SafetySettings, classifier_spec, classifier_specs, read_words
 from bot.usecases import (
     ChatUseCases,
+    CollectionUseCases,
     ExportUseCases,
     JobUseCases,
+    LinkUseCases,
     MediaUseCases,
     ModelCatalogue,
     ModelManager,
     Moderation,
     Operations,
     PeopleUseCases,
+    PersonEvents,
     PictureUseCases,
-    SessionUseCases,
-    Thumbnails,
     PromptNames,
     RecipeUseCases,
+    SessionUseCases,
+    Thumbnails,
     UseCases,
 )
+from bot.usecases.key_links import KeyLinks
 from bot.usecases.mask_check import MaskCheck
+from composition.administration import build_report_use_cases, build_server_admin
 from composition.parts import build_finishes, build_preparations
 from composition.settings import shipped_models
 from inference.checkpoints.library import ModelLibrary
@@ -76,10 +81,12 @@ def build_use_cases(
     pool: Pool,
     pictures: ImageProcessor,
     jobs: JobUseCases,
+    progress_bus: ProgressBus,
     moderation: Moderation,
     model_manager: ModelManager,
     catalogue: ModelCatalogue,
     prompt_resolver: PromptResolver,
+    device_of: Callable[[str], str],
 ) -> UseCases:
     """All use cases that adapters may call."""
     chat = ChatUseCases(
@@ -91,14 +98,19 @@ def build_use_cases(
         models=loaded.models,
     )
     people = PeopleUseCases(storage.people, storage.ledger, storage.privacy, loaded.models, jobs.on_erased)
+    own_pictures = PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy)
+    key_links = KeyLinks(storage.key_links)
     return UseCases(
         jobs=jobs,
+        events=PersonEvents(storage.changes, jobs, progress_bus),
         chat=chat,
         media=MediaUseCases(storage.media, pictures, loaded.settings["images"], loaded.settings["quota"]),
         exports=ExportUseCases(storage.jobs, storage.history, storage.media, moderation),
-        pictures=PictureUseCases(jobs=jobs, store=storage.jobs, pictures=storage.pictures, privacy=storage.privacy),
+        pictures=own_pictures,
+        collections=CollectionUseCases(storage.collections),
         people=people,
-        sessions=SessionUseCases(people, storage.sessions),
+        links=LinkUseCases(storage.links, people, loaded.settings["quota"]),
+        sessions=SessionUseCases(people, storage.sessions, key_links),
         thumbnails=Thumbnails(storage.media, pictures),
         operations=Operations(storage.jobs, storage.maintenance, pool.device_statuses),
         moderation=moderation,
@@ -113,6 +125,9 @@ def build_use_cases(
             list_addons=prompt_resolver.list_addons,
             styles=tuple(loaded.settings["styles"]),
         ),
+        reports=build_report_use_cases(storage, own_pictures),
+        admin=build_server_admin(loaded, storage, jobs, people, device_of),
+        key_links=key_links,
         styles=tuple(loaded.settings["styles"]),
     )
 
@@ -181,6 +196,7 @@ def build_job_use_cases(
         secret=secret.encode(),
         prompt_resolver=prompt_resolver,
         mask_check=MaskCheck(storage.media, pictures),
+        changes=storage.changes,
         forget_maps=maps.clear,
         token_counter=TokenizerFiles(),
     )

@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from bot.errors import StartupError
 from bot.runtime.private_files import make_private_folder
+from storage.administration import SqlAdministration
+from storage.changes import SqlJobChanges
 from storage.database import Database
 from storage.dialect import Dialect, database_url
 from storage.discarded import DiscardedFiles
@@ -19,18 +21,23 @@ from storage.files import MediaFiles
 from storage.history import SqlHistory
 from storage.inbox import SqlInbox
 from storage.jobs import SqlJobStore
+from storage.key_links import SqlKeyLinks
 from storage.ledger import SqlLedger
+from storage.links import SqlLinks
 from storage.maintenance import SqlMaintenance
 from storage.measurements import SqlMeasurementStore
 from storage.media import SqlMediaStore
 from storage.media_retention import MediaSweep
+from storage.metric_samples import SqlMetricSamples
 from storage.migration import migrate
 from storage.outbox import SqlOutbox
 from storage.people import SqlPeople
 from storage.permissions import protect_data
+from storage.picture_collections import SqlCollections
 from storage.pictures import SqlPictures
 from storage.privacy import SqlPrivacy
 from storage.purge import Purge
+from storage.reports import SqlReports
 from storage.restore import RestoreResult, restore
 from storage.sessions import SqlSessions
 from storage.spaces import SqlSpacePolicyStore
@@ -59,17 +66,24 @@ class StorageSettings:
 class Storage:
     jobs: SqlJobStore
     history: SqlHistory
+    changes: SqlJobChanges
     ledger: SqlLedger
     people: SqlPeople
+    links: SqlLinks
     sessions: SqlSessions
     spaces: SqlSpacePolicyStore
     media: SqlMediaStore
     outbox: SqlOutbox
     pictures: SqlPictures
+    collections: SqlCollections
     inbox: SqlInbox
     privacy: SqlPrivacy
     measurements: SqlMeasurementStore
     maintenance: SqlMaintenance
+    administration: SqlAdministration
+    reports: SqlReports
+    key_links: SqlKeyLinks
+    metric_samples: SqlMetricSamples
 
 
 @asynccontextmanager
@@ -92,17 +106,24 @@ async def open_storage(settings: StorageSettings, data_dir: Path) -> AsyncIterat
         yield Storage(
             jobs=SqlJobStore(database, disk, discarded),
             history=SqlHistory(database),
+            changes=SqlJobChanges(database),
             ledger=SqlLedger(database),
             people=SqlPeople(database),
+            links=SqlLinks(database),
             sessions=SqlSessions(database),
             spaces=SqlSpacePolicyStore(database),
             media=SqlMediaStore(database, files, disk, discarded, sweep),
             outbox=SqlOutbox(database),
             pictures=SqlPictures(database),
+            collections=SqlCollections(database),
             inbox=SqlInbox(database),
             privacy=privacy,
             measurements=SqlMeasurementStore(database),
             maintenance=SqlMaintenance(database, disk, purge),
+            administration=SqlAdministration(database, disk),
+            reports=SqlReports(database),
+            key_links=SqlKeyLinks(database),
+            metric_samples=SqlMetricSamples(database),
         )
 
 

@@ -81,6 +81,9 @@ class Dialect(Protocol):
     def remove_text(self, tx: Connection, seq: int) -> None:
         """Remove the job from the index."""
 
+    def move_texts(self, tx: Connection, *, kept: str, emptied: str) -> None:
+        """Index the jobs of the emptied owner, who still owns them, as the kept one's."""
+
     def mark_deleted(self, tx: Connection) -> None:
         """Record that personal data was deleted, so that the files are purged of it."""
 
@@ -98,6 +101,9 @@ class Dialect(Protocol):
 
     def backup(self, path: Path) -> None:
         """Write a copy while the database is in use. Raises: StorageFull."""
+
+    def size_bytes(self) -> int:
+        """The disk space that the database takes."""
 
     def find_damage(self) -> list[str]:
         """Damage that the database itself detects, as sentences."""

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -54,8 +55,8 @@ class SqlPeople:
 
     async def _find_or_make(self, platform: str, account_id: str, name: str) -> Person:
         found = await self._database.run_read(lambda tx: _find(tx, platform, account_id))
-        if found is not None and found.name == name:
-            return found
+        if found is not None and found[1] == name:
+            return found[0]
         return await self._database.run_write(lambda tx: _find_or_make(tx, platform, account_id, name))
 
     async def get_settings(self, person_id: str) -> Mapping[str, Any]:
@@ -69,14 +70,17 @@ class SqlPeople:
         own = delete(person_setting).where(*_is_setting(person_id, name))
         await self._database.run_deletion(lambda tx: tx.execute(own).rowcount)
 
-    async def add_key(self, prefix: str, secret_hash: str, person: Person, is_admin: bool) -> ApiKey:
-        key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow())
+    async def add_key(
+        self, prefix: str, secret_hash: str, person: Person, is_admin: bool, name: str | None = None
+    ) -> ApiKey:
+        key = ApiKey(prefix=prefix, person=person, is_admin=is_admin, created_at=utcnow(), name=name)
         row = {
             "prefix": prefix,
             "secret_hash": secret_hash,
             "person": person.id,
             "is_admin": is_admin,
             "created_at": key.created_at,
+            "name": name,
         }
         await self._database.run_write(lambda tx: _add_key(tx, row))
         return key
@@ -118,24 +122,33 @@ class SqlPeople:
         self._database.submit(lambda tx: tx.execute(used).rowcount)
 
 
-def _find(tx: Connection, platform: str, account_id: str) -> Person | None:
-    is_account = (account.c.platform == platform, account.c.account_id == account_id)
-    row = tx.execute(select(person).join(account).where(*is_account)).one_or_none()
-    return None if row is None else _to_person(row)
+def _find(tx: Connection, platform: str, account_id: str) -> tuple[Person, str | None] | None:
+    """The account's person, and the name of the account."""
+    query = select(person, account.c.name.label("account_name")).join(account)
+    row = tx.execute(query.where(*_is_account(platform, account_id))).one_or_none()
+    return None if row is None else (to_person(row), row.account_name)
+
+
+def _is_account(platform: str, account_id: str) -> tuple[ColumnElement[bool], ...]:
+    return account.c.platform == platform, account.c.account_id == account_id
 
 
 def _find_or_make(tx: Connection, platform: str, account_id: str, name: str) -> Person:
-    """The account's person with its current name, created on first contact."""
+    """The account's person, created on first contact. Its name is that of the account it is named after."""
     known = _find(tx, platform, account_id)
     if known is not None:
-        tx.execute(update(person).where(person.c.id == known.id).values(name=name))
-        return _find(tx, platform, account_id) or known
+        found, former_name = known
+        tx.execute(update(account).where(*_is_account(platform, account_id)).values(name=name))
+        if former_name in (None, found.name):
+            tx.execute(update(person).where(person.c.id == found.id).values(name=name))
+            return replace(found, name=name)
+        return found
     is_local = (platform, account_id) == LOCAL_ACCOUNT
     created = Person(id=secrets.token_hex(8), name=name, is_local=is_local, is_admin=is_local)
     row = {"id": created.id, "name": name, "is_local": is_local, "is_admin": is_local, "created_at": utcnow()}
     tx.execute(insert(person), row)
     tx.execute(insert(person_load), {"person": created.id, "running": 0, "outstanding": 0})
-    tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": created.id})
+    tx.execute(insert(account), {"platform": platform, "account_id": account_id, "person": created.id, "name": name})
     return created
 
 
@@ -209,7 +222,7 @@ def select_keys() -> Select[Any]:
     return select(api_key, person).join(person, person.c.id == api_key.c.person)
 
 
-def _to_person(row: JobRow) -> Person:
+def to_person(row: JobRow) -> Person:
     of = row._mapping
     names = ("id", "name", "is_local", "is_admin", "daily_s")
     return Person(**{name: of[person.c[name]] for name in names})
@@ -217,5 +230,5 @@ def _to_person(row: JobRow) -> Person:
 
 def to_key(row: JobRow) -> ApiKey:
     of = row._mapping
-    names = ("prefix", "is_admin", "created_at", "last_used_at", "revoked_at")
-    return ApiKey(**{name: of[api_key.c[name]] for name in names}, person=_to_person(row))
+    names = ("prefix", "is_admin", "created_at", "last_used_at", "revoked_at", "name")
+    return ApiKey(**{name: of[api_key.c[name]] for name in names}, person=to_person(row))

@@ -125,6 +125,9 @@ class SqliteDialect:
     def remove_text(self, tx: Connection, seq: int) -> None:
         tx.execute(_REMOVE_TEXT, {"seq": seq})
 
+    def move_texts(self, tx: Connection, *, kept: str, emptied: str) -> None:
+        tx.execute(_MOVE_TEXTS, {"kept": kept, "emptied": emptied})
+
     def mark_deleted(self, tx: Connection) -> None:
         self.has_deleted = True
         if tx.exec_driver_sql("PRAGMA user_version").scalar_one() != NEEDED:
@@ -165,6 +168,10 @@ class SqliteDialect:
         finally:
             partial.unlink(missing_ok=True)
 
+    def size_bytes(self) -> int:
+        files = (self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def find_damage(self) -> list[str]:
         found = [f"The database is damaged: {line}." for line in self._quick_check(limit=20)]
         with closing(self._reader()) as connection:
@@ -196,6 +203,9 @@ class SqliteDialect:
 _ADD_TEXT = text("INSERT INTO job_text (rowid, owner, text) VALUES (:seq, :owner, :text)")
 _APPEND_TEXT = text("UPDATE job_text SET text = text || ' ' || :text WHERE rowid = :seq")
 _REMOVE_TEXT = text("DELETE FROM job_text WHERE rowid = :seq")
+_MOVE_TEXTS = text(
+    "UPDATE job_text SET owner = :kept WHERE rowid IN (SELECT seq FROM job WHERE owner = :emptied AND NOT erased)"
+)
 _MATCHING = select(column("rowid", Integer)).select_from(table("job_text")).where(text("job_text MATCH :match"))
 
 

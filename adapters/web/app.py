@@ -9,11 +9,15 @@ from adapters.web import (
     problems,
     routes_about,
     routes_admin,
+    routes_collections,
+    routes_events,
     routes_export,
     routes_internal,
     routes_jobs,
+    routes_links,
     routes_media,
     routes_names,
+    routes_operation,
     routes_page,
     routes_pictures,
     routes_recipes,
@@ -22,11 +26,22 @@ from adapters.web import (
 from adapters.web.context import WebContext
 from adapters.web.middleware import GuardMiddleware, KeyLimitMiddleware, LingeringCloseMiddleware
 from adapters.web.page_files import load_page_files
-from adapters.web.schemas import ExportBody, JobBody, SessionBody
+from adapters.web.schemas import (
+    AdminKeyBody,
+    CollectionBody,
+    ExportBody,
+    JobBody,
+    LinkBody,
+    QuotaBody,
+    ReportActionBody,
+    SessionBody,
+)
 
 DESCRIPTION = (
     "Generate images, captions and answers. Every request becomes a job: POST it, follow its events, get its result."
 )
+BODIES = (JobBody, ExportBody, CollectionBody, LinkBody, SessionBody, AdminKeyBody, QuotaBody, ReportActionBody)
+"""Read by the routes themselves, so that OpenAPI does not find them."""
 
 
 def build_app(context: WebContext) -> FastAPI:
@@ -35,8 +50,9 @@ def build_app(context: WebContext) -> FastAPI:
     app.state.page_files = load_page_files()
     problems.install_handlers(app)
     for routes in (
-        routes_jobs, routes_pictures, routes_media, routes_export, routes_about, routes_admin, routes_internal,
-        routes_page, routes_recipes, routes_names, routes_session,
+        routes_jobs, routes_events, routes_pictures, routes_media, routes_export, routes_about, routes_admin,
+        routes_internal, routes_collections, routes_page, routes_recipes, routes_names,
+        routes_session, routes_operation, routes_links,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(routes_admin.models_router)
@@ -56,7 +72,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = schema["components"]["schemas"]
-        for kind in (JobBody, ExportBody, SessionBody):
+        for kind in BODIES:
             body = kind.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(body.pop("$defs", {}))
             schemas[kind.__name__] = body

@@ -70,9 +70,27 @@ class SessionInfo(BaseModel):
     via: str = Field(description="session, key or local")
 
 
+class CollectionBody(_StrictBody):
+    name: str = Field(description="1 to 80 characters")
+
+
 class NewKeyBody(_StrictBody):
     person: str | None = None
     admin: bool = False
+
+
+class AdminKeyBody(_StrictBody):
+    person: str | None = Field(None, description="The name of somebody new; null: the caller")
+    admin: bool = False
+    name: str | None = Field(None, description="What the key is for")
+
+
+class QuotaBody(_StrictBody):
+    limit: float | None = Field(description="Device-seconds a day; null: the configured quota")
+
+
+class ReportActionBody(_StrictBody):
+    action: str = Field(description="dismiss or delete")
 
 
 class BackupBody(_StrictBody):
@@ -100,6 +118,8 @@ class ResultMedia(BaseModel):
     alt: str
     spoiler: bool
     seed: int | None
+    favourite: bool
+    collections: list[str] = Field(description="The ids of the collections that it is in")
 
 
 class ResultInfo(BaseModel):
@@ -234,6 +254,19 @@ class JobPage(BaseModel):
     total: int = Field(description="The number of such jobs on all pages")
 
 
+class CollectionInfo(BaseModel):
+    id: str
+    name: str
+    count: int = Field(description="Its pictures")
+    cover: str | None = Field(description="The id of the image that was added last; null: there is none")
+    created_at: datetime
+
+
+class CollectionPage(BaseModel):
+    collections: list[CollectionInfo]
+    total: int
+
+
 class BatchInfo(BaseModel):
     batch: str
     jobs: list[JobInfo]
@@ -246,6 +279,45 @@ class QuotaInfo(BaseModel):
     reserved: float
     unit: str = "device-seconds"
     resets_at: datetime
+
+
+class LinkBody(_StrictBody):
+    code: str | None = Field(None, description="From `/link` in a chat, or from the page; none: ask for one")
+    confirm: bool = Field(True, description="false: say what would be linked, and link nothing yet")
+
+
+class LinkCodeInfo(BaseModel):
+    code: str
+    expires_at: datetime
+
+
+class LinkedAccountInfo(BaseModel):
+    platform: str = Field(description="discord, telegram, web (a person with API keys) or local")
+    name: str
+    account: str
+
+
+class LinkedAccountsInfo(BaseModel):
+    accounts: list[LinkedAccountInfo]
+
+
+class LinkSideInfo(LinkedAccountsInfo):
+    """`used` is today's and `limit` the daily quota, in device-seconds; a `limit` of null is unlimited."""
+
+    jobs: int
+    pictures: int
+    used: float
+    limit: float | None
+
+
+class LinkInfo(BaseModel):
+    """Usage adds up, and the larger limit counts."""
+
+    linked: bool
+    yours: LinkSideInfo
+    other: LinkSideInfo
+    used: float
+    limit: float | None
 
 
 class UseModelBody(BaseModel):

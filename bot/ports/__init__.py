@@ -1,8 +1,22 @@
 """The core's interfaces to storage, inference and platforms, as Protocols, and the values that they exchange."""
 
+from bot.ports.administration import (
+    Administration,
+    KeyLinkStore,
+    ListPage,
+    MetricSamples,
+    PersonSummary,
+    ReportedJob,
+    Reports,
+    ReportState,
+    SaveOutcome,
+    StorageUse,
+)
+from bot.ports.changes import UNMARKED, ChangeSignal, JobChange, JobChanges, PictureMarks
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
 from bot.ports.inbox import Inbox
+from bot.ports.links import LinkedAccount, LinkResult, Links, LinkSide
 from bot.ports.media import (
     Delivery,
     HealthCheck,
@@ -16,6 +30,12 @@ from bot.ports.media import (
 )
 from bot.ports.model_files import CheckpointInfo, ModelFiles, OwnerModelConfig, PendingInstall, PromptAddon
 from bot.ports.people import ApiKey, Ledger, People, Person, Usage
+from bot.ports.picture_collections import (
+    MAX_COLLECTION_NAME,
+    MAX_COLLECTIONS,
+    CollectionStore,
+    PictureCollection,
+)
 from bot.ports.picture_store import PictureStore
 from bot.ports.platforms import Adapter, Platform
 from bot.ports.pool import (
@@ -50,18 +70,24 @@ from bot.ports.queue import (
     RequestKey,
 )
 from bot.ports.safety import ClassifierStatus, SafetyRules, SpacePolicy, SpacePolicyStore
-from bot.ports.sessions import SessionStore
+from bot.ports.session_store import SessionStore
 from bot.ports.token_counts import TokenCount, TokenCounter
 
 __all__ = [
     "ALL_JOBS",
+    "MAX_COLLECTIONS",
+    "MAX_COLLECTION_NAME",
+    "UNMARKED",
     "AcceptResult",
     "Adapter",
+    "Administration",
     "ApiKey",
+    "ChangeSignal",
     "CheckpointInfo",
     "CivitaiFile",
     "CivitaiRef",
     "ClassifierStatus",
+    "CollectionStore",
     "Delivery",
     "DeviceStatus",
     "DownloadProgress",
@@ -73,15 +99,24 @@ __all__ = [
     "HubFile",
     "ImageProcessor",
     "Inbox",
+    "JobChange",
+    "JobChanges",
     "JobStore",
+    "KeyLinkStore",
     "LeaseRenewal",
     "Ledger",
     "Limits",
+    "LinkResult",
+    "LinkSide",
+    "LinkedAccount",
+    "Links",
+    "ListPage",
     "Maintenance",
     "Measurement",
     "MeasurementStore",
     "MediaStore",
     "MediaStream",
+    "MetricSamples",
     "ModelCapabilities",
     "ModelFiles",
     "ModerationPolicy",
@@ -92,7 +127,10 @@ __all__ = [
     "PendingInstall",
     "People",
     "Person",
+    "PersonSummary",
     "Phase",
+    "PictureCollection",
+    "PictureMarks",
     "PictureStore",
     "Platform",
     "Pool",
@@ -103,12 +141,17 @@ __all__ = [
     "RenderedImage",
     "RepoListing",
     "RepoRef",
+    "ReportState",
+    "ReportedJob",
+    "Reports",
     "RequestKey",
     "SafetyRules",
     "SanitizedImage",
+    "SaveOutcome",
     "SessionStore",
     "SpacePolicy",
     "SpacePolicyStore",
+    "StorageUse",
     "SweepResult",
     "Task",
     "TaskAddon",

@@ -8,18 +8,24 @@ from bot.models import ModelRegistry
 from bot.ports import Inbox
 from bot.usecases.access import KEYLESS
 from bot.usecases.chat import ChatUseCases
+from bot.usecases.collecting import CollectionUseCases
 from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
+from bot.usecases.key_links import KeyLinks
+from bot.usecases.links import LinkUseCases
 from bot.usecases.media import MediaUseCases
 from bot.usecases.model_catalogue import ModelCatalogue
 from bot.usecases.model_manager import ModelManager
 from bot.usecases.moderation import Moderation, SpaceRules
 from bot.usecases.operations import Operations
 from bot.usecases.people import PeopleUseCases, Quota
+from bot.usecases.person_events import PersonEvent, PersonEvents
 from bot.usecases.pictures import PictureUseCases
 from bot.usecases.prompt_names import NamedAddon, NamedStyle, NamedWildcard, PromptNames
 from bot.usecases.recipes import Recipe, RecipeUseCases
+from bot.usecases.reports import ReportUseCases
 from bot.usecases.requests import JobEvent, Quote, Request, Ticket
+from bot.usecases.server_admin import ServerAdmin
 from bot.usecases.sessions import SessionUseCases
 from bot.usecases.thumbnails import Thumbnails
 
@@ -29,11 +35,14 @@ class UseCases:
     """All use cases, as adapters receive them."""
 
     jobs: JobUseCases
+    events: PersonEvents
     chat: ChatUseCases
     media: MediaUseCases
     exports: ExportUseCases
     pictures: PictureUseCases
+    collections: CollectionUseCases
     people: PeopleUseCases
+    links: LinkUseCases
     sessions: SessionUseCases
     thumbnails: Thumbnails
     operations: Operations
@@ -43,6 +52,9 @@ class UseCases:
     catalogue: ModelCatalogue
     recipes: RecipeUseCases
     names: PromptNames
+    reports: ReportUseCases
+    admin: ServerAdmin
+    key_links: KeyLinks
     styles: tuple[str, ...] = ()
     """Names of the configured styles."""
 
@@ -72,9 +84,12 @@ __all__ = [
     "KEYLESS",
     "AdapterContext",
     "ChatUseCases",
+    "CollectionUseCases",
     "ExportUseCases",
     "JobEvent",
     "JobUseCases",
+    "KeyLinks",
+    "LinkUseCases",
     "MediaUseCases",
     "ModelCatalogue",
     "ModelManager",
@@ -84,13 +99,17 @@ __all__ = [
     "NamedWildcard",
     "Operations",
     "PeopleUseCases",
+    "PersonEvent",
+    "PersonEvents",
     "PictureUseCases",
     "PromptNames",
     "Quota",
     "Quote",
     "Recipe",
     "RecipeUseCases",
+    "ReportUseCases",
     "Request",
+    "ServerAdmin",
     "SessionUseCases",
     "SpaceRules",
     "Thumbnails",

@@ -98,9 +98,12 @@ class PeopleUseCases:
         images that fit. Raises: StorageFull."""
         return await self.privacy.export_person(person.id, max_bytes=max_bytes)
 
-    async def forget_person(self, person: Person) -> None:
-        """Cancel the person's open jobs and erase all their data; the ledger stays, anonymized."""
-        self.on_forgotten(await self.privacy.forget_person(person.id))
+    async def forget_person(self, person: Person, *, with_linked: bool = True) -> None:
+        """Cancel the person's open jobs and erase all their data, of all their accounts; the ledger stays, anonymized.
+
+        Raises: LinkRefused: there are several accounts, and `with_linked` is false.
+        """
+        self.on_forgotten(await self.privacy.forget_person(person.id, with_linked=with_linked))
         self.access.end(person.id)
 
     # ------------------------------------------------------------ quota and keys
@@ -116,9 +119,18 @@ class PeopleUseCases:
 
         Raises: InvalidOption.
         """
-        person = await self.people.local_person() if name is None else await self.people.person_named(_check_name(name))
+        person = await self.people.local_person() if name is None else await self.named_person(name)
+        return await self.create_key_for(person, is_admin=is_admin)
+
+    async def named_person(self, name: str) -> Person:
+        """The person with this name, created if there is none. Raises: InvalidOption."""
+        return await self.people.person_named(_check_name(name))
+
+    async def create_key_for(self, person: Person, *, is_admin: bool, name: str | None = None) -> tuple[ApiKey, str]:
+        """`name`: what the key is for. Raises: InvalidOption."""
+        name = None if name is None else _check_name(name, "name")
         prefix, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-        key = await self.people.add_key(prefix, _hash_secret(secret), person, is_admin)
+        key = await self.people.add_key(prefix, _hash_secret(secret), person, is_admin, name)
         self.access.end(KEYLESS)
         return key, f"{prefix}.{secret}"
 
@@ -159,11 +171,11 @@ _DEFAULT_SPECS = tuple(spec for spec in Imagine.specs if spec.name in DEFAULT_OP
 _ANY_IMAGE = (ImageRef("0" * 64),)
 
 
-def _check_name(name: str) -> str:
-    check_bytes("person", name, MAX_NAME)
+def _check_name(name: str, option: str = "person") -> str:
+    check_bytes(option, name, MAX_NAME)
     name = clean_text(name)
     if not 1 <= len(name) <= MAX_NAME:
-        raise InvalidOption("person", "long" if name else "empty", value=len(name), allowed=str(MAX_NAME))
+        raise InvalidOption(option, "long" if name else "empty", value=len(name), allowed=str(MAX_NAME))
     return name
 
 
