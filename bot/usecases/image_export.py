@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import unicodedata
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -16,6 +18,9 @@ from bot.safety.policy import Verdict
 from bot.usecases.moderation import Moderation
 
 PAGE = 100
+MAX_WORDS = 40
+"""Characters of a prompt in a file's name."""
+_NOT_IN_NAMES = re.compile(r"[\W_]+")
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's mark of generated images; the image files carry it too."""
@@ -79,7 +84,7 @@ class ExportUseCases:
         image = job.result.find_picture(number)
         assert image is not None
         stream = await self._open_image(person, origin, job, image)
-        name = f"easel-{job.id}-{number}"
+        name = file_name(job, number)
         file = f"{name}.{SUFFIXES.get(image.media_type, 'bin')}"
         if isinstance(stream, MediaStream):
             with archive.open(_zip_info(file, job), "w") as target:
@@ -104,6 +109,13 @@ class ExportUseCases:
             return await self.media.stream_media(image.id, person.id)
         except MediaNotFound:
             return "deleted"
+
+
+def file_name(job: Job, number: int) -> str:
+    """Unique by the job's id, and readable by its first words; without an ending."""
+    words = str(job.options.get("prompt") or job.options.get("question") or job.command)
+    words = _NOT_IN_NAMES.sub("-", unicodedata.normalize("NFKC", words[:MAX_WORDS])).casefold()
+    return f"easel-{job.id}-{number}-{words[:MAX_WORDS].strip('-')}".rstrip("-")
 
 
 def describe_image(job: Job, image: StoredImage) -> dict[str, Any]:

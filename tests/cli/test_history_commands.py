@@ -31,7 +31,7 @@ def test_jobs_are_listed_found_shown_and_exported(mode, call, data_dir, folder, 
     assert shown.out.startswith(f"{circle['id']}  imagine\n")
     assert "a red circle" in shown.out
     assert (exported.code, exported.out) == (0, "all.zip\n")
-    names = [f"easel-{circle['id']}-{n}.{kind}" for n in (1, 2) for kind in ("png", "json")]
+    names = [f"easel-{circle['id']}-{n}-a-red-circle.{kind}" for n in (1, 2) for kind in ("png", "json")]
     with zipfile.ZipFile("all.zip") as archive:
         assert archive.namelist() == names
         assert archive.read(names[0]) == (folder / circle["files"][0]).read_bytes()

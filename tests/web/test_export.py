@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.jobs import Result, StoredImage
-from bot.usecases.image_export import describe_image
+from bot.usecases.image_export import describe_image, file_name
 from inference.images.metadata import SOURCE_TYPE
 from tests.fakes import make_job
 from tests.web.api_client import imagine, make, problem
@@ -33,7 +33,7 @@ async def test_all_images_are_exported_each_with_the_json_of_how_it_was_made(cli
 
     files = await export(client)
 
-    names = [f"easel-{first['id']}-{n}" for n in (1, 2)] + [f"easel-{second['id']}-1"]
+    names = [f"easel-{first['id']}-{n}-a-red-circle" for n in (1, 2)] + [f"easel-{second['id']}-1-a-star"]
     assert set(files) >= {f"{name}.{kind}" for name in names for kind in ("png", "json")}
     details = json.loads(files[f"{names[1]}.json"])
     assert (details["job"], details["n"], details["seed"], details["file"]) == (first["id"], 2, 8, f"{names[1]}.png")
@@ -51,13 +51,29 @@ async def test_a_resized_image_is_marked_as_generated_if_it_was(parameters, is_m
     assert ("digital_source_type" in describe_image(resized, image)) == is_marked
 
 
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("A red fox, (at:1.2) night!", "a-red-fox-at-1-2-night"),
+        ("../../etc/passwd\\CON:", "etc-passwd-con"),
+        ("\u72d0\u72f8 \U0001f98a", "\u72d0\u72f8"),
+        ("fox " * 500, "fox-fox-fox-fox-fox-fox-fox-fox-fox-fox"),
+        ("...", ""),
+    ],
+)
+async def test_names_are_readable_and_harmless(prompt, words):
+    job = make_job(options={"prompt": prompt})
+
+    assert file_name(job, 3) == f"easel-{job.id}-3-{words}".rstrip("-")
+
+
 async def test_jobs_and_single_pictures_can_be_chosen(client):
     first = await make(client, imagine(count=2))
     second = await make(client, imagine("a star"))
 
     files = await export(client, jobs=[second["id"][:8]], pictures=[{"job": first["id"], "n": 2}])
 
-    names = [f"easel-{first['id']}-2", f"easel-{second['id']}-1"]
+    names = [f"easel-{first['id']}-2-a-red-circle", f"easel-{second['id']}-1-a-star"]
     assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "json")}
 
 
@@ -67,8 +83,9 @@ async def test_a_deleted_image_is_left_out_and_the_others_keep_their_numbers(cli
 
     files = await export(client, jobs=[job["id"]])
 
-    assert set(files) == {f"easel-{job['id']}-2.png", f"easel-{job['id']}-2.json"}
-    assert json.loads(files[f"easel-{job['id']}-2.json"])["seed"] == 8
+    name = f"easel-{job['id']}-2-a-red-circle"
+    assert set(files) == {f"{name}.png", f"{name}.json"}
+    assert json.loads(files[f"{name}.json"])["seed"] == 8
     gone = await client.post("/api/v1/export", json={"pictures": [{"job": job["id"], "n": 1}]})
     problem(gone, 404, "not_found")
 
@@ -114,6 +131,7 @@ async def test_an_image_that_may_not_be_shown_or_is_gone_has_only_its_json(serve
 
     files = await export(client, jobs=[job["id"]])
 
-    assert list(files) == [f"easel-{job['id']}-1.json"]
-    details = json.loads(files[f"easel-{job['id']}-1.json"])
+    [name] = files
+    assert name.startswith(f"easel-{job['id']}-1-")
+    details = json.loads(files[name])
     assert (details["file"], details["left_out"]) == (None, reason)
