@@ -157,36 +157,18 @@ def wire_application(
         deliverer.wake()
 
     jobs = build.build_job_use_cases(
-        loaded,
-        storage,
-        pool,
-        rates,
-        events,
-        moderation,
-        prompt_resolver,
-        wake,
-        dispatcher.interrupt_job,
-        secret,
-        pictures,
-        maps,
-    )
+        loaded, storage, pool, rates, events, moderation, prompt_resolver, wake, dispatcher.interrupt_job, secret,
+        pictures, maps,
+    )  # fmt: skip
     sources = sources or build.default_model_sources(loaded)
     model_manager = build.build_model_manager(loaded, storage, pool, rates, events, wake, sources)
     catalogue = build.build_model_catalogue(loaded, storage, pool, wake, sources, model_manager)
+    usecases = build.build_use_cases(
+        loaded, storage, pool, pictures, jobs, events, moderation, model_manager, catalogue, prompt_resolver,
+        dispatcher.device_of,
+    )  # fmt: skip
     return Application(
-        usecases=build.build_use_cases(
-            loaded,
-            storage,
-            pool,
-            pictures,
-            jobs,
-            events,
-            moderation,
-            model_manager,
-            catalogue,
-            prompt_resolver,
-            dispatcher.device_of,
-        ),
+        usecases=usecases,
         dispatcher=dispatcher,
         deliverer=deliverer,
         retention=_retention_job(loaded, storage),
