@@ -187,20 +187,21 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "sde": {"sampler": "dpmpp_2m_sde", "schedule": "karras"},
     "two evaluations": {"sampler": "dpm2"},
     "from an image": {"init": True, "clip_skip": 2, "sampler": "euler", "schedule": "simple"},
-    "hires": {"hires": 1.5},
     "hires karras": {"hires": 2.0, "sampler": "dpmpp_2m", "schedule": "karras", "strength": 0.6},
     "hires from an image": {"hires": 1.25, "init": True},
 }
 
 
-ONLY_SD = ("karras", "trailing", "two evaluations", "from an image", "hires", "sde")
+STREAMS = {
+    "sd": ("plain", "rescaled", "beta", "trailing", "sde", "two evaluations", "from an image", "hires karras"),
+    "sdxl": ("plain", "rescaled", "clip skip", "karras", "hires from an image"),
+}
 
 
-@pytest.mark.parametrize("name", ["sd", "sdxl"])
+@pytest.mark.parametrize("name", STREAMS)
 def test_every_image_of_a_mixed_stream_is_that_of_the_stock_pipeline(families, name):
     family = families[name]
-    ids = [id for id in REQUESTS if name == "sd" or id not in ONLY_SD]
-    tasks = [make_request(id, seed=number, **REQUESTS[id]) for number, id in enumerate(ids)]
+    tasks = [make_request(id, seed=number, **REQUESTS[id]) for number, id in enumerate(STREAMS[name])]
     images = run_tasks(family.engine, *tasks)
 
     apart = {task.id: levels_apart(images[task.id], run_stock(family, task)) for task in tasks}
