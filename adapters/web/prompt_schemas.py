@@ -53,7 +53,7 @@ class RecipeImageInfo(ImageInfo):
 
 
 class RecipeInfo(BaseModel):
-    """`words`, `all` and `all_but_seed` are options of POST /jobs. The images that are available go with the last two."""
+    """`words`, `all` and `all_but_seed` are options of POST /jobs; the available images go with the last two."""
 
     job: str
     command: str

@@ -9,7 +9,7 @@ from typing import Any
 from bot.commands import Command, find_command
 from bot.jobs import ImageRef, Job, Origin
 from bot.models import InstallProgress
-from bot.ports import Progress
+from bot.ports import UNMARKED, PictureMarks, Progress, TokenCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def body_hash(request: Request) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
     """A job with its position and ETA; None: unknown, or it is not waiting. `install_progress` is that of the model
-    called `title` that the job waits for."""
+    called `title` that the job waits for. `marks`: what its owner keeps of the result."""
 
     job: Job
     position: int | None = None
@@ -72,6 +72,7 @@ class Ticket:
     progress: Progress | None = None
     install_progress: InstallProgress | None = None
     title: str = ""
+    marks: PictureMarks = UNMARKED
 
 
 @dataclass(frozen=True, kw_only=True)
