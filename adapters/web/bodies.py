@@ -27,13 +27,13 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_json(request: Request, kind: type[Body]) -> Body:
+async def read_json(request: Request, kind: type[Body], *, max_kib: int = MAX_JSON // 1024) -> Body:
     """The JSON body as `kind`. Raises: InvalidOption, Refused."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise RequestRefused("unsupported_media", "Send JSON with Content-Type: application/json.")
-    too_large = RequestRefused("too_large", f"The request body is too large: at most {MAX_JSON // 1024} KiB.")
-    raw = b"".join([chunk async for chunk in read_limited(request, MAX_JSON, too_large)])
+    too_large = RequestRefused("too_large", f"The request body is too large: at most {max_kib} KiB.")
+    raw = b"".join([chunk async for chunk in read_limited(request, max_kib * 1024, too_large)])
     content = parse_json(raw)
     check_shape(content)
     return validate_body(content, kind)

@@ -17,6 +17,9 @@ _BODY = {
     }
 }
 
+_MAX_KIB = 2
+"""Of a body that anybody may send."""
+
 router = APIRouter(prefix="/api/v1", tags=["session"], responses={"4XX": {"model": ProblemInfo}})
 
 
@@ -25,7 +28,7 @@ async def begin_session(request: Request, response: Response, context: ContextDe
     """Exchange an API key for a cookie that stands for it on `/api/v1`, until it is unused for 30 days. Requests that
     change something with the cookie also need the header `X-Easel: 1`."""
     require_own_page(request.scope, request.headers)
-    body = await read_json(request, SessionBody)
+    body = await read_json(request, SessionBody, max_kib=_MAX_KIB)
     replaced = read_session(request.scope, request.headers)
     person, key, token = await context.usecases.sessions.begin(body.key.strip(), replaced)
     set_cookie(response, token, request.scope, request.headers)

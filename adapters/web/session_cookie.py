@@ -36,7 +36,7 @@ def read_tokens(headers: Headers) -> dict[str, str]:
 
 
 def read_session(scope: Scope, headers: Headers) -> str | None:
-    """The token, where a session counts: other programs' APIs take keys only, whatever a client sends."""
+    """The token, where a session counts: elsewhere only keys do, whatever a client sends."""
     if not str(scope["path"]).startswith(f"{PATH}/"):
         return None
     return read_tokens(headers).get(_kind(scope, headers)[0])
@@ -81,8 +81,8 @@ def _kind(scope: Scope, headers: Headers) -> tuple[str, str, bool]:
 
 
 def _is_https(scope: Scope, headers: Headers) -> bool:
-    """Also through a proxy: its header, the origin that the browser names, or a cookie that it sends over https only.
-    Whoever lies about it gets a cookie that their own browser does not send back."""
+    """Also through a proxy: its header, the origin that the browser names, or a cookie that it sends over https only. A
+    client that lies about it gets a cookie that its own browser does not send back."""
     named = headers.get("x-forwarded-proto", "").partition(",")[0].strip().casefold()
     is_named = named == "https" or headers.get("origin", "").casefold().startswith("https://")
     return scope["scheme"] == "https" or is_named or HOST_COOKIE in read_tokens(headers)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from bot.errors import Unauthorized
 from bot.ports import ApiKey, Person, SessionStore
+from bot.usecases.key_links import LINK_PREFIX, KeyLinks
 from bot.usecases.people import PeopleUseCases
 
 LIFETIME = timedelta(days=30)
@@ -24,6 +25,7 @@ _MAX_KNOWN = 10_000
 class SessionUseCases:
     people: PeopleUseCases
     store: SessionStore
+    links: KeyLinks
     _known: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
     """Which key a session stands for, of those used lately, by the hash of its token."""
 
@@ -32,10 +34,7 @@ class SessionUseCases:
 
         Raises: Unauthorized.
         """
-        try:
-            person, key = await self.people.authenticate(key_text)
-        except Unauthorized as error:
-            raise Unauthorized("wrong_key") from error
+        person, key = await self._find_key(key_text)
         if replaced is not None:
             await self.end(replaced)
         token = secrets.token_urlsafe(32)
@@ -43,6 +42,16 @@ class SessionUseCases:
         if not await self.store.add_session(hash_token(token), key.prefix, now + LIFETIME, keep=MAX_PER_KEY):
             raise Unauthorized("wrong_key")  # it was revoked meanwhile
         return person, key, token
+
+    async def _find_key(self, text: str) -> tuple[Person, ApiKey]:
+        """By a key, or a one-time link to it, which is used up. Raises: Unauthorized."""
+        if text.startswith(LINK_PREFIX):
+            key = await self.links.redeem(text)
+            return key.person, key
+        try:
+            return await self.people.authenticate(text)
+        except Unauthorized as error:
+            raise Unauthorized("wrong_key") from error
 
     async def authenticate(self, token: str) -> tuple[Person, ApiKey] | None:
         """Renews the session. None: there is none, or it or its key has ended."""

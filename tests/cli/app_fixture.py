@@ -68,6 +68,9 @@ class InProcessImages(InProcessTools):
     async def contact_sheet(self, pictures: Sequence[Media]) -> Media:
         raise NotImplementedError
 
+    async def make_thumbnail(self, media: Media, max_width: int, *, owner: str) -> Media:
+        raise NotImplementedError
+
     async def is_empty_mask(self, media: Media) -> bool:
         return False
 

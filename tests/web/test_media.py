@@ -97,7 +97,7 @@ async def test_a_picture_is_cached_for_good_but_privately(client):
     assert "private" in answer.headers["cache-control"]
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-disposition"] == f'inline; filename="easel-{url[-64:][:12]}.png"'
-    assert answer.headers["vary"] == "Authorization"
+    assert answer.headers["vary"] == "Authorization, Cookie"
     assert (again.status_code, again.content) == (304, b"")
 
 

@@ -88,7 +88,8 @@ async def test_over_https_the_cookie_is_for_https_and_this_host_alone(client, ke
     client.cookies.clear()
 
     assert (cookie.key, cookie["path"], cookie["secure"], cookie["domain"]) == (HOST_COOKIE, "/", True, "")
-    for further in ({}, headers):  # a browser names no origin when it only reads
+    nothing: dict[str, str] = {}
+    for further in (nothing, headers):  # a browser names no origin when it only reads
         renewed = await client.get(SESSION, headers={**as_cookie(cookie.value, HOST_COOKIE), **further})
         client.cookies.clear()
         assert (cookie_of(renewed).key, cookie_of(renewed)["secure"]) == (HOST_COOKIE, True)
@@ -178,6 +179,12 @@ async def test_a_wrong_key_is_refused_in_the_pages_words(server, client, key, wr
 )
 async def test_a_wrong_body_is_refused(client, key, body):
     problem(await client.post(SESSION, json=body), 422, "invalid_option")
+
+
+async def test_strangers_cannot_send_much(client, key):
+    answer = await client.post(SESSION, json={"key": "x", "more": ["x"] * 2000})
+
+    assert "2 KiB" in problem(answer, 413, "too_large")["detail"]
 
 
 @pytest.mark.parametrize("value", ["", "x", "a" * 101, "é", '"; drop', "..", "%00"])
@@ -306,8 +313,8 @@ async def test_an_admins_session_is_an_admins(server, client, token):
 async def test_without_keys_the_local_person_needs_no_session(easel):
     await easel.serve()
     async with open_client(easel) as client:
-        answers = [await client.get(SESSION, headers=headers) for headers in ({}, as_cookie("from-before"))]
-        written = await client.post(JOBS, json=imagine(), headers=as_cookie("from-before"))
+        answers = [await client.get(SESSION), await client.get(SESSION, headers=as_cookie("from-before"))]
+        written = await client.post(JOBS, json=imagine(), headers={**as_cookie("from-before"), **WRITES})
         ended = await client.delete(SESSION)
         foreign = await client.get(SESSION, headers={"Origin": "http://evil.example"})
 
