@@ -31,6 +31,23 @@ def has_catalogue(locale: str) -> bool:
     return gettext.find("easel", LOCALES, [_folder_name(locale)]) is not None
 
 
+def list_translations(locale: str) -> dict[str, str | list[str]]:
+    """Every translated sentence by its English one, with several forms where it depends on a number."""
+    try:
+        catalogue = gettext.translation("easel", LOCALES, [_folder_name(locale)])
+    except OSError:
+        return {}
+    found: dict[str, str | list[str]] = {}
+    for key, text in catalogue._catalog.items():  # type: ignore[attr-defined]  # gettext offers no other way to list them
+        if isinstance(key, tuple):
+            forms = found.setdefault(key[0], [])
+            if isinstance(forms, list):
+                forms.append(text)
+        elif key:
+            found[key] = text
+    return found
+
+
 def _folder_name(locale: str) -> str:
     match = _LOCALE.fullmatch(locale)  # untrusted input that becomes a folder name
     if match is None:

@@ -16,6 +16,7 @@ from adapters.web.page_files import STATIC, PageFiles
 from adapters.web.problems import CODES
 from bot.error_texts import explain
 from bot.errors import Unauthorized
+from bot.i18n import has_catalogue, list_translations
 from bot.jobs import JobState
 from bot.usecases import Operations
 
@@ -30,6 +31,7 @@ PAGES = {
 }  # fmt: skip
 """The addresses of the page, with the folder of static files that each view needs first."""
 THEMES = ("light", "dark")
+_MAX_LANGUAGES = 20
 
 
 async def get_page(request: Request, context: ContextDep) -> Response:
@@ -40,12 +42,24 @@ async def get_page(request: Request, context: ContextDep) -> Response:
         "files": files,
         "styles": " ".join(name.removesuffix(".css") for name in files.files if name.endswith(".css")),
         "folder": PAGES.get(request.scope["route"].path),
+        "language": _choose_language(request.headers.get("accept-language", "")),
         "theme": theme if theme in THEMES else None,
         "needs_key": await context.needs_key(),
         "max_upload_mb": media.max_file_mb,
         "too_large": explain(media.too_large()),
     }
     return templates.TemplateResponse(request, "page.html", values, headers=_NO_CACHE)
+
+
+def _choose_language(accepted: str) -> str:
+    """The first language of an Accept-Language header that has a catalogue; else English."""
+    for part in accepted.split(",")[:_MAX_LANGUAGES]:
+        language = part.partition(";")[0].strip()
+        if language.casefold().partition("-")[0] == "en":
+            break
+        if language and has_catalogue(language):
+            return language
+    return "en"
 
 
 for _path in PAGES:
@@ -66,6 +80,12 @@ async def get_static(request: Request, version: str, path: str = "") -> Response
     if response is None:
         raise HTTPException(404)
     return response
+
+
+@router.get("/texts/{language}")
+async def get_texts(language: str) -> dict[str, str | list[str]]:
+    """The sentences of the page in another language, by the English ones."""
+    return list_translations(language)
 
 
 @router.get("/manifest.webmanifest")

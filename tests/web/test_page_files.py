@@ -5,9 +5,12 @@ import hashlib
 import json
 
 import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
 
 from adapters.web.page_files import STATIC, load_page_files
 from adapters.web.routes_page import PAGES
+from bot import i18n
 from scripts.vendor import LOCK, PACKAGES, ROOT
 
 MAX_START_BYTES = 40 * 1024
@@ -107,3 +110,24 @@ async def test_the_chosen_theme_comes_with_the_document(shared_client):
 
     assert 'data-theme="dark"' in dark.text
     assert "data-theme" not in foreign.text
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_page_comes_in_a_language_that_has_a_catalogue(shared_client, monkeypatch, tmp_path):
+    folder = tmp_path / "de" / "LC_MESSAGES"
+    folder.mkdir(parents=True)
+    catalogue = Catalog(locale="de")
+    catalogue.add("Create", "Erstellen")
+    catalogue.add(("{n} unfinished", "{n} unfinished"), ("{n} offen", "{n} offene"))
+    with (folder / "easel.mo").open("wb") as file:
+        write_mo(file, catalogue)
+    monkeypatch.setattr(i18n, "LOCALES", tmp_path)
+
+    german = await shared_client.get("/", headers={"accept-language": "fr, de-AT;q=0.9, en;q=0.8"})
+    english = await shared_client.get("/", headers={"accept-language": "en-GB, de;q=0.8"})
+    texts = (await shared_client.get("/texts/de-AT")).json()
+
+    assert '<html lang="de-AT"' in german.text
+    assert '<html lang="en"' in english.text
+    assert texts == {"Create": "Erstellen", "{n} unfinished": ["{n} offen", "{n} offene"]}
+    assert (await shared_client.get("/texts/xx")).json() == {}

@@ -7,7 +7,7 @@ import { batch, computed, signal } from "./render.js";
  * @property {string} name
  * @property {string} pattern such as "/p/{job}/{n}"
  * @property {string} folder whose style sheet belongs to it
- * @property {string} title
+ * @property {() => string} title
  * @property {boolean} [isOverlay] is shown above the view that it was opened from, which stays as it is
  * @property {() => Promise<RouteModule>} load
  *
@@ -139,7 +139,7 @@ function show(next, before) {
       background.value = null;
     } else if (before && before.route !== next.route) before.module?.leave?.();
     place.value = next;
-    title.value = next.route.title;
+    title.value = next.route.title();
   });
 }
 
@@ -152,7 +152,7 @@ function returnToBackground(url) {
     const { focused: _focused, ...rest } = below;
     background.value = null;
     place.value = rest;
-    title.value = rest.route.title;
+    title.value = rest.route.title();
   });
   queueMicrotask(() => below.focused?.isConnected && below.focused.focus({ preventScroll: true }));
   return true;

@@ -5,7 +5,7 @@ import { startEvents } from "../core/events.js";
 import { navigate, startRouter, title } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { session, startSession } from "../core/store.js";
-import { t } from "../core/text.js";
+import { setCatalogue, t } from "../core/text.js";
 import { undoLast } from "../core/toast.js";
 import { errorView } from "../core/states.js";
 import { openShortcuts } from "./account-menu.js";
@@ -13,19 +13,28 @@ import { shellView } from "./shell.js";
 
 /** @type {import("../core/router.js").Route[]} */
 const ROUTES = [
-  { name: "create", pattern: "/", folder: "legacy", title: t("Create"), load: () => import("../legacy/route.js") },
-  { name: "gallery", pattern: "/gallery", folder: "gallery", title: t("Gallery"), load: () => import("../gallery/gallery.js") },
-  { name: "queue", pattern: "/queue", folder: "queue", title: t("Queue"), load: () => import("../queue/queue.js") },
-  { name: "viewer", pattern: "/p/{job}/{n}", folder: "viewer", title: t("Picture"), isOverlay: true, load: () => import("../viewer/viewer.js") },
-  { name: "edit", pattern: "/edit/{media}", folder: "edit", title: t("Edit"), load: () => import("../edit/edit.js") },
-  { name: "models", pattern: "/models", folder: "models", title: t("Models"), load: () => import("../models/models.js") },
-  { name: "admin", pattern: "/admin", folder: "admin", title: t("Admin"), load: () => import("../admin/admin.js") },
+  { name: "create", pattern: "/", folder: "legacy", title: () => t("Create"), load: () => import("../legacy/route.js") },
+  { name: "gallery", pattern: "/gallery", folder: "gallery", title: () => t("Gallery"), load: () => import("../gallery/gallery.js") },
+  { name: "queue", pattern: "/queue", folder: "queue", title: () => t("Queue"), load: () => import("../queue/queue.js") },
+  { name: "viewer", pattern: "/p/{job}/{n}", folder: "viewer", title: () => t("Picture"), isOverlay: true, load: () => import("../viewer/viewer.js") },
+  { name: "edit", pattern: "/edit/{media}", folder: "edit", title: () => t("Edit"), load: () => import("../edit/edit.js") },
+  { name: "models", pattern: "/models", folder: "models", title: () => t("Models"), load: () => import("../models/models.js") },
+  { name: "admin", pattern: "/admin", folder: "admin", title: () => t("Admin"), load: () => import("../admin/admin.js") },
 ];
 
 const startError = signal(null);
 const startErrorView = () => html`<main class="page"><h1>Easel</h1>${errorView(startError.value, () => location.reload())}</main>`;
 
+/** The sentences of another language, before anything is shown. */
+async function loadCatalogue() {
+  const { lang } = document.documentElement;
+  if (lang === "en") return;
+  const response = await fetch(`/texts/${lang}`).catch(() => null);
+  if (response?.ok) setCatalogue(await response.json());
+}
+
 async function start() {
+  await loadCatalogue();
   const root = document.getElementById("app");
   renderOnSignals(root, () => (startError.value ? startErrorView() : shellView()));
   runOnSignals(() => (document.title = session.value === "ready" && title.value ? `${title.value} · Easel` : "Easel"));

@@ -64,13 +64,13 @@ function mainView() {
 function overlayView() {
   const shown = place.value;
   if (!shown?.route.isOverlay || !background.value) return nothing;
-  return html`<div class="overlay" role="dialog" aria-modal="true" aria-label=${shown.route.title}>${placeView(shown)}</div>`;
+  return html`<div class="overlay" role="dialog" aria-modal="true" aria-label=${shown.route.title()}>${placeView(shown)}</div>`;
 }
 
 function placeView(shown) {
   const state = shown.state.value;
   if (state === "failed" && !shown.module) return missingView();
-  if (state === "failed") return html`<div class="page"><h1>${shown.route.title}</h1>${errorView(shown.error, retry)}</div>`;
+  if (state === "failed") return html`<div class="page"><h1>${shown.route.title()}</h1>${errorView(shown.error, retry)}</div>`;
   if (state === "loading") return html`<div class="page page-loading">${loadingView()}</div>`;
   return SignalView(() => guardedView(shown));
 }
