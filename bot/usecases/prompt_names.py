@@ -95,18 +95,18 @@ class PromptNames:
                 fitting = [
                     spec.name for spec in self.models if IMAGE_TASKS & set(spec.tasks) and fits_model(addon, spec)
                 ]
-                yield NamedAddon(addon, fitting, self._read_metadata(addon, is_late=self.clock() > until))
+                yield NamedAddon(addon, fitting, self._read_metadata(addon, until))
 
         named = await self.resolver.worker.collect(read(), owner=owner)
         return named, len(found)
 
-    def _read_metadata(self, addon: PromptAddon, *, is_late: bool) -> AddonMetadata | None:
+    def _read_metadata(self, addon: PromptAddon, until: float) -> AddonMetadata | None:
         sources = find_sources(Path(addon.path)) if addon.path else []
         version = [_changed_at(path) for path in sources]
         known = self._metadata.get(addon.path)
         if known is not None and known[0] == version:
             return known[1]
-        if is_late:
+        if self.clock() > until:
             return None
         metadata = read_addon_metadata(Path(addon.path)) if addon.path else AddonMetadata()
         if len(self._metadata) >= _MAX_KNOWN:
