@@ -15,6 +15,7 @@ from storage.erasure import FORGOTTEN_NAME
 from storage.link_tables import carried_usage
 from storage.mapping import last_change
 from storage.media_queries import OWN_SOURCES
+from storage.picture_collections import comparable_name
 from storage.picture_tables import collection, collection_item, favourite
 from storage.schema import (
     job,
@@ -81,13 +82,19 @@ def _join_favourites(tx: Connection, kept: str, emptied: str) -> None:
 
 def _join_collections(tx: Connection, kept: str, emptied: str) -> None:
     """Collections with the same name become one."""
-    own, theirs = collection.alias("own"), collection.alias("theirs")
-    same = select(own.c.id.label("into"), theirs.c.id.label("gone")).join(theirs, own.c.name == theirs.c.name)
-    for pair in tx.execute(same.where(own.c.person == kept, theirs.c.person == emptied)).all():
-        _drop_taken(collection_item, "collection", tx, pair.into, pair.gone)
-        of_gone = collection_item.c.collection == pair.gone
-        tx.execute(update(collection_item).where(of_gone).values(collection=pair.into))
-        tx.execute(delete(collection).where(collection.c.id == pair.gone))
+    own, theirs = _collections_by_name(tx, kept), _collections_by_name(tx, emptied)
+    for name in own.keys() & theirs.keys():
+        into, gone = own[name], theirs[name]
+        _drop_taken(collection_item, "collection", tx, into, gone)
+        of_gone = collection_item.c.collection == gone
+        tx.execute(update(collection_item).where(of_gone).values(collection=into))
+        tx.execute(delete(collection).where(collection.c.id == gone))
+
+
+def _collections_by_name(tx: Connection, person_id: str) -> dict[str, str]:
+    """Ids, by the name as it is compared."""
+    rows = tx.execute(select(collection.c.id, collection.c.name).where(collection.c.person == person_id))
+    return {comparable_name(row.name): row.id for row in rows}
 
 
 def _join_media(tx: Connection, kept: str, emptied: str) -> None:

@@ -23,7 +23,7 @@ from bot.ports import Delivery
 from storage.changes import announce_change
 from storage.database import Database
 from storage.mapping import JobRow, next_version, to_job
-from storage.retractions import retract_if_erased, settle_retraction
+from storage.retractions import drop_old_retraction, retract_if_erased, settle_retraction
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, job, message, outbox, utcnow
 
 _placeholder = outbox.alias("placeholder")
@@ -50,7 +50,7 @@ class SqlOutbox:
     async def schedule_retry(self, delivery: Delivery, *, delay_s: float, reason: str, is_try: bool = True) -> None:
         due_at = utcnow() + timedelta(seconds=delay_s)
         later = _update_pending(delivery).values(tries=outbox.c.tries + int(is_try), due_at=due_at, reason=reason)
-        await self._database.run_write(lambda tx: tx.execute(later).rowcount)
+        await self._database.run_write(lambda tx: _schedule(tx, delivery, later))
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         await self._database.run_write(
@@ -102,6 +102,12 @@ class SqlOutbox:
 
     async def watched(self) -> list[Delivery]:
         return await self._database.run_read(_watched)
+
+
+def _schedule(tx: Connection, delivery: Delivery, later: Update) -> None:
+    tx.execute(later)
+    if delivery.kind == "retract":
+        drop_old_retraction(tx, delivery.id)
 
 
 def _update_pending(delivery: Delivery) -> Update:

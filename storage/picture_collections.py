@@ -43,7 +43,7 @@ class SqlCollections:
 
     async def list_all(self, person_id: str) -> list[PictureCollection]:
         rows = await self._database.run_read(lambda tx: tx.execute(_of(person_id)).all())
-        return sorted(map(_to_collection, rows), key=lambda one: (_comparable(one.name), one.id))
+        return sorted(map(_to_collection, rows), key=lambda one: (comparable_name(one.name), one.id))
 
     async def rename(self, person_id: str, collection_id: str, name: str) -> PictureCollection:
         return await self._database.run_write(lambda tx: _rename(tx, person_id, collection_id, name))
@@ -85,14 +85,14 @@ def _to_collection(row: Row[tuple[str, ...]]) -> PictureCollection:
     )
 
 
-def _comparable(name: str) -> str:
+def comparable_name(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold()
 
 
 def _require_free(tx: Connection, person_id: str, name: str, *, renamed: str = "") -> int:
     """Returns how many collections there are. Raises: InvalidOption: another one has the name."""
     known = tx.execute(select(collection.c.id, collection.c.name).where(collection.c.person == person_id)).all()
-    if _comparable(name) in {_comparable(row.name) for row in known if row.id != renamed}:
+    if comparable_name(name) in {comparable_name(row.name) for row in known if row.id != renamed}:
         raise InvalidOption("name", "collection_name", value=name)
     return len(known)
 

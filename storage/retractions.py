@@ -5,12 +5,15 @@ A row holds the message references itself, because those in `message` go with th
 
 from collections import defaultdict
 from collections.abc import Collection
+from datetime import timedelta
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from storage.columns import utcnow
 from storage.mapping import JobRow
 from storage.schema import job, message, outbox
+
+KEPT = timedelta(days=31)
 
 
 def retract_messages(tx: Connection, row: JobRow, picture: int | None = None) -> None:
@@ -44,6 +47,12 @@ def retract_if_erased(tx: Connection, job_id: str, platform: str, message_ref: s
         return False
     enqueue_retraction(tx, job_id, platform, [message_ref])
     return True
+
+
+def drop_old_retraction(tx: Connection, delivery_id: int) -> None:
+    """References are not kept for ever for a platform that does not come back."""
+    is_old = outbox.c.created_at <= utcnow() - KEPT
+    tx.execute(delete(outbox).where(outbox.c.id == delivery_id, outbox.c.kind == "retract", is_old))
 
 
 def settle_retraction(tx: Connection, delivery_id: int, settled: Collection[str]) -> None:

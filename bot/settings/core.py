@@ -62,6 +62,6 @@ class ImagesSettings:
 @dataclass(frozen=True, kw_only=True)
 class RetentionSettings:
     days: int = 0
-    """Images older than this many days are deleted; 0: never."""
+    """Images older than this many days are deleted, except favourites and those in collections; 0: never."""
     max_gb: float = 0.0
     """The oldest images beyond this many GiB are deleted; 0: no limit."""

@@ -1,9 +1,12 @@
 """Chat messages of what was erased elsewhere: the outbox keeps their references until they are gone."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
 from bot.errors import JobNotFound
+from storage import retractions as retractions_module
 from storage.schema import outbox
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
@@ -108,6 +111,16 @@ async def test_messages_of_a_busy_job_wait_without_using_up_the_limit(storage, a
     due = await storage.outbox.due_deliveries(1, excluded_jobs={grid.id})
 
     assert [one.job.id for one in due] == [other.id]
+
+
+async def test_references_are_not_kept_for_a_platform_that_does_not_come_back(storage, ann, grid, monkeypatch):
+    await storage.privacy.erase_job(grid.id, ann.id, retracts=True)
+    first, second = await storage.outbox.due_deliveries()
+    await storage.outbox.schedule_retry(first, delay_s=600, reason="off", is_try=False)
+    monkeypatch.setattr(retractions_module, "KEPT", timedelta(0))
+    await storage.outbox.schedule_retry(second, delay_s=600, reason="off", is_try=False)
+
+    assert [target for target, _ in await retractions(storage)] == ["discord"]
 
 
 async def test_others_cannot_erase_it(storage, ben, grid):

@@ -54,7 +54,9 @@ async def test_a_collection_from_its_name_to_its_end(client):
     assert (await job_of(client, job["id"]))["result"]["media"][1]["collections"] == []
 
 
-@pytest.mark.parametrize("body", [{"name": ""}, {"name": " \u200b "}, {"name": "a" * 81}, {"name": 7}, {}, {"name": "\0"}])
+@pytest.mark.parametrize(
+    "body", [{"name": ""}, {"name": " \u200b "}, {"name": "a" * 81}, {"name": 7}, {}, {"name": "\0"}]
+)
 async def test_a_name_is_1_to_80_characters(client, body):
     problem(await client.post("/api/v1/collections", json=body), 422, "invalid_option")
 
