@@ -8,14 +8,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
+from bot.errors import LinkRefused, NotFound
 from bot.jobs import Job, JobError, JobState, Origin, Result
 from storage import people, transitions
+from storage.changes import announce_change
 from storage.dialect import Dialect
+from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, from_result, next_version, to_job
 from storage.media_queries import is_used
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
+from storage.retractions import retract_messages
 from storage.schema import (
     IS_ENDED,
     IS_PENDING,
@@ -49,18 +53,22 @@ class ErasedJobs:
     files: tuple[tuple[str, str], ...]
 
 
-def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow]) -> ErasedJobs:
+def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow], *, retracts: bool = False) -> ErasedJobs:
+    """`retracts`: their chat messages are deleted, too."""
     files: list[tuple[str, str]] = []
     for row in rows:
         if row.state == JobState.QUEUED:
             transitions.cancel_queued(tx, row)
         elif row.state == JobState.RUNNING:
             tx.execute(update(job).where(job.c.seq == row.seq).values(cancel_requested=True))
+        if retracts:
+            retract_messages(tx, row)
         _cancel_messages(tx, row.id)
         for table in (favourite, collection_item, report):
             tx.execute(delete(table).where(table.c.job == row.id))
         dialect.remove_text(tx, row.seq)
         tx.execute(update(job).where(job.c.seq == row.seq).values(**next_version(), **_emptied_columns(row)))
+        announce_change(tx, row.owner)
         files += _delete_batch(tx, row)
         files += _disown_media(tx, row)
     return ErasedJobs(tuple(to_job(row) for row in rows), tuple(files))
@@ -115,8 +123,17 @@ def _disown(tx: Connection, condition: ColumnElement[bool]) -> list[tuple[str, s
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def begin_forgetting(tx: Connection, person_id: str) -> None:
-    """Stop accepting requests of the person; their accounts will create a new person. The server stays locked."""
+def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True) -> None:
+    """Stop accepting requests of the person; their accounts will create a new person. The server stays locked.
+
+    Raises: LinkRefused: there are several accounts, and `with_linked` is false; NotFound: the person's accounts were
+        linked to another person meanwhile, who has to ask for it again.
+    """
+    if tx.scalar(select(person.c.merged_into).where(person.c.id == person_id)):
+        raise NotFound("person", person_id)
+    accounts = tx.scalar(select(func.count()).select_from(account).where(account.c.person == person_id)) or 0
+    if accounts > 1 and not with_linked:
+        raise LinkRefused("several_accounts")
     was_locked = people.is_locked(tx)
     tx.execute(update(person).where(person.c.id == person_id).values(forgotten=True, name=FORGOTTEN_NAME))
     of_person = select(api_key.c.prefix).where(api_key.c.person == person_id)
@@ -125,7 +142,8 @@ def begin_forgetting(tx: Connection, person_id: str) -> None:
     _clear_private_rules(tx, person_id)
     collections = select(collection.c.id).where(collection.c.person == person_id)
     tx.execute(delete(collection_item).where(collection_item.c.collection.in_(collections)))
-    for table in (account, api_key, person_setting, favourite, collection, report):
+    about_links = (link_code, link_event, carried_usage)
+    for table in (account, api_key, person_setting, favourite, collection, report, *about_links):
         tx.execute(delete(table).where(table.c.person == person_id))
     if was_locked:
         people.lock(tx)

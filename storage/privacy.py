@@ -21,8 +21,10 @@ from storage import erasure, people, pictures
 from storage.database import Database
 from storage.files import MediaFiles
 from storage.jobs import find_job
+from storage.link_tables import carried_usage, link_code, link_event
 from storage.mapping import JobRow, to_job
 from storage.picture_tables import batch, collection, collection_item, favourite, report, session
+from storage.retractions import retract_messages
 from storage.schema import (
     account,
     api_key,
@@ -101,35 +103,43 @@ class SqlPrivacy:
                 remaining = None if remaining is None else remaining - size
         return left_out
 
-    async def erase_job(self, job_id: str, owner: str) -> Job:
+    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False) -> Job:
         started = time.time()
+        dialect = self._database.dialect
         erased = await self._database.run_deletion(
-            lambda tx: erasure.erase_jobs(tx, self._database.dialect, [_find_job(tx, job_id, owner)])
+            lambda tx: erasure.erase_jobs(tx, dialect, [_find_job(tx, job_id, owner)], retracts=retracts)
         )
         await self._remove_files(erased.files, started)
         return erased.jobs[0]
 
-    async def erase_picture(self, job_id: str, owner: str, number: int) -> Job:
+    async def erase_picture(self, job_id: str, owner: str, number: int, *, retracts: bool = False) -> Job:
         started = time.time()
-        before, files = await self._database.run_deletion(lambda tx: self._erase_picture(tx, job_id, owner, number))
+        before, files = await self._database.run_deletion(
+            lambda tx: self._erase_picture(tx, job_id, owner, number, retracts)
+        )
         await self._remove_files(files, started)
         return before
 
     def _erase_picture(
-        self, tx: Connection, job_id: str, owner: str, number: int
+        self, tx: Connection, job_id: str, owner: str, number: int, retracts: bool
     ) -> tuple[Job, Sequence[tuple[str, str]]]:
         """The job's words go with its last picture."""
+        erased = _find_job(tx, job_id, owner)
+        if erased.erased:
+            return to_job(erased), ()
         row, result = pictures.find_place(tx, job_id, owner, number)
         if result.find_picture(number) is None:
             return to_job(row), ()
         if pictures.is_last_picture(result, number):
-            return to_job(row), erasure.erase_jobs(tx, self._database.dialect, [row]).files
+            return to_job(row), erasure.erase_jobs(tx, self._database.dialect, [row], retracts=retracts).files
+        if retracts:
+            retract_messages(tx, row, number)
         return to_job(row), pictures.erase_picture(tx, row, result, number)
 
-    async def forget_person(self, person_id: str) -> list[Job]:
+    async def forget_person(self, person_id: str, *, with_linked: bool = True) -> list[Job]:
         started = time.time()
-        await self._delete_exports_of(person_id)  # first: nothing in the database would resume it
-        await self._database.run_deletion(lambda tx: erasure.begin_forgetting(tx, person_id))
+        await self.delete_exports_of(person_id)  # first: nothing in the database would resume it
+        await self._database.run_deletion(lambda tx: erasure.begin_forgetting(tx, person_id, with_linked=with_linked))
         for space_id in await self._database.run_read(lambda tx: erasure.private_spaces(tx, person_id)):
             await self._rename_space(person_id, space_id)
         running: list[Job] = []
@@ -140,7 +150,7 @@ class SqlPrivacy:
             if not erased.jobs:
                 break
         await self._disown_uploads(person_id, started)
-        await self._delete_exports_of(person_id)
+        await self.delete_exports_of(person_id)
         return running
 
     async def _disown_uploads(self, person_id: str, started: float) -> None:
@@ -178,7 +188,7 @@ class SqlPrivacy:
         paths = [self._files.path(media_id, media_type) for media_id, media_type in files]
         await asyncio.to_thread(lambda: [self._files.remove_file(path, started) for path in paths])
 
-    async def _delete_exports_of(self, person_id: str) -> None:
+    async def delete_exports_of(self, person_id: str) -> None:
         await asyncio.to_thread(self._delete_exports, f"{person_id}-*.zip", older_than=float("inf"))
 
     async def delete_old_exports(self) -> None:
@@ -224,6 +234,9 @@ def _collect_rows(tx: Connection, person_id: str) -> tuple[dict[str, Any], list[
         "favourites": _read_rows(tx, favourite, favourite.c.person == person_id),
         "collections": _read_rows(tx, collection, collection.c.person == person_id),
         "collection_pictures": _read_rows(tx, collection_item, collection_item.c.collection.in_(collections)),
+        "link_codes": _read_rows(tx, link_code, link_code.c.person == person_id, "code_hash"),
+        "links": _read_rows(tx, link_event, link_event.c.person == person_id),
+        "carried_usage": _read_rows(tx, carried_usage, carried_usage.c.person == person_id),
         "reports": _read_rows(tx, report, report.c.person == person_id),
     }
     owned = select(media.c.id, media.c.media_type).join(media_owner).where(media_owner.c.owner == person_id)

@@ -14,7 +14,7 @@ from bot.error_texts import DEMO_HINT, explain
 from bot.errors import JobCancelled
 from bot.jobs import ImageRef, Job, JobState, Result, StoredImage
 from bot.models import IMAGE_TO_IMAGE, ModelRegistry, ModelSpec
-from bot.ports import Progress
+from bot.ports import PictureCollection, PictureMarks, Progress
 from bot.usecases import JobEvent, Quota, Quote, Ticket
 from bot.usecases.job_facts import read_facts
 from bot.usecases.model_views import install_progress_body
@@ -40,7 +40,7 @@ def job_json(ticket: Ticket) -> dict[str, Any]:
         "eta_s": ticket.eta_s,
         "progress": _progress_json(ticket),
         "install_progress": {"title": ticket.title, **install} if install else None,
-        "result": _result_json(job),
+        "result": _result_json(ticket),
         "error": error_json(job),
         "facts": asdict(read_facts(job)),
         "cost": job.cost,
@@ -66,12 +66,14 @@ def format_time(when: datetime | None) -> str | None:
     return when.isoformat().replace("+00:00", "Z") if when else None
 
 
-def _result_json(job: Job) -> dict[str, Any] | None:
-    result = job.result
+def _result_json(ticket: Ticket) -> dict[str, Any] | None:
+    result = ticket.job.result
     if result is None:
         return None
     return {
-        "media": [None if image is None else _result_media_json(image, result) for image in result.pictures],
+        "media": [
+            None if image is None else _result_media_json(image, result, ticket.marks) for image in result.pictures
+        ],
         "text": result.text,
         "seed": result.seed,
         "model": result.model,
@@ -82,7 +84,7 @@ def _result_json(job: Job) -> dict[str, Any] | None:
     }
 
 
-def _result_media_json(image: StoredImage, result: Result) -> dict[str, Any]:
+def _result_media_json(image: StoredImage, result: Result, marks: PictureMarks) -> dict[str, Any]:
     return {
         "id": image.id,
         "url": f"{MEDIA_URL}{image.id}",
@@ -92,6 +94,8 @@ def _result_media_json(image: StoredImage, result: Result) -> dict[str, Any]:
         "alt": image.alt,
         "spoiler": image.is_spoiler,
         "seed": result.seed_of(image.number),
+        "favourite": image.number in marks.favourites,
+        "collections": list(marks.collections.get(image.number, ())),
     }
 
 
@@ -156,6 +160,16 @@ def quota_json(quota: Quota) -> dict[str, Any]:
         "reserved": quota.reserved,
         "unit": "device-seconds",
         "resets_at": format_time(quota.resets_at),
+    }
+
+
+def collection_json(collection: PictureCollection) -> dict[str, Any]:
+    return {
+        "id": collection.id,
+        "name": collection.name,
+        "count": collection.count,
+        "cover": collection.cover,
+        "created_at": format_time(collection.created_at),
     }
 
 

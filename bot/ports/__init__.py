@@ -12,7 +12,7 @@ from bot.ports.administration import (
     SaveOutcome,
     StorageUse,
 )
-from bot.ports.changes import UNMARKED, ChangeSignal, JobChange, JobChanges, PictureMarks
+from bot.ports.changes import UNMARKED, ChangeNotice, JobChange, JobChanges, PictureMarks
 from bot.ports.downloads import CivitaiFile, CivitaiRef, DownloadProgress, Downloads, HubFile, RepoListing, RepoRef
 from bot.ports.images import ImageProcessor, SanitizedImage
 from bot.ports.inbox import Inbox
@@ -82,7 +82,7 @@ __all__ = [
     "Adapter",
     "Administration",
     "ApiKey",
-    "ChangeSignal",
+    "ChangeNotice",
     "CheckpointInfo",
     "CivitaiFile",
     "CivitaiRef",

@@ -8,7 +8,7 @@ from typing import Protocol
 from bot.jobs import Job
 
 
-class ChangeSignal(Protocol):
+class ChangeNotice(Protocol):
     """Set after each change, until it is cleared."""
 
     async def wait(self) -> object: ...
@@ -40,7 +40,7 @@ class JobChange:
 
 
 class JobChanges(Protocol):
-    def watch(self, owner: str) -> AbstractContextManager[ChangeSignal]:
+    def watch(self, owner: str) -> AbstractContextManager[ChangeNotice]:
         """A signal that is set whenever a job of the owner has changed, after the commit."""
 
     async def last_change(self, owner: str) -> int:

@@ -105,11 +105,24 @@ class Delivery:
     id: int
     job: Job
     kind: str
-    """"placeholder" or "result"."""
+    """"placeholder", "result" or "retract"."""
     tries: int
     message_ref: str | None
     is_update: bool = False
     """The message was sent before, and shows what was deleted since."""
+    target: str = ""
+    """Of a `retract`: the platform of the messages."""
+    refs: tuple[str, ...] = ()
+    """Of a `retract`: the messages to delete; their job is erased, so it is empty."""
+
+    @property
+    def platform(self) -> str:
+        return self.target or self.job.origin.platform
+
+    @property
+    def chat_id(self) -> str:
+        """The chat that it concerns, for taking turns."""
+        return self.refs[0].partition(":")[0] if self.refs else self.job.origin.chat_id
 
     @property
     def nonce(self) -> str:
@@ -130,6 +143,9 @@ class Outbox(Protocol):
 
     async def give_up(self, delivery: Delivery, reason: str) -> None:
         """Mark it undeliverable. The job stays rendered and is listed in the history."""
+
+    async def settle_retraction(self, delivery: Delivery, settled: Collection[str]) -> None:
+        """These messages of a `retract` are gone, or cannot be deleted; the row is deleted with the last of them."""
 
     async def deliver_again(self, job_id: str) -> None:
         """Deliver the job's result now, even if it was given up, but not again: its chat accepts messages."""

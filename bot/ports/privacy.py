@@ -13,19 +13,27 @@ class Privacy(Protocol):
         """Write a zip of all data stored about the person: `everything.json` and the images, newest first, within
         `max_bytes`. The caller deletes the file; one that is left over is deleted after a day. Raises: StorageFull."""
 
+    async def delete_exports_of(self, person_id: str) -> None:
+        """Delete the exports of a person whose accounts were linked to another one."""
+
     async def delete_old_exports(self) -> None:
         """Delete exports that are older than a day."""
 
-    async def erase_job(self, job_id: str, owner: str) -> Job:
+    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False) -> Job:
         """Cancel the job if it is open, and erase its texts, its result, and the images that no other job of the owner
-        uses. Its pending messages are cancelled. Idempotent; returns the job as it was. Raises: JobNotFound."""
+        uses. Its pending messages are cancelled; `retracts`: those that were sent are deleted, through the outbox.
+        Idempotent; returns the job as it was. Raises: JobNotFound."""
 
-    async def erase_picture(self, job_id: str, owner: str, number: int) -> Job:
+    async def erase_picture(self, job_id: str, owner: str, number: int, *, retracts: bool = False) -> Job:
         """Erase one picture of a job, and what refers to it; the others keep their numbers, and the job's message is
-        delivered again without it. The job is erased with its last picture. Idempotent; returns the job as it was.
+        delivered again without it. `retracts`: messages that show only this picture are deleted, through the outbox.
+        The job is erased with its last picture. Idempotent; returns the job as it was.
         Raises: JobNotFound, NotFound: it never had such a picture."""
 
-    async def forget_person(self, person_id: str) -> list[Job]:
+    async def forget_person(self, person_id: str, *, with_linked: bool = True) -> list[Job]:
         """Erase every job of the person, all images, settings, keys, accounts and their name. Returns the jobs that
-        were
-        running: the caller interrupts them, and their results are discarded."""
+        were running: the caller interrupts them, and their results are discarded.
+
+        Raises: LinkRefused: there are several accounts, and `with_linked` is false; NotFound: the person's accounts
+            were linked to another person meanwhile.
+        """

@@ -14,9 +14,11 @@ from bot.jobs import Job, JobState
 from bot.models import IMAGE_TASKS, ModelRegistry
 from bot.ports import (
     ALL_JOBS,
+    UNMARKED,
     DeviceStatus,
     History,
     HistoryFilter,
+    JobChanges,
     JobStore,
     Limits,
     MediaStore,
@@ -69,11 +71,13 @@ class JobUseCases:
         secret: bytes,
         prompt_resolver: PromptResolver | None = None,
         mask_check: MaskCheck | None = None,
+        changes: JobChanges | None = None,
         forget_maps: Callable[[], None] = lambda: None,
         token_counter: TokenCounter | None = None,
     ) -> None:
         self._store = store
         self._history = history
+        self._changes = changes
         self._media = media
         self._people = people
         self._models = models
@@ -215,7 +219,17 @@ class JobUseCases:
 
     async def get_ticket(self, person: Person, job_id: str) -> Ticket:
         """By id or a unique prefix of at least 4 characters. Raises: JobNotFound."""
-        return await self.ticket_for(await self._store.get_job(job_id, person.id))
+        job = await self._store.get_job(job_id, person.id)
+        [ticket] = await self._mark(person, [await self.ticket_for(job)])
+        return ticket
+
+    async def _mark(self, person: Person, tickets: list[Ticket]) -> list[Ticket]:
+        """With what the person keeps of the results."""
+        results = [ticket.job.id for ticket in tickets if ticket.job.result is not None]
+        if self._changes is None or not results:
+            return tickets
+        marks = await self._changes.list_marks(person.id, results)
+        return [replace(ticket, marks=marks.get(ticket.job.id, UNMARKED)) for ticket in tickets]
 
     async def list_tickets(
         self,
@@ -230,7 +244,7 @@ class JobUseCases:
         jobs, following = await self._history.list_jobs(
             person.id, state=state, q=q, only=only, before=before, limit=limit
         )
-        return [await self.ticket_for(job) for job in jobs], following
+        return await self._mark(person, [await self.ticket_for(job) for job in jobs]), following
 
     async def count_jobs(
         self, person: Person, *, state: JobState | None = None, q: str = "", only: HistoryFilter = ALL_JOBS
@@ -292,14 +306,20 @@ class JobUseCases:
                     if not ticket.job.state.is_final:
                         yield JobEvent(kind="state", ticket=ticket)
                 elif progress is not None:
-                    left = self._remaining_s(ticket.job, progress)
-                    yield JobEvent(
-                        kind="progress",
-                        ticket=replace(ticket, progress=progress, position=None, eta_s=left),
-                    )
+                    yield self._to_progress_event(ticket, progress)
                     await follower.pause(PREVIEW_INTERVAL_S)
             succeeded = ticket.job.state in (JobState.RENDERED, JobState.DELIVERED)
             yield JobEvent(kind="result" if succeeded else "error", ticket=ticket)
+
+    def _to_progress_event(self, ticket: Ticket, progress: Progress) -> JobEvent:
+        left_s = self._remaining_s(ticket.job, progress)
+        return JobEvent(kind="progress", ticket=replace(ticket, progress=progress, position=None, eta_s=left_s))
+
+    async def progress_event(self, job: Job, progress: Progress) -> JobEvent:
+        """`progress`, or the `state` of a job that waits for its model to be installed."""
+        if self._waits_for_installation(job, progress):
+            return JobEvent(kind="state", ticket=await self.ticket_with_progress(job, progress))
+        return self._to_progress_event(Ticket(job=job), progress)
 
     async def wait_for_job(self, person: Person, job_id: str) -> Job:
         """The job in its final state."""
