@@ -5,7 +5,20 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from bot.errors import Blocked, NotFound
 from bot.jobs import Job, JobState
@@ -29,7 +42,9 @@ from storage.schema import (
 )
 
 _CURSOR = re.compile(r"([01])-(\d{1,18})")
-_IS_BLOCKED = and_(IS_ENDED, job.c.error["code"].as_string() == Blocked.code)
+_IS_FAILED = and_(IS_ENDED, job.c.state.in_([literal_column("'failed'"), literal_column("'dead'")]))
+"""The first condition is that of the index, the second is what it is searched by."""
+_IS_BLOCKED = and_(_IS_FAILED, job.c.error["code"].as_string() == Blocked.code)
 _INCIDENT = job.c.error["incident"].as_string()
 _OF_OWNER = select(job, person).join(person, person.c.id == job.c.owner)
 
@@ -68,7 +83,7 @@ class SqlAdministration:
 
     async def list_incidents(self, code: str, limit: int) -> Sequence[tuple[Job, Person]]:
         is_wanted = code == _INCIDENT if code else _INCIDENT != ""
-        shown = and_(IS_ENDED, job.c.error.is_not(None), is_wanted)
+        shown = and_(_IS_FAILED, is_wanted)
         query = _OF_OWNER.where(shown).order_by(job.c.seq.desc()).limit(limit)
         return await self._database.run_read(lambda tx: [_with_owner(row) for row in tx.execute(query)])
 
@@ -118,7 +133,7 @@ def count_rows(tx: Connection, of: FromClause, *conditions: ColumnElement[bool])
 
 
 def _list_people(tx: Connection, day: str, q: str, before: str | None, limit: int) -> ListPage[PersonSummary]:
-    shown = [person.c.forgotten.is_(False)]
+    shown: list[ColumnElement[bool]] = [person.c.forgotten.is_(False)]
     if q:
         of_account = select(account.c.person).where(account.c.account_id == q)
         named = person.c.name.icontains(q, autoescape=True)
@@ -167,7 +182,7 @@ def _last_job(person_id: str) -> Select[Any]:
 
 
 def _pairs(tx: Connection, query: Select[Any]) -> dict[str, Any]:
-    return dict(tx.execute(query).all())  # type: ignore[arg-type]
+    return dict(tx.execute(query).all())
 
 
 # ---------------------------------------------------------------- jobs
