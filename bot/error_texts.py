@@ -332,6 +332,7 @@ UNAUTHORIZED: Mapping[str, str] = {
         "This is not a valid API key. Check that all of it was copied; the owner makes one with `easel keys create`."
     ),
     "link": N_("This link was used before or has expired. Ask an admin of this server for another one."),
+    "signed_out": N_("Sign in with your API key first."),
     "session": N_("Your session has ended. Sign in again with your API key."),
     "locked": N_(
         "This server stays locked because it has had an API key. On its machine, the owner can create another one with "

@@ -19,7 +19,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyCookie, HTTPBearer
 
 from adapters.web.context import ContextDep, WebContext
-from adapters.web.session_cookie import COOKIE, read_session, require_write_header
+from adapters.web.session_cookie import COOKIE, WRITE_HEADER, read_session, require_write_header
 from bot.errors import AdminsOnly, Unauthorized
 from bot.ports import Person
 from bot.usecases import KEYLESS
@@ -90,9 +90,17 @@ async def get_caller(
         return caller
     if await context.needs_key():
         is_open = not context.is_private or await context.has_keys()
-        raise Unauthorized("locked" if not is_open else "key" if token is None else "session")
+        raise Unauthorized(_missing_access(request, token) if is_open else "locked")
     require_local_request(request, context)
     return Caller(await people.local_person(), LOCAL, is_admin=True)
+
+
+def _missing_access(request: Request, token: str | None) -> str:
+    """People who use the page cannot send a header; programs can."""
+    if token is not None:
+        return "session"
+    is_page = WRITE_HEADER in request.headers or request.headers.get("sec-fetch-site") == "same-origin"
+    return "signed_out" if is_page else "key"
 
 
 async def _session_caller(request: Request, context: WebContext, token: str) -> Caller | None:

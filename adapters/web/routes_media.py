@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from adapters.web.auth import Caller, CallerDep, is_local_secret, read_bearer
@@ -19,7 +19,13 @@ from bot.usecases.thumbnails import WIDTHS, parse_width
 
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 _ID = re.compile(r"[0-9a-f]{64}")
-_WIDTH = {"type": "integer", "enum": list(WIDTHS)}
+_WIDTH = {
+    "name": "w",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "integer", "enum": list(WIDTHS)},
+    "description": "A WebP at most so wide, never enlarged, instead of the image itself",
+}
 _FILE = {
     "requestBody": {
         "required": True,
@@ -57,6 +63,7 @@ def _source_of(request: Request, context: ContextDep) -> str:
     return "cli" if is_local_secret(context, read_bearer(request)) else "web"
 
 
+@router.head("/media/{media_id}", include_in_schema=False)
 @router.get(
     "/media/{media_id}",
     response_class=Response,
@@ -64,19 +71,12 @@ def _source_of(request: Request, context: ContextDep) -> str:
         200: {"content": {"image/png": {}, "image/jpeg": {}, "image/webp": {}}},
         304: {"description": "Not modified"},
     },
+    openapi_extra={"parameters": [_WIDTH]},
 )
-async def download_image(
-    media_id: str,
-    request: Request,
-    context: ContextDep,
-    caller: CallerDep,
-    w: Annotated[
-        str | None,
-        Query(description="A WebP at most so wide instead of the image itself", json_schema_extra=_WIDTH),
-    ] = None,
-) -> Response:
+async def download_image(media_id: str, request: Request, context: ContextDep, caller: CallerDep) -> Response:
     """The image's bytes, if the caller owns it, or a smaller form of it."""
-    width = None if w is None else parse_width(w)
+    asked = request.query_params.get("w")
+    width = None if asked is None else parse_width(asked)
     if not _ID.fullmatch(media_id):
         raise MediaNotFound(media_id)
     image = await context.usecases.media.get_image(caller.person, media_id)

@@ -194,6 +194,27 @@ async def test_a_made_up_cookie_is_no_session(client, key, value):
     problem(answer, 401, "unauthorized")
 
 
+@pytest.mark.parametrize("headers", [WRITES, {"Sec-Fetch-Site": "same-origin"}])
+async def test_people_on_the_page_are_told_to_sign_in_and_programs_to_send_a_key(client, key, headers):
+    person, program = await client.get(QUOTA, headers=headers), await client.get(QUOTA)
+
+    assert "Sign in" in problem(person, 401, "unauthorized")["detail"]
+    assert "Authorization: Bearer" in problem(program, 401, "unauthorized")["detail"]
+
+
+async def test_the_schema_names_the_cookie_beside_the_key(client):
+    schema = (await client.get("/openapi.json")).json()
+
+    cookie = schema["components"]["securitySchemes"]["session"]
+    assert (cookie["in"], cookie["name"]) == ("cookie", COOKIE)
+    assert set(schema["paths"][SESSION]) == {"get", "post", "delete"}
+    assert "security" not in schema["paths"][SESSION]["post"]
+    assert schema["paths"][QUOTA]["get"]["security"] == [{"key": []}, {"session": []}]
+    assert schema["components"]["schemas"]["SessionBody"]["required"] == ["key"]
+    [width] = [one for one in schema["paths"]["/api/v1/media/{media_id}"]["get"]["parameters"] if one["name"] == "w"]
+    assert (width["required"], width["schema"]) == (False, {"type": "integer", "enum": [256, 512, 1024]})
+
+
 async def test_signing_out_ends_the_session_and_its_streams_alone(server, client, key, token):
     other = await sign_in(client, key)
     job = await ask(client, imagine("slow"), **as_cookie(token), **WRITES)

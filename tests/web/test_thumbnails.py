@@ -43,6 +43,16 @@ async def test_it_may_be_kept_by_the_browser_of_this_caller(shared_client):
     assert (again.status_code, again.content, other.status_code) == (304, b"", 200)
 
 
+@pytest.mark.parametrize("query", ["", "?w=256"])
+async def test_head_answers_like_get_without_the_bytes(shared_client, query):
+    image = await upload(shared_client, picture(2, 600, 300))
+    whole, head = [await shared_client.request(name, f"/api/v1/media/{image['id']}{query}") for name in ("GET", "HEAD")]
+
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-type", "content-length", "etag", "cache-control", "vary"):
+        assert head.headers[name] == whole.headers[name]
+
+
 async def test_a_result_has_one_that_says_it_was_generated(shared_client):
     job = await make(shared_client)
 
