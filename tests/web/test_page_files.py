@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -44,6 +45,38 @@ def test_the_version_changes_with_each_file(tmp_path, files):
 
 def test_colours_are_defined_before_they_are_used(files):
     assert files.files["start.css"].content.startswith(b"@font-face")
+
+
+def luminance(colour):
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one, other):
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_are_told_apart(theme):
+    """WCAG 2.2: text 4.5:1 (1.4.3), borders of controls and focus 3:1 (1.4.11), on every ground."""
+    text = (STATIC / "css" / "tokens.css").read_text(encoding="utf-8")
+    pairs = re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", text)
+    colours = {name: pair[theme] for name, *pair in pairs}
+    on_grounds = [(name, ground, 4.5) for name in ("text", "text-muted", "accent", "error", "success")
+                  for ground in ("background", "surface", "raised")]  # fmt: skip
+    borders = [("line-strong", ground, 3) for ground in ("background", "surface", "raised")]
+    others = [("on-accent", "accent", 4.5), ("accent", "accent-soft", 4.5), ("error", "error-soft", 4.5),
+              ("text", "hover", 4.5), ("text-muted", "hover", 4.5), ("on-accent", "accent-hover", 4.5)]  # fmt: skip
+
+    weak = {
+        (name, ground): round(found, 2)
+        for name, ground, needed in [*on_grounds, *borders, *others]
+        if (found := contrast(colours[name], colours[ground])) < needed
+    }
+
+    assert weak == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)

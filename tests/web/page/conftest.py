@@ -83,7 +83,7 @@ class Tab:
 
 
 async def _new_tab(browser: Browser, **options: Any) -> Tab:
-    context = await browser.new_context(**options)
+    context = await browser.new_context(reduced_motion="reduce", **options)
     context.set_default_timeout(8000)
     return Tab(await context.new_page())
 

@@ -20,7 +20,8 @@ VIEWS = {
         export const load = () => void (loads.value += 1);
         export const view = ({ query }) => html`<div class="page"><h1>Gallery</h1>
           <p id="query">${query.get("q") ?? ""}</p><p id="loads">${loads.value}</p>
-          ${rows.map((row) => html`<p><a class="button" href="/p/job/${row + 1}">Picture ${row + 1}</a></p>`)}</div>`;""",
+          ${rows.map((row) => html`<p><a class="button" href="/p/job/${row + 1}">Picture ${row + 1}</a></p>`)}
+          </div>`;""",
     "viewer": """import { goBack, html } from "./start.js";
         export const view = ({ params }) => html`<div class="page"><h1>Picture ${params.n}</h1>
           <button type="button" @click=${() => goBack("/gallery")}>Back</button></div>`;""",

@@ -10,6 +10,7 @@ import { t, tn } from "../core/text.js";
 import { announcement, toastsView } from "../core/toast.js";
 import { accountMenu, accountPanel } from "./account-menu.js";
 import { signInView } from "./sign-in.js";
+import { logo } from "./theme.js";
 
 const ENTRIES = [
   { name: "create", href: "/", label: () => t("Create") },
@@ -42,7 +43,7 @@ function railView() {
   const current = PARENTS[currentRoute.value] ?? currentRoute.value;
   return html`
     <header class="rail">
-      <a class="brand" href="/" aria-label=${t("Easel: create")}><img src="/favicon.ico" alt="" width="28" height="28"><span>Easel</span></a>
+      <a class="brand" href="/" aria-label=${t("Easel: create")}><img src=${logo} alt="" width="28" height="28"><span>Easel</span></a>
       <nav class="tabs" aria-label=${t("Main")}>
         ${entries.map((entry) => html`
           <a class="rail-link" href=${entry.href} aria-current=${current === entry.name ? "page" : nothing}>

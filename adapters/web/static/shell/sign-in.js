@@ -4,6 +4,7 @@ import { html, nothing, signal } from "../core/render.js";
 import { fieldError } from "../core/states.js";
 import { session, signIn } from "../core/store.js";
 import { t } from "../core/text.js";
+import { logo } from "./theme.js";
 
 const problem = signal("");
 const isSending = signal(false);
@@ -33,7 +34,7 @@ async function submit(event) {
 export const signInView = () => html`
   <main class="sign-in" id="sign-in">
     <form @submit=${submit} novalidate>
-      <img src="/favicon.ico" alt="" width="44" height="44">
+      <img src=${logo} alt="" width="44" height="44">
       <h1>${session.value === "lost" ? t("Your session has ended") : t("Sign in to Easel")}</h1>
       <p>${session.value === "lost" ? t("Sign in again to go on where you were: what you typed is still here.") : t("Your key opens your pictures and answers in this browser until you sign out.")}</p>
       <input class="visually-hidden" type="text" name="username" autocomplete="username" value="Easel" tabindex="-1" aria-hidden="true">

@@ -13,3 +13,5 @@ effect(() => {
   root.dataset.theme = theme.value;
   document.cookie = `easel-theme=${theme.value}; path=/; max-age=${MAX_AGE_S}; samesite=strict`;
 });
+
+export const logo = `${document.documentElement.dataset.static}favicon.svg`;
