@@ -15,7 +15,7 @@ class SqlSessions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add_session(self, token_hash: str, prefix: str, expires_at: datetime, *, keep: int) -> bool:
+    async def add_session(self, token_hash: str, prefix: str, expires_at: datetime, *, keep: int) -> list[str] | None:
         row = {"token_hash": token_hash, "key": prefix, "expires_at": expires_at}
         return await self._database.run_write(lambda tx: _add(tx, row, keep))
 
@@ -40,13 +40,12 @@ def _renew(tx: Connection, token_hash: str, prefix: str, expires_at: datetime) -
     tx.execute(update(api_key).where(api_key.c.prefix == prefix).values(last_used_at=utcnow()))
 
 
-def _add(tx: Connection, row: dict[str, object], keep: int) -> bool:
+def _add(tx: Connection, row: dict[str, object], keep: int) -> list[str] | None:
     """Expired sessions are deleted here: nothing else reads them."""
     s = session.c
     if not tx.scalar(select(exists().where(api_key.c.prefix == row["key"], IS_ACTIVE))):
-        return False
+        return None
     tx.execute(insert(session), row)
     latest = select(s.token_hash).where(s.key == row["key"]).order_by(s.expires_at.desc()).limit(keep)
-    tx.execute(delete(session).where(s.key == row["key"], s.token_hash.not_in(latest)))
-    tx.execute(delete(session).where(s.expires_at <= utcnow()))
-    return True
+    is_surplus = (s.key == row["key"]) & s.token_hash.not_in(latest)
+    return list(tx.scalars(delete(session).where(is_surplus | (s.expires_at <= utcnow())).returning(s.token_hash)))

@@ -39,8 +39,11 @@ class SessionUseCases:
             await self.end(replaced)
         token = secrets.token_urlsafe(32)
         now = datetime.now(UTC)
-        if not await self.store.add_session(hash_token(token), key.prefix, now + LIFETIME, keep=MAX_PER_KEY):
+        ended = await self.store.add_session(hash_token(token), key.prefix, now + LIFETIME, keep=MAX_PER_KEY)
+        if ended is None:
             raise Unauthorized("wrong_key")  # it was revoked meanwhile
+        for token_hash in ended:
+            self.people.access.end(token_hash)
         return person, key, token
 
     async def _find_key(self, text: str) -> tuple[Person, ApiKey]:
