@@ -94,9 +94,9 @@ def _list_marks(tx: Connection, owner: str, job_ids: Sequence[str]) -> dict[str,
     for row in tx.execute(_FAVOURITES, chosen):
         favourites[row.job].add(row.picture)
     collected: defaultdict[str, dict[int, tuple[str, ...]]] = defaultdict(dict)
-    for row in tx.execute(_COLLECTED, chosen):
-        of_job = collected[row.job]
-        of_job[row.picture] = (*of_job.get(row.picture, ()), row.collection)
+    for item in tx.execute(_COLLECTED, chosen):
+        of_job = collected[item.job]
+        of_job[item.picture] = (*of_job.get(item.picture, ()), item.collection)
     return {
         job_id: PictureMarks(frozenset(favourites[job_id]), collected[job_id])
         for job_id in favourites.keys() | collected.keys()

@@ -21,9 +21,9 @@ async def make_grid(storage, person, pictures=2):
 
 
 async def found(storage, person, **only):
-    only = HistoryFilter(**only)
-    jobs, _ = await storage.history.list_jobs(person.id, state=None, q="", only=only, before=None, limit=20)
-    assert await storage.history.count_jobs(person.id, state=None, q="", only=only) == len(jobs)
+    chosen = HistoryFilter(**only)
+    jobs, _ = await storage.history.list_jobs(person.id, state=None, q="", only=chosen, before=None, limit=20)
+    assert await storage.history.count_jobs(person.id, state=None, q="", only=chosen) == len(jobs)
     return [job.id for job in jobs]
 
 

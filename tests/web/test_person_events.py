@@ -149,7 +149,7 @@ async def test_thousands_of_missed_changes_come_in_pages(server, client, monkeyp
 
 
 async def test_one_query_a_change_serves_all_streams_and_none_is_made_while_idle(server, client, monkeypatch):
-    calls = Counter()
+    calls: Counter[str] = Counter()
     list_changes = type(server.storage.changes).list_changes
 
     async def counted(self, owner, after, limit):
