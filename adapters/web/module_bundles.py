@@ -175,17 +175,17 @@ def _sort(modules: Mapping[str, _Module]) -> list[_Module]:
     ordered: dict[str, _Module] = {}
     visiting: list[str] = []
 
-    def visit(path: str) -> None:
+    def place(path: str) -> None:
         if path in ordered or path not in modules:
             return
         if path in visiting:
             raise StartupError(f"The page's modules import one another: {' -> '.join([*visiting, path])}.")
         visiting.append(path)
         for _, source in modules[path].imports:
-            visit(source)
+            place(source)
         visiting.pop()
         ordered[path] = modules[path]
 
     for path in sorted(modules):
-        visit(path)
+        place(path)
     return list(ordered.values())

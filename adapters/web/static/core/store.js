@@ -2,6 +2,8 @@
 
 import { get, onUnauthorized, post, remove } from "./api.js";
 import { batch, computed, signal, storedSignal } from "./render.js";
+import { t } from "./text.js";
+import { showToast } from "./toast.js";
 
 const { needsKey, maxUploadMb, tooLarge } = document.body.dataset;
 
@@ -115,8 +117,23 @@ const wasSignedIn = storedSignal("signed-in", false);
 
 /** Finds out who is here, and loads what every view needs. */
 export async function startSession() {
+  await redeemLink();
   if (needsKey === "yes" && !wasSignedIn.peek()) session.value = "signed-out";
   else await openSession();
+}
+
+/** A one-time link (`/#key=…`) signs its first visitor in; somebody who is signed in stays who they are. */
+async function redeemLink() {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (!key) return;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  if (wasSignedIn.peek()) return void showToast(t("You are signed in already. Sign out first, then open the link again."));
+  try {
+    await post("/session", { key }, { quiet: true });
+    wasSignedIn.value = true;
+  } catch (error) {
+    showToast(error.message, { kind: "error", timeoutMs: 30_000 });
+  }
 }
 
 async function openSession() {
@@ -141,6 +158,7 @@ export async function signIn(key) {
 }
 
 export async function signOut() {
+  session.value = "signed-out"; // ends the stream of events, which would be refused
   await remove("/session", { quiet: true }).catch(() => null);
   wasSignedIn.value = false;
   location.assign("/");
