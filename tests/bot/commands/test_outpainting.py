@@ -119,6 +119,12 @@ def test_a_direction_or_a_factor_may_stand_before_or_in_place_of_the_prompt(name
     assert COMMANDS[name].from_text(line, [ImageRef("a" * 64)]).values == values
 
 
+def test_a_direction_may_begin_the_prompt_of_named_options():
+    command = COMMANDS["pan"].from_options({"prompt": "Left a beach"}, [ImageRef("a" * 64)])
+
+    assert command.values == {"direction": "left", "prompt": "a beach"}
+
+
 def test_a_factor_out_of_range_in_place_of_the_prompt_is_refused():
     with pytest.raises(InvalidOption):
         COMMANDS["zoom"].from_text("9", [ImageRef("a" * 64)])
