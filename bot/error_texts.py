@@ -12,7 +12,7 @@ from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
-from bot.problem_texts.link_problems import LINK_PROBLEMS, TOO_MANY_CODES
+from bot.problem_texts.link_problems import LINK_PROBLEMS, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 
@@ -191,9 +191,9 @@ def explain(error: BaseException, *, locale: str = "en", incident: str = "") -> 
             )
         case errors.ModelRefused():
             return translate(MODEL_PROBLEMS[error.problem]).format(model=error.model, detail=error.detail)
-        case errors.LinkRefused():
+        case LinkRefused():
             return translate(LINK_PROBLEMS[error.problem])
-        case errors.TooManyCodes():
+        case TooManyCodes():
             return translate(TOO_MANY_CODES).format(minutes=math.ceil(error.retry_after_s / 60))
         case errors.UserError():
             return _explain_refusal(error, translate)

@@ -244,26 +244,6 @@ class Blocked(UserError):
         self.detail = detail
 
 
-class LinkRefused(UserError):
-    """Accounts are not linked or unlinked. `problem` is a key of `bot.error_texts.LINK_PROBLEMS`."""
-
-    code = "link_refused"
-
-    def __init__(self, problem: str) -> None:
-        super().__init__()
-        self.problem = problem
-
-
-class TooManyCodes(UserError):
-    """An account tried too many wrong codes."""
-
-    code = "too_many_requests"
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__()
-        self.retry_after_s = retry_after_s
-
-
 class StorageFull(UserError):
     """The disk has too little free space to accept a new job."""
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
-from bot.errors import LinkRefused, NotFound
+from bot.errors import NotFound
 from bot.jobs import Job, JobError, JobState, Origin, Result
+from bot.problem_texts.link_problems import LinkRefused
 from storage import people, transitions
 from storage.changes import announce_change
 from storage.dialect import Dialect

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from bot.errors import LinkRefused, NotFound
+from bot.errors import NotFound
 from bot.ports import LinkedAccount, LinkResult, LinkSide
+from bot.problem_texts.link_problems import LinkRefused
 from storage import audit
 from storage.carried_usage import read_usage
 from storage.database import Database
@@ -85,10 +86,11 @@ def list_accounts(tx: Connection, person_id: str) -> list[LinkedAccount]:
     a = account.c
     name = func.coalesce(a.name, person.c.name).label("shown")
     query = select(a.platform, a.account_id, name).join(person, person.c.id == a.person)
-    rows = tx.execute(query.where(a.person == person_id).order_by(a.platform, name, a.account_id))
-    return [
-        LinkedAccount(platform=_shown_platform(row.platform), account_id=row.account_id, name=row.shown) for row in rows
+    own = [
+        LinkedAccount(platform=_shown_platform(row.platform), account_id=row.account_id, name=row.shown)
+        for row in tx.execute(query.where(a.person == person_id))
     ]
+    return sorted(own, key=lambda one: (one.platform, one.name, one.account_id))
 
 
 def _shown_platform(platform: str) -> str:

@@ -9,6 +9,7 @@ from bot.jobs import new_job_id
 from bot.ports import MAX_COLLECTIONS, PictureCollection
 from storage.columns import utcnow
 from storage.database import Database
+from storage.people import refuse_forgotten
 from storage.picture_tables import collection, collection_item
 from storage.pictures import find_place, mark_changed
 from storage.schema import job, job_media
@@ -98,6 +99,7 @@ def _require_free(tx: Connection, person_id: str, name: str, *, renamed: str = "
 
 
 def _create(tx: Connection, person_id: str, name: str) -> PictureCollection:
+    refuse_forgotten(tx, person_id)
     if _require_free(tx, person_id, name) >= MAX_COLLECTIONS:
         raise InvalidOption("name", "collections_full", allowed=str(MAX_COLLECTIONS))
     made = PictureCollection(id=new_job_id(), name=name, created_at=utcnow())

@@ -18,6 +18,7 @@ from starlette.routing import Match
 
 from bot import errors
 from bot.error_texts import explain
+from bot.problem_texts.link_problems import LinkRefused
 
 log = structlog.get_logger()
 
@@ -108,7 +109,7 @@ def _extra_fields(error: errors.UserError) -> dict[str, Any]:
             return {"limit": error.limit, "unit": error.unit, **heic}
         case errors.NotCancellable():
             return {"state": error.state}
-        case errors.LinkRefused():
+        case LinkRefused():
             return {"problem": error.problem}
     return {}
 

@@ -8,9 +8,9 @@ from typing import Any
 from bot.chat import link_texts, texts
 from bot.chat.arguments import ChatOption, OptionKind
 from bot.chat.replies import ChatContext, ChatReply, Confirmation
-from bot.errors import LinkRefused
 from bot.i18n import N_
-from bot.usecases.links import parse_code
+from bot.problem_texts.link_problems import LinkRefused
+from bot.usecases.account_links import parse_code
 
 LINK_OPTIONS = (
     ChatOption(

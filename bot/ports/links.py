@@ -79,7 +79,7 @@ class Links(Protocol):
         """
 
     async def list_accounts(self, person_id: str) -> Sequence[LinkedAccount]:
-        """In the order of their names."""
+        """By platform and name."""
 
     async def unlink(
         self, person_id: str, platform: str, account_id: str | None, default_s: float | None

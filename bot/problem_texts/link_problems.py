@@ -1,8 +1,30 @@
-"""Why accounts are not linked or unlinked."""
+"""Why accounts are not linked or unlinked: the errors, and their sentences."""
 
 from collections.abc import Mapping
 
+from bot.errors import UserError
 from bot.i18n import N_
+
+
+class LinkRefused(UserError):
+    """Accounts are not linked or unlinked. `problem` is a key of `LINK_PROBLEMS`."""
+
+    code = "link_refused"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+class TooManyCodes(UserError):
+    """An account tried too many wrong codes."""
+
+    code = "too_many_requests"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__()
+        self.retry_after_s = retry_after_s
+
 
 LINK_PROBLEMS: Mapping[str, str] = {
     "code_form": N_("A code has eight letters and digits, such as 7K4M-Q2XP. Ask for one with /link or on the page."),

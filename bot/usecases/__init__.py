@@ -7,12 +7,12 @@ from pathlib import Path
 from bot.models import ModelRegistry
 from bot.ports import Inbox
 from bot.usecases.access import KEYLESS
+from bot.usecases.account_links import LinkUseCases
 from bot.usecases.chat import ChatUseCases
 from bot.usecases.collecting import CollectionUseCases
 from bot.usecases.image_export import ExportUseCases
 from bot.usecases.jobs import JobUseCases
 from bot.usecases.key_links import KeyLinks
-from bot.usecases.links import LinkUseCases
 from bot.usecases.media import MediaUseCases
 from bot.usecases.model_catalogue import ModelCatalogue
 from bot.usecases.model_manager import ModelManager

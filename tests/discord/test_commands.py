@@ -17,7 +17,7 @@ from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import imagine_and_wait, job_of
 
 VERBS = {"imagine", "caption", "ask", "describe", "edit", "queue", "cancel", "history", "show", "quota", "settings"}
-VERBS |= {"models", "help", "privacy", "match"}
+VERBS |= {"models", "help", "privacy", "match", "link"}
 
 
 def command(server: Loopback, name: str) -> dict:

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import UniqueConstraint, insert, select, update
 
-from bot.errors import LinkRefused, NotFound, QuotaExceeded
+from bot.errors import NotFound, QuotaExceeded
 from bot.jobs import ImageRef
 from bot.ports import Limits
+from bot.problem_texts.link_problems import LinkRefused
 from storage import merge
 from storage.carried_usage import CountedUsage, carry_usage
 from storage.link_tables import link_code, link_event
@@ -518,6 +519,7 @@ async def test_a_request_that_began_as_the_emptied_person_stores_nothing(storage
         lambda: storage.people.set_setting(anna.id, "steps", 7),
         lambda: storage.people.add_key("abcd", "f" * 64, anna, False),
         lambda: storage.links.add_code(anna.id, "1" * 64, utcnow()),
+        lambda: storage.collections.create(anna.id, "Best"),
     )
 
     for act in late:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import pytest_asyncio
 
 from tests.web.api_client import make
 from tests.web.conftest import ServedEasel, open_client
@@ -10,7 +11,7 @@ from tests.web.conftest import ServedEasel, open_client
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def keyed(server: ServedEasel):
     """A client with a key of Bob's."""
     key = await server.create_key("bob")

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.errors import LinkRefused, TooManyCodes
+from bot.problem_texts.link_problems import LinkRefused, TooManyCodes
 from bot.settings.core import QuotaSettings
-from bot.usecases.links import ALPHABET, MAX_WRONG_CODES, WRONG_CODES_S, CodeAttempts, LinkUseCases, parse_code
+from bot.usecases.account_links import ALPHABET, MAX_WRONG_CODES, WRONG_CODES_S, CodeAttempts, LinkUseCases, parse_code
 from tests.fakes import Fake, make_person
 
 
@@ -108,7 +108,7 @@ async def test_an_attempt_that_is_given_up_counts(links):
 
 def test_after_an_hour_an_account_may_try_again(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("bot.usecases.links.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bot.usecases.account_links.time.monotonic", lambda: now[0])
     attempts = CodeAttempts()
     for _ in range(MAX_WRONG_CODES):
         attempts.begin("discord:1")

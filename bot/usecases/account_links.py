@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import structlog
 
-from bot.errors import LinkRefused, TooManyCodes
 from bot.ports import LinkedAccount, LinkResult, Links, Person
+from bot.problem_texts.link_problems import LinkRefused, TooManyCodes
 from bot.settings.core import QuotaSettings
 from bot.usecases.people import PeopleUseCases
 
