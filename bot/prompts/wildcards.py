@@ -33,6 +33,8 @@ MAX_CACHED_BYTES = 32 * 2**20
 MAX_FILES = 10_000
 LISTING_VALID_S = 1.0
 """How long the listing of the folder is used: a new file is found after so long."""
+LISTING_SHARE = 10
+"""It is used at least so many times as long as listing took: of 10,000 files, that may be a second."""
 _NAME = re.compile(r"__([A-Za-z0-9]+(?:[_\-/][A-Za-z0-9]+)*)__")
 _SHOWN = 8
 EXAMPLES = 3
@@ -124,7 +126,7 @@ class WildcardFolder:
     _cache: dict[Path, tuple[int, FileLines]] = field(default_factory=dict)
     _summaries: dict[Path, tuple[int, WildcardSummary]] = field(default_factory=dict)
     _listing: Mapping[str, Path] = field(default_factory=dict)
-    _listed_at: float = -math.inf
+    _listed_until: float = -math.inf
 
     def list_names(self) -> list[str]:
         """Names of all wildcards; subfolders are separated by `/`."""
@@ -142,9 +144,11 @@ class WildcardFolder:
         return self._read_file(path)
 
     def _files(self) -> Mapping[str, Path]:
-        now = self.clock()
-        if now >= self._listed_at + LISTING_VALID_S:
-            self._listing, self._listed_at = self._list_files(), now
+        started = self.clock()
+        if started >= self._listed_until:
+            self._listing = self._list_files()
+            listed = self.clock()
+            self._listed_until = listed + max(LISTING_VALID_S, LISTING_SHARE * (listed - started))
         return self._listing
 
     def _list_files(self) -> dict[str, Path]:
@@ -158,8 +162,8 @@ class WildcardFolder:
         return found
 
     def describe(self, name: str) -> "WildcardSummary | None":
-        """None: there is no such file any more. It is read again when it changes."""
-        path = self._files().get(name)
+        """Of a name that was listed; None: there is no such file any more. It is read again when it changes."""
+        path = self._listing.get(name)
         if path is None:
             return None
         try:
@@ -178,7 +182,7 @@ class WildcardFolder:
 
     def is_described(self, name: str) -> bool:
         """Whether `describe` need not read the file, unless it has changed."""
-        return self._files().get(name) in self._summaries
+        return self._listing.get(name) in self._summaries
 
     def open(self) -> "WildcardReader":
         """What one request reads: each file once, so that all its prompts are drawn from the same lines."""

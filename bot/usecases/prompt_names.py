@@ -4,6 +4,7 @@ They are read in the text worker's thread, and only so many: what takes longer t
 request.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ MAX_NAMES = 1000
 """Of one answer."""
 READING_S = 1.0
 """How long one request reads files that it has not read before."""
+LISTING_VALID_S = 2.0
+"""How long the list of LoRAs is used: each is described in a file."""
 _MAX_KNOWN = 10_000
 
 
@@ -72,6 +75,8 @@ class PromptNames:
     resolver: PromptResolver
     models: ModelRegistry
     clock: Callable[[], float] = time.monotonic
+    _addons: Sequence[PromptAddon] = ()
+    _listed_until: float = -math.inf
     _metadata: dict[str, tuple[Sequence[int], AddonMetadata]] = field(default_factory=dict)
 
     def list_styles(self, words: str = "") -> tuple[list[NamedStyle], int]:
@@ -88,8 +93,7 @@ class PromptNames:
         found: list[PromptAddon] = []
 
         def read() -> Iterator[NamedAddon]:
-            addons = (one for one in self.resolver.list_addons() if _matches(words, one.name, *one.spellings))
-            found.extend(addons)
+            found.extend(one for one in self._list_addons() if _matches(words, one.name, *one.spellings))
             until = self.clock() + READING_S
             for addon in found[:MAX_NAMES]:
                 fitting = [
@@ -99,6 +103,12 @@ class PromptNames:
 
         named = await self.resolver.worker.collect(read(), owner=owner)
         return named, len(found)
+
+    def _list_addons(self) -> Sequence[PromptAddon]:
+        if self.clock() >= self._listed_until:
+            self._addons = self.resolver.list_addons()
+            self._listed_until = self.clock() + LISTING_VALID_S
+        return self._addons
 
     def _read_metadata(self, addon: PromptAddon, until: float) -> AddonMetadata | None:
         sources = find_sources(Path(addon.path)) if addon.path else []

@@ -122,6 +122,27 @@ def test_the_folder_is_listed_once_a_second_at_most_and_new_files_are_found_then
     assert folder.list_names() == ["fox", "owl"]
 
 
+def test_a_folder_that_is_listed_slowly_is_listed_less_often(tmp_path):
+    """Of 10,000 files it takes a second: each draw, and each name that is described, would list them again."""
+    now = 0.0
+    folder = WildcardFolder(tmp_path)
+
+    def clock():
+        nonlocal now
+        now += 2.0  # so long does a listing take
+        return now
+
+    folder.clock = clock
+    (tmp_path / "fox.txt").write_text("red fox\n")
+    assert folder.list_names() == ["fox"]
+    (tmp_path / "owl.txt").write_text("owl\n")
+
+    assert [folder.list_names() for _ in range(5)] == [["fox"]] * 5
+    assert folder.describe("fox").lines == 1
+    now += 20
+    assert folder.list_names() == ["fox", "owl"]
+
+
 def test_a_request_reads_each_file_once_and_counts_its_draws(folder):
     reader = folder.open()
     first = reader.read_lines("animal")
