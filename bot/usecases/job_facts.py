@@ -8,6 +8,7 @@ from typing import Any
 from bot.jobs import Job
 from bot.prompts.grammar import LoraTag, find_lora_tags, task_prompts
 from bot.prompts.resolver import original_prompt
+from bot.prompts.styles import fold_style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def read_facts(job: Job) -> JobFacts:
         took_s=_seconds(job.started_at, job.finished_at),
         device=_text(result.device) if result is not None else None,
         device_s=result.seconds if result is not None else None,
-        style=_text(original_prompt(options).get("style")),
+        style=_text(fold_style(str(original_prompt(options).get("style") or ""))),
         loras=_loras_of(job),
         sampler=_text(options.get("sampler")),
         schedule=_text(options.get("schedule")),

@@ -121,6 +121,8 @@ class _RecipeWriter:
         texts = {"negative_prompt", "style", *(spec.name for spec in specs if spec.is_main)}
         stated = self._stated
         words = {name: typed[name] for name in typed if name in texts and (stated is None or name in stated)}
+        if "style" in words:
+            words["style"] = fold_style(str(words["style"]))
         others = {name: value for name, value in (stated or {}).items() if name in names - texts - {"seed"}}
         if self.picture:
             others.pop("count", None)
@@ -161,7 +163,7 @@ class _RecipeWriter:
         if options.keys() & {"width", "height"}:
             options = _without(options, "size", "aspect")
         style = str(options.get("style") or "")
-        if style and fold_style(style) not in self.styles:
+        if style and style not in self.styles:
             self._tell(NO_STYLE, value=style)
             options = _without(options, "style")
         for image, one in zip(self.job.images, self.stored, strict=True):

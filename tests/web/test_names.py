@@ -93,16 +93,16 @@ async def test_a_quote_says_null_where_the_models_tokenizer_is_unknown(client):
 async def test_a_recipe_restores_what_was_typed(client, a_picture):
     photo = (await upload(client, a_picture))["id"]
     image = {"id": photo, "role": "init", "kind": "", "weight": 1, "start": 0, "end": 1, "ready": False}
-    job = await make(client, {**imagine("a fox", style="Ink", strength=0.3, seed=7), "images": [photo]})
+    job = await make(client, {**imagine("a fox", style="ink", strength=0.3, seed=7), "images": [photo]})
 
     recipe = (await client.get(f"/api/v1/jobs/{job['id']}/recipe")).json()
 
     assert recipe == {
         "job": job["id"],
         "command": "imagine",
-        "words": {"prompt": "a fox", "style": "Ink"},
-        "all": {"prompt": "a fox", "style": "Ink", "strength": 0.3, "seed": 7},
-        "all_but_seed": {"prompt": "a fox", "style": "Ink", "strength": 0.3},
+        "words": {"prompt": "a fox", "style": "ink"},
+        "all": {"prompt": "a fox", "style": "ink", "strength": 0.3, "seed": 7},
+        "all_but_seed": {"prompt": "a fox", "style": "ink", "strength": 0.3},
         "given": ["prompt", "seed", "strength", "style"],
         "defaults": recipe["defaults"],
         "images": [{**image, "available": True}],

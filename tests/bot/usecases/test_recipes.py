@@ -20,7 +20,7 @@ STYLES = {"ink": StyleSettings(prompt="ink drawing of {prompt}", negative="colou
 CONTROLS = {"canny": "fox-canny", "style": "fox-style", "subject": "fox-subject"}
 IMAGES = {"canny": ("control", "canny"), "style": ("reference", "style")}
 REQUESTS = {
-    "imagine": ({"prompt": "a __animal__", "style": "Ink", "steps": 12, "aspect": "3:2"}, ()),
+    "imagine": ({"prompt": "a __animal__", "style": "ink", "steps": 12, "aspect": "3:2"}, ()),
     "imagine-default-value": ({"prompt": "a fox", "steps": 10, "count": 1}, ()),
     "imagine-photo": ({"prompt": "a fox", "strength": 0.4, "model": "fox-diffusion"}, ("init",)),
     "imagine-mask": ({"prompt": "a fox", "inpaint_area": "whole"}, ("init", "mask")),
@@ -121,16 +121,27 @@ async def test_a_job_of_before_the_record_is_repeated_as_well(harness, name):
     assert (again.options, again.images, again.model) == (job.options, job.images, job.model)
 
 
-async def test_the_words_are_those_that_were_typed(harness):
-    job = await submit(harness, *("imagine", *REQUESTS["imagine"]))
+async def test_the_words_are_those_that_were_typed_and_the_style_has_its_name(harness):
+    options, roles = REQUESTS["imagine"]
+    job = await submit(harness, "imagine", {**options, "style": "INK"}, roles)
 
     recipe = await read(harness, job)
 
     assert job.options["prompt"].startswith("ink drawing of")
-    assert recipe.words == {"prompt": "a __animal__", "style": "Ink"}
+    assert recipe.words == {"prompt": "a __animal__", "style": "ink"}
     assert recipe.options["aspect"] == "3:2"
     assert {"prompt", "style", "steps", "aspect"} == set(recipe.given)
     assert {"guidance_scale", "width", "seed", "count"} <= recipe.defaults.keys()
+
+
+async def test_a_job_of_a_batch_has_its_own_words(harness):
+    request = make_request("a {red|green} fox", is_confirmed=True)
+    _, second = await harness.jobs.submit(ANN, request)
+
+    recipe = await read(harness, second.job)
+
+    assert recipe.words == {"prompt": "a green fox"}
+    assert recipe.options == {"prompt": "a green fox", "seed": second.job.options["seed"]}
 
 
 async def test_what_is_no_default_any_more_is_kept(harness):
