@@ -24,7 +24,7 @@ class ControlRecipe:
 
 
 FULL = ControlRecipe(
-    plan=TrainingPlan(steps=4500, learning_rate=6e-4, warm_up=200, average_decay=0.998, save_every=100, decay_share=0.5)
+    plan=TrainingPlan(steps=3300, learning_rate=6e-4, warm_up=200, average_decay=0.998, save_every=100, decay_share=0.3)
 )
 QUICK = ControlRecipe(plan=TrainingPlan(steps=2, learning_rate=1e-3, save_every=1), batch=2)
 

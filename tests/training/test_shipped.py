@@ -22,7 +22,7 @@ from training.scenes import PLAIN
 from training.world import SIZE
 
 MODELS = Path(__file__).parents[2] / "models"
-SHIPPED = ("starter-image", "starter-vision", "starter-match", "starter-segment", "starter-upscale")
+SHIPPED = ("starter-image", "starter-vision", "starter-match", "starter-segment", "starter-control", "starter-upscale")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,7 @@ MOST_MB = {
     "starter-vision": 30,
     "starter-match": 30,
     "starter-segment": 3,
+    "starter-control": 17,
     "starter-upscale": 2,
     "starter-safety": 6,
 }
