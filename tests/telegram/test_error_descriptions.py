@@ -76,7 +76,7 @@ async def test_a_known_description_has_its_meaning_whatever_the_status(answer_wi
         ("Bad Request: query is too old and response timeout expired", descriptions.QueryExpired),
         ("Bad Request: wrong file_id or the file is temporarily unavailable", descriptions.FileUnavailable),
         ("Bad Request: file is too big", descriptions.FileTooBig),
-        ("Bad Request: message can't be deleted for everyone", None),
+        ("Bad Request: message can't be deleted for everyone", descriptions.NotDeletable),
         ("Bad Request: SOMETHING_NEW", None),
     ],
 )
