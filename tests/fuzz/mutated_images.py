@@ -13,7 +13,8 @@ from inference.images.decode import FORMATS
 from tests.fuzz.findings import Findings, Stopwatch
 from tests.fuzz.target import FuzzTarget
 
-OTHER_FORMATS = ("BMP", "TIFF", "ICO", "TGA", "PPM", "JPEG2000")
+READ_FORMATS = (*FORMATS, "TIFF", "BMP")
+OTHER_FORMATS = ("ICO", "TGA", "PPM", "JPEG2000")
 """What people upload by mistake."""
 EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\0\0\0", b"\0\0\0\1", b"\1\0\0\0")
 ALLOWED = {201, 413, 415, 422, 429}
@@ -79,7 +80,7 @@ def mutate(data: bytes, rng: random.Random, others: list[bytes]) -> bytes:
 
 
 def mutated_images(count: int, rng: random.Random) -> Iterator[bytes]:
-    accepted, others = draw_seeds(FORMATS, rng), draw_seeds(OTHER_FORMATS, rng)
+    accepted, others = draw_seeds(READ_FORMATS, rng), draw_seeds(OTHER_FORMATS, rng)
     for _ in range(count):
         yield mutate(rng.choice(accepted if rng.random() < 0.8 else others), rng, accepted)
 
