@@ -50,6 +50,9 @@ class SqlPeople:
             raise ValueError(f"{platform} is not a chat platform")
         return await self._find_or_make(platform, account_id, name)
 
+    async def names_of(self, platform: str, account_id: str) -> frozenset[str]:
+        return await self._database.run_read(lambda tx: _names_of(tx, platform, account_id))
+
     async def person_named(self, name: str) -> Person:
         return await self._find_or_make(NAMED_PLATFORM, name, name)
 
@@ -127,6 +130,18 @@ def _find(tx: Connection, platform: str, account_id: str) -> tuple[Person, str |
     query = select(person, account.c.name.label("account_name")).join(account)
     row = tx.execute(query.where(*_is_account(platform, account_id))).one_or_none()
     return None if row is None else (to_person(row), row.account_name)
+
+
+def _names_of(tx: Connection, platform: str, account_id: str) -> frozenset[str]:
+    p = person.c
+    known = tx.scalar(select(account.c.person).where(*_is_account(platform, account_id)))
+    own_id = known or tx.scalar(select(func.coalesce(p.merged_into, p.id)).where(p.id == account_id))
+    if own_id is None:
+        return frozenset()
+    is_chat = account.c.platform.not_in([LOCAL_ACCOUNT[0], NAMED_PLATFORM])
+    accounts = tx.scalars(select(account.c.account_id).where(account.c.person == own_id, is_chat))
+    persons = tx.scalars(select(p.id).where(or_(p.id == own_id, p.merged_into == own_id)))
+    return frozenset([*accounts, *persons])
 
 
 def _is_account(platform: str, account_id: str) -> tuple[ColumnElement[bool], ...]:

@@ -692,6 +692,9 @@ class FakePrivacy(Fake):
     async def delete_old_exports(self) -> None:
         self._begin("delete_old_exports")
 
+    async def delete_exports_of(self, person_id) -> None:
+        self._begin("delete_exports_of", person=person_id)
+
     async def forget_person(self, person_id, *, with_linked=True) -> list[Job]:
         mine = [job for job in self._store.jobs.values() if job.owner == person_id]
         for job in mine:

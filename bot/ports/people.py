@@ -38,6 +38,10 @@ class People(Protocol):
     async def identify_account(self, platform: str, account_id: str, name: str) -> Person:
         """The person behind a platform account, created on first contact."""
 
+    async def names_of(self, platform: str, account_id: str) -> frozenset[str]:
+        """What the origins of jobs call the person with this account: the ids of their linked accounts, and their own
+        id, which `account_id` is outside of chats."""
+
     async def person_named(self, name: str) -> Person:
         """The person with this name, created if there is none (for `keys create --person`)."""
 

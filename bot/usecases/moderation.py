@@ -146,8 +146,10 @@ class Moderation:
 
     async def check_authors(self, origin: Origin, images: Sequence[ImageRef]) -> None:
         """Before images are made from these. Raises: Blocked: they are other people's, and may not be edited there."""
-        is_others = any(image.author not in ("", BY_BOT, origin.account_id) for image in images)
-        if is_others and not (await self.space_rules(origin.platform, origin.space_id)).edit_others:
+        authors = {image.author for image in images} - {"", BY_BOT, origin.account_id}
+        if not authors or (await self.space_rules(origin.platform, origin.space_id)).edit_others:
+            return
+        if authors - await self.people.names_of(origin.platform, origin.account_id):
             raise Blocked("others")
 
     async def can_check_images(self) -> bool:

@@ -15,6 +15,12 @@ async def web_code(app: LineApp, name: str) -> str:
     return (await app.application.usecases.links.create_code(person)).text
 
 
+def code_in(text: str) -> str:
+    found = re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}", text)
+    assert found is not None
+    return found.group()
+
+
 async def person_of(app: LineApp, account: str):
     return await app.application.usecases.people.identify_account("lines", account, account)
 
@@ -22,9 +28,9 @@ async def person_of(app: LineApp, account: str):
 async def test_a_code_is_given_and_typed_on_the_other_side(app: LineApp) -> None:
     usecases = app.application.usecases
     told = await app.chat.receive("lia", "/link")
-    code = re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}", told)
+    code = code_in(told)
     other = await usecases.people.people.person_named("lia at home")
-    await usecases.links.link(other, "web:key", code.group())
+    await usecases.links.link(other, "web:key", code)
 
     assert "10 minutes" in told
     assert (await person_of(app, "lia")).id == (await usecases.people.people.person_named("lia at home")).id
@@ -65,11 +71,13 @@ async def test_what_cannot_be_is_answered_with_a_sentence(app: LineApp, typed: s
 
 
 async def test_ones_own_code_and_a_used_one_are_refused(app: LineApp) -> None:
-    own = re.search(r"[0-9A-Z]{4}-[0-9A-Z]{4}", await app.chat.receive("ola", "/link")).group()
+    own = code_in(await app.chat.receive("ola", "/link"))
     code = await web_code(app, "home of ola")
+    told = await app.chat.receive("ola", f"/link {own}")
     await app.chat.receive("ola", f"/link {code} yes")
 
-    assert "your own code" in await app.chat.receive("ola2", f"/link {own}") or True
+    assert "your own code" in told
+    assert "not valid" in await app.chat.receive("pia", f"/link {own}")
     assert "already linked" in await app.chat.receive("ola", f"/link {code} yes")
     assert "already used" in await app.chat.receive("pia", f"/link {code} yes")
 

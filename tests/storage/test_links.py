@@ -2,7 +2,10 @@
 
 import asyncio
 import itertools
+import json
+import zipfile
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import UniqueConstraint, insert, select, update
@@ -210,13 +213,40 @@ async def test_the_person_is_called_as_before_whatever_the_other_account_is_call
     assert [one.name for one in await storage.links.list_accounts(ann.id)] == ["Annie", "A."]
 
 
+async def test_own_photos_from_another_account_are_ones_own(storage, ann, anna, ben):
+    await storage.people.person_named("home")
+    await link(storage, ann, anna)
+    await link(storage, ann, home := await storage.people.person_named("home"))
+    ids = {ann.id, anna.id, home.id}
+
+    assert await storage.people.names_of("telegram", "7") == {"1", "7", *ids}
+    for one in ids:
+        assert await storage.people.names_of("web", one) == {"1", "7", *ids}
+    assert await storage.people.names_of("discord", "2") == {"2", ben.id}
+    assert await storage.people.names_of("discord", "unknown") == frozenset()
+
+
+async def test_an_export_names_all_accounts_and_no_code(storage, ann, anna):
+    await link(storage, ann, anna)
+    code = await code_of(storage, ann)
+    path = await storage.privacy.export_person(ann.id)
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("everything.json").decode()
+    found = json.loads(text)
+
+    assert {one["name"] for one in found["accounts"]} == {"Ann", "Anna"}
+    assert [one["kind"] for one in found["links"]] == ["link"]
+    assert len(found["link_codes"]) == 2
+    assert code not in text
+
+
 # ---------------------------------------------------------------- quota
 
 
 async def accept_and_end(storage, owner, count, cost=2.0, limits=None):
     """Jobs that used their cost."""
     for _ in range(count):
-        more = {} if limits is None else {"limits": Limits(daily_s=limits, outstanding=99)}
+        more: dict[str, Any] = {} if limits is None else {"limits": Limits(daily_s=limits, outstanding=99)}
         [one] = await accept(storage, owner, cost=cost, **more)
         await render(storage, await claim(storage, only=frozenset({one.id})))
 

@@ -608,7 +608,10 @@ async def test_pictures_that_retention_deleted_are_not_replaced_by_the_input_ima
 @pytest.mark.parametrize("follow_up", ["reroll", "remix", "upscale"])
 async def test_a_refused_follow_up_gives_nobody_the_picture(harness, chat, follow_up):
     harness.moderation.check_authors = Moderation.check_authors.__get__(
-        SimpleNamespace(space_rules=AsyncMock(return_value=SimpleNamespace(edit_others=False)))
+        SimpleNamespace(
+            space_rules=AsyncMock(return_value=SimpleNamespace(edit_others=False)),
+            people=SimpleNamespace(names_of=AsyncMock(return_value=frozenset())),
+        )
     )
     photo = await upload(harness, ANN, b"photo")
     images = (ImageRef(photo.id, author="88"),)

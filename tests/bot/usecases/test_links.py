@@ -3,13 +3,15 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bot.problem_texts.link_problems import LinkRefused, TooManyCodes
 from bot.settings.core import QuotaSettings
+from bot.usecases.access import AccessWatch
 from bot.usecases.account_links import ALPHABET, MAX_WRONG_CODES, WRONG_CODES_S, CodeAttempts, LinkUseCases, parse_code
-from tests.fakes import Fake, make_person
+from tests.fakes import Fake, FakeJobStore, FakePrivacy, make_person
 
 
 class FakeLinks(Fake):
@@ -36,9 +38,9 @@ class FakeLinks(Fake):
 
 @pytest.fixture
 def links():
-    people = SimpleNamespace(access=SimpleNamespace(end=lambda _name: None), privacy=SimpleNamespace())
-    people.privacy.delete_exports_of = lambda _person: asyncio.sleep(0)
-    return LinkUseCases(FakeLinks(), people, QuotaSettings())
+    people: Any = SimpleNamespace(access=AccessWatch(), privacy=FakePrivacy(FakeJobStore()))
+    known: Any = FakeLinks()
+    return LinkUseCases(known, people, QuotaSettings())
 
 
 @pytest.mark.parametrize(
@@ -104,6 +106,15 @@ async def test_an_attempt_that_is_given_up_counts(links):
 
     with pytest.raises(TooManyCodes):
         await links.preview(make_person(), "web:k", "0000-0000")
+
+
+async def test_what_is_open_as_the_person_who_is_empty_now_ends(links):
+    code = (await links.create_code(make_person())).text
+    with links.people.access.watch("other") as emptied, links.people.access.watch("ann") as kept:
+        await links.link(make_person(), "telegram:1", code)
+
+    assert (emptied.is_set(), kept.is_set()) == (True, False)
+    assert [call.person for call in links.people.privacy.called("delete_exports_of")] == ["other"]
 
 
 def test_after_an_hour_an_account_may_try_again(monkeypatch):

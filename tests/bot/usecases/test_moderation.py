@@ -35,6 +35,9 @@ class LocalPerson:
     async def local_person(self) -> Any:
         return SimpleNamespace(id="owner")
 
+    async def names_of(self, platform: str, account_id: str) -> frozenset[str]:
+        return frozenset({account_id, f"other account of {account_id}"})
+
 
 def make_moderation(*, is_installed: bool = True, **settings: Any) -> Moderation:
     classifier: Any = FakeClassifierAvailability(is_installed=is_installed)
@@ -86,7 +89,7 @@ async def test_other_peoples_images_are_not_edited_by_any_command(command, optio
     with pytest.raises(Blocked) as refused:
         await make_moderation().check_request(origin, DEMO, [(theirs, options)])
     await make_moderation(edit_others=True).check_request(origin, DEMO, [(theirs, options)])
-    for author in ("", BY_BOT, account):
+    for author in ("", BY_BOT, account, f"other account of {account}"):
         own = make_request(command, images=(replace(PHOTO, author=author),))
         await make_moderation().check_request(origin, DEMO, [(own, options)])
 
