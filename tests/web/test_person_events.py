@@ -63,7 +63,8 @@ async def test_a_job_of_another_tab_is_followed_to_its_result(server, client):
 
 
 @pytest.mark.parametrize("platform", ["web", "cli", "discord", "telegram"])
-async def test_jobs_of_every_platform_appear_within_a_second(server, client, platform):
+async def test_jobs_of_every_platform_appear_within_a_second(shared_server, shared_client, platform):
+    server, client = shared_server, shared_client
     person = await server.usecases.people.local_person()
     origin = Origin(platform=platform, space_id="here", account_id="1", chat_id="1")
     is_chat = platform in ("discord", "telegram")
@@ -130,8 +131,8 @@ async def test_nobody_sees_the_jobs_of_others(server):
 
 
 async def test_thousands_of_missed_changes_come_in_pages(server, client, monkeypatch):
-    monkeypatch.setattr(person_events, "PAGE", 3)
-    jobs = [(await make(client))["id"] for _ in range(8)]
+    monkeypatch.setattr(person_events, "PAGE", 2)
+    jobs = [(await make(client))["id"] for _ in range(5)]
     sizes = []
     list_changes = type(server.storage.changes).list_changes
 
@@ -145,7 +146,7 @@ async def test_thousands_of_missed_changes_come_in_pages(server, client, monkeyp
         seen = await until(events, "result", jobs[-1])
 
     assert [event["data"]["job"] for event in seen[1:]] == jobs
-    assert max(sizes) == 3
+    assert max(sizes) == 2
 
 
 async def test_one_query_a_change_serves_all_streams_and_none_is_made_while_idle(server, client, monkeypatch):
@@ -209,8 +210,8 @@ async def test_the_feed_goes_with_its_last_stream(server, client):
 
 
 @pytest.mark.parametrize("number", ["999999999", "9" * 18])
-async def test_a_number_from_another_database_starts_anew(server, client, number):
-    async with follow(client, after=number) as events:
+async def test_a_number_from_another_database_starts_anew(shared_client, number):
+    async with follow(shared_client, after=number) as events:
         [ready] = await until(events, "ready")
 
     assert ready["data"] == {"job": None, "resumed": False}
