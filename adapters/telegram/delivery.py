@@ -53,13 +53,21 @@ def build_keyboard(buttons: Sequence[Button], locale: str) -> InlineKeyboardMark
     """Up to three buttons per row, five with short labels; buttons of different kinds are in different rows."""
     rows = []
     for kind, group in group_buttons(buttons):
-        per_row = SHORT_PER_ROW if kind in ("show", "vary", "list", "pan") else BUTTONS_PER_ROW
+        per_row = _buttons_per_row(kind, group)
         made = [
             InlineKeyboardButton(chat_texts.format_button(button, locale), callback_data=button.encode())
             for button in group
         ]
         rows += [made[at : at + per_row] for at in range(0, len(made), per_row)]
     return InlineKeyboardMarkup(rows) if rows else None
+
+
+def _buttons_per_row(kind: str, group: Sequence[Button]) -> int:
+    """`Report` has no row of its own."""
+    if kind in ("show", "vary", "list", "pan"):
+        return SHORT_PER_ROW
+    is_one_more = len(group) == BUTTONS_PER_ROW + 1 and group[-1].action == "report"
+    return BUTTONS_PER_ROW + is_one_more
 
 
 def build_confirm_keyboard(confirmation: Confirmation, locale: str) -> InlineKeyboardMarkup:

@@ -51,7 +51,8 @@ async def test_a_grid_is_one_photo_with_a_button_for_each_picture(app, grid):
     kept = await app.storage.media.read_sheet(job.id)
     sheet = shown_image(app, grid)
 
-    assert rows_under(grid) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], ["Reroll", "Original", "Delete"]]
+    others = ["Reroll", "Original", "Delete", "Report"]
+    assert rows_under(grid) == [["U1", "U2", "U3", "U4"], ["V1", "V2", "V3", "V4"], others]
     assert sheet.size == (64 * 2 + 4, 64 * 2 + 4)
     assert b"trainedAlgorithmicMedia" in kept.data
     assert Image.open(io.BytesIO(kept.data)).size == sheet.size
