@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, or_, select
 from bot.jobs import Job
 from bot.ports import UNMARKED, JobChange, PictureMarks
 from storage.database import CHANGED_OWNERS, Database
+from storage.link_tables import link_event
 from storage.mapping import last_change, to_job
 from storage.picture_tables import collection, collection_item, favourite
 from storage.schema import IS_QUEUED, IS_RUNNING, job
@@ -63,6 +64,9 @@ class SqlJobChanges:
     async def last_change(self, owner: str) -> int:
         return await self._database.run_read(lambda tx: last_change(tx, owner))
 
+    async def first_resumable(self, owner: str) -> int:
+        return await self._database.run_read(lambda tx: _first_resumable(tx, owner))
+
     async def list_changes(self, owner: str, after: int, limit: int) -> list[JobChange]:
         return await self._database.run_read(lambda tx: _list_changes(tx, owner, after, limit))
 
@@ -75,6 +79,11 @@ class SqlJobChanges:
         if not job_ids:
             return {}
         return await self._database.run_read(lambda tx: _list_marks(tx, owner, job_ids))
+
+
+def _first_resumable(tx: Connection, owner: str) -> int:
+    details = tx.scalars(select(link_event.c.details).where(link_event.c.person == owner))
+    return max((int(one.get("changes", 0)) for one in details), default=0)
 
 
 def _list_changes(tx: Connection, owner: str, after: int, limit: int) -> list[JobChange]:

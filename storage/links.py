@@ -12,7 +12,7 @@ from storage import audit
 from storage.carried_usage import read_usage
 from storage.database import Database
 from storage.link_tables import link_code, link_event
-from storage.mapping import JobRow
+from storage.mapping import JobRow, last_change
 from storage.merge import merge_persons
 from storage.people import LOCAL_ACCOUNT, NAMED_PLATFORM, refuse_forgotten
 from storage.schema import IS_PENDING, IS_QUEUED, IS_RUNNING, account, job, media_owner, outbox, person, utcnow
@@ -174,5 +174,6 @@ def _record(tx: Connection, merged: LinkResult) -> None:
         }
         for name, side in (("own", merged.own), ("other", merged.other))
     }
-    event = {"person": merged.kept, "kind": "link", "details": sides, "at": utcnow()}
+    details = {**sides, "changes": last_change(tx, merged.kept)}
+    event = {"person": merged.kept, "kind": "link", "details": details, "at": utcnow()}
     tx.execute(insert(link_event), event)

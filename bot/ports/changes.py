@@ -46,6 +46,10 @@ class JobChanges(Protocol):
     async def last_change(self, owner: str) -> int:
         """The number of the newest change; 0: there is none."""
 
+    async def first_resumable(self, owner: str) -> int:
+        """Numbers before it are void: accounts were linked since, and one of the two persons counted without the
+        other's jobs."""
+
     async def list_changes(self, owner: str, after: int, limit: int) -> Sequence[JobChange]:
         """The jobs that changed after this number, each once, by the number of its newest change."""
 

@@ -156,6 +156,8 @@ async def test_both_accounts_have_one_history_that_is_searched_and_followed(stor
     assert {job.id for job in found} == {first.id, second.id}
     assert await storage.history.count_jobs(ann.id, state=None, q="") == 3
     assert [change.job.id for change in await storage.changes.list_changes(ann.id, seen, 9)] == [second.id]
+    assert await storage.changes.first_resumable(ann.id) == await storage.changes.last_change(ann.id) > seen
+    assert await storage.changes.first_resumable("nobody") == 0
     assert await rows(storage, select(collection.c.name)) == [("Best",)]
     assert len(await rows(storage, select(collection_item))) == len(await rows(storage, select(favourite))) == 2
     assert {key.person.id for key in await storage.people.list_keys()} == {ann.id}

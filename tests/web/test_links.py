@@ -80,6 +80,21 @@ async def test_bad_codes_are_problems(keyed, body, status, problem):
     assert answer.json()["detail"].endswith(".")
 
 
+async def test_a_stream_from_before_linking_reads_everything_again(server, keyed):
+    await make(keyed)
+    home = await server.usecases.people.named_person("bob")
+    before = await server.storage.changes.last_change(home.id)
+    await keyed.post("/api/v1/link", json={"code": await discord_code(server)})
+    now = await server.storage.changes.last_change(home.id)
+
+    resumed = {}
+    for number in (before - 1, now):
+        follow = server.usecases.events.follow(home, number)
+        resumed[number] = (await anext(follow)).is_resumed
+        await follow.aclose()
+    assert resumed == {before - 1: False, now: True}
+
+
 async def test_after_ten_wrong_codes_the_key_has_to_wait(keyed):
     answers = [await keyed.post("/api/v1/link", json={"code": f"0000-{n:04d}"}) for n in range(11)]
 
