@@ -121,8 +121,8 @@ class _Feed:
             task.cancel()
 
     async def start_after(self, after: int | None) -> tuple[int, bool]:
-        """Where a stream begins, and whether that is where it was: a number of another database is unknown here, and one
-        from before accounts were linked is void."""
+        """Where a stream begins, and whether that is where it was: a number of another database is unknown here, and
+        one from before accounts were linked is void."""
         await self._is_ready.wait()
         if after is None or not await self._changes.first_resumable(self._owner) <= after <= self._last:
             return self._last, False
