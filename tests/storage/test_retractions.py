@@ -1,13 +1,17 @@
 """Chat messages of what was erased elsewhere: the outbox keeps their references until they are gone."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
 from bot.errors import JobNotFound
+from bot.queue.delivery import Deliverer
+from bot.queue.progress import ProgressBus
 from storage import retractions as retractions_module
 from storage.schema import outbox
+from tests.fakes import FakePlatform, eventually
 from tests.storage.factories import accept, claim, make_media, make_picture, render
 
 
@@ -103,6 +107,30 @@ async def test_a_result_that_is_computed_meanwhile_is_not_sent(storage, ann):
     await render(storage, running)
 
     assert [one.kind for one in await storage.outbox.due_deliveries()] == ["retract"]
+
+
+@pytest.mark.parametrize("call", ["post_placeholder", "edit_result"])
+async def test_a_job_erased_while_its_message_is_being_written_leaves_nothing_in_the_chat(storage, ann, call):
+    chat = FakePlatform("discord")
+    chat.gates[call] = asyncio.Event()
+    [job] = await accept(storage, ann, wants_delivery=True)
+    outbox_worker = Deliverer(
+        outbox=storage.outbox, media=storage.media, progress_bus=ProgressBus(), platforms={"discord": chat}
+    )
+    running = asyncio.create_task(outbox_worker.run_forever())
+    if call == "edit_result":
+        await eventually(lambda: chat.messages)
+        await render(storage, await claim(storage))
+        outbox_worker.wake()
+    await eventually(lambda: chat.called(call))
+    await storage.privacy.erase_job(job.id, ann.id, retracts=True)
+    chat.gates[call].set()
+    await eventually(lambda: chat.called("retract_message"))
+    await eventually(lambda: not chat.messages)
+    running.cancel()
+
+    assert chat.messages == {}
+    assert len(chat.called("retract_message")) == 1
 
 
 async def test_messages_of_a_busy_job_wait_without_using_up_the_limit(storage, ann, grid):
