@@ -1,0 +1,164 @@
+// The person's running and queued jobs, in their order.
+
+import { mediaUrl } from "../core/api.js";
+import { onJobEvent } from "../core/events.js";
+import { icon } from "../core/icons.js";
+import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
+import { stateView } from "../core/states.js";
+import { isAdmin, jobSignal, session, storeError } from "../core/store.js";
+import { formatSeconds, t, tn } from "../core/text.js";
+import { cancelJobs, followWithdrawn, shownJobs } from "./cancelling.js";
+import { leftText, secondsLeft, shareDone, startClock, stateText } from "./waiting.js";
+
+const MAX_FINISHED = 6;
+/** Ids of jobs that ended while the queue was open, the latest first. */
+const finished = signal([]);
+let stops = [];
+
+export function load() {
+  leave();
+  finished.value = [];
+  stops = [startClock(), onJobEvent(take)];
+}
+
+export function leave() {
+  for (const stop of stops) stop();
+  stops = [];
+}
+
+function take(name, job) {
+  followWithdrawn(name, job);
+  if (name === "erased") finished.value = finished.peek().filter((id) => id !== job.id);
+  if (name === "finished" && job.state !== "cancelled") finished.value = [job.id, ...finished.peek().filter((id) => id !== job.id)].slice(0, MAX_FINISHED);
+}
+
+const titleOf = (job) => job.options.prompt || job.options.question || job.command;
+const shorten = (text, length = 60) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
+
+export function view() {
+  const jobs = shownJobs();
+  return html`
+    <div class="page queue">
+      <div class="page-head">
+        <h1>${t("Queue")}</h1>
+        <p class="hint" role="status">${SignalView(summaryView)}</p>
+        <span class="spacer"></span>
+        ${isAdmin.value ? html`<a class="button subtle" href="/admin?tab=queue">${icon("admin")}${t("Everybody's queue")}</a>` : nothing}
+        ${jobs.length > 1 ? html`<button type="button" @click=${() => cancelJobs(shownJobs())}>${t("Cancel all")}</button>` : nothing}
+      </div>
+      ${jobs.length ? listView(jobs) : emptyView()}
+      ${SignalView(finishedView)}
+    </div>`;
+}
+
+function summaryView() {
+  const jobs = shownJobs();
+  const running = jobs.filter((job) => job.state === "running").length;
+  const parts = [running && tn(running, "{n} running", "{n} running"), jobs.length > running && tn(jobs.length - running, "{n} waiting", "{n} waiting")];
+  return parts.filter(Boolean).join(" · ");
+}
+
+const listView = (jobs) => html`
+  <ul class="queue-list" @keydown=${moveInList}>
+    ${repeat(jobs, (job) => job.id, (job, index) => SignalView(() => rowView(jobSignal(job.id)?.value, index)))}
+  </ul>
+  <p class="hint queue-end">${SignalView(endView)}</p>`;
+
+function endView() {
+  const last = Math.max(...shownJobs().map((job) => secondsLeft(job) ?? -1));
+  return last > 0 ? t("All of them are done in {left}.", { left: formatSeconds(last) }) : "";
+}
+
+function rowView(job) {
+  if (!job) return nothing;
+  const title = titleOf(job);
+  return html`
+    <li class="queue-row" data-job=${job.id} data-state=${job.state} aria-label=${shorten(title)}>
+      <span class="queue-picture">${pictureView(job)}</span>
+      <div class="queue-text">
+        <h2 title=${title}>${shorten(title, 140)}</h2>
+        <p class="hint">${[commandLabel(job), job.options.model, countText(job)].filter(Boolean).join(" · ")}</p>
+        <p class="queue-state">
+          <span>${stateText(job)}</span>
+          <span class="number">${SignalView(() => leftText(job))}</span>
+        </p>
+        ${job.state === "running" || job.install_progress ? barView(job) : nothing}
+      </div>
+      <button type="button" class="queue-cancel" ?disabled=${job.cancel_requested} aria-label=${t("Cancel {title}", { title: shorten(title) })} @click=${(event) => cancelRow(event, job)}>${t("Cancel")}</button>
+    </li>`;
+}
+
+const commandLabel = ({ command }) => command.charAt(0).toUpperCase() + command.slice(1);
+const countText = ({ options }) => (options.count > 1 ? tn(options.count, "{n} picture", "{n} pictures") : "");
+
+function pictureView(job) {
+  if (job.preview) return html`<img src=${job.preview} alt="" width="96" height="96">`;
+  const [input] = job.images ?? [];
+  return input ? html`<img class="queue-input" src=${mediaUrl(input.id, 256)} alt="" width="96" height="96">` : icon(job.state === "running" ? "create" : "queue");
+}
+
+function barView(job) {
+  const share = shareDone(job);
+  const label = t("Progress of {title}", { title: shorten(titleOf(job)) });
+  return share === null ? html`<progress aria-label=${label}></progress>` : html`<progress max="1" .value=${share} aria-label=${label}></progress>`;
+}
+
+/** The next job's button gets the focus, so that several are cancelled one after the other. */
+function cancelRow(event, job) {
+  const buttons = [...document.querySelectorAll(".queue-cancel:not(:disabled)")];
+  const next = buttons[buttons.indexOf(event.currentTarget) + 1] ?? buttons[buttons.indexOf(event.currentTarget) - 1];
+  cancelJobs([job]);
+  if (next) next.focus();
+  else focusHeading();
+}
+
+function focusHeading() {
+  const heading = document.querySelector(".queue h1");
+  heading.tabIndex = -1;
+  heading.focus();
+}
+
+/** Arrow keys go through the jobs, Delete cancels the one that has the focus. */
+function moveInList(event) {
+  const buttons = [...event.currentTarget.querySelectorAll(".queue-cancel:not(:disabled)")];
+  const at = buttons.indexOf(document.activeElement);
+  const target = { ArrowDown: buttons[at + 1], ArrowUp: buttons[at - 1], Home: buttons[0], End: buttons.at(-1) }[event.key];
+  if (event.key === "Delete" && at >= 0) buttons[at].click();
+  else if (target) target.focus();
+  else return;
+  event.preventDefault();
+}
+
+function emptyView() {
+  if (session.value === "ready" && storeError.value) return stateView({ icon: "alert", title: t("The queue could not be loaded"), text: storeError.value.message });
+  return stateView({
+    icon: "queue",
+    title: t("Nothing is waiting"),
+    text: t("What you make shows up here while it runs, wherever you asked for it: on this page, in a chat or from the command line."),
+    actions: html`<a class="button primary" href="/">${t("Make something")}</a><a class="button" href="/gallery">${t("Open the gallery")}</a>`,
+  });
+}
+
+function finishedView() {
+  const jobs = finished.value.map((id) => jobSignal(id)?.value).filter(Boolean);
+  if (!jobs.length) return nothing;
+  return html`
+    <section class="queue-finished" aria-labelledby="queue-finished">
+      <h2 id="queue-finished">${t("Just finished")}</h2>
+      <ul>${repeat(jobs, (job) => job.id, finishedRow)}</ul>
+    </section>`;
+}
+
+function finishedRow(job) {
+  const number = job.result?.media.findIndex(Boolean) ?? -1;
+  const media = job.result?.media[number];
+  const picture = media && !media.spoiler ? html`<img src=${mediaUrl(media.id, 256)} alt="" width="48" height="48">` : icon(job.error ? "alert" : "check");
+  const title = shorten(titleOf(job), 90);
+  return html`
+    <li class="queue-done">
+      <span class="queue-thumbnail">${picture}</span>
+      ${media ? html`<a href=${`/p/${job.id}/${number + 1}`}>${title}</a>` : html`<span>${title}</span>`}
+      ${job.error ? html`<span class="queue-error">${job.error.message}</span>` : nothing}
+      ${job.result?.text ? html`<span class="hint">${shorten(job.result.text, 160)}</span>` : nothing}
+    </li>`;
+}
