@@ -54,8 +54,10 @@ class ErasedJobs:
     files: tuple[tuple[str, str], ...]
 
 
-def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow], *, retracts: bool = False) -> ErasedJobs:
-    """`retracts`: their chat messages are deleted, too."""
+def erase_jobs(
+    tx: Connection, dialect: Dialect, rows: Sequence[JobRow], *, retracts: bool = False, besides: str = ""
+) -> ErasedJobs:
+    """`retracts`: their chat messages are deleted, too, except those of the platform `besides`."""
     files: list[tuple[str, str]] = []
     for row in rows:
         if row.state == JobState.QUEUED:
@@ -63,7 +65,7 @@ def erase_jobs(tx: Connection, dialect: Dialect, rows: Sequence[JobRow], *, retr
         elif row.state == JobState.RUNNING:
             tx.execute(update(job).where(job.c.seq == row.seq).values(cancel_requested=True))
         if retracts:
-            retract_messages(tx, row)
+            retract_messages(tx, row, besides=besides)
         _cancel_messages(tx, row.id)
         for table in (favourite, collection_item, report):
             tx.execute(delete(table).where(table.c.job == row.id))

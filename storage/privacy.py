@@ -103,25 +103,29 @@ class SqlPrivacy:
                 remaining = None if remaining is None else remaining - size
         return left_out
 
-    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False) -> Job:
+    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False, besides: str = "") -> Job:
         started = time.time()
         dialect = self._database.dialect
         erased = await self._database.run_deletion(
-            lambda tx: erasure.erase_jobs(tx, dialect, [_find_job(tx, job_id, owner)], retracts=retracts)
+            lambda tx: erasure.erase_jobs(
+                tx, dialect, [_find_job(tx, job_id, owner)], retracts=retracts, besides=besides
+            )
         )
         await self._remove_files(erased.files, started)
         return erased.jobs[0]
 
-    async def erase_picture(self, job_id: str, owner: str, number: int, *, retracts: bool = False) -> Job:
+    async def erase_picture(
+        self, job_id: str, owner: str, number: int, *, retracts: bool = False, besides: str = ""
+    ) -> Job:
         started = time.time()
         before, files = await self._database.run_deletion(
-            lambda tx: self._erase_picture(tx, job_id, owner, number, retracts)
+            lambda tx: self._erase_picture(tx, job_id, owner, number, retracts=retracts, besides=besides)
         )
         await self._remove_files(files, started)
         return before
 
     def _erase_picture(
-        self, tx: Connection, job_id: str, owner: str, number: int, retracts: bool
+        self, tx: Connection, job_id: str, owner: str, number: int, *, retracts: bool, besides: str
     ) -> tuple[Job, Sequence[tuple[str, str]]]:
         """The job's words go with its last picture."""
         erased = _find_job(tx, job_id, owner)
@@ -131,9 +135,10 @@ class SqlPrivacy:
         if result.find_picture(number) is None:
             return to_job(row), ()
         if pictures.is_last_picture(result, number):
-            return to_job(row), erasure.erase_jobs(tx, self._database.dialect, [row], retracts=retracts).files
+            erased_jobs = erasure.erase_jobs(tx, self._database.dialect, [row], retracts=retracts, besides=besides)
+            return to_job(row), erased_jobs.files
         if retracts:
-            retract_messages(tx, row, number)
+            retract_messages(tx, row, number, besides=besides)
         return to_job(row), pictures.erase_picture(tx, row, result, number)
 
     async def forget_person(self, person_id: str, *, with_linked: bool = True) -> list[Job]:

@@ -16,9 +16,10 @@ from storage.schema import job, message, outbox
 KEPT = timedelta(days=31)
 
 
-def retract_messages(tx: Connection, row: JobRow, picture: int | None = None) -> None:
-    """All messages of a job, or those that show only this picture, before their rows are deleted."""
-    shown = select(message.c.platform, message.c.ref).where(message.c.job == row.id)
+def retract_messages(tx: Connection, row: JobRow, picture: int | None = None, *, besides: str = "") -> None:
+    """All messages of a job, or those that show only this picture, before their rows are deleted; those of the platform
+    `besides` are deleted by its adapter."""
+    shown = select(message.c.platform, message.c.ref).where(message.c.job == row.id, message.c.platform != besides)
     if picture is not None:
         shown = shown.where(message.c.picture == picture)
     refs: defaultdict[str, list[str]] = defaultdict(list)

@@ -676,12 +676,12 @@ class FakePrivacy(Fake):
         super().__init__()
         self._store = store
 
-    async def erase_job(self, job_id, owner, *, retracts=False) -> Job:
+    async def erase_job(self, job_id, owner, *, retracts=False, besides="") -> Job:
         job = await self._store.get_job(job_id, owner)
         self._begin("erase_job", job_id=job_id)
         return self._store.jobs.pop(job.id)
 
-    async def erase_picture(self, job_id, owner, number, *, retracts=False) -> Job:
+    async def erase_picture(self, job_id, owner, number, *, retracts=False, besides="") -> Job:
         self._begin("erase_picture", job_id=job_id, number=number)
         return await self._store.get_job(job_id, owner)
 

@@ -111,7 +111,7 @@ async def delete_job(
         if button.number and await _is_one_of_several(usecases, button):
             return await _delete_picture(usecases, person, platform, button, message_ref)
         refs = await usecases.chat.message_refs(button.job_id, platform)
-        await usecases.chat.delete_job(person, button.job_id)
+        await usecases.chat.delete_job(person, button.job_id, platform=platform)
     except JobNotFound:
         return None
     return {message_ref, *refs} - {""}
@@ -132,7 +132,7 @@ async def _delete_picture(
     chat, job_id = usecases.chat, button.job_id
     of_job = await chat.message_refs(job_id, platform)
     refs = await chat.message_refs(job_id, platform, picture=button.number)
-    before = await usecases.pictures.delete_picture(person, job_id, button.number)
+    before = await usecases.pictures.delete_picture(person, job_id, button.number, retracts=True, besides=platform)
     is_last = before.result is not None and {one.number for one in before.result.media} <= {button.number}
     pressed = {message_ref} - {"", *of_job}  # a message that only the person sees
     return pressed | set(of_job if is_last else refs)

@@ -19,12 +19,17 @@ class Privacy(Protocol):
     async def delete_old_exports(self) -> None:
         """Delete exports that are older than a day."""
 
-    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False) -> Job:
+    async def erase_job(self, job_id: str, owner: str, *, retracts: bool = False, besides: str = "") -> Job:
         """Cancel the job if it is open, and erase its texts, its result, and the images that no other job of the owner
-        uses. Its pending messages are cancelled; `retracts`: those that were sent are deleted, through the outbox.
-        Idempotent; returns the job as it was. Raises: JobNotFound."""
+        uses. Its pending messages are cancelled; `retracts`: those that were sent are deleted, through the outbox,
+        except on the platform `besides`, whose adapter does it. Idempotent; returns the job as it was.
 
-    async def erase_picture(self, job_id: str, owner: str, number: int, *, retracts: bool = False) -> Job:
+        Raises: JobNotFound.
+        """
+
+    async def erase_picture(
+        self, job_id: str, owner: str, number: int, *, retracts: bool = False, besides: str = ""
+    ) -> Job:
         """Erase one picture of a job, and what refers to it; the others keep their numbers, and the job's message is
         delivered again without it. `retracts`: messages that show only this picture are deleted, through the outbox.
         The job is erased with its last picture. Idempotent; returns the job as it was.

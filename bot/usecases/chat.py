@@ -370,11 +370,12 @@ class ChatUseCases:
             await self.outbox.deliver_again(job.id)
             raise
 
-    async def delete_job(self, person: Person, job_id: str) -> Job:
-        """Cancel the job if it is open, and erase it with its images; the adapter deletes the message.
+    async def delete_job(self, person: Person, job_id: str, *, platform: str = "") -> Job:
+        """Cancel the job if it is open, and erase it with its images; the adapter of `platform` deletes its messages.
 
         Returns the job as it was. Raises: JobNotFound, also if it is somebody else's.
         """
-        job = await self.privacy.erase_job(job_id, person.id)
+        job = await self.privacy.erase_job(job_id, person.id, retracts=bool(platform), besides=platform)
         self.jobs.on_erased([job])
+        self.jobs.wake()
         return job

@@ -34,13 +34,16 @@ class PictureUseCases:
         self.jobs.on_erased([job])
         self.jobs.wake()
 
-    async def delete_picture(self, person: Person, job_id: str, number: int, *, retracts: bool = False) -> Job:
+    async def delete_picture(
+        self, person: Person, job_id: str, number: int, *, retracts: bool = False, besides: str = ""
+    ) -> Job:
         """Delete one of a job's pictures, and the job with its last; its message is updated. Idempotent.
-        `retracts`: messages that show only what is deleted go, too; otherwise they are the caller's to delete.
+        `retracts`: messages that show only what is deleted go, too; those of the platform `besides` are the caller's to
+        delete.
 
         Returns the job as it was. Raises: JobNotFound, NotFound.
         """
-        before = await self.privacy.erase_picture(job_id, person.id, number, retracts=retracts)
+        before = await self.privacy.erase_picture(job_id, person.id, number, retracts=retracts, besides=besides)
         self.jobs.on_changed(before)
         self.jobs.forget_maps()
         return before

@@ -11,6 +11,7 @@ from tests.discord.app_fixture import DiscordApp
 from tests.discord.simulated_users import SimulatedUser, until
 from tests.discord.test_conversation import imagine_and_wait, imagined_late, job_of
 
+WHERE = select(outbox.c.target, outbox.c.refs).where(outbox.c.kind == "retract")
 WAITING = select(func.count()).select_from(outbox).where(outbox.c.kind == "retract")
 
 
@@ -44,6 +45,24 @@ async def test_every_message_of_an_erased_job_goes(
     await erase(app, ann, job.id)
 
     assert ann.channel.from_bot == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_the_delete_button_reaches_the_messages_of_a_linked_account(
+    app: DiscordApp, ann: SimulatedUser, count: int
+) -> None:
+    made = await imagine_and_wait(ann, count=count)
+    job = await job_of(app, made)
+    storage = app.application.storage
+    await storage.outbox.remember_message(job.id, "telegram", "9:3", picture=0 if count == 1 else 2)
+
+    pressed = f"v1:delete:{job.id}" if count == 1 else f"v1:delete:{job.id}:2"
+    ann.press_unchecked(made, pressed)
+    async with asyncio.timeout(5):
+        while not (left := await storage.jobs._database.run_read(lambda tx: tx.execute(WHERE).all())):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    assert [tuple(row) for row in left] == [("telegram", ["9:3"])]
 
 
 async def test_a_message_that_is_gone_is_not_waited_for(app: DiscordApp, ann: SimulatedUser) -> None:

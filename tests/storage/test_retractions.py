@@ -79,11 +79,13 @@ async def test_one_picture_takes_the_messages_that_show_only_it(storage, ann, gr
     assert await retractions(storage) == [("discord", ["7:2", "7:1"]), ("telegram", ["9:3"])]
 
 
-async def test_the_delete_button_leaves_the_messages_to_the_adapter(storage, ann, grid):
-    await storage.privacy.erase_picture(grid.id, ann.id, 1)
-    await storage.privacy.erase_job(grid.id, ann.id)
+async def test_the_delete_button_leaves_the_messages_of_its_platform_to_the_adapter(storage, ann, grid):
+    await storage.privacy.erase_picture(grid.id, ann.id, 1, retracts=True, besides="discord")
+    of_one = await retractions(storage)
+    await storage.privacy.erase_job(grid.id, ann.id, retracts=True, besides="discord")
 
-    assert await retractions(storage) == []
+    assert of_one == []
+    assert await retractions(storage) == [("telegram", ["9:3"])]
 
 
 @pytest.mark.parametrize("retracts", [True, False])
