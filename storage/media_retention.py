@@ -19,7 +19,7 @@ from bot.ports import SweepResult
 from storage.changes import announce_change
 from storage.database import Database
 from storage.files import TEMPORARY, MediaFiles, owner_of
-from storage.mapping import JobRow, from_result, next_version, to_result
+from storage.mapping import from_result, next_version, to_result
 from storage.media_queries import SHEET, is_used
 from storage.picture_tables import batch, collection_item, favourite
 from storage.schema import job, job_media, media, media_owner, utcnow
@@ -151,7 +151,7 @@ def _disown(tx: Connection, owned: list[tuple[str, str]]) -> list[tuple[str, str
     return [(row.id, row.media_type) for row in tx.execute(delete(media).where(ownerless).returning(media))]
 
 
-def _drop_images(tx: Connection, row: JobRow, deleted: set[str]) -> None:
+def _drop_images(tx: Connection, row: Row[Any, Any, Any, Any], deleted: set[str]) -> None:
     """Remove deleted images from the job's result, and what keeps them; the job itself stays."""
     result = to_result(row.result)
     gone = [picture.number for picture in result.media if picture.id in deleted] if result else []
