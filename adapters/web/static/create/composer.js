@@ -1,0 +1,163 @@
+// The composer: mode, prompt, photos, choices, price, and what was refused.
+
+import { html, nothing, SignalView, signal } from "../core/render.js";
+import { icon } from "../core/icons.js";
+import { loadStyle } from "../core/router.js";
+import { fieldError } from "../core/states.js";
+import { isAdmin, models, quota, storeError } from "../core/store.js";
+import { formatNumber, formatSeconds, t, tn } from "../core/text.js";
+import { countingOptions, mainOption, model, takenOptions } from "./capabilities.js";
+import { chipsView } from "./chips.js";
+import { mode, prompt } from "./draft.js";
+import { photosView } from "./photo-chips.js";
+import { addFiles, isDropping, uploads } from "./photos.js";
+import { focusPrompt, promptField } from "./prompt-field.js";
+import { isPricing, quote } from "./quote.js";
+import { confirmQuote, isSending, pendingQuote, refusal, sendDraft } from "./request.js";
+
+const MODES = [
+  ["imagine", "create", () => t("Imagine")], ["edit", "edit", () => t("Edit")], ["ask", "ask", () => t("Ask")],
+];
+const COUNT_FROM = 0.8;
+const ON_CHIPS = ["aspect", "count", "steps", "model", "style"];
+const ACCEPT = "image/png,image/jpeg,image/webp,image/avif,image/heic,image/heif,image/gif,image/tiff,image/bmp";
+
+/** The option that the drawer shows as wrong. */
+export const wrongOption = signal(null);
+
+const modesView = () => html`
+  <fieldset class="segments create-modes">
+    <legend class="visually-hidden">${t("What Enter does")}</legend>
+    ${MODES.map(([name, shape, label]) => html`
+      <label>
+        <input type="radio" name="mode" value=${name} .checked=${mode.value === name} @change=${() => (mode.value = name)}>
+        <span>${icon(shape)}${label()}</span>
+      </label>`)}
+  </fieldset>`;
+
+const sendLabel = () => MODES.find(([name]) => name === mode.value)[2]();
+
+async function openDrawer(option = null) {
+  wrongOption.value = option;
+  const [{ openOptions }] = await Promise.all([import("../drawer/drawer.js"), loadStyle("drawer")]);
+  await openOptions();
+  wrongOption.value = null;
+}
+
+async function openPicker() {
+  const [{ pickPictures }] = await Promise.all([import("../drawer/drawer.js"), loadStyle("drawer")]);
+  await pickPictures();
+}
+
+const pickFile = () => document.getElementById("create-file").click();
+
+const addView = () => html`
+  <input type="file" id="create-file" hidden multiple accept=${ACCEPT}
+    @change=${(event) => { void addFiles([...event.target.files]); event.target.value = ""; }}>
+  <button type="button" class="icon-button" aria-label=${t("Add a photo")} title=${t("Add a photo")} @click=${pickFile}>${icon("photo")}</button>
+  <button type="button" class="icon-button" aria-label=${t("Add one of your pictures")} title=${t("Add one of your pictures")} @click=${openPicker}>${icon("gallery")}</button>`;
+
+function moreView() {
+  const set = Object.keys(countingOptions.value).filter((name) => !ON_CHIPS.includes(name) || (name === "aspect" && countingOptions.value.width));
+  const isWorthIt = [...takenOptions.value.keys()].some((name) => !["model"].includes(name));
+  if (!isWorthIt) return nothing;
+  return html`
+    <button type="button" class="chip create-more" aria-haspopup="dialog" @click=${() => openDrawer()}>
+      ${icon("settings")}${t("More")}${set.length ? html`<span class="create-set number" title=${set.join(", ")}>${set.length}<span class="visually-hidden"> ${t("options are set")}</span></span>` : nothing}
+    </button>`;
+}
+
+function costText({ cost, jobs, eta_s: eta }) {
+  const round = (value) => formatNumber(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
+  return [
+    jobs > 1 ? tn(jobs, "{n} combination", "{n} combinations") : "",
+    formatSeconds(eta),
+    cost ? t("{n} device-seconds", { n: round(cost) }) : t("free"),
+  ].filter(Boolean).join(" · ");
+}
+
+function tokensText({ tokens, limit, chunks, unread }) {
+  if (unread) return tn(unread, "The model does not read the last {n} token", "The model does not read the last {n} tokens");
+  if (chunks > 1) return t("{n} tokens in {chunks} chunks", { n: tokens, chunks });
+  return limit ? t("{n} of {limit} tokens", { n: tokens, limit }) : tn(tokens, "{n} token", "{n} tokens");
+}
+
+function charactersText() {
+  const limit = mainOption.value?.max_length;
+  const count = [...prompt.value].length;
+  return limit && count >= COUNT_FROM * limit ? t("{n} of {limit} characters", { n: formatNumber(count), limit: formatNumber(limit) }) : "";
+}
+
+/** Price, waiting time, tokens: one line that is always there. */
+function factsView() {
+  const known = quote.value;
+  const tokens = known?.tokens?.prompt;
+  const left = quota.value?.limit === null || !quota.value ? Infinity : quota.value.limit - quota.value.used - quota.value.reserved;
+  const isTooMuch = known && known.cost > left;
+  const parts = [known ? costText(known) : isPricing.value ? "…" : "", tokens ? tokensText(tokens) : "", charactersText()].filter(Boolean);
+  const isOver = tokens?.unread > 0 || [...prompt.value].length > (mainOption.value?.max_length ?? Infinity);
+  const keys = t("Enter sends, Shift+Enter starts a line");
+  return html`
+    <p class="hint create-facts number" id="create-facts">
+      <span class=${isOver ? "create-over" : ""}>${parts.join(" · ")}</span>
+      ${isTooMuch ? html`<span class="create-over">${t("More than is left of today's quota")}</span>` : nothing}
+      ${parts.length || !mainOption.value ? nothing : html`<span class="create-keys">${keys}</span>`}
+    </p>`;
+}
+
+/** Admins can replace the demo model. */
+export function demoView() {
+  if (!model.value?.demo) return nothing;
+  return html`<p class="hint">${t("This is a small demo model.")}</p>${isAdmin.value ? html`<a class="button chip" href="/models">${t("Choose a real model")}</a>` : nothing}`;
+}
+
+const confirmView = () => (pendingQuote.value ? html`
+  <div class="create-confirm row" role="group" aria-label=${t("Confirmation")}>
+    <p>${t("This prompt makes {facts}.", { facts: costText(pendingQuote.value) })}</p>
+    <button type="button" class="primary" @click=${confirmQuote}>${t("Generate all")}</button>
+    <button type="button" @click=${() => { pendingQuote.value = null; focusPrompt(); }}>${t("Not now")}</button>
+  </div>` : nothing);
+
+function refusalView() {
+  const refused = refusal.value;
+  if (!refused) return nothing;
+  const isHidden = refused.option && takenOptions.value.has(refused.option) && !["model", "style"].includes(refused.option);
+  const wrong = { negative: "negative_prompt", guidance: "guidance_scale", size: "width" }[refused.option] ?? refused.option;
+  return html`<div class="row create-refusal">${fieldError(refused.message)}
+    ${isHidden ? html`<button type="button" class="chip" @click=${() => openDrawer(wrong)}>${t("Show this option")}</button>` : nothing}</div>`;
+}
+
+const sendView = () => html`
+  <button type="submit" class="primary create-send" aria-disabled=${uploads.value.length || isSending.value ? "true" : "false"}>
+    ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${sendLabel()}
+  </button>`;
+
+const submit = (event) => {
+  event.preventDefault();
+  void sendDraft();
+};
+
+const emptyView = () => {
+  if (storeError.value) return fieldError(storeError.value.message);
+  if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No model here edits photos yet; the owner can add one.")}</p>`;
+  if (mode.value === "ask" && models.value.length && !model.value) return html`<p class="hint">${t("No model here answers questions yet; the owner can add one.")}</p>`;
+  return nothing;
+};
+
+export const composerView = () => html`
+  <form class="create-composer" novalidate @submit=${submit} aria-label=${t("Composer")}>
+    <div class="create-main">
+      ${SignalView(modesView)}
+      <div class="create-words">${SignalView(promptField)}</div>
+      <div class="create-buttons">${addView()}${SignalView(sendView)}</div>
+    </div>
+    ${SignalView(photosView)}
+    <div class="create-choices">
+      <div class="create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
+      ${SignalView(factsView)}
+    </div>
+    ${SignalView(emptyView)}
+    ${SignalView(refusalView)}
+    ${SignalView(confirmView)}
+    ${SignalView(() => (isDropping.value ? html`<p class="create-drop" aria-hidden="true">${t("Drop photos anywhere")}</p>` : nothing))}
+  </form>`;

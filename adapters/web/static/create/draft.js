@@ -1,0 +1,52 @@
+// What is being made: the mode, the words, the options and the photos. Kept in this browser, for each person.
+
+import { batch, storedSignal } from "../core/render.js";
+import { person } from "../core/store.js";
+
+const owner = person.peek()?.name ?? "";
+
+/** "imagine", "edit" or "ask": what Enter does. */
+export const mode = storedSignal(`create.mode.${owner}`, "imagine");
+export const prompt = storedSignal(`create.prompt.${owner}`, "");
+/** The options that were chosen, by mode; what is absent is the model's default. */
+export const chosen = storedSignal(`create.options.${owner}`, { imagine: {}, edit: {}, ask: {} });
+/**
+ * Stored pictures that the request uses: `{id, name, role, kind, weight, start, end, ready, recalled}`; `recalled`
+ * is what the file says of how it was made.
+ */
+export const photos = storedSignal(`create.photos.${owner}`, []);
+/** The prompts that were sent, newest first. */
+export const sentPrompts = storedSignal(`create.history.${owner}`, []);
+
+const MAX_SENT = 100;
+
+/** Sets options of the present mode; undefined, null and "" return one to its default. @param {Record<string, unknown>} changes */
+export function choose(changes) {
+  const options = { ...chosen.peek()[mode.peek()], ...changes };
+  for (const [name, value] of Object.entries(options)) if (value === undefined || value === null || value === "") delete options[name];
+  chosen.value = { ...chosen.peek(), [mode.peek()]: options };
+}
+
+/** @param {string} text */
+export function rememberPrompt(text) {
+  if (text.trim()) sentPrompts.value = [text, ...sentPrompts.peek().filter((other) => other !== text)].slice(0, MAX_SENT);
+}
+
+/** A photo of the draft. @param {string} id @param {object} [said] its role, and what else is known */
+export const newPhoto = (id, said = {}) => ({ id, name: "", role: "init", kind: "", weight: 1, start: 0, end: 1, ready: false, recalled: null, ...said });
+
+/** @param {string} id @param {object} changes */
+export const changePhoto = (id, changes) => (photos.value = photos.peek().map((photo) => (photo.id === id ? { ...photo, ...changes } : photo)));
+
+/** @param {string} id */
+export const removePhoto = (id) => (photos.value = photos.peek().filter((photo) => photo.id !== id));
+
+/** Replaces the draft. @param {{mode: string, prompt: string, options: object, photos?: object[]}} draft without photos, those of the draft stay */
+export function fillDraft(draft) {
+  batch(() => {
+    mode.value = draft.mode;
+    prompt.value = draft.prompt;
+    chosen.value = { ...chosen.peek(), [draft.mode]: draft.options };
+    if (draft.photos) photos.value = draft.photos;
+  });
+}

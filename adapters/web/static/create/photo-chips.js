@@ -1,0 +1,91 @@
+// The photos of the draft, each with what it is for.
+
+import { mediaUrl } from "../core/api.js";
+import { html, nothing, repeat } from "../core/render.js";
+import { icon } from "../core/icons.js";
+import { t } from "../core/text.js";
+import { command, furtherCommands, labelOf, usedPhotos } from "./capabilities.js";
+import { changePhoto, fillDraft, mode, photos, removePhoto } from "./draft.js";
+import { photoNote, uploads } from "./photos.js";
+import { send } from "./request.js";
+
+const ROLES = { init: () => t("Photo"), mask: () => t("Mask"), control: () => t("Control"), reference: () => t("Reference") };
+const KINDS = {
+  canny: () => t("Edges"), lineart: () => t("Line art"), scribble: () => t("Scribble"), depth: () => t("Depth"), pose: () => t("Pose"),
+  tile: () => t("Tile"), style: () => t("Style"), subject: () => t("Subject"),
+};
+
+/** @param {string} role */
+export const roleLabel = (role) => ROLES[role]?.() ?? role;
+
+/** @param {string} kind */
+export const kindLabel = (kind) => KINDS[kind]?.() ?? kind;
+
+/** The kinds that a role has: of controls, or of references. @param {string} role */
+export const kindsOf = (role) => command.value?.images.kinds[role] ?? [];
+
+/** Gives a photo another role; a control gets the first kind that no other one has. @param {object} photo @param {string} role */
+export function setRole(photo, role) {
+  const others = photos.peek().filter((other) => other.id !== photo.id && other.role === role).map((other) => other.kind);
+  const kind = role === "control" ? (kindsOf(role).find((one) => !others.includes(one)) ?? "") : "";
+  changePhoto(photo.id, { role, kind });
+}
+
+/** Takes over the words and options that a file says it was made with; the file itself is no longer needed. */
+function useSettings(photo) {
+  const { prompt = "", ...options } = photo.recalled.options;
+  fillDraft({ mode: "imagine", prompt, options, photos: photos.peek().filter((other) => other.id !== photo.id) });
+  photoNote.value = photo.recalled.notes.join(" ") || t("The settings of the picture were taken over.");
+}
+
+/** The role of a photo, and its kind. @param {object} photo @param {number} number */
+export function roleFields(photo, number) {
+  const roles = command.value?.images.roles ?? [];
+  const kinds = kindsOf(photo.role);
+  const selected = (value, current) => value === current;
+  return html`
+    ${roles.length > 1 ? html`
+      <select aria-label=${t("What picture {n} is for", { n: number })} @change=${(event) => setRole(photo, event.target.value)}>
+        ${roles.map((role) => html`<option value=${role} .selected=${selected(role, photo.role)}>${roleLabel(role)}</option>`)}
+      </select>` : nothing}
+    ${kinds.length ? html`
+      <select aria-label=${t("Kind of picture {n}", { n: number })} @change=${(event) => changePhoto(photo.id, { kind: event.target.value })}>
+        ${photo.role === "reference" ? html`<option value="" .selected=${!photo.kind}>${t("The model's own")}</option>` : nothing}
+        ${kinds.map((kind) => html`<option value=${kind} .selected=${selected(kind, photo.kind)}>${kindLabel(kind)}</option>`)}
+      </select>` : nothing}`;
+}
+
+function photoView(photo, index) {
+  const isUsed = usedPhotos.value.includes(photo);
+  const number = index + 1;
+  return html`
+    <li class="create-photo ${isUsed ? "" : "create-photo-unused"}">
+      <img src=${mediaUrl(photo.id, 256)} alt=${photo.name || t("Picture {n}", { n: number })} width="56" height="56">
+      <div class="create-photo-facts">
+        ${roleFields(photo, number)}
+        ${isUsed ? nothing : html`<span class="hint">${t("Not used for this")}</span>`}
+        ${photo.recalled && mode.value === "imagine" ? html`<button type="button" class="chip" @click=${() => useSettings(photo)}>${t("Use its settings")}</button>` : nothing}
+      </div>
+      <button type="button" class="icon-button" aria-label=${t("Remove picture {n}", { n: number })} @click=${() => removePhoto(photo.id)}>${icon("close")}</button>
+    </li>`;
+}
+
+/** Commands that need nothing but the photo. */
+function furtherView() {
+  const photo = usedPhotos.value.find((one) => one.role === "init");
+  if (mode.value === "imagine" || !photo) return nothing;
+  return html`<span class="hint">${t("Or:")}</span>${furtherCommands.value.map((one) => html`
+    <button type="button" class="chip" title=${one.summary} @click=${() => send({ command: one.name, options: {}, images: [photo.id] })}>${labelOf(one.name)}</button>`)}`;
+}
+
+export function photosView() {
+  if (!photos.value.length && !uploads.value.length) return photoNoteView();
+  return html`
+    <div class="create-photo-row"><ul class="create-photos" aria-label=${t("Photos")}>
+      ${repeat(photos.value, (photo) => `${photo.id}-${photo.role}`, photoView)}
+      ${uploads.value.map((one) => html`<li class="create-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Sending {name}…", { name: one.name || t("a photo") })}</span></li>`)}
+    </ul>${furtherView()}</div>
+    ${photoNoteView()}`;
+}
+
+const photoNoteView = () => (photoNote.value ? html`<p class="hint create-note" role="status">${photoNote.value}</p>` : nothing);

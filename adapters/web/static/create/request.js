@@ -1,0 +1,113 @@
+// The request that the draft makes: what is missing, sending it, and what the server says about it.
+
+import { post } from "../core/api.js";
+import { connection } from "../core/connection.js";
+import { fetchJob } from "../core/events.js";
+import { computed, signal } from "../core/render.js";
+import { refreshQuota } from "../core/store.js";
+import { announce } from "../core/toast.js";
+import { t } from "../core/text.js";
+import { canName, command, countingOptions, hasPhoto, mainOption, needsPart, usedPhotos } from "./capabilities.js";
+import { mode, prompt, rememberPrompt } from "./draft.js";
+
+const COMBINATIONS = /\{[^{}]*\|[^{}]*\}/;
+
+/** Why the last request was refused: `{message, code, option}`, or null. */
+export const refusal = signal(null);
+/** A prompt of several combinations that waits for a confirmation: `{body, jobs, cost, eta_s, quote}`, or null. */
+export const pendingQuote = signal(null);
+const inFlight = new Set();
+/** Whether something is being sent. */
+export const isSending = signal(false);
+
+/** @param {object | null} problem */
+export const setRefusal = (problem) => (refusal.value = problem && { message: problem.message, code: problem.code ?? "", option: problem.option ?? null });
+
+const imageBody = ({ id, role, kind, weight, start, end, ready }) => ({
+  id,
+  role,
+  ...(["control", "reference"].includes(role) && { kind, weight }),
+  ...(role === "control" && { start, end, ready }),
+});
+
+/** The body of POST /jobs and POST /quotes, or null before the commands are known. */
+export const body = computed(() => {
+  if (!command.value || !mainOption.value) return null;
+  return {
+    command: command.value.name,
+    options: { [mainOption.value.name]: prompt.value, ...countingOptions.value },
+    images: usedPhotos.value.map(imageBody),
+  };
+});
+
+/** What is missing: `{message, option}`, or null. */
+export const missing = computed(() => {
+  if (mode.value === "edit" && !hasPhoto.value) return { message: t("Add the photo that is to be edited: drop it here, paste it, or pick it."), option: "images" };
+  if (mode.value === "ask" && !hasPhoto.value) return { message: t("Add the photo that you ask about: drop it here, paste it, or pick it."), option: "images" };
+  if (!prompt.value.trim()) return { message: mode.value === "ask" ? t("Type your question first.") : t("Type what you want to see first."), option: mainOption.value?.name };
+  const hasPart = countingOptions.value.region || usedPhotos.value.some((photo) => photo.role === "mask");
+  if (needsPart.value && !hasPart) {
+    const byWords = t("This model repaints a part of a photo: name the part, such as “the sky”, or add a mask.");
+    return { message: canName.value ? byWords : t("This model repaints a part of a photo: add a mask of the part."), option: "region" };
+  }
+  return null;
+});
+
+/** Sends the draft. Prompts of several combinations are priced and confirmed first. @returns {Promise<boolean>} */
+export async function sendDraft() {
+  if (missing.peek()) {
+    setRefusal(missing.peek());
+    announce(missing.peek().message);
+    return false;
+  }
+  const wanted = body.peek();
+  const text = prompt.peek();
+  const isSent = COMBINATIONS.test(text) && mode.peek() !== "ask" ? await once(wanted, () => askForPrice(wanted)) : await send(wanted);
+  if (isSent) rememberPrompt(text);
+  if (isSent && mode.peek() === "ask" && prompt.peek() === text) prompt.value = "";
+  return isSent;
+}
+
+async function askForPrice(wanted) {
+  pendingQuote.value = { body: wanted, ...(await post("/quotes", wanted)) };
+}
+
+/** Sends the combinations that were priced. */
+export async function confirmQuote() {
+  const { body: wanted, quote } = pendingQuote.peek();
+  pendingQuote.value = null;
+  await send({ ...wanted, quote });
+}
+
+/** Sends one request; its jobs appear in the store. @param {object} wanted a body of POST /jobs */
+export const send = (wanted) => once(wanted, async () => {
+  const accepted = await post("/jobs", wanted);
+  announce(accepted.position ? t("Queued at position {position}.", { position: accepted.position }) : t("Accepted."));
+  await Promise.all((accepted.jobs ?? [accepted]).map(({ id }) => fetchJob(id)));
+  void refreshQuota();
+});
+
+/** A second click while the same request is being sent is ignored. */
+async function once(wanted, work) {
+  const key = JSON.stringify(wanted);
+  if (inFlight.has(key)) return false;
+  inFlight.add(key);
+  isSending.value = true;
+  setRefusal(null);
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    pendingQuote.value = null;
+    setRefusal(error);
+    return false;
+  } finally {
+    inFlight.delete(key);
+    isSending.value = inFlight.size > 0;
+  }
+}
+
+/** Forgets a refusal that no longer holds: the server is back. */
+export function clearStaleRefusal() {
+  if (connection.value === "online" && refusal.peek()?.code === "offline") setRefusal(null);
+}

@@ -1,0 +1,164 @@
+// Below the composer: what waits, then the newest results. A job that is drawn keeps its place when it is done.
+
+import { get } from "../core/api.js";
+import { connection } from "../core/connection.js";
+import { icon } from "../core/icons.js";
+import { computed, html, nothing, repeat, runOnSignals, signal, SignalView } from "../core/render.js";
+import { errorView, loadingView } from "../core/states.js";
+import { isFinished, jobs, jobSignal, putJobs } from "../core/store.js";
+import { t, tn } from "../core/text.js";
+import { examplesView } from "./examples.js";
+import { progressText } from "./progress.js";
+import { threadView } from "./threads.js";
+import { cancelJob, makesPictures, tileView, titleOf } from "./tiles.js";
+
+const PAGE = 40;
+const MAX_TILES = 48;
+const PERIOD_MS = 24 * 3600 * 1000;
+const MIN_SHOWN = 12;
+const MAX_QUEUED = 5;
+
+/** "loading", "ready" or an error: whether the newest jobs are known. */
+const listing = signal("loading");
+/** Ids of jobs that were unfinished while the page was open: their cancellation is shown. */
+const witnessed = new Set();
+const activeTile = signal(0);
+
+async function loadNewest() {
+  try {
+    const { jobs: newest } = await get(`/jobs?limit=${PAGE}`);
+    putJobs(...newest);
+    listing.value = "ready";
+  } catch (error) {
+    if (listing.peek() !== "ready") listing.value = error;
+  }
+}
+
+/** Loads the newest jobs, and again when the server is back. @returns {() => void} ends it */
+export const startResults = () => runOnSignals(() => {
+  if (connection.value === "online") void loadNewest();
+});
+
+const startOf = (job) => job.started_at ?? job.created_at;
+
+/** The newest jobs that are known, newest first. */
+const newest = computed(() => {
+  const known = [...jobs.value.values()].map((one) => one.peek()).sort((one, other) => (one.created_at < other.created_at ? 1 : -1)).slice(0, PAGE);
+  return known.map((job) => jobs.value.get(job.id).value);
+});
+
+const queued = computed(() => newest.value.filter((job) => job.state === "queued").reverse());
+
+/** The blocks that are shown, as text so that a step of a job changes nothing here. */
+const blocks = computed(() => JSON.stringify(buildBlocks(newest.value)));
+
+function isShown(job, index) {
+  if (!isFinished(job)) witnessed.add(job.id);
+  if (job.state === "queued") return false;
+  if (job.state === "cancelled") return witnessed.has(job.id);
+  if (makesPictures(job) && job.result && !job.result.media.some(Boolean)) return false;
+  return index < MIN_SHOWN || Date.now() - Date.parse(job.created_at) < PERIOD_MS;
+}
+
+/** Runs of pictures and of answers, newest first: `{tiles: [[job, number]]}` or `{threads: [{mediaId, ids}]}`. */
+function buildBlocks(known) {
+  const shown = known.filter(isShown).sort((one, other) => (startOf(one) < startOf(other) ? 1 : -1));
+  const built = [];
+  const threads = new Map();
+  let count = 0;
+  for (const job of shown) {
+    if (makesPictures(job) || !job.images.length) {
+      if (count >= MAX_TILES) continue;
+      if (!built.at(-1)?.tiles) built.push({ tiles: [] });
+      const numbers = job.result ? job.result.media.flatMap((media, index) => (media ? [index + 1] : [])) : [1];
+      built.at(-1).tiles.push(...numbers.map((number) => [job.id, number]));
+      count += numbers.length;
+    } else addToThread(job, built, threads);
+  }
+  return built;
+}
+
+function addToThread(job, built, threads) {
+  const mediaId = job.images[0].id;
+  if (threads.has(mediaId)) return void threads.get(mediaId).ids.unshift(job.id);
+  if (!built.at(-1)?.threads) built.push({ threads: [] });
+  const thread = { mediaId, ids: [job.id] };
+  threads.set(mediaId, thread);
+  built.at(-1).threads.push(thread);
+}
+
+/** The arrow keys move between tiles, which are one stop of the Tab key. */
+function moveFocus(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, ArrowDown: "row", ArrowUp: "-row" }[event.key];
+  const tiles = [...event.currentTarget.querySelectorAll("[data-tile]")];
+  const at = tiles.indexOf(event.target);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  const next = typeof step === "number" ? Math.min(tiles.length - 1, Math.max(0, at + step)) : findBeside(tiles, at, step === "row" ? 1 : -1);
+  activeTile.value = next;
+  tiles[next].focus();
+}
+
+/** The tile above or below: the nearest one of the next row. */
+function findBeside(tiles, at, direction) {
+  const box = tiles[at].getBoundingClientRect();
+  const middle = box.left + box.width / 2;
+  const distance = (tile) => {
+    const other = tile.getBoundingClientRect();
+    const rows = Math.abs(other.top - box.top) * 4;
+    return (other.top - box.top) * direction > 4 ? rows + Math.abs(other.left + other.width / 2 - middle) : Infinity;
+  };
+  const best = tiles.map(distance).reduce((found, value, index, all) => (value < all[found] ? index : found), at);
+  return distance(tiles[best]) === Infinity ? at : best;
+}
+
+const setActive = (event) => {
+  const tiles = [...event.currentTarget.querySelectorAll("[data-tile]")];
+  const at = tiles.indexOf(event.target);
+  if (at >= 0) activeTile.value = at;
+};
+
+function tilesView({ tiles }, offset) {
+  return html`
+    <div class="create-grid">
+      ${repeat(tiles, (key) => key.join("/"), ([id, number], index) => tileView(id, number, () => (activeTile.value === offset + index ? 0 : -1)))}
+      <span class="create-rest"></span>
+    </div>`;
+}
+
+const queuedView = () => (queued.value.length ? html`
+  <section class="create-queue" aria-label=${t("Queue")}>
+    ${repeat(queued.value.slice(0, MAX_QUEUED), (job) => job.id, ({ id }) => SignalView(() => {
+      const job = jobSignal(id)?.value;
+      return job ? html`
+        <div class="create-queued" data-job=${job.id} data-state=${job.state}>
+          ${icon("queue")}<span class="create-queued-title">${titleOf(job)}</span><span class="hint number">${progressText(job)}</span>
+          <button type="button" class="chip" ?disabled=${Boolean(job.cancel_requested)} aria-label=${t("Cancel: {title}", { title: titleOf(job).slice(0, 60) })} @click=${() => cancelJob(job)}>${t("Cancel")}</button>
+        </div>` : nothing;
+    }))}
+    ${queued.value.length > MAX_QUEUED ? html`<a href="/queue">${tn(queued.value.length - MAX_QUEUED, "{n} more in the queue", "{n} more in the queue")}</a>` : nothing}
+  </section>` : nothing);
+
+function listView(foot) {
+  if (listing.value instanceof Error && !newest.value.length) return errorView(listing.value, loadNewest);
+  const built = JSON.parse(blocks.value);
+  if (!built.length && !queued.value.length) return listing.value === "loading" ? loadingView() : html`${examplesView()}${foot}`;
+  let offset = 0;
+  const views = built.map((block) => {
+    const view = block.tiles ? tilesView(block, offset) : html`<div class="create-threads">${repeat(block.threads, (thread) => thread.mediaId, threadView)}</div>`;
+    offset += block.tiles?.length ?? 0;
+    return view;
+  });
+  return html`
+    <div @keydown=${moveFocus} @focusin=${setActive}>${views}</div>
+    ${built.length ? html`<p><a href="/gallery">${t("All pictures are in the gallery")}</a></p>` : nothing}
+    ${foot}`;
+}
+
+/** @param {unknown} foot what comes below the results */
+export const resultsView = (foot) => html`
+  <section class="create-results" aria-label=${t("Newest results")}>
+    <h2 class="visually-hidden">${t("Newest results")}</h2>
+    ${SignalView(queuedView)}
+    ${SignalView(() => listView(foot))}
+  </section>`;

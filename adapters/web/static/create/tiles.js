@@ -1,0 +1,117 @@
+// Tiles of the results: a picture, a running job with its preview, a job that failed.
+
+import { mediaUrl, remove } from "../core/api.js";
+import { takeJob } from "../core/events.js";
+import { icon } from "../core/icons.js";
+import { html, nothing, signal, SignalView } from "../core/render.js";
+import { isFinished, jobSignal } from "../core/store.js";
+import { t } from "../core/text.js";
+import { showToast } from "../core/toast.js";
+import { findCommand, labelOf } from "./capabilities.js";
+import { startFrom } from "./intent.js";
+import { startWithPhoto } from "./photos.js";
+import { lastPreview, progressText, shareDone } from "./progress.js";
+import { focusPrompt } from "./prompt-field.js";
+import { send } from "./request.js";
+
+const FAILED_RATIO = 1.4;
+const SIZES = "(max-width: 48rem) 50vw, 18rem";
+/** Ids of blurred pictures that somebody asked to see. */
+const revealed = signal(new Set());
+
+/** What a job was asked: its words, else its command. @param {object} job */
+export const titleOf = (job) => job.options.prompt || job.options.question || labelOf(job.command);
+
+const shorten = (text) => (text.length > 80 ? `${text.slice(0, 79).trimEnd()}…` : text);
+
+/** Width by height. The picture's own, else what was asked for. */
+function ratioOf(job, media) {
+  const { width, height } = media?.width ? media : job.options;
+  return width && height ? Math.min(2.4, Math.max(0.5, width / height)) : 1;
+}
+
+/** @param {object} job */
+export async function cancelJob(job) {
+  try {
+    takeJob(await remove(`/jobs/${job.id}`));
+  } catch (error) {
+    showToast(error.message, { kind: "error" });
+  }
+}
+
+/** Sends the same request again. @param {object} job */
+export const tryAgain = (job) => send({
+  command: job.command,
+  options: job.options,
+  images: job.images.map(({ id, role, kind, weight, start, end, ready }) => ({ id, role, ...(["control", "reference"].includes(role) && { kind, weight }), ...(role === "control" && { start, end, ready }) })),
+});
+
+const fadeIn = (event) => event.target.classList.add("create-shown");
+
+/** One tile of a job, by the number of its picture. @param {string} id @param {number} number from 1 @param {() => number} tabIndex */
+export const tileView = (id, number, tabIndex) => SignalView(() => {
+  const job = jobSignal(id)?.value;
+  if (!job) return nothing;
+  const media = job.result?.media[number - 1];
+  const isFailed = isFinished(job) && !media;
+  const ratio = isFailed ? FAILED_RATIO : ratioOf(job, media);
+  const kind = isFailed ? "create-tile-failed" : isFinished(job) ? "" : "create-tile-running";
+  return html`
+    <div class="create-tile ${kind}" data-job=${job.id} data-state=${job.state} .style=${`--ratio: ${ratio}`}>
+      ${media || !isFinished(job) ? pictureView(job, media, number, tabIndex) : failureView(job, tabIndex)}
+    </div>`;
+});
+
+function pictureView(job, media, number, tabIndex) {
+  const preview = number === 1 ? lastPreview(job) : null;
+  const isBlurred = media?.spoiler && !revealed.value.has(media.id);
+  const title = shorten(titleOf(job));
+  return html`
+    ${preview ? html`<img class="create-preview" src=${preview} alt="">` : nothing}
+    ${media && !isBlurred ? html`
+      <a href=${`/p/${job.id}/${number}`} class="create-open" data-tile tabindex=${tabIndex()} aria-label=${title}>
+        <img class="create-picture" src=${mediaUrl(media.id, 256)} srcset=${`${mediaUrl(media.id, 256)} 256w, ${mediaUrl(media.id, 512)} 512w`} sizes=${SIZES}
+          width=${media.width} height=${media.height} alt=${media.alt || title} loading="lazy" decoding="async" @load=${fadeIn}>
+      </a>
+      ${actionsView(job, media, number, tabIndex)}` : nothing}
+    ${isBlurred ? html`
+      <img class="create-picture create-shown create-blurred" src=${mediaUrl(media.id, 256)} alt="">
+      <button type="button" class="create-reveal" data-tile tabindex=${tabIndex()} @click=${() => (revealed.value = new Set([...revealed.peek(), media.id]))}>${t("Show this picture")}</button>` : nothing}
+    ${media ? nothing : runningView(job, title)}`;
+}
+
+function startFromPicture(media, title) {
+  startWithPhoto(media.id, title);
+  focusPrompt();
+}
+
+const actionsView = (job, media, number, tabIndex) => html`
+  <div class="create-actions">
+    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Use this picture")} title=${t("Use this picture")} @click=${() => startFromPicture(media, shorten(titleOf(job)))}>${icon("photo")}</button>
+    <button type="button" class="icon-button" tabindex=${tabIndex()} aria-label=${t("Make another one")} title=${t("Make another one")} @click=${() => startFrom({ job: job.id, picture: number, how: "all_but_seed" })}>${icon("reuse")}</button>
+  </div>`;
+
+function runningView(job, title) {
+  const share = shareDone(job);
+  return html`
+    <div class="create-progress" title=${title}>
+      <p class="create-tile-text number">${SignalView(() => progressText(jobSignal(job.id)?.value ?? job))}</p>
+      <progress aria-label=${t("Progress of {title}", { title })} max="1" value=${share ?? nothing}></progress>
+    </div>
+    <button type="button" class="icon-button create-cancel" aria-label=${t("Cancel: {title}", { title })} title=${t("Cancel")} ?disabled=${Boolean(job.cancel_requested)} @click=${() => cancelJob(job)}>${icon("close")}</button>`;
+}
+
+function failureView(job, tabIndex) {
+  const isCancelled = job.state === "cancelled";
+  return html`
+    <div class="create-failure" data-tile tabindex=${tabIndex()}>
+      ${isCancelled ? nothing : icon("alert")}
+      <p class="create-tile-title">${shorten(titleOf(job))}</p>
+      <p class="create-tile-text">${job.error?.message ?? t("This job has no picture.")}</p>
+      ${job.error?.incident ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
+      <button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>
+    </div>`;
+}
+
+/** Whether a command makes pictures. @param {object} job */
+export const makesPictures = (job) => findCommand(job.command)?.answers === "images";

@@ -1,0 +1,95 @@
+// A field for each option, built from what GET /commands and GET /models say, so that a new option appears by itself.
+
+import { html, live, nothing } from "../core/render.js";
+import { t } from "../core/text.js";
+import { wrongOption } from "../create/composer.js";
+import { choose, chosen, mode } from "../create/draft.js";
+
+const MAX_SEED = 4294967295;
+const LONG_TEXT = 300;
+const LABELS = {
+  negative_prompt: () => t("Negative prompt"), seed: () => t("Seed"), steps: () => t("Steps"), guidance_scale: () => t("Guidance"),
+  width: () => t("Width"), height: () => t("Height"), sampler: () => t("Sampler"), schedule: () => t("Schedule"),
+  strength: () => t("Denoising strength"), region: () => t("Part to repaint"), keep: () => t("Repaint everything but this part"),
+  inpaint_area: () => t("Area that is drawn"), detail: () => t("Details to remake"), hires: () => t("Hires factor"),
+  variation_seed: () => t("Variation seed"), variation_strength: () => t("Variation strength"),
+  guidance_rescale: () => t("Guidance rescale"), clip_skip: () => t("Clip skip"), tiling: () => t("Seamless tiling"),
+  image_guidance_scale: () => t("Image guidance"), num_beams: () => t("Beams"), temperature: () => t("Temperature"),
+  top_p: () => t("Top-p"), min_new_tokens: () => t("Minimum tokens"), max_new_tokens: () => t("Maximum tokens"), aspect: () => t("Aspect ratio"),
+};
+
+/** @param {string} name */
+export const labelOfOption = (name) => LABELS[name]?.() ?? (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
+
+/** Their names say it all. */
+const PLAIN = ["negative_prompt", "seed", "steps", "width", "height", "sampler", "schedule"];
+
+const idOf = (name) => `option-${name}`;
+const valueOf = (name) => chosen.value[mode.value][name];
+const isWrong = (name) => (wrongOption.value === name ? "true" : "false");
+const roll = () => crypto.getRandomValues(new Uint32Array(1))[0] % (MAX_SEED + 1);
+
+function takeNumber(name, event) {
+  const text = event.target.value.trim();
+  if (text === "" && event.target.validity.badInput) return;
+  choose({ [name]: text === "" ? null : Number(text) });
+}
+
+const numberField = (option) => html`
+  <input id=${idOf(option.name)} type="number" inputmode="decimal" .value=${live(String(valueOf(option.name) ?? ""))} placeholder=${option.default ?? (option.name === "seed" ? t("random") : nothing)}
+    min=${option.minimum ?? nothing} max=${option.maximum ?? nothing} step=${option.multiple_of ?? (option.type === "integer" ? 1 : "any")}
+    aria-invalid=${isWrong(option.name)} autocomplete="off" @change=${(event) => takeNumber(option.name, event)}>`;
+
+const seedField = (option) => html`
+  <div class="row drawer-seed">
+    ${numberField(option)}
+    <button type="button" aria-label=${t("Roll a seed")} @click=${() => choose({ [option.name]: roll() })}>${t("Roll")}</button>
+    ${valueOf(option.name) === undefined ? nothing : html`<button type="button" aria-label=${t("Clear: a new seed each time")} @click=${() => choose({ [option.name]: null })}>${t("Clear")}</button>`}
+  </div>`;
+
+const rangeField = (option) => {
+  const value = valueOf(option.name) ?? option.default ?? option.minimum;
+  return html`
+    <div class="drawer-range">
+      <input id=${idOf(option.name)} type="range" min=${Math.max(0.05, option.minimum)} max=${option.maximum} step="0.05" .value=${live(String(value))}
+        aria-invalid=${isWrong(option.name)} @input=${(event) => choose({ [option.name]: Number(event.target.value) })}>
+      <output class="number" for=${idOf(option.name)}>${value}</output>
+    </div>`;
+};
+
+const selectField = (option) => html`
+  <select id=${idOf(option.name)} aria-invalid=${isWrong(option.name)} @change=${(event) => choose({ [option.name]: event.target.value })}>
+    <option value="" .selected=${valueOf(option.name) === undefined}>${option.default ? t("Default: {value}", { value: option.default }) : t("Default")}</option>
+    ${option.choices.map((choice) => html`<option value=${choice} .selected=${valueOf(option.name) === choice}>${choice}</option>`)}
+  </select>`;
+
+const textField = (option) => {
+  const common = { value: live(valueOf(option.name) ?? ""), take: (event) => choose({ [option.name]: event.target.value }) };
+  return option.max_length > LONG_TEXT
+    ? html`<textarea id=${idOf(option.name)} rows="2" maxlength=${option.max_length} .value=${common.value} aria-invalid=${isWrong(option.name)} @input=${common.take}></textarea>`
+    : html`<input id=${idOf(option.name)} type="text" maxlength=${option.max_length ?? nothing} .value=${common.value} aria-invalid=${isWrong(option.name)} autocomplete="off" @input=${common.take}>`;
+};
+
+const checkField = (option) => html`
+  <label class="row drawer-check">
+    <input id=${idOf(option.name)} type="checkbox" .checked=${live(Boolean(valueOf(option.name)))} @change=${(event) => choose({ [option.name]: event.target.checked || null })}>
+    ${labelOfOption(option.name)}
+  </label>`;
+
+function inputOf(option) {
+  if (["seed", "variation_seed"].includes(option.name)) return seedField(option);
+  if (option.name === "strength") return rangeField(option);
+  if (option.choices?.length) return selectField(option);
+  return option.type === "string" ? textField(option) : numberField(option);
+}
+
+/** @param {object} option one of `takenOptions` */
+export function optionField(option) {
+  if (option.type === "boolean") return html`<div class="field">${checkField(option)}<span class="hint">${option.help}</span></div>`;
+  return html`
+    <div class="field drawer-${option.name.replaceAll("_", "-")}">
+      <label for=${idOf(option.name)}>${labelOfOption(option.name)}</label>
+      ${inputOf(option)}
+      ${PLAIN.includes(option.name) ? nothing : html`<span class="hint">${option.help}</span>`}
+    </div>`;
+}

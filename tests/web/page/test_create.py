@@ -1,0 +1,574 @@
+"""Create: the composer and the newest results, with the mouse, by the keyboard and on a phone."""
+
+import io
+import re
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.async_api import Page, expect
+
+from bot.errors import EngineError
+from bot.safety import SafetySettings
+from tests.web.api_client import imagine, make
+from tests.web.fake_pool import picture
+from tests.web.page.conftest import PHONE, Tab, find_violations, measure_layout_shift
+
+pytestmark = [pytest.mark.page, pytest.mark.asyncio(loop_scope="module")]
+
+DROP = """async ([name, types, count]) => {
+  const transfer = new DataTransfer();
+  for (let number = 0; number < count; number += 1) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 8 + number, height: 8 });
+    canvas.getContext("2d").fillRect(0, 0, 4, 4);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+    transfer.items.add(new File([blob], `photo-${number}.png`, { type: types }));
+  }
+  const event = name === "paste" ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
+    : new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(event);
+}"""
+
+
+def file(name: str = "boat.png", data: bytes | None = None) -> dict[str, object]:
+    return {"name": name, "mimeType": "image/png", "buffer": data or picture(3, 48, 32)}
+
+
+async def choose_mode(page: Page, name: str) -> None:
+    await page.locator(".create-modes label", has_text=name).click()
+
+
+async def add_photo(page: Page, **given: object) -> None:
+    await page.locator("#create-file").set_input_files(files=[file(**given)])  # type: ignore[list-item,arg-type]
+    await expect(page.locator(".create-photo img")).to_be_visible()
+
+
+async def send(page: Page, words: str) -> None:
+    await page.locator("#prompt").fill(words)
+    await page.locator("#prompt").press("Enter")
+
+
+def tile(page: Page, state: str = "delivered"):
+    return page.locator(f'.create-tile[data-state="{state}"]')
+
+
+async def open_more(page: Page) -> None:
+    await page.get_by_role("button", name="More").click()
+    await expect(page.get_by_role("dialog", name="More options")).to_be_visible()
+
+
+async def close_dialog(page: Page) -> None:
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def newest_job(client) -> dict:
+    return (await client.get("/api/v1/jobs")).json()["jobs"][0]
+
+
+async def test_one_click_makes_a_newcomers_first_picture(server, tab: Tab):
+    await tab.open(server.url)
+    await expect(tab.page.locator(".create-example")).to_have_count(6)
+    await expect(tab.page.locator(".create-example img").first).to_have_js_property("naturalWidth", 256)
+    assert await find_violations(tab.page) == []
+
+    await tab.page.get_by_role("button", name="a tiger on a green background").click()
+
+    image = tile(tab.page).locator(".create-picture")
+    await expect(image).to_have_js_property("complete", True)
+    await expect(image).to_have_css("opacity", "1")
+    await expect(tab.page.locator("#prompt")).to_have_value("a tiger on a green background")
+    assert tab.errors == []
+
+
+async def test_a_running_job_keeps_its_place_and_becomes_its_picture(server, tab):
+    await tab.open(server.url)
+    await send(tab.page, "slow circle")
+    running = tile(tab.page, "running")
+    await expect(running).to_contain_text("Step 2 of 5")
+    await expect(running.locator(".create-preview")).to_be_visible()
+    await send(tab.page, "another one")
+    waiting = tab.page.locator(".create-queued", has_text="another one")
+    await expect(waiting).to_contain_text("Queued at position 1")
+    assert await tab.page.locator(".create-tile").count() == 1
+    assert await find_violations(tab.page) == []
+
+    await waiting.get_by_role("button", name="Cancel").click()
+    await expect(tile(tab.page, "cancelled")).to_contain_text("Cancelled; you weren't charged.")
+    server.pool.go_on.set()
+
+    done = tile(tab.page)
+    await expect(done.locator(".create-picture")).to_have_css("opacity", "1")
+    await expect(done.locator(".create-preview")).to_have_count(1)
+    await expect(tab.page.locator("#app > [role=status]").last).to_contain_text("Done: slow circle")
+    assert await find_violations(tab.page) == []
+    assert tab.errors == []
+
+
+async def test_a_loading_model_is_named_and_its_time_counts_down(server, tab):
+    await tab.open(server.url)
+
+    await send(tab.page, "loads")
+
+    await expect(tile(tab.page, "running")).to_contain_text(re.compile(r"Loading the model · about 2\d s left"))
+    await expect(tile(tab.page, "running")).to_contain_text(re.compile(r"about 1\d s left"), timeout=8000)
+
+
+async def test_price_wait_and_tokens_are_shown_before_it_is_sent(server, tab):
+    await tab.open(server.url)
+    facts = tab.page.locator(".create-facts")
+    await expect(facts).to_contain_text("Enter sends")
+    requests: list[str] = []
+    tab.page.on("request", lambda request: requests.append(request.url))
+
+    await tab.page.locator("#prompt").type("a red fox")
+
+    await expect(facts).to_contain_text("1 device-second")
+    assert len([url for url in requests if url.endswith("/quotes")]) <= 2
+    assert await measure_layout_shift(tab.page) < 0.02
+    await tab.page.locator("#prompt").fill("x " * 850)
+    await expect(facts).to_contain_text("1,700 of 2,000 characters")
+    await tab.page.locator("#prompt").fill("")
+    await expect(facts).to_contain_text("Enter sends")
+    assert tab.errors == []
+
+
+async def test_chips_are_sent_and_survive_a_reload(server, client, tab):
+    await tab.open(server.url)
+    await tab.page.locator(".create-segments label[title='Wide 16:9']").click()
+    await tab.page.locator(".create-segments label[title='2']").click()
+    await tab.page.locator(".create-segments label[title='Best']").click()
+    await tab.page.get_by_label("Style").select_option("ink")
+    await tab.page.locator("#prompt").fill("a harbour")
+    await add_photo(tab.page)
+
+    await tab.page.reload()
+
+    await expect(tab.page.locator(".create-photo img")).to_have_js_property("naturalWidth", 48)
+    await tab.page.get_by_role("button", name="Remove picture 1").click()
+    await expect(tab.page.locator("#prompt")).to_have_value("a harbour")
+    await expect(tab.page.get_by_label("Style")).to_have_value("ink")
+    await tab.page.locator("#prompt").press("Enter")
+    await expect(tile(tab.page)).to_have_count(2)
+    job = await newest_job(client)
+    assert job["options"]["prompt"] == "ink drawing of a harbour"
+    assert job["options"]["steps"] == 10
+    assert job["options"]["width"] > job["options"]["height"]
+    assert tab.errors == []
+
+
+async def test_the_drawer_shows_what_the_model_takes_and_is_sent(server, client, tab):
+    await tab.open(server.url)
+    await open_more(tab.page)
+    assert await find_violations(tab.page) == []
+    await expect(tab.page.get_by_label("Denoising strength")).to_have_count(0)
+    await tab.page.get_by_label("Seed", exact=True).fill("77")
+    await tab.page.get_by_label("Steps").fill("4")
+    await tab.page.get_by_label("Negative prompt").fill("fog")
+    await tab.page.get_by_label("Sampler").select_option("ddim")
+    await close_dialog(tab.page)
+    await expect(tab.page.get_by_role("button", name="More")).to_be_focused()
+    await expect(tab.page.locator(".create-chips")).to_contain_text("4 steps")
+    await send(tab.page, "two boats")
+    await expect(tile(tab.page)).to_have_count(1)
+
+    options = (await newest_job(client))["options"]
+
+    assert {name: options[name] for name in ("seed", "steps", "negative_prompt", "sampler")} == {
+        "seed": 77, "steps": 4, "negative_prompt": "fog", "sampler": "ddim",
+    }  # fmt: skip
+    await open_more(tab.page)
+    await tab.page.get_by_role("button", name="Roll a seed").click()
+    await expect(tab.page.get_by_label("Seed", exact=True)).not_to_have_value("77")
+    await tab.page.get_by_role("button", name="Clear: a new seed each time").click()
+    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("")
+    await tab.page.get_by_role("button", name="Return to the defaults").click()
+    await expect(tab.page.get_by_label("Steps")).to_have_value("")
+    assert tab.errors == []
+
+
+async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
+    await tab.open(server.url)
+    await choose_mode(tab.page, "Ask")
+    await send(tab.page, "What is it?")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo that you ask about")
+    await add_photo(tab.page)
+    assert await find_violations(tab.page) == []
+
+    await tab.page.locator("#prompt").press("Enter")
+
+    thread = tab.page.locator(".create-thread")
+    await expect(thread).to_contain_text("It is What is it?")
+    await expect(tab.page.locator("#prompt")).to_have_value("")
+    await send(tab.page, "And its colour?")
+    await expect(thread.locator(".create-answer").last).to_have_text("It is And its colour?")
+    await expect(thread).to_have_count(1)
+    await tab.page.get_by_role("button", name="Caption").click()
+    await expect(thread.locator("[data-command=caption]")).to_contain_text("It is a picture")
+    await tab.page.get_by_role("button", name="Describe").click()
+    await thread.get_by_role("button", name="prompt 2").click()
+    await expect(tab.page.locator("#prompt")).to_have_value("prompt 2")
+    await expect(tab.page.get_by_role("radio", name="Imagine")).to_be_checked()
+    assert await find_violations(tab.page) == []
+    assert tab.errors == []
+
+
+async def test_an_edit_asks_for_the_part_where_no_model_follows_instructions(server, tab):
+    await tab.open(server.url)
+    await choose_mode(tab.page, "Edit")
+    await send(tab.page, "a red roof")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("Add the photo that is to be edited")
+    await add_photo(tab.page)
+
+    await tab.page.locator("#prompt").press("Enter")
+
+    await expect(tab.page.get_by_role("alert")).to_contain_text("add a mask of the part")
+    assert await find_violations(tab.page) == []
+    await tab.page.get_by_role("button", name="Upscale").click()
+    await expect(tile(tab.page).locator(".create-picture")).to_have_attribute("width", "96")
+    assert tab.errors == []
+
+
+async def test_a_photo_is_started_from_and_can_become_a_control(server, client, tab):
+    await tab.open(server.url)
+    await add_photo(tab.page)
+    await send(tab.page, "a boat at night")
+    await expect(tile(tab.page)).to_have_count(1)
+    first = await newest_job(client)
+    assert first["images"][0]["role"] == "init" and first["options"]["strength"] == 0.6
+
+    await tab.page.get_by_label("What picture 1 is for").select_option("control")
+    await expect(tab.page.get_by_label("Kind of picture 1")).to_have_value("canny")
+    await open_more(tab.page)
+    await tab.page.get_by_label("Weight").fill("0.5")
+    await tab.page.get_by_label("End").fill("0.8")
+    assert await find_violations(tab.page) == []
+    await close_dialog(tab.page)
+    await tab.page.locator("#prompt").press("Enter")
+
+    await expect(tile(tab.page)).to_have_count(2)
+    [image] = (await newest_job(client))["images"]
+    assert (image["role"], image["kind"], image["weight"], image["end"]) == ("control", "canny", 0.5, 0.8)
+    assert tab.errors == []
+
+
+async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(server, tab):
+    await tab.open(server.url)
+    await tab.page.evaluate(DROP, ["dragover", "image/png", 1])
+    await expect(tab.page.locator(".create-drop")).to_be_visible()
+
+    await tab.page.evaluate(DROP, ["drop", "image/png", 30])
+
+    await expect(tab.page.locator(".create-photo img")).to_have_count(1)
+    await expect(tab.page.locator(".create-note")).to_have_text(
+        "1 of 30 pictures were taken: more do not fit here at the same time."
+    )
+    await expect(tab.page.locator(".create-drop")).to_have_count(0)
+    first = await tab.page.locator(".create-photo img").get_attribute("src")
+    await tab.page.evaluate(DROP, ["paste", "image/png", 2])
+    await expect(tab.page.locator(".create-photo img")).to_have_count(1)
+    assert first
+    await tab.page.evaluate(DROP, ["drop", "text/plain", 1])
+    await expect(tab.page.locator(".create-note")).to_have_text("1 file is not a picture.")
+    assert tab.errors == []
+
+
+async def test_a_large_photo_is_shrunk_before_it_is_sent(server, client, tab):
+    data = io.BytesIO()
+    Image.effect_noise((4400, 1200), 90).save(data, "PNG")
+    await tab.open(server.url)
+
+    async with tab.page.expect_response("**/api/v1/media") as answered:
+        await tab.page.locator("#create-file").set_input_files(files=[file("large.png", data.getvalue())])
+
+    media = await (await answered.value).json()
+    assert (media["width"], media["height"]) == (4096, 1117)
+    assert tab.errors == []
+
+
+async def test_what_is_no_picture_is_refused_in_a_sentence(server, tab):
+    await tab.open(server.url)
+
+    await tab.page.locator("#create-file").set_input_files(files=[file(data=b"no picture")])
+
+    await expect(tab.page.get_by_role("alert")).to_contain_text("not a picture")
+    assert await find_violations(tab.page) == []
+
+
+async def test_a_picture_with_its_settings_gives_them_back(server, tab):
+    data, metadata = io.BytesIO(), PngInfo()
+    metadata.add_text("parameters", "a lighthouse\nNegative prompt: fog\nSteps: 99, CFG scale: 4, Seed: 123, Size: 64x64")
+    Image.new("RGB", (64, 64)).save(data, "PNG", pnginfo=metadata)
+    await tab.open(server.url)
+    await add_photo(tab.page, name="old.png", data=data.getvalue())
+
+    await tab.page.get_by_role("button", name="Use its settings").click()
+
+    await expect(tab.page.locator("#prompt")).to_have_value("a lighthouse")
+    await expect(tab.page.locator(".create-note")).to_contain_text("steps is 99")
+    await expect(tab.page.locator(".create-photo")).to_have_count(0)
+    await open_more(tab.page)
+    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("123")
+    await expect(tab.page.get_by_label("Steps")).to_have_value("50")
+    await expect(tab.page.get_by_label("Negative prompt")).to_have_value("fog")
+    assert tab.errors == []
+
+
+@pytest.mark.parametrize(("how", "seed", "steps"), [("words", "", ""), ("all", "7", "4"), ("all_but_seed", "", "4")])
+async def test_a_job_is_reused_by_its_address(server, client, tab, how, seed, steps):
+    job = await make(client, imagine("two boats", steps=4, seed=7, style="ink"))
+
+    await tab.open(server.url, f"/?reuse={job['id']}&how={how}")
+
+    await expect(tab.page.locator("#prompt")).to_have_value("two boats")
+    await expect(tab.page.get_by_label("Style")).to_have_value("ink")
+    await expect(tab.page).to_have_url(f"{server.url}/")
+    await open_more(tab.page)
+    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value(seed)
+    await expect(tab.page.get_by_label("Steps")).to_have_value(steps)
+    assert tab.errors == []
+
+
+async def test_a_picture_is_taken_as_the_photo_by_its_address_or_picked(server, client, tab):
+    job = await make(client, imagine("a fox"))
+    media = job["result"]["media"][0]["id"]
+
+    await tab.open(server.url, f"/?image={media}&mode=ask")
+
+    await expect(tab.page.locator(".create-photo img")).to_have_attribute("src", re.compile(media))
+    await expect(tab.page.get_by_role("radio", name="Ask")).to_be_checked()
+    await tab.page.get_by_role("button", name="Remove picture 1").click()
+    await tab.page.get_by_role("button", name="Add one of your pictures").click()
+    assert await find_violations(tab.page) == []
+    await tab.page.get_by_role("dialog").get_by_role("listitem").get_by_role("button").click()
+    await expect(tab.page.locator(".create-photo img")).to_have_attribute("src", re.compile(media))
+    await tab.page.goto(f"{server.url}/?reuse=nothing-there")
+    await expect(tab.page.locator(".create-note")).not_to_be_empty()
+    assert [error for error in tab.errors if "status of 404" not in error] == []
+
+
+async def test_names_are_completed_by_the_keyboard(server, tab):
+    loras = {"loras": [{"name": name, "kind": "lora", "title": name, "insert": f"<lora:{name}:0.8>", "trigger_words": []}
+                       for name in ("ink-lines", "ink-wash")], "total": 2}  # fmt: skip
+    await tab.page.route("**/api/v1/loras?q=in", lambda route: route.fulfill(json=loras))
+    await tab.open(server.url)
+    field = tab.page.locator("#prompt")
+    await field.press_sequentially("a fox <lora:")
+    await field.press_sequentially("in")
+    options = tab.page.locator(".completion").get_by_role("option")
+    await expect(options).to_have_count(2)
+    await expect(field).to_have_attribute("aria-activedescendant", "create-names-0")
+    assert await find_violations(tab.page) == []
+
+    await field.press("ArrowDown")
+    await field.press("Enter")
+
+    await expect(field).to_have_value("a fox <lora:ink-wash:0.8>")
+    await expect(options).to_have_count(0)
+    await field.fill("a fox ")
+    await field.press_sequentially("--style i")
+    await expect(options).to_have_count(1)
+    await field.press("Escape")
+    await expect(options).to_have_count(0)
+    await field.press_sequentially("n")
+    await options.first.click()
+    await expect(field).to_have_value("a fox ")
+    await expect(tab.page.get_by_label("Style")).to_have_value("ink")
+    assert tab.errors == []
+
+
+async def test_earlier_prompts_come_back_by_the_arrow_keys(server, tab):
+    await tab.open(server.url)
+    field = tab.page.locator("#prompt")
+    await send(tab.page, "first")
+    await expect(tile(tab.page)).to_have_count(1)
+    await send(tab.page, "second")
+    await expect(tile(tab.page)).to_have_count(2)
+    await field.fill("")
+
+    await field.press("ArrowUp")
+    await expect(field).to_have_value("second")
+    await field.press("ArrowUp")
+    await expect(field).to_have_value("first")
+    await field.press("ArrowDown")
+    await field.press("ArrowDown")
+    await expect(field).to_have_value("")
+    await field.fill("something else")
+    await field.press("ArrowUp")
+
+    await expect(field).to_have_value("something else")
+
+
+async def test_combinations_are_priced_and_confirmed_first(server, tab):
+    await tab.open(server.url)
+    await send(tab.page, "a {red|green} kite")
+    confirmation = tab.page.get_by_role("group", name="Confirmation")
+    await expect(confirmation).to_contain_text("2 combinations")
+    assert await find_violations(tab.page) == []
+
+    await confirmation.get_by_role("button", name="Generate all").click()
+
+    await expect(tile(tab.page)).to_have_count(2)
+    await expect(confirmation).to_have_count(0)
+    assert tab.errors == []
+
+
+async def test_a_refused_option_is_shown(server, tab):
+    await tab.open(server.url)
+    await open_more(tab.page)
+    await tab.page.get_by_label("Steps").fill("99")
+    await close_dialog(tab.page)
+    await send(tab.page, "a fox")
+    await expect(tab.page.get_by_role("alert")).to_have_text("steps is 99, but must be 1 to 50.")
+
+    await tab.page.get_by_role("button", name="Show this option").click()
+
+    await expect(tab.page.get_by_label("Steps")).to_be_focused()
+    await expect(tab.page.get_by_label("Steps")).to_have_attribute("aria-invalid", "true")
+    assert [error for error in tab.errors if "status of 422" not in error] == []
+
+
+async def test_a_failed_job_is_tried_again(server, tab):
+    await tab.open(server.url)
+    await send(tab.page, "fail")
+    failed = tile(tab.page, "failed")
+    await expect(failed.get_by_role("button", name="Try again")).to_be_visible()
+    assert "secret" not in await failed.inner_text()
+    assert await find_violations(tab.page) == []
+
+    await failed.get_by_role("button", name="Try again").click()
+
+    await expect(failed).to_have_count(2)
+    assert EngineError.__name__ not in await tab.page.inner_text("main")
+
+
+async def test_a_spoiler_is_blurred_until_it_is_asked_for(server, tab):
+    server.usecases.moderation.settings = SafetySettings(local_policy="spoiler")
+    await tab.open(server.url)
+    await send(tab.page, "a nude statue")
+    image = tile(tab.page).locator(".create-picture")
+    await expect(image).to_have_css("filter", re.compile("blur"))
+    assert await find_violations(tab.page) == []
+
+    await tab.page.get_by_role("button", name="Show this picture").click()
+
+    await expect(image).to_have_css("filter", "none")
+    assert tab.errors == []
+
+
+async def test_tiles_are_one_tab_stop_and_the_arrow_keys_move_between_them(server, client, tab):
+    for number in range(4):
+        await make(client, imagine(f"number {number}", steps=1))
+    await tab.open(server.url)
+    await expect(tile(tab.page)).to_have_count(4)
+    assert await tab.page.locator('[data-tile][tabindex="0"]').count() == 1
+    first = tab.page.locator("[data-tile]").first
+    await first.focus()
+
+    await first.press("ArrowRight")
+    await expect(tab.page.locator("[data-tile]").nth(1)).to_be_focused()
+    await tab.page.keyboard.press("End")
+    await expect(tab.page.locator("[data-tile]").nth(3)).to_be_focused()
+
+    assert await tab.page.locator('[data-tile][tabindex="0"]').count() == 1
+    await tab.page.keyboard.press("/")
+    await expect(tab.page.locator("#prompt")).to_be_focused()
+
+
+async def test_enter_follows_the_mode_and_shift_enter_starts_a_line(server, tab):
+    await tab.open(server.url)
+    field = tab.page.locator("#prompt")
+    await expect(field).to_be_focused()
+    await field.fill("one")
+    await field.press("Shift+Enter")
+    await field.press_sequentially("two")
+    await expect(field).to_have_value("one\ntwo")
+
+    await field.press("Control+Enter")
+
+    await expect(tile(tab.page)).to_have_count(1)
+    await field.press("Alt+a")
+    await expect(tab.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
+
+
+async def test_an_outage_keeps_the_draft_and_its_sentence_goes_with_it(server, tab):
+    await tab.open(server.url)
+    port = int(server.url.rpartition(":")[2])
+    await server.stop()
+    await send(tab.page, "a patient fox")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("The server does not respond")
+
+    await server.serve(port=port)
+
+    await expect(tab.page.get_by_role("alert")).to_have_count(0)
+    await expect(tab.page.locator("#prompt")).to_have_value("a patient fox")
+    await tab.page.locator("#prompt").press("Enter")
+    await expect(tile(tab.page)).to_have_count(1)
+
+
+async def test_a_hidden_page_shows_progress_in_its_title(server, tab):
+    await tab.open(server.url)
+    await send(tab.page, "slow fox")
+    await expect(tile(tab.page, "running")).to_contain_text("Step 2")
+
+    await tab.page.evaluate(
+        """Object.defineProperty(document, "hidden", { get: () => true, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"))"""
+    )
+
+    await expect(tab.page).to_have_title("40 % · Create · Easel")
+    server.pool.go_on.set()
+    await expect(tab.page).to_have_title("Done · Create · Easel")
+
+
+async def test_demo_models_point_admins_to_real_ones(server, tab):
+    server.usecases.models.remove_model("paint")
+    await tab.open(server.url)
+
+    await expect(tab.page.get_by_role("link", name="Choose a real model")).to_have_attribute("href", "/models")
+
+    key = await server.create_key("Ada")
+    await tab.page.goto(f"{server.url}/")
+    await tab.sign_in(key)
+    await expect(tab.page.locator(".create-foot")).to_contain_text("This is a small demo model.")
+    await expect(tab.page.get_by_role("link", name="Choose a real model")).to_have_count(0)
+
+
+async def test_many_unfinished_jobs_leave_connections_for_other_requests(server, tab):
+    """A browser opens six connections at most: were each job streamed, the seventh request would wait for ever."""
+    await tab.open(server.url)
+    for number in range(9):
+        await send(tab.page, f"slow {number}")
+    await expect(tab.page.locator(".create-queue")).to_contain_text("3 more in the queue")
+    assert await find_violations(tab.page) == []
+
+    server.pool.go_on.set()
+
+    await expect(tile(tab.page)).to_have_count(9, timeout=15_000)
+    assert tab.errors == []
+
+
+async def test_on_a_phone_the_composer_stays_above_the_tabs(server, client, phone):
+    for number in range(8):
+        await make(client, imagine(f"number {number}", steps=1))
+    await phone.open(server.url)
+    await phone.page.locator("#prompt").fill("a fox")
+    await phone.page.get_by_role("button", name="Imagine").tap()
+    await expect(tile(phone.page)).to_have_count(9)
+
+    composer = await phone.page.locator(".create-composer").bounding_box()
+    tabs = await phone.page.locator(".tabs").bounding_box()
+    width = await phone.page.evaluate("document.documentElement.scrollWidth")
+    shown = await phone.page.evaluate(
+        """(bottom) => [...document.querySelectorAll(".create-tile")].filter((one) => one.getBoundingClientRect().top + 40 < bottom).length""",
+        composer["y"],
+    )
+
+    assert width <= PHONE["width"]
+    assert abs(composer["y"] + composer["height"] - tabs["y"]) <= 1
+    assert shown >= 6
+    assert await find_violations(phone.page) == []
+    await phone.page.get_by_role("button", name="More").tap()
+    await expect(phone.page.get_by_role("dialog", name="More options")).to_be_in_viewport()
+    assert await find_violations(phone.page) == []
+    assert phone.errors == []
