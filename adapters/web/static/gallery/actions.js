@@ -1,0 +1,127 @@
+// What is done with pictures, from the grid and from the viewer: favourite, delete with undo, download.
+
+import { put, remove, request } from "../core/api.js";
+import { batch } from "../core/render.js";
+import { dropJobs, jobs, jobSignal } from "../core/store.js";
+import { announce, showToast, showUndo } from "../core/toast.js";
+import { t, tn } from "../core/text.js";
+import { hiddenKeys } from "./listing.js";
+
+const MAX_EXPORTED = 1000;
+const CONCURRENT = 4;
+
+/** @typedef {{key: string, job: string, number: number, kind: string}} Picture */
+
+const pathOf = ({ job, number }) => `/jobs/${job}/pictures/${number}`;
+const isPicture = ({ kind }) => kind === "picture";
+
+/** Runs `work` for all, a few at the same time; returns the errors. */
+async function runAll(items, work) {
+  const waiting = [...items];
+  const errors = [];
+  const runNext = async () => {
+    for (let item = waiting.shift(); item; item = waiting.shift()) await work(item).catch((error) => errors.push({ item, error }));
+  };
+  await Promise.all(Array.from({ length: CONCURRENT }, runNext));
+  return errors;
+}
+
+/** Changes what the store says of one picture. */
+function changeMedia({ job, number }, changes) {
+  const known = jobSignal(job);
+  const result = known?.peek().result;
+  if (!result?.media[number - 1]) return;
+  const media = result.media.map((one, index) => (index === number - 1 ? { ...one, ...changes(one) } : one));
+  known.value = { ...known.peek(), result: { ...result, media } };
+}
+
+export const isFavourite = ({ job, number }) => Boolean(jobSignal(job)?.value.result?.media[number - 1]?.favourite);
+
+/** Shown before the server has confirmed it; taken back if it refuses. @param {Picture[]} pictures @param {boolean} wanted */
+export async function setFavourite(pictures, wanted) {
+  const changed = pictures.filter((one) => isPicture(one) && isFavourite(one) !== wanted);
+  const mark = (items, favourite) => batch(() => items.forEach((one) => changeMedia(one, () => ({ favourite }))));
+  mark(changed, wanted);
+  const errors = await runAll(changed, (one) => (wanted ? put(`${pathOf(one)}/favourite`) : remove(`${pathOf(one)}/favourite`)));
+  mark(errors.map(({ item }) => item), !wanted);
+  if (errors.length) showToast(errors[0].error.message, { kind: "error" });
+  else if (changed.length) announce(wanted ? tn(changed.length, "Added to favourites", "{n} pictures added to favourites") : tn(changed.length, "Removed from favourites", "{n} pictures removed from favourites"));
+}
+
+/** All of them become favourites, or, if all are, none. @param {Picture[]} pictures */
+export const toggleFavourite = (pictures) => setFavourite(pictures, !pictures.filter(isPicture).every(isFavourite));
+
+function hide(pictures, isHidden) {
+  const keys = new Set(hiddenKeys.peek());
+  for (const { key } of pictures) isHidden ? keys.add(key) : keys.delete(key);
+  hiddenKeys.value = keys;
+}
+
+/** Jobs of which nothing would be left go as a whole; of others, single pictures. */
+function planDeletion(pictures) {
+  const byJob = Map.groupBy(pictures, (one) => one.job);
+  return [...byJob].flatMap(([id, chosen]) => {
+    const left = jobSignal(id)?.peek().result?.media.filter(Boolean).length ?? 0;
+    return chosen.length >= left ? [{ path: `/jobs/${id}?erase=true`, job: id, pictures: chosen }] : chosen.map((one) => ({ path: pathOf(one), job: null, pictures: [one] }));
+  });
+}
+
+/**
+ * Hides pictures now and deletes them when the time for undoing is over.
+ * @param {Picture[]} pictures
+ * @param {{onUndo?: () => void}} [options]
+ */
+export function deletePictures(pictures, { onUndo = () => {} } = {}) {
+  if (!pictures.length) return;
+  hide(pictures, true);
+  const undo = () => {
+    hide(pictures, false);
+    onUndo();
+  };
+  showUndo(tn(pictures.length, "Deleted.", "{n} deleted."), { undo, commit: ({ keepalive }) => commitDeletion(pictures, keepalive) });
+}
+
+async function commitDeletion(pictures, keepalive) {
+  const erase = async ({ path, job, pictures: gone }) => {
+    await remove(path, { keepalive }).catch((error) => {
+      if (error.code !== "not_found") throw error;
+    });
+    if (job && jobs.peek().has(job)) dropJobs(job);
+    else if (!job) removeMedia(gone[0]);
+  };
+  const plan = planDeletion(pictures);
+  const errors = keepalive ? plan.forEach((one) => void erase(one)) : await runAll(plan, erase);
+  if (!errors?.length) return;
+  hide(errors.flatMap(({ item }) => item.pictures), false);
+  showToast(errors[0].error.message, { kind: "error" });
+}
+
+function removeMedia({ job, number }) {
+  const known = jobSignal(job);
+  const result = known?.peek().result;
+  if (result?.media[number - 1]) known.value = { ...known.peek(), result: { ...result, media: result.media.with(number - 1, null) } };
+}
+
+/** Saves a blob as a file. @param {Blob} blob @param {string} name */
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+/** A zip of pictures, with a file beside each that says how it was made. @param {Picture[]} pictures */
+export async function downloadZip(pictures) {
+  const chosen = pictures.filter(isPicture);
+  if (!chosen.length) return void showToast(t("Answers have no file: select pictures to download."));
+  if (chosen.length > MAX_EXPORTED) return void showToast(t("At most {n} pictures fit in one zip. Select fewer.", { n: MAX_EXPORTED }), { kind: "error" });
+  const toast = showToast(tn(chosen.length, "Preparing the zip…", "Preparing the zip of {n} pictures…"), { timeoutMs: 60_000 });
+  try {
+    const body = { jobs: [], pictures: chosen.map(({ job, number }) => ({ job, n: number })) };
+    const response = await request("/export", { method: "POST", body });
+    save(await response.blob(), "easel.zip");
+  } catch (error) {
+    showToast(error.message, { kind: "error" });
+  } finally {
+    toast.close();
+  }
+}

@@ -1,0 +1,112 @@
+// The route "/gallery": everything one has made, by days.
+
+import { html, nothing, runOnSignals, SignalView } from "../core/render.js";
+import { background, preloadRoute } from "../core/router.js";
+import { registerShortcuts } from "../core/shortcuts.js";
+import { errorView, loadingView, stateView } from "../core/states.js";
+import { t, tn } from "../core/text.js";
+import { deletePictures, downloadZip, toggleFavourite } from "./actions.js";
+import { loadCollections } from "./collections.js";
+import { activeKey, focusTile, gridView } from "./grid.js";
+import { arrivals, entries, filter, hasFilter, isComplete, list, listingState, loadMore, order, pageError, readFilter, showArrivals } from "./listing.js";
+import { clearSelection, isSelectMode, selectAll, selectedEntries } from "./selection.js";
+import { barView, clearFilters } from "./toolbar.js";
+
+let stops = null;
+
+/** What an action by key is about: the selection, else the tile with the focus. */
+function chosenEntries() {
+  if (selectedEntries.peek().length) return selectedEntries.peek();
+  const key = document.activeElement?.closest("[data-key]")?.dataset.key;
+  return entries.peek().filter((entry) => entry.key === key);
+}
+
+function deleteChosen() {
+  const chosen = chosenEntries();
+  const keys = new Set(chosen.map((one) => one.key));
+  const all = entries.peek();
+  const first = all.findIndex((entry) => keys.has(entry.key));
+  const next = all.slice(first).find((entry) => !keys.has(entry.key)) ?? all.slice(0, Math.max(0, first)).findLast((entry) => !keys.has(entry.key));
+  clearSelection();
+  deletePictures(chosen, { onUndo: () => chosen[0] && focusTile(chosen[0].key) });
+  if (next) queueMicrotask(() => focusTile(next.key));
+}
+
+/** Keys of the gallery do nothing while the viewer is over it. */
+const here = (run) => () => !background.peek() && run();
+
+const shortcuts = () => [
+  { keys: "/", label: t("Search"), run: here(() => document.getElementById("gallery-search")?.focus()) },
+  { keys: "f", label: t("Favourite"), run: here(() => toggleFavourite(chosenEntries())) },
+  { keys: "Delete", label: t("Delete"), run: here(deleteChosen) },
+  { keys: "Ctrl+a", label: t("Select all that is loaded"), run: here(selectAll) },
+  { keys: "d", label: t("Download"), run: here(() => chosenEntries().length && downloadZip(chosenEntries())) },
+  { keys: "x", label: t("Select (several: Shift and arrow keys)"), run: () => null },
+];
+
+/** Escape ends a selection, and means nothing else here. */
+function followSelection() {
+  let stopKey = () => {};
+  const stopFollowing = runOnSignals(() => {
+    stopKey();
+    const end = { keys: "Escape", label: t("End the selection"), run: here(clearSelection) };
+    stopKey = isSelectMode.value ? registerShortcuts(t("Selection"), [end]) : () => {};
+  });
+  return () => [stopFollowing, stopKey].forEach((end) => end());
+}
+
+/** @param {import("../core/router.js").Place} place */
+export function load({ query }) {
+  stops ??= [registerShortcuts(t("Gallery"), shortcuts()), followSelection()];
+  void loadCollections();
+  return list(readFilter(query));
+}
+
+export function leave() {
+  stops?.forEach((stop) => stop());
+  stops = null;
+  clearSelection();
+}
+
+export function focus() {
+  if (!activeKey.peek() || !focusTile(activeKey.peek())) document.querySelector(".gallery h1")?.focus({ preventScroll: true });
+}
+
+const emptyView = () => (hasFilter.value
+  ? stateView({ icon: "search", title: t("Nothing matches"), text: t("Try fewer words, or another filter."), actions: html`<button type="button" @click=${clearFilters}>${t("Clear the filters")}</button>` })
+  : stateView({ icon: "image", title: t("Your pictures will be here"), text: t("Everything that you make is kept here: pictures, answers and captions."), actions: html`<a class="button primary" href="/">${t("Create the first one")}</a>` }));
+
+/** After the last row: an error, or that more comes. */
+function endView() {
+  if (pageError.value) return errorView(pageError.value, () => { pageError.value = null; void loadMore(); });
+  return isComplete.value || listingState.value !== "ready" || !order.value.length ? nothing : html`<p class="visually-hidden">${t("More are loaded as you scroll.")}</p>`;
+}
+
+function contentView() {
+  if (listingState.value instanceof Error) return errorView(listingState.value, () => list(filter.peek(), { isForced: true }));
+  if (listingState.value === "loading" && !order.value.length) return loadingView();
+  if (listingState.value === "ready" && !order.value.length && !arrivals.value.length) return emptyView();
+  return html`
+    ${gridView({ label: t("Pictures and answers"), onApproach: prepareViewer })}
+    ${SignalView(endView)}`;
+}
+
+/** The viewer is loaded before it is needed: opening a picture then waits for nothing. */
+const prepareViewer = () => preloadRoute("viewer");
+
+function newerView() {
+  const count = arrivals.value.length;
+  if (!count) return nothing;
+  const show = () => {
+    window.scrollTo(0, 0);
+    showArrivals();
+  };
+  return html`<button type="button" class="gallery-newer chip" @click=${show}>${tn(count, "{n} new", "{n} new")}</button>`;
+}
+
+export const view = () => html`
+  <div class="gallery ${listingState.value === "loading" ? "gallery-busy" : ""}">
+    ${SignalView(barView)}
+    <div class="gallery-newer-place" role="status">${SignalView(newerView)}</div>
+    <div class="gallery-content" aria-busy=${listingState.value === "loading" ? "true" : "false"}>${SignalView(contentView)}</div>
+  </div>`;

@@ -1,0 +1,21 @@
+// Short names of jobs and their pictures.
+
+import { t } from "../core/text.js";
+
+const SHORT = 60;
+
+/** Of a job in the store: what was asked, as it was typed, else its command. @param {object} job */
+export const wordsOf = (job) => job.options.prompt || job.options.question || job.options.texts || labelOfCommand(job.command);
+
+/** The name of a command as a label. @param {string} name */
+export const labelOfCommand = (name) => name.charAt(0).toUpperCase() + name.slice(1);
+
+/** @param {string} text @param {number} [length] */
+export const shorten = (text, length = SHORT) => (text.length > length ? `${text.slice(0, length - 1).trimEnd()}…` : text);
+
+/** A short name for one picture: "a red fox, picture 2 of 4". @param {object} job @param {number} n */
+export function nameOf(job, n) {
+  const title = shorten(wordsOf(job));
+  const count = job.result?.media.length ?? 0;
+  return count > 1 ? t("{title}, picture {n} of {count}", { title, n, count }) : title;
+}
