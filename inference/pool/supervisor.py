@@ -281,7 +281,7 @@ class WorkerSupervisor:
         self._slots.clear()
         if not self._is_stopping:
             self._state = "restarting"
-            self._losses.add(hung.reason)
+            self._losses.add(hung.reason, time.time())
             self._may_warm_up = self._settings.warm_up and not was_loading
             details = {"device": self.name, "reason": hung.reason, "loading": was_loading}
             _log.error("The child process ended", action="child_lost", **details)

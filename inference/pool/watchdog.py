@@ -18,15 +18,20 @@ HandleEvent = Progress | Measurement | ModelCapabilities | RawImage | TaskResult
 
 @dataclass
 class Losses:
-    """How often a device lost its process, and the last loss. `lost_at`: Unix time, seconds; None: never. `lost_reason`: why, for the log and for admins."""
+    """How often a device lost its process, and the last loss.
+
+    Attributes:
+        lost_at: Unix time, seconds; None: never.
+        lost_reason: why, for the log and for admins.
+    """
 
     restarts: int = 0
     lost_at: float | None = None
     lost_reason: str = ""
 
-    def add(self, reason: str) -> None:
+    def add(self, reason: str, lost_at: float) -> None:
         self.restarts += 1
-        self.lost_at, self.lost_reason = time.time(), reason
+        self.lost_at, self.lost_reason = lost_at, reason
 
 
 @dataclass

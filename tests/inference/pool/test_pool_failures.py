@@ -88,6 +88,9 @@ async def test_a_killed_child_loses_its_task_and_is_restarted(pool):
     assert "-9" in lost.value.detail
     assert events[-1].images
     assert must_import
+    status = pool.device_statuses()[0]
+    assert status.lost_at is not None
+    assert "-9" in status.lost_reason
     assert [e.what for e in events if isinstance(e, Measurement)][:2] == ["import", "load"]
     assert restarts(pool) == before + 1
 
