@@ -46,6 +46,7 @@ async def test_the_menu_asks_for_a_reason_and_reports_what_the_message_shows(
     answer = await bob.private_reply(await bob.submit(opened, "it is rude"))
 
     assert answer == CONFIRMATIONS["saved"]
+    assert opened.modal is not None
     assert opened.modal["components"][0]["component"]["required"] is False
     [report] = await stored(app)
     assert (report.reason, report.job.id) == ("it is rude", (await job_of(app, made)).id)

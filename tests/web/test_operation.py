@@ -105,7 +105,8 @@ async def test_people_come_in_pages_without_gaps(client, server, keys):
     admin, _ = keys
     for number in range(5):
         await server.usecases.people.identify_account("telegram", str(number), f"P{number}")
-    seen, before = [], ""
+    seen: list[str] = []
+    before: str | None = ""
     while before is not None:
         page = (await ask(client, "GET", f"/people?limit=2{before and '&before=' + before}", admin)).json()
         seen += [one["id"] for one in page["people"]]
@@ -345,7 +346,8 @@ async def test_pages_of_reports_have_open_ones_first_and_no_gaps(client, server,
         await reported(client, server, ann, f"x {number}", reporter=str(number))
     ids = [one["id"] for one in (await ask(client, "GET", "/reports", admin)).json()["reports"]]
     await ask(client, "DELETE", f"/reports/{ids[0]}", admin)
-    seen, before = [], ""
+    seen: list[str] = []
+    before: str | None = ""
     while before is not None:
         page = (await ask(client, "GET", f"/reports?limit=1{before and '&before=' + before}", admin)).json()
         seen += [one["id"] for one in page["reports"]]

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -54,7 +55,11 @@ class Clock:
 def make_sampler(clock, samples):
     devices = [DeviceStatus(device="cuda:0", state="ready", memory_mb=512)]
     return MetricSampler(
-        samples=samples, administration=Administration(), devices=lambda: devices, now=clock.now, sleep=clock.sleep
+        samples=samples,
+        administration=cast(Any, Administration()),
+        devices=lambda: devices,
+        now=clock.now,
+        sleep=clock.sleep,
     )
 
 

@@ -1,6 +1,7 @@
 """What repeats a job: the words as they were typed, and nothing that the defaults give."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from tests.fakes import make_model, make_origin, make_result
 STYLES = {"ink": StyleSettings(prompt="ink drawing of {prompt}", negative="colour")}
 CONTROLS = {"canny": "fox-canny", "style": "fox-style", "subject": "fox-subject"}
 IMAGES = {"canny": ("control", "canny"), "style": ("reference", "style")}
-REQUESTS = {
+REQUESTS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "imagine": ({"prompt": "a __animal__", "style": "ink", "steps": 12, "aspect": "3:2"}, ()),
     "imagine-default-value": ({"prompt": "a fox", "steps": 10, "count": 1}, ()),
     "imagine-photo": ({"prompt": "a fox", "strength": 0.4, "model": "fox-diffusion"}, ("init",)),

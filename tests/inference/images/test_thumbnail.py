@@ -2,6 +2,7 @@
 
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -61,7 +62,7 @@ def test_opaque_images_stay_opaque_and_keep_their_colours(kind, mode):
     image = thumbnail_of(encoded(Image.new("RGB", (512, 300), (255, 255, 255)).convert(mode), kind))
 
     assert image.mode == "RGB"
-    assert all(low > 250 for low, _ in image.getextrema())
+    assert np.asarray(image).min() > 250
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
@@ -94,7 +95,7 @@ def test_only_the_first_frame_is_shown():
     image = thumbnail_of(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], duration=100))
 
     assert not getattr(image, "is_animated", False)
-    assert image.getextrema()[0][0] > 200
+    assert np.asarray(image)[..., 0].min() > 200
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", encoded(Image.new("RGB", (300, 300), "red"))[:-40], b"RIFF"])
