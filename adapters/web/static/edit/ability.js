@@ -1,0 +1,28 @@
+// What the models here make of the words: an instruction that they follow, or a description of the part.
+
+import { computed } from "../core/render.js";
+import { commands, models } from "../core/store.js";
+import { choices } from "./draft.js";
+
+const IMAGE_TO_IMAGE = "image-to-image";
+const INSTRUCTION = "image-text-to-image";
+const SEGMENTATION = "image-segmentation";
+
+/** The models that repaint a part, or extend a picture. */
+export const fittingModels = computed(() => {
+  const tasks = choices.value.mode === "extend" ? [IMAGE_TO_IMAGE] : [IMAGE_TO_IMAGE, INSTRUCTION];
+  return models.value.filter((model) => tasks.some((task) => model.tasks.includes(task)));
+});
+
+/** The model that is used: the chosen one, else the default. */
+export const chosenModel = computed(() => {
+  const fitting = fittingModels.value;
+  const byDefault = (task) => fitting.find((model) => model.default_for.includes(task));
+  const ofTask = choices.value.mode === "extend" ? null : byDefault(INSTRUCTION);
+  return fitting.find((model) => model.name === choices.value.model) ?? ofTask ?? byDefault(IMAGE_TO_IMAGE) ?? fitting[0] ?? null;
+});
+
+/** Whether the words are an instruction; otherwise they describe what is to be seen. */
+export const followsInstructions = computed(() => choices.value.mode === "repaint" && Boolean(chosenModel.value?.tasks.includes(INSTRUCTION)));
+export const canFindRegions = computed(() => models.value.some((model) => model.tasks.includes(SEGMENTATION)));
+export const isKnown = computed(() => models.value.length > 0 && commands.value.length > 0);

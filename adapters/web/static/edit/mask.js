@@ -1,0 +1,135 @@
+// The mask as pixels: the canvas that is shown over the picture, its share of the picture, and the file that is sent.
+
+import { mediaUrl, upload } from "../core/api.js";
+import { runOnSignals, signal } from "../core/render.js";
+import { choices, operations } from "./draft.js";
+import { blur, drawOperation, drawOperations, readMask } from "./strokes.js";
+
+const PAUSE_MS = 120;
+const SELECTED = 128;
+
+export const maskCanvas = document.createElement("canvas");
+maskCanvas.className = "edit-mask";
+const context = maskCanvas.getContext("2d", { willReadFrequently: true });
+
+/** The share of the picture that is repainted, 0 to 1. */
+export const share = signal(0);
+/** The pixels of the mask that surround what is repainted: left, top, right, bottom; null: nothing is. */
+export const bounds = signal(null);
+/** Masks of the draft that no longer exist: their labels. */
+export const lostMasks = signal([]);
+
+const images = new Map();
+let drawn = { list: [], keep: false };
+let timer = null;
+
+/** Shows the mask of the draft from now on. @param {{width: number, height: number}} size @returns {() => void} ends it */
+export function startMask(size) {
+  Object.assign(maskCanvas, size);
+  images.clear();
+  drawn = { list: [], keep: false };
+  lostMasks.value = [];
+  const stop = runOnSignals(() => {
+    void loadImages(operations.value, size);
+    redraw(operations.value, choices.value.keep);
+  });
+  return () => {
+    clearTimeout(timer);
+    stop();
+  };
+}
+
+/** The colour of the mask, as its style sheet says. */
+const colour = () => getComputedStyle(maskCanvas).color || "black";
+
+function redraw(list, keep) {
+  context.fillStyle = colour();
+  const isLonger = list.length === drawn.list.length + 1 && drawn.list.every((operation, index) => operation === list[index]);
+  if (list === drawn.list && keep === drawn.keep) return;
+  if (isLonger && keep === drawn.keep) drawOperation(context, list.at(-1), keep, images);
+  else drawOperations(context, list, keep, images);
+  drawn = { list, keep };
+  clearTimeout(timer);
+  timer = setTimeout(measure, PAUSE_MS);
+}
+
+/** Draws all of it again: a stroke was given up, or an image has arrived. */
+export function redrawAll() {
+  drawn = { list: [], keep: null };
+  redraw(operations.peek(), choices.peek().keep);
+}
+
+/** The context for a stroke that is being drawn, set to add or to take away. @param {boolean} erase */
+export function openStroke(erase) {
+  context.fillStyle = colour();
+  context.globalCompositeOperation = erase === choices.peek().keep ? "source-over" : "destination-out";
+  return context;
+}
+
+async function loadImages(list, size) {
+  for (const { media, label } of list) {
+    if (!media || images.has(media) || lostMasks.peek().includes(label)) continue;
+    const image = new Image();
+    image.src = mediaUrl(media);
+    images.set(media, Object.assign(document.createElement("canvas"), { width: 1, height: 1 }));
+    try {
+      await image.decode();
+      images.set(media, readMask(image, size.width, size.height, colour()));
+    } catch {
+      lostMasks.value = [...lostMasks.peek(), label];
+    }
+    redrawAll();
+  }
+}
+
+function measure() {
+  clearTimeout(timer);
+  const { width, height } = maskCanvas;
+  const { data } = context.getImageData(0, 0, width, height);
+  let [sum, left, top, right, bottom] = [0, width, height, -1, -1];
+  for (let y = 0, at = 3; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, at += 4) {
+      sum += data[at];
+      if (data[at] < SELECTED) continue;
+      if (x < left) left = x;
+      if (x > right) right = x;
+      if (y < top) top = y;
+      bottom = y;
+    }
+  }
+  share.value = right < 0 ? 0 : sum / (255 * width * height);
+  bounds.value = right < 0 ? null : [left, top, right + 1, bottom + 1];
+}
+
+/** Measures now what was drawn last. */
+export function measureNow() {
+  measure();
+  return share.peek();
+}
+
+let sent = { list: null, keep: null, feather: null, id: null };
+
+/** Stores the mask, white where the picture is repainted; its id. The same mask is stored once. @param {string} pictureId */
+export async function uploadMask(pictureId) {
+  const { keep, feather } = choices.peek();
+  const list = operations.peek();
+  if (sent.list === list && sent.keep === keep && sent.feather === feather && sent.pictureId === pictureId) return sent.id;
+  const blob = await encodeMask(feather);
+  const { id } = await upload(new File([blob], "mask.png", { type: "image/png" }));
+  sent = { list, keep, feather, pictureId, id };
+  return id;
+}
+
+/** @param {number} feather pixels of the mask */
+function encodeMask(feather) {
+  const { width, height } = maskCanvas;
+  const pixels = context.getImageData(0, 0, width, height);
+  const values = new Uint8ClampedArray(width * height);
+  for (let n = 0; n < values.length; n += 1) values[n] = pixels.data[4 * n + 3];
+  blur(values, width, height, feather);
+  for (let n = 0; n < values.length; n += 1) pixels.data.fill(values[n], 4 * n, 4 * n + 3);
+  for (let at = 3; at < pixels.data.length; at += 4) pixels.data[at] = 255;
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+}

@@ -1,0 +1,194 @@
+// The panel beside the stage: what is to be seen, how, what it costs, and how far it is.
+
+import { html, ifDefined, live, nothing, SignalView } from "../core/render.js";
+import { icon } from "../core/icons.js";
+import { fieldError } from "../core/states.js";
+import { isFinished, quota, storeError } from "../core/store.js";
+import { formatNumber, formatSeconds, t } from "../core/text.js";
+import { chosenModel, fittingModels, followsInstructions, isKnown } from "./ability.js";
+import { findExtension, EXTENSIONS } from "./canvas-plan.js";
+import { choices, choose, words } from "./draft.js";
+import { share } from "./mask.js";
+import { maskPanel } from "./mask-panel.js";
+import { cancelRun, failedJobs, runJobs, runningJob, showResult } from "./results.js";
+import { isSending, missing, priceText, quote, quoteProblem, refusal, sendDraft } from "./request.js";
+import { setExtension } from "./stage.js";
+
+const MAX_SEED = 4294967295;
+const MAX_WORDS = 2000;
+const COUNTS = [1, 2, 3, 4];
+
+/** What will be repainted, in words. */
+export function maskText() {
+  const { extend, mode } = choices.value;
+  if (mode === "extend") return findExtension(extend)?.says() ?? t("Drag a handle of the picture outwards, or choose below how it is to grow.");
+  const part = share.value * 100;
+  if (!part) return followsInstructions.value ? t("Nothing is selected: the whole picture may change.") : t("Nothing is selected: paint over what is to change.");
+  return part < 0.5 ? t("Less than 1 % of the picture will be repainted.") : t("{n} % of the picture will be repainted.", { n: Math.round(part) });
+}
+
+function setMode(mode) {
+  showResult(null);
+  choose({ mode });
+}
+
+const modesView = () => html`
+  <fieldset class="segments edit-modes">
+    <legend class="visually-hidden">${t("What to do")}</legend>
+    ${[["repaint", t("Repaint a part")], ["extend", t("Extend the picture")]].map(([mode, label]) => html`
+      <label><input type="radio" name="edit-mode" .checked=${choices.value.mode === mode} @change=${() => setMode(mode)}><span>${label}</span></label>`)}
+  </fieldset>`;
+
+const extensionsView = () => html`
+  <fieldset class="edit-extensions">
+    <legend>${t("How the picture grows")}</legend>
+    <div class="row">${EXTENSIONS.map((one) => {
+      const isChosen = findExtension(choices.value.extend) === one;
+      return html`<button type="button" class="chip" aria-pressed=${isChosen} @click=${() => setExtension(isChosen ? null : one)}>${one.label()}</button>`;
+    })}</div>
+  </fieldset>`;
+
+function wordsLabel() {
+  if (choices.value.mode === "extend") return t("What the whole picture shows (optional)");
+  return followsInstructions.value ? t("What to change") : t("What is to be seen there");
+}
+
+function wordsHint() {
+  const model = chosenModel.value?.name ?? "";
+  if (choices.value.mode === "extend") return t("Without words, the picture is described first.");
+  return followsInstructions.value
+    ? t("{model} follows instructions: “make the sky red”.", { model })
+    : t("{model} follows no instructions: describe what is to be seen in the part, such as “a red sky”.", { model });
+}
+
+const wordsView = () => html`
+  <div class="field">
+    <label for="edit-words">${wordsLabel()}</label>
+    <textarea id="edit-words" rows="3" maxlength=${MAX_WORDS} .value=${live(words.value)} aria-describedby="edit-words-hint"
+      aria-invalid=${ifDefined(refusal.value?.option === "prompt" ? "true" : undefined)} @input=${(event) => (words.value = event.target.value)}></textarea>
+    <span class="hint" id="edit-words-hint">${wordsHint()}</span>
+  </div>`;
+
+function strengthView() {
+  if (followsInstructions.value) return nothing;
+  const value = choices.value.strength ?? (choices.value.mode === "extend" ? 0.8 : 1);
+  return html`
+    <div class="field">
+      <label for="edit-strength">${t("Strength: how much it changes")}</label>
+      <div class="edit-range">
+        <input id="edit-strength" type="range" min="0.05" max="1" step="0.05" .value=${live(String(value))} @input=${(event) => choose({ strength: Number(event.target.value) })}>
+        <output class="number" for="edit-strength">${formatNumber(value)}</output>
+      </div>
+    </div>`;
+}
+
+const areaView = () => (choices.value.mode === "extend" ? nothing : html`
+  <div class="field">
+    <label for="edit-area">${t("Area that is drawn")}</label>
+    <select id="edit-area" @change=${(event) => choose({ area: event.target.value })}>
+      ${[["", t("The part alone, enlarged")], ["whole", t("The whole picture, at the model's size")]].map(([value, label]) => html`<option value=${value} .selected=${choices.value.area === value}>${label}</option>`)}
+    </select>
+  </div>`);
+
+const modelView = () => html`
+  <div class="field">
+    <label for="edit-model">${t("Model")}</label>
+    <select id="edit-model" @change=${(event) => choose({ model: event.target.value })}>
+      ${fittingModels.value.map((one) => html`<option value=${one.name} .selected=${one === chosenModel.value}>${one.demo ? t("{model} (demo)", { model: one.name }) : one.name}</option>`)}
+    </select>
+  </div>`;
+
+function takeSeed(event) {
+  const text = event.target.value.trim();
+  const seed = Math.round(Number(text));
+  choose({ seed: text === "" || !(seed >= 0 && seed <= MAX_SEED) ? null : seed });
+}
+
+const numbersView = () => html`
+  <div class="edit-pair">
+    <div class="field">
+      <label for="edit-count">${t("Number of pictures")}</label>
+      <select id="edit-count" @change=${(event) => choose({ count: Number(event.target.value) })}>
+        ${COUNTS.map((n) => html`<option value=${n} .selected=${choices.value.count === n}>${n}</option>`)}
+      </select>
+    </div>
+    <div class="field">
+      <label for="edit-seed">${t("Seed")}</label>
+      <input id="edit-seed" type="number" min="0" max=${MAX_SEED} step="1" inputmode="numeric" placeholder=${t("random")} .value=${live(String(choices.value.seed ?? ""))} @change=${takeSeed}>
+    </div>
+  </div>`;
+
+function progressSentence(job) {
+  if (job.cancel_requested) return t("Cancelling…");
+  const left = formatSeconds(job.eta_s);
+  if (job.state === "queued") return [job.position ? t("Queued at position {position}", { position: job.position }) : t("Queued"), left].filter(Boolean).join(" · ");
+  const { phase = "waiting", step = 0, steps = 0 } = job.progress ?? {};
+  if (phase === "loading") return left ? t("Loading the model · {left} left", { left }) : t("Loading the model…");
+  if (phase === "finishing") return t("Finishing…");
+  if (!steps || phase === "waiting") return t("Starting…");
+  return left ? t("Step {step} of {steps} · {left} left", { step, steps, left }) : t("Step {step} of {steps}", { step, steps });
+}
+
+function runningView() {
+  const job = runningJob.value;
+  if (!job) return nothing;
+  const { phase, step, steps } = job.progress ?? {};
+  return html`
+    <div class="edit-progress" data-job=${job.id} data-state=${job.state}>
+      <p class="number">${progressSentence(job)}</p>
+      <progress aria-label=${t("Progress")} max="1" value=${ifDefined(steps && phase === "running" ? step / steps : undefined)}></progress>
+      <button type="button" ?disabled=${Boolean(job.cancel_requested)} @click=${cancelRun}>${icon("close")}${t("Cancel")}</button>
+    </div>`;
+}
+
+function priceView() {
+  const { limit, used = 0, reserved = 0 } = quota.value ?? {};
+  const isTooMuch = quote.value && limit !== null && limit !== undefined && quote.value.cost > limit - used - reserved;
+  return html`
+    <p class="hint number edit-price" role="status">${priceText() || (missing.value ? missing.value.message : t("Ctrl+Enter starts it"))}</p>
+    ${isTooMuch ? html`<p class="error">${icon("alert")}<span>${t("More than is left of today's quota")}</span></p>` : nothing}
+    ${quoteProblem.value && !refusal.value ? fieldError(quoteProblem.value) : nothing}`;
+}
+
+function failuresView() {
+  const wasCancelled = runJobs.value.length > 0 && runJobs.value.every((job) => job.state === "cancelled");
+  return html`
+    ${failedJobs.value.map((job) => fieldError([job.error?.message ?? t("This job has no picture."), job.error?.incident ? t("Incident {code}", { code: job.error.incident }) : ""].filter(Boolean).join(" ")))}
+    ${wasCancelled ? html`<p class="hint" role="status">${t("Cancelled. The mask and the words are as they were.")}</p>` : nothing}`;
+}
+
+const runView = () => html`
+  <div class="edit-run">
+    ${SignalView(failuresView)}
+    ${refusal.value ? fieldError(refusal.value.message) : nothing}
+    ${priceView()}
+    ${runningJob.value ? SignalView(runningView) : html`
+      <button type="submit" class="primary edit-send" aria-disabled=${isSending.value ? "true" : "false"}>
+        ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${choices.value.mode === "extend" ? t("Extend") : t("Repaint")}
+      </button>`}
+  </div>`;
+
+const submit = (event) => {
+  event.preventDefault();
+  if (!runJobs.peek().some((job) => !isFinished(job))) void sendDraft();
+};
+
+function noModelView() {
+  if (storeError.value) return fieldError(storeError.value.message);
+  return isKnown.value && !fittingModels.value.length ? html`<p class="error" role="alert">${icon("alert")}<span>${t("No model here repaints pictures yet; the owner can add one.")}</span></p>` : nothing;
+}
+
+export const panelView = () => html`
+  <form class="edit-panel" novalidate @submit=${submit} aria-label=${t("What to do")}>
+    ${SignalView(modesView)}
+    <p class="edit-mask-text number" role="status">${SignalView(maskText)}</p>
+    ${SignalView(() => (choices.value.mode === "extend" ? extensionsView() : nothing))}
+    ${SignalView(noModelView)}
+    ${SignalView(wordsView)}
+    ${SignalView(() => (choices.value.mode === "extend" ? nothing : maskPanel()))}
+    <details class="edit-more">
+      <summary>${t("Options")}</summary>
+      ${SignalView(modelView)}${SignalView(strengthView)}${SignalView(areaView)}${SignalView(numbersView)}
+    </details>
+    ${SignalView(runView)}
+  </form>`;
