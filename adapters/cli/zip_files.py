@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from adapters.cli.error_output import BadInput, Failure
 from adapters.cli.image_files import reason_of
 from adapters.cli.options import parse_job_id
 from adapters.cli.output import print_json, print_line, print_note
+
+_NUMBER = re.compile("[1-9][0-9]{0,2}|1000")
 
 
 def require_new_zip(name: str) -> Path:
@@ -33,7 +36,7 @@ def parse_pictures(jobs: Sequence[str]) -> tuple[list[str] | None, list[tuple[st
         job = parse_job_id(job)
         if not slash:
             chosen.append(job)
-        elif number.isascii() and number.isdecimal() and 1 <= int(number[:9]) <= 1000:
+        elif _NUMBER.fullmatch(number):
             pictures.append((job, int(number)))
         else:
             raise BadInput(f"{text} names no image: write {job}/1 for the first image of that job.")

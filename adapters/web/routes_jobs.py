@@ -27,6 +27,7 @@ log = structlog.get_logger()
 MAX_PAGE = 100
 MAX_SEARCH = 200
 MAX_CURSOR = 200
+_MAX_DIGITS = 9
 _JOB_ID = re.compile(r"[a-z2-7]{4,16}")
 _MEDIA_ID = re.compile(r"[0-9a-f]{64}")
 Item = TypeVar("Item")
@@ -179,8 +180,8 @@ def _parse_state(text: str | None) -> JobState | None:
 
 
 def parse_limit(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_PAGE:
-        raise InvalidOption("limit", "range", value=text, allowed=f"1 to {MAX_PAGE}")
+    if len(text) > _MAX_DIGITS or not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_PAGE):
+        raise InvalidOption("limit", "range", value=text[:40], allowed=f"1 to {MAX_PAGE}")
     return int(text)
 
 

@@ -1,5 +1,6 @@
 """`/api/v1/jobs/{id}/recipe`: what repeats a job."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -14,6 +15,7 @@ from bot.errors import InvalidOption
 from bot.usecases import Recipe
 
 MAX_NUMBER = 999
+_NUMBER = re.compile("[1-9][0-9]{0,2}")
 
 router = APIRouter(prefix="/api/v1", tags=["jobs"], responses={"4XX": {"model": ProblemInfo}})
 
@@ -42,7 +44,7 @@ async def get_recipe(
 def _parse_number(text: str) -> int:
     if not text:
         return 0
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= MAX_NUMBER:
+    if not _NUMBER.fullmatch(text):
         raise InvalidOption("picture", "range", value=text[:40], allowed=f"1 to {MAX_NUMBER}")
     return int(text)
 

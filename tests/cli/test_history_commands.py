@@ -79,6 +79,7 @@ def test_a_job_of_another_program_is_cancelled(call, data_dir):
         (["export", "old.zip"], 2, "old.zip already exists: choose another name or move it."),
         (["export", "no/all.zip"], 2, "The folder no does not exist: create it first."),
         (["export", "all.zip", "aaaaaaaa/0"], 2, "aaaaaaaa/0 names no image: write aaaaaaaa/1 for the first"),
+        (["export", "all.zip", "aaaaaaaa/000000001" + "9" * 5000], 2, "names no image: write aaaaaaaa/1 for the first"),
         (["export", "all.zip", "aaaaaaaa"], 1, "You have no job called aaaaaaaa."),
     ],
 )

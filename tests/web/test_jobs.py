@@ -244,6 +244,8 @@ async def test_history_is_narrowed_to_a_state(client):
         ({"limit": "0"}, "limit"),
         ({"limit": "101"}, "limit"),
         ({"limit": "ten"}, "limit"),
+        ({"limit": "000000001999"}, "limit"),
+        ({"limit": "000000001" + "9" * 5000}, "limit"),
         ({"q": "x" * 201}, "q"),
         ({"before": "x" * 201}, "before"),
     ],

@@ -112,7 +112,7 @@ async def test_a_recipe_restores_what_was_typed(client, a_picture):
     assert {"steps", "width", "model"} <= recipe["defaults"].keys()
     body = {"command": recipe["command"], "options": recipe["all"], "images": [photo]}
     assert (await make(client, body))["options"] == job["options"]
-    for number in ("0", "x", "1000", "²"):
+    for number in ("0", "x", "1000", "²", "000000001" + "9" * 30, "000000001" + "9" * 5000):
         answer = await client.get(f"/api/v1/jobs/{job['id']}/recipe", params={"picture": number})
         problem(answer, 422, "invalid_option")
     problem(await client.get("/api/v1/jobs/aaaa2222/recipe"), 404, "not_found")
