@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adapters.web.context import HttpMetrics
 from adapters.web.problems import Problem, incident_problem
-from adapters.web.session_cookie import read_tokens
+from adapters.web.session_cookie import read_session
 
 DRAIN_TIMEOUT_S = 3.0
 DRAIN_MAX_BYTES = 64 * 2**20
@@ -87,10 +87,10 @@ class KeyLimitMiddleware:
         self._app = app
         self._limit = limit
         self._session_name = session_name
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key = self._name_of(Headers(scope=scope)) if scope["type"] == "http" and self._limit else None
+        key = self._name_of(scope, Headers(scope=scope)) if scope["type"] == "http" and self._limit else None
         if key is None:
             await self._app(scope, receive, send)
             return
@@ -107,12 +107,13 @@ class KeyLimitMiddleware:
             if not self._counts[key]:
                 del self._counts[key]
 
-    def _name_of(self, headers: Headers) -> str | None:
+    def _name_of(self, scope: Scope, headers: Headers) -> tuple[str, str] | None:
+        """By what the caller shows, so that a key whose text is a session's name does not count as the session."""
         header = headers.get("authorization")
         if header is not None:
-            return header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
-        token = next(iter(read_tokens(headers).values()), None)
-        return None if token is None else self._session_name(token)
+            return "key", header.partition(" ")[2].strip()  # as `read_bearer` reads it, however the header is spelled
+        token = read_session(scope, headers)
+        return None if token is None else ("session", self._session_name(token))
 
 
 class LingeringCloseMiddleware:

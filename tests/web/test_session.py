@@ -362,3 +362,24 @@ async def test_the_sessions_of_a_key_share_its_limit_of_requests(easel):
         for stream in streams:
             stream.cancel()
         await asyncio.gather(*streams, return_exceptions=True)
+
+
+@pytest.mark.parametrize("others", [{"Cookie": "{junk}; {own}"}, {"Authorization": "Bearer {prefix}"}])
+async def test_only_what_a_caller_is_let_in_by_counts_for_its_limit(easel, others):
+    """Neither escapes it by a second cookie, nor takes up a session's by the prefix of its key."""
+    await easel.serve(max_requests_per_key=1)
+    async with open_client(easel) as client:
+        key = await easel.create_key("Ann")
+        token = await sign_in(client, key)
+        own = {"Cookie": f"{HOST_COOKIE}={token}"}
+        job = await ask(client, imagine("slow"), **own, **WRITES)
+        shown = {"junk": f"{COOKIE}=x", "own": own["Cookie"], "prefix": key.partition(".")[0]}
+        named = {name: text.format(**shown) for name, text in others.items()}
+        stream = asyncio.create_task(events_of(client, job["id"], **own))
+        await eventually(lambda: easel.is_followed(job["id"]))
+
+        answer = await client.get(QUOTA, headers=named)
+
+        assert answer.status_code == (429 if "Cookie" in named else 401)
+        stream.cancel()
+        await asyncio.gather(stream, return_exceptions=True)
