@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Select, func, select
 
 from bot.jobs import Job, JobState
 from bot.ports import ALL_JOBS, HistoryFilter
 from storage.database import Database
 from storage.mapping import to_job
+from storage.media_queries import SHEET
 from storage.picture_collections import is_collected
 from storage.pictures import has_favourites
-from storage.schema import job
+from storage.schema import job, job_media
 
 
 class SqlHistory:
@@ -45,12 +46,18 @@ class SqlHistory:
     ) -> list[ColumnElement[bool]] | None:
         """The conditions of a list; None: nothing can match."""
         chosen = [job.c.owner == owner, job.c.erased.is_(False)]
-        given: dict[Any, Any] = {job.c.state: state, job.c.command: only.command, job.c.model: only.model}
+        given: dict[Any, Any] = {
+            job.c.state: state, job.c.command: only.command, job.c.model: only.model, job.c.parent: only.parent
+        }  # fmt: skip
         chosen += [column == value for column, value in given.items() if value]
         if only.favourite:
             chosen.append(has_favourites(owner))
         if only.collection:
             chosen.append(is_collected(owner, only.collection))
+        if only.results:
+            chosen.append(job.c.state.in_([JobState.RENDERED, JobState.DELIVERED]))  # by the index
+        if only.image:
+            chosen.append(job.c.id.in_(_given_to(owner, only.image)))
         if only.since is not None:
             chosen.append(job.c.created_at >= only.since)
         if only.until is not None:
@@ -61,6 +68,12 @@ class SqlHistory:
                 return None
             chosen.append(job.c.seq.in_(matching))
         return chosen
+
+
+def _given_to(owner: str, media_id: str) -> Select[tuple[str]]:
+    """The ids of the owner's jobs that were given the image."""
+    use = job_media.c
+    return select(use.job).where(use.media == media_id, use.owner == owner, use.role.not_in(["output", SHEET]))
 
 
 def _page(

@@ -118,6 +118,9 @@ def _read_filter(
     collection: Annotated[str, Query(description="Only jobs with a picture in this collection")] = "",
     since: Annotated[str, Query(description="Only jobs from this time on, as ISO 8601", json_schema_extra=_TIME)] = "",
     until: Annotated[str, Query(description="Only jobs before this time", json_schema_extra=_TIME)] = "",
+    results: Annotated[str, Query(description="true: only jobs with a result", json_schema_extra=_FLAG)] = "false",
+    parent: Annotated[str, Query(description="Only jobs that follow from this one")] = "",
+    image: Annotated[str, Query(description="Only jobs that were given this image")] = "",
 ) -> HistoryFilter:
     """Raises: InvalidOption."""
     return HistoryFilter(
@@ -127,6 +130,9 @@ def _read_filter(
         collection=collection[:64],
         since=_parse_time("since", since),
         until=_parse_time("until", until),
+        results=_parse_flag("results", results),
+        parent=parent[:16],
+        image=image[:64],
     )
 
 

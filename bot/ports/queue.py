@@ -240,9 +240,13 @@ class JobStore(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class HistoryFilter:
     """Only jobs of this command and model, with a picture that is a favourite, or in this collection of the owner's,
-    made from `since` on and before `until`; empty: of any."""
+    made from `since` on and before `until`, that have a result, that follow from the job `parent`, or were given the
+    image; empty: of any."""
 
     favourite: bool = False
+    results: bool = False
+    parent: str = ""
+    image: str = ""
     command: str = ""
     model: str = ""
     collection: str = ""

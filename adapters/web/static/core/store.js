@@ -46,6 +46,7 @@ export function putJobs(...changed) {
     const added = changed.filter((job) => !jobs.peek().has(job.id));
     for (const job of changed) {
       const known = jobs.peek().get(job.id);
+      if (known && isFinished(known.peek()) && !isFinished(job)) continue; // an answer from before its end
       if (known) known.value = isFinished(job) ? job : { ...job, preview: known.peek().preview };
     }
     if (added.length) jobs.value = new Map([...jobs.peek(), ...added.map((job) => [job.id, signal(job)])]);
@@ -147,7 +148,7 @@ async function openSession() {
   });
   signedIn.resolve();
   signedIn = deferred();
-  await Promise.all([refreshQuota(), refreshModels(), loadUnfinished()]);
+  await Promise.all([refreshQuota(), refreshModels()]); // the stream of events brings the unfinished jobs
 }
 
 /** Throws a Problem: a wrong key, for instance. @param {string} key */

@@ -58,7 +58,7 @@ function followSelection() {
 /** @param {import("../core/router.js").Place} place */
 export function load({ query }) {
   stops ??= [registerShortcuts(t("Gallery"), shortcuts()), followSelection()];
-  void loadCollections();
+  if (query.get("collection")) void loadCollections();
   return list(readFilter(query));
 }
 

@@ -13,6 +13,8 @@ const ROW_HEIGHTS = [100, 132, 178, 240, 340];
 const PHONE_ROW_HEIGHTS = [76, 100, 150, 230, 380];
 const PHONE_WIDTH = 640;
 const HEAD_HEIGHT = 44;
+/** Of a row at the edge that is not worth loading before somebody scrolls. */
+const SLIVER = 32;
 const LONG_PRESS_MS = 450;
 
 /** How large the pictures are: 0 to 4; null: as fits the screen. */
@@ -45,7 +47,7 @@ const restHeight = computed(() => {
 const span = computed(() => {
   const { rows } = layout.value;
   const { top, bottom } = sight.value;
-  const margin = hasMoved.value ? (bottom - top) / 2 : 0;
+  const margin = hasMoved.value ? (bottom - top) / 2 : -SLIVER;
   const last = Math.min(rows.length - 1, findRow(rows, bottom + margin));
   return `${findRow(rows, top - margin)} ${rows[last] && rows[last].top > bottom + margin ? last - 1 : last}`;
 });

@@ -7,7 +7,7 @@ import { updateQuery } from "../core/router.js";
 import { commands, models } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { deletePictures, downloadZip, isFavourite, toggleFavourite } from "./actions.js";
-import { collect, collections, manageCollections, removeFrom } from "./collections.js";
+import { collect, collections, loadCollections, manageCollections, removeFrom } from "./collections.js";
 import { DENSITIES, density, shownDensity } from "./grid.js";
 import { entries, filter, hasFilter, listingState, total } from "./listing.js";
 import { clearSelection, isSelecting, isSelectMode, selectAll, selectedEntries } from "./selection.js";
@@ -58,16 +58,19 @@ function filtersView() {
     <button type="button" class="chip" aria-pressed=${favourite ? "true" : "false"} @click=${() => setFilter({ favourite: favourite ? null : "true" })}>${icon("heart")}${t("Favourites")}</button>`;
 }
 
-const openFilters = () => openDialog({
-  title: t("Filters"),
-  kind: "sheet",
-  view: (close) => html`
-    <div class="gallery-filter-sheet">${filtersView()}</div>
-    <div class="row dialog-actions">
-      <button type="button" @click=${() => { close(); void manageCollections((id) => setFilter({ collection: id })); }}>${t("Manage the collections")}</button>
-      <button type="button" class="primary" @click=${() => close()}>${t("Done")}</button>
-    </div>`,
-});
+function openFilters() {
+  void loadNames();
+  return openDialog({
+    title: t("Filters"),
+    kind: "sheet",
+    view: (close) => html`
+      <div class="gallery-filter-sheet">${filtersView()}</div>
+      <div class="row dialog-actions">
+        <button type="button" @click=${() => { close(); void manageCollections((id) => setFilter({ collection: id })); }}>${t("Manage the collections")}</button>
+        <button type="button" class="primary" @click=${() => close()}>${t("Done")}</button>
+      </div>`,
+  });
+}
 
 function countText() {
   if (listingState.value !== "ready" || total.value === null) return t("Loading…");
@@ -125,4 +128,6 @@ export function selectionView() {
     </div>`;
 }
 
-export const barView = () => html`<div class="gallery-bar">${isSelectMode.value ? selectionView() : toolbarView()}</div>`;
+const loadNames = () => collections.peek() ?? loadCollections();
+
+export const barView = () => html`<div class="gallery-bar" @pointerenter=${loadNames} @focusin=${loadNames}>${isSelectMode.value ? selectionView() : toolbarView()}</div>`;

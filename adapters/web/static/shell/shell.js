@@ -29,7 +29,7 @@ export function shellView() {
       <div class="shell" ?inert=${isCovered} ?hidden=${isCovered}>
         <a class="skip-link" href="#main">${t("Skip to the content")}</a>
         ${SignalView(railView)}
-        <main id="main" tabindex="-1" ?inert=${Boolean(place.value?.route.isOverlay)}>${SignalView(mainView)}</main>
+        <main id="main" tabindex="-1" ?inert=${Boolean(place.value?.route.isOverlay && background.value)}>${SignalView(mainView)}</main>
         ${SignalView(overlayView)}
       </div>`}
     ${isCovered ? signInView() : nothing}

@@ -1,0 +1,78 @@
+// Questions about the picture, and their answers, which stay with it.
+
+import { get, post } from "../core/api.js";
+import { takeJob } from "../core/events.js";
+import { html, nothing, repeat, signal, SignalView } from "../core/render.js";
+import { fieldError } from "../core/states.js";
+import { commands, isFinished, jobs, jobSignal } from "../core/store.js";
+import { t } from "../core/text.js";
+import { labelOfCommand } from "../gallery/titles.js";
+import { relatedIds } from "./related.js";
+
+const problem = signal("");
+const isSending = signal(false);
+
+const answersWithText = (job) => !job.result?.media.length && commands.value.find((one) => one.name === job.command)?.answers !== "images";
+
+const entryView = (id) => SignalView(() => {
+  const job = jobSignal(id)?.value;
+  if (!job) return nothing;
+  return html`
+    <div class="viewer-entry" data-job=${id} data-state=${job.state}>
+      <dt>${job.options.question || labelOfCommand(job.command)}</dt>
+      <dd>${isFinished(job) ? (job.result?.text || job.error?.message || t("No answer.")) : html`<span class="spinner" aria-hidden="true"></span> ${t("Looking at the picture…")}`}</dd>
+    </div>`;
+});
+
+async function send(command, options, mediaId) {
+  isSending.value = true;
+  problem.value = "";
+  try {
+    const ticket = await post("/jobs", { command, options, images: [mediaId] });
+    takeJob(await get(`/jobs/${ticket.id}`));
+    return true;
+  } catch (error) {
+    problem.value = error.message;
+    return false;
+  } finally {
+    isSending.value = false;
+  }
+}
+
+async function ask(event, mediaId) {
+  event.preventDefault();
+  const field = event.target.elements.question;
+  const question = field.value.trim();
+  if (!question) {
+    problem.value = t("Type a question first.");
+    return void field.focus();
+  }
+  if (await send("ask", { question }, mediaId)) field.value = "";
+  return undefined;
+}
+
+const canDo = (name) => commands.value.some((one) => one.name === name && one.models.length);
+
+/** @param {string} mediaId the picture that is asked about */
+export function threadView(mediaId) {
+  const ids = relatedIds.value.filter((id) => {
+    const job = jobs.value.get(id)?.value;
+    return job && answersWithText(job);
+  });
+  if (!ids.length && !canDo("ask") && !canDo("caption")) return nothing;
+  return html`
+    <section class="viewer-section" aria-labelledby="viewer-thread">
+      <h2 id="viewer-thread">${t("Questions")}</h2>
+      ${ids.length ? html`<dl class="viewer-thread" aria-live="polite">${repeat(ids, (id) => id, entryView)}</dl>` : nothing}
+      ${canDo("ask") ? html`
+        <form class="viewer-ask" novalidate @submit=${(event) => void ask(event, mediaId)}>
+          <label class="visually-hidden" for="viewer-question">${t("Ask about this picture")}</label>
+          <input id="viewer-question" name="question" maxlength="2000" placeholder=${t("Ask about this picture")} autocomplete="off" enterkeyhint="send">
+          <button ?disabled=${isSending.value}>${t("Ask")}</button>
+        </form>` : nothing}
+      ${canDo("caption") ? html`<button type="button" class="chip viewer-caption" ?disabled=${isSending.value} @click=${() => send("caption", {}, mediaId)}>${t("Describe in a sentence")}</button>` : nothing}
+      ${fieldError(problem.value)}
+    </section>`;
+}
+
+export const clearThread = () => (problem.value = "");
