@@ -1,10 +1,8 @@
-"""A new command over REST and on the page, without a change there."""
+"""A new command over REST, without a change there. tests/web/page/test_new_button.py is about the page."""
 
 import pytest
-from playwright.async_api import expect
 
 from tests.new_command import ANSWER, registered  # noqa: F401 - a fixture for all of this module
-from tests.web.test_page import browser, shared_tab, tab  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -27,15 +25,3 @@ async def test_a_new_command_runs_over_rest(client, a_picture):
     assert (described["summary"], described["answers"]) == ("Name the colours of a picture", "text")
     assert (job["state"], job["options"]["shades"], job["result"]["text"]) == ("delivered", 2, ANSWER)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_option")
-
-
-@pytest.mark.page
-async def test_a_new_command_is_a_button_under_each_picture(server, tab):  # noqa: F811
-    await tab.open(server.url)
-    await tab.imagine("a circle")
-    done = tab.job_card("a circle", "delivered")
-    await done.get_by_role("button", name="Palette").click()
-
-    await expect(done.locator(".answer")).to_have_text(ANSWER)
-    await expect(done.locator(".question-text")).to_have_text("Palette")
-    assert tab.errors == []

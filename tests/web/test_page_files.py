@@ -23,7 +23,7 @@ def files():
     return load_page_files()
 
 
-@pytest.mark.parametrize("folder", sorted(set(PAGES.values()) - {"legacy"}))
+@pytest.mark.parametrize("folder", sorted(set(PAGES.values())))
 def test_scripts_and_styles_of_the_first_view_are_small(files, folder):
     names = ("start.js", "start.css", f"{folder}.js", f"{folder}.css")
 

@@ -40,7 +40,7 @@ async def choose_mode(page: Page, name: str) -> None:
 
 async def add_photo(page: Page, **given: object) -> None:
     await page.locator("#create-file").set_input_files(files=[file(**given)])  # type: ignore[list-item,arg-type]
-    await expect(page.locator(".create-photo img")).to_be_visible()
+    await expect(page.locator(".attach-photo img")).to_be_visible()
 
 
 async def send(page: Page, words: str) -> None:
@@ -68,8 +68,8 @@ async def newest_job(client) -> dict:
 
 async def test_one_click_makes_a_newcomers_first_picture(server, tab: Tab):
     await tab.open(server.url)
-    await expect(tab.page.locator(".create-example")).to_have_count(6)
-    await expect(tab.page.locator(".create-example img").first).to_have_js_property("naturalWidth", 256)
+    await expect(tab.page.locator(".examples-item")).to_have_count(6)
+    await expect(tab.page.locator(".examples-item img").first).to_have_js_property("naturalWidth", 256)
     assert await find_violations(tab.page) == []
 
     await tab.page.get_by_role("button", name="a tiger on a green background").click()
@@ -88,7 +88,7 @@ async def test_a_running_job_keeps_its_place_and_becomes_its_picture(server, tab
     await expect(running).to_contain_text("Step 2 of 5")
     await expect(running.locator(".create-preview")).to_be_visible()
     await send(tab.page, "another one")
-    waiting = tab.page.locator(".create-queued", has_text="another one")
+    waiting = tab.page.locator(".extras-queued", has_text="another one")
     await expect(waiting).to_contain_text("Queued at position 1")
     assert await tab.page.locator(".create-tile").count() == 1
     assert await find_violations(tab.page) == []
@@ -144,7 +144,7 @@ async def test_chips_are_sent_and_survive_a_reload(server, client, tab):
 
     await tab.page.reload()
 
-    await expect(tab.page.locator(".create-photo img")).to_have_js_property("naturalWidth", 48)
+    await expect(tab.page.locator(".attach-photo img")).to_have_js_property("naturalWidth", 48)
     await tab.page.get_by_role("button", name="Remove picture 1").click()
     await expect(tab.page.locator("#prompt")).to_have_value("a harbour")
     await expect(tab.page.get_by_label("Style")).to_have_value("ink")
@@ -197,11 +197,11 @@ async def test_a_question_is_answered_beside_its_photo_and_goes_on(server, tab):
 
     await tab.page.locator("#prompt").press("Enter")
 
-    thread = tab.page.locator(".create-thread")
+    thread = tab.page.locator(".answers-thread")
     await expect(thread).to_contain_text("It is What is it?")
     await expect(tab.page.locator("#prompt")).to_have_value("")
     await send(tab.page, "And its colour?")
-    await expect(thread.locator(".create-answer").last).to_have_text("It is And its colour?")
+    await expect(thread.locator(".answers-text").last).to_have_text("It is And its colour?")
     await expect(thread).to_have_count(1)
     await tab.page.get_by_role("button", name="Caption").click()
     await expect(thread.locator("[data-command=caption]")).to_contain_text("It is a picture")
@@ -254,19 +254,22 @@ async def test_a_photo_is_started_from_and_can_become_a_control(server, client, 
 
 async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(server, tab):
     await tab.open(server.url)
+    await tab.page.wait_for_function(
+        "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/extras.js'))"
+    )
     await tab.page.evaluate(DROP, ["dragover", "image/png", 1])
-    await expect(tab.page.locator(".create-drop")).to_be_visible()
+    await expect(tab.page.locator(".extras-drop")).to_be_visible()
 
     await tab.page.evaluate(DROP, ["drop", "image/png", 30])
 
-    await expect(tab.page.locator(".create-photo img")).to_have_count(1)
+    await expect(tab.page.locator(".attach-photo img")).to_have_count(1)
     await expect(tab.page.locator(".create-note")).to_have_text(
         "1 of 30 pictures were taken: more do not fit here at the same time."
     )
-    await expect(tab.page.locator(".create-drop")).to_have_count(0)
-    first = await tab.page.locator(".create-photo img").get_attribute("src")
+    await expect(tab.page.locator(".extras-drop")).to_have_count(0)
+    first = await tab.page.locator(".attach-photo img").get_attribute("src")
     await tab.page.evaluate(DROP, ["paste", "image/png", 2])
-    await expect(tab.page.locator(".create-photo img")).to_have_count(1)
+    await expect(tab.page.locator(".attach-photo img")).to_have_count(1)
     assert first
     await tab.page.evaluate(DROP, ["drop", "text/plain", 1])
     await expect(tab.page.locator(".create-note")).to_have_text("1 file is not a picture.")
@@ -297,7 +300,9 @@ async def test_what_is_no_picture_is_refused_in_a_sentence(server, tab):
 
 async def test_a_picture_with_its_settings_gives_them_back(server, tab):
     data, metadata = io.BytesIO(), PngInfo()
-    metadata.add_text("parameters", "a lighthouse\nNegative prompt: fog\nSteps: 99, CFG scale: 4, Seed: 123, Size: 64x64")
+    metadata.add_text(
+        "parameters", "a lighthouse\nNegative prompt: fog\nSteps: 99, CFG scale: 4, Seed: 123, Size: 64x64"
+    )
     Image.new("RGB", (64, 64)).save(data, "PNG", pnginfo=metadata)
     await tab.open(server.url)
     await add_photo(tab.page, name="old.png", data=data.getvalue())
@@ -306,7 +311,7 @@ async def test_a_picture_with_its_settings_gives_them_back(server, tab):
 
     await expect(tab.page.locator("#prompt")).to_have_value("a lighthouse")
     await expect(tab.page.locator(".create-note")).to_contain_text("steps is 99")
-    await expect(tab.page.locator(".create-photo")).to_have_count(0)
+    await expect(tab.page.locator(".attach-photo")).to_have_count(0)
     await open_more(tab.page)
     await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value("123")
     await expect(tab.page.get_by_label("Steps")).to_have_value("50")
@@ -335,13 +340,13 @@ async def test_a_picture_is_taken_as_the_photo_by_its_address_or_picked(server, 
 
     await tab.open(server.url, f"/?image={media}&mode=ask")
 
-    await expect(tab.page.locator(".create-photo img")).to_have_attribute("src", re.compile(media))
+    await expect(tab.page.locator(".attach-photo img")).to_have_attribute("src", re.compile(media))
     await expect(tab.page.get_by_role("radio", name="Ask")).to_be_checked()
     await tab.page.get_by_role("button", name="Remove picture 1").click()
     await tab.page.get_by_role("button", name="Add one of your pictures").click()
     assert await find_violations(tab.page) == []
     await tab.page.get_by_role("dialog").get_by_role("listitem").get_by_role("button").click()
-    await expect(tab.page.locator(".create-photo img")).to_have_attribute("src", re.compile(media))
+    await expect(tab.page.locator(".attach-photo img")).to_have_attribute("src", re.compile(media))
     await tab.page.goto(f"{server.url}/?reuse=nothing-there")
     await expect(tab.page.locator(".create-note")).not_to_be_empty()
     assert [error for error in tab.errors if "status of 404" not in error] == []
@@ -539,7 +544,7 @@ async def test_many_unfinished_jobs_leave_connections_for_other_requests(server,
     await tab.open(server.url)
     for number in range(9):
         await send(tab.page, f"slow {number}")
-    await expect(tab.page.locator(".create-queue")).to_contain_text("3 more in the queue")
+    await expect(tab.page.locator(".extras-queue")).to_contain_text("3 more in the queue")
     assert await find_violations(tab.page) == []
 
     server.pool.go_on.set()

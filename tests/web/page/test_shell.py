@@ -49,8 +49,7 @@ def answer(script: str):
 async def use_views(page: Page) -> None:
     """Views that need nothing but the frame."""
     for name, script in VIEWS.items():
-        folder = "(legacy|create)" if name == "create" else name
-        await page.route(re.compile(rf"/static/\w+/{folder}\.js"), answer(script))
+        await page.route(re.compile(rf"/static/\w+/{name}\.js"), answer(script))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -96,11 +96,5 @@ export const countingOptions = computed(() => {
   return Object.fromEntries(values.filter(([name, value]) => takenOptions.value.has(name) && (name !== "model" || known.includes(value))));
 });
 
-/** Commands that need one picture and nothing else, by what they answer: "images", or texts. */
-export const furtherCommands = computed(() => {
-  const isFurther = (one) => one.images.needed === 1 && one.models.length && !one.options.some((option) => option.required) && one.name !== "preview";
-  return commands.value.filter((one) => isFurther(one) && (one.answers === "images") === (mode.value === "edit"));
-});
-
 /** The name of a command as a button. @param {string} name */
 export const labelOf = (name) => name.charAt(0).toUpperCase() + name.slice(1);

@@ -3,17 +3,16 @@
 import { html, nothing, SignalView, signal } from "../core/render.js";
 import { icon } from "../core/icons.js";
 import { loadStyle } from "../core/router.js";
-import { fieldError } from "../core/states.js";
-import { isAdmin, models, quota, storeError } from "../core/store.js";
+import { quota } from "../core/store.js";
 import { formatNumber, formatSeconds, t, tn } from "../core/text.js";
-import { countingOptions, mainOption, model, takenOptions } from "./capabilities.js";
+import { countingOptions, mainOption, takenOptions } from "./capabilities.js";
 import { chipsView } from "./chips.js";
-import { mode, prompt } from "./draft.js";
-import { photosView } from "./photo-chips.js";
-import { addFiles, isDropping, uploads } from "./photos.js";
-import { focusPrompt, promptField } from "./prompt-field.js";
+import { mode, photos, prompt } from "./draft.js";
+import { lazyPart } from "./parts.js";
+import { addFiles, isDropping, photoNote, uploads } from "./photos.js";
+import { promptField } from "./prompt-field.js";
 import { isPricing, quote } from "./quote.js";
-import { confirmQuote, isSending, pendingQuote, refusal, sendDraft } from "./request.js";
+import { isSending, pendingQuote, refusal, sendDraft } from "./request.js";
 
 const MODES = [
   ["imagine", "create", () => t("Imagine")], ["edit", "edit", () => t("Edit")], ["ask", "ask", () => t("Ask")],
@@ -21,6 +20,15 @@ const MODES = [
 const COUNT_FROM = 0.8;
 const ON_CHIPS = ["aspect", "count", "steps", "model", "style"];
 const ACCEPT = "image/png,image/jpeg,image/webp,image/avif,image/heic,image/heif,image/gif,image/tiff,image/bmp";
+
+const photoRow = lazyPart("attach", () => import("../attach/photo-row.js"));
+
+const notes = lazyPart("extras", () => import("../extras/notes.js"));
+const refused = lazyPart("extras", () => import("../extras/refused.js"));
+const confirmation = lazyPart("extras", () => import("../extras/confirm.js"));
+
+const photosPart = () => (photos.value.length || uploads.value.length ? photoRow()?.photosView() : nothing);
+const noteView = () => (photoNote.value ? html`<p class="hint create-note" role="status">${photoNote.value}</p>` : nothing);
 
 /** The option that the drawer shows as wrong. */
 export const wrongOption = signal(null);
@@ -37,7 +45,8 @@ const modesView = () => html`
 
 const sendLabel = () => MODES.find(([name]) => name === mode.value)[2]();
 
-async function openDrawer(option = null) {
+/** Opens all options. @param {string | null} [option] that is wrong */
+export async function openDrawer(option = null) {
   wrongOption.value = option;
   const [{ openOptions }] = await Promise.all([import("../drawer/drawer.js"), loadStyle("drawer")]);
   await openOptions();
@@ -67,7 +76,8 @@ function moreView() {
     </button>`;
 }
 
-function costText({ cost, jobs, eta_s: eta }) {
+/** Price and waiting time in one line. @param {object} quote */
+export function costText({ cost, jobs, eta_s: eta }) {
   const round = (value) => formatNumber(value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
   return [
     jobs > 1 ? tn(jobs, "{n} combination", "{n} combinations") : "",
@@ -105,28 +115,6 @@ function factsView() {
     </p>`;
 }
 
-/** Admins can replace the demo model. */
-export function demoView() {
-  if (!model.value?.demo) return nothing;
-  return html`<p class="hint">${t("This is a small demo model.")}</p>${isAdmin.value ? html`<a class="button chip" href="/models">${t("Choose a real model")}</a>` : nothing}`;
-}
-
-const confirmView = () => (pendingQuote.value ? html`
-  <div class="create-confirm row" role="group" aria-label=${t("Confirmation")}>
-    <p>${t("This prompt makes {facts}.", { facts: costText(pendingQuote.value) })}</p>
-    <button type="button" class="primary" @click=${confirmQuote}>${t("Generate all")}</button>
-    <button type="button" @click=${() => { pendingQuote.value = null; focusPrompt(); }}>${t("Not now")}</button>
-  </div>` : nothing);
-
-function refusalView() {
-  const refused = refusal.value;
-  if (!refused) return nothing;
-  const isHidden = refused.option && takenOptions.value.has(refused.option) && !["model", "style"].includes(refused.option);
-  const wrong = { negative: "negative_prompt", guidance: "guidance_scale", size: "width" }[refused.option] ?? refused.option;
-  return html`<div class="row create-refusal">${fieldError(refused.message)}
-    ${isHidden ? html`<button type="button" class="chip" @click=${() => openDrawer(wrong)}>${t("Show this option")}</button>` : nothing}</div>`;
-}
-
 const sendView = () => html`
   <button type="submit" class="primary create-send" aria-disabled=${uploads.value.length || isSending.value ? "true" : "false"}>
     ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${sendLabel()}
@@ -137,13 +125,6 @@ const submit = (event) => {
   void sendDraft();
 };
 
-const emptyView = () => {
-  if (storeError.value) return fieldError(storeError.value.message);
-  if (mode.value === "edit" && models.value.length && !model.value) return html`<p class="hint">${t("No model here edits photos yet; the owner can add one.")}</p>`;
-  if (mode.value === "ask" && models.value.length && !model.value) return html`<p class="hint">${t("No model here answers questions yet; the owner can add one.")}</p>`;
-  return nothing;
-};
-
 export const composerView = () => html`
   <form class="create-composer" novalidate @submit=${submit} aria-label=${t("Composer")}>
     <div class="create-main">
@@ -151,13 +132,14 @@ export const composerView = () => html`
       <div class="create-words">${SignalView(promptField)}</div>
       <div class="create-buttons">${addView()}${SignalView(sendView)}</div>
     </div>
-    ${SignalView(photosView)}
+    ${SignalView(photosPart)}
+    ${SignalView(noteView)}
     <div class="create-choices">
       <div class="create-chips">${SignalView(chipsView)}${SignalView(moreView)}</div>
       ${SignalView(factsView)}
     </div>
-    ${SignalView(emptyView)}
-    ${SignalView(refusalView)}
-    ${SignalView(confirmView)}
-    ${SignalView(() => (isDropping.value ? html`<p class="create-drop" aria-hidden="true">${t("Drop photos anywhere")}</p>` : nothing))}
+    ${SignalView(() => notes()?.lackView())}
+    ${SignalView(() => (refusal.value ? refused()?.refusalView() : nothing))}
+    ${SignalView(() => (pendingQuote.value ? confirmation()?.confirmView() : nothing))}
+    ${SignalView(() => (isDropping.value ? notes()?.dropView() : nothing))}
   </form>`;

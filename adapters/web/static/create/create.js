@@ -4,25 +4,31 @@ import { html, runOnSignals, SignalView } from "../core/render.js";
 import { updateQuery } from "../core/router.js";
 import { registerShortcuts } from "../core/shortcuts.js";
 import { t } from "../core/text.js";
-import { composerView, demoView } from "./composer.js";
+import { composerView } from "./composer.js";
 import { mode } from "./draft.js";
-import { takeIntent } from "./intent.js";
-import { noticeSwitch, startNotices } from "./notices.js";
-import { listenForPhotos } from "./photos.js";
+import { lazyPart } from "./parts.js";
 import { startClock } from "./progress.js";
 import { focusPrompt } from "./prompt-field.js";
 import { startPricing } from "./quote.js";
 import { clearStaleRefusal, sendDraft } from "./request.js";
 import { resultsView, startResults } from "./results.js";
 
+const notices = lazyPart("extras", () => import("../extras/notices.js"));
+const notes = lazyPart("extras", () => import("../extras/notes.js"));
 let stops = null;
 const hasKeyboard = () => !matchMedia("(pointer: coarse)").matches;
+
+/** What is not needed for the first picture. */
+async function startLater(started) {
+  const [{ listenForPhotos }, { startNotices }] = await Promise.all([import("../extras/drops.js"), import("../extras/notices.js")]).catch(() => [{}, {}]);
+  if (stops === started) stops.push(listenForPhotos?.(), startNotices?.());
+}
 
 /** @param {import("../core/router.js").Place} place */
 export async function load({ query }) {
   const isFirst = !stops;
   stops ??= [
-    listenForPhotos(), startPricing(), startClock(), startNotices(), startResults(), runOnSignals(clearStaleRefusal),
+    startPricing(), startClock(), startResults(), runOnSignals(clearStaleRefusal),
     registerShortcuts(t("Create"), [
       { keys: "/", label: t("Go to the prompt"), run: focusPrompt },
       { keys: "Ctrl+Enter", label: t("Send"), inFields: true, run: () => void sendDraft() },
@@ -31,8 +37,10 @@ export async function load({ query }) {
       { keys: "Alt+a", label: t("Ask"), inFields: true, run: () => (mode.value = "ask") },
     ]),
   ];
+  if (isFirst) void startLater(stops);
   const names = ["reuse", "image", "how", "picture", "mode"];
   if (names.some((name) => query.has(name))) {
+    const { takeIntent } = await import("../extras/recipe.js");
     await takeIntent(query);
     await updateQuery(Object.fromEntries(names.map((name) => [name, null])));
     focusPrompt();
@@ -40,7 +48,7 @@ export async function load({ query }) {
 }
 
 export function leave() {
-  stops?.forEach((stop) => stop());
+  stops?.forEach((stop) => stop?.());
   stops = null;
 }
 
@@ -50,5 +58,5 @@ export const view = () => html`
   <div class="create">
     <h1 class="visually-hidden" tabindex="-1">${t("Create")}</h1>
     ${composerView()}
-    ${resultsView(html`<div class="create-foot">${SignalView(noticeSwitch)}<span class="spacer"></span>${SignalView(demoView)}</div>`)}
+    ${resultsView(html`<div class="create-foot">${SignalView(() => notices()?.noticeSwitch())}<span class="spacer"></span>${SignalView(() => notes()?.demoView())}</div>`)}
   </div>`;

@@ -3,10 +3,12 @@
 import { effect, signal } from "../core/render.js";
 import { isFinished, queueCount } from "../core/store.js";
 import { formatSeconds, t } from "../core/text.js";
+import { lazyPart } from "./parts.js";
 
 const TICK_MS = 1000;
 const MAX_KEPT = 60;
 const now = signal(Date.now());
+const notes = lazyPart("extras", () => import("../extras/notes.js"));
 const countdowns = new Map();
 const lastPreviews = new Map();
 
@@ -37,19 +39,13 @@ function secondsLeft({ id, eta_s: eta, progress }) {
 export function progressText(job) {
   const left = formatSeconds(secondsLeft(job));
   if (job.cancel_requested) return t("Cancelling…");
-  if (job.install_progress) return installText(job, left);
+  if (job.install_progress) return notes()?.installText(job, left) ?? "";
   if (job.state === "queued") return [job.position ? t("Queued at position {position}", { position: job.position }) : t("Queued"), left].filter(Boolean).join(" · ");
   const { phase = "waiting", step = 0, steps = 0 } = job.progress ?? {};
   if (phase === "loading") return left ? t("Loading the model · {left} left", { left }) : t("Loading the model…");
   if (phase === "finishing") return t("Finishing…");
   if (!steps || phase === "waiting") return t("Starting…");
   return left ? t("Step {step} of {steps} · {left} left", { step, steps, left }) : t("Step {step} of {steps}", { step, steps });
-}
-
-function installText({ install_progress: { title, stage, done, total }, position }, left) {
-  const percent = total ? t("{n} %", { n: Math.floor((100 * done) / total) }) : "";
-  const activity = { downloading: t("Downloading {title}", { title }), checking: t("Verifying {title}", { title }) }[stage] ?? t("Preparing {title}", { title });
-  return [activity, percent, left, position ? t("position {position}", { position }) : ""].filter(Boolean).join(" · ");
 }
 
 /** How much is done, 0 to 1; null: unknown. @param {object} job */

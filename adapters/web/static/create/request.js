@@ -72,13 +72,6 @@ async function askForPrice(wanted) {
   pendingQuote.value = { body: wanted, ...(await post("/quotes", wanted)) };
 }
 
-/** Sends the combinations that were priced. */
-export async function confirmQuote() {
-  const { body: wanted, quote } = pendingQuote.peek();
-  pendingQuote.value = null;
-  await send({ ...wanted, quote });
-}
-
 /** Sends one request; its jobs appear in the store. @param {object} wanted a body of POST /jobs */
 export const send = (wanted) => once(wanted, async () => {
   const accepted = await post("/jobs", wanted);

@@ -2,21 +2,22 @@
 
 import { get } from "../core/api.js";
 import { connection } from "../core/connection.js";
-import { icon } from "../core/icons.js";
 import { computed, html, nothing, repeat, runOnSignals, signal, SignalView } from "../core/render.js";
 import { errorView, loadingView } from "../core/states.js";
-import { isFinished, jobs, jobSignal, putJobs } from "../core/store.js";
-import { t, tn } from "../core/text.js";
-import { examplesView } from "./examples.js";
-import { progressText } from "./progress.js";
-import { threadView } from "./threads.js";
-import { cancelJob, makesPictures, tileView, titleOf } from "./tiles.js";
+import { isFinished, jobs, putJobs } from "../core/store.js";
+import { t } from "../core/text.js";
+import { lazyPart } from "./parts.js";
+import { makesPictures, tileView } from "./tiles.js";
 
 const PAGE = 40;
 const MAX_TILES = 48;
 const PERIOD_MS = 24 * 3600 * 1000;
 const MIN_SHOWN = 12;
-const MAX_QUEUED = 5;
+
+const examples = lazyPart("examples", () => import("../examples/examples.js"));
+const keys = lazyPart("extras", () => import("../extras/grid-keys.js"));
+const tray = lazyPart("extras", () => import("../extras/queue-tray.js"));
+const answers = lazyPart("answers", () => import("../answers/threads.js"));
 
 /** "loading", "ready" or an error: whether the newest jobs are known. */
 const listing = signal("loading");
@@ -87,31 +88,6 @@ function addToThread(job, built, threads) {
   built.at(-1).threads.push(thread);
 }
 
-/** The arrow keys move between tiles, which are one stop of the Tab key. */
-function moveFocus(event) {
-  const step = { ArrowRight: 1, ArrowLeft: -1, Home: -Infinity, End: Infinity, ArrowDown: "row", ArrowUp: "-row" }[event.key];
-  const tiles = [...event.currentTarget.querySelectorAll("[data-tile]")];
-  const at = tiles.indexOf(event.target);
-  if (!step || at < 0) return;
-  event.preventDefault();
-  const next = typeof step === "number" ? Math.min(tiles.length - 1, Math.max(0, at + step)) : findBeside(tiles, at, step === "row" ? 1 : -1);
-  activeTile.value = next;
-  tiles[next].focus();
-}
-
-/** The tile above or below: the nearest one of the next row. */
-function findBeside(tiles, at, direction) {
-  const box = tiles[at].getBoundingClientRect();
-  const middle = box.left + box.width / 2;
-  const distance = (tile) => {
-    const other = tile.getBoundingClientRect();
-    const rows = Math.abs(other.top - box.top) * 4;
-    return (other.top - box.top) * direction > 4 ? rows + Math.abs(other.left + other.width / 2 - middle) : Infinity;
-  };
-  const best = tiles.map(distance).reduce((found, value, index, all) => (value < all[found] ? index : found), at);
-  return distance(tiles[best]) === Infinity ? at : best;
-}
-
 const setActive = (event) => {
   const tiles = [...event.currentTarget.querySelectorAll("[data-tile]")];
   const at = tiles.indexOf(event.target);
@@ -126,31 +102,19 @@ function tilesView({ tiles }, offset) {
     </div>`;
 }
 
-const queuedView = () => (queued.value.length ? html`
-  <section class="create-queue" aria-label=${t("Queue")}>
-    ${repeat(queued.value.slice(0, MAX_QUEUED), (job) => job.id, ({ id }) => SignalView(() => {
-      const job = jobSignal(id)?.value;
-      return job ? html`
-        <div class="create-queued" data-job=${job.id} data-state=${job.state}>
-          ${icon("queue")}<span class="create-queued-title">${titleOf(job)}</span><span class="hint number">${progressText(job)}</span>
-          <button type="button" class="chip" ?disabled=${Boolean(job.cancel_requested)} aria-label=${t("Cancel: {title}", { title: titleOf(job).slice(0, 60) })} @click=${() => cancelJob(job)}>${t("Cancel")}</button>
-        </div>` : nothing;
-    }))}
-    ${queued.value.length > MAX_QUEUED ? html`<a href="/queue">${tn(queued.value.length - MAX_QUEUED, "{n} more in the queue", "{n} more in the queue")}</a>` : nothing}
-  </section>` : nothing);
-
 function listView(foot) {
   if (listing.value instanceof Error && !newest.value.length) return errorView(listing.value, loadNewest);
   const built = JSON.parse(blocks.value);
-  if (!built.length && !queued.value.length) return listing.value === "loading" ? loadingView() : html`${examplesView()}${foot}`;
+  if (!built.length && !queued.value.length) return listing.value === "loading" ? loadingView() : html`${examples()?.examplesView()}${foot}`;
+  const onKey = keys()?.moveFocus;
   let offset = 0;
   const views = built.map((block) => {
-    const view = block.tiles ? tilesView(block, offset) : html`<div class="create-threads">${repeat(block.threads, (thread) => thread.mediaId, threadView)}</div>`;
+    const view = block.tiles ? tilesView(block, offset) : html`<div class="create-threads">${repeat(block.threads, (thread) => thread.mediaId, (thread) => answers()?.threadView(thread))}</div>`;
     offset += block.tiles?.length ?? 0;
     return view;
   });
   return html`
-    <div @keydown=${moveFocus} @focusin=${setActive}>${views}</div>
+    <div @keydown=${onKey ?? nothing} @focusin=${setActive}>${views}</div>
     ${built.length ? html`<p><a href="/gallery">${t("All pictures are in the gallery")}</a></p>` : nothing}
     ${foot}`;
 }
@@ -159,6 +123,6 @@ function listView(foot) {
 export const resultsView = (foot) => html`
   <section class="create-results" aria-label=${t("Newest results")}>
     <h2 class="visually-hidden">${t("Newest results")}</h2>
-    ${SignalView(queuedView)}
+    ${SignalView(() => (queued.value.length ? tray()?.queuedView(queued.value) : nothing))}
     ${SignalView(() => listView(foot))}
   </section>`;

@@ -10,19 +10,21 @@ import { showToast } from "../core/toast.js";
 import { findCommand, labelOf } from "./capabilities.js";
 import { startFrom } from "./intent.js";
 import { startWithPhoto } from "./photos.js";
+import { lazyPart } from "./parts.js";
 import { lastPreview, progressText, shareDone } from "./progress.js";
 import { focusPrompt } from "./prompt-field.js";
-import { send } from "./request.js";
 
 const FAILED_RATIO = 1.4;
 const SIZES = "(max-width: 48rem) 50vw, 18rem";
+const failures = lazyPart("answers", () => import("../answers/failure.js"));
 /** Ids of blurred pictures that somebody asked to see. */
 const revealed = signal(new Set());
 
 /** What a job was asked: its words, else its command. @param {object} job */
 export const titleOf = (job) => job.options.prompt || job.options.question || labelOf(job.command);
 
-const shorten = (text) => (text.length > 80 ? `${text.slice(0, 79).trimEnd()}…` : text);
+/** @param {string} text */
+export const shorten = (text) => (text.length > 80 ? `${text.slice(0, 79).trimEnd()}…` : text);
 
 /** Width by height. The picture's own, else what was asked for. */
 function ratioOf(job, media) {
@@ -39,13 +41,6 @@ export async function cancelJob(job) {
   }
 }
 
-/** Sends the same request again. @param {object} job */
-export const tryAgain = (job) => send({
-  command: job.command,
-  options: job.options,
-  images: job.images.map(({ id, role, kind, weight, start, end, ready }) => ({ id, role, ...(["control", "reference"].includes(role) && { kind, weight }), ...(role === "control" && { start, end, ready }) })),
-});
-
 const fadeIn = (event) => event.target.classList.add("create-shown");
 
 /** One tile of a job, by the number of its picture. @param {string} id @param {number} number from 1 @param {() => number} tabIndex */
@@ -58,7 +53,7 @@ export const tileView = (id, number, tabIndex) => SignalView(() => {
   const kind = isFailed ? "create-tile-failed" : isFinished(job) ? "" : "create-tile-running";
   return html`
     <div class="create-tile ${kind}" data-job=${job.id} data-state=${job.state} .style=${`--ratio: ${ratio}`}>
-      ${media || !isFinished(job) ? pictureView(job, media, number, tabIndex) : failureView(job, tabIndex)}
+      ${media || !isFinished(job) ? pictureView(job, media, number, tabIndex) : failures()?.failureView(job, tabIndex)}
     </div>`;
 });
 
@@ -99,18 +94,6 @@ function runningView(job, title) {
       <progress aria-label=${t("Progress of {title}", { title })} max="1" value=${share ?? nothing}></progress>
     </div>
     <button type="button" class="icon-button create-cancel" aria-label=${t("Cancel: {title}", { title })} title=${t("Cancel")} ?disabled=${Boolean(job.cancel_requested)} @click=${() => cancelJob(job)}>${icon("close")}</button>`;
-}
-
-function failureView(job, tabIndex) {
-  const isCancelled = job.state === "cancelled";
-  return html`
-    <div class="create-failure" data-tile tabindex=${tabIndex()}>
-      ${isCancelled ? nothing : icon("alert")}
-      <p class="create-tile-title">${shorten(titleOf(job))}</p>
-      <p class="create-tile-text">${job.error?.message ?? t("This job has no picture.")}</p>
-      ${job.error?.incident ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
-      <button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>
-    </div>`;
 }
 
 /** Whether a command makes pictures. @param {object} job */

@@ -8,7 +8,7 @@ import { t } from "../core/text.js";
 import { command, hasPhoto, takenOptions } from "../create/capabilities.js";
 import { wrongOption } from "../create/composer.js";
 import { changePhoto, chosen, mode, photos } from "../create/draft.js";
-import { kindsOf, roleFields, setRole } from "../create/photo-chips.js";
+import { kindsOf, roleFields, setRole } from "../attach/photo-row.js";
 import { addPhoto, startWithPhoto } from "../create/photos.js";
 import { optionField } from "./fields.js";
 

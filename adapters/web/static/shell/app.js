@@ -13,7 +13,7 @@ import { shellView } from "./shell.js";
 
 /** @type {import("../core/router.js").Route[]} */
 const ROUTES = [
-  { name: "create", pattern: "/", folder: "legacy", title: () => t("Create"), load: () => import("../legacy/route.js") },
+  { name: "create", pattern: "/", folder: "create", title: () => t("Create"), load: () => import("../create/create.js") },
   { name: "gallery", pattern: "/gallery", folder: "gallery", title: () => t("Gallery"), load: () => import("../gallery/gallery.js") },
   { name: "queue", pattern: "/queue", folder: "queue", title: () => t("Queue"), load: () => import("../queue/queue.js") },
   { name: "viewer", pattern: "/p/{job}/{n}", folder: "viewer", title: () => t("Picture"), isOverlay: true, load: () => import("../viewer/viewer.js") },

@@ -1,13 +1,14 @@
 // The photos of the draft, each with what it is for.
 
 import { mediaUrl } from "../core/api.js";
-import { html, nothing, repeat } from "../core/render.js";
+import { computed, html, nothing, repeat } from "../core/render.js";
 import { icon } from "../core/icons.js";
+import { commands } from "../core/store.js";
 import { t } from "../core/text.js";
-import { command, furtherCommands, labelOf, usedPhotos } from "./capabilities.js";
-import { changePhoto, fillDraft, mode, photos, removePhoto } from "./draft.js";
-import { photoNote, uploads } from "./photos.js";
-import { send } from "./request.js";
+import { command, labelOf, usedPhotos } from "../create/capabilities.js";
+import { changePhoto, fillDraft, mode, photos, removePhoto } from "../create/draft.js";
+import { photoNote, uploads } from "../create/photos.js";
+import { send } from "../create/request.js";
 
 const ROLES = { init: () => t("Photo"), mask: () => t("Mask"), control: () => t("Control"), reference: () => t("Reference") };
 const KINDS = {
@@ -59,9 +60,9 @@ function photoView(photo, index) {
   const isUsed = usedPhotos.value.includes(photo);
   const number = index + 1;
   return html`
-    <li class="create-photo ${isUsed ? "" : "create-photo-unused"}">
+    <li class="attach-photo ${isUsed ? "" : "attach-photo-unused"}">
       <img src=${mediaUrl(photo.id, 256)} alt=${photo.name || t("Picture {n}", { n: number })} width="56" height="56">
-      <div class="create-photo-facts">
+      <div class="attach-photo-facts">
         ${roleFields(photo, number)}
         ${isUsed ? nothing : html`<span class="hint">${t("Not used for this")}</span>`}
         ${photo.recalled && mode.value === "imagine" ? html`<button type="button" class="chip" @click=${() => useSettings(photo)}>${t("Use its settings")}</button>` : nothing}
@@ -70,7 +71,13 @@ function photoView(photo, index) {
     </li>`;
 }
 
-/** Commands that need nothing but the photo. */
+/** Commands that need one picture and nothing else, by what they answer: "images", or texts. */
+const furtherCommands = computed(() => {
+  const isFurther = (one) => one.images.needed === 1 && one.models.length && !one.options.some((option) => option.required) && one.name !== "preview";
+  return commands.value.filter((one) => isFurther(one) && (one.answers === "images") === (mode.value === "edit"));
+});
+
+/** Buttons of these commands. */
 function furtherView() {
   const photo = usedPhotos.value.find((one) => one.role === "init");
   if (mode.value === "imagine" || !photo) return nothing;
@@ -79,13 +86,9 @@ function furtherView() {
 }
 
 export function photosView() {
-  if (!photos.value.length && !uploads.value.length) return photoNoteView();
   return html`
-    <div class="create-photo-row"><ul class="create-photos" aria-label=${t("Photos")}>
+    <div class="attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
       ${repeat(photos.value, (photo) => `${photo.id}-${photo.role}`, photoView)}
-      ${uploads.value.map((one) => html`<li class="create-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Sending {name}…", { name: one.name || t("a photo") })}</span></li>`)}
-    </ul>${furtherView()}</div>
-    ${photoNoteView()}`;
+      ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Sending {name}…", { name: one.name || t("a photo") })}</span></li>`)}
+    </ul>${furtherView()}</div>`;
 }
-
-const photoNoteView = () => (photoNote.value ? html`<p class="hint create-note" role="status">${photoNote.value}</p>` : nothing);

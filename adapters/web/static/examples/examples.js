@@ -2,8 +2,8 @@
 
 import { html, signal } from "../core/render.js";
 import { t } from "../core/text.js";
-import { fillDraft } from "./draft.js";
-import { sendDraft } from "./request.js";
+import { fillDraft } from "../create/draft.js";
+import { sendDraft } from "../create/request.js";
 
 const EXAMPLES = [
   ["rocket", "a rocket on a purple background"], ["cat", "a cat on a blue background"], ["tiger", "a tiger on a green background"],
@@ -23,11 +23,11 @@ async function tryOut(name, prompt) {
 }
 
 export const examplesView = () => html`
-  <div class="create-examples">
-    <p class="create-examples-title">${t("Click one to make your first picture, or type your own words above.")}</p>
+  <div class="examples">
+    <p class="examples-title">${t("Click one to make your first picture, or type your own words above.")}</p>
     <ul>
       ${EXAMPLES.map(([name, prompt]) => html`
-        <li><button type="button" class="create-example" aria-disabled=${started.value ? "true" : "false"} @click=${() => tryOut(name, prompt)}>
+        <li><button type="button" class="examples-item" aria-disabled=${started.value ? "true" : "false"} @click=${() => tryOut(name, prompt)}>
           <img src=${`${document.documentElement.dataset.static}example-${name}.webp`} alt="" width="256" height="256">
           <span>${prompt}</span>
         </button></li>`)}

@@ -4,12 +4,13 @@ import { mediaUrl } from "../core/api.js";
 import { html, nothing, repeat, SignalView } from "../core/render.js";
 import { isFinished, jobSignal } from "../core/store.js";
 import { t } from "../core/text.js";
-import { findCommand, labelOf } from "./capabilities.js";
-import { mode } from "./draft.js";
-import { startWithPhoto } from "./photos.js";
-import { progressText } from "./progress.js";
-import { focusPrompt, setPrompt } from "./prompt-field.js";
-import { cancelJob, tryAgain } from "./tiles.js";
+import { findCommand, labelOf } from "../create/capabilities.js";
+import { mode } from "../create/draft.js";
+import { startWithPhoto } from "../create/photos.js";
+import { progressText } from "../create/progress.js";
+import { focusPrompt, setPrompt } from "../create/prompt-field.js";
+import { cancelJob } from "../create/tiles.js";
+import { tryAgain } from "./failure.js";
 
 function askMore(mediaId) {
   mode.value = "ask";
@@ -24,7 +25,7 @@ function takeLine(line) {
 }
 
 const linesView = (text) => html`
-  <ul class="create-lines">${text.split("\n").filter(Boolean).map((line) => html`<li><button type="button" class="chip" @click=${() => takeLine(line)}>${line}</button></li>`)}</ul>`;
+  <ul class="answers-lines">${text.split("\n").filter(Boolean).map((line) => html`<li><button type="button" class="chip" @click=${() => takeLine(line)}>${line}</button></li>`)}</ul>`;
 
 function answerView(job) {
   if (!isFinished(job)) {
@@ -32,7 +33,7 @@ function answerView(job) {
       <button type="button" class="chip" @click=${() => cancelJob(job)}>${t("Cancel")}</button>`;
   }
   if (job.result && findCommand(job.command)?.answers === "lines") return linesView(job.result.text ?? "");
-  if (job.result) return html`<p class="create-answer">${job.result.text || t("No answer.")}</p>`;
+  if (job.result) return html`<p class="answers-text">${job.result.text || t("No answer.")}</p>`;
   return html`<p class="error">${job.error?.message ?? ""}</p><button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>`;
 }
 
@@ -40,16 +41,16 @@ const entryView = (id) => SignalView(() => {
   const job = jobSignal(id)?.value;
   if (!job) return nothing;
   return html`<div data-job=${job.id} data-command=${job.command} data-state=${job.state}>
-    <p class="create-question">${job.options.question || labelOf(job.command)}</p>
+    <p class="answers-question">${job.options.question || labelOf(job.command)}</p>
     ${answerView(job)}
   </div>`;
 });
 
 /** What was said about one picture, oldest first. @param {{mediaId: string, ids: string[]}} thread */
 export const threadView = ({ mediaId, ids }) => html`
-  <article class="card create-thread" aria-label=${t("Questions about a picture")}>
+  <article class="card answers-thread" aria-label=${t("Questions about a picture")}>
     <img src=${mediaUrl(mediaId, 512)} alt=${t("The picture")} loading="lazy" decoding="async">
-    <div class="create-entries">
+    <div class="answers-entries">
       ${repeat(ids, (id) => id, entryView)}
       <button type="button" class="chip" @click=${() => askMore(mediaId)}>${t("Ask about it")}</button>
     </div>

@@ -7,8 +7,8 @@ import { currentRoute, setTitle } from "../core/router.js";
 import { unfinishedJobs } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { announce } from "../core/toast.js";
-import { shareDone } from "./progress.js";
-import { titleOf } from "./tiles.js";
+import { shareDone } from "../create/progress.js";
+import { titleOf } from "../create/tiles.js";
 
 const isHidden = signal(document.hidden);
 const wantsNotice = storedSignal("create.notify", false);
@@ -35,7 +35,7 @@ export function startNotices() {
     if (name !== "finished") return;
     isDone = document.hidden;
     announce(job.result ? t("Done: {title}", { title: titleOf(job) }) : (job.error?.message ?? t("Cancelled.")));
-    if (isDone && wantsNotice.peek()) notify(job);
+    if (isDone && wantsNotice.peek() && permission.peek() === "granted") notify(job);
   });
   return () => {
     stopTitle();
@@ -44,7 +44,6 @@ export function startNotices() {
 }
 
 function notify(job) {
-  if (permission.peek() !== "granted") return;
   const media = job.result?.media.find((one) => one && !one.spoiler);
   const notice = new Notification(job.result ? t("Done") : t("That did not work"), { body: titleOf(job), tag: job.id, ...(media && { icon: mediaUrl(media.id, 256) }) });
   notice.addEventListener("click", () => {

@@ -1,0 +1,27 @@
+// A job that failed or was cancelled, in the place of its picture.
+
+import { icon } from "../core/icons.js";
+import { html, nothing } from "../core/render.js";
+import { t } from "../core/text.js";
+import { send } from "../create/request.js";
+import { shorten, titleOf } from "../create/tiles.js";
+
+/** Sends the same request again. @param {object} job */
+export const tryAgain = (job) => send({
+  command: job.command,
+  options: job.options,
+  images: job.images.map(({ id, role, kind, weight, start, end, ready }) => ({ id, role, ...(["control", "reference"].includes(role) && { kind, weight }), ...(role === "control" && { start, end, ready }) })),
+});
+
+/** A job that has no pictures. @param {object} job @param {() => number} tabIndex */
+export function failureView(job, tabIndex) {
+  const isCancelled = job.state === "cancelled";
+  return html`
+    <div class="create-failure" data-tile tabindex=${tabIndex()}>
+      ${isCancelled ? nothing : icon("alert")}
+      <p class="create-tile-title">${shorten(titleOf(job))}</p>
+      <p class="create-tile-text">${job.error?.message ?? t("This job has no picture.")}</p>
+      ${job.error?.incident ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
+      <button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>
+    </div>`;
+}

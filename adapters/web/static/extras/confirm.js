@@ -1,0 +1,26 @@
+// A prompt of several combinations is priced and confirmed before it is sent.
+
+import { html } from "../core/render.js";
+import { t } from "../core/text.js";
+import { costText } from "../create/composer.js";
+import { focusPrompt } from "../create/prompt-field.js";
+import { pendingQuote, send } from "../create/request.js";
+
+async function confirmQuote() {
+  const { body: wanted, quote } = pendingQuote.peek();
+  pendingQuote.value = null;
+  await send({ ...wanted, quote });
+}
+
+function cancel() {
+  pendingQuote.value = null;
+  focusPrompt();
+}
+
+/** Shown while `pendingQuote` waits. */
+export const confirmView = () => html`
+  <div class="extras-confirm row" role="group" aria-label=${t("Confirmation")}>
+    <p>${t("This prompt makes {facts}.", { facts: costText(pendingQuote.value) })}</p>
+    <button type="button" class="primary" @click=${confirmQuote}>${t("Generate all")}</button>
+    <button type="button" @click=${cancel}>${t("Not now")}</button>
+  </div>`;
