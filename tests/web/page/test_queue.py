@@ -30,7 +30,7 @@ async def submit(server):
 async def wait_for_state(server, job_id, state):
     person = await server.usecases.people.local_person()
     async with asyncio.timeout(8):
-        while (await server.usecases.jobs.get_ticket(person, job_id)).job.state.value != state:
+        while (await server.usecases.jobs.get_ticket(person, job_id)).job.state.value != state:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,102 @@
+// A model as a card, and LoRAs and textual inversions as a list.
+
+import { confirmDialog } from "../core/dialog.js";
+import { icon } from "../core/icons.js";
+import { html, nothing } from "../core/render.js";
+import { isAdmin } from "../core/store.js";
+import { formatBytes, t } from "../core/text.js";
+import { showToast } from "../core/toast.js";
+import { describeAbilities, listTasks, mainGroup } from "./abilities.js";
+import { cancelInstall, examples, isInstalled, removeModel } from "./catalogue.js";
+import { fitOf, installText, useModel } from "./installing.js";
+
+/** @param {object} row */
+export const cardView = (row) => html`
+  <li class="models-card" data-model=${row.name} aria-labelledby=${`model-${row.name}`}>
+    <div class="models-top">
+      ${pictureView(row)}
+      <div>
+        <h3 id=${`model-${row.name}`}>${row.title}</h3>
+        ${row.title === row.name ? nothing : html`<p class="hint">${row.name}</p>`}
+        <p class="models-badges">${badgesView(row)}</p>
+      </div>
+    </div>
+    <p>${describeAbilities(row)}</p>
+    ${factsView(row)}
+    ${row.error && !row.install_progress ? html`<p class="error" role="alert">${icon("alert")}<span>${row.error}</span></p>` : nothing}
+    ${row.install_progress ? progressView(row) : nothing}
+    ${isAdmin.value ? actionsView(row) : nothing}
+  </li>`;
+
+function pictureView(row) {
+  const example = isInstalled(row) && examples.value.get(row.name);
+  if (example) return html`<img class="models-picture" src=${example.src} alt=${example.alt} width="88" height="88" loading="lazy">`;
+  return html`<span class="models-picture">${icon(mainGroup(row).icon)}</span>`;
+}
+
+function badgesView(row) {
+  const fit = fitOf(row.fits);
+  return [
+    row.demo ? html`<span class="models-badge">${t("Starter")}</span>` : nothing,
+    row.loaded ? html`<span class="models-badge">${t("In memory")}</span>` : nothing,
+    fit ? html`<span class=${`models-badge models-fit-${fit.kind}`}>${icon(fit.kind === "bad" ? "alert" : "check")}${fit.text}</span>` : nothing,
+  ];
+}
+
+function factsView(row) {
+  const size = row.disk_bytes ? t("{size} on the disk", { size: formatBytes(row.disk_bytes) }) : row.download_mb ? t("{size} to download", { size: formatBytes(row.download_mb * 2 ** 20) }) : "";
+  return html`
+    <dl class="models-facts">
+      ${isInstalled(row) && row.default_for.length ? html`<div><dt>${t("Default for")}</dt><dd>${listTasks(row.default_for)}</dd></div>` : nothing}
+      ${size ? html`<div><dt>${t("Size")}</dt><dd>${size}</dd></div>` : nothing}
+      ${row.upscale ? html`<div><dt>${t("Enlarging")}</dt><dd>${row.upscale}</dd></div>` : nothing}
+      ${row.licences.length ? html`<div><dt>${t("Licence")}</dt><dd>${licenceView(row)}</dd></div>` : nothing}
+    </dl>`;
+}
+
+function licenceView(row) {
+  const names = row.licences.join("; ");
+  const use = row.commercial === undefined ? "" : row.commercial ? t("commercial use allowed") : t("not for commercial use");
+  return html`${row.licence_url ? html`<a href=${row.licence_url} target="_blank" rel="noreferrer">${names}</a>` : names}${use ? html`, <span class=${row.commercial ? "" : "models-restricted"}>${use}</span>` : nothing}`;
+}
+
+function progressView({ install_progress: progress, title }) {
+  const label = t("Installation of {title}", { title });
+  return html`
+    <div class="models-progress">
+      ${progress.total ? html`<progress aria-label=${label} max="1" .value=${progress.done / progress.total}></progress>` : html`<progress aria-label=${label}></progress>`}
+      <p class="hint number">${installText(progress)}</p>
+    </div>`;
+}
+
+function actionsView(row) {
+  if (row.install_progress) return html`<div class="row models-actions"><button type="button" aria-label=${t("Cancel installing {title}", { title: row.title })} @click=${() => cancelInstall(row)}>${t("Cancel")}</button></div>`;
+  const isThere = isInstalled(row);
+  const isDefault = isThere && row.tasks.every((task) => row.default_for.includes(task));
+  const use = isThere ? t("Make it the default: {title}", { title: row.title }) : t("Use it: {title}", { title: row.title });
+  return html`
+    <div class="row models-actions">
+      ${isDefault ? html`<span class="hint models-chosen">${icon("check")}${t("In use")}</span>` : html`<button type="button" class=${isThere ? "" : "primary"} aria-label=${use} @click=${() => useModel(row)}>${isThere ? t("Make it the default") : t("Use it")}</button>`}
+      ${isThere && !row.demo ? html`<button type="button" class="subtle" aria-label=${t("Remove {title}", { title: row.title })} @click=${() => askToRemove(row)}>${t("Remove")}</button>` : nothing}
+    </div>`;
+}
+
+async function askToRemove(row) {
+  const text = row.disk_bytes ? t("This deletes its {size} from the disk, unless another model needs them. It can be downloaded again.", { size: formatBytes(row.disk_bytes) }) : t("It can be added again.");
+  if (!(await confirmDialog({ title: t("Remove {title}?", { title: row.title }), text, confirm: t("Remove"), isDangerous: true }))) return;
+  const result = await removeModel(row);
+  if (result) showToast(t("Removed {title} and freed {size}.", { title: row.title, size: formatBytes(result.freed_bytes) }));
+}
+
+const KINDS = { lora: t("LoRA"), inversion: t("Textual inversion") };
+
+/** @param {object} addon */
+export const addonView = (addon) => html`
+  <li class="models-addon">
+    <div>
+      <h3>${addon.name}</h3>
+      <p class="hint">${[KINDS[addon.kind] ?? addon.kind, addon.family, formatBytes(addon.size)].filter(Boolean).join(" · ")}</p>
+      ${addon.trigger_words.length ? html`<p>${t("Words for prompts: {words}", { words: addon.trigger_words.join(", ") })}</p>` : nothing}
+    </div>
+    <button type="button" class="subtle" aria-label=${t("Remove {title}", { title: addon.name })} @click=${() => askToRemove({ ...addon, title: addon.name, disk_bytes: addon.size })}>${t("Remove")}</button>
+  </li>`;
