@@ -24,10 +24,14 @@ DROP = """async ([name, types, count]) => {
     const blob = await new Promise((resolve) => canvas.toBlob(resolve));
     transfer.items.add(new File([blob], `photo-${number}.png`, { type: types }));
   }
-  const event = name === "paste" ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
-    : new DragEvent(name, { dataTransfer: transfer, bubbles: true, cancelable: true });
+  const general = { bubbles: true, cancelable: true };
+  const event = name === "paste" ? new ClipboardEvent("paste", { clipboardData: transfer, ...general })
+    : new DragEvent(name, { dataTransfer: transfer, ...general });
   document.body.dispatchEvent(event);
 }"""
+HAS_EXTRAS = "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/extras.js'))"
+COUNT_VISIBLE = """(bottom) => [...document.querySelectorAll(".create-tile")]
+  .filter((one) => one.getBoundingClientRect().top + 40 < bottom).length"""
 
 
 def file(name: str = "boat.png", data: bytes | None = None) -> dict[str, object]:
@@ -235,7 +239,7 @@ async def test_a_photo_is_started_from_and_can_become_a_control(server, client, 
     await send(tab.page, "a boat at night")
     await expect(tile(tab.page)).to_have_count(1)
     first = await newest_job(client)
-    assert first["images"][0]["role"] == "init" and first["options"]["strength"] == 0.6
+    assert (first["images"][0]["role"], first["options"]["strength"]) == ("init", 0.6)
 
     await tab.page.get_by_label("What picture 1 is for").select_option("control")
     await expect(tab.page.get_by_label("Kind of picture 1")).to_have_value("canny")
@@ -353,9 +357,10 @@ async def test_a_picture_is_taken_as_the_photo_by_its_address_or_picked(server, 
 
 
 async def test_names_are_completed_by_the_keyboard(server, tab):
-    loras = {"loras": [{"name": name, "kind": "lora", "title": name, "insert": f"<lora:{name}:0.8>", "trigger_words": []}
-                       for name in ("ink-lines", "ink-wash")], "total": 2}  # fmt: skip
-    await tab.page.route("**/api/v1/loras?q=in", lambda route: route.fulfill(json=loras))
+    common = {"kind": "lora", "trigger_words": []}
+    names = ("ink-lines", "ink-wash")
+    loras = [{"name": name, "title": name, "insert": f"<lora:{name}:0.8>", **common} for name in names]
+    await tab.page.route("**/api/v1/loras?q=in", lambda route: route.fulfill(json={"loras": loras}))
     await tab.open(server.url)
     field = tab.page.locator("#prompt")
     await field.press_sequentially("a fox <lora:")
@@ -564,10 +569,7 @@ async def test_on_a_phone_the_composer_stays_above_the_tabs(server, client, phon
     composer = await phone.page.locator(".create-composer").bounding_box()
     tabs = await phone.page.locator(".tabs").bounding_box()
     width = await phone.page.evaluate("document.documentElement.scrollWidth")
-    shown = await phone.page.evaluate(
-        """(bottom) => [...document.querySelectorAll(".create-tile")].filter((one) => one.getBoundingClientRect().top + 40 < bottom).length""",
-        composer["y"],
-    )
+    shown = await phone.page.evaluate(COUNT_VISIBLE, composer["y"])
 
     assert width <= PHONE["width"]
     assert abs(composer["y"] + composer["height"] - tabs["y"]) <= 1

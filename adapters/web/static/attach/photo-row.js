@@ -27,21 +27,22 @@ export const kindsOf = (role) => command.value?.images.kinds[role] ?? [];
 
 /** Gives a photo another role; a control gets the first kind that no other one has. @param {object} photo @param {string} role */
 export function setRole(photo, role) {
-  const others = photos.peek().filter((other) => other.id !== photo.id && other.role === role).map((other) => other.kind);
+  const others = photos.peek().filter((other) => other.key !== photo.key && other.role === role).map((other) => other.kind);
   const kind = role === "control" ? (kindsOf(role).find((one) => !others.includes(one)) ?? "") : "";
-  changePhoto(photo.id, { role, kind });
+  changePhoto(photo, { role, kind });
 }
 
 /** Takes over the words and options that a file says it was made with; the file itself is no longer needed. */
 function useSettings(photo) {
   const { prompt = "", ...options } = photo.recalled.options;
-  fillDraft({ mode: "imagine", prompt, options, photos: photos.peek().filter((other) => other.id !== photo.id) });
+  fillDraft({ mode: "imagine", prompt, options, photos: photos.peek().filter((other) => other.key !== photo.key) });
   photoNote.value = photo.recalled.notes.join(" ") || t("The settings of the picture were taken over.");
 }
 
 /** The role of a photo, and its kind. @param {object} photo @param {number} number */
 export function roleFields(photo, number) {
-  const roles = command.value?.images.roles ?? [];
+  const taken = command.value?.images.roles ?? [];
+  const roles = taken.includes(photo.role) ? taken : [...taken, photo.role];
   const kinds = kindsOf(photo.role);
   const selected = (value, current) => value === current;
   return html`
@@ -50,7 +51,7 @@ export function roleFields(photo, number) {
         ${roles.map((role) => html`<option value=${role} .selected=${selected(role, photo.role)}>${roleLabel(role)}</option>`)}
       </select>` : nothing}
     ${kinds.length ? html`
-      <select aria-label=${t("Kind of picture {n}", { n: number })} @change=${(event) => changePhoto(photo.id, { kind: event.target.value })}>
+      <select aria-label=${t("Kind of picture {n}", { n: number })} @change=${(event) => changePhoto(photo, { kind: event.target.value })}>
         ${photo.role === "reference" ? html`<option value="" .selected=${!photo.kind}>${t("The model's own")}</option>` : nothing}
         ${kinds.map((kind) => html`<option value=${kind} .selected=${selected(kind, photo.kind)}>${kindLabel(kind)}</option>`)}
       </select>` : nothing}`;
@@ -67,7 +68,7 @@ function photoView(photo, index) {
         ${isUsed ? nothing : html`<span class="hint">${t("Not used for this")}</span>`}
         ${photo.recalled && mode.value === "imagine" ? html`<button type="button" class="chip" @click=${() => useSettings(photo)}>${t("Use its settings")}</button>` : nothing}
       </div>
-      <button type="button" class="icon-button" aria-label=${t("Remove picture {n}", { n: number })} @click=${() => removePhoto(photo.id)}>${icon("close")}</button>
+      <button type="button" class="icon-button" aria-label=${t("Remove picture {n}", { n: number })} @click=${() => removePhoto(photo)}>${icon("close")}</button>
     </li>`;
 }
 
@@ -88,7 +89,7 @@ function furtherView() {
 export function photosView() {
   return html`
     <div class="attach-photo-row"><ul class="attach-photos" aria-label=${t("Photos")}>
-      ${repeat(photos.value, (photo) => `${photo.id}-${photo.role}`, photoView)}
+      ${repeat(photos.value, (photo) => photo.key, photoView)}
       ${uploads.value.map((one) => html`<li class="attach-photo"><span class="spinner" aria-hidden="true"></span><span class="hint">${t("Sending {name}…", { name: one.name || t("a photo") })}</span></li>`)}
     </ul>${furtherView()}</div>`;
 }

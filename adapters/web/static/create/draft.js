@@ -1,5 +1,6 @@
 // What is being made: the mode, the words, the options and the photos. Kept in this browser, for each person.
 
+import { newId } from "../core/api.js";
 import { batch, storedSignal } from "../core/render.js";
 import { person } from "../core/store.js";
 
@@ -11,7 +12,7 @@ export const prompt = storedSignal(`create.prompt.${owner}`, "");
 /** The options that were chosen, by mode; what is absent is the model's default. */
 export const chosen = storedSignal(`create.options.${owner}`, { imagine: {}, edit: {}, ask: {} });
 /**
- * Stored pictures that the request uses: `{id, name, role, kind, weight, start, end, ready, recalled}`; `recalled`
+ * Stored pictures that the request uses: `{key, id, name, role, kind, weight, start, end, ready, recalled}`; `recalled`
  * is what the file says of how it was made.
  */
 export const photos = storedSignal(`create.photos.${owner}`, []);
@@ -33,13 +34,13 @@ export function rememberPrompt(text) {
 }
 
 /** A photo of the draft. @param {string} id @param {object} [said] its role, and what else is known */
-export const newPhoto = (id, said = {}) => ({ id, name: "", role: "init", kind: "", weight: 1, start: 0, end: 1, ready: false, recalled: null, ...said });
+export const newPhoto = (id, said = {}) => ({ key: newId(), id, name: "", role: "init", kind: "", weight: 1, start: 0, end: 1, ready: false, recalled: null, ...said });
 
-/** @param {string} id @param {object} changes */
-export const changePhoto = (id, changes) => (photos.value = photos.peek().map((photo) => (photo.id === id ? { ...photo, ...changes } : photo)));
+/** @param {object} photo one of `photos` @param {object} changes */
+export const changePhoto = ({ key }, changes) => (photos.value = photos.peek().map((photo) => (photo.key === key ? { ...photo, ...changes } : photo)));
 
-/** @param {string} id */
-export const removePhoto = (id) => (photos.value = photos.peek().filter((photo) => photo.id !== id));
+/** @param {object} photo one of `photos` */
+export const removePhoto = ({ key }) => (photos.value = photos.peek().filter((photo) => photo.key !== key));
 
 /** Replaces the draft. @param {{mode: string, prompt: string, options: object, photos?: object[]}} draft without photos, those of the draft stay */
 export function fillDraft(draft) {

@@ -74,10 +74,10 @@ function photoFields(photo, index) {
         <div class="field">
           <label for=${`photo-${index}-${name}`}>${label()}</label>
           <input id=${`photo-${index}-${name}`} type="number" min="0" max=${most} step="0.05" inputmode="decimal" .value=${live(String(photo[name]))}
-            @change=${(event) => changePhoto(photo.id, { [name]: Math.min(most, Math.max(0, Number(event.target.value) || 0)) })}>
+            @change=${(event) => changePhoto(photo, { [name]: Math.min(most, Math.max(0, Number(event.target.value) || 0)) })}>
         </div>`)}
       ${photo.role === "control" ? html`
-        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo.id, { ready: event.target.checked })}>${t("It is such a map already")}</label>` : nothing}
+        <label class="row drawer-check"><input type="checkbox" .checked=${live(photo.ready)} @change=${(event) => changePhoto(photo, { ready: event.target.checked })}>${t("It is such a map already")}</label>` : nothing}
     </fieldset>`;
 }
 

@@ -22,7 +22,7 @@ const LABELS = {
 export const labelOfOption = (name) => LABELS[name]?.() ?? (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 
 /** Their names say it all. */
-const PLAIN = ["negative_prompt", "seed", "steps", "width", "height", "sampler", "schedule"];
+const PLAIN = ["negative_prompt", "seed", "steps", "width", "height", "sampler", "schedule", "keep"];
 
 const idOf = (name) => `option-${name}`;
 const valueOf = (name) => chosen.value[mode.value][name];
@@ -85,11 +85,12 @@ function inputOf(option) {
 
 /** @param {object} option one of `takenOptions` */
 export function optionField(option) {
-  if (option.type === "boolean") return html`<div class="field">${checkField(option)}<span class="hint">${option.help}</span></div>`;
+  const hint = PLAIN.includes(option.name) ? nothing : html`<span class="hint">${option.help}</span>`;
+  if (option.type === "boolean") return html`<div class="field">${checkField(option)}${hint}</div>`;
   return html`
     <div class="field drawer-${option.name.replaceAll("_", "-")}">
       <label for=${idOf(option.name)}>${labelOfOption(option.name)}</label>
       ${inputOf(option)}
-      ${PLAIN.includes(option.name) ? nothing : html`<span class="hint">${option.help}</span>`}
+      ${hint}
     </div>`;
 }
