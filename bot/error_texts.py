@@ -12,7 +12,7 @@ from bot.i18n import N_, Translate, translator
 from bot.options import clean_excerpt
 from bot.problem_texts.collection_problems import COLLECTION_PROBLEMS
 from bot.problem_texts.image_problems import IMAGE_PROBLEMS
-from bot.problem_texts.link_problems import LINK_PROBLEMS, TOO_MANY_CODES, LinkRefused, TooManyCodes
+from bot.problem_texts.link_problems import LINK_PROBLEMS, NOTHING_FOUND, TOO_MANY_CODES, LinkRefused, TooManyCodes
 from bot.problem_texts.model_problems import DOWNLOAD_PROBLEMS, DRAWING_PROBLEMS, MODEL_PROBLEMS
 from bot.problem_texts.region_problems import REGION_PROBLEMS
 
@@ -281,7 +281,7 @@ def _explain_refusal(error: errors.UserError, translate: Translate) -> str:
                 "You have {limit} unfinished jobs, the limit per person. Wait for one to finish, or cancel one."
             ).format(limit=error.limit)
         case errors.NotFound(name=""):
-            return translate("You have no jobs yet.") if error.kind == "job" else translate("Not found.")
+            return translate(NOTHING_FOUND.get(error.kind, NOTHING_FOUND[""]))
         case errors.NotFound():
             return translate("You have no {kind} called {name}.").format(
                 kind=translate(error.kind), name=clean_excerpt(error.name, 20) or "?"

@@ -50,7 +50,7 @@ class AcceptJobs:
             return known
         self.disk.require_free_space()
         if tx.scalar(_FORGOTTEN, {"of_person": self.owner}):
-            raise NotFound("person", self.owner)
+            raise NotFound("person", "")
         self._check_images(tx)
         now = utcnow()
         self._reserve_places(tx)

@@ -133,7 +133,7 @@ def begin_forgetting(tx: Connection, person_id: str, *, with_linked: bool = True
         linked to another person meanwhile, who has to ask for it again.
     """
     if tx.scalar(select(person.c.merged_into).where(person.c.id == person_id)):
-        raise NotFound("person", person_id)
+        raise NotFound("person", "")
     accounts = tx.scalar(select(func.count()).select_from(account).where(account.c.person == person_id)) or 0
     if accounts > 1 and not with_linked:
         raise LinkRefused("several_accounts")

@@ -78,7 +78,7 @@ def current_person(tx: Connection, person_id: str) -> JobRow:
     if row is not None and row.merged_into is not None:
         row = tx.execute(select(person).where(person.c.id == row.merged_into)).one_or_none()
     if row is None or row.forgotten:
-        raise NotFound("person", person_id)
+        raise NotFound("person", "")
     return row
 
 

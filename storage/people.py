@@ -174,7 +174,7 @@ def _is_setting(person_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
 def refuse_forgotten(tx: Connection, person_id: str) -> None:
     """A request that began before its person was forgotten must not store anything. Raises: NotFound."""
     if tx.scalar(select(person.c.forgotten).where(person.c.id == person_id)):
-        raise NotFound("person", person_id)
+        raise NotFound("person", "")
 
 
 def _set_own(tx: Connection, person_id: str, name: str, value: Any) -> None:

@@ -1,8 +1,8 @@
 """Replaces the database with a backup made by `db backup`.
 
 The backup is copied, checked and upgraded first; if that fails, nothing has changed. A server that was locked, or may
-have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, and the sessions of the page end.
-Blocking; the database must not be open.
+have been (see `bot.ports.People.is_locked`), stays locked, revoked keys stay revoked, and the sessions of the page and
+the codes that link accounts end. Blocking; the database must not be open.
 """
 
 import shutil
@@ -24,6 +24,7 @@ from bot.runtime.private_files import create_private_file, make_private_folder
 from storage import audit, people
 from storage.dialect import database_url
 from storage.files import MediaFiles
+from storage.link_tables import link_code
 from storage.migration import read_revision, refuse_newer, run_migrations
 from storage.picture_tables import session
 from storage.schema import REVISION, media, utcnow
@@ -153,7 +154,8 @@ def _prepare(
             if access.is_locked is not False:
                 people.lock(connection)
             people.revoke_keys(connection, access.revoked)
-            connection.execute(delete(session))  # some may have been ended since
+            for used_up in (session, link_code):  # some may have been ended or used since
+                connection.execute(delete(used_up))
             rows = connection.execute(select(media.c.id, media.c.media_type)).all()
             problems = (*audit.find_problems(connection), *([LOCK_UNKNOWN] if is_news else ()))
     except DBAPIError as error:

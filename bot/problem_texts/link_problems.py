@@ -50,3 +50,9 @@ LINK_PROBLEMS: Mapping[str, str] = {
     "only_account": N_("This account is not linked to any other, so there is nothing to unlink."),
 }
 TOO_MANY_CODES = N_("You have tried too many wrong codes. Try again in {minutes} min.")
+NOTHING_FOUND: Mapping[str, str] = {
+    "": N_("Not found."),
+    "job": N_("You have no jobs yet."),
+    "person": N_("Your accounts were linked or deleted a moment ago, and nothing was done: send the request again."),
+}
+"""By the kind of what was looked for without a name. A person: the request began before."""

@@ -76,15 +76,20 @@ def test_a_key_that_was_revoked_after_the_backup_stays_revoked(call, tmp_path):
     assert {key["prefix"]: key["revoked_at"] is not None for key in keys} == {revoked: True, active: False}
 
 
-def test_the_sessions_of_a_backup_are_not_restored(call, database, tmp_path):
+def test_the_sessions_and_codes_of_a_backup_are_not_restored(call, database, tmp_path):
     prefix = call("keys", "create", "--person", "Ann").out.partition(".")[0]
     edit(database, f"INSERT INTO session (token_hash, key, expires_at) VALUES ('0', '{prefix}', '2100-01-01')")
+    edit(
+        database,
+        "INSERT INTO link_code (code_hash, person, expires_at) SELECT id, id, '2100-01-01' FROM person",
+    )
     call("db", "backup", str(tmp_path / "copy.db"))
 
     assert call("db", "restore", str(tmp_path / "copy.db")).code == 0
 
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT count(*) FROM session").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM link_code").fetchone() == (0,)
 
 
 def test_the_previous_database_can_be_restored(call, data_dir, database, copy):

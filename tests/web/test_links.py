@@ -5,8 +5,11 @@ import asyncio
 import pytest
 import pytest_asyncio
 
+from bot.error_texts import explain
+from bot.errors import NotFound
 from tests.web.api_client import make
 from tests.web.conftest import ServedEasel, open_client
+from tests.web.fake_pool import picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -153,3 +156,20 @@ async def test_without_a_key_nobody_links_anything(server, keyed):
             await nobody.delete("/api/v1/link/discord"),
         ):
             assert answer.status_code == 401
+
+
+async def test_a_request_from_before_the_link_is_told_to_come_again(server, keyed):
+    key = await server.create_key("carl")
+    carl, _ = await server.usecases.people.authenticate(key)
+    await make(keyed)
+    code = (await keyed.post("/api/v1/link", json={})).json()["code"]
+    await server.usecases.links.link(carl, "web:carl", code)
+
+    for act in (
+        lambda: server.usecases.collections.create(carl, "late"),
+        lambda: server.usecases.media.upload(carl, picture(3, 48, 32), source="web"),
+        lambda: server.usecases.people.forget_person(carl),
+    ):
+        with pytest.raises(NotFound) as refused:
+            await act()
+        assert explain(refused.value).endswith("send the request again.")
