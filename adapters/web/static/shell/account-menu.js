@@ -3,9 +3,11 @@
 import { html, nothing } from "../core/render.js";
 import { openDialog } from "../core/dialog.js";
 import { icon } from "../core/icons.js";
+import { loadStyle } from "../core/router.js";
 import { shortcutGroups } from "../core/shortcuts.js";
 import { hasKey, person, quota, signOut } from "../core/store.js";
 import { t, tn } from "../core/text.js";
+import { showToast } from "../core/toast.js";
 import { theme } from "./theme.js";
 
 const rounded = (value) => (value < 10 ? Math.round(value * 10) / 10 : Math.round(value));
@@ -31,6 +33,7 @@ export const accountPanel = () => html`
       ${[["system", t("System")], ["light", t("Light")], ["dark", t("Dark")]].map(([value, label]) => html`
         <label><input type="radio" name="theme" .checked=${theme.value === value} value=${value} @change=${() => (theme.value = value)}>${label}</label>`)}
     </fieldset>
+    <button type="button" class="menu-item" @click=${openLinks}>${icon("link")}${t("Linked accounts and data")}</button>
     <button type="button" class="menu-item" @click=${openShortcuts}>${icon("keyboard")}${t("Keyboard shortcuts")}</button>
     <a class="menu-item" href="/docs">${icon("external")}${t("API documentation")}</a>
     ${hasKey.value ? html`<button type="button" class="menu-item" @click=${signOut}>${icon("sign-out")}${t("Sign out")}</button>` : nothing}
@@ -43,10 +46,24 @@ function quotaView(shown) {
     ${shown.limit === null ? nothing : html`<meter min="0" max="1" .value=${share} aria-label=${t("Share of today's quota used")}></meter>`}`;
 }
 
-/** Lists every shortcut that works in the present view. */
-export function openShortcuts() {
+function closeMenu() {
   const menu = document.getElementById("account-menu");
   if (menu?.matches(":popover-open")) menu.hidePopover();
+}
+
+async function openLinks() {
+  closeMenu();
+  try {
+    const [{ openAccount }] = await Promise.all([import("../account/account.js"), loadStyle("account")]);
+    await openAccount();
+  } catch {
+    showToast(t("This part of the page could not be loaded. Reload the page."), { kind: "error" });
+  }
+}
+
+/** Lists every shortcut that works in the present view. */
+export function openShortcuts() {
+  closeMenu();
   return openDialog({
     title: t("Keyboard shortcuts"),
     view: () => shortcutGroups.value.map(({ title, shortcuts }) => html`

@@ -1,0 +1,26 @@
+// Copying a text to the clipboard.
+
+import { t } from "../core/text.js";
+import { showToast } from "../core/toast.js";
+
+/** Works without the clipboard API, too: that needs HTTPS. @param {string} text */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    showToast(t("Copied."));
+  } catch {
+    showToast(copySelected(text) ? t("Copied.") : t("The browser does not allow copying: select the text and copy it."));
+  }
+}
+
+/** Selects the text in a field of the dialog on top, because the rest of the page is inert. */
+function copySelected(text) {
+  const field = Object.assign(document.createElement("textarea"), { value: text, readOnly: true, className: "visually-hidden" });
+  const focused = document.activeElement;
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(field);
+  field.select();
+  const isDone = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return isDone;
+}

@@ -1,0 +1,59 @@
+// What admins see: people, everybody's queue, devices, figures, reports, refusals, the server, incidents.
+
+import { icon } from "../core/icons.js";
+import { html, nothing } from "../core/render.js";
+import { stateView } from "../core/states.js";
+import { isAdmin } from "../core/store.js";
+import { t } from "../core/text.js";
+import { devicesTab } from "./devices.js";
+import { figuresTab } from "./figures.js";
+import { incidentsTab, refusedTab } from "./failures.js";
+import { peopleTab } from "./people.js";
+import { queueTab } from "./everybody.js";
+import { reportsTab } from "./reports.js";
+import { serverTab } from "./server.js";
+
+/** Each has a `title`, `load(query)`, which may return what ends it, and `view(query)`. */
+const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, figures: figuresTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
+let stop = null;
+
+const tabOf = (query) => (query.get("tab") in TABS ? query.get("tab") : "people");
+
+export function load({ query }) {
+  leave();
+  if (!isAdmin.peek()) return undefined;
+  stop = TABS[tabOf(query)].load(query);
+  requestAnimationFrame(() => document.querySelector(".admin-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }));
+  return undefined;
+}
+
+export function leave() {
+  stop?.();
+  stop = null;
+}
+
+export function view({ query }) {
+  if (!isAdmin.value) return forbiddenView();
+  const current = tabOf(query);
+  return html`
+    <div class="page admin">
+      <div class="admin-head">
+        <h1>${t("Admin")}</h1>
+        <nav class="admin-tabs" aria-label=${t("Parts of the administration")}>
+          ${Object.entries(TABS).map(([name, tab]) => html`<a class="admin-tab" href=${`/admin?tab=${name}`} aria-current=${name === current ? "page" : nothing}>${tab.title()}</a>`)}
+        </nav>
+      </div>
+      <section class="admin-part" aria-label=${TABS[current].title()}>${TABS[current].view(query)}</section>
+    </div>`;
+}
+
+const forbiddenView = () => html`
+  <div class="page">
+    <h1 class="visually-hidden">${t("Admin")}</h1>
+    ${stateView({
+      icon: "admin",
+      title: t("This is for admins"),
+      text: t("Your key belongs to an ordinary account. Ask somebody who administers this Easel for an admin's key, sign out, and sign in with it."),
+      actions: html`<a class="button primary" href="/">${icon("create")}${t("Back to Create")}</a>`,
+    })}
+  </div>`;

@@ -1,0 +1,23 @@
+// Small parts that several tabs show.
+
+import { html, nothing } from "../core/render.js";
+import { formatNumber, formatTime, t } from "../core/text.js";
+
+const PLATFORMS = { web: t("Page or REST"), cli: t("Command line"), discord: t("Discord"), telegram: t("Telegram"), local: t("This computer") };
+
+export const platformName = (platform) => PLATFORMS[platform] ?? platform;
+
+/** Device-seconds, rounded. @param {number} seconds */
+export const formatDeviceSeconds = (seconds) => formatNumber(seconds < 10 ? Math.round(seconds * 10) / 10 : Math.round(seconds));
+
+/** @param {string | null} iso */
+export const timeView = (iso) => (iso ? html`<time datetime=${iso} title=${new Date(iso).toLocaleString()}>${formatTime(iso)}</time>` : nothing);
+
+/** @param {[string, unknown][]} pairs what has no value is left out */
+export const factsView = (pairs) => html`
+  <dl class="admin-facts">
+    ${pairs.filter(([, value]) => value !== null && value !== undefined && value !== "" && value !== nothing).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+  </dl>`;
+
+/** Who asked for what, and where. @param {object} job */
+export const jobFacts = (job) => [job.command, job.model, platformName(job.platform)].filter(Boolean).join(" · ");

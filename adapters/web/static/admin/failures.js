@@ -1,0 +1,59 @@
+// Jobs that were refused while they ran, and failed jobs by the code that a person was told.
+
+import { icon } from "../core/icons.js";
+import { html, nothing, repeat } from "../core/render.js";
+import { updateQuery } from "../core/router.js";
+import { stateView } from "../core/states.js";
+import { t, tn } from "../core/text.js";
+import { jobFacts, timeView } from "./facts.js";
+import { moreView, Resource, resourceView } from "./lists.js";
+
+const refused = new Resource("/admin/blocked", "blocked");
+const incidents = new Resource("/admin/incidents");
+
+export const refusedTab = {
+  title: () => t("Blocked"),
+  load: () => void refused.load(),
+  view: () => html`
+    <p class="hint admin-note">${t("What the rules refused while it ran. Words and pictures of these jobs are not shown: they are nobody else's.")}</p>
+    ${resourceView(refused, (body) => (body.blocked.length ? html`<ul class="admin-list">${repeat(body.blocked, (job) => job.id, failureView)}</ul>` : stateView({ icon: "check", title: t("Nothing was blocked"), text: t("Jobs that the classifier or a rule refuses are listed here.") })))}
+    ${moreView(refused)}`,
+};
+
+export const incidentsTab = {
+  title: () => t("Incidents"),
+  load: (query) => void incidents.load({ code: query.get("code") ?? "" }),
+  view: (query) => html`
+    <form class="row admin-tools" role="search" @submit=${find}>
+      <div class="field">
+        <label for="admin-code">${t("Code that a person was told")}</label>
+        <input id="admin-code" name="code" type="search" maxlength="200" autocomplete="off" spellcheck="false" .value=${query.get("code") ?? ""}>
+      </div>
+      <button type="submit">${icon("search")}${t("Find")}</button>
+    </form>
+    ${resourceView(incidents, (body) => incidentsView(body, query.get("code") ?? ""))}`,
+};
+
+function find(event) {
+  event.preventDefault();
+  void updateQuery({ code: event.currentTarget.elements.code.value.trim() });
+}
+
+function incidentsView({ incidents: jobs, log }, code) {
+  if (!jobs.length && !log.length) return code ? stateView({ icon: "search", title: t("Nothing is known of this code"), text: t("Codes are kept as long as their jobs and the log.") }) : stateView({ icon: "check", title: t("No job has failed"), text: t("People are told a code when something breaks. Type it above to see what happened.") });
+  return html`
+    ${code ? nothing : html`<p class="hint admin-note">${t("The latest failed jobs.")}</p>`}
+    <ul class="admin-list">${repeat(jobs, (job) => job.id, failureView)}</ul>
+    ${log.length ? html`
+      <h2>${tn(log.length, "{n} line of the log", "{n} lines of the log")}</h2>
+      <pre class="admin-log" tabindex="0" aria-label=${t("Lines of the log")}>${log.map((line) => Object.entries(line).map(([name, value]) => `${name}=${value}`).join(" ")).join("\n")}</pre>` : nothing}`;
+}
+
+const failureView = (job) => html`
+  <li class="admin-card" data-job=${job.id}>
+    <div class="row"><h2>${job.person.name}</h2><span class="admin-badge">${job.code || t("failed")}</span>
+      ${job.incident ? html`<a href=${`/admin?tab=incidents&code=${job.incident}`} aria-label=${t("Incident {code}", { code: job.incident })}><code>${job.incident}</code></a>` : nothing}
+      <span class="spacer"></span>${timeView(job.finished_at ?? job.created_at)}</div>
+    <p class="hint">${jobFacts(job)}</p>
+    ${job.message ? html`<p>${job.message}</p>` : nothing}
+  </li>`;

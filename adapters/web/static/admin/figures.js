@@ -1,0 +1,39 @@
+// Waits, throughput, the queue and memory over the last day.
+
+import { html } from "../core/render.js";
+import { formatNumber, t } from "../core/text.js";
+import { keepCurrent, Resource, resourceView } from "./lists.js";
+import { plotView } from "./plots.js";
+
+const REFRESH_MS = 60_000;
+const DAY_MS = 24 * 3_600_000;
+const MEMORY = "memory_mb.";
+const metrics = new Resource("/admin/metrics");
+
+export const figuresTab = {
+  title: () => t("Figures"),
+  load() {
+    void metrics.load();
+    return keepCurrent(metrics, REFRESH_MS);
+  },
+  view: () => html`<p class="hint admin-note">${t("Of the last 24 hours, counted each minute.")}</p>${resourceView(metrics, plotsView)}`,
+};
+
+const seconds = (value) => (value >= 120 ? t("{n} min", { n: formatNumber(Math.round(value / 6) / 10) }) : t("{n} s", { n: formatNumber(Math.round(value * 10) / 10) }));
+const gigabytes = (value) => t("{n} GiB", { n: formatNumber(Math.round(value / 102.4) / 10) });
+const plain = (value) => formatNumber(Math.round(value * 10) / 10);
+
+function plotsView({ minutes, series }) {
+  const to = Date.now();
+  const shared = { minutes: minutes.map((minute) => Date.parse(minute)), from: to - DAY_MS, to };
+  const line = (name, label, merge = "max") => ({ label, merge, values: series[name] ?? [] });
+  const devices = Object.keys(series).filter((name) => name.startsWith(MEMORY));
+  return html`
+    <div class="admin-plots">
+      ${plotView({ ...shared, id: "wait", title: t("Waiting for a device"), format: seconds, lines: [line("wait_p95_s", t("95 % waited less")), line("wait_p50_s", t("half waited less"))] })}
+      ${plotView({ ...shared, id: "images", title: t("Pictures in ten minutes"), format: plain, isBars: true, lines: [line("images", t("Pictures"), "sum")] })}
+      ${plotView({ ...shared, id: "memory", title: t("Memory of the devices"), format: gigabytes, lines: devices.map((name) => line(name, name.slice(MEMORY.length))) })}
+      ${plotView({ ...shared, id: "queue", title: t("Jobs in the queue"), format: plain, lines: [line("queued", t("waiting")), line("running", t("running"))] })}
+      ${plotView({ ...shared, id: "errors", title: t("Failures in ten minutes"), format: plain, isBars: true, lines: [line("errors", t("Failures"), "sum")] })}
+    </div>`;
+}

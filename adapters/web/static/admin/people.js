@@ -1,0 +1,135 @@
+// People, their usage and quotas, their keys.
+
+import { put, remove } from "../core/api.js";
+import { confirmDialog, openDialog } from "../core/dialog.js";
+import { icon } from "../core/icons.js";
+import { html, nothing, repeat, signal } from "../core/render.js";
+import { updateQuery } from "../core/router.js";
+import { fieldError, stateView } from "../core/states.js";
+import { t, tn } from "../core/text.js";
+import { showToast } from "../core/toast.js";
+import { factsView, formatDeviceSeconds, platformName, timeView } from "./facts.js";
+import { moreView, Resource, resourceView, tryTo } from "./lists.js";
+
+const SEARCH_DELAY_MS = 250;
+const CHATS = ["discord", "telegram"];
+const people = new Resource("/admin/people", "people");
+let timer = null;
+
+export const peopleTab = {
+  title: () => t("People"),
+  load: (query) => void people.load({ q: query.get("q") ?? "" }),
+  view: (query) => html`
+    <div class="row admin-tools">
+      <form role="search" @submit=${(event) => event.preventDefault()}>
+        <label class="visually-hidden" for="admin-search">${t("Search for a name or an account")}</label>
+        <input type="search" id="admin-search" placeholder=${t("Name or account")} maxlength="200" autocomplete="off" .value=${query.get("q") ?? ""} @input=${search}>
+      </form>
+      <p class="hint" role="status">${people.body ? tn(people.body.total, "{n} person", "{n} people") : nothing}</p>
+      <span class="spacer"></span>
+      <button type="button" class="primary" @click=${createKey}>${icon("key")}${t("Create a key")}</button>
+    </div>
+    ${resourceView(people, (body) => (body.people.length ? html`<ul class="admin-list">${repeat(body.people, (one) => one.id, personView)}</ul>` : nobodyView()))}
+    ${moreView(people)}`,
+};
+
+function search(event) {
+  const words = event.target.value.trim();
+  clearTimeout(timer);
+  timer = setTimeout(() => updateQuery({ q: words }), SEARCH_DELAY_MS);
+}
+
+const nobodyView = () => stateView({ icon: "account", title: t("Nobody is called that"), text: t("Search for a part of a name, or for the id of an account on Discord or Telegram.") });
+
+async function createKey() {
+  if (!(await tryTo(async () => (await import("../keys/keys.js")).openKeyDialog()))) return;
+  await people.reload();
+}
+
+function personView(person) {
+  const keys = person.keys.filter((key) => !key.revoked_at);
+  return html`
+    <li class="admin-card" data-person=${person.id} aria-labelledby=${`person-${person.id}`}>
+      <div class="row">
+        <h2 id=${`person-${person.id}`}>${person.name}</h2>
+        ${person.local ? html`<span class="admin-badge">${t("This computer")}</span>` : nothing}
+        <span class="spacer"></span>
+        <button type="button" class="subtle" aria-label=${t("Quota of {name}", { name: person.name })} @click=${() => openQuota(person)}>${t("Quota")}</button>
+      </div>
+      ${usageView(person)}
+      ${factsView([
+        [t("Jobs"), String(person.jobs)],
+        [t("Last seen"), timeView(person.last_seen)],
+        [t("Accounts"), person.accounts.filter((one) => CHATS.includes(one.platform)).map((one) => `${platformName(one.platform)} ${one.account}`).join(", ")],
+      ])}
+      ${keys.length ? html`
+        <ul class="admin-keys" aria-label=${t("Keys of {name}", { name: person.name })}>
+          ${repeat(keys, (key) => key.prefix, (key) => keyView(key, person))}
+        </ul>` : nothing}
+    </li>`;
+}
+
+function usageView({ name, used, limit, own_limit: own }) {
+  const spent = formatDeviceSeconds(used);
+  if (limit === null) return html`<p class="hint">${t("{used} device-seconds today, without a limit", { used: spent })}</p>`;
+  return html`
+    <div class="admin-usage">
+      <meter min="0" max="1" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Share of today's quota that {name} used", { name })}></meter>
+      <p class="hint">${t("{used} of {limit} device-seconds today", { used: spent, limit: formatDeviceSeconds(limit) })}${own === null ? nothing : html` · ${t("own quota")}`}</p>
+    </div>`;
+}
+
+const keyView = (key, person) => html`
+  <li>
+    ${icon("key")}
+    <span><code>${key.prefix}</code> ${key.name && key.name !== person.name ? key.name : nothing} ${key.admin ? html`<span class="admin-badge">${t("Admin")}</span>` : nothing}
+      <span class="hint">${key.last_used_at ? html`${t("last used")} ${timeView(key.last_used_at)}` : t("not used yet")}</span></span>
+    <button type="button" class="subtle" aria-label=${t("Revoke the key {prefix} of {name}", { prefix: key.prefix, name: person.name })} @click=${() => revoke(key, person)}>${t("Revoke")}</button>
+  </li>`;
+
+async function revoke(key, person) {
+  const text = t("Whoever uses it is signed out, and its links end. This cannot be undone; {name} keeps everything and can be given another key.", { name: person.name });
+  if (!(await confirmDialog({ title: t("Revoke the key {prefix}?", { prefix: key.prefix }), text, confirm: t("Revoke"), isDangerous: true }))) return;
+  if (await tryTo(() => remove(`/admin/keys/${key.prefix}`))) showToast(t("The key {prefix} is revoked.", { prefix: key.prefix }));
+  await people.reload();
+}
+
+async function openQuota(person) {
+  const state = signal({ isOwn: person.own_limit !== null, error: "" });
+  const isSaved = await openDialog({ title: t("Quota of {name}", { name: person.name }), view: (close) => quotaForm(person, state, close) });
+  if (!isSaved) return;
+  showToast(t("The quota of {name} is set.", { name: person.name }));
+  await people.reload();
+}
+
+const quotaForm = (person, state, close) => html`
+  <form class="admin-form" novalidate @submit=${(event) => saveQuota(event, person, state, close)}>
+    <fieldset class="admin-choices">
+      <legend>${t("Device-seconds a day")}</legend>
+      <label><input type="radio" name="kind" value="usual" .checked=${!state.value.isOwn} @change=${() => (state.value = { isOwn: false, error: "" })}>${t("As configured for everybody")}</label>
+      <label><input type="radio" name="kind" value="own" .checked=${state.value.isOwn} @change=${() => (state.value = { isOwn: true, error: "" })}>${t("Their own")}</label>
+    </fieldset>
+    ${state.value.isOwn ? html`
+      <div class="field">
+        <label for="admin-quota">${t("Device-seconds, 0 for none")}</label>
+        <input id="admin-quota" name="limit" type="number" inputmode="decimal" min="0" max="1000000000" step="any" .defaultValue=${String(person.own_limit ?? person.limit ?? 600)} aria-invalid=${state.value.error ? "true" : "false"}>
+      </div>` : nothing}
+    ${fieldError(state.value.error)}
+    <div class="row dialog-actions">
+      <button type="button" @click=${() => close()}>${t("Cancel")}</button>
+      <button type="submit" class="primary">${t("Save")}</button>
+    </div>
+  </form>`;
+
+async function saveQuota(event, person, state, close) {
+  event.preventDefault();
+  const { limit } = event.currentTarget.elements;
+  if (limit && (limit.value === "" || Number(limit.value) < 0)) return void (state.value = { ...state.peek(), error: t("Enter a number of device-seconds, such as 600.") });
+  try {
+    await put(`/admin/people/${person.id}/quota`, { limit: limit ? Number(limit.value) : null });
+    close(true);
+  } catch (error) {
+    state.value = { ...state.peek(), error: error.message };
+  }
+  return undefined;
+}

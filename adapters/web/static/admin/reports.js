@@ -1,0 +1,88 @@
+// What people reported: reading it is logged, so pictures are loaded only when somebody asks to see them.
+
+import { remove } from "../core/api.js";
+import { confirmDialog } from "../core/dialog.js";
+import { icon } from "../core/icons.js";
+import { html, nothing, repeat, signal } from "../core/render.js";
+import { stateView } from "../core/states.js";
+import { t, tn } from "../core/text.js";
+import { showToast, showUndo } from "../core/toast.js";
+import { factsView, jobFacts, timeView } from "./facts.js";
+import { moreView, Resource, resourceView, tryTo } from "./lists.js";
+
+const STATES = [["open", () => t("Open")], ["closed", () => t("Closed")], ["all", () => t("All")]];
+const reports = new Resource("/admin/reports", "reports");
+/** Ids of the reports whose pictures are shown. */
+const revealed = signal(new Set());
+
+const stateOf = (query) => (STATES.some(([name]) => name === query.get("state")) ? query.get("state") : "open");
+
+export const reportsTab = {
+  title: () => t("Reports"),
+  load: (query) => void reports.load({ state: stateOf(query) }),
+  view: (query) => html`
+    <nav class="row admin-tools" aria-label=${t("Which reports")}>
+      ${STATES.map(([name, label]) => html`<a class="button chip" href=${`/admin?tab=reports&state=${name}`} aria-current=${name === stateOf(query) ? "true" : nothing}>${label()}</a>`)}
+      <p class="hint" role="status">${reports.body ? tn(reports.body.total, "{n} report", "{n} reports") : nothing}</p>
+    </nav>
+    ${resourceView(reports, (body) => (body.reports.length ? html`<ul class="admin-list">${repeat(body.reports, (one) => one.id, reportView)}</ul>` : emptyView(stateOf(query))))}
+    ${moreView(reports)}`,
+};
+
+const emptyView = (state) => stateView({
+  icon: "check",
+  title: state === "open" ? t("Nothing is reported") : t("There are no such reports"),
+  text: t("People report a result with the message menu “Report” on Discord, or with the button below it in a group."),
+});
+
+const reportView = (report) => html`
+  <li class="admin-card" data-report=${report.id}>
+    <div class="row">
+      <h2>${report.reason || t("Without a reason")}</h2>
+      ${report.closed_at ? html`<span class="admin-badge">${report.outcome === "delete" ? t("Deleted") : t("Dismissed")}</span>` : nothing}
+    </div>
+    ${factsView([
+      [t("Made by"), report.job.person.name],
+      [t("Reported by"), report.reporter.name],
+      [t("Reported"), timeView(report.created_at)],
+      [t("Closed"), timeView(report.closed_at)],
+      [t("Job"), jobFacts(report.job)],
+      [t("Words"), report.prompt],
+      [t("Answer"), report.text],
+    ])}
+    ${report.pictures.length ? picturesView(report) : nothing}
+    ${report.closed_at ? nothing : html`
+      <div class="row">
+        <button type="button" @click=${() => dismiss(report)}>${t("Dismiss")}</button>
+        <button type="button" class="primary danger" @click=${() => deleteReported(report)}>${icon("trash")}${t("Delete what was reported")}</button>
+      </div>`}
+  </li>`;
+
+function picturesView(report) {
+  if (!revealed.value.has(report.id)) {
+    return html`
+      <div class="row">
+        <button type="button" @click=${() => (revealed.value = new Set(revealed.peek()).add(report.id))}>${icon("image")}${tn(report.pictures.length, "Show the picture", "Show {n} pictures")}</button>
+        <p class="hint">${t("Looking at it is logged.")}</p>
+      </div>`;
+  }
+  return html`<div class="row admin-pictures">${report.pictures.map((picture) => html`<img src=${picture.url} alt=${picture.alt || t("Picture {n}", { n: picture.n })} width=${picture.width} height=${picture.height}>`)}</div>`;
+}
+
+const close = (report, action, options) => remove(`/admin/reports/${report.id}?action=${action}`, options);
+
+function dismiss(report) {
+  reports.drop((one) => one.id === report.id);
+  showUndo(t("The report is dismissed."), {
+    undo: () => reports.reload(),
+    commit: (options) => tryTo(() => close(report, "dismiss", options)).then(() => reports.reload()),
+  });
+}
+
+async function deleteReported(report) {
+  const name = report.job.person.name;
+  const text = report.picture ? t("The picture of {name} and its messages in chats are deleted for ever.", { name }) : t("What {name} made, its words and its messages in chats are deleted for ever.", { name });
+  if (!(await confirmDialog({ title: t("Delete what was reported?"), text, confirm: t("Delete"), isDangerous: true }))) return;
+  if (await tryTo(() => close(report, "delete"))) showToast(t("What was reported is deleted."));
+  await reports.reload();
+}

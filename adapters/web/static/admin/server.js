@@ -1,0 +1,54 @@
+// Storage and retention, and the policies and limits that the config sets.
+
+import { html, nothing } from "../core/render.js";
+import { formatBytes, formatNumber, t, tn } from "../core/text.js";
+import { factsView, timeView } from "./facts.js";
+import { Resource, resourceView } from "./lists.js";
+
+const storage = new Resource("/admin/storage");
+const settings = new Resource("/admin/settings");
+
+export const serverTab = {
+  title: () => t("Storage and policies"),
+  load() {
+    void storage.load();
+    void settings.load();
+  },
+  view: () => html`
+    <div class="admin-grid">
+      <section class="admin-card" aria-labelledby="admin-storage"><h2 id="admin-storage">${t("Storage")}</h2>${resourceView(storage, storageView)}</section>
+      <section class="admin-card" aria-labelledby="admin-retention"><h2 id="admin-retention">${t("Retention")}</h2>${resourceView(storage, retentionView)}</section>
+    </div>
+    <h2>${t("Policies and limits")}</h2>
+    <p class="hint admin-note">${t("They are set in config.toml, and read when the server starts.")}</p>
+    ${resourceView(settings, (body) => html`<div class="admin-grid">${Object.entries(body.settings).map(sectionView)}</div>`)}`,
+};
+
+const storageView = (body) => factsView([
+  [t("Pictures"), t("{n}, {size}", { n: formatNumber(body.images), size: formatBytes(body.image_bytes) })],
+  [t("Oldest"), timeView(body.oldest_image_at)],
+  [t("Database"), formatBytes(body.database_bytes)],
+  [t("Free"), formatBytes(body.free_bytes)],
+]);
+
+function retentionView({ retention: { days = 0, max_gb: most = 0 }, unused_uploads_h: hours, min_free_mb: least }) {
+  return factsView([
+    [t("Age"), days ? tn(days, "deleted after {n} day", "deleted after {n} days") : t("kept for ever")],
+    [t("Amount"), most ? t("the oldest go beyond {n} GB", { n: formatNumber(most) }) : t("without a limit")],
+    [t("Uploads"), hours === null ? nothing : tn(hours, "unused ones go after {n} hour", "unused ones go after {n} hours")],
+    [t("Reserve"), least ? t("new jobs are refused below {n} MB of free disk", { n: formatNumber(least) }) : nothing],
+  ]);
+}
+
+const sectionView = ([name, values]) => html`
+  <section class="admin-card" aria-labelledby=${`setting-${name}`}>
+    <h3 id=${`setting-${name}`}><code>[${name}]</code></h3>
+    ${factsView(Object.entries(values).map(([key, value]) => [html`<code>${key}</code>`, valueText(value)]))}
+  </section>`;
+
+function valueText(value) {
+  if (typeof value === "boolean") return value ? t("yes") : t("no");
+  if (value === null) return t("not set");
+  if (typeof value === "number") return formatNumber(value);
+  return typeof value === "object" ? JSON.stringify(value) : String(value) || "–";
+}
