@@ -16,7 +16,7 @@ from bot.options import find_nearest
 MAX_JSON = 256 * 1024
 MAX_VALUES = 2000
 """Of a JSON body, at all depths."""
-MAX_BRACKETS = 5 * MAX_VALUES
+BRACKETS_PER_VALUE = 5
 """Opening brackets of lists, and of texts, which may not be that long either."""
 MAX_DEPTH = 8
 """Objects and lists within one another."""
@@ -27,29 +27,31 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,200}")
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_json(request: Request, kind: type[Body], *, max_kib: int = MAX_JSON // 1024) -> Body:
+async def read_json(
+    request: Request, kind: type[Body], *, max_kib: int = MAX_JSON // 1024, max_values: int = MAX_VALUES
+) -> Body:
     """The JSON body as `kind`. Raises: InvalidOption, Refused."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise RequestRefused("unsupported_media", "Send JSON with Content-Type: application/json.")
     too_large = RequestRefused("too_large", f"The request body is too large: at most {max_kib} KiB.")
     raw = b"".join([chunk async for chunk in read_limited(request, max_kib * 1024, too_large)])
-    content = parse_json(raw)
-    check_shape(content)
+    content = parse_json(raw, max_values)
+    check_shape(content, max_values)
     return validate_body(content, kind)
 
 
-def parse_json(raw: bytes) -> dict[str, Any]:
-    """The JSON object, of at most `MAX_VALUES` objects. Raises: InvalidOption."""
-    if raw.count(b"[") > MAX_BRACKETS:
-        raise _too_many_values()
+def parse_json(raw: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
+    """The JSON object, of at most `max_values` objects. Raises: InvalidOption."""
+    if raw.count(b"[") > BRACKETS_PER_VALUE * max_values:
+        raise _too_many_values(max_values)
     count = 0
 
     def collect_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         nonlocal count
         count += 1
-        if count > MAX_VALUES + 1:  # the body itself is none of its values
-            raise _too_many_values()
+        if count > max_values + 1:  # the body itself is none of its values
+            raise _too_many_values(max_values)
         return _reject_duplicates(pairs)
 
     try:
@@ -61,8 +63,8 @@ def parse_json(raw: bytes) -> dict[str, Any]:
     return content
 
 
-def _too_many_values() -> InvalidOption:
-    return InvalidOption("body", "body", allowed=f"it may have at most {MAX_VALUES} values")
+def _too_many_values(maximum: int) -> InvalidOption:
+    return InvalidOption("body", "body", allowed=f"it may have at most {maximum} values")
 
 
 def validate_body(content: Any, kind: type[Body]) -> Body:
@@ -82,14 +84,14 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def check_shape(content: dict[str, Any]) -> None:
+def check_shape(content: dict[str, Any], max_values: int = MAX_VALUES) -> None:
     """Refuse a body with too many values, too long ones, or nested too deeply. Raises: InvalidOption."""
     inside: list[tuple[str, Any]] = list(content.items())
     count = 0
     for _ in range(MAX_DEPTH):
         count += len(inside)
-        if count > MAX_VALUES:
-            raise _too_many_values()
+        if count > max_values:
+            raise _too_many_values(max_values)
         for field, value in inside:
             if isinstance(value, str) and len(value) > MAX_TEXT and field != "options":
                 raise InvalidOption(field[:40], "long", value=len(value), allowed=str(MAX_TEXT))

@@ -8,6 +8,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 from bot.ports import Phase
 
 MAX_IMAGES = 32
+MAX_EXPORTED = 1000
 
 
 class _StrictBody(BaseModel):
@@ -56,8 +57,8 @@ class PictureBody(_StrictBody):
 
 
 class ExportBody(_StrictBody):
-    jobs: list[str] | None = Field(None, description="Null, without pictures: all jobs", max_length=1000)
-    pictures: list[PictureBody] = Field(default_factory=list, max_length=1000)
+    jobs: list[str] | None = Field(None, description="Null, without pictures: all jobs", max_length=MAX_EXPORTED)
+    pictures: list[PictureBody] = Field(default_factory=list, max_length=MAX_EXPORTED)
 
 
 class SessionBody(_StrictBody):

@@ -43,12 +43,11 @@ class ExportUseCases:
         """
         if jobs is None and not pictures:
             return self._write_zip(person, origin, self._all_jobs(person))
-        chosen: dict[str, tuple[Job, set[int]]] = {}
-        for job_id in jobs or ():
-            job = await self.store.get_job(job_id, person.id)
-            chosen[job.id] = (job, _numbers(job))
+        named = dict.fromkeys([*(jobs or ()), *(job_id for job_id, _ in pictures)])
+        own = {job_id: await self.store.get_job(job_id, person.id) for job_id in named}
+        chosen = {job.id: (job, _numbers(job)) for job in map(own.__getitem__, jobs or ())}
         for job_id, number in pictures:
-            job = await self.store.get_job(job_id, person.id)
+            job = own[job_id]
             if number not in _numbers(job):
                 raise NotFound("picture", f"{job.id}/{number}")
             chosen.setdefault(job.id, (job, set()))[1].add(number)

@@ -77,6 +77,12 @@ async def test_jobs_and_single_pictures_can_be_chosen(client):
     assert set(files) == {f"{name}.{kind}" for name in names for kind in ("png", "json")}
 
 
+async def test_as_many_jobs_and_pictures_as_are_allowed_can_be_named(client):
+    body = {"jobs": ["aaaa2222"] * 1000, "pictures": [{"job": "aaaa2222", "n": 1}] * 1000}
+
+    problem(await client.post("/api/v1/export", json=body), 404, "not_found")
+
+
 async def test_a_deleted_image_is_left_out_and_the_others_keep_their_numbers(client):
     job = await make(client, imagine(count=2, seed=7))
     assert (await client.delete(f"/api/v1/jobs/{job['id']}/pictures/1")).status_code == 204
