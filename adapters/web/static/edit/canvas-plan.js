@@ -3,6 +3,7 @@
 import { t } from "../core/text.js";
 
 const PAN_SHARE = 0.5;
+const MAX_ASPECT = 4;
 const CONTEXT = 0.25;
 const ENLARGED_FROM = 2;
 const MAX_ENLARGED = 4;
@@ -41,6 +42,13 @@ export const EXTENSIONS = [
   { command: "zoom", options: { factor: 2 }, label: () => t("Zoom out 2×"), says: () => t("The picture shrinks to a half, and what is around it is painted.") },
   { command: "square", options: {}, label: () => t("Make it square"), says: () => t("Both shorter sides are extended until the picture is a square.") },
 ];
+
+/** Whether something is left to paint, and the result is not too long. @param {object} extension @param {{width: number, height: number}} size of the picture */
+export function isPossible(extension, size) {
+  const plan = planCanvas(extension, size);
+  const isFull = plan.picture[0] === plan.width && plan.picture[1] === plan.height;
+  return !isFull && Math.max(plan.width / plan.height, plan.height / plan.width) <= MAX_ASPECT;
+}
 
 /** The entry of EXTENSIONS that is chosen. @param {{command: string, options: object} | null} extend */
 export const findExtension = (extend) => EXTENSIONS.find((one) => extend && one.command === extend.command && JSON.stringify(one.options) === JSON.stringify(extend.options));

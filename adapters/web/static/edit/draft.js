@@ -5,9 +5,10 @@ import { person } from "../core/store.js";
 
 const MAX_KEPT = 12;
 const MAX_UNDO = 200;
+const MAX_JOBS = 12;
 const PAUSE_MS = 250;
 const CHOICES = {
-  mode: "repaint", keep: false, feather: 4, strength: null, area: "", count: 1, seed: null, model: "", extend: null,
+  mode: "repaint", keep: false, feather: null, strength: null, area: "", count: 1, seed: null, model: "", extend: null,
 };
 
 /** "repaint" a part, or "extend" the picture; `extend` is `{command, options}`. The rest are options of the request. */
@@ -15,8 +16,10 @@ export const choices = signal(CHOICES);
 export const words = signal("");
 /** The mask's operations, oldest first: see strokes.js. */
 export const operations = signal([]);
-/** The ids of the jobs that were started last. */
+/** The ids of the jobs that were started, the latest last. */
 export const jobIds = signal([]);
+/** Those of the last request. */
+export const lastIds = signal([]);
 /** Lists of operations, to go back and forward. */
 export const past = signal([]);
 export const future = signal([]);
@@ -45,6 +48,14 @@ export const addOperation = (operation) => changeOperations([...operations.peek(
 /** @param {number} id */
 export const removeOperation = (id) => changeOperations(operations.peek().filter((operation) => operation.id !== id));
 
+/** @param {string[]} ids of one request */
+export function addJobs(ids) {
+  batch(() => {
+    jobIds.value = [...jobIds.peek(), ...ids].slice(-MAX_JOBS);
+    lastIds.value = ids;
+  });
+}
+
 /** Goes one step back, or forward. Whether there was one. */
 export function undo(isForward = false) {
   const [from, to] = isForward ? [future, past] : [past, future];
@@ -71,6 +82,7 @@ export function openDraft(id, size) {
     words.value = kept?.words ?? "";
     choices.value = { ...CHOICES, ...kept?.choices };
     jobIds.value = kept?.jobIds ?? [];
+    lastIds.value = [];
     operations.value = drawn;
     past.value = drawn.map((_operation, index) => drawn.slice(0, index));
     future.value = [];

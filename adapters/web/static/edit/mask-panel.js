@@ -7,12 +7,13 @@ import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { canFindRegions } from "./ability.js";
 import { choices, choose, operations, removeOperation } from "./draft.js";
-import { lostMasks, maskCanvas } from "./mask.js";
+import { feather, lostMasks, maskCanvas } from "./mask.js";
 import { picture } from "./picture.js";
 import { addMaskFile, cancelSearch, findRegion, regionNote, regionWords, searching } from "./regions.js";
 import { addRectangle } from "./tools.js";
 
-const MAX_FEATHER = 60;
+const MIN_FEATHER = 10;
+const MAX_FEATHER = 1 / 24;
 const FIELDS = [["left", () => t("Left")], ["top", () => t("Top")], ["width", () => t("Width")], ["height", () => t("Height")]];
 
 const unit = signal("%");
@@ -39,6 +40,11 @@ function takeRectangle(erase) {
   announce(erase ? t("The rectangle was taken away.") : t("The rectangle was added."));
 }
 
+function setField(name, text) {
+  rectangle.value = { ...rectangle.peek(), [name]: text };
+  rectangleError.value = "";
+}
+
 /** Enter in a field adds the rectangle, and does not start the job. */
 const onEnter = (run) => (event) => {
   if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
@@ -53,7 +59,7 @@ const rectangleView = () => html`
       ${FIELDS.map(([name, label]) => html`
         <div class="field"><label for=${`edit-${name}`}>${label()}</label>
           <input id=${`edit-${name}`} type="number" step="any" inputmode="decimal" .value=${live(rectangle.value[name])} @keydown=${onEnter(() => takeRectangle(false))}
-            @input=${(event) => (rectangle.value = { ...rectangle.peek(), [name]: event.target.value })}></div>`)}
+            @input=${(event) => setField(name, event.target.value)}></div>`)}
       <div class="field"><label for="edit-unit">${t("Unit")}</label>
         <select id="edit-unit" @change=${(event) => (unit.value = event.target.value)}>
           ${["%", "px"].map((one) => html`<option value=${one} .selected=${unit.value === one}>${one}</option>`)}
@@ -95,7 +101,7 @@ function regionView() {
 
 function noteView() {
   if (!regionNote.value) return nothing;
-  return regionNote.value.isError ? fieldError(regionNote.value.message) : html`<p class="hint" role="status">${regionNote.value.message}</p>`;
+  return regionNote.value.isError ? fieldError(regionNote.value.message) : html`<p class="hint">${regionNote.value.message}</p>`;
 }
 
 const keepView = () => html`
@@ -109,9 +115,9 @@ const featherView = () => html`
   <div class="field">
     <label for="edit-feather">${t("Soft edge")}</label>
     <div class="edit-range">
-      <input id="edit-feather" type="range" min="0" max=${MAX_FEATHER} step="1" .value=${live(String(choices.value.feather))} aria-valuetext=${t("{n} pixels", { n: choices.value.feather })}
+      <input id="edit-feather" type="range" min="0" max=${Math.max(MIN_FEATHER, Math.round(MAX_FEATHER * Math.max(maskCanvas.width, maskCanvas.height)))} step="1" .value=${live(String(feather.value))} aria-valuetext=${t("{n} pixels", { n: feather.value })}
         @input=${(event) => choose({ feather: Number(event.target.value) })}>
-      <output class="number" for="edit-feather">${t("{n} px", { n: choices.value.feather })}</output>
+      <output class="number" for="edit-feather">${t("{n} px", { n: feather.value })}</output>
     </div>
   </div>`;
 

@@ -1,12 +1,17 @@
 // The mask as pixels: the canvas that is shown over the picture, its share of the picture, and the file that is sent.
 
 import { mediaUrl, upload } from "../core/api.js";
-import { runOnSignals, signal } from "../core/render.js";
+import { computed, runOnSignals, signal } from "../core/render.js";
+import { t } from "../core/text.js";
 import { choices, operations } from "./draft.js";
+import { maskSize, picture } from "./picture.js";
 import { blur, drawOperation, drawOperations, readMask } from "./strokes.js";
 
 const PAUSE_MS = 120;
 const SELECTED = 128;
+const GREY = 0x010101;
+const OPAQUE = 0xff000000;
+const SOFTNESS = 1 / 256;
 
 export const maskCanvas = document.createElement("canvas");
 maskCanvas.className = "edit-mask";
@@ -18,7 +23,10 @@ export const share = signal(0);
 export const bounds = signal(null);
 /** Masks of the draft that no longer exist: their labels. */
 export const lostMasks = signal([]);
+/** How soft the edge is, in pixels of the mask; the default depends on the picture's size. */
+export const feather = computed(() => choices.value.feather ?? (picture.value ? Math.round(longerSide(maskSize(picture.value)) * SOFTNESS) : 0));
 
+const longerSide = ({ width, height }) => Math.max(width, height);
 const images = new Map();
 let drawn = { list: [], keep: false };
 let timer = null;
@@ -39,8 +47,8 @@ export function startMask(size) {
   };
 }
 
-/** The colour of the mask, as its style sheet says. */
-const colour = () => getComputedStyle(maskCanvas).color || "black";
+/** The colour of the mask, as the style sheet says. */
+const colour = () => getComputedStyle(document.documentElement).getPropertyValue("--edit-mask").trim() || "black";
 
 function redraw(list, keep) {
   context.fillStyle = colour();
@@ -107,28 +115,29 @@ export function measureNow() {
   return share.peek();
 }
 
-let sent = { list: null, keep: null, feather: null, id: null };
+let sent = { list: null, keep: null, radius: null, pictureId: null, id: null };
 
 /** Stores the mask, white where the picture is repainted; its id. The same mask is stored once. @param {string} pictureId */
 export async function uploadMask(pictureId) {
-  const { keep, feather } = choices.peek();
-  const list = operations.peek();
-  if (sent.list === list && sent.keep === keep && sent.feather === feather && sent.pictureId === pictureId) return sent.id;
-  const blob = await encodeMask(feather);
+  const { keep } = choices.peek();
+  const [list, radius] = [operations.peek(), feather.peek()];
+  if (sent.list === list && sent.keep === keep && sent.radius === radius && sent.pictureId === pictureId) return sent.id;
+  const blob = await encodeMask(radius);
   const { id } = await upload(new File([blob], "mask.png", { type: "image/png" }));
-  sent = { list, keep, feather, pictureId, id };
+  sent = { list, keep, radius, pictureId, id };
   return id;
 }
 
-/** @param {number} feather pixels of the mask */
-function encodeMask(feather) {
+/** @param {number} radius of the soft edge, in pixels of the mask; throws an Error with a sentence */
+async function encodeMask(radius) {
   const { width, height } = maskCanvas;
   const pixels = context.getImageData(0, 0, width, height);
   const values = new Uint8ClampedArray(width * height);
   for (let n = 0; n < values.length; n += 1) values[n] = pixels.data[4 * n + 3];
-  blur(values, width, height, feather);
-  for (let n = 0; n < values.length; n += 1) pixels.data.fill(values[n], 4 * n, 4 * n + 3);
-  for (let at = 3; at < pixels.data.length; at += 4) pixels.data[at] = 255;
+  blur(values, width, height, radius);
+  if (!values.some((value) => value >= SELECTED)) throw new Error(t("The soft edge is wider than what you painted: make it smaller, or paint more."));
+  const greys = new Uint32Array(pixels.data.buffer);
+  for (let n = 0; n < values.length; n += 1) greys[n] = (values[n] * GREY) | OPAQUE;
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));

@@ -6,11 +6,12 @@ import { fieldError } from "../core/states.js";
 import { isFinished, quota, storeError } from "../core/store.js";
 import { formatNumber, formatSeconds, t } from "../core/text.js";
 import { chosenModel, fittingModels, followsInstructions, isKnown } from "./ability.js";
-import { findExtension, EXTENSIONS } from "./canvas-plan.js";
+import { EXTENSIONS, findExtension, isPossible } from "./canvas-plan.js";
 import { choices, choose, words } from "./draft.js";
 import { share } from "./mask.js";
 import { maskPanel } from "./mask-panel.js";
-import { cancelRun, failedJobs, runJobs, runningJob, showResult } from "./results.js";
+import { picture } from "./picture.js";
+import { cancelRun, failedJobs, lastJobs, runJobs, runningJob, showResult } from "./results.js";
 import { isSending, missing, priceText, quote, quoteProblem, refusal, sendDraft } from "./request.js";
 import { setExtension } from "./stage.js";
 
@@ -44,7 +45,7 @@ const extensionsView = () => html`
     <legend>${t("How the picture grows")}</legend>
     <div class="row">${EXTENSIONS.map((one) => {
       const isChosen = findExtension(choices.value.extend) === one;
-      return html`<button type="button" class="chip" aria-pressed=${isChosen} @click=${() => setExtension(isChosen ? null : one)}>${one.label()}</button>`;
+      return html`<button type="button" class="chip" aria-pressed=${isChosen} ?disabled=${!isPossible(one, picture.value)} @click=${() => setExtension(isChosen ? null : one)}>${one.label()}</button>`;
     })}</div>
   </fieldset>`;
 
@@ -145,13 +146,13 @@ function priceView() {
   const { limit, used = 0, reserved = 0 } = quota.value ?? {};
   const isTooMuch = quote.value && limit !== null && limit !== undefined && quote.value.cost > limit - used - reserved;
   return html`
-    <p class="hint number edit-price" role="status">${priceText() || (missing.value ? missing.value.message : t("Ctrl+Enter starts it"))}</p>
+    <p class="hint number edit-price" id="edit-price">${priceText() || (missing.value ? missing.value.message : t("Ctrl+Enter starts it"))}</p>
     ${isTooMuch ? html`<p class="error">${icon("alert")}<span>${t("More than is left of today's quota")}</span></p>` : nothing}
     ${quoteProblem.value && !refusal.value ? fieldError(quoteProblem.value) : nothing}`;
 }
 
 function failuresView() {
-  const wasCancelled = runJobs.value.length > 0 && runJobs.value.every((job) => job.state === "cancelled");
+  const wasCancelled = lastJobs.value.length > 0 && lastJobs.value.every((job) => job.state === "cancelled");
   return html`
     ${failedJobs.value.map((job) => fieldError([job.error?.message ?? t("This job has no picture."), job.error?.incident ? t("Incident {code}", { code: job.error.incident }) : ""].filter(Boolean).join(" ")))}
     ${wasCancelled ? html`<p class="hint" role="status">${t("Cancelled. The mask and the words are as they were.")}</p>` : nothing}`;
@@ -163,7 +164,7 @@ const runView = () => html`
     ${refusal.value ? fieldError(refusal.value.message) : nothing}
     ${priceView()}
     ${runningJob.value ? SignalView(runningView) : html`
-      <button type="submit" class="primary edit-send" aria-disabled=${isSending.value ? "true" : "false"}>
+      <button type="submit" class="primary edit-send" aria-describedby="edit-price" aria-disabled=${isSending.value ? "true" : "false"}>
         ${isSending.value ? html`<span class="spinner" aria-hidden="true"></span>` : nothing}${choices.value.mode === "extend" ? t("Extend") : t("Repaint")}
       </button>`}
   </div>`;

@@ -19,7 +19,7 @@ export const regionNote = signal(null);
 
 const tell = (message, isError = false) => {
   regionNote.value = { message, isError };
-  announce(message);
+  if (!isError) announce(message);
 };
 
 /** Looks for what the words name, and adds it to the mask, or takes it away. @param {boolean} erase */

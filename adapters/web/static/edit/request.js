@@ -9,9 +9,10 @@ import { refreshQuota } from "../core/store.js";
 import { formatNumber, formatSeconds, t, tn } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { chosenModel, fittingModels, followsInstructions, isKnown } from "./ability.js";
-import { choices, jobIds, words } from "./draft.js";
+import { addJobs, choices, operations, words } from "./draft.js";
 import { measureNow, share, uploadMask } from "./mask.js";
 import { picture } from "./picture.js";
+import { showStage } from "./results.js";
 
 const PAUSE_MS = 400;
 const FROM_NOISE = 1;
@@ -80,11 +81,23 @@ export function startPricing() {
     quote.value = null;
     if (key) timer = setTimeout(() => void ask((asked = new AbortController()).signal, key), PAUSE_MS);
   });
+  const stopForgetting = forgetRefusals();
   return () => {
     clearTimeout(timer);
     asked?.abort();
     stop();
+    stopForgetting();
   };
+}
+
+/** A refusal is about the draft as it was. */
+function forgetRefusals() {
+  let before = null;
+  return runOnSignals(() => {
+    const now = [words.value, choices.value, operations.value];
+    if (before && now.some((value, index) => value !== before[index])) refusal.value = null;
+    before = now;
+  });
 }
 
 async function ask(signal, key) {
@@ -109,13 +122,12 @@ export async function sendDraft() {
   if (isSending.peek()) return;
   measureNow();
   refusal.value = missing.peek();
-  if (refusal.peek()) return void announce(refusal.peek().message);
+  if (refusal.peek()) return;
   isSending.value = true;
   try {
     await send(choices.peek().mode === "repaint" && share.peek() > 0);
   } catch (error) {
     refusal.value = { message: error.message, option: error.option ?? null };
-    announce(error.message);
   } finally {
     isSending.value = false;
   }
@@ -126,7 +138,8 @@ async function send(hasMask) {
   if (COMBINATIONS.test(body.options.prompt ?? "") && !(await confirmPrice(body))) return;
   const accepted = await post("/jobs", body);
   const ids = (accepted.jobs ?? [accepted]).map(({ id }) => id);
-  jobIds.value = ids;
+  addJobs(ids);
+  showStage();
   announce(accepted.position ? t("Queued at position {position}.", { position: accepted.position }) : t("Accepted."));
   await Promise.all(ids.map(fetchJob));
   void refreshQuota();

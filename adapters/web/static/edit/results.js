@@ -7,9 +7,9 @@ import { computed, runOnSignals, signal, storedSignal } from "../core/render.js"
 import { isFinished, jobSignal, person } from "../core/store.js";
 import { t, tn } from "../core/text.js";
 import { announce, showToast } from "../core/toast.js";
-import { jobIds } from "./draft.js";
+import { jobIds, lastIds, operations } from "./draft.js";
 import { picture } from "./picture.js";
-import { shownResult } from "./viewport.js";
+import { isDrawing, shownResult } from "./viewport.js";
 
 const MAX_CHAINS = 8;
 const MAX_CHAIN = 40;
@@ -19,27 +19,47 @@ const chains = storedSignal(`edit.chains.${person.peek()?.name ?? ""}`, []);
 /** Where the slider divides the picture: 0 shows only the result, 100 only the picture before. */
 export const divider = signal(50);
 
+const revealed = signal(new Set());
+/** Whether a result is hidden until somebody asks to see it. @param {object} result */
+export const isBlurred = (result) => result.spoiler && !revealed.value.has(result.id);
+/** @param {object} result */
+export const reveal = (result) => (revealed.value = new Set([...revealed.peek(), result.id]));
+
 export const runJobs = computed(() => jobIds.value.map((id) => jobSignal(id)?.value).filter(Boolean));
 export const runningJob = computed(() => runJobs.value.find((job) => job.state === "running") ?? runJobs.value.find((job) => !isFinished(job)) ?? null);
-/** Jobs that ended without a picture and were not cancelled. */
-export const failedJobs = computed(() => runJobs.value.filter((job) => isFinished(job) && job.state !== "cancelled" && !job.result?.media.some(Boolean)));
-/** The pictures that were made: those of `result.media`, with `job`, `n` and `command`. */
-export const results = computed(() => runJobs.value.flatMap((job) => (job.result?.media ?? []).flatMap((media, index) => (media ? [{ ...media, job: job.id, n: index + 1, command: job.command, options: job.options }] : []))));
-export const resultNotes = computed(() => [...new Set(runJobs.value.flatMap((job) => job.result?.notes ?? []))]);
+/** The jobs that were started last. */
+export const lastJobs = computed(() => runJobs.value.filter((job) => lastIds.value.includes(job.id)));
+/** Those of them that ended without a picture and were not cancelled. */
+export const failedJobs = computed(() => lastJobs.value.filter((job) => isFinished(job) && job.state !== "cancelled" && !job.result?.media.some(Boolean)));
+/** The pictures that were made: those of `result.media`, with `job`, `n`, `command`, `options` and `notes`. */
+export const results = computed(() => runJobs.value.flatMap((job) => (job.result?.media ?? []).flatMap((media, index) => (media ? [{ ...media, job: job.id, n: index + 1, command: job.command, options: job.options, notes: job.result.notes }] : []))));
 
-/** Shows the results as they arrive. @returns {() => void} ends it */
+/** Shows the results as they arrive, unless somebody goes on with the mask, and the mask when it is changed. @returns {() => void} ends it */
 export function startResults() {
-  let seen = results.peek().length;
   for (const id of jobIds.peek()) if (!jobSignal(id)) void fetchJob(id).catch(() => forgetJob(id));
+  const [awaited, shown] = [new Set(), new Set()];
+  let drawn = operations.peek();
+  let [request, sent] = [lastIds.peek(), drawn];
+  let wasRunning = false;
   return runOnSignals(() => {
-    const made = results.value;
-    if (made.length > seen && !runningJob.value) {
-      showResult(made[seen]);
-      announce(tn(made.length - seen, "The result is ready.", "{n} results are ready."));
+    for (const job of runJobs.value) if (!isFinished(job) || lastIds.value.includes(job.id)) awaited.add(job.id);
+    const made = results.value.filter((one) => awaited.has(one.job) && !shown.has(one.job));
+    const isRunning = Boolean(runningJob.value);
+    if (request !== lastIds.value) [request, sent] = [lastIds.value, operations.peek()];
+    if (operations.value !== drawn || !results.value.some((one) => one.id === shownResult.peek()?.id)) shownResult.value = null;
+    if (made.length && !isRunning && !isDrawing.value) {
+      made.forEach((one) => shown.add(one.job));
+      if (operations.peek() === sent) showResult(made[0]);
+      announce(tn(made.length, "The result is ready.", "{n} results are ready."));
     }
-    if (!runningJob.value || made.length < seen) seen = made.length;
-    if (shownResult.value && !made.some((one) => one.id === shownResult.value.id)) shownResult.value = null;
+    if (isRunning !== wasRunning) requestAnimationFrame(keepFocus);
+    [drawn, wasRunning] = [operations.value, isRunning];
   });
+}
+
+/** The button that had the focus has been replaced by another. */
+function keepFocus() {
+  if (document.activeElement === document.body) document.querySelector(".edit-run button")?.focus({ preventScroll: true });
 }
 
 const forgetJob = (id) => (jobIds.value = jobIds.peek().filter((other) => other !== id));
@@ -48,7 +68,11 @@ const forgetJob = (id) => (jobIds.value = jobIds.peek().filter((other) => other 
 export function showResult(result) {
   divider.value = 50;
   shownResult.value = result;
+  if (result) showStage();
 }
+
+/** On a phone the stage may be above what is in view. */
+export const showStage = () => requestAnimationFrame(() => document.querySelector(".edit-stage")?.scrollIntoView({ block: "nearest" }));
 
 export async function cancelRun() {
   for (const job of runJobs.peek().filter((one) => !isFinished(one))) {

@@ -4,11 +4,11 @@ import { mediaUrl } from "../core/api.js";
 import { html, nothing, ref, runOnSignals, svg } from "../core/render.js";
 import { t } from "../core/text.js";
 import { announce } from "../core/toast.js";
-import { findComputedBox, findExtension, EXTENSIONS, planCanvas } from "./canvas-plan.js";
+import { EXTENSIONS, findComputedBox, findExtension, isPossible, planCanvas } from "./canvas-plan.js";
 import { choices, choose } from "./draft.js";
-import { bounds, maskCanvas } from "./mask.js";
+import { bounds, feather, maskCanvas } from "./mask.js";
 import { picture } from "./picture.js";
-import { divider, runningJob } from "./results.js";
+import { divider, isBlurred, reveal, runningJob } from "./results.js";
 import { boxOf, hover, maskOpacity, movesPicture, observeStage, outline, ringSize, stageHandlers, tool } from "./tools.js";
 import { canvasPlan, frame, shownResult } from "./viewport.js";
 
@@ -63,11 +63,12 @@ function outlineView() {
 }
 
 function maskView(plan) {
-  const { mode, feather } = choices.value;
+  const { mode } = choices.value;
   const isHidden = mode === "extend" || Boolean(runningJob.value?.preview);
-  const soft = (feather * frame.value.width) / maskCanvas.width;
+  const soft = (feather.value * frame.value.width) / maskCanvas.width;
   return html`
-    <div class="edit-mask-place" .style=${join({ ...placeIn(plan, plan), opacity: String(maskOpacity.value), filter: soft > 0.5 ? `blur(${soft}px)` : "none" })} ?hidden=${isHidden}>${maskCanvas}</div>
+    <div class="edit-mask-place" .style=${join({ ...placeIn(plan, plan), opacity: String(maskOpacity.value) })} ?hidden=${isHidden}>
+      <div class="edit-whole" .style=${soft > 0.5 ? `filter: blur(${soft / 2}px)` : ""}>${maskCanvas}</div></div>
     ${mode === "extend" ? nothing : outlineView()}`;
 }
 
@@ -92,7 +93,7 @@ function ringView() {
 
 function handlesView(plan) {
   return html`<div class="edit-handles" .style=${join(placeIn(plan, plan))}>
-    ${EXTENSIONS.filter((one) => one.command === "pan").map((one) => {
+    ${EXTENSIONS.filter((one) => one.command === "pan" && isPossible(one, picture.value)).map((one) => {
       const { direction } = one.options;
       const isChosen = findExtension(choices.value.extend) === one;
       return html`<button type="button" class="edit-handle edit-handle-${direction}" aria-pressed=${isChosen} aria-label=${t("Extend: {where}", { where: one.label() })} title=${one.label()}
@@ -144,18 +145,19 @@ function compareView(result) {
   const cut = Math.min(100, Math.max(0, (100 * (shown - plan.left)) / plan.picture[0]));
   return html`
     <div class="edit-frame" .style=${join(pixels(frame.value))}>
-      <img class="edit-picture edit-whole" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("The result")} draggable="false">
+      <img class="edit-picture edit-whole ${isBlurred(result) ? "edit-blurred" : ""}" src=${mediaUrl(result.id, 1024)} alt=${result.alt || t("The result")} draggable="false">
       <img class="edit-picture" .style=${join({ ...place, "clip-path": `inset(0 ${100 - cut}% 0 0)` })} src=${mediaUrl(picture.value.id, 1024)} alt=${t("The picture before")} draggable="false">
       <input type="range" class="edit-divider" min="0" max="100" step="1" .value=${String(divider.value)} aria-label=${t("Before and after")}
         aria-valuetext=${t("{n} % before, {rest} % after", { n: divider.value, rest: 100 - divider.value })} @input=${(event) => (divider.value = Number(event.target.value))}>
       <div class="edit-divider-line" .style=${join({ left: `${divider.value}%` })} aria-hidden="true"></div>
+      ${isBlurred(result) ? html`<button type="button" class="edit-reveal" @click=${() => reveal(result)}>${t("Show this picture")}</button>` : nothing}
       <span class="edit-side edit-side-before" aria-hidden="true" ?hidden=${divider.value < 12}>${t("Before")}</span>
       <span class="edit-side edit-side-after" aria-hidden="true" ?hidden=${divider.value > 88}>${t("After")}</span>
     </div>`;
 }
 
 export const stageView = () => html`
-  <div class="edit-stage ${movesPicture.value ? "edit-moves" : ""}" ${ref(followStage)} tabindex="0" role="application" aria-roledescription=${t("painting area")}
+  <div class="edit-stage ${movesPicture.value ? "edit-moves" : ""}" ${ref(followStage)} tabindex="0" .style=${`--edit-ratio: ${picture.value.height / picture.value.width}`} role="application" aria-roledescription=${t("painting area")}
     aria-label=${t("Picture and mask")} aria-describedby="edit-stage-keys"
     @pointerdown=${stageHandlers.down} @pointermove=${stageHandlers.move} @pointerup=${stageHandlers.up} @pointercancel=${stageHandlers.cancel}
     @pointerleave=${stageHandlers.leave} @wheel=${stageHandlers.wheel} @keydown=${stageHandlers.keyDown} @keyup=${stageHandlers.keyUp} @blur=${stageHandlers.blur}>

@@ -7,7 +7,7 @@ import { formatNumber, t } from "../core/text.js";
 import { announce } from "../core/toast.js";
 import { choices, addOperation, future, operations, past, undo } from "./draft.js";
 import { editIcon } from "./edit-icons.js";
-import { chain, chainIndex, editResult, resultNotes, results, showResult, stepInChain } from "./results.js";
+import { chain, chainIndex, editResult, isBlurred, results, showResult, stepInChain } from "./results.js";
 import { brushSize, changeSize, maskOpacity, tool, zoomPercent } from "./tools.js";
 import { shownResult, showWhole, zoomBy } from "./viewport.js";
 
@@ -22,6 +22,7 @@ export const TOOLS = [
 
 /** @param {string} name of a tool */
 export function chooseTool(name) {
+  showResult(null);
   tool.value = name;
   announce(TOOLS.find(([one]) => one === name)[2]());
 }
@@ -69,9 +70,11 @@ const opacityView = () => html`
 
 const zoomView = () => html`
   <div class="edit-group" role="group" aria-label=${t("View")}>
-    ${button(icon("minus"), t("Smaller"), () => zoomBy(1 / 1.25))}
-    <span class="number hint edit-zoom">${t("{n} %", { n: zoomPercent() })}</span>
-    ${button(icon("plus"), t("Larger"), () => zoomBy(1.25))}
+    <div class="edit-group edit-by-pinch">
+      ${button(icon("minus"), t("Smaller"), () => zoomBy(1 / 1.25))}
+      <span class="number hint edit-zoom">${t("{n} %", { n: zoomPercent() })}</span>
+      ${button(icon("plus"), t("Larger"), () => zoomBy(1.25))}
+    </div>
     ${button(editIcon("fit"), t("Show the whole picture"), showWhole)}
   </div>`;
 
@@ -100,7 +103,7 @@ export function toolbarView() {
       <span class="spacer"></span>
       ${zoomView()}
     </div>
-    ${result && resultNotes.value.length ? html`<p class="edit-note" role="status">${resultNotes.value.join(" ")}</p>` : nothing}`;
+    ${result?.notes.length ? html`<p class="edit-note" role="status">${result.notes.join(" ")}</p>` : nothing}`;
 }
 
 const thumbnail = (id, label) => html`<img src=${mediaUrl(id, 256)} alt=${label} width="56" height="56" loading="lazy">`;
@@ -108,17 +111,18 @@ const thumbnail = (id, label) => html`<img src=${mediaUrl(id, 256)} alt=${label}
 function resultsStrip() {
   if (!results.value.length) return nothing;
   return html`
-    <ul class="edit-strip" aria-label=${t("Results")}>
+    <div class="edit-results"><h2 id="edit-results">${t("Results")}</h2>
+    <ul class="edit-strip" aria-labelledby="edit-results">
       ${results.value.map((one, index) => html`
-        <li><button type="button" class="edit-thumb" aria-pressed=${shownResult.value?.id === one.id} @click=${() => showResult(one)}>${thumbnail(one.id, t("Result {n}", { n: index + 1 }))}</button></li>`)}
-    </ul>`;
+        <li><button type="button" class="edit-thumb ${isBlurred(one) ? "edit-thumb-blurred" : ""}" aria-pressed=${shownResult.value?.id === one.id} @click=${() => showResult(one)}>${thumbnail(one.id, t("Result {n}", { n: index + 1 }))}</button></li>`)}
+    </ul></div>`;
 }
 
 function chainStrip() {
   if (chain.value.length < 2) return nothing;
   const at = chainIndex.value;
   return html`
-    <nav class="edit-chain" aria-label=${t("Steps")}>
+    <nav class="edit-chain" aria-labelledby="edit-steps"><h2 id="edit-steps">${t("Steps")}</h2>
       ${button(icon("undo"), t("Back to the picture before"), () => stepInChain(-1), at <= 0)}
       <ol class="edit-strip">
         ${chain.value.map((id, index) => html`
@@ -137,6 +141,7 @@ export function stripsView() {
 /** Keys of the tools. */
 export const toolShortcuts = () => [
   ...TOOLS.map(([name, , label, key]) => ({ keys: key, label: label(), run: () => chooseTool(name) })),
+  { keys: "Escape", label: t("Back to the mask"), run: () => showResult(null) },
   { keys: "[", label: t("Smaller brush"), run: () => changeSize(-1) },
   { keys: "]", label: t("Larger brush"), run: () => changeSize(1) },
   { keys: "i", label: t("Invert the mask"), run: invertMask },

@@ -4,7 +4,7 @@ import { computed, signal, storedSignal } from "../core/render.js";
 import { addOperation, choices } from "./draft.js";
 import { maskCanvas, openStroke, redrawAll } from "./mask.js";
 import { drawStroke } from "./strokes.js";
-import { moveBy, shownResult, showWhole, stageSize, viewport, zoomBy } from "./viewport.js";
+import { isDrawing, moveBy, shownResult, showWhole, stageSize, viewport, zoomBy } from "./viewport.js";
 
 const MIN_SIZE = 2;
 const SIZE_STEP = 1.2;
@@ -71,6 +71,7 @@ function start(event) {
   const kind = tool.peek() === "eraser" ? "brush" : tool.peek();
   const hasPressure = event.pointerType === "pen" && event.pressure > 0;
   stroke = { kind, pointerId: event.pointerId, erase, points: toMask(event), pressures: hasPressure ? [event.pressure] : null, size: strokeSize() };
+  isDrawing.value = true;
   if (kind === "brush") drawStroke(openStroke(erase), stroke, 0);
   else outline.value = { kind, points: [...stroke.points] };
 }
@@ -118,6 +119,7 @@ function finish() {
   const { kind, erase, points, pressures, size } = stroke;
   stroke = null;
   outline.value = null;
+  isDrawing.value = false;
   if (kind === "brush") addOperation({ kind: "stroke", erase, size, points, ...(pressures && { pressures }) });
   else if (kind === "lasso" && points.length > 4) addOperation({ kind: "lasso", erase, points });
   else if (kind === "rectangle") addRectangle(boxOf(points), erase);
@@ -141,6 +143,7 @@ function giveUp() {
   const wasDrawn = stroke?.kind === "brush";
   stroke = null;
   outline.value = null;
+  isDrawing.value = false;
   if (wasDrawn) redrawAll();
 }
 
@@ -180,6 +183,7 @@ export function resetTools() {
   pointers.clear();
   stroke = null;
   outline.value = null;
+  isDrawing.value = false;
   hover.value = null;
   isSpaceDown.value = false;
   showWhole();

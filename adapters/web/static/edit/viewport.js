@@ -16,6 +16,9 @@ export const viewport = signal({ zoom: 1, x: 0, y: 0 });
 /** The result that is shown instead of the mask: `{width, height}` and more, or null. */
 export const shownResult = signal(null);
 
+/** Whether a stroke or an outline is being drawn. */
+export const isDrawing = signal(false);
+
 /** What the stage shows, in pixels of the picture: the size of it all, and the place of the picture in it. */
 export const canvasPlan = computed(() => {
   const { extend, mode } = choices.value;
