@@ -17,11 +17,10 @@ export const tryAgain = (job) => send({
 export function failureView(job, tabIndex) {
   const isCancelled = job.state === "cancelled";
   return html`
-    <div class="create-failure" data-tile tabindex=${tabIndex()}>
-      ${isCancelled ? nothing : icon("alert")}
-      <p class="create-tile-title">${shorten(titleOf(job))}</p>
+    <div class="answers-failure" data-tile tabindex=${tabIndex()}>
+      <p class="create-tile-title">${isCancelled ? nothing : icon("alert")}${shorten(titleOf(job))}</p>
       <p class="create-tile-text">${job.error?.message ?? t("This job has no picture.")}</p>
-      ${job.error?.incident ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
+      ${job.error?.incident && !job.error.message.includes(job.error.incident) ? html`<p class="hint">${t("Incident {code}", { code: job.error.incident })}</p>` : nothing}
       <button type="button" class="chip" @click=${() => tryAgain(job)}>${t("Try again")}</button>
     </div>`;
 }

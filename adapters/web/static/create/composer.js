@@ -82,7 +82,7 @@ export function costText({ cost, jobs, eta_s: eta }) {
   return [
     jobs > 1 ? tn(jobs, "{n} combination", "{n} combinations") : "",
     formatSeconds(eta),
-    cost ? t("{n} device-seconds", { n: round(cost) }) : t("free"),
+    cost ? tn(cost, "{n} device-second", "{n} device-seconds", { n: round(cost) }) : t("free"),
   ].filter(Boolean).join(" · ");
 }
 

@@ -12,7 +12,9 @@ import { titleOf } from "../create/tiles.js";
 
 const isHidden = signal(document.hidden);
 const wantsNotice = storedSignal("create.notify", false);
-const permission = signal("Notification" in window ? Notification.permission : "denied");
+/** Phones show notifications of service workers only. */
+const canNotify = "Notification" in window && !matchMedia("(pointer: coarse)").matches;
+const permission = signal(canNotify ? Notification.permission : "denied");
 
 document.addEventListener("visibilitychange", () => (isHidden.value = document.hidden));
 
