@@ -132,7 +132,8 @@ def _check_state(tx: Connection, *rows: JobRow) -> None:
     if tx.scalar(select(exists().where(job.c.owner.in_(ids), IS_QUEUED | IS_RUNNING))):
         raise LinkRefused("open_jobs")
     owned = job.c.owner.in_(ids) & (job.c.id == outbox.c.job)
-    if tx.scalar(select(exists().where(IS_PENDING, owned))):
+    is_shown = outbox.c.kind != "retract"  # that deletes messages, whosever they are, and may wait for a platform
+    if tx.scalar(select(exists().where(IS_PENDING, is_shown, owned))):
         raise LinkRefused("deliveries")
 
 

@@ -418,6 +418,17 @@ async def test_nothing_is_linked_while_anything_is_under_way(storage, ann, anna,
         await storage.links.link(anna.id, code, DEFAULT_S)
 
 
+async def test_messages_that_wait_to_be_deleted_do_not_keep_accounts_apart(storage, ann, anna):
+    one = await finish(storage, ann)
+    await storage.outbox.remember_message(one.id, "telegram", "9:3")
+    await storage.privacy.erase_job(one.id, ann.id, retracts=True)
+
+    await link(storage, ann, anna)
+
+    [waiting] = await storage.outbox.due_deliveries()
+    assert (waiting.kind, waiting.refs) == ("retract", ("9:3",))
+
+
 @pytest.mark.parametrize("kind", ["wrong", "expired", "used", "own", "linked", "replaced", "revoked", "no_quota"])
 async def test_each_refusal_has_its_reason_and_changes_nothing(storage, ann, anna, ben, kind):
     code = await code_of(storage, ann, minutes=-1 if kind == "expired" else 10)
