@@ -160,8 +160,8 @@ def _summarize(tx: Connection, rows: Sequence[JobRow], day: str) -> list[PersonS
         keys[one.person].append(to_key(one))
     per_owner = select(job.c.owner, func.count()).where(job.c.owner.in_(ids), job.c.erased.is_(False))
     jobs = _pairs(tx, per_owner.group_by(job.c.owner))
-    today = select(quota_day.c.person, quota_day.c.used + quota_day.c.reserved)
-    used = _pairs(tx, today.where(quota_day.c.person.in_(ids), quota_day.c.day == day))
+    today = select(quota_day).where(quota_day.c.person.in_(ids), quota_day.c.day == day)
+    used = {one.person: one.used + one.reserved for one in tx.execute(today)}
     asked = {one: tx.scalar(_last_job(one)) for one in ids}
     return [
         PersonSummary(

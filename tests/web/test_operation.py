@@ -91,7 +91,8 @@ async def test_people_are_found_with_their_usage_and_keys(client, server, keys):
 
     [row] = by_name["people"]
     assert (row["name"], row["jobs"], row["limit"], row["own_limit"]) == ("Ann", 1, 5.0, None)
-    assert row["used"] > 0
+    quota = (await client.get("/api/v1/quota", headers=bearer(ann))).json()
+    assert row["used"] == quota["used"] + quota["reserved"] > 0
     assert row["last_seen"] is not None
     assert [key["person"]["name"] for key in row["keys"]] == ["Ann"]
     assert ann.partition(".")[2] not in json.dumps(everybody)

@@ -1,5 +1,6 @@
 // What admins see: people, everybody's queue, devices, figures, reports, refusals, the server, incidents.
 
+import { onReturn } from "../core/connection.js";
 import { icon } from "../core/icons.js";
 import { html, nothing } from "../core/render.js";
 import { stateView } from "../core/states.js";
@@ -15,21 +16,22 @@ import { serverTab } from "./server.js";
 
 /** Each has a `title`, `load(query)`, which may return what ends it, and `view(query)`. */
 const TABS = { people: peopleTab, queue: queueTab, devices: devicesTab, figures: figuresTab, reports: reportsTab, refused: refusedTab, incidents: incidentsTab, server: serverTab };
-let stop = null;
+let stops = [];
 
 const tabOf = (query) => (query.get("tab") in TABS ? query.get("tab") : "people");
 
 export function load({ query }) {
   leave();
   if (!isAdmin.peek()) return undefined;
-  stop = TABS[tabOf(query)].load(query);
+  const tab = TABS[tabOf(query)];
+  stops = [tab.load(query), onReturn(() => void load({ query }))];
   requestAnimationFrame(() => document.querySelector(".admin-tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" }));
   return undefined;
 }
 
 export function leave() {
-  stop?.();
-  stop = null;
+  for (const stop of stops) stop?.();
+  stops = [];
 }
 
 export function view({ query }) {

@@ -20,7 +20,8 @@ export const figuresTab = {
 };
 
 const seconds = (value) => (value >= 120 ? t("{n} min", { n: formatNumber(Math.round(value / 6) / 10) }) : t("{n} s", { n: formatNumber(Math.round(value * 10) / 10) }));
-const gigabytes = (value) => t("{n} GiB", { n: formatNumber(Math.round(value / 102.4) / 10) });
+const gigabytes = (value) => t("{n} GiB", { n: formatNumber(Math.round(value * 10) / 10) });
+const inGigabytes = (line) => ({ ...line, values: line.values.map((value) => (value === null ? null : value / 1024)) });
 const plain = (value) => formatNumber(Math.round(value * 10) / 10);
 
 function plotsView({ minutes, series }) {
@@ -32,7 +33,7 @@ function plotsView({ minutes, series }) {
     <div class="admin-plots">
       ${plotView({ ...shared, id: "wait", title: t("Waiting for a device"), format: seconds, lines: [line("wait_p95_s", t("95 % waited less")), line("wait_p50_s", t("half waited less"))] })}
       ${plotView({ ...shared, id: "images", title: t("Pictures in ten minutes"), format: plain, isBars: true, lines: [line("images", t("Pictures"), "sum")] })}
-      ${plotView({ ...shared, id: "memory", title: t("Memory of the devices"), format: gigabytes, lines: devices.map((name) => line(name, name.slice(MEMORY.length))) })}
+      ${plotView({ ...shared, id: "memory", title: t("Memory of the devices"), format: gigabytes, lines: devices.map((name) => inGigabytes(line(name, name.slice(MEMORY.length)))) })}
       ${plotView({ ...shared, id: "queue", title: t("Jobs in the queue"), format: plain, lines: [line("queued", t("waiting")), line("running", t("running"))] })}
       ${plotView({ ...shared, id: "errors", title: t("Failures in ten minutes"), format: plain, isBars: true, lines: [line("errors", t("Failures"), "sum")] })}
     </div>`;

@@ -12,6 +12,7 @@ import { factsView, formatDeviceSeconds, platformName, timeView } from "./facts.
 import { moreView, Resource, resourceView, tryTo } from "./lists.js";
 
 const SEARCH_DELAY_MS = 250;
+const NEARLY_USED = 0.9;
 const CHATS = ["discord", "telegram"];
 const people = new Resource("/admin/people", "people");
 let timer = null;
@@ -29,7 +30,7 @@ export const peopleTab = {
       <span class="spacer"></span>
       <button type="button" class="primary" @click=${createKey}>${icon("key")}${t("Create a key")}</button>
     </div>
-    ${resourceView(people, (body) => (body.people.length ? html`<ul class="admin-list">${repeat(body.people, (one) => one.id, personView)}</ul>` : nobodyView()))}
+    ${resourceView(people, (body) => (body.people.length ? html`<ul class="admin-grid">${repeat(body.people, (one) => one.id, personView)}</ul>` : nobodyView()))}
     ${moreView(people)}`,
 };
 
@@ -74,7 +75,7 @@ function usageView({ name, used, limit, own_limit: own }) {
   if (limit === null) return html`<p class="hint">${t("{used} device-seconds today, without a limit", { used: spent })}</p>`;
   return html`
     <div class="admin-usage">
-      <meter min="0" max="1" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Share of today's quota that {name} used", { name })}></meter>
+      <meter min="0" max="1" low=${NEARLY_USED} high=${NEARLY_USED} optimum="0" .value=${limit ? Math.min(1, used / limit) : 1} aria-label=${t("Share of today's quota that {name} used", { name })}></meter>
       <p class="hint">${t("{used} of {limit} device-seconds today", { used: spent, limit: formatDeviceSeconds(limit) })}${own === null ? nothing : html` · ${t("own quota")}`}</p>
     </div>`;
 }

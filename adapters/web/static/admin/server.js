@@ -25,7 +25,7 @@ export const serverTab = {
 };
 
 const storageView = (body) => factsView([
-  [t("Pictures"), t("{n}, {size}", { n: formatNumber(body.images), size: formatBytes(body.image_bytes) })],
+  [t("Images"), tn(body.images, "{n} picture, {size}", "{n} pictures, {size}", { size: formatBytes(body.image_bytes) })],
   [t("Oldest"), timeView(body.oldest_image_at)],
   [t("Database"), formatBytes(body.database_bytes)],
   [t("Free"), formatBytes(body.free_bytes)],
@@ -41,7 +41,7 @@ function retentionView({ retention: { days = 0, max_gb: most = 0 }, unused_uploa
 }
 
 const sectionView = ([name, values]) => html`
-  <section class="admin-card" aria-labelledby=${`setting-${name}`}>
+  <section class="admin-card admin-setting" aria-labelledby=${`setting-${name}`}>
     <h3 id=${`setting-${name}`}><code>[${name}]</code></h3>
     ${factsView(Object.entries(values).map(([key, value]) => [html`<code>${key}</code>`, valueText(value)]))}
   </section>`;

@@ -1,6 +1,6 @@
 // Whether the server answers. While it does not, it is asked every second.
 
-import { signal } from "./render.js";
+import { runOnSignals, signal } from "./render.js";
 
 const PROBE_INTERVAL_MS = 1000;
 
@@ -8,6 +8,16 @@ const PROBE_INTERVAL_MS = 1000;
 export const connection = signal("online");
 
 let timer = null;
+
+/** Calls `run` each time the server is back. @param {() => unknown} run @returns {() => void} ends it */
+export function onReturn(run) {
+  let wasOffline = false;
+  return runOnSignals(() => {
+    const isOffline = connection.value === "offline";
+    if (wasOffline && !isOffline) queueMicrotask(run);
+    wasOffline = isOffline;
+  });
+}
 
 /** Called when a request got no response. */
 export function markOffline() {

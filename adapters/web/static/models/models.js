@@ -1,6 +1,7 @@
 // The models: what they are good for, whether they fit this machine, installing and removing them.
 
 import { post } from "../core/api.js";
+import { onReturn } from "../core/connection.js";
 import { icon } from "../core/icons.js";
 import { html, nothing, repeat, signal } from "../core/render.js";
 import { updateQuery } from "../core/router.js";
@@ -16,12 +17,13 @@ import { addons, hasOnlyStarters, isInstalled, leaveModels, loadModels, rows } f
 const error = signal(null);
 const isUnloading = signal(false);
 const SHOWN = [["", () => t("All")], ["fits", () => t("Fits this machine")], ["installed", () => t("Installed")]];
-let lastPath = "";
+let stop = null;
 
-export async function load({ url }) {
-  const isNew = lastPath !== "/models";
-  lastPath = "/models";
-  if (isNew || error.peek() || !rows.peek()) await reload(url);
+/** A changed filter loads nothing. */
+export async function load() {
+  if (stop) return;
+  stop = onReturn(reload);
+  await reload();
 }
 
 async function reload() {
@@ -34,7 +36,8 @@ async function reload() {
 }
 
 export function leave() {
-  lastPath = "";
+  stop?.();
+  stop = null;
   leaveModels();
 }
 
