@@ -278,6 +278,9 @@ async def test_photos_are_dropped_and_pasted_anywhere_and_many_get_one_sentence(
     await tab.page.evaluate(DROP, ["drop", "text/plain", 1])
     await expect(tab.page.locator(".create-note")).to_have_text("1 file is not a picture.")
     assert tab.errors == []
+    await tab.page.locator("#create-file").set_input_files(files=[file(data=b"no picture")])
+    await expect(tab.page.get_by_role("alert")).to_contain_text("not a picture")
+    assert await find_violations(tab.page) == []
 
 
 async def test_a_large_photo_is_shrunk_before_it_is_sent(server, client, tab):
@@ -291,15 +294,6 @@ async def test_a_large_photo_is_shrunk_before_it_is_sent(server, client, tab):
     media = await (await answered.value).json()
     assert (media["width"], media["height"]) == (4096, 1117)
     assert tab.errors == []
-
-
-async def test_what_is_no_picture_is_refused_in_a_sentence(server, tab):
-    await tab.open(server.url)
-
-    await tab.page.locator("#create-file").set_input_files(files=[file(data=b"no picture")])
-
-    await expect(tab.page.get_by_role("alert")).to_contain_text("not a picture")
-    assert await find_violations(tab.page) == []
 
 
 async def test_a_picture_with_its_settings_gives_them_back(server, tab):
@@ -323,18 +317,17 @@ async def test_a_picture_with_its_settings_gives_them_back(server, tab):
     assert tab.errors == []
 
 
-@pytest.mark.parametrize(("how", "seed", "steps"), [("words", "", ""), ("all", "7", "4"), ("all_but_seed", "", "4")])
-async def test_a_job_is_reused_by_its_address(server, client, tab, how, seed, steps):
+async def test_a_job_is_reused_by_its_address(server, client, tab):
     job = await make(client, imagine("two boats", steps=4, seed=7, style="ink"))
+    for how, seed, steps in (("words", "", ""), ("all", "7", "4"), ("all_but_seed", "", "4")):
+        await tab.open(server.url, f"/?reuse={job['id']}&how={how}")
 
-    await tab.open(server.url, f"/?reuse={job['id']}&how={how}")
-
-    await expect(tab.page.locator("#prompt")).to_have_value("two boats")
-    await expect(tab.page.get_by_label("Style")).to_have_value("ink")
-    await expect(tab.page).to_have_url(f"{server.url}/")
-    await open_more(tab.page)
-    await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value(seed)
-    await expect(tab.page.get_by_label("Steps")).to_have_value(steps)
+        await expect(tab.page).to_have_url(f"{server.url}/")
+        await expect(tab.page.locator("#prompt")).to_have_value("two boats")
+        await expect(tab.page.get_by_label("Style")).to_have_value("ink")
+        await open_more(tab.page)
+        await expect(tab.page.get_by_label("Seed", exact=True)).to_have_value(seed)
+        await expect(tab.page.get_by_label("Steps")).to_have_value(steps)
     assert tab.errors == []
 
 
@@ -387,10 +380,14 @@ async def test_names_are_completed_by_the_keyboard(server, tab):
     assert tab.errors == []
 
 
-async def test_earlier_prompts_come_back_by_the_arrow_keys(server, tab):
+async def test_enter_sends_and_earlier_prompts_come_back_by_the_arrow_keys(server, tab):
     await tab.open(server.url)
     field = tab.page.locator("#prompt")
-    await send(tab.page, "first")
+    await expect(field).to_be_focused()
+    await field.fill("one")
+    await field.press("Shift+Enter")
+    await field.press_sequentially("two")
+    await field.press("Control+Enter")
     await expect(tile(tab.page)).to_have_count(1)
     await send(tab.page, "second")
     await expect(tile(tab.page)).to_have_count(2)
@@ -399,7 +396,7 @@ async def test_earlier_prompts_come_back_by_the_arrow_keys(server, tab):
     await field.press("ArrowUp")
     await expect(field).to_have_value("second")
     await field.press("ArrowUp")
-    await expect(field).to_have_value("first")
+    await expect(field).to_have_value("one\ntwo")
     await field.press("ArrowDown")
     await field.press("ArrowDown")
     await expect(field).to_have_value("")
@@ -407,9 +404,11 @@ async def test_earlier_prompts_come_back_by_the_arrow_keys(server, tab):
     await field.press("ArrowUp")
 
     await expect(field).to_have_value("something else")
+    await field.press("Alt+a")
+    await expect(tab.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
 
 
-async def test_combinations_are_priced_and_confirmed_first(server, tab):
+async def test_combinations_are_confirmed_first_and_a_refused_option_is_shown(server, tab):
     await tab.open(server.url)
     await send(tab.page, "a {red|green} kite")
     confirmation = tab.page.get_by_role("group", name="Confirmation")
@@ -422,9 +421,6 @@ async def test_combinations_are_priced_and_confirmed_first(server, tab):
     await expect(confirmation).to_have_count(0)
     assert tab.errors == []
 
-
-async def test_a_refused_option_is_shown(server, tab):
-    await tab.open(server.url)
     await open_more(tab.page)
     await tab.page.get_by_label("Steps").fill("99")
     await close_dialog(tab.page)
@@ -483,22 +479,6 @@ async def test_tiles_are_one_tab_stop_and_the_arrow_keys_move_between_them(serve
     assert await tab.page.locator('[data-tile][tabindex="0"]').count() == 1
     await tab.page.keyboard.press("/")
     await expect(tab.page.locator("#prompt")).to_be_focused()
-
-
-async def test_enter_follows_the_mode_and_shift_enter_starts_a_line(server, tab):
-    await tab.open(server.url)
-    field = tab.page.locator("#prompt")
-    await expect(field).to_be_focused()
-    await field.fill("one")
-    await field.press("Shift+Enter")
-    await field.press_sequentially("two")
-    await expect(field).to_have_value("one\ntwo")
-
-    await field.press("Control+Enter")
-
-    await expect(tile(tab.page)).to_have_count(1)
-    await field.press("Alt+a")
-    await expect(tab.page.get_by_role("button", name="Ask", exact=True)).to_be_visible()
 
 
 async def test_an_outage_keeps_the_draft_and_its_sentence_goes_with_it(server, tab):
