@@ -1,6 +1,7 @@
-"""Tells a demo model what stays in front of a ground that it repaints.
+"""Tells a demo model what stays in a picture of which it repaints a part.
 
-Demo models know only pictures of a thing on a ground: told of a ground alone, they draw another thing on it.
+Demo models know only pictures of a thing on a ground: told of a ground alone, they draw another thing on it; told of a
+thing alone, they draw it on a ground of their own.
 """
 
 from dataclasses import dataclass, replace
@@ -18,17 +19,28 @@ class KeptSubjectPreparation:
     models: ModelRegistry
 
     async def prepare(self, task: Task, run_part: RunPart) -> Task:
-        """The task with what is seen in its picture before its prompt. Raises: what `Pool.run_task` does."""
-        prompt = str(task.options.get("prompt") or "")
-        picture = next((image.media for image in task.images if image.role == "init"), None)
-        is_ground = task.task == IMAGE_TO_IMAGE and names_ground(task.options)
-        if not (task.model.demo and is_ground and picture is not None) or " on " in f" {prompt} ":
+        """The task with a prompt of a thing and its ground. Raises: what `Pool.run_task` does."""
+        prompt, is_ground = str(task.options.get("prompt") or ""), names_ground(task.options)
+        roles = {image.role: image.media for image in task.images}
+        is_part = task.task == IMAGE_TO_IMAGE and "init" in roles and "mask" in roles
+        if not (task.model.demo and is_part and _is_incomplete(prompt, is_ground=is_ground)):
             return task
-        caption = await caption_image(task, picture, self.models, run_part)
-        subject, _, _ = caption.partition(" on ")
-        if not subject or subject == caption:
+        caption = await caption_image(task, roles["init"], self.models, run_part)
+        subject, _, ground = caption.partition(" on ")
+        if not subject or not ground:
             return task
-        read = f"{subject} on {prompt}"
-        options = {**task.options, "prompt": read}
-        options.pop("prompts", None)
-        return replace(task, options=options, notes=(*task.notes, READ_AS.format(words=read)))
+        pattern = f"{subject} on {{}}" if is_ground else f"{{}} on {ground}"
+        options = {**task.options, "prompt": _fill(pattern, prompt)}
+        if "prompts" in options:
+            options["prompts"] = [_fill(pattern, one) for one in options["prompts"]]
+        return replace(task, options=options, notes=(*task.notes, READ_AS.format(words=options["prompt"])))
+
+
+def _is_incomplete(prompt: str, *, is_ground: bool) -> bool:
+    """Whether it names a ground alone, or a thing alone."""
+    has_both = " on " in f" {prompt} "
+    return bool(prompt) and not has_both and (is_ground or "background" not in prompt)
+
+
+def _fill(pattern: str, prompt: str) -> str:
+    return pattern.replace("{}", prompt)

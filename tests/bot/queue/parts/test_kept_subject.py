@@ -12,12 +12,12 @@ from bot.queue.parts.kept_subject import KeptSubjectPreparation
 
 STARTER = ModelSpec(name="starter", tasks=(IMAGE_TO_IMAGE,), repo=".", demo=True)
 CAPTIONS = ModelSpec(name="captions", tasks=(IMAGE_TO_TEXT,), repo=".", demo=True)
-PICTURE = TaskImage("init", Media(b"", "image/png"))
+PICTURE, MASK = (TaskImage(role, Media(b"", "image/png")) for role in ("init", "mask"))
 
 
 def make_task(model=STARTER, **options):
     given = {"prompt": "a green background", "region": "the background"} | options
-    return Task(id="job", command="imagine", task=IMAGE_TO_IMAGE, model=model, options=given, images=(PICTURE,))
+    return Task(id="job", command="imagine", task=IMAGE_TO_IMAGE, model=model, options=given, images=(PICTURE, MASK))
 
 
 async def prepare(task, caption="a bell on a black background", models=(CAPTIONS,)):
@@ -42,16 +42,31 @@ async def test_the_prompt_names_the_thing_that_stays(options):
     assert (part.task, part.model.name, part.id.startswith("job")) == (IMAGE_TO_TEXT, "captions", True)
 
 
+@pytest.mark.parametrize("options", [{"region": "the hat"}, {"region": ""}, {"region": "the background", "keep": True}])
+async def test_a_prompt_of_a_thing_gets_the_ground_of_the_picture(options):
+    prepared, _ = await prepare(make_task(prompt="a crown", **options))
+
+    assert prepared.options["prompt"] == "a crown on a black background"
+    assert format_note(prepared.notes[0]).endswith("it was told: a crown on a black background")
+
+
+async def test_each_of_several_prompts_is_completed():
+    prepared, _ = await prepare(make_task(prompt="a crown", prompts=["a crown", "a {hat}"], region="the hat"))
+
+    assert prepared.options["prompts"] == ["a crown on a black background", "a {hat} on a black background"]
+
+
 @pytest.mark.parametrize(
     "task",
     [
         make_task(model=replace(STARTER, demo=False)),
         make_task(region="the bell"),
+        replace(make_task(prompt="a crown", region="the bell"), images=(PICTURE,)),
         make_task(prompt="a bell on a green background"),
-        make_task(region=None),
+        make_task(region=None, prompt="a bell on a green background"),
         replace(make_task(), images=()),
     ],
-    ids=["a real model", "the thing itself", "a thing is named", "no region", "no picture"],
+    ids=["a real model", "a ground in the place of the thing", "no mask", "both are named", "no words", "no picture"],
 )
 async def test_other_tasks_are_left_alone(task):
     prepared, asked = await prepare(task)
